@@ -1,0 +1,121 @@
+/*
+ * arena.c - a chain of chunks; the newest one is filled from the front.
+ */
+#include "base/arena.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define CHUNK_BYTES 2000	/* one chunk serves most requests */
+#define ALIGN 16
+
+struct chunk {
+	struct chunk *older;
+	size_t room, used;
+	_Alignas(ALIGN) unsigned char data[];
+};
+
+struct arena {
+	struct chunk *chunk;
+	size_t used, max;
+};
+
+struct arena *
+arena_new(size_t max)
+{
+	struct arena *arena = mem_new(sizeof(*arena));
+
+	arena->max = max;
+	return arena;
+}
+
+void
+arena_free(struct arena *arena)
+{
+	struct chunk *chunk;
+
+	if (arena == NULL)
+		return;
+	while ((chunk = arena->chunk) != NULL) {
+		arena->chunk = chunk->older;
+		free(chunk);
+	}
+	free(arena);
+}
+
+void *
+arena_alloc(struct arena *arena, size_t size)
+{
+	struct chunk *chunk = arena->chunk;
+	void *p;
+
+	if (size > arena->max)
+		return NULL;
+	size = (size + ALIGN - 1) / ALIGN * ALIGN;
+	if (size > arena->max - arena->used)
+		return NULL;
+	if (chunk == NULL || chunk->room - chunk->used < size) {
+		size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
+
+		chunk = mem_new(sizeof(*chunk) + room);
+		chunk->room = room;
+		chunk->older = arena->chunk;
+		arena->chunk = chunk;
+	}
+	p = chunk->data + chunk->used;
+	chunk->used += size;
+	arena->used += size;
+	return p;
+}
+
+void *
+arena_new_bytes(struct arena *arena, size_t size)
+{
+	void *p = arena_alloc(arena, size);
+
+	if (p == NULL) {
+		(void)fprintf(stderr, "arena is full: %zu of %zu bytes used, "
+		    "%zu wanted\n", arena->used, arena->max, size);
+		abort();
+	}
+	return p;
+}
+
+void *
+arena_copy(struct arena *arena, const void *bytes, size_t len)
+{
+	void *p = arena_new_bytes(arena, len);
+
+	if (len > 0)
+		memcpy(p, bytes, len);
+	return p;
+}
+
+char *
+arena_strdup(struct arena *arena, const char *s)
+{
+	return s != NULL ? arena_copy(arena, s, strlen(s) + 1) : NULL;
+}
+
+char *
+arena_fmt(struct arena *arena, const char *fmt, ...)
+{
+	va_list ap;
+	char *s;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	s = arena_new_bytes(arena, (size_t)(n < 0 ? 0 : n) + 1);
+	va_start(ap, fmt);
+	(void)vsnprintf(s, (size_t)(n < 0 ? 0 : n) + 1, fmt, ap);
+	va_end(ap);
+	return s;
+}
+
+size_t
+arena_used(const struct arena *arena)
+{
+	return arena->used;
+}

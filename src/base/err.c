@@ -1,0 +1,129 @@
+/*
+ * err.c - error values: setting, prefixing, and the errno table.
+ */
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+	int rc;
+	enum err_code code;
+} table[] = {
+	{ 0, ERR_OK },
+	{ -ECANCELED, ERR_CANCELLED },
+	{ -EINVAL, ERR_INVALID_ARGUMENT },
+	{ -ETIMEDOUT, ERR_DEADLINE_EXCEEDED },
+	{ -ENOENT, ERR_NOT_FOUND },
+	{ -EEXIST, ERR_ALREADY_EXISTS },
+	{ -EPERM, ERR_PERMISSION_DENIED },
+	{ -EACCES, ERR_PERMISSION_DENIED },
+	{ -ENOSPC, ERR_RESOURCE_EXHAUSTED },
+	{ -EDQUOT, ERR_RESOURCE_EXHAUSTED },
+	{ -ENOMEM, ERR_RESOURCE_EXHAUSTED },
+	{ -EMFILE, ERR_RESOURCE_EXHAUSTED },
+	{ -EBUSY, ERR_FAILED_PRECONDITION },
+	{ -ENOTEMPTY, ERR_FAILED_PRECONDITION },
+	{ -EROFS, ERR_FAILED_PRECONDITION },
+	{ -EAGAIN, ERR_ABORTED },
+	{ -ERANGE, ERR_OUT_OF_RANGE },
+	{ -ENOSYS, ERR_UNIMPLEMENTED },
+	{ -EOPNOTSUPP, ERR_UNIMPLEMENTED },
+	{ -EIO, ERR_INTERNAL },
+	{ -ENOTCONN, ERR_UNAVAILABLE },
+	{ -ECONNREFUSED, ERR_UNAVAILABLE },
+	{ -ECONNRESET, ERR_UNAVAILABLE },
+	{ -EPIPE, ERR_UNAVAILABLE },
+	{ -ESHUTDOWN, ERR_UNAVAILABLE },	/* a blocklisted Ceph client */
+	{ -EBADMSG, ERR_DATA_LOSS },
+	{ -EKEYREJECTED, ERR_UNAUTHENTICATED },
+	{ -EPROTO, ERR_UNKNOWN },
+};
+
+static const char *const names[] = {
+	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED",
+	"NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+	"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
+	"UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+	"UNAUTHENTICATED",
+};
+
+enum err_code
+err_code_of(int rc)
+{
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].rc == rc)
+			return table[i].code;
+	return ERR_INTERNAL;
+}
+
+int
+err_rc_of(enum err_code code)
+{
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].code == code)
+			return table[i].rc;
+	return -EIO;
+}
+
+const char *
+err_code_name(enum err_code code)
+{
+	if ((unsigned)code >= sizeof(names) / sizeof(names[0]))
+		return "UNKNOWN";
+	return names[code];
+}
+
+int
+err_set(struct err *err, enum err_code code, const char *fmt, ...)
+{
+	va_list ap;
+	int rc = err_rc_of(code);
+
+	if (err == NULL)
+		return rc;
+	err->code = code;
+	err->rc = rc;
+	va_start(ap, fmt);
+	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	return rc;
+}
+
+int
+err_set_rc(struct err *err, int rc, const char *fmt, ...)
+{
+	va_list ap;
+	size_t used;
+
+	if (err == NULL)
+		return rc;
+	err->code = err_code_of(rc);
+	err->rc = rc;
+	va_start(ap, fmt);
+	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	used = strlen(err->text);
+	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s",
+	    strerror(-rc));
+	return rc;
+}
+
+void
+err_prefix(struct err *err, const char *fmt, ...)
+{
+	char was[ERR_TEXT_MAX];
+	va_list ap;
+	size_t used;
+
+	if (err == NULL || !err_is_set(err))
+		return;
+	memcpy(was, err->text, sizeof(was));
+	va_start(ap, fmt);
+	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	used = strlen(err->text);
+	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", was);
+}

@@ -1,0 +1,38 @@
+/*
+ * json.h - the owner of jansson: everybody includes this file, and uses
+ * jansson's own calls on json_t beside these helpers.
+ */
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <jansson.h>
+
+static inline void
+json_auto_decref(json_t **json)
+{
+	json_decref(*json);
+}
+
+#define auto_json __attribute__((cleanup(json_auto_decref)))
+
+/*
+ * Reads a whole file of at most `max` bytes as JSON. NULL on failure, with
+ * `err` naming the file and the line, never its content. The caller owns the
+ * reference.
+ */
+json_t *json_read_file(const char *path, size_t max, struct err *err);
+
+/*
+ * Writes to "path.tmp" with `mode`, syncs and renames over `path`. Returns 0
+ * or a negative errno.
+ */
+int json_write_file(const char *path, const json_t *json, unsigned mode,
+    struct err *err) must_check;
+
+/* Members of an object: the string, or NULL when absent or no string. */
+const char *json_get_string(const json_t *object, const char *key);
+
+#endif

@@ -1,0 +1,194 @@
+/*
+ * str.c - strings, numbers, hex and base64.
+ */
+#include "base/str.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static void
+out_of_memory(size_t size)
+{
+	(void)fprintf(stderr, "out of memory: %zu bytes wanted\n", size);
+	abort();
+}
+
+void *
+mem_new(size_t size)
+{
+	void *p = calloc(1, size > 0 ? size : 1);
+
+	if (p == NULL)
+		out_of_memory(size);
+	return p;
+}
+
+void *
+mem_grow(void *p, size_t size)
+{
+	void *q = realloc(p, size > 0 ? size : 1);
+
+	if (q == NULL)
+		out_of_memory(size);
+	return q;
+}
+
+char *
+str_dup(const char *s)
+{
+	size_t len;
+	char *copy;
+
+	if (s == NULL)
+		return NULL;
+	len = strlen(s) + 1;
+	copy = mem_new(len);
+	memcpy(copy, s, len);
+	return copy;
+}
+
+char *
+str_fmt(const char *fmt, ...)
+{
+	char *s = NULL;
+	va_list ap;
+
+	va_start(ap, fmt);
+	if (vasprintf(&s, fmt, ap) < 0)
+		out_of_memory(strlen(fmt));
+	va_end(ap);
+	return s;
+}
+
+int
+str_put(char *buf, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(buf, size, fmt, ap);
+	va_end(ap);
+	return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
+}
+
+bool
+str_eq(const char *a, const char *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a, b) == 0;
+}
+
+bool
+str_is_empty(const char *s)
+{
+	return s == NULL || *s == '\0';
+}
+
+bool
+str_starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+bool
+str_ends(const char *s, const char *suffix)
+{
+	size_t ls = strlen(s), lx = strlen(suffix);
+
+	return ls >= lx && strcmp(s + ls - lx, suffix) == 0;
+}
+
+int
+str_to_u64(const char *s, uint64_t *value)
+{
+	uint64_t v = 0;
+
+	if (str_is_empty(s))
+		return -EINVAL;
+	for (; *s != '\0'; s++) {
+		if (*s < '0' || *s > '9')
+			return -EINVAL;
+		if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+			return -ERANGE;
+	}
+	*value = v;
+	return 0;
+}
+
+void
+str_hex(char *out, const void *bytes, size_t len)
+{
+	static const char digit[] = "0123456789abcdef";
+	const unsigned char *b = bytes;
+
+	for (size_t i = 0; i < len; i++) {
+		out[2 * i] = digit[b[i] >> 4];
+		out[2 * i + 1] = digit[b[i] & 15];
+	}
+	out[2 * len] = '\0';
+}
+
+static const char base64_digit[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+size_t
+str_base64_len(size_t len)
+{
+	return (len + 2) / 3 * 4 + 1;
+}
+
+void
+str_base64(char *out, const void *bytes, size_t len)
+{
+	const unsigned char *b = bytes;
+
+	for (size_t i = 0; i < len; i += 3) {
+		size_t left = len - i;
+		uint32_t v = (uint32_t)b[i] << 16;
+
+		if (left > 1)
+			v |= (uint32_t)b[i + 1] << 8;
+		if (left > 2)
+			v |= b[i + 2];
+		*out++ = base64_digit[v >> 18];
+		*out++ = base64_digit[v >> 12 & 63];
+		*out++ = left > 1 ? base64_digit[v >> 6 & 63] : '=';
+		*out++ = left > 2 ? base64_digit[v & 63] : '=';
+	}
+	*out = '\0';
+}
+
+long
+str_unbase64(void *out, size_t max, const char *text, size_t len)
+{
+	unsigned char *o = out;
+	size_t n = 0;
+	uint32_t v = 0;
+	unsigned bits = 0;
+
+	if (len % 4 == 0)
+		for (int pads = 0; pads < 2 && len > 0; pads++)
+			if (text[len - 1] == '=')
+				len--;
+	if (len % 4 == 1)
+		return -EINVAL;
+	for (size_t i = 0; i < len; i++) {
+		const char *d = memchr(base64_digit, text[i], 64);
+
+		if (d == NULL)
+			return -EINVAL;
+		v = v << 6 | (uint32_t)(d - base64_digit);
+		bits += 6;
+		if (bits < 8)
+			continue;
+		bits -= 8;
+		if (n >= max)
+			return -EINVAL;
+		o[n++] = (unsigned char)(v >> bits & 255);
+	}
+	return (long)n;
+}

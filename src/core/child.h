@@ -1,0 +1,71 @@
+/*
+ * child.h - programs that we start: a tool that runs to its end under
+ * supervision (mkfs, fsck), and a helper that lives on and talks over a
+ * descriptor (ceph-worker, rbd-attachd).
+ */
+#ifndef CORE_CHILD_H
+#define CORE_CHILD_H
+
+#include "base/buf.h"
+#include "core/io.h"
+#include "core/op.h"
+#include "core/timer.h"
+
+#include <sys/types.h>
+
+#define TOOL_OUTPUT_MAX 4096	/* what is kept of a tool's output */
+
+/* Embed it; zeroed is valid. One run at a time. */
+struct tool {
+	int status;	/* exit status, or 128 + signal; valid when woken with 0 */
+	char output[TOOL_OUTPUT_MAX];	/* stdout and stderr, NUL terminated */
+	struct err err;	/* why it could not be started or was killed */
+
+	/* private */
+	const char *name;
+	struct op *waiter;
+	pid_t pid;
+	struct io out, pidfd;
+	size_t got;
+	bool reaped, killed;
+	struct timer deadline;
+	int64_t timeout_ms;
+};
+
+/*
+ * Runs argv (argv[0] is found in PATH; NULL terminated; copied by the kernel
+ * before this returns) with standard input from /dev/null. Wakes `waiter`
+ * with 0 when it has ended by itself (see status), -ETIMEDOUT when it had to
+ * be killed after timeout_ms, or another negative errno when it could not be
+ * started.
+ */
+void tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
+    struct op *waiter);
+uint64_t tool_execs(void);	/* programs started since the start */
+
+/* A helper process. Embed it; zeroed is valid. */
+struct helper {
+	pid_t pid;		/* 0: not running */
+	void (*exited)(struct helper *helper, int status);	/* wait status */
+
+	/* private */
+	struct io pidfd;
+};
+
+/*
+ * Starts argv[0] (a path) with `fds` as its descriptors 3, 4, … and every
+ * other one but standard error closed (standard input and output are
+ * /dev/null). `own_session` makes it outlive our terminal and signals sent
+ * to our group. `exited` is called from the loop when it ends. Returns 0 or
+ * a negative errno.
+ */
+int helper_start(struct helper *helper, char *const argv[], const int *fds,
+    size_t nfds, bool own_session,
+    void (*exited)(struct helper *helper, int status)) must_check;
+
+void helper_kill(struct helper *helper, int signo);	/* no effect if gone */
+
+/* Stops watching; the process lives on and is nobody's child to reap. */
+void helper_forget(struct helper *helper);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * timer.h - one-shot timers in a heap, driven by base/clock, so that a test
+ * moves time with clock_fake() and one turn of the loop.
+ */
+#ifndef CORE_TIMER_H
+#define CORE_TIMER_H
+
+#include "base/str.h"
+
+/* Embed it; zeroed is a valid, stopped timer. */
+struct timer {
+	void (*fire)(struct timer *timer);
+	int64_t due_ms;
+	size_t place;	/* 1-based place in the heap, 0: not running */
+};
+
+/* Starts or moves: fires once, `in_ms` from now (0 or less: next turn). */
+void timer_start(struct timer *timer, int64_t in_ms);
+void timer_stop(struct timer *timer);		/* no effect if stopped */
+bool timer_is_running(const struct timer *timer);
+
+/* For the loop. */
+int timer_init(void) must_check;
+void timer_fini(void);
+void timer_arm(void);
+void timer_run_due(void);
+
+#endif
