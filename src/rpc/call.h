@@ -1,0 +1,76 @@
+/*
+ * call.h - one RPC as its handler sees it: the whole request, a deadline, and
+ * exactly one way out.
+ *
+ * The rule that holds it together: a call ends once, by call_reply(), by
+ * call_fail() or by its `gone` callback, and must not be touched afterwards.
+ * `gone` comes only while the call is open and never inside a function that
+ * the handler called, so a handler that has ended its call needs no guard.
+ */
+#ifndef RPC_CALL_H
+#define RPC_CALL_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "core/timer.h"
+
+enum call_gone {
+	CALL_DEADLINE = 0, /* time is up; may still be answered inside gone() */
+	CALL_CANCELLED,	   /* the client took the call back */
+	CALL_DISCONNECTED, /* the connection is lost, or the server ends */
+};
+
+struct call {
+	const char *path;	/* "/csi.v1.Node/NodeStageVolume", as sent */
+	const void *request;	/* the whole message; gone when the call ends */
+	size_t request_len;
+	int64_t deadline_ms;	/* on clock_now_ms(), margin taken off; 0: none */
+
+	/*
+	 * For the handler. `gone` tells that nobody waits any more: forget the
+	 * call. On CALL_DEADLINE it may call call_fail() to say what the
+	 * operation was busy with; if it does not, or if there is no `gone`,
+	 * the client gets a plain DEADLINE_EXCEEDED.
+	 */
+	void (*gone)(struct call *call, enum call_gone why);
+	void *data;
+	const char *note;	/* key=value pairs for the log line, or NULL */
+
+	/* Private to src/rpc. */
+	struct arena *arena;
+	struct timer timer;
+	int64_t started_us;
+	bool open;		/* a handler owes the answer */
+};
+
+/*
+ * Answers OK with a serialized message, which is copied, or with
+ * RESOURCE_EXHAUSTED if it is larger than the server's limit.
+ */
+void call_reply(struct call *call, const void *bytes, size_t len);
+
+/*
+ * Answers with an error. `text` is UTF-8 for people, copied; it is cut where
+ * a peer would refuse a header of that length. ERR_OK counts as UNKNOWN.
+ */
+void call_fail(struct call *call, enum err_code code, const char *text);
+void call_fail_err(struct call *call, const struct err *err);
+
+/* Memory that lives until the call ends; made on first use. */
+struct arena *call_arena(struct call *call);
+
+/* Gives a call that came without a deadline one, `ms` after its arrival. */
+void call_default_timeout(struct call *call, int64_t ms);
+
+/*
+ * For h2conn: opens the call whose request is complete (timeout_ms: -1 none;
+ * `handler` must end it or set `gone`), and ends it from outside.
+ */
+void call_open(struct call *call, int64_t timeout_ms,
+    void (*handler)(struct call *call));
+void call_lost(struct call *call, enum call_gone why);
+
+/* For h2conn: logs the end of a call that never reached a handler. */
+void call_refused(struct call *call, enum err_code code, const char *text);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * router.h - from a request's path to its handler, by const tables.
+ */
+#ifndef RPC_ROUTER_H
+#define RPC_ROUTER_H
+
+#include "rpc/call.h"
+
+struct rpc_method {
+	const char *name;			/* "NodeStageVolume" */
+	void (*start)(struct call *call);	/* ends the call, now or later */
+};
+
+struct rpc_service {
+	const char *name;			/* "csi.v1.Node" */
+	const struct rpc_method *methods;
+	size_t method_count;
+};
+
+struct router {
+	const struct rpc_service *const *services;
+	size_t service_count;
+	/*
+	 * Gets each well-formed "/service/method" whose service is not in the
+	 * table, and ends the call like any handler; NULL: UNIMPLEMENTED.
+	 */
+	void (*fallback)(struct call *call);
+};
+
+/*
+ * The handler for a path, or NULL: then `err` says UNIMPLEMENTED and why. A
+ * path that does not begin with '/' matches nothing (CVE-2026-33186).
+ */
+void (*router_find(const struct router *router, const char *path,
+    struct err *err))(struct call *call);
+
+#endif
