@@ -38,7 +38,7 @@ close_io(struct io *io)
  * overwritten before it was copied.
  */
 static int
-spawn(pid_t *pid, char *const argv[], const int *fds, size_t nfds, int first,
+spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds, int first,
     bool search, bool own_session)
 {
 	posix_spawn_file_actions_t act;
@@ -77,7 +77,7 @@ spawn(pid_t *pid, char *const argv[], const int *fds, size_t nfds, int first,
 		(void)posix_spawn_file_actions_addclosefrom_np(&act,
 		    first + (int)nfds > 3 ? first + (int)nfds : 3);
 		rc = -(search ? posix_spawnp : posix_spawn)(pid, argv[0], &act,
-		    &attr, argv, environ);
+		    &attr, (char *const *)(uintptr_t)argv, environ);
 		(void)posix_spawn_file_actions_destroy(&act);
 		(void)posix_spawnattr_destroy(&attr);
 	}
@@ -161,7 +161,7 @@ on_tool_deadline(struct timer *timer)
 }
 
 void
-tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
+tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
     struct op *waiter)
 {
 	int fd[2], out[2], pidfd, rc;
@@ -217,7 +217,7 @@ on_helper_exit(struct io *io, int what)
 }
 
 int
-helper_start(struct helper *helper, char *const argv[], const int *fds,
+helper_start(struct helper *helper, const char *const argv[], const int *fds,
     size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status))
 {

@@ -39,7 +39,7 @@ struct tool {
  * be killed after timeout_ms, or another negative errno when it could not be
  * started.
  */
-void tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
+void tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
     struct op *waiter);
 uint64_t tool_execs(void);	/* programs started since the start */
 
@@ -59,7 +59,7 @@ struct helper {
  * to our group. `exited` is called from the loop when it ends. Returns 0 or
  * a negative errno.
  */
-int helper_start(struct helper *helper, char *const argv[], const int *fds,
+int helper_start(struct helper *helper, const char *const argv[], const int *fds,
     size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status)) must_check;
 
