@@ -83,7 +83,7 @@ put_value(struct buf *out, ProtobufCType type, const void *value)
 {
 	const ProtobufCBinaryData *data = value;
 
-	switch (type) {
+	switch ((int)type) {
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return put_message(out, *(ProtobufCMessage *const *)value);
 	case PROTOBUF_C_TYPE_STRING:

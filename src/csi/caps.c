@@ -25,14 +25,13 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 
 	if (cap == NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing", field);
-	switch (cap->access_type_case) {
+	switch ((int)cap->access_type_case) {
 	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK:
 		access.block = true;
 		break;
 	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT:
 		access.fs_type = cap->mount->fs_type;
 		break;
-	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE__NOT_SET:
 	default:
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s.access_type: neither block nor mount", field);
@@ -42,7 +41,7 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 		    "%s.access_mode: missing", field);
 
 	access.mode = cap->access_mode->mode;
-	switch (access.mode) {
+	switch ((int)access.mode) {
 	case MODE(SINGLE_NODE_WRITER):
 	case MODE(SINGLE_NODE_SINGLE_WRITER):
 	case MODE(SINGLE_NODE_MULTI_WRITER):
@@ -61,7 +60,6 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 		access.multi_node = true;
 		access.multi_writer = true;
 		break;
-	case MODE(UNKNOWN):
 	default:
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s.access_mode.mode: unknown (%d)", field,

@@ -58,17 +58,6 @@ csi_map_field(const void *message, const char *name)
 	return map;
 }
 
-size_t
-csi_map_bytes(const struct csi_map *map)
-{
-	size_t bytes = 0;
-
-	for (size_t i = 0; i < map->count; i++)
-		bytes += strlen(csi_map_key(map, i)) +
-		    strlen(csi_map_value(map, i));
-	return bytes;
-}
-
 /* --- single values --- */
 
 int

@@ -33,9 +33,6 @@ const char *csi_map_get(const struct csi_map *map, const char *key);
  */
 struct csi_map csi_map_field(const void *message, const char *name);
 
-/* Sum of the lengths of all keys and values. */
-size_t csi_map_bytes(const struct csi_map *map);
-
 /* Go's strconv.ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
 int csi_parse_bool(const char *text, bool *value) must_check;
 

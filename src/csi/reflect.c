@@ -14,7 +14,7 @@ reflect_type(const ProtobufCFieldDescriptor *field)
 size_t
 reflect_size(ProtobufCType type)
 {
-	switch (type) {
+	switch ((int)type) {
 	case PROTOBUF_C_TYPE_MESSAGE:
 	case PROTOBUF_C_TYPE_STRING:
 		return sizeof(void *);
@@ -27,17 +27,9 @@ reflect_size(ProtobufCType type)
 	case PROTOBUF_C_TYPE_FIXED64:
 	case PROTOBUF_C_TYPE_DOUBLE:
 		return sizeof(uint64_t);
-	case PROTOBUF_C_TYPE_INT32:
-	case PROTOBUF_C_TYPE_SINT32:
-	case PROTOBUF_C_TYPE_SFIXED32:
-	case PROTOBUF_C_TYPE_UINT32:
-	case PROTOBUF_C_TYPE_FIXED32:
-	case PROTOBUF_C_TYPE_FLOAT:
-	case PROTOBUF_C_TYPE_ENUM:
-	case PROTOBUF_C_TYPE_BOOL:
-		break;
+	default:		/* 32-bit numbers, enums, bools */
+		return sizeof(uint32_t);
 	}
-	return sizeof(uint32_t);
 }
 
 static const void *
@@ -56,7 +48,7 @@ is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 	if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0)
 		return *(const uint32_t *)member(message,
 		    field->quantifier_offset) == field->id;
-	switch (field->type) {
+	switch ((int)field->type) {
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return *(ProtobufCMessage *const *)value != NULL;
 	case PROTOBUF_C_TYPE_STRING:

@@ -85,13 +85,13 @@ const void *csi_unpack(const ProtobufCMessageDescriptor *type,
 void *csi_new(const ProtobufCMessageDescriptor *type, struct arena *arena);
 
 /*
- * Packs into the arena; *len is the size. Never NULL. More than
- * CSI_MESSAGE_MAX bytes is a reply that should have been paged: the process
- * ends, as for any broken invariant.
+ * Packs into the arena; *len is the size. NULL with RESOURCE_EXHAUSTED for
+ * more than CSI_MESSAGE_MAX bytes.
  */
-const void *csi_pack(const void *message, struct arena *arena, size_t *len);
+const void *csi_pack(const void *message, struct arena *arena, size_t *len,
+    struct err *err);
 
-/* The arena that a request of `len` bytes gets. */
+/* An arena of the size that one request and its reply may take. */
 struct arena *csi_arena_new(void);
 
 /* Overwrites the values of the `secrets` map of a request, if it has one. */

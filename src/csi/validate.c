@@ -37,10 +37,24 @@ check_filled(const char *text, size_t max, const char *field, struct err *err)
 	return check_length(text, max, field, err);
 }
 
+/*
+ * The specification's limit, apart from what kubelet adds for itself (tokens
+ * of service accounts) and from the pools by topology, of which a StorageClass
+ * may well have more: neither is carried on to other calls.
+ */
 static int
 check_map(const struct csi_map *map, const char *field, struct err *err)
 {
-	if (csi_map_bytes(map) > MAP_MAX_BYTES)
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < map->count; i++) {
+		const char *key = csi_map_key(map, i);
+
+		if (!str_starts(key, "csi.storage.k8s.io/") &&
+		    strcmp(key, "topologyConstrainedPools") != 0)
+			bytes += strlen(key) + strlen(csi_map_value(map, i));
+	}
+	if (bytes > MAP_MAX_BYTES)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s: more than %d bytes", field, MAP_MAX_BYTES);
 	return 0;
@@ -190,22 +204,6 @@ check_new_volume_access(const Csi__V1__CreateVolumeRequest *r,
 	return 0;
 }
 
-/*
- * The specification's limit, apart from the pools by topology, of which a
- * StorageClass may well have more and which no other call carries on.
- */
-static int
-check_parameters_size(const struct csi_map *map, struct err *err)
-{
-	const char *pools = csi_map_get(map, "topologyConstrainedPools");
-	size_t extra = pools != NULL ? strlen(pools) : 0;
-
-	if (csi_map_bytes(map) - extra > MAP_MAX_BYTES)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters: more than %d bytes", MAP_MAX_BYTES);
-	return 0;
-}
-
 int
 csi_validate_create_volume(const void *request, struct err *err)
 {
@@ -223,7 +221,7 @@ csi_validate_create_volume(const void *request, struct err *err)
 		    "volume_content_source: volumes from snapshots or other "
 		    "volumes are not supported");
 	if ((rc = check_new_volume_access(r, err)) < 0 ||
-	    (rc = check_parameters_size(&parameters, err)) < 0 ||
+	    (rc = check_map(&parameters, "parameters", err)) < 0 ||
 	    (rc = csi_class_params_parse(&parameters, &class, err)) < 0)
 		return rc;
 	if (strlen(class.cluster_id) > CSI_CLUSTER_ID_MAX)
