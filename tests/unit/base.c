@@ -28,8 +28,8 @@ test_err(void)
 	is_int(err_set_rc(&err, -EACCES, "open %s", "/x"), -EACCES,
 	    "a failed call keeps its errno");
 	is_int(err.code, ERR_PERMISSION_DENIED, "its code is in the table");
-	is_str(err.text, "open /x: Permission denied",
-	    "its meaning is appended");
+	is_str(
+	    err.text, "open /x: Permission denied", "its meaning is appended");
 	is_int(err_set(NULL, ERR_ABORTED, "x"), -EAGAIN,
 	    "nobody has to want the text");
 	for (int code = 1; code <= 16; code++)
@@ -83,9 +83,13 @@ static void
 test_base64(void)
 {
 	static const char *const pairs[][2] = {
-		{ "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" },
-		{ "foo", "Zm9v" }, { "foob", "Zm9vYg==" },
-		{ "fooba", "Zm9vYmE=" }, { "foobar", "Zm9vYmFy" },
+		{ "", "" },
+		{ "f", "Zg==" },
+		{ "fo", "Zm8=" },
+		{ "foo", "Zm9v" },
+		{ "foob", "Zm9vYg==" },
+		{ "fooba", "Zm9vYmE=" },
+		{ "foobar", "Zm9vYmFy" },
 	};
 	static const char *const bad[] = { "Z", "Zm9v!", "Zm9vY", "Z===" };
 	char out[16];
@@ -223,14 +227,16 @@ test_log(void)
 	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	log_info("rpc.end", "code=%s", "OK");
 	ok(strstr(last_line, " info test[") != NULL &&
-	    strstr(last_line, "] rpc.end code=OK") != NULL, "a text line");
+		strstr(last_line, "] rpc.end code=OK") != NULL,
+	    "a text line");
 	last_line[0] = '\0';
 	log_debug("x", "y=%d", 1);
 	is_str(last_line, "", "debug is off");
 	log_init("test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
 	log_debug("x", "y=\"a\nb\"");
 	ok(strstr(last_line, "\"event\":\"x\",\"detail\":\"y=\\\"a b\\\"\"}") !=
-	    NULL, "a JSON line is escaped");
+		NULL,
+	    "a JSON line is escaped");
 	is_str(log_quote(quoted, sizeof(quoted), "a\"b\\\n"), "\"a\\\"b\\\\ \"",
 	    "quotes, backslashes and newlines");
 	is_str(log_quote(quoted, 8, "abcdefghij"), "\"abcd\"",
@@ -265,12 +271,13 @@ test_json(void)
 	(void)fputs("{\"key\": \"secret\",}\n", file);
 	(void)fclose(file);
 	ok(json_read_file(path, 1000, &err) == NULL &&
-	    strstr(err.text, "line 1") != NULL &&
-	    strstr(err.text, "secret") == NULL,
+		strstr(err.text, "line 1") != NULL &&
+		strstr(err.text, "secret") == NULL,
 	    "an error names the line and not what is in it");
 	(void)unlink(path);
 	ok(json_read_file(path, 1000, &err) == NULL &&
-	    err.code == ERR_NOT_FOUND, "a missing file is NOT_FOUND");
+		err.code == ERR_NOT_FOUND,
+	    "a missing file is NOT_FOUND");
 	(void)rmdir(dir);
 }
 

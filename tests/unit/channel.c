@@ -16,14 +16,14 @@ struct seen {
 	size_t frames, bytes, fds;
 	size_t last_len, last_nfds;
 	int last_fd;
-	int closed;	/* times */
+	int closed; /* times */
 	int closed_rc;
 	bool free_at_frame;
 };
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+    size_t nfds, void *arg)
 {
 	struct seen *seen = arg;
 	const unsigned char *b = bytes;
@@ -54,7 +54,8 @@ on_closed(struct channel *channel, int rc, void *arg)
 	seen->closed_rc = rc;
 }
 
-static const struct channel_ops ops = { .frame = on_frame, .closed = on_closed };
+static const struct channel_ops ops = { .frame = on_frame,
+	.closed = on_closed };
 
 static void
 turns(int n)

@@ -13,7 +13,7 @@ struct taker {
 	enum taker_state state;
 	struct keylock_claim claim;
 	const char *key;
-	int got;	/* what the wait for the lock ended with */
+	int got; /* what the wait for the lock ended with */
 };
 
 static struct keylock *locks;
@@ -33,7 +33,7 @@ taker_step(struct op *op)
 		(void)strncat(order, t->claim.what, sizeof(order) - 1);
 		if (op->rc < 0)
 			return OP_DONE;
-		return op_await(t, TAKER_HELD);	/* until the test wakes it */
+		return op_await(t, TAKER_HELD); /* until the test wakes it */
 	case TAKER_HELD:
 		keylock_release(locks, &t->claim);
 		return OP_DONE;
@@ -42,7 +42,8 @@ taker_step(struct op *op)
 }
 
 static const struct op_class taker_class = {
-	.name = "taker", .step = taker_step,
+	.name = "taker",
+	.step = taker_step,
 };
 
 static void
@@ -85,8 +86,8 @@ main(void)
 	ok(keylock_find(locks, "vol-1", "delete", 6) == &b.claim,
 	    "or the queued one");
 	ok(keylock_find(locks, "vol-1", "create 2G", 9) == NULL &&
-	    keylock_find(locks, "vol-2", "delete", 6) == NULL &&
-	    keylock_find(locks, "vol-1", NULL, 0) == NULL,
+		keylock_find(locks, "vol-2", "delete", 6) == NULL &&
+		keylock_find(locks, "vol-1", NULL, 0) == NULL,
 	    "a different one does not join, nor on another key");
 
 	keylock_cancel(locks, &c.claim);

@@ -199,8 +199,8 @@ walk_step(struct op *op)
 			return op_fail_err(w, WALK_END, &w->child->op.err);
 		return op_goto(w, WALK_END);
 	case WALK_END:
-		op_set_error(op, w->fail_at != 0 ? ERR_ABORTED : ERR_OK,
-		    "later");
+		op_set_error(
+		    op, w->fail_at != 0 ? ERR_ABORTED : ERR_OK, "later");
 		return OP_DONE;
 	}
 	abort();
@@ -248,7 +248,7 @@ test_ops(void)
 	buf_init(&dump, 4096);
 	op_dump(&dump);
 	ok(strstr((char *)dump.data, "name=walk") != NULL &&
-	    strstr((char *)dump.data, "state=WALK_SECOND") != NULL,
+		strstr((char *)dump.data, "state=WALK_SECOND") != NULL,
 	    "live ops can be listed with their states");
 	buf_fini(&dump);
 	turn_until_idle();

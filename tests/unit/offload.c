@@ -1,8 +1,8 @@
 /*
  * offload.c - forked calls, tools and helpers, with real processes.
  */
-#include "core/child.h"
 #include "core/offload.h"
+#include "core/child.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -193,7 +193,8 @@ test_tool(void)
 		"ls /proc/self/fd | wc -l", NULL };
 	static const char *const flood[] = { "sh", "-c",
 		"i=0; while [ $i -lt 2000 ]; do echo 0123456789; "
-		"i=$((i+1)); done", NULL };
+		"i=$((i+1)); done",
+		NULL };
 	static const char *const hang[] = { "sleep", "1000", NULL };
 	static const char *const none[] = { "no-such-program-here", NULL };
 	struct run r = { .argv = hello };
@@ -207,7 +208,7 @@ test_tool(void)
 	r = (struct run){ .argv = flood };
 	run(&r);
 	ok(r.rc == 0 && r.tool.status == 0 &&
-	    strlen(r.tool.output) == TOOL_OUTPUT_MAX - 1,
+		strlen(r.tool.output) == TOOL_OUTPUT_MAX - 1,
 	    "output over the limit is dropped, not waited for");
 	r = (struct run){ .argv = hang, .timeout_ms = 50 };
 	run(&r);
