@@ -1,0 +1,90 @@
+/*
+ * options.h - the command line of rbd-csid.
+ *
+ * One table (options.c) gives the parser, --help, the defaults, the checks and
+ * the body of docs/OPTIONS.md. Strings in `struct options` point into argv,
+ * the environment or the table and live as long as the process.
+ */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct options {
+	/* what to be */
+	const char *type;
+	const char *endpoint;
+	const char *drivername;
+	const char *nodeid;
+	const char *instanceid;
+	const char *clustername;
+	bool controllerserver;	/* after options_check: serve it */
+	bool nodeserver;	/* after options_check: serve it */
+
+	/* how to run */
+	const char *config;
+	const char *ceph_conf;
+	const char *statedir;
+	const char *socket_mode_text;
+	unsigned socket_mode;
+	const char *log_format;
+	const char *log_level;
+	int64_t drain_timeout_ms;
+	int64_t slow_op_ms;
+
+	/* other processes */
+	const char *worker_path;
+	const char *attachd_path;
+	const char *mounter_fallback;
+	int64_t worker_lanes;
+	int64_t session_idle_ms;
+	int64_t offload_max;
+
+	/* only checked */
+	int64_t clone_depth_hard, clone_depth_soft;
+	int64_t snapshots_max, snapshots_min;
+	const char *feature_gates;
+
+	/* tell and exit */
+	bool help;
+	bool help_markdown;
+	bool version;
+
+	char socket_path[108];	/* from endpoint, by options_check */
+};
+
+/*
+ * Fills `o` from the defaults, the environment and argv. Returns 0, or
+ * -EINVAL with a text for the person who typed it.
+ */
+int options_parse(struct options *o, int argc, char *const argv[],
+    struct err *err) must_check;
+
+/*
+ * Judges what one option alone cannot tell (not needed for help and version),
+ * sets socket_path, socket_mode and which services to serve. 0 or -EINVAL.
+ */
+int options_check(struct options *o, struct err *err) must_check;
+
+/*
+ * Tells each option in argv that has no effect here and is not at its default.
+ * argv has passed options_parse.
+ */
+void options_each_ignored(int argc, char *const argv[],
+    void (*tell)(const char *name, const char *help));
+
+void options_print_help(FILE *out);
+void options_print_markdown(FILE *out);
+
+/* "1h2m3.5s", "300ms" or "0", as Go writes durations, in milliseconds. */
+int options_parse_duration(const char *text, int64_t *ms) must_check;
+
+/* Is there an option of this name (without dashes)? */
+bool options_is_known(const char *name);
+
+#endif

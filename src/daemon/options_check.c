@@ -1,0 +1,202 @@
+/*
+ * options_check.c - what the table's types and ranges cannot tell.
+ */
+#include "daemon/options_table.h"
+
+#include <ctype.h>
+#include <string.h>
+#include <strings.h>
+
+#define TYPE_RBD "rbd"
+
+/* A name as Kubernetes takes it for a driver. */
+static bool
+drivername_is_good(const char *name)
+{
+	size_t len = strlen(name);
+	bool edge = true;	/* at the start of a label */
+
+	if (len == 0 || len > 63)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		bool last = i + 1 == len || name[i + 1] == '.';
+
+		if (name[i] == '.') {
+			if (edge)
+				return false;
+			edge = true;
+			continue;
+		}
+		if (!isalnum((unsigned char)name[i]) &&
+		    (name[i] != '-' || edge || last))
+			return false;
+		edge = false;
+	}
+	return !edge;
+}
+
+static int
+check_type(const struct options *o, struct err *err)
+{
+	static const char *const others[] = { "liveness", "controller",
+		"cephfs", "nfs", "nvmeof" };
+
+	if (str_eq(o->type, TYPE_RBD))
+		return 0;
+	if (*o->type == '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--type must be given: rbd");
+	for (size_t i = 0; i < countof(others); i++)
+		if (str_eq(o->type, others[i]))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "--type=%s is one of ceph-csi's that rbd-csid does "
+			    "not serve; it serves rbd",
+			    o->type);
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "--type=%s is unknown; rbd-csid serves rbd", o->type);
+}
+
+/* "unix:///a/b.sock" in any case; one slash in front of the path or more. */
+static int
+check_endpoint(struct options *o, struct err *err)
+{
+	const char *path;
+
+	if (strncasecmp(o->endpoint, "unix://", 7) != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--endpoint=%s: must be unix:// and a path", o->endpoint);
+	path = o->endpoint + 7;
+	while (path[0] == '/' && path[1] == '/')
+		path++;
+	if (*path == '\0' || str_eq(path, "/"))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--endpoint=%s: has no path", o->endpoint);
+	if (str_put(o->socket_path, sizeof(o->socket_path), "%s%s",
+		*path == '/' ? "" : "/", path) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--endpoint=%s: the path is longer than the %zu bytes of "
+		    "a socket's name",
+		    o->endpoint, sizeof(o->socket_path) - 1);
+	return 0;
+}
+
+static int
+check_one_of(const char *name, const char *value, const char *const list[],
+    struct err *err)
+{
+	char all[80] = "";
+
+	for (size_t i = 0; list[i] != NULL; i++) {
+		size_t len = strlen(all);
+
+		if (str_eq(value, list[i]))
+			return 0;
+		if (str_put(all + len, sizeof(all) - len, "%s%s",
+			i > 0 ? ", " : "", list[i]) < 0)
+			break;
+	}
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "--%s=%s: must be one of %s", name, value, all);
+}
+
+static int
+check_socket_mode(struct options *o, struct err *err)
+{
+	const char *s = o->socket_mode_text;
+	unsigned mode = 0;
+
+	for (; *s >= '0' && *s <= '7' && mode <= 0777; s++)
+		mode = mode * 8 + (unsigned)(*s - '0');
+	if (*s != '\0' || s == o->socket_mode_text || mode > 0777)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--socket-mode=%s: must be octal, 0600 for example",
+		    o->socket_mode_text);
+	o->socket_mode = mode;
+	return 0;
+}
+
+/* "Name=bool,Name=bool": the one gate that ceph-csi knows is accepted. */
+static int
+check_feature_gates(const struct options *o, struct err *err)
+{
+	auto_free char *copy = str_dup(o->feature_gates);
+	char *save = NULL, *gate;
+
+	for (gate = strtok_r(copy, ",", &save); gate != NULL;
+	     gate = strtok_r(NULL, ",", &save)) {
+		char *equals = strchr(gate, '=');
+		bool value;
+
+		if (equals == NULL || option_parse_bool(equals + 1, &value) < 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "--feature-gates: \"%s\" is not NAME=BOOL", gate);
+		*equals = '\0';
+		if (!str_eq(gate, "SlowGRPCRestart"))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "--feature-gates: unknown gate \"%s\"", gate);
+	}
+	return 0;
+}
+
+static int
+check_pairs(const struct options *o, struct err *err)
+{
+	if (o->clone_depth_soft > o->clone_depth_hard)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--rbdsoftmaxclonedepth is above --rbdhardmaxclonedepth");
+	if (o->snapshots_min > o->snapshots_max)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--minsnapshotsonimage is above --maxsnapshotsonimage");
+	return 0;
+}
+
+static int
+check_not_empty(const char *name, const char *value, struct err *err)
+{
+	if (*value != '\0')
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT, "--%s must not be empty",
+	    name);
+}
+
+static int
+check_absolute(const char *name, const char *value, struct err *err)
+{
+	if (*value == '/')
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "--%s=%s: must be an absolute path", name, value);
+}
+
+int
+options_check(struct options *o, struct err *err)
+{
+	static const char *const formats[] = { "text", "json", NULL };
+	static const char *const levels[] = { "error", "warn", "info", "debug",
+		NULL };
+	static const char *const fallbacks[] = { "none", "krbd", "userspace",
+		NULL };
+	int rc;
+
+	if ((rc = check_type(o, err)) < 0 ||
+	    (rc = check_endpoint(o, err)) < 0 ||
+	    (rc = check_not_empty("nodeid", o->nodeid, err)) < 0 ||
+	    (rc = check_not_empty("instanceid", o->instanceid, err)) < 0 ||
+	    (rc = check_not_empty("config", o->config, err)) < 0 ||
+	    (rc = check_absolute("statedir", o->statedir, err)) < 0 ||
+	    (rc = check_socket_mode(o, err)) < 0 ||
+	    (rc = check_one_of("log-format", o->log_format, formats, err)) < 0 ||
+	    (rc = check_one_of("log-level", o->log_level, levels, err)) < 0 ||
+	    (rc = check_one_of("mounter-fallback", o->mounter_fallback,
+		 fallbacks, err)) < 0 ||
+	    (rc = check_feature_gates(o, err)) < 0 ||
+	    (rc = check_pairs(o, err)) < 0)
+		return rc;
+	if (!drivername_is_good(o->drivername))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--drivername=%s: must be a DNS name of at most 63 "
+		    "characters", o->drivername);
+	if (!o->controllerserver && !o->nodeserver)
+		o->controllerserver = o->nodeserver = true;
+	return 0;
+}

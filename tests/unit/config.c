@@ -1,0 +1,215 @@
+/*
+ * config.json: what is read, how a change is noticed, what a broken file does.
+ */
+#include "daemon/config.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/loop.h"
+#include "core/timer.h"
+#include "tests/tap.h"
+
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define ONE \
+	"[{\"clusterID\":\"a\",\"monitors\":[\"m1:6789\",\"m2:6789\"]," \
+	"\"cephFS\":{\"x\":1},\"unknown\":[],\"rbd\":{" \
+	"\"radosNamespace\":\"ns\",\"netNamespaceFilePath\":\"/run/ns\"}}," \
+	"{\"clusterID\":\"a\",\"monitors\":[\"second\"]}," \
+	"{\"clusterID\":\"empty\",\"monitors\":[]}]"
+#define TWO "[{\"clusterID\":\"b\",\"monitors\":[\"m3\"]}]"
+#define SECRET_PART "s3cret-part"
+
+static char dir[] = "/tmp/rbd-csi-config.XXXXXX";
+static char logged[4096];
+
+static void
+keep_log(enum log_level level, const char *line)
+{
+	(void)level;
+	(void)strncat(logged, line, sizeof(logged) - strlen(logged) - 1);
+}
+
+static const char *
+at(const char *name)
+{
+	static char path[4][128];
+	static unsigned turn;
+	char *p = path[turn++ % 4];
+
+	(void)snprintf(p, sizeof(path[0]), "%s/%s", dir, name);
+	return p;
+}
+
+static void
+put(const char *name, const char *text)
+{
+	FILE *f = fopen(at(name), "w");
+
+	if (f == NULL || fputs(text, f) < 0 || fclose(f) != 0)
+		abort();
+}
+
+static void
+point(const char *target, const char *name)
+{
+	if (symlink(target, at(name)) < 0)
+		abort();
+}
+
+static void
+on_tick(struct timer *timer)
+{
+	(void)timer;
+}
+
+/* Runs the loop until `id` is found (or not, as wanted), at most 3 s. */
+static bool
+becomes(const struct config *config, const char *id, bool wanted)
+{
+	struct timer tick = { .fire = on_tick };
+	int64_t end_ms = clock_now_ms() + 3000;
+	bool found;
+
+	do {
+		struct arena *arena = arena_new(1 << 16);
+		struct config_cluster cluster;
+
+		found = config_find(config, id, arena, &cluster, NULL) == 0;
+		arena_free(arena);
+		if (found == wanted)
+			break;
+		timer_start(&tick, 10);
+		loop_turn(true);
+	} while (clock_now_ms() < end_ms);
+	timer_stop(&tick);
+	return found == wanted;
+}
+
+static void
+test_read(void)
+{
+	struct arena *arena = arena_new(1 << 16);
+	struct config_cluster c = { .cluster_id = NULL };
+	struct err err = ERR_INIT;
+	struct config *config;
+
+	put("config.json", ONE);
+	config = config_new(at("config.json"));
+	ok(config_find(config, "a", arena, &c, &err) == 0, "a cluster is found");
+	is_str(c.cluster_id, "a", "its ID");
+	is_str(c.monitors, "m1:6789,m2:6789",
+	    "its monitors are joined, the first entry of an ID counts");
+	is_str(c.rados_namespace, "ns", "its namespace");
+	is_str(c.netns, "/run/ns", "its network namespace");
+
+	ok(config_find(config, "nope", arena, &c, &err) < 0,
+	    "an unknown clusterID is not found");
+	is_int(err.code, ERR_FAILED_PRECONDITION, "as a precondition");
+	ok(strstr(err.text, "clusterID \"nope\" is not in /tmp/") != NULL,
+	    "and is named: %s", err.text);
+	ok(config_find(config, "empty", arena, &c, &err) < 0 &&
+	    strstr(err.text, "clusterID \"empty\" has no monitors") != NULL,
+	    "a cluster without monitors is refused");
+	config_free(config);
+	arena_free(arena);
+}
+
+static void
+test_changes(void)
+{
+	struct config *config;
+
+	put("config.json", ONE);
+	config = config_new(at("config.json"));
+	put("config.json", TWO);
+	ok(becomes(config, "b", true) && becomes(config, "a", false),
+	    "a file written in place is read again");
+	put("next", ONE);
+	(void)rename(at("next"), at("config.json"));
+	ok(becomes(config, "a", true), "so is one renamed over it");
+	put("config.json", TWO);
+	ok(becomes(config, "b", true), "and the one after that");
+
+	logged[0] = '\0';
+	put("config.json", "[{\"clusterID\":\"c\",\"" SECRET_PART);
+	for (int i = 0; i < 100 && strstr(logged, "config.broken") == NULL; i++)
+		(void)becomes(config, "c", true);
+	ok(strstr(logged, "config.broken") != NULL, "a broken file is logged");
+	ok(strstr(logged, SECRET_PART) == NULL, "but not its content");
+	ok(becomes(config, "b", true), "and the last good one stays");
+	(void)unlink(at("config.json"));
+	config_reload(config);
+	ok(becomes(config, "b", true), "also when the file goes away");
+	put("config.json", ONE);
+	ok(becomes(config, "a", true), "a file that comes back is read");
+	config_free(config);
+}
+
+/* As kubelet mounts a ConfigMap and swaps it. */
+static void
+test_configmap(void)
+{
+	struct config *config;
+
+	(void)mkdir(at("cm"), 0755);
+	(void)mkdir(at("cm/..1"), 0755);
+	put("cm/..1/config.json", ONE);
+	point("..1", "cm/..data");
+	point("..data/config.json", "cm/config.json");
+	config = config_new(at("cm/config.json"));
+	ok(becomes(config, "a", true), "a ConfigMap's file is read");
+
+	(void)mkdir(at("cm/..2"), 0755);
+	put("cm/..2/config.json", TWO);
+	point("..2", "cm/..data_tmp");
+	(void)rename(at("cm/..data_tmp"), at("cm/..data"));
+	ok(becomes(config, "b", true), "its swap is noticed");
+	(void)unlink(at("cm/..1/config.json"));
+	(void)rmdir(at("cm/..1"));
+	put("cm/..2/config.json", ONE);
+	ok(becomes(config, "a", true), "and what happens behind the new link");
+	config_free(config);
+}
+
+static void
+test_late(void)
+{
+	static const char *const bad[] = { "{}", "[1]", "[{\"clusterID\":1}]",
+		"[{\"monitors\":\"m\"}]", "[{\"monitors\":[1]}]",
+		"[{\"rbd\":1}]", "[{\"rbd\":{\"radosNamespace\":1}}]",
+		"[{\"clusterID\":\"a\",\"clusterID\":\"b\"}]", "", "[" };
+	struct err err = ERR_INIT;
+	struct config *config;
+
+	config = config_new(at("absent.json"));
+	ok(config_find(config, "a", NULL, NULL, &err) < 0 &&
+	    strstr(err.text, "absent.json") != NULL,
+	    "without a file a look-up names it: %s", err.text);
+	put("absent.json", ONE);
+	ok(becomes(config, "a", true), "a file that comes late is read");
+	for (size_t i = 0; i < countof(bad); i++) {
+		put("absent.json", bad[i]);
+		config_reload(config);
+		is_int(config_count(config), 3, "kept over: %s", bad[i]);
+	}
+	config_free(config);
+}
+
+int
+main(void)
+{
+	char command[128];
+
+	log_set_sink(keep_log);
+	if (mkdtemp(dir) == NULL || loop_init() < 0)
+		return 1;
+	test_read();
+	test_changes();
+	test_configmap();
+	test_late();
+	loop_fini();
+	(void)snprintf(command, sizeof(command), "rm -rf %s", dir);
+	return system(command) == 0 ? tap_end() : 1;
+}

@@ -1,0 +1,7 @@
+#include "tests/tap.h"
+int
+main(void)
+{
+	ok(true, "compiles");
+	return tap_end();
+}
