@@ -56,22 +56,23 @@ diag(const char *fmt, ...)
 
 #define ok(good, ...) tap_ok((good), __FILE__, __LINE__, __VA_ARGS__)
 
-#define is_int(got, want, ...)                                          \
-	do {                                                            \
-		intmax_t got_ = (intmax_t)(got), want_ = (intmax_t)(want); \
-		if (!ok(got_ == want_, __VA_ARGS__))                    \
-			diag("got %jd, want %jd", got_, want_);         \
+#define is_int(got, want, ...)                                                 \
+	do {                                                                   \
+		intmax_t got_ = (intmax_t)(got), want_ = (intmax_t)(want);     \
+		if (!ok(got_ == want_, __VA_ARGS__))                           \
+			diag("got %jd, want %jd", got_, want_);                \
 	} while (0)
 
-#define is_str(got, want, ...)                                          \
-	do {                                                            \
-		const char *got_ = (got), *want_ = (want);              \
-		bool same_ = got_ == want_ || (got_ != NULL &&          \
-		    want_ != NULL && strcmp(got_, want_) == 0);         \
-		if (!ok(same_, __VA_ARGS__))                            \
-			diag("got '%s', want '%s'",                     \
-			    got_ != NULL ? got_ : "(null)",             \
-			    want_ != NULL ? want_ : "(null)");          \
+#define is_str(got, want, ...)                                                 \
+	do {                                                                   \
+		const char *got_ = (got), *want_ = (want);                     \
+		bool same_ = got_ == want_ ||                                  \
+		    (got_ != NULL && want_ != NULL &&                          \
+			strcmp(got_, want_) == 0);                             \
+		if (!ok(same_, __VA_ARGS__))                                   \
+			diag("got '%s', want '%s'",                            \
+			    got_ != NULL ? got_ : "(null)",                    \
+			    want_ != NULL ? want_ : "(null)");                 \
 	} while (0)
 
 static inline int

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHUNK_BYTES 2000	/* one chunk serves most requests */
+#define CHUNK_BYTES 2000 /* one chunk serves most requests */
 #define ALIGN 16
 
 struct chunk {
@@ -74,8 +74,10 @@ arena_new_bytes(struct arena *arena, size_t size)
 	void *p = arena_alloc(arena, size);
 
 	if (p == NULL) {
-		(void)fprintf(stderr, "arena is full: %zu of %zu bytes used, "
-		    "%zu wanted\n", arena->used, arena->max, size);
+		(void)fprintf(stderr,
+		    "arena is full: %zu of %zu bytes used, "
+		    "%zu wanted\n",
+		    arena->used, arena->max, size);
 		abort();
 	}
 	return p;

@@ -15,12 +15,13 @@ struct arena;
  * pieces, whose sizes no peer chooses).
  */
 struct arena *arena_new(size_t max);
-void arena_free(struct arena *arena);		/* NULL is fine */
+void arena_free(struct arena *arena); /* NULL is fine */
 
-void *arena_alloc(struct arena *arena, size_t size);	/* zeroed or NULL */
-void *arena_new_bytes(struct arena *arena, size_t size);/* zeroed, never NULL */
+void *arena_alloc(struct arena *arena, size_t size); /* zeroed or NULL */
+void *arena_new_bytes(
+    struct arena *arena, size_t size); /* zeroed, never NULL */
 void *arena_copy(struct arena *arena, const void *bytes, size_t len);
-char *arena_strdup(struct arena *arena, const char *s);	/* NULL gives NULL */
+char *arena_strdup(struct arena *arena, const char *s); /* NULL gives NULL */
 char *arena_fmt(struct arena *arena, const char *fmt, ...) printf_like(2, 3);
 size_t arena_used(const struct arena *arena);
 

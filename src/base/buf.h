@@ -9,13 +9,13 @@
 
 struct buf {
 	unsigned char *data;
-	size_t len;	/* bytes in use */
-	size_t room;	/* bytes allocated */
-	size_t max;	/* never more than this */
+	size_t len;  /* bytes in use */
+	size_t room; /* bytes allocated */
+	size_t max;  /* never more than this */
 };
 
 void buf_init(struct buf *buf, size_t max);
-void buf_fini(struct buf *buf);			/* frees; may be used again */
+void buf_fini(struct buf *buf); /* frees; may be used again */
 
 /*
  * Appends. Returns 0 or -EMSGSIZE (nothing is appended then).
@@ -29,8 +29,8 @@ int buf_printf(struct buf *buf, const char *fmt, ...) printf_like(2, 3);
  */
 void *buf_reserve(struct buf *buf, size_t len);
 
-void buf_consume(struct buf *buf, size_t len);	/* drops from the front */
-void buf_clear(struct buf *buf);		/* keeps the memory */
+void buf_consume(struct buf *buf, size_t len); /* drops from the front */
+void buf_clear(struct buf *buf);               /* keeps the memory */
 
 /* Gives the bytes away; the caller frees. The buffer is empty then. */
 unsigned char *buf_take(struct buf *buf, size_t *len);

@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
-int64_t clock_now_ms(void);	/* monotonic milliseconds */
-int64_t clock_now_us(void);	/* monotonic microseconds */
-int64_t clock_wall_ms(void);	/* since 1970, UTC */
+int64_t clock_now_ms(void);  /* monotonic milliseconds */
+int64_t clock_now_us(void);  /* monotonic microseconds */
+int64_t clock_wall_ms(void); /* since 1970, UTC */
 
 /*
  * For tests: from now on the monotonic clock stands at `now_ms` until it is

@@ -36,17 +36,29 @@ static const struct {
 	{ -ECONNREFUSED, ERR_UNAVAILABLE },
 	{ -ECONNRESET, ERR_UNAVAILABLE },
 	{ -EPIPE, ERR_UNAVAILABLE },
-	{ -ESHUTDOWN, ERR_UNAVAILABLE },	/* a blocklisted Ceph client */
+	{ -ESHUTDOWN, ERR_UNAVAILABLE }, /* a blocklisted Ceph client */
 	{ -EBADMSG, ERR_DATA_LOSS },
 	{ -EKEYREJECTED, ERR_UNAUTHENTICATED },
 	{ -EPROTO, ERR_UNKNOWN },
 };
 
 static const char *const names[] = {
-	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED",
-	"NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
-	"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-	"UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+	"OK",
+	"CANCELLED",
+	"UNKNOWN",
+	"INVALID_ARGUMENT",
+	"DEADLINE_EXCEEDED",
+	"NOT_FOUND",
+	"ALREADY_EXISTS",
+	"PERMISSION_DENIED",
+	"RESOURCE_EXHAUSTED",
+	"FAILED_PRECONDITION",
+	"ABORTED",
+	"OUT_OF_RANGE",
+	"UNIMPLEMENTED",
+	"INTERNAL",
+	"UNAVAILABLE",
+	"DATA_LOSS",
 	"UNAUTHENTICATED",
 };
 
@@ -106,8 +118,8 @@ err_set_rc(struct err *err, int rc, const char *fmt, ...)
 	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	used = strlen(err->text);
-	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s",
-	    strerror(-rc));
+	(void)snprintf(
+	    err->text + used, sizeof(err->text) - used, ": %s", strerror(-rc));
 	return rc;
 }
 

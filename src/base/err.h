@@ -13,34 +13,37 @@
 
 /* Same numbers as gRPC's status codes, so that no table is needed twice. */
 enum err_code {
-	ERR_OK = 0,		    /* no failure */
-	ERR_CANCELLED = 1,	    /* the caller went away */
-	ERR_UNKNOWN = 2,	    /* failure of an unknown kind */
+	ERR_OK = 0,                 /* no failure */
+	ERR_CANCELLED = 1,          /* the caller went away */
+	ERR_UNKNOWN = 2,            /* failure of an unknown kind */
 	ERR_INVALID_ARGUMENT = 3,   /* the request is wrong, retry is useless */
 	ERR_DEADLINE_EXCEEDED = 4,  /* not finished in the time given */
-	ERR_NOT_FOUND = 5,	    /* the object does not exist */
-	ERR_ALREADY_EXISTS = 6,	    /* exists, and is not what was asked for */
+	ERR_NOT_FOUND = 5,          /* the object does not exist */
+	ERR_ALREADY_EXISTS = 6,     /* exists, and is not what was asked for */
 	ERR_PERMISSION_DENIED = 7,  /* known caller, forbidden action */
 	ERR_RESOURCE_EXHAUSTED = 8, /* a limit or a full cluster */
-	ERR_FAILED_PRECONDITION = 9,/* the system's state forbids it for now */
-	ERR_ABORTED = 10,	    /* an other operation is in the way */
-	ERR_OUT_OF_RANGE = 11,	    /* a size or offset that cannot be */
-	ERR_UNIMPLEMENTED = 12,	    /* no such method or feature */
-	ERR_INTERNAL = 13,	    /* an invariant is broken */
-	ERR_UNAVAILABLE = 14,	    /* try again later */
-	ERR_DATA_LOSS = 15,	    /* data are damaged */
-	ERR_UNAUTHENTICATED = 16,   /* credentials are wrong */
+	ERR_FAILED_PRECONDITION = 9, /* the system's state forbids it for now */
+	ERR_ABORTED = 10,            /* an other operation is in the way */
+	ERR_OUT_OF_RANGE = 11,       /* a size or offset that cannot be */
+	ERR_UNIMPLEMENTED = 12,      /* no such method or feature */
+	ERR_INTERNAL = 13,           /* an invariant is broken */
+	ERR_UNAVAILABLE = 14,        /* try again later */
+	ERR_DATA_LOSS = 15,          /* data are damaged */
+	ERR_UNAUTHENTICATED = 16,    /* credentials are wrong */
 };
 
 #define ERR_TEXT_MAX 240
 
 struct err {
 	enum err_code code;
-	int rc;			 /* negative errno, 0 while all is well */
+	int rc;                  /* negative errno, 0 while all is well */
 	char text[ERR_TEXT_MAX]; /* lower case, object and step, no secret */
 };
 
-#define ERR_INIT { .code = ERR_OK }
+#define ERR_INIT                                                               \
+	{                                                                      \
+		.code = ERR_OK                                                 \
+	}
 
 /*
  * Sets `err` (may be NULL) to a formatted text and returns the negative errno

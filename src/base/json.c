@@ -71,8 +71,8 @@ write_all(int fd, const char *text, size_t len)
 }
 
 int
-json_write_file(const char *path, const json_t *json, unsigned mode,
-    struct err *err)
+json_write_file(
+    const char *path, const json_t *json, unsigned mode, struct err *err)
 {
 	auto_free char *text = json_dumps(json, JSON_COMPACT);
 	auto_free char *tmp = str_fmt("%s.tmp", path);

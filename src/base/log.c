@@ -92,8 +92,8 @@ log_line(enum log_level level, const char *event, const char *fmt, ...)
 	if (lg.format == LOG_FORMAT_JSON)
 		n = snprintf(line, sizeof(line),
 		    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\","
-		    "\"pid\":%d,\"event\":\"%s\",\"detail\":%s}\n", when,
-		    level_name[level], lg.program, (int)getpid(), event,
+		    "\"pid\":%d,\"event\":\"%s\",\"detail\":%s}\n",
+		    when, level_name[level], lg.program, (int)getpid(), event,
 		    log_quote(quoted, sizeof(quoted), text));
 	else
 		n = snprintf(line, sizeof(line), "%s %s %s[%d] %s %s\n", when,

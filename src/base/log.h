@@ -14,10 +14,10 @@
 #include <stddef.h>
 
 enum log_level {
-	LOG_LEVEL_ERROR = 0,	/* something is broken and needs a person */
-	LOG_LEVEL_WARN,		/* something odd that we got over */
-	LOG_LEVEL_INFO,		/* start, stop, RPC ends, sessions, children */
-	LOG_LEVEL_DEBUG,	/* state changes */
+	LOG_LEVEL_ERROR = 0, /* something is broken and needs a person */
+	LOG_LEVEL_WARN,      /* something odd that we got over */
+	LOG_LEVEL_INFO,      /* start, stop, RPC ends, sessions, children */
+	LOG_LEVEL_DEBUG,     /* state changes */
 };
 
 enum log_format {
@@ -26,8 +26,8 @@ enum log_format {
 };
 
 /* `program` must live as long as the process. */
-void log_init(const char *program, enum log_level level,
-    enum log_format format);
+void log_init(
+    const char *program, enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);
 
 /*
@@ -42,10 +42,10 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
 #define log_error(event, ...) log_line(LOG_LEVEL_ERROR, event, __VA_ARGS__)
 #define log_warn(event, ...) log_line(LOG_LEVEL_WARN, event, __VA_ARGS__)
 #define log_info(event, ...) log_line(LOG_LEVEL_INFO, event, __VA_ARGS__)
-#define log_debug(event, ...)                                        \
-	do {                                                         \
-		if (log_enabled(LOG_LEVEL_DEBUG))                    \
-			log_line(LOG_LEVEL_DEBUG, event, __VA_ARGS__); \
+#define log_debug(event, ...)                                                  \
+	do {                                                                   \
+		if (log_enabled(LOG_LEVEL_DEBUG))                              \
+			log_line(LOG_LEVEL_DEBUG, event, __VA_ARGS__);         \
 	} while (0)
 
 /*

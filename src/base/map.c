@@ -9,7 +9,7 @@
 #include <sys/random.h>
 
 struct map_slot {
-	char *key;		/* NULL: free or tombstone */
+	char *key; /* NULL: free or tombstone */
 	void *value;
 	bool tombstone;
 };

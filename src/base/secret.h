@@ -8,15 +8,18 @@
 #include "base/str.h"
 
 struct secret {
-	char *text;	/* NUL terminated; NULL: none */
+	char *text; /* NUL terminated; NULL: none */
 	size_t len;
 };
 
-#define SECRET_INIT { .text = NULL }
+#define SECRET_INIT                                                            \
+	{                                                                      \
+		.text = NULL                                                   \
+	}
 
 void secret_set(struct secret *secret, const char *text, size_t len);
 void secret_copy(struct secret *to, const struct secret *from);
-void secret_fini(struct secret *secret);	/* wipes and frees */
+void secret_fini(struct secret *secret); /* wipes and frees */
 bool secret_eq(const struct secret *a, const struct secret *b);
 bool secret_is_empty(const struct secret *secret);
 

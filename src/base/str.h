@@ -17,8 +17,8 @@
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 
 #define countof(array) (sizeof(array) / sizeof((array)[0]))
-#define container_of(ptr, type, member) \
-	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member)                                        \
+	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /*
  * auto_free char *p = NULL;	freed when the scope ends
@@ -74,11 +74,11 @@ char *str_fmt(const char *fmt, ...) printf_like(1, 2);
  * Formats into buf[size]. Returns 0, or -ENAMETOOLONG when it does not fit
  * (buf then holds the part that does).
  */
-int str_put(char *buf, size_t size, const char *fmt, ...) printf_like(3, 4)
-    must_check;
+int str_put(char *buf, size_t size, const char *fmt, ...)
+    printf_like(3, 4) must_check;
 
-bool str_eq(const char *a, const char *b);	/* NULL equals NULL only */
-bool str_is_empty(const char *s);		/* NULL or "" */
+bool str_eq(const char *a, const char *b); /* NULL equals NULL only */
+bool str_is_empty(const char *s);          /* NULL or "" */
 bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 
@@ -96,7 +96,7 @@ void str_hex(char *out, const void *bytes, size_t len);
  * missing padding; returns the number of bytes or -EINVAL, never writes more
  * than `max`.
  */
-size_t str_base64_len(size_t len);		/* with the closing NUL */
+size_t str_base64_len(size_t len); /* with the closing NUL */
 void str_base64(char *out, const void *bytes, size_t len);
 long str_unbase64(void *out, size_t max, const char *text, size_t len);
 

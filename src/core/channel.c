@@ -11,8 +11,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define HEAD 8		/* before each frame: u32 length, u32 descriptors */
-#define FDS_HELD 16	/* came in and not yet claimed by a frame */
+#define HEAD 8      /* before each frame: u32 length, u32 descriptors */
+#define FDS_HELD 16 /* came in and not yet claimed by a frame */
 #define READ_BYTES 65536
 
 /* Descriptors that leave with the byte at stream offset `at`. */
@@ -20,7 +20,8 @@ struct parcel {
 	uint64_t at;
 	int fd[CHANNEL_FDS_MAX];
 	size_t nfds;
-	STAILQ_ENTRY(parcel) link;
+	STAILQ_ENTRY(parcel)
+	link;
 };
 
 struct channel {
@@ -29,13 +30,13 @@ struct channel {
 	const struct channel_ops *ops;
 	void *arg;
 	struct buf in, out;
-	uint64_t sent;		/* bytes that left, ever */
+	uint64_t sent; /* bytes that left, ever */
 	STAILQ_HEAD(, parcel) parcels;
-	int fds[FDS_HELD];	/* came in, oldest first */
+	int fds[FDS_HELD]; /* came in, oldest first */
 	size_t nfds;
-	int broken;		/* negative errno */
+	int broken; /* negative errno */
 	bool eof, told;
-	bool *freed;		/* set when freed inside a callback */
+	bool *freed; /* set when freed inside a callback */
 	struct job close_job;
 };
 
@@ -92,8 +93,7 @@ send_some(struct channel *c, size_t len, const struct parcel *parcel)
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
 		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * parcel->nfds);
-		memcpy(CMSG_DATA(cmsg), parcel->fd,
-		    sizeof(int) * parcel->nfds);
+		memcpy(CMSG_DATA(cmsg), parcel->fd, sizeof(int) * parcel->nfds);
 	}
 	return sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -130,7 +130,7 @@ static void
 take_fds(struct channel *c, struct msghdr *msg)
 {
 	for (struct cmsghdr *m = CMSG_FIRSTHDR(msg); m != NULL;
-	    m = CMSG_NXTHDR(msg, m)) {
+	     m = CMSG_NXTHDR(msg, m)) {
 		size_t n = (m->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
 		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
@@ -209,7 +209,8 @@ on_ready(struct io *io, int what)
 		char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
 	} control;
 	struct iovec iov = { .iov_len = READ_BYTES };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
 		.msg_control = control.space,
 		.msg_controllen = sizeof(control.space) };
 	ssize_t n;
@@ -348,5 +349,7 @@ int
 channel_pair(int fd[2])
 {
 	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-	    0, fd) < 0 ? -errno : 0;
+		   0, fd) < 0
+	    ? -errno
+	    : 0;
 }

@@ -36,7 +36,7 @@ struct channel_ops {
  */
 struct channel *channel_new(int fd, size_t max_frame, size_t max_queued,
     const struct channel_ops *ops, void *arg);
-void channel_free(struct channel *channel);	/* closes; NULL is fine */
+void channel_free(struct channel *channel); /* closes; NULL is fine */
 
 /*
  * Queues a frame and sends what the socket takes. Descriptors are copied
@@ -47,7 +47,7 @@ int channel_send(struct channel *channel, const void *bytes, size_t len);
 int channel_send_fds(struct channel *channel, const void *bytes, size_t len,
     const int *fds, size_t nfds);
 
-size_t channel_queued(const struct channel *channel);	/* bytes not yet sent */
+size_t channel_queued(const struct channel *channel); /* bytes not yet sent */
 
 /* A pair of connected, close-on-exec, non-blocking sockets. 0 or -errno. */
 int channel_pair(int fd[2]) must_check;

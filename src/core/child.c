@@ -38,8 +38,8 @@ close_io(struct io *io)
  * overwritten before it was copied.
  */
 static int
-spawn(pid_t *pid, char *const argv[], const int *fds, size_t nfds, int first,
-    bool search, bool own_session)
+spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
+    int first, bool search, bool own_session)
 {
 	posix_spawn_file_actions_t act;
 	posix_spawnattr_t attr;
@@ -67,17 +67,17 @@ spawn(pid_t *pid, char *const argv[], const int *fds, size_t nfds, int first,
 		if (own_session)
 			flags |= POSIX_SPAWN_SETSID;
 		(void)posix_spawnattr_setflags(&attr, flags);
-		(void)posix_spawn_file_actions_addopen(&act, 0, "/dev/null",
-		    O_RDWR, 0);
+		(void)posix_spawn_file_actions_addopen(
+		    &act, 0, "/dev/null", O_RDWR, 0);
 		if (first > 1)
 			(void)posix_spawn_file_actions_adddup2(&act, 0, 1);
 		for (size_t i = 0; i < nfds; i++)
-			(void)posix_spawn_file_actions_adddup2(&act, high[i],
-			    first + (int)i);
-		(void)posix_spawn_file_actions_addclosefrom_np(&act,
-		    first + (int)nfds > 3 ? first + (int)nfds : 3);
+			(void)posix_spawn_file_actions_adddup2(
+			    &act, high[i], first + (int)i);
+		(void)posix_spawn_file_actions_addclosefrom_np(
+		    &act, first + (int)nfds > 3 ? first + (int)nfds : 3);
 		rc = -(search ? posix_spawnp : posix_spawn)(pid, argv[0], &act,
-		    &attr, argv, environ);
+		    &attr, (char *const *)(uintptr_t)argv, environ);
 		(void)posix_spawn_file_actions_destroy(&act);
 		(void)posix_spawnattr_destroy(&attr);
 	}
@@ -128,8 +128,8 @@ on_output(struct io *io, int what)
 static int
 exit_status(int status)
 {
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) :
-	    WEXITSTATUS(status);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+				   : WEXITSTATUS(status);
 }
 
 static void
@@ -153,21 +153,22 @@ on_tool_deadline(struct timer *timer)
 {
 	struct tool *tool = container_of(timer, struct tool, deadline);
 
-	log_warn("tool.late", "pid=%d tool=%s timeout_ms=%lld",
-	    (int)tool->pid, tool->name, (long long)tool->timeout_ms);
+	log_warn("tool.late", "pid=%d tool=%s timeout_ms=%lld", (int)tool->pid,
+	    tool->name, (long long)tool->timeout_ms);
 	tool->killed = true;
 	(void)kill(tool->pid, SIGKILL);
-	timer_start(timer, 60 * 1000);	/* still there then: say so again */
+	timer_start(timer, 60 * 1000); /* still there then: say so again */
 }
 
 void
-tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
+tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
     struct op *waiter)
 {
 	int fd[2], out[2], pidfd, rc;
 
-	*tool = (struct tool){ .name = argv[0], .waiter = waiter,
-		.timeout_ms = timeout_ms };
+	*tool = (struct tool){
+		.name = argv[0], .waiter = waiter, .timeout_ms = timeout_ms
+	};
 	rc = pipe2(fd, O_CLOEXEC) < 0 ? -errno : 0;
 	if (rc == 0) {
 		out[0] = out[1] = fd[1];
@@ -177,7 +178,8 @@ tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
 			(void)close(fd[0]);
 	}
 	if (rc < 0) {
-		op_wake(waiter, err_set_rc(&tool->err, rc, "start %s", argv[0]));
+		op_wake(
+		    waiter, err_set_rc(&tool->err, rc, "start %s", argv[0]));
 		return;
 	}
 	pidfd = pidfd_of(tool->pid);
@@ -186,7 +188,8 @@ tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
 		(void)kill(tool->pid, SIGKILL);
 		(void)waitpid(tool->pid, NULL, 0);
 		(void)close(fd[0]);
-		op_wake(waiter, err_set_rc(&tool->err, rc, "watch %s", argv[0]));
+		op_wake(
+		    waiter, err_set_rc(&tool->err, rc, "watch %s", argv[0]));
 		return;
 	}
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
@@ -217,7 +220,7 @@ on_helper_exit(struct io *io, int what)
 }
 
 int
-helper_start(struct helper *helper, char *const argv[], const int *fds,
+helper_start(struct helper *helper, const char *const argv[], const int *fds,
     size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status))
 {

@@ -13,13 +13,13 @@
 
 #include <sys/types.h>
 
-#define TOOL_OUTPUT_MAX 4096	/* what is kept of a tool's output */
+#define TOOL_OUTPUT_MAX 4096 /* what is kept of a tool's output */
 
 /* Embed it; zeroed is valid. One run at a time. */
 struct tool {
-	int status;	/* exit status, or 128 + signal; valid when woken with 0 */
-	char output[TOOL_OUTPUT_MAX];	/* stdout and stderr, NUL terminated */
-	struct err err;	/* why it could not be started or was killed */
+	int status; /* exit status, or 128 + signal; valid when woken with 0 */
+	char output[TOOL_OUTPUT_MAX]; /* stdout and stderr, NUL terminated */
+	struct err err; /* why it could not be started or was killed */
 
 	/* private */
 	const char *name;
@@ -39,14 +39,14 @@ struct tool {
  * be killed after timeout_ms, or another negative errno when it could not be
  * started.
  */
-void tool_start(struct tool *tool, char *const argv[], int64_t timeout_ms,
+void tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
     struct op *waiter);
-uint64_t tool_execs(void);	/* programs started since the start */
+uint64_t tool_execs(void); /* programs started since the start */
 
 /* A helper process. Embed it; zeroed is valid. */
 struct helper {
-	pid_t pid;		/* 0: not running */
-	void (*exited)(struct helper *helper, int status);	/* wait status */
+	pid_t pid;                                         /* 0: not running */
+	void (*exited)(struct helper *helper, int status); /* wait status */
 
 	/* private */
 	struct io pidfd;
@@ -59,11 +59,11 @@ struct helper {
  * to our group. `exited` is called from the loop when it ends. Returns 0 or
  * a negative errno.
  */
-int helper_start(struct helper *helper, char *const argv[], const int *fds,
-    size_t nfds, bool own_session,
+int helper_start(struct helper *helper, const char *const argv[],
+    const int *fds, size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status)) must_check;
 
-void helper_kill(struct helper *helper, int signo);	/* no effect if gone */
+void helper_kill(struct helper *helper, int signo); /* no effect if gone */
 
 /* Stops watching; the process lives on and is nobody's child to reap. */
 void helper_forget(struct helper *helper);

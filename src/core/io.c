@@ -46,8 +46,8 @@ io_want(struct io *io, int wants)
 }
 
 void
-io_start(struct io *io, int fd, int wants,
-    void (*ready)(struct io *io, int what))
+io_start(
+    struct io *io, int fd, int wants, void (*ready)(struct io *io, int what))
 {
 	if (io->ev == NULL)
 		io->ev = mem_new(event_get_struct_event_size());

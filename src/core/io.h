@@ -17,7 +17,7 @@ enum {
 /* Embed it; owns no descriptor. */
 struct io {
 	int fd;
-	int wants;	/* IO_READ | IO_WRITE, 0: sleeps */
+	int wants; /* IO_READ | IO_WRITE, 0: sleeps */
 	void (*ready)(struct io *io, int what);
 	struct event *ev;
 };
@@ -26,8 +26,8 @@ struct io {
  * Watches `fd` for `wants`; level triggered. Call again to change `wants`.
  * io_stop() ends the watch (before the descriptor is closed).
  */
-void io_start(struct io *io, int fd, int wants,
-    void (*ready)(struct io *io, int what));
+void io_start(
+    struct io *io, int fd, int wants, void (*ready)(struct io *io, int what));
 void io_want(struct io *io, int wants);
 void io_stop(struct io *io);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 struct keylock {
-	struct map queues;	/* key -> struct keylock_queue */
+	struct map queues; /* key -> struct keylock_queue */
 };
 
 struct keylock_queue {
@@ -115,7 +115,7 @@ keylock_find(const struct keylock *locks, const char *key, const void *print,
 
 	if (queue == NULL || print == NULL)
 		return NULL;
-	TAILQ_FOREACH(claim, &queue->claims, link)
+	TAILQ_FOREACH (claim, &queue->claims, link)
 		if (claim->print != NULL && claim->print_len == print_len &&
 		    memcmp(claim->print, print, print_len) == 0)
 			return claim;

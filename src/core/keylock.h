@@ -10,22 +10,23 @@
 
 #include "core/op.h"
 
-struct keylock;		/* a set of locks */
+struct keylock; /* a set of locks */
 struct keylock_queue;
 
 /* Embed it; zeroed is a valid claim that holds nothing. */
 struct keylock_claim {
-	const char *what;	/* the operation's name, for people; borrowed */
-	const void *print;	/* fingerprint, or NULL: nobody joins; borrowed */
+	const char *what;  /* the operation's name, for people; borrowed */
+	const void *print; /* fingerprint, or NULL: nobody joins; borrowed */
 	size_t print_len;
-	int64_t since_ms;	/* when it became the owner */
-	struct keylock_queue *queue;	/* the queue it stands in, or NULL */
-	struct op *waiter;	/* who waits to own, NULL once it does */
-	TAILQ_ENTRY(keylock_claim) link;
+	int64_t since_ms;            /* when it became the owner */
+	struct keylock_queue *queue; /* the queue it stands in, or NULL */
+	struct op *waiter;           /* who waits to own, NULL once it does */
+	TAILQ_ENTRY(keylock_claim)
+	link;
 };
 
 struct keylock *keylock_new(void);
-void keylock_free(struct keylock *locks);	/* must be empty */
+void keylock_free(struct keylock *locks); /* must be empty */
 
 /*
  * Queues the claim for `key` (copied) and wakes `waiter` with 0 when it owns
@@ -43,13 +44,13 @@ void keylock_release(struct keylock *locks, struct keylock_claim *claim);
 bool keylock_owns(const struct keylock_claim *claim);
 
 /* The claim on `key` with the same fingerprint, or NULL. */
-struct keylock_claim *keylock_find(const struct keylock *locks,
-    const char *key, const void *print, size_t print_len);
+struct keylock_claim *keylock_find(const struct keylock *locks, const char *key,
+    const void *print, size_t print_len);
 
 /* Who owns `key`, or NULL. */
-struct keylock_claim *keylock_owner(const struct keylock *locks,
-    const char *key);
+struct keylock_claim *keylock_owner(
+    const struct keylock *locks, const char *key);
 
-size_t keylock_count(const struct keylock *locks);	/* keys in use */
+size_t keylock_count(const struct keylock *locks); /* keys in use */
 
 #endif

@@ -21,8 +21,8 @@ static struct {
 	bool stopping;
 	uint64_t turn;
 	pthread_t thread;
-	struct job_list ready;		/* loop's thread only */
-	pthread_mutex_t remote_lock;	/* guards remote, and nothing else */
+	struct job_list ready;       /* loop's thread only */
+	pthread_mutex_t remote_lock; /* guards remote, and nothing else */
 	struct job_list remote;
 } lp = { .wake_fd = -1 };
 
@@ -58,8 +58,8 @@ loop_init(void)
 	lp.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (lp.base == NULL || lp.wake_fd < 0)
 		return -ENOMEM;
-	lp.wake_ev = event_new(lp.base, lp.wake_fd, EV_READ | EV_PERSIST,
-	    on_remote, NULL);
+	lp.wake_ev = event_new(
+	    lp.base, lp.wake_fd, EV_READ | EV_PERSIST, on_remote, NULL);
 	if (lp.wake_ev == NULL || event_add(lp.wake_ev, NULL) < 0)
 		return -ENOMEM;
 	return timer_init();
@@ -125,8 +125,9 @@ loop_turn(bool block)
 	struct job *job;
 
 	timer_arm();
-	(void)event_base_loop(lp.base, block && STAILQ_EMPTY(&lp.ready) ?
-	    EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	(void)event_base_loop(lp.base,
+	    block && STAILQ_EMPTY(&lp.ready) ? EVLOOP_ONCE
+					     : EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	timer_run_due();
 
 	/* What is posted from here on has a later turn and waits. */

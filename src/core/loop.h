@@ -16,23 +16,24 @@ struct event_base;
 
 /* A piece of work to run on the loop's thread; embed it, never allocate it. */
 struct job {
-	STAILQ_ENTRY(job) link;
+	STAILQ_ENTRY(job)
+	link;
 	void (*run)(struct job *job);
-	uint64_t turn;	/* the turn in which it was posted */
-	bool queued;	/* a queued job must not be posted again or freed */
+	uint64_t turn; /* the turn in which it was posted */
+	bool queued;   /* a queued job must not be posted again or freed */
 };
 
-int loop_init(void) must_check;		/* 0 or -ENOMEM */
+int loop_init(void) must_check; /* 0 or -ENOMEM */
 void loop_fini(void);
-struct event_base *loop_base(void);	/* for core/ only */
+struct event_base *loop_base(void); /* for core/ only */
 
-void loop_post(struct job *job);	/* on the loop's thread */
-void loop_post_remote(struct job *job);	/* any thread: librados callbacks */
+void loop_post(struct job *job);        /* on the loop's thread */
+void loop_post_remote(struct job *job); /* any thread: librados callbacks */
 
 /* Takes back a job that loop_post() queued; no effect if it is not queued. */
 void loop_unpost(struct job *job);
 
-void loop_run(void);			/* until loop_stop() */
+void loop_run(void); /* until loop_stop() */
 void loop_stop(void);
 
 /*

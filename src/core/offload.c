@@ -107,8 +107,8 @@ judge(struct offload *off)
 	}
 	(void)err_set(&off->err, ERR_INTERNAL, "%s: child ended with %s %d",
 	    off->what, WIFSIGNALED(off->status) ? "signal" : "status",
-	    WIFSIGNALED(off->status) ? WTERMSIG(off->status) :
-	    WEXITSTATUS(off->status));
+	    WIFSIGNALED(off->status) ? WTERMSIG(off->status)
+				     : WEXITSTATUS(off->status));
 	return -EIO;
 }
 
@@ -188,12 +188,13 @@ on_deadline(struct timer *timer)
 		off->late = true;
 		of.stuck++;
 	}
-	log_warn("offload.late", "pid=%d what=%s timeout_ms=%lld killed_before=%d",
-	    (int)off->pid, log_quote(quoted, sizeof(quoted), off->what),
+	log_warn("offload.late",
+	    "pid=%d what=%s timeout_ms=%lld killed_before=%d", (int)off->pid,
+	    log_quote(quoted, sizeof(quoted), off->what),
 	    (long long)off->timeout_ms, off->killed);
 	off->killed = true;
 	(void)kill(off->pid, SIGKILL);
-	timer_start(timer, 60 * 1000);	/* still there then: say so again */
+	timer_start(timer, 60 * 1000); /* still there then: say so again */
 }
 
 /* The child could not be made: the waiter learns it from the loop. */
@@ -234,7 +235,7 @@ launch(struct offload *off)
 	}
 	of.forks++;
 	pidfd = (int)syscall(SYS_pidfd_open, off->pid, 0u);
-	if (pidfd < 0) {	/* out of descriptors: the child must not run on */
+	if (pidfd < 0) { /* out of descriptors: the child must not run on */
 		int rc = -errno;
 
 		(void)kill(off->pid, SIGKILL);

@@ -24,8 +24,8 @@ typedef int (*offload_fn)(const void *args, void *result, struct err *err);
 
 /* Embed it; zeroed is valid. One call at a time. */
 struct offload {
-	struct err err;		/* the function's, valid after the wake */
-	int keep_fd[4];		/* descriptors the child keeps; 0 ends the list */
+	struct err err; /* the function's, valid after the wake */
+	int keep_fd[4]; /* descriptors the child keeps; 0 ends the list */
 
 	/* private */
 	const char *what;
@@ -42,7 +42,8 @@ struct offload {
 	int status;
 	struct timer deadline;
 	int64_t timeout_ms;
-	STAILQ_ENTRY(offload) link;
+	STAILQ_ENTRY(offload)
+	link;
 };
 
 /*
@@ -60,7 +61,7 @@ void offload_start(struct offload *off, const char *what, offload_fn fn,
 /* How many children may run at once (default 64); the others wait, FIFO. */
 void offload_set_max(unsigned max);
 unsigned offload_running(void);
-unsigned offload_stuck(void);		/* running past their time */
-uint64_t offload_forks(void);		/* since the start, for tests and metrics */
+unsigned offload_stuck(void); /* running past their time */
+uint64_t offload_forks(void); /* since the start, for tests and metrics */
 
 #endif

@@ -79,8 +79,8 @@ op_start_child(struct op *child, const struct op_class *cls, struct op *parent)
 {
 	child->parent = parent;
 	child->done = NULL;
-	child->subject = child->subject != NULL ? child->subject :
-	    parent->subject;
+	child->subject = child->subject != NULL ? child->subject
+						: parent->subject;
 	start(child, cls);
 }
 
@@ -114,8 +114,7 @@ op_set_err(struct op *op, const struct err *err)
 		return;
 	}
 	log_debug("op.error", "op=%llu name=%s later=%s text=%s",
-	    (unsigned long long)op->id, op->cls->name,
-	    err_code_name(err->code),
+	    (unsigned long long)op->id, op->cls->name, err_code_name(err->code),
 	    log_quote(quoted, sizeof(quoted), err->text));
 }
 
@@ -151,7 +150,9 @@ void
 op_mark(struct op *op, const char *state, int line)
 {
 	op->trail[op->nsteps++ % OP_TRAIL] = (struct op_mark){
-		.state = state, .line = line, .at_us = clock_now_us(),
+		.state = state,
+		.line = line,
+		.at_us = clock_now_us(),
 	};
 	if (hook != NULL)
 		hook(op, state);
@@ -188,12 +189,14 @@ op_dump(struct buf *out)
 {
 	const struct op *op;
 
-	LIST_FOREACH(op, &live, link) {
+	LIST_FOREACH (op, &live, link) {
 		unsigned i = op->nsteps > OP_TRAIL ? op->nsteps - OP_TRAIL : 0;
 
-		(void)buf_printf(out, "op=%llu name=%s subject=%s age_ms=%lld "
-		    "state=%s%s%s trail=", (unsigned long long)op->id,
-		    op->cls->name, op->subject != NULL ? op->subject : "-",
+		(void)buf_printf(out,
+		    "op=%llu name=%s subject=%s age_ms=%lld "
+		    "state=%s%s%s trail=",
+		    (unsigned long long)op->id, op->cls->name,
+		    op->subject != NULL ? op->subject : "-",
 		    (long long)op_age_ms(op), op_state(op),
 		    err_is_set(&op->err) ? " failing" : "",
 		    op->detached ? " detached" : "");
@@ -201,8 +204,8 @@ op_dump(struct buf *out)
 			const struct op_mark *mark = &op->trail[i % OP_TRAIL];
 
 			(void)buf_printf(out, "%s(%d,+%lldms)", mark->state,
-			    mark->line, (long long)
-			    ((mark->at_us - op->started_us) / 1000));
+			    mark->line,
+			    (long long)((mark->at_us - op->started_us) / 1000));
 		}
 		(void)buf_printf(out, "\n");
 	}

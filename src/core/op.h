@@ -27,38 +27,39 @@ enum op_verdict {
 	OP_DONE,
 };
 
-#define OP_TRAIL 24	/* state changes that are remembered */
+#define OP_TRAIL 24 /* state changes that are remembered */
 
 struct op;
 
 struct op_class {
-	const char *name;	/* for people: "CreateVolume", "journal.read" */
+	const char *name; /* for people: "CreateVolume", "journal.read" */
 	enum op_verdict (*step)(struct op *op);
-	void (*free)(struct op *op);	/* NULL: embedded in something else */
+	void (*free)(struct op *op); /* NULL: embedded in something else */
 };
 
 struct op_mark {
-	const char *state;	/* string constant */
+	const char *state; /* string constant */
 	int line;
-	int64_t at_us;		/* clock_now_us() when it was entered */
+	int64_t at_us; /* clock_now_us() when it was entered */
 };
 
 struct op {
 	const struct op_class *cls;
 	uint64_t id;
-	int rc;			/* result of the wait that just ended */
-	struct err err;		/* first failure, ERR_OK while all is well */
-	bool waiting;		/* a wait is open */
-	bool detached;		/* nobody waits for the answer any more */
+	int rc;         /* result of the wait that just ended */
+	struct err err; /* first failure, ERR_OK while all is well */
+	bool waiting;   /* a wait is open */
+	bool detached;  /* nobody waits for the answer any more */
 	int64_t started_us;
-	const char *subject;	/* what it works on, for people; may be NULL */
-	struct op *parent;	/* woken at the end, or NULL */
+	const char *subject; /* what it works on, for people; may be NULL */
+	struct op *parent;   /* woken at the end, or NULL */
 	void (*done)(struct op *op, void *arg);
 	void *done_arg;
 	struct job wake_job;
-	LIST_ENTRY(op) link;
+	LIST_ENTRY(op)
+	link;
 	unsigned nsteps;
-	struct op_mark trail[OP_TRAIL];	/* ring, newest at nsteps - 1 */
+	struct op_mark trail[OP_TRAIL]; /* ring, newest at nsteps - 1 */
 };
 
 /*
@@ -75,12 +76,12 @@ void op_start(struct op *op, const struct op_class *cls,
  * child's err.rc (0 or negative). The child must stay in memory until then:
  * embedded in the parent's struct it does.
  */
-void op_start_child(struct op *child, const struct op_class *cls,
-    struct op *parent);
+void op_start_child(
+    struct op *child, const struct op_class *cls, struct op *parent);
 
 /* Ends a wait; op->rc = rc. The step runs from the loop, never inside. */
-void op_wake(struct op *op, int rc);		/* on the loop's thread */
-void op_wake_remote(struct op *op, int rc);	/* from any other thread */
+void op_wake(struct op *op, int rc);        /* on the loop's thread */
+void op_wake_remote(struct op *op, int rc); /* from any other thread */
 
 /*
  * The caller is gone. The op goes on to a safe end; steps look at
@@ -101,7 +102,7 @@ int64_t op_age_ms(const struct op *op);
 
 /* One line per live op: id, class, subject, age, state, trail. */
 void op_dump(struct buf *out);
-size_t op_count(void);		/* live ops */
+size_t op_count(void); /* live ops */
 
 /*
  * Called at each state change of every op: debug log, tests that fail or
@@ -118,11 +119,10 @@ void op_mark(struct op *op, const char *state, int line);
 #define op_set(o, s) ((o)->state = (s), op_mark((struct op *)(o), #s, __LINE__))
 #define op_goto(o, s) (op_set(o, s), OP_AGAIN)
 #define op_await(o, s) (op_set(o, s), OP_WAIT)
-#define op_fail(o, s, ...) \
+#define op_fail(o, s, ...)                                                     \
 	(op_set_error((struct op *)(o), __VA_ARGS__), op_goto(o, s))
-#define op_fail_rc(o, s, ...) \
+#define op_fail_rc(o, s, ...)                                                  \
 	(op_set_error_rc((struct op *)(o), __VA_ARGS__), op_goto(o, s))
-#define op_fail_err(o, s, e) \
-	(op_set_err((struct op *)(o), (e)), op_goto(o, s))
+#define op_fail_err(o, s, e) (op_set_err((struct op *)(o), (e)), op_goto(o, s))
 
 #endif

@@ -10,10 +10,10 @@
 #include <event2/event.h>
 
 static struct {
-	struct timer **heap;	/* heap[1] is due first; heap[0] unused */
+	struct timer **heap; /* heap[1] is due first; heap[0] unused */
 	size_t used, room;
 	struct event *ev;
-	int64_t armed_ms;	/* what ev waits for, -1: nothing */
+	int64_t armed_ms; /* what ev waits for, -1: nothing */
 } tm;
 
 static void
@@ -52,8 +52,7 @@ timer_start(struct timer *timer, int64_t in_ms)
 	if (timer->place == 0) {
 		if (tm.used + 2 > tm.room) {
 			tm.room = tm.room > 0 ? tm.room * 2 : 64;
-			tm.heap = mem_grow(tm.heap,
-			    tm.room * sizeof(*tm.heap));
+			tm.heap = mem_grow(tm.heap, tm.room * sizeof(*tm.heap));
 		}
 		place(++tm.used, timer);
 	}
@@ -86,7 +85,7 @@ on_due(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	(void)arg;
-	tm.armed_ms = -1;	/* timer_run_due() does the work after the poll */
+	tm.armed_ms = -1; /* timer_run_due() does the work after the poll */
 }
 
 int

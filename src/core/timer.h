@@ -11,12 +11,12 @@
 struct timer {
 	void (*fire)(struct timer *timer);
 	int64_t due_ms;
-	size_t place;	/* 1-based place in the heap, 0: not running */
+	size_t place; /* 1-based place in the heap, 0: not running */
 };
 
 /* Starts or moves: fires once, `in_ms` from now (0 or less: next turn). */
 void timer_start(struct timer *timer, int64_t in_ms);
-void timer_stop(struct timer *timer);		/* no effect if stopped */
+void timer_stop(struct timer *timer); /* no effect if stopped */
 bool timer_is_running(const struct timer *timer);
 
 /* For the loop. */

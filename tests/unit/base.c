@@ -1,7 +1,310 @@
+/*
+ * base.c - tables of input and output for src/base.
+ */
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "base/secret.h"
 #include "tests/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static void
+test_err(void)
+{
+	struct err err = ERR_INIT;
+
+	is_int(err_set(&err, ERR_NOT_FOUND, "volume %s", "v1"), -ENOENT,
+	    "setting an error gives the errno of its code");
+	is_str(err.text, "volume v1", "the text is formatted");
+	err_prefix(&err, "delete");
+	is_str(err.text, "delete: volume v1", "a prefix goes before the text");
+	is_int(err_set_rc(&err, -EACCES, "open %s", "/x"), -EACCES,
+	    "a failed call keeps its errno");
+	is_int(err.code, ERR_PERMISSION_DENIED, "its code is in the table");
+	is_str(
+	    err.text, "open /x: Permission denied", "its meaning is appended");
+	is_int(err_set(NULL, ERR_ABORTED, "x"), -EAGAIN,
+	    "nobody has to want the text");
+	for (int code = 1; code <= 16; code++)
+		is_int(err_code_of(err_rc_of((enum err_code)code)), code,
+		    "%s survives the way through errno",
+		    err_code_name((enum err_code)code));
+	is_int(err_code_of(-ELOOP), ERR_INTERNAL,
+	    "an errno without a code is INTERNAL");
+	is_str(err_code_name((enum err_code)99), "UNKNOWN",
+	    "a number without a name is UNKNOWN");
+}
+
+static void
+test_str(void)
+{
+	static const struct {
+		const char *text;
+		int rc;
+		uint64_t value;
+	} numbers[] = {
+		{ "0", 0, 0 },
+		{ "18446744073709551615", 0, UINT64_MAX },
+		{ "18446744073709551616", -ERANGE, 7 },
+		{ "99999999999999999999999", -ERANGE, 7 },
+		{ "", -EINVAL, 7 },
+		{ "-1", -EINVAL, 7 },
+		{ " 1", -EINVAL, 7 },
+		{ "1x", -EINVAL, 7 },
+	};
+	char small[4], hex[7];
+
+	for (size_t i = 0; i < countof(numbers); i++) {
+		uint64_t value = 7;
+
+		is_int(str_to_u64(numbers[i].text, &value), numbers[i].rc,
+		    "number '%s'", numbers[i].text);
+		ok(value == numbers[i].value, "its value is right");
+	}
+	is_int(str_put(small, sizeof(small), "abc"), 0, "three bytes fit");
+	is_int(str_put(small, sizeof(small), "abcd"), -ENAMETOOLONG,
+	    "four do not");
+	str_hex(hex, "\x00\xfe\x10", 3);
+	is_str(hex, "00fe10", "bytes as hex");
+	ok(str_starts("csi-vol-1", "csi-") && !str_starts("cs", "csi-"),
+	    "prefixes");
+	ok(str_ends("a.sock", ".sock") && !str_ends("k", ".sock"), "suffixes");
+	ok(str_eq(NULL, NULL) && !str_eq("a", NULL), "NULL equals only NULL");
+}
+
+static void
+test_base64(void)
+{
+	static const char *const pairs[][2] = {
+		{ "", "" },
+		{ "f", "Zg==" },
+		{ "fo", "Zm8=" },
+		{ "foo", "Zm9v" },
+		{ "foob", "Zm9vYg==" },
+		{ "fooba", "Zm9vYmE=" },
+		{ "foobar", "Zm9vYmFy" },
+	};
+	static const char *const bad[] = { "Z", "Zm9v!", "Zm9vY", "Z===" };
+	char out[16];
+
+	for (size_t i = 0; i < countof(pairs); i++) {
+		const char *plain = pairs[i][0], *coded = pairs[i][1];
+
+		str_base64(out, plain, strlen(plain));
+		is_str(out, coded, "'%s' is encoded", plain);
+		is_int(str_unbase64(out, sizeof(out), coded, strlen(coded)),
+		    strlen(plain), "'%s' is decoded", coded);
+		ok(memcmp(out, plain, strlen(plain)) == 0, "to what it was");
+	}
+	is_int(str_unbase64(out, sizeof(out), "Zm8", 3), 2,
+	    "padding may be missing");
+	is_int(str_unbase64(out, 2, "Zm9v", 4), -EINVAL,
+	    "a result over the limit is refused");
+	for (size_t i = 0; i < countof(bad); i++)
+		is_int(str_unbase64(out, sizeof(out), bad[i], strlen(bad[i])),
+		    -EINVAL, "'%s' is refused", bad[i]);
+}
+
+static void
+test_buf(void)
+{
+	struct buf buf;
+	unsigned char *bytes;
+	size_t len;
+
+	buf_init(&buf, 10);
+	is_int(buf_append(&buf, "12345678", 8), 0, "eight of ten bytes fit");
+	is_int(buf_append(&buf, "123", 3), -EMSGSIZE, "three more do not");
+	is_int(buf.len, 8, "and nothing of them is kept");
+	buf_consume(&buf, 5);
+	ok(buf.len == 3 && memcmp(buf.data, "678", 3) == 0,
+	    "the front can be dropped");
+	bytes = buf_take(&buf, &len);
+	ok(len == 3 && buf.len == 0 && buf.data == NULL,
+	    "the bytes can be taken over");
+	free(bytes);
+	buf_init(&buf, 1 << 20);
+	for (int i = 0; i < 1000; i++)
+		(void)buf_printf(&buf, "%03d", i);
+	is_int(buf.len, 3000, "a buffer grows");
+	ok(memcmp(buf.data + 2997, "999", 3) == 0, "to the last byte");
+	ok(buf_reserve(&buf, SIZE_MAX) == NULL, "no overflow in sizes");
+	buf_fini(&buf);
+}
+
+static void
+test_arena(void)
+{
+	struct arena *arena = arena_new(1 << 20);
+	unsigned char *p = arena_alloc(arena, 100000);
+	bool zero = true;
+
+	for (size_t i = 0; i < 100000; i++)
+		zero = zero && p[i] == 0;
+	ok(zero, "memory of an arena is zeroed");
+	is_str(arena_fmt(arena, "%s-%d", "vol", 7), "vol-7", "formatting");
+	ok((uintptr_t)arena_alloc(arena, 1) % 16 == 0, "pieces are aligned");
+	ok(arena_alloc(arena, 1 << 20) == NULL, "the cap holds");
+	ok(arena_alloc(arena, SIZE_MAX) == NULL, "for any size");
+	ok(arena_strdup(arena, NULL) == NULL, "NULL stays NULL");
+	arena_free(arena);
+}
+
+static void
+test_map(void)
+{
+	struct map map = MAP_INIT;
+	static int value[2000];
+	size_t at = 0, seen = 0;
+	const char *key;
+	void *found;
+	char name[32];
+	bool all = true;
+
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < countof(value); i++) {
+			(void)snprintf(name, sizeof(name), "key-%zu", i);
+			(void)map_set(&map, name, &value[i]);
+		}
+		for (size_t i = 0; i < countof(value); i++) {
+			(void)snprintf(name, sizeof(name), "key-%zu", i);
+			all = all && map_get(&map, name) == &value[i];
+			if (i % 3 == (size_t)round)
+				all = all &&
+				    map_remove(&map, name) == &value[i] &&
+				    map_get(&map, name) == NULL;
+		}
+	}
+	ok(all, "every key is found until it is removed");
+	is_int(map_count(&map), 1334, "removed ones do not count");
+	while (map_next(&map, &at, &key, &found))
+		seen++;
+	is_int(seen, 1334, "a walk sees each entry once");
+	ok(map_set(&map, "key-0", &value[1]) == &value[0],
+	    "replacing gives the old value back");
+	ok(map_remove(&map, "none") == NULL, "an unknown key is NULL");
+	map_fini(&map);
+}
+
+static void
+test_secret(void)
+{
+	struct secret a = SECRET_INIT, b = SECRET_INIT;
+
+	ok(secret_is_empty(&a), "a new secret is empty");
+	secret_set(&a, "key==", 5);
+	secret_copy(&b, &a);
+	ok(secret_eq(&a, &b), "a copy is equal");
+	secret_set(&b, "key=!", 5);
+	ok(!secret_eq(&a, &b), "another one is not");
+	secret_fini(&a);
+	secret_fini(&b);
+	ok(a.text == NULL && a.len == 0, "nothing is left after fini");
+}
+
+static char last_line[4096];
+
+static void
+keep_line(enum log_level level, const char *line)
+{
+	(void)level;
+	(void)snprintf(last_line, sizeof(last_line), "%s", line);
+}
+
+static void
+test_log(void)
+{
+	char quoted[16];
+
+	log_set_sink(keep_line);
+	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	log_info("rpc.end", "code=%s", "OK");
+	ok(strstr(last_line, " info test[") != NULL &&
+		strstr(last_line, "] rpc.end code=OK") != NULL,
+	    "a text line");
+	last_line[0] = '\0';
+	log_debug("x", "y=%d", 1);
+	is_str(last_line, "", "debug is off");
+	log_init("test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
+	log_debug("x", "y=\"a\nb\"");
+	ok(strstr(last_line, "\"event\":\"x\",\"detail\":\"y=\\\"a b\\\"\"}") !=
+		NULL,
+	    "a JSON line is escaped");
+	is_str(log_quote(quoted, sizeof(quoted), "a\"b\\\n"), "\"a\\\"b\\\\ \"",
+	    "quotes, backslashes and newlines");
+	is_str(log_quote(quoted, 8, "abcdefghij"), "\"abcd\"",
+	    "what does not fit is cut");
+	log_set_sink(NULL);
+	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+}
+
+static void
+test_json(void)
+{
+	char dir[] = "/tmp/rbd-csi-json.XXXXXX", path[64];
+	struct err err = ERR_INIT;
+	struct stat st;
+	json_t *json;
+	FILE *file;
+
+	ok(mkdtemp(dir) != NULL, "a directory for files");
+	(void)snprintf(path, sizeof(path), "%s/x.json", dir);
+	json = json_pack("{s:i, s:s}", "Version", 3, "pool", "rbd");
+	is_int(json_write_file(path, json, 0600, &err), 0, "a file is written");
+	json_decref(json);
+	ok(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600,
+	    "with the mode that was asked for");
+	json = json_read_file(path, 1000, &err);
+	is_str(json_get_string(json, "pool"), "rbd", "and read back");
+	ok(json_get_string(json, "Version") == NULL, "a number is no string");
+	json_decref(json);
+	ok(json_read_file(path, 10, &err) == NULL && err.rc == -EFBIG,
+	    "a file over the limit is refused");
+	file = fopen(path, "w");
+	(void)fputs("{\"key\": \"secret\",}\n", file);
+	(void)fclose(file);
+	ok(json_read_file(path, 1000, &err) == NULL &&
+		strstr(err.text, "line 1") != NULL &&
+		strstr(err.text, "secret") == NULL,
+	    "an error names the line and not what is in it");
+	(void)unlink(path);
+	ok(json_read_file(path, 1000, &err) == NULL &&
+		err.code == ERR_NOT_FOUND,
+	    "a missing file is NOT_FOUND");
+	(void)rmdir(dir);
+}
+
+static void
+test_clock(void)
+{
+	int64_t now = clock_now_ms();
+
+	ok(now > 0 && clock_now_ms() >= now, "the clock does not go back");
+	clock_fake(5000);
+	is_int(clock_now_us(), 5000000, "a test can set it");
+	clock_fake(-1);
+	ok(clock_now_ms() >= now, "and give the real one back");
+}
+
 int
 main(void)
 {
-	ok(true, "compiles");
+	test_err();
+	test_str();
+	test_base64();
+	test_buf();
+	test_arena();
+	test_map();
+	test_secret();
+	test_log();
+	test_json();
+	test_clock();
 	return tap_end();
 }

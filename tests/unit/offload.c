@@ -1,7 +1,276 @@
+/*
+ * offload.c - forked calls, tools and helpers, with real processes.
+ */
+#include "core/offload.h"
+#include "core/child.h"
 #include "tests/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+/* One op, one wait: what the test drives is in the struct. */
+enum run_state { RUN_BEGIN = 0, RUN_ENDED };
+
+struct run {
+	struct op op;
+	enum run_state state;
+	struct offload off;
+	struct tool tool;
+	offload_fn fn;
+	const char *const *argv;
+	int timeout_ms;
+	int arg;
+	int result[2];
+	int rc;
+};
+
+static enum op_verdict
+run_step(struct op *op)
+{
+	struct run *r = (struct run *)op;
+
+	switch (r->state) {
+	case RUN_BEGIN:
+		if (r->argv != NULL)
+			tool_start(&r->tool, r->argv, r->timeout_ms, op);
+		else
+			offload_start(&r->off, "test", r->fn, &r->arg,
+			    r->result, sizeof(r->result), r->timeout_ms, op);
+		return op_await(r, RUN_ENDED);
+	case RUN_ENDED:
+		r->rc = op->rc;
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class run_class = { .name = "run", .step = run_step };
+
+static void
+start(struct run *r)
+{
+	r->timeout_ms = r->timeout_ms > 0 ? r->timeout_ms : 20000;
+	op_start(&r->op, &run_class, NULL, NULL);
+}
+
+static void
+finish_all(void)
+{
+	while (op_count() > 0)
+		loop_turn(true);
+}
+
+static void
+run(struct run *r)
+{
+	start(r);
+	finish_all();
+}
+
+static int
+fn_double(const void *args, void *result, struct err *err)
+{
+	(void)err;
+	((int *)result)[0] = *(const int *)args * 2;
+	((int *)result)[1] = (int)getpid();
+	return 0;
+}
+
+static int
+fn_fail(const void *args, void *result, struct err *err)
+{
+	(void)args;
+	((int *)result)[0] = 5;
+	return err_set(err, ERR_NOT_FOUND, "mount point /x");
+}
+
+static int
+fn_die(const void *args, void *result, struct err *err)
+{
+	(void)args;
+	(void)result;
+	(void)err;
+	(void)raise(SIGSEGV);
+	return 0;
+}
+
+static int
+fn_hang(const void *args, void *result, struct err *err)
+{
+	(void)args;
+	(void)result;
+	(void)err;
+	for (;;)
+		(void)pause();
+	return 0;
+}
+
+static int
+fn_open_fds(const void *args, void *result, struct err *err)
+{
+	int open_fds = 0;
+
+	(void)args;
+	(void)err;
+	for (int fd = 0; fd < 256; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			open_fds++;
+	((int *)result)[0] = open_fds;
+	return 0;
+}
+
+static void
+test_offload(void)
+{
+	struct run r = { .fn = fn_double, .arg = 21 };
+	int fd;
+
+	run(&r);
+	ok(r.rc == 0 && r.result[0] == 42, "a child's result comes back");
+	ok(r.result[1] != (int)getpid() && r.result[1] > 0,
+	    "it ran in another process");
+	r = (struct run){ .fn = fn_fail };
+	run(&r);
+	is_int(r.rc, -ENOENT, "a failure comes back");
+	is_str(r.off.err.text, "mount point /x", "with its text");
+	is_int(r.result[0], 5, "and what was in the result");
+	r = (struct run){ .fn = fn_die };
+	run(&r);
+	is_int(r.rc, -EIO, "a child that dies is a failure");
+	ok(strstr(r.off.err.text, "signal 11") != NULL, "that says how");
+	r = (struct run){ .fn = fn_hang, .timeout_ms = 50 };
+	run(&r);
+	is_int(r.rc, -ETIMEDOUT, "a child that hangs is killed");
+	is_int(offload_stuck(), 0, "and is not counted as stuck afterwards");
+	is_int(waitpid(-1, NULL, WNOHANG), -1, "no zombie is left");
+
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	r = (struct run){ .fn = fn_open_fds };
+	run(&r);
+	is_int(r.result[0], 4, "a child keeps 0, 1, 2 and its pipe");
+	r = (struct run){ .fn = fn_open_fds, .off.keep_fd = { fd } };
+	run(&r);
+	is_int(r.result[0], 5, "and the descriptor it was told to keep");
+	(void)close(fd);
+}
+
+static void
+test_queue(void)
+{
+	struct run r[8] = { 0 };
+	uint64_t forks = offload_forks();
+	unsigned most = 0;
+	bool all = true;
+
+	offload_set_max(2);
+	for (int i = 0; i < 8; i++) {
+		r[i].fn = fn_double;
+		r[i].arg = i;
+		start(&r[i]);
+	}
+	while (op_count() > 0) {
+		loop_turn(true);
+		if (offload_running() > most)
+			most = offload_running();
+	}
+	for (int i = 0; i < 8; i++)
+		all = all && r[i].rc == 0 && r[i].result[0] == 2 * i;
+	ok(all, "calls over the limit wait their turn");
+	is_int(most, 2, "and never more than the limit run");
+	is_int(offload_forks() - forks, 8, "one fork a call");
+	offload_set_max(64);
+}
+
+static void
+test_tool(void)
+{
+	static const char *const hello[] = { "sh", "-c",
+		"echo out; echo err >&2; cat; exit 3", NULL };
+	static const char *const fds[] = { "sh", "-c",
+		"ls /proc/self/fd | wc -l", NULL };
+	static const char *const flood[] = { "sh", "-c",
+		"i=0; while [ $i -lt 2000 ]; do echo 0123456789; "
+		"i=$((i+1)); done",
+		NULL };
+	static const char *const hang[] = { "sleep", "1000", NULL };
+	static const char *const none[] = { "no-such-program-here", NULL };
+	struct run r = { .argv = hello };
+
+	run(&r);
+	ok(r.rc == 0 && r.tool.status == 3, "a tool's exit status");
+	is_str(r.tool.output, "out\nerr\n", "and its output, both streams");
+	r = (struct run){ .argv = fds };
+	run(&r);
+	is_str(r.tool.output, "4\n", "it inherits no descriptor of ours");
+	r = (struct run){ .argv = flood };
+	run(&r);
+	ok(r.rc == 0 && r.tool.status == 0 &&
+		strlen(r.tool.output) == TOOL_OUTPUT_MAX - 1,
+	    "output over the limit is dropped, not waited for");
+	r = (struct run){ .argv = hang, .timeout_ms = 50 };
+	run(&r);
+	is_int(r.rc, -ETIMEDOUT, "a tool that hangs is killed");
+	is_str(r.tool.err.text, "sleep: killed after 50 ms", "and it says so");
+	r = (struct run){ .argv = none };
+	run(&r);
+	is_int(r.rc, -ENOENT, "a missing tool is an error");
+	is_str(r.tool.err.text,
+	    "start no-such-program-here: No such file or directory",
+	    "that names it");
+}
+
+static int helper_status = -1;
+
+static void
+on_helper_exit(struct helper *helper, int status)
+{
+	(void)helper;
+	helper_status = status;
+}
+
+static void
+test_helper(void)
+{
+	const char *const cat[] = { "/bin/sh", "-c", "read x <&3; exit \"$x\"",
+		NULL };
+	const char *const none[] = { "/no/such/helper", NULL };
+	struct helper helper = { 0 };
+	int fd[2];
+
+	(void)!pipe2(fd, O_CLOEXEC);
+	is_int(helper_start(&helper, cat, &fd[0], 1, true, on_helper_exit), 0,
+	    "a helper starts with a descriptor of ours as its third");
+	is_int(getsid(helper.pid), helper.pid, "in a session of its own");
+	(void)!write(fd[1], "7\n", 2);
+	while (helper_status < 0)
+		loop_turn(true);
+	is_int(WEXITSTATUS(helper_status), 7, "its end is reported");
+	is_int(helper.pid, 0, "and it is no longer running");
+	helper_status = -1;
+	is_int(helper_start(&helper, cat, &fd[0], 1, false, on_helper_exit), 0,
+	    "it can be started again");
+	helper_kill(&helper, SIGKILL);
+	while (helper_status < 0)
+		loop_turn(true);
+	ok(WIFSIGNALED(helper_status), "and killed");
+	is_int(helper_start(&helper, none, NULL, 0, false, on_helper_exit),
+	    -ENOENT, "a missing program is an error");
+	(void)close(fd[0]);
+	(void)close(fd[1]);
+}
+
 int
 main(void)
 {
-	ok(true, "compiles");
+	if (loop_init() < 0)
+		return 99;
+	test_offload();
+	test_queue();
+	test_tool();
+	test_helper();
+	loop_fini();
 	return tap_end();
 }

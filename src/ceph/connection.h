@@ -1,0 +1,110 @@
+/*
+ * connection.h - one session with a Ceph cluster: credentials, connecting,
+ * and the pools in use.
+ *
+ * The rule: ceph_connection_open() blocks and is called once, at the start of
+ * a process which serves nobody yet. After it nothing here waits for the
+ * cluster but the look-up of a pool that the cluster map does not have.
+ *
+ * Nothing is read from the environment, and no file but the one that is given.
+ */
+#ifndef CEPH_CONNECTION_H
+#define CEPH_CONNECTION_H
+
+#include "base/err.h"
+#include "base/secret.h"
+
+struct ceph_option {
+	const char *name, *value;
+};
+
+struct ceph_settings {
+	const char *monitors;	/* "a:6789,[v2:b:3300,v1:b:6789]"; NULL: from
+				   conf_file */
+	const char *user;	/* without "client." */
+	const struct secret *key; /* base64; never written anywhere */
+	const char *conf_file;	/* a ceph.conf to read first; NULL: none */
+	const struct ceph_option *options; /* set last, over everything else */
+	size_t noptions;
+	unsigned connect_timeout_s; /* 0: CEPH_CONNECT_TIMEOUT_S */
+};
+
+#define CEPH_CONNECT_TIMEOUT_S 10
+
+/* Which step of opening failed: for the text and for tests. */
+enum ceph_step {
+	CEPH_STEP_SETTINGS = 0,	/* an option, file or value is not valid */
+	CEPH_STEP_KEY,		/* the key is not a Ceph key */
+	CEPH_STEP_RESOLVE,	/* no monitor's name could be resolved */
+	CEPH_STEP_CONNECT,	/* no monitor answered in time */
+	CEPH_STEP_AUTHENTICATE,	/* a monitor refused the user or the key */
+	CEPH_STEP_DONE,
+};
+
+const char *ceph_step_name(enum ceph_step step);	/* "resolve" ... */
+
+struct ceph_connection;
+struct ceph_pool;
+
+/*
+ * Connects. On failure *step (may be NULL) is the step that failed, and err
+ * has it in words:
+ *	INVALID_ARGUMENT   settings or key, which one and why
+ *	UNAVAILABLE        monitors not resolved or not reached in time
+ *	UNAUTHENTICATED    user or key refused
+ * The settings are copied; the key is wiped from memory that is ours.
+ */
+int ceph_connection_open(const struct ceph_settings *settings,
+    struct ceph_connection **conn, enum ceph_step *step, struct err *err)
+    must_check;
+
+/*
+ * Ends the session. No operation may be under way: a process that cannot
+ * wait for them ends by _exit(). NULL is fine.
+ */
+void ceph_connection_close(struct ceph_connection *conn);
+
+const char *ceph_connection_fsid(const struct ceph_connection *conn);
+/* Our address as the cluster sees it, "10.0.0.1:0/123": for fencing. */
+const char *ceph_connection_address(const struct ceph_connection *conn);
+const char *ceph_connection_user(const struct ceph_connection *conn);
+uint64_t ceph_connection_instance(const struct ceph_connection *conn);
+
+/* The rados_t, for librbd in a lane. */
+void *ceph_connection_handle(const struct ceph_connection *conn);
+
+/*
+ * A pool with a RADOS namespace in it ("" or NULL: the default one), by name
+ * or by id. It belongs to the connection, is the same pointer each time, and
+ * lives as long. NOT_FOUND names the pool. A pool that was deleted and made
+ * anew under the same name has another id and is another ceph_pool.
+ *
+ * A name or id that our copy of the cluster map lacks costs a round trip to
+ * the monitors, for which these wait.
+ */
+int ceph_pool_open(struct ceph_connection *conn, const char *name,
+    const char *rados_namespace, struct ceph_pool **pool, struct err *err)
+    must_check;
+int ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
+    const char *rados_namespace, struct ceph_pool **pool, struct err *err)
+    must_check;
+
+struct ceph_connection *ceph_pool_connection(const struct ceph_pool *pool);
+int64_t ceph_pool_id(const struct ceph_pool *pool);
+const char *ceph_pool_name(const struct ceph_pool *pool);
+const char *ceph_pool_namespace(const struct ceph_pool *pool);	/* or "" */
+
+/* For people: "pool rbd" or "pool rbd/ns1". */
+const char *ceph_pool_label(const struct ceph_pool *pool);
+
+/* The rados_ioctx_t, for librbd; never set a snapshot context on it. */
+void *ceph_pool_ioctx(const struct ceph_pool *pool);
+
+/*
+ * Whether the pool was found fit for images (pool_validate.h); kept here
+ * because it holds for the life of the connection.
+ */
+bool ceph_pool_is_validated(const struct ceph_pool *pool);
+void ceph_pool_set_validated(struct ceph_pool *pool);
+
+#endif

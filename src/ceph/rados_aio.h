@@ -1,0 +1,193 @@
+/*
+ * rados_aio.h - asynchronous RADOS operations, and the one door from
+ * librados' threads.
+ *
+ * The rule that holds it together: a librados callback does two things, it
+ * reads the return value and calls loop_post_remote(). All else happens on
+ * the loop's thread, which then wakes the op that waits, with op->rc 0 or a
+ * negative errno. A `_start` function never wakes inside the call; its waiter
+ * has to live until it is woken, which op.h sees to.
+ */
+#ifndef CEPH_RADOS_AIO_H
+#define CEPH_RADOS_AIO_H
+
+#include "ceph/cls_rbd.h"
+#include "ceph/connection.h"
+#include "core/op.h"
+
+/*
+ * ---- Reading: several steps on one object in one operation ----
+ *
+ *	r = rados_read_new();
+ *	size = rados_read_call(r, cls_get_size(RBD_NOSNAP));
+ *	rados_read_start(r, pool, object, op);
+ *	return op_await(...);
+ *	...
+ *	rc = rados_read_result(r, size, &dec);
+ *	rados_read_free(r);
+ *
+ * The first step that fails fails the operation with its code, unless it is
+ * marked by rados_read_may_fail(). A missing object is -ENOENT.
+ */
+#define RADOS_READ_STEPS 16
+
+struct rados_read;
+
+struct rados_read *rados_read_new(void);
+
+/*
+ * Frees it and all results. May be called at any time, also while the
+ * operation runs: then the waiter is not woken any more and the memory goes
+ * when librados has finished with it. NULL is fine.
+ */
+void rados_read_free(struct rados_read *r);
+
+/* These add a step and return its number. */
+unsigned rados_read_call(struct rados_read *r, struct cls_call call);
+unsigned rados_read_data(struct rados_read *r, uint64_t offset, size_t len);
+unsigned rados_read_omap_keys(struct rados_read *r, const char *const *keys,
+    size_t n);
+/* Up to `max` entries whose key is above `after` and starts with `prefix`. */
+unsigned rados_read_omap_page(struct rados_read *r, const char *after,
+    const char *prefix, unsigned max);
+
+/* The step added last may fail without failing the operation. */
+void rados_read_may_fail(struct rados_read *r);
+
+void rados_read_start(struct rados_read *r, struct ceph_pool *pool,
+    const char *object, struct op *waiter);
+
+/*
+ * Result of a step after the wake: its own code (0 or negative) and for calls
+ * and data its bytes, which live until rados_read_free().
+ */
+int rados_read_result(const struct rados_read *r, unsigned step,
+    struct dec *out);
+
+struct rados_omap_entry {
+	const char *key;	/* NUL terminated */
+	const void *value;	/* any bytes; a NUL follows them as well */
+	size_t len;
+};
+
+/* Entries of an omap step, in the order of keys. */
+size_t rados_read_omap_count(const struct rados_read *r, unsigned step);
+const struct rados_omap_entry *rados_read_omap_entry(
+    const struct rados_read *r, unsigned step, size_t i);
+/* By key, or NULL. */
+const struct rados_omap_entry *rados_read_omap_find(
+    const struct rados_read *r, unsigned step, const char *key);
+/* Whether a page ended before the object's entries did. */
+bool rados_read_omap_more(const struct rados_read *r, unsigned step);
+
+/*
+ * ---- Writing: several steps on one object, all or nothing ----
+ *
+ *	w = rados_write_new();
+ *	rados_write_create(w, true);
+ *	rados_write_call(w, cls_set_id(id));
+ *	rados_write_start(w, pool, object, op);		takes w
+ *
+ * Every input is copied as it is added. Class methods in one operation do not
+ * see each other's omap writes, only that the object exists by now: never put
+ * two in one that touch the same key.
+ */
+struct rados_write;
+
+struct rados_write *rados_write_new(void);
+void rados_write_free(struct rados_write *w);	/* one that is not started */
+
+void rados_write_create(struct rados_write *w, bool exclusive);	/* -EEXIST */
+void rados_write_assert_exists(struct rados_write *w);		/* -ENOENT */
+void rados_write_call(struct rados_write *w, struct cls_call call);
+void rados_write_data(struct rados_write *w, uint64_t offset,
+    const void *bytes, size_t len);
+void rados_write_remove(struct rados_write *w);
+void rados_write_omap_set(struct rados_write *w,
+    const struct rados_omap_entry *entries, size_t n);
+void rados_write_omap_remove(struct rados_write *w, const char *const *keys,
+    size_t n);
+
+/*
+ * Conditions: the operation ends with -ECANCELED, having done nothing, unless
+ * the omap key has exactly this value (no bytes: is absent or empty), or
+ * unless the object's data at `offset` are these bytes. On a missing object
+ * put create or assert_exists first.
+ */
+void rados_write_omap_expect(struct rados_write *w, const char *key,
+    const void *value, size_t len);
+void rados_write_data_expect(struct rados_write *w, uint64_t offset,
+    const void *bytes, size_t len);
+
+/*
+ * Lets the operation pass in a cluster or pool that is full: for what frees
+ * space in the end (LIBRADOS_OPERATION_FULL_TRY).
+ */
+void rados_write_full_try(struct rados_write *w);
+
+/*
+ * Sends it; `w` is gone. A failure that is not an answer of the OSD
+ * (-ETIMEDOUT, -ESHUTDOWN) may hide a write that has landed.
+ */
+void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
+    const char *object, struct op *waiter);
+
+/* The commonest write: removes an object, full_try. -ENOENT: was not there. */
+void rados_remove_start(struct ceph_pool *pool, const char *object,
+    struct op *waiter);
+
+/*
+ * ---- Notifying the watchers of an object ----
+ */
+struct rados_notified {
+	uint32_t acks;		/* watchers that answered */
+	uint32_t timeouts;	/* watchers that did not */
+};
+
+/*
+ * Sends `payload` to everybody who watches the object and waits for their
+ * answers up to timeout_ms. *result is filled also when rc is -ETIMEDOUT: not
+ * all have answered. -ENOENT: no such object. *result has to live as long as
+ * the waiter.
+ */
+void rados_notify_start(struct ceph_pool *pool, const char *object,
+    const void *payload, size_t len, unsigned timeout_ms,
+    struct rados_notified *result, struct op *waiter);
+
+/*
+ * ---- Removing many objects ----
+ */
+#define RADOS_REMOVE_IN_FLIGHT_MAX 64
+
+struct rados_remove_many {
+	struct ceph_pool *pool;
+	uint64_t count;		/* objects 0 ... count - 1 */
+	unsigned in_flight;	/* 1 ... RADOS_REMOVE_IN_FLIGHT_MAX */
+	/* Writes the name of object i into buf[size]. */
+	void (*name)(const void *arg, uint64_t i, char *buf, size_t size);
+	const void *arg;	/* lives until the wake */
+};
+
+/*
+ * Removes them with a bound on those in flight, as one wait, full_try. A
+ * missing object is success. After the first failure none is started; rc is
+ * that failure, once those in flight are in.
+ */
+void rados_remove_many_start(const struct rados_remove_many *many,
+    struct op *waiter);
+
+/*
+ * ---- Self-managed snapshot ids, which the monitors give out ----
+ *
+ * Tens of milliseconds each when alone, one round for all that are asked for
+ * at the same time. *id has to live as long as the waiter.
+ */
+void rados_snap_id_create_start(struct ceph_pool *pool, uint64_t *id,
+    struct op *waiter);
+void rados_snap_id_remove_start(struct ceph_pool *pool, uint64_t id,
+    struct op *waiter);
+
+/* Operations on their way, for the worker's end and for tests. */
+size_t rados_in_flight(void);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * caps.c - reading a VolumeCapability.
+ */
+#include "csi/caps.h"
+
+#include <errno.h>
+
+#define MODE(name) CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__##name
+
+const char *
+csi_access_mode_name(Csi__V1__VolumeCapability__AccessMode__Mode mode)
+{
+	const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(
+	    &csi__v1__volume_capability__access_mode__mode__descriptor,
+	    (int)mode);
+
+	return value != NULL ? value->name : "UNKNOWN";
+}
+
+int
+csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
+    struct csi_access *out, struct err *err)
+{
+	struct csi_access access = { .fs_type = "" };
+
+	if (cap == NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing", field);
+	switch ((int)cap->access_type_case) {
+	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK:
+		access.block = true;
+		break;
+	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT:
+		access.fs_type = cap->mount->fs_type;
+		break;
+	default:
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.access_type: neither block nor mount", field);
+	}
+	if (cap->access_mode == NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.access_mode: missing", field);
+
+	access.mode = cap->access_mode->mode;
+	switch ((int)access.mode) {
+	case MODE(SINGLE_NODE_WRITER):
+	case MODE(SINGLE_NODE_SINGLE_WRITER):
+	case MODE(SINGLE_NODE_MULTI_WRITER):
+		break;
+	case MODE(SINGLE_NODE_READER_ONLY):
+		access.read_only = true;
+		break;
+	case MODE(MULTI_NODE_READER_ONLY):
+		access.read_only = true;
+		access.multi_node = true;
+		break;
+	case MODE(MULTI_NODE_SINGLE_WRITER):
+		access.multi_node = true;
+		break;
+	case MODE(MULTI_NODE_MULTI_WRITER):
+		access.multi_node = true;
+		access.multi_writer = true;
+		break;
+	default:
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.access_mode.mode: unknown (%d)", field,
+		    (int)access.mode);
+	}
+	*out = access;
+	return 0;
+}
+
+int
+csi_access_supported(const struct csi_access *access, const char *field,
+    struct err *err)
+{
+	if (!access->block && access->multi_node && !access->read_only)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.access_mode.mode: %s needs a block volume, a file "
+		    "system has one writing node", field,
+		    csi_access_mode_name(access->mode));
+	return 0;
+}

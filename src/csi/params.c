@@ -1,0 +1,436 @@
+/*
+ * params.c - the meaning of parameters, secrets and sizes.
+ */
+#include "csi/params.h"
+
+#include "csi/reflect.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- maps --- */
+
+/*
+ * Every map entry is a message of its own C type with the key as first field
+ * and the value as second one: read them through the descriptor.
+ */
+static const char *
+entry_string(const ProtobufCMessage *entry, unsigned field)
+{
+	return *(char *const *)reflect_at(entry,
+	    &entry->descriptor->fields[field], 0);
+}
+
+const char *
+csi_map_key(const struct csi_map *map, size_t i)
+{
+	return entry_string(map->entry[i], 0);
+}
+
+const char *
+csi_map_value(const struct csi_map *map, size_t i)
+{
+	return entry_string(map->entry[i], 1);
+}
+
+const char *
+csi_map_get(const struct csi_map *map, const char *key)
+{
+	for (size_t i = map->count; i-- > 0;)
+		if (strcmp(csi_map_key(map, i), key) == 0)
+			return csi_map_value(map, i);
+	return NULL;
+}
+
+struct csi_map
+csi_map_field(const void *message, const char *name)
+{
+	const ProtobufCMessage *m = message;
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(m->descriptor,
+		name);
+	struct csi_map map = { .count = 0 };
+
+	if (field != NULL && reflect_is_map(field)) {
+		map.count = reflect_count(m, field);
+		map.entry = reflect_at(m, field, 0);
+	}
+	return map;
+}
+
+/* --- single values --- */
+
+int
+csi_parse_bool(const char *text, bool *value)
+{
+	static const char *const yes[] = { "1", "t", "T", "TRUE", "true",
+		"True" };
+	static const char *const no[] = { "0", "f", "F", "FALSE", "false",
+		"False" };
+
+	for (size_t i = 0; i < countof(yes); i++) {
+		if (strcmp(text, yes[i]) == 0) {
+			*value = true;
+			return 0;
+		}
+		if (strcmp(text, no[i]) == 0) {
+			*value = false;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+enum csi_mounter
+csi_mounter_of(const char *text)
+{
+	if (str_eq(text, "rbd-nbd"))
+		return CSI_MOUNTER_NBD;
+	if (str_eq(text, "userspace"))
+		return CSI_MOUNTER_USERSPACE;
+	return CSI_MOUNTER_KRBD;
+}
+
+/* --- image features --- */
+
+static const struct feature {
+	const char *name;
+	uint64_t bit;
+	uint64_t needs;
+	bool settable;		/* by the imageFeatures parameter */
+} features[] = {
+	{ "layering", CSI_FEATURE_LAYERING, 0, true },
+	{ "striping", CSI_FEATURE_STRIPING, 0, false },
+	{ "exclusive-lock", CSI_FEATURE_EXCLUSIVE_LOCK, 0, true },
+	{ "object-map", CSI_FEATURE_OBJECT_MAP, CSI_FEATURE_EXCLUSIVE_LOCK,
+	  true },
+	{ "fast-diff", CSI_FEATURE_FAST_DIFF, CSI_FEATURE_OBJECT_MAP, true },
+	{ "deep-flatten", CSI_FEATURE_DEEP_FLATTEN, 0, true },
+	{ "journaling", CSI_FEATURE_JOURNALING, CSI_FEATURE_EXCLUSIVE_LOCK,
+	  true },
+	{ "data-pool", CSI_FEATURE_DATA_POOL, 0, false },
+};
+
+static const struct feature *
+feature_by_name(const char *name, size_t len)
+{
+	for (size_t i = 0; i < countof(features); i++)
+		if (features[i].settable && strlen(features[i].name) == len &&
+		    memcmp(features[i].name, name, len) == 0)
+			return &features[i];
+	return NULL;
+}
+
+int
+csi_features_parse(const char *text, uint64_t *bits, struct err *err)
+{
+	const char *p = text;
+	uint64_t all = 0;
+
+	for (;;) {
+		size_t len = strcspn(p, ",");
+		const struct feature *f = feature_by_name(p, len);
+
+		if (f == NULL)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "parameters.imageFeatures: unknown feature "
+			    "\"%.*s\"", (int)(len > 64 ? 64 : len), p);
+		all |= f->bit;
+		if (p[len] == '\0')
+			break;
+		p += len + 1;
+	}
+	for (size_t i = 0; i < countof(features); i++) {
+		char missing[128];
+
+		if ((all & features[i].bit) == 0 ||
+		    (features[i].needs & ~all) == 0)
+			continue;
+		csi_features_fmt(features[i].needs & ~all, missing,
+		    sizeof(missing));
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.imageFeatures: %s needs %s", features[i].name,
+		    missing);
+	}
+	*bits = all;
+	return 0;
+}
+
+void
+csi_features_fmt(uint64_t bits, char *out, size_t size)
+{
+	size_t used = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; i < countof(features); i++)
+		if ((bits & features[i].bit) != 0 && used < size &&
+		    str_put(out + used, size - used, "%s%s",
+			used > 0 ? "," : "", features[i].name) == 0)
+			used += strlen(out + used);
+}
+
+/* --- StorageClass parameters --- */
+
+/* A parameter that has to have a value if it is there at all. */
+static int
+get_filled(const struct csi_map *map, const char *key, const char **value,
+    struct err *err)
+{
+	*value = csi_map_get(map, key);
+	if (*value != NULL && **value == '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.%s: is empty", key);
+	return 0;
+}
+
+static int
+get_number(const struct csi_map *map, const char *key, uint64_t *value,
+    struct err *err)
+{
+	const char *text = csi_map_get(map, key);
+
+	*value = 0;
+	if (text != NULL && str_to_u64(text, value) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.%s: \"%.32s\" is no number", key, text);
+	return 0;
+}
+
+/* What this driver cannot do must not be left out in silence. */
+static int
+refuse_unsupported(const struct csi_map *map, const char *pool,
+    struct err *err)
+{
+	const char *text = csi_map_get(map, "encrypted");
+	bool encrypted = false;
+
+	if (text != NULL && csi_parse_bool(text, &encrypted) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.encrypted: \"%.32s\" is neither true nor "
+		    "false", text);
+	if (encrypted)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.encrypted: encrypted volumes are not "
+		    "supported");
+	if (pool == NULL &&
+	    !str_is_empty(csi_map_get(map, "topologyConstrainedPools")))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.topologyConstrainedPools: pools by topology "
+		    "are not supported, give parameters.pool");
+	return 0;
+}
+
+/* librbd's limits: objects of 4 KiB to 32 MiB. */
+#define OBJECT_SIZE_MIN (UINT64_C(1) << 12)
+#define OBJECT_SIZE_MAX (UINT64_C(1) << 25)
+
+static int
+get_layout(const struct csi_map *map, struct csi_class_params *p,
+    struct err *err)
+{
+	int rc;
+
+	if ((rc = get_number(map, "stripeUnit", &p->stripe_unit, err)) < 0 ||
+	    (rc = get_number(map, "stripeCount", &p->stripe_count, err)) < 0 ||
+	    (rc = get_number(map, "objectSize", &p->object_size, err)) < 0)
+		return rc;
+	if ((p->stripe_unit == 0) != (p->stripe_count == 0))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.%s: has to be given together with %s",
+		    p->stripe_unit != 0 ? "stripeCount" : "stripeUnit",
+		    p->stripe_unit != 0 ? "stripeUnit" : "stripeCount");
+	if (csi_map_get(map, "objectSize") == NULL)
+		return 0;
+	if (p->object_size < OBJECT_SIZE_MIN ||
+	    p->object_size > OBJECT_SIZE_MAX ||
+	    (p->object_size & (p->object_size - 1)) != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.objectSize: needs a power of two from 4096 "
+		    "to 33554432");
+	if (p->stripe_unit != 0 && p->object_size % p->stripe_unit != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.stripeUnit: does not divide objectSize");
+	return 0;
+}
+
+static int
+get_features(const struct csi_map *map, struct csi_class_params *p,
+    struct err *err)
+{
+	const char *text;
+	int rc;
+
+	if ((rc = get_filled(map, "imageFeatures", &text, err)) < 0)
+		return rc;
+	if (text == NULL)
+		return 0;
+	if ((rc = csi_features_parse(text, &p->features, err)) < 0)
+		return rc;
+	p->has_features = true;
+	if ((p->features & CSI_FEATURE_JOURNALING) != 0 &&
+	    csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.imageFeatures: journaling is nothing for "
+		    "mounter %.32s", p->mounter);
+	return 0;
+}
+
+int
+csi_class_params_parse(const struct csi_map *parameters,
+    struct csi_class_params *out, struct err *err)
+{
+	struct csi_class_params p = { .mounter = "rbd" };
+	const char *ns;
+	int rc;
+
+	p.cluster_id = csi_map_get(parameters, "clusterID");
+	if (str_is_empty(p.cluster_id))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.clusterID: missing");
+	if ((rc = get_filled(parameters, "pool", &p.pool, err)) < 0 ||
+	    (rc = refuse_unsupported(parameters, p.pool, err)) < 0)
+		return rc;
+	if (p.pool == NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.pool: missing");
+	if ((rc = get_filled(parameters, "dataPool", &p.data_pool, err)) < 0 ||
+	    (rc = get_filled(parameters, "radosNamespace", &ns, err)) < 0 ||
+	    (rc = get_filled(parameters, "volumeNamePrefix", &p.name_prefix,
+		err)) < 0)
+		return rc;
+	if (p.name_prefix == NULL)
+		p.name_prefix = "csi-vol-";
+	if (!str_is_empty(csi_map_get(parameters, "mounter")))
+		p.mounter = csi_map_get(parameters, "mounter");
+	if ((rc = get_features(parameters, &p, err)) < 0 ||
+	    (rc = get_layout(parameters, &p, err)) < 0)
+		return rc;
+	*out = p;
+	return 0;
+}
+
+/* --- credentials --- */
+
+int
+csi_credentials_get(const struct csi_map *secrets,
+    struct csi_credentials *out, struct err *err)
+{
+	const char *user_name = "userID", *key_name = "userKey";
+	const char *user, *key;
+
+	if (secrets->count == 0) {
+		(void)err_set(err, ERR_INVALID_ARGUMENT, "secrets: missing");
+		return -ENOENT;
+	}
+	user = csi_map_get(secrets, user_name);
+	key = csi_map_get(secrets, key_name);
+	if (user == NULL && key == NULL &&
+	    !str_is_empty(csi_map_get(secrets, "key"))) {
+		key_name = "key";
+		key = csi_map_get(secrets, key_name);
+		user_name = "adminId";
+		user = csi_map_get(secrets, user_name);
+		if (str_is_empty(user))
+			user = "admin";
+	} else if (user == NULL && key == NULL &&
+	    csi_map_get(secrets, "adminID") != NULL) {
+		user_name = "adminID";
+		user = csi_map_get(secrets, user_name);
+		key_name = "adminKey";
+		key = csi_map_get(secrets, key_name);
+	}
+	if (str_is_empty(user))
+		return err_set(err, ERR_INVALID_ARGUMENT, "secrets.%s: %s",
+		    user_name, user == NULL ? "missing" : "is empty");
+	if (str_is_empty(key))
+		return err_set(err, ERR_INVALID_ARGUMENT, "secrets.%s: %s",
+		    key_name, key == NULL ? "missing" : "is empty");
+	out->user = user;
+	out->key = key;
+	return 0;
+}
+
+/* --- sizes --- */
+
+int
+csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
+    struct err *err)
+{
+	uint64_t required, limit, unit, size;
+
+	if (range == NULL) {
+		*bytes = CSI_GIB;
+		return 0;
+	}
+	if (range->required_bytes < 0 || range->limit_bytes < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "capacity_range: a size is negative");
+	required = (uint64_t)range->required_bytes;
+	limit = (uint64_t)range->limit_bytes;
+	if (required == 0 && limit == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "capacity_range: neither required_bytes nor limit_bytes");
+	if (limit != 0 && limit < required)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "capacity_range: limit_bytes is below required_bytes");
+	if (required == 0)
+		required = limit < CSI_GIB ? limit / CSI_MIB * CSI_MIB :
+		    CSI_GIB;
+	if (required == 0)
+		return err_set(err, ERR_OUT_OF_RANGE,
+		    "capacity_range.limit_bytes: the smallest volume has "
+		    "1 MiB");
+
+	unit = required < CSI_GIB ? CSI_MIB : CSI_GIB;
+	size = (required + unit - 1) / unit * unit;
+	if (size > INT64_MAX)
+		return err_set(err, ERR_OUT_OF_RANGE,
+		    "capacity_range.required_bytes: too large");
+	if (limit != 0 && size > limit)
+		return err_set(err, ERR_OUT_OF_RANGE,
+		    "capacity_range.limit_bytes: sizes are whole %s, which "
+		    "makes %llu bytes", unit == CSI_MIB ? "MiB" : "GiB",
+		    (unsigned long long)size);
+	*bytes = size;
+	return 0;
+}
+
+/* --- map options --- */
+
+int
+csi_map_options(const char *text, enum csi_mounter mounter, char **out,
+    struct err *err)
+{
+	auto_free char *mine = str_dup("");
+	const char *p = text;
+
+	while (*p != '\0') {
+		size_t len = strcspn(p, ";");
+		const char *colon = memchr(p, ':', len);
+		enum csi_mounter part = CSI_MOUNTER_KRBD;
+		const char *options = p;
+
+		if (colon != NULL) {
+			size_t n = (size_t)(colon - p);
+
+			if (n == 3 && memcmp(p, "nbd", 3) == 0)
+				part = CSI_MOUNTER_NBD;
+			else if (n == 9 && memcmp(p, "userspace", 9) == 0)
+				part = CSI_MOUNTER_USERSPACE;
+			else if (n != 4 || memcmp(p, "krbd", 4) != 0)
+				return err_set(err, ERR_INVALID_ARGUMENT,
+				    "map options: unknown mounter \"%.*s\"",
+				    (int)(n > 32 ? 32 : n), p);
+			options = colon + 1;
+		}
+		if (part == mounter) {
+			free(mine);
+			mine = str_fmt("%.*s", (int)(p + len - options),
+			    options);
+		}
+		p += len;
+		p += *p == ';' ? 1 : 0;
+	}
+	*out = take_ptr(&mine);
+	return 0;
+}

@@ -1,0 +1,128 @@
+/*
+ * params.h - what the string maps of CSI requests mean: StorageClass
+ * parameters, credentials, sizes, image features. Pure functions; strings in
+ * the results point into the request.
+ */
+#ifndef CSI_PARAMS_H
+#define CSI_PARAMS_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "csi.pb-c.h"
+
+/* A map<string,string> of any request; entries as protobuf-c keeps them. */
+struct csi_map {
+	size_t count;
+	ProtobufCMessage *const *entry;
+};
+
+/* csi_map_of(request, parameters) */
+#define csi_map_of(message, field)                                      \
+	((struct csi_map){ .count = (message)->n_##field,               \
+	    .entry = (ProtobufCMessage *const *)(void *)(message)->field })
+
+/* Key and value of entry `i`; never NULL after unpacking. */
+const char *csi_map_key(const struct csi_map *map, size_t i);
+const char *csi_map_value(const struct csi_map *map, size_t i);
+
+/* The value, or NULL if the key is absent; of equal keys the last one wins. */
+const char *csi_map_get(const struct csi_map *map, const char *key);
+
+/*
+ * The map field `name` of any message; empty if the message has none such.
+ */
+struct csi_map csi_map_field(const void *message, const char *name);
+
+/* Go's strconv.ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
+int csi_parse_bool(const char *text, bool *value) must_check;
+
+/* librbd's feature bits; the numbers are on disk and on the wire. */
+enum csi_feature {
+	CSI_FEATURE_LAYERING = 1 << 0,
+	CSI_FEATURE_STRIPING = 1 << 1,
+	CSI_FEATURE_EXCLUSIVE_LOCK = 1 << 2,
+	CSI_FEATURE_OBJECT_MAP = 1 << 3,
+	CSI_FEATURE_FAST_DIFF = 1 << 4,
+	CSI_FEATURE_DEEP_FLATTEN = 1 << 5,
+	CSI_FEATURE_JOURNALING = 1 << 6,
+	CSI_FEATURE_DATA_POOL = 1 << 7,
+};
+
+/*
+ * "layering,fast-diff" to bits: names of the imageFeatures parameter (no
+ * blanks, no striping or data-pool: these follow from other parameters), each
+ * with the features that it needs. Returns 0 or INVALID_ARGUMENT.
+ */
+int csi_features_parse(const char *text, uint64_t *bits, struct err *err)
+    must_check;
+
+/* Bits to names, in the order of the bits; unknown bits are left out. */
+void csi_features_fmt(uint64_t bits, char *out, size_t size);
+
+enum csi_mounter {
+	CSI_MOUNTER_KRBD = 0,	/* "rbd", absent, and any unknown name */
+	CSI_MOUNTER_NBD,	/* "rbd-nbd" */
+	CSI_MOUNTER_USERSPACE,	/* "userspace" */
+};
+
+enum csi_mounter csi_mounter_of(const char *text);	/* NULL: krbd */
+
+/* StorageClass parameters of a new volume, read and checked. */
+struct csi_class_params {
+	const char *cluster_id;
+	const char *pool;
+	const char *data_pool;		/* NULL: the pool itself */
+	const char *name_prefix;	/* "csi-vol-" if not given */
+	const char *mounter;		/* as given, "rbd" if not */
+	bool has_features;		/* false: the cluster's default */
+	uint64_t features;
+	uint64_t stripe_unit;		/* both 0: no striping */
+	uint64_t stripe_count;
+	uint64_t object_size;		/* 0: the cluster's default */
+};
+
+/*
+ * Returns 0 or INVALID_ARGUMENT naming the parameter. Encryption and pools by
+ * topology are refused here, never silently left out.
+ */
+int csi_class_params_parse(const struct csi_map *parameters,
+    struct csi_class_params *out, struct err *err) must_check;
+
+/* Who to log in as. Both point into the secrets. */
+struct csi_credentials {
+	const char *user;	/* without "client." */
+	const char *key;
+};
+
+/*
+ * userID/userKey; else, as an in-tree volume's secret has them, key with
+ * adminId (default "admin"); else adminID/adminKey. Returns 0, -ENOENT when
+ * the map has no entry at all, or -EINVAL when an entry is missing or empty;
+ * both set INVALID_ARGUMENT naming the key.
+ */
+int csi_credentials_get(const struct csi_map *secrets,
+    struct csi_credentials *out, struct err *err) must_check;
+
+#define CSI_MIB (UINT64_C(1) << 20)
+#define CSI_GIB (UINT64_C(1) << 30)
+
+/*
+ * The size of a new volume: required_bytes rounded up to MiB below 1 GiB, to
+ * GiB from there on, as ceph-csi does (it is visible as the PV's capacity);
+ * 1 GiB, or as much as limit_bytes allows, if nothing is required. `range`
+ * NULL: 1 GiB. Returns 0, INVALID_ARGUMENT (negative, limit below required,
+ * neither given) or OUT_OF_RANGE (the rounded size exceeds the limit).
+ */
+int csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
+    struct err *err) must_check;
+
+/*
+ * The part of mapOptions or unmapOptions that is for `mounter`:
+ * "krbd:a,b;nbd:c" where a part without prefix is krbd's. *out is a new
+ * string (maybe empty) that the caller frees. INVALID_ARGUMENT for an unknown
+ * prefix.
+ */
+int csi_map_options(const char *text, enum csi_mounter mounter, char **out,
+    struct err *err) must_check;
+
+#endif

@@ -1,0 +1,216 @@
+/*
+ * rpc.c - from packed bytes to an operation, and its end.
+ */
+#include "csi/rpc.h"
+
+#include "base/secret.h"
+#include "csi/params.h"
+#include "csi/reflect.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A message of 4 MiB made of empty strings unpacks to many times its size:
+ * unpacking may take a quarter of the arena, the rest is for the reply.
+ */
+#define ARENA_MAX (64u * 1024 * 1024)
+#define UNPACK_MAX (ARENA_MAX / 4)
+
+struct unpacking {
+	struct arena *arena;
+	bool full;		/* stopped for want of room */
+};
+
+static void *
+unpack_alloc(void *data, size_t size)
+{
+	struct unpacking *u = data;
+
+	if (size > UNPACK_MAX || arena_used(u->arena) > UNPACK_MAX - size) {
+		u->full = true;
+		return NULL;
+	}
+	return arena_alloc(u->arena, size);
+}
+
+static void
+unpack_free(void *data, void *p)
+{
+	(void)data;		/* the arena goes as a whole */
+	(void)p;
+}
+
+/* Well-formed UTF-8: no overlong forms, no surrogates, up to U+10FFFF. */
+static bool
+is_utf8(const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	while (*p != 0) {
+		unsigned char c = *p++;
+		unsigned char low = 0x80, high = 0xbf;
+		int more;
+
+		if (c < 0x80)
+			continue;
+		if (c >= 0xc2 && c <= 0xdf)
+			more = 1;
+		else if (c >= 0xe0 && c <= 0xef)
+			more = 2;
+		else if (c >= 0xf0 && c <= 0xf4)
+			more = 3;
+		else
+			return false;
+		if (c == 0xe0)
+			low = 0xa0;
+		else if (c == 0xed)
+			high = 0x9f;
+		else if (c == 0xf0)
+			low = 0x90;
+		else if (c == 0xf4)
+			high = 0x8f;
+		while (more-- > 0) {
+			if (*p < low || *p > high)
+				return false;
+			p++;
+			low = 0x80;
+			high = 0xbf;
+		}
+	}
+	return true;
+}
+
+/* Proto3 strings are UTF-8, which protobuf-c does not check. */
+static int
+check_text(const ProtobufCMessage *message, struct err *err)
+{
+	const ProtobufCMessageDescriptor *type = message->descriptor;
+
+	for (unsigned f = 0; f < type->n_fields; f++) {
+		const ProtobufCFieldDescriptor *field = &type->fields[f];
+		size_t count = reflect_count(message, field);
+
+		for (size_t i = 0; i < count; i++) {
+			const void *value = reflect_at(message, field, i);
+			int rc = 0;
+
+			if (field->type == PROTOBUF_C_TYPE_MESSAGE)
+				rc = check_text(*(ProtobufCMessage *const *)
+				    value, err);
+			else if (field->type == PROTOBUF_C_TYPE_STRING &&
+			    !is_utf8(*(char *const *)value))
+				rc = err_set(err, ERR_INVALID_ARGUMENT,
+				    "is not UTF-8");
+			if (rc < 0) {
+				err_prefix(err, "%s", field->name);
+				return rc;
+			}
+		}
+	}
+	return 0;
+}
+
+struct arena *
+csi_arena_new(void)
+{
+	return arena_new(ARENA_MAX);
+}
+
+const void *
+csi_unpack(const ProtobufCMessageDescriptor *type, struct arena *arena,
+    const void *body, size_t len, struct err *err)
+{
+	struct unpacking u = { .arena = arena };
+	ProtobufCAllocator allocator = { .alloc = unpack_alloc,
+		.free = unpack_free, .allocator_data = &u };
+	ProtobufCMessage *message;
+
+	message = protobuf_c_message_unpack(type, &allocator, len, body);
+	if (message == NULL) {
+		(void)err_set(err, u.full ? ERR_RESOURCE_EXHAUSTED :
+		    ERR_INVALID_ARGUMENT, u.full ? "%s: unpacks to too much" :
+		    "the body is no %s", type->short_name);
+		return NULL;
+	}
+	return check_text(message, err) == 0 ? message : NULL;
+}
+
+void *
+csi_new(const ProtobufCMessageDescriptor *type, struct arena *arena)
+{
+	ProtobufCMessage *message = arena_new_bytes(arena,
+	    type->sizeof_message);
+
+	protobuf_c_message_init(type, message);
+	return message;
+}
+
+const void *
+csi_pack(const void *message, struct arena *arena, size_t *len,
+    struct err *err)
+{
+	size_t size = protobuf_c_message_get_packed_size(message);
+	void *bytes;
+
+	if (size > CSI_MESSAGE_MAX ||
+	    (bytes = arena_alloc(arena, size + 1)) == NULL) {
+		(void)err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "the answer has %zu bytes, more than fits", size);
+		return NULL;
+	}
+	*len = protobuf_c_message_pack(message, bytes);
+	return bytes;
+}
+
+void
+csi_wipe_secrets(const void *request)
+{
+	struct csi_map secrets = csi_map_field(request, "secrets");
+
+	for (size_t i = 0; i < secrets.count; i++) {
+		const char *value = csi_map_value(&secrets, i);
+
+		/* Our own copy, made by csi_unpack in writable memory. */
+		if (*value != '\0')
+			secret_wipe((void *)(uintptr_t)value, strlen(value));
+	}
+}
+
+struct csi_rpc *
+csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
+    const void *body, size_t len, struct err *err)
+{
+	struct csi_rpc *rpc = mem_new(impl->size);
+
+	rpc->impl = impl;
+	rpc->method = method;
+	rpc->arena = csi_arena_new();
+	rpc->request = csi_unpack(method->request, rpc->arena, body, len, err);
+	if (rpc->request == NULL ||
+	    method->validate(rpc->request, err) < 0) {
+		csi_rpc_free(&rpc->op);
+		return NULL;
+	}
+	if (method->key != NULL)
+		rpc->op.subject = method->key(rpc->request);
+	return rpc;
+}
+
+void
+csi_rpc_start(struct csi_rpc *rpc, void (*done)(struct op *op, void *arg),
+    void *arg)
+{
+	op_start(&rpc->op, rpc->impl->cls, done, arg);
+}
+
+void
+csi_rpc_free(struct op *op)
+{
+	struct csi_rpc *rpc = (struct csi_rpc *)op;
+
+	if (rpc->request != NULL)
+		csi_wipe_secrets(rpc->request);
+	arena_free(rpc->arena);
+	free(rpc);
+}

@@ -1,0 +1,100 @@
+/*
+ * rpc.h - one execution of one CSI RPC, as an operation. The same file serves
+ * Node RPCs in rbd-csid and Controller RPCs in ceph-worker.
+ *
+ * The rule that holds it together: request and reply live in the operation's
+ * arena, and the arena dies with the operation, after done().
+ */
+#ifndef CSI_RPC_H
+#define CSI_RPC_H
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "core/op.h"
+#include "csi/methods.h"
+
+/* What a Controller RPC knows about its cluster and its driver. */
+struct csi_env {
+	const char *cluster_id;
+	const char *rados_namespace;	/* "" : the default namespace */
+	const char *monitors;		/* comma separated */
+	const char *driver_name;
+	const char *instance_id;
+	const char *cluster_name;	/* "" : not given */
+	const char *node_id;		/* "" : this process serves no node */
+};
+
+struct csi_impl;
+
+struct csi_rpc {
+	struct op op;			/* first member */
+	const struct csi_impl *impl;
+	const struct csi_method *method;
+	struct arena *arena;		/* request, reply and what they need */
+	const struct csi_env *env;	/* in the arena; NULL for Node RPCs */
+	const void *request;		/* const Csi__V1__...Request * */
+	void *reply;			/* set before OP_DONE, unless failed */
+};
+
+/*
+ * What implements a method in this process. `size` is that of the concrete
+ * struct, whose first member is a struct csi_rpc; cls->free is csi_rpc_free,
+ * or a function that ends with it.
+ */
+struct csi_impl {
+	const char *method;		/* plain name */
+	const struct op_class *cls;
+	size_t size;
+};
+
+/* The most bytes that a packed request or reply may have. */
+#define CSI_MESSAGE_MAX (4 * 1024 * 1024)
+
+/*
+ * Unpacks and validates `body` into a new, zeroed concrete struct that is not
+ * started yet; the caller sets env, if any, and then either starts it or
+ * frees it with csi_rpc_free(). The body is not needed afterwards.
+ *
+ * NULL with `err` set: INVALID_ARGUMENT (not such a message, text that is not
+ * UTF-8, or what the method's validate says), OUT_OF_RANGE (sizes) or
+ * RESOURCE_EXHAUSTED (unpacks to too much).
+ */
+struct csi_rpc *csi_rpc_new(const struct csi_impl *impl,
+    const struct csi_method *method, const void *body, size_t len,
+    struct err *err);
+
+/*
+ * Starts the operation. done() is called once, from the loop, never from in
+ * here; the op core frees the operation (and its arena) after it.
+ */
+void csi_rpc_start(struct csi_rpc *rpc,
+    void (*done)(struct op *op, void *arg), void *arg);
+
+/* An op_class's free: wipes the secrets, frees the arena and the struct. */
+void csi_rpc_free(struct op *op);
+
+/*
+ * Unpacks one message into an arena, checked for UTF-8. NULL with `err` set
+ * as above. For the daemon, which looks at a request before it knows who will
+ * work on it.
+ */
+const void *csi_unpack(const ProtobufCMessageDescriptor *type,
+    struct arena *arena, const void *body, size_t len, struct err *err);
+
+/* A new message of this type with its defaults, in the arena. */
+void *csi_new(const ProtobufCMessageDescriptor *type, struct arena *arena);
+
+/*
+ * Packs into the arena; *len is the size. NULL with RESOURCE_EXHAUSTED for
+ * more than CSI_MESSAGE_MAX bytes.
+ */
+const void *csi_pack(const void *message, struct arena *arena, size_t *len,
+    struct err *err);
+
+/* An arena of the size that one request and its reply may take. */
+struct arena *csi_arena_new(void);
+
+/* Overwrites the values of the `secrets` map of a request, if it has one. */
+void csi_wipe_secrets(const void *request);
+
+#endif

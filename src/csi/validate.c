@@ -1,0 +1,376 @@
+/*
+ * validate.c - one function for each request that this driver serves.
+ */
+#include "csi/validate.h"
+
+#include "csi/caps.h"
+#include "csi/params.h"
+#include "csi/volume_id.h"
+
+#include <limits.h>
+#include <string.h>
+
+/* Size limits of the CSI specification. */
+#define NAME_MAX_BYTES 128
+#define NODE_ID_MAX_BYTES 256
+#define MAP_MAX_BYTES 4096
+#define MOUNT_FLAGS_MAX_BYTES 4096
+
+/* Indexed names for err texts: "volume_capabilities[3]". */
+#define FIELD_MAX 48
+
+static int
+check_length(const char *text, size_t max, const char *field, struct err *err)
+{
+	if (strlen(text) > max)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: longer than %zu bytes", field, max);
+	return 0;
+}
+
+static int
+check_filled(const char *text, size_t max, const char *field, struct err *err)
+{
+	if (*text == '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing",
+		    field);
+	return check_length(text, max, field, err);
+}
+
+/*
+ * The specification's limit, apart from what kubelet adds for itself (tokens
+ * of service accounts) and from the pools by topology, of which a StorageClass
+ * may well have more: neither is carried on to other calls.
+ */
+static int
+check_map(const struct csi_map *map, const char *field, struct err *err)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < map->count; i++) {
+		const char *key = csi_map_key(map, i);
+
+		if (!str_starts(key, "csi.storage.k8s.io/") &&
+		    strcmp(key, "topologyConstrainedPools") != 0)
+			bytes += strlen(key) + strlen(csi_map_value(map, i));
+	}
+	if (bytes > MAP_MAX_BYTES)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: more than %d bytes", field, MAP_MAX_BYTES);
+	return 0;
+}
+
+/*
+ * Only what no identifier may have in it: one that is merely unknown is
+ * NOT_FOUND or success, and whoever resolves it says so.
+ */
+static int
+check_volume_id(const char *id, struct err *err)
+{
+	int rc = check_filled(id, CSI_VOLUME_ID_MAX, "volume_id", err);
+
+	if (rc < 0)
+		return rc;
+	if (strpbrk(id, "/\\") != NULL || strstr(id, "..") != NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_id: has a slash, a backslash or two dots in it");
+	return 0;
+}
+
+static bool
+has_id_form(const char *id)
+{
+	static const char hex[] = "0123456789abcdefABCDEF";
+	static const char word[] = "0123456789_-"
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	return strspn(id, hex) == 4 && id[4] == '-' &&
+	    strspn(id + 5, hex) == 4 && id[9] == '-' && id[10] != '\0' &&
+	    id[10 + strspn(id + 10, word)] == '\0';
+}
+
+/* On a node: a static volume is named by its image, others by our ID. */
+static int
+check_node_volume_id(const char *id, const struct csi_map *context,
+    struct err *err)
+{
+	const char *is_static = csi_map_get(context, "staticVolume");
+	bool skip = false;
+	int rc = check_volume_id(id, err);
+
+	if (rc < 0)
+		return rc;
+	if (is_static != NULL && csi_parse_bool(is_static, &skip) == 0 && skip)
+		return 0;
+	if (!has_id_form(id))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_id: is no identifier of this driver");
+	return 0;
+}
+
+static int
+check_path(const char *path, const char *field, struct err *err)
+{
+	int rc = check_filled(path, PATH_MAX - 1, field, err);
+
+	if (rc < 0)
+		return rc;
+	if (path[0] != '/')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: is no absolute path", field);
+	return 0;
+}
+
+static int
+check_access(const Csi__V1__VolumeCapability *cap, const char *field,
+    struct csi_access *access, struct err *err)
+{
+	size_t bytes = 0;
+	int rc = csi_access_of(cap, field, access, err);
+
+	if (rc < 0 || access->block)
+		return rc;
+	if (strlen(cap->mount->fs_type) > NAME_MAX_BYTES)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.mount.fs_type: longer than %d bytes", field,
+		    NAME_MAX_BYTES);
+	for (size_t i = 0; i < cap->mount->n_mount_flags; i++)
+		bytes += strlen(cap->mount->mount_flags[i]);
+	if (bytes > MOUNT_FLAGS_MAX_BYTES)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.mount.mount_flags: more than %d bytes", field,
+		    MOUNT_FLAGS_MAX_BYTES);
+	return 0;
+}
+
+static int
+check_supported_access(const Csi__V1__VolumeCapability *cap,
+    const char *field, struct csi_access *access, struct err *err)
+{
+	int rc = check_access(cap, field, access, err);
+
+	return rc < 0 ? rc : csi_access_supported(access, field, err);
+}
+
+static int
+check_credentials(const struct csi_map *secrets, struct err *err)
+{
+	struct csi_credentials unused;
+
+	return csi_credentials_get(secrets, &unused, err);
+}
+
+/* Credentials that may be left out, but not be wrong. */
+static int
+check_optional_credentials(const struct csi_map *secrets, struct err *err)
+{
+	return secrets->count == 0 ? 0 : check_credentials(secrets, err);
+}
+
+int
+csi_validate_none(const void *request, struct err *err)
+{
+	(void)request;
+	(void)err;
+	return 0;
+}
+
+/* --- Controller --- */
+
+static int
+check_new_volume_access(const Csi__V1__CreateVolumeRequest *r,
+    struct err *err)
+{
+	int rc;
+
+	if (r->n_volume_capabilities == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_capabilities: missing");
+	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
+		char field[FIELD_MAX];
+		struct csi_access access;
+
+		if ((rc = str_put(field, sizeof(field),
+		    "volume_capabilities[%zu]", i)) < 0 ||
+		    (rc = check_supported_access(r->volume_capabilities[i],
+		    field, &access, err)) < 0)
+			return rc;
+		if (access.read_only)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "%s.access_mode.mode: %s is nothing for a new, "
+			    "empty volume", field,
+			    csi_access_mode_name(access.mode));
+	}
+	return 0;
+}
+
+int
+csi_validate_create_volume(const void *request, struct err *err)
+{
+	const Csi__V1__CreateVolumeRequest *r = request;
+	struct csi_map parameters = csi_map_of(r, parameters);
+	struct csi_map secrets = csi_map_of(r, secrets);
+	struct csi_class_params class;
+	uint64_t bytes;
+	int rc;
+
+	if ((rc = check_filled(r->name, NAME_MAX_BYTES, "name", err)) < 0)
+		return rc;
+	if (r->volume_content_source != NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_content_source: volumes from snapshots or other "
+		    "volumes are not supported");
+	if ((rc = check_new_volume_access(r, err)) < 0 ||
+	    (rc = check_map(&parameters, "parameters", err)) < 0 ||
+	    (rc = csi_class_params_parse(&parameters, &class, err)) < 0)
+		return rc;
+	if (strlen(class.cluster_id) > CSI_CLUSTER_ID_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.clusterID: longer than %d bytes",
+		    CSI_CLUSTER_ID_MAX);
+	if (r->n_mutable_parameters > 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "mutable_parameters: not supported");
+	if ((rc = check_credentials(&secrets, err)) < 0)
+		return rc;
+	return csi_volume_size(r->capacity_range, &bytes, err);
+}
+
+int
+csi_validate_delete_volume(const void *request, struct err *err)
+{
+	const Csi__V1__DeleteVolumeRequest *r = request;
+	struct csi_map secrets = csi_map_of(r, secrets);
+	int rc = check_volume_id(r->volume_id, err);
+
+	return rc < 0 ? rc : check_credentials(&secrets, err);
+}
+
+int
+csi_validate_controller_publish(const void *request, struct err *err)
+{
+	const Csi__V1__ControllerPublishVolumeRequest *r = request;
+	struct csi_map secrets = csi_map_of(r, secrets);
+	struct csi_map context = csi_map_of(r, volume_context);
+	struct csi_access access;
+	int rc;
+
+	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
+	    (rc = check_filled(r->node_id, NODE_ID_MAX_BYTES, "node_id",
+		err)) < 0 ||
+	    (rc = check_access(r->volume_capability, "volume_capability",
+		&access, err)) < 0 ||
+	    (rc = check_map(&context, "volume_context", err)) < 0)
+		return rc;
+	return check_optional_credentials(&secrets, err);
+}
+
+int
+csi_validate_controller_unpublish(const void *request, struct err *err)
+{
+	const Csi__V1__ControllerUnpublishVolumeRequest *r = request;
+	struct csi_map secrets = csi_map_of(r, secrets);
+	int rc;
+
+	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
+	    (rc = check_length(r->node_id, NODE_ID_MAX_BYTES, "node_id",
+		err)) < 0)
+		return rc;
+	return check_optional_credentials(&secrets, err);
+}
+
+int
+csi_validate_capabilities(const void *request, struct err *err)
+{
+	const Csi__V1__ValidateVolumeCapabilitiesRequest *r = request;
+	struct csi_map secrets = csi_map_of(r, secrets);
+	int rc = check_volume_id(r->volume_id, err);
+
+	if (rc < 0)
+		return rc;
+	if (r->n_volume_capabilities == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_capabilities: missing");
+	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
+		char field[FIELD_MAX];
+		struct csi_access access;
+
+		if ((rc = str_put(field, sizeof(field),
+		    "volume_capabilities[%zu]", i)) < 0 ||
+		    (rc = check_access(r->volume_capabilities[i], field,
+			&access, err)) < 0)
+			return rc;
+	}
+	return check_credentials(&secrets, err);
+}
+
+/* --- Node --- */
+
+int
+csi_validate_node_stage(const void *request, struct err *err)
+{
+	const Csi__V1__NodeStageVolumeRequest *r = request;
+	struct csi_map publish = csi_map_of(r, publish_context);
+	struct csi_map context = csi_map_of(r, volume_context);
+	struct csi_map secrets = csi_map_of(r, secrets);
+	struct csi_access access;
+	int rc;
+
+	if ((rc = check_supported_access(r->volume_capability,
+		"volume_capability", &access, err)) < 0 ||
+	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0 ||
+	    (rc = check_path(r->staging_target_path, "staging_target_path",
+		err)) < 0 ||
+	    (rc = check_map(&publish, "publish_context", err)) < 0 ||
+	    (rc = check_map(&context, "volume_context", err)) < 0)
+		return rc;
+	return check_credentials(&secrets, err);
+}
+
+int
+csi_validate_node_unstage(const void *request, struct err *err)
+{
+	const Csi__V1__NodeUnstageVolumeRequest *r = request;
+	int rc = check_volume_id(r->volume_id, err);
+
+	return rc < 0 ? rc : check_path(r->staging_target_path,
+	    "staging_target_path", err);
+}
+
+int
+csi_validate_node_publish(const void *request, struct err *err)
+{
+	const Csi__V1__NodePublishVolumeRequest *r = request;
+	struct csi_map publish = csi_map_of(r, publish_context);
+	struct csi_map context = csi_map_of(r, volume_context);
+	struct csi_access access;
+	int rc;
+
+	if ((rc = check_supported_access(r->volume_capability,
+		"volume_capability", &access, err)) < 0 ||
+	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0 ||
+	    (rc = check_path(r->target_path, "target_path", err)) < 0 ||
+	    (rc = check_path(r->staging_target_path, "staging_target_path",
+		err)) < 0 ||
+	    (rc = check_map(&publish, "publish_context", err)) < 0)
+		return rc;
+	return check_map(&context, "volume_context", err);
+}
+
+int
+csi_validate_node_unpublish(const void *request, struct err *err)
+{
+	const Csi__V1__NodeUnpublishVolumeRequest *r = request;
+	int rc = check_volume_id(r->volume_id, err);
+
+	return rc < 0 ? rc : check_path(r->target_path, "target_path", err);
+}
+
+int
+csi_validate_node_stats(const void *request, struct err *err)
+{
+	const Csi__V1__NodeGetVolumeStatsRequest *r = request;
+	int rc = check_volume_id(r->volume_id, err);
+
+	return rc < 0 ? rc : check_path(r->volume_path, "volume_path", err);
+}

@@ -1,0 +1,77 @@
+/*
+ * volume_id.c - the text form of identifiers (ceph-csi: internal/util/volid.go).
+ */
+#include "csi/volume_id.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define VERSION 1
+#define FIXED 64		/* everything but the cluster ID */
+#define POOL_DIGITS 16
+
+int
+csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
+    const struct csi_volume_id *id, struct err *err)
+{
+	size_t len = strnlen(id->cluster_id, sizeof(id->cluster_id));
+
+	if (len == 0 || len > CSI_CLUSTER_ID_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "cluster ID: needs 1 to %d bytes", CSI_CLUSTER_ID_MAX);
+	if (strnlen(id->uuid, sizeof(id->uuid)) != CSI_UUID_LEN)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume UUID: needs %d bytes", CSI_UUID_LEN);
+	return str_put(out, CSI_VOLUME_ID_MAX + 1, "%04x-%04zx-%s-%016llx-%s",
+	    VERSION, len, id->cluster_id, (unsigned long long)id->pool_id,
+	    id->uuid);
+}
+
+static bool
+read_hex(const char *text, int digits, uint64_t *value)
+{
+	uint64_t v = 0;
+
+	for (int i = 0; i < digits; i++) {
+		char c = text[i];
+
+		if (c >= '0' && c <= '9')
+			v = v << 4 | (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			v = v << 4 | (uint64_t)(c - 'a' + 10);
+		else if (c >= 'A' && c <= 'F')
+			v = v << 4 | (uint64_t)(c - 'A' + 10);
+		else
+			return false;
+	}
+	*value = v;
+	return true;
+}
+
+int
+csi_volume_id_parse(const char *text, struct csi_volume_id *id,
+    struct err *err)
+{
+	size_t total = strlen(text);
+	uint64_t version, len, pool;
+	const char *p;
+
+	if (total < FIXED || total > CSI_VOLUME_ID_MAX)
+		goto bad;
+	if (!read_hex(text, 4, &version) || !read_hex(text + 5, 4, &len))
+		goto bad;
+	if (len != total - FIXED)	/* leaves exactly a UUID at the end */
+		goto bad;
+	p = text + 10;
+	if (!read_hex(p + len + 1, POOL_DIGITS, &pool))
+		goto bad;
+	memcpy(id->cluster_id, p, len);
+	id->cluster_id[len] = '\0';
+	id->pool_id = (int64_t)pool;
+	memcpy(id->uuid, text + total - CSI_UUID_LEN, CSI_UUID_LEN + 1);
+	return 0;
+
+bad:
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "\"%.128s\" is no identifier of this driver", text);
+}

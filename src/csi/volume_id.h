@@ -1,0 +1,42 @@
+/*
+ * volume_id.h - CSI identifiers of volumes, snapshots and groups, byte for
+ * byte as ceph-csi writes them:
+ *
+ *	0001-LLLL-CLUSTERID-PPPPPPPPPPPPPPPP-UUID
+ *
+ * version, length of the cluster ID, cluster ID, pool ID, 36 bytes of object
+ * UUID; the numbers in lower-case hex. The kind of object is not in it.
+ */
+#ifndef CSI_VOLUME_ID_H
+#define CSI_VOLUME_ID_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#define CSI_VOLUME_ID_MAX 128	/* bytes, without the closing NUL */
+#define CSI_CLUSTER_ID_MAX 64	/* what is left beside the fixed 64 bytes */
+#define CSI_UUID_LEN 36
+
+struct csi_volume_id {
+	char cluster_id[CSI_CLUSTER_ID_MAX + 1];
+	int64_t pool_id;
+	char uuid[CSI_UUID_LEN + 1];
+};
+
+/*
+ * Writes the identifier with its NUL into out. Returns 0 or
+ * INVALID_ARGUMENT: cluster ID empty or too long, UUID not of 36 bytes.
+ */
+int csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
+    const struct csi_volume_id *id, struct err *err) must_check;
+
+/*
+ * Reads one, as tolerantly as ceph-csi: the version may be any hex number,
+ * separators may be any byte, hex may be of either case and the UUID is just
+ * 36 bytes. Returns 0 or -EINVAL with INVALID_ARGUMENT; callers for whom an
+ * unknown volume is NOT_FOUND or success go by the return value.
+ */
+int csi_volume_id_parse(const char *text, struct csi_volume_id *id,
+    struct err *err) must_check;
+
+#endif
