@@ -1,7 +1,0 @@
-#include "tests/tap.h"
-int
-main(void)
-{
-	ok(true, "compiles");
-	return tap_end();
-}
