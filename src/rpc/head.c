@@ -27,17 +27,18 @@ head_init(struct head *head)
 	*head = (struct head){ .timeout_ms = -1, .content_length = -1 };
 }
 
-static void
-malformed(struct head *head, const char *text)
+void
+head_malformed(struct head *head, const char *text)
 {
 	if (head->fault == HEAD_MALFORMED)
 		return;
-	head->fault = HEAD_MALFORMED;	/* beats any refusal */
+	head->fault = HEAD_MALFORMED;
+	head->code = ERR_INTERNAL;
 	head->text = text;
 }
 
-static void
-refuse(struct head *head, int http_status, enum err_code code,
+void
+head_refuse(struct head *head, int http_status, enum err_code code,
     const char *text)
 {
 	if (head->fault != HEAD_FINE)
@@ -98,16 +99,28 @@ is(const char *bytes, size_t len, const char *word)
 	return strlen(word) == len && memcmp(bytes, word, len) == 0;
 }
 
+/* Good for a log line without quotes. */
+static bool
+is_visible(const char *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (bytes[i] <= ' ' || bytes[i] > '~' || bytes[i] == '"')
+			return false;
+	return true;
+}
+
 static void
 path_field(struct head *head, const char *value, size_t len)
 {
 	if (len == 0) {
-		malformed(head, "empty :path");
+		head_malformed(head, "empty :path");
 		return;
 	}
-	if (len >= sizeof(head->path) || value[0] != '/') {
-		refuse(head, 200, ERR_UNIMPLEMENTED, "malformed method name");
-		len = len < sizeof(head->path) ? len : sizeof(head->path) - 1;
+	if (len >= sizeof(head->path) || value[0] != '/' ||
+	    !is_visible(value, len)) {
+		head_refuse(head, 200, ERR_UNIMPLEMENTED,
+		    "malformed method name");
+		return;
 	}
 	memcpy(head->path, value, len);
 }
@@ -119,7 +132,7 @@ pseudo_field(struct head *head, const char *name, size_t name_len,
 	unsigned field = 0;
 
 	if (head->regular) {
-		malformed(head, "pseudo-header after a regular one");
+		head_malformed(head, "pseudo-header after a regular one");
 		return;
 	}
 	if (is(name, name_len, ":method"))
@@ -131,20 +144,20 @@ pseudo_field(struct head *head, const char *name, size_t name_len,
 	else if (is(name, name_len, ":authority"))
 		field = SEEN_AUTHORITY;
 	if (field == 0) {
-		malformed(head, "unknown pseudo-header");
+		head_malformed(head, "unknown pseudo-header");
 		return;
 	}
 	if (seen_before(head, field)) {
 		if (field == SEEN_AUTHORITY)	/* as grpc-go answers it */
-			refuse(head, 400, ERR_INTERNAL, "two :authority");
+			head_refuse(head, 400, ERR_INTERNAL, "two :authority");
 		else
-			malformed(head, "duplicate pseudo-header");
+			head_malformed(head, "duplicate pseudo-header");
 		return;
 	}
 	if (field == SEEN_PATH)
 		path_field(head, value, value_len);
 	if (field == SEEN_METHOD && !is(value, value_len, "POST"))
-		refuse(head, 405, ERR_INTERNAL, "method is not POST");
+		head_refuse(head, 405, ERR_INTERNAL, "method is not POST");
 }
 
 static void
@@ -154,14 +167,14 @@ content_length_field(struct head *head, const char *value, size_t len)
 
 	for (size_t i = 0; i < len; i++) {
 		if (value[i] < '0' || value[i] > '9' || i > 17) {
-			malformed(head, "bad content-length");
+			head_malformed(head, "bad content-length");
 			return;
 		}
 		n = n * 10 + (value[i] - '0');
 	}
 	if (len == 0 || (seen_before(head, SEEN_CONTENT_LENGTH) &&
 			    n != head->content_length)) {
-		malformed(head, "bad content-length");
+		head_malformed(head, "bad content-length");
 		return;
 	}
 	head->content_length = n;
@@ -182,30 +195,30 @@ regular_field(struct head *head, const char *name, size_t name_len,
 {
 	head->regular = true;
 	if (is_connection_field(name, name_len)) {
-		malformed(head, "connection-specific header");
+		head_malformed(head, "connection-specific header");
 	} else if (is(name, name_len, "te")) {
 		if (value_len != strlen("trailers") ||
 		    strncasecmp(value, "trailers", value_len) != 0)
-			malformed(head, "te other than trailers");
+			head_malformed(head, "te other than trailers");
 	} else if (is(name, name_len, "host")) {
 		if (seen_before(head, SEEN_HOST))
-			refuse(head, 400, ERR_INTERNAL, "two host headers");
+			head_refuse(head, 400, ERR_INTERNAL, "two host headers");
 	} else if (is(name, name_len, "content-length")) {
 		content_length_field(head, value, value_len);
 	} else if (is(name, name_len, "content-type")) {
 		if (seen_before(head, SEEN_CONTENT_TYPE) ||
 		    !grpc_content_type_is(value, value_len))
-			refuse(head, 415, ERR_INVALID_ARGUMENT,
+			head_refuse(head, 415, ERR_INVALID_ARGUMENT,
 			    "content-type is not application/grpc");
 	} else if (is(name, name_len, "grpc-timeout")) {
 		if (seen_before(head, SEEN_TIMEOUT) ||
 		    grpc_timeout_parse(value, value_len,
 			&head->timeout_ms) < 0)
-			refuse(head, 400, ERR_INTERNAL,
+			head_refuse(head, 400, ERR_INTERNAL,
 			    "malformed grpc-timeout");
 	} else if (is(name, name_len, "grpc-encoding")) {
 		if (!is(value, value_len, "identity"))
-			refuse(head, 200, ERR_UNIMPLEMENTED,
+			head_refuse(head, 200, ERR_UNIMPLEMENTED,
 			    "compressed messages are not supported");
 	}
 }
@@ -218,16 +231,16 @@ field_is_sane(struct head *head, const char *name, size_t name_len,
 
 	head->list_bytes += name_len + value_len + FIELD_OVERHEAD;
 	if (head->list_bytes > max) {
-		refuse(head, 431, ERR_RESOURCE_EXHAUSTED,
+		head_refuse(head, 431, ERR_RESOURCE_EXHAUSTED,
 		    "header list is too large");
 		return false;
 	}
 	if (!name_is_valid(name + colon, name_len - colon)) {
-		malformed(head, "bad header name");
+		head_malformed(head, "bad header name");
 		return false;
 	}
 	if (!value_is_valid(value, value_len)) {
-		malformed(head, "bad header value");
+		head_malformed(head, "bad header value");
 		return false;
 	}
 	return true;
@@ -252,7 +265,7 @@ head_trailer_field(struct head *head, const char *name, size_t name_len,
 	if (!field_is_sane(head, name, name_len, value, value_len, max))
 		return;
 	if (name[0] == ':' || is_connection_field(name, name_len))
-		malformed(head, "header not allowed in trailers");
+		head_malformed(head, "header not allowed in trailers");
 }
 
 void
@@ -264,8 +277,8 @@ head_end(struct head *head)
 	if (head->fault == HEAD_REFUSED && head->http_status == 431)
 		return;
 	if ((head->seen & must) != must)
-		malformed(head, "missing pseudo-header");
+		head_malformed(head, "missing pseudo-header");
 	if ((head->seen & SEEN_CONTENT_TYPE) == 0)
-		refuse(head, 415, ERR_INVALID_ARGUMENT,
+		head_refuse(head, 415, ERR_INVALID_ARGUMENT,
 		    "content-type is missing");
 }

@@ -47,4 +47,12 @@ void head_end(struct head *head);
 void head_trailer_field(struct head *head, const char *name, size_t name_len,
     const char *value, size_t value_len, size_t max);
 
+/*
+ * Note a fault, also one that is found elsewhere. `text` is a constant. The
+ * first one stays, but malformed beats refused.
+ */
+void head_malformed(struct head *head, const char *text);
+void head_refuse(struct head *head, int http_status, enum err_code code,
+    const char *text);
+
 #endif

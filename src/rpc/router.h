@@ -6,9 +6,12 @@
 
 #include "rpc/call.h"
 
+/* Ends the call, at once or later. */
+typedef void call_handler(struct call *call);
+
 struct rpc_method {
-	const char *name;			/* "NodeStageVolume" */
-	void (*start)(struct call *call);	/* ends the call, now or later */
+	const char *name;	/* "NodeStageVolume" */
+	call_handler *start;
 };
 
 struct rpc_service {
@@ -24,14 +27,14 @@ struct router {
 	 * Gets each well-formed "/service/method" whose service is not in the
 	 * table, and ends the call like any handler; NULL: UNIMPLEMENTED.
 	 */
-	void (*fallback)(struct call *call);
+	call_handler *fallback;
 };
 
 /*
  * The handler for a path, or NULL: then `err` says UNIMPLEMENTED and why. A
  * path that does not begin with '/' matches nothing (CVE-2026-33186).
  */
-void (*router_find(const struct router *router, const char *path,
-    struct err *err))(struct call *call);
+call_handler *router_find(const struct router *router, const char *path,
+    struct err *err);
 
 #endif

@@ -1,0 +1,189 @@
+/*
+ * h2io.c - the socket side of an HTTP/2 connection.
+ *
+ * A connection that waits for nothing keeps no buffer: input goes through one
+ * buffer that all share, output through another, and only what a slow reader
+ * leaves in the socket is copied aside. While it is there we do not read from
+ * that peer either, so it cannot make us queue more.
+ */
+#include "rpc/h2io.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define READS_PER_TURN 4	/* then the other connections get theirs */
+
+static unsigned char input[64 * 1024];
+static unsigned char output[64 * 1024];
+
+void
+h2io_end(struct h2io *h2, const char *why)
+{
+	int fd = h2->io.fd;
+
+	loop_unpost(&h2->flush);
+	io_stop(&h2->io);
+	(void)close(fd);
+	nghttp2_session_del(h2->session);
+	h2->session = NULL;
+	buf_fini(&h2->unsent);
+	h2->ops->ended(h2, why);
+}
+
+/* Sends bytes or keeps them aside; false: the connection has ended. */
+static bool
+send_or_keep(struct h2io *h2, const unsigned char *bytes, size_t len)
+{
+	ssize_t n = 0;
+
+	while (len > 0 && h2->unsent.len == 0) {
+		n = send(h2->io.fd, bytes, len, MSG_NOSIGNAL);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN) {
+			h2io_end(h2, strerror(errno));
+			return false;
+		}
+		if (n < 0)
+			break;
+		bytes += n;
+		len -= (size_t)n;
+	}
+	if (len > 0 && buf_append(&h2->unsent, bytes, len) < 0) {
+		h2io_end(h2, "output buffer is full");
+		return false;
+	}
+	return true;
+}
+
+/* Tries again to send what was kept aside; false: ended. */
+static bool
+send_kept(struct h2io *h2)
+{
+	while (h2->unsent_at < h2->unsent.len) {
+		ssize_t n = send(h2->io.fd, h2->unsent.data + h2->unsent_at,
+		    h2->unsent.len - h2->unsent_at, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0) {
+			h2io_end(h2, strerror(errno));
+			return false;
+		}
+		h2->unsent_at += (size_t)n;
+	}
+	buf_fini(&h2->unsent);
+	h2->unsent_at = 0;
+	return true;
+}
+
+/* Sends what the session has, gathered into few calls; false: ended. */
+static bool
+send_queued(struct h2io *h2)
+{
+	const uint8_t *bytes;
+	size_t len = 0;
+	ssize_t n;
+
+	while (h2->unsent.len == 0 &&
+	    (n = nghttp2_session_mem_send(h2->session, &bytes)) != 0) {
+		if (n < 0) {
+			h2io_end(h2, nghttp2_strerror((int)n));
+			return false;
+		}
+		if (len + (size_t)n > sizeof(output)) {
+			if (!send_or_keep(h2, output, len))
+				return false;
+			len = 0;
+		}
+		memcpy(output + len, bytes, (size_t)n);
+		len += (size_t)n;
+	}
+	return send_or_keep(h2, output, len);
+}
+
+static void
+on_flush(struct job *job)
+{
+	struct h2io *h2 = container_of(job, struct h2io, flush);
+
+	if (!send_kept(h2))
+		return;
+	while (h2->unsent.len == 0 &&
+	    nghttp2_session_want_write(h2->session)) {
+		if (!send_queued(h2))
+			return;
+		h2->ops->settle(h2);
+	}
+	if (h2->unsent.len > 0)
+		io_want(&h2->io, IO_WRITE);
+	else if (nghttp2_session_want_read(h2->session))
+		io_want(&h2->io, IO_READ);
+	else
+		h2io_end(h2, NULL);
+}
+
+void
+h2io_flush_soon(struct h2io *h2)
+{
+	if (!h2->flush.queued)
+		loop_post(&h2->flush);
+}
+
+/* Reads a while; false: ended. */
+static bool
+read_some(struct h2io *h2)
+{
+	ssize_t n, used;
+
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		n = recv(h2->io.fd, input, sizeof(input), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n <= 0) {
+			h2io_end(h2, n < 0 ? strerror(errno) : NULL);
+			return false;
+		}
+		used = nghttp2_session_mem_recv(h2->session, input, (size_t)n);
+		if (used < 0) {
+			h2io_end(h2, nghttp2_strerror((int)used));
+			return false;
+		}
+		if ((size_t)n < sizeof(input))
+			return true;
+	}
+	return true;
+}
+
+static void
+on_ready(struct io *io, int what)
+{
+	struct h2io *h2 = container_of(io, struct h2io, io);
+
+	if (what & IO_READ) {
+		if (!read_some(h2))
+			return;
+		h2->ops->settle(h2);
+	}
+	if ((what & IO_WRITE) || nghttp2_session_want_write(h2->session) ||
+	    !nghttp2_session_want_read(h2->session))
+		h2io_flush_soon(h2);
+}
+
+void
+h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
+    const struct h2io_ops *ops)
+{
+	h2->session = session;
+	h2->ops = ops;
+	h2->flush.run = on_flush;
+	h2->unsent_at = 0;
+	/* One round of output, cut short by the socket, always fits. */
+	buf_init(&h2->unsent, 2 * sizeof(output));
+	io_start(&h2->io, fd, IO_READ, on_ready);
+}

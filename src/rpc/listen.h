@@ -1,0 +1,52 @@
+/*
+ * listen.h - a listening unix socket: how it takes its place in the file
+ * system, and new connections in batches.
+ */
+#ifndef RPC_LISTEN_H
+#define RPC_LISTEN_H
+
+#include "base/err.h"
+#include "core/io.h"
+#include "core/timer.h"
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+struct listener {
+	struct io io;
+	struct timer retry;	/* after running out of descriptors */
+	struct sockaddr_un address;
+	dev_t dev;		/* of the socket file, to remove only our own */
+	ino_t ino;
+	/*
+	 * Gets each new connection, non-blocking. False: no more for now, until
+	 * listen_resume(); `fd` was taken all the same.
+	 */
+	bool (*accepted)(struct listener *listener, int fd);
+	bool paused;
+};
+
+/*
+ * The path in "unix:///path", "unix:/path", "unix:relative" or "/path" as an
+ * address. Returns 0 or ERR_INVALID_ARGUMENT.
+ */
+int listen_parse(const char *endpoint, struct sockaddr_un *address,
+    struct err *err) must_check;
+
+/*
+ * Binds and listens; `listener->accepted` must be set. A socket file that
+ * nobody listens on is replaced. ERR_ALREADY_EXISTS: somebody does, or the
+ * file is no socket; else the errno's code.
+ */
+int listen_start(struct listener *listener, const char *endpoint, mode_t mode,
+    struct err *err) must_check;
+
+void listen_resume(struct listener *listener);
+
+/*
+ * Takes what is in the queue already, stops, and removes the socket file
+ * unless it is somebody else's by now. No effect if not listening.
+ */
+void listen_stop(struct listener *listener);
+
+#endif

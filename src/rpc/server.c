@@ -1,0 +1,141 @@
+/*
+ * server.c - the listening socket and its connections.
+ */
+#include "rpc/server.h"
+
+#include "base/log.h"
+#include "core/loop.h"
+#include "rpc/h2conn.h"
+#include "rpc/listen.h"
+
+#include <fcntl.h>
+
+/* How long a client may take to answer the ping behind the first GOAWAY. */
+#define DRAIN_ANSWER_MS 1000
+
+struct server {
+	struct h2host host;
+	struct listener listener;
+	struct timer drain_timer;
+	struct job drained_job;
+	void (*drained)(void *arg);
+	void *drained_arg;
+};
+
+static struct server *
+server_of(struct h2host *host)
+{
+	return container_of(host, struct server, host);
+}
+
+static bool
+is_full(const struct server *server)
+{
+	return server->host.conn_count >= server->host.limits.connections;
+}
+
+static void
+on_drained(struct job *job)
+{
+	struct server *server = container_of(job, struct server, drained_job);
+
+	timer_stop(&server->drain_timer);
+	server->drained(server->drained_arg);
+}
+
+static void
+check_drained(struct server *server)
+{
+	if (server->drained != NULL && server->host.conn_count == 0 &&
+	    !server->drained_job.queued)
+		loop_post(&server->drained_job);
+}
+
+static void
+on_conn_ended(struct h2host *host)
+{
+	struct server *server = server_of(host);
+
+	listen_resume(&server->listener);
+	check_drained(server);
+}
+
+static bool
+on_accepted(struct listener *listener, int fd)
+{
+	struct server *server = container_of(listener, struct server,
+	    listener);
+
+	h2conn_start(&server->host, fd);
+	if (!is_full(server))
+		return true;
+	log_warn("rpc.full", "connections=%zu", server->host.conn_count);
+	return false;
+}
+
+static void
+on_drain_timer(struct timer *timer)
+{
+	h2host_drain_now(
+	    &container_of(timer, struct server, drain_timer)->host);
+}
+
+struct server *
+server_new(const struct router *router, const struct server_limits *limits)
+{
+	struct server *server = mem_new(sizeof(*server));
+
+	h2host_init(&server->host, router, limits, on_conn_ended);
+	server->listener.accepted = on_accepted;
+	server->drain_timer.fire = on_drain_timer;
+	server->drained_job.run = on_drained;
+	return server;
+}
+
+int
+server_listen(struct server *server, const char *endpoint, mode_t mode,
+    struct err *err)
+{
+	return listen_start(&server->listener, endpoint, mode, err);
+}
+
+void
+server_serve(struct server *server, int fd)
+{
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	h2conn_start(&server->host, fd);
+}
+
+void
+server_drain(struct server *server, void (*done)(void *arg), void *arg)
+{
+	server->drained = done;
+	server->drained_arg = arg;
+	h2host_drain(&server->host);
+	listen_stop(&server->listener);
+	timer_start(&server->drain_timer, DRAIN_ANSWER_MS);
+	check_drained(server);
+}
+
+void
+server_free(struct server *server)
+{
+	server->drained = NULL;
+	listen_stop(&server->listener);
+	h2host_fini(&server->host);
+	timer_stop(&server->drain_timer);
+	loop_unpost(&server->drained_job);
+	free(server);
+}
+
+size_t
+server_connection_count(const struct server *server)
+{
+	return server->host.conn_count;
+}
+
+size_t
+server_call_count(const struct server *server)
+{
+	return server->host.call_count;
+}
