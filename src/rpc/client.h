@@ -30,6 +30,7 @@ struct client_call {
 	/* The result, valid after the waiter was woken. */
 	enum err_code code;	/* the status; UNAVAILABLE: no connection */
 	char *text;		/* the message of a failure, or NULL */
+	bool connected;		/* false: nobody listens at the endpoint */
 	struct buf reply;	/* the message of a success, serialized */
 
 	/* Private to client.c. */
