@@ -228,6 +228,12 @@ csi_validate_create_volume(const void *request, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters.clusterID: longer than %d bytes",
 		    CSI_CLUSTER_ID_MAX);
+	/* As with ceph-csi, without requirements parameters.pool counts. */
+	if (r->accessibility_requirements != NULL &&
+	    csi_map_get(&parameters, "topologyConstrainedPools") != NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.topologyConstrainedPools: pools by topology "
+		    "are not supported");
 	if (r->n_mutable_parameters > 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "mutable_parameters: not supported");

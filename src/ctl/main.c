@@ -1,0 +1,128 @@
+/*
+ * main.c - rbd-csictl, the client: options, then one subcommand.
+ */
+#include "ctl/ctl.h"
+
+#include "base/str.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#define DEFAULT_ENDPOINT "unix:///tmp/csi.sock"
+#define DEFAULT_TIMEOUT_S 120
+
+static const struct ctl_command commands[] = {
+	{ "call", "SERVICE/METHOD [JSON|@FILE|-]",
+	  "call any RPC of CSI, with JSON in and out", ctl_call },
+};
+
+void
+ctl_print_err(const struct err *err)
+{
+	(void)fprintf(stderr, "%s: %s\n", err_code_name(err->code), err->text);
+}
+
+static void
+usage(FILE *out)
+{
+	(void)fprintf(out,
+	    "usage: rbd-csictl [OPTION]... COMMAND [ARGUMENT]...\n"
+	    "\n"
+	    "commands:\n");
+	for (size_t i = 0; i < countof(commands); i++)
+		(void)fprintf(out, "  %s %s\n      %s\n", commands[i].name,
+		    commands[i].arguments, commands[i].what);
+	(void)fprintf(out,
+	    "\n"
+	    "options:\n"
+	    "  --endpoint URL   the driver's socket ($CSI_ENDPOINT, else\n"
+	    "                   " DEFAULT_ENDPOINT ")\n"
+	    "  --timeout S      seconds until the call is given up, 0: never\n"
+	    "                   (%d)\n"
+	    "  --secrets FILE   a JSON object of strings, put into the\n"
+	    "                   request's secrets where they are not given\n"
+	    "  --help           this text\n"
+	    "  --version        the version\n"
+	    "\n"
+	    "exit status: 0 done, 1 the driver answered with an error,\n"
+	    "2 wrong arguments or input, 3 nobody listens at the endpoint\n",
+	    DEFAULT_TIMEOUT_S);
+}
+
+enum option_id { OPT_ENDPOINT = 256, OPT_TIMEOUT, OPT_SECRETS, OPT_HELP,
+	OPT_VERSION };
+
+static const struct option long_options[] = {
+	{ "endpoint", required_argument, NULL, OPT_ENDPOINT },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "secrets", required_argument, NULL, OPT_SECRETS },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static bool
+parse_timeout(const char *text, int64_t *ms)
+{
+	uint64_t seconds;
+
+	if (str_to_u64(text, &seconds) < 0 || seconds > INT32_MAX) {
+		(void)fprintf(stderr, "rbd-csictl: --timeout needs a whole "
+		    "number of seconds\n");
+		return false;
+	}
+	*ms = (int64_t)seconds * 1000;
+	return true;
+}
+
+static enum ctl_status
+run_command(const struct ctl_options *options, int argc, char **argv)
+{
+	if (argc == 0) {
+		usage(stderr);
+		return CTL_USAGE;
+	}
+	for (size_t i = 0; i < countof(commands); i++)
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(options, argc, argv);
+	(void)fprintf(stderr, "rbd-csictl: there is no command \"%s\", see "
+	    "--help\n", argv[0]);
+	return CTL_USAGE;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct ctl_options options = {
+		.endpoint = getenv("CSI_ENDPOINT"),
+		.timeout_ms = DEFAULT_TIMEOUT_S * INT64_C(1000),
+	};
+	int c;
+
+	if (str_is_empty(options.endpoint))
+		options.endpoint = DEFAULT_ENDPOINT;
+	/* "+": what follows the command is the command's. */
+	while ((c = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
+		switch (c) {
+		case OPT_ENDPOINT:
+			options.endpoint = optarg;
+			break;
+		case OPT_TIMEOUT:
+			if (!parse_timeout(optarg, &options.timeout_ms))
+				return CTL_USAGE;
+			break;
+		case OPT_SECRETS:
+			options.secrets = optarg;
+			break;
+		case OPT_HELP:
+			usage(stdout);
+			return CTL_OK;
+		case OPT_VERSION:
+			(void)puts("rbd-csictl " PACKAGE_VERSION);
+			return CTL_OK;
+		default:
+			return CTL_USAGE;
+		}
+	}
+	return (int)run_command(&options, argc - optind, argv + optind);
+}

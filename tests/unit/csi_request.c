@@ -1,0 +1,538 @@
+/*
+ * csi_request.c - what happens to a request before anybody works on it:
+ * unpacking, the checks of each method, the fingerprint, the lock key.
+ * Requests are written as JSON.
+ */
+#include "csi.pb-c.h"
+#include "csi/canonical.h"
+#include "csi/rpc.h"
+#include "ctl/json_pb.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+
+#define CAP "{\"mount\":{},\"accessMode\":{\"mode\":\"SINGLE_NODE_WRITER\"}}"
+#define CAP_OF(type, mode) \
+	"{\"" type "\":{},\"accessMode\":{\"mode\":\"" mode "\"}}"
+#define KEYS "\"secrets\":{\"userID\":\"u\",\"userKey\":\"k\"}"
+#define PARAMS "\"parameters\":{\"clusterID\":\"c\",\"pool\":\"p\"}"
+#define CAPS "\"volumeCapabilities\":[" CAP "]"
+#define ID "0001-0001-c-0000000000000001-9a5d6f1c-3e0b-4a52-8a43-0f6d8b2f7c11"
+#define VOLUME "\"volumeId\":\"" ID "\""
+#define X32 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define X128 X32 X32 X32 X32
+#define X1024 X128 X128 X128 X128 X128 X128 X128 X128
+#define X4096 X1024 X1024 X1024 X1024
+
+#define INVALID ERR_INVALID_ARGUMENT
+
+static const struct {
+	const char *method;
+	const char *json;
+	enum err_code code;
+	const char *in_text;	/* part of the error text */
+} checks[] = {
+	/* CreateVolume */
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS "}",
+	  ERR_OK, NULL },
+	{ "CreateVolume", "{" CAPS "," PARAMS "," KEYS "}", INVALID,
+	  "name: missing" },
+	{ "CreateVolume", "{\"name\":\"" X128 "\"," CAPS "," PARAMS "," KEYS
+	  "}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"" X128 "x\"," CAPS "," PARAMS "," KEYS
+	  "}", INVALID, "name: longer than 128 bytes" },
+	{ "CreateVolume", "{\"name\":\"v\"," PARAMS "," KEYS "}", INVALID,
+	  "volume_capabilities: missing" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS "}", INVALID,
+	  "parameters.clusterID: missing" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "}", INVALID,
+	  "secrets: missing" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS ","
+	  "\"secrets\":{\"userID\":\"u\"}}", INVALID,
+	  "secrets.userKey: missing" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[" CAP ",{}],"
+	  PARAMS "," KEYS "}", INVALID, "volume_capabilities[1].access_type" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{}}]," PARAMS "," KEYS "}", INVALID,
+	  "volume_capabilities[0].access_mode: missing" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("mount", "UNKNOWN") "]," PARAMS "," KEYS "}", INVALID,
+	  "volume_capabilities[0].access_mode.mode: unknown" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{},\"accessMode\":{\"mode\":99}}]," PARAMS "," KEYS "}", INVALID,
+	  "access_mode.mode: unknown (99)" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("mount", "MULTI_NODE_MULTI_WRITER") "]," PARAMS "," KEYS "}",
+	  INVALID, "MULTI_NODE_MULTI_WRITER needs a block volume" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("block", "MULTI_NODE_MULTI_WRITER") "]," PARAMS "," KEYS "}",
+	  ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("mount", "SINGLE_NODE_MULTI_WRITER") "]," PARAMS "," KEYS "}",
+	  ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("block", "MULTI_NODE_READER_ONLY") "]," PARAMS "," KEYS "}",
+	  INVALID, "MULTI_NODE_READER_ONLY is nothing for a new, empty" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"s\"}}}",
+	  INVALID, "volume_content_source" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"mutableParameters\":{\"baseIops\":\"5\"}}", INVALID,
+	  "mutable_parameters" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"capacityRange\":{\"requiredBytes\":2,\"limitBytes\":1}}",
+	  INVALID, "limit_bytes is below required_bytes" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"capacityRange\":{\"requiredBytes\":1,\"limitBytes\":1}}",
+	  ERR_OUT_OF_RANGE, "capacity_range.limit_bytes" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"parameters\":{\"clusterID\":\"" X32 X32 "x\",\"pool\":\"p\"}}",
+	  INVALID, "parameters.clusterID: longer than 64 bytes" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"parameters\":{\"clusterID\":\"c\",\"pool\":\"p\",\"x\":\"" X4096
+	  "\"}}", INVALID, "parameters: more than 4096 bytes" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"parameters\":{\"clusterID\":\"c\",\"pool\":\"p\","
+	  "\"topologyConstrainedPools\":\"" X4096 "\"}}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"accessibilityRequirements\":{},\"parameters\":{\"clusterID\":"
+	  "\"c\",\"pool\":\"p\",\"topologyConstrainedPools\":\"[]\"}}",
+	  INVALID, "parameters.topologyConstrainedPools" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"accessibilityRequirements\":{}}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{\"fsType\":\"" X128 "x\"},\"accessMode\":{\"mode\":1}}]," PARAMS
+	  "," KEYS "}", INVALID, "mount.fs_type: longer" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{\"mountFlags\":[\"" X4096 "\",\"x\"]},\"accessMode\":{\"mode\":1}}"
+	  "]," PARAMS "," KEYS "}", INVALID, "mount.mount_flags: more" },
+
+	/* DeleteVolume: an unknown ID is no error here. */
+	{ "DeleteVolume", "{" VOLUME "," KEYS "}", ERR_OK, NULL },
+	{ "DeleteVolume", "{\"volumeId\":\"fake-vol-id\"," KEYS "}", ERR_OK,
+	  NULL },
+	{ "DeleteVolume", "{" KEYS "}", INVALID, "volume_id: missing" },
+	{ "DeleteVolume", "{\"volumeId\":\"a/b\"," KEYS "}", INVALID,
+	  "volume_id: has a slash" },
+	{ "DeleteVolume", "{\"volumeId\":\"a\\\\b\"," KEYS "}", INVALID,
+	  "volume_id: has a slash" },
+	{ "DeleteVolume", "{\"volumeId\":\"a..b\"," KEYS "}", INVALID,
+	  "volume_id: has a slash" },
+	{ "DeleteVolume", "{\"volumeId\":\"" X128 "x\"," KEYS "}", INVALID,
+	  "volume_id: longer" },
+	{ "DeleteVolume", "{" VOLUME "}", INVALID, "secrets: missing" },
+
+	/* ControllerPublishVolume, ControllerUnpublishVolume */
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", ERR_OK, NULL },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP "}", ERR_OK, NULL },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP ",\"secrets\":{\"userID\":\"u\"}}",
+	  INVALID, "secrets.userKey: missing" },
+	{ "ControllerPublishVolume", "{\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", INVALID,
+	  "volume_id: missing" },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"volumeCapability\":" CAP
+	  "," KEYS "}", INVALID, "node_id: missing" },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"" X128 X128
+	  "x\",\"volumeCapability\":" CAP "," KEYS "}", INVALID,
+	  "node_id: longer than 256 bytes" },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\"," KEYS "}",
+	  INVALID, "volume_capability: missing" },
+	{ "ControllerUnpublishVolume", "{" VOLUME "," KEYS "}", ERR_OK, NULL },
+	{ "ControllerUnpublishVolume", "{" VOLUME ",\"nodeId\":\"n\"}", ERR_OK,
+	  NULL },
+	{ "ControllerUnpublishVolume", "{" KEYS "}", INVALID,
+	  "volume_id: missing" },
+
+	/* ValidateVolumeCapabilities */
+	{ "ValidateVolumeCapabilities", "{" VOLUME "," CAPS "," KEYS "}",
+	  ERR_OK, NULL },
+	{ "ValidateVolumeCapabilities", "{" VOLUME "," KEYS "}", INVALID,
+	  "volume_capabilities: missing" },
+	{ "ValidateVolumeCapabilities", "{" CAPS "," KEYS "}", INVALID,
+	  "volume_id: missing" },
+	{ "ValidateVolumeCapabilities", "{" VOLUME ",\"volumeCapabilities\":["
+	  CAP_OF("mount", "MULTI_NODE_MULTI_WRITER") "]," KEYS "}", ERR_OK,
+	  NULL },
+
+	/* NodeStageVolume, NodeUnstageVolume */
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", ERR_OK, NULL },
+	{ "NodeStageVolume", "{\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", INVALID,
+	  "volume_id: missing" },
+	{ "NodeStageVolume", "{\"volumeId\":\"my-image\","
+	  "\"stagingTargetPath\":\"/s\",\"volumeCapability\":" CAP "," KEYS
+	  "}", INVALID, "volume_id: is no identifier" },
+	{ "NodeStageVolume", "{\"volumeId\":\"my-image\",\"volumeContext\":"
+	  "{\"staticVolume\":\"true\"},\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", ERR_OK, NULL },
+	{ "NodeStageVolume", "{\"volumeId\":\"my-image\",\"volumeContext\":"
+	  "{\"staticVolume\":\"no\"},\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", INVALID,
+	  "volume_id: is no identifier" },
+	{ "NodeStageVolume", "{" VOLUME ",\"volumeCapability\":" CAP "," KEYS
+	  "}", INVALID, "staging_target_path: missing" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"s\","
+	  "\"volumeCapability\":" CAP "," KEYS "}", INVALID,
+	  "staging_target_path: is no absolute path" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/" X4096
+	  "\",\"volumeCapability\":" CAP "," KEYS "}", INVALID,
+	  "staging_target_path: longer" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\"," KEYS
+	  "}", INVALID, "volume_capability: missing" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP_OF("mount", "MULTI_NODE_MULTI_WRITER")
+	  "," KEYS "}", INVALID, "needs a block volume" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP_OF("block", "MULTI_NODE_MULTI_WRITER")
+	  "," KEYS "}", ERR_OK, NULL },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "}", INVALID, "secrets: missing" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "," KEYS ",\"publishContext\":{\"x\":\""
+	  X4096 "\"}}", INVALID, "publish_context: more than 4096 bytes" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"any\","
+	  "\"stagingTargetPath\":\"/s\"}", ERR_OK, NULL },
+	{ "NodeUnstageVolume", "{\"stagingTargetPath\":\"/s\"}", INVALID,
+	  "volume_id: missing" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"any\"}", INVALID,
+	  "staging_target_path: missing" },
+
+	/* NodePublishVolume, NodeUnpublishVolume */
+	{ "NodePublishVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"targetPath\":\"/t\",\"volumeCapability\":" CAP "}", ERR_OK,
+	  NULL },
+	{ "NodePublishVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"targetPath\":\"/t\",\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"csi.storage.k8s.io/serviceAccount.tokens\":\""
+	  X4096 "\"}}", ERR_OK, NULL },
+	{ "NodePublishVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "}", INVALID, "target_path: missing" },
+	{ "NodePublishVolume", "{" VOLUME ",\"targetPath\":\"/t\","
+	  "\"volumeCapability\":" CAP "}", INVALID,
+	  "staging_target_path: missing" },
+	{ "NodePublishVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"targetPath\":\"/t\"}", INVALID, "volume_capability: missing" },
+	{ "NodePublishVolume", "{\"stagingTargetPath\":\"/s\","
+	  "\"targetPath\":\"/t\",\"volumeCapability\":" CAP "}", INVALID,
+	  "volume_id: missing" },
+	{ "NodeUnpublishVolume", "{\"volumeId\":\"any\",\"targetPath\":\"/t\"}",
+	  ERR_OK, NULL },
+	{ "NodeUnpublishVolume", "{\"volumeId\":\"any\"}", INVALID,
+	  "target_path: missing" },
+	{ "NodeUnpublishVolume", "{\"targetPath\":\"/t\"}", INVALID,
+	  "volume_id: missing" },
+
+	/* NodeGetVolumeStats, and those that take anything */
+	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\",\"volumePath\":\"/t\"}",
+	  ERR_OK, NULL },
+	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\"}", INVALID,
+	  "volume_path: missing" },
+	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", INVALID,
+	  "volume_id: missing" },
+	{ "NodeGetInfo", "{}", ERR_OK, NULL },
+	{ "Probe", "{}", ERR_OK, NULL },
+};
+
+static const void *
+request_of(const struct csi_method *method, const char *json,
+    struct arena *arena)
+{
+	auto_json json_t *in = json_loads(json, 0, NULL);
+	struct err err = ERR_INIT;
+	const void *request = json_pb_read(method->request, in, arena, &err);
+
+	if (request == NULL)
+		diag("%s: %s", json, err.text);
+	return request;
+}
+
+static void
+test_checks(void)
+{
+	for (size_t i = 0; i < countof(checks); i++) {
+		const struct csi_method *method =
+		    csi_method_by_name(checks[i].method);
+		struct arena *arena = csi_arena_new();
+		const void *request = request_of(method, checks[i].json,
+		    arena);
+		struct err err = ERR_INIT;
+		int rc = request == NULL ? 0 : method->validate(request, &err);
+
+		ok(request != NULL && err.code == checks[i].code &&
+		    (rc == 0) == (checks[i].code == ERR_OK) &&
+		    (checks[i].in_text == NULL ||
+			strstr(err.text, checks[i].in_text) != NULL),
+		    "%s %.100s: %s %s", checks[i].method, checks[i].json,
+		    err_code_name(err.code), err.text);
+		arena_free(arena);
+	}
+}
+
+/* --- fingerprints --- */
+
+#define BASE "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS "}"
+
+static const struct {
+	const char *json;
+	bool same;		/* as BASE */
+	const char *what;
+} prints[] = {
+	{ BASE, true, "the same request" },
+	{ "{\"name\":\"v\"," CAPS ",\"parameters\":{\"pool\":\"p\","
+	  "\"clusterID\":\"c\"}," KEYS "}", true, "map in another order" },
+	{ "{\"name\":\"v\"," CAPS "," PARAMS ",\"secrets\":{\"userID\":\"z\","
+	  "\"userKey\":\"zz\"}}", true, "other secrets" },
+	{ "{\"name\":\"v\"," CAPS "," PARAMS "}", true, "no secrets" },
+	{ "{\"name\":\"w\"," CAPS "," PARAMS "," KEYS "}", false,
+	  "another name" },
+	{ "{\"name\":\"v\"," CAPS ",\"parameters\":{\"clusterID\":\"c\","
+	  "\"pool\":\"q\"}," KEYS "}", false, "another value in a map" },
+	{ "{\"name\":\"v\"," CAPS ",\"parameters\":{\"clusterID\":\"c\","
+	  "\"poo\":\"lp\"}," KEYS "}", false,
+	  "key and value with another border" },
+	{ "{\"name\":\"v\"," CAPS ",\"parameters\":{\"clusterID\":\"c\","
+	  "\"pool\":\"p\",\"x\":\"\"}," KEYS "}", false,
+	  "one more entry, empty" },
+	{ "{\"name\":\"v\"," CAPS "," PARAMS ",\"mutableParameters\":"
+	  "{\"pool\":\"p\"}," KEYS "}", false, "the same entry elsewhere" },
+	{ "{\"name\":\"v\",\"volumeCapabilities\":[" CAP "," CAP "]," PARAMS
+	  "," KEYS "}", false, "one more capability" },
+	{ "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("block", "SINGLE_NODE_WRITER") "]," PARAMS "," KEYS "}",
+	  false, "block instead of mount" },
+	{ "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("mount", "SINGLE_NODE_SINGLE_WRITER") "]," PARAMS "," KEYS
+	  "}", false, "another mode" },
+	{ "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"capacityRange\":{}}", false, "an empty range is not none" },
+	{ "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"capacityRange\":{\"requiredBytes\":1}}", false, "a size" },
+	{ "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"accessibilityRequirements\":{\"preferred\":[{\"segments\":"
+	  "{\"z\":\"1\"}}]}}", false, "topology" },
+};
+
+static void
+test_prints(void)
+{
+	const struct csi_method *method = csi_method_by_name("CreateVolume");
+	struct arena *arena = csi_arena_new();
+	struct buf base, other;
+
+	buf_init(&base, CSI_MESSAGE_MAX);
+	buf_init(&other, CSI_MESSAGE_MAX);
+	is_int(csi_canonical(method, request_of(method, BASE, arena), &base),
+	    0, "a fingerprint is made");
+	ok(memmem(base.data, base.len, "userKey", 7) == NULL,
+	    "without a trace of the secrets");
+	for (size_t i = 0; i < countof(prints); i++) {
+		buf_clear(&other);
+		ok(csi_canonical(method, request_of(method, prints[i].json,
+		    arena), &other) == 0 && (base.len == other.len &&
+		    memcmp(base.data, other.data, base.len) == 0) ==
+		    prints[i].same, "%s: %s", prints[i].what,
+		    prints[i].same ? "the same" : "another one");
+	}
+	buf_fini(&other);
+
+	/* Two methods with requests that look alike. */
+	buf_init(&other, CSI_MESSAGE_MAX);
+	buf_clear(&base);
+	method = csi_method_by_name("DeleteVolume");
+	ok(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
+	    &base) == 0, "DeleteVolume");
+	method = csi_method_by_name("ControllerUnpublishVolume");
+	ok(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
+	    &other) == 0 && (base.len != other.len ||
+	    memcmp(base.data, other.data, base.len) != 0),
+	    "another method is another call");
+	buf_fini(&other);
+	buf_init(&other, 16);
+	is_int(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
+	    &other), -EMSGSIZE, "a full buffer is an error");
+	buf_fini(&other);
+	buf_fini(&base);
+	arena_free(arena);
+}
+
+/* --- the method table --- */
+
+static void
+test_methods(void)
+{
+	size_t count, served = 0;
+	const struct csi_method *all = csi_methods(&count);
+
+	is_int(count, 36, "all of CSI 1.13's methods are known");
+	for (size_t i = 0; i < count; i++) {
+		ok(csi_method_find(all[i].path) == &all[i] &&
+		    csi_method_by_name(all[i].name) == &all[i],
+		    "%s is found by path and by name", all[i].path);
+		if (!all[i].served)
+			continue;
+		served++;
+		ok(all[i].validate != NULL && all[i].timeout_ms > 0 &&
+		    (all[i].lock == NULL) == (all[i].key == NULL),
+		    "%s: the entry is complete", all[i].name);
+	}
+	is_int(served, 16, "so many are served");
+	ok(csi_method_find("/csi.v1.Node/Nothing") == NULL &&
+	    csi_method_find("") == NULL, "others are not found");
+}
+
+static const struct {
+	const char *method, *json, *lock, *key;
+} keys[] = {
+	{ "CreateVolume", "{\"name\":\"v\"}", "name", "v" },
+	{ "DeleteVolume", "{\"volumeId\":\"i\"}", "volume", "i" },
+	{ "ControllerPublishVolume", "{\"volumeId\":\"i\"}", "volume", "i" },
+	{ "ControllerUnpublishVolume", "{\"volumeId\":\"i\"}", "volume", "i" },
+	{ "NodeStageVolume", "{\"volumeId\":\"i\"}", "stage", "i" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"i\"}", "stage", "i" },
+	{ "NodePublishVolume", "{\"targetPath\":\"/t\"}", "path", "/t" },
+	{ "NodeUnpublishVolume", "{\"targetPath\":\"/t\"}", "path", "/t" },
+	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", "stats", "/t" },
+};
+
+static void
+test_keys(void)
+{
+	for (size_t i = 0; i < countof(keys); i++) {
+		const struct csi_method *method =
+		    csi_method_by_name(keys[i].method);
+		struct arena *arena = csi_arena_new();
+
+		is_str(method->lock, keys[i].lock, "%s locks", method->name);
+		is_str(method->key(request_of(method, keys[i].json, arena)),
+		    keys[i].key, "by its field");
+		arena_free(arena);
+	}
+}
+
+/* --- from bytes to an operation --- */
+
+static enum op_verdict
+nop_step(struct op *op)
+{
+	struct csi_rpc *rpc = (struct csi_rpc *)op;
+
+	rpc->reply = csi_new(rpc->method->reply, rpc->arena);
+	return OP_DONE;
+}
+
+static const struct op_class nop_class = {
+	.name = "DeleteVolume",
+	.step = nop_step,
+	.free = csi_rpc_free,
+};
+
+static const struct csi_impl nop_impl = {
+	.method = "DeleteVolume",
+	.cls = &nop_class,
+	.size = sizeof(struct csi_rpc),
+};
+
+static void
+on_done(struct op *op, void *arg)
+{
+	*(bool *)arg = ((struct csi_rpc *)op)->reply != NULL;
+	loop_stop();
+}
+
+static const struct {
+	const char *bytes;
+	size_t len;
+	enum err_code code;
+	const char *text;
+} bodies[] = {
+	{ "\x0a\x01", 2, INVALID, "the body is no DeleteVolumeRequest" },
+	{ "\x0b", 1, INVALID, "the body is no DeleteVolumeRequest" },
+	{ "\x0a\x01\xff", 3, INVALID, "volume_id: is not UTF-8" },
+	{ "\x0a\x02\xc0\x80", 4, INVALID, "volume_id: is not UTF-8" },
+	{ "\x0a\x03\xed\xa0\x80", 5, INVALID, "volume_id: is not UTF-8" },
+	{ "\x0a\x04\xf4\x90\x80\x80", 6, INVALID, "volume_id: is not UTF-8" },
+	{ "\x0a\x02\xe2\x82", 4, INVALID, "volume_id: is not UTF-8" },
+	{ "\x0a\x01i\x12\x05\x0a\x01k\x12\x01", 9, INVALID,
+	  "the body is no DeleteVolumeRequest" },
+	{ "\x0a\x01i\x12\x06\x0a\x01k\x12\x01\xff", 11, INVALID,
+	  "secrets: value: is not UTF-8" },
+	{ "", 0, INVALID, "volume_id: missing" },
+};
+
+static void
+test_unpacking(void)
+{
+	const struct csi_method *method = csi_method_by_name("DeleteVolume");
+	auto_free char *huge = NULL;
+	const size_t huge_len = 3 * 1024 * 1024;
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < countof(bodies); i++) {
+		err = (struct err)ERR_INIT;
+		ok(csi_rpc_new(&nop_impl, method, bodies[i].bytes,
+		    bodies[i].len, &err) == NULL &&
+		    err.code == bodies[i].code, "body %zu is refused", i);
+		is_str(err.text, bodies[i].text, "and says why");
+	}
+
+	/* Empty map entries: 2 bytes on the wire, a message each in memory. */
+	huge = mem_new(huge_len);
+	for (size_t i = 0; i < huge_len; i += 2)
+		huge[i] = 0x12;
+	err = (struct err)ERR_INIT;
+	ok(csi_rpc_new(&nop_impl, method, huge, huge_len, &err) == NULL &&
+	    err.code == ERR_RESOURCE_EXHAUSTED,
+	    "what unpacks to too much is refused");
+}
+
+static void
+test_running(void)
+{
+	const struct csi_method *method = csi_method_by_name("DeleteVolume");
+	struct arena *arena = csi_arena_new();
+	struct err err = ERR_INIT;
+	const void *request, *bytes;
+	const char *key;
+	struct csi_rpc *rpc;
+	bool done = false;
+	size_t len;
+
+	request = request_of(method, "{\"volumeId\":\"i\xe2\x82\xac\xf0\x9f"
+	    "\x98\x80\"," KEYS "}", arena);
+	bytes = csi_pack(request, arena, &len, &err);
+	rpc = csi_rpc_new(&nop_impl, method, bytes, len, &err);
+	ok(rpc != NULL && rpc->request != NULL, "a good body is unpacked");
+	is_str(rpc->op.subject, "i\xe2\x82\xac\xf0\x9f\x98\x80",
+	    "the lock's key is the subject, whatever UTF-8 it is");
+
+	key = ((const Csi__V1__DeleteVolumeRequest *)rpc->request)
+	    ->secrets[1]->value;
+	is_str(key, "k", "the secrets are there");
+	csi_wipe_secrets(rpc->request);
+	is_str(key, "", "and gone after wiping");
+
+	ok(loop_init() == 0, "a loop");
+	csi_rpc_start(rpc, on_done, &done);
+	ok(!done, "nothing happens inside start");
+	loop_run();
+	ok(done, "it runs to its end, with a reply");
+	is_int(op_count(), 0, "and is freed");
+	loop_fini();
+	arena_free(arena);
+}
+
+int
+main(void)
+{
+	test_checks();
+	test_prints();
+	test_methods();
+	test_keys();
+	test_unpacking();
+	test_running();
+	return tap_end();
+}
