@@ -25,6 +25,13 @@ void image_id_object(char *buf, const char *name);
 void image_header_object(char *buf, const char *id);
 void image_map_object(char *buf, const char *id);
 
+/*
+ * Removes rbd_id.NAME if it holds `id`. -ENOENT: it is gone; -ECANCELED: it
+ * holds another id, and stays.
+ */
+void image_id_remove_start(struct ceph_pool *pool, const char *name,
+    const char *id, struct op *waiter);
+
 /* Everything that the header says, read in one operation. */
 struct image_info {
 	char id[RBD_ID_SIZE];
@@ -85,7 +92,6 @@ struct image_lookup {
 	bool check_mirror;
 	struct image_info info;	/* the answer */
 	struct rados_read *read;
-	unsigned step[12];
 };
 
 void image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
@@ -119,7 +125,7 @@ enum image_create_state {
 	CREATE_META_SET,	/* metadata written to a header that existed */
 	CREATE_STRIPED,		/* stripe unit and count stored */
 	CREATE_MAP_MADE,	/* the object map exists (or did already) */
-	/* undo ladder: removes what this call made, from the rung reached */
+	/* undo ladder: removes what this call made, each rung if it was made */
 	CREATE_UNDO_MAP,
 	CREATE_UNDO_HEADER,
 	CREATE_UNDO_ID,
@@ -132,13 +138,14 @@ struct image_create {
 	enum image_create_state state;
 	struct ceph_pool *pool;
 	const struct image_spec *spec;
+	struct ceph_pool *data_pool;
 	char id[RBD_ID_SIZE];	/* the answer: spec->id, or the id of a half
 				   made image of this name that was completed */
 	bool adopted;		/* the name was there before this call */
 	struct layout layout;	/* defaults filled in */
 	uint64_t features;	/* as stored */
 	char prefix[RBD_PREFIX_SIZE];
-	bool made_dir, made_id, made_header;
+	bool made_dir, made_id, made_header, made_map;
 	struct rados_read *read;
 	struct pool_validate validate;
 	struct image_lookup lookup;
@@ -194,7 +201,8 @@ struct image_meta_list {
 	struct rados_read *read;
 	struct cls_meta *meta;	/* the answer, in the order of keys; values
 				   have a NUL behind their len bytes */
-	size_t n;
+	size_t n, room;
+	struct arena *arena;	/* keys and values */
 };
 
 /* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */

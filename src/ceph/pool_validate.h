@@ -23,7 +23,6 @@ struct pool_validate {
 	struct ceph_pool *pool;		/* where the data will be */
 	struct ceph_pool *info_pool;	/* its default namespace */
 	struct rados_read *read;
-	unsigned step;
 	uint64_t snap;
 };
 

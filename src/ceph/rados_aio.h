@@ -42,6 +42,9 @@ struct rados_read *rados_read_new(void);
  */
 void rados_read_free(struct rados_read *r);
 
+/* -ENOENT without the object, also where each step may fail. */
+void rados_read_assert_exists(struct rados_read *r);
+
 /* These add a step and return its number. */
 unsigned rados_read_call(struct rados_read *r, struct cls_call call);
 unsigned rados_read_data(struct rados_read *r, uint64_t offset, size_t len);

@@ -35,7 +35,6 @@ struct trash_move {
 	bool had_header;		/* false: half made or purged already */
 	bool moving;			/* our entry has to be made NORMAL */
 	struct rados_read *read;
-	unsigned step;
 	struct rados_notified notified;
 	struct image_lookup lookup;
 };
@@ -79,7 +78,6 @@ struct trash_purge {
 	bool watched;			/* refused: somebody has it open */
 	uint64_t objects;		/* data objects that could exist */
 	struct rados_read *read;
-	unsigned step;
 	struct rados_notified notified;
 	struct image_lookup lookup;
 };

@@ -1,0 +1,512 @@
+/*
+ * cls_rbd.c - inputs and outputs of the object classes' methods.
+ */
+#include "ceph/cls_rbd.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OBJECT_NONEXISTENT 0
+#define DIRECTORY_READY 0
+
+static struct cls_call
+call_new(const char *method)
+{
+	struct cls_call call = { .cls = "rbd", .method = method };
+
+	enc_init(&call.in);
+	return call;
+}
+
+static struct cls_call
+call_str(const char *method, const char *s)
+{
+	struct cls_call call = call_new(method);
+
+	enc_str(&call.in, s);
+	return call;
+}
+
+static struct cls_call
+call_str2(const char *method, const char *a, const char *b)
+{
+	struct cls_call call = call_str(method, a);
+
+	enc_str(&call.in, b);
+	return call;
+}
+
+static struct cls_call
+call_u64(const char *method, uint64_t v)
+{
+	struct cls_call call = call_new(method);
+
+	enc_u64(&call.in, v);
+	return call;
+}
+
+void
+cls_call_fini(struct cls_call *call)
+{
+	enc_fini(&call->in);
+}
+
+/* ---- rbd_directory ---- */
+
+struct cls_call
+cls_dir_add_image(const char *name, const char *id)
+{
+	return call_str2("dir_add_image", name, id);
+}
+
+struct cls_call
+cls_dir_remove_image(const char *name, const char *id)
+{
+	return call_str2("dir_remove_image", name, id);
+}
+
+struct cls_call
+cls_dir_get_id(const char *name)
+{
+	return call_str("dir_get_id", name);
+}
+
+struct cls_call
+cls_dir_get_name(const char *id)
+{
+	return call_str("dir_get_name", id);
+}
+
+struct cls_call
+cls_dir_state_assert_ready(void)
+{
+	struct cls_call call = call_new("dir_state_assert");
+
+	enc_u8(&call.in, DIRECTORY_READY);
+	return call;
+}
+
+/* ---- rbd_id.NAME ---- */
+
+struct cls_call
+cls_set_id(const char *id)
+{
+	return call_str("set_id", id);
+}
+
+struct cls_call
+cls_get_id(void)
+{
+	return call_new("get_id");
+}
+
+void
+cls_id_object(struct enc *e, const char *id)
+{
+	enc_str(e, id);
+}
+
+/* ---- rbd_header.ID ---- */
+
+struct cls_call
+cls_create(uint64_t size_bytes, uint8_t order, uint64_t features,
+    const char *prefix, int64_t data_pool)
+{
+	struct cls_call call = call_u64("create", size_bytes);
+
+	enc_u8(&call.in, order);
+	enc_u64(&call.in, features);
+	enc_str(&call.in, prefix);
+	enc_u64(&call.in, (uint64_t)data_pool);
+	return call;
+}
+
+struct cls_call
+cls_set_stripe_unit_count(uint64_t unit, uint64_t count)
+{
+	struct cls_call call = call_u64("set_stripe_unit_count", unit);
+
+	enc_u64(&call.in, count);
+	return call;
+}
+
+struct cls_call
+cls_get_size(uint64_t snap)
+{
+	return call_u64("get_size", snap);
+}
+
+struct cls_call
+cls_get_features(uint64_t snap, bool read_only)
+{
+	struct cls_call call = call_u64("get_features", snap);
+
+	enc_u8(&call.in, read_only ? 1 : 0);
+	return call;
+}
+
+struct cls_call
+cls_get_object_prefix(void)
+{
+	return call_new("get_object_prefix");
+}
+
+struct cls_call
+cls_get_data_pool(void)
+{
+	return call_new("get_data_pool");
+}
+
+struct cls_call
+cls_get_stripe_unit_count(void)
+{
+	return call_new("get_stripe_unit_count");
+}
+
+struct cls_call
+cls_get_flags(uint64_t snap)
+{
+	return call_u64("get_flags", snap);
+}
+
+struct cls_call
+cls_get_snapcontext(void)
+{
+	return call_new("get_snapcontext");
+}
+
+struct cls_call
+cls_op_features_get(void)
+{
+	return call_new("op_features_get");
+}
+
+struct cls_call
+cls_parent_get(void)
+{
+	return call_new("parent_get");
+}
+
+struct cls_call
+cls_image_group_get(void)
+{
+	return call_new("image_group_get");
+}
+
+struct cls_call
+cls_metadata_set(const struct cls_meta *meta, size_t n)
+{
+	struct cls_call call = call_new("metadata_set");
+
+	enc_u32(&call.in, (uint32_t)n);
+	for (size_t i = 0; i < n; i++) {
+		enc_str(&call.in, meta[i].key);
+		enc_bytes(&call.in, meta[i].value, meta[i].len);
+	}
+	return call;
+}
+
+struct cls_call
+cls_metadata_remove(const char *key)
+{
+	return call_str("metadata_remove", key);
+}
+
+struct cls_call
+cls_metadata_get(const char *key)
+{
+	return call_str("metadata_get", key);
+}
+
+struct cls_call
+cls_metadata_list(const char *after, uint64_t max)
+{
+	struct cls_call call = call_str("metadata_list", after);
+
+	enc_u64(&call.in, max);
+	return call;
+}
+
+/* ---- rbd_object_map.ID ---- */
+
+struct cls_call
+cls_object_map_resize(uint64_t objects)
+{
+	struct cls_call call = call_u64("object_map_resize", objects);
+
+	enc_u8(&call.in, OBJECT_NONEXISTENT);
+	return call;
+}
+
+/* ---- rbd_trash ---- */
+
+static void
+enc_time(struct enc *e, const struct timespec *t)
+{
+	enc_u32(e, (uint32_t)t->tv_sec);
+	enc_u32(e, (uint32_t)t->tv_nsec);
+}
+
+struct cls_call
+cls_trash_add(const char *id, const struct cls_trash_entry *entry)
+{
+	struct cls_call call = call_str("trash_add", id);
+	size_t begin = enc_begin(&call.in, 2, 1);
+
+	enc_u8(&call.in, (uint8_t)entry->source);
+	enc_str(&call.in, entry->name);
+	enc_time(&call.in, &entry->deleted);
+	enc_time(&call.in, &entry->deferred_until);
+	enc_u8(&call.in, (uint8_t)entry->state);
+	enc_end(&call.in, begin);
+	return call;
+}
+
+struct cls_call
+cls_trash_get(const char *id)
+{
+	return call_str("trash_get", id);
+}
+
+struct cls_call
+cls_trash_remove(const char *id)
+{
+	return call_str("trash_remove", id);
+}
+
+struct cls_call
+cls_trash_state_set(const char *id, enum trash_state to, enum trash_state from)
+{
+	struct cls_call call = call_str("trash_state_set", id);
+
+	enc_u8(&call.in, (uint8_t)to);
+	enc_u8(&call.in, (uint8_t)from);
+	return call;
+}
+
+/* ---- rbd_mirroring, class "lock", notifications ---- */
+
+struct cls_call
+cls_mirror_image_get(const char *id)
+{
+	return call_str("mirror_image_get", id);
+}
+
+struct cls_call
+cls_lock_get_info(const char *lock_name)
+{
+	struct cls_call call = call_new("get_info");
+	size_t begin = enc_begin(&call.in, 1, 1);
+
+	call.cls = "lock";
+	enc_str(&call.in, lock_name);
+	enc_end(&call.in, begin);
+	return call;
+}
+
+/* NotifyMessage, version 7 since Jewel; krbd accepts any from 2 on. */
+void
+cls_notify_header_update(struct enc *e)
+{
+	size_t begin = enc_begin(e, 7, 1);
+
+	enc_u32(e, 3);
+	enc_end(e, begin);
+}
+
+/* ---- outputs ---- */
+
+int
+cls_parse_str(struct dec d, char *buf, size_t size)
+{
+	dec_str(&d, buf, size);
+	return dec_end(&d);
+}
+
+int
+cls_parse_u64(struct dec d, uint64_t *v)
+{
+	*v = dec_u64(&d);
+	return dec_end(&d);
+}
+
+int
+cls_parse_size(struct dec d, uint8_t *order, uint64_t *size)
+{
+	*order = dec_u8(&d);
+	*size = dec_u64(&d);
+	if (*order > 63)
+		d.failed = true;
+	return dec_end(&d);
+}
+
+int
+cls_parse_features(struct dec d, uint64_t *features, uint64_t *incompatible)
+{
+	*features = dec_u64(&d);
+	*incompatible = dec_u64(&d);
+	return dec_end(&d);
+}
+
+int
+cls_parse_stripe(struct dec d, uint64_t *unit, uint64_t *count)
+{
+	*unit = dec_u64(&d);
+	*count = dec_u64(&d);
+	return dec_end(&d);
+}
+
+int
+cls_parse_snapcontext(struct dec d, struct cls_snapcontext *snapc)
+{
+	snapc->seq = dec_u64(&d);
+	snapc->count = dec_count(&d, sizeof(uint64_t));
+	snapc->ids = d;
+	return dec_end(&d);
+}
+
+int
+cls_parse_parent(struct dec d, struct cls_parent *parent)
+{
+	struct dec body = dec_struct(&d, 1, NULL);
+
+	parent->pool = (int64_t)dec_u64(&body);
+	dec_str(&body, parent->rados_namespace,
+	    sizeof(parent->rados_namespace));
+	dec_str(&body, parent->id, sizeof(parent->id));
+	parent->snap = dec_u64(&body);
+	dec_join(&d, &body);
+	return dec_end(&d);
+}
+
+int
+cls_parse_group(struct dec d, struct cls_group *group)
+{
+	struct dec body = dec_struct(&d, 1, NULL);
+
+	group->pool = (int64_t)dec_u64(&body);
+	dec_str(&body, group->id, sizeof(group->id));
+	dec_join(&d, &body);
+	return dec_end(&d);
+}
+
+static void
+dec_time(struct dec *d, struct timespec *t)
+{
+	t->tv_sec = dec_u32(d);
+	t->tv_nsec = dec_u32(d);
+}
+
+int
+cls_parse_trash(struct dec d, struct cls_trash_entry *entry)
+{
+	uint8_t version;
+	struct dec body = dec_struct(&d, 2, &version);
+
+	entry->source = (enum trash_source)dec_u8(&body);
+	dec_str(&body, entry->name, sizeof(entry->name));
+	dec_time(&body, &entry->deleted);
+	dec_time(&body, &entry->deferred_until);
+	entry->state = version >= 2 ? (enum trash_state)dec_u8(&body) :
+	    TRASH_NORMAL;
+	dec_join(&d, &body);
+	return dec_end(&d);
+}
+
+int
+cls_parse_meta_page(struct dec *d, uint32_t *count)
+{
+	*count = dec_count(d, 2 * sizeof(uint32_t));
+	return dec_end(d);
+}
+
+int
+cls_parse_meta_next(struct dec *d, struct dec_bytes *key,
+    struct dec_bytes *value)
+{
+	*key = dec_bytes(d);
+	*value = dec_bytes(d);
+	if (memchr(key->at, '\0', key->len) != NULL)
+		d->failed = true;
+	return dec_end(d);
+}
+
+/* metadata_get answers with a string around the value. */
+int
+cls_parse_bytes(struct dec d, struct dec_bytes *bytes)
+{
+	*bytes = dec_bytes(&d);
+	return dec_end(&d);
+}
+
+/*
+ * entity_addr_t: marker 1, then (1,1){u32 type, u32 nonce, u32 length, a
+ * sockaddr whose family is little endian}. Marker 0 is the form of before
+ * Luminous, which no supported cluster sends.
+ */
+static void
+dec_address(struct dec *d, char *buf, size_t size)
+{
+	char ip[INET6_ADDRSTRLEN] = "";
+	struct dec body, sockaddr = { .at = NULL };
+	uint32_t nonce;
+	uint16_t family, port;
+	struct dec_bytes raw;
+
+	buf[0] = '\0';
+	if (dec_u8(d) != 1) {
+		d->failed = true;
+		return;
+	}
+	body = dec_struct(d, 1, NULL);
+	(void)dec_u32(&body);
+	nonce = dec_u32(&body);
+	raw = dec_bytes(&body);
+	dec_join(d, &body);
+	if (d->failed || raw.len == 0)
+		return;
+	dec_init(&sockaddr, raw.at, raw.len);
+	family = dec_u16(&sockaddr);
+	port = ntohs(htole16(dec_u16(&sockaddr)));
+	if (family == AF_INET && dec_left(&sockaddr) >= 4)
+		(void)inet_ntop(AF_INET, sockaddr.at, ip, sizeof(ip));
+	else if (family == AF_INET6 && dec_left(&sockaddr) >= 4 + 16)
+		(void)inet_ntop(AF_INET6, sockaddr.at + 4, ip, sizeof(ip));
+	dec_join(d, &sockaddr);
+	if (ip[0] != '\0')
+		(void)snprintf(buf, size, family == AF_INET ? "%s:%u/%u" :
+		    "[%s]:%u/%u", ip, port, nonce);
+}
+
+static void
+dec_locker(struct dec *d, struct cls_lock_info *info)
+{
+	struct dec id = dec_struct(d, 1, NULL), held;
+
+	(void)dec_u8(&id);		/* entity type: client */
+	info->client = dec_u64(&id);
+	dec_str(&id, info->cookie, sizeof(info->cookie));
+	dec_join(d, &id);
+	held = dec_struct(d, 1, NULL);
+	(void)dec_u64(&held);		/* when it expires: never */
+	dec_address(&held, info->address, sizeof(info->address));
+	dec_join(d, &held);
+}
+
+int
+cls_parse_lock_info(struct dec d, struct cls_lock_info *info)
+{
+	struct dec body = dec_struct(&d, 1, NULL);
+	struct cls_lock_info other;
+
+	memset(info, 0, sizeof(*info));
+	/* two versioned structs a locker, 6 bytes of head each */
+	info->lockers = dec_count(&body, 2 * 6);
+	for (uint32_t i = 0; i < info->lockers && !body.failed; i++)
+		dec_locker(&body, i == 0 ? info : &other);
+	info->exclusive = dec_u8(&body) == 1;
+	dec_str(&body, info->tag, sizeof(info->tag));
+	dec_join(&d, &body);
+	return dec_end(&d);
+}

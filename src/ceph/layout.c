@@ -1,0 +1,106 @@
+/*
+ * layout.c - object sizes, striping and features of new images.
+ */
+#include "ceph/layout.h"
+
+#include "ceph/cls_rbd.h"
+
+/* librbd's largest object map, and so the largest image that may have one. */
+#define OBJECT_MAP_MAX 256000000ull
+#define STRIPE_UNIT_MIN 512
+
+static int
+check_features(uint64_t features, struct err *err)
+{
+	if ((features & ~LAYOUT_CREATE_FEATURES) != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "image features "
+		    "0x%llx are not for native creation",
+		    (unsigned long long)(features & ~LAYOUT_CREATE_FEATURES));
+	if ((features & RBD_OBJECT_MAP) && !(features & RBD_EXCLUSIVE_LOCK))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "image feature object-map needs exclusive-lock");
+	if ((features & RBD_FAST_DIFF) && !(features & RBD_OBJECT_MAP))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "image feature fast-diff needs object-map");
+	return 0;
+}
+
+static int
+check_striping(struct layout *layout, struct err *err)
+{
+	uint64_t object_bytes = 1ull << layout->order;
+
+	if (layout->stripe_unit == 0 && layout->stripe_count == 0) {
+		layout->stripe_unit = object_bytes;
+		layout->stripe_count = 1;
+		return 0;
+	}
+	if (layout->stripe_unit == 0 || layout->stripe_count == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "stripe unit and stripe count go together");
+	if (layout->stripe_unit < STRIPE_UNIT_MIN ||
+	    layout->stripe_unit > object_bytes ||
+	    object_bytes % layout->stripe_unit != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "stripe unit %llu "
+		    "does not divide the object size %llu",
+		    (unsigned long long)layout->stripe_unit,
+		    (unsigned long long)object_bytes);
+	return 0;
+}
+
+int
+layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
+    struct err *err)
+{
+	int rc;
+
+	if (layout->order == 0)
+		layout->order = LAYOUT_ORDER_DEFAULT;
+	if (layout->order < LAYOUT_ORDER_MIN || layout->order > LAYOUT_ORDER_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "object size 2^%u is not within 2^%u and 2^%u",
+		    layout->order, LAYOUT_ORDER_MIN, LAYOUT_ORDER_MAX);
+	rc = check_striping(layout, err);
+	if (rc < 0)
+		return rc;
+	rc = check_features(*features, err);
+	if (rc < 0)
+		return rc;
+	if (size_bytes > INT64_MAX)
+		return err_set(err, ERR_OUT_OF_RANGE, "image size %llu",
+		    (unsigned long long)size_bytes);
+	if ((*features & RBD_OBJECT_MAP) &&
+	    layout_objects(layout, size_bytes) > OBJECT_MAP_MAX)
+		return err_set(err, ERR_OUT_OF_RANGE, "an image of %llu bytes "
+		    "has too many objects for an object map",
+		    (unsigned long long)size_bytes);
+	if (layout_is_striped(layout))
+		*features |= RBD_STRIPINGV2;
+	return 0;
+}
+
+bool
+layout_is_striped(const struct layout *layout)
+{
+	return layout->stripe_count != 1 ||
+	    layout->stripe_unit != 1ull << layout->order;
+}
+
+/*
+ * Bytes go in units round robin over the objects of a set, and a set of
+ * stripe_count objects is filled before the next one starts. Only the last
+ * set can have objects that are never reached: when less than one unit for
+ * each object is left for it.
+ */
+uint64_t
+layout_objects(const struct layout *layout, uint64_t size_bytes)
+{
+	uint64_t set_bytes = layout->stripe_count << layout->order;
+	uint64_t sets = size_bytes / set_bytes;
+	uint64_t rest = size_bytes % set_bytes;
+	uint64_t units = (rest + layout->stripe_unit - 1) / layout->stripe_unit;
+
+	if (units > layout->stripe_count)
+		units = layout->stripe_count;
+	return sets * layout->stripe_count + units;
+}

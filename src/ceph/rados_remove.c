@@ -1,0 +1,94 @@
+/*
+ * rados_remove.c - removing many objects with a bound on those in flight.
+ */
+#include "ceph/rados_wait.h"
+
+#include "ceph/rados_aio.h"
+
+#include <assert.h>
+#include <errno.h>
+
+struct removal;
+
+/* One of the objects on their way. */
+struct slot {
+	struct rados_wait wait;
+	struct removal *removal;
+};
+
+struct removal {
+	struct rados_remove_many spec;
+	struct op *waiter;
+	struct job job;		/* the start, and the end */
+	uint64_t next;		/* the first object that is not started */
+	unsigned busy;		/* slots in use */
+	int rc;			/* first failure */
+	struct slot slot[RADOS_REMOVE_IN_FLIGHT_MAX];
+};
+
+static void
+slot_start(struct slot *slot)
+{
+	struct removal *rm = slot->removal;
+	char object[RBD_OBJECT_SIZE];
+	rados_write_op_t op = rados_create_write_op();
+	rados_completion_t completion = rados_wait_arm(&slot->wait);
+
+	rm->spec.name(rm->spec.arg, rm->next++, object, sizeof(object));
+	rados_write_op_remove(op);
+	rados_wait_submitted(&slot->wait, completion,
+	    rados_aio_write_op_operate(op, ceph_pool_ioctx(rm->spec.pool),
+	    completion, object, NULL, LIBRADOS_OPERATION_FULL_TRY));
+	rados_release_write_op(op);
+}
+
+static void
+on_removed(struct rados_wait *wait)
+{
+	struct slot *slot = container_of(wait, struct slot, wait);
+	struct removal *rm = slot->removal;
+
+	if (wait->rc < 0 && wait->rc != -ENOENT && rm->rc == 0)
+		rm->rc = wait->rc;
+	if (rm->rc == 0 && rm->next < rm->spec.count) {
+		slot_start(slot);
+		return;
+	}
+	if (--rm->busy > 0)
+		return;
+	op_wake(rm->waiter, rm->rc);
+	free(rm);
+}
+
+static void
+on_start(struct job *job)
+{
+	struct removal *rm = container_of(job, struct removal, job);
+
+	if (rm->spec.count == 0) {
+		op_wake(rm->waiter, 0);
+		free(rm);
+		return;
+	}
+	while (rm->busy < rm->spec.in_flight && rm->next < rm->spec.count) {
+		struct slot *slot = &rm->slot[rm->busy++];
+
+		slot->removal = rm;
+		slot->wait.finish = on_removed;
+		slot_start(slot);
+	}
+}
+
+void
+rados_remove_many_start(const struct rados_remove_many *many,
+    struct op *waiter)
+{
+	struct removal *rm = mem_new(sizeof(*rm));
+
+	assert(many->in_flight >= 1 &&
+	    many->in_flight <= RADOS_REMOVE_IN_FLIGHT_MAX);
+	rm->spec = *many;
+	rm->waiter = waiter;
+	rm->job.run = on_start;
+	loop_post(&rm->job);
+}

@@ -1,0 +1,216 @@
+/*
+ * trash_move.c - moving an image to the trash.
+ */
+#include "ceph/trash.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <string.h>
+
+static enum op_verdict
+name_remove(struct trash_move *m)
+{
+	image_id_remove_start(m->pool, m->name, m->id, &m->op);
+	return op_await(m, MOVE_NAME_REMOVED);
+}
+
+static enum op_verdict
+looked_up(struct trash_move *m)
+{
+	if (m->op.rc == -ENOENT)
+		return name_remove(m);
+	if (m->op.rc < 0)
+		return op_fail_err(m, MOVE_END, &m->lookup.op.err);
+	m->had_header = true;
+	m->obstacle = image_obstacle(&m->lookup.info, false);
+	if (m->obstacle != IMAGE_PLAIN)
+		return op_fail(m, MOVE_END, ERR_UNIMPLEMENTED,
+		    "image %s in %s: not to be moved to the trash natively, "
+		    "%s", m->name, ceph_pool_label(m->pool),
+		    image_obstacle_text(m->obstacle));
+	watch_header_update_start(m->pool, m->id, &m->notified, &m->op);
+	return op_await(m, MOVE_WATCH_CHECKED);
+}
+
+static void
+entry_add_start(struct trash_move *m)
+{
+	int64_t now_ms = clock_wall_ms();
+	struct cls_trash_entry entry = {
+		.source = TRASH_SOURCE_USER,
+		.state = TRASH_MOVING,
+		.deleted = {
+			.tv_sec = now_ms / 1000,
+			.tv_nsec = now_ms % 1000 * 1000000,
+		},
+	};
+	struct rados_write *w = rados_write_new();
+
+	memcpy(entry.name, m->name, strlen(m->name) + 1);
+	entry.deferred_until = entry.deleted;
+	rados_write_create(w, false);
+	rados_write_call(w, cls_trash_add(m->id, &entry));
+	rados_write_full_try(w);
+	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
+}
+
+static enum op_verdict
+watch_checked(struct trash_move *m)
+{
+	enum watch_verdict verdict;
+	int rc = watch_judge(m->op.rc, &m->notified, &verdict);
+
+	if (rc == -ENOENT)	/* purged since we looked */
+		return name_remove(m);
+	if (rc < 0)
+		return op_fail_rc(m, MOVE_END, rc,
+		    "image %s in %s: ask who has it open", m->name,
+		    ceph_pool_label(m->pool));
+	if (verdict != WATCH_NONE) {
+		m->watched = true;
+		return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: is in use, %u clients have it open",
+		    m->name, ceph_pool_label(m->pool),
+		    m->notified.acks + m->notified.timeouts);
+	}
+	entry_add_start(m);
+	return op_await(m, MOVE_ADDED);
+}
+
+static enum op_verdict
+added(struct trash_move *m)
+{
+	if (m->op.rc == 0) {
+		m->moving = true;
+		return name_remove(m);
+	}
+	if (m->op.rc != -EEXIST)
+		return op_fail_rc(m, MOVE_END, m->op.rc,
+		    "image %s in %s: add it to the trash", m->name,
+		    ceph_pool_label(m->pool));
+	m->read = rados_read_new();
+	(void)rados_read_call(m->read, cls_trash_get(m->id));
+	rados_read_start(m->read, m->pool, RBD_TRASH, &m->op);
+	return op_await(m, MOVE_ENTRY_READ);
+}
+
+static enum op_verdict
+entry_read(struct trash_move *m)
+{
+	struct cls_trash_entry entry;
+	struct dec d;
+	int rc = rados_read_result(m->read, 0, &d);
+
+	if (rc == 0)
+		rc = cls_parse_trash(d, &entry);
+	rados_read_free(m->read);
+	m->read = NULL;
+	if (rc == -ENOENT)
+		return op_fail(m, MOVE_END, ERR_ABORTED,
+		    "image %s in %s: its trash entry has just been removed",
+		    m->name, ceph_pool_label(m->pool));
+	if (rc < 0)
+		return op_fail_rc(m, MOVE_END, rc,
+		    "image %s in %s: read its trash entry", m->name,
+		    ceph_pool_label(m->pool));
+	if (entry.state == TRASH_RESTORING)
+		return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: is being restored from the trash",
+		    m->name, ceph_pool_label(m->pool));
+	m->moving = entry.state == TRASH_MOVING;
+	return name_remove(m);
+}
+
+static enum op_verdict
+name_removed(struct trash_move *m)
+{
+	struct rados_write *w;
+
+	/* -ECANCELED: the name is another image's by now */
+	if (m->op.rc < 0 && m->op.rc != -ENOENT && m->op.rc != -ECANCELED)
+		return op_fail_rc(m, MOVE_END, m->op.rc,
+		    "image %s in %s: remove its name", m->name,
+		    ceph_pool_label(m->pool));
+	w = rados_write_new();
+	rados_write_call(w, cls_dir_remove_image(m->name, m->id));
+	rados_write_full_try(w);
+	rados_write_start(w, m->pool, RBD_DIRECTORY, &m->op);
+	return op_await(m, MOVE_DIR_REMOVED);
+}
+
+static enum op_verdict
+dir_removed(struct trash_move *m)
+{
+	struct rados_write *w;
+
+	if (m->op.rc < 0 && m->op.rc != -ENOENT)
+		return op_fail_rc(m, MOVE_END, m->op.rc,
+		    "image %s in %s: remove it from the directory", m->name,
+		    ceph_pool_label(m->pool));
+	if (!m->moving)
+		return op_goto(m, MOVE_END);
+	w = rados_write_new();
+	rados_write_call(w, cls_trash_state_set(m->id, TRASH_NORMAL,
+	    TRASH_MOVING));
+	rados_write_full_try(w);
+	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
+	return op_await(m, MOVE_SETTLED);
+}
+
+static enum op_verdict
+trash_move_step(struct op *op)
+{
+	struct trash_move *m = (struct trash_move *)op;
+
+	switch (m->state) {
+	case MOVE_START:
+		if (strlen(m->name) >= RBD_NAME_SIZE)
+			return op_fail(m, MOVE_END, ERR_INVALID_ARGUMENT,
+			    "image %s: the name is too long", m->name);
+		image_lookup_start(&m->lookup, m->pool, m->name, m->id, true,
+		    op);
+		return op_await(m, MOVE_LOOKED_UP);
+
+	case MOVE_LOOKED_UP:
+		return looked_up(m);
+	case MOVE_WATCH_CHECKED:
+		return watch_checked(m);
+	case MOVE_ADDED:
+		return added(m);
+	case MOVE_ENTRY_READ:
+		return entry_read(m);
+	case MOVE_NAME_REMOVED:
+		return name_removed(m);
+	case MOVE_DIR_REMOVED:
+		return dir_removed(m);
+
+	case MOVE_SETTLED:
+		/* -ESTALE, -ENOENT: somebody purges it already */
+		if (op->rc < 0 && op->rc != -ESTALE && op->rc != -ENOENT)
+			return op_fail_rc(m, MOVE_END, op->rc,
+			    "image %s in %s: settle its trash entry",
+			    m->name, ceph_pool_label(m->pool));
+		return op_goto(m, MOVE_END);
+
+	case MOVE_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class trash_move_class = {
+	.name = "trash.move",
+	.step = trash_move_step,
+};
+
+void
+trash_move_start(struct trash_move *m, struct ceph_pool *pool,
+    const char *name, const char *id, struct op *waiter)
+{
+	memset(m, 0, sizeof(*m));
+	m->pool = pool;
+	m->name = name;
+	m->id = id;
+	op_start_child(&m->op, &trash_move_class, waiter);
+}
