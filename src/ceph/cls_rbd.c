@@ -372,8 +372,8 @@ cls_parse_parent(struct dec d, struct cls_parent *parent)
 	struct dec body = dec_struct(&d, 1, NULL);
 
 	parent->pool = (int64_t)dec_u64(&body);
-	dec_str(&body, parent->rados_namespace,
-	    sizeof(parent->rados_namespace));
+	dec_str(
+	    &body, parent->rados_namespace, sizeof(parent->rados_namespace));
 	dec_str(&body, parent->id, sizeof(parent->id));
 	parent->snap = dec_u64(&body);
 	dec_join(&d, &body);
@@ -408,8 +408,8 @@ cls_parse_trash(struct dec d, struct cls_trash_entry *entry)
 	dec_str(&body, entry->name, sizeof(entry->name));
 	dec_time(&body, &entry->deleted);
 	dec_time(&body, &entry->deferred_until);
-	entry->state = version >= 2 ? (enum trash_state)dec_u8(&body) :
-	    TRASH_NORMAL;
+	entry->state = version >= 2 ? (enum trash_state)dec_u8(&body)
+				    : TRASH_NORMAL;
 	dec_join(&d, &body);
 	return dec_end(&d);
 }
@@ -422,8 +422,8 @@ cls_parse_meta_page(struct dec *d, uint32_t *count)
 }
 
 int
-cls_parse_meta_next(struct dec *d, struct dec_bytes *key,
-    struct dec_bytes *value)
+cls_parse_meta_next(
+    struct dec *d, struct dec_bytes *key, struct dec_bytes *value)
 {
 	*key = dec_bytes(d);
 	*value = dec_bytes(d);
@@ -475,8 +475,9 @@ dec_address(struct dec *d, char *buf, size_t size)
 		(void)inet_ntop(AF_INET6, sockaddr.at + 4, ip, sizeof(ip));
 	dec_join(d, &sockaddr);
 	if (ip[0] != '\0')
-		(void)snprintf(buf, size, family == AF_INET ? "%s:%u/%u" :
-		    "[%s]:%u/%u", ip, port, nonce);
+		(void)snprintf(buf, size,
+		    family == AF_INET ? "%s:%u/%u" : "[%s]:%u/%u", ip, port,
+		    nonce);
 }
 
 static void
@@ -484,12 +485,12 @@ dec_locker(struct dec *d, struct cls_lock_info *info)
 {
 	struct dec id = dec_struct(d, 1, NULL), held;
 
-	(void)dec_u8(&id);		/* entity type: client */
+	(void)dec_u8(&id); /* entity type: client */
 	info->client = dec_u64(&id);
 	dec_str(&id, info->cookie, sizeof(info->cookie));
 	dec_join(d, &id);
 	held = dec_struct(d, 1, NULL);
-	(void)dec_u64(&held);		/* when it expires: never */
+	(void)dec_u64(&held); /* when it expires: never */
 	dec_address(&held, info->address, sizeof(info->address));
 	dec_join(d, &held);
 }

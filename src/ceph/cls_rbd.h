@@ -20,22 +20,22 @@
 /* Object names of an image and of a pool (or a RADOS namespace in it). */
 #define RBD_DIRECTORY "rbd_directory"
 #define RBD_TRASH "rbd_trash"
-#define RBD_INFO "rbd_info"		/* the pool's default namespace only */
+#define RBD_INFO "rbd_info" /* the pool's default namespace only */
 #define RBD_MIRRORING "rbd_mirroring"
-#define RBD_ID_PREFIX "rbd_id."		/* + image name */
-#define RBD_HEADER_PREFIX "rbd_header."	/* + image id */
-#define RBD_DATA_PREFIX "rbd_data."	/* [+ metadata pool id + .] + image id */
-#define RBD_OBJECT_MAP_PREFIX "rbd_object_map."	/* + image id */
+#define RBD_ID_PREFIX "rbd_id."         /* + image name */
+#define RBD_HEADER_PREFIX "rbd_header." /* + image id */
+#define RBD_DATA_PREFIX "rbd_data." /* [+ metadata pool id + .] + image id */
+#define RBD_OBJECT_MAP_PREFIX "rbd_object_map." /* + image id */
 
-#define RBD_LOCK_NAME "rbd_lock"	/* the exclusive lock on the header */
+#define RBD_LOCK_NAME "rbd_lock" /* the exclusive lock on the header */
 
-#define RBD_NOSNAP ((uint64_t)-2)	/* the image itself, no snapshot */
+#define RBD_NOSNAP ((uint64_t)-2) /* the image itself, no snapshot */
 
 /* Room for ids, names and prefixes with their closing NUL. */
 #define RBD_ID_SIZE 64
 #define RBD_NAME_SIZE 256
 #define RBD_PREFIX_SIZE 128
-#define RBD_OBJECT_SIZE 320		/* any object name of an image */
+#define RBD_OBJECT_SIZE 320 /* any object name of an image */
 #define RBD_ADDR_SIZE 80
 
 /* Image features. */
@@ -47,7 +47,7 @@
 #define RBD_DEEP_FLATTEN (1ull << 5)
 #define RBD_JOURNALING (1ull << 6)
 #define RBD_DATA_POOL (1ull << 7)
-#define RBD_OPERATIONS (1ull << 8)	/* kept by the class itself */
+#define RBD_OPERATIONS (1ull << 8) /* kept by the class itself */
 #define RBD_MIGRATING (1ull << 9)
 #define RBD_NON_PRIMARY (1ull << 10)
 
@@ -62,22 +62,22 @@
 #define RBD_FLAG_FAST_DIFF_INVALID (1ull << 1)
 
 enum trash_source {
-	TRASH_SOURCE_USER = 0,	/* `rbd trash mv` and we */
+	TRASH_SOURCE_USER = 0, /* `rbd trash mv` and we */
 	TRASH_SOURCE_MIRRORING,
 	TRASH_SOURCE_MIGRATION,
-	TRASH_SOURCE_REMOVING,	/* `rbd rm` on its way */
+	TRASH_SOURCE_REMOVING,    /* `rbd rm` on its way */
 	TRASH_SOURCE_USER_PARENT, /* goes with its last clone */
 };
 
 enum trash_state {
-	TRASH_NORMAL = 0,	/* in the trash, may be restored */
-	TRASH_MOVING,		/* on the way in: the name may still exist */
-	TRASH_REMOVING,		/* being purged, never comes back */
-	TRASH_RESTORING,	/* on the way out */
+	TRASH_NORMAL = 0, /* in the trash, may be restored */
+	TRASH_MOVING,     /* on the way in: the name may still exist */
+	TRASH_REMOVING,   /* being purged, never comes back */
+	TRASH_RESTORING,  /* on the way out */
 };
 
 struct cls_call {
-	const char *cls, *method;	/* string constants */
+	const char *cls, *method; /* string constants */
 	struct enc in;
 };
 
@@ -89,8 +89,8 @@ void cls_call_fini(struct cls_call *call);
 struct cls_call cls_dir_add_image(const char *name, const char *id);
 /* -ENOENT: no such pair. */
 struct cls_call cls_dir_remove_image(const char *name, const char *id);
-struct cls_call cls_dir_get_id(const char *name);	/* -> string */
-struct cls_call cls_dir_get_name(const char *id);	/* -> string */
+struct cls_call cls_dir_get_id(const char *name); /* -> string */
+struct cls_call cls_dir_get_name(const char *id); /* -> string */
 /*
  * Fails unless the RADOS namespace is alive; goes into the write operation
  * that adds an image in a namespace.
@@ -101,7 +101,7 @@ struct cls_call cls_dir_state_assert_ready(void);
 
 /* The object must exist, hence after create in one operation. -EEXIST. */
 struct cls_call cls_set_id(const char *id);
-struct cls_call cls_get_id(void);			/* -> string */
+struct cls_call cls_get_id(void); /* -> string */
 /* The bytes that rbd_id.NAME holds when it names `id`. */
 void cls_id_object(struct enc *e, const char *id);
 
@@ -116,14 +116,14 @@ struct cls_call cls_create(uint64_t size_bytes, uint8_t order,
  */
 struct cls_call cls_set_stripe_unit_count(uint64_t unit, uint64_t count);
 
-struct cls_call cls_get_size(uint64_t snap);		/* -> u8 order, u64 */
+struct cls_call cls_get_size(uint64_t snap); /* -> u8 order, u64 */
 struct cls_call cls_get_features(uint64_t snap, bool read_only);
-struct cls_call cls_get_object_prefix(void);		/* -> string */
-struct cls_call cls_get_data_pool(void);		/* -> s64, -1: none */
-struct cls_call cls_get_stripe_unit_count(void);	/* -> u64, u64 */
-struct cls_call cls_get_flags(uint64_t snap);		/* -> u64 */
+struct cls_call cls_get_object_prefix(void);     /* -> string */
+struct cls_call cls_get_data_pool(void);         /* -> s64, -1: none */
+struct cls_call cls_get_stripe_unit_count(void); /* -> u64, u64 */
+struct cls_call cls_get_flags(uint64_t snap);    /* -> u64 */
 struct cls_call cls_get_snapcontext(void);
-struct cls_call cls_op_features_get(void);		/* -> u64 */
+struct cls_call cls_op_features_get(void); /* -> u64 */
 struct cls_call cls_parent_get(void);
 struct cls_call cls_image_group_get(void);
 
@@ -139,8 +139,8 @@ struct cls_meta {
  * Existing keys are replaced.
  */
 struct cls_call cls_metadata_set(const struct cls_meta *meta, size_t n);
-struct cls_call cls_metadata_remove(const char *key);	/* absent: 0 */
-struct cls_call cls_metadata_get(const char *key);	/* -> bytes; -ENOENT */
+struct cls_call cls_metadata_remove(const char *key); /* absent: 0 */
+struct cls_call cls_metadata_get(const char *key);    /* -> bytes; -ENOENT */
 #define CLS_METADATA_PAGE 64
 struct cls_call cls_metadata_list(const char *after, uint64_t max);
 
@@ -154,21 +154,21 @@ struct cls_call cls_object_map_resize(uint64_t objects);
 struct cls_trash_entry {
 	enum trash_source source;
 	enum trash_state state;
-	char name[RBD_NAME_SIZE];	/* the image's last name */
+	char name[RBD_NAME_SIZE]; /* the image's last name */
 	struct timespec deleted, deferred_until;
 };
 
-struct cls_call cls_trash_add(const char *id,
-    const struct cls_trash_entry *entry);		/* -EEXIST */
-struct cls_call cls_trash_get(const char *id);		/* -ENOENT */
-struct cls_call cls_trash_remove(const char *id);	/* -ENOENT */
+struct cls_call cls_trash_add(
+    const char *id, const struct cls_trash_entry *entry); /* -EEXIST */
+struct cls_call cls_trash_get(const char *id);            /* -ENOENT */
+struct cls_call cls_trash_remove(const char *id);         /* -ENOENT */
 /* 0 also when it is in `to` already, -ESTALE when in neither, -ENOENT. */
-struct cls_call cls_trash_state_set(const char *id, enum trash_state to,
-    enum trash_state from);
+struct cls_call cls_trash_state_set(
+    const char *id, enum trash_state to, enum trash_state from);
 
 /* ---- rbd_mirroring ---- */
 
-struct cls_call cls_mirror_image_get(const char *id);	/* -ENOENT: is not */
+struct cls_call cls_mirror_image_get(const char *id); /* -ENOENT: is not */
 
 /* ---- class "lock" ---- */
 
@@ -180,21 +180,21 @@ struct cls_call cls_lock_get_info(const char *lock_name);
 int cls_parse_str(struct dec d, char *buf, size_t size) must_check;
 int cls_parse_u64(struct dec d, uint64_t *v) must_check;
 int cls_parse_size(struct dec d, uint8_t *order, uint64_t *size) must_check;
-int cls_parse_features(struct dec d, uint64_t *features,
-    uint64_t *incompatible) must_check;
+int cls_parse_features(
+    struct dec d, uint64_t *features, uint64_t *incompatible) must_check;
 int cls_parse_stripe(struct dec d, uint64_t *unit, uint64_t *count) must_check;
 
 struct cls_snapcontext {
 	uint64_t seq;
 	uint32_t count;
-	struct dec ids;		/* `count` u64, newest first */
+	struct dec ids; /* `count` u64, newest first */
 };
 
-int cls_parse_snapcontext(struct dec d, struct cls_snapcontext *snapc)
-    must_check;
+int cls_parse_snapcontext(
+    struct dec d, struct cls_snapcontext *snapc) must_check;
 
 struct cls_parent {
-	int64_t pool;		/* -1: the image has no parent */
+	int64_t pool; /* -1: the image has no parent */
 	char rados_namespace[RBD_ID_SIZE];
 	char id[RBD_ID_SIZE];
 	uint64_t snap;
@@ -203,7 +203,7 @@ struct cls_parent {
 int cls_parse_parent(struct dec d, struct cls_parent *parent) must_check;
 
 struct cls_group {
-	int64_t pool;		/* -1: in no group */
+	int64_t pool; /* -1: in no group */
 	char id[RBD_ID_SIZE];
 };
 
@@ -212,18 +212,18 @@ int cls_parse_trash(struct dec d, struct cls_trash_entry *entry) must_check;
 
 /* A page of metadata: cls_parse_meta_page() once, then _next() count times. */
 int cls_parse_meta_page(struct dec *d, uint32_t *count) must_check;
-int cls_parse_meta_next(struct dec *d, struct dec_bytes *key,
-    struct dec_bytes *value) must_check;
+int cls_parse_meta_next(
+    struct dec *d, struct dec_bytes *key, struct dec_bytes *value) must_check;
 int cls_parse_bytes(struct dec d, struct dec_bytes *bytes) must_check;
 
 /* Who holds a lock; `lockers` may be above 1 for shared locks. */
 struct cls_lock_info {
-	uint32_t lockers;		/* 0: nobody, the rest is empty */
-	uint64_t client;		/* the first one's global id */
+	uint32_t lockers; /* 0: nobody, the rest is empty */
+	uint64_t client;  /* the first one's global id */
 	char cookie[RBD_ID_SIZE];
-	char address[RBD_ADDR_SIZE];	/* "ip:port/nonce" */
+	char address[RBD_ADDR_SIZE]; /* "ip:port/nonce" */
 	bool exclusive;
-	char tag[RBD_ID_SIZE];		/* librbd and krbd: "internal" */
+	char tag[RBD_ID_SIZE]; /* librbd and krbd: "internal" */
 };
 
 int cls_parse_lock_info(struct dec d, struct cls_lock_info *info) must_check;

@@ -18,7 +18,7 @@ struct ceph_connection {
 	rados_t cluster;
 	char *user, *monitors, *address;
 	char fsid[FSID_SIZE];
-	struct map pools;	/* "id/namespace" -> struct ceph_pool */
+	struct map pools; /* "id/namespace" -> struct ceph_pool */
 };
 
 struct ceph_pool {
@@ -33,12 +33,18 @@ const char *
 ceph_step_name(enum ceph_step step)
 {
 	switch (step) {
-	case CEPH_STEP_SETTINGS: return "settings";
-	case CEPH_STEP_KEY: return "key";
-	case CEPH_STEP_RESOLVE: return "resolve";
-	case CEPH_STEP_CONNECT: return "connect";
-	case CEPH_STEP_AUTHENTICATE: return "authenticate";
-	case CEPH_STEP_DONE: return "done";
+	case CEPH_STEP_SETTINGS:
+		return "settings";
+	case CEPH_STEP_KEY:
+		return "key";
+	case CEPH_STEP_RESOLVE:
+		return "resolve";
+	case CEPH_STEP_CONNECT:
+		return "connect";
+	case CEPH_STEP_AUTHENTICATE:
+		return "authenticate";
+	case CEPH_STEP_DONE:
+		return "done";
 	}
 	return "?";
 }
@@ -57,8 +63,8 @@ key_check(const char *user, const struct secret *key, struct err *err)
 	int rc = 0;
 
 	if (key == NULL || secret_is_empty(key))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "key of client.%s: empty", user);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "key of client.%s: empty", user);
 	len = str_unbase64(raw, sizeof(raw), key->text, key->len);
 	if (len < 0) {
 		rc = err_set(err, ERR_INVALID_ARGUMENT,
@@ -79,14 +85,14 @@ key_check(const char *user, const struct secret *key, struct err *err)
 }
 
 static int
-option_set(rados_t cluster, const char *name, const char *value,
-    struct err *err)
+option_set(
+    rados_t cluster, const char *name, const char *value, struct err *err)
 {
 	int rc = rados_conf_set(cluster, name, value);
 
 	if (rc < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "ceph option %s: %s", name,
+		return err_set(err, ERR_INVALID_ARGUMENT, "ceph option %s: %s",
+		    name,
 		    rc == -ENOENT ? "no such option" : "not a valid value");
 	return 0;
 }
@@ -147,8 +153,8 @@ configure(struct ceph_connection *conn, const struct ceph_settings *settings,
 	if (settings->conf_file != NULL) {
 		rc = rados_conf_read_file(conn->cluster, settings->conf_file);
 		if (rc < 0)
-			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "read %s: %s", settings->conf_file, strerror(-rc));
+			return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s",
+			    settings->conf_file, strerror(-rc));
 	}
 	rc = options_set(conn->cluster, settings, timeout_s, err);
 	if (rc < 0)
@@ -165,8 +171,8 @@ configure(struct ceph_connection *conn, const struct ceph_settings *settings,
 
 	*step = CEPH_STEP_RESOLVE;
 	if (settings->monitors == NULL) {
-		conn->monitors = str_fmt("of %s", settings->conf_file != NULL ?
-		    settings->conf_file : "DNS");
+		conn->monitors = str_fmt("of %s",
+		    settings->conf_file != NULL ? settings->conf_file : "DNS");
 		return 0;
 	}
 	rc = mon_hosts_resolve(settings->monitors, &conn->monitors, err);
@@ -193,14 +199,17 @@ connect_monitors(struct ceph_connection *conn, unsigned timeout_s,
 	case -EACCES:
 	case -EKEYREJECTED:
 		*step = CEPH_STEP_AUTHENTICATE;
-		return err_set(err, ERR_UNAUTHENTICATED, "authenticate "
+		return err_set(err, ERR_UNAUTHENTICATED,
+		    "authenticate "
 		    "client.%s: refused, no such user or a wrong key",
 		    conn->user);
 	case -EOPNOTSUPP:
 		*step = CEPH_STEP_AUTHENTICATE;
-		return err_set(err, ERR_UNAUTHENTICATED, "authenticate "
+		return err_set(err, ERR_UNAUTHENTICATED,
+		    "authenticate "
 		    "client.%s: the cluster and this librados have no "
-		    "method or key type in common", conn->user);
+		    "method or key type in common",
+		    conn->user);
 	case -EINVAL:
 		*step = CEPH_STEP_SETTINGS;
 		return err_set(err, ERR_INVALID_ARGUMENT,
@@ -219,8 +228,7 @@ learn(struct ceph_connection *conn, struct err *err)
 	char *address = NULL;
 	int rc;
 
-	rc = rados_cluster_fsid(conn->cluster, conn->fsid,
-	    sizeof(conn->fsid));
+	rc = rados_cluster_fsid(conn->cluster, conn->fsid, sizeof(conn->fsid));
 	if (rc < 0)
 		return err_set_rc(err, rc, "read the cluster's fsid");
 	rc = rados_getaddrs(conn->cluster, &address);
@@ -230,8 +238,8 @@ learn(struct ceph_connection *conn, struct err *err)
 	rados_buffer_free(address);
 	rc = rados_wait_for_latest_osdmap(conn->cluster);
 	if (rc < 0)
-		return err_set(err, ERR_UNAVAILABLE,
-		    "read the cluster map: %s", strerror(-rc));
+		return err_set(err, ERR_UNAVAILABLE, "read the cluster map: %s",
+		    strerror(-rc));
 	return 0;
 }
 
@@ -241,8 +249,9 @@ ceph_connection_open(const struct ceph_settings *settings,
 {
 	struct ceph_connection *conn;
 	enum ceph_step ignored;
-	unsigned timeout_s = settings->connect_timeout_s > 0 ?
-	    settings->connect_timeout_s : CEPH_CONNECT_TIMEOUT_S;
+	unsigned timeout_s = settings->connect_timeout_s > 0
+	    ? settings->connect_timeout_s
+	    : CEPH_CONNECT_TIMEOUT_S;
 	int rc;
 
 	if (step == NULL)
@@ -333,8 +342,8 @@ ceph_pool_open(struct ceph_connection *conn, const char *name,
 	int64_t id = rados_pool_lookup(conn->cluster, name);
 
 	if (id == -ENOENT)
-		return err_set(err, ERR_NOT_FOUND, "pool %s: no such pool",
-		    name);
+		return err_set(
+		    err, ERR_NOT_FOUND, "pool %s: no such pool", name);
 	if (id < 0)
 		return err_set(err, ERR_UNAVAILABLE, "look up pool %s: %s",
 		    name, strerror((int)-id));
@@ -375,8 +384,8 @@ ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
 	pool->id = id;
 	pool->name = str_dup(name);
 	pool->rados_namespace = str_dup(ns);
-	pool->label = ns[0] != '\0' ? str_fmt("pool %s/%s", name, ns) :
-	    str_fmt("pool %s", name);
+	pool->label = ns[0] != '\0' ? str_fmt("pool %s/%s", name, ns)
+				    : str_fmt("pool %s", name);
 	(void)map_set(&conn->pools, key, pool);
 	*out = pool;
 	return 0;

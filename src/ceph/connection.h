@@ -19,11 +19,11 @@ struct ceph_option {
 };
 
 struct ceph_settings {
-	const char *monitors;	/* "a:6789,[v2:b:3300,v1:b:6789]"; NULL: from
+	const char *monitors;     /* "a:6789,[v2:b:3300,v1:b:6789]"; NULL: from
 				   conf_file */
-	const char *user;	/* without "client." */
+	const char *user;         /* without "client." */
 	const struct secret *key; /* base64; never written anywhere */
-	const char *conf_file;	/* a ceph.conf to read first; NULL: none */
+	const char *conf_file;    /* a ceph.conf to read first; NULL: none */
 	const struct ceph_option *options; /* set last, over everything else */
 	size_t noptions;
 	unsigned connect_timeout_s; /* 0: CEPH_CONNECT_TIMEOUT_S */
@@ -33,15 +33,15 @@ struct ceph_settings {
 
 /* Which step of opening failed: for the text and for tests. */
 enum ceph_step {
-	CEPH_STEP_SETTINGS = 0,	/* an option, file or value is not valid */
-	CEPH_STEP_KEY,		/* the key is not a Ceph key */
-	CEPH_STEP_RESOLVE,	/* no monitor's name could be resolved */
-	CEPH_STEP_CONNECT,	/* no monitor answered in time */
-	CEPH_STEP_AUTHENTICATE,	/* a monitor refused the user or the key */
+	CEPH_STEP_SETTINGS = 0, /* an option, file or value is not valid */
+	CEPH_STEP_KEY,          /* the key is not a Ceph key */
+	CEPH_STEP_RESOLVE,      /* no monitor's name could be resolved */
+	CEPH_STEP_CONNECT,      /* no monitor answered in time */
+	CEPH_STEP_AUTHENTICATE, /* a monitor refused the user or the key */
 	CEPH_STEP_DONE,
 };
 
-const char *ceph_step_name(enum ceph_step step);	/* "resolve" ... */
+const char *ceph_step_name(enum ceph_step step); /* "resolve" ... */
 
 struct ceph_connection;
 struct ceph_pool;
@@ -55,8 +55,8 @@ struct ceph_pool;
  * The settings are copied; the key is wiped from memory that is ours.
  */
 int ceph_connection_open(const struct ceph_settings *settings,
-    struct ceph_connection **conn, enum ceph_step *step, struct err *err)
-    must_check;
+    struct ceph_connection **conn, enum ceph_step *step,
+    struct err *err) must_check;
 
 /*
  * Ends the session. No operation may be under way: a process that cannot
@@ -83,16 +83,16 @@ void *ceph_connection_handle(const struct ceph_connection *conn);
  * the monitors, for which these wait.
  */
 int ceph_pool_open(struct ceph_connection *conn, const char *name,
-    const char *rados_namespace, struct ceph_pool **pool, struct err *err)
-    must_check;
+    const char *rados_namespace, struct ceph_pool **pool,
+    struct err *err) must_check;
 int ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
-    const char *rados_namespace, struct ceph_pool **pool, struct err *err)
-    must_check;
+    const char *rados_namespace, struct ceph_pool **pool,
+    struct err *err) must_check;
 
 struct ceph_connection *ceph_pool_connection(const struct ceph_pool *pool);
 int64_t ceph_pool_id(const struct ceph_pool *pool);
 const char *ceph_pool_name(const struct ceph_pool *pool);
-const char *ceph_pool_namespace(const struct ceph_pool *pool);	/* or "" */
+const char *ceph_pool_namespace(const struct ceph_pool *pool); /* or "" */
 
 /* For people: "pool rbd" or "pool rbd/ns1". */
 const char *ceph_pool_label(const struct ceph_pool *pool);

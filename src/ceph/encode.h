@@ -17,7 +17,7 @@
 
 struct enc {
 	struct buf buf;
-	bool failed;	/* a field did not fit; buf is incomplete */
+	bool failed; /* a field did not fit; buf is incomplete */
 };
 
 void enc_init(struct enc *e);
@@ -35,7 +35,7 @@ void enc_end(struct enc *e, size_t begin);
 /* Reads from memory that it does not own; zeroed is an empty input. */
 struct dec {
 	const unsigned char *at, *end;
-	bool failed;	/* read past the end or met a wrong value */
+	bool failed; /* read past the end or met a wrong value */
 };
 
 /* A byte string inside the input, not NUL terminated. */
@@ -46,7 +46,7 @@ struct dec_bytes {
 
 void dec_init(struct dec *d, const void *bytes, size_t len);
 size_t dec_left(const struct dec *d);
-uint8_t dec_u8(struct dec *d);		/* 0 once failed, as the others */
+uint8_t dec_u8(struct dec *d); /* 0 once failed, as the others */
 uint16_t dec_u16(struct dec *d);
 uint32_t dec_u32(struct dec *d);
 uint64_t dec_u64(struct dec *d);

@@ -7,13 +7,12 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#define KNOWN_FEATURES                                              \
-	(RBD_LAYERING | RBD_STRIPINGV2 | RBD_EXCLUSIVE_LOCK |       \
-	RBD_OBJECT_MAP | RBD_FAST_DIFF | RBD_DEEP_FLATTEN |         \
-	RBD_DATA_POOL | RBD_OPERATIONS)
-#define KNOWN_OP_FEATURES                                           \
-	(RBD_OP_CLONE_PARENT | RBD_OP_CLONE_CHILD | RBD_OP_GROUP |  \
-	RBD_OP_SNAP_TRASH)
+#define KNOWN_FEATURES                                                         \
+	(RBD_LAYERING | RBD_STRIPINGV2 | RBD_EXCLUSIVE_LOCK | RBD_OBJECT_MAP | \
+	    RBD_FAST_DIFF | RBD_DEEP_FLATTEN | RBD_DATA_POOL | RBD_OPERATIONS)
+#define KNOWN_OP_FEATURES                                                      \
+	(RBD_OP_CLONE_PARENT | RBD_OP_CLONE_CHILD | RBD_OP_GROUP |             \
+	    RBD_OP_SNAP_TRASH)
 
 /*
  * librbd writes the instance id and the random part in hex without padding
@@ -26,9 +25,10 @@ image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
 	uint32_t extra;
 
 	if (getrandom(&extra, sizeof(extra), 0) != sizeof(extra))
-		abort();	/* cannot fail for so few bytes */
-	(void)snprintf(id, RBD_ID_SIZE, "%06llx%08x", (unsigned long long)
-	    (ceph_connection_instance(conn) & 0xffffff), extra);
+		abort(); /* cannot fail for so few bytes */
+	(void)snprintf(id, RBD_ID_SIZE, "%06llx%08x",
+	    (unsigned long long)(ceph_connection_instance(conn) & 0xffffff),
+	    extra);
 }
 
 void
@@ -50,8 +50,8 @@ image_map_object(char *buf, const char *id)
 }
 
 void
-image_id_remove_start(struct ceph_pool *pool, const char *name,
-    const char *id, struct op *waiter)
+image_id_remove_start(
+    struct ceph_pool *pool, const char *name, const char *id, struct op *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
@@ -72,14 +72,22 @@ const char *
 image_obstacle_text(enum image_obstacle obstacle)
 {
 	switch (obstacle) {
-	case IMAGE_PLAIN: return "nothing";
-	case IMAGE_JOURNALED: return "it has a journal";
-	case IMAGE_MIGRATING: return "it is being migrated";
-	case IMAGE_MIRRORED: return "it is mirrored";
-	case IMAGE_GROUPED: return "it is in a group";
-	case IMAGE_UNKNOWN: return "it has a feature that is not known here";
-	case IMAGE_HAS_SNAPSHOTS: return "it has snapshots";
-	case IMAGE_HAS_PARENT: return "it is a clone";
+	case IMAGE_PLAIN:
+		return "nothing";
+	case IMAGE_JOURNALED:
+		return "it has a journal";
+	case IMAGE_MIGRATING:
+		return "it is being migrated";
+	case IMAGE_MIRRORED:
+		return "it is mirrored";
+	case IMAGE_GROUPED:
+		return "it is in a group";
+	case IMAGE_UNKNOWN:
+		return "it has a feature that is not known here";
+	case IMAGE_HAS_SNAPSHOTS:
+		return "it has snapshots";
+	case IMAGE_HAS_PARENT:
+		return "it is a clone";
 	}
 	return "?";
 }

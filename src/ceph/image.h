@@ -17,8 +17,8 @@
  * A fresh image id: 14 hex digits, of our client instance and of random, as
  * librbd makes them; always 14, so that no id is a prefix of another.
  */
-void image_id_generate(const struct ceph_connection *conn,
-    char id[RBD_ID_SIZE]);
+void image_id_generate(
+    const struct ceph_connection *conn, char id[RBD_ID_SIZE]);
 
 /* Names of an image's objects; buf has RBD_OBJECT_SIZE bytes. */
 void image_id_object(char *buf, const char *name);
@@ -40,14 +40,14 @@ struct image_info {
 	uint64_t op_features;
 	uint64_t flags;
 	struct layout layout;
-	char prefix[RBD_PREFIX_SIZE];	/* of its data objects, without '.' */
-	int64_t data_pool;		/* -1: the pool that it is in */
+	char prefix[RBD_PREFIX_SIZE]; /* of its data objects, without '.' */
+	int64_t data_pool;            /* -1: the pool that it is in */
 	uint64_t snap_seq;
-	uint32_t snaps;			/* including those in the trash */
-	struct cls_parent parent;	/* pool -1: none */
-	struct cls_group group;		/* pool -1: none */
-	struct cls_lock_info lock;	/* the exclusive lock */
-	bool mirrored;			/* only if image_lookup asked for it */
+	uint32_t snaps;            /* including those in the trash */
+	struct cls_parent parent;  /* pool -1: none */
+	struct cls_group group;    /* pool -1: none */
+	struct cls_lock_info lock; /* the exclusive lock */
+	bool mirrored;             /* only if image_lookup asked for it */
 };
 
 /*
@@ -55,14 +55,14 @@ struct image_info {
  * has to do it.
  */
 enum image_obstacle {
-	IMAGE_PLAIN = 0,	/* none */
-	IMAGE_JOURNALED,	/* feature journaling */
-	IMAGE_MIGRATING,	/* a live migration has not been committed */
-	IMAGE_MIRRORED,		/* registered for mirroring, or non-primary */
-	IMAGE_GROUPED,		/* member of a group */
-	IMAGE_UNKNOWN,		/* a feature that we do not know */
-	IMAGE_HAS_SNAPSHOTS,	/* only in the way of a purge */
-	IMAGE_HAS_PARENT,	/* only in the way of a purge */
+	IMAGE_PLAIN = 0,     /* none */
+	IMAGE_JOURNALED,     /* feature journaling */
+	IMAGE_MIGRATING,     /* a live migration has not been committed */
+	IMAGE_MIRRORED,      /* registered for mirroring, or non-primary */
+	IMAGE_GROUPED,       /* member of a group */
+	IMAGE_UNKNOWN,       /* a feature that we do not know */
+	IMAGE_HAS_SNAPSHOTS, /* only in the way of a purge */
+	IMAGE_HAS_PARENT,    /* only in the way of a purge */
 };
 
 const char *image_obstacle_text(enum image_obstacle obstacle);
@@ -78,9 +78,9 @@ enum image_obstacle image_obstacle(const struct image_info *info, bool purge);
  */
 enum image_lookup_state {
 	LOOKUP_START = 0,
-	LOOKUP_ID_READ,		/* rbd_id.NAME has answered */
-	LOOKUP_HEADER_READ,	/* the header has answered */
-	LOOKUP_MIRROR_READ,	/* rbd_mirroring has answered */
+	LOOKUP_ID_READ,     /* rbd_id.NAME has answered */
+	LOOKUP_HEADER_READ, /* the header has answered */
+	LOOKUP_MIRROR_READ, /* rbd_mirroring has answered */
 	LOOKUP_END,
 };
 
@@ -88,9 +88,9 @@ struct image_lookup {
 	struct op op;
 	enum image_lookup_state state;
 	struct ceph_pool *pool;
-	const char *name;	/* the caller's, until the end */
+	const char *name; /* the caller's, until the end */
 	bool check_mirror;
-	struct image_info info;	/* the answer */
+	struct image_info info; /* the answer */
 	struct rados_read *read;
 };
 
@@ -102,29 +102,29 @@ void image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
  */
 struct image_spec {
 	const char *name;
-	const char *id;			/* from image_id_generate() or an
+	const char *id; /* from image_id_generate() or an
 					   earlier try of the same creation */
 	uint64_t size_bytes;
-	uint64_t features;		/* within LAYOUT_CREATE_FEATURES */
-	struct layout layout;		/* zeroes: defaults */
-	struct ceph_pool *data_pool;	/* NULL: all in one pool; has the same
+	uint64_t features;           /* within LAYOUT_CREATE_FEATURES */
+	struct layout layout;        /* zeroes: defaults */
+	struct ceph_pool *data_pool; /* NULL: all in one pool; has the same
 					   RADOS namespace as the pool */
-	const struct cls_meta *meta;	/* written with the header */
+	const struct cls_meta *meta; /* written with the header */
 	size_t nmeta;
 };
 
 enum image_create_state {
 	CREATE_START = 0,
-	CREATE_POOL_VALIDATED,	/* the data pool is fit for images */
-	CREATE_DIR_ADDED,	/* rbd_directory has (or had) the name */
-	CREATE_DIR_READ,	/* it had: which id it gives to the name */
-	CREATE_ID_SET,		/* rbd_id.NAME exists (or did already) */
-	CREATE_ID_READ,		/* it did: which id it holds */
-	CREATE_HEADER_MADE,	/* the header exists (or did already) */
-	CREATE_HEADER_READ,	/* it did: what it says */
-	CREATE_META_SET,	/* metadata written to a header that existed */
-	CREATE_STRIPED,		/* stripe unit and count stored */
-	CREATE_MAP_MADE,	/* the object map exists (or did already) */
+	CREATE_POOL_VALIDATED, /* the data pool is fit for images */
+	CREATE_DIR_ADDED,      /* rbd_directory has (or had) the name */
+	CREATE_DIR_READ,       /* it had: which id it gives to the name */
+	CREATE_ID_SET,         /* rbd_id.NAME exists (or did already) */
+	CREATE_ID_READ,        /* it did: which id it holds */
+	CREATE_HEADER_MADE,    /* the header exists (or did already) */
+	CREATE_HEADER_READ,    /* it did: what it says */
+	CREATE_META_SET,       /* metadata written to a header that existed */
+	CREATE_STRIPED,        /* stripe unit and count stored */
+	CREATE_MAP_MADE,       /* the object map exists (or did already) */
 	/* undo ladder: removes what this call made, each rung if it was made */
 	CREATE_UNDO_MAP,
 	CREATE_UNDO_HEADER,
@@ -139,11 +139,11 @@ struct image_create {
 	struct ceph_pool *pool;
 	const struct image_spec *spec;
 	struct ceph_pool *data_pool;
-	char id[RBD_ID_SIZE];	/* the answer: spec->id, or the id of a half
+	char id[RBD_ID_SIZE]; /* the answer: spec->id, or the id of a half
 				   made image of this name that was completed */
-	bool adopted;		/* the name was there before this call */
-	struct layout layout;	/* defaults filled in */
-	uint64_t features;	/* as stored */
+	bool adopted;         /* the name was there before this call */
+	struct layout layout; /* defaults filled in */
+	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];
 	bool made_dir, made_id, made_header, made_map;
 	struct rados_read *read;
@@ -181,15 +181,15 @@ void image_meta_remove_start(struct ceph_pool *pool, const char *id,
  * Reads up to RADOS_READ_STEPS keys in one operation. Free *read in the end;
  * image_meta_value() gives -ENOENT for a key that is not there.
  */
-struct rados_read *image_meta_get_start(struct ceph_pool *pool,
-    const char *id, const char *const *keys, size_t n, struct op *waiter);
+struct rados_read *image_meta_get_start(struct ceph_pool *pool, const char *id,
+    const char *const *keys, size_t n, struct op *waiter);
 int image_meta_value(const struct rados_read *read, unsigned i,
     struct dec_bytes *value) must_check;
 
 /* All metadata of an image, in pages of CLS_METADATA_PAGE. */
 enum image_meta_list_state {
 	META_LIST_START = 0,
-	META_LIST_READ,		/* a page has come */
+	META_LIST_READ, /* a page has come */
 	META_LIST_END,
 };
 
@@ -199,16 +199,16 @@ struct image_meta_list {
 	struct ceph_pool *pool;
 	const char *id;
 	struct rados_read *read;
-	struct cls_meta *meta;	/* the answer, in the order of keys; values
+	struct cls_meta *meta; /* the answer, in the order of keys; values
 				   have a NUL behind their len bytes */
 	size_t n, room;
-	struct arena *arena;	/* keys and values */
+	struct arena *arena; /* keys and values */
 };
 
 /* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */
 #define IMAGE_META_MAX 16384
-void image_meta_list_start(struct image_meta_list *list,
-    struct ceph_pool *pool, const char *id, struct op *waiter);
+void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
+    const char *id, struct op *waiter);
 void image_meta_list_fini(struct image_meta_list *list);
 
 #endif

@@ -19,14 +19,13 @@ begin(struct image_create *c)
 
 	c->layout = c->spec->layout;
 	c->features = c->spec->features;
-	if (layout_check(&c->layout, c->spec->size_bytes, &c->features,
-	    &err) < 0)
+	if (layout_check(&c->layout, c->spec->size_bytes, &c->features, &err) <
+	    0)
 		return op_fail_err(c, CREATE_END, &err);
 	if (strlen(c->spec->name) >= RBD_NAME_SIZE ||
 	    str_put(c->id, sizeof(c->id), "%s", c->spec->id) < 0)
 		return op_fail(c, CREATE_END, ERR_INVALID_ARGUMENT,
-		    "image %s: the name or the id is too long",
-		    c->spec->name);
+		    "image %s: the name or the id is too long", c->spec->name);
 	c->data_pool = c->spec->data_pool;
 	if (c->data_pool == NULL ||
 	    ceph_pool_id(c->data_pool) == ceph_pool_id(c->pool))
@@ -91,19 +90,19 @@ header_make_start(struct image_create *c)
 
 	if (elsewhere)
 		(void)snprintf(c->prefix, sizeof(c->prefix),
-		    RBD_DATA_PREFIX "%lld.%s",
-		    (long long)ceph_pool_id(c->pool), c->id);
+		    RBD_DATA_PREFIX "%lld.%s", (long long)ceph_pool_id(c->pool),
+		    c->id);
 	else
-		(void)snprintf(c->prefix, sizeof(c->prefix),
-		    RBD_DATA_PREFIX "%s", c->id);
+		(void)snprintf(
+		    c->prefix, sizeof(c->prefix), RBD_DATA_PREFIX "%s", c->id);
 	image_header_object(object, c->id);
 	rados_write_create(w, true);
-	rados_write_call(w, cls_create(c->spec->size_bytes, c->layout.order,
-	    c->features, c->prefix,
-	    elsewhere ? ceph_pool_id(c->data_pool) : -1));
+	rados_write_call(w,
+	    cls_create(c->spec->size_bytes, c->layout.order, c->features,
+		c->prefix, elsewhere ? ceph_pool_id(c->data_pool) : -1));
 	if (c->spec->nmeta > 0)
-		rados_write_call(w, cls_metadata_set(c->spec->meta,
-		    c->spec->nmeta));
+		rados_write_call(
+		    w, cls_metadata_set(c->spec->meta, c->spec->nmeta));
 	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
@@ -116,8 +115,9 @@ stripe_start(struct image_create *c)
 
 	image_header_object(object, c->id);
 	rados_write_assert_exists(w);
-	rados_write_call(w, cls_set_stripe_unit_count(c->layout.stripe_unit,
-	    c->layout.stripe_count));
+	rados_write_call(w,
+	    cls_set_stripe_unit_count(
+		c->layout.stripe_unit, c->layout.stripe_count));
 	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
@@ -131,8 +131,9 @@ map_make_start(struct image_create *c)
 
 	image_map_object(object, c->id);
 	rados_write_create(w, true);
-	rados_write_call(w, cls_object_map_resize(
-	    layout_objects(&c->layout, c->spec->size_bytes)));
+	rados_write_call(w,
+	    cls_object_map_resize(
+		layout_objects(&c->layout, c->spec->size_bytes)));
 	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
@@ -154,7 +155,7 @@ dir_added(struct image_create *c)
 		return op_fail(c, CREATE_END, ERR_ABORTED,
 		    "image %s in %s: id %s has another name already",
 		    c->spec->name, label, c->id);
-	case -ENOENT:	/* of the namespace's state: the call creates */
+	case -ENOENT: /* of the namespace's state: the call creates */
 		return op_fail(c, CREATE_END, ERR_NOT_FOUND,
 		    "%s: no such RADOS namespace", label);
 	default:
@@ -183,7 +184,7 @@ dir_read(struct image_create *c)
 {
 	int rc = take_id(c, c->id);
 
-	if (rc == -ENOENT)	/* removed since we tried to add it */
+	if (rc == -ENOENT) /* removed since we tried to add it */
 		return op_fail(c, CREATE_END, ERR_ABORTED,
 		    "image %s in %s: it is being removed", c->spec->name,
 		    ceph_pool_label(c->pool));
@@ -225,8 +226,8 @@ id_read(struct image_create *c)
 		    ceph_pool_label(c->pool));
 	if (strcmp(id, c->id) != 0)
 		return op_fail(c, CREATE_UNDO_MAP, ERR_ALREADY_EXISTS,
-		    "image %s in %s: exists with id %s, not %s",
-		    c->spec->name, ceph_pool_label(c->pool), id, c->id);
+		    "image %s in %s: exists with id %s, not %s", c->spec->name,
+		    ceph_pool_label(c->pool), id, c->id);
 	c->adopted = true;
 	header_make_start(c);
 	return op_await(c, CREATE_HEADER_MADE);
@@ -263,8 +264,8 @@ header_made(struct image_create *c)
 		    "image %s in %s: id %s is in use", c->spec->name,
 		    ceph_pool_label(c->pool), c->id);
 	if (c->op.rc == -EEXIST) {
-		image_lookup_start(&c->lookup, c->pool, c->spec->name, c->id,
-		    false, &c->op);
+		image_lookup_start(
+		    &c->lookup, c->pool, c->spec->name, c->id, false, &c->op);
 		return op_await(c, CREATE_HEADER_READ);
 	}
 	c->made_header = c->made_id;
@@ -280,8 +281,8 @@ header_differs(const struct image_create *c, char *text, size_t size)
 	const struct image_info *info = &c->lookup.info;
 	const struct layout *layout = &c->layout;
 	uint64_t features = info->features & ~RBD_OPERATIONS;
-	int64_t pool = c->features & RBD_DATA_POOL ?
-	    ceph_pool_id(c->data_pool) : -1;
+	int64_t pool = c->features & RBD_DATA_POOL ? ceph_pool_id(c->data_pool)
+						   : -1;
 
 	if (info->size_bytes != c->spec->size_bytes)
 		(void)snprintf(text, size, "size %llu, not %llu",
@@ -299,7 +300,7 @@ header_differs(const struct image_create *c, char *text, size_t size)
 		    (long long)info->data_pool, (long long)pool);
 	else if (layout_is_striped(&info->layout) &&
 	    (info->layout.stripe_unit != layout->stripe_unit ||
-	    info->layout.stripe_count != layout->stripe_count))
+		info->layout.stripe_count != layout->stripe_count))
 		(void)snprintf(text, size, "striping %llu x %llu",
 		    (unsigned long long)info->layout.stripe_unit,
 		    (unsigned long long)info->layout.stripe_count);
@@ -321,8 +322,8 @@ header_read(struct image_create *c)
 		    ceph_pool_label(c->pool), text);
 	if (c->spec->nmeta == 0)
 		return complete_striping(c);
-	image_meta_set_start(c->pool, c->id, c->spec->meta, c->spec->nmeta,
-	    &c->op);
+	image_meta_set_start(
+	    c->pool, c->id, c->spec->meta, c->spec->nmeta, &c->op);
 	return op_await(c, CREATE_META_SET);
 }
 

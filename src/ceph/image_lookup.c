@@ -78,10 +78,11 @@ parse_striping(struct image_info *info, int rc, struct dec d)
 	if (rc < 0 || !(info->features & RBD_STRIPINGV2))
 		return 0;
 	rc = cls_parse_stripe(d, &layout->stripe_unit, &layout->stripe_count);
-	if (rc == 0 && (layout->stripe_unit == 0 ||
-	    layout->stripe_unit > 1ull << layout->order ||
-	    layout->stripe_count == 0 ||
-	    layout->stripe_count > UINT64_MAX >> layout->order))
+	if (rc == 0 &&
+	    (layout->stripe_unit == 0 ||
+		layout->stripe_unit > 1ull << layout->order ||
+		layout->stripe_count == 0 ||
+		layout->stripe_count > UINT64_MAX >> layout->order))
 		return -EBADMSG;
 	return rc;
 }
@@ -100,12 +101,12 @@ parse_header(struct image_lookup *l)
 		if (rc[i] < 0 && i != HEADER_STRIPE)
 			return rc[i];
 	}
-	if (cls_parse_size(d[HEADER_SIZE], &info->layout.order,
-	    &info->size_bytes) < 0 ||
-	    cls_parse_features(d[HEADER_FEATURES], &info->features,
-	    &incompatible) < 0 ||
-	    cls_parse_str(d[HEADER_PREFIX], info->prefix,
-	    sizeof(info->prefix)) < 0 ||
+	if (cls_parse_size(
+		d[HEADER_SIZE], &info->layout.order, &info->size_bytes) < 0 ||
+	    cls_parse_features(
+		d[HEADER_FEATURES], &info->features, &incompatible) < 0 ||
+	    cls_parse_str(
+		d[HEADER_PREFIX], info->prefix, sizeof(info->prefix)) < 0 ||
 	    cls_parse_u64(d[HEADER_DATA_POOL], &pool) < 0 ||
 	    cls_parse_u64(d[HEADER_FLAGS], &info->flags) < 0 ||
 	    cls_parse_snapcontext(d[HEADER_SNAPCONTEXT], &snapc) < 0 ||
@@ -220,8 +221,7 @@ image_lookup_start(struct image_lookup *l, struct ceph_pool *pool,
 	l->pool = pool;
 	l->name = name;
 	l->check_mirror = check_mirror;
-	if (id != NULL && str_put(l->info.id, sizeof(l->info.id), "%s",
-	    id) < 0)
+	if (id != NULL && str_put(l->info.id, sizeof(l->info.id), "%s", id) < 0)
 		l->info.id[0] = '\0';
 	op_start_child(&l->op, &image_lookup_class, waiter);
 }

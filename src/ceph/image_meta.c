@@ -58,8 +58,8 @@ image_meta_get_start(struct ceph_pool *pool, const char *id,
 }
 
 int
-image_meta_value(const struct rados_read *read, unsigned i,
-    struct dec_bytes *value)
+image_meta_value(
+    const struct rados_read *read, unsigned i, struct dec_bytes *value)
 {
 	struct dec d;
 	int rc = rados_read_result(read, i, &d);
@@ -78,8 +78,8 @@ page_start(struct image_meta_list *l)
 	image_header_object(object, l->id);
 	l->read = rados_read_new();
 	rados_read_assert_exists(l->read);
-	(void)rados_read_call(l->read,
-	    cls_metadata_list(after, CLS_METADATA_PAGE));
+	(void)rados_read_call(
+	    l->read, cls_metadata_list(after, CLS_METADATA_PAGE));
 	rados_read_start(l->read, l->pool, object, &l->op);
 }
 

@@ -13,7 +13,8 @@ static int
 check_features(uint64_t features, struct err *err)
 {
 	if ((features & ~LAYOUT_CREATE_FEATURES) != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "image features "
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "image features "
 		    "0x%llx are not for native creation",
 		    (unsigned long long)(features & ~LAYOUT_CREATE_FEATURES));
 	if ((features & RBD_OBJECT_MAP) && !(features & RBD_EXCLUSIVE_LOCK))
@@ -41,7 +42,8 @@ check_striping(struct layout *layout, struct err *err)
 	if (layout->stripe_unit < STRIPE_UNIT_MIN ||
 	    layout->stripe_unit > object_bytes ||
 	    object_bytes % layout->stripe_unit != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "stripe unit %llu "
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "stripe unit %llu "
 		    "does not divide the object size %llu",
 		    (unsigned long long)layout->stripe_unit,
 		    (unsigned long long)object_bytes);
@@ -56,7 +58,8 @@ layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
 
 	if (layout->order == 0)
 		layout->order = LAYOUT_ORDER_DEFAULT;
-	if (layout->order < LAYOUT_ORDER_MIN || layout->order > LAYOUT_ORDER_MAX)
+	if (layout->order < LAYOUT_ORDER_MIN ||
+	    layout->order > LAYOUT_ORDER_MAX)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "object size 2^%u is not within 2^%u and 2^%u",
 		    layout->order, LAYOUT_ORDER_MIN, LAYOUT_ORDER_MAX);
@@ -71,7 +74,8 @@ layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
 		    (unsigned long long)size_bytes);
 	if ((*features & RBD_OBJECT_MAP) &&
 	    layout_objects(layout, size_bytes) > OBJECT_MAP_MAX)
-		return err_set(err, ERR_OUT_OF_RANGE, "an image of %llu bytes "
+		return err_set(err, ERR_OUT_OF_RANGE,
+		    "an image of %llu bytes "
 		    "has too many objects for an object map",
 		    (unsigned long long)size_bytes);
 	if (layout_is_striped(layout))

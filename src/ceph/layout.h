@@ -8,17 +8,17 @@
 #include "base/err.h"
 #include "base/str.h"
 
-#define LAYOUT_ORDER_MIN 12		/* 4 KiB objects */
-#define LAYOUT_ORDER_MAX 25		/* 32 MiB objects */
-#define LAYOUT_ORDER_DEFAULT 22		/* 4 MiB objects */
+#define LAYOUT_ORDER_MIN 12     /* 4 KiB objects */
+#define LAYOUT_ORDER_MAX 25     /* 32 MiB objects */
+#define LAYOUT_ORDER_DEFAULT 22 /* 4 MiB objects */
 
 /* Features with which we create images; see the RBD_ bits in cls_rbd.h. */
 #define LAYOUT_CREATE_FEATURES 0x3dull
 
 struct layout {
-	uint8_t order;		/* object size is 1 << order */
-	uint64_t stripe_unit;	/* bytes; object size when not striped */
-	uint64_t stripe_count;	/* objects a stripe goes over; 1: not striped */
+	uint8_t order;         /* object size is 1 << order */
+	uint64_t stripe_unit;  /* bytes; object size when not striped */
+	uint64_t stripe_count; /* objects a stripe goes over; 1: not striped */
 };
 
 /*
@@ -27,8 +27,8 @@ struct layout {
  * features to store: STRIPINGV2 is added exactly when the striping is not the
  * default one. INVALID_ARGUMENT names what is wrong.
  */
-int layout_check(struct layout *layout, uint64_t size_bytes,
-    uint64_t *features, struct err *err) must_check;
+int layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
+    struct err *err) must_check;
 
 bool layout_is_striped(const struct layout *layout);
 

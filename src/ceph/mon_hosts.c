@@ -47,8 +47,9 @@ entry_name(const char *entry, size_t len, char *name, size_t size)
 
 	if (entry[0] == '[' || name_len == 0 || name_len >= size ||
 	    memchr(entry, '/', len) != NULL ||
-	    (colon != NULL && memchr(colon + 1, ':',
-	    (size_t)(entry + len - colon - 1)) != NULL))
+	    (colon != NULL &&
+		memchr(colon + 1, ':', (size_t)(entry + len - colon - 1)) !=
+		    NULL))
 		return false;
 	memcpy(name, entry, name_len);
 	name[name_len] = '\0';
@@ -93,17 +94,17 @@ mon_hosts_resolve(const char *monitors, char **kept, struct err *err)
 		if (fault != NULL)
 			last_fault = fault;
 		else if (buf_printf(&list, "%s%.*s", list.len > 0 ? "," : "",
-		    (int)len, at) < 0)
+			     (int)len, at) < 0)
 			rc = err_set(err, ERR_INVALID_ARGUMENT,
 			    "monitors: the list is too long");
 		at += len;
 	}
 	if (rc == 0 && list.len == 0)
-		rc = last_fault != NULL ?
-		    err_set(err, ERR_UNAVAILABLE, "resolve monitors %s: %s",
-		    monitors, last_fault) :
-		    err_set(err, ERR_INVALID_ARGUMENT,
-		    "no monitors are given");
+		rc = last_fault != NULL
+		    ? err_set(err, ERR_UNAVAILABLE, "resolve monitors %s: %s",
+			  monitors, last_fault)
+		    : err_set(
+			  err, ERR_INVALID_ARGUMENT, "no monitors are given");
 	if (rc == 0)
 		*kept = str_fmt("%.*s", (int)list.len, (char *)list.data);
 	buf_fini(&list);

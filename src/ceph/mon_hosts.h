@@ -17,7 +17,7 @@
  * INVALID_ARGUMENT: none given, or a bracket is missing. UNAVAILABLE: none
  * resolves; the text tells which and why.
  */
-int mon_hosts_resolve(const char *monitors, char **kept, struct err *err)
-    must_check;
+int mon_hosts_resolve(
+    const char *monitors, char **kept, struct err *err) must_check;
 
 #endif

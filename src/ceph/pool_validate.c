@@ -17,7 +17,7 @@ read_start(struct pool_validate *v)
 	struct err err = ERR_INIT;
 
 	if (ceph_pool_open_id(ceph_pool_connection(v->pool),
-	    ceph_pool_id(v->pool), NULL, &v->info_pool, &err) < 0)
+		ceph_pool_id(v->pool), NULL, &v->info_pool, &err) < 0)
 		return op_fail_err(v, VALIDATE_END, &err);
 	if (ceph_pool_is_validated(v->info_pool))
 		return op_goto(v, VALIDATE_END);
@@ -57,13 +57,13 @@ judge_read(struct pool_validate *v)
 	rados_read_free(v->read);
 	v->read = NULL;
 	if (rc < 0 && rc != -ENOENT)
-		return op_fail_rc(v, VALIDATE_END, rc, "read " RBD_INFO
-		    " in %s", ceph_pool_label(v->info_pool));
+		return op_fail_rc(v, VALIDATE_END, rc,
+		    "read " RBD_INFO " in %s", ceph_pool_label(v->info_pool));
 	if (final) {
 		ceph_pool_set_validated(v->info_pool);
 		return op_goto(v, VALIDATE_END);
 	}
-	if (first) {		/* killed before the last step */
+	if (first) { /* killed before the last step */
 		write_start(v, final_text);
 		return op_await(v, VALIDATE_OVERWRITTEN);
 	}
@@ -85,10 +85,10 @@ pool_validate_step(struct op *op)
 
 	case VALIDATE_SNAP_MADE:
 		if (op->rc == -EINVAL)
-			return op_fail(v, VALIDATE_END,
-			    ERR_FAILED_PRECONDITION,
+			return op_fail(v, VALIDATE_END, ERR_FAILED_PRECONDITION,
 			    "%s has snapshots of the whole pool and cannot "
-			    "hold images", ceph_pool_label(v->info_pool));
+			    "hold images",
+			    ceph_pool_label(v->info_pool));
 		if (op->rc < 0)
 			return op_fail_rc(v, VALIDATE_END, op->rc,
 			    "allocate a snapshot id in %s",
@@ -111,8 +111,8 @@ pool_validate_step(struct op *op)
 
 	case VALIDATE_OVERWRITTEN:
 		if (op->rc == -EOPNOTSUPP)
-			return op_fail(v, VALIDATE_END,
-			    ERR_FAILED_PRECONDITION, "%s is erasure coded "
+			return op_fail(v, VALIDATE_END, ERR_FAILED_PRECONDITION,
+			    "%s is erasure coded "
 			    "and does not allow overwrites",
 			    ceph_pool_label(v->info_pool));
 		if (op->rc < 0)
@@ -134,8 +134,8 @@ static const struct op_class pool_validate_class = {
 };
 
 void
-pool_validate_start(struct pool_validate *v, struct ceph_pool *pool,
-    struct op *waiter)
+pool_validate_start(
+    struct pool_validate *v, struct ceph_pool *pool, struct op *waiter)
 {
 	memset(v, 0, sizeof(*v));
 	v->pool = pool;

@@ -9,19 +9,19 @@
 
 enum pool_validate_state {
 	VALIDATE_START = 0,
-	VALIDATE_READ,		/* rbd_info has answered */
-	VALIDATE_SNAP_MADE,	/* a self-managed snapshot id was allocated */
-	VALIDATE_WRITTEN,	/* rbd_info says "validate" */
-	VALIDATE_SNAP_REMOVED,	/* the snapshot id was given back */
-	VALIDATE_OVERWRITTEN,	/* rbd_info says "overwrite validated" */
+	VALIDATE_READ,         /* rbd_info has answered */
+	VALIDATE_SNAP_MADE,    /* a self-managed snapshot id was allocated */
+	VALIDATE_WRITTEN,      /* rbd_info says "validate" */
+	VALIDATE_SNAP_REMOVED, /* the snapshot id was given back */
+	VALIDATE_OVERWRITTEN,  /* rbd_info says "overwrite validated" */
 	VALIDATE_END,
 };
 
 struct pool_validate {
 	struct op op;
 	enum pool_validate_state state;
-	struct ceph_pool *pool;		/* where the data will be */
-	struct ceph_pool *info_pool;	/* its default namespace */
+	struct ceph_pool *pool;      /* where the data will be */
+	struct ceph_pool *info_pool; /* its default namespace */
 	struct rados_read *read;
 	uint64_t snap;
 };
@@ -33,7 +33,7 @@ struct pool_validate {
  * snapshots. FAILED_PRECONDITION: an erasure coded pool that does not allow
  * overwrites.
  */
-void pool_validate_start(struct pool_validate *validate,
-    struct ceph_pool *pool, struct op *waiter);
+void pool_validate_start(
+    struct pool_validate *validate, struct ceph_pool *pool, struct op *waiter);
 
 #endif

@@ -48,11 +48,11 @@ void rados_read_assert_exists(struct rados_read *r);
 /* These add a step and return its number. */
 unsigned rados_read_call(struct rados_read *r, struct cls_call call);
 unsigned rados_read_data(struct rados_read *r, uint64_t offset, size_t len);
-unsigned rados_read_omap_keys(struct rados_read *r, const char *const *keys,
-    size_t n);
+unsigned rados_read_omap_keys(
+    struct rados_read *r, const char *const *keys, size_t n);
 /* Up to `max` entries whose key is above `after` and starts with `prefix`. */
-unsigned rados_read_omap_page(struct rados_read *r, const char *after,
-    const char *prefix, unsigned max);
+unsigned rados_read_omap_page(
+    struct rados_read *r, const char *after, const char *prefix, unsigned max);
 
 /* The step added last may fail without failing the operation. */
 void rados_read_may_fail(struct rados_read *r);
@@ -64,12 +64,12 @@ void rados_read_start(struct rados_read *r, struct ceph_pool *pool,
  * Result of a step after the wake: its own code (0 or negative) and for calls
  * and data its bytes, which live until rados_read_free().
  */
-int rados_read_result(const struct rados_read *r, unsigned step,
-    struct dec *out);
+int rados_read_result(
+    const struct rados_read *r, unsigned step, struct dec *out);
 
 struct rados_omap_entry {
-	const char *key;	/* NUL terminated */
-	const void *value;	/* any bytes; a NUL follows them as well */
+	const char *key;   /* NUL terminated */
+	const void *value; /* any bytes; a NUL follows them as well */
 	size_t len;
 };
 
@@ -98,18 +98,18 @@ bool rados_read_omap_more(const struct rados_read *r, unsigned step);
 struct rados_write;
 
 struct rados_write *rados_write_new(void);
-void rados_write_free(struct rados_write *w);	/* one that is not started */
+void rados_write_free(struct rados_write *w); /* one that is not started */
 
-void rados_write_create(struct rados_write *w, bool exclusive);	/* -EEXIST */
-void rados_write_assert_exists(struct rados_write *w);		/* -ENOENT */
+void rados_write_create(struct rados_write *w, bool exclusive); /* -EEXIST */
+void rados_write_assert_exists(struct rados_write *w);          /* -ENOENT */
 void rados_write_call(struct rados_write *w, struct cls_call call);
-void rados_write_data(struct rados_write *w, uint64_t offset,
-    const void *bytes, size_t len);
+void rados_write_data(
+    struct rados_write *w, uint64_t offset, const void *bytes, size_t len);
 void rados_write_remove(struct rados_write *w);
-void rados_write_omap_set(struct rados_write *w,
-    const struct rados_omap_entry *entries, size_t n);
-void rados_write_omap_remove(struct rados_write *w, const char *const *keys,
-    size_t n);
+void rados_write_omap_set(
+    struct rados_write *w, const struct rados_omap_entry *entries, size_t n);
+void rados_write_omap_remove(
+    struct rados_write *w, const char *const *keys, size_t n);
 
 /*
  * Conditions: the operation ends with -ECANCELED, having done nothing, unless
@@ -117,10 +117,10 @@ void rados_write_omap_remove(struct rados_write *w, const char *const *keys,
  * unless the object's data at `offset` are these bytes. On a missing object
  * put create or assert_exists first.
  */
-void rados_write_omap_expect(struct rados_write *w, const char *key,
-    const void *value, size_t len);
-void rados_write_data_expect(struct rados_write *w, uint64_t offset,
-    const void *bytes, size_t len);
+void rados_write_omap_expect(
+    struct rados_write *w, const char *key, const void *value, size_t len);
+void rados_write_data_expect(
+    struct rados_write *w, uint64_t offset, const void *bytes, size_t len);
 
 /*
  * Lets the operation pass in a cluster or pool that is full: for what frees
@@ -136,15 +136,15 @@ void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
     const char *object, struct op *waiter);
 
 /* The commonest write: removes an object, full_try. -ENOENT: was not there. */
-void rados_remove_start(struct ceph_pool *pool, const char *object,
-    struct op *waiter);
+void rados_remove_start(
+    struct ceph_pool *pool, const char *object, struct op *waiter);
 
 /*
  * ---- Notifying the watchers of an object ----
  */
 struct rados_notified {
-	uint32_t acks;		/* watchers that answered */
-	uint32_t timeouts;	/* watchers that did not */
+	uint32_t acks;     /* watchers that answered */
+	uint32_t timeouts; /* watchers that did not */
 };
 
 /*
@@ -164,11 +164,11 @@ void rados_notify_start(struct ceph_pool *pool, const char *object,
 
 struct rados_remove_many {
 	struct ceph_pool *pool;
-	uint64_t count;		/* objects 0 ... count - 1 */
-	unsigned in_flight;	/* 1 ... RADOS_REMOVE_IN_FLIGHT_MAX */
+	uint64_t count;     /* objects 0 ... count - 1 */
+	unsigned in_flight; /* 1 ... RADOS_REMOVE_IN_FLIGHT_MAX */
 	/* Writes the name of object i into buf[size]. */
 	void (*name)(const void *arg, uint64_t i, char *buf, size_t size);
-	const void *arg;	/* lives until the wake */
+	const void *arg; /* lives until the wake */
 };
 
 /*
@@ -176,8 +176,8 @@ struct rados_remove_many {
  * missing object is success. After the first failure none is started; rc is
  * that failure, once those in flight are in.
  */
-void rados_remove_many_start(const struct rados_remove_many *many,
-    struct op *waiter);
+void rados_remove_many_start(
+    const struct rados_remove_many *many, struct op *waiter);
 
 /*
  * ---- Self-managed snapshot ids, which the monitors give out ----
@@ -185,10 +185,10 @@ void rados_remove_many_start(const struct rados_remove_many *many,
  * Tens of milliseconds each when alone, one round for all that are asked for
  * at the same time. *id has to live as long as the waiter.
  */
-void rados_snap_id_create_start(struct ceph_pool *pool, uint64_t *id,
-    struct op *waiter);
-void rados_snap_id_remove_start(struct ceph_pool *pool, uint64_t id,
-    struct op *waiter);
+void rados_snap_id_create_start(
+    struct ceph_pool *pool, uint64_t *id, struct op *waiter);
+void rados_snap_id_remove_start(
+    struct ceph_pool *pool, uint64_t id, struct op *waiter);
 
 /* Operations on their way, for the worker's end and for tests. */
 size_t rados_in_flight(void);

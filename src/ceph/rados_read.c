@@ -14,32 +14,32 @@
 #define OMAP_BYTES_MAX (64u * 1024 * 1024)
 
 enum step_kind {
-	STEP_CALL = 0,		/* a class method: `out` */
-	STEP_DATA,		/* object data: `data` */
-	STEP_OMAP,		/* omap entries: `iter`, later `entry` */
+	STEP_CALL = 0, /* a class method: `out` */
+	STEP_DATA,     /* object data: `data` */
+	STEP_OMAP,     /* omap entries: `iter`, later `entry` */
 };
 
 struct step {
 	enum step_kind kind;
 	int rc;
-	char *out;			/* librados' */
+	char *out; /* librados' */
 	size_t out_len;
-	char *data;			/* ours, before it starts */
+	char *data; /* ours, before it starts */
 	rados_omap_iter_t iter;
 	unsigned char more;
-	struct rados_omap_entry *entry;	/* in the arena */
+	struct rados_omap_entry *entry; /* in the arena */
 	size_t nentries;
 };
 
 struct rados_read {
 	struct rados_wait wait;
 	rados_read_op_t op;
-	int failed;		/* a step that could not be added */
+	int failed; /* a step that could not be added */
 	bool running;
-	bool abandoned;		/* freed while running */
+	bool abandoned; /* freed while running */
 	unsigned nsteps;
 	struct step step[RADOS_READ_STEPS];
-	struct arena *arena;	/* omap entries, or NULL */
+	struct arena *arena; /* omap entries, or NULL */
 };
 
 struct rados_read *
@@ -127,19 +127,19 @@ rados_read_omap_keys(struct rados_read *r, const char *const *keys, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		lens[i] = strlen(keys[i]);
-	rados_read_op_omap_get_vals_by_keys2(r->op, keys, n, lens, &s->iter,
-	    &s->rc);
+	rados_read_op_omap_get_vals_by_keys2(
+	    r->op, keys, n, lens, &s->iter, &s->rc);
 	return r->nsteps - 1;
 }
 
 unsigned
-rados_read_omap_page(struct rados_read *r, const char *after,
-    const char *prefix, unsigned max)
+rados_read_omap_page(
+    struct rados_read *r, const char *after, const char *prefix, unsigned max)
 {
 	struct step *s = step_new(r, STEP_OMAP);
 
-	rados_read_op_omap_get_vals2(r->op, after, prefix, max, &s->iter,
-	    &s->more, &s->rc);
+	rados_read_op_omap_get_vals2(
+	    r->op, after, prefix, max, &s->iter, &s->more, &s->rc);
 	return r->nsteps - 1;
 }
 
@@ -162,8 +162,9 @@ omap_collect(struct rados_read *r, struct step *s)
 	s->entry = arena_alloc(r->arena, (n + 1) * sizeof(*s->entry));
 	if (s->entry == NULL)
 		return -EMSGSIZE;
-	while (s->nentries < n && rados_omap_get_next2(s->iter, &key, &value,
-	    &key_len, &len) == 0 && key != NULL) {
+	while (s->nentries < n &&
+	    rados_omap_get_next2(s->iter, &key, &value, &key_len, &len) == 0 &&
+	    key != NULL) {
 		char *copy = arena_alloc(r->arena, key_len + 1 + len + 1);
 
 		if (copy == NULL)
@@ -172,7 +173,9 @@ omap_collect(struct rados_read *r, struct step *s)
 		if (len > 0)
 			memcpy(copy + key_len + 1, value, len);
 		s->entry[s->nentries++] = (struct rados_omap_entry){
-			.key = copy, .value = copy + key_len + 1, .len = len,
+			.key = copy,
+			.value = copy + key_len + 1,
+			.len = len,
 		};
 	}
 	return 0;
@@ -213,8 +216,8 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 	r->wait.finish = on_read;
 	completion = rados_wait_arm(&r->wait);
 	if (rc == 0)
-		rc = rados_aio_read_op_operate(r->op, ceph_pool_ioctx(pool),
-		    completion, object, 0);
+		rc = rados_aio_read_op_operate(
+		    r->op, ceph_pool_ioctx(pool), completion, object, 0);
 	rados_wait_submitted(&r->wait, completion, rc);
 }
 
@@ -244,8 +247,7 @@ rados_read_omap_entry(const struct rados_read *r, unsigned step, size_t i)
 }
 
 const struct rados_omap_entry *
-rados_read_omap_find(const struct rados_read *r, unsigned step,
-    const char *key)
+rados_read_omap_find(const struct rados_read *r, unsigned step, const char *key)
 {
 	const struct step *s = &r->step[step];
 

@@ -19,10 +19,10 @@ struct slot {
 struct removal {
 	struct rados_remove_many spec;
 	struct op *waiter;
-	struct job job;		/* the start, and the end */
-	uint64_t next;		/* the first object that is not started */
-	unsigned busy;		/* slots in use */
-	int rc;			/* first failure */
+	struct job job; /* the start, and the end */
+	uint64_t next;  /* the first object that is not started */
+	unsigned busy;  /* slots in use */
+	int rc;         /* first failure */
 	struct slot slot[RADOS_REMOVE_IN_FLIGHT_MAX];
 };
 
@@ -38,7 +38,7 @@ slot_start(struct slot *slot)
 	rados_write_op_remove(op);
 	rados_wait_submitted(&slot->wait, completion,
 	    rados_aio_write_op_operate(op, ceph_pool_ioctx(rm->spec.pool),
-	    completion, object, NULL, LIBRADOS_OPERATION_FULL_TRY));
+		completion, object, NULL, LIBRADOS_OPERATION_FULL_TRY));
 	rados_release_write_op(op);
 }
 
@@ -80,8 +80,7 @@ on_start(struct job *job)
 }
 
 void
-rados_remove_many_start(const struct rados_remove_many *many,
-    struct op *waiter)
+rados_remove_many_start(const struct rados_remove_many *many, struct op *waiter)
 {
 	struct removal *rm = mem_new(sizeof(*rm));
 

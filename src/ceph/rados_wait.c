@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-static size_t in_flight;	/* loop's thread only */
+static size_t in_flight; /* loop's thread only */
 
 size_t
 rados_in_flight(void)
@@ -43,13 +43,13 @@ rados_wait_arm(struct rados_wait *wait)
 	wait->rc = 0;
 	in_flight++;
 	if (rados_aio_create_completion2(wait, on_complete, &completion) < 0)
-		abort();	/* only without memory */
+		abort(); /* only without memory */
 	return completion;
 }
 
 void
-rados_wait_submitted(struct rados_wait *wait, rados_completion_t completion,
-    int rc)
+rados_wait_submitted(
+    struct rados_wait *wait, rados_completion_t completion, int rc)
 {
 	/* librados keeps its own reference until the callback has returned */
 	rados_aio_release(completion);

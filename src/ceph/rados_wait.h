@@ -12,9 +12,9 @@
 /* Embed it; it lives until `finish` is called. */
 struct rados_wait {
 	struct job job;
-	struct op *waiter;	/* NULL: nobody waits any more */
+	struct op *waiter; /* NULL: nobody waits any more */
 	int rc;
-	void (*finish)(struct rados_wait *wait);	/* on the loop's thread */
+	void (*finish)(struct rados_wait *wait); /* on the loop's thread */
 };
 
 /*
@@ -27,8 +27,8 @@ rados_completion_t rados_wait_arm(struct rados_wait *wait);
  * After submission with its result. A failure ends the wait like a failed
  * operation does, from the loop.
  */
-void rados_wait_submitted(struct rados_wait *wait,
-    rados_completion_t completion, int rc);
+void rados_wait_submitted(
+    struct rados_wait *wait, rados_completion_t completion, int rc);
 
 /* Wakes the waiter, if there is one, with the wait's rc. */
 void rados_wait_wake(const struct rados_wait *wait);

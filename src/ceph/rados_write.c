@@ -15,8 +15,8 @@ struct rados_write {
 	struct rados_wait wait;
 	rados_write_op_t op;
 	int flags;
-	int failed;		/* a step that could not be added */
-	int ignored;		/* where librados puts the result of a step */
+	int failed;  /* a step that could not be added */
+	int ignored; /* where librados puts the result of a step */
 };
 
 struct rados_write *
@@ -40,8 +40,9 @@ rados_write_free(struct rados_write *w)
 void
 rados_write_create(struct rados_write *w, bool exclusive)
 {
-	rados_write_op_create(w->op, exclusive ? LIBRADOS_CREATE_EXCLUSIVE :
-	    LIBRADOS_CREATE_IDEMPOTENT, NULL);
+	rados_write_op_create(w->op,
+	    exclusive ? LIBRADOS_CREATE_EXCLUSIVE : LIBRADOS_CREATE_IDEMPOTENT,
+	    NULL);
 }
 
 void
@@ -62,8 +63,8 @@ rados_write_call(struct rados_write *w, struct cls_call call)
 }
 
 void
-rados_write_data(struct rados_write *w, uint64_t offset, const void *bytes,
-    size_t len)
+rados_write_data(
+    struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
 {
 	rados_write_op_write(w->op, bytes, len, offset);
 }
@@ -75,8 +76,8 @@ rados_write_remove(struct rados_write *w)
 }
 
 void
-rados_write_omap_set(struct rados_write *w,
-    const struct rados_omap_entry *entries, size_t n)
+rados_write_omap_set(
+    struct rados_write *w, const struct rados_omap_entry *entries, size_t n)
 {
 	auto_free const char **keys = mem_new(n * sizeof(*keys));
 	auto_free const char **values = mem_new(n * sizeof(*values));
@@ -93,8 +94,8 @@ rados_write_omap_set(struct rados_write *w,
 }
 
 void
-rados_write_omap_remove(struct rados_write *w, const char *const *keys,
-    size_t n)
+rados_write_omap_remove(
+    struct rados_write *w, const char *const *keys, size_t n)
 {
 	auto_free size_t *lens = mem_new(n * sizeof(*lens));
 
@@ -105,16 +106,16 @@ rados_write_omap_remove(struct rados_write *w, const char *const *keys,
 
 /* The OSD compares an absent key as one without bytes. */
 void
-rados_write_omap_expect(struct rados_write *w, const char *key,
-    const void *value, size_t len)
+rados_write_omap_expect(
+    struct rados_write *w, const char *key, const void *value, size_t len)
 {
 	rados_write_op_omap_cmp2(w->op, key, LIBRADOS_CMPXATTR_OP_EQ,
 	    len > 0 ? value : "", strlen(key), len, &w->ignored);
 }
 
 void
-rados_write_data_expect(struct rados_write *w, uint64_t offset,
-    const void *bytes, size_t len)
+rados_write_data_expect(
+    struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
 {
 	rados_write_op_cmpext(w->op, bytes, len, offset, &w->ignored);
 }
@@ -153,8 +154,8 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 }
 
 void
-rados_remove_start(struct ceph_pool *pool, const char *object,
-    struct op *waiter)
+rados_remove_start(
+    struct ceph_pool *pool, const char *object, struct op *waiter)
 {
 	struct rados_write *w = rados_write_new();
 
@@ -181,8 +182,9 @@ on_notified(struct rados_wait *wait)
 	size_t nacks = 0, ntimeouts = 0;
 
 	/* librados gives the answers also when some did not come in time */
-	if (n->reply != NULL && rados_decode_notify_response(n->reply,
-	    n->reply_len, &acks, &nacks, &timeouts, &ntimeouts) == 0)
+	if (n->reply != NULL &&
+	    rados_decode_notify_response(n->reply, n->reply_len, &acks, &nacks,
+		&timeouts, &ntimeouts) == 0)
 		rados_free_notify_response(acks, nacks, timeouts);
 	rados_buffer_free(n->reply);
 	n->result->acks = (uint32_t)nacks;
@@ -203,16 +205,16 @@ rados_notify_start(struct ceph_pool *pool, const char *object,
 	n->wait.waiter = waiter;
 	n->wait.finish = on_notified;
 	completion = rados_wait_arm(&n->wait);
-	rados_wait_submitted(&n->wait, completion, rados_aio_notify(
-	    ceph_pool_ioctx(pool), object, completion, payload, (int)len,
-	    timeout_ms, &n->reply, &n->reply_len));
+	rados_wait_submitted(&n->wait, completion,
+	    rados_aio_notify(ceph_pool_ioctx(pool), object, completion, payload,
+		(int)len, timeout_ms, &n->reply, &n->reply_len));
 }
 
 /* ---- snapshot ids ---- */
 
 struct snap_id {
 	struct rados_wait wait;
-	uint64_t *id;		/* NULL: a removal */
+	uint64_t *id; /* NULL: a removal */
 	rados_snap_t answer;
 };
 
@@ -228,8 +230,8 @@ on_snap_id(struct rados_wait *wait)
 }
 
 void
-rados_snap_id_create_start(struct ceph_pool *pool, uint64_t *id,
-    struct op *waiter)
+rados_snap_id_create_start(
+    struct ceph_pool *pool, uint64_t *id, struct op *waiter)
 {
 	struct snap_id *s = mem_new(sizeof(*s));
 	rados_completion_t completion;
@@ -238,14 +240,14 @@ rados_snap_id_create_start(struct ceph_pool *pool, uint64_t *id,
 	s->wait.waiter = waiter;
 	s->wait.finish = on_snap_id;
 	completion = rados_wait_arm(&s->wait);
-	rados_aio_ioctx_selfmanaged_snap_create(ceph_pool_ioctx(pool),
-	    &s->answer, completion);
+	rados_aio_ioctx_selfmanaged_snap_create(
+	    ceph_pool_ioctx(pool), &s->answer, completion);
 	rados_wait_submitted(&s->wait, completion, 0);
 }
 
 void
-rados_snap_id_remove_start(struct ceph_pool *pool, uint64_t id,
-    struct op *waiter)
+rados_snap_id_remove_start(
+    struct ceph_pool *pool, uint64_t id, struct op *waiter)
 {
 	struct snap_id *s = mem_new(sizeof(*s));
 	rados_completion_t completion;
@@ -253,7 +255,7 @@ rados_snap_id_remove_start(struct ceph_pool *pool, uint64_t id,
 	s->wait.waiter = waiter;
 	s->wait.finish = on_snap_id;
 	completion = rados_wait_arm(&s->wait);
-	rados_aio_ioctx_selfmanaged_snap_remove(ceph_pool_ioctx(pool), id,
-	    completion);
+	rados_aio_ioctx_selfmanaged_snap_remove(
+	    ceph_pool_ioctx(pool), id, completion);
 	rados_wait_submitted(&s->wait, completion, 0);
 }

@@ -15,13 +15,13 @@
 
 enum trash_move_state {
 	MOVE_START = 0,
-	MOVE_LOOKED_UP,		/* the header has answered */
-	MOVE_WATCH_CHECKED,	/* the notification has come back */
-	MOVE_ADDED,		/* rbd_trash has (or had) an entry, MOVING */
-	MOVE_ENTRY_READ,	/* it had one: what it says */
-	MOVE_NAME_REMOVED,	/* rbd_id.NAME is gone */
-	MOVE_DIR_REMOVED,	/* so is the directory's entry */
-	MOVE_SETTLED,		/* the trash entry is NORMAL */
+	MOVE_LOOKED_UP,     /* the header has answered */
+	MOVE_WATCH_CHECKED, /* the notification has come back */
+	MOVE_ADDED,         /* rbd_trash has (or had) an entry, MOVING */
+	MOVE_ENTRY_READ,    /* it had one: what it says */
+	MOVE_NAME_REMOVED,  /* rbd_id.NAME is gone */
+	MOVE_DIR_REMOVED,   /* so is the directory's entry */
+	MOVE_SETTLED,       /* the trash entry is NORMAL */
 	MOVE_END,
 };
 
@@ -29,11 +29,11 @@ struct trash_move {
 	struct op op;
 	enum trash_move_state state;
 	struct ceph_pool *pool;
-	const char *name, *id;		/* the caller's, until the end */
-	enum image_obstacle obstacle;	/* why a lane has to do it, or PLAIN */
-	bool watched;			/* refused: somebody has it open */
-	bool had_header;		/* false: half made or purged already */
-	bool moving;			/* our entry has to be made NORMAL */
+	const char *name, *id;        /* the caller's, until the end */
+	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
+	bool watched;                 /* refused: somebody has it open */
+	bool had_header;              /* false: half made or purged already */
+	bool moving;                  /* our entry has to be made NORMAL */
 	struct rados_read *read;
 	struct rados_notified notified;
 	struct image_lookup lookup;
@@ -56,15 +56,15 @@ void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
 
 enum trash_purge_state {
 	PURGE_START = 0,
-	PURGE_MARKED,		/* the trash entry is REMOVING, or refused */
-	PURGE_ENTRY_READ,	/* refused: what the entry says */
-	PURGE_LOOKED_UP,	/* the header has answered */
-	PURGE_WATCH_CHECKED,	/* the notification has come back */
-	PURGE_DATA_REMOVED,	/* all data objects are gone */
+	PURGE_MARKED,        /* the trash entry is REMOVING, or refused */
+	PURGE_ENTRY_READ,    /* refused: what the entry says */
+	PURGE_LOOKED_UP,     /* the header has answered */
+	PURGE_WATCH_CHECKED, /* the notification has come back */
+	PURGE_DATA_REMOVED,  /* all data objects are gone */
 	PURGE_HEADER_REMOVED,
 	PURGE_MAP_REMOVED,
-	PURGE_ENTRY_REMOVED,	/* nothing is left */
-	PURGE_RESTORED,		/* refused: the entry is NORMAL again */
+	PURGE_ENTRY_REMOVED, /* nothing is left */
+	PURGE_RESTORED,      /* refused: the entry is NORMAL again */
 	PURGE_END,
 };
 
@@ -72,11 +72,11 @@ struct trash_purge {
 	struct op op;
 	enum trash_purge_state state;
 	struct ceph_pool *pool;
-	const char *id;			/* the caller's, until the end */
+	const char *id; /* the caller's, until the end */
 	unsigned in_flight;
-	enum image_obstacle obstacle;	/* why a lane has to do it, or PLAIN */
-	bool watched;			/* refused: somebody has it open */
-	uint64_t objects;		/* data objects that could exist */
+	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
+	bool watched;                 /* refused: somebody has it open */
+	uint64_t objects;             /* data objects that could exist */
 	struct rados_read *read;
 	struct rados_notified notified;
 	struct image_lookup lookup;

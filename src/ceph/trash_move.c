@@ -27,7 +27,8 @@ looked_up(struct trash_move *m)
 	if (m->obstacle != IMAGE_PLAIN)
 		return op_fail(m, MOVE_END, ERR_UNIMPLEMENTED,
 		    "image %s in %s: not to be moved to the trash natively, "
-		    "%s", m->name, ceph_pool_label(m->pool),
+		    "%s",
+		    m->name, ceph_pool_label(m->pool),
 		    image_obstacle_text(m->obstacle));
 	watch_header_update_start(m->pool, m->id, &m->notified, &m->op);
 	return op_await(m, MOVE_WATCH_CHECKED);
@@ -61,7 +62,7 @@ watch_checked(struct trash_move *m)
 	enum watch_verdict verdict;
 	int rc = watch_judge(m->op.rc, &m->notified, &verdict);
 
-	if (rc == -ENOENT)	/* purged since we looked */
+	if (rc == -ENOENT) /* purged since we looked */
 		return name_remove(m);
 	if (rc < 0)
 		return op_fail_rc(m, MOVE_END, rc,
@@ -116,8 +117,8 @@ entry_read(struct trash_move *m)
 		    ceph_pool_label(m->pool));
 	if (entry.state == TRASH_RESTORING)
 		return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: is being restored from the trash",
-		    m->name, ceph_pool_label(m->pool));
+		    "image %s in %s: is being restored from the trash", m->name,
+		    ceph_pool_label(m->pool));
 	m->moving = entry.state == TRASH_MOVING;
 	return name_remove(m);
 }
@@ -151,8 +152,8 @@ dir_removed(struct trash_move *m)
 	if (!m->moving)
 		return op_goto(m, MOVE_END);
 	w = rados_write_new();
-	rados_write_call(w, cls_trash_state_set(m->id, TRASH_NORMAL,
-	    TRASH_MOVING));
+	rados_write_call(
+	    w, cls_trash_state_set(m->id, TRASH_NORMAL, TRASH_MOVING));
 	rados_write_full_try(w);
 	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
 	return op_await(m, MOVE_SETTLED);
@@ -168,8 +169,8 @@ trash_move_step(struct op *op)
 		if (strlen(m->name) >= RBD_NAME_SIZE)
 			return op_fail(m, MOVE_END, ERR_INVALID_ARGUMENT,
 			    "image %s: the name is too long", m->name);
-		image_lookup_start(&m->lookup, m->pool, m->name, m->id, true,
-		    op);
+		image_lookup_start(
+		    &m->lookup, m->pool, m->name, m->id, true, op);
 		return op_await(m, MOVE_LOOKED_UP);
 
 	case MOVE_LOOKED_UP:
@@ -189,8 +190,8 @@ trash_move_step(struct op *op)
 		/* -ESTALE, -ENOENT: somebody purges it already */
 		if (op->rc < 0 && op->rc != -ESTALE && op->rc != -ENOENT)
 			return op_fail_rc(m, MOVE_END, op->rc,
-			    "image %s in %s: settle its trash entry",
-			    m->name, ceph_pool_label(m->pool));
+			    "image %s in %s: settle its trash entry", m->name,
+			    ceph_pool_label(m->pool));
 		return op_goto(m, MOVE_END);
 
 	case MOVE_END:
@@ -205,8 +206,8 @@ static const struct op_class trash_move_class = {
 };
 
 void
-trash_move_start(struct trash_move *m, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter)
+trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
+    const char *id, struct op *waiter)
 {
 	memset(m, 0, sizeof(*m));
 	m->pool = pool;

@@ -8,8 +8,8 @@
 #include <string.h>
 
 static void
-state_set_start(struct trash_purge *p, enum trash_state to,
-    enum trash_state from)
+state_set_start(
+    struct trash_purge *p, enum trash_state to, enum trash_state from)
 {
 	struct rados_write *w = rados_write_new();
 
@@ -23,8 +23,8 @@ marked(struct trash_purge *p)
 {
 	switch (p->op.rc) {
 	case 0:
-		image_lookup_start(&p->lookup, p->pool, NULL, p->id, true,
-		    &p->op);
+		image_lookup_start(
+		    &p->lookup, p->pool, NULL, p->id, true, &p->op);
 		return op_await(p, PURGE_LOOKED_UP);
 	case -ENOENT:
 		return op_goto(p, PURGE_END);
@@ -59,8 +59,8 @@ entry_read(struct trash_purge *p)
 		    ceph_pool_label(p->pool));
 	return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
 	    "image %s in %s: is being %s the trash", p->id,
-	    ceph_pool_label(p->pool), entry.state == TRASH_MOVING ?
-	    "moved to" : "restored from");
+	    ceph_pool_label(p->pool),
+	    entry.state == TRASH_MOVING ? "moved to" : "restored from");
 }
 
 /* Nothing is lost yet: whoever may purge it finds it as it was. */
@@ -84,7 +84,7 @@ header_remove(struct trash_purge *p)
 static enum op_verdict
 looked_up(struct trash_purge *p)
 {
-	if (p->op.rc == -ENOENT)	/* a purge that got that far */
+	if (p->op.rc == -ENOENT) /* a purge that got that far */
 		return header_remove(p);
 	if (p->op.rc < 0)
 		return op_fail_err(p, PURGE_END, &p->lookup.op.err);
@@ -92,8 +92,7 @@ looked_up(struct trash_purge *p)
 	if (p->obstacle != IMAGE_PLAIN) {
 		op_set_error(&p->op, ERR_UNIMPLEMENTED,
 		    "image %s in %s: not to be purged natively, %s", p->id,
-		    ceph_pool_label(p->pool),
-		    image_obstacle_text(p->obstacle));
+		    ceph_pool_label(p->pool), image_obstacle_text(p->obstacle));
 		return restore(p);
 	}
 	watch_header_update_start(p->pool, p->id, &p->notified, &p->op);
@@ -121,15 +120,15 @@ data_remove(struct trash_purge *p)
 	};
 	struct err err = ERR_INIT;
 
-	if (info->data_pool >= 0 && ceph_pool_open_id(
-	    ceph_pool_connection(p->pool), info->data_pool,
-	    ceph_pool_namespace(p->pool), &many.pool, &err) < 0) {
-		if (err.code == ERR_NOT_FOUND)	/* and so are the data */
+	if (info->data_pool >= 0 &&
+	    ceph_pool_open_id(ceph_pool_connection(p->pool), info->data_pool,
+		ceph_pool_namespace(p->pool), &many.pool, &err) < 0) {
+		if (err.code == ERR_NOT_FOUND) /* and so are the data */
 			return header_remove(p);
 		return op_fail_err(p, PURGE_END, &err);
 	}
-	p->objects = many.count = layout_objects(&info->layout,
-	    info->size_bytes);
+	p->objects = many.count = layout_objects(
+	    &info->layout, info->size_bytes);
 	rados_remove_many_start(&many, &p->op);
 	return op_await(p, PURGE_DATA_REMOVED);
 }
@@ -147,8 +146,8 @@ watch_checked(struct trash_purge *p)
 	if (verdict != WATCH_NONE) {
 		p->watched = true;
 		op_set_error(&p->op, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: is in use, %u clients have it open",
-		    p->id, ceph_pool_label(p->pool),
+		    "image %s in %s: is in use, %u clients have it open", p->id,
+		    ceph_pool_label(p->pool),
 		    p->notified.acks + p->notified.timeouts);
 		return restore(p);
 	}
@@ -228,8 +227,8 @@ static const struct op_class trash_purge_class = {
 };
 
 void
-trash_purge_start(struct trash_purge *p, struct ceph_pool *pool,
-    const char *id, unsigned in_flight, struct op *waiter)
+trash_purge_start(struct trash_purge *p, struct ceph_pool *pool, const char *id,
+    unsigned in_flight, struct op *waiter)
 {
 	memset(p, 0, sizeof(*p));
 	p->pool = pool;

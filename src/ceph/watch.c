@@ -23,8 +23,8 @@ watch_header_update_start(struct ceph_pool *pool, const char *id,
 }
 
 int
-watch_judge(int rc, const struct rados_notified *result,
-    enum watch_verdict *verdict)
+watch_judge(
+    int rc, const struct rados_notified *result, enum watch_verdict *verdict)
 {
 	if (rc < 0 && rc != -ETIMEDOUT)
 		return rc;

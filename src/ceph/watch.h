@@ -12,12 +12,12 @@
 
 #include "ceph/rados_aio.h"
 
-#define WATCH_NOTIFY_TIMEOUT_MS 5000	/* what librbd gives its peers */
+#define WATCH_NOTIFY_TIMEOUT_MS 5000 /* what librbd gives its peers */
 
 enum watch_verdict {
-	WATCH_NONE = 0,		/* nobody has the image open */
-	WATCH_ALIVE,		/* somebody has and answered */
-	WATCH_SILENT,		/* somebody has, or had a moment ago */
+	WATCH_NONE = 0, /* nobody has the image open */
+	WATCH_ALIVE,    /* somebody has and answered */
+	WATCH_SILENT,   /* somebody has, or had a moment ago */
 };
 
 /*
