@@ -37,5 +37,7 @@ void ctl_print_err(const struct err *err);
 
 enum ctl_status ctl_call(const struct ctl_options *options, int argc,
     char **argv);
+enum ctl_status ctl_bench(const struct ctl_options *options, int argc,
+    char **argv);
 
 #endif

@@ -14,6 +14,8 @@
 static const struct ctl_command commands[] = {
 	{ "call", "SERVICE/METHOD [JSON|@FILE|-]",
 	  "call any RPC of CSI, with JSON in and out", ctl_call },
+	{ "bench", "KIND [BENCH OPTION]...",
+	  "time many RPCs at once; without KIND: its options", ctl_bench },
 };
 
 void

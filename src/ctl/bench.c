@@ -1,0 +1,573 @@
+/*
+ * bench.c - `rbd-csictl bench`: many RPCs at once, timed from outside like a
+ * sidecar or kubelet would see them.
+ *
+ * The rule that holds it together: a benchmark is a list of phases, a phase
+ * sends every volume through the same few steps with at most `callers`
+ * volumes at a time, and a step is one RPC.
+ */
+#include "ctl/bench.h"
+
+#include "base/clock.h"
+#include "csi/rpc.h"
+#include "rpc/client.h"
+
+#include "csi.pb-c.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TIMEOUT_MS (5 * 60 * 1000)
+
+enum step {
+	STEP_CAPABILITIES = 0,
+	STEP_CREATE,
+	STEP_CONTROLLER_PUBLISH,
+	STEP_STAGE,
+	STEP_PUBLISH,
+	STEP_UNPUBLISH,
+	STEP_UNSTAGE,
+	STEP_CONTROLLER_UNPUBLISH,
+	STEP_DELETE,
+	STEP_COUNT,
+};
+
+static const char *const step_method[STEP_COUNT] = {
+	[STEP_CAPABILITIES] = "NodeGetCapabilities",
+	[STEP_CREATE] = "CreateVolume",
+	[STEP_CONTROLLER_PUBLISH] = "ControllerPublishVolume",
+	[STEP_STAGE] = "NodeStageVolume",
+	[STEP_PUBLISH] = "NodePublishVolume",
+	[STEP_UNPUBLISH] = "NodeUnpublishVolume",
+	[STEP_UNSTAGE] = "NodeUnstageVolume",
+	[STEP_CONTROLLER_UNPUBLISH] = "ControllerUnpublishVolume",
+	[STEP_DELETE] = "DeleteVolume",
+};
+
+struct phase {
+	const char *name;
+	bool quiet; /* prepares or cleans up: not reported */
+	enum step steps[4];
+	size_t nsteps;
+};
+
+static const struct phase calls_phases[] = {
+	{ "calls", false, { STEP_CAPABILITIES }, 1 },
+};
+
+static const struct phase volumes_phases[] = {
+	{ "create", false, { STEP_CREATE }, 1 },
+	{ "exists", false, { STEP_CREATE }, 1 },
+	{ "delete", false, { STEP_DELETE }, 1 },
+};
+
+static const struct phase attach_phases[] = {
+	{ "create", true, { STEP_CREATE, STEP_CONTROLLER_PUBLISH }, 2 },
+	{ "attach_format", false, { STEP_STAGE, STEP_PUBLISH }, 2 },
+	{ "detach", false, { STEP_UNPUBLISH, STEP_UNSTAGE }, 2 },
+	{ "attach", false, { STEP_STAGE, STEP_PUBLISH }, 2 },
+	{ "detach_again", true, { STEP_UNPUBLISH, STEP_UNSTAGE }, 2 },
+	{ "delete", true, { STEP_CONTROLLER_UNPUBLISH, STEP_DELETE }, 2 },
+};
+
+static const struct phase hold_phases[] = {
+	{ "create", true, { STEP_CREATE, STEP_CONTROLLER_PUBLISH }, 2 },
+	{ "attach_format", false, { STEP_STAGE, STEP_PUBLISH }, 2 },
+};
+
+static const struct phase release_phases[] = {
+	{ "detach", false, { STEP_UNPUBLISH, STEP_UNSTAGE }, 2 },
+	{ "delete", true, { STEP_CONTROLLER_UNPUBLISH, STEP_DELETE }, 2 },
+};
+
+static const struct kind {
+	const char *name;
+	const struct phase *phases;
+	size_t nphases;
+} kinds[] = {
+	{ "calls", calls_phases, countof(calls_phases) },
+	{ "volumes", volumes_phases, countof(volumes_phases) },
+	{ "attach", attach_phases, countof(attach_phases) },
+	{ "hold", hold_phases, countof(hold_phases) },
+	{ "release", release_phases, countof(release_phases) },
+};
+
+/* A volume on its way; what one reply gave the next requests need. */
+struct volume {
+	char name[80];
+	char *id;
+	struct bench_pairs context, publish;
+	char *staging, *target;
+};
+
+/* One volume in one phase. */
+enum task_state { TASK_NEXT = 0, TASK_ANSWERED };
+
+struct task {
+	struct op op;
+	enum task_state state;
+	struct bench *bench;
+	struct volume *volume;
+	const struct phase *phase;
+	size_t step;
+	int64_t began_us;
+	struct client_call call;
+	struct arena *arena;
+};
+
+struct samples {
+	double *ms;
+	size_t count, room;
+};
+
+struct bench {
+	const struct bench_options *opt;
+	struct client *client;
+	struct volume *volumes;
+	size_t next; /* volume that starts next in this phase */
+	size_t running, failed;
+	struct samples samples[STEP_COUNT];
+};
+
+static void
+sample_add(struct samples *s, double ms)
+{
+	if (s->count == s->room) {
+		s->room = s->room > 0 ? s->room * 2 : 256;
+		s->ms = mem_grow(s->ms, s->room * sizeof(*s->ms));
+	}
+	s->ms[s->count++] = ms;
+}
+
+static int
+by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+percentile(const struct samples *s, unsigned percent)
+{
+	return s->ms[(s->count - 1) * percent / 100];
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+/* Every generated map entry has this shape. */
+struct entry {
+	ProtobufCMessage base;
+	char *key, *value;
+};
+
+/* Puts the pairs into the map field `name` of a message. */
+static void
+put_map(struct arena *arena, ProtobufCMessage *message, const char *name,
+    const struct bench_pairs *pairs)
+{
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, name);
+	struct entry **list;
+
+	if (field == NULL || pairs->count == 0)
+		return;
+	list = arena_new_bytes(arena, pairs->count * sizeof(struct entry *));
+	for (size_t i = 0; i < pairs->count; i++) {
+		list[i] = csi_new(field->descriptor, arena);
+		list[i]->key = pairs->key[i];
+		list[i]->value = pairs->value[i];
+	}
+	*(size_t *)(void *)((char *)message +
+	    field->quantifier_offset) = pairs->count;
+	*(struct entry ***)(void *)((char *)message + field->offset) = list;
+}
+
+/* Keeps a map field of a reply. */
+static void
+take_map(const void *reply, const char *name, struct bench_pairs *pairs)
+{
+	const ProtobufCMessage *message = reply;
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, name);
+	size_t count = *(const size_t *)(const void *)((const char *)message +
+	    field->quantifier_offset);
+	struct entry *const *list = *(
+	    struct entry *const *const *)(const void *)((const char *)message +
+	    field->offset);
+
+	bench_pairs_fini(pairs);
+	for (size_t i = 0; i < count; i++)
+		bench_pairs_add(pairs, list[i]->key, list[i]->value);
+}
+
+static Csi__V1__VolumeCapability *
+capability(const struct bench *b, struct arena *arena)
+{
+	Csi__V1__VolumeCapability *cap = csi_new(
+	    &csi__v1__volume_capability__descriptor, arena);
+
+	cap->access_mode = csi_new(
+	    &csi__v1__volume_capability__access_mode__descriptor, arena);
+	cap->access_mode->mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
+	if (str_eq(b->opt->fstype, "block")) {
+		cap->access_type_case =
+		    CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
+		cap->block = csi_new(
+		    &csi__v1__volume_capability__block_volume__descriptor,
+		    arena);
+		return cap;
+	}
+	cap->access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT;
+	cap->mount = csi_new(
+	    &csi__v1__volume_capability__mount_volume__descriptor, arena);
+	cap->mount->fs_type = arena_strdup(arena, b->opt->fstype);
+	return cap;
+}
+
+/* Sets a string field if the message has one of that name. */
+static void
+put_string(ProtobufCMessage *message, const char *name, char *value)
+{
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, name);
+
+	if (field != NULL)
+		*(char **)(void *)((char *)message + field->offset) = value;
+}
+
+/* The fields that many requests share, wherever the request has them. */
+static void
+put_common(const struct task *t, ProtobufCMessage *message)
+{
+	const struct bench_options *opt = t->bench->opt;
+	struct volume *v = t->volume;
+	const ProtobufCFieldDescriptor *field;
+
+	put_string(message, "volume_id", v->id);
+	put_string(message, "name", v->name);
+	put_string(message, "node_id", opt->node_id);
+	put_string(message, "staging_target_path", v->staging);
+	put_string(message, "target_path", v->target);
+	put_map(t->arena, message, "parameters", &opt->parameters);
+	put_map(t->arena, message, "secrets", &opt->secrets);
+	put_map(t->arena, message, "volume_context", &v->context);
+	put_map(t->arena, message, "publish_context", &v->publish);
+	field = protobuf_c_message_descriptor_get_field_by_name(
+	    message->descriptor, "volume_capability");
+	if (field != NULL)
+		*(void **)(void *)((char *)message +
+		    field->offset) = capability(t->bench, t->arena);
+}
+
+static const void *
+build(struct task *t, const struct csi_method *method, size_t *len)
+{
+	ProtobufCMessage *message = csi_new(method->request, t->arena);
+	struct err err = ERR_INIT;
+	const void *body;
+
+	put_common(t, message);
+	if (t->phase->steps[t->step] == STEP_CREATE) {
+		Csi__V1__CreateVolumeRequest *create =
+		    (Csi__V1__CreateVolumeRequest *)message;
+
+		create->capacity_range = csi_new(
+		    &csi__v1__capacity_range__descriptor, t->arena);
+		create->capacity_range->required_bytes =
+		    (int64_t)t->bench->opt->size_bytes;
+		create->volume_capabilities = arena_new_bytes(
+		    t->arena, sizeof(void *));
+		create->volume_capabilities[0] = capability(t->bench, t->arena);
+		create->n_volume_capabilities = 1;
+	}
+	body = csi_pack(message, t->arena, len, &err);
+	if (body == NULL)
+		op_set_err(&t->op, &err);
+	return body;
+}
+
+static void
+take_reply(struct task *t, const struct csi_method *method)
+{
+	struct err err = ERR_INIT;
+	const void *reply = csi_unpack(method->reply, t->arena,
+	    t->call.reply.data, t->call.reply.len, &err);
+
+	if (reply == NULL) {
+		op_set_err(&t->op, &err);
+		return;
+	}
+	if (t->phase->steps[t->step] == STEP_CREATE) {
+		const Csi__V1__CreateVolumeResponse *create = reply;
+
+		free(t->volume->id);
+		t->volume->id = str_dup(create->volume->volume_id);
+		take_map(create->volume, "volume_context", &t->volume->context);
+	}
+	if (t->phase->steps[t->step] == STEP_CONTROLLER_PUBLISH)
+		take_map(reply, "publish_context", &t->volume->publish);
+}
+
+/* ---- tasks --------------------------------------------------------------- */
+
+static enum op_verdict
+task_send(struct task *t)
+{
+	const struct csi_method *method = csi_method_by_name(
+	    step_method[t->phase->steps[t->step]]);
+	const void *body;
+	size_t len;
+
+	arena_free(t->arena);
+	t->arena = csi_arena_new();
+	body = build(t, method, &len);
+	if (body == NULL)
+		return OP_DONE;
+	client_call_init(&t->call, t->bench->client);
+	t->began_us = clock_now_us();
+	client_call_start(
+	    &t->call, method->path, body, len, TIMEOUT_MS, &t->op);
+	return op_await(t, TASK_ANSWERED);
+}
+
+static enum op_verdict
+task_step(struct op *op)
+{
+	struct task *t = (struct task *)op;
+	enum step step = t->phase->steps[t->step];
+
+	switch (t->state) {
+	case TASK_NEXT:
+		if (t->step == t->phase->nsteps)
+			return OP_DONE;
+		return task_send(t);
+	case TASK_ANSWERED:
+		if (op->rc < 0)
+			op_set_error(op, t->call.code, "%s of %s: %s",
+			    step_method[step], t->volume->name,
+			    t->call.text != NULL ? t->call.text : "");
+		else
+			take_reply(t, csi_method_by_name(step_method[step]));
+		sample_add(&t->bench->samples[step],
+		    (double)(clock_now_us() - t->began_us) / 1000);
+		client_call_fini(&t->call);
+		if (err_is_set(&op->err))
+			return OP_DONE;
+		t->step++;
+		return op_goto(t, TASK_NEXT);
+	}
+	abort();
+}
+
+static void
+task_free(struct op *op)
+{
+	struct task *t = (struct task *)op;
+
+	arena_free(t->arena);
+	free(t);
+}
+
+static const struct op_class task_class = {
+	.name = "bench",
+	.step = task_step,
+	.free = task_free,
+};
+
+static void start_next(struct bench *b, const struct phase *phase);
+
+static void
+on_task_done(struct op *op, void *arg)
+{
+	struct task *t = (struct task *)op;
+	struct bench *b = arg;
+
+	b->running--;
+	if (err_is_set(&op->err) && b->failed++ < 5)
+		(void)fprintf(stderr, "%s: %s\n", err_code_name(op->err.code),
+		    op->err.text);
+	start_next(b, t->phase);
+}
+
+static void
+start_next(struct bench *b, const struct phase *phase)
+{
+	struct task *t;
+
+	if (b->next == b->opt->count)
+		return;
+	t = mem_new(sizeof(*t));
+	t->bench = b;
+	t->phase = phase;
+	t->volume = &b->volumes[b->next++];
+	b->running++;
+	op_start(&t->op, &task_class, on_task_done, b);
+}
+
+/* ---- phases and report --------------------------------------------------- */
+
+static void
+figure(const struct bench *b, const char *phase, const char *what, double value,
+    const char *unit)
+{
+	if (b->opt->json)
+		(void)printf("{\"name\": \"%s.%s\", \"value\": %.3f, "
+			     "\"unit\": \"%s\"}\n",
+		    phase, what, value, unit);
+	else
+		(void)printf(
+		    "%-14s %-32s %10.1f %s\n", phase, what, value, unit);
+}
+
+static void
+report(struct bench *b, const struct phase *phase, double seconds)
+{
+	char what[64];
+
+	figure(b, phase->name, "rate", (double)b->opt->count / seconds, "1/s");
+	for (size_t i = 0; i < phase->nsteps; i++) {
+		struct samples *s = &b->samples[phase->steps[i]];
+		const char *method = step_method[phase->steps[i]];
+
+		if (s->count == 0)
+			continue;
+		qsort(s->ms, s->count, sizeof(*s->ms), by_size);
+		(void)snprintf(what, sizeof(what), "%s.p50", method);
+		figure(b, phase->name, what, percentile(s, 50), "ms");
+		(void)snprintf(what, sizeof(what), "%s.p99", method);
+		figure(b, phase->name, what, percentile(s, 99), "ms");
+	}
+	(void)fflush(stdout);
+}
+
+static size_t
+run_phase(struct bench *b, const struct phase *phase)
+{
+	size_t callers = b->opt->callers;
+	int64_t began_us = clock_now_us();
+
+	for (size_t i = 0; i < STEP_COUNT; i++)
+		b->samples[i].count = 0;
+	b->next = 0;
+	b->failed = 0;
+	for (size_t i = 0; i < callers; i++)
+		start_next(b, phase);
+	while (b->running > 0)
+		loop_turn(true);
+	if (!phase->quiet)
+		report(b, phase, (double)(clock_now_us() - began_us) / 1e6);
+	if (b->failed > 0)
+		figure(b, phase->name, "failed", (double)b->failed, "volumes");
+	return b->failed;
+}
+
+static void
+volumes_init(struct bench *b)
+{
+	const struct bench_options *opt = b->opt;
+
+	b->volumes = mem_new(opt->count * sizeof(*b->volumes));
+	for (size_t i = 0; i < opt->count; i++) {
+		struct volume *v = &b->volumes[i];
+
+		(void)snprintf(
+		    v->name, sizeof(v->name), "%s-%zu", opt->prefix, i);
+		v->staging = str_fmt("%s/%s/staging", opt->dir, v->name);
+		v->target = str_fmt("%s/%s/target", opt->dir, v->name);
+	}
+}
+
+static void
+volumes_fini(struct bench *b)
+{
+	for (size_t i = 0; i < b->opt->count; i++) {
+		struct volume *v = &b->volumes[i];
+
+		free(v->id);
+		free(v->staging);
+		free(v->target);
+		bench_pairs_fini(&v->context);
+		bench_pairs_fini(&v->publish);
+	}
+	free(b->volumes);
+	for (size_t i = 0; i < STEP_COUNT; i++)
+		free(b->samples[i].ms);
+}
+
+/* The staging directories that kubelet would have made. */
+static int
+make_directories(const struct bench *b)
+{
+	for (size_t i = 0; i < b->opt->count; i++) {
+		const struct volume *v = &b->volumes[i];
+		auto_free char *parent = str_fmt("%s/%s", b->opt->dir, v->name);
+
+		if ((mkdir(parent, 0750) < 0 && errno != EEXIST) ||
+		    (mkdir(v->staging, 0750) < 0 && errno != EEXIST)) {
+			(void)fprintf(stderr, "make %s: %s\n", v->staging,
+			    strerror(errno));
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/*
+ * `release` takes over what a former `hold` attached: creating a volume that
+ * exists gives its ID and contexts back.
+ */
+static const struct phase look_up = { "look_up", true,
+	{ STEP_CREATE, STEP_CONTROLLER_PUBLISH }, 2 };
+
+size_t
+bench_run(const struct bench_options *opt, struct client *client)
+{
+	struct bench b = { .opt = opt, .client = client };
+	const struct kind *kind = NULL;
+	size_t failed = 0;
+
+	for (size_t i = 0; i < countof(kinds); i++)
+		if (str_eq(kinds[i].name, opt->kind))
+			kind = &kinds[i];
+	if (kind == NULL)
+		return SIZE_MAX;
+	volumes_init(&b);
+	if (opt->dir != NULL && make_directories(&b) < 0)
+		failed = opt->count;
+	if (failed == 0 && str_eq(kind->name, "release"))
+		failed = run_phase(&b, &look_up);
+	for (size_t i = 0; i < kind->nphases && failed == 0; i++)
+		failed = run_phase(&b, &kind->phases[i]);
+	volumes_fini(&b);
+	return failed;
+}
+
+void
+bench_pairs_add(struct bench_pairs *pairs, const char *key, const char *value)
+{
+	size_t n = pairs->count++;
+
+	pairs->key = mem_grow(pairs->key, (n + 1) * sizeof(char *));
+	pairs->value = mem_grow(pairs->value, (n + 1) * sizeof(char *));
+	pairs->key[n] = str_dup(key);
+	pairs->value[n] = str_dup(value);
+}
+
+void
+bench_pairs_fini(struct bench_pairs *pairs)
+{
+	for (size_t i = 0; i < pairs->count; i++) {
+		free(pairs->key[i]);
+		free(pairs->value[i]);
+	}
+	free(pairs->key);
+	free(pairs->value);
+	*pairs = (struct bench_pairs){ .count = 0 };
+}

@@ -1,0 +1,180 @@
+/*
+ * bench_cmd.c - the command line of `rbd-csictl bench`.
+ */
+#include "base/json.h"
+#include "base/str.h"
+#include "core/loop.h"
+#include "ctl/bench.h"
+#include "ctl/ctl.h"
+#include "rpc/client.h"
+
+#include <getopt.h>
+
+#define FILE_MAX_BYTES 65536
+
+enum option_id {
+	OPT_COUNT = 256,
+	OPT_CALLERS,
+	OPT_PREFIX,
+	OPT_DIR,
+	OPT_FSTYPE,
+	OPT_NODE,
+	OPT_SIZE,
+	OPT_PARAMETERS,
+	OPT_CONNECT_PER_CALL,
+	OPT_JSON,
+};
+
+static const struct option long_options[] = {
+	{ "count", required_argument, NULL, OPT_COUNT },
+	{ "callers", required_argument, NULL, OPT_CALLERS },
+	{ "prefix", required_argument, NULL, OPT_PREFIX },
+	{ "dir", required_argument, NULL, OPT_DIR },
+	{ "fstype", required_argument, NULL, OPT_FSTYPE },
+	{ "node", required_argument, NULL, OPT_NODE },
+	{ "size", required_argument, NULL, OPT_SIZE },
+	{ "parameters", required_argument, NULL, OPT_PARAMETERS },
+	{ "connect-per-call", no_argument, NULL, OPT_CONNECT_PER_CALL },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ NULL, 0, NULL, 0 },
+};
+
+static enum ctl_status
+usage(void)
+{
+	(void)fprintf(stderr,
+	    "usage: rbd-csictl [OPTION]... bench KIND [BENCH OPTION]...\n"
+	    "\n"
+	    "  calls    NodeGetCapabilities\n"
+	    "  volumes  CreateVolume, the same again, DeleteVolume\n"
+	    "  attach   stage and publish, there and back, twice\n"
+	    "  hold     attach and leave attached\n"
+	    "  release  detach and delete what `hold` left\n"
+	    "\n"
+	    "  --count N            volumes or calls (16)\n"
+	    "  --callers N          how many at once (1)\n"
+	    "  --prefix TEXT        of the volumes' names (bench)\n"
+	    "  --dir DIR            for staging and target paths\n"
+	    "  --fstype TYPE        ext4 (the default), xfs, btrfs or block\n"
+	    "  --node ID            node ID to publish to (bench)\n"
+	    "  --size BYTES         of a volume (1 GiB)\n"
+	    "  --parameters FILE    StorageClass parameters, a JSON object\n"
+	    "  --connect-per-call   a connection a call, as kubelet does\n"
+	    "  --json               one object a figure\n");
+	return CTL_USAGE;
+}
+
+/* Reads a JSON object of strings. */
+static bool
+read_pairs(const char *path, struct bench_pairs *pairs)
+{
+	struct err err = ERR_INIT;
+	auto_json json_t *json = json_read_file(path, FILE_MAX_BYTES, &err);
+	const char *name;
+	json_t *value;
+
+	if (json == NULL) {
+		ctl_print_err(&err);
+		return false;
+	}
+	json_object_foreach(json, name, value) if (json_is_string(value))
+	    bench_pairs_add(pairs, name, json_string_value(value));
+	return true;
+}
+
+static bool
+read_number(const char *text, uint64_t *number)
+{
+	if (str_to_u64(text, number) == 0 && *number > 0)
+		return true;
+	(void)fprintf(
+	    stderr, "rbd-csictl: \"%s\" is no number above 0\n", text);
+	return false;
+}
+
+static bool
+parse(int argc, char **argv, struct bench_options *opt, bool *per_call)
+{
+	uint64_t count = opt->count, callers = opt->callers;
+	bool good = true;
+	int c;
+
+	optind = 0; /* main() has used getopt before */
+	while (good &&
+	    (c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+		switch (c) {
+		case OPT_COUNT:
+			good = read_number(optarg, &count);
+			break;
+		case OPT_CALLERS:
+			good = read_number(optarg, &callers);
+			break;
+		case OPT_PREFIX:
+			opt->prefix = optarg;
+			break;
+		case OPT_DIR:
+			opt->dir = optarg;
+			break;
+		case OPT_FSTYPE:
+			opt->fstype = optarg;
+			break;
+		case OPT_NODE:
+			opt->node_id = optarg;
+			break;
+		case OPT_SIZE:
+			good = read_number(optarg, &opt->size_bytes);
+			break;
+		case OPT_PARAMETERS:
+			good = read_pairs(optarg, &opt->parameters);
+			break;
+		case OPT_CONNECT_PER_CALL:
+			*per_call = true;
+			break;
+		case OPT_JSON:
+			opt->json = true;
+			break;
+		default:
+			good = false;
+		}
+	}
+	opt->count = count;
+	opt->callers = callers;
+	opt->kind = optind < argc ? argv[optind] : NULL;
+	return good && opt->kind != NULL && optind + 1 == argc;
+}
+
+enum ctl_status
+ctl_bench(const struct ctl_options *options, int argc, char **argv)
+{
+	char node[] = "bench";
+	struct bench_options opt = {
+		.count = 16,
+		.callers = 1,
+		.prefix = "bench",
+		.fstype = "ext4",
+		.node_id = node,
+		.size_bytes = UINT64_C(1) << 30,
+	};
+	struct client *client;
+	bool per_call = false;
+	size_t failed;
+
+	if (!parse(argc, argv, &opt, &per_call))
+		return usage();
+	if (options->secrets != NULL &&
+	    !read_pairs(options->secrets, &opt.secrets))
+		return CTL_USAGE;
+	if (loop_init() < 0)
+		return CTL_FAILED;
+	client = client_new(options->endpoint);
+	if (per_call)
+		client_connect_per_call(client);
+	failed = bench_run(&opt, client);
+	client_free(client);
+	loop_fini();
+	bench_pairs_fini(&opt.parameters);
+	bench_pairs_fini(&opt.secrets);
+	if (failed == SIZE_MAX)
+		return usage();
+	return failed == 0 ? CTL_OK : CTL_FAILED;
+}
