@@ -98,8 +98,8 @@ call_lost(struct call *call, enum call_gone why)
 		call_fail(call, ERR_DEADLINE_EXCEEDED, "deadline exceeded");
 	else
 		close_call(call, ERR_CANCELLED,
-		    why == CALL_CANCELLED ? "cancelled by the client" :
-					    "connection lost");
+		    why == CALL_CANCELLED ? "cancelled by the client"
+					  : "connection lost");
 }
 
 static void
@@ -132,8 +132,8 @@ call_default_timeout(struct call *call, int64_t ms)
 }
 
 void
-call_open(struct call *call, int64_t timeout_ms,
-    void (*handler)(struct call *call))
+call_open(
+    struct call *call, int64_t timeout_ms, void (*handler)(struct call *call))
 {
 	call->open = true;
 	h2stream_count_call(call, 1);

@@ -16,15 +16,15 @@
 
 enum call_gone {
 	CALL_DEADLINE = 0, /* time is up; may still be answered inside gone() */
-	CALL_CANCELLED,	   /* the client took the call back */
+	CALL_CANCELLED,    /* the client took the call back */
 	CALL_DISCONNECTED, /* the connection is lost, or the server ends */
 };
 
 struct call {
-	const char *path;	/* "/csi.v1.Node/NodeStageVolume", as sent */
-	const void *request;	/* the whole message; gone when the call ends */
+	const char *path;    /* "/csi.v1.Node/NodeStageVolume", as sent */
+	const void *request; /* the whole message; gone when the call ends */
 	size_t request_len;
-	int64_t deadline_ms;	/* on clock_now_ms(), margin taken off; 0: none */
+	int64_t deadline_ms; /* on clock_now_ms(), margin taken off; 0: none */
 
 	/*
 	 * For the handler. `gone` tells that nobody waits any more: forget the
@@ -34,13 +34,13 @@ struct call {
 	 */
 	void (*gone)(struct call *call, enum call_gone why);
 	void *data;
-	const char *note;	/* key=value pairs for the log line, or NULL */
+	const char *note; /* key=value pairs for the log line, or NULL */
 
 	/* Private to src/rpc. */
 	struct arena *arena;
 	struct timer timer;
 	int64_t started_us;
-	bool open;		/* a handler owes the answer */
+	bool open; /* a handler owes the answer */
 };
 
 /*
@@ -66,8 +66,8 @@ void call_default_timeout(struct call *call, int64_t ms);
  * For h2conn: opens the call whose request is complete (timeout_ms: -1 none;
  * `handler` must end it or set `gone`), and ends it from outside.
  */
-void call_open(struct call *call, int64_t timeout_ms,
-    void (*handler)(struct call *call));
+void call_open(
+    struct call *call, int64_t timeout_ms, void (*handler)(struct call *call));
 void call_lost(struct call *call, enum call_gone why);
 
 /* For h2conn: logs the end of a call that never reached a handler. */

@@ -46,13 +46,13 @@ prefix_read(struct grpc_reader *reader)
 		return GRPC_READ_BAD_FLAG;
 	reader->want = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 |
 	    (uint32_t)p[3] << 8 | p[4];
-	return reader->want <= reader->message.max ? GRPC_READ_MORE :
-						     GRPC_READ_TOO_LARGE;
+	return reader->want <= reader->message.max ? GRPC_READ_MORE
+						   : GRPC_READ_TOO_LARGE;
 }
 
 enum grpc_read
-grpc_reader_feed(struct grpc_reader *reader, const unsigned char **bytes,
-    size_t *len)
+grpc_reader_feed(
+    struct grpc_reader *reader, const unsigned char **bytes, size_t *len)
 {
 	enum grpc_read verdict;
 	size_t n;
@@ -77,8 +77,8 @@ grpc_reader_feed(struct grpc_reader *reader, const unsigned char **bytes,
 		return GRPC_READ_TOO_LARGE;
 	*bytes += n;
 	*len -= n;
-	return reader->message.len == reader->want ? GRPC_READ_MESSAGE :
-						     GRPC_READ_MORE;
+	return reader->message.len == reader->want ? GRPC_READ_MESSAGE
+						   : GRPC_READ_MORE;
 }
 
 void
@@ -146,8 +146,8 @@ grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms)
 		;
 	if (ms / units[i].ms < most)
 		n = (ms + units[i].ms - 1) / units[i].ms;
-	(void)snprintf(out, GRPC_TIMEOUT_MAX, "%u%c", (unsigned)n,
-	    units[i].unit);
+	(void)snprintf(
+	    out, GRPC_TIMEOUT_MAX, "%u%c", (unsigned)n, units[i].unit);
 }
 
 size_t

@@ -8,22 +8,22 @@
 
 #include "base/buf.h"
 
-#define GRPC_PREFIX_BYTES 5	/* compressed flag, length as 32 bits */
+#define GRPC_PREFIX_BYTES 5 /* compressed flag, length as 32 bits */
 
 /* Puts messages together from pieces that do not care for their borders. */
 struct grpc_reader {
-	struct buf message;	/* the message so far; its cap is the limit */
+	struct buf message; /* the message so far; its cap is the limit */
 	unsigned char prefix[GRPC_PREFIX_BYTES];
 	unsigned prefix_len;
-	uint32_t want;		/* length of the message, once prefix is whole */
+	uint32_t want; /* length of the message, once prefix is whole */
 };
 
 enum grpc_read {
-	GRPC_READ_MORE = 0,	/* all bytes taken, the message goes on */
-	GRPC_READ_MESSAGE,	/* reader->message is whole */
-	GRPC_READ_TOO_LARGE,	/* longer than the cap */
-	GRPC_READ_COMPRESSED,	/* compressed, which nobody offered */
-	GRPC_READ_BAD_FLAG,	/* a compressed flag other than 0 and 1 */
+	GRPC_READ_MORE = 0,   /* all bytes taken, the message goes on */
+	GRPC_READ_MESSAGE,    /* reader->message is whole */
+	GRPC_READ_TOO_LARGE,  /* longer than the cap */
+	GRPC_READ_COMPRESSED, /* compressed, which nobody offered */
+	GRPC_READ_BAD_FLAG,   /* a compressed flag other than 0 and 1 */
 };
 
 void grpc_reader_init(struct grpc_reader *reader, size_t max);
@@ -34,8 +34,8 @@ void grpc_reader_fini(struct grpc_reader *reader);
  * *len behind them. After GRPC_READ_MESSAGE call grpc_reader_next() before
  * the next bytes; after an error the reader is of no more use.
  */
-enum grpc_read grpc_reader_feed(struct grpc_reader *reader,
-    const unsigned char **bytes, size_t *len);
+enum grpc_read grpc_reader_feed(
+    struct grpc_reader *reader, const unsigned char **bytes, size_t *len);
 void grpc_reader_next(struct grpc_reader *reader);
 
 /* A message has begun and is not whole. */
@@ -49,7 +49,7 @@ void grpc_prefix_put(unsigned char prefix[GRPC_PREFIX_BYTES], uint32_t len);
  */
 int grpc_timeout_parse(const char *value, size_t len, int64_t *ms) must_check;
 
-#define GRPC_TIMEOUT_MAX 12	/* room for grpc_timeout_fmt(), with its NUL */
+#define GRPC_TIMEOUT_MAX 12 /* room for grpc_timeout_fmt(), with its NUL */
 
 /* The shortest exact unit that 8 digits hold; beyond that, rounded up. */
 void grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms);

@@ -9,9 +9,9 @@
 
 #include <string.h>
 
-#define RESET_BURST 1000	/* streams a peer may reset at once ... */
-#define RESETS_PER_S 33		/* ... and in the long run */
-#define MAX_CONTINUATIONS 8	/* frames that continue one header list */
+#define RESET_BURST 1000        /* streams a peer may reset at once ... */
+#define RESETS_PER_S 33         /* ... and in the long run */
+#define MAX_CONTINUATIONS 8     /* frames that continue one header list */
 #define NO_RFC7540_PRIORITIES 9 /* RFC 9218 2.1 */
 
 static const uint8_t drain_ping[8] = { 'd', 'r', 'a', 'i', 'n' };
@@ -21,13 +21,13 @@ static const uint8_t drain_ping[8] = { 'd', 'r', 'a', 'i', 'n' };
 static struct h2stream *
 stream_get(nghttp2_session *session, const nghttp2_frame *frame)
 {
-	return nghttp2_session_get_stream_user_data(session,
-	    frame->hd.stream_id);
+	return nghttp2_session_get_stream_user_data(
+	    session, frame->hd.stream_id);
 }
 
 static int
-on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame,
-    void *arg)
+on_begin_headers(
+    nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2conn *conn = arg;
 	int32_t id = frame->hd.stream_id;
@@ -68,18 +68,17 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 
 	if (frame->hd.type == NGHTTP2_PING &&
 	    (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 &&
-	    memcmp(frame->ping.opaque_data, drain_ping,
-		sizeof(drain_ping)) == 0)
+	    memcmp(frame->ping.opaque_data, drain_ping, sizeof(drain_ping)) ==
+		0)
 		conn->go_known = true;
-	if (frame->hd.type != NGHTTP2_HEADERS &&
-	    frame->hd.type != NGHTTP2_DATA)
+	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	s = stream_get(session, frame);
 	if (s == NULL)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS)
-		h2stream_on_headers(s, (frame->hd.flags &
-					   NGHTTP2_FLAG_END_STREAM) != 0);
+		h2stream_on_headers(
+		    s, (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
 	if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
 		h2stream_on_input_end(s);
 	return 0;
@@ -116,8 +115,8 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 }
 
 static int
-on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_code,
-    void *arg)
+on_stream_close(
+    nghttp2_session *session, int32_t id, uint32_t error_code, void *arg)
 {
 	struct h2stream *s = nghttp2_session_get_stream_user_data(session, id);
 
@@ -142,8 +141,8 @@ conn_close(struct h2conn *conn)
 		return;
 	conn->closing = true;
 	(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
-	    nghttp2_session_get_last_proc_stream_id(session),
-	    NGHTTP2_NO_ERROR, NULL, 0);
+	    nghttp2_session_get_last_proc_stream_id(session), NGHTTP2_NO_ERROR,
+	    NULL, 0);
 	h2io_flush_soon(&conn->h2);
 }
 
@@ -154,8 +153,8 @@ conn_tell_to_go(struct h2conn *conn)
 		return;
 	conn->told_to_go = true;
 	(void)nghttp2_submit_shutdown_notice(conn->h2.session);
-	(void)nghttp2_submit_ping(conn->h2.session, NGHTTP2_FLAG_NONE,
-	    drain_ping);
+	(void)nghttp2_submit_ping(
+	    conn->h2.session, NGHTTP2_FLAG_NONE, drain_ping);
 	h2io_flush_soon(&conn->h2);
 }
 
@@ -211,11 +210,11 @@ h2conn_start(struct h2host *host, int fd)
 	struct h2conn *conn = mem_new(sizeof(*conn));
 	nghttp2_session *session;
 
-	if (nghttp2_session_server_new2(&session, host->callbacks, conn,
-		host->option) < 0 ||
-	    nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings,
-		countof(settings)) < 0)
-		abort();	/* out of memory */
+	if (nghttp2_session_server_new2(
+		&session, host->callbacks, conn, host->option) < 0 ||
+	    nghttp2_submit_settings(
+		session, NGHTTP2_FLAG_NONE, settings, countof(settings)) < 0)
+		abort(); /* out of memory */
 	conn->host = host;
 	LIST_INIT(&conn->streams);
 	STAILQ_INIT(&conn->touched);
@@ -252,17 +251,15 @@ limits_fill(struct server_limits *to, const struct server_limits *from)
 static void
 callbacks_fill(nghttp2_session_callbacks *cb)
 {
-	nghttp2_session_callbacks_set_on_begin_headers_callback(cb,
-	    on_begin_headers);
+	nghttp2_session_callbacks_set_on_begin_headers_callback(
+	    cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
-	nghttp2_session_callbacks_set_on_frame_recv_callback(cb,
-	    on_frame_recv);
-	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb,
-	    on_data_chunk);
-	nghttp2_session_callbacks_set_on_frame_send_callback(cb,
-	    on_frame_send);
-	nghttp2_session_callbacks_set_on_stream_close_callback(cb,
-	    on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
+	    cb, on_data_chunk);
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+	nghttp2_session_callbacks_set_on_stream_close_callback(
+	    cb, on_stream_close);
 }
 
 static void
@@ -272,8 +269,8 @@ option_fill(nghttp2_option *option)
 	nghttp2_option_set_no_http_messaging(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
 #ifdef HAVE_NGHTTP2_OPTION_SET_STREAM_RESET_RATE_LIMIT
-	nghttp2_option_set_stream_reset_rate_limit(option, RESET_BURST,
-	    RESETS_PER_S);
+	nghttp2_option_set_stream_reset_rate_limit(
+	    option, RESET_BURST, RESETS_PER_S);
 #endif
 #ifdef HAVE_NGHTTP2_OPTION_SET_MAX_CONTINUATIONS
 	nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
@@ -294,7 +291,7 @@ h2host_init(struct h2host *host, const struct router *router,
 	STAILQ_INIT(&host->spare);
 	if (nghttp2_session_callbacks_new(&host->callbacks) < 0 ||
 	    nghttp2_option_new(&host->option) < 0)
-		abort();	/* out of memory */
+		abort(); /* out of memory */
 	callbacks_fill(host->callbacks);
 	option_fill(host->option);
 }
@@ -321,7 +318,7 @@ h2host_drain(struct h2host *host)
 	struct h2conn *conn;
 
 	host->draining = true;
-	LIST_FOREACH(conn, &host->conns, link)
+	LIST_FOREACH (conn, &host->conns, link)
 		conn_tell_to_go(conn);
 }
 
@@ -330,6 +327,6 @@ h2host_drain_now(struct h2host *host)
 {
 	struct h2conn *conn;
 
-	LIST_FOREACH(conn, &host->conns, link)
+	LIST_FOREACH (conn, &host->conns, link)
 		conn_close(conn);
 }

@@ -17,27 +17,28 @@ struct h2conn {
 	struct h2host *host;
 	LIST_HEAD(, h2stream) streams;
 	STAILQ_HEAD(, h2stream) touched;
-	LIST_ENTRY(h2conn) link;
-	bool told_to_go;	/* GOAWAY, step one */
-	bool go_known;		/* the peer has answered the ping behind it */
-	bool closing;		/* GOAWAY, step two */
-	uint32_t fault;		/* error code of a GOAWAY that nghttp2 sent */
+	LIST_ENTRY(h2conn)
+	link;
+	bool told_to_go; /* GOAWAY, step one */
+	bool go_known;   /* the peer has answered the ping behind it */
+	bool closing;    /* GOAWAY, step two */
+	uint32_t fault;  /* error code of a GOAWAY that nghttp2 sent */
 };
 
 /* What all connections of a server share. */
 struct h2host {
 	const struct router *router;
-	struct server_limits limits;	/* filled in, no zeroes */
+	struct server_limits limits; /* filled in, no zeroes */
 	LIST_HEAD(, h2conn) conns;
 	size_t conn_count;
-	size_t call_count;		/* open calls */
-	size_t buffered_bytes;		/* of requests held */
-	bool draining;			/* new connections are told to go, too */
-	STAILQ_HEAD(, h2stream) spare;	/* streams for reuse */
+	size_t call_count;             /* open calls */
+	size_t buffered_bytes;         /* of requests held */
+	bool draining;                 /* new connections are told to go, too */
+	STAILQ_HEAD(, h2stream) spare; /* streams for reuse */
 	size_t spare_count;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
-	void (*conn_ended)(struct h2host *host);	/* there is one less */
+	void (*conn_ended)(struct h2host *host); /* there is one less */
 };
 
 /* `limits` may be NULL or have zeroes: defaults. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define READS_PER_TURN 4	/* then the other connections get theirs */
+#define READS_PER_TURN 4 /* then the other connections get theirs */
 
 static unsigned char input[64 * 1024];
 static unsigned char output[64 * 1024];
@@ -112,8 +112,7 @@ on_flush(struct job *job)
 
 	if (!send_kept(h2))
 		return;
-	while (h2->unsent.len == 0 &&
-	    nghttp2_session_want_write(h2->session)) {
+	while (h2->unsent.len == 0 && nghttp2_session_want_write(h2->session)) {
 		if (!send_queued(h2))
 			return;
 		h2->ops->settle(h2);

@@ -32,7 +32,7 @@ struct h2io {
 	const struct h2io_ops *ops;
 	struct io io;
 	struct job flush;
-	struct buf unsent;	/* what the socket did not take */
+	struct buf unsent; /* what the socket did not take */
 	size_t unsent_at;
 };
 

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define SPARE_STREAMS 256	/* kept for reuse, by all connections */
+#define SPARE_STREAMS 256       /* kept for reuse, by all connections */
 #define SPARE_BUFFER_BYTES 4096 /* a larger buffer is not kept with it */
 
 static struct h2stream *
@@ -45,8 +45,7 @@ h2stream_new(struct h2conn *conn, int32_t id)
 	} else {
 		s = mem_new(sizeof(*s));
 		grpc_reader_init(&reader, host->limits.request_bytes);
-		buf_init(&reply,
-		    host->limits.reply_bytes + GRPC_PREFIX_BYTES);
+		buf_init(&reply, host->limits.reply_bytes + GRPC_PREFIX_BYTES);
 	}
 	*s = (struct h2stream){
 		.conn = conn,
@@ -153,8 +152,8 @@ take_bytes(struct h2stream *s, const uint8_t *bytes, size_t len)
 		    "compressed message without grpc-encoding");
 		return;
 	case GRPC_READ_BAD_FLAG:
-		refuse(s, ERR_INTERNAL,
-		    "bad compression flag before a message");
+		refuse(
+		    s, ERR_INTERNAL, "bad compression flag before a message");
 		return;
 	}
 }
@@ -222,8 +221,8 @@ h2stream_on_close(struct h2stream *s)
 static void
 reset(struct h2stream *s, uint32_t error_code)
 {
-	(void)nghttp2_submit_rst_stream(s->conn->h2.session,
-	    NGHTTP2_FLAG_NONE, s->id, error_code);
+	(void)nghttp2_submit_rst_stream(
+	    s->conn->h2.session, NGHTTP2_FLAG_NONE, s->id, error_code);
 	h2io_flush_soon(&s->conn->h2);
 }
 
@@ -244,8 +243,8 @@ on_reply_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 	if (s->reply_at == s->reply.len) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF |
 		    NGHTTP2_DATA_FLAG_NO_END_STREAM;
-		if (nghttp2_submit_trailer(session, id, nv,
-			status_trailers(&s->status, nv)) < 0)
+		if (nghttp2_submit_trailer(
+			session, id, nv, status_trailers(&s->status, nv)) < 0)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	}
 	return (ssize_t)n;
@@ -272,8 +271,8 @@ h2stream_reply(struct call *call, const void *bytes, size_t len)
 		return -EMSGSIZE;
 	status_set(&s->status, ERR_OK, NULL);
 	s->state = STREAM_ANSWERED;
-	if (nghttp2_submit_response(s->conn->h2.session, s->id, nv,
-		status_headers(nv), &data) < 0)
+	if (nghttp2_submit_response(
+		s->conn->h2.session, s->id, nv, status_headers(nv), &data) < 0)
 		reset(s, NGHTTP2_INTERNAL_ERROR);
 	h2io_flush_soon(&s->conn->h2);
 	return 0;
@@ -349,8 +348,8 @@ h2stream_settle(struct h2stream *s)
 		if (s->head.fault == HEAD_MALFORMED)
 			reset(s, NGHTTP2_PROTOCOL_ERROR);
 		else
-			fail(s, s->head.http_status, s->head.code,
-			    s->head.text);
+			fail(
+			    s, s->head.http_status, s->head.code, s->head.text);
 		return;
 	case STREAM_ANSWERED:
 		/* The answer is complete but the client still sends: stop it. */

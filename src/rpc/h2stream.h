@@ -22,12 +22,12 @@ struct h2conn;
 
 enum h2stream_state {
 	STREAM_HEAD = 0, /* header fields are arriving */
-	STREAM_BODY,	 /* the header list is fine, the message arrives */
-	STREAM_WHOLE,	 /* the request is complete; to be called */
-	STREAM_FAULTY,	 /* the request is wrong; to be refused */
-	STREAM_CALLED,	 /* a handler owes the answer */
+	STREAM_BODY,     /* the header list is fine, the message arrives */
+	STREAM_WHOLE,    /* the request is complete; to be called */
+	STREAM_FAULTY,   /* the request is wrong; to be refused */
+	STREAM_CALLED,   /* a handler owes the answer */
 	STREAM_ANSWERED, /* the answer is given to nghttp2 */
-	STREAM_CLOSED,	 /* nghttp2 is done with it; to be freed */
+	STREAM_CLOSED,   /* nghttp2 is done with it; to be freed */
 };
 
 struct h2stream {
@@ -35,23 +35,25 @@ struct h2stream {
 	struct h2conn *conn;
 	int32_t id;
 	enum h2stream_state state;
-	bool touched;	    /* on conn->touched */
-	bool trailers;	    /* the header list that arrives is the second */
+	bool touched;       /* on conn->touched */
+	bool trailers;      /* the header list that arrives is the second */
 	bool input_ended;   /* the peer has sent END_STREAM */
 	bool output_ended;  /* we have sent END_STREAM */
 	bool has_message;   /* reader.message is whole */
 	int64_t body_bytes; /* DATA so far, to check content-length */
 	struct head head;
 	struct grpc_reader reader;
-	struct buf reply;   /* prefix and message */
+	struct buf reply; /* prefix and message */
 	size_t reply_at;
 	struct status status;
-	STAILQ_ENTRY(h2stream) touch_link; /* in conn->touched or host->spare */
-	LIST_ENTRY(h2stream) link;	   /* in conn->streams */
+	STAILQ_ENTRY(h2stream)
+	touch_link; /* in conn->touched or host->spare */
+	LIST_ENTRY(h2stream)
+	link; /* in conn->streams */
 };
 
 struct h2stream *h2stream_new(struct h2conn *conn, int32_t id);
-void h2stream_release(struct h2stream *s);	/* one kept for reuse */
+void h2stream_release(struct h2stream *s); /* one kept for reuse */
 
 /* For nghttp2's callbacks. */
 void h2stream_on_headers(struct h2stream *s, bool ends_input);
@@ -71,8 +73,7 @@ void h2stream_lost(struct h2stream *s);
  * already. h2stream_reply gives -EMSGSIZE for a message over the limit and
  * has sent nothing then.
  */
-int h2stream_reply(struct call *call, const void *bytes, size_t len)
-    must_check;
+int h2stream_reply(struct call *call, const void *bytes, size_t len) must_check;
 void h2stream_fail(struct call *call, enum err_code code, const char *text);
 
 /* Counts a call that opens or ends. */

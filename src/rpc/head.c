@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#define FIELD_OVERHEAD 32	/* RFC 9113 6.5.2: each field counts 32 more */
+#define FIELD_OVERHEAD 32 /* RFC 9113 6.5.2: each field counts 32 more */
 
 enum {
 	SEEN_METHOD = 1 << 0,
@@ -38,8 +38,8 @@ head_malformed(struct head *head, const char *text)
 }
 
 void
-head_refuse(struct head *head, int http_status, enum err_code code,
-    const char *text)
+head_refuse(
+    struct head *head, int http_status, enum err_code code, const char *text)
 {
 	if (head->fault != HEAD_FINE)
 		return;
@@ -118,8 +118,8 @@ path_field(struct head *head, const char *value, size_t len)
 	}
 	if (len >= sizeof(head->path) || value[0] != '/' ||
 	    !is_visible(value, len)) {
-		head_refuse(head, 200, ERR_UNIMPLEMENTED,
-		    "malformed method name");
+		head_refuse(
+		    head, 200, ERR_UNIMPLEMENTED, "malformed method name");
 		return;
 	}
 	memcpy(head->path, value, len);
@@ -148,7 +148,7 @@ pseudo_field(struct head *head, const char *name, size_t name_len,
 		return;
 	}
 	if (seen_before(head, field)) {
-		if (field == SEEN_AUTHORITY)	/* as grpc-go answers it */
+		if (field == SEEN_AUTHORITY) /* as grpc-go answers it */
 			head_refuse(head, 400, ERR_INTERNAL, "two :authority");
 		else
 			head_malformed(head, "duplicate pseudo-header");
@@ -172,8 +172,9 @@ content_length_field(struct head *head, const char *value, size_t len)
 		}
 		n = n * 10 + (value[i] - '0');
 	}
-	if (len == 0 || (seen_before(head, SEEN_CONTENT_LENGTH) &&
-			    n != head->content_length)) {
+	if (len == 0 ||
+	    (seen_before(head, SEEN_CONTENT_LENGTH) &&
+		n != head->content_length)) {
 		head_malformed(head, "bad content-length");
 		return;
 	}
@@ -202,7 +203,8 @@ regular_field(struct head *head, const char *name, size_t name_len,
 			head_malformed(head, "te other than trailers");
 	} else if (is(name, name_len, "host")) {
 		if (seen_before(head, SEEN_HOST))
-			head_refuse(head, 400, ERR_INTERNAL, "two host headers");
+			head_refuse(
+			    head, 400, ERR_INTERNAL, "two host headers");
 	} else if (is(name, name_len, "content-length")) {
 		content_length_field(head, value, value_len);
 	} else if (is(name, name_len, "content-type")) {
@@ -212,10 +214,9 @@ regular_field(struct head *head, const char *name, size_t name_len,
 			    "content-type is not application/grpc");
 	} else if (is(name, name_len, "grpc-timeout")) {
 		if (seen_before(head, SEEN_TIMEOUT) ||
-		    grpc_timeout_parse(value, value_len,
-			&head->timeout_ms) < 0)
-			head_refuse(head, 400, ERR_INTERNAL,
-			    "malformed grpc-timeout");
+		    grpc_timeout_parse(value, value_len, &head->timeout_ms) < 0)
+			head_refuse(
+			    head, 400, ERR_INTERNAL, "malformed grpc-timeout");
 	} else if (is(name, name_len, "grpc-encoding")) {
 		if (!is(value, value_len, "identity"))
 			head_refuse(head, 200, ERR_UNIMPLEMENTED,
@@ -279,6 +280,6 @@ head_end(struct head *head)
 	if ((head->seen & must) != must)
 		head_malformed(head, "missing pseudo-header");
 	if ((head->seen & SEEN_CONTENT_TYPE) == 0)
-		head_refuse(head, 415, ERR_INVALID_ARGUMENT,
-		    "content-type is missing");
+		head_refuse(
+		    head, 415, ERR_INVALID_ARGUMENT, "content-type is missing");
 }

@@ -12,26 +12,26 @@
 #include "base/err.h"
 #include "base/str.h"
 
-#define HEAD_PATH_MAX 128	/* with the NUL; no method's path is longer */
+#define HEAD_PATH_MAX 128 /* with the NUL; no method's path is longer */
 
 /* How a request must be refused. */
 enum head_fault {
 	HEAD_FINE = 0,
-	HEAD_MALFORMED,		/* RST_STREAM PROTOCOL_ERROR */
-	HEAD_REFUSED,		/* answered: http_status, code, text */
+	HEAD_MALFORMED, /* RST_STREAM PROTOCOL_ERROR */
+	HEAD_REFUSED,   /* answered: http_status, code, text */
 };
 
 struct head {
 	char path[HEAD_PATH_MAX];
-	int64_t timeout_ms;	/* -1: no grpc-timeout */
-	int64_t content_length;	/* -1: none */
-	size_t list_bytes;	/* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
-	unsigned seen;		/* one bit for each field that is told apart */
-	bool regular;		/* a regular field has come: no more pseudo */
-	enum head_fault fault;	/* the first one found */
+	int64_t timeout_ms;     /* -1: no grpc-timeout */
+	int64_t content_length; /* -1: none */
+	size_t list_bytes;      /* as SETTINGS_MAX_HEADER_LIST_SIZE counts */
+	unsigned seen;          /* one bit for each field that is told apart */
+	bool regular;           /* a regular field has come: no more pseudo */
+	enum head_fault fault;  /* the first one found */
 	int http_status;
 	enum err_code code;
-	const char *text;	/* constant */
+	const char *text; /* constant */
 };
 
 void head_init(struct head *head);
@@ -52,7 +52,7 @@ void head_trailer_field(struct head *head, const char *name, size_t name_len,
  * first one stays, but malformed beats refused.
  */
 void head_malformed(struct head *head, const char *text);
-void head_refuse(struct head *head, int http_status, enum err_code code,
-    const char *text);
+void head_refuse(
+    struct head *head, int http_status, enum err_code code, const char *text);
 
 #endif

@@ -12,13 +12,12 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 
-#define BACKLOG 4096	/* the kernel cuts it to net.core.somaxconn */
+#define BACKLOG 4096    /* the kernel cuts it to net.core.somaxconn */
 #define ACCEPT_BATCH 64 /* then those who are connected get their turn */
 #define RETRY_MS 100
 
 int
-listen_parse(const char *endpoint, struct sockaddr_un *address,
-    struct err *err)
+listen_parse(const char *endpoint, struct sockaddr_un *address, struct err *err)
 {
 	const char *path = endpoint;
 
@@ -33,8 +32,8 @@ listen_parse(const char *endpoint, struct sockaddr_un *address,
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "endpoint %s names no path", endpoint);
 	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (str_put(address->sun_path, sizeof(address->sun_path), "%s",
-		path) < 0)
+	if (str_put(address->sun_path, sizeof(address->sun_path), "%s", path) <
+	    0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "endpoint %s: path of a socket is at most %zu bytes",
 		    endpoint, sizeof(address->sun_path) - 1);
@@ -69,8 +68,9 @@ remove_stale(const struct sockaddr_un *address, struct err *err)
 	struct stat st;
 
 	if (lstat(path, &st) < 0)
-		return errno == ENOENT ? 0 :
-		    err_set_rc(err, -errno, "stat %s", path);
+		return errno == ENOENT
+		    ? 0
+		    : err_set_rc(err, -errno, "stat %s", path);
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "%s is in the way and is not a socket", path);
@@ -78,8 +78,9 @@ remove_stale(const struct sockaddr_un *address, struct err *err)
 	if (fd < 0)
 		return err_set_rc(err, -errno, "socket");
 	/* EAGAIN: its queue is full, so somebody listens. */
-	if (connect(fd, (const struct sockaddr *)address,
-		sizeof(*address)) == 0 || errno == EAGAIN)
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) ==
+		0 ||
+	    errno == EAGAIN)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "socket %s is served by another process", path);
 	if (errno != ECONNREFUSED)
@@ -98,8 +99,7 @@ bind_and_listen(int fd, struct listener *ln, mode_t mode, struct err *err)
 
 	/* The mode of the new file: nobody gets in before the chmod. */
 	if (fchmod(fd, mode) < 0 ||
-	    bind(fd, (struct sockaddr *)&ln->address,
-		sizeof(ln->address)) < 0)
+	    bind(fd, (struct sockaddr *)&ln->address, sizeof(ln->address)) < 0)
 		return err_set_rc(err, -errno, "bind %s", path);
 	if (chmod(path, mode) < 0 || lstat(path, &st) < 0)
 		return err_set_rc(err, -errno, "chmod %s", path);
@@ -121,8 +121,8 @@ static void
 accept_some(struct listener *ln, int most)
 {
 	for (int i = 0; i < most && !ln->paused; i++) {
-		int fd = accept4(ln->io.fd, NULL, NULL,
-		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = accept4(
+		    ln->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
 			if (!ln->accepted(ln, fd))
@@ -155,8 +155,8 @@ on_retry(struct timer *timer)
 }
 
 int
-listen_start(struct listener *ln, const char *endpoint, mode_t mode,
-    struct err *err)
+listen_start(
+    struct listener *ln, const char *endpoint, mode_t mode, struct err *err)
 {
 	auto_close int lock = -1, fd = -1;
 	int rc;

@@ -14,9 +14,9 @@
 
 struct listener {
 	struct io io;
-	struct timer retry;	/* after running out of descriptors */
+	struct timer retry; /* after running out of descriptors */
 	struct sockaddr_un address;
-	dev_t dev;		/* of the socket file, to remove only our own */
+	dev_t dev; /* of the socket file, to remove only our own */
 	ino_t ino;
 	/*
 	 * Gets each new connection, non-blocking. False: no more for now, until

@@ -10,12 +10,12 @@
 typedef void call_handler(struct call *call);
 
 struct rpc_method {
-	const char *name;	/* "NodeStageVolume" */
+	const char *name; /* "NodeStageVolume" */
 	call_handler *start;
 };
 
 struct rpc_service {
-	const char *name;			/* "csi.v1.Node" */
+	const char *name; /* "csi.v1.Node" */
 	const struct rpc_method *methods;
 	size_t method_count;
 };
@@ -34,7 +34,7 @@ struct router {
  * The handler for a path, or NULL: then `err` says UNIMPLEMENTED and why. A
  * path that does not begin with '/' matches nothing (CVE-2026-33186).
  */
-call_handler *router_find(const struct router *router, const char *path,
-    struct err *err);
+call_handler *router_find(
+    const struct router *router, const char *path, struct err *err);
 
 #endif

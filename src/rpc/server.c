@@ -63,8 +63,7 @@ on_conn_ended(struct h2host *host)
 static bool
 on_accepted(struct listener *listener, int fd)
 {
-	struct server *server = container_of(listener, struct server,
-	    listener);
+	struct server *server = container_of(listener, struct server, listener);
 
 	h2conn_start(&server->host, fd);
 	if (!is_full(server))
@@ -93,8 +92,8 @@ server_new(const struct router *router, const struct server_limits *limits)
 }
 
 int
-server_listen(struct server *server, const char *endpoint, mode_t mode,
-    struct err *err)
+server_listen(
+    struct server *server, const char *endpoint, mode_t mode, struct err *err)
 {
 	return listen_start(&server->listener, endpoint, mode, err);
 }

@@ -14,20 +14,20 @@
 
 /* Zero means the default. */
 struct server_limits {
-	unsigned connections;	/* 4096; more wait in the listen queue */
-	unsigned streams;	/* 100 open at once on one connection */
-	unsigned calls;		/* 4096 at once in all; more: UNAVAILABLE */
-	size_t request_bytes;	/* 4 MiB, one message */
-	size_t reply_bytes;	/* 16 MiB, one message */
-	size_t header_bytes;	/* 16 KiB, as HTTP/2 counts a header list */
-	size_t buffered_bytes;	/* 64 MiB of incomplete and running requests */
+	unsigned connections;  /* 4096; more wait in the listen queue */
+	unsigned streams;      /* 100 open at once on one connection */
+	unsigned calls;        /* 4096 at once in all; more: UNAVAILABLE */
+	size_t request_bytes;  /* 4 MiB, one message */
+	size_t reply_bytes;    /* 16 MiB, one message */
+	size_t header_bytes;   /* 16 KiB, as HTTP/2 counts a header list */
+	size_t buffered_bytes; /* 64 MiB of incomplete and running requests */
 };
 
 struct server;
 
 /* `router` must live as long as the server; `limits` may be NULL. */
-struct server *server_new(const struct router *router,
-    const struct server_limits *limits);
+struct server *server_new(
+    const struct router *router, const struct server_limits *limits);
 
 /*
  * Listens on a unix socket: "unix:///run/csi.sock", "unix:/run/csi.sock" or a
@@ -35,8 +35,8 @@ struct server *server_new(const struct router *router,
  * ERR_INVALID_ARGUMENT (not a unix socket path), ERR_ALREADY_EXISTS (somebody
  * serves it, or a file that is no socket is in the way), or the errno's.
  */
-int server_listen(struct server *server, const char *endpoint, mode_t mode,
-    struct err *err);
+int server_listen(
+    struct server *server, const char *endpoint, mode_t mode, struct err *err);
 
 /* Serves an already connected stream socket, which the server closes. */
 void server_serve(struct server *server, int fd);
@@ -52,6 +52,6 @@ void server_drain(struct server *server, void (*done)(void *arg), void *arg);
 void server_free(struct server *server);
 
 size_t server_connection_count(const struct server *server);
-size_t server_call_count(const struct server *server);	/* open calls */
+size_t server_call_count(const struct server *server); /* open calls */
 
 #endif

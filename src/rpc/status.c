@@ -72,17 +72,16 @@ status_trailers(struct status *status, nghttp2_nv *nv)
 	(void)snprintf(status->number, sizeof(status->number), "%u",
 	    (unsigned)status->code % 100);
 	nv[n++] = field("grpc-status", status->number, 0);
-	if (status->message != NULL)	/* too diverse for the HPACK table */
-		nv[n++] = field("grpc-message", status->message,
-		    NGHTTP2_NV_FLAG_NO_INDEX);
+	if (status->message != NULL) /* too diverse for the HPACK table */
+		nv[n++] = field(
+		    "grpc-message", status->message, NGHTTP2_NV_FLAG_NO_INDEX);
 	if (status->code == ERR_UNIMPLEMENTED)
 		nv[n++] = field("grpc-accept-encoding", "identity", 0);
 	return n;
 }
 
 size_t
-status_trailers_only(struct status *status, int http_status,
-    nghttp2_nv *nv)
+status_trailers_only(struct status *status, int http_status, nghttp2_nv *nv)
 {
 	static const struct {
 		int number;

@@ -18,8 +18,8 @@
 /* What a call ended with, kept until its trailers are sent. */
 struct status {
 	enum err_code code;
-	char *message;		/* percent-encoded, or NULL; owned */
-	char number[4];		/* room for status_trailers() */
+	char *message;  /* percent-encoded, or NULL; owned */
+	char number[4]; /* room for status_trailers() */
 };
 
 /* `text` may be NULL. It is cut between characters of UTF-8, not inside. */
@@ -34,7 +34,7 @@ void status_fini(struct status *status);
  */
 size_t status_headers(nghttp2_nv *nv);
 size_t status_trailers(struct status *status, nghttp2_nv *nv);
-size_t status_trailers_only(struct status *status, int http_status,
-    nghttp2_nv *nv);
+size_t status_trailers_only(
+    struct status *status, int http_status, nghttp2_nv *nv);
 
 #endif

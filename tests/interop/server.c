@@ -11,11 +11,11 @@
  *
  * usage: server ENDPOINT; SIGTERM drains.
  */
+#include "rpc/server.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/loop.h"
 #include "core/signal.h"
-#include "rpc/server.h"
 
 #include <signal.h>
 #include <stdio.h>
