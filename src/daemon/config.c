@@ -20,19 +20,19 @@
 #include <string.h>
 #include <sys/inotify.h>
 
-#define FILE_MAX_BYTES ((size_t)2 << 20)	/* a ConfigMap has 1 MiB */
-#define SETTLE_MS 50		/* several events make one reload */
-#define RECHECK_MS 5000		/* when the directory cannot be watched */
+#define FILE_MAX_BYTES ((size_t)2 << 20) /* a ConfigMap has 1 MiB */
+#define SETTLE_MS 50                     /* several events make one reload */
+#define RECHECK_MS 5000 /* when the directory cannot be watched */
 
-#define WATCH_MASK \
-	(IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | \
+#define WATCH_MASK                                                             \
+	(IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |              \
 	    IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF)
 
 struct config {
 	char *path;
-	char *target;		/* what path resolves to, or NULL */
-	json_t *root;		/* the last good file, or NULL */
-	struct err broken;	/* why the newest file is not in use */
+	char *target;      /* what path resolves to, or NULL */
+	json_t *root;      /* the last good file, or NULL */
+	struct err broken; /* why the newest file is not in use */
 	struct io watch;
 	int watch_fd;
 	struct timer reload;
@@ -58,11 +58,10 @@ check_strings(const json_t *list, const char *what, size_t at, struct err *err)
 	if (!json_is_array(list))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "entry %zu: %s is not a list", at, what);
-	json_array_foreach (list, i, item)
-		if (!json_is_string(item))
-			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "entry %zu: %s holds something that is no string",
-			    at, what);
+	json_array_foreach(
+	    list, i, item) if (!json_is_string(item)) return err_set(err,
+	    ERR_INVALID_ARGUMENT,
+	    "entry %zu: %s holds something that is no string", at, what);
 	return 0;
 }
 
@@ -88,10 +87,10 @@ check_entry(const json_t *entry, size_t at, struct err *err)
 	if (rbd != NULL && !json_is_object(rbd))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "entry %zu: rbd is not an object", at);
-	if ((rc = check_string(json_object_get(entry, "clusterID"),
-		 "clusterID", at, err)) < 0 ||
-	    (rc = check_strings(json_object_get(entry, "monitors"),
-		 "monitors", at, err)) < 0 ||
+	if ((rc = check_string(json_object_get(entry, "clusterID"), "clusterID",
+		 at, err)) < 0 ||
+	    (rc = check_strings(json_object_get(entry, "monitors"), "monitors",
+		 at, err)) < 0 ||
 	    (rc = check_string(json_object_get(rbd, "radosNamespace"),
 		 "rbd.radosNamespace", at, err)) < 0)
 		return rc;
@@ -110,15 +109,16 @@ read_checked(const char *path, struct err *err)
 	if (root == NULL)
 		return NULL;
 	if (!json_is_array(root)) {
-		(void)err_set(err, ERR_INVALID_ARGUMENT, "%s is not a list",
-		    path);
+		(void)err_set(
+		    err, ERR_INVALID_ARGUMENT, "%s is not a list", path);
 		goto bad;
 	}
-	json_array_foreach (root, i, entry)
-		if (check_entry(entry, i + 1, err) < 0) {
-			err_prefix(err, "%s", path);
-			goto bad;
-		}
+	json_array_foreach(
+	    root, i, entry) if (check_entry(entry, i + 1, err) < 0)
+	{
+		err_prefix(err, "%s", path);
+		goto bad;
+	}
 	return root;
 bad:
 	json_decref(root);
@@ -130,14 +130,14 @@ watch_dir_of(const struct config *config, const char *path)
 {
 	auto_free char *copy = str_dup(path);
 
-	return inotify_add_watch(config->watch_fd, dirname(copy),
-	    WATCH_MASK) >= 0;
+	return inotify_add_watch(config->watch_fd, dirname(copy), WATCH_MASK) >=
+	    0;
 }
 
 static bool
 event_is_ours(const struct config *config, const struct inotify_event *ev)
 {
-	if (ev->len == 0)	/* about the directory itself, or an overflow */
+	if (ev->len == 0) /* about the directory itself, or an overflow */
 		return true;
 	return str_starts(ev->name, "..") ||
 	    str_eq(ev->name, name_of(config->path)) ||
@@ -155,8 +155,8 @@ on_change(struct io *io, int what)
 	(void)what;
 	while ((n = read(config->watch_fd, bytes, sizeof(bytes))) > 0)
 		for (at = 0; at < n;) {
-			const struct inotify_event *ev =
-			    (const void *)(bytes + at);
+			const struct inotify_event *ev = (const void *)(bytes +
+			    at);
 
 			if (event_is_ours(config, ev))
 				timer_start(&config->reload, SETTLE_MS);
@@ -258,9 +258,8 @@ join_monitors(const json_t *list, struct arena *arena)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach (list, i, item)
-		joined = arena_fmt(arena, "%s%s%s", joined, i > 0 ? "," : "",
-		    json_string_value(item));
+	json_array_foreach(list, i, item) joined = arena_fmt(
+	    arena, "%s%s%s", joined, i > 0 ? "," : "", json_string_value(item));
 	return joined;
 }
 
@@ -279,23 +278,22 @@ config_find(const struct config *config, const char *cluster_id,
 	const json_t *entry = NULL, *rbd;
 	size_t i;
 
-	json_array_foreach (config->root, i, entry)
-		if (str_eq(json_get_string(entry, "clusterID"), cluster_id))
-			break;
+	json_array_foreach(config->root, i,
+	    entry) if (str_eq(json_get_string(entry, "clusterID"),
+			   cluster_id)) break;
 	if (i == json_array_size(config->root)) {
 		if (config->root == NULL)
 			return err_set(err, ERR_FAILED_PRECONDITION,
 			    "look up clusterID \"%s\": %s", cluster_id,
 			    config->broken.text);
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "clusterID \"%s\" is not in %s", cluster_id,
-		    config->path);
+		    "clusterID \"%s\" is not in %s", cluster_id, config->path);
 	}
 	rbd = json_object_get(entry, "rbd");
 	*found = (struct config_cluster){
 		.cluster_id = arena_strdup(arena, cluster_id),
-		.monitors = join_monitors(json_object_get(entry, "monitors"),
-		    arena),
+		.monitors = join_monitors(
+		    json_object_get(entry, "monitors"), arena),
 		.rados_namespace = copy_or_empty(rbd, "radosNamespace", arena),
 		.netns = copy_or_empty(rbd, "netNamespaceFilePath", arena),
 	};

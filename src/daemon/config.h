@@ -14,9 +14,9 @@ struct config;
 /* One entry, as a copy in the arena that config_find() was given. */
 struct config_cluster {
 	const char *cluster_id;
-	const char *monitors;		/* joined by commas, not empty */
-	const char *rados_namespace;	/* "" is the default one */
-	const char *netns;		/* path of a network namespace, or "" */
+	const char *monitors;        /* joined by commas, not empty */
+	const char *rados_namespace; /* "" is the default one */
+	const char *netns;           /* path of a network namespace, or "" */
 };
 
 /*
@@ -34,9 +34,9 @@ void config_reload(struct config *config);
  * with a text that names the clusterID and what is wrong with it or the file.
  */
 int config_find(const struct config *config, const char *cluster_id,
-    struct arena *arena, struct config_cluster *found, struct err *err)
-    must_check;
+    struct arena *arena, struct config_cluster *found,
+    struct err *err) must_check;
 
-size_t config_count(const struct config *config);	/* entries */
+size_t config_count(const struct config *config); /* entries */
 
 #endif

@@ -108,7 +108,7 @@ options_parse_duration(const char *text, int64_t *ms)
 			return -EINVAL;
 		sum_ns += number * ns;
 	}
-	if (sum_ns > 9.2e18)	/* Go's durations end there */
+	if (sum_ns > 9.2e18) /* Go's durations end there */
 		return -ERANGE;
 	*ms = (int64_t)(sum_ns / 1e6 + 0.5);
 	return 0;
@@ -121,8 +121,8 @@ option_in_range(const struct option_def *def, int64_t value)
 }
 
 static int
-option_range_error(const struct option_def *def, const char *text,
-    struct err *err)
+option_range_error(
+    const struct option_def *def, const char *text, struct err *err)
 {
 	if (def->kind == OPTION_DURATION)
 		return err_set(err, ERR_INVALID_ARGUMENT,
@@ -166,8 +166,8 @@ option_set(struct options *o, const struct option_def *def, const char *text,
 		return 0;
 	}
 	if (want != NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "--%s=%s: must be %s", def->name, text, want);
+		return err_set(err, ERR_INVALID_ARGUMENT, "--%s=%s: must be %s",
+		    def->name, text, want);
 	if (def->kind == OPTION_BOOL)
 		return 0;
 	if (!option_in_range(def, number))
@@ -212,11 +212,12 @@ options_parse(struct options *o, int argc, char *const argv[], struct err *err)
 {
 	const char *endpoint = getenv("CSI_ENDPOINT");
 
-	*o = (struct options) { .type = "" };
+	*o = (struct options){ .type = "" };
 	for (size_t i = 0; i < option_count; i++)
 		if (option_table[i].field != 0 &&
-		    option_set(o, &option_table[i], option_table[i].value, err) < 0)
-			abort();	/* a default that its own check refuses */
+		    option_set(
+			o, &option_table[i], option_table[i].value, err) < 0)
+			abort(); /* a default that its own check refuses */
 	if (!str_is_empty(endpoint))
 		o->endpoint = endpoint;
 
@@ -250,8 +251,9 @@ options_each_ignored(int argc, char *const argv[],
 
 		if (option_next(argc, argv, &i, &def, &text, NULL) < 0)
 			return;
-		if ((def->use == OPTION_IGNORED || def->use == OPTION_CHECKED)
-		    && !option_is_silent(def, text))
+		if ((def->use == OPTION_IGNORED ||
+			def->use == OPTION_CHECKED) &&
+		    !option_is_silent(def, text))
 			tell(def->name, def->help);
 	}
 }

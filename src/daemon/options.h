@@ -23,8 +23,8 @@ struct options {
 	const char *nodeid;
 	const char *instanceid;
 	const char *clustername;
-	bool controllerserver;	/* after options_check: serve it */
-	bool nodeserver;	/* after options_check: serve it */
+	bool controllerserver; /* after options_check: serve it */
+	bool nodeserver;       /* after options_check: serve it */
 
 	/* how to run */
 	const char *config;
@@ -55,7 +55,7 @@ struct options {
 	bool help_markdown;
 	bool version;
 
-	char socket_path[108];	/* from endpoint, by options_check */
+	char socket_path[108]; /* from endpoint, by options_check */
 };
 
 /*

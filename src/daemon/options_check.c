@@ -14,7 +14,7 @@ static bool
 drivername_is_good(const char *name)
 {
 	size_t len = strlen(name);
-	bool edge = true;	/* at the start of a label */
+	bool edge = true; /* at the start of a label */
 
 	if (len == 0 || len > 63)
 		return false;
@@ -44,8 +44,8 @@ check_type(const struct options *o, struct err *err)
 	if (str_eq(o->type, TYPE_RBD))
 		return 0;
 	if (*o->type == '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "--type must be given: rbd");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "--type must be given: rbd");
 	for (size_t i = 0; i < countof(others); i++)
 		if (str_eq(o->type, others[i]))
 			return err_set(err, ERR_INVALID_ARGUMENT,
@@ -95,8 +95,8 @@ check_one_of(const char *name, const char *value, const char *const list[],
 			i > 0 ? ", " : "", list[i]) < 0)
 			break;
 	}
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "--%s=%s: must be one of %s", name, value, all);
+	return err_set(err, ERR_INVALID_ARGUMENT, "--%s=%s: must be one of %s",
+	    name, value, all);
 }
 
 static int
@@ -155,8 +155,8 @@ check_not_empty(const char *name, const char *value, struct err *err)
 {
 	if (*value != '\0')
 		return 0;
-	return err_set(err, ERR_INVALID_ARGUMENT, "--%s must not be empty",
-	    name);
+	return err_set(
+	    err, ERR_INVALID_ARGUMENT, "--%s must not be empty", name);
 }
 
 static int
@@ -185,7 +185,8 @@ options_check(struct options *o, struct err *err)
 	    (rc = check_not_empty("config", o->config, err)) < 0 ||
 	    (rc = check_absolute("statedir", o->statedir, err)) < 0 ||
 	    (rc = check_socket_mode(o, err)) < 0 ||
-	    (rc = check_one_of("log-format", o->log_format, formats, err)) < 0 ||
+	    (rc = check_one_of("log-format", o->log_format, formats, err)) <
+		0 ||
 	    (rc = check_one_of("log-level", o->log_level, levels, err)) < 0 ||
 	    (rc = check_one_of("mounter-fallback", o->mounter_fallback,
 		 fallbacks, err)) < 0 ||
@@ -195,7 +196,8 @@ options_check(struct options *o, struct err *err)
 	if (!drivername_is_good(o->drivername))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--drivername=%s: must be a DNS name of at most 63 "
-		    "characters", o->drivername);
+		    "characters",
+		    o->drivername);
 	if (!o->controllerserver && !o->nodeserver)
 		o->controllerserver = o->nodeserver = true;
 	return 0;

@@ -15,8 +15,9 @@ static const char *const group_title[GROUP_COUNT] = {
 static const struct {
 	const char *name, *help;
 } environment[] = {
-	{ "CSI_ENDPOINT", "where to serve when `--endpoint` is not given, as "
-			  "the CSI specification has it" },
+	{ "CSI_ENDPOINT",
+	    "where to serve when `--endpoint` is not given, as "
+	    "the CSI specification has it" },
 };
 
 /* Copies help to `out` without the backticks of Markdown. */
@@ -50,7 +51,8 @@ options_print_help(FILE *out)
 {
 	(void)fputs("usage: rbd-csid --type=rbd --nodeid=NAME [OPTION]...\n"
 		    "A CSI driver for Ceph RBD. -x and --x are the same; a "
-		    "value follows after \"=\" or a blank.\n", out);
+		    "value follows after \"=\" or a blank.\n",
+	    out);
 	for (int group = 0; group < GROUP_COUNT; group++) {
 		(void)fprintf(out, "\n%s:\n", group_title[group]);
 		for (size_t i = 0; i < option_count; i++) {
@@ -94,15 +96,16 @@ options_print_markdown(FILE *out)
 				continue;
 			(void)fprintf(out, "| `--%s` | ", def->name);
 			if (*def->value != '\0')
-				(void)fprintf(out, "`%s` ", def->shown != NULL
-				    ? def->shown : def->value);
+				(void)fprintf(out, "`%s` ",
+				    def->shown != NULL ? def->shown
+						       : def->value);
 			(void)fprintf(out, "| %s |\n",
 			    def->help != NULL ? def->help : "");
 		}
 		(void)fputc('\n', out);
 	}
-	(void)fputs("## Environment\n\n| variable | meaning |\n|---|---|\n",
-	    out);
+	(void)fputs(
+	    "## Environment\n\n| variable | meaning |\n|---|---|\n", out);
 	for (size_t i = 0; i < countof(environment); i++)
 		(void)fprintf(out, "| `%s` | %s |\n", environment[i].name,
 		    environment[i].help);

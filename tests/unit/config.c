@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define ONE \
-	"[{\"clusterID\":\"a\",\"monitors\":[\"m1:6789\",\"m2:6789\"]," \
-	"\"cephFS\":{\"x\":1},\"unknown\":[],\"rbd\":{" \
-	"\"radosNamespace\":\"ns\",\"netNamespaceFilePath\":\"/run/ns\"}}," \
-	"{\"clusterID\":\"a\",\"monitors\":[\"second\"]}," \
+#define ONE                                                                    \
+	"[{\"clusterID\":\"a\",\"monitors\":[\"m1:6789\",\"m2:6789\"],"        \
+	"\"cephFS\":{\"x\":1},\"unknown\":[],\"rbd\":{"                        \
+	"\"radosNamespace\":\"ns\",\"netNamespaceFilePath\":\"/run/ns\"}},"    \
+	"{\"clusterID\":\"a\",\"monitors\":[\"second\"]},"                     \
 	"{\"clusterID\":\"empty\",\"monitors\":[]}]"
 #define TWO "[{\"clusterID\":\"b\",\"monitors\":[\"m3\"]}]"
 #define SECRET_PART "s3cret-part"
@@ -97,7 +97,8 @@ test_read(void)
 
 	put("config.json", ONE);
 	config = config_new(at("config.json"));
-	ok(config_find(config, "a", arena, &c, &err) == 0, "a cluster is found");
+	ok(config_find(config, "a", arena, &c, &err) == 0,
+	    "a cluster is found");
 	is_str(c.cluster_id, "a", "its ID");
 	is_str(c.monitors, "m1:6789,m2:6789",
 	    "its monitors are joined, the first entry of an ID counts");
@@ -110,7 +111,7 @@ test_read(void)
 	ok(strstr(err.text, "clusterID \"nope\" is not in /tmp/") != NULL,
 	    "and is named: %s", err.text);
 	ok(config_find(config, "empty", arena, &c, &err) < 0 &&
-	    strstr(err.text, "clusterID \"empty\" has no monitors") != NULL,
+		strstr(err.text, "clusterID \"empty\" has no monitors") != NULL,
 	    "a cluster without monitors is refused");
 	config_free(config);
 	arena_free(arena);
@@ -185,7 +186,7 @@ test_late(void)
 
 	config = config_new(at("absent.json"));
 	ok(config_find(config, "a", NULL, NULL, &err) < 0 &&
-	    strstr(err.text, "absent.json") != NULL,
+		strstr(err.text, "absent.json") != NULL,
 	    "without a file a look-up names it: %s", err.text);
 	put("absent.json", ONE);
 	ok(becomes(config, "a", true), "a file that comes late is read");

@@ -66,61 +66,65 @@ test_refused(void)
 		const char *line, *text;
 	} bad[] = {
 		{ "--nodeid=n", "--type must be given: rbd" },
-		{ "--type=liveness", "--type=liveness is one of ceph-csi's "
-		  "that rbd-csid does not serve; it serves rbd" },
+		{ "--type=liveness",
+		    "--type=liveness is one of ceph-csi's "
+		    "that rbd-csid does not serve; it serves rbd" },
 		{ "--type=x", "--type=x is unknown; rbd-csid serves rbd" },
 		{ "--type=rbd", "--nodeid must not be empty" },
-		{ "--type=rbd --nodeid=n --frob", "unknown option \"--frob\" "
-		  "(--help lists them)" },
-		{ "--type=rbd --nodeid=n stray", "unexpected argument "
-		  "\"stray\": options start with a dash" },
-		{ "--type=rbd --nodeid=n -", "unexpected argument \"-\": "
-		  "options start with a dash" },
+		{ "--type=rbd --nodeid=n --frob",
+		    "unknown option \"--frob\" "
+		    "(--help lists them)" },
+		{ "--type=rbd --nodeid=n stray",
+		    "unexpected argument "
+		    "\"stray\": options start with a dash" },
+		{ "--type=rbd --nodeid=n -",
+		    "unexpected argument \"-\": "
+		    "options start with a dash" },
 		{ "--type=rbd --nodeid", "option \"--nodeid\" needs a value" },
 		{ "--type=rbd --nodeid=n --nodeserver=yes",
-		  "--nodeserver=yes: must be true or false" },
+		    "--nodeserver=yes: must be true or false" },
 		{ "--type=rbd --nodeid=n --worker-lanes=0",
-		  "--worker-lanes=0: must be from 1 to 64" },
+		    "--worker-lanes=0: must be from 1 to 64" },
 		{ "--type=rbd --nodeid=n --worker-lanes=four",
-		  "--worker-lanes=four: must be a whole number" },
+		    "--worker-lanes=four: must be a whole number" },
 		{ "--type=rbd --nodeid=n --v=high",
-		  "--v=high: must be a whole number" },
+		    "--v=high: must be a whole number" },
 		{ "--type=rbd --nodeid=n --session-idle=10",
-		  "--session-idle=10: must be a duration such as 90s, 1m30s "
-		  "or 500ms" },
+		    "--session-idle=10: must be a duration such as 90s, 1m30s "
+		    "or 500ms" },
 		{ "--type=rbd --nodeid=n --session-idle=10ms",
-		  "--session-idle=10ms: must be from 1000ms to 86400000ms" },
+		    "--session-idle=10ms: must be from 1000ms to 86400000ms" },
 		{ "--type=rbd --nodeid=n --endpoint=tcp://1.2.3.4:5",
-		  "--endpoint=tcp://1.2.3.4:5: must be unix:// and a path" },
+		    "--endpoint=tcp://1.2.3.4:5: must be unix:// and a path" },
 		{ "--type=rbd --nodeid=n --endpoint=unix:///",
-		  "--endpoint=unix:///: has no path" },
+		    "--endpoint=unix:///: has no path" },
 		{ "--type=rbd --nodeid=n --drivername=-x",
-		  "--drivername=-x: must be a DNS name of at most 63 "
-		  "characters" },
+		    "--drivername=-x: must be a DNS name of at most 63 "
+		    "characters" },
 		{ "--type=rbd --nodeid=n --drivername=a..b",
-		  "--drivername=a..b: must be a DNS name of at most 63 "
-		  "characters" },
+		    "--drivername=a..b: must be a DNS name of at most 63 "
+		    "characters" },
 		{ "--type=rbd --nodeid=n --instanceid=",
-		  "--instanceid must not be empty" },
+		    "--instanceid must not be empty" },
 		{ "--type=rbd --nodeid=n --socket-mode=9",
-		  "--socket-mode=9: must be octal, 0600 for example" },
+		    "--socket-mode=9: must be octal, 0600 for example" },
 		{ "--type=rbd --nodeid=n --log-format=xml",
-		  "--log-format=xml: must be one of text, json" },
+		    "--log-format=xml: must be one of text, json" },
 		{ "--type=rbd --nodeid=n --mounter-fallback=nbd",
-		  "--mounter-fallback=nbd: must be one of none, krbd, "
-		  "userspace" },
+		    "--mounter-fallback=nbd: must be one of none, krbd, "
+		    "userspace" },
 		{ "--type=rbd --nodeid=n --statedir=run",
-		  "--statedir=run: must be an absolute path" },
+		    "--statedir=run: must be an absolute path" },
 		{ "--type=rbd --nodeid=n --rbdhardmaxclonedepth=15",
-		  "--rbdhardmaxclonedepth=15: must be from 1 to 14" },
+		    "--rbdhardmaxclonedepth=15: must be from 1 to 14" },
 		{ "--type=rbd --nodeid=n --rbdsoftmaxclonedepth=9",
-		  "--rbdsoftmaxclonedepth is above --rbdhardmaxclonedepth" },
+		    "--rbdsoftmaxclonedepth is above --rbdhardmaxclonedepth" },
 		{ "--type=rbd --nodeid=n --minsnapshotsonimage=451",
-		  "--minsnapshotsonimage is above --maxsnapshotsonimage" },
+		    "--minsnapshotsonimage is above --maxsnapshotsonimage" },
 		{ "--type=rbd --nodeid=n --feature-gates=Frob=true",
-		  "--feature-gates: unknown gate \"Frob\"" },
+		    "--feature-gates: unknown gate \"Frob\"" },
 		{ "--type=rbd --nodeid=n --feature-gates=SlowGRPCRestart",
-		  "--feature-gates: \"SlowGRPCRestart\" is not NAME=BOOL" },
+		    "--feature-gates: \"SlowGRPCRestart\" is not NAME=BOOL" },
 	};
 
 	for (size_t i = 0; i < countof(bad); i++) {
@@ -137,16 +141,15 @@ test_meaning(void)
 {
 	struct err err;
 	static const char *const manifest[] = { "rbd-csid", "--nodeid=worker-1",
-		"--pluginpath=/var/lib/kubelet/plugins",
-		"--type=rbd", "--nodeserver=true", "--v=5",
-		"--endpoint=unix:///csi/csi.sock",
+		"--pluginpath=/var/lib/kubelet/plugins", "--type=rbd",
+		"--nodeserver=true", "--v=5", "--endpoint=unix:///csi/csi.sock",
 		"--csi-addons-endpoint=unix:///csi/csi-addons.sock",
 		"--drivername=rbd.csi.ceph.com", "--enableprofiling=false",
 		NULL };
 
 	ok(options_parse(&opt, countof(manifest) - 1, (char *const *)manifest,
-		&err) == 0 &&
-	    options_check(&opt, &err) == 0,
+	       &err) == 0 &&
+		options_check(&opt, &err) == 0,
 	    "the arguments of ceph-csi's DaemonSet are accepted");
 	is_str(opt.nodeid, "worker-1", "the node's name is read");
 	is_str(opt.socket_path, "/csi/csi.sock", "the socket's path is read");
@@ -212,8 +215,8 @@ test_durations(void)
 	for (size_t i = 0; i < countof(good); i++) {
 		ms = -1;
 		ok(options_parse_duration(good[i].text, &ms) == 0 &&
-		    ms == good[i].ms, "%s is %" PRId64 " ms", good[i].text,
-		    good[i].ms);
+			ms == good[i].ms,
+		    "%s is %" PRId64 " ms", good[i].text, good[i].ms);
 	}
 	for (size_t i = 0; i < countof(bad); i++)
 		ok(options_parse_duration(bad[i], &ms) < 0,
@@ -233,12 +236,12 @@ note_ignored(const char *name, const char *help)
 static void
 test_ignored(void)
 {
-	static const char *const argv[] = { "rbd-csid", "--type", "rbd", "--nodeid=n", "--v=5",
-		"--enable-fencing", "--automaxprocs=false",
-		"--domainlabels=zone", NULL };
+	static const char *const argv[] = { "rbd-csid", "--type", "rbd",
+		"--nodeid=n", "--v=5", "--enable-fencing",
+		"--automaxprocs=false", "--domainlabels=zone", NULL };
 
-	options_each_ignored(countof(argv) - 1, (char *const *)argv,
-	    note_ignored);
+	options_each_ignored(
+	    countof(argv) - 1, (char *const *)argv, note_ignored);
 	is_str(ignored, "enable-fencing domainlabels ",
 	    "options without effect are told, unless they are at their default "
 	    "or klog's");
@@ -249,8 +252,8 @@ static void
 test_document(void)
 {
 	const char *srcdir = getenv("srcdir");
-	auto_free char *path = str_fmt("%s/docs/OPTIONS.md",
-	    srcdir != NULL ? srcdir : ".");
+	auto_free char *path = str_fmt(
+	    "%s/docs/OPTIONS.md", srcdir != NULL ? srcdir : ".");
 	char *table = NULL, *text = NULL;
 	size_t table_len = 0, text_len = 0, n;
 	FILE *out = open_memstream(&table, &table_len);

@@ -1,0 +1,78 @@
+/*
+ * drain.c - two things have to end, in any order: the connections and the
+ * executions, of which some may have no caller.
+ */
+#include "daemon/drain.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/loop.h"
+#include "core/timer.h"
+#include "daemon/dispatch.h"
+#include "obs/dump.h"
+
+static struct {
+	bool started, connections_ended, executions_ended;
+	int64_t since_ms;
+	struct timer timer;
+} dr;
+
+bool
+drain_is_complete(void)
+{
+	return dr.connections_ended && dr.executions_ended;
+}
+
+static void
+check(void)
+{
+	if (!drain_is_complete())
+		return;
+	log_info(
+	    "drain.end", "ms=%lld", (long long)(clock_now_ms() - dr.since_ms));
+	loop_stop();
+}
+
+static void
+on_connections_ended(void *arg)
+{
+	(void)arg;
+	dr.connections_ended = true;
+	check();
+}
+
+static void
+on_executions_ended(void)
+{
+	dr.executions_ended = true;
+	check();
+}
+
+static void
+on_timeout(struct timer *timer)
+{
+	(void)timer;
+	log_warn("drain.timeout", "running=%zu ms=%lld", dispatch_running(),
+	    (long long)(clock_now_ms() - dr.since_ms));
+	if (dispatch_running() > 0)
+		dump_log();
+	loop_stop();
+}
+
+void
+drain_start(struct server *server, int64_t timeout_ms)
+{
+	if (dr.started) {
+		log_warn("drain.hurry", "running=%zu", dispatch_running());
+		loop_stop();
+		return;
+	}
+	dr.started = true;
+	dr.since_ms = clock_now_ms();
+	dr.timer.fire = on_timeout;
+	log_info("drain.start", "running=%zu connections=%zu",
+	    dispatch_running(), server_connection_count(server));
+	timer_start(&dr.timer, timeout_ms);
+	server_drain(server, on_connections_ended, NULL);
+	dispatch_when_idle(on_executions_ended);
+}

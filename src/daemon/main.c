@@ -1,0 +1,240 @@
+/*
+ * main.c - rbd-csid: puts the pieces together and runs the loop. One thread,
+ * always.
+ */
+#include <config.h>
+
+#include "base/log.h"
+#include "core/loop.h"
+#include "core/offload.h"
+#include "core/signal.h"
+#include "daemon/config.h"
+#include "daemon/dispatch.h"
+#include "daemon/drain.h"
+#include "daemon/options.h"
+#include "daemon/sessions.h"
+#include "obs/dump.h"
+#include "rpc/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define FILES_WANTED 65536
+
+static struct {
+	struct options options;
+	struct config *config;
+	struct server *server;
+} d;
+
+static const struct router router = { .fallback = dispatch_call };
+
+static void
+on_stop(int signo)
+{
+	(void)signo;
+	drain_start(d.server, d.options.drain_timeout_ms);
+}
+
+static void
+on_reload(int signo)
+{
+	(void)signo;
+	config_reload(d.config);
+}
+
+static void
+on_dump(int signo)
+{
+	(void)signo;
+	dump_log();
+}
+
+/* Descriptors 0 to 2 are open, so that no socket becomes one of them. */
+static int
+prepare_process(struct err *err)
+{
+	struct rlimit files;
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	} while (fd >= 0 && fd <= STDERR_FILENO && fcntl(fd, F_SETFD, 0) == 0);
+	if (fd < 0)
+		return err_set_rc(err, -errno, "open /dev/null");
+	(void)close(fd);
+	(void)umask(022);
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 &&
+	    files.rlim_cur < files.rlim_max) {
+		files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max
+							       : FILES_WANTED;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
+	return 0;
+}
+
+/* Makes the directory and its parents; what is there may stay as it is. */
+static int
+make_dirs(const char *path, struct err *err)
+{
+	auto_free char *copy = str_dup(path);
+
+	for (char *slash = copy; slash != NULL;) {
+		slash = strchr(slash + 1, '/');
+		if (slash != NULL)
+			*slash = '\0';
+		if (mkdir(copy, slash != NULL ? 0755 : 0700) < 0 &&
+		    errno != EEXIST)
+			return err_set_rc(
+			    err, -errno, "make directory %s", copy);
+		if (slash != NULL)
+			*slash = '/';
+	}
+	return 0;
+}
+
+static enum log_level
+level_of(const struct options *o)
+{
+	static const char *const name[] = {
+		[LOG_LEVEL_ERROR] = "error",
+		[LOG_LEVEL_WARN] = "warn",
+		[LOG_LEVEL_INFO] = "info",
+		[LOG_LEVEL_DEBUG] = "debug",
+	};
+
+	for (size_t i = 0; i < countof(name); i++)
+		if (str_eq(o->log_level, name[i]))
+			return (enum log_level)i;
+	return LOG_LEVEL_INFO;
+}
+
+static void
+start_sessions(const struct options *o)
+{
+	const struct sessions_setup setup = {
+		.worker_path = o->worker_path,
+		.driver_name = o->drivername,
+		.instance_id = o->instanceid,
+		.cluster_name = o->clustername,
+		.ceph_conf = o->ceph_conf,
+		.idle_ms = o->session_idle_ms,
+		.max_lanes = (unsigned)o->worker_lanes,
+		.log_level = level_of(o),
+		.log_json = str_eq(o->log_format, "json"),
+	};
+
+	sessions_init(&setup);
+	dump_add_source(sessions_dump);
+}
+
+static void
+start_dispatch(const struct options *o)
+{
+	const struct dispatch_setup setup = {
+		.identity = { .driver_name = o->drivername,
+		    .node_id = o->nodeid,
+		    .controller = o->controllerserver,
+		    .node = o->nodeserver },
+		.config = d.config,
+		.slow_ms = o->slow_op_ms,
+	};
+
+	dispatch_init(&setup);
+}
+
+static int
+start(const struct options *o, struct err *err)
+{
+	int rc;
+
+	rc = prepare_process(err);
+	if (rc == 0)
+		rc = make_dirs(o->statedir, err);
+	if (rc == 0 && (rc = loop_init()) < 0)
+		return err_set_rc(err, rc, "start the event loop");
+	if (rc < 0)
+		return rc;
+	offload_set_max((unsigned)o->offload_max);
+	d.config = config_new(o->config);
+	start_sessions(o);
+	start_dispatch(o);
+	d.server = server_new(&router, NULL);
+	rc = server_listen(
+	    d.server, o->socket_path, (mode_t)o->socket_mode, err);
+	if (rc < 0)
+		return rc;
+	signal_watch(SIGTERM, on_stop);
+	signal_watch(SIGINT, on_stop);
+	signal_watch(SIGHUP, on_reload);
+	signal_watch(SIGUSR1, on_dump);
+	return 0;
+}
+
+/* Frees everything, so that a leak checker has nothing to say. */
+static void
+finish(void)
+{
+	server_free(d.server);
+	dispatch_fini();
+	sessions_fini();
+	config_free(d.config);
+	signal_fini();
+	loop_fini();
+}
+
+static void
+tell_ignored(const char *name, const char *help)
+{
+	char quoted[200];
+
+	log_warn("option.ignored", "option=--%s has no effect here: %s", name,
+	    log_quote(quoted, sizeof(quoted), help));
+}
+
+int
+main(int argc, char *argv[])
+{
+	struct options *o = &d.options;
+	struct err err = ERR_INIT;
+
+	if (options_parse(o, argc, argv, &err) < 0)
+		goto bad_usage;
+	if (o->help || o->help_markdown || o->version) {
+		if (o->version)
+			(void)printf("rbd-csid %s\n", PACKAGE_VERSION);
+		else if (o->help)
+			options_print_help(stdout);
+		else
+			options_print_markdown(stdout);
+		return fflush(stdout) == 0 ? 0 : 1;
+	}
+	if (options_check(o, &err) < 0)
+		goto bad_usage;
+	log_init("rbd-csid", level_of(o),
+	    str_eq(o->log_format, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+	options_each_ignored(argc, argv, tell_ignored);
+	if (start(o, &err) < 0) {
+		log_error("daemon.start", "%s", err.text);
+		return 1;
+	}
+	log_info("daemon.start",
+	    "version=%s driver=%s node=%s endpoint=%s services=Identity%s%s",
+	    PACKAGE_VERSION, o->drivername, o->nodeid, o->socket_path,
+	    o->controllerserver ? ",Controller" : "",
+	    o->nodeserver ? ",Node" : "");
+	loop_run();
+	log_info("daemon.stop", "complete=%d", drain_is_complete());
+	if (drain_is_complete())
+		finish();
+	return 0;
+
+bad_usage:
+	(void)fprintf(stderr, "rbd-csid: %s\n", err.text);
+	return 1;
+}

@@ -1,0 +1,104 @@
+/*
+ * sessions.h - the Ceph sessions and their workers.
+ *
+ * A session is one user with one key at one cluster in one network namespace;
+ * its ceph-worker is started when a call first needs it and ends when nobody
+ * has used it for a while. A rotated key is another session: the old one goes
+ * on beside it until it is idle.
+ *
+ * The rule that holds it together: nobody waits for a worker. Calls queue
+ * while it connects; when it fails, dies or falls silent, they end with its
+ * words, and the next call starts a new one.
+ */
+#ifndef DAEMON_SESSIONS_H
+#define DAEMON_SESSIONS_H
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "core/op.h"
+#include "core/timer.h"
+
+/* What all workers are told; strings live as long as the process. */
+struct sessions_setup {
+	const char *worker_path;
+	const char *driver_name;
+	const char *instance_id;
+	const char *cluster_name;
+	const char *ceph_conf; /* used when the file exists */
+	int64_t idle_ms;
+	unsigned max_lanes;
+	enum log_level log_level;
+	bool log_json;
+};
+
+/* Whose session; borrowed for the call only. */
+struct session_key {
+	const char *cluster_id;
+	const char *monitors;
+	const char *user;
+	const char *netns; /* "" is our own */
+	const struct secret *key;
+};
+
+struct session;
+
+#define SESSION_STATES_MAX 512
+
+/* One request to a worker. Embed it; zeroed is valid. */
+struct session_call {
+	/* set by the owner, borrowed until the wake */
+	const char *method; /* "/csi.v1.Controller/CreateVolume" */
+	const char *cluster_id;
+	const char *monitors;
+	const char *rados_namespace;
+	const void *body;
+	size_t len;
+	int64_t deadline_ms; /* of clock_now_ms(), 0: none */
+
+	/* the result, valid after the wake */
+	struct err err;       /* ERR_OK: reply is valid */
+	unsigned char *reply; /* the owner frees */
+	size_t reply_len;
+	char states[SESSION_STATES_MAX]; /* "NAME:ms,NAME:ms" */
+
+	/* private */
+	uint64_t id;
+	struct session *session;
+	struct op *waiter;
+	int64_t since_ms;
+	bool sent, cancelled;
+	char state[48];   /* from the worker, "" unknown */
+	int64_t state_ms; /* how long in it when last heard */
+	TAILQ_ENTRY(session_call)
+	link;
+};
+
+void sessions_init(const struct sessions_setup *setup);
+
+/* Lets go of all workers, which then end by themselves. No call may be open. */
+void sessions_fini(void);
+
+/*
+ * Gives the call to the session of `key` and wakes `waiter` with 0, or with
+ * call->err.rc when the worker answered with an error or there is none to
+ * answer.
+ */
+void session_call_start(struct session_call *call,
+    const struct session_key *key, struct op *waiter);
+
+/*
+ * Nobody wants the answer any more. A call that was not sent ends at once
+ * (-ECANCELED); the worker of one that was is told, and the wake comes when
+ * it has brought the operation to a safe end.
+ */
+void session_call_cancel(struct session_call *call);
+
+/* Where it is, for people: "connecting to cluster a at m:6789 for 3 s". */
+void session_call_where(
+    const struct session_call *call, char *buf, size_t size);
+
+/* One line for each session. */
+void sessions_dump(struct buf *out);
+size_t sessions_count(void);
+
+#endif
