@@ -1,0 +1,90 @@
+/*
+ * journal_fmt.h - the names, keys and values of the volume journal, byte for
+ * byte as ceph-csi 3.17 has them (docs/JOURNAL.md). Pure functions: no I/O, no
+ * state; strings come from the arena given.
+ *
+ *	csi.volumes.<instance>	directory: csi.volume.<request name> -> <uuid>
+ *	csi.volume.<uuid>	item: attributes csi.volname, csi.imagename, ...
+ *	csi.purge.<instance>	ours: <image id> -> what is being purged
+ */
+#ifndef CEPH_JOURNAL_FMT_H
+#define CEPH_JOURNAL_FMT_H
+
+#include "base/arena.h"
+
+#define JOURNAL_UUID_LEN 36
+
+/* Names of objects. */
+char *journal_directory_fmt(struct arena *arena, const char *instance_id);
+char *journal_item_fmt(struct arena *arena, const char *uuid);
+char *journal_purges_fmt(struct arena *arena, const char *instance_id);
+
+/* The key of a request name in the directory. */
+char *journal_key_fmt(struct arena *arena, const char *request_name);
+
+/* What a directory key points to. */
+struct journal_ref {
+	bool has_pool;		/* the image is in an other pool */
+	int64_t pool_id;	/* set if has_pool */
+	char uuid[JOURNAL_UUID_LEN + 1];
+};
+
+/*
+ * Reads a directory value: 36 bytes of UUID, or "<16 hex pool id>/<uuid>".
+ * Returns 0 or -EBADMSG.
+ */
+int journal_ref_parse(const void *value, size_t len, struct journal_ref *ref)
+    must_check;
+
+/* UUID v4 of 16 random bytes. */
+void journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1],
+    const unsigned char random[16]);
+
+/* The UUID that a name ends with, or NULL. */
+const char *journal_uuid_of_name(const char *name);
+
+/* Keys of an item, in the order of journal_item's members. */
+enum journal_attr {
+	JOURNAL_VOLNAME = 0,	/* request name */
+	JOURNAL_IMAGENAME,
+	JOURNAL_IMAGEID,
+	JOURNAL_OWNER,		/* namespace of the claim */
+	JOURNAL_POOL,		/* pool of the directory if it is not the image's */
+	JOURNAL_KMS,		/* encryption: key service */
+	JOURNAL_ENCRYPTION,	/* encryption: "block" or "file" */
+	JOURNAL_GROUP,		/* CSI ID of the group it belongs to */
+	JOURNAL_ATTR_COUNT,
+};
+
+/* NULL: the attribute is absent (never written as an empty value). */
+struct journal_item {
+	const char *attr[JOURNAL_ATTR_COUNT];
+};
+
+const char *journal_attr_key(enum journal_attr attr);
+
+/*
+ * Takes one key and value of an item object into `item`. Keys that we do not
+ * know are left alone: others may add some. A value with a NUL byte inside or
+ * of more than 4 KiB is -EBADMSG.
+ */
+int journal_item_take(struct journal_item *item, struct arena *arena,
+    const char *key, const void *value, size_t len) must_check;
+
+/* A reservation is complete when the item names its request and its image. */
+bool journal_item_is_complete(const struct journal_item *item);
+
+/*
+ * A purge note: what a worker needs to finish the deletion of an image whose
+ * volume is already gone for everybody else.
+ */
+struct journal_purge {
+	const char *image;	/* name that the image had */
+	bool lane;		/* librbd must do it, not we */
+};
+
+char *journal_purge_fmt(struct arena *arena, const struct journal_purge *note);
+int journal_purge_parse(struct arena *arena, const void *value, size_t len,
+    struct journal_purge *note) must_check;	/* 0 or -EBADMSG */
+
+#endif

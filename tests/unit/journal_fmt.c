@@ -1,0 +1,162 @@
+/*
+ * journal_fmt.c - the journal's names, keys and values against the bytes that
+ * ceph-csi writes.
+ */
+#include "ceph/journal_fmt.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+
+#define UUID "5e0a1a7c-1f8b-4e2d-9a43-0c1d2e3f4a5b"
+
+static struct arena *arena;
+
+static void
+test_names(void)
+{
+	is_str(journal_directory_fmt(arena, "default"), "csi.volumes.default",
+	    "the directory is csi.volumes and the instance");
+	is_str(journal_item_fmt(arena, UUID), "csi.volume." UUID,
+	    "an item is csi.volume and its UUID");
+	is_str(journal_key_fmt(arena, "pvc-1"), "csi.volume.pvc-1",
+	    "a directory key is csi.volume and the request's name");
+	is_str(journal_purges_fmt(arena, "default"), "csi.purge.default",
+	    "purge notes have an object of their own per instance");
+}
+
+static void
+test_attr_keys(void)
+{
+	static const char *const want[JOURNAL_ATTR_COUNT] = {
+		"csi.volname", "csi.imagename", "csi.imageid",
+		"csi.volume.owner", "csi.journalpool", "csi.volume.encryptKMS",
+		"csi.volume.encryptionType", "csi.groupid",
+	};
+
+	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
+		is_str(journal_attr_key(i), want[i], "attribute key %s",
+		    want[i]);
+}
+
+static void
+test_refs(void)
+{
+	static const struct {
+		const char *value;
+		int rc;
+		bool has_pool;
+		int64_t pool;
+		const char *what;
+	} t[] = {
+		{ UUID, 0, false, 0, "a plain UUID is read" },
+		{ "0000000000000002/" UUID, 0, true, 2,
+		    "a pool before the UUID is read" },
+		{ "00000000000000AF/" UUID, 0, true, 0xaf,
+		    "upper-case hex is read" },
+		{ "ffffffffffffffff/" UUID, 0, true, -1,
+		    "a pool is a signed number" },
+		{ "000000000000000g/" UUID, -EBADMSG, false, 0,
+		    "a pool that is not hex is refused" },
+		{ "0000000000000002-" UUID, -EBADMSG, false, 0,
+		    "an other separator is refused" },
+		{ "2/" UUID, -EBADMSG, false, 0, "a short pool is refused" },
+		{ "", -EBADMSG, false, 0, "an empty value is refused" },
+		{ UUID "0", -EBADMSG, false, 0, "a longer value is refused" },
+		{ "0001-0009-rook-ceph-0000000000000002-" UUID, -EBADMSG, false,
+		    0, "a volume handle (old to new) is no reference" },
+	};
+
+	for (size_t i = 0; i < countof(t); i++) {
+		struct journal_ref ref;
+		int rc = journal_ref_parse(t[i].value, strlen(t[i].value),
+		    &ref);
+
+		ok(rc == t[i].rc && (rc < 0 || (strcmp(ref.uuid, UUID) == 0 &&
+		    ref.has_pool == t[i].has_pool &&
+		    ref.pool_id == t[i].pool)), "%s", t[i].what);
+	}
+}
+
+static void
+test_uuids(void)
+{
+	static const unsigned char zero[16], ones[16] = {
+		255, 255, 255, 255, 255, 255, 255, 255,
+		255, 255, 255, 255, 255, 255, 255, 255,
+	};
+	char out[JOURNAL_UUID_LEN + 1];
+
+	journal_uuid_fmt(out, zero);
+	is_str(out, "00000000-0000-4000-8000-000000000000",
+	    "zeros make a valid UUID v4");
+	journal_uuid_fmt(out, ones);
+	is_str(out, "ffffffff-ffff-4fff-bfff-ffffffffffff",
+	    "ones make a valid UUID v4");
+	is_str(journal_uuid_of_name("csi-vol-" UUID), UUID,
+	    "the UUID is the end of an image's name");
+	is_str(journal_uuid_of_name(UUID), UUID, "an empty prefix is fine");
+	ok(journal_uuid_of_name("kubernetes-dynamic-pvc-1") == NULL,
+	    "a name without UUID has none");
+	ok(journal_uuid_of_name("csi-vol-5e0a1a7c-1f8b-4e2d-9a43_0c1d2e3f4a5b")
+	    == NULL, "dashes in the wrong place are no UUID");
+}
+
+static void
+test_items(void)
+{
+	struct journal_item item = { 0 };
+
+	is_int(journal_item_take(&item, arena, "csi.volname", "pvc-1", 5), 0,
+	    "a known key is taken");
+	is_str(item.attr[JOURNAL_VOLNAME], "pvc-1", "with its value");
+	ok(!journal_item_is_complete(&item),
+	    "an item without image name is half-written");
+	is_int(journal_item_take(&item, arena, "csi.imagename", "csi-vol-x", 9),
+	    0, "an image name is taken");
+	ok(journal_item_is_complete(&item), "it is complete then");
+	is_int(journal_item_take(&item, arena, "csi.future", "\0", 1), 0,
+	    "an unknown key is left alone");
+	is_int(journal_item_take(&item, arena, "csi.imageid", "a\0b", 3),
+	    -EBADMSG, "a NUL inside a value is refused");
+	is_int(journal_item_take(&item, arena, "csi.imageid", "", 0), 0,
+	    "an empty value is taken");
+	is_str(item.attr[JOURNAL_IMAGEID], "", "as an empty text");
+}
+
+static void
+test_purges(void)
+{
+	struct journal_purge note = { .image = "csi-vol-1" }, back;
+	const char *text = journal_purge_fmt(arena, &note);
+
+	is_str(text, "native csi-vol-1", "a note tells how and which image");
+	is_int(journal_purge_parse(arena, text, strlen(text), &back), 0,
+	    "a note is read back");
+	ok(!back.lane && strcmp(back.image, "csi-vol-1") == 0, "as it was");
+	note.lane = true;
+	text = journal_purge_fmt(arena, &note);
+	is_str(text, "lane csi-vol-1", "a note may ask for librbd");
+	ok(journal_purge_parse(arena, text, strlen(text), &back) == 0 &&
+	    back.lane && strcmp(back.image, "csi-vol-1") == 0,
+	    "which is read back too");
+	is_int(journal_purge_parse(arena, "native ", 7, &back), -EBADMSG,
+	    "a note without image is refused");
+	is_int(journal_purge_parse(arena, "", 0, &back), -EBADMSG,
+	    "an empty note is refused");
+	is_int(journal_purge_parse(arena, "later x", 7, &back), -EBADMSG,
+	    "a note of an unknown kind is refused");
+}
+
+int
+main(void)
+{
+	arena = arena_new(1 << 20);
+	test_names();
+	test_attr_keys();
+	test_refs();
+	test_uuids();
+	test_items();
+	test_purges();
+	arena_free(arena);
+	return tap_end();
+}
