@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define PURGE_NATIVE "native "
-#define PURGE_LANE "lane "
 #define VALUE_MAX 4096	/* longest value that is believed */
 
 static const char *const attr_key[JOURNAL_ATTR_COUNT] = {
@@ -168,24 +166,8 @@ journal_item_is_complete(const struct journal_item *item)
 	    !str_is_empty(item->attr[JOURNAL_IMAGENAME]);
 }
 
-char *
-journal_purge_fmt(struct arena *arena, const struct journal_purge *note)
+const char *
+journal_purge_parse(struct arena *arena, const void *value, size_t len)
 {
-	return arena_fmt(arena, "%s%s", note->lane ? PURGE_LANE : PURGE_NATIVE,
-	    note->image);
-}
-
-int
-journal_purge_parse(struct arena *arena, const void *value, size_t len,
-    struct journal_purge *note)
-{
-	char *text = text_of(arena, value, len);
-
-	if (text == NULL)
-		return -EBADMSG;
-	note->lane = str_starts(text, PURGE_LANE);
-	if (!note->lane && !str_starts(text, PURGE_NATIVE))
-		return -EBADMSG;
-	note->image = strchr(text, ' ') + 1;
-	return str_is_empty(note->image) ? -EBADMSG : 0;
+	return text_of(arena, value, len);
 }

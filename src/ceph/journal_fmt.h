@@ -5,7 +5,7 @@
  *
  *	csi.volumes.<instance>	directory: csi.volume.<request name> -> <uuid>
  *	csi.volume.<uuid>	item: attributes csi.volname, csi.imagename, ...
- *	csi.purge.<instance>	ours: <image id> -> what is being purged
+ *	csi.purge.<instance>	ours: <image id> -> name of the image being purged
  */
 #ifndef CEPH_JOURNAL_FMT_H
 #define CEPH_JOURNAL_FMT_H
@@ -75,16 +75,11 @@ int journal_item_take(struct journal_item *item, struct arena *arena,
 bool journal_item_is_complete(const struct journal_item *item);
 
 /*
- * A purge note: what a worker needs to finish the deletion of an image whose
- * volume is already gone for everybody else.
+ * The value of a purge note: the name that the image had, for people; all
+ * that a purge needs is the image id, the note's key. Reading gives NULL for a
+ * value that is no text.
  */
-struct journal_purge {
-	const char *image;	/* name that the image had */
-	bool lane;		/* librbd must do it, not we */
-};
-
-char *journal_purge_fmt(struct arena *arena, const struct journal_purge *note);
-int journal_purge_parse(struct arena *arena, const void *value, size_t len,
-    struct journal_purge *note) must_check;	/* 0 or -EBADMSG */
+const char *journal_purge_parse(struct arena *arena, const void *value,
+    size_t len);
 
 #endif

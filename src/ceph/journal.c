@@ -1,0 +1,523 @@
+/*
+ * journal.c - looking up, reserving and releasing request names.
+ */
+#include "ceph/journal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+static struct rados_omap_entry
+text_entry(const char *key, const char *value)
+{
+	return (struct rados_omap_entry){
+		.key = key, .value = value, .len = strlen(value),
+	};
+}
+
+/* Reads all attributes of an item that we know, as one step. */
+static unsigned
+add_item_step(struct rados_read *read)
+{
+	const char *keys[JOURNAL_ATTR_COUNT];
+
+	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
+		keys[i] = journal_attr_key((enum journal_attr)i);
+	return rados_read_omap_keys(read, keys, JOURNAL_ATTR_COUNT);
+}
+
+static int
+take_item(const struct rados_read *read, unsigned step, struct arena *arena,
+    struct journal_item *item)
+{
+	size_t n = rados_read_omap_count(read, step);
+
+	for (size_t i = 0; i < n; i++) {
+		const struct rados_omap_entry *e =
+		    rados_read_omap_entry(read, step, i);
+		int rc = journal_item_take(item, arena, e->key, e->value,
+		    e->len);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void
+start_item_read(struct rados_read **read, unsigned *step,
+    struct ceph_pool *pool, struct arena *arena, const char *uuid,
+    struct op *waiter)
+{
+	rados_read_free(*read);
+	*read = rados_read_new();
+	*step = add_item_step(*read);
+	rados_read_start(*read, pool, journal_item_fmt(arena, uuid), waiter);
+}
+
+/* ---- find ---- */
+
+static enum op_verdict
+find_judge_key(struct journal_find *f)
+{
+	const struct rados_omap_entry *e;
+	struct err err = ERR_INIT;
+	const char *const *key;
+	struct rados_write *w;
+	int rc;
+
+	if (f->op.rc == -ENOENT)	/* no directory yet */
+		return op_goto(f, FIND_END);
+	if (f->op.rc < 0)
+		return op_fail_rc(f, FIND_END, f->op.rc,
+		    "read the journal's directory in %s",
+		    ceph_pool_label(f->pool));
+	if (rados_read_omap_count(f->read, f->step) == 0)
+		return op_goto(f, FIND_END);
+	e = rados_read_omap_entry(f->read, f->step, 0);
+	if (journal_ref_parse(e->value, e->len, &f->ref) < 0)
+		return op_fail(f, FIND_END, ERR_DATA_LOSS,
+		    "journal of %s: key %s has no valid value",
+		    ceph_pool_label(f->pool), e->key);
+	f->item_pool = f->pool;
+	if (f->ref.has_pool) {
+		rc = ceph_pool_open_id(ceph_pool_connection(f->pool),
+		    f->ref.pool_id, ceph_pool_namespace(f->pool),
+		    &f->item_pool, &err);
+		if (rc == -ENOENT) {
+			key = &e->key;
+			w = rados_write_new();
+			rados_write_assert_exists(w);
+			rados_write_omap_expect(w, e->key, e->value, e->len);
+			rados_write_omap_remove(w, key, 1);
+			rados_write_start(w, f->pool, journal_directory_fmt(
+			    f->arena, f->instance_id), &f->op);
+			return op_await(f, FIND_KEY_DROPPED);
+		}
+		if (rc < 0)
+			return op_fail_err(f, FIND_END, &err);
+	}
+	f->found = true;
+	start_item_read(&f->read, &f->step, f->item_pool, f->arena,
+	    f->ref.uuid, &f->op);
+	return op_await(f, FIND_ITEM_READ);
+}
+
+static enum op_verdict
+find_judge_item(struct journal_find *f)
+{
+	const char *name;
+
+	if (f->op.rc == -ENOENT)	/* half-written: the caller completes it */
+		return op_goto(f, FIND_END);
+	if (f->op.rc < 0)
+		return op_fail_rc(f, FIND_END, f->op.rc,
+		    "read journal entry %s in %s", f->ref.uuid,
+		    ceph_pool_label(f->item_pool));
+	if (take_item(f->read, f->step, f->arena, &f->item) < 0)
+		return op_fail(f, FIND_END, ERR_DATA_LOSS,
+		    "journal entry %s in %s is damaged", f->ref.uuid,
+		    ceph_pool_label(f->item_pool));
+	name = f->item.attr[JOURNAL_VOLNAME];
+	if (!str_is_empty(name) && !str_eq(name, f->name))
+		return op_fail(f, FIND_END, ERR_INTERNAL,
+		    "journal entry %s in %s belongs to %s, not to %s",
+		    f->ref.uuid, ceph_pool_label(f->item_pool), name, f->name);
+	return op_goto(f, FIND_END);
+}
+
+static enum op_verdict
+find_step(struct op *op)
+{
+	struct journal_find *f = container_of(op, struct journal_find, op);
+	const char *key;
+
+	switch (f->state) {
+	case FIND_START:
+		key = journal_key_fmt(f->arena, f->name);
+		f->read = rados_read_new();
+		f->step = rados_read_omap_keys(f->read, &key, 1);
+		rados_read_start(f->read, f->pool,
+		    journal_directory_fmt(f->arena, f->instance_id), op);
+		return op_await(f, FIND_KEY_READ);
+
+	case FIND_KEY_READ:
+		return find_judge_key(f);
+
+	case FIND_KEY_DROPPED:
+		if (op->rc == -ECANCELED)
+			return op_fail(f, FIND_END, ERR_ABORTED,
+			    "journal key of %s in %s was changed meanwhile",
+			    f->name, ceph_pool_label(f->pool));
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(f, FIND_END, op->rc,
+			    "remove the journal key of %s, whose pool is gone",
+			    f->name);
+		return op_goto(f, FIND_END);
+
+	case FIND_ITEM_READ:
+		return find_judge_item(f);
+
+	case FIND_END:
+		rados_read_free(f->read);
+		f->read = NULL;
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class find_class = {
+	.name = "journal.find",
+	.step = find_step,
+};
+
+void
+journal_find_start(struct journal_find *find, struct ceph_pool *pool,
+    const char *instance_id, const char *name, struct arena *arena,
+    struct op *waiter)
+{
+	memset(find, 0, sizeof(*find));
+	find->pool = pool;
+	find->instance_id = instance_id;
+	find->name = name;
+	find->arena = arena;
+	op_start_child(&find->op, &find_class, waiter);
+}
+
+/* ---- reserve ---- */
+
+static char *
+reserve_key(const struct journal_reserve *r)
+{
+	return journal_key_fmt(r->arena, r->item.attr[JOURNAL_VOLNAME]);
+}
+
+/* The name is ours if nobody has it; that both is one operation. */
+static enum op_verdict
+reserve_claim(struct journal_reserve *r)
+{
+	struct rados_omap_entry entry = text_entry(reserve_key(r), r->uuid);
+	struct rados_write *w = rados_write_new();
+
+	rados_write_create(w, false);
+	rados_write_omap_expect(w, entry.key, NULL, 0);
+	rados_write_omap_set(w, &entry, 1);
+	rados_write_start(w, r->pool,
+	    journal_directory_fmt(r->arena, r->instance_id), &r->op);
+	return op_await(r, RESERVE_CLAIMED);
+}
+
+static enum op_verdict
+reserve_write_item(struct journal_reserve *r)
+{
+	struct rados_omap_entry entries[JOURNAL_ATTR_COUNT];
+	struct rados_write *w = rados_write_new();
+	size_t n = 0;
+
+	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
+		if (!str_is_empty(r->item.attr[i]))
+			entries[n++] = text_entry(journal_attr_key(
+			    (enum journal_attr)i), r->item.attr[i]);
+	rados_write_create(w, r->fresh);
+	rados_write_omap_set(w, entries, n);
+	rados_write_start(w, r->item_pool,
+	    journal_item_fmt(r->arena, r->uuid), &r->op);
+	return op_await(r, RESERVE_ITEM_WRITTEN);
+}
+
+static void
+remove_key(struct arena *arena, struct ceph_pool *pool,
+    const char *instance_id, const char *name, const char *value,
+    struct op *waiter)
+{
+	const char *key = journal_key_fmt(arena, name);
+	struct rados_write *w = rados_write_new();
+
+	rados_write_assert_exists(w);
+	rados_write_omap_expect(w, key, value, strlen(value));
+	rados_write_omap_remove(w, &key, 1);
+	rados_write_full_try(w);
+	rados_write_start(w, pool, journal_directory_fmt(arena, instance_id),
+	    waiter);
+}
+
+static enum op_verdict
+reserve_step(struct op *op)
+{
+	struct journal_reserve *r =
+	    container_of(op, struct journal_reserve, op);
+
+	switch (r->state) {
+	case RESERVE_START:
+		if (r->fresh)
+			return reserve_claim(r);
+		return reserve_write_item(r);
+
+	case RESERVE_CLAIMED:
+		if (op->rc == -ECANCELED)
+			return op_fail_rc(r, RESERVE_END, -EAGAIN,
+			    "another process makes %s",
+			    r->item.attr[JOURNAL_VOLNAME]);
+		if (op->rc < 0)		/* it may have landed all the same */
+			return op_fail_rc(r, RESERVE_UNDO_KEY, op->rc,
+			    "claim %s in the journal of %s",
+			    r->item.attr[JOURNAL_VOLNAME],
+			    ceph_pool_label(r->pool));
+		return reserve_write_item(r);
+
+	case RESERVE_ITEM_WRITTEN:
+		if (op->rc >= 0)
+			return op_goto(r, RESERVE_END);
+		/* Half a reservation that was there before stays as it was. */
+		return op_fail_rc(r, !r->fresh ? RESERVE_END :
+		    op->rc == -EEXIST ? RESERVE_UNDO_KEY : RESERVE_UNDO_ITEM,
+		    op->rc, "write journal entry %s in %s", r->uuid,
+		    ceph_pool_label(r->item_pool));
+
+	case RESERVE_UNDO_ITEM:
+		rados_remove_start(r->item_pool,
+		    journal_item_fmt(r->arena, r->uuid), op);
+		return op_await(r, RESERVE_UNDO_KEY);
+
+	case RESERVE_UNDO_KEY:
+		remove_key(r->arena, r->pool, r->instance_id,
+		    r->item.attr[JOURNAL_VOLNAME], r->uuid, op);
+		return op_await(r, RESERVE_END);
+
+	case RESERVE_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class reserve_class = {
+	.name = "journal.reserve",
+	.step = reserve_step,
+};
+
+static void
+random_bytes(unsigned char *out, size_t len)
+{
+	if (getrandom(out, len, 0) != (ssize_t)len)
+		abort();	/* cannot fail for so few bytes */
+}
+
+void
+journal_reserve_start(struct journal_reserve *reserve,
+    const struct journal_find *find, const char *prefix, const char *owner,
+    struct op *waiter)
+{
+	struct journal_reserve *r = reserve;
+	unsigned char seed[16];
+
+	memset(r, 0, sizeof(*r));
+	r->pool = find->pool;
+	r->instance_id = find->instance_id;
+	r->arena = find->arena;
+	r->fresh = !find->found;
+	if (r->fresh) {
+		random_bytes(seed, sizeof(seed));
+		journal_uuid_fmt(r->uuid, seed);
+		r->item_pool = r->pool;
+	} else {
+		memcpy(r->uuid, find->ref.uuid, sizeof(r->uuid));
+		r->item = find->item;
+		r->item_pool = find->item_pool;
+	}
+	r->item.attr[JOURNAL_VOLNAME] = find->name;
+	if (str_is_empty(r->item.attr[JOURNAL_IMAGENAME]))
+		r->item.attr[JOURNAL_IMAGENAME] = arena_fmt(r->arena, "%s%s",
+		    prefix, r->uuid);
+	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
+		r->item.attr[JOURNAL_OWNER] = owner;
+	op_start_child(&r->op, &reserve_class, waiter);
+}
+
+/* ---- read ---- */
+
+static enum op_verdict
+read_step(struct op *op)
+{
+	struct journal_read *r = container_of(op, struct journal_read, op);
+
+	switch (r->state) {
+	case READ_START:
+		start_item_read(&r->read, &r->step, r->pool, r->arena,
+		    r->uuid, op);
+		return op_await(r, READ_ITEM_READ);
+
+	case READ_ITEM_READ:
+		if (op->rc == -ENOENT)
+			return op_fail(r, READ_END, ERR_NOT_FOUND,
+			    "no journal entry %s in %s", r->uuid,
+			    ceph_pool_label(r->pool));
+		if (op->rc < 0)
+			return op_fail_rc(r, READ_END, op->rc,
+			    "read journal entry %s in %s", r->uuid,
+			    ceph_pool_label(r->pool));
+		if (take_item(r->read, r->step, r->arena, &r->item) < 0)
+			return op_fail(r, READ_END, ERR_DATA_LOSS,
+			    "journal entry %s in %s is damaged", r->uuid,
+			    ceph_pool_label(r->pool));
+		return op_goto(r, READ_END);
+
+	case READ_END:
+		rados_read_free(r->read);
+		r->read = NULL;
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class read_class = {
+	.name = "journal.read",
+	.step = read_step,
+};
+
+void
+journal_read_start(struct journal_read *read, struct ceph_pool *pool,
+    const char *uuid, struct arena *arena, struct op *waiter)
+{
+	memset(read, 0, sizeof(*read));
+	read->pool = pool;
+	read->uuid = uuid;
+	read->arena = arena;
+	op_start_child(&read->op, &read_class, waiter);
+}
+
+void
+journal_set_image_id_start(struct ceph_pool *item_pool, const char *uuid,
+    const char *image_id, struct op *waiter)
+{
+	struct rados_omap_entry entry =
+	    text_entry(journal_attr_key(JOURNAL_IMAGEID), image_id);
+	struct rados_write *w = rados_write_new();
+	struct arena *arena = arena_new(1024);
+
+	rados_write_assert_exists(w);
+	rados_write_omap_set(w, &entry, 1);
+	rados_write_start(w, item_pool, journal_item_fmt(arena, uuid), waiter);
+	arena_free(arena);
+}
+
+/* ---- release ---- */
+
+/* The directory's value: with the image's pool if that is another one. */
+static const char *
+release_value(const struct journal_release *r, struct arena *arena)
+{
+	if (r->pool == r->item_pool)
+		return r->uuid;
+	return arena_fmt(arena, "%016llx/%s",
+	    (unsigned long long)ceph_pool_id(r->item_pool), r->uuid);
+}
+
+static void
+release_one(struct journal_release *r, bool key)
+{
+	struct arena *arena = arena_new(4096);
+
+	if (key && r->name != NULL)
+		remove_key(arena, r->pool, r->instance_id, r->name,
+		    release_value(r, arena), &r->op);
+	else if (key)
+		op_wake(&r->op, 0);
+	else
+		rados_remove_start(r->item_pool,
+		    journal_item_fmt(arena, r->uuid), &r->op);
+	arena_free(arena);
+}
+
+static enum op_verdict
+release_step(struct op *op)
+{
+	struct journal_release *r =
+	    container_of(op, struct journal_release, op);
+	bool gone = op->rc >= 0 || op->rc == -ENOENT || op->rc == -ECANCELED;
+
+	switch (r->state) {
+	case RELEASE_START:
+		release_one(r, r->order == JOURNAL_KEY_FIRST);
+		return op_await(r, RELEASE_FIRST_GONE);
+
+	case RELEASE_FIRST_GONE:
+		if (!gone)
+			return op_fail_rc(r, RELEASE_END, op->rc,
+			    "release journal entry %s in %s", r->uuid,
+			    ceph_pool_label(r->item_pool));
+		release_one(r, r->order != JOURNAL_KEY_FIRST);
+		return op_await(r, RELEASE_SECOND_GONE);
+
+	case RELEASE_SECOND_GONE:
+		if (!gone)
+			return op_fail_rc(r, RELEASE_END, op->rc,
+			    "release journal entry %s in %s", r->uuid,
+			    ceph_pool_label(r->item_pool));
+		return op_goto(r, RELEASE_END);
+
+	case RELEASE_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class release_class = {
+	.name = "journal.release",
+	.step = release_step,
+};
+
+void
+journal_release_start(struct journal_release *release, struct op *waiter)
+{
+	memset(&release->op, 0, sizeof(release->op));
+	release->state = RELEASE_START;
+	op_start_child(&release->op, &release_class, waiter);
+}
+
+/* ---- purge notes ---- */
+
+void
+journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, const char *image, struct op *waiter)
+{
+	struct rados_omap_entry entry = text_entry(image_id, image);
+	struct rados_write *w = rados_write_new();
+	struct arena *arena = arena_new(1024);
+
+	rados_write_create(w, false);
+	rados_write_omap_set(w, &entry, 1);
+	rados_write_full_try(w);
+	rados_write_start(w, pool, journal_purges_fmt(arena, instance_id),
+	    waiter);
+	arena_free(arena);
+}
+
+void
+journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, struct op *waiter)
+{
+	struct rados_write *w = rados_write_new();
+	struct arena *arena = arena_new(1024);
+
+	rados_write_assert_exists(w);
+	rados_write_omap_remove(w, &image_id, 1);
+	rados_write_full_try(w);
+	rados_write_start(w, pool, journal_purges_fmt(arena, instance_id),
+	    waiter);
+	arena_free(arena);
+}
+
+struct rados_read *
+journal_purge_list_start(struct ceph_pool *pool, const char *instance_id,
+    const char *after, unsigned *step, struct op *waiter)
+{
+	struct rados_read *read = rados_read_new();
+	struct arena *arena = arena_new(1024);
+
+	*step = rados_read_omap_page(read, after, "", JOURNAL_PURGE_PAGE);
+	rados_read_start(read, pool, journal_purges_fmt(arena, instance_id),
+	    waiter);
+	arena_free(arena);
+	return read;
+}
