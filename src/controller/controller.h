@@ -1,0 +1,44 @@
+/*
+ * controller.h - the Controller RPCs of a Ceph session, and what they share.
+ *
+ * The rule that holds it together: an RPC is one operation (csi/rpc.h) in one
+ * file; everything that outlives it is here: the connection, the locks on
+ * request names and the purges.
+ */
+#ifndef CONTROLLER_CONTROLLER_H
+#define CONTROLLER_CONTROLLER_H
+
+#include "ceph/connection.h"
+#include "core/keylock.h"
+#include "csi/rpc.h"
+
+/* Once, before the first RPC; the connection is the caller's. */
+void controller_init(struct ceph_connection *conn);
+
+/*
+ * Gives up what is queued and waits for nothing: purges that are cut off are
+ * taken up by the next worker. Every RPC must have ended.
+ */
+void controller_fini(void);
+
+/* What implements a method (full path), or NULL. */
+const struct csi_impl *controller_find(const char *path);
+
+struct ceph_connection *controller_connection(void);
+
+/*
+ * Locks on request names, shared by what creates and what deletes. The key
+ * names cluster, namespace, pool and request, so that a request for another
+ * pool does not wait.
+ */
+struct keylock *controller_names(void);
+char *controller_name_key(struct arena *arena, const struct ceph_pool *pool,
+    const char *request_name);
+
+extern const struct csi_impl create_volume_impl;
+extern const struct csi_impl delete_volume_impl;
+extern const struct csi_impl publish_volume_impl;
+extern const struct csi_impl unpublish_volume_impl;
+extern const struct csi_impl validate_capabilities_impl;
+
+#endif

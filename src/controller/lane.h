@@ -1,0 +1,49 @@
+/*
+ * lane.h - what a lane does: one blocking call of librbd, in a process of its
+ * own, for images that we do not handle natively.
+ *
+ * Operations only know this header; src/worker/lanes.c implements it.
+ */
+#ifndef CONTROLLER_LANE_H
+#define CONTROLLER_LANE_H
+
+#include "ceph/image.h"
+
+/* What a lane can do; the numbers are those of proto/worker.proto. */
+enum lane_kind {
+	LANE_LIST_WATCHERS = 1,	/* of `image` or `image_id` */
+	LANE_CREATE = 2,	/* `image`; one that is there with this size is
+				   success, with another is -EEXIST */
+	LANE_TRASH_MOVE = 3,	/* `image`; -ENOENT: no such image */
+	LANE_TRASH_REMOVE = 4,	/* `image_id`; not in the trash: success */
+};
+
+#define LANE_WATCHERS 8
+
+/* Embed it; zeroed is valid. Pointers live until the wake. */
+struct lane_job {
+	enum lane_kind kind;
+	struct ceph_pool *pool;
+	const char *image, *image_id;
+	const struct image_spec *spec;	/* LANE_CREATE */
+
+	/* the answer */
+	struct err err;			/* which call failed, and why */
+	char made_id[RBD_ID_SIZE];	/* LANE_CREATE */
+	unsigned nwatchers;		/* LANE_LIST_WATCHERS */
+	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
+
+	/* private */
+	uint64_t id;
+	struct op *waiter;
+	STAILQ_ENTRY(lane_job) link;
+};
+
+/*
+ * Queues the job for the next free lane and wakes `waiter` with 0 or a
+ * negative errno; `err` is set then. -EPIPE: the lane died over it; it may or
+ * may not have been done.
+ */
+void lane_job_start(struct lane_job *job, struct op *waiter);
+
+#endif

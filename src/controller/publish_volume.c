@@ -1,0 +1,319 @@
+/*
+ * publish_volume.c - ControllerPublishVolume: is the volume there, may this
+ * node have it, who has it, and how does the node find it.
+ *
+ * The rule that holds it together: a node has a volume from the moment its
+ * record is in the image's metadata. Two records are written at once: ours
+ * (VOLUME_META_PUBLISHED), by which we decide, and ceph-csi's userid, so that
+ * ceph-csi finds what it expects (docs/JOURNAL.md).
+ */
+#include "controller/controller.h"
+#include "controller/volume.h"
+
+#include "ceph/watch.h"
+#include "csi.pb-c.h"
+#include "csi/caps.h"
+#include "csi/params.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum publish_volume_state {
+	PUBLISHVOL_START = 0,
+	PUBLISHVOL_FOUND,	/* the volume and its image are there */
+	PUBLISHVOL_STATIC_FOUND,/* the image of a static volume is there */
+	PUBLISHVOL_META_READ,	/* the nodes that have it are known */
+	PUBLISHVOL_WATCH_CHECKED,/* whether anybody has the image open */
+	PUBLISHVOL_RECORDED,	/* this node is recorded */
+	PUBLISHVOL_END,
+};
+
+struct publish_volume {
+	struct csi_rpc rpc;
+	enum publish_volume_state state;
+	const Csi__V1__ControllerPublishVolumeRequest *req;
+	struct csi_access access;
+	struct volume_lookup volume;
+	struct image_lookup lookup;	/* of a static volume */
+	struct image_meta_list list;
+	struct rados_notified notified;
+
+	/* what was found */
+	struct ceph_pool *pool;
+	const char *image, *image_id;
+	const char *account;		/* service accounts that may use it */
+	const char *holder;		/* another node that has it */
+	const char *maybe_holder;	/* another node that staged it once */
+};
+
+static void
+put(struct publish_volume *p, Csi__V1__ControllerPublishVolumeResponse *reply,
+    const char *key, const char *value)
+{
+	if (!str_is_empty(value))
+		volume_map_put(p->rpc.arena,
+		    &csi__v1__controller_publish_volume_response__publish_context_entry__descriptor,
+		    &reply->publish_context, &reply->n_publish_context, key,
+		    value);
+}
+
+static enum op_verdict
+answer(struct publish_volume *p)
+{
+	struct ceph_connection *conn = controller_connection();
+	Csi__V1__ControllerPublishVolumeResponse *reply = csi_new(
+	    &csi__v1__controller_publish_volume_response__descriptor,
+	    p->rpc.arena);
+
+	put(p, reply, "monitors", p->rpc.env->monitors);
+	put(p, reply, "pool", ceph_pool_name(p->pool));
+	put(p, reply, "radosNamespace", ceph_pool_namespace(p->pool));
+	put(p, reply, "image", p->image);
+	put(p, reply, "imageId", p->image_id);
+	put(p, reply, "userID", ceph_connection_user(conn));
+	put(p, reply, "clusterFsid", ceph_connection_fsid(conn));
+	put(p, reply, "serviceAccount", p->account);
+	p->rpc.reply = reply;
+	return op_goto(p, PUBLISHVOL_END);
+}
+
+/* ---- static volumes: the ID is an image's name, nothing is recorded ---- */
+
+static bool
+is_static(struct publish_volume *p, const struct csi_map *context)
+{
+	const char *text = csi_map_get(context, "staticVolume");
+	bool yes = false;
+
+	(void)p;
+	return text != NULL && csi_parse_bool(text, &yes) == 0 && yes;
+}
+
+static enum op_verdict
+start_static(struct publish_volume *p, const struct csi_map *context)
+{
+	const char *pool = csi_map_get(context, "pool");
+	struct err err = ERR_INIT;
+
+	if (str_is_empty(pool))
+		return op_fail(p, PUBLISHVOL_END, ERR_INVALID_ARGUMENT,
+		    "volume_context.pool: missing");
+	if (ceph_pool_open(controller_connection(), pool,
+	    p->rpc.env->rados_namespace, &p->pool, &err) < 0) {
+		err_prefix(&err, "volume %s", p->req->volume_id);
+		return op_fail_err(p, PUBLISHVOL_END, &err);
+	}
+	p->image = p->req->volume_id;
+	image_lookup_start(&p->lookup, p->pool, p->image, NULL, false,
+	    &p->rpc.op);
+	return op_await(p, PUBLISHVOL_STATIC_FOUND);
+}
+
+static enum op_verdict
+start(struct publish_volume *p)
+{
+	const char *node = p->rpc.env->node_id;
+	struct err err = ERR_INIT;
+	struct csi_map context;
+
+	p->req = p->rpc.request;
+	context = csi_map_of(p->req, volume_context);
+	if (csi_access_of(p->req->volume_capability, "volume_capability",
+	    &p->access, &err) < 0 ||
+	    csi_access_supported(&p->access, "volume_capability", &err) < 0)
+		return op_fail_err(p, PUBLISHVOL_END, &err);
+	/* A driver that serves one node itself knows that node only. */
+	if (!str_is_empty(node) && !str_eq(node, p->req->node_id))
+		return op_fail(p, PUBLISHVOL_END, ERR_NOT_FOUND,
+		    "node %s: this driver serves node %s only",
+		    p->req->node_id, node);
+	if (is_static(p, &context))
+		return start_static(p, &context);
+	volume_lookup_start(&p->volume, &p->rpc, p->req->volume_id);
+	return op_await(p, PUBLISHVOL_FOUND);
+}
+
+/* ---- who has it ---- */
+
+static const char *
+mode_text(const struct publish_volume *p)
+{
+	return p->req->readonly || p->access.read_only ? "ro" : "rw";
+}
+
+/*
+ * Goes through the records. Sets holder and maybe_holder, and returns this
+ * node's own record ("rw", "ro") or NULL.
+ */
+static const char *
+judge_records(struct publish_volume *p)
+{
+	const char *node = p->req->node_id, *own = NULL;
+	const char *user = arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/",
+	    p->req->volume_id);
+
+	for (size_t i = 0; i < p->list.n; i++) {
+		const struct cls_meta *meta = &p->list.meta[i];
+		const char *of;
+
+		if (str_eq(meta->key, VOLUME_META_ACCOUNT)) {
+			p->account = arena_strdup(p->rpc.arena, meta->value);
+		} else if (str_starts(meta->key, VOLUME_META_PUBLISHED)) {
+			of = meta->key + strlen(VOLUME_META_PUBLISHED);
+			if (str_eq(of, node))
+				own = arena_strdup(p->rpc.arena, meta->value);
+			else
+				p->holder = arena_strdup(p->rpc.arena, of);
+		} else if (str_starts(meta->key, user)) {
+			of = meta->key + strlen(user);
+			if (!str_eq(of, node))
+				p->maybe_holder =
+				    arena_strdup(p->rpc.arena, of);
+		}
+	}
+	image_meta_list_fini(&p->list);
+	return own;
+}
+
+static enum op_verdict
+record(struct publish_volume *p)
+{
+	const char *user = ceph_connection_user(controller_connection());
+	const char *mode = mode_text(p);
+	struct cls_meta meta[2] = {
+		{
+			.key = arena_fmt(p->rpc.arena,
+			    VOLUME_META_PUBLISHED "%s", p->req->node_id),
+			.value = mode, .len = strlen(mode),
+		}, {
+			.key = arena_fmt(p->rpc.arena,
+			    VOLUME_META_USER "%s/%s", p->req->volume_id,
+			    p->req->node_id),
+			.value = user, .len = strlen(user),
+		},
+	};
+
+	if (p->rpc.op.detached)
+		return op_fail(p, PUBLISHVOL_END, ERR_CANCELLED,
+		    "the caller is gone");
+	image_meta_set_start(p->pool, p->image_id, meta, countof(meta),
+	    &p->rpc.op);
+	return op_await(p, PUBLISHVOL_RECORDED);
+}
+
+static enum op_verdict
+refuse(struct publish_volume *p, const char *node)
+{
+	return op_fail(p, PUBLISHVOL_END, ERR_FAILED_PRECONDITION,
+	    "volume %s is published to node %s, and %s allows one node",
+	    p->req->volume_id, node,
+	    csi_access_mode_name(p->access.mode));
+}
+
+static enum op_verdict
+judge_meta(struct publish_volume *p)
+{
+	const char *own;
+
+	if (p->rpc.op.rc < 0)
+		return op_fail_err(p, PUBLISHVOL_END, &p->list.op.err);
+	own = judge_records(p);
+	if (p->holder != NULL && !p->access.multi_node)
+		return refuse(p, p->holder);
+	if (own != NULL && !str_eq(own, mode_text(p)))
+		return op_fail(p, PUBLISHVOL_END, ERR_ALREADY_EXISTS,
+		    "volume %s is published to node %s as %s, not as %s",
+		    p->req->volume_id, p->req->node_id, own, mode_text(p));
+	if (own != NULL)
+		return answer(p);
+	if (p->maybe_holder != NULL && !p->access.multi_node) {
+		/* Left behind by ceph-csi, or does that node still use it? */
+		watch_header_update_start(p->pool, p->image_id,
+		    &p->notified, &p->rpc.op);
+		return op_await(p, PUBLISHVOL_WATCH_CHECKED);
+	}
+	return record(p);
+}
+
+static enum op_verdict
+judge_watch(struct publish_volume *p)
+{
+	enum watch_verdict verdict;
+	int rc = watch_judge(p->rpc.op.rc, &p->notified, &verdict);
+
+	if (rc < 0)
+		return op_fail_rc(p, PUBLISHVOL_END, rc,
+		    "find out whether image %s is in use", p->image);
+	return verdict == WATCH_NONE ? record(p) : refuse(p, p->maybe_holder);
+}
+
+static enum op_verdict
+publish_volume_step(struct op *op)
+{
+	struct publish_volume *p = (struct publish_volume *)op;
+
+	switch (p->state) {
+	case PUBLISHVOL_START:
+		return start(p);
+
+	case PUBLISHVOL_FOUND:
+		if (op->rc < 0)
+			return op_fail_err(p, PUBLISHVOL_END,
+			    &p->volume.op.err);
+		p->pool = p->volume.pool;
+		p->image = p->volume.image;
+		p->image_id = p->volume.info->id;
+		image_meta_list_start(&p->list, p->pool, p->image_id, op);
+		return op_await(p, PUBLISHVOL_META_READ);
+
+	case PUBLISHVOL_STATIC_FOUND:
+		if (op->rc < 0)
+			return op_fail_err(p, PUBLISHVOL_END,
+			    &p->lookup.op.err);
+		p->image_id = p->lookup.info.id;
+		return answer(p);
+
+	case PUBLISHVOL_META_READ:
+		return judge_meta(p);
+
+	case PUBLISHVOL_WATCH_CHECKED:
+		return judge_watch(p);
+
+	case PUBLISHVOL_RECORDED:
+		if (op->rc == -ENOENT)
+			return op_fail(p, PUBLISHVOL_END, ERR_NOT_FOUND,
+			    "volume %s: its image has just been removed",
+			    p->req->volume_id);
+		if (op->rc < 0)
+			return op_fail_rc(p, PUBLISHVOL_END, op->rc,
+			    "record node %s on image %s", p->req->node_id,
+			    p->image);
+		return answer(p);
+
+	case PUBLISHVOL_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+publish_volume_free(struct op *op)
+{
+	struct publish_volume *p = (struct publish_volume *)op;
+
+	image_meta_list_fini(&p->list);
+	csi_rpc_free(op);
+}
+
+static const struct op_class publish_volume_class = {
+	.name = "ControllerPublishVolume",
+	.step = publish_volume_step,
+	.free = publish_volume_free,
+};
+
+const struct csi_impl publish_volume_impl = {
+	.method = "ControllerPublishVolume",
+	.cls = &publish_volume_class,
+	.size = sizeof(struct publish_volume),
+};

@@ -1,0 +1,32 @@
+/*
+ * purge.h - removing the images of deleted volumes in the background: a
+ * bounded number at once, taken up again by the next worker from the notes in
+ * the journal, tried again later when something is in the way.
+ */
+#ifndef CONTROLLER_PURGE_H
+#define CONTROLLER_PURGE_H
+
+#include "ceph/connection.h"
+
+#define PURGES_MAX 4		/* at once */
+
+/*
+ * Purges an image that is in the trash and has its note. One that is queued
+ * or running already is not taken twice.
+ */
+void purge_submit(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, const char *image);
+
+/*
+ * Takes up the notes that an earlier worker has left in the pool; only the
+ * first call for a pool and instance does anything.
+ */
+void purge_resume(struct ceph_pool *pool, const char *instance_id);
+
+/* How many are under way; those that wait for another try do not count. */
+unsigned purge_running(void);
+
+/* Forgets what is queued. No operation may run. */
+void purge_fini(void);
+
+#endif

@@ -1,0 +1,117 @@
+/*
+ * volume.c - looking a volume up.
+ */
+#include "controller/volume.h"
+
+#include "controller/controller.h"
+#include "controller/purge.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
+    struct csi_volume_id *id, struct ceph_pool **pool, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int rc;
+
+	if (csi_volume_id_parse(volume_id, id, &why) < 0)
+		return err_set(err, ERR_NOT_FOUND,
+		    "volume %s: %s", volume_id, why.text);
+	rc = ceph_pool_open_id(controller_connection(), id->pool_id,
+	    rpc->env->rados_namespace, pool, err);
+	if (rc < 0) {
+		err_prefix(err, "volume %s", volume_id);
+		return rc;
+	}
+	purge_resume(*pool, rpc->env->instance_id);
+	return 0;
+}
+
+const char *
+volume_image_name(const struct journal_item *item, const char *uuid,
+    struct arena *arena)
+{
+	if (!str_is_empty(item->attr[JOURNAL_IMAGENAME]))
+		return item->attr[JOURNAL_IMAGENAME];
+	return arena_fmt(arena, "csi-vol-%s", uuid);
+}
+
+static enum op_verdict
+volume_step(struct op *op)
+{
+	struct volume_lookup *v = container_of(op, struct volume_lookup, op);
+	struct err err = ERR_INIT;
+
+	switch (v->state) {
+	case VOLUME_START:
+		if (volume_pool_open(v->rpc, v->volume_id, &v->id, &v->pool,
+		    &err) < 0)
+			return op_fail_err(v, VOLUME_END, &err);
+		journal_read_start(&v->entry, v->pool, v->id.uuid,
+		    v->rpc->arena, op);
+		return op_await(v, VOLUME_ITEM_READ);
+
+	case VOLUME_ITEM_READ:
+		if (op->rc < 0) {
+			err_prefix(&v->entry.op.err, "volume %s",
+			    v->volume_id);
+			return op_fail_err(v, VOLUME_END, &v->entry.op.err);
+		}
+		v->image = volume_image_name(&v->entry.item, v->id.uuid,
+		    v->rpc->arena);
+		image_lookup_start(&v->lookup, v->pool, v->image, NULL, false,
+		    op);
+		return op_await(v, VOLUME_IMAGE_READ);
+
+	case VOLUME_IMAGE_READ:
+		if (op->rc < 0) {
+			err_prefix(&v->lookup.op.err, "volume %s",
+			    v->volume_id);
+			return op_fail_err(v, VOLUME_END, &v->lookup.op.err);
+		}
+		v->info = &v->lookup.info;
+		return op_goto(v, VOLUME_END);
+
+	case VOLUME_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class volume_class = {
+	.name = "volume.lookup",
+	.step = volume_step,
+};
+
+void
+volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
+    const char *volume_id)
+{
+	memset(volume, 0, sizeof(*volume));
+	volume->rpc = rpc;
+	volume->volume_id = volume_id;
+	op_start_child(&volume->op, &volume_class, &rpc->op);
+}
+
+void
+volume_map_put(struct arena *arena, const ProtobufCMessageDescriptor *type,
+    void *entries, size_t *count, const char *key, const char *value)
+{
+	/* Every map entry is a message with key and value, in this order. */
+	struct map_entry {
+		ProtobufCMessage base;
+		const char *key, *value;
+	} *e = csi_new(type, arena);
+	void **old = *(void ***)entries;
+	void **list = arena_new_bytes(arena, (*count + 1) * sizeof(*list));
+
+	if (*count > 0)
+		memcpy(list, old, *count * sizeof(*list));
+	e->key = key;
+	e->value = value;
+	list[(*count)++] = e;
+	*(void ***)entries = list;
+}

@@ -1,0 +1,74 @@
+/*
+ * volume.h - from a volume ID to its journal entry and its image, and the
+ * names that a volume's image metadata have.
+ */
+#ifndef CONTROLLER_VOLUME_H
+#define CONTROLLER_VOLUME_H
+
+#include "ceph/image.h"
+#include "ceph/journal.h"
+#include "csi/rpc.h"
+#include "csi/volume_id.h"
+
+/*
+ * Reads the volume ID and opens its pool in the namespace of the request's
+ * cluster. NOT_FOUND: no ID of ours, or its pool is gone.
+ */
+int volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
+    struct csi_volume_id *id, struct ceph_pool **pool, struct err *err)
+    must_check;
+
+/* The image of a journal entry; very old ones do not name it. */
+const char *volume_image_name(const struct journal_item *item,
+    const char *uuid, struct arena *arena);
+
+/* Image metadata, as ceph-csi has them. */
+#define VOLUME_META_CLUSTER "csi.ceph.com/cluster/name"
+#define VOLUME_META_MOUNTER "csi.ceph.com/mounter"
+#define VOLUME_META_PVC_NAME "csi.storage.k8s.io/pvc/name"
+#define VOLUME_META_PVC_NAMESPACE "csi.storage.k8s.io/pvc/namespace"
+#define VOLUME_META_PV_NAME "csi.storage.k8s.io/pv/name"
+#define VOLUME_META_ACCOUNT ".rbd.csi.ceph.com/serviceaccount"
+#define VOLUME_META_USER ".rbd.csi.ceph.com/userid/"	/* VOLUME/NODE */
+/*
+ * Ours alone: NODE -> "rw" or "ro", from ControllerPublish to -Unpublish.
+ * ceph-csi's userid record appears at stage and may be left behind for ever,
+ * so that it is no proof that the node has the volume.
+ */
+#define VOLUME_META_PUBLISHED ".rbd.csi.ceph.com/published/"
+
+enum volume_lookup_state {
+	VOLUME_START = 0,
+	VOLUME_ITEM_READ,	/* the journal entry has been read */
+	VOLUME_IMAGE_READ,	/* the image has been looked up by its name */
+	VOLUME_END,
+};
+
+struct volume_lookup {
+	struct op op;
+	enum volume_lookup_state state;
+	struct csi_rpc *rpc;
+	const char *volume_id;
+	struct journal_read entry;
+	struct image_lookup lookup;
+
+	/* the answer */
+	struct csi_volume_id id;
+	struct ceph_pool *pool;
+	const char *image;
+	const struct image_info *info;
+};
+
+/* NOT_FOUND, naming the volume: no entry, or no image of its name. */
+void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
+    const char *volume_id);
+
+/*
+ * Adds an entry to a map<string,string> of a reply; `type` is the entry's
+ * descriptor. Key and value must live as long as the arena.
+ */
+void volume_map_put(struct arena *arena,
+    const ProtobufCMessageDescriptor *type, void *entries, size_t *count,
+    const char *key, const char *value);
+
+#endif
