@@ -136,6 +136,9 @@ read_request(struct create_volume *c, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "volume_content_source: volumes from snapshots or other "
 		    "volumes are not supported");
+	if (c->req->n_mutable_parameters > 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "mutable_parameters: are not supported");
 	if ((rc = csi_class_params_parse(&c->params, &c->cls, err)) < 0 ||
 	    (rc = csi_volume_size(c->req->capacity_range, &c->size_bytes,
 	    err)) < 0 ||

@@ -1,0 +1,286 @@
+/*
+ * requests.c - one struct for each request that runs.
+ */
+#include "worker/requests.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "controller/controller.h"
+#include "controller/purge.h"
+#include "core/timer.h"
+
+#include <string.h>
+
+#define PROGRESS_MS 1000
+
+struct request {
+	uint64_t id;
+	struct csi_rpc *rpc;
+	int64_t late_ms;	/* when its caller has given up; 0: unknown */
+	LIST_ENTRY(request) link;
+};
+
+static struct {
+	struct channel *channel;	/* NULL: the daemon is gone */
+	const struct session *session;
+	LIST_HEAD(, request) running;
+	size_t nrunning;
+	struct timer progress;
+} rq;
+
+void
+worker_send(struct channel *channel, const Worker__Frame *frame)
+{
+	size_t len = worker__frame__get_packed_size(frame);
+	auto_free unsigned char *bytes = mem_new(len + 1);
+
+	(void)worker__frame__pack(frame, bytes);
+	(void)channel_send(channel, bytes, len);
+}
+
+/* ---- progress ---- */
+
+static size_t
+slow_ones(Worker__Running *running, Worker__Running **list)
+{
+	int64_t now_us = clock_now_us();
+	struct request *r;
+	size_t n = 0;
+
+	LIST_FOREACH(r, &rq.running, link) {
+		const struct op *op = &r->rpc->op;
+		int64_t since_us = op->started_us;
+
+		if (op_age_ms(op) < PROGRESS_MS)
+			continue;
+		if (op->nsteps > 0)
+			since_us = op->trail[(op->nsteps - 1) % OP_TRAIL].at_us;
+		worker__running__init(&running[n]);
+		running[n].id = r->id;
+		running[n].state = (char *)(uintptr_t)op_state(op);
+		running[n].state_ms = (uint64_t)(now_us - since_us) / 1000;
+		list[n] = &running[n];
+		n++;
+		if (r->late_ms != 0 && clock_now_ms() > r->late_ms) {
+			r->late_ms = 0;
+			log_warn("request.late", "id=%llu method=%s subject=%s "
+			    "state=%s ms=%lld", (unsigned long long)r->id,
+			    op->cls->name,
+			    op->subject != NULL ? op->subject : "-",
+			    op_state(op), (long long)op_age_ms(op));
+		}
+	}
+	return n;
+}
+
+static void
+on_progress(struct timer *timer)
+{
+	Worker__Frame frame = WORKER__FRAME__INIT;
+	Worker__Progress progress = WORKER__PROGRESS__INIT;
+	auto_free Worker__Running *running =
+	    mem_new((rq.nrunning + 1) * sizeof(*running));
+	auto_free Worker__Running **list =
+	    mem_new((rq.nrunning + 1) * sizeof(*list));
+
+	if (rq.channel == NULL)
+		return;
+	progress.running = list;
+	progress.n_running = slow_ones(running, list);
+	progress.purges = purge_running();
+	frame.body_case = WORKER__FRAME__BODY_PROGRESS;
+	frame.progress = &progress;
+	if (progress.n_running > 0 || progress.purges > 0)
+		worker_send(rq.channel, &frame);
+	if (rq.nrunning > 0 || progress.purges > 0)
+		timer_start(timer, PROGRESS_MS);
+}
+
+static void
+watch_progress(void)
+{
+	if (!timer_is_running(&rq.progress) && rq.channel != NULL) {
+		rq.progress.fire = on_progress;
+		timer_start(&rq.progress, PROGRESS_MS);
+	}
+}
+
+/* ---- replies ---- */
+
+static void
+send_failure(uint64_t id, const struct err *err)
+{
+	Worker__Frame frame = WORKER__FRAME__INIT;
+	Worker__Reply reply = WORKER__REPLY__INIT;
+
+	reply.id = id;
+	reply.code = err->code;
+	reply.text = (char *)(uintptr_t)err->text;
+	frame.body_case = WORKER__FRAME__BODY_REPLY;
+	frame.reply = &reply;
+	worker_send(rq.channel, &frame);
+}
+
+/* How long each of the last states lasted; the newest one ends now. */
+static size_t
+states_of(const struct op *op, Worker__State *state, Worker__State **list)
+{
+	unsigned i = op->nsteps > OP_TRAIL ? op->nsteps - OP_TRAIL : 0;
+	int64_t now_us = clock_now_us();
+	size_t n = 0;
+
+	for (; i < op->nsteps; i++) {
+		const struct op_mark *mark = &op->trail[i % OP_TRAIL];
+		int64_t end_us = i + 1 < op->nsteps ?
+		    op->trail[(i + 1) % OP_TRAIL].at_us : now_us;
+
+		worker__state__init(&state[n]);
+		state[n].name = (char *)(uintptr_t)mark->state;
+		state[n].us = (uint64_t)(end_us - mark->at_us);
+		list[n] = &state[n];
+		n++;
+	}
+	return n;
+}
+
+static void
+send_reply(const struct request *r)
+{
+	struct csi_rpc *rpc = r->rpc;
+	Worker__Frame frame = WORKER__FRAME__INIT;
+	Worker__Reply reply = WORKER__REPLY__INIT;
+	Worker__State state[OP_TRAIL], *list[OP_TRAIL];
+	struct err err = rpc->op.err;
+	const void *body = NULL;
+	size_t len = 0;
+
+	if (!err_is_set(&err))
+		body = csi_pack(rpc->reply, rpc->arena, &len, &err);
+	reply.id = r->id;
+	reply.code = err.code;
+	reply.text = err.text;
+	if (!err_is_set(&err)) {
+		reply.body.data = (uint8_t *)(uintptr_t)body;
+		reply.body.len = len;
+	}
+	reply.states = list;
+	reply.n_states = states_of(&rpc->op, state, list);
+	frame.body_case = WORKER__FRAME__BODY_REPLY;
+	frame.reply = &reply;
+	worker_send(rq.channel, &frame);
+}
+
+static void
+on_done(struct op *op, void *arg)
+{
+	struct request *r = arg;
+
+	(void)op;
+	if (rq.channel != NULL)
+		send_reply(r);
+	LIST_REMOVE(r, link);
+	rq.nrunning--;
+	free(r);
+	watch_progress();	/* a deletion leaves a purge behind */
+}
+
+/* ---- requests ---- */
+
+static const struct csi_env *
+env_of(struct arena *arena, const Worker__Cluster *cluster)
+{
+	const struct session *s = rq.session;
+	struct csi_env *env = arena_new_bytes(arena, sizeof(*env));
+
+	*env = (struct csi_env){
+		.cluster_id = s->cluster_id,
+		.rados_namespace = "",
+		.monitors = s->monitors,
+		.driver_name = s->driver_name,
+		.instance_id = s->instance_id,
+		.cluster_name = s->cluster_name,
+		.node_id = s->node_id,
+	};
+	if (cluster == NULL)
+		return env;
+	env->rados_namespace = arena_strdup(arena, cluster->rados_namespace);
+	if (*cluster->cluster_id != '\0')
+		env->cluster_id = arena_strdup(arena, cluster->cluster_id);
+	if (*cluster->monitors != '\0')
+		env->monitors = arena_strdup(arena, cluster->monitors);
+	return env;
+}
+
+void
+requests_start(const Worker__Request *request)
+{
+	const struct csi_impl *impl = controller_find(request->method);
+	struct err err = ERR_INIT;
+	struct request *r;
+	struct csi_rpc *rpc;
+
+	if (impl == NULL) {
+		(void)err_set(&err, ERR_UNIMPLEMENTED,
+		    "ceph-worker has no method %s", request->method);
+		send_failure(request->id, &err);
+		return;
+	}
+	rpc = csi_rpc_new(impl, csi_method_find(request->method),
+	    request->body.data, request->body.len, &err);
+	if (rpc == NULL) {
+		send_failure(request->id, &err);
+		return;
+	}
+	rpc->env = env_of(rpc->arena, request->cluster);
+	r = mem_new(sizeof(*r));
+	r->id = request->id;
+	r->rpc = rpc;
+	if (request->timeout_ms != 0)
+		r->late_ms = clock_now_ms() + request->timeout_ms;
+	LIST_INSERT_HEAD(&rq.running, r, link);
+	rq.nrunning++;
+	csi_rpc_start(rpc, on_done, r);
+	watch_progress();
+}
+
+void
+requests_cancel(uint64_t id)
+{
+	struct request *r;
+
+	LIST_FOREACH(r, &rq.running, link)
+		if (r->id == id)
+			op_detach(&r->rpc->op);
+}
+
+void
+requests_orphan(void)
+{
+	struct request *r;
+
+	rq.channel = NULL;
+	timer_stop(&rq.progress);
+	LIST_FOREACH(r, &rq.running, link)
+		op_detach(&r->rpc->op);
+}
+
+size_t
+requests_running(void)
+{
+	return rq.nrunning;
+}
+
+void
+requests_init(struct channel *channel, const struct session *session)
+{
+	rq.channel = channel;
+	rq.session = session;
+	LIST_INIT(&rq.running);
+}
+
+void
+requests_fini(void)
+{
+	timer_stop(&rq.progress);
+	rq.channel = NULL;
+}
