@@ -186,7 +186,7 @@ lane_run(struct channel *channel, struct ceph_connection *conn,
 	Worker__Done done = WORKER__DONE__INIT;
 	struct answer a = { .call = "" };
 	struct err err = ERR_INIT;
-	char text[ERR_TEXT_MAX];
+	char text[1024];
 
 	done.id = job->id;
 	done.rc = run(conn, job, &a, &err);
