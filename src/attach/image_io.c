@@ -1,0 +1,348 @@
+/*
+ * image_io.c - see image_io.h.
+ *
+ * Callbacks of librbd come on its own threads and do two things: read the
+ * return value, and hand a job or an op to the loop.
+ */
+#include "attach/image_io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <rbd/librbd.h>
+#include <string.h>
+
+static struct {
+	unsigned requests;	/* of all images, waiting or in flight */
+	uint64_t bytes;		/* their buffers */
+} total;
+
+void
+image_io_init(struct image_io *io)
+{
+	assert(!io->changed_job.queued);
+	memset(io, 0, sizeof(*io));
+	TAILQ_INIT(&io->flying);
+	TAILQ_INIT(&io->queued);
+}
+
+/* ---- requests ---------------------------------------------------------- */
+
+static void pump(struct image_io *io);
+
+static void
+finish(struct image_req *req)
+{
+	struct image_io *io = req->io;
+
+	total.requests--;
+	total.bytes -= req->data == NULL ? 0 : req->len;
+	io->count[req->kind]++;
+	if (!req->answered) {
+		req->answered = true;
+		req->answer(req);
+	}
+	req->done(req);
+}
+
+static void
+on_landed(struct job *job)
+{
+	struct image_req *req = container_of(job, struct image_req, job);
+	struct image_io *io = req->io;
+
+	TAILQ_REMOVE(&io->flying, req, link);
+	io->ops--;
+	io->bytes -= req->len;
+	finish(req);
+	pump(io);
+}
+
+static void
+on_refused(struct job *job)
+{
+	finish(container_of(job, struct image_req, job));
+}
+
+static void
+on_rbd(rbd_completion_t completion, void *arg)
+{
+	struct image_req *req = arg;
+	ssize_t rc = rbd_aio_get_return_value(completion);
+
+	rbd_aio_release(completion);
+	/* A read past a shrunk end is short; what is missing reads as zeros. */
+	if (req->kind == IMAGE_READ && rc >= 0 && (uint64_t)rc < req->len)
+		memset((char *)req->data + rc, 0, req->len - (size_t)rc);
+	req->rc = rc < 0 ? (int)rc : 0;
+	loop_post_remote(&req->job);
+}
+
+static int
+send_request(struct image_io *io, struct image_req *req, rbd_completion_t c)
+{
+	switch (req->kind) {
+	case IMAGE_READ:
+		return rbd_aio_read(io->rbd, req->offset, req->len, req->data,
+		    c);
+	case IMAGE_WRITE:
+		return rbd_aio_write(io->rbd, req->offset, req->len, req->data,
+		    c);
+	case IMAGE_FLUSH:
+		return rbd_aio_flush(io->rbd, c);
+	case IMAGE_ZERO:
+		/*
+		 * Not a discard: that skips what is smaller than
+		 * rbd_discard_granularity_bytes and would leave old data.
+		 */
+		return rbd_aio_write_zeroes(io->rbd, req->offset, req->len, c,
+		    0, 0);
+	case IMAGE_REQ_KINDS:
+		break;
+	}
+	return -EINVAL;
+}
+
+static void
+launch(struct image_io *io, struct image_req *req)
+{
+	rbd_completion_t completion;
+	int rc;
+
+	TAILQ_INSERT_TAIL(&io->flying, req, link);
+	io->ops++;
+	io->bytes += req->len;
+	req->job.run = on_landed;
+	rc = rbd_aio_create_completion(req, on_rbd, &completion);
+	if (rc == 0 && (rc = send_request(io, req, completion)) < 0)
+		rbd_aio_release(completion);
+	if (rc < 0) {
+		req->rc = rc;
+		loop_post(&req->job);
+	}
+}
+
+static bool
+has_room(const struct image_io *io, const struct image_req *req)
+{
+	if (io->ops == 0)
+		return true;
+	return io->ops < IMAGE_OPS_MAX &&
+	    io->bytes + req->len <= IMAGE_BYTES_MAX;
+}
+
+static void
+pump(struct image_io *io)
+{
+	struct image_req *req;
+
+	while (io->ready && (req = TAILQ_FIRST(&io->queued)) != NULL &&
+	    has_room(io, req)) {
+		TAILQ_REMOVE(&io->queued, req, link);
+		io->waiting--;
+		launch(io, req);
+	}
+}
+
+void
+image_io_submit(struct image_io *io, struct image_req *req)
+{
+	req->io = io;
+	req->rc = 0;
+	req->answered = false;
+	total.requests++;
+	total.bytes += req->data == NULL ? 0 : req->len;
+	if (io->dead) {
+		req->rc = -EIO;
+		req->job.run = on_refused;
+		loop_post(&req->job);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&io->queued, req, link);
+	io->waiting++;
+	pump(io);
+}
+
+void
+image_io_resume(struct image_io *io)
+{
+	io->ready = true;
+	pump(io);
+}
+
+unsigned
+image_io_abort(struct image_io *io)
+{
+	struct image_req *req;
+	unsigned answered = 0;
+
+	io->dead = true;
+	TAILQ_FOREACH(req, &io->flying, link) {
+		if (req->answered)
+			continue;
+		req->rc = -EIO;
+		req->answered = true;
+		req->answer(req);
+		answered++;
+	}
+	while ((req = TAILQ_FIRST(&io->queued)) != NULL) {
+		TAILQ_REMOVE(&io->queued, req, link);
+		io->waiting--;
+		req->rc = -EIO;
+		finish(req);
+		answered++;
+	}
+	return answered;
+}
+
+bool
+image_io_is_idle(const struct image_io *io)
+{
+	return io->ops == 0 && io->waiting == 0;
+}
+
+unsigned
+image_io_total(void)
+{
+	return total.requests;
+}
+
+uint64_t
+image_io_total_bytes(void)
+{
+	return total.bytes;
+}
+
+/* ---- open, close, lock ------------------------------------------------- */
+
+static void
+on_op(rbd_completion_t completion, void *arg)
+{
+	int rc = (int)rbd_aio_get_return_value(completion);
+
+	rbd_aio_release(completion);
+	op_wake_remote(arg, rc < 0 ? rc : 0);
+}
+
+/* The call was not accepted: no callback will come. */
+static void
+refused(rbd_completion_t completion, int rc, struct op *waiter)
+{
+	rbd_aio_release(completion);
+	op_wake(waiter, rc);
+}
+
+void
+image_io_open_start(struct image_io *io, const char *image,
+    const char *image_id, bool read_only, struct op *waiter)
+{
+	rbd_completion_t c;
+	bool by_id = !str_is_empty(image_id);
+	int rc;
+
+	io->rbd = NULL;
+	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
+		op_wake(waiter, rc);
+		return;
+	}
+	if (by_id && read_only)
+		rc = rbd_aio_open_by_id_read_only(io->ioctx, image_id, &io->rbd,
+		    NULL, c);
+	else if (by_id)
+		rc = rbd_aio_open_by_id(io->ioctx, image_id, &io->rbd, NULL, c);
+	else if (read_only)
+		rc = rbd_aio_open_read_only(io->ioctx, image, &io->rbd, NULL,
+		    c);
+	else
+		rc = rbd_aio_open(io->ioctx, image, &io->rbd, NULL, c);
+	if (rc < 0)
+		refused(c, rc, waiter);
+}
+
+void
+image_io_close_start(struct image_io *io, struct op *waiter)
+{
+	rbd_image_t rbd = io->rbd;
+	rbd_completion_t c;
+	int rc;
+
+	if (io->watched)
+		(void)rbd_update_unwatch(rbd, io->watch);
+	io->watched = false;
+	io->ready = false;
+	io->rbd = NULL;
+	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
+		op_wake(waiter, rc);
+		return;
+	}
+	if ((rc = rbd_aio_close(rbd, c)) < 0)
+		refused(c, rc, waiter);
+}
+
+void
+image_io_flush_start(struct image_io *io, struct op *waiter)
+{
+	rbd_completion_t c;
+	int rc;
+
+	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
+		op_wake(waiter, rc);
+		return;
+	}
+	if ((rc = rbd_aio_flush(io->rbd, c)) < 0)
+		refused(c, rc, waiter);
+}
+
+int
+image_io_info(struct image_io *io, char *image_id, size_t id_size,
+    uint64_t *size_bytes, bool *exclusive_lock)
+{
+	uint64_t features;
+	int rc;
+
+	if ((rc = rbd_get_id(io->rbd, image_id, id_size)) < 0 ||
+	    (rc = rbd_get_size(io->rbd, size_bytes)) < 0 ||
+	    (rc = rbd_get_features(io->rbd, &features)) < 0)
+		return rc;
+	*exclusive_lock = (features & RBD_FEATURE_EXCLUSIVE_LOCK) != 0;
+	return 0;
+}
+
+int
+image_io_keep_lock(struct image_io *io)
+{
+	return rbd_lock_acquire(io->rbd, RBD_LOCK_MODE_EXCLUSIVE);
+}
+
+/* ---- header watch ------------------------------------------------------ */
+
+static void
+on_changed_job(struct job *job)
+{
+	struct image_io *io = container_of(job, struct image_io, changed_job);
+
+	atomic_store(&io->changed, false);
+	if (io->rbd != NULL)
+		io->on_change(io);
+}
+
+/* librbd's thread: one job at a time is under way, however many changes. */
+static void
+on_header(void *arg)
+{
+	struct image_io *io = arg;
+
+	if (!atomic_exchange(&io->changed, true))
+		loop_post_remote(&io->changed_job);
+}
+
+int
+image_io_watch(struct image_io *io, void (*on_change)(struct image_io *io))
+{
+	int rc;
+
+	io->on_change = on_change;
+	io->changed_job.run = on_changed_job;
+	rc = rbd_update_watch(io->rbd, &io->watch, on_header, io);
+	io->watched = rc == 0;
+	return rc;
+}

@@ -1,0 +1,119 @@
+/*
+ * image_io.h - one attached image's I/O: librbd, and the limits that keep it
+ * from harming the others. With image_io.c the only place in rbd-attachd that
+ * knows librbd.
+ *
+ * The rule that holds it together: requests of an image are in exactly one of
+ * two lists. What is in flight at librbd is bounded by IMAGE_OPS_MAX and
+ * IMAGE_BYTES_MAX; the rest waits here, in order, also while the image is not
+ * open yet (takeover) - so a stuck image takes nothing from another one.
+ */
+#ifndef ATTACH_IMAGE_IO_H
+#define ATTACH_IMAGE_IO_H
+
+#include "base/err.h"
+#include "core/op.h"
+
+#include <rados/librados.h>
+#include <stdatomic.h>
+
+#define IMAGE_OPS_MAX	128		/* in flight at librbd, one image */
+#define IMAGE_BYTES_MAX	(32U << 20)	/* unless it is a single request */
+
+enum image_req_kind {
+	IMAGE_READ = 0,
+	IMAGE_WRITE,
+	IMAGE_FLUSH,
+	IMAGE_ZERO,	/* the range reads as zeros afterwards; frees space */
+	IMAGE_REQ_KINDS,
+};
+
+struct image_io;
+
+/*
+ * A request; embed it. `data` stays untouched by the owner until done(),
+ * which is called from the loop exactly once with rc set. After an abort
+ * `answered` tells that answer() has been called before: done() then only
+ * frees.
+ */
+struct image_req {
+	enum image_req_kind kind;
+	uint64_t offset, len;	/* inside the image; len 0 only for FLUSH */
+	void *data;
+	int rc;			/* 0 or negative errno; set before answer() */
+	bool answered;
+	void (*answer)(struct image_req *req);	/* tell the kernel */
+	void (*done)(struct image_req *req);	/* free it */
+
+	/* private */
+	struct image_io *io;
+	struct job job;
+	TAILQ_ENTRY(image_req) link;
+};
+
+TAILQ_HEAD(image_req_list, image_req);
+
+struct image_io {
+	void *rbd;			/* rbd_image_t, NULL: not open */
+	rados_ioctx_t ioctx;
+	bool ready;			/* requests may go to librbd */
+	bool dead;			/* requests are answered with EIO */
+	unsigned ops;			/* in flight at librbd */
+	uint64_t bytes;			/* of them */
+	unsigned waiting;
+	uint64_t count[IMAGE_REQ_KINDS];	/* finished, for status */
+	struct image_req_list flying, queued;
+
+	/* private: the header watch */
+	uint64_t watch;
+	bool watched;
+	_Atomic bool changed;		/* the job below is posted or runs */
+	struct job changed_job;
+	void (*on_change)(struct image_io *io);
+};
+
+void image_io_init(struct image_io *io);
+
+/* Takes a request; answer() and done() follow later, never inside. */
+void image_io_submit(struct image_io *io, struct image_req *req);
+
+/* Requests may go to librbd from now on. */
+void image_io_resume(struct image_io *io);
+
+/*
+ * Answers every request with EIO, also all to come. Returns how many were
+ * answered. Those at librbd keep their memory until librbd is done with them:
+ * their writes may still land.
+ */
+unsigned image_io_abort(struct image_io *io);
+bool image_io_is_idle(const struct image_io *io);
+
+/* Requests held or in flight, of all images: what a drain waits for. */
+unsigned image_io_total(void);
+uint64_t image_io_total_bytes(void);
+
+/*
+ * Asynchronous calls of librbd; each wakes `waiter` once with 0 or a negative
+ * errno. open: by id when given, else by name. After an open that failed, and
+ * after a close (whatever it returned), io->rbd is NULL.
+ */
+void image_io_open_start(struct image_io *io, const char *image,
+    const char *image_id, bool read_only, struct op *waiter);
+void image_io_close_start(struct image_io *io, struct op *waiter);
+void image_io_flush_start(struct image_io *io, struct op *waiter);
+
+/* What an open image knows of itself, without asking the cluster. */
+int image_io_info(struct image_io *io, char *image_id, size_t id_size,
+    uint64_t *size_bytes, bool *exclusive_lock);
+
+/*
+ * The exclusive lock that a flush has just taken is ours until we close: no
+ * other client gets it by asking. Does not block when we own the lock.
+ */
+int image_io_keep_lock(struct image_io *io);
+
+/* on_change(io) is called from the loop after the header has changed. */
+int image_io_watch(struct image_io *io,
+    void (*on_change)(struct image_io *io));
+
+#endif

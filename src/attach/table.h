@@ -1,0 +1,152 @@
+/*
+ * table.h - the image table of one rbd-attachd session: what a successor
+ * needs to go on where its predecessor stopped.
+ *
+ * It lives in a memfd that rbd-csid and rbd-attachd both hold, never on disk:
+ * it carries the session's key. rbd-csid writes the session's identity before
+ * it hands the memfd over; from then on rbd-attachd alone writes.
+ *
+ * The rule that holds it together: kill -9 may come between any two
+ * instructions, so every change becomes visible by one aligned atomic store
+ * (a slot's state, a size, the index of the valid address) after everything
+ * it stands for has been written. Versions of the programs that differ share
+ * a table by the strides in its header: fields are appended, never moved.
+ */
+#ifndef ATTACH_TABLE_H
+#define ATTACH_TABLE_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <stdatomic.h>
+
+#define TABLE_MAGIC	0x6864636174746172ULL
+#define TABLE_VERSION	1
+#define TABLE_SLOTS	511	/* 128 requests of a loop device each: u16 */
+#define TABLE_NAME_MAX	256	/* pool, namespace, image, id; with the NUL */
+#define TABLE_SLOT_BITS	10	/* of an inode number */
+
+enum table_slot_state {
+	TABLE_SLOT_FREE = 0,	/* nothing else in the slot means anything */
+	TABLE_SLOT_SERVED,	/* attached: a successor must open it */
+	TABLE_SLOT_CLOSING,	/* detaching: a successor must not */
+};
+
+enum {
+	TABLE_SLOT_READ_ONLY = 1,
+};
+
+struct table_slot {
+	_Atomic uint32_t state;		/* enum table_slot_state */
+	uint32_t flags;
+	uint64_t ino;			/* serial << TABLE_SLOT_BITS | index */
+	_Atomic uint64_t size_bytes;
+	_Atomic uint32_t aborted;	/* I/O of it is answered with EIO */
+	uint32_t unused;
+	char pool[TABLE_NAME_MAX];
+	char rados_namespace[TABLE_NAME_MAX];
+	char image[TABLE_NAME_MAX];
+	char image_id[TABLE_NAME_MAX];
+};
+
+struct table {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t header_bytes;		/* where the slots begin */
+	uint32_t slot_bytes;		/* stride */
+	uint32_t slots;
+	_Atomic uint64_t serial;	/* last one given to an inode */
+	_Atomic uint32_t generation;	/* servers started on this table */
+	_Atomic uint32_t address_at;	/* which address is valid; 0: none */
+	char address[3][TABLE_NAME_MAX];
+	char cluster_id[TABLE_NAME_MAX];
+	char net_namespace[TABLE_NAME_MAX];	/* file, "" for our own */
+	char monitors[2048];
+	char user[TABLE_NAME_MAX];
+	char key[TABLE_NAME_MAX];
+};
+
+/* Whose session it is; strings are borrowed. */
+struct table_identity {
+	const char *cluster_id, *net_namespace, *monitors, *user, *key;
+};
+
+/* An image to be attached; strings are borrowed, namespace may be NULL. */
+struct table_image {
+	const char *pool, *rados_namespace, *image, *image_id;
+	bool read_only;
+};
+
+/*
+ * Makes the memfd of a new session, sealed against a change of size. Returns
+ * the descriptor (close on exec) or a negative errno.
+ */
+int table_create(const struct table_identity *identity, struct err *err);
+
+/*
+ * Maps the table behind `fd`. NULL when it is no table or one of a layout
+ * that this program cannot read; `err` says which.
+ */
+struct table *table_map(int fd, struct err *err);
+void table_unmap(struct table *table);
+bool table_is_of(const struct table *table,
+    const struct table_identity *identity);
+unsigned table_slots_used(struct table *table);
+
+struct table_slot *table_slot_at(struct table *table, unsigned index);
+
+static inline enum table_slot_state
+table_slot_state(struct table_slot *slot)
+{
+	return (enum table_slot_state)atomic_load_explicit(&slot->state,
+	    memory_order_acquire);
+}
+
+static inline unsigned
+table_slot_index(uint64_t ino)
+{
+	return (unsigned)(ino & ((1U << TABLE_SLOT_BITS) - 1));
+}
+
+/* The slot in use that has this inode number, or NULL. */
+struct table_slot *table_slot_by_ino(struct table *table, uint64_t ino);
+
+/* The slot in use that carries this image, or NULL. */
+struct table_slot *table_slot_find(struct table *table, const char *pool,
+    const char *rados_namespace, const char *image);
+
+/*
+ * Writes an image into a free slot without making it visible: the slot's
+ * state stays FREE until table_slot_set_state(). The inode number is new in
+ * this session. Returns 0, -ENAMETOOLONG.
+ */
+int table_slot_fill(struct table *table, unsigned index,
+    const struct table_image *image, struct err *err) must_check;
+void table_slot_set_id(struct table_slot *slot, const char *image_id);
+void table_slot_set_state(struct table_slot *slot, enum table_slot_state state);
+
+/*
+ * What stands for an image in file names and indexes: 16 hex digits over
+ * cluster ID, pool, namespace and image name.
+ */
+#define TABLE_TAG_MAX 17
+void table_tag(char tag[TABLE_TAG_MAX], const char *cluster_id,
+    const char *pool, const char *rados_namespace, const char *image);
+
+/*
+ * Name of the slot's file in the FUSE directory: "SERIAL-TAG-IMAGE", the
+ * image's name cut and made harmless. A loop device's backing file tells so
+ * which image it is, without asking anybody.
+ */
+#define TABLE_FILE_MAX 104
+void table_slot_name(const struct table *table, const struct table_slot *slot,
+    char name[TABLE_FILE_MAX]);
+
+/*
+ * RADOS address of the server that may have written last and did not end
+ * cleanly: it must be fenced before anybody else writes. NULL: none.
+ */
+const char *table_address(struct table *table);
+int table_set_address(struct table *table, const char *address) must_check;
+
+#endif
