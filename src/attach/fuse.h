@@ -31,9 +31,6 @@ int fuse_resend(int fd);
 /* Stops reading requests: they stay in the kernel's queue. */
 void fuse_pause(void);
 
-/* Files of this image that are open (a loop device counts as one). */
-unsigned fuse_opens(const struct table_slot *slot);
-
 void fuse_fini(void);
 
 #endif

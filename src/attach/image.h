@@ -15,7 +15,7 @@
 #include "attach/table.h"
 #include "core/timer.h"
 
-struct attach_session;
+struct ceph_connection;
 
 enum image_state {
 	IMAGE_NONE = 0,		/* the slot is free */
@@ -25,18 +25,21 @@ enum image_state {
 	IMAGE_CLOSING,		/* refuses requests; not free until closed */
 };
 
-struct image_op;
-
 struct image {
 	struct image_io io;
 	struct table_slot *slot;
 	enum image_state state;
-	struct image_op *op;	/* open, adopt, close or resize in progress */
-	bool resize_again;	/* the header changed while one ran */
+	bool opening;		/* an open is under way */
+	bool resizing;		/* a look at the header is under way */
+	bool resize_again;	/* the header changed meanwhile */
 };
 
-/* `resized` is called when an image's size has changed. */
-void image_init(struct table *table, struct attach_session *session,
+/*
+ * `fenced` is the address of a predecessor that can do no harm any more
+ * (NULL: none; copied); `resized` is called when an image's size has changed.
+ */
+void image_init(struct table *table, struct ceph_connection *conn,
+    const char *fenced,
     void (*resized)(const struct image *image));
 
 struct image *image_at(unsigned index);			/* NULL: no slot */
@@ -55,9 +58,10 @@ void image_attach_start(const struct table_image *spec, struct image **image,
     struct err *err, struct op *waiter);
 
 /*
- * Closes it. -EBUSY when a file of it is open or requests are under way. The
- * waiter is woken when librbd has closed the image: with a stuck cluster that
- * may be never. A second caller is told -EALREADY.
+ * Closes it. The caller has seen to it that no loop device uses its file:
+ * what still comes is answered with EIO. The waiter is woken when librbd has
+ * closed the image, until when the slot is not free: with a stuck cluster
+ * that takes as long as the cluster does. -EALREADY: a close is under way.
  */
 void image_detach_start(struct image *image, struct err *err,
     struct op *waiter);
@@ -72,7 +76,11 @@ unsigned image_abort(struct image *image);
  */
 void image_adopt_all(void);
 
-/* Closes all images for a planned end; wakes `waiter` when that is done. */
-void image_close_all_start(struct op *waiter);
+/*
+ * For a planned end: closes the images that are open, without a change in
+ * the table. image_open_count() tells how many are still to be closed.
+ */
+void image_close_all(void);
+unsigned image_open_count(void);
 
 #endif

@@ -1,0 +1,743 @@
+/*
+ * image.c - see image.h.
+ */
+#include "attach/image.h"
+
+#include "base/log.h"
+#include "ceph/watch.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How long a takeover waits before it tries an image again. */
+#define ADOPT_RETRY_MS 2000
+
+static struct {
+	struct image image[TABLE_SLOTS];
+	struct table *table;
+	struct ceph_connection *conn;
+	char *fenced;
+	void (*resized)(const struct image *image);
+	unsigned open;		/* librbd has them open */
+} im;
+
+static void resize_begin(struct image *image);
+
+/* ---- look-up ----------------------------------------------------------- */
+
+void
+image_init(struct table *table, struct ceph_connection *conn,
+    const char *fenced, void (*resized)(const struct image *image))
+{
+	im.table = table;
+	im.conn = conn;
+	im.fenced = str_dup(fenced);
+	im.resized = resized;
+	for (unsigned i = 0; i < TABLE_SLOTS && i < table->slots; i++) {
+		im.image[i].slot = table_slot_at(table, i);
+		image_io_init(&im.image[i].io);
+	}
+}
+
+struct image *
+image_at(unsigned index)
+{
+	return index < TABLE_SLOTS && index < im.table->slots ?
+	    &im.image[index] : NULL;
+}
+
+struct image *
+image_by_ino(uint64_t ino)
+{
+	struct image *image = image_at(table_slot_index(ino));
+
+	if (image == NULL || image->slot->ino != ino ||
+	    image->state == IMAGE_NONE || image->state == IMAGE_OPENING)
+		return NULL;
+	return image;
+}
+
+struct image *
+image_by_file(const char *name)
+{
+	char file[TABLE_FILE_MAX];
+	struct image *image;
+
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++) {
+		if (image_by_ino(image->slot->ino) != image)
+			continue;
+		table_slot_name(im.table, image->slot, file);
+		if (str_eq(file, name))
+			return image;
+	}
+	return NULL;
+}
+
+struct image *
+image_find(const char *pool, const char *rados_namespace, const char *name)
+{
+	struct image *image;
+
+	if (rados_namespace == NULL)
+		rados_namespace = "";
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++)
+		if (image->state != IMAGE_NONE &&
+		    str_eq(image->slot->image, name) &&
+		    str_eq(image->slot->pool, pool) &&
+		    str_eq(image->slot->rados_namespace, rados_namespace))
+			return image;
+	return NULL;
+}
+
+static void
+drop(struct image *image)
+{
+	image->state = IMAGE_NONE;
+	table_slot_set_state(image->slot, TABLE_SLOT_FREE);
+}
+
+/* ---- open: attach and adopt -------------------------------------------- */
+
+enum open_state {
+	OPEN_START = 0,
+	OPEN_ID_READ,		/* the image's id is known by its name */
+	OPEN_LOCK_READ,		/* who holds the exclusive lock is known */
+	OPEN_WATCHERS_KNOWN,	/* and whether anybody has the image open */
+	OPEN_OPENED,		/* librbd has opened it */
+	OPEN_LOCKED,		/* librbd has taken the lock */
+	/* undo */
+	OPEN_CLOSE,
+	OPEN_CLOSED,
+	OPEN_END,
+};
+
+struct image_open {
+	struct op op;
+	enum open_state state;
+	struct image *image;
+	struct ceph_pool *pool;
+	bool adopt;
+	bool exclusive_lock;
+	struct rados_read *read;
+	unsigned step;
+	struct cls_lock_info lock;
+	struct rados_notified notified;
+	struct image **result;	/* attach: where the caller wants them */
+	struct err *err;
+	struct op *waiter;
+};
+
+static bool
+is_read_only(const struct image_open *o)
+{
+	return (o->image->slot->flags & TABLE_SLOT_READ_ONLY) != 0;
+}
+
+static enum op_verdict
+open_read_lock(struct image_open *o)
+{
+	char object[RBD_OBJECT_SIZE];
+
+	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
+	    o->image->slot->image_id);
+	o->read = rados_read_new();
+	o->step = rados_read_call(o->read, cls_lock_get_info(RBD_LOCK_NAME));
+	rados_read_start(o->read, o->pool, object, &o->op);
+	return op_await(o, OPEN_LOCK_READ);
+}
+
+static enum op_verdict
+open_librbd(struct image_open *o)
+{
+	struct table_slot *slot = o->image->slot;
+
+	image_io_open_start(&o->image->io, slot->image, slot->image_id,
+	    is_read_only(o), &o->op);
+	return op_await(o, OPEN_OPENED);
+}
+
+static enum op_verdict
+open_begin(struct image_open *o)
+{
+	struct table_slot *slot = o->image->slot;
+	char object[RBD_OBJECT_SIZE];
+	struct err err = ERR_INIT;
+
+	if (ceph_pool_open(im.conn, slot->pool, slot->rados_namespace,
+	    &o->pool, &err) < 0)
+		return op_fail_err(o, OPEN_END, &err);
+	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
+	if (!str_is_empty(slot->image_id))
+		return is_read_only(o) ? open_librbd(o) : open_read_lock(o);
+	(void)snprintf(object, sizeof(object), RBD_ID_PREFIX "%s", slot->image);
+	o->read = rados_read_new();
+	o->step = rados_read_call(o->read, cls_get_id());
+	rados_read_start(o->read, o->pool, object, &o->op);
+	return op_await(o, OPEN_ID_READ);
+}
+
+static enum op_verdict
+open_id_read(struct image_open *o)
+{
+	struct table_slot *slot = o->image->slot;
+	char id[RBD_ID_SIZE];
+	struct dec dec;
+	int rc = o->op.rc;
+
+	if (rc == 0)
+		rc = rados_read_result(o->read, o->step, &dec);
+	if (rc == 0)
+		rc = cls_parse_str(dec, id, sizeof(id));
+	rados_read_free(take_ptr(&o->read));
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_END, rc, "id of image %s/%s",
+		    ceph_pool_label(o->pool), slot->image);
+	table_slot_set_id(slot, id);
+	return is_read_only(o) ? open_librbd(o) : open_read_lock(o);
+}
+
+static enum op_verdict
+open_lock_read(struct image_open *o)
+{
+	struct table_slot *slot = o->image->slot;
+	struct dec dec;
+	int rc = o->op.rc;
+
+	if (rc == 0)
+		rc = rados_read_result(o->read, o->step, &dec);
+	if (rc == 0)
+		rc = cls_parse_lock_info(dec, &o->lock);
+	rados_read_free(take_ptr(&o->read));
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_END, rc,
+		    "lock of image %s/%s (id %s)", ceph_pool_label(o->pool),
+		    slot->image, slot->image_id);
+	if (o->lock.lockers == 0 ||
+	    (im.fenced != NULL && str_eq(o->lock.address, im.fenced)))
+		return open_librbd(o);
+	/*
+	 * Somebody holds the lock. librbd would simply ask for it, and a
+	 * friendly owner would give it up in the middle of its work: so find
+	 * out first whether anybody has the image open. A dead owner's lock
+	 * is broken by librbd, which blocklists the owner.
+	 */
+	watch_header_update_start(o->pool, slot->image_id, &o->notified,
+	    &o->op);
+	return op_await(o, OPEN_WATCHERS_KNOWN);
+}
+
+static enum op_verdict
+open_watchers_known(struct image_open *o)
+{
+	struct table_slot *slot = o->image->slot;
+	enum watch_verdict verdict;
+	int rc = watch_judge(o->op.rc, &o->notified, &verdict);
+
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_END, rc, "watchers of image %s/%s",
+		    ceph_pool_label(o->pool), slot->image);
+	switch (verdict) {
+	case WATCH_NONE:
+		return open_librbd(o);
+	case WATCH_ALIVE:
+		return op_fail(o, OPEN_END, ERR_FAILED_PRECONDITION,
+		    "image %s/%s is locked by client.%" PRIu64 " at %s",
+		    ceph_pool_label(o->pool), slot->image, o->lock.client,
+		    o->lock.address);
+	case WATCH_SILENT:
+		break;
+	}
+	return op_fail(o, OPEN_END, ERR_ABORTED,
+	    "image %s/%s is locked by client.%" PRIu64 " at %s, and who has it "
+	    "open does not answer", ceph_pool_label(o->pool), slot->image,
+	    o->lock.client, o->lock.address);
+}
+
+static void
+on_header_change(struct image_io *io)
+{
+	struct image *image = container_of(io, struct image, io);
+
+	if (image->state == IMAGE_SERVED)
+		resize_begin(image);
+}
+
+static enum op_verdict
+open_serve(struct image_open *o)
+{
+	struct image *image = o->image;
+	int rc = image_io_watch(&image->io, on_header_change);
+
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_CLOSE, rc, "watch of image %s/%s",
+		    ceph_pool_label(o->pool), image->slot->image);
+	image->state = IMAGE_SERVED;
+	table_slot_set_state(image->slot, TABLE_SLOT_SERVED);
+	image_io_resume(&image->io);
+	return op_goto(o, OPEN_END);
+}
+
+static enum op_verdict
+open_opened(struct image_open *o)
+{
+	struct image *image = o->image;
+	struct table_slot *slot = image->slot;
+	char id[RBD_ID_SIZE] = "";
+	uint64_t size;
+	int rc = o->op.rc;
+
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_END, rc, "open of image %s/%s",
+		    ceph_pool_label(o->pool), slot->image);
+	im.open++;
+	rc = image_io_info(&image->io, id, sizeof(id), &size,
+	    &o->exclusive_lock);
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_CLOSE, rc, "header of image %s/%s",
+		    ceph_pool_label(o->pool), slot->image);
+	table_slot_set_id(slot, id);
+	if (o->adopt && atomic_load(&slot->size_bytes) != size) {
+		atomic_store(&slot->size_bytes, size);
+		im.resized(image);
+	}
+	atomic_store(&slot->size_bytes, size);
+	if (!o->exclusive_lock || is_read_only(o))
+		return open_serve(o);
+	/* A flush changes nothing, but librbd takes the lock for it. */
+	image_io_flush_start(&image->io, &o->op);
+	return op_await(o, OPEN_LOCKED);
+}
+
+static enum op_verdict
+open_locked(struct image_open *o)
+{
+	int rc = o->op.rc;
+
+	if (rc == 0)
+		rc = image_io_keep_lock(&o->image->io);
+	if (rc == -EROFS)
+		return op_fail(o, OPEN_CLOSE, ERR_FAILED_PRECONDITION,
+		    "image %s/%s was locked by another client meanwhile",
+		    ceph_pool_label(o->pool), o->image->slot->image);
+	if (rc < 0)
+		return op_fail_rc(o, OPEN_CLOSE, rc, "lock of image %s/%s",
+		    ceph_pool_label(o->pool), o->image->slot->image);
+	return open_serve(o);
+}
+
+static enum op_verdict
+open_step(struct op *op)
+{
+	struct image_open *o = (struct image_open *)op;
+
+	switch (o->state) {
+	case OPEN_START:
+		return open_begin(o);
+	case OPEN_ID_READ:
+		return open_id_read(o);
+	case OPEN_LOCK_READ:
+		return open_lock_read(o);
+	case OPEN_WATCHERS_KNOWN:
+		return open_watchers_known(o);
+	case OPEN_OPENED:
+		return open_opened(o);
+	case OPEN_LOCKED:
+		return open_locked(o);
+	case OPEN_CLOSE:
+		image_io_close_start(&o->image->io, op);
+		return op_await(o, OPEN_CLOSED);
+	case OPEN_CLOSED:
+		im.open--;
+		return op_goto(o, OPEN_END);
+	case OPEN_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+open_free(struct op *op)
+{
+	free(op);
+}
+
+static const struct op_class open_class = {
+	.name = "attach.open",
+	.step = open_step,
+	.free = open_free,
+};
+
+static void
+on_attached(struct op *op, void *arg)
+{
+	struct image_open *o = (struct image_open *)op;
+	struct op *waiter = o->waiter;
+
+	(void)arg;
+	o->image->opening = false;
+	if (op->err.rc == 0) {
+		*o->result = o->image;
+	} else {
+		*o->err = op->err;
+		drop(o->image);
+	}
+	op_wake(waiter, op->err.rc);
+}
+
+void
+image_attach_start(const struct table_image *spec, struct image **result,
+    struct err *err, struct op *waiter)
+{
+	struct image_open *o;
+	struct image *image;
+	unsigned i = 0;
+	int rc;
+
+	while ((image = image_at(i)) != NULL && (image->state != IMAGE_NONE ||
+	    table_slot_state(image->slot) != TABLE_SLOT_FREE))
+		i++;
+	if (image == NULL) {
+		op_wake(waiter, err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "all %u places for images are taken", i));
+		return;
+	}
+	if ((rc = table_slot_fill(im.table, i, spec, err)) < 0) {
+		op_wake(waiter, rc);
+		return;
+	}
+	image_io_init(&image->io);
+	image->state = IMAGE_OPENING;
+	image->opening = true;
+	o = mem_new(sizeof(*o));
+	o->image = image;
+	o->result = result;
+	o->err = err;
+	o->waiter = waiter;
+	o->op.subject = image->slot->image;
+	op_start(&o->op, &open_class, on_attached, NULL);
+}
+
+/* ---- adopt ------------------------------------------------------------- */
+
+static void adopt(struct image *image);
+
+struct adopt_retry {
+	struct timer timer;
+	struct image *image;
+};
+
+static void
+on_adopt_retry(struct timer *timer)
+{
+	struct adopt_retry *retry = container_of(timer, struct adopt_retry,
+	    timer);
+
+	if (retry->image->state == IMAGE_ADOPTING)
+		adopt(retry->image);
+	free(retry);
+}
+
+static void
+on_adopted(struct op *op, void *arg)
+{
+	struct image_open *o = (struct image_open *)op;
+	struct image *image = o->image;
+	struct adopt_retry *retry;
+	bool hopeless;
+
+	(void)arg;
+	image->opening = false;
+	if (op->err.rc == 0) {
+		log_info("image.adopted", "image=%s ms=%" PRId64 " waiting=%u",
+		    image->slot->image, op_age_ms(op), image->io.waiting);
+		return;
+	}
+	hopeless = op->err.code == ERR_NOT_FOUND ||
+	    op->err.code == ERR_FAILED_PRECONDITION || image->io.dead;
+	log_error("image.adopt_failed", "image=%s hopeless=%d text=\"%s\"",
+	    image->slot->image, hopeless, op->err.text);
+	if (hopeless) {
+		(void)image_abort(image);
+		return;
+	}
+	retry = mem_new(sizeof(*retry));
+	retry->image = image;
+	retry->timer.fire = on_adopt_retry;
+	timer_start(&retry->timer, ADOPT_RETRY_MS);
+}
+
+static void
+adopt(struct image *image)
+{
+	struct image_open *o = mem_new(sizeof(*o));
+
+	image->opening = true;
+	o->image = image;
+	o->adopt = true;
+	o->op.subject = image->slot->image;
+	op_start(&o->op, &open_class, on_adopted, NULL);
+}
+
+void
+image_adopt_all(void)
+{
+	struct image *image;
+
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++) {
+		switch (table_slot_state(image->slot)) {
+		case TABLE_SLOT_FREE:
+			break;
+		case TABLE_SLOT_CLOSING:
+			/* Its server is dead and fenced: that closed it. */
+			drop(image);
+			break;
+		case TABLE_SLOT_SERVED:
+			image->state = IMAGE_ADOPTING;
+			image->io.dead = atomic_load(&image->slot->aborted);
+			if (!image->io.dead)
+				adopt(image);
+			break;
+		}
+	}
+}
+
+/* ---- close ------------------------------------------------------------- */
+
+enum close_state {
+	CLOSE_START = 0,
+	CLOSE_CLOSED,
+};
+
+struct image_close {
+	struct op op;
+	enum close_state state;
+	struct image *image;
+	struct err *err;
+	struct op *waiter;	/* NULL: a planned end, the slot stays */
+};
+
+static enum op_verdict
+close_step(struct op *op)
+{
+	struct image_close *c = (struct image_close *)op;
+
+	switch (c->state) {
+	case CLOSE_START:
+		if (c->image->io.rbd == NULL)
+			return OP_DONE;
+		image_io_close_start(&c->image->io, op);
+		return op_await(c, CLOSE_CLOSED);
+	case CLOSE_CLOSED:
+		im.open--;
+		/* However it ended, librbd has let go of the image. */
+		if (op->rc < 0)
+			log_warn("image.close", "image=%s rc=%d",
+			    c->image->slot->image, op->rc);
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+close_free(struct op *op)
+{
+	free(op);
+}
+
+static const struct op_class close_class = {
+	.name = "attach.close",
+	.step = close_step,
+	.free = close_free,
+};
+
+static void
+on_closed(struct op *op, void *arg)
+{
+	struct image_close *c = (struct image_close *)op;
+
+	(void)arg;
+	if (c->waiter == NULL)
+		return;
+	drop(c->image);
+	op_wake(c->waiter, 0);
+}
+
+static void
+close_begin(struct image *image, struct op *waiter)
+{
+	struct image_close *c = mem_new(sizeof(*c));
+
+	c->image = image;
+	c->waiter = waiter;
+	c->op.subject = image->slot->image;
+	image->state = IMAGE_CLOSING;
+	op_start(&c->op, &close_class, on_closed, NULL);
+}
+
+void
+image_detach_start(struct image *image, struct err *err, struct op *waiter)
+{
+	if (image->opening || image->state == IMAGE_CLOSING) {
+		op_wake(waiter, err_set(err, ERR_ABORTED,
+		    "image %s is being %s", image->slot->image,
+		    image->state == IMAGE_CLOSING ? "closed" : "opened"));
+		return;
+	}
+	table_slot_set_state(image->slot, TABLE_SLOT_CLOSING);
+	(void)image_io_abort(&image->io);
+	close_begin(image, waiter);
+}
+
+unsigned
+image_abort(struct image *image)
+{
+	unsigned answered;
+
+	atomic_store(&image->slot->aborted, 1);
+	answered = image_io_abort(&image->io);
+	log_warn("image.aborted", "image=%s answered=%u", image->slot->image,
+	    answered);
+	return answered;
+}
+
+void
+image_close_all(void)
+{
+	struct image *image;
+
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++)
+		if (image->state == IMAGE_SERVED)
+			close_begin(image, NULL);
+}
+
+unsigned
+image_open_count(void)
+{
+	return im.open;
+}
+
+/* ---- resize ------------------------------------------------------------ */
+
+enum resize_state {
+	RESIZE_START = 0,
+	RESIZE_READ,
+};
+
+struct image_resize {
+	struct op op;
+	enum resize_state state;
+	struct image *image;
+	uint64_t ino;		/* the slot may be another image's by then */
+	struct rados_read *read;
+	unsigned step;
+};
+
+static enum op_verdict
+resize_start(struct image_resize *r)
+{
+	struct table_slot *slot = r->image->slot;
+	char object[RBD_OBJECT_SIZE];
+	struct ceph_pool *pool;
+	struct err err = ERR_INIT;
+
+	/* It was opened by this name: no wait. */
+	if (ceph_pool_open(im.conn, slot->pool, slot->rados_namespace, &pool,
+	    &err) < 0) {
+		op_set_err(&r->op, &err);
+		return OP_DONE;
+	}
+	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
+	    slot->image_id);
+	r->read = rados_read_new();
+	r->step = rados_read_call(r->read, cls_get_size(RBD_NOSNAP));
+	rados_read_start(r->read, pool, object, &r->op);
+	return op_await(r, RESIZE_READ);
+}
+
+static enum op_verdict
+resize_read(struct image_resize *r)
+{
+	struct table_slot *slot = r->image->slot;
+	uint64_t size, old = atomic_load(&slot->size_bytes);
+	uint8_t order;
+	struct dec dec;
+	int rc = r->op.rc;
+
+	if (rc == 0)
+		rc = rados_read_result(r->read, r->step, &dec);
+	if (rc == 0)
+		rc = cls_parse_size(dec, &order, &size);
+	if (rc < 0) {
+		op_set_error_rc(&r->op, rc, "size of image %s", slot->image);
+		return OP_DONE;
+	}
+	if (r->image->state != IMAGE_SERVED || slot->ino != r->ino ||
+	    size == old)
+		return OP_DONE;
+	atomic_store(&slot->size_bytes, size);
+	log_info("image.resized", "image=%s from=%" PRIu64 " to=%" PRIu64,
+	    slot->image, old, size);
+	im.resized(r->image);
+	return OP_DONE;
+}
+
+static enum op_verdict
+resize_step(struct op *op)
+{
+	struct image_resize *r = (struct image_resize *)op;
+
+	switch (r->state) {
+	case RESIZE_START:
+		return resize_start(r);
+	case RESIZE_READ:
+		return resize_read(r);
+	}
+	abort();
+}
+
+static void
+resize_free(struct op *op)
+{
+	struct image_resize *r = (struct image_resize *)op;
+
+	rados_read_free(r->read);
+	free(r);
+}
+
+static const struct op_class resize_class = {
+	.name = "attach.resize",
+	.step = resize_step,
+	.free = resize_free,
+};
+
+static void
+on_resize_end(struct op *op, void *arg)
+{
+	struct image *image = arg;
+
+	if (op->err.rc < 0)
+		log_warn("image.resize", "image=%s text=\"%s\"",
+		    image->slot->image, op->err.text);
+	image->resizing = false;
+	if (image->resize_again && image->state == IMAGE_SERVED)
+		resize_begin(image);
+}
+
+static void
+resize_begin(struct image *image)
+{
+	struct image_resize *r;
+
+	image->resize_again = image->resizing;
+	if (image->resizing)
+		return;
+	image->resizing = true;
+	r = mem_new(sizeof(*r));
+	r->image = image;
+	r->ino = image->slot->ino;
+	r->op.subject = image->slot->image;
+	op_start(&r->op, &resize_class, on_resize_end, image);
+}
