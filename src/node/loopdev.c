@@ -1,0 +1,265 @@
+/*
+ * loopdev.c - see loopdev.h.
+ */
+#include "node/loopdev.h"
+
+#include "base/clock.h"
+#include "node/device.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+#define LOOP_MAJOR	7
+#define NODE_WAIT_MS	2000
+#define FREE_TRIES	64
+
+/*
+ * A server holds the lock of the file for a whole discard: pieces of this
+ * size let writes through in between.
+ */
+#define DISCARD_MAX	"67108864"
+/*
+ * Bounds what one image can make its server hold: half of the default, and
+ * as fast in every measurement of docs/ATTACH.md.
+ */
+#define REQUESTS_MAX	"64"
+
+static void
+pause_ms(long ms)
+{
+	struct timespec t = { .tv_sec = 0, .tv_nsec = ms * 1000000 };
+
+	(void)nanosleep(&t, NULL);
+}
+
+static int
+open_at(int id, int flags, struct err *err)
+{
+	char path[DEVICE_PATH_MAX];
+	int fd, rc;
+
+	(void)snprintf(path, sizeof(path), "/dev/loop%d", id);
+	rc = device_node_wait(path, makedev(LOOP_MAJOR, (unsigned)id),
+	    NODE_WAIT_MS, err);
+	if (rc < 0)
+		return rc;
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? err_set_rc(err, -errno, "open %s", path) : fd;
+}
+
+static int
+read_sysfs(int id, const char *name, char *buf, size_t size)
+{
+	char path[128];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/sys/block/loop%d/%s", id, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -ENXIO;
+	n = read(fd, buf, size - 1);
+	(void)close(fd);
+	if (n <= 0)
+		return -ENXIO;
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	return 0;
+}
+
+static void
+write_sysfs(int id, const char *name, const char *value)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/sys/block/loop%d/%s", id, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, value, strlen(value));
+	(void)close(fd);
+}
+
+int
+loopdev_file(int id, char *file)
+{
+	return read_sysfs(id, "loop/backing_file", file, LOOPDEV_FILE_MAX);
+}
+
+bool
+loopdev_is(int id, const char *file)
+{
+	char is[LOOPDEV_FILE_MAX];
+
+	return id >= 0 && loopdev_file(id, is) == 0 && str_eq(is, file);
+}
+
+bool
+loopdev_is_read_only(int id)
+{
+	char value[8];
+
+	return read_sysfs(id, "ro", value, sizeof(value)) == 0 &&
+	    str_eq(value, "1");
+}
+
+void
+loopdev_each(const char *prefix,
+    bool (*visit)(int id, const char *file, void *arg), void *arg)
+{
+	char file[LOOPDEV_FILE_MAX];
+	DIR *dir = opendir("/sys/block");
+	struct dirent *entry;
+	uint64_t id;
+
+	if (dir == NULL)
+		return;
+	while ((entry = readdir(dir)) != NULL)
+		if (str_starts(entry->d_name, "loop") &&
+		    str_to_u64(entry->d_name + 4, &id) == 0 &&
+		    loopdev_file((int)id, file) == 0 &&
+		    str_starts(file, prefix) && !visit((int)id, file, arg))
+			break;
+	(void)closedir(dir);
+}
+
+struct find {
+	const char *file;
+	int id;
+};
+
+static bool
+on_found(int id, const char *file, void *arg)
+{
+	struct find *find = arg;
+
+	if (!str_eq(file, find->file))
+		return true;
+	find->id = id;
+	return false;
+}
+
+int
+loopdev_find(const char *file)
+{
+	struct find find = { .file = file, .id = -ENOENT };
+
+	loopdev_each(file, on_found, &find);
+	return find.id;
+}
+
+/* Returns 0, -EBUSY (somebody else took the device), or another failure. */
+static int
+configure(int id, int backing, const char *file, bool read_only,
+    struct err *err)
+{
+	struct loop_config config = {
+		.fd = (uint32_t)backing,
+		.block_size = 512,	/* as krbd's disks have it */
+		.info.lo_flags = LO_FLAGS_DIRECT_IO |
+		    (read_only ? LO_FLAGS_READ_ONLY : 0),
+	};
+	auto_close int fd = open_at(id, read_only ? O_RDONLY : O_RDWR, err);
+
+	if (fd < 0)
+		return fd;
+	(void)snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%s",
+	    file);
+	if (ioctl(fd, LOOP_CONFIGURE, &config) < 0)
+		return errno == EBUSY ? -EBUSY : err_set_rc(err, -errno,
+		    "loop device %d over %s", id, file);
+	write_sysfs(id, "queue/discard_max_bytes", DISCARD_MAX);
+	write_sysfs(id, "queue/nr_requests", REQUESTS_MAX);
+	return 0;
+}
+
+int
+loopdev_attach(const char *file, bool read_only, struct err *err)
+{
+	auto_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	auto_close int backing = -1;
+	int id, rc;
+
+	if (control < 0)
+		return err_set_rc(err, -errno, "/dev/loop-control");
+	backing = open(file, (read_only ? O_RDONLY : O_RDWR) | O_DIRECT |
+	    O_CLOEXEC);
+	if (backing < 0)
+		return err_set_rc(err, -errno, "open %s", file);
+	for (int i = 0; i < FREE_TRIES; i++) {
+		id = ioctl(control, LOOP_CTL_GET_FREE);
+		if (id < 0)
+			return err_set_rc(err, -errno, "no free loop device");
+		rc = configure(id, backing, file, read_only, err);
+		if (rc == 0)
+			return id;
+		if (rc != -EBUSY)
+			return rc;
+		pause_ms(1);	/* another child was faster */
+	}
+	return err_set(err, ERR_UNAVAILABLE, "no free loop device after %d "
+	    "tries", FREE_TRIES);
+}
+
+int
+loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
+{
+	int64_t until = clock_now_ms() + timeout_ms;
+	long step = 1;
+	int fd, rc;
+
+	/*
+	 * With another opener the kernel only marks the device: it is free
+	 * when they have closed it. So look until it really is.
+	 */
+	while (loopdev_is(id, file)) {
+		fd = open_at(id, O_RDONLY, err);
+		if (fd < 0)
+			return fd;
+		rc = loopdev_is(id, file) && ioctl(fd, LOOP_CLR_FD) < 0 ?
+		    -errno : 0;
+		(void)close(fd);
+		if (rc < 0 && rc != -EBUSY && rc != -ENXIO)
+			return err_set_rc(err, rc, "free loop device %d", id);
+		if (!loopdev_is(id, file))
+			break;
+		if (clock_now_ms() >= until) {
+			(void)err_set(err, ERR_FAILED_PRECONDITION,
+			    "/dev/loop%d is still in use", id);
+			return -EBUSY;
+		}
+		pause_ms(step);
+		step = step < 100 ? step * 2 : step;
+	}
+	return 0;
+}
+
+int
+loopdev_grow(int id, const char *file, struct err *err)
+{
+	auto_close int fd = -1;
+	struct stat st;
+
+	if (!loopdev_is(id, file))
+		return err_set(err, ERR_NOT_FOUND, "loop device %d has another "
+		    "file", id);
+	/* Older kernels take the size that the last stat has seen. */
+	if (stat(file, &st) < 0)
+		return err_set_rc(err, -errno, "size of %s", file);
+	fd = open_at(id, O_RDONLY, err);
+	if (fd < 0)
+		return fd;
+	if (ioctl(fd, LOOP_SET_CAPACITY, 0) < 0)
+		return err_set_rc(err, -errno, "grow loop device %d", id);
+	return 0;
+}

@@ -1,0 +1,54 @@
+/*
+ * loopdev.h - loop devices over files that another process serves. Blocking,
+ * for offload children only: an open of such a file waits for its server.
+ *
+ * The rule that holds it together: a loop device is known by its number AND
+ * the path of its backing file; nothing is done to one that has another
+ * backing file by now.
+ */
+#ifndef NODE_LOOPDEV_H
+#define NODE_LOOPDEV_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <sys/types.h>
+
+#define LOOPDEV_FILE_MAX 4096	/* a path, as sysfs shows it */
+
+/*
+ * Puts a free loop device over `file`: direct I/O, blocks of 512 bytes, never
+ * cleared by itself, discards of 64 MiB at most. Returns its number or a
+ * negative errno.
+ */
+int loopdev_attach(const char *file, bool read_only, struct err *err);
+
+/* Whether loop device `id` is bound to `file`. */
+bool loopdev_is(int id, const char *file);
+
+/* Path of the backing file into file[LOOPDEV_FILE_MAX]. 0 or -ENXIO. */
+int loopdev_file(int id, char *file) must_check;
+bool loopdev_is_read_only(int id);
+
+/* The loop device bound to `file`, or -ENOENT: looks at all of them. */
+int loopdev_find(const char *file);
+
+/*
+ * Calls `visit` for each loop device whose backing file begins with `prefix`;
+ * stops when it returns false.
+ */
+void loopdev_each(const char *prefix,
+    bool (*visit)(int id, const char *file, void *arg), void *arg);
+
+/*
+ * Frees the loop device and waits up to timeout_ms until it is. Success when
+ * it is not bound to `file`; -EBUSY: somebody has it open, it will be freed
+ * when they close it.
+ */
+int loopdev_clear(int id, const char *file, int64_t timeout_ms,
+    struct err *err) must_check;
+
+/* The file has another size: the loop device takes it over. */
+int loopdev_grow(int id, const char *file, struct err *err) must_check;
+
+#endif

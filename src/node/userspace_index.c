@@ -1,0 +1,302 @@
+/*
+ * userspace_index.c - see userspace_index.h.
+ */
+#include "node/userspace_index.h"
+
+#include "base/log.h"
+#include "base/map.h"
+#include "core/offload.h"
+#include "node/loopdev.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#define LOOP_MAJOR	7
+#define GROW_MS		30000
+#define UUID_LEN	36
+
+static struct map index_ = MAP_INIT;	/* by tag */
+
+static struct userspace_entry *
+entry_set(const char *tag, const char *image, const char *file,
+    const struct session *s)
+{
+	struct userspace_entry *entry = map_get(&index_, tag);
+
+	if (entry == NULL) {
+		entry = mem_new(sizeof(*entry));
+		entry->loop = LOOP_NONE;
+		(void)snprintf(entry->tag, sizeof(entry->tag), "%s", tag);
+		(void)map_set(&index_, tag, entry);
+	}
+	(void)snprintf(entry->image, sizeof(entry->image), "%s", image);
+	(void)snprintf(entry->file, sizeof(entry->file), "%s", file);
+	(void)snprintf(entry->session, sizeof(entry->session), "%s",
+	    session_dir(s));
+	return entry;
+}
+
+void
+userspace_index_drop(struct userspace_entry *entry)
+{
+	if (entry != NULL)
+		free(map_remove(&index_, entry->tag));
+}
+
+struct session *
+userspace_index_session(const struct userspace_entry *entry)
+{
+	struct session *s = NULL;
+
+	while ((s = session_next(s)) != NULL)
+		if (str_eq(session_dir(s), entry->session))
+			return s;
+	return NULL;
+}
+
+/* "DIR/mnt/SERIAL-TAG-IMAGE": points to the parts, or false. */
+static bool
+file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
+{
+	const char *name = strrchr(file, '/');
+	const char *dash = name != NULL ? strchr(name, '-') : NULL;
+
+	if (dash == NULL || strlen(dash + 1) < TABLE_TAG_MAX ||
+	    dash[TABLE_TAG_MAX] != '-')
+		return false;
+	memcpy(tag, dash + 1, TABLE_TAG_MAX - 1);
+	tag[TABLE_TAG_MAX - 1] = '\0';
+	*image = dash + TABLE_TAG_MAX + 1;
+	return true;
+}
+
+/* At the start: a loop device over a file of a session that may live. */
+static bool
+on_loop(int id, const char *file, void *arg)
+{
+	struct session *s = NULL;
+	char tag[TABLE_TAG_MAX];
+	const char *image;
+
+	(void)arg;
+	while ((s = session_next(s)) != NULL) {
+		if (session_state(s) == SESSION_ENDING ||
+		    !session_has_file(s, file) ||
+		    strlen(file) >= DEVICE_FILE_MAX ||
+		    !file_parse(file, tag, &image))
+			continue;
+		entry_set(tag, image, file, s)->loop = id;
+		log_info("userspace.found", "loop=%d file=%s", id, file);
+	}
+	return true;
+}
+
+static struct userspace_entry *
+entry_by_uuid(const char *volume_id)
+{
+	size_t len = str_is_empty(volume_id) ? 0 : strlen(volume_id), at = 0;
+	struct userspace_entry *entry;
+	const char *tag;
+	void *value;
+
+	if (len < UUID_LEN)
+		return NULL;
+	while (map_next(&index_, &at, &tag, &value)) {
+		entry = value;
+		if (str_ends(entry->image, volume_id + len - UUID_LEN))
+			return entry;
+	}
+	return NULL;
+}
+
+struct userspace_entry *
+userspace_index_find(const struct device_spec *spec)
+{
+	char tag[TABLE_TAG_MAX];
+
+	if (str_is_empty(spec->image))
+		return entry_by_uuid(spec->volume_id);
+	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
+	    spec->image);
+	return map_get(&index_, tag);
+}
+
+/* ---- size changes ------------------------------------------------------ */
+
+enum grow_state {
+	GROW_START = 0,
+	GROW_DONE,
+};
+
+struct grow_args {
+	int loop;
+	char file[DEVICE_FILE_MAX];
+};
+
+struct grow {
+	struct op op;
+	enum grow_state state;
+	struct offload off;
+	struct grow_args args;
+	char none;
+};
+
+static int
+grow_child(const void *args, void *result, struct err *err)
+{
+	const struct grow_args *grow = args;
+
+	(void)result;
+	return loopdev_grow(grow->loop, grow->file, err);
+}
+
+static enum op_verdict
+grow_step(struct op *op)
+{
+	struct grow *g = (struct grow *)op;
+
+	switch (g->state) {
+	case GROW_START:
+		offload_start(&g->off, "new size of a loop device", grow_child,
+		    &g->args, &g->none, sizeof(g->none), GROW_MS, op);
+		return op_await(g, GROW_DONE);
+	case GROW_DONE:
+		log_line(op->rc < 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+		    "userspace.grown", "loop=%d rc=%d text=\"%s\"",
+		    g->args.loop, op->rc, g->off.err.text);
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+grow_free(struct op *op)
+{
+	free(op);
+}
+
+static const struct op_class grow_class = {
+	.name = "userspace.grow",
+	.step = grow_step,
+	.free = grow_free,
+};
+
+static void
+grow(const struct userspace_entry *entry, uint64_t size_bytes)
+{
+	struct grow *g;
+	uint64_t now;
+	bool read_only;
+
+	if (entry->loop < 0 || (device_sysfs_size(makedev(LOOP_MAJOR,
+	    (unsigned)entry->loop), &now, &read_only) == 0 &&
+	    now == size_bytes))
+		return;
+	g = mem_new(sizeof(*g));
+	g->args.loop = entry->loop;
+	(void)snprintf(g->args.file, sizeof(g->args.file), "%s", entry->file);
+	op_start(&g->op, &grow_class, NULL, NULL);
+}
+
+/* ---- what the sessions tell -------------------------------------------- */
+
+static void
+note_slot(struct session *s, struct table *table, struct table_slot *slot)
+{
+	char tag[TABLE_TAG_MAX], name[TABLE_FILE_MAX], file[DEVICE_FILE_MAX];
+	struct userspace_entry *entry;
+
+	table_slot_name(table, slot, name);
+	if (str_put(file, sizeof(file), "%s/mnt/%s", session_dir(s), name) < 0)
+		return;
+	table_tag(tag, table->cluster_id, slot->pool, slot->rados_namespace,
+	    slot->image);
+	entry = entry_set(tag, slot->image, file, s);
+	entry->ino = slot->ino;
+	grow(entry, atomic_load(&slot->size_bytes));
+}
+
+static void
+on_session_ready(struct session *s)
+{
+	struct table *table = session_table(s);
+	struct table_slot *slot;
+
+	for (unsigned i = 0; i < table->slots; i++) {
+		slot = table_slot_at(table, i);
+		if (table_slot_state(slot) != TABLE_SLOT_FREE)
+			note_slot(s, table, slot);
+	}
+}
+
+static void
+on_session_resized(struct session *s, uint64_t ino, uint64_t size_bytes)
+{
+	size_t at = 0;
+	const char *tag;
+	void *value;
+
+	while (map_next(&index_, &at, &tag, &value)) {
+		struct userspace_entry *entry = value;
+
+		if (entry->ino == ino && str_eq(entry->session,
+		    session_dir(s)))
+			grow(entry, size_bytes);
+	}
+}
+
+static void
+on_session_gone(struct session *s)
+{
+	size_t at = 0;
+	const char *tag;
+	void *value;
+
+	while (map_next(&index_, &at, &tag, &value)) {
+		struct userspace_entry *entry = value;
+
+		if (str_eq(entry->session, session_dir(s)))
+			userspace_index_drop(entry);
+	}
+}
+
+static const struct session_ops session_ops = {
+	.ready = on_session_ready,
+	.resized = on_session_resized,
+	.gone = on_session_gone,
+};
+
+/* ---- the mapper's side ------------------------------------------------- */
+
+struct userspace_entry *
+userspace_index_add(const struct device_spec *spec, const struct session *s,
+    uint64_t ino, const char *name, struct err *err)
+{
+	char tag[TABLE_TAG_MAX], file[DEVICE_FILE_MAX];
+	struct userspace_entry *entry;
+
+	if (str_put(file, sizeof(file), "%s/mnt/%s", session_dir(s), name) < 0) {
+		err_set(err, ERR_INVALID_ARGUMENT,
+		    "the state directory's path is too long for %s", name);
+		return NULL;
+	}
+	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
+	    spec->image);
+	entry = entry_set(tag, spec->image, file, s);
+	entry->ino = ino;
+	return entry;
+}
+
+int
+userspace_index_init(const char *state_dir, const char *program,
+    struct err *err)
+{
+	auto_free char *prefix = str_fmt("%s/attach/", state_dir);
+	int rc = session_init(state_dir, program, &session_ops, err);
+
+	if (rc == 0)
+		loopdev_each(prefix, on_loop, NULL);
+	return rc;
+}

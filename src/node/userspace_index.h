@@ -1,0 +1,44 @@
+/*
+ * userspace_index.h - which image has which file and loop device, so that no
+ * call has to look through loop devices or image tables.
+ *
+ * It is filled from the loop devices that are there at the start (the name of
+ * a backing file says which image it is), from the tables of the sessions, and
+ * from what map and unmap report. Belongs to device_userspace.c.
+ */
+#ifndef NODE_USERSPACE_INDEX_H
+#define NODE_USERSPACE_INDEX_H
+
+#include "attach/table.h"
+#include "node/device.h"
+#include "node/userspace_session.h"
+
+#define LOOP_NONE	(-1)
+#define LOOP_UNKNOWN	(-2)	/* there may be one: look for it */
+
+struct userspace_entry {
+	char tag[TABLE_TAG_MAX];
+	char image[TABLE_NAME_MAX];	/* or what the file's name has of it */
+	char file[DEVICE_FILE_MAX];
+	char session[SESSION_DIR_MAX];
+	uint64_t ino;		/* 0: not known yet */
+	int loop;		/* its number, or one of the above */
+};
+
+int userspace_index_init(const char *state_dir, const char *program,
+    struct err *err) must_check;
+
+struct userspace_entry *userspace_index_find(const struct device_spec *spec);
+
+/*
+ * rbd-attachd has the image open as `ino` in the file `name`. -ENAMETOOLONG
+ * when the path does not fit.
+ */
+struct userspace_entry *userspace_index_add(const struct device_spec *spec,
+    const struct session *s, uint64_t ino, const char *name, struct err *err);
+void userspace_index_drop(struct userspace_entry *entry);
+
+/* NULL: the session is no more. */
+struct session *userspace_index_session(const struct userspace_entry *entry);
+
+#endif
