@@ -109,7 +109,7 @@ on_drain_timer(struct timer *timer)
 
 	if (image_io_total() == 0 && image_open_count() == 0) {
 		/* Nothing of ours can reach the cluster any more. */
-		(void)table_set_address(attachd.table, NULL);
+		table_clear_address(attachd.table);
 		control_drained();
 		log_info("stop", "clean=1");
 		loop_stop();

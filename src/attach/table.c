@@ -302,13 +302,15 @@ table_set_address(struct table *table, const char *address)
 {
 	unsigned at = atomic_load(&table->address_at) == 1 ? 2 : 1;
 
-	if (address == NULL) {
-		atomic_store(&table->address_at, 0);
-		return 0;
-	}
 	if (strlen(address) >= sizeof(table->address[at]))
 		return -ENAMETOOLONG;
 	memcpy(table->address[at], address, strlen(address) + 1);
 	atomic_store_explicit(&table->address_at, at, memory_order_release);
 	return 0;
+}
+
+void
+table_clear_address(struct table *table)
+{
+	atomic_store(&table->address_at, 0);
 }

@@ -148,5 +148,6 @@ void table_slot_name(const struct table *table, const struct table_slot *slot,
  */
 const char *table_address(struct table *table);
 int table_set_address(struct table *table, const char *address) must_check;
+void table_clear_address(struct table *table);	/* a clean end */
 
 #endif

@@ -1,0 +1,348 @@
+/*
+ * Limits, order and abort of one image's requests, against fakes of librbd.
+ */
+#include "attach/image_io.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <rbd/librbd.h>
+
+/* ---- librbd, as far as image_io.c calls it ------------------------------ */
+
+struct fake {
+	rbd_callback_t callback;
+	void *arg;
+	ssize_t rc;
+};
+
+static struct fake *flying[1024];
+static unsigned nflying;
+static int refuse;	/* what the next submission returns */
+
+int
+rbd_aio_create_completion(void *arg, rbd_callback_t callback,
+    rbd_completion_t *c)
+{
+	struct fake *fake = mem_new(sizeof(*fake));
+
+	fake->callback = callback;
+	fake->arg = arg;
+	*c = fake;
+	return 0;
+}
+
+void
+rbd_aio_release(rbd_completion_t c)
+{
+	free(c);
+}
+
+ssize_t
+rbd_aio_get_return_value(rbd_completion_t c)
+{
+	return ((struct fake *)c)->rc;
+}
+
+static int
+submit(rbd_completion_t c)
+{
+	if (refuse == 0)
+		flying[nflying++] = c;
+	return refuse;
+}
+
+/* The oldest request comes back, as if from librbd's thread. */
+static void
+land(ssize_t rc)
+{
+	struct fake *fake = flying[0];
+
+	memmove(flying, flying + 1, --nflying * sizeof(flying[0]));
+	fake->rc = rc;
+	fake->callback(fake, fake->arg);
+	loop_turn(false);
+}
+
+int
+rbd_aio_read(rbd_image_t image, uint64_t off, size_t len, char *buf,
+    rbd_completion_t c)
+{
+	(void)image;
+	(void)off;
+	memset(buf, 'r', len);
+	return submit(c);
+}
+
+int
+rbd_aio_write(rbd_image_t image, uint64_t off, size_t len, const char *buf,
+    rbd_completion_t c)
+{
+	(void)image;
+	(void)off;
+	(void)len;
+	(void)buf;
+	return submit(c);
+}
+
+int
+rbd_aio_flush(rbd_image_t image, rbd_completion_t c)
+{
+	(void)image;
+	return submit(c);
+}
+
+int
+rbd_aio_write_zeroes(rbd_image_t image, uint64_t off, size_t len,
+    rbd_completion_t c, int flags, int op_flags)
+{
+	(void)image;
+	(void)off;
+	(void)len;
+	(void)flags;
+	(void)op_flags;
+	return submit(c);
+}
+
+int
+rbd_aio_open(rados_ioctx_t io, const char *name, rbd_image_t *image,
+    const char *snap, rbd_completion_t c)
+{
+	(void)io;
+	(void)name;
+	(void)snap;
+	*image = (rbd_image_t)&refuse;
+	return submit(c);
+}
+
+int
+rbd_aio_open_by_id(rados_ioctx_t io, const char *id, rbd_image_t *image,
+    const char *snap, rbd_completion_t c)
+{
+	return rbd_aio_open(io, id, image, snap, c);
+}
+
+int
+rbd_aio_open_read_only(rados_ioctx_t io, const char *name,
+    rbd_image_t *image, const char *snap, rbd_completion_t c)
+{
+	return rbd_aio_open(io, name, image, snap, c);
+}
+
+int
+rbd_aio_open_by_id_read_only(rados_ioctx_t io, const char *id,
+    rbd_image_t *image, const char *snap, rbd_completion_t c)
+{
+	return rbd_aio_open(io, id, image, snap, c);
+}
+
+int
+rbd_aio_close(rbd_image_t image, rbd_completion_t c)
+{
+	(void)image;
+	return submit(c);
+}
+
+int
+rbd_get_id(rbd_image_t image, char *id, size_t size)
+{
+	(void)image;
+	snprintf(id, size, "10ab");
+	return 0;
+}
+
+int
+rbd_get_size(rbd_image_t image, uint64_t *size)
+{
+	(void)image;
+	*size = 1 << 30;
+	return 0;
+}
+
+int
+rbd_get_features(rbd_image_t image, uint64_t *features)
+{
+	(void)image;
+	*features = RBD_FEATURE_EXCLUSIVE_LOCK;
+	return 0;
+}
+
+int
+rbd_lock_acquire(rbd_image_t image, rbd_lock_mode_t mode)
+{
+	(void)image;
+	return mode == RBD_LOCK_MODE_EXCLUSIVE ? 0 : -EINVAL;
+}
+
+int
+rbd_update_watch(rbd_image_t image, uint64_t *handle,
+    rbd_update_callback_t callback, void *arg)
+{
+	(void)image;
+	(void)callback;
+	(void)arg;
+	*handle = 1;
+	return 0;
+}
+
+int
+rbd_update_unwatch(rbd_image_t image, uint64_t handle)
+{
+	(void)image;
+	return handle == 1 ? 0 : -EINVAL;
+}
+
+/* ---- requests ----------------------------------------------------------- */
+
+struct test_req {
+	struct image_req req;
+	int answers, dones, rc;
+};
+
+static void
+on_answer(struct image_req *req)
+{
+	struct test_req *t = container_of(req, struct test_req, req);
+
+	t->answers++;
+	t->rc = req->rc;
+}
+
+static void
+on_done(struct image_req *req)
+{
+	container_of(req, struct test_req, req)->dones++;
+}
+
+static char data[8];
+
+static void
+put(struct image_io *io, struct test_req *t, enum image_req_kind kind,
+    uint64_t len)
+{
+	*t = (struct test_req){ .req = { .kind = kind, .len = len,
+		.data = kind == IMAGE_WRITE ? data : NULL,
+		.answer = on_answer, .done = on_done } };
+	image_io_submit(io, &t->req);
+}
+
+static void
+test_limits(void)
+{
+	static struct test_req t[300];
+	struct image_io io = { 0 };
+	unsigned done = 0;
+
+	image_io_init(&io);
+	for (int i = 0; i < 300; i++)
+		put(&io, &t[i], IMAGE_WRITE, 4096);
+	is_int(nflying, 0, "requests wait until the image is open");
+	is_int(image_io_total(), 300, "and are counted");
+	image_io_resume(&io);
+	is_int(nflying, IMAGE_OPS_MAX, "then as many go as an image may have");
+	land(0);
+	is_int(nflying, IMAGE_OPS_MAX, "one that comes back lets the next go");
+	ok(t[0].answers == 1 && t[0].dones == 1 && t[1].answers == 0,
+	    "in order");
+	while (nflying > 0)
+		land(0);
+	for (int i = 0; i < 300; i++)
+		done += t[i].answers == 1 && t[i].dones == 1 && t[i].rc == 0;
+	is_int(done, 300, "each is answered once");
+	ok(image_io_is_idle(&io) && image_io_total() == 0 &&
+	    image_io_total_bytes() == 0, "nothing is left");
+	for (int i = 0; i < 40; i++)
+		put(&io, &t[i], IMAGE_WRITE, 1 << 20);
+	is_int(nflying, 32, "bytes in flight are limited too");
+	while (nflying > 0)
+		land(0);
+	put(&io, &t[0], IMAGE_ZERO, 1ULL << 40);
+	put(&io, &t[1], IMAGE_WRITE, 4096);
+	is_int(nflying, 1, "what is larger than the limit goes alone");
+	while (nflying > 0)
+		land(0);
+}
+
+static void
+test_failures(void)
+{
+	struct test_req a, b;
+	struct image_io io = { 0 };
+
+	image_io_init(&io);
+	image_io_resume(&io);
+	put(&io, &a, IMAGE_FLUSH, 0);
+	land(-ESHUTDOWN);
+	is_int(a.rc, -ESHUTDOWN, "an error of librbd is the answer");
+	refuse = -EINVAL;
+	put(&io, &b, IMAGE_WRITE, 512);
+	is_int(b.answers, 0, "no answer comes inside the call");
+	refuse = 0;
+	loop_turn(false);
+	ok(b.answers == 1 && b.dones == 1 && b.rc == -EINVAL,
+	    "a request that librbd does not take fails");
+}
+
+static void
+test_short_read(void)
+{
+	char buf[8] = "xxxxxxxx";
+	struct image_io io = { 0 };
+	struct test_req a = { .req = { .kind = IMAGE_READ, .len = 8,
+		.data = buf, .answer = on_answer, .done = on_done } };
+
+	image_io_init(&io);
+	image_io_resume(&io);
+	image_io_submit(&io, &a.req);
+	land(5);
+	ok(a.rc == 0 && memcmp(buf, "rrrrr\0\0\0", 8) == 0,
+	    "what a short read lacks is zeros");
+}
+
+static void
+test_abort(void)
+{
+	static struct test_req t[200];
+	struct image_io io = { 0 };
+	struct test_req late;
+	unsigned eio = 0, freed = 0;
+
+	image_io_init(&io);
+	image_io_resume(&io);
+	for (int i = 0; i < 200; i++)
+		put(&io, &t[i], IMAGE_WRITE, 512);
+	is_int(image_io_abort(&io), 200, "an abort answers all requests");
+	for (int i = 0; i < 200; i++) {
+		eio += t[i].rc == -EIO && t[i].answers == 1;
+		freed += t[i].dones == 1;
+	}
+	is_int(eio, 200, "with EIO");
+	is_int(freed, 200 - IMAGE_OPS_MAX,
+	    "but librbd keeps the buffers of those in flight");
+	put(&io, &late, IMAGE_WRITE, 512);
+	loop_turn(false);
+	is_int(late.rc, -EIO, "and those to come");
+	is_int(nflying, IMAGE_OPS_MAX, "nothing more goes to librbd");
+	while (nflying > 0)
+		land(0);
+	freed = eio = 0;
+	for (int i = 0; i < 200; i++) {
+		freed += t[i].dones == 1;
+		eio += t[i].answers == 1;
+	}
+	ok(freed == 200 && eio == 200,
+	    "when they come back they are freed and not answered again");
+	ok(image_io_is_idle(&io), "nothing is left");
+}
+
+int
+main(void)
+{
+	if (loop_init() < 0)
+		return 1;
+	test_limits();
+	test_failures();
+	test_short_read();
+	test_abort();
+	loop_fini();
+	return tap_end();
+}
