@@ -14,7 +14,7 @@
 /* All fields marked csi_secret have this name; tests/sanity checks that. */
 #define SECRET_FIELD "secrets"
 
-#define END_OF_MESSAGE UINT64_C(0)	/* no field has this number */
+#define END_OF_MESSAGE UINT64_C(0) /* no field has this number */
 
 static int
 put_number(struct buf *out, uint64_t value)
@@ -59,12 +59,13 @@ put_map(struct buf *out, const struct csi_map *map)
 
 	for (size_t i = 0; i < map->count; i++)
 		pair[i] = (struct pair){ .key = csi_map_key(map, i),
-			.value = csi_map_value(map, i), .at = i };
+			.value = csi_map_value(map, i),
+			.at = i };
 	qsort(pair, map->count, sizeof(*pair), by_key);
 	for (size_t i = 0; i < map->count; i++) {
 		if (i + 1 < map->count &&
 		    strcmp(pair[i].key, pair[i + 1].key) == 0)
-			continue;	/* a later one of this key counts */
+			continue; /* a later one of this key counts */
 		pair[distinct++] = pair[i];
 	}
 	if ((rc = put_number(out, distinct)) < 0)
@@ -110,8 +111,8 @@ put_message(struct buf *out, const ProtobufCMessage *message)
 		if ((rc = put_number(out, field->id)) < 0)
 			return rc;
 		if (reflect_is_map(field)) {
-			struct csi_map map = csi_map_field(message,
-			    field->name);
+			struct csi_map map = csi_map_field(
+			    message, field->name);
 
 			if ((rc = put_map(out, &map)) < 0)
 				return rc;
@@ -121,7 +122,7 @@ put_message(struct buf *out, const ProtobufCMessage *message)
 			return rc;
 		for (size_t i = 0; i < count; i++)
 			if ((rc = put_value(out, field->type,
-			    reflect_at(message, field, i))) < 0)
+				 reflect_at(message, field, i))) < 0)
 				return rc;
 	}
 
@@ -138,8 +139,8 @@ put_message(struct buf *out, const ProtobufCMessage *message)
 }
 
 int
-csi_canonical(const struct csi_method *method, const void *request,
-    struct buf *out)
+csi_canonical(
+    const struct csi_method *method, const void *request, struct buf *out)
 {
 	int rc = put_string(out, method->path);
 

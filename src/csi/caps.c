@@ -70,13 +70,13 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 }
 
 int
-csi_access_supported(const struct csi_access *access, const char *field,
-    struct err *err)
+csi_access_supported(
+    const struct csi_access *access, const char *field, struct err *err)
 {
 	if (!access->block && access->multi_node && !access->read_only)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s.access_mode.mode: %s needs a block volume, a file "
-		    "system has one writing node", field,
-		    csi_access_mode_name(access->mode));
+		    "system has one writing node",
+		    field, csi_access_mode_name(access->mode));
 	return 0;
 }

@@ -9,12 +9,12 @@
 #include "csi.pb-c.h"
 
 struct csi_access {
-	bool block;		/* raw block device, else a file system */
-	bool read_only;		/* a reader-only mode */
-	bool multi_node;	/* several nodes at once */
-	bool multi_writer;	/* several of them write */
+	bool block;        /* raw block device, else a file system */
+	bool read_only;    /* a reader-only mode */
+	bool multi_node;   /* several nodes at once */
+	bool multi_writer; /* several of them write */
 	Csi__V1__VolumeCapability__AccessMode__Mode mode;
-	const char *fs_type;	/* "" : not given, or block */
+	const char *fs_type; /* "" : not given, or block */
 };
 
 /*

@@ -10,25 +10,20 @@
 
 #define SECOND_MS INT64_C(1000)
 
-#define METHOD(svc, rpc, type)                                  \
-	.path = "/csi.v1." #svc "/" #rpc,                       \
-	.service = #svc,                                        \
-	.name = #rpc,                                           \
-	.request = &csi__v1__##type##_request__descriptor,      \
+#define METHOD(svc, rpc, type)                                                 \
+	.path = "/csi.v1." #svc "/" #rpc, .service = #svc, .name = #rpc,       \
+	.request = &csi__v1__##type##_request__descriptor,                     \
 	.reply = &csi__v1__##type##_response__descriptor
 
-#define INSTANT                                                 \
-	.served = true,                                         \
-	.run = CSI_RUN_INSTANT,                                 \
-	.timeout_ms = 10 * SECOND_MS,                           \
+#define INSTANT                                                                \
+	.served = true, .run = CSI_RUN_INSTANT, .timeout_ms = 10 * SECOND_MS,  \
 	.validate = csi_validate_none
 
 /* One function for each field that a lock goes by. */
-#define KEY(function, request, field)                           \
-	static const char *                                     \
-	function(const void *req)                               \
-	{                                                       \
-		return ((const Csi__V1__##request *)req)->field; \
+#define KEY(function, request, field)                                          \
+	static const char *function(const void *req)                           \
+	{                                                                      \
+		return ((const Csi__V1__##request *)req)->field;               \
 	}
 
 KEY(create_volume_key, CreateVolumeRequest, name)
@@ -51,59 +46,59 @@ KEY(node_stats_key, NodeGetVolumeStatsRequest, volume_path)
 static const struct csi_method methods[] = {
 	{ METHOD(Identity, GetPluginInfo, get_plugin_info), INSTANT },
 	{ METHOD(Identity, GetPluginCapabilities, get_plugin_capabilities),
-	  INSTANT },
+	    INSTANT },
 	{ METHOD(Identity, Probe, probe), INSTANT },
 
 	{
-		METHOD(Controller, CreateVolume, create_volume),
-		.served = true,
-		.run = CSI_RUN_CONTROLLER,
-		.secrets = CSI_SECRETS_REQUIRED,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_create_volume,
-		.lock = "name",
-		.key = create_volume_key,
+	    METHOD(Controller, CreateVolume, create_volume),
+	    .served = true,
+	    .run = CSI_RUN_CONTROLLER,
+	    .secrets = CSI_SECRETS_REQUIRED,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_create_volume,
+	    .lock = "name",
+	    .key = create_volume_key,
 	},
 	{
-		METHOD(Controller, DeleteVolume, delete_volume),
-		.served = true,
-		.run = CSI_RUN_CONTROLLER,
-		.secrets = CSI_SECRETS_REQUIRED,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_delete_volume,
-		.lock = "volume",
-		.key = delete_volume_key,
+	    METHOD(Controller, DeleteVolume, delete_volume),
+	    .served = true,
+	    .run = CSI_RUN_CONTROLLER,
+	    .secrets = CSI_SECRETS_REQUIRED,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_delete_volume,
+	    .lock = "volume",
+	    .key = delete_volume_key,
 	},
 	{
-		METHOD(Controller, ControllerPublishVolume,
-		    controller_publish_volume),
-		.served = true,
-		.run = CSI_RUN_CONTROLLER,
-		.secrets = CSI_SECRETS_OPTIONAL,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_controller_publish,
-		.lock = "volume",
-		.key = controller_publish_key,
+	    METHOD(
+		Controller, ControllerPublishVolume, controller_publish_volume),
+	    .served = true,
+	    .run = CSI_RUN_CONTROLLER,
+	    .secrets = CSI_SECRETS_OPTIONAL,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_controller_publish,
+	    .lock = "volume",
+	    .key = controller_publish_key,
 	},
 	{
-		METHOD(Controller, ControllerUnpublishVolume,
-		    controller_unpublish_volume),
-		.served = true,
-		.run = CSI_RUN_CONTROLLER,
-		.secrets = CSI_SECRETS_OPTIONAL,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_controller_unpublish,
-		.lock = "volume",
-		.key = controller_unpublish_key,
+	    METHOD(Controller, ControllerUnpublishVolume,
+		controller_unpublish_volume),
+	    .served = true,
+	    .run = CSI_RUN_CONTROLLER,
+	    .secrets = CSI_SECRETS_OPTIONAL,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_controller_unpublish,
+	    .lock = "volume",
+	    .key = controller_unpublish_key,
 	},
 	{
-		METHOD(Controller, ValidateVolumeCapabilities,
-		    validate_volume_capabilities),
-		.served = true,
-		.run = CSI_RUN_CONTROLLER,
-		.secrets = CSI_SECRETS_REQUIRED,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_capabilities,
+	    METHOD(Controller, ValidateVolumeCapabilities,
+		validate_volume_capabilities),
+	    .served = true,
+	    .run = CSI_RUN_CONTROLLER,
+	    .secrets = CSI_SECRETS_REQUIRED,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_capabilities,
 	},
 	{ METHOD(Controller, ListVolumes, list_volumes) },
 	{ METHOD(Controller, ControllerListVolumeHealth,
@@ -112,16 +107,17 @@ static const struct csi_method methods[] = {
 	    controller_get_volume_health) },
 	{ METHOD(Controller, GetCapacity, get_capacity) },
 	{ METHOD(Controller, ControllerGetCapabilities,
-	    controller_get_capabilities), INSTANT },
+	      controller_get_capabilities),
+	    INSTANT },
 	{ METHOD(Controller, CreateSnapshot, create_snapshot) },
 	{ METHOD(Controller, DeleteSnapshot, delete_snapshot) },
 	{ METHOD(Controller, ListSnapshots, list_snapshots) },
 	{ METHOD(Controller, GetSnapshot, get_snapshot) },
-	{ METHOD(Controller, ControllerExpandVolume,
-	    controller_expand_volume) },
+	{ METHOD(
+	    Controller, ControllerExpandVolume, controller_expand_volume) },
 	{ METHOD(Controller, ControllerGetVolume, controller_get_volume) },
-	{ METHOD(Controller, ControllerModifyVolume,
-	    controller_modify_volume) },
+	{ METHOD(
+	    Controller, ControllerModifyVolume, controller_modify_volume) },
 
 	{ METHOD(GroupController, GroupControllerGetCapabilities,
 	    group_controller_get_capabilities) },
@@ -132,56 +128,57 @@ static const struct csi_method methods[] = {
 	{ METHOD(GroupController, GetVolumeGroupSnapshot,
 	    get_volume_group_snapshot) },
 
-	{ METHOD(SnapshotMetadata, GetMetadataAllocated,
-	    get_metadata_allocated), .stream = true },
+	{ METHOD(
+	      SnapshotMetadata, GetMetadataAllocated, get_metadata_allocated),
+	    .stream = true },
 	{ METHOD(SnapshotMetadata, GetMetadataDelta, get_metadata_delta),
-	  .stream = true },
+	    .stream = true },
 
 	{
-		METHOD(Node, NodeStageVolume, node_stage_volume),
-		.served = true,
-		.run = CSI_RUN_NODE,
-		.secrets = CSI_SECRETS_REQUIRED,
-		.timeout_ms = 120 * SECOND_MS,
-		.validate = csi_validate_node_stage,
-		.lock = "stage",
-		.key = node_stage_key,
+	    METHOD(Node, NodeStageVolume, node_stage_volume),
+	    .served = true,
+	    .run = CSI_RUN_NODE,
+	    .secrets = CSI_SECRETS_REQUIRED,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .validate = csi_validate_node_stage,
+	    .lock = "stage",
+	    .key = node_stage_key,
 	},
 	{
-		METHOD(Node, NodeUnstageVolume, node_unstage_volume),
-		.served = true,
-		.run = CSI_RUN_NODE,
-		.timeout_ms = 120 * SECOND_MS,
-		.validate = csi_validate_node_unstage,
-		.lock = "stage",
-		.key = node_unstage_key,
+	    METHOD(Node, NodeUnstageVolume, node_unstage_volume),
+	    .served = true,
+	    .run = CSI_RUN_NODE,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .validate = csi_validate_node_unstage,
+	    .lock = "stage",
+	    .key = node_unstage_key,
 	},
 	{
-		METHOD(Node, NodePublishVolume, node_publish_volume),
-		.served = true,
-		.run = CSI_RUN_NODE,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_node_publish,
-		.lock = "path",
-		.key = node_publish_key,
+	    METHOD(Node, NodePublishVolume, node_publish_volume),
+	    .served = true,
+	    .run = CSI_RUN_NODE,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_node_publish,
+	    .lock = "path",
+	    .key = node_publish_key,
 	},
 	{
-		METHOD(Node, NodeUnpublishVolume, node_unpublish_volume),
-		.served = true,
-		.run = CSI_RUN_NODE,
-		.timeout_ms = 60 * SECOND_MS,
-		.validate = csi_validate_node_unpublish,
-		.lock = "path",
-		.key = node_unpublish_key,
+	    METHOD(Node, NodeUnpublishVolume, node_unpublish_volume),
+	    .served = true,
+	    .run = CSI_RUN_NODE,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .validate = csi_validate_node_unpublish,
+	    .lock = "path",
+	    .key = node_unpublish_key,
 	},
 	{
-		METHOD(Node, NodeGetVolumeStats, node_get_volume_stats),
-		.served = true,
-		.run = CSI_RUN_NODE,
-		.timeout_ms = 30 * SECOND_MS,
-		.validate = csi_validate_node_stats,
-		.lock = "stats",
-		.key = node_stats_key,
+	    METHOD(Node, NodeGetVolumeStats, node_get_volume_stats),
+	    .served = true,
+	    .run = CSI_RUN_NODE,
+	    .timeout_ms = 30 * SECOND_MS,
+	    .validate = csi_validate_node_stats,
+	    .lock = "stats",
+	    .key = node_stats_key,
 	},
 	{ METHOD(Node, NodeGetVolumeHealth, node_get_volume_health) },
 	{ METHOD(Node, NodeGetStorageHealth, node_get_storage_health) },

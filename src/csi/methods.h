@@ -12,14 +12,15 @@
 #include <protobuf-c/protobuf-c.h>
 
 enum csi_run {
-	CSI_RUN_INSTANT = 0,	/* the daemon answers from what it knows */
-	CSI_RUN_NODE,		/* an operation in the daemon, on this node */
-	CSI_RUN_CONTROLLER,	/* an operation in the session's ceph-worker */
+	CSI_RUN_INSTANT = 0, /* the daemon answers from what it knows */
+	CSI_RUN_NODE,        /* an operation in the daemon, on this node */
+	CSI_RUN_CONTROLLER,  /* an operation in the session's ceph-worker */
 };
 
 enum csi_secrets {
-	CSI_SECRETS_UNUSED = 0,	/* the request has none, or they do not matter */
-	CSI_SECRETS_REQUIRED,	/* validate refuses a request without */
+	CSI_SECRETS_UNUSED =
+	    0,                /* the request has none, or they do not matter */
+	CSI_SECRETS_REQUIRED, /* validate refuses a request without */
 	/*
 	 * Without credentials the daemon answers an empty reply and does
 	 * nothing, as ceph-csi does when no controllerPublishSecretRef is
@@ -29,18 +30,18 @@ enum csi_secrets {
 };
 
 struct csi_method {
-	const char *path;	/* "/csi.v1.Node/NodeStageVolume" */
-	const char *service;	/* "Node" */
-	const char *name;	/* "NodeStageVolume": unique in all services */
+	const char *path;    /* "/csi.v1.Node/NodeStageVolume" */
+	const char *service; /* "Node" */
+	const char *name;    /* "NodeStageVolume": unique in all services */
 	const ProtobufCMessageDescriptor *request;
 	const ProtobufCMessageDescriptor *reply;
-	bool stream;		/* the reply is a stream of messages */
+	bool stream; /* the reply is a stream of messages */
 
 	/* False: UNIMPLEMENTED, and nothing below is set. */
 	bool served;
 	enum csi_run run;
 	enum csi_secrets secrets;
-	int64_t timeout_ms;	/* for callers that set no deadline */
+	int64_t timeout_ms; /* for callers that set no deadline */
 
 	/*
 	 * Checks an unpacked request, without looking at anything but the

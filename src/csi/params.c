@@ -17,8 +17,8 @@
 static const char *
 entry_string(const ProtobufCMessage *entry, unsigned field)
 {
-	return *(char *const *)reflect_at(entry,
-	    &entry->descriptor->fields[field], 0);
+	return *(char *const *)reflect_at(
+	    entry, &entry->descriptor->fields[field], 0);
 }
 
 const char *
@@ -47,8 +47,8 @@ csi_map_field(const void *message, const char *name)
 {
 	const ProtobufCMessage *m = message;
 	const ProtobufCFieldDescriptor *field =
-	    protobuf_c_message_descriptor_get_field_by_name(m->descriptor,
-		name);
+	    protobuf_c_message_descriptor_get_field_by_name(
+		m->descriptor, name);
 	struct csi_map map = { .count = 0 };
 
 	if (field != NULL && reflect_is_map(field)) {
@@ -97,17 +97,17 @@ static const struct feature {
 	const char *name;
 	uint64_t bit;
 	uint64_t needs;
-	bool settable;		/* by the imageFeatures parameter */
+	bool settable; /* by the imageFeatures parameter */
 } features[] = {
 	{ "layering", CSI_FEATURE_LAYERING, 0, true },
 	{ "striping", CSI_FEATURE_STRIPING, 0, false },
 	{ "exclusive-lock", CSI_FEATURE_EXCLUSIVE_LOCK, 0, true },
 	{ "object-map", CSI_FEATURE_OBJECT_MAP, CSI_FEATURE_EXCLUSIVE_LOCK,
-	  true },
+	    true },
 	{ "fast-diff", CSI_FEATURE_FAST_DIFF, CSI_FEATURE_OBJECT_MAP, true },
 	{ "deep-flatten", CSI_FEATURE_DEEP_FLATTEN, 0, true },
 	{ "journaling", CSI_FEATURE_JOURNALING, CSI_FEATURE_EXCLUSIVE_LOCK,
-	  true },
+	    true },
 	{ "data-pool", CSI_FEATURE_DATA_POOL, 0, false },
 };
 
@@ -134,7 +134,8 @@ csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 		if (f == NULL)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "parameters.imageFeatures: unknown feature "
-			    "\"%.*s\"", (int)(len > 64 ? 64 : len), p);
+			    "\"%.*s\"",
+			    (int)(len > 64 ? 64 : len), p);
 		all |= f->bit;
 		if (p[len] == '\0')
 			break;
@@ -146,8 +147,8 @@ csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 		if ((all & features[i].bit) == 0 ||
 		    (features[i].needs & ~all) == 0)
 			continue;
-		csi_features_fmt(features[i].needs & ~all, missing,
-		    sizeof(missing));
+		csi_features_fmt(
+		    features[i].needs & ~all, missing, sizeof(missing));
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters.imageFeatures: %s needs %s", features[i].name,
 		    missing);
@@ -178,8 +179,8 @@ get_filled(const struct csi_map *map, const char *key, const char **value,
 {
 	*value = csi_map_get(map, key);
 	if (*value != NULL && **value == '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.%s: is empty", key);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "parameters.%s: is empty", key);
 	return 0;
 }
 
@@ -198,8 +199,7 @@ get_number(const struct csi_map *map, const char *key, uint64_t *value,
 
 /* What this driver cannot do must not be left out in silence. */
 static int
-refuse_unsupported(const struct csi_map *map, const char *pool,
-    struct err *err)
+refuse_unsupported(const struct csi_map *map, const char *pool, struct err *err)
 {
 	const char *text = csi_map_get(map, "encrypted");
 	bool encrypted = false;
@@ -207,7 +207,8 @@ refuse_unsupported(const struct csi_map *map, const char *pool,
 	if (text != NULL && csi_parse_bool(text, &encrypted) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters.encrypted: \"%.32s\" is neither true nor "
-		    "false", text);
+		    "false",
+		    text);
 	if (encrypted)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters.encrypted: encrypted volumes are not "
@@ -225,8 +226,8 @@ refuse_unsupported(const struct csi_map *map, const char *pool,
 #define OBJECT_SIZE_MAX (UINT64_C(1) << 25)
 
 static int
-get_layout(const struct csi_map *map, struct csi_class_params *p,
-    struct err *err)
+get_layout(
+    const struct csi_map *map, struct csi_class_params *p, struct err *err)
 {
 	int rc;
 
@@ -254,8 +255,8 @@ get_layout(const struct csi_map *map, struct csi_class_params *p,
 }
 
 static int
-get_features(const struct csi_map *map, struct csi_class_params *p,
-    struct err *err)
+get_features(
+    const struct csi_map *map, struct csi_class_params *p, struct err *err)
 {
 	const char *text;
 	int rc;
@@ -271,7 +272,8 @@ get_features(const struct csi_map *map, struct csi_class_params *p,
 	    csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters.imageFeatures: journaling is nothing for "
-		    "mounter %.32s", p->mounter);
+		    "mounter %.32s",
+		    p->mounter);
 	return 0;
 }
 
@@ -285,18 +287,18 @@ csi_class_params_parse(const struct csi_map *parameters,
 
 	p.cluster_id = csi_map_get(parameters, "clusterID");
 	if (str_is_empty(p.cluster_id))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.clusterID: missing");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "parameters.clusterID: missing");
 	if ((rc = get_filled(parameters, "pool", &p.pool, err)) < 0 ||
 	    (rc = refuse_unsupported(parameters, p.pool, err)) < 0)
 		return rc;
 	if (p.pool == NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.pool: missing");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "parameters.pool: missing");
 	if ((rc = get_filled(parameters, "dataPool", &p.data_pool, err)) < 0 ||
 	    (rc = get_filled(parameters, "radosNamespace", &ns, err)) < 0 ||
-	    (rc = get_filled(parameters, "volumeNamePrefix", &p.name_prefix,
-		err)) < 0)
+	    (rc = get_filled(
+		 parameters, "volumeNamePrefix", &p.name_prefix, err)) < 0)
 		return rc;
 	if (p.name_prefix == NULL)
 		p.name_prefix = "csi-vol-";
@@ -312,8 +314,8 @@ csi_class_params_parse(const struct csi_map *parameters,
 /* --- credentials --- */
 
 int
-csi_credentials_get(const struct csi_map *secrets,
-    struct csi_credentials *out, struct err *err)
+csi_credentials_get(
+    const struct csi_map *secrets, struct csi_credentials *out, struct err *err)
 {
 	const char *user_name = "userID", *key_name = "userKey";
 	const char *user, *key;
@@ -353,8 +355,8 @@ csi_credentials_get(const struct csi_map *secrets,
 /* --- sizes --- */
 
 int
-csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
-    struct err *err)
+csi_volume_size(
+    const Csi__V1__CapacityRange *range, uint64_t *bytes, struct err *err)
 {
 	uint64_t required, limit, unit, size;
 
@@ -374,8 +376,8 @@ csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "capacity_range: limit_bytes is below required_bytes");
 	if (required == 0)
-		required = limit < CSI_GIB ? limit / CSI_MIB * CSI_MIB :
-		    CSI_GIB;
+		required = limit < CSI_GIB ? limit / CSI_MIB * CSI_MIB
+					   : CSI_GIB;
 	if (required == 0)
 		return err_set(err, ERR_OUT_OF_RANGE,
 		    "capacity_range.limit_bytes: the smallest volume has "
@@ -389,8 +391,8 @@ csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
 	if (limit != 0 && size > limit)
 		return err_set(err, ERR_OUT_OF_RANGE,
 		    "capacity_range.limit_bytes: sizes are whole %s, which "
-		    "makes %llu bytes", unit == CSI_MIB ? "MiB" : "GiB",
-		    (unsigned long long)size);
+		    "makes %llu bytes",
+		    unit == CSI_MIB ? "MiB" : "GiB", (unsigned long long)size);
 	*bytes = size;
 	return 0;
 }
@@ -398,8 +400,8 @@ csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
 /* --- map options --- */
 
 int
-csi_map_options(const char *text, enum csi_mounter mounter, char **out,
-    struct err *err)
+csi_map_options(
+    const char *text, enum csi_mounter mounter, char **out, struct err *err)
 {
 	auto_free char *mine = str_dup("");
 	const char *p = text;
@@ -425,8 +427,8 @@ csi_map_options(const char *text, enum csi_mounter mounter, char **out,
 		}
 		if (part == mounter) {
 			free(mine);
-			mine = str_fmt("%.*s", (int)(p + len - options),
-			    options);
+			mine = str_fmt(
+			    "%.*s", (int)(p + len - options), options);
 		}
 		p += len;
 		p += *p == ';' ? 1 : 0;

@@ -17,8 +17,8 @@ struct csi_map {
 };
 
 /* csi_map_of(request, parameters) */
-#define csi_map_of(message, field)                                      \
-	((struct csi_map){ .count = (message)->n_##field,               \
+#define csi_map_of(message, field)                                             \
+	((struct csi_map){ .count = (message)->n_##field,                      \
 	    .entry = (ProtobufCMessage *const *)(void *)(message)->field })
 
 /* Key and value of entry `i`; never NULL after unpacking. */
@@ -53,32 +53,32 @@ enum csi_feature {
  * blanks, no striping or data-pool: these follow from other parameters), each
  * with the features that it needs. Returns 0 or INVALID_ARGUMENT.
  */
-int csi_features_parse(const char *text, uint64_t *bits, struct err *err)
-    must_check;
+int csi_features_parse(
+    const char *text, uint64_t *bits, struct err *err) must_check;
 
 /* Bits to names, in the order of the bits; unknown bits are left out. */
 void csi_features_fmt(uint64_t bits, char *out, size_t size);
 
 enum csi_mounter {
-	CSI_MOUNTER_KRBD = 0,	/* "rbd", absent, and any unknown name */
-	CSI_MOUNTER_NBD,	/* "rbd-nbd" */
-	CSI_MOUNTER_USERSPACE,	/* "userspace" */
+	CSI_MOUNTER_KRBD = 0,  /* "rbd", absent, and any unknown name */
+	CSI_MOUNTER_NBD,       /* "rbd-nbd" */
+	CSI_MOUNTER_USERSPACE, /* "userspace" */
 };
 
-enum csi_mounter csi_mounter_of(const char *text);	/* NULL: krbd */
+enum csi_mounter csi_mounter_of(const char *text); /* NULL: krbd */
 
 /* StorageClass parameters of a new volume, read and checked. */
 struct csi_class_params {
 	const char *cluster_id;
 	const char *pool;
-	const char *data_pool;		/* NULL: the pool itself */
-	const char *name_prefix;	/* "csi-vol-" if not given */
-	const char *mounter;		/* as given, "rbd" if not */
-	bool has_features;		/* false: the cluster's default */
+	const char *data_pool;   /* NULL: the pool itself */
+	const char *name_prefix; /* "csi-vol-" if not given */
+	const char *mounter;     /* as given, "rbd" if not */
+	bool has_features;       /* false: the cluster's default */
 	uint64_t features;
-	uint64_t stripe_unit;		/* both 0: no striping */
+	uint64_t stripe_unit; /* both 0: no striping */
 	uint64_t stripe_count;
-	uint64_t object_size;		/* 0: the cluster's default */
+	uint64_t object_size; /* 0: the cluster's default */
 };
 
 /*
@@ -90,7 +90,7 @@ int csi_class_params_parse(const struct csi_map *parameters,
 
 /* Who to log in as. Both point into the secrets. */
 struct csi_credentials {
-	const char *user;	/* without "client." */
+	const char *user; /* without "client." */
 	const char *key;
 };
 

@@ -27,7 +27,7 @@ reflect_size(ProtobufCType type)
 	case PROTOBUF_C_TYPE_FIXED64:
 	case PROTOBUF_C_TYPE_DOUBLE:
 		return sizeof(uint64_t);
-	default:		/* 32-bit numbers, enums, bools */
+	default: /* 32-bit numbers, enums, bools */
 		return sizeof(uint32_t);
 	}
 }
@@ -46,8 +46,8 @@ is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 	const char *s;
 
 	if ((field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0)
-		return *(const uint32_t *)member(message,
-		    field->quantifier_offset) == field->id;
+		return *(const uint32_t *)member(
+			   message, field->quantifier_offset) == field->id;
 	switch ((int)field->type) {
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return *(ProtobufCMessage *const *)value != NULL;
@@ -62,12 +62,12 @@ is_set(const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 }
 
 size_t
-reflect_count(const ProtobufCMessage *message,
-    const ProtobufCFieldDescriptor *field)
+reflect_count(
+    const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
 {
 	if (field->label == PROTOBUF_C_LABEL_REPEATED)
-		return *(const size_t *)member(message,
-		    field->quantifier_offset);
+		return *(const size_t *)member(
+		    message, field->quantifier_offset);
 	return is_set(message, field) ? 1 : 0;
 }
 

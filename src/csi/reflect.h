@@ -13,8 +13,8 @@
  * How many values a field has: the elements of a repeated field; of a
  * singular one 1 if it is set (a scalar: differs from its default), else 0.
  */
-size_t reflect_count(const ProtobufCMessage *message,
-    const ProtobufCFieldDescriptor *field);
+size_t reflect_count(
+    const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
 /*
  * The address of value `i`: of a char * for strings, of a ProtobufCMessage *

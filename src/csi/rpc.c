@@ -19,7 +19,7 @@
 
 struct unpacking {
 	struct arena *arena;
-	bool full;		/* stopped for want of room */
+	bool full; /* stopped for want of room */
 };
 
 static void *
@@ -37,7 +37,7 @@ unpack_alloc(void *data, size_t size)
 static void
 unpack_free(void *data, void *p)
 {
-	(void)data;		/* the arena goes as a whole */
+	(void)data; /* the arena goes as a whole */
 	(void)p;
 }
 
@@ -96,12 +96,12 @@ check_text(const ProtobufCMessage *message, struct err *err)
 			int rc = 0;
 
 			if (field->type == PROTOBUF_C_TYPE_MESSAGE)
-				rc = check_text(*(ProtobufCMessage *const *)
-				    value, err);
+				rc = check_text(
+				    *(ProtobufCMessage *const *)value, err);
 			else if (field->type == PROTOBUF_C_TYPE_STRING &&
 			    !is_utf8(*(char *const *)value))
-				rc = err_set(err, ERR_INVALID_ARGUMENT,
-				    "is not UTF-8");
+				rc = err_set(
+				    err, ERR_INVALID_ARGUMENT, "is not UTF-8");
 			if (rc < 0) {
 				err_prefix(err, "%s", field->name);
 				return rc;
@@ -122,15 +122,17 @@ csi_unpack(const ProtobufCMessageDescriptor *type, struct arena *arena,
     const void *body, size_t len, struct err *err)
 {
 	struct unpacking u = { .arena = arena };
-	ProtobufCAllocator allocator = { .alloc = unpack_alloc,
-		.free = unpack_free, .allocator_data = &u };
+	ProtobufCAllocator allocator = {
+		.alloc = unpack_alloc, .free = unpack_free, .allocator_data = &u
+	};
 	ProtobufCMessage *message;
 
 	message = protobuf_c_message_unpack(type, &allocator, len, body);
 	if (message == NULL) {
-		(void)err_set(err, u.full ? ERR_RESOURCE_EXHAUSTED :
-		    ERR_INVALID_ARGUMENT, u.full ? "%s: unpacks to too much" :
-		    "the body is no %s", type->short_name);
+		(void)err_set(err,
+		    u.full ? ERR_RESOURCE_EXHAUSTED : ERR_INVALID_ARGUMENT,
+		    u.full ? "%s: unpacks to too much" : "the body is no %s",
+		    type->short_name);
 		return NULL;
 	}
 	return check_text(message, err) == 0 ? message : NULL;
@@ -139,16 +141,15 @@ csi_unpack(const ProtobufCMessageDescriptor *type, struct arena *arena,
 void *
 csi_new(const ProtobufCMessageDescriptor *type, struct arena *arena)
 {
-	ProtobufCMessage *message = arena_new_bytes(arena,
-	    type->sizeof_message);
+	ProtobufCMessage *message = arena_new_bytes(
+	    arena, type->sizeof_message);
 
 	protobuf_c_message_init(type, message);
 	return message;
 }
 
 const void *
-csi_pack(const void *message, struct arena *arena, size_t *len,
-    struct err *err)
+csi_pack(const void *message, struct arena *arena, size_t *len, struct err *err)
 {
 	size_t size = protobuf_c_message_get_packed_size(message);
 	void *bytes;
@@ -187,8 +188,7 @@ csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
 	rpc->method = method;
 	rpc->arena = csi_arena_new();
 	rpc->request = csi_unpack(method->request, rpc->arena, body, len, err);
-	if (rpc->request == NULL ||
-	    method->validate(rpc->request, err) < 0) {
+	if (rpc->request == NULL || method->validate(rpc->request, err) < 0) {
 		csi_rpc_free(&rpc->op);
 		return NULL;
 	}
@@ -198,8 +198,8 @@ csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
 }
 
 void
-csi_rpc_start(struct csi_rpc *rpc, void (*done)(struct op *op, void *arg),
-    void *arg)
+csi_rpc_start(
+    struct csi_rpc *rpc, void (*done)(struct op *op, void *arg), void *arg)
 {
 	op_start(&rpc->op, rpc->impl->cls, done, arg);
 }

@@ -16,24 +16,24 @@
 /* What a Controller RPC knows about its cluster and its driver. */
 struct csi_env {
 	const char *cluster_id;
-	const char *rados_namespace;	/* "" : the default namespace */
-	const char *monitors;		/* comma separated */
+	const char *rados_namespace; /* "" : the default namespace */
+	const char *monitors;        /* comma separated */
 	const char *driver_name;
 	const char *instance_id;
-	const char *cluster_name;	/* "" : not given */
-	const char *node_id;		/* "" : this process serves no node */
+	const char *cluster_name; /* "" : not given */
+	const char *node_id;      /* "" : this process serves no node */
 };
 
 struct csi_impl;
 
 struct csi_rpc {
-	struct op op;			/* first member */
+	struct op op; /* first member */
 	const struct csi_impl *impl;
 	const struct csi_method *method;
-	struct arena *arena;		/* request, reply and what they need */
-	const struct csi_env *env;	/* in the arena; NULL for Node RPCs */
-	const void *request;		/* const Csi__V1__...Request * */
-	void *reply;			/* set before OP_DONE, unless failed */
+	struct arena *arena;       /* request, reply and what they need */
+	const struct csi_env *env; /* in the arena; NULL for Node RPCs */
+	const void *request;       /* const Csi__V1__...Request * */
+	void *reply;               /* set before OP_DONE, unless failed */
 };
 
 /*
@@ -42,7 +42,7 @@ struct csi_rpc {
  * or a function that ends with it.
  */
 struct csi_impl {
-	const char *method;		/* plain name */
+	const char *method; /* plain name */
 	const struct op_class *cls;
 	size_t size;
 };
@@ -67,8 +67,8 @@ struct csi_rpc *csi_rpc_new(const struct csi_impl *impl,
  * Starts the operation. done() is called once, from the loop, never from in
  * here; the op core frees the operation (and its arena) after it.
  */
-void csi_rpc_start(struct csi_rpc *rpc,
-    void (*done)(struct op *op, void *arg), void *arg);
+void csi_rpc_start(
+    struct csi_rpc *rpc, void (*done)(struct op *op, void *arg), void *arg);
 
 /* An op_class's free: wipes the secrets, frees the arena and the struct. */
 void csi_rpc_free(struct op *op);
@@ -88,8 +88,8 @@ void *csi_new(const ProtobufCMessageDescriptor *type, struct arena *arena);
  * Packs into the arena; *len is the size. NULL with RESOURCE_EXHAUSTED for
  * more than CSI_MESSAGE_MAX bytes.
  */
-const void *csi_pack(const void *message, struct arena *arena, size_t *len,
-    struct err *err);
+const void *csi_pack(
+    const void *message, struct arena *arena, size_t *len, struct err *err);
 
 /* An arena of the size that one request and its reply may take. */
 struct arena *csi_arena_new(void);

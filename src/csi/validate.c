@@ -32,8 +32,7 @@ static int
 check_filled(const char *text, size_t max, const char *field, struct err *err)
 {
 	if (*text == '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing",
-		    field);
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing", field);
 	return check_length(text, max, field, err);
 }
 
@@ -81,7 +80,8 @@ static bool
 has_id_form(const char *id)
 {
 	static const char hex[] = "0123456789abcdefABCDEF";
-	static const char word[] = "0123456789_-"
+	static const char word[] =
+	    "0123456789_-"
 	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	return strspn(id, hex) == 4 && id[4] == '-' &&
@@ -91,8 +91,8 @@ has_id_form(const char *id)
 
 /* On a node: a static volume is named by its image, others by our ID. */
 static int
-check_node_volume_id(const char *id, const struct csi_map *context,
-    struct err *err)
+check_node_volume_id(
+    const char *id, const struct csi_map *context, struct err *err)
 {
 	const char *is_static = csi_map_get(context, "staticVolume");
 	bool skip = false;
@@ -144,8 +144,8 @@ check_access(const Csi__V1__VolumeCapability *cap, const char *field,
 }
 
 static int
-check_supported_access(const Csi__V1__VolumeCapability *cap,
-    const char *field, struct csi_access *access, struct err *err)
+check_supported_access(const Csi__V1__VolumeCapability *cap, const char *field,
+    struct csi_access *access, struct err *err)
 {
 	int rc = check_access(cap, field, access, err);
 
@@ -178,28 +178,27 @@ csi_validate_none(const void *request, struct err *err)
 /* --- Controller --- */
 
 static int
-check_new_volume_access(const Csi__V1__CreateVolumeRequest *r,
-    struct err *err)
+check_new_volume_access(const Csi__V1__CreateVolumeRequest *r, struct err *err)
 {
 	int rc;
 
 	if (r->n_volume_capabilities == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_capabilities: missing");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "volume_capabilities: missing");
 	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
 		char field[FIELD_MAX];
 		struct csi_access access;
 
 		if ((rc = str_put(field, sizeof(field),
-		    "volume_capabilities[%zu]", i)) < 0 ||
-		    (rc = check_supported_access(r->volume_capabilities[i],
-		    field, &access, err)) < 0)
+			 "volume_capabilities[%zu]", i)) < 0 ||
+		    (rc = check_supported_access(
+			 r->volume_capabilities[i], field, &access, err)) < 0)
 			return rc;
 		if (access.read_only)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "%s.access_mode.mode: %s is nothing for a new, "
-			    "empty volume", field,
-			    csi_access_mode_name(access.mode));
+			    "empty volume",
+			    field, csi_access_mode_name(access.mode));
 	}
 	return 0;
 }
@@ -262,10 +261,10 @@ csi_validate_controller_publish(const void *request, struct err *err)
 	int rc;
 
 	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
-	    (rc = check_filled(r->node_id, NODE_ID_MAX_BYTES, "node_id",
-		err)) < 0 ||
+	    (rc = check_filled(r->node_id, NODE_ID_MAX_BYTES, "node_id", err)) <
+		0 ||
 	    (rc = check_access(r->volume_capability, "volume_capability",
-		&access, err)) < 0 ||
+		 &access, err)) < 0 ||
 	    (rc = check_map(&context, "volume_context", err)) < 0)
 		return rc;
 	return check_optional_credentials(&secrets, err);
@@ -279,8 +278,8 @@ csi_validate_controller_unpublish(const void *request, struct err *err)
 	int rc;
 
 	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
-	    (rc = check_length(r->node_id, NODE_ID_MAX_BYTES, "node_id",
-		err)) < 0)
+	    (rc = check_length(r->node_id, NODE_ID_MAX_BYTES, "node_id", err)) <
+		0)
 		return rc;
 	return check_optional_credentials(&secrets, err);
 }
@@ -295,16 +294,16 @@ csi_validate_capabilities(const void *request, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (r->n_volume_capabilities == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_capabilities: missing");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "volume_capabilities: missing");
 	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
 		char field[FIELD_MAX];
 		struct csi_access access;
 
 		if ((rc = str_put(field, sizeof(field),
-		    "volume_capabilities[%zu]", i)) < 0 ||
-		    (rc = check_access(r->volume_capabilities[i], field,
-			&access, err)) < 0)
+			 "volume_capabilities[%zu]", i)) < 0 ||
+		    (rc = check_access(
+			 r->volume_capabilities[i], field, &access, err)) < 0)
 			return rc;
 	}
 	return check_credentials(&secrets, err);
@@ -323,10 +322,10 @@ csi_validate_node_stage(const void *request, struct err *err)
 	int rc;
 
 	if ((rc = check_supported_access(r->volume_capability,
-		"volume_capability", &access, err)) < 0 ||
+		 "volume_capability", &access, err)) < 0 ||
 	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0 ||
-	    (rc = check_path(r->staging_target_path, "staging_target_path",
-		err)) < 0 ||
+	    (rc = check_path(
+		 r->staging_target_path, "staging_target_path", err)) < 0 ||
 	    (rc = check_map(&publish, "publish_context", err)) < 0 ||
 	    (rc = check_map(&context, "volume_context", err)) < 0)
 		return rc;
@@ -339,8 +338,9 @@ csi_validate_node_unstage(const void *request, struct err *err)
 	const Csi__V1__NodeUnstageVolumeRequest *r = request;
 	int rc = check_volume_id(r->volume_id, err);
 
-	return rc < 0 ? rc : check_path(r->staging_target_path,
-	    "staging_target_path", err);
+	return rc < 0
+	    ? rc
+	    : check_path(r->staging_target_path, "staging_target_path", err);
 }
 
 int
@@ -353,11 +353,11 @@ csi_validate_node_publish(const void *request, struct err *err)
 	int rc;
 
 	if ((rc = check_supported_access(r->volume_capability,
-		"volume_capability", &access, err)) < 0 ||
+		 "volume_capability", &access, err)) < 0 ||
 	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0 ||
 	    (rc = check_path(r->target_path, "target_path", err)) < 0 ||
-	    (rc = check_path(r->staging_target_path, "staging_target_path",
-		err)) < 0 ||
+	    (rc = check_path(
+		 r->staging_target_path, "staging_target_path", err)) < 0 ||
 	    (rc = check_map(&publish, "publish_context", err)) < 0)
 		return rc;
 	return check_map(&context, "volume_context", err);

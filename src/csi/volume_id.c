@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define VERSION 1
-#define FIXED 64		/* everything but the cluster ID */
+#define FIXED 64 /* everything but the cluster ID */
 #define POOL_DIGITS 16
 
 int
@@ -49,8 +49,7 @@ read_hex(const char *text, int digits, uint64_t *value)
 }
 
 int
-csi_volume_id_parse(const char *text, struct csi_volume_id *id,
-    struct err *err)
+csi_volume_id_parse(const char *text, struct csi_volume_id *id, struct err *err)
 {
 	size_t total = strlen(text);
 	uint64_t version, len, pool;
@@ -60,7 +59,7 @@ csi_volume_id_parse(const char *text, struct csi_volume_id *id,
 		goto bad;
 	if (!read_hex(text, 4, &version) || !read_hex(text + 5, 4, &len))
 		goto bad;
-	if (len != total - FIXED)	/* leaves exactly a UUID at the end */
+	if (len != total - FIXED) /* leaves exactly a UUID at the end */
 		goto bad;
 	p = text + 10;
 	if (!read_hex(p + len + 1, POOL_DIGITS, &pool))

@@ -13,8 +13,8 @@
 #include "base/err.h"
 #include "base/str.h"
 
-#define CSI_VOLUME_ID_MAX 128	/* bytes, without the closing NUL */
-#define CSI_CLUSTER_ID_MAX 64	/* what is left beside the fixed 64 bytes */
+#define CSI_VOLUME_ID_MAX 128 /* bytes, without the closing NUL */
+#define CSI_CLUSTER_ID_MAX 64 /* what is left beside the fixed 64 bytes */
 #define CSI_UUID_LEN 36
 
 struct csi_volume_id {
@@ -36,7 +36,7 @@ int csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
  * 36 bytes. Returns 0 or -EINVAL with INVALID_ARGUMENT; callers for whom an
  * unknown volume is NOT_FOUND or success go by the return value.
  */
-int csi_volume_id_parse(const char *text, struct csi_volume_id *id,
-    struct err *err) must_check;
+int csi_volume_id_parse(
+    const char *text, struct csi_volume_id *id, struct err *err) must_check;
 
 #endif

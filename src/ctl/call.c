@@ -13,8 +13,8 @@
 #include <string.h>
 
 enum call_state {
-	CALL_START = 0,		/* nothing sent yet */
-	CALL_ANSWERED,		/* the answer, or the failure, is there */
+	CALL_START = 0, /* nothing sent yet */
+	CALL_ANSWERED,  /* the answer, or the failure, is there */
 };
 
 struct call_op {
@@ -63,7 +63,8 @@ print_methods(void)
 	size_t count;
 	const struct csi_method *methods = csi_methods(&count);
 
-	(void)fprintf(stderr, "usage: rbd-csictl [OPTION]... call "
+	(void)fprintf(stderr,
+	    "usage: rbd-csictl [OPTION]... call "
 	    "SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
 	for (size_t i = 0; i < count; i++)
 		(void)fprintf(stderr, "  %s/%s%s\n", methods[i].service,
@@ -103,8 +104,9 @@ read_request(const char *text, struct err *err)
 		json = json_loads(text, flags, &where);
 	if (json == NULL)
 		(void)err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: line %d, column %d: %s", *text == '@' ? text + 1 :
-		    "request", where.line, where.column, where.text);
+		    "%s: line %d, column %d: %s",
+		    *text == '@' ? text + 1 : "request", where.line,
+		    where.column, where.text);
 	return json;
 }
 
@@ -117,25 +119,26 @@ add_secrets(const struct csi_method *method, const char *file, json_t *request,
 	const char *name;
 	json_t *own, *value;
 
-	if (file == NULL || protobuf_c_message_descriptor_get_field_by_name(
-	    method->request, "secrets") == NULL)
+	if (file == NULL ||
+	    protobuf_c_message_descriptor_get_field_by_name(
+		method->request, "secrets") == NULL)
 		return 0;
 	secrets = json_read_file(file, CSI_MESSAGE_MAX, err);
 	if (secrets == NULL)
 		return -EINVAL;
 	if (!json_is_object(secrets))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: is no JSON object", file);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "%s: is no JSON object", file);
 	own = json_object_get(request, "secrets");
 	if (!json_is_object(own)) {
 		if (own != NULL && !json_is_null(own))
-			return 0;	/* reading the request refuses it */
+			return 0; /* reading the request refuses it */
 		own = json_object();
 		(void)json_object_set_new(request, "secrets", own);
 	}
-	json_object_foreach(secrets, name, value)
-		if (json_object_get(own, name) == NULL)
-			(void)json_object_set(own, name, value);
+	json_object_foreach(
+	    secrets, name, value) if (json_object_get(own, name) == NULL)(void)
+	    json_object_set(own, name, value);
 	return 0;
 }
 
@@ -144,8 +147,8 @@ print_reply(const struct client_call *rpc, const struct csi_method *method,
     struct arena *arena, struct err *err)
 {
 	auto_json json_t *json = NULL;
-	const void *reply = csi_unpack(method->reply, arena, rpc->reply.data,
-	    rpc->reply.len, err);
+	const void *reply = csi_unpack(
+	    method->reply, arena, rpc->reply.data, rpc->reply.len, err);
 
 	if (reply == NULL || (json = json_pb_write(reply, err)) == NULL) {
 		err_prefix(err, "reply");
@@ -159,8 +162,8 @@ print_reply(const struct client_call *rpc, const struct csi_method *method,
 
 /* Runs the loop until the call has ended, then tells how. */
 static enum ctl_status
-run_call(const struct ctl_options *options, struct call_op *c,
-    struct arena *arena)
+run_call(
+    const struct ctl_options *options, struct call_op *c, struct arena *arena)
 {
 	struct client *client = client_new(options->endpoint);
 	enum ctl_status status = CTL_OK;
@@ -199,21 +202,25 @@ ctl_call(const struct ctl_options *options, int argc, char **argv)
 		return CTL_USAGE;
 	}
 	if ((c.method = find_method(argv[1])) == NULL) {
-		(void)fprintf(stderr, "rbd-csictl: CSI has no method \"%s\", "
-		    "`rbd-csictl call` lists them\n", argv[1]);
+		(void)fprintf(stderr,
+		    "rbd-csictl: CSI has no method \"%s\", "
+		    "`rbd-csictl call` lists them\n",
+		    argv[1]);
 		return CTL_USAGE;
 	}
 	if (c.method->stream) {
-		(void)fprintf(stderr, "rbd-csictl: %s answers with a stream, "
-		    "which call cannot read\n", c.method->name);
+		(void)fprintf(stderr,
+		    "rbd-csictl: %s answers with a stream, "
+		    "which call cannot read\n",
+		    c.method->name);
 		return CTL_USAGE;
 	}
 
 	arena = csi_arena_new();
 	if ((json = read_request(argc == 3 ? argv[2] : NULL, &err)) == NULL ||
 	    add_secrets(c.method, options->secrets, json, &err) < 0 ||
-	    (request = json_pb_read(c.method->request, json, arena,
-		&err)) == NULL ||
+	    (request = json_pb_read(c.method->request, json, arena, &err)) ==
+		NULL ||
 	    (c.body = csi_pack(request, arena, &c.len, &err)) == NULL) {
 		ctl_print_err(&err);
 	} else if (loop_init() < 0) {

@@ -12,32 +12,32 @@
 /* How rbd-csictl ends. */
 enum ctl_status {
 	CTL_OK = 0,
-	CTL_FAILED = 1,		/* the server answered with an error */
-	CTL_USAGE = 2,		/* wrong arguments or input, nothing was sent */
-	CTL_NO_SERVER = 3,	/* nobody listens at the endpoint */
+	CTL_FAILED = 1,    /* the server answered with an error */
+	CTL_USAGE = 2,     /* wrong arguments or input, nothing was sent */
+	CTL_NO_SERVER = 3, /* nobody listens at the endpoint */
 };
 
 struct ctl_options {
 	const char *endpoint;
-	int64_t timeout_ms;	/* 0: none */
-	const char *secrets;	/* file, or NULL */
+	int64_t timeout_ms;  /* 0: none */
+	const char *secrets; /* file, or NULL */
 };
 
 /* A subcommand; argv[0] is its name. */
 struct ctl_command {
 	const char *name;
-	const char *arguments;	/* for the usage text */
+	const char *arguments; /* for the usage text */
 	const char *what;
-	enum ctl_status (*run)(const struct ctl_options *options, int argc,
-	    char **argv);
+	enum ctl_status (*run)(
+	    const struct ctl_options *options, int argc, char **argv);
 };
 
 /* "CODE: text" on standard error. */
 void ctl_print_err(const struct err *err);
 
-enum ctl_status ctl_call(const struct ctl_options *options, int argc,
-    char **argv);
-enum ctl_status ctl_bench(const struct ctl_options *options, int argc,
-    char **argv);
+enum ctl_status ctl_call(
+    const struct ctl_options *options, int argc, char **argv);
+enum ctl_status ctl_bench(
+    const struct ctl_options *options, int argc, char **argv);
 
 #endif

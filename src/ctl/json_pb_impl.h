@@ -7,14 +7,14 @@
 #include "ctl/json_pb.h"
 
 enum json_pb_kind {
-	JSON_PB_OBJECT = 0,	/* a message like any other */
-	JSON_PB_TIMESTAMP,	/* google.protobuf.Timestamp: a string */
-	JSON_PB_WRAPPER,	/* google.protobuf.Int64Value, ...: its value */
+	JSON_PB_OBJECT = 0, /* a message like any other */
+	JSON_PB_TIMESTAMP,  /* google.protobuf.Timestamp: a string */
+	JSON_PB_WRAPPER,    /* google.protobuf.Int64Value, ...: its value */
 };
 
 enum json_pb_kind json_pb_kind_of(const ProtobufCMessageDescriptor *type);
 
-#define JSON_PB_NAME_MAX 64	/* the longest field name of CSI has 25 */
+#define JSON_PB_NAME_MAX 64 /* the longest field name of CSI has 25 */
 
 /* "volume_id" as "volumeId". */
 void json_pb_camel(char *out, size_t size, const char *name);

@@ -26,7 +26,7 @@ path_enter(struct reader *r, const char *name)
 	size_t was = r->len;
 
 	if (str_put(r->path + r->len, sizeof(r->path) - r->len, "%s%s",
-	    r->len > 0 ? "." : "", name) == 0)
+		r->len > 0 ? "." : "", name) == 0)
 		r->len += strlen(r->path + r->len);
 	return was;
 }
@@ -36,8 +36,8 @@ path_index(struct reader *r, size_t i)
 {
 	size_t was = r->len;
 
-	if (str_put(r->path + r->len, sizeof(r->path) - r->len, "[%zu]",
-	    i) == 0)
+	if (str_put(r->path + r->len, sizeof(r->path) - r->len, "[%zu]", i) ==
+	    0)
 		r->len += strlen(r->path + r->len);
 	return was;
 }
@@ -62,8 +62,8 @@ room(struct reader *r, size_t size)
 	void *p = arena_alloc(r->arena, size);
 
 	if (p == NULL)
-		(void)err_set(r->err, ERR_RESOURCE_EXHAUSTED,
-		    "the request is too large");
+		(void)err_set(
+		    r->err, ERR_RESOURCE_EXHAUSTED, "the request is too large");
 	return p;
 }
 
@@ -115,8 +115,9 @@ read_unsigned64(struct reader *r, const json_t *json, uint64_t *value)
 	/* Above INT64_MAX only as a string: jansson has no larger integers. */
 	if (json_is_string(json)) {
 		rc = str_to_u64(json_string_value(json), value);
-		return rc == -ERANGE ? fail(r, "is out of range") :
-		    rc < 0 ? fail(r, "is no whole number") : 0;
+		return rc == -ERANGE ? fail(r, "is out of range")
+		    : rc < 0         ? fail(r, "is no whole number")
+				     : 0;
 	}
 	if ((rc = read_signed(r, json, 0, INT64_MAX, &v)) == 0)
 		*value = (uint64_t)v;
@@ -159,13 +160,13 @@ read_enum(struct reader *r, const ProtobufCEnumDescriptor *type,
 	int rc;
 
 	if (!json_is_string(json)) {
-		if ((rc = read_signed(r, json, INT32_MIN, INT32_MAX,
-		    &number)) == 0)
+		if ((rc = read_signed(
+			 r, json, INT32_MIN, INT32_MAX, &number)) == 0)
 			*value = (int)number;
 		return rc;
 	}
-	v = protobuf_c_enum_descriptor_get_value_by_name(type,
-	    json_string_value(json));
+	v = protobuf_c_enum_descriptor_get_value_by_name(
+	    type, json_string_value(json));
 	if (v == NULL)
 		return err_set(r->err, ERR_INVALID_ARGUMENT,
 		    "%s: \"%.48s\" is no value of %s", r->path,
@@ -187,7 +188,7 @@ read_bytes(struct reader *r, const json_t *json, ProtobufCBinaryData *value)
 		return fail(r, "has to be a string in base64");
 	text = str_dup(json_string_value(json));
 	for (size_t i = 0; i < len; i++) {
-		if (text[i] == '-')		/* base64url is allowed too */
+		if (text[i] == '-') /* base64url is allowed too */
 			text[i] = '+';
 		else if (text[i] == '_')
 			text[i] = '/';
@@ -368,8 +369,8 @@ read_array(struct reader *r, const ProtobufCFieldDescriptor *field,
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		size_t was = path_index(r, i);
-		int rc = read_value(r, field, json_array_get(json, i),
-		    values + i * size);
+		int rc = read_value(
+		    r, field, json_array_get(json, i), values + i * size);
 
 		if (rc < 0)
 			return rc;
@@ -401,7 +402,8 @@ read_map(struct reader *r, const ProtobufCFieldDescriptor *field,
 	entries = room(r, json_object_size(json) * sizeof(*entries));
 	if (entries == NULL)
 		return -ENOMEM;
-	json_object_foreach((json_t *)(uintptr_t)json, name, member) {
+	json_object_foreach((json_t *)(uintptr_t)json, name, member)
+	{
 		size_t was = path_enter(r, name);
 		ProtobufCMessage *entry = room(r, type->sizeof_message);
 		int rc;
@@ -409,10 +411,10 @@ read_map(struct reader *r, const ProtobufCFieldDescriptor *field,
 		if (entry == NULL)
 			return -ENOMEM;
 		protobuf_c_message_init(type, entry);
-		*(char **)slot_of(entry, key->offset) =
-		    arena_strdup(r->arena, name);
-		if ((rc = read_value(r, value, member,
-		    slot_of(entry, value->offset))) < 0)
+		*(char **)slot_of(entry, key->offset) = arena_strdup(
+		    r->arena, name);
+		if ((rc = read_value(
+			 r, value, member, slot_of(entry, value->offset))) < 0)
 			return rc;
 		entries[count++] = entry;
 		path_leave(r, was);
@@ -481,9 +483,10 @@ read_object(struct reader *r, const json_t *json, ProtobufCMessage *message)
 
 	if (!json_is_object(json))
 		return fail(r, "has to be an object");
-	json_object_foreach((json_t *)(uintptr_t)json, name, member) {
-		const ProtobufCFieldDescriptor *field =
-		    field_by_name(type, name);
+	json_object_foreach((json_t *)(uintptr_t)json, name, member)
+	{
+		const ProtobufCFieldDescriptor *field = field_by_name(
+		    type, name);
 		size_t was = path_enter(r, name);
 		int rc;
 
@@ -503,8 +506,7 @@ read_object(struct reader *r, const json_t *json, ProtobufCMessage *message)
 }
 
 static int
-read_timestamp(struct reader *r, const json_t *json,
-    ProtobufCMessage *message)
+read_timestamp(struct reader *r, const json_t *json, ProtobufCMessage *message)
 {
 	const ProtobufCMessageDescriptor *type = message->descriptor;
 	int64_t *seconds = slot_of(message, type->fields[0].offset);

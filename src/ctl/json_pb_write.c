@@ -12,8 +12,7 @@
 
 static json_t *write_message(const ProtobufCMessage *message);
 
-static json_t *
-write_number64(const char *fmt, ...) printf_like(1, 2);
+static json_t *write_number64(const char *fmt, ...) printf_like(1, 2);
 
 static json_t *
 write_number64(const char *fmt, ...)
@@ -49,8 +48,8 @@ write_bytes(const ProtobufCBinaryData *data)
 static json_t *
 write_enum(const ProtobufCEnumDescriptor *type, int value)
 {
-	const ProtobufCEnumValue *v =
-	    protobuf_c_enum_descriptor_get_value(type, value);
+	const ProtobufCEnumValue *v = protobuf_c_enum_descriptor_get_value(
+	    type, value);
 
 	return v != NULL ? json_string(v->name) : json_integer(value);
 }
@@ -83,7 +82,7 @@ write_value(const ProtobufCFieldDescriptor *field, const void *value)
 		return write_double((double)*(const float *)value);
 	case PROTOBUF_C_TYPE_DOUBLE:
 		return write_double(*(const double *)value);
-	default:		/* the signed 32-bit kinds */
+	default: /* the signed 32-bit kinds */
 		return json_integer(*(const int32_t *)value);
 	}
 }
@@ -95,8 +94,8 @@ write_array(const ProtobufCMessage *message,
 	auto_json json_t *array = json_array();
 
 	for (size_t i = 0; i < count; i++)
-		if (json_array_append_new(array, write_value(field,
-		    reflect_at(message, field, i))) < 0)
+		if (json_array_append_new(array,
+			write_value(field, reflect_at(message, field, i))) < 0)
 			return NULL;
 	return take_ptr(&array);
 }
@@ -109,14 +108,14 @@ write_map(const ProtobufCMessage *message,
 	const ProtobufCMessageDescriptor *type = reflect_type(field);
 
 	for (size_t i = 0; i < count; i++) {
-		const ProtobufCMessage *entry = *(ProtobufCMessage *const *)
-		    reflect_at(message, field, i);
-		const char *key = *(char *const *)reflect_at(entry,
-		    &type->fields[0], 0);
+		const ProtobufCMessage *entry = *(
+		    ProtobufCMessage *const *)reflect_at(message, field, i);
+		const char *key = *(char *const *)reflect_at(
+		    entry, &type->fields[0], 0);
 
-		if (json_object_set_new(object, key, write_value(
-		    &type->fields[1], reflect_at(entry, &type->fields[1],
-		    0))) < 0)
+		if (json_object_set_new(object, key,
+			write_value(&type->fields[1],
+			    reflect_at(entry, &type->fields[1], 0))) < 0)
 			return NULL;
 	}
 	return take_ptr(&object);
@@ -141,8 +140,8 @@ write_object(const ProtobufCMessage *message)
 		else if (field->label == PROTOBUF_C_LABEL_REPEATED)
 			value = write_array(message, field, count);
 		else
-			value = write_value(field,
-			    reflect_at(message, field, 0));
+			value = write_value(
+			    field, reflect_at(message, field, 0));
 		json_pb_camel(name, sizeof(name), field->name);
 		if (json_object_set_new(object, name, value) < 0)
 			return NULL;
@@ -155,10 +154,10 @@ static json_t *
 write_timestamp(const ProtobufCMessage *message)
 {
 	const ProtobufCMessageDescriptor *type = message->descriptor;
-	int64_t seconds = *(const int64_t *)reflect_at(message,
-	    &type->fields[0], 0);
-	int32_t nanos = *(const int32_t *)reflect_at(message,
-	    &type->fields[1], 0);
+	int64_t seconds = *(const int64_t *)reflect_at(
+	    message, &type->fields[0], 0);
+	int32_t nanos = *(const int32_t *)reflect_at(
+	    message, &type->fields[1], 0);
 	time_t t = (time_t)seconds;
 	char text[48], fraction[16] = "";
 	struct tm tm;
@@ -169,14 +168,14 @@ write_timestamp(const ProtobufCMessage *message)
 	if (nanos % 1000 != 0)
 		(void)snprintf(fraction, sizeof(fraction), ".%09d", nanos);
 	else if (nanos % 1000000 != 0)
-		(void)snprintf(fraction, sizeof(fraction), ".%06d",
-		    nanos / 1000);
+		(void)snprintf(
+		    fraction, sizeof(fraction), ".%06d", nanos / 1000);
 	else if (nanos != 0)
-		(void)snprintf(fraction, sizeof(fraction), ".%03d",
-		    nanos / 1000000);
+		(void)snprintf(
+		    fraction, sizeof(fraction), ".%03d", nanos / 1000000);
 	(void)snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d%sZ",
-	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-	    tm.tm_min, tm.tm_sec, fraction);
+	    tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+	    tm.tm_sec, fraction);
 	return json_string(text);
 }
 
@@ -202,7 +201,8 @@ json_pb_write(const ProtobufCMessage *message, struct err *err)
 	json_t *json = write_message(message);
 
 	if (json == NULL)
-		(void)err_set(err, ERR_INTERNAL, "%s: holds text that is not "
+		(void)err_set(err, ERR_INTERNAL,
+		    "%s: holds text that is not "
 		    "UTF-8 or a time out of range",
 		    message->descriptor->short_name);
 	return json;

@@ -4,6 +4,7 @@
 #include "ctl/ctl.h"
 
 #include "base/str.h"
+#include "config.h"
 
 #include <getopt.h>
 #include <string.h>
@@ -13,9 +14,9 @@
 
 static const struct ctl_command commands[] = {
 	{ "call", "SERVICE/METHOD [JSON|@FILE|-]",
-	  "call any RPC of CSI, with JSON in and out", ctl_call },
+	    "call any RPC of CSI, with JSON in and out", ctl_call },
 	{ "bench", "KIND [BENCH OPTION]...",
-	  "time many RPCs at once; without KIND: its options", ctl_bench },
+	    "time many RPCs at once; without KIND: its options", ctl_bench },
 };
 
 void
@@ -51,8 +52,13 @@ usage(FILE *out)
 	    DEFAULT_TIMEOUT_S);
 }
 
-enum option_id { OPT_ENDPOINT = 256, OPT_TIMEOUT, OPT_SECRETS, OPT_HELP,
-	OPT_VERSION };
+enum option_id {
+	OPT_ENDPOINT = 256,
+	OPT_TIMEOUT,
+	OPT_SECRETS,
+	OPT_HELP,
+	OPT_VERSION
+};
 
 static const struct option long_options[] = {
 	{ "endpoint", required_argument, NULL, OPT_ENDPOINT },
@@ -69,7 +75,8 @@ parse_timeout(const char *text, int64_t *ms)
 	uint64_t seconds;
 
 	if (str_to_u64(text, &seconds) < 0 || seconds > INT32_MAX) {
-		(void)fprintf(stderr, "rbd-csictl: --timeout needs a whole "
+		(void)fprintf(stderr,
+		    "rbd-csictl: --timeout needs a whole "
 		    "number of seconds\n");
 		return false;
 	}
@@ -87,8 +94,10 @@ run_command(const struct ctl_options *options, int argc, char **argv)
 	for (size_t i = 0; i < countof(commands); i++)
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(options, argc, argv);
-	(void)fprintf(stderr, "rbd-csictl: there is no command \"%s\", see "
-	    "--help\n", argv[0]);
+	(void)fprintf(stderr,
+	    "rbd-csictl: there is no command \"%s\", see "
+	    "--help\n",
+	    argv[0]);
 	return CTL_USAGE;
 }
 

@@ -66,12 +66,12 @@ test_sizes(void)
 
 static const struct {
 	const char *text;
-	const char *names;	/* NULL: refused */
+	const char *names; /* NULL: refused */
 	const char *in_error;
 } feature_lists[] = {
 	{ "layering", "layering", NULL },
 	{ "layering,exclusive-lock,object-map,fast-diff,deep-flatten",
-	  "layering,exclusive-lock,object-map,fast-diff,deep-flatten", NULL },
+	    "layering,exclusive-lock,object-map,fast-diff,deep-flatten", NULL },
 	{ "deep-flatten,layering", "layering,deep-flatten", NULL },
 	{ "layering,layering", "layering", NULL },
 	{ "exclusive-lock,journaling", "exclusive-lock,journaling", NULL },
@@ -101,20 +101,23 @@ test_features(void)
 		rc = csi_features_parse(feature_lists[i].text, &bits, &err);
 		csi_features_fmt(bits, names, sizeof(names));
 		if (feature_lists[i].names != NULL) {
-			is_str(names, feature_lists[i].names,
-			    "features \"%s\"", feature_lists[i].text);
+			is_str(names, feature_lists[i].names, "features \"%s\"",
+			    feature_lists[i].text);
 			continue;
 		}
 		ok(rc == -EINVAL && err.code == ERR_INVALID_ARGUMENT &&
-		    strstr(err.text, feature_lists[i].in_error) != NULL,
+			strstr(err.text, feature_lists[i].in_error) != NULL,
 		    "features \"%s\" are refused: %s", feature_lists[i].text,
 		    err.text);
 	}
 	ok(csi_features_parse("layering,deep-flatten", &bits, NULL) == 0 &&
-	    bits == 33, "the bits are librbd's");
+		bits == 33,
+	    "the bits are librbd's");
 	csi_features_fmt(UINT64_MAX, names, sizeof(names));
-	is_str(names, "layering,striping,exclusive-lock,object-map,fast-diff,"
-	    "deep-flatten,journaling,data-pool", "all known bits have names");
+	is_str(names,
+	    "layering,striping,exclusive-lock,object-map,fast-diff,"
+	    "deep-flatten,journaling,data-pool",
+	    "all known bits have names");
 	csi_features_fmt(UINT64_MAX, names, 12);
 	ok(strlen(names) < 12, "a short buffer is not overrun");
 }
@@ -145,16 +148,16 @@ test_bools(void)
 
 static const struct {
 	const char *text;
-	const char *krbd, *nbd, *userspace;	/* krbd NULL: refused */
+	const char *krbd, *nbd, *userspace; /* krbd NULL: refused */
 } map_options[] = {
 	{ "", "", "", "" },
-	{ "lock_on_read,queue_depth=1024", "lock_on_read,queue_depth=1024",
-	  "", "" },
+	{ "lock_on_read,queue_depth=1024", "lock_on_read,queue_depth=1024", "",
+	    "" },
 	{ "krbd:a,b;nbd:c", "a,b", "c", "" },
 	{ "nbd:c;krbd:a,b", "a,b", "c", "" },
 	{ "nbd:try-netlink", "", "try-netlink", "" },
-	{ "userspace:x;krbd:crush_location=zone:a", "crush_location=zone:a",
-	  "", "x" },
+	{ "userspace:x;krbd:crush_location=zone:a", "crush_location=zone:a", "",
+	    "x" },
 	{ "a;nbd:b;", "a", "b", "" },
 	{ "crush_location=zone:a", NULL, NULL, NULL },
 	{ "fuse:x", NULL, NULL, NULL },
@@ -171,8 +174,8 @@ test_map_options(void)
 
 		for (size_t k = 0; k < countof(kinds); k++) {
 			auto_free char *out = NULL;
-			int rc = csi_map_options(map_options[i].text, kinds[k],
-			    &out, NULL);
+			int rc = csi_map_options(
+			    map_options[i].text, kinds[k], &out, NULL);
 
 			if (want[k] == NULL)
 				is_int(rc, -EINVAL, "\"%s\" is refused",
@@ -218,7 +221,7 @@ fill(struct fixture *f, char *text)
 
 static const struct {
 	const char *parameters;
-	const char *in_error;	/* NULL: accepted */
+	const char *in_error; /* NULL: accepted */
 } classes[] = {
 	{ "clusterID=c pool=p", NULL },
 	{ "pool=p", "parameters.clusterID: missing" },
@@ -226,20 +229,21 @@ static const struct {
 	{ "clusterID=c", "parameters.pool: missing" },
 	{ "clusterID=c pool=", "parameters.pool: is empty" },
 	{ "clusterID=c topologyConstrainedPools=[]",
-	  "parameters.topologyConstrainedPools" },
+	    "parameters.topologyConstrainedPools" },
 	{ "clusterID=c pool=p topologyConstrainedPools=[]", NULL },
 	{ "clusterID=c pool=p dataPool=", "parameters.dataPool: is empty" },
 	{ "clusterID=c pool=p radosNamespace=",
-	  "parameters.radosNamespace: is empty" },
+	    "parameters.radosNamespace: is empty" },
 	{ "clusterID=c pool=p volumeNamePrefix=",
-	  "parameters.volumeNamePrefix: is empty" },
+	    "parameters.volumeNamePrefix: is empty" },
 	{ "clusterID=c pool=p imageFeatures=",
-	  "parameters.imageFeatures: is empty" },
+	    "parameters.imageFeatures: is empty" },
 	{ "clusterID=c pool=p imageFeatures=magic", "\"magic\"" },
 	{ "clusterID=c pool=p imageFeatures=exclusive-lock,journaling",
-	  "journaling is nothing for mounter rbd" },
+	    "journaling is nothing for mounter rbd" },
 	{ "clusterID=c pool=p mounter=rbd-nbd "
-	  "imageFeatures=exclusive-lock,journaling", NULL },
+	  "imageFeatures=exclusive-lock,journaling",
+	    NULL },
 	{ "clusterID=c pool=p encrypted=true", "parameters.encrypted" },
 	{ "clusterID=c pool=p encrypted=maybe", "parameters.encrypted" },
 	{ "clusterID=c pool=p encrypted=false", NULL },
@@ -247,7 +251,7 @@ static const struct {
 	{ "clusterID=c pool=p stripeCount=4", "parameters.stripeUnit" },
 	{ "clusterID=c pool=p stripeCount=4 stripeUnit=4096", NULL },
 	{ "clusterID=c pool=p stripeCount=x stripeUnit=4096",
-	  "parameters.stripeCount" },
+	    "parameters.stripeCount" },
 	{ "clusterID=c pool=p objectSize=0", "parameters.objectSize" },
 	{ "clusterID=c pool=p objectSize=4194305", "parameters.objectSize" },
 	{ "clusterID=c pool=p objectSize=2048", "parameters.objectSize" },
@@ -255,7 +259,7 @@ static const struct {
 	{ "clusterID=c pool=p objectSize=-1", "parameters.objectSize" },
 	{ "clusterID=c pool=p objectSize=1048576", NULL },
 	{ "clusterID=c pool=p objectSize=8192 stripeCount=2 stripeUnit=3000",
-	  "parameters.stripeUnit" },
+	    "parameters.stripeUnit" },
 	{ "clusterID=c pool=p thickProvision=true adminId=x", NULL },
 };
 
@@ -270,8 +274,7 @@ test_class_params(void)
 		struct err err = ERR_INIT;
 		int rc;
 
-		(void)snprintf(text, sizeof(text), "%s",
-		    classes[i].parameters);
+		(void)snprintf(text, sizeof(text), "%s", classes[i].parameters);
 		fill(&f, text);
 		rc = csi_class_params_parse(&f.map, &p, &err);
 		if (classes[i].in_error == NULL)
@@ -279,7 +282,7 @@ test_class_params(void)
 			    err.text);
 		else
 			ok(rc == -EINVAL && err.code == ERR_INVALID_ARGUMENT &&
-			    strstr(err.text, classes[i].in_error) != NULL,
+				strstr(err.text, classes[i].in_error) != NULL,
 			    "refused: %s (%s)", classes[i].parameters,
 			    err.text);
 	}
@@ -292,24 +295,25 @@ test_class_params(void)
 	ok(!p.has_features && p.data_pool == NULL && p.object_size == 0,
 	    "the rest is left to the cluster");
 
-	(void)snprintf(text, sizeof(text), "clusterID=c pool=p dataPool=d "
+	(void)snprintf(text, sizeof(text),
+	    "clusterID=c pool=p dataPool=d "
 	    "imageFeatures=layering volumeNamePrefix=v- mounter=userspace "
 	    "objectSize=8388608 stripeUnit=65536 stripeCount=16");
 	fill(&f, text);
 	ok(csi_class_params_parse(&f.map, &p, NULL) == 0 &&
-	    str_eq(p.data_pool, "d") && p.has_features && p.features == 1 &&
-	    str_eq(p.name_prefix, "v-") && str_eq(p.mounter, "userspace") &&
-	    p.object_size == 8388608 && p.stripe_unit == 65536 &&
-	    p.stripe_count == 16, "all parameters are read");
-	is_str(csi_map_get(&f.map, "nothing"), NULL,
-	    "an absent key has no value");
+		str_eq(p.data_pool, "d") && p.has_features && p.features == 1 &&
+		str_eq(p.name_prefix, "v-") && str_eq(p.mounter, "userspace") &&
+		p.object_size == 8388608 && p.stripe_unit == 65536 &&
+		p.stripe_count == 16,
+	    "all parameters are read");
+	is_str(
+	    csi_map_get(&f.map, "nothing"), NULL, "an absent key has no value");
 
 	(void)snprintf(text, sizeof(text), "a=1 b=2 a=3");
 	fill(&f, text);
 	is_str(csi_map_get(&f.map, "a"), "3", "of equal keys the last counts");
 	is_int(csi_mounter_of("rbd-nbd"), CSI_MOUNTER_NBD, "rbd-nbd");
-	is_int(csi_mounter_of("userspace"), CSI_MOUNTER_USERSPACE,
-	    "userspace");
+	is_int(csi_mounter_of("userspace"), CSI_MOUNTER_USERSPACE, "userspace");
 	is_int(csi_mounter_of("whatever"), CSI_MOUNTER_KRBD,
 	    "any other mounter is krbd");
 	is_int(csi_mounter_of(NULL), CSI_MOUNTER_KRBD, "so is none");
@@ -327,11 +331,11 @@ static const struct {
 	{ "userID=u", -EINVAL, NULL, NULL, "secrets.userKey: missing" },
 	{ "userKey=k", -EINVAL, NULL, NULL, "secrets.userID: missing" },
 	{ "userID= userKey=k", -EINVAL, NULL, NULL,
-	  "secrets.userID: is empty" },
+	    "secrets.userID: is empty" },
 	{ "userID=u userKey=", -EINVAL, NULL, NULL,
-	  "secrets.userKey: is empty" },
+	    "secrets.userKey: is empty" },
 	{ "encryptionPassphrase=x", -EINVAL, NULL, NULL,
-	  "secrets.userID: missing" },
+	    "secrets.userID: missing" },
 	{ "key=k", 0, "admin", "k", NULL },
 	{ "key=k adminId=joe", 0, "joe", "k", NULL },
 	{ "adminID=a adminKey=b", 0, "a", "b", NULL },

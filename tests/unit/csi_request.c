@@ -12,7 +12,7 @@
 #include <errno.h>
 
 #define CAP "{\"mount\":{},\"accessMode\":{\"mode\":\"SINGLE_NODE_WRITER\"}}"
-#define CAP_OF(type, mode) \
+#define CAP_OF(type, mode)                                                     \
 	"{\"" type "\":{},\"accessMode\":{\"mode\":\"" mode "\"}}"
 #define KEYS "\"secrets\":{\"userID\":\"u\",\"userKey\":\"k\"}"
 #define PARAMS "\"parameters\":{\"clusterID\":\"c\",\"pool\":\"p\"}"
@@ -26,6 +26,7 @@
 
 #define INVALID ERR_INVALID_ARGUMENT
 
+/* clang-format off */
 static const struct {
 	const char *method;
 	const char *json;
@@ -236,10 +237,11 @@ static const struct {
 	{ "NodeGetInfo", "{}", ERR_OK, NULL },
 	{ "Probe", "{}", ERR_OK, NULL },
 };
+/* clang-format on */
 
 static const void *
-request_of(const struct csi_method *method, const char *json,
-    struct arena *arena)
+request_of(
+    const struct csi_method *method, const char *json, struct arena *arena)
 {
 	auto_json json_t *in = json_loads(json, 0, NULL);
 	struct err err = ERR_INIT;
@@ -254,18 +256,17 @@ static void
 test_checks(void)
 {
 	for (size_t i = 0; i < countof(checks); i++) {
-		const struct csi_method *method =
-		    csi_method_by_name(checks[i].method);
+		const struct csi_method *method = csi_method_by_name(
+		    checks[i].method);
 		struct arena *arena = csi_arena_new();
-		const void *request = request_of(method, checks[i].json,
-		    arena);
+		const void *request = request_of(method, checks[i].json, arena);
 		struct err err = ERR_INIT;
 		int rc = request == NULL ? 0 : method->validate(request, &err);
 
 		ok(request != NULL && err.code == checks[i].code &&
-		    (rc == 0) == (checks[i].code == ERR_OK) &&
-		    (checks[i].in_text == NULL ||
-			strstr(err.text, checks[i].in_text) != NULL),
+			(rc == 0) == (checks[i].code == ERR_OK) &&
+			(checks[i].in_text == NULL ||
+			    strstr(err.text, checks[i].in_text) != NULL),
 		    "%s %.100s: %s %s", checks[i].method, checks[i].json,
 		    err_code_name(err.code), err.text);
 		arena_free(arena);
@@ -276,6 +277,7 @@ test_checks(void)
 
 #define BASE "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS "}"
 
+/* clang-format off */
 static const struct {
 	const char *json;
 	bool same;		/* as BASE */
@@ -315,6 +317,7 @@ static const struct {
 	  ",\"accessibilityRequirements\":{\"preferred\":[{\"segments\":"
 	  "{\"z\":\"1\"}}]}}", false, "topology" },
 };
+/* clang-format on */
 
 static void
 test_prints(void)
@@ -325,16 +328,19 @@ test_prints(void)
 
 	buf_init(&base, CSI_MESSAGE_MAX);
 	buf_init(&other, CSI_MESSAGE_MAX);
-	is_int(csi_canonical(method, request_of(method, BASE, arena), &base),
-	    0, "a fingerprint is made");
+	is_int(csi_canonical(method, request_of(method, BASE, arena), &base), 0,
+	    "a fingerprint is made");
 	ok(memmem(base.data, base.len, "userKey", 7) == NULL,
 	    "without a trace of the secrets");
 	for (size_t i = 0; i < countof(prints); i++) {
 		buf_clear(&other);
-		ok(csi_canonical(method, request_of(method, prints[i].json,
-		    arena), &other) == 0 && (base.len == other.len &&
-		    memcmp(base.data, other.data, base.len) == 0) ==
-		    prints[i].same, "%s: %s", prints[i].what,
+		ok(csi_canonical(method,
+		       request_of(method, prints[i].json, arena),
+		       &other) == 0 &&
+			(base.len == other.len &&
+			    memcmp(base.data, other.data, base.len) == 0) ==
+			    prints[i].same,
+		    "%s: %s", prints[i].what,
 		    prints[i].same ? "the same" : "another one");
 	}
 	buf_fini(&other);
@@ -343,17 +349,20 @@ test_prints(void)
 	buf_init(&other, CSI_MESSAGE_MAX);
 	buf_clear(&base);
 	method = csi_method_by_name("DeleteVolume");
-	ok(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
-	    &base) == 0, "DeleteVolume");
+	ok(csi_canonical(
+	       method, request_of(method, "{" VOLUME "}", arena), &base) == 0,
+	    "DeleteVolume");
 	method = csi_method_by_name("ControllerUnpublishVolume");
 	ok(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
-	    &other) == 0 && (base.len != other.len ||
-	    memcmp(base.data, other.data, base.len) != 0),
+	       &other) == 0 &&
+		(base.len != other.len ||
+		    memcmp(base.data, other.data, base.len) != 0),
 	    "another method is another call");
 	buf_fini(&other);
 	buf_init(&other, 16);
-	is_int(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
-	    &other), -EMSGSIZE, "a full buffer is an error");
+	is_int(csi_canonical(
+		   method, request_of(method, "{" VOLUME "}", arena), &other),
+	    -EMSGSIZE, "a full buffer is an error");
 	buf_fini(&other);
 	buf_fini(&base);
 	arena_free(arena);
@@ -370,20 +379,22 @@ test_methods(void)
 	is_int(count, 36, "all of CSI 1.13's methods are known");
 	for (size_t i = 0; i < count; i++) {
 		ok(csi_method_find(all[i].path) == &all[i] &&
-		    csi_method_by_name(all[i].name) == &all[i],
+			csi_method_by_name(all[i].name) == &all[i],
 		    "%s is found by path and by name", all[i].path);
 		if (!all[i].served)
 			continue;
 		served++;
 		ok(all[i].validate != NULL && all[i].timeout_ms > 0 &&
-		    (all[i].lock == NULL) == (all[i].key == NULL),
+			(all[i].lock == NULL) == (all[i].key == NULL),
 		    "%s: the entry is complete", all[i].name);
 	}
 	is_int(served, 16, "so many are served");
 	ok(csi_method_find("/csi.v1.Node/Nothing") == NULL &&
-	    csi_method_find("") == NULL, "others are not found");
+		csi_method_find("") == NULL,
+	    "others are not found");
 }
 
+/* clang-format off */
 static const struct {
 	const char *method, *json, *lock, *key;
 } keys[] = {
@@ -397,13 +408,14 @@ static const struct {
 	{ "NodeUnpublishVolume", "{\"targetPath\":\"/t\"}", "path", "/t" },
 	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", "stats", "/t" },
 };
+/* clang-format on */
 
 static void
 test_keys(void)
 {
 	for (size_t i = 0; i < countof(keys); i++) {
-		const struct csi_method *method =
-		    csi_method_by_name(keys[i].method);
+		const struct csi_method *method = csi_method_by_name(
+		    keys[i].method);
 		struct arena *arena = csi_arena_new();
 
 		is_str(method->lock, keys[i].lock, "%s locks", method->name);
@@ -443,6 +455,7 @@ on_done(struct op *op, void *arg)
 	loop_stop();
 }
 
+/* clang-format off */
 static const struct {
 	const char *bytes;
 	size_t len;
@@ -462,6 +475,7 @@ static const struct {
 	  "secrets: value: is not UTF-8" },
 	{ "", 0, INVALID, "volume_id: missing" },
 };
+/* clang-format on */
 
 static void
 test_unpacking(void)
@@ -474,8 +488,9 @@ test_unpacking(void)
 	for (size_t i = 0; i < countof(bodies); i++) {
 		err = (struct err)ERR_INIT;
 		ok(csi_rpc_new(&nop_impl, method, bodies[i].bytes,
-		    bodies[i].len, &err) == NULL &&
-		    err.code == bodies[i].code, "body %zu is refused", i);
+		       bodies[i].len, &err) == NULL &&
+			err.code == bodies[i].code,
+		    "body %zu is refused", i);
 		is_str(err.text, bodies[i].text, "and says why");
 	}
 
@@ -485,7 +500,7 @@ test_unpacking(void)
 		huge[i] = 0x12;
 	err = (struct err)ERR_INIT;
 	ok(csi_rpc_new(&nop_impl, method, huge, huge_len, &err) == NULL &&
-	    err.code == ERR_RESOURCE_EXHAUSTED,
+		err.code == ERR_RESOURCE_EXHAUSTED,
 	    "what unpacks to too much is refused");
 }
 
@@ -501,8 +516,10 @@ test_running(void)
 	bool done = false;
 	size_t len;
 
-	request = request_of(method, "{\"volumeId\":\"i\xe2\x82\xac\xf0\x9f"
-	    "\x98\x80\"," KEYS "}", arena);
+	request = request_of(method,
+	    "{\"volumeId\":\"i\xe2\x82\xac\xf0\x9f"
+	    "\x98\x80\"," KEYS "}",
+	    arena);
 	bytes = csi_pack(request, arena, &len, &err);
 	rpc = csi_rpc_new(&nop_impl, method, bytes, len, &err);
 	ok(rpc != NULL && rpc->request != NULL, "a good body is unpacked");
@@ -510,7 +527,8 @@ test_running(void)
 	    "the lock's key is the subject, whatever UTF-8 it is");
 
 	key = ((const Csi__V1__DeleteVolumeRequest *)rpc->request)
-	    ->secrets[1]->value;
+		  ->secrets[1]
+		  ->value;
 	is_str(key, "k", "the secrets are there");
 	csi_wipe_secrets(rpc->request);
 	is_str(key, "", "and gone after wiping");

@@ -15,12 +15,11 @@ static const struct {
 	int64_t pool;
 	const char *text;
 } exact[] = {
-	{ "rook-ceph", 2,
-	  "0001-0009-rook-ceph-0000000000000002-" UUID },
+	{ "rook-ceph", 2, "0001-0009-rook-ceph-0000000000000002-" UUID },
 	{ "a", 0, "0001-0001-a-0000000000000000-" UUID },
 	{ "b9127830-b0cc-4e34-aa47-9d1a2e9949a8", 255,
-	  "0001-0024-b9127830-b0cc-4e34-aa47-9d1a2e9949a8-"
-	  "00000000000000ff-" UUID },
+	    "0001-0024-b9127830-b0cc-4e34-aa47-9d1a2e9949a8-"
+	    "00000000000000ff-" UUID },
 	{ "--", -1, "0001-0002----ffffffffffffffff-" UUID },
 	{ C64, INT64_MAX, "0001-0040-" C64 "-7fffffffffffffff-" UUID },
 };
@@ -32,13 +31,13 @@ static const struct {
 	const char *what;
 } tolerant[] = {
 	{ "00FF-0009-rook-ceph-000000000000000A-" UUID, "rook-ceph", 10,
-	  "another version and capital hex are read" },
+	    "another version and capital hex are read" },
 	{ "0001x0001xaX0000000000000001y" UUID, "a", 1,
-	  "separators may be any byte" },
+	    "separators may be any byte" },
 	{ "0001-0001-a-0000000000000001-this is no uuid but has 36 letters k",
-	  "a", 1, "the UUID is 36 bytes of anything" },
+	    "a", 1, "the UUID is 36 bytes of anything" },
 	{ "0001-0000--0000000000000001-" UUID, "", 1,
-	  "an empty cluster ID is read" },
+	    "an empty cluster ID is read" },
 };
 
 static const struct {
@@ -48,10 +47,12 @@ static const struct {
 	{ "", "nothing" },
 	{ "fake-vol-id", "csi-sanity's invalid ID" },
 	{ "0001-0009-rook-ceph-0000000000000002-", "no UUID" },
-	{ "0001-0009-rook-ceph-0000000000000002-" UUID "0", "37 bytes of UUID" },
+	{ "0001-0009-rook-ceph-0000000000000002-" UUID "0",
+	    "37 bytes of UUID" },
 	{ "0001-0008-rook-ceph-0000000000000002-" UUID, "length too small" },
 	{ "0001-000a-rook-ceph-0000000000000002-" UUID, "length too large" },
-	{ "0001-ffff-rook-ceph-0000000000000002-" UUID, "length far too large" },
+	{ "0001-ffff-rook-ceph-0000000000000002-" UUID,
+	    "length far too large" },
 	{ "000g-0009-rook-ceph-0000000000000002-" UUID, "version is no hex" },
 	{ "0001-00-9-rook-ceph-0000000000000002-" UUID, "length is no hex" },
 	{ "0001-0009-rook-ceph-00000000000000 2-" UUID, "pool is no hex" },
@@ -76,8 +77,9 @@ main(void)
 		is_int(csi_volume_id_parse(exact[i].text, &back, &err), 0,
 		    "and read back");
 		ok(strcmp(back.cluster_id, id.cluster_id) == 0 &&
-		    back.pool_id == id.pool_id &&
-		    strcmp(back.uuid, id.uuid) == 0, "the same");
+			back.pool_id == id.pool_id &&
+			strcmp(back.uuid, id.uuid) == 0,
+		    "the same");
 	}
 	is_int(strlen(text), CSI_VOLUME_ID_MAX,
 	    "the longest cluster ID gives the longest identifier");
@@ -92,8 +94,8 @@ main(void)
 	for (size_t i = 0; i < countof(bad); i++) {
 		err = (struct err)ERR_INIT;
 		ok(csi_volume_id_parse(bad[i].text, &id, &err) == -EINVAL &&
-		    err.code == ERR_INVALID_ARGUMENT, "refused: %s",
-		    bad[i].what);
+			err.code == ERR_INVALID_ARGUMENT,
+		    "refused: %s", bad[i].what);
 	}
 
 	id = (struct csi_volume_id){ .pool_id = 1 };
@@ -102,7 +104,7 @@ main(void)
 	    "an empty cluster ID is not written");
 	id.cluster_id[0] = 'a';
 	id.uuid[35] = '\0';
-	is_int(csi_volume_id_fmt(text, &id, &err), -EINVAL,
-	    "nor is a short UUID");
+	is_int(
+	    csi_volume_id_fmt(text, &id, &err), -EINVAL, "nor is a short UUID");
 	return tap_end();
 }

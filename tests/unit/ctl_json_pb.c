@@ -16,6 +16,7 @@
 #define DOUBLE google__protobuf__double_value__descriptor
 #define UINT64 google__protobuf__uint64_value__descriptor
 
+/* clang-format off */
 static const struct {
 	const ProtobufCMessageDescriptor *type;
 	const char *in;
@@ -89,7 +90,9 @@ static const struct {
 	{ &DOUBLE, "\"2.5\"", "2.5", "a double as a string" },
 	{ &UINT64, "\"18446744073709551615\"", NULL, "the largest uint64" },
 };
+/* clang-format on */
 
+/* clang-format off */
 static const struct {
 	const ProtobufCMessageDescriptor *type;
 	const char *in;
@@ -159,6 +162,7 @@ static const struct {
 	{ &UINT64, "-1", "request: is out of range" },
 	{ &UINT64, "\"18446744073709551616\"", "request: is out of range" },
 };
+/* clang-format on */
 
 static json_t *
 parse(const char *text)
@@ -172,8 +176,8 @@ test_good(size_t i)
 {
 	struct arena *arena = csi_arena_new();
 	auto_json json_t *in = parse(good[i].in), *out = NULL;
-	auto_json json_t *want = parse(good[i].out != NULL ? good[i].out :
-	    good[i].in);
+	auto_json json_t *want = parse(
+	    good[i].out != NULL ? good[i].out : good[i].in);
 	struct err err = ERR_INIT;
 	ProtobufCMessage *message;
 	const void *bytes, *back = NULL;
@@ -186,8 +190,9 @@ test_good(size_t i)
 	if (back != NULL)
 		out = json_pb_write(back, &err);
 	if (!ok(want != NULL && json_equal(out, want), "%s", good[i].what)) {
-		auto_free char *got = out != NULL ?
-		    json_dumps(out, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+		auto_free char *got = out != NULL
+		    ? json_dumps(out, JSON_COMPACT | JSON_ENCODE_ANY)
+		    : NULL;
 
 		diag("got %s %s", got != NULL ? got : "nothing", err.text);
 	}
@@ -202,7 +207,8 @@ test_bad(size_t i)
 	struct err err = ERR_INIT;
 
 	ok(json_pb_read(bad[i].type, in, arena, &err) == NULL &&
-	    err.code == ERR_INVALID_ARGUMENT, "refused: %s", bad[i].in);
+		err.code == ERR_INVALID_ARGUMENT,
+	    "refused: %s", bad[i].in);
 	is_str(err.text, bad[i].text, "and says why");
 	arena_free(arena);
 }
@@ -219,15 +225,16 @@ test_limits(void)
 	struct err err = ERR_INIT;
 
 	ok(json_pb_read(&CREATE, deep, arena, &err) == NULL &&
-	    err.code == ERR_RESOURCE_EXHAUSTED, "a full arena is an error");
+		err.code == ERR_RESOURCE_EXHAUSTED,
+	    "a full arena is an error");
 	arena_free(arena);
 
 	memset(long_name, 'x', sizeof(long_name) - 1);
 	long_name[sizeof(long_name) - 1] = '\0';
 	arena = csi_arena_new();
 	{
-		auto_json json_t *in = json_pack("{s:{s:i}}", "parameters",
-		    long_name, 1);
+		auto_json json_t *in = json_pack(
+		    "{s:{s:i}}", "parameters", long_name, 1);
 
 		ok(json_pb_read(&CREATE, in, arena, &err) == NULL,
 		    "a path that is too long is cut");
@@ -242,7 +249,7 @@ test_limits(void)
 	    "a time that is none is not written");
 	err = (struct err)ERR_INIT;
 	when.nanos = 0;
-	snapshot.snapshot_id = (char *)(uintptr_t)"\xff";
+	snapshot.snapshot_id = (char *)(uintptr_t) "\xff";
 	json_decref(out);
 	out = json_pb_write(&snapshot.base, &err);
 	ok(out == NULL && err.code == ERR_INTERNAL,
