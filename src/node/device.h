@@ -158,20 +158,12 @@ const struct mapper *device_choose(const char *mounter, const char *fallback,
     struct err *err);
 
 /*
- * The options for `mapper` out of the StorageClass's mapOptions or
- * unmapOptions: "krbd:a,b;nbd:c" or without a prefix "a,b" (krbd's). Writes
- * "a,b" or "" to out. -EINVAL for an unknown prefix.
+ * For the mapper's child functions: checks that `path` is block device
+ * `devno`. The kernel has made the node before a map returns where /dev is a
+ * devtmpfs; elsewhere (a container's own /dev) it is made here.
  */
-int device_options(const char *text, const char *mapper, char *out,
-    size_t size, struct err *err) must_check;
-
-/*
- * For the mapper's child functions: waits up to timeout_ms for the node of a
- * block device (devtmpfs makes it at once), makes it where /dev is no
- * devtmpfs, and checks that it is `devno`.
- */
-int device_node_wait(const char *path, dev_t devno, int64_t timeout_ms,
-    struct err *err) must_check;
+int device_node_ensure(const char *path, dev_t devno, struct err *err)
+    must_check;
 
 /* Size in bytes and read-only flag of a block device, from sysfs: no open. */
 int device_sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only)

@@ -1,0 +1,146 @@
+/*
+ * device.c - the list of mappers, the choice among them, and what they share.
+ */
+#include "node/device.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static const struct mapper *mappers[4];
+
+int
+device_register(const struct mapper *mapper, const char *state_dir,
+    struct err *err)
+{
+	for (size_t i = 0; i < countof(mappers); i++)
+		if (mappers[i] == NULL) {
+			int rc = mapper->init(state_dir, err);
+
+			if (rc == 0)
+				mappers[i] = mapper;
+			return rc;
+		}
+	return err_set(err, ERR_INTERNAL, "too many mappers");
+}
+
+const struct mapper *
+device_mapper(const char *name)
+{
+	const struct mapper *mapper;
+
+	for (size_t i = 0; (mapper = device_mapper_at(i)) != NULL; i++)
+		if (str_eq(mapper->name, name))
+			return mapper;
+	return NULL;
+}
+
+const struct mapper *
+device_mapper_at(size_t i)
+{
+	return i < countof(mappers) ? mappers[i] : NULL;
+}
+
+/* ceph-csi's values of `mounter`; a name that it does not know is krbd. */
+static const char *
+mapper_name(const char *mounter)
+{
+	if (str_eq(mounter, "rbd-nbd"))
+		return "nbd";
+	if (str_eq(mounter, "userspace"))
+		return "userspace";
+	return "krbd";
+}
+
+static const struct mapper *
+usable(const char *name, struct err *why)
+{
+	const struct mapper *mapper = device_mapper(name);
+
+	if (mapper == NULL)
+		(void)err_set(why, ERR_FAILED_PRECONDITION,
+		    "this driver has no mapper %s", name);
+	else if (!mapper->usable(why))
+		mapper = NULL;
+	return mapper;
+}
+
+const struct mapper *
+device_choose(const char *mounter, const char *fallback, struct err *err)
+{
+	const char *name = mapper_name(mounter);
+	struct err why = ERR_INIT, ignored = ERR_INIT;
+	const struct mapper *mapper = usable(name, &why);
+
+	if (mapper == NULL && !str_is_empty(fallback))
+		mapper = usable(fallback, &ignored);
+	if (mapper == NULL)
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "mounter %s: %s", name, why.text);
+	return mapper;
+}
+
+int
+device_node_ensure(const char *path, dev_t devno, struct err *err)
+{
+	struct stat st;
+
+	for (int i = 0; i < 3; i++) {
+		if (stat(path, &st) == 0) {
+			if (S_ISBLK(st.st_mode) && st.st_rdev == devno)
+				return 0;
+			/* Left over from an earlier device of that name. */
+			if (unlink(path) < 0 && errno != ENOENT)
+				return err_set_rc(err, -errno, "remove %s, "
+				    "which is another device", path);
+		} else if (errno != ENOENT) {
+			return err_set_rc(err, -errno, "look at %s", path);
+		}
+		if (mknod(path, S_IFBLK | 0600, devno) == 0)
+			return 0;
+		if (errno != EEXIST)
+			return err_set_rc(err, -errno, "make %s", path);
+	}
+	return err_set(err, ERR_INTERNAL, "%s is not the device %u:%u", path,
+	    major(devno), minor(devno));
+}
+
+static int
+sysfs_u64(dev_t devno, const char *name, uint64_t *value)
+{
+	char path[96], text[32];
+	auto_close int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s",
+	    major(devno), minor(devno), name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ENODEV : -errno;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return str_to_u64(text, value);
+}
+
+int
+device_sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only)
+{
+	uint64_t sectors, ro;
+	int rc = sysfs_u64(devno, "size", &sectors);
+
+	if (rc == 0)
+		rc = sysfs_u64(devno, "ro", &ro);
+	if (rc == 0) {
+		*size_bytes = sectors * 512;
+		*read_only = ro != 0;
+	}
+	return rc;
+}

@@ -1,0 +1,666 @@
+/*
+ * device_krbd.c - the kernel's own rbd driver, straight through /sys/bus/rbd.
+ *
+ * The rule that holds it together: sysfs is the truth, the index is a cache.
+ * The index (image -> rbd id) is built once at the start and kept by note();
+ * a child verifies what it says by the device's attributes, and before and
+ * after mapping anew looks at devices that the index does not know: that
+ * lists a directory of ids but reads the attributes of strangers only. So an
+ * image that somebody else has mapped (ceph-csi, a child of a predecessor
+ * that was killed) is found too, and nothing is mapped twice.
+ *
+ * The key goes into the process keyring of the child that maps, which dies
+ * with it; it is in no file, option, or other process's reach.
+ */
+#include "node/device.h"
+#include "node/krbd_line.h"
+
+#include "base/log.h"
+#include "base/map.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define BUS "/sys/bus/rbd"
+#define ATTR_MAX 4096
+#define BUSY_TRIES 50		/* 5 s: somebody still closes the device */
+#define BUSY_WAIT_MS 100
+#define KEY_BYTES_MAX 512
+
+extern char **environ;
+
+/* One mapping that we know of. */
+struct entry {
+	int id;
+	char *fsid, *monitors, *pool, *rados_namespace, *image;
+	struct entry *next;	/* same key, other pool or cluster */
+};
+
+static struct {
+	struct map index;	/* volume_key() -> list of struct entry */
+	unsigned char *known;	/* by id: it is in the index */
+	size_t known_size;
+} krbd;
+
+/* ---- reading sysfs -------------------------------------------------------- */
+
+/* Reads a device's attribute without its newline; missing ones are "". */
+static int
+attr_read(int id, const char *name, char *out, size_t size)
+{
+	char path[128];
+	auto_close int fd = -1;
+	ssize_t n;
+
+	out[0] = '\0';
+	(void)snprintf(path, sizeof(path), BUS "/devices/%d/%s", id, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, out, size - 1);
+	if (n < 0)
+		return -errno;
+	out[n] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	return 0;
+}
+
+static int
+attr_devno(int id, dev_t *devno)
+{
+	char text[32];
+	uint64_t maj, min;
+	int rc = attr_read(id, "major", text, sizeof(text));
+
+	if (rc == 0)
+		rc = str_to_u64(text, &maj);
+	if (rc == 0)
+		rc = attr_read(id, "minor", text, sizeof(text));
+	if (rc == 0)
+		rc = str_to_u64(text, &min);
+	if (rc == 0)
+		*devno = makedev((unsigned)maj, (unsigned)min);
+	return rc;
+}
+
+/* The monitors that a device was mapped with; "" if that cannot be read. */
+static void
+attr_monitors(int id, char *out, size_t size)
+{
+	(void)attr_read(id, "config_info", out, size);
+	out[strcspn(out, " ")] = '\0';
+}
+
+/* ---- which image is it? --------------------------------------------------- */
+
+/*
+ * What volume handle and image name have in common: the UUID at the end of a
+ * dynamic volume's, all of a static one's.
+ */
+static const char *
+volume_key(const char *name)
+{
+	size_t len = strlen(name);
+	const char *tail;
+
+	if (len < 36)
+		return name;
+	tail = name + len - 36;
+	for (int i = 0; i < 36; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? tail[i] != '-' :
+		    strchr("0123456789abcdefABCDEF", tail[i]) == NULL)
+			return name;
+	}
+	return tail;
+}
+
+static const char *
+spec_key(const struct device_spec *spec)
+{
+	return volume_key(spec->image != NULL ? spec->image :
+	    spec->volume_id);
+}
+
+static const char *
+text_of(const char *s)
+{
+	return s != NULL ? s : "";
+}
+
+/*
+ * Same cluster by fsid where both are known, else by a common monitor. A
+ * stash of ceph-csi tells neither: pool, namespace and name then have to do.
+ */
+static bool
+same_cluster(const struct device_spec *spec, const char *fsid,
+    const char *monitors)
+{
+	if (!str_is_empty(spec->fsid) && !str_is_empty(fsid))
+		return str_eq(spec->fsid, fsid);
+	if (str_is_empty(spec->monitors) || str_is_empty(monitors))
+		return true;
+	return krbd_monitors_meet(spec->monitors, monitors);
+}
+
+static bool
+same_image(const struct device_spec *spec, const char *pool,
+    const char *rados_namespace, const char *image)
+{
+	if (spec->image == NULL)
+		return str_eq(volume_key(image), spec_key(spec));
+	return str_eq(spec->image, image) &&
+	    str_eq(text_of(spec->pool), pool) &&
+	    str_eq(text_of(spec->rados_namespace), rados_namespace);
+}
+
+/* Does device `id` map this image (not a snapshot of it)? */
+static bool
+id_matches(const struct device_spec *spec, int id)
+{
+	char image[ATTR_MAX], pool[ATTR_MAX], ns[ATTR_MAX], text[ATTR_MAX];
+	char fsid[64];
+
+	if (attr_read(id, "name", image, sizeof(image)) < 0 ||
+	    attr_read(id, "pool", pool, sizeof(pool)) < 0)
+		return false;
+	(void)attr_read(id, "pool_ns", ns, sizeof(ns));
+	if (!same_image(spec, pool, ns, image))
+		return false;
+	if (attr_read(id, "current_snap", text, sizeof(text)) < 0 ||
+	    strcmp(text, "-") != 0)
+		return false;
+	/* An image of that name that was deleted and made anew. */
+	if (!str_is_empty(spec->image_id) &&
+	    attr_read(id, "image_id", text, sizeof(text)) == 0 &&
+	    text[0] != '\0' && strcmp(text, spec->image_id) != 0)
+		return false;
+	(void)attr_read(id, "cluster_fsid", fsid, sizeof(fsid));
+	attr_monitors(id, text, sizeof(text));
+	return same_cluster(spec, fsid, text);
+}
+
+/* ---- the index (daemon; children have a copy) ----------------------------- */
+
+static bool
+is_known(int id)
+{
+	return (size_t)id < krbd.known_size && krbd.known[id] != 0;
+}
+
+static void
+set_known(int id, bool known)
+{
+	size_t size = krbd.known_size;
+
+	if ((size_t)id >= size) {
+		krbd.known_size = (size_t)id + 64;
+		krbd.known = mem_grow(krbd.known, krbd.known_size);
+		memset(krbd.known + size, 0, krbd.known_size - size);
+	}
+	krbd.known[id] = known;
+}
+
+static bool
+entry_matches(const struct entry *e, const struct device_spec *spec)
+{
+	return same_image(spec, e->pool, e->rados_namespace, e->image) &&
+	    same_cluster(spec, e->fsid, e->monitors);
+}
+
+static void
+entry_free(struct entry *e)
+{
+	free(e->fsid);
+	free(e->monitors);
+	free(e->pool);
+	free(e->rados_namespace);
+	free(e->image);
+	free(e);
+}
+
+static void
+index_add(int id, const char *fsid, const char *monitors, const char *pool,
+    const char *rados_namespace, const char *image)
+{
+	struct entry *e = mem_new(sizeof(*e));
+
+	*e = (struct entry){ .id = id, .fsid = str_dup(text_of(fsid)),
+		.monitors = str_dup(text_of(monitors)),
+		.pool = str_dup(text_of(pool)),
+		.rados_namespace = str_dup(text_of(rados_namespace)),
+		.image = str_dup(text_of(image)) };
+	e->next = map_get(&krbd.index, volume_key(image));
+	(void)map_set(&krbd.index, volume_key(image), e);
+	set_known(id, true);
+}
+
+/* Takes out what stands for `spec` or for the same id. */
+static void
+index_drop(const struct device_spec *spec, int id)
+{
+	struct entry *head = map_get(&krbd.index, spec_key(spec));
+	struct entry **at = &head, *e;
+
+	while ((e = *at) != NULL) {
+		if (e->id != id && !entry_matches(e, spec)) {
+			at = &e->next;
+			continue;
+		}
+		*at = e->next;
+		set_known(e->id, false);
+		entry_free(e);
+	}
+	if (head != NULL)
+		(void)map_set(&krbd.index, spec_key(spec), head);
+	else
+		(void)map_remove(&krbd.index, spec_key(spec));
+}
+
+static void
+krbd_find(const struct device_spec *spec, struct device_ref *ref)
+{
+	const struct entry *e = map_get(&krbd.index, spec_key(spec));
+
+	*ref = (struct device_ref)DEVICE_REF_INIT;
+	for (; e != NULL; e = e->next)
+		if (entry_matches(e, spec)) {
+			ref->id = e->id;
+			return;
+		}
+}
+
+static void
+krbd_note(const struct device_spec *spec, const struct device_ref *ref)
+{
+	index_drop(spec, ref != NULL ? ref->id : -1);
+	if (ref != NULL && ref->id >= 0 && spec->image != NULL)
+		index_add(ref->id, spec->fsid, spec->monitors, spec->pool,
+		    spec->rados_namespace, spec->image);
+}
+
+/* ---- start ---------------------------------------------------------------- */
+
+static void
+load_module(void)
+{
+	char *argv[] = { (char *)(uintptr_t)"modprobe",
+		(char *)(uintptr_t)"rbd", NULL };
+	pid_t pid;
+	int status;
+
+	if (access(BUS, F_OK) == 0)
+		return;
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+		(void)waitpid(pid, &status, 0);
+}
+
+static void
+index_device(int id)
+{
+	char fsid[64], mons[ATTR_MAX], pool[ATTR_MAX], ns[ATTR_MAX];
+	char image[ATTR_MAX], snap[ATTR_MAX];
+
+	if (attr_read(id, "name", image, sizeof(image)) < 0 ||
+	    attr_read(id, "pool", pool, sizeof(pool)) < 0 ||
+	    attr_read(id, "current_snap", snap, sizeof(snap)) < 0 ||
+	    strcmp(snap, "-") != 0)
+		return;
+	(void)attr_read(id, "pool_ns", ns, sizeof(ns));
+	(void)attr_read(id, "cluster_fsid", fsid, sizeof(fsid));
+	attr_monitors(id, mons, sizeof(mons));
+	index_add(id, fsid, mons, pool, ns, image);
+}
+
+/* Calls visit for each id in sysfs until it returns true: that id, or -1. */
+static int
+each_id(bool (*visit)(int id, const void *arg), const void *arg)
+{
+	DIR *dir = opendir(BUS "/devices");
+	const struct dirent *d;
+	uint64_t id;
+	int found = -1;
+
+	if (dir == NULL)
+		return -1;
+	while (found < 0 && (d = readdir(dir)) != NULL)
+		if (str_to_u64(d->d_name, &id) == 0 && id < 1u << 20 &&
+		    visit((int)id, arg))
+			found = (int)id;
+	(void)closedir(dir);
+	return found;
+}
+
+static bool
+visit_to_index(int id, const void *arg)
+{
+	(void)arg;
+	index_device(id);
+	return false;
+}
+
+static int
+krbd_init(const char *state_dir, struct err *err)
+{
+	(void)state_dir;
+	(void)err;
+	load_module();
+	(void)each_id(visit_to_index, NULL);
+	return 0;
+}
+
+static const char *
+bus_file(const char *single_major, const char *plain)
+{
+	return access(single_major, W_OK) == 0 ? single_major : plain;
+}
+
+static bool
+krbd_usable(struct err *why)
+{
+	if (access(BUS "/add_single_major", W_OK) == 0 ||
+	    access(BUS "/add", W_OK) == 0)
+		return true;
+	(void)err_set_rc(why, -errno, "the kernel's rbd driver cannot be used: "
+	    BUS "/add");
+	return false;
+}
+
+/* ---- in a child: unmap ---------------------------------------------------- */
+
+static int
+bus_write(const char *path, const char *line)
+{
+	auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, line, strlen(line)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int
+remove_id(int id, const char *options, struct err *err)
+{
+	const char *file = bus_file(BUS "/remove_single_major", BUS "/remove");
+	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
+	bool force = options != NULL && strstr(options, "force") != NULL;
+	char line[32];
+	int rc = 0;
+
+	(void)snprintf(line, sizeof(line), "%d%s", id, force ? " force" : "");
+	for (int i = 0; i < BUSY_TRIES; i++) {
+		rc = bus_write(file, line);
+		if (rc != -EBUSY)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
+	if (rc < 0 && rc != -ENOENT)
+		return err_set_rc(err, rc, "unmap /dev/rbd%d", id);
+	return 0;
+}
+
+/* Is it this image's, and not in the index? */
+static bool
+visit_stranger(int id, const void *arg)
+{
+	return !is_known(id) && id_matches(arg, id);
+}
+
+static bool
+visit_any(int id, const void *arg)
+{
+	return id_matches(arg, id);
+}
+
+static int
+locate(const struct device_spec *spec, const struct device_ref *ref)
+{
+	if (ref->id >= 0 && id_matches(spec, ref->id))
+		return ref->id;
+	return each_id(visit_stranger, spec);
+}
+
+static int
+krbd_unmap(const struct device_spec *spec, const struct device_ref *ref,
+    struct err *err)
+{
+	int id;
+
+	/* More than one: a mapping that was made twice by somebody else. */
+	for (int i = 0; i < 8; i++) {
+		struct device_ref first = *ref;
+		int rc;
+
+		first.id = i == 0 ? ref->id : -1;
+		id = locate(spec, &first);
+		if (id < 0)
+			return 0;
+		rc = remove_id(id, spec->unmap_options, err);
+		if (rc < 0)
+			return rc;
+	}
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "unmap image %s: it is mapped again and again", spec_key(spec));
+}
+
+/* ---- in a child: map ------------------------------------------------------ */
+
+static int
+fill_device(int id, struct device *dev, struct err *err)
+{
+	int rc;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->ref.id = id;
+	rc = attr_devno(id, &dev->devno);
+	if (rc == 0)
+		rc = device_sysfs_size(dev->devno, &dev->size_bytes,
+		    &dev->read_only);
+	if (rc == 0)
+		rc = str_put(dev->path, sizeof(dev->path), "/dev/rbd%d", id);
+	if (rc < 0)
+		return err_set_rc(err, rc, "read " BUS "/devices/%d", id);
+	return device_node_ensure(dev->path, dev->devno, err);
+}
+
+/* The key, in the keyring of this process only. */
+static int
+add_key(const struct device_spec *spec, struct err *err)
+{
+	unsigned char bytes[KEY_BYTES_MAX];
+	char name[ATTR_MAX];
+	long len = -EINVAL;
+	int rc;
+
+	if (spec->key != NULL && !secret_is_empty(spec->key))
+		len = str_unbase64(bytes, sizeof(bytes), spec->key->text,
+		    spec->key->len);
+	if (len <= 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "userKey of %s is no Ceph key", spec->user);
+	rc = str_put(name, sizeof(name), "client.%s", spec->user);
+	if (rc == 0 && syscall(SYS_add_key, "ceph", name, bytes, (size_t)len,
+	    KEY_SPEC_PROCESS_KEYRING) < 0)
+		rc = -errno;
+	secret_wipe(bytes, sizeof(bytes));
+	if (rc == -EINVAL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "userKey of %s: the kernel does not take it", spec->user);
+	if (rc < 0)
+		return err_set_rc(err, rc, "give the key of %s to the kernel",
+		    spec->user);
+	return 0;
+}
+
+static int
+enter_net_namespace(const char *file, struct err *err)
+{
+	auto_close int fd = -1;
+
+	if (str_is_empty(file))
+		return 0;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+		return err_set_rc(err, -errno, "enter network namespace %s",
+		    file);
+	return 0;
+}
+
+/* What the kernel's answer to a map means. */
+static int
+map_error(const struct device_spec *spec, int rc, struct err *err)
+{
+	char what[ERR_TEXT_MAX / 2];
+
+	(void)snprintf(what, sizeof(what), "map %s/%s%s%s as %s", spec->pool,
+	    text_of(spec->rados_namespace),
+	    str_is_empty(spec->rados_namespace) ? "" : "/", spec->image,
+	    spec->user);
+	switch (-rc) {
+	case ENOENT:
+		return err_set(err, ERR_NOT_FOUND, "%s: the pool, the namespace "
+		    "or the image does not exist", what);
+	case ENXIO:
+		(void)err_set(err, ERR_FAILED_PRECONDITION, "%s: the kernel "
+		    "lacks a feature of this image", what);
+		return rc;
+	case ETIMEDOUT:
+		return err_set(err, ERR_UNAVAILABLE, "%s: the monitors %s do "
+		    "not answer", what, spec->monitors);
+	case ENOKEY:
+	case EKEYREJECTED:
+	case EKEYEXPIRED:
+		return err_set(err, ERR_UNAUTHENTICATED,
+		    "%s: the key was not accepted", what);
+	case EPERM:
+	case EACCES:
+		return err_set(err, ERR_PERMISSION_DENIED, "%s: the key is "
+		    "wrong, or it does not allow this", what);
+	case EROFS:
+	case EBUSY:
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s: a client elsewhere holds the image's lock", what);
+	case EINVAL:
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: the kernel does "
+		    "not take the options \"%s\"", what,
+		    text_of(spec->map_options));
+	default:
+		return err_set_rc(err, rc, "%s", what);
+	}
+}
+
+static int
+map_anew(const struct device_spec *spec, int *id, struct err *err)
+{
+	char line[KRBD_LINE_MAX];
+	int rc = krbd_line_fmt(spec, line, sizeof(line), err);
+
+	if (rc == 0)
+		rc = add_key(spec, err);
+	if (rc == 0)
+		rc = enter_net_namespace(spec->net_namespace, err);
+	if (rc < 0)
+		return rc;
+	rc = bus_write(bus_file(BUS "/add_single_major", BUS "/add"), line);
+	if (rc < 0)
+		return map_error(spec, rc, err);
+	*id = each_id(visit_stranger, spec);
+	if (*id < 0)	/* it got an id of which the index knows another use */
+		*id = each_id(visit_any, spec);
+	if (*id < 0)
+		return err_set(err, ERR_INTERNAL, "map image %s: mapped, but "
+		    "not in " BUS "/devices", spec->image);
+	return 0;
+}
+
+static int
+krbd_map(const struct device_spec *spec, const struct device_ref *ref,
+    struct device *dev, struct err *err)
+{
+	int id = locate(spec, ref), rc;
+
+	if (id >= 0) {
+		rc = fill_device(id, dev, err);
+		if (rc < 0 || dev->read_only == spec->read_only)
+			return rc;
+		rc = remove_id(id, spec->unmap_options, err);
+		if (rc < 0) {
+			err_prefix(err, "image %s is mapped %s", spec->image,
+			    dev->read_only ? "read-only" : "writable");
+			return rc;
+		}
+	}
+	rc = map_anew(spec, &id, err);
+	if (rc < 0)
+		return rc;
+	return fill_device(id, dev, err);
+}
+
+/* ---- in a child: verify --------------------------------------------------- */
+
+/* The rbd id of a block device: its disk lies below the bus's device. */
+static int
+id_of(dev_t devno)
+{
+	char path[96], link[ATTR_MAX];
+	const char *at;
+	uint64_t id;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u",
+	    major(devno), minor(devno));
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -1;
+	link[n] = '\0';
+	/* ../../devices/rbd/ID/block/rbdID */
+	at = strstr(link, "/devices/rbd/");
+	if (at == NULL)
+		return -1;
+	at += strlen("/devices/rbd/");
+	link[(size_t)(at - link) + strcspn(at, "/")] = '\0';
+	return str_to_u64(at, &id) == 0 && id < 1u << 20 ? (int)id : -1;
+}
+
+static int
+krbd_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
+    struct err *err)
+{
+	int id = id_of(devno);
+
+	if (id < 0) {
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "device %u:%u is no rbd device", major(devno),
+		    minor(devno));
+		return -ENODEV;
+	}
+	if (!id_matches(spec, id)) {
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "/dev/rbd%d is not a mapping of image %s", id,
+		    spec_key(spec));
+		return -ENODEV;
+	}
+	return fill_device(id, dev, err);
+}
+
+const struct mapper device_krbd = {
+	.name = "krbd",
+	.init = krbd_init,
+	.usable = krbd_usable,
+	.find = krbd_find,
+	.note = krbd_note,
+	.map = krbd_map,
+	.unmap = krbd_unmap,
+	.verify = krbd_verify,
+};

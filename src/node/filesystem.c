@@ -1,0 +1,280 @@
+/*
+ * filesystem.c - ext3/4, xfs, btrfs. Defaults of mkfs are ceph-csi's, so that
+ * volumes of both drivers are alike; btrfs is told not to discard either,
+ * because a fresh image holds nothing to discard.
+ */
+#include "node/filesystem.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/btrfs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#define OPTIONS_MAX 64
+
+static const struct kind {
+	const char *fstype, *mkfs;
+	const char *fresh, *unknown;	/* default options */
+	const char *extra;		/* always, unless options name `unless` */
+	const char *unless;
+	const char *force;
+	const char *fsck;
+} kinds[] = {
+	{ "ext4", "mkfs.ext4", "-m0 -Enodiscard,assume_storage_prezeroed=1",
+	    "-m0 -Enodiscard,lazy_itable_init=1,lazy_journal_init=1",
+	    NULL, NULL, "-F", "fsck.ext4" },
+	{ "ext3", "mkfs.ext3", "-m0 -Enodiscard,assume_storage_prezeroed=1",
+	    "-m0 -Enodiscard,lazy_itable_init=1,lazy_journal_init=1",
+	    NULL, NULL, "-F", "fsck.ext3" },
+	{ "xfs", "mkfs.xfs", "-K", "-K", "-m reflink=0", "reflink=", "-f",
+	    NULL },
+	{ "btrfs", "mkfs.btrfs", "-K", "-K", NULL, NULL, "-f", NULL },
+};
+
+static const struct kind *
+kind_of(const char *fstype)
+{
+	for (size_t i = 0; i < countof(kinds); i++)
+		if (str_eq(kinds[i].fstype, fstype))
+			return &kinds[i];
+	return NULL;
+}
+
+bool
+filesystem_is_known(const char *fstype)
+{
+	return kind_of(fstype) != NULL;
+}
+
+/* Linux serves the whole ext family by one driver, and mkfs options blur it. */
+bool
+filesystem_is_same(const char *wanted, const char *found)
+{
+	if (str_starts(wanted, "ext") && str_starts(found, "ext"))
+		return true;
+	return str_eq(wanted, found);
+}
+
+/* Appends the words of a blank separated list. */
+static int
+add_words(struct arena *arena, char **argv, size_t *argc, const char *words)
+{
+	while (words != NULL && *words != '\0') {
+		size_t len = strcspn(words, " ");
+
+		if (len > 0) {
+			if (*argc >= OPTIONS_MAX)
+				return -E2BIG;
+			argv[(*argc)++] = arena_fmt(arena, "%.*s", (int)len,
+			    words);
+		}
+		words += len + (words[len] == ' ');
+	}
+	return 0;
+}
+
+char **
+filesystem_mkfs_argv(struct arena *arena, const char *fstype,
+    const char *options, const char *device, enum filesystem_mkfs how,
+    bool force, struct err *err)
+{
+	const struct kind *kind = kind_of(fstype);
+	char **argv = arena_new_bytes(arena,
+	    (OPTIONS_MAX + 2) * sizeof(*argv));
+	size_t argc = 0;
+	int rc;
+
+	if (kind == NULL) {
+		(void)err_set(err, ERR_INVALID_ARGUMENT,
+		    "file system %s is not supported", fstype);
+		return NULL;
+	}
+	if (str_is_empty(options))
+		options = how == FILESYSTEM_MKFS_FRESH ? kind->fresh :
+		    kind->unknown;
+	rc = add_words(arena, argv, &argc, kind->mkfs);
+	if (rc == 0 && force)
+		rc = add_words(arena, argv, &argc, kind->force);
+	if (rc == 0)
+		rc = add_words(arena, argv, &argc, options);
+	if (rc == 0 && kind->extra != NULL &&
+	    strstr(options, kind->unless) == NULL)
+		rc = add_words(arena, argv, &argc, kind->extra);
+	if (rc < 0) {
+		(void)err_set(err, ERR_INVALID_ARGUMENT,
+		    "mkfsOptions: more than %d options", OPTIONS_MAX);
+		return NULL;
+	}
+	argv[argc++] = arena_strdup(arena, device);
+	return argv;
+}
+
+bool
+filesystem_mkfs_is_old(const char *fstype, int status, const char *output)
+{
+	const struct kind *kind = kind_of(fstype);
+
+	return kind != NULL && status != 0 &&
+	    strcmp(kind->fresh, kind->unknown) != 0 &&
+	    strstr(output, "Bad option(s) specified") != NULL;
+}
+
+char **
+filesystem_fsck_argv(struct arena *arena, const char *fstype,
+    const char *device)
+{
+	const struct kind *kind = kind_of(str_starts(fstype, "ext") ? "ext4" :
+	    fstype);
+	char **argv;
+
+	if (kind == NULL || kind->fsck == NULL)
+		return NULL;
+	argv = arena_new_bytes(arena, 4 * sizeof(*argv));
+	argv[0] = arena_strdup(arena, kind->fsck);
+	argv[1] = arena_strdup(arena, "-p");
+	argv[2] = arena_strdup(arena, device);
+	return argv;
+}
+
+/* fsck(8): bits of the exit status. */
+int
+filesystem_fsck_judge(int status, const char *output, const char *device,
+    struct err *err)
+{
+	int len = (int)strcspn(output, "\n");
+
+	if (status <= 2)	/* clean, repaired, repaired thoroughly */
+		return 0;
+	if ((status & 4) != 0 && status < 128)
+		return err_set(err, ERR_FAILED_PRECONDITION, "the file system "
+		    "on %s has errors that a person must repair with fsck: "
+		    "%.*s", device, len, output);
+	return err_set(err, ERR_INTERNAL, "fsck of %s ended with %d: %.*s",
+	    device, status, len, output);
+}
+
+/* ---- growing --------------------------------------------------------------
+ * Sizes are compared first: the ioctls of file systems that have their size
+ * already may fail for reasons that then do not matter.
+ */
+
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
+
+static int
+grow_ext(int fd, const char *device, uint64_t size_bytes, bool *grown)
+{
+	auto_close int dev = open(device, O_RDONLY | O_CLOEXEC);
+	unsigned char super[1024];
+	uint32_t log_block, low, high, incompat;
+	uint64_t blocks, wanted;
+
+	if (dev < 0)
+		return -errno;
+	if (pread(dev, super, sizeof(super), 1024) != sizeof(super))
+		return -EIO;
+	memcpy(&low, super + 0x4, 4);
+	memcpy(&log_block, super + 0x18, 4);
+	memcpy(&incompat, super + 0x60, 4);
+	memcpy(&high, super + 0x150, 4);
+	blocks = le32toh(low);
+	if ((le32toh(incompat) & 0x80) != 0)	/* 64bit */
+		blocks |= (uint64_t)le32toh(high) << 32;
+	if (le32toh(log_block) > 6)
+		return -EBADMSG;
+	wanted = size_bytes >> (10 + le32toh(log_block));
+	if (wanted <= blocks)
+		return 0;
+	if (ioctl(fd, EXT4_IOC_RESIZE_FS, &wanted) < 0)
+		return -errno;
+	*grown = true;
+	return 0;
+}
+
+/* From xfs_ioctl(2)'s manual pages; xfs has no header in linux/. */
+struct xfs_geometry {
+	uint32_t block_size, rt_extent_size, ag_blocks, ag_count, log_blocks;
+	uint32_t sector_size, inode_size, imax_percent;
+	uint64_t data_blocks, rt_blocks, rt_extents, log_start;
+	unsigned char uuid[16];
+	uint32_t stripe_unit, stripe_width;
+	int32_t version;
+	uint32_t flags, log_sector_size, rt_sector_size, dir_block_size;
+};
+
+struct xfs_grow {
+	uint64_t blocks;
+	uint32_t imax_percent;
+};
+
+#define XFS_IOC_FSGEOMETRY_V1 _IOR('X', 100, struct xfs_geometry)
+#define XFS_IOC_FSGROWFSDATA _IOW('X', 110, struct xfs_grow)
+#define XFS_MIN_AG_BLOCKS 64	/* a smaller last piece stays unused */
+
+static int
+grow_xfs(int fd, uint64_t size_bytes, bool *grown)
+{
+	struct xfs_geometry geo;
+	struct xfs_grow grow;
+
+	memset(&geo, 0, sizeof(geo));
+	if (ioctl(fd, XFS_IOC_FSGEOMETRY_V1, &geo) < 0)
+		return -errno;
+	if (geo.block_size == 0)
+		return -EBADMSG;
+	grow = (struct xfs_grow){ .blocks = size_bytes / geo.block_size,
+		.imax_percent = geo.imax_percent };
+	if (grow.blocks < geo.data_blocks + XFS_MIN_AG_BLOCKS)
+		return 0;
+	if (ioctl(fd, XFS_IOC_FSGROWFSDATA, &grow) < 0)
+		return -errno;
+	*grown = true;
+	return 0;
+}
+
+static int
+grow_btrfs(int fd, uint64_t size_bytes, bool *grown)
+{
+	struct btrfs_ioctl_fs_info_args fs = { 0 };
+	struct btrfs_ioctl_dev_info_args dev = { 0 };
+	struct btrfs_ioctl_vol_args vol = { 0 };
+
+	if (ioctl(fd, BTRFS_IOC_FS_INFO, &fs) < 0)
+		return -errno;
+	if (fs.num_devices != 1)
+		return 0;
+	dev.devid = fs.max_id;
+	if (ioctl(fd, BTRFS_IOC_DEV_INFO, &dev) < 0)
+		return -errno;
+	if (size_bytes < dev.total_bytes + fs.sectorsize)
+		return 0;
+	if (str_put(vol.name, sizeof(vol.name), "%llu:max",
+	    (unsigned long long)fs.max_id) < 0 ||
+	    ioctl(fd, BTRFS_IOC_RESIZE, &vol) < 0)
+		return -errno;
+	*grown = true;
+	return 0;
+}
+
+int
+filesystem_grow(const char *fstype, const char *target, const char *device,
+    uint64_t size_bytes, bool *grown, struct err *err)
+{
+	auto_close int fd = open(target, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = 0;
+
+	*grown = false;
+	if (fd < 0)
+		return err_set_rc(err, -errno, "open %s", target);
+	if (str_starts(fstype, "ext"))
+		rc = grow_ext(fd, device, size_bytes, grown);
+	else if (str_eq(fstype, "xfs"))
+		rc = grow_xfs(fd, size_bytes, grown);
+	else if (str_eq(fstype, "btrfs"))
+		rc = grow_btrfs(fd, size_bytes, grown);
+	if (rc < 0)
+		return err_set_rc(err, rc, "grow the %s at %s to %llu bytes",
+		    fstype, target, (unsigned long long)size_bytes);
+	return 0;
+}

@@ -1,0 +1,54 @@
+/*
+ * stash.h - <staging_target_path>/image-meta.json: what is staged there, in
+ * ceph-csi's format version 3, so that a node can be switched over in either
+ * direction with volumes mounted.
+ *
+ * The rule that holds it together: every key of ceph-csi is always written;
+ * what only we need goes into one more object, "rbd-csi", which ceph-csi
+ * ignores, and whose absence means that ceph-csi wrote the file.
+ */
+#ifndef NODE_STASH_H
+#define NODE_STASH_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <limits.h>
+
+#define STASH_NAME_MAX 256
+
+/* Fixed sizes: it goes through an offload child's pipe. */
+struct stash {
+	char pool[STASH_NAME_MAX];
+	char rados_namespace[STASH_NAME_MAX];
+	char image[STASH_NAME_MAX];
+	char unmap_options[STASH_NAME_MAX];
+	bool nbd;		/* accessType: mapped by rbd-nbd */
+	bool encrypted;		/* a LUKS device lies between */
+	char device[64];	/* rbd-nbd only */
+	char log_dir[STASH_NAME_MAX], log_strategy[32];	/* rbd-nbd only */
+
+	/* ours; "" in a file of ceph-csi */
+	char mapper[16];
+	char fsid[40];
+	char image_id[64];
+	/* SINGLE_NODE_SINGLE_WRITER: the one target it is published at */
+	char single_target[PATH_MAX];
+};
+
+/*
+ * Reads the stash of a staging path. 0; -ENOENT (nothing set in err) when
+ * there is none or it is empty or cut off, as after a power failure (nothing
+ * is mapped then); another negative errno when it cannot be used.
+ */
+int stash_read(const char *staging, struct stash *stash, struct err *err)
+    must_check;
+
+/* Writes it, mode 0600, by rename. */
+int stash_write(const char *staging, const struct stash *stash,
+    struct err *err) must_check;
+
+/* Removes it; a missing one is success. */
+int stash_remove(const char *staging, struct err *err) must_check;
+
+#endif
