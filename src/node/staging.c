@@ -1,0 +1,412 @@
+/*
+ * staging.c - see staging.h. Everything here runs in offload children.
+ */
+#include "node/staging.h"
+#include "node/filesystem.h"
+#include "node/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+
+#define LOCK_TRIES 50
+#define LOCK_WAIT_MS 100
+
+/* ---- the staging directory ------------------------------------------------ */
+
+int
+staging_lock(const char *staging, bool exclusive, int *fd_out,
+    struct err *err)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
+	auto_close int fd = open(staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	*fd_out = -1;
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0)
+		return err_set_rc(err, -errno, "open %s", staging);
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
+			*fd_out = take_fd(&fd);
+			return 0;
+		}
+		if (errno != EWOULDBLOCK)
+			return err_set_rc(err, -errno, "lock %s", staging);
+		(void)nanosleep(&pause, NULL);
+	}
+	return err_set(err, ERR_ABORTED, "an earlier operation still works at "
+	    "%s", staging);
+}
+
+int
+staging_make_point(const char *path, bool file, mode_t mode, struct err *err)
+{
+	auto_close int fd = -1;
+	struct stat st;
+
+	if (lstat(path, &st) == 0) {
+		if (file ? !S_ISDIR(st.st_mode) : S_ISDIR(st.st_mode))
+			return 0;
+		/* Of the other access type, from a call that failed. */
+		if ((file ? rmdir(path) : unlink(path)) < 0)
+			return err_set_rc(err, -errno, "replace %s", path);
+	}
+	if (!file)
+		return mkdir(path, mode) == 0 ? 0 :
+		    err_set_rc(err, -errno, "make directory %s", path);
+	fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
+	return fd >= 0 ? 0 : err_set_rc(err, -errno, "make file %s", path);
+}
+
+int
+staging_remove_point(const char *path, struct err *err)
+{
+	if (unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR)
+		return 0;
+	if ((errno == EISDIR || errno == EPERM) &&
+	    (rmdir(path) == 0 || errno == ENOENT))
+		return 0;
+	return err_set_rc(err, -errno, "remove %s", path);
+}
+
+/* ---- stash and image ------------------------------------------------------ */
+
+void
+staging_spec_of(const struct stash *stash, struct device_spec *spec)
+{
+	spec->pool = stash->pool;
+	spec->rados_namespace = stash->rados_namespace;
+	spec->image = stash->image;
+	spec->unmap_options = stash->unmap_options;
+	if (stash->fsid[0] != '\0')
+		spec->fsid = stash->fsid;
+	if (stash->image_id[0] != '\0')
+		spec->image_id = stash->image_id;
+}
+
+const struct mapper *
+staging_mapper_of(const struct stash *stash, struct err *err)
+{
+	const char *name = stash->mapper;
+	const struct mapper *mapper;
+
+	if (name[0] == '\0')
+		name = stash->nbd ? "nbd" : device_krbd.name;
+	mapper = device_mapper(name);
+	if (mapper == NULL)
+		(void)err_set(err, ERR_FAILED_PRECONDITION, "image %s is "
+		    "staged through mapper %s, which this driver does not have",
+		    stash->image, name);
+	return mapper;
+}
+
+static int
+put(char *out, size_t size, const char *value, const char *what,
+    struct err *err)
+{
+	if (value != NULL && str_put(out, size, "%s", value) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s is too long",
+		    what);
+	return 0;
+}
+
+static int
+stash_fill(struct stash *stash, const struct staging_args *args,
+    struct err *err)
+{
+	const struct device_spec *spec = &args->spec;
+	int rc;
+
+	memset(stash, 0, sizeof(*stash));
+	if ((rc = put(stash->pool, sizeof(stash->pool), spec->pool, "pool",
+		err)) < 0 ||
+	    (rc = put(stash->rados_namespace, sizeof(stash->rados_namespace),
+		spec->rados_namespace, "radosNamespace", err)) < 0 ||
+	    (rc = put(stash->image, sizeof(stash->image), spec->image, "image",
+		err)) < 0 ||
+	    (rc = put(stash->unmap_options, sizeof(stash->unmap_options),
+		spec->unmap_options, "unmapOptions", err)) < 0 ||
+	    (rc = put(stash->fsid, sizeof(stash->fsid), spec->fsid,
+		"clusterFsid", err)) < 0 ||
+	    (rc = put(stash->image_id, sizeof(stash->image_id), spec->image_id,
+		"imageId", err)) < 0)
+		return rc;
+	return put(stash->mapper, sizeof(stash->mapper), args->mapper->name,
+	    "mapper", err);
+}
+
+/* ---- stage ---------------------------------------------------------------- */
+
+/*
+ * Something is mounted at the target. Ours: done. A mount whose device is
+ * gone: taken away. Anything else is not touched.
+ */
+static int
+stage_mounted(const struct staging_args *args, const char *target,
+    const struct mount_point *point, bool had_stash,
+    struct staging_result *res, struct err *err)
+{
+	struct device_spec spec = args->spec;
+	const struct mapper *mapper = args->mapper;
+	bool block = S_ISBLK(point->mode), read_only;
+	int rc;
+
+	if (point->dead)
+		return mount_umount(target, err);
+	if (had_stash) {
+		mapper = staging_mapper_of(&res->stash, err);
+		if (mapper == NULL)
+			return -EBUSY;
+	}
+	rc = mapper->verify(&spec, point->source, &res->device, err);
+	if (rc < 0) {
+		err_prefix(err, "%s is a mount of something else", target);
+		return rc;
+	}
+	res->mapped = res->already = true;
+	read_only = block ? res->device.read_only : point->read_only;
+	if (block != args->block || read_only != args->spec.read_only)
+		return err_set(err, ERR_ALREADY_EXISTS, "volume %s is staged "
+		    "at %s as a %s%s", args->spec.volume_id, args->staging,
+		    read_only ? "read-only " : "",
+		    block ? "block device" : "file system");
+	if (had_stash)
+		return 0;
+	rc = stash_fill(&res->stash, args, err);
+	return rc < 0 ? rc : stash_write(args->staging, &res->stash, err);
+}
+
+static int
+stage_block(const char *target, const struct staging_result *res,
+    struct err *err)
+{
+	struct mount_point point;
+	auto_close int fd = -1;
+	int rc = mount_look(res->device.path, &point, &fd, err);
+
+	if (rc == 0 && point.source != res->device.devno)
+		rc = err_set(err, ERR_INTERNAL, "%s is not device %u:%u",
+		    res->device.path, major(res->device.devno),
+		    minor(res->device.devno));
+	if (rc == 0)
+		rc = staging_make_point(target, true, 0600, err);
+	if (rc == 0)
+		rc = mount_bind(fd, res->device.path, target, NULL, false, err);
+	return rc;
+}
+
+/* mkfs and fsck must be the only ones at the device. */
+static int
+check_unused(const struct device *dev, struct err *err)
+{
+	auto_close int fd = open(dev->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set_rc(err, -errno, "%s", dev->path);
+	return 0;
+}
+
+/* What to do with what the probe has found; sets res->need. */
+static int
+judge_probe(const struct staging_args *args, struct staging_result *res,
+    struct err *err)
+{
+	const struct probe *probe = &res->probe;
+	const char *path = res->device.path;
+	bool empty = probe->fstype[0] == '\0' || probe->unfinished;
+
+	if (probe->fstype[0] == '\0' && probe->partitioned)
+		return err_set(err, ERR_FAILED_PRECONDITION, "%s holds a "
+		    "partition table and no file system: it is not formatted",
+		    path);
+	if (empty && args->spec.read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION, "%s holds no file "
+		    "system, and cannot be formatted read-only", path);
+	if (empty && args->formatted)
+		return err_set(err, ERR_INTERNAL,
+		    "%s holds no file system after mkfs", path);
+	if (empty) {
+		res->need = STAGING_NEEDS_MKFS;
+		return check_unused(&res->device, err);
+	}
+	if (!str_is_empty(args->fstype) &&
+	    !filesystem_is_same(args->fstype, probe->fstype))
+		return err_set(err, ERR_FAILED_PRECONDITION, "%s holds %s, but "
+		    "%s is asked for", path, probe->fstype, args->fstype);
+	if (probe->errors && !args->spec.read_only && !args->checked) {
+		res->need = STAGING_NEEDS_FSCK;
+		return check_unused(&res->device, err);
+	}
+	return 0;
+}
+
+static int
+stage_filesystem(const struct staging_args *args, const char *target,
+    struct staging_result *res, struct err *err)
+{
+	auto_free char *options = NULL;
+	const char *fstype = res->probe.fstype;
+	bool xfs;
+	int rc = probe_device(res->device.path, &res->probe, err);
+
+	if (rc == 0)
+		rc = judge_probe(args, res, err);
+	if (rc < 0 || res->need != STAGING_NEEDS_NOTHING)
+		return rc;
+	rc = staging_make_point(target, false, 0750, err);
+	if (rc < 0)
+		return rc;
+	/* A clone has its source's UUID, and both may be on this node. */
+	xfs = str_eq(fstype, "xfs");
+	options = str_fmt("%s%s%s", xfs ? "nouuid" : "",
+	    xfs && !str_is_empty(args->options) ? "," : "",
+	    str_is_empty(args->options) ? "" : args->options);
+	rc = mount_filesystem(res->device.path, target, fstype, options,
+	    args->spec.read_only, err);
+	if (rc == 0 && !args->spec.read_only)
+		rc = filesystem_grow(fstype, target, res->device.path,
+		    res->device.size_bytes, &res->grown, err);
+	return rc;
+}
+
+static int
+stage_from_stash(const struct staging_args *args, const char *target,
+    bool had_stash, struct staging_result *res, struct err *err)
+{
+	struct stash stash;
+	int rc;
+
+	if (had_stash && res->stash.encrypted)
+		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s was "
+		    "staged encrypted, which this driver does not do",
+		    args->spec.volume_id);
+	if (had_stash && res->stash.mapper[0] != '\0' &&
+	    !str_eq(res->stash.mapper, args->mapper->name) &&
+	    device_mapper(res->stash.mapper) != NULL) {
+		res->need = STAGING_NEEDS_MAPPER;
+		return 0;
+	}
+	rc = stash_fill(&stash, args, err);
+	if (rc == 0 && memcmp(&stash, &res->stash, sizeof(stash)) != 0)
+		rc = stash_write(args->staging, &stash, err);
+	if (rc < 0)
+		return rc;
+	res->stash = stash;
+	res->touched = true;
+	if (args->mapper->open_start != NULL && !args->opened) {
+		res->need = STAGING_NEEDS_OPEN;
+		return 0;
+	}
+	rc = args->mapper->map(&args->spec, &args->ref, &res->device, err);
+	if (rc < 0)
+		return rc;
+	res->mapped = true;
+	return args->block ? stage_block(target, res, err) :
+	    stage_filesystem(args, target, res, err);
+}
+
+int
+staging_stage(const void *p, void *result, struct err *err)
+{
+	const struct staging_args *args = p;
+	struct staging_result *res = result;
+	auto_free char *target = str_fmt("%s/%s", args->staging,
+	    args->spec.volume_id);
+	auto_close int lock = -1;
+	struct mount_point point;
+	bool had_stash;
+	int rc = staging_lock(args->staging, true, &lock, err);
+
+	if (rc < 0)
+		return rc;
+	if (lock < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "staging_target_path: %s does not exist", args->staging);
+	rc = stash_read(args->staging, &res->stash, err);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	had_stash = rc == 0;
+	rc = mount_look(target, &point, NULL, err);
+	if (rc == 0 && point.mounted)
+		rc = stage_mounted(args, target, &point, had_stash, res, err);
+	if (rc < 0 || res->already)
+		return rc;
+	return stage_from_stash(args, target, had_stash, res, err);
+}
+
+/* ---- unstage -------------------------------------------------------------- */
+
+static int
+unmap_by(const struct mapper *mapper, const struct device_spec *spec,
+    dev_t source, struct err *err)
+{
+	struct device_ref ref = DEVICE_REF_INIT;
+	struct device dev;
+	struct err ignored = ERR_INIT;
+
+	if (source != 0 &&
+	    mapper->verify(spec, source, &dev, &ignored) == 0)
+		ref = dev.ref;
+	else
+		mapper->find(spec, &ref);
+	return mapper->unmap(spec, &ref, err);
+}
+
+static int
+unmap(const struct unstaging_args *args, const struct unstaging_result *res,
+    dev_t source, struct err *err)
+{
+	struct device_spec spec = *args->spec;
+	const struct mapper *mapper;
+	int rc = 0;
+
+	if (res->had_stash) {
+		staging_spec_of(&res->stash, &spec);
+		mapper = staging_mapper_of(&res->stash, err);
+		return mapper == NULL ? -EBUSY :
+		    unmap_by(mapper, &spec, source, err);
+	}
+	for (size_t i = 0; rc == 0 && (mapper = device_mapper_at(i)) != NULL;
+	    i++)
+		rc = unmap_by(mapper, &spec, source, err);
+	return rc;
+}
+
+int
+staging_unstage(const void *p, void *result, struct err *err)
+{
+	const struct unstaging_args *args = p;
+	struct unstaging_result *res = result;
+	auto_free char *target = str_fmt("%s/%s", args->staging,
+	    args->volume_id);
+	auto_close int lock = -1;
+	struct mount_point point;
+	int rc = staging_lock(args->staging, true, &lock, err);
+
+	if (rc < 0)
+		return rc;
+	rc = stash_read(args->staging, &res->stash, err);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	res->had_stash = rc == 0;
+	if (res->had_stash && res->stash.encrypted)
+		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s is "
+		    "staged encrypted, which this driver does not do",
+		    args->volume_id);
+	rc = mount_look(target, &point, NULL, err);
+	if (rc == 0 && point.mounted)
+		rc = mount_umount(target, err);
+	if (rc == 0)
+		rc = staging_remove_point(target, err);
+	if (rc == 0)
+		rc = unmap(args, res, point.mounted ? point.source : 0, err);
+	if (rc == 0)
+		rc = stash_remove(args->staging, err);
+	return rc;
+}

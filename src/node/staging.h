@@ -1,0 +1,101 @@
+/*
+ * staging.h - what one offload child does for stage and unstage.
+ *
+ * The rule that holds it together: a child looks at what is there and goes as
+ * far towards the goal as it can, from wherever an earlier call, a child that
+ * was killed, or a reboot left things; what it cannot do itself (talk to
+ * rbd-attachd, run mkfs or fsck) it asks for, and is run again afterwards. So
+ * retry, crash repair and the normal path are the same code. Children lock
+ * the staging directory, because a child may outlive the daemon that forked
+ * it.
+ *
+ * Layout as ceph-csi's: <staging>/image-meta.json is the stash,
+ * <staging>/<volume_id> the mounted file system or the bind mounted device.
+ */
+#ifndef NODE_STAGING_H
+#define NODE_STAGING_H
+
+#include "node/device.h"
+#include "node/probe.h"
+#include "node/stash.h"
+
+/* What the child needs before it can go on. */
+enum staging_need {
+	STAGING_NEEDS_NOTHING = 0,	/* it is staged */
+	STAGING_NEEDS_MAPPER,	/* an earlier call used result->stash.mapper */
+	STAGING_NEEDS_OPEN,	/* the mapper's open_start */
+	STAGING_NEEDS_MKFS,	/* the device holds nothing */
+	STAGING_NEEDS_FSCK,	/* the superblock reports errors */
+};
+
+struct staging_args {
+	const char *staging;	/* staging_target_path */
+	struct device_spec spec;
+	const struct mapper *mapper;
+	bool block;
+	const char *fstype;	/* "" : whatever is there */
+	const char *options;	/* mount flags, comma list */
+
+	/* what has been done for it meanwhile */
+	struct device_ref ref;	/* from find or open_start */
+	bool opened, formatted, checked;
+};
+
+struct staging_result {
+	enum staging_need need;
+	struct stash stash;	/* as written, or as found */
+	struct device device;	/* once it is mapped */
+	struct probe probe;
+	bool touched;		/* something is there now that was not before */
+	bool mapped;		/* device is valid */
+	bool already;		/* it was staged when the child came */
+	bool grown;		/* the file system was made larger */
+};
+
+/* An offload_fn: struct staging_args, struct staging_result. */
+int staging_stage(const void *args, void *result, struct err *err);
+
+struct unstaging_args {
+	const char *staging;
+	const char *volume_id;
+	/* What is known without a stash; image NULL: by volume_id only. */
+	const struct device_spec *spec;
+};
+
+struct unstaging_result {
+	bool had_stash;
+	struct stash stash;
+};
+
+/*
+ * An offload_fn: unmounts, removes <staging>/<volume_id>, unmaps, removes the
+ * stash. Nothing there is success. close_start is left to the caller.
+ */
+int staging_unstage(const void *args, void *result, struct err *err);
+
+/*
+ * Sets the image of `spec` from a stash (borrowed); what the stash does not
+ * know keeps its value.
+ */
+void staging_spec_of(const struct stash *stash, struct device_spec *spec);
+
+/* The mapper that a stash names; NULL: one that this driver has not. */
+const struct mapper *staging_mapper_of(const struct stash *stash,
+    struct err *err);
+
+/*
+ * Locks a staging directory until the descriptor is closed; waits some
+ * seconds for a child of a predecessor. *fd is -1 when there is no such
+ * directory (0 is returned). ABORTED when it stays locked.
+ */
+int staging_lock(const char *staging, bool exclusive, int *fd,
+    struct err *err) must_check;
+
+/* Makes `path` an empty file or a directory, or takes the one there. */
+int staging_make_point(const char *path, bool file, mode_t mode,
+    struct err *err) must_check;
+
+/* Removes a mount point, file or empty directory; missing is success. */
+int staging_remove_point(const char *path, struct err *err) must_check;
+
+#endif
