@@ -15,8 +15,8 @@
 static const struct mapper *mappers[4];
 
 int
-device_register(const struct mapper *mapper, const char *state_dir,
-    struct err *err)
+device_register(
+    const struct mapper *mapper, const char *state_dir, struct err *err)
 {
 	for (size_t i = 0; i < countof(mappers); i++)
 		if (mappers[i] == NULL) {
@@ -77,11 +77,12 @@ device_choose(const char *mounter, const char *fallback, struct err *err)
 	struct err why = ERR_INIT, ignored = ERR_INIT;
 	const struct mapper *mapper = usable(name, &why);
 
-	if (mapper == NULL && !str_is_empty(fallback))
+	if (mapper == NULL && !str_is_empty(fallback) &&
+	    !str_eq(fallback, "none"))
 		mapper = usable(fallback, &ignored);
 	if (mapper == NULL)
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "mounter %s: %s", name, why.text);
+		(void)err_set(err, ERR_FAILED_PRECONDITION, "mounter %s: %s",
+		    name, why.text);
 	return mapper;
 }
 
@@ -96,8 +97,10 @@ device_node_ensure(const char *path, dev_t devno, struct err *err)
 				return 0;
 			/* Left over from an earlier device of that name. */
 			if (unlink(path) < 0 && errno != ENOENT)
-				return err_set_rc(err, -errno, "remove %s, "
-				    "which is another device", path);
+				return err_set_rc(err, -errno,
+				    "remove %s, "
+				    "which is another device",
+				    path);
 		} else if (errno != ENOENT) {
 			return err_set_rc(err, -errno, "look at %s", path);
 		}

@@ -28,17 +28,17 @@
  */
 struct device_spec {
 	const char *volume_id;
-	const char *cluster_id;		/* clusterID of config.json */
-	const char *fsid;		/* of the Ceph cluster; may be unknown */
-	const char *monitors;		/* "a:6789,b:6789", as in config.json */
-	const char *net_namespace;	/* file to enter for the map, or NULL */
-	const char *user;		/* without "client." */
-	const struct secret *key;	/* base64 text; attach only */
+	const char *cluster_id;    /* clusterID of config.json */
+	const char *fsid;          /* of the Ceph cluster; may be unknown */
+	const char *monitors;      /* "a:6789,b:6789", as in config.json */
+	const char *net_namespace; /* file to enter for the map, or NULL */
+	const char *user;          /* without "client." */
+	const struct secret *key;  /* base64 text; attach only */
 	const char *pool;
-	const char *rados_namespace;	/* "" is the default namespace */
-	const char *image;		/* name */
-	const char *image_id;		/* may be unknown */
-	const char *map_options;	/* this mapper's part, "a,b=c" */
+	const char *rados_namespace; /* "" is the default namespace */
+	const char *image;           /* name */
+	const char *image_id;        /* may be unknown */
+	const char *map_options;     /* this mapper's part, "a,b=c" */
 	const char *unmap_options;
 	bool read_only;
 };
@@ -50,18 +50,21 @@ struct device_spec {
  * in the daemon, completed by map in the child, given to note afterwards.
  */
 struct device_ref {
-	int id;		/* the mapper's number (rbd id, loop number), -1: none */
-	char file[DEVICE_FILE_MAX];	/* what lies below a loop device, or "" */
+	int id; /* the mapper's number (rbd id, loop number), -1: none */
+	char file[DEVICE_FILE_MAX]; /* what lies below a loop device, or "" */
 };
 
-#define DEVICE_REF_INIT { .id = -1 }
+#define DEVICE_REF_INIT                                                        \
+	{                                                                      \
+		.id = -1                                                       \
+	}
 
 #define DEVICE_PATH_MAX 64
 
 /* A block device that is there. */
 struct device {
 	struct device_ref ref;
-	char path[DEVICE_PATH_MAX];	/* "/dev/rbd0" */
+	char path[DEVICE_PATH_MAX]; /* "/dev/rbd0" */
 	dev_t devno;
 	uint64_t size_bytes;
 	bool read_only;
@@ -70,13 +73,13 @@ struct device {
 /* One open_start or close_start; embedded in the op that waits. */
 struct device_open {
 	const struct device_spec *spec;
-	struct device_ref ref;	/* in: find's; out: for map in the child */
-	struct err err;		/* valid after a wake with a negative rc */
-	void *state;		/* the mapper's own while it runs */
+	struct device_ref ref; /* in: find's; out: for map in the child */
+	struct err err;        /* valid after a wake with a negative rc */
+	void *state;           /* the mapper's own while it runs */
 };
 
 struct mapper {
-	const char *name;	/* "krbd", "userspace": stash and log */
+	const char *name; /* "krbd", "userspace": stash and log */
 
 	/*
 	 * Once, before the daemon serves: builds the index of what is mapped
@@ -98,8 +101,8 @@ struct mapper {
 	 * In the daemon, after a child: the image is mapped as `ref`, or
 	 * (NULL) is not mapped any more.
 	 */
-	void (*note)(const struct device_spec *spec,
-	    const struct device_ref *ref);
+	void (*note)(
+	    const struct device_spec *spec, const struct device_ref *ref);
 
 	/*
 	 * In the daemon, asynchronous, both may be NULL: makes the image
@@ -145,28 +148,28 @@ extern const struct mapper device_userspace;
  */
 int device_register(const struct mapper *mapper, const char *state_dir,
     struct err *err) must_check;
-const struct mapper *device_mapper(const char *name);	/* NULL: unknown */
-const struct mapper *device_mapper_at(size_t i);	/* NULL: no more */
+const struct mapper *device_mapper(const char *name); /* NULL: unknown */
+const struct mapper *device_mapper_at(size_t i);      /* NULL: no more */
 
 /*
  * The mapper for a volume: `mounter` is the volume_context's value (NULL or
  * "" and ceph-csi's "rbd": krbd; "userspace"), `fallback` the name of the one
- * to take where the node lacks it (NULL or "": none). NULL on failure, err
+ * to take where the node lacks it (NULL, "" or "none": no other). NULL on failure, err
  * says what is missing.
  */
-const struct mapper *device_choose(const char *mounter, const char *fallback,
-    struct err *err);
+const struct mapper *device_choose(
+    const char *mounter, const char *fallback, struct err *err);
 
 /*
  * For the mapper's child functions: checks that `path` is block device
  * `devno`. The kernel has made the node before a map returns where /dev is a
  * devtmpfs; elsewhere (a container's own /dev) it is made here.
  */
-int device_node_ensure(const char *path, dev_t devno, struct err *err)
-    must_check;
+int device_node_ensure(
+    const char *path, dev_t devno, struct err *err) must_check;
 
 /* Size in bytes and read-only flag of a block device, from sysfs: no open. */
-int device_sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only)
-    must_check;
+int device_sysfs_size(
+    dev_t devno, uint64_t *size_bytes, bool *read_only) must_check;
 
 #endif

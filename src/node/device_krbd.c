@@ -33,7 +33,7 @@
 
 #define BUS "/sys/bus/rbd"
 #define ATTR_MAX 4096
-#define BUSY_TRIES 50		/* 5 s: somebody still closes the device */
+#define BUSY_TRIES 50 /* 5 s: somebody still closes the device */
 #define BUSY_WAIT_MS 100
 #define KEY_BYTES_MAX 512
 
@@ -43,12 +43,12 @@ extern char **environ;
 struct entry {
 	int id;
 	char *fsid, *monitors, *pool, *rados_namespace, *image;
-	struct entry *next;	/* same key, other pool or cluster */
+	struct entry *next; /* same key, other pool or cluster */
 };
 
 static struct {
-	struct map index;	/* volume_key() -> list of struct entry */
-	unsigned char *known;	/* by id: it is in the index */
+	struct map index;     /* volume_key() -> list of struct entry */
+	unsigned char *known; /* by id: it is in the index */
 	size_t known_size;
 } krbd;
 
@@ -119,8 +119,8 @@ volume_key(const char *name)
 	for (int i = 0; i < 36; i++) {
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
-		if (dash ? tail[i] != '-' :
-		    strchr("0123456789abcdefABCDEF", tail[i]) == NULL)
+		if (dash ? tail[i] != '-'
+			 : strchr("0123456789abcdefABCDEF", tail[i]) == NULL)
 			return name;
 	}
 	return tail;
@@ -129,8 +129,7 @@ volume_key(const char *name)
 static const char *
 spec_key(const struct device_spec *spec)
 {
-	return volume_key(spec->image != NULL ? spec->image :
-	    spec->volume_id);
+	return volume_key(spec->image != NULL ? spec->image : spec->volume_id);
 }
 
 static const char *
@@ -144,8 +143,8 @@ text_of(const char *s)
  * stash of ceph-csi tells neither: pool, namespace and name then have to do.
  */
 static bool
-same_cluster(const struct device_spec *spec, const char *fsid,
-    const char *monitors)
+same_cluster(
+    const struct device_spec *spec, const char *fsid, const char *monitors)
 {
 	if (!str_is_empty(spec->fsid) && !str_is_empty(fsid))
 		return str_eq(spec->fsid, fsid);
@@ -236,7 +235,8 @@ index_add(int id, const char *fsid, const char *monitors, const char *pool,
 {
 	struct entry *e = mem_new(sizeof(*e));
 
-	*e = (struct entry){ .id = id, .fsid = str_dup(text_of(fsid)),
+	*e = (struct entry){ .id = id,
+		.fsid = str_dup(text_of(fsid)),
 		.monitors = str_dup(text_of(monitors)),
 		.pool = str_dup(text_of(pool)),
 		.rados_namespace = str_dup(text_of(rados_namespace)),
@@ -295,8 +295,8 @@ krbd_note(const struct device_spec *spec, const struct device_ref *ref)
 static void
 load_module(void)
 {
-	char *argv[] = { (char *)(uintptr_t)"modprobe",
-		(char *)(uintptr_t)"rbd", NULL };
+	char *argv[] = { (char *)(uintptr_t) "modprobe",
+		(char *)(uintptr_t) "rbd", NULL };
 	pid_t pid;
 	int status;
 
@@ -372,8 +372,8 @@ krbd_usable(struct err *why)
 	if (access(BUS "/add_single_major", W_OK) == 0 ||
 	    access(BUS "/add", W_OK) == 0)
 		return true;
-	(void)err_set_rc(why, -errno, "the kernel's rbd driver cannot be used: "
-	    BUS "/add");
+	(void)err_set_rc(
+	    why, -errno, "the kernel's rbd driver cannot be used: " BUS "/add");
 	return false;
 }
 
@@ -465,8 +465,8 @@ fill_device(int id, struct device *dev, struct err *err)
 	dev->ref.id = id;
 	rc = attr_devno(id, &dev->devno);
 	if (rc == 0)
-		rc = device_sysfs_size(dev->devno, &dev->size_bytes,
-		    &dev->read_only);
+		rc = device_sysfs_size(
+		    dev->devno, &dev->size_bytes, &dev->read_only);
 	if (rc == 0)
 		rc = str_put(dev->path, sizeof(dev->path), "/dev/rbd%d", id);
 	if (rc < 0)
@@ -484,22 +484,23 @@ add_key(const struct device_spec *spec, struct err *err)
 	int rc;
 
 	if (spec->key != NULL && !secret_is_empty(spec->key))
-		len = str_unbase64(bytes, sizeof(bytes), spec->key->text,
-		    spec->key->len);
+		len = str_unbase64(
+		    bytes, sizeof(bytes), spec->key->text, spec->key->len);
 	if (len <= 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "userKey of %s is no Ceph key", spec->user);
 	rc = str_put(name, sizeof(name), "client.%s", spec->user);
-	if (rc == 0 && syscall(SYS_add_key, "ceph", name, bytes, (size_t)len,
-	    KEY_SPEC_PROCESS_KEYRING) < 0)
+	if (rc == 0 &&
+	    syscall(SYS_add_key, "ceph", name, bytes, (size_t)len,
+		KEY_SPEC_PROCESS_KEYRING) < 0)
 		rc = -errno;
 	secret_wipe(bytes, sizeof(bytes));
 	if (rc == -EINVAL)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "userKey of %s: the kernel does not take it", spec->user);
 	if (rc < 0)
-		return err_set_rc(err, rc, "give the key of %s to the kernel",
-		    spec->user);
+		return err_set_rc(
+		    err, rc, "give the key of %s to the kernel", spec->user);
 	return 0;
 }
 
@@ -512,8 +513,8 @@ enter_net_namespace(const char *file, struct err *err)
 		return 0;
 	fd = open(file, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-		return err_set_rc(err, -errno, "enter network namespace %s",
-		    file);
+		return err_set_rc(
+		    err, -errno, "enter network namespace %s", file);
 	return 0;
 }
 
@@ -529,15 +530,21 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 	    spec->user);
 	switch (-rc) {
 	case ENOENT:
-		return err_set(err, ERR_NOT_FOUND, "%s: the pool, the namespace "
-		    "or the image does not exist", what);
+		return err_set(err, ERR_NOT_FOUND,
+		    "%s: the pool, the namespace "
+		    "or the image does not exist",
+		    what);
 	case ENXIO:
-		(void)err_set(err, ERR_FAILED_PRECONDITION, "%s: the kernel "
-		    "lacks a feature of this image", what);
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s: the kernel "
+		    "lacks a feature of this image",
+		    what);
 		return rc;
 	case ETIMEDOUT:
-		return err_set(err, ERR_UNAVAILABLE, "%s: the monitors %s do "
-		    "not answer", what, spec->monitors);
+		return err_set(err, ERR_UNAVAILABLE,
+		    "%s: the monitors %s do "
+		    "not answer",
+		    what, spec->monitors);
 	case ENOKEY:
 	case EKEYREJECTED:
 	case EKEYEXPIRED:
@@ -545,16 +552,19 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 		    "%s: the key was not accepted", what);
 	case EPERM:
 	case EACCES:
-		return err_set(err, ERR_PERMISSION_DENIED, "%s: the key is "
-		    "wrong, or it does not allow this", what);
+		return err_set(err, ERR_PERMISSION_DENIED,
+		    "%s: the key is "
+		    "wrong, or it does not allow this",
+		    what);
 	case EROFS:
 	case EBUSY:
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "%s: a client elsewhere holds the image's lock", what);
 	case EINVAL:
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s: the kernel does "
-		    "not take the options \"%s\"", what,
-		    text_of(spec->map_options));
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: the kernel does "
+		    "not take the options \"%s\"",
+		    what, text_of(spec->map_options));
 	default:
 		return err_set_rc(err, rc, "%s", what);
 	}
@@ -576,11 +586,13 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 	if (rc < 0)
 		return map_error(spec, rc, err);
 	*id = each_id(visit_stranger, spec);
-	if (*id < 0)	/* it got an id of which the index knows another use */
+	if (*id < 0) /* it got an id of which the index knows another use */
 		*id = each_id(visit_any, spec);
 	if (*id < 0)
-		return err_set(err, ERR_INTERNAL, "map image %s: mapped, but "
-		    "not in " BUS "/devices", spec->image);
+		return err_set(err, ERR_INTERNAL,
+		    "map image %s: mapped, but "
+		    "not in " BUS "/devices",
+		    spec->image);
 	return 0;
 }
 
@@ -618,8 +630,8 @@ id_of(dev_t devno)
 	uint64_t id;
 	ssize_t n;
 
-	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u",
-	    major(devno), minor(devno));
+	(void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(devno),
+	    minor(devno));
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n < 0)
 		return -1;

@@ -16,18 +16,18 @@
 
 static const struct kind {
 	const char *fstype, *mkfs;
-	const char *fresh, *unknown;	/* default options */
-	const char *extra;		/* always, unless options name `unless` */
+	const char *fresh, *unknown; /* default options */
+	const char *extra;           /* always, unless options name `unless` */
 	const char *unless;
 	const char *force;
 	const char *fsck;
 } kinds[] = {
 	{ "ext4", "mkfs.ext4", "-m0 -Enodiscard,assume_storage_prezeroed=1",
-	    "-m0 -Enodiscard,lazy_itable_init=1,lazy_journal_init=1",
-	    NULL, NULL, "-F", "fsck.ext4" },
+	    "-m0 -Enodiscard,lazy_itable_init=1,lazy_journal_init=1", NULL,
+	    NULL, "-F", "fsck.ext4" },
 	{ "ext3", "mkfs.ext3", "-m0 -Enodiscard,assume_storage_prezeroed=1",
-	    "-m0 -Enodiscard,lazy_itable_init=1,lazy_journal_init=1",
-	    NULL, NULL, "-F", "fsck.ext3" },
+	    "-m0 -Enodiscard,lazy_itable_init=1,lazy_journal_init=1", NULL,
+	    NULL, "-F", "fsck.ext3" },
 	{ "xfs", "mkfs.xfs", "-K", "-K", "-m reflink=0", "reflink=", "-f",
 	    NULL },
 	{ "btrfs", "mkfs.btrfs", "-K", "-K", NULL, NULL, "-f", NULL },
@@ -59,7 +59,8 @@ filesystem_is_same(const char *wanted, const char *found)
 
 /* Appends the words of a blank separated list. */
 static int
-add_words(struct arena *arena, char **argv, size_t *argc, const char *words)
+add_words(
+    struct arena *arena, const char **argv, size_t *argc, const char *words)
 {
 	while (words != NULL && *words != '\0') {
 		size_t len = strcspn(words, " ");
@@ -67,22 +68,22 @@ add_words(struct arena *arena, char **argv, size_t *argc, const char *words)
 		if (len > 0) {
 			if (*argc >= OPTIONS_MAX)
 				return -E2BIG;
-			argv[(*argc)++] = arena_fmt(arena, "%.*s", (int)len,
-			    words);
+			argv[(*argc)++] = arena_fmt(
+			    arena, "%.*s", (int)len, words);
 		}
 		words += len + (words[len] == ' ');
 	}
 	return 0;
 }
 
-char **
+const char **
 filesystem_mkfs_argv(struct arena *arena, const char *fstype,
     const char *options, const char *device, enum filesystem_mkfs how,
     bool force, struct err *err)
 {
 	const struct kind *kind = kind_of(fstype);
-	char **argv = arena_new_bytes(arena,
-	    (OPTIONS_MAX + 2) * sizeof(*argv));
+	const char **argv = arena_new_bytes(
+	    arena, (OPTIONS_MAX + 2) * sizeof(*argv));
 	size_t argc = 0;
 	int rc;
 
@@ -92,8 +93,8 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 		return NULL;
 	}
 	if (str_is_empty(options))
-		options = how == FILESYSTEM_MKFS_FRESH ? kind->fresh :
-		    kind->unknown;
+		options = how == FILESYSTEM_MKFS_FRESH ? kind->fresh
+						       : kind->unknown;
 	rc = add_words(arena, argv, &argc, kind->mkfs);
 	if (rc == 0 && force)
 		rc = add_words(arena, argv, &argc, kind->force);
@@ -121,13 +122,13 @@ filesystem_mkfs_is_old(const char *fstype, int status, const char *output)
 	    strstr(output, "Bad option(s) specified") != NULL;
 }
 
-char **
-filesystem_fsck_argv(struct arena *arena, const char *fstype,
-    const char *device)
+const char **
+filesystem_fsck_argv(
+    struct arena *arena, const char *fstype, const char *device)
 {
-	const struct kind *kind = kind_of(str_starts(fstype, "ext") ? "ext4" :
-	    fstype);
-	char **argv;
+	const struct kind *kind = kind_of(
+	    str_starts(fstype, "ext") ? "ext4" : fstype);
+	const char **argv;
 
 	if (kind == NULL || kind->fsck == NULL)
 		return NULL;
@@ -140,17 +141,19 @@ filesystem_fsck_argv(struct arena *arena, const char *fstype,
 
 /* fsck(8): bits of the exit status. */
 int
-filesystem_fsck_judge(int status, const char *output, const char *device,
-    struct err *err)
+filesystem_fsck_judge(
+    int status, const char *output, const char *device, struct err *err)
 {
 	int len = (int)strcspn(output, "\n");
 
-	if (status <= 2)	/* clean, repaired, repaired thoroughly */
+	if (status <= 2) /* clean, repaired, repaired thoroughly */
 		return 0;
 	if ((status & 4) != 0 && status < 128)
-		return err_set(err, ERR_FAILED_PRECONDITION, "the file system "
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "the file system "
 		    "on %s has errors that a person must repair with fsck: "
-		    "%.*s", device, len, output);
+		    "%.*s",
+		    device, len, output);
 	return err_set(err, ERR_INTERNAL, "fsck of %s ended with %d: %.*s",
 	    device, status, len, output);
 }
@@ -179,7 +182,7 @@ grow_ext(int fd, const char *device, uint64_t size_bytes, bool *grown)
 	memcpy(&incompat, super + 0x60, 4);
 	memcpy(&high, super + 0x150, 4);
 	blocks = le32toh(low);
-	if ((le32toh(incompat) & 0x80) != 0)	/* 64bit */
+	if ((le32toh(incompat) & 0x80) != 0) /* 64bit */
 		blocks |= (uint64_t)le32toh(high) << 32;
 	if (le32toh(log_block) > 6)
 		return -EBADMSG;
@@ -210,7 +213,7 @@ struct xfs_grow {
 
 #define XFS_IOC_FSGEOMETRY_V1 _IOR('X', 100, struct xfs_geometry)
 #define XFS_IOC_FSGROWFSDATA _IOW('X', 110, struct xfs_grow)
-#define XFS_MIN_AG_BLOCKS 64	/* a smaller last piece stays unused */
+#define XFS_MIN_AG_BLOCKS 64 /* a smaller last piece stays unused */
 
 static int
 grow_xfs(int fd, uint64_t size_bytes, bool *grown)
@@ -250,7 +253,7 @@ grow_btrfs(int fd, uint64_t size_bytes, bool *grown)
 	if (size_bytes < dev.total_bytes + fs.sectorsize)
 		return 0;
 	if (str_put(vol.name, sizeof(vol.name), "%llu:max",
-	    (unsigned long long)fs.max_id) < 0 ||
+		(unsigned long long)fs.max_id) < 0 ||
 	    ioctl(fd, BTRFS_IOC_RESIZE, &vol) < 0)
 		return -errno;
 	*grown = true;

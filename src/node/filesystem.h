@@ -18,8 +18,8 @@ bool filesystem_is_same(const char *wanted, const char *found);
 
 /* How mkfs is to be called. */
 enum filesystem_mkfs {
-	FILESYSTEM_MKFS_FRESH = 0,	/* an image nobody has written to */
-	FILESYSTEM_MKFS_UNKNOWN,	/* blocks may hold something: or a mkfs
+	FILESYSTEM_MKFS_FRESH = 0, /* an image nobody has written to */
+	FILESYSTEM_MKFS_UNKNOWN,   /* blocks may hold something: or a mkfs
 					 * that cannot take them for zeroes */
 };
 
@@ -29,7 +29,7 @@ enum filesystem_mkfs {
  * NULL or "" for these. `force`: overwrite an interrupted mkfs. NULL when the
  * file system is not known or there are too many options.
  */
-char **filesystem_mkfs_argv(struct arena *arena, const char *fstype,
+const char **filesystem_mkfs_argv(struct arena *arena, const char *fstype,
     const char *options, const char *device, enum filesystem_mkfs how,
     bool force, struct err *err);
 
@@ -37,15 +37,14 @@ char **filesystem_mkfs_argv(struct arena *arena, const char *fstype,
  * Did mkfs fail only because it is older than FILESYSTEM_MKFS_FRESH's
  * options? Then FILESYSTEM_MKFS_UNKNOWN is worth a try.
  */
-bool filesystem_mkfs_is_old(const char *fstype, int status,
-    const char *output);
+bool filesystem_mkfs_is_old(const char *fstype, int status, const char *output);
 
 /*
  * The command line of the check that repairs what is safe to repair, or NULL
  * when this kind is repaired by mounting it or by a person only.
  */
-char **filesystem_fsck_argv(struct arena *arena, const char *fstype,
-    const char *device);
+const char **filesystem_fsck_argv(
+    struct arena *arena, const char *fstype, const char *device);
 
 /* Judges fsck's exit status: 0 when the file system may be mounted. */
 int filesystem_fsck_judge(int status, const char *output, const char *device,
@@ -55,8 +54,7 @@ int filesystem_fsck_judge(int status, const char *output, const char *device,
  * Grows the file system mounted at `target` to `size_bytes`, the size of its
  * device, if it is smaller; *grown tells. May block: runs in a child.
  */
-int filesystem_grow(const char *fstype, const char *target,
-    const char *device, uint64_t size_bytes, bool *grown, struct err *err)
-    must_check;
+int filesystem_grow(const char *fstype, const char *target, const char *device,
+    uint64_t size_bytes, bool *grown, struct err *err) must_check;
 
 #endif

@@ -18,9 +18,9 @@
 
 /* One address of a list. */
 struct mon {
-	bool msgr1, msgr2;	/* protocols that it may speak */
-	char host[HOST_MAX];	/* without brackets */
-	unsigned port;		/* 0: not given */
+	bool msgr1, msgr2;   /* protocols that it may speak */
+	char host[HOST_MAX]; /* without brackets */
+	unsigned port;       /* 0: not given */
 };
 
 static bool
@@ -52,19 +52,19 @@ split_host(const char *text, size_t len, struct mon *mon)
 	} else if (colon != NULL && memchr(text, ':', len) == colon) {
 		hostlen = (size_t)(colon - text);
 	} else {
-		colon = NULL;	/* none, or a bare IPv6 address */
+		colon = NULL; /* none, or a bare IPv6 address */
 	}
 	if (colon != NULL) {
 		if (str_put(digits, sizeof(digits), "%.*s",
-		    (int)(text + len - colon - 1), colon + 1) < 0 ||
+			(int)(text + len - colon - 1), colon + 1) < 0 ||
 		    str_to_u64(digits, &port) < 0 || port > 65535)
 			return -EINVAL;
 	}
 	mon->port = (unsigned)port;
 	if (hostlen == 0)
 		return -EINVAL;
-	return str_put(mon->host, sizeof(mon->host), "%.*s", (int)hostlen,
-	    host);
+	return str_put(
+	    mon->host, sizeof(mon->host), "%.*s", (int)hostlen, host);
 }
 
 /*
@@ -78,8 +78,9 @@ next_mon(const char **list, struct mon *mon)
 	size_t len;
 	int rc;
 
-	while (is_separator(*p) || (*p == '[' && p[1] == 'v' &&
-	    (p[2] == '1' || p[2] == '2') && p[3] == ':'))
+	while (is_separator(*p) ||
+	    (*p == '[' && p[1] == 'v' && (p[2] == '1' || p[2] == '2') &&
+		p[3] == ':'))
 		p++;
 	for (end = p; *end != '\0' && !is_separator(*end);)
 		end++;
@@ -97,8 +98,8 @@ next_mon(const char **list, struct mon *mon)
 		len -= 3;
 	}
 	/* The ']' that ends a group, and the nonce. */
-	if (p[len - 1] == ']' && (p[0] != '[' ||
-	    memchr(p, ']', len) != p + len - 1))
+	if (p[len - 1] == ']' &&
+	    (p[0] != '[' || memchr(p, ']', len) != p + len - 1))
 		len--;
 	slash = memchr(p, '/', len);
 	if (slash != NULL)
@@ -146,26 +147,27 @@ append_mon(char *out, size_t size, const struct mon *mon, unsigned port,
 		return err_set(err, ERR_UNAVAILABLE, "resolve monitor %s: %s",
 		    mon->host, gai_strerror(gai));
 	for (ai = list; ai != NULL && rc == 0; ai = ai->ai_next)
-		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, host,
-		    sizeof(host), NULL, 0, NI_NUMERICHOST) == 0)
+		if (getnameinfo(ai->ai_addr, ai->ai_addrlen, host, sizeof(host),
+			NULL, 0, NI_NUMERICHOST) == 0)
 			rc = append_address(out, size, host, port);
 	freeaddrinfo(list);
 	if (rc < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "too many monitor addresses");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "too many monitor addresses");
 	return 0;
 }
 
 static int
-append_monitors(char *out, size_t size, const char *monitors, bool msgr2,
-    struct err *err)
+append_monitors(
+    char *out, size_t size, const char *monitors, bool msgr2, struct err *err)
 {
 	struct mon mon;
 	int rc;
 
 	while ((rc = next_mon(&monitors, &mon)) == 1) {
-		unsigned port = mon.port != 0 ? mon.port :
-		    msgr2 ? PORT_MSGR2 : PORT_MSGR1;
+		unsigned port = mon.port != 0 ? mon.port
+		    : msgr2                   ? PORT_MSGR2
+					      : PORT_MSGR1;
 
 		if (!(msgr2 ? mon.msgr2 : mon.msgr1))
 			continue;
@@ -221,8 +223,9 @@ append_options(char *out, size_t size, const char *options)
 		bool tool = (n == 4 && strncmp(options, "udev", n) == 0) ||
 		    (n == 6 && strncmp(options, "noudev", n) == 0);
 
-		if (n > 0 && !tool && str_put(out + used, size - used, ",%.*s",
-		    (int)n, options) < 0)
+		if (n > 0 && !tool &&
+		    str_put(out + used, size - used, ",%.*s", (int)n, options) <
+			0)
 			return -ENAMETOOLONG;
 		options += n + (options[n] == ',');
 	}
@@ -231,15 +234,17 @@ append_options(char *out, size_t size, const char *options)
 
 /* A token of the line: no blank in it, and not empty. */
 static int
-check_token(const char *what, const char *text, const char *forbidden,
-    struct err *err)
+check_token(
+    const char *what, const char *text, const char *forbidden, struct err *err)
 {
 	if (str_is_empty(text))
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s is missing",
-		    what);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "%s is missing", what);
 	if (text[strcspn(text, forbidden)] != '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s \"%s\" cannot be "
-		    "given to the kernel", what, text);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s \"%s\" cannot be "
+		    "given to the kernel",
+		    what, text);
 	return 0;
 }
 
@@ -255,11 +260,10 @@ check_spec(const struct device_spec *spec, struct err *err)
 	if (rc == 0)
 		rc = check_token("userID", spec->user, BLANKS ",", err);
 	if (rc == 0)
-		rc = check_token("monitors", spec->monitors, "\f\n\r\t\v",
-		    err);
+		rc = check_token("monitors", spec->monitors, "\f\n\r\t\v", err);
 	if (rc == 0 && !str_is_empty(spec->rados_namespace))
-		rc = check_token("radosNamespace", spec->rados_namespace,
-		    BLANKS ",", err);
+		rc = check_token(
+		    "radosNamespace", spec->rados_namespace, BLANKS ",", err);
 	if (rc == 0 && !str_is_empty(spec->map_options))
 		rc = check_token("mapOptions", spec->map_options, BLANKS, err);
 	if (rc == 0)
@@ -268,8 +272,8 @@ check_spec(const struct device_spec *spec, struct err *err)
 }
 
 int
-krbd_line_fmt(const struct device_spec *spec, char *out, size_t size,
-    struct err *err)
+krbd_line_fmt(
+    const struct device_spec *spec, char *out, size_t size, struct err *err)
 {
 	const char *mode = "";
 	bool chosen = has_option(spec->map_options, "ms_mode", &mode);
@@ -287,19 +291,21 @@ krbd_line_fmt(const struct device_spec *spec, char *out, size_t size,
 	if (rc < 0)
 		return rc;
 	if (out[0] == '\0')
-		return err_set(err, ERR_FAILED_PRECONDITION, "none of the "
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "none of the "
 		    "monitors %s speaks the protocol of ms_mode",
 		    spec->monitors);
 	if (append(out, size, " name=") < 0 ||
 	    append(out, size, spec->user) < 0 ||
 	    append(out, size, ",key=client.") < 0 ||
 	    append(out, size, spec->user) < 0 ||
-	    (msgr2 && !chosen && append(out, size, ",ms_mode=prefer-crc") < 0) ||
+	    (msgr2 && !chosen &&
+		append(out, size, ",ms_mode=prefer-crc") < 0) ||
 	    append_options(out, size, spec->map_options) < 0 ||
 	    (spec->read_only && append(out, size, ",ro") < 0) ||
 	    (!str_is_empty(spec->rados_namespace) &&
-	    (append(out, size, ",_pool_ns=") < 0 ||
-	    append(out, size, spec->rados_namespace) < 0)) ||
+		(append(out, size, ",_pool_ns=") < 0 ||
+		    append(out, size, spec->rados_namespace) < 0)) ||
 	    append(out, size, " ") < 0 || append(out, size, spec->pool) < 0 ||
 	    append(out, size, " ") < 0 || append(out, size, spec->image) < 0 ||
 	    append(out, size, " -") < 0)
@@ -319,7 +325,7 @@ krbd_monitors_meet(const char *a, const char *b)
 		while (rest != NULL && next_mon(&rest, &two) == 1)
 			if (strcmp(one.host, two.host) == 0 &&
 			    (one.port == two.port || one.port == 0 ||
-			    two.port == 0))
+				two.port == 0))
 				return true;
 	}
 	return false;

@@ -7,7 +7,7 @@
 
 #include "node/device.h"
 
-#define KRBD_LINE_MAX 4096	/* one page, with the closing NUL */
+#define KRBD_LINE_MAX 4096 /* one page, with the closing NUL */
 
 /*
  * "MONS name=USER,key=client.USER[,OPTIONS][,ro][,_pool_ns=NS] POOL IMAGE -".

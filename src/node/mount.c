@@ -18,7 +18,7 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
-#define STACK_MAX 16	/* mounts one above the other at one path */
+#define STACK_MAX 16 /* mounts one above the other at one path */
 #define NETDEV "_netdev"
 
 /* What stat says of a mount whose device or server is gone. */
@@ -38,8 +38,8 @@ btrfs_source(int fd, dev_t *source)
 {
 	struct btrfs_ioctl_fs_info_args fs = { 0 };
 	struct btrfs_ioctl_dev_info_args dev;
-	auto_close int dir = openat(fd, ".", O_RDONLY | O_DIRECTORY |
-	    O_CLOEXEC);
+	auto_close int dir = openat(
+	    fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct stat st;
 
 	if (dir < 0 || ioctl(dir, BTRFS_IOC_FS_INFO, &fs) < 0)
@@ -69,11 +69,10 @@ look_deeper(int fd, const struct statx *stx, struct mount_point *point)
 	struct statfs fs;
 
 	if (S_ISBLK(stx->stx_mode)) {
-		point->source = makedev(stx->stx_rdev_major,
-		    stx->stx_rdev_minor);
+		point->source = makedev(
+		    stx->stx_rdev_major, stx->stx_rdev_minor);
 	} else if (stx->stx_dev_major != 0) {
-		point->source = makedev(stx->stx_dev_major,
-		    stx->stx_dev_minor);
+		point->source = makedev(stx->stx_dev_major, stx->stx_dev_minor);
 	}
 	if (!point->mounted)
 		return 0;
@@ -86,8 +85,8 @@ look_deeper(int fd, const struct statx *stx, struct mount_point *point)
 }
 
 int
-mount_look(const char *path, struct mount_point *point, int *fd_out,
-    struct err *err)
+mount_look(
+    const char *path, struct mount_point *point, int *fd_out, struct err *err)
 {
 	auto_close int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct statx stx;
@@ -98,17 +97,19 @@ mount_look(const char *path, struct mount_point *point, int *fd_out,
 		*fd_out = -1;
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return 0;
-	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT |
-	    AT_STATX_DONT_SYNC, STATX_TYPE | STATX_MODE, &stx) < 0)
+	if (fd < 0 ||
+	    statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+		STATX_TYPE | STATX_MODE, &stx) < 0)
 		rc = -errno;
 	if (rc == 0) {
 		if ((stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) == 0)
-			return err_set(err, ERR_UNIMPLEMENTED, "this kernel "
+			return err_set(err, ERR_UNIMPLEMENTED,
+			    "this kernel "
 			    "cannot tell mount points: Linux 5.12 is needed");
 		point->exists = true;
 		point->mode = stx.stx_mode;
-		point->mounted =
-		    (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+		point->mounted = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) !=
+		    0;
 		rc = look_deeper(fd, &stx, point);
 	}
 	if (rc < 0 && is_dead(-rc)) {
@@ -134,17 +135,20 @@ mount_check_options(const char *options, struct err *err)
 
 	if (str_is_empty(options))
 		return 0;
-	if (mnt_optstr_get_flags(options, &flags,
-	    mnt_get_builtin_optmap(MNT_LINUX_MAP)) < 0)
+	if (mnt_optstr_get_flags(
+		options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP)) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "mount flags \"%s\" cannot be read", options);
-	if ((flags & (MS_BIND | MS_MOVE | MS_REMOUNT | MS_SHARED | MS_PRIVATE |
-	    MS_SLAVE | MS_UNBINDABLE)) != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "mount flags \"%s\" "
-		    "change other mounts than the volume's", options);
+	if ((flags &
+		(MS_BIND | MS_MOVE | MS_REMOUNT | MS_SHARED | MS_PRIVATE |
+		    MS_SLAVE | MS_UNBINDABLE)) != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "mount flags \"%s\" "
+		    "change other mounts than the volume's",
+		    options);
 	for (size_t i = 0; i < countof(refused); i++)
-		if (mnt_optstr_get_option(options, refused[i], &value,
-		    &len) == 0)
+		if (mnt_optstr_get_option(options, refused[i], &value, &len) ==
+		    0)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "mount flag %s is not possible for a volume",
 			    refused[i]);
@@ -201,8 +205,10 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 	if (rc == 0)
 		return 0;
 	/* What the kernel refuses is the volume's or the flags' state. */
-	(void)err_set(err, ERR_FAILED_PRECONDITION, "mount %s at %s as %s "
-	    "with \"%s\": %s", source, target, fstype, all, strerror(-rc));
+	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	    "mount %s at %s as %s "
+	    "with \"%s\": %s",
+	    source, target, fstype, all, strerror(-rc));
 	return rc;
 }
 
@@ -265,29 +271,28 @@ attributes_of(unsigned long flags, struct mount_attr *attr)
  * target: no moment in which a read-only volume is writable there.
  */
 int
-mount_bind(int fd, const char *source, const char *target,
-    const char *options, bool read_only, struct err *err)
+mount_bind(int fd, const char *source, const char *target, const char *options,
+    bool read_only, struct err *err)
 {
-	auto_close int tree = open_tree(fd, "", AT_EMPTY_PATH |
-	    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	auto_close int tree = open_tree(
+	    fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	struct mount_attr attr = { 0 };
 	unsigned long flags = 0;
 
 	if (tree < 0)
 		return err_set_rc(err, -errno, "clone the mount %s", source);
 	if (!str_is_empty(options))
-		(void)mnt_optstr_get_flags(options, &flags,
-		    mnt_get_builtin_optmap(MNT_LINUX_MAP));
+		(void)mnt_optstr_get_flags(
+		    options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP));
 	if (read_only)
 		flags |= MS_RDONLY;
 	attributes_of(flags, &attr);
-	if ((attr.attr_set != 0 || attr.attr_clr != 0) && mount_setattr(tree,
-	    "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+	if ((attr.attr_set != 0 || attr.attr_clr != 0) &&
+	    mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set_rc(err, -errno, "set mount flags of %s", target);
-	if (move_mount(tree, "", AT_FDCWD, target,
-	    MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_set_rc(err, -errno, "bind mount %s at %s", source,
-		    target);
+	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_set_rc(
+		    err, -errno, "bind mount %s at %s", source, target);
 	record_bind(source, target);
 	return 0;
 }
@@ -305,6 +310,8 @@ mount_umount(const char *target, struct err *err)
 			record(NULL, 0, target);
 		return 0;
 	}
-	return err_set(err, ERR_FAILED_PRECONDITION, "unmount %s: more than %d "
-	    "mounts there", target, STACK_MAX);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "unmount %s: more than %d "
+	    "mounts there",
+	    target, STACK_MAX);
 }

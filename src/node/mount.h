@@ -19,9 +19,9 @@
 /* What is at a path. */
 struct mount_point {
 	bool exists;
-	bool mounted;	/* it is the root of a mount */
-	bool dead;	/* mounted, and its device is gone or broken */
-	bool read_only;	/* of the mount, or of its file system */
+	bool mounted;   /* it is the root of a mount */
+	bool dead;      /* mounted, and its device is gone or broken */
+	bool read_only; /* of the mount, or of its file system */
 	mode_t mode;
 	/*
 	 * The block device: of the file system mounted there, or the block
@@ -48,9 +48,8 @@ int mount_check_options(const char *options, struct err *err) must_check;
  * Mounts block device `source` at the directory `target`. `options` is a
  * comma list (maybe NULL); starts no helper program.
  */
-int mount_filesystem(const char *source, const char *target,
-    const char *fstype, const char *options, bool read_only,
-    struct err *err) must_check;
+int mount_filesystem(const char *source, const char *target, const char *fstype,
+    const char *options, bool read_only, struct err *err) must_check;
 
 /*
  * Bind mounts exactly what `fd` (from mount_look) stands for at `target`.

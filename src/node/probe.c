@@ -72,8 +72,8 @@ look_at_xfs(const unsigned char *head, struct probe *probe)
 
 	if (head[XFS_IN_PROGRESS] != 0)
 		probe->unfinished = true;
-	if (version == 5 && (be32(head + XFS_INCOMPAT) &
-	    XFS_INCOMPAT_NEEDSREPAIR) != 0)
+	if (version == 5 &&
+	    (be32(head + XFS_INCOMPAT) & XFS_INCOMPAT_NEEDSREPAIR) != 0)
 		probe->errors = true;
 }
 
@@ -103,25 +103,27 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 	if (size < 0)
 		return err_set_rc(err, -errno, "size of %s", path);
 	if (size < PROBE_HEAD_BYTES)
-		return err_set(err, ERR_FAILED_PRECONDITION, "%s has %lld "
-		    "bytes, too few for a file system", path, (long long)size);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s has %lld "
+		    "bytes, too few for a file system",
+		    path, (long long)size);
 	n = pread(fd, edge, 256 * 1024, 0);
 	if (n < PROBE_HEAD_BYTES)
-		return err_set_rc(err, n < 0 ? -errno : -EIO,
-		    "read the start of %s", path);
+		return err_set_rc(
+		    err, n < 0 ? -errno : -EIO, "read the start of %s", path);
 	memcpy(head, edge, PROBE_HEAD_BYTES);
 	if (tail > size)
 		tail = size;
 	n = pread(fd, edge, (size_t)tail, size - tail);
 	if (n != tail)
-		return err_set_rc(err, n < 0 ? -errno : -EIO,
-		    "read the end of %s", path);
+		return err_set_rc(
+		    err, n < 0 ? -errno : -EIO, "read the end of %s", path);
 	return 0;
 }
 
 static int
-read_result(blkid_probe pr, const char *path, struct probe *probe,
-    struct err *err)
+read_result(
+    blkid_probe pr, const char *path, struct probe *probe, struct err *err)
 {
 	const char *value;
 
@@ -146,8 +148,8 @@ probe_fd(int fd, const char *path, struct probe *probe, struct err *err)
 		return err_set_rc(err, -ENOMEM, "probe %s", path);
 	if (blkid_probe_set_device(pr, fd, 0, 0) < 0 ||
 	    blkid_probe_enable_superblocks(pr, 1) < 0 ||
-	    blkid_probe_set_superblocks_flags(pr, BLKID_SUBLKS_TYPE |
-	    BLKID_SUBLKS_BADCSUM) < 0 ||
+	    blkid_probe_set_superblocks_flags(
+		pr, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_BADCSUM) < 0 ||
 	    blkid_probe_enable_partitions(pr, 1) < 0)
 		rc = err_set(err, ERR_INTERNAL, "prepare to probe %s", path);
 	if (rc == 0) {
@@ -156,15 +158,17 @@ probe_fd(int fd, const char *path, struct probe *probe, struct err *err)
 		case 0:
 			rc = read_result(pr, path, probe, err);
 			break;
-		case 1:		/* nothing there */
+		case 1: /* nothing there */
 			break;
 		case -2:
-			rc = err_set(err, ERR_FAILED_PRECONDITION, "%s holds "
-			    "more than one kind of data", path);
+			rc = err_set(err, ERR_FAILED_PRECONDITION,
+			    "%s holds "
+			    "more than one kind of data",
+			    path);
 			break;
 		default:
-			rc = err_set_rc(err, errno != 0 ? -errno : -EIO,
-			    "probe %s", path);
+			rc = err_set_rc(
+			    err, errno != 0 ? -errno : -EIO, "probe %s", path);
 			break;
 		}
 	}

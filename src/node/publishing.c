@@ -12,8 +12,8 @@
 
 /* Where the staged volume is, and what was found there. */
 struct source {
-	char *path;		/* <staging>/<volume_id> */
-	int fd;			/* O_PATH of what was looked at */
+	char *path; /* <staging>/<volume_id> */
+	int fd;     /* O_PATH of what was looked at */
 	struct mount_point point;
 	struct stash stash;
 	bool had_stash;
@@ -53,18 +53,19 @@ prove_image(const struct publishing_args *args, const struct source *source,
 			    args->staging, spec.volume_id);
 		staging_spec_of(&source->stash, &spec);
 		mapper = staging_mapper_of(&source->stash, err);
-		return mapper == NULL ? -EBUSY :
-		    mapper->verify(&spec, source->point.source, &dev, err);
+		return mapper == NULL
+		    ? -EBUSY
+		    : mapper->verify(&spec, source->point.source, &dev, err);
 	}
-	for (size_t i = 0; rc == -ENODEV &&
-	    (mapper = device_mapper_at(i)) != NULL; i++)
+	for (size_t i = 0;
+	     rc == -ENODEV && (mapper = device_mapper_at(i)) != NULL; i++)
 		rc = mapper->verify(&spec, source->point.source, &dev, err);
 	return rc;
 }
 
 static int
-check_source(const struct publishing_args *args, struct source *source,
-    struct err *err)
+check_source(
+    const struct publishing_args *args, struct source *source, struct err *err)
 {
 	const struct mount_point *point = &source->point;
 	int rc = stash_read(args->staging, &source->stash, err);
@@ -76,16 +77,20 @@ check_source(const struct publishing_args *args, struct source *source,
 	if (rc < 0)
 		return rc;
 	if (!point->mounted)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s is not "
-		    "staged: %s is not a mount point", args->spec.volume_id,
-		    source->path);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is not "
+		    "staged: %s is not a mount point",
+		    args->spec.volume_id, source->path);
 	if (point->dead)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s: the "
-		    "device below %s is gone", args->spec.volume_id,
-		    source->path);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s: the "
+		    "device below %s is gone",
+		    args->spec.volume_id, source->path);
 	if (S_ISBLK(point->mode) != args->block)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s is "
-		    "staged as a %s", args->spec.volume_id,
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is "
+		    "staged as a %s",
+		    args->spec.volume_id,
 		    args->block ? "file system" : "block device");
 	rc = prove_image(args, source, err);
 	if (rc < 0) {
@@ -94,8 +99,10 @@ check_source(const struct publishing_args *args, struct source *source,
 		return rc;
 	}
 	if (!args->block && point->read_only && !args->read_only)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s is "
-		    "staged read-only", args->spec.volume_id);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is "
+		    "staged read-only",
+		    args->spec.volume_id);
 	return 0;
 }
 
@@ -121,8 +128,10 @@ check_target(const struct publishing_args *args, const struct source *source,
 		    "%s is a mount of something else than volume %s",
 		    args->target, args->spec.volume_id);
 	if (at.read_only != args->read_only)
-		return err_set(err, ERR_ALREADY_EXISTS, "volume %s is "
-		    "published at %s %s", args->spec.volume_id, args->target,
+		return err_set(err, ERR_ALREADY_EXISTS,
+		    "volume %s is "
+		    "published at %s %s",
+		    args->spec.volume_id, args->target,
 		    at.read_only ? "read-only" : "writable");
 	*done = true;
 	return 0;
@@ -133,8 +142,8 @@ check_target(const struct publishing_args *args, const struct source *source,
  * long as the volume is mounted there.
  */
 static int
-claim_single(const struct publishing_args *args, struct source *source,
-    struct err *err)
+claim_single(
+    const struct publishing_args *args, struct source *source, struct err *err)
 {
 	char *noted = source->stash.single_target;
 	struct mount_point other;
@@ -150,12 +159,13 @@ claim_single(const struct publishing_args *args, struct source *source,
 		if (other.mounted && other.source == source->point.source)
 			return err_set(err, ERR_FAILED_PRECONDITION,
 			    "volume %s has a single writer and is published "
-			    "at %s", args->spec.volume_id, noted);
+			    "at %s",
+			    args->spec.volume_id, noted);
 	}
 	if (str_put(noted, sizeof(source->stash.single_target), "%s",
-	    args->target) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "target_path: too long");
+		args->target) < 0)
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "target_path: too long");
 	return stash_write(args->staging, &source->stash, err);
 }
 
@@ -166,11 +176,11 @@ make_parents(const char *path, struct err *err)
 	auto_free char *dir = str_dup(path);
 
 	for (char *slash = dir + 1; (slash = strchr(slash, '/')) != NULL;
-	    slash++) {
+	     slash++) {
 		*slash = '\0';
 		if (mkdir(dir, 0750) < 0 && errno != EEXIST)
-			return err_set_rc(err, -errno, "make directory %s",
-			    dir);
+			return err_set_rc(
+			    err, -errno, "make directory %s", dir);
 		*slash = '/';
 	}
 	return 0;
@@ -207,9 +217,10 @@ publishing_publish(const void *p, void *none, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (lock < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s is not "
-		    "staged: %s does not exist", args->spec.volume_id,
-		    args->staging);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is not "
+		    "staged: %s does not exist",
+		    args->spec.volume_id, args->staging);
 	source.path = str_fmt("%s/%s", args->staging, args->spec.volume_id);
 	rc = check_source(args, &source, err);
 	if (rc == 0)
@@ -238,8 +249,8 @@ publishing_unpublish(const void *p, void *none, struct err *err)
 }
 
 static int
-stats_of_filesystem(const char *path, struct publishing_stats *out,
-    struct err *err)
+stats_of_filesystem(
+    const char *path, struct publishing_stats *out, struct err *err)
 {
 	struct statvfs fs;
 	uint64_t unit;
@@ -269,8 +280,10 @@ publishing_stats(const void *p, void *result, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (point.dead)
-		return err_set(err, ERR_INTERNAL, "volume at %s is dead: its "
-		    "device does not answer", path);
+		return err_set(err, ERR_INTERNAL,
+		    "volume at %s is dead: its "
+		    "device does not answer",
+		    path);
 	if (!point.exists || !point.mounted)
 		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s", path,
 		    point.exists ? "not a mount point" : "no such path");
@@ -278,11 +291,15 @@ publishing_stats(const void *p, void *result, struct err *err)
 		return stats_of_filesystem(path, out, err);
 	out->block = true;
 	if (!S_ISBLK(point.mode))
-		return err_set(err, ERR_NOT_FOUND, "no volume at %s: neither "
-		    "a directory nor a block device", path);
+		return err_set(err, ERR_NOT_FOUND,
+		    "no volume at %s: neither "
+		    "a directory nor a block device",
+		    path);
 	rc = device_sysfs_size(point.source, &out->total_bytes, &read_only);
 	if (rc < 0)
-		return err_set(err, ERR_INTERNAL, "volume at %s is dead: its "
-		    "device is gone", path);
+		return err_set(err, ERR_INTERNAL,
+		    "volume at %s is dead: its "
+		    "device is gone",
+		    path);
 	return 0;
 }

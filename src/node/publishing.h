@@ -14,32 +14,31 @@
 #include "node/device.h"
 
 struct publishing_args {
-	const char *staging;		/* staging_target_path */
-	const char *target;		/* target_path */
-	struct device_spec spec;	/* of the request; the stash rules */
+	const char *staging;     /* staging_target_path */
+	const char *target;      /* target_path */
+	struct device_spec spec; /* of the request; the stash rules */
 	bool block;
 	bool read_only;
-	bool single_writer;	/* at no other target of this node */
-	const char *options;	/* mount flags, comma list */
+	bool single_writer;  /* at no other target of this node */
+	const char *options; /* mount flags, comma list */
 };
 
 /* Offload functions. The first two have no result. */
-int publishing_publish(const void *publishing_args, void *none,
-    struct err *err);
-int publishing_unpublish(const void *target_path, void *none,
-    struct err *err);
+int publishing_publish(
+    const void *publishing_args, void *none, struct err *err);
+int publishing_unpublish(const void *target_path, void *none, struct err *err);
 
 struct publishing_stats {
 	bool block;
 	uint64_t total_bytes, used_bytes, available_bytes;
-	uint64_t inodes, used_inodes, free_inodes;	/* file system only */
+	uint64_t inodes, used_inodes, free_inodes; /* file system only */
 };
 
 /*
  * args is the volume_path. NOT_FOUND when no volume is published there,
  * INTERNAL when its device is dead.
  */
-int publishing_stats(const void *volume_path, void *publishing_stats,
-    struct err *err);
+int publishing_stats(
+    const void *volume_path, void *publishing_stats, struct err *err);
 
 #endif

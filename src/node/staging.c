@@ -20,8 +20,7 @@
 /* ---- the staging directory ------------------------------------------------ */
 
 int
-staging_lock(const char *staging, bool exclusive, int *fd_out,
-    struct err *err)
+staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
 	auto_close int fd = open(staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -40,8 +39,10 @@ staging_lock(const char *staging, bool exclusive, int *fd_out,
 			return err_set_rc(err, -errno, "lock %s", staging);
 		(void)nanosleep(&pause, NULL);
 	}
-	return err_set(err, ERR_ABORTED, "an earlier operation still works at "
-	    "%s", staging);
+	return err_set(err, ERR_ABORTED,
+	    "an earlier operation still works at "
+	    "%s",
+	    staging);
 }
 
 int
@@ -58,8 +59,9 @@ staging_make_point(const char *path, bool file, mode_t mode, struct err *err)
 			return err_set_rc(err, -errno, "replace %s", path);
 	}
 	if (!file)
-		return mkdir(path, mode) == 0 ? 0 :
-		    err_set_rc(err, -errno, "make directory %s", path);
+		return mkdir(path, mode) == 0
+		    ? 0
+		    : err_set_rc(err, -errno, "make directory %s", path);
 	fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
 	return fd >= 0 ? 0 : err_set_rc(err, -errno, "make file %s", path);
 }
@@ -100,7 +102,8 @@ staging_mapper_of(const struct stash *stash, struct err *err)
 		name = stash->nbd ? "nbd" : device_krbd.name;
 	mapper = device_mapper(name);
 	if (mapper == NULL)
-		(void)err_set(err, ERR_FAILED_PRECONDITION, "image %s is "
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s is "
 		    "staged through mapper %s, which this driver does not have",
 		    stash->image, name);
 	return mapper;
@@ -111,31 +114,31 @@ put(char *out, size_t size, const char *value, const char *what,
     struct err *err)
 {
 	if (value != NULL && str_put(out, size, "%s", value) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s is too long",
-		    what);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "%s is too long", what);
 	return 0;
 }
 
 static int
-stash_fill(struct stash *stash, const struct staging_args *args,
-    struct err *err)
+stash_fill(
+    struct stash *stash, const struct staging_args *args, struct err *err)
 {
 	const struct device_spec *spec = &args->spec;
 	int rc;
 
 	memset(stash, 0, sizeof(*stash));
 	if ((rc = put(stash->pool, sizeof(stash->pool), spec->pool, "pool",
-		err)) < 0 ||
+		 err)) < 0 ||
 	    (rc = put(stash->rados_namespace, sizeof(stash->rados_namespace),
-		spec->rados_namespace, "radosNamespace", err)) < 0 ||
+		 spec->rados_namespace, "radosNamespace", err)) < 0 ||
 	    (rc = put(stash->image, sizeof(stash->image), spec->image, "image",
-		err)) < 0 ||
+		 err)) < 0 ||
 	    (rc = put(stash->unmap_options, sizeof(stash->unmap_options),
-		spec->unmap_options, "unmapOptions", err)) < 0 ||
+		 spec->unmap_options, "unmapOptions", err)) < 0 ||
 	    (rc = put(stash->fsid, sizeof(stash->fsid), spec->fsid,
-		"clusterFsid", err)) < 0 ||
+		 "clusterFsid", err)) < 0 ||
 	    (rc = put(stash->image_id, sizeof(stash->image_id), spec->image_id,
-		"imageId", err)) < 0)
+		 "imageId", err)) < 0)
 		return rc;
 	return put(stash->mapper, sizeof(stash->mapper), args->mapper->name,
 	    "mapper", err);
@@ -149,8 +152,8 @@ stash_fill(struct stash *stash, const struct staging_args *args,
  */
 static int
 stage_mounted(const struct staging_args *args, const char *target,
-    const struct mount_point *point, bool had_stash,
-    struct staging_result *res, struct err *err)
+    const struct mount_point *point, bool had_stash, struct staging_result *res,
+    struct err *err)
 {
 	struct device_spec spec = args->spec;
 	const struct mapper *mapper = args->mapper;
@@ -172,8 +175,10 @@ stage_mounted(const struct staging_args *args, const char *target,
 	res->mapped = res->already = true;
 	read_only = block ? res->device.read_only : point->read_only;
 	if (block != args->block || read_only != args->spec.read_only)
-		return err_set(err, ERR_ALREADY_EXISTS, "volume %s is staged "
-		    "at %s as a %s%s", args->spec.volume_id, args->staging,
+		return err_set(err, ERR_ALREADY_EXISTS,
+		    "volume %s is staged "
+		    "at %s as a %s%s",
+		    args->spec.volume_id, args->staging,
 		    read_only ? "read-only " : "",
 		    block ? "block device" : "file system");
 	if (had_stash)
@@ -183,8 +188,8 @@ stage_mounted(const struct staging_args *args, const char *target,
 }
 
 static int
-stage_block(const char *target, const struct staging_result *res,
-    struct err *err)
+stage_block(
+    const char *target, const struct staging_result *res, struct err *err)
 {
 	struct mount_point point;
 	auto_close int fd = -1;
@@ -222,12 +227,15 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 	bool empty = probe->fstype[0] == '\0' || probe->unfinished;
 
 	if (probe->fstype[0] == '\0' && probe->partitioned)
-		return err_set(err, ERR_FAILED_PRECONDITION, "%s holds a "
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s holds a "
 		    "partition table and no file system: it is not formatted",
 		    path);
 	if (empty && args->spec.read_only)
-		return err_set(err, ERR_FAILED_PRECONDITION, "%s holds no file "
-		    "system, and cannot be formatted read-only", path);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s holds no file "
+		    "system, and cannot be formatted read-only",
+		    path);
 	if (empty && args->formatted)
 		return err_set(err, ERR_INTERNAL,
 		    "%s holds no file system after mkfs", path);
@@ -237,8 +245,10 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 	}
 	if (!str_is_empty(args->fstype) &&
 	    !filesystem_is_same(args->fstype, probe->fstype))
-		return err_set(err, ERR_FAILED_PRECONDITION, "%s holds %s, but "
-		    "%s is asked for", path, probe->fstype, args->fstype);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s holds %s, but "
+		    "%s is asked for",
+		    path, probe->fstype, args->fstype);
 	if (probe->errors && !args->spec.read_only && !args->checked) {
 		res->need = STAGING_NEEDS_FSCK;
 		return check_unused(&res->device, err);
@@ -283,10 +293,11 @@ stage_from_stash(const struct staging_args *args, const char *target,
 	int rc;
 
 	if (had_stash && res->stash.encrypted)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s was "
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s was "
 		    "staged encrypted, which this driver does not do",
 		    args->spec.volume_id);
-	if (had_stash && res->stash.mapper[0] != '\0' &&
+	if (!args->settled && had_stash && res->stash.mapper[0] != '\0' &&
 	    !str_eq(res->stash.mapper, args->mapper->name) &&
 	    device_mapper(res->stash.mapper) != NULL) {
 		res->need = STAGING_NEEDS_MAPPER;
@@ -307,8 +318,8 @@ stage_from_stash(const struct staging_args *args, const char *target,
 	if (rc < 0)
 		return rc;
 	res->mapped = true;
-	return args->block ? stage_block(target, res, err) :
-	    stage_filesystem(args, target, res, err);
+	return args->block ? stage_block(target, res, err)
+			   : stage_filesystem(args, target, res, err);
 }
 
 int
@@ -316,8 +327,8 @@ staging_stage(const void *p, void *result, struct err *err)
 {
 	const struct staging_args *args = p;
 	struct staging_result *res = result;
-	auto_free char *target = str_fmt("%s/%s", args->staging,
-	    args->spec.volume_id);
+	auto_free char *target = str_fmt(
+	    "%s/%s", args->staging, args->spec.volume_id);
 	auto_close int lock = -1;
 	struct mount_point point;
 	bool had_stash;
@@ -350,8 +361,7 @@ unmap_by(const struct mapper *mapper, const struct device_spec *spec,
 	struct device dev;
 	struct err ignored = ERR_INIT;
 
-	if (source != 0 &&
-	    mapper->verify(spec, source, &dev, &ignored) == 0)
+	if (source != 0 && mapper->verify(spec, source, &dev, &ignored) == 0)
 		ref = dev.ref;
 	else
 		mapper->find(spec, &ref);
@@ -369,11 +379,11 @@ unmap(const struct unstaging_args *args, const struct unstaging_result *res,
 	if (res->had_stash) {
 		staging_spec_of(&res->stash, &spec);
 		mapper = staging_mapper_of(&res->stash, err);
-		return mapper == NULL ? -EBUSY :
-		    unmap_by(mapper, &spec, source, err);
+		return mapper == NULL ? -EBUSY
+				      : unmap_by(mapper, &spec, source, err);
 	}
 	for (size_t i = 0; rc == 0 && (mapper = device_mapper_at(i)) != NULL;
-	    i++)
+	     i++)
 		rc = unmap_by(mapper, &spec, source, err);
 	return rc;
 }
@@ -383,8 +393,8 @@ staging_unstage(const void *p, void *result, struct err *err)
 {
 	const struct unstaging_args *args = p;
 	struct unstaging_result *res = result;
-	auto_free char *target = str_fmt("%s/%s", args->staging,
-	    args->volume_id);
+	auto_free char *target = str_fmt(
+	    "%s/%s", args->staging, args->volume_id);
 	auto_close int lock = -1;
 	struct mount_point point;
 	int rc = staging_lock(args->staging, true, &lock, err);
@@ -396,7 +406,8 @@ staging_unstage(const void *p, void *result, struct err *err)
 		return rc;
 	res->had_stash = rc == 0;
 	if (res->had_stash && res->stash.encrypted)
-		return err_set(err, ERR_FAILED_PRECONDITION, "volume %s is "
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is "
 		    "staged encrypted, which this driver does not do",
 		    args->volume_id);
 	rc = mount_look(target, &point, NULL, err);

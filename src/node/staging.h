@@ -21,35 +21,36 @@
 
 /* What the child needs before it can go on. */
 enum staging_need {
-	STAGING_NEEDS_NOTHING = 0,	/* it is staged */
-	STAGING_NEEDS_MAPPER,	/* an earlier call used result->stash.mapper */
-	STAGING_NEEDS_OPEN,	/* the mapper's open_start */
-	STAGING_NEEDS_MKFS,	/* the device holds nothing */
-	STAGING_NEEDS_FSCK,	/* the superblock reports errors */
+	STAGING_NEEDS_NOTHING = 0, /* it is staged */
+	STAGING_NEEDS_MAPPER, /* an earlier call used result->stash.mapper */
+	STAGING_NEEDS_OPEN,   /* the mapper's open_start */
+	STAGING_NEEDS_MKFS,   /* the device holds nothing */
+	STAGING_NEEDS_FSCK,   /* the superblock reports errors */
 };
 
 struct staging_args {
-	const char *staging;	/* staging_target_path */
+	const char *staging; /* staging_target_path */
 	struct device_spec spec;
 	const struct mapper *mapper;
 	bool block;
-	const char *fstype;	/* "" : whatever is there */
-	const char *options;	/* mount flags, comma list */
+	const char *fstype;  /* "" : whatever is there */
+	const char *options; /* mount flags, comma list */
 
 	/* what has been done for it meanwhile */
-	struct device_ref ref;	/* from find or open_start */
+	struct device_ref ref; /* from find or open_start */
 	bool opened, formatted, checked;
+	bool settled; /* do not ask for an other mapper again */
 };
 
 struct staging_result {
 	enum staging_need need;
-	struct stash stash;	/* as written, or as found */
-	struct device device;	/* once it is mapped */
+	struct stash stash;   /* as written, or as found */
+	struct device device; /* once it is mapped */
 	struct probe probe;
-	bool touched;		/* something is there now that was not before */
-	bool mapped;		/* device is valid */
-	bool already;		/* it was staged when the child came */
-	bool grown;		/* the file system was made larger */
+	bool touched; /* something is there now that was not before */
+	bool mapped;  /* device is valid */
+	bool already; /* it was staged when the child came */
+	bool grown;   /* the file system was made larger */
 };
 
 /* An offload_fn: struct staging_args, struct staging_result. */
@@ -80,20 +81,20 @@ int staging_unstage(const void *args, void *result, struct err *err);
 void staging_spec_of(const struct stash *stash, struct device_spec *spec);
 
 /* The mapper that a stash names; NULL: one that this driver has not. */
-const struct mapper *staging_mapper_of(const struct stash *stash,
-    struct err *err);
+const struct mapper *staging_mapper_of(
+    const struct stash *stash, struct err *err);
 
 /*
  * Locks a staging directory until the descriptor is closed; waits some
  * seconds for a child of a predecessor. *fd is -1 when there is no such
  * directory (0 is returned). ABORTED when it stays locked.
  */
-int staging_lock(const char *staging, bool exclusive, int *fd,
-    struct err *err) must_check;
+int staging_lock(
+    const char *staging, bool exclusive, int *fd, struct err *err) must_check;
 
 /* Makes `path` an empty file or a directory, or takes the one there. */
-int staging_make_point(const char *path, bool file, mode_t mode,
-    struct err *err) must_check;
+int staging_make_point(
+    const char *path, bool file, mode_t mode, struct err *err) must_check;
 
 /* Removes a mount point, file or empty directory; missing is success. */
 int staging_remove_point(const char *path, struct err *err) must_check;

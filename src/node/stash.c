@@ -28,8 +28,8 @@ get(const json_t *object, const char *key, char *out, size_t size,
 }
 
 static int
-from_json(const json_t *json, struct stash *stash, const char *path,
-    struct err *err)
+from_json(
+    const json_t *json, struct stash *stash, const char *path, struct err *err)
 {
 	const json_t *ours = json_object_get(json, OURS);
 	const struct {
@@ -76,8 +76,9 @@ stash_read(const char *staging, struct stash *stash, struct err *err)
 
 	memset(stash, 0, sizeof(*stash));
 	json = json_read_file(path, STASH_BYTES_MAX, &why);
-	if (json == NULL && (why.rc == -ENOENT || why.rc == -ENOTDIR ||
-	    why.code == ERR_INVALID_ARGUMENT))
+	if (json == NULL &&
+	    (why.rc == -ENOENT || why.rc == -ENOTDIR ||
+		why.code == ERR_INVALID_ARGUMENT))
 		return -ENOENT;
 	if (json == NULL) {
 		if (err != NULL)
@@ -94,21 +95,13 @@ static json_t *
 to_json(const struct stash *stash)
 {
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, "
-	    "s:{s:s, s:s, s:s, s:s}}",
-	    "Version", STASH_VERSION,
-	    "pool", stash->pool,
-	    "radosNamespace", stash->rados_namespace,
-	    "image", stash->image,
-	    "unmapOptions", stash->unmap_options,
-	    "accessType", stash->nbd,
-	    "encrypted", stash->encrypted,
-	    "device", stash->device,
-	    "logDir", stash->log_dir,
-	    "logFileStrategy", stash->log_strategy,
-	    OURS,
-	    "mapper", stash->mapper,
-	    "fsid", stash->fsid,
-	    "imageId", stash->image_id,
+			 "s:{s:s, s:s, s:s, s:s}}",
+	    "Version", STASH_VERSION, "pool", stash->pool, "radosNamespace",
+	    stash->rados_namespace, "image", stash->image, "unmapOptions",
+	    stash->unmap_options, "accessType", stash->nbd, "encrypted",
+	    stash->encrypted, "device", stash->device, "logDir", stash->log_dir,
+	    "logFileStrategy", stash->log_strategy, OURS, "mapper",
+	    stash->mapper, "fsid", stash->fsid, "imageId", stash->image_id,
 	    "singleTarget", stash->single_target);
 }
 

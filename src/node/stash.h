@@ -23,10 +23,10 @@ struct stash {
 	char rados_namespace[STASH_NAME_MAX];
 	char image[STASH_NAME_MAX];
 	char unmap_options[STASH_NAME_MAX];
-	bool nbd;		/* accessType: mapped by rbd-nbd */
-	bool encrypted;		/* a LUKS device lies between */
-	char device[64];	/* rbd-nbd only */
-	char log_dir[STASH_NAME_MAX], log_strategy[32];	/* rbd-nbd only */
+	bool nbd;        /* accessType: mapped by rbd-nbd */
+	bool encrypted;  /* a LUKS device lies between */
+	char device[64]; /* rbd-nbd only */
+	char log_dir[STASH_NAME_MAX], log_strategy[32]; /* rbd-nbd only */
 
 	/* ours; "" in a file of ceph-csi */
 	char mapper[16];
@@ -41,12 +41,12 @@ struct stash {
  * there is none or it is empty or cut off, as after a power failure (nothing
  * is mapped then); another negative errno when it cannot be used.
  */
-int stash_read(const char *staging, struct stash *stash, struct err *err)
-    must_check;
+int stash_read(
+    const char *staging, struct stash *stash, struct err *err) must_check;
 
 /* Writes it, mode 0600, by rename. */
-int stash_write(const char *staging, const struct stash *stash,
-    struct err *err) must_check;
+int stash_write(
+    const char *staging, const struct stash *stash, struct err *err) must_check;
 
 /* Removes it; a missing one is success. */
 int stash_remove(const char *staging, struct err *err) must_check;

@@ -1,0 +1,170 @@
+/*
+ * node.c - what the Node RPCs share: their table, and which image a request
+ * is about.
+ */
+#include "node/node.h"
+#include "node/mount.h"
+
+#include "csi/volume_id.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct node_config *config;
+
+void
+node_init(const struct node_config *given)
+{
+	config = given;
+}
+
+const struct node_config *
+node_config(void)
+{
+	return config;
+}
+
+const struct csi_impl *
+node_impls(size_t *count)
+{
+	static struct csi_impl table[5];
+
+	table[0] = node_stage_impl;
+	table[1] = node_unstage_impl;
+	table[2] = node_publish_impl;
+	table[3] = node_unpublish_impl;
+	table[4] = node_stats_impl;
+	*count = countof(table);
+	return table;
+}
+
+static int
+is_true(
+    const struct csi_map *map, const char *key, bool *value, struct err *err)
+{
+	const char *text = csi_map_get(map, key);
+
+	*value = false;
+	if (!str_is_empty(text) && csi_parse_bool(text, value) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_context.%s: \"%s\" is neither true nor false", key,
+		    text);
+	return 0;
+}
+
+static const char *
+first_of(const char *a, const char *b)
+{
+	return !str_is_empty(a) ? a : b;
+}
+
+/*
+ * The image's name where no publish_context tells it: a static volume's is
+ * the handle itself, a dynamic one's is in the volume_context, and older
+ * volumes have prefix and UUID.
+ */
+static int
+image_name(struct device_spec *spec, const struct csi_map *context,
+    const struct csi_volume_id *id, bool dynamic, struct arena *arena,
+    struct err *err)
+{
+	const char *name = csi_map_get(context, "imageName");
+	bool is_static, migrated;
+	int rc;
+
+	if ((rc = is_true(context, "staticVolume", &is_static, err)) < 0 ||
+	    (rc = is_true(context, "migration", &migrated, err)) < 0)
+		return rc;
+	if (is_static && !(migrated && !str_is_empty(name)))
+		name = spec->volume_id;
+	else if (str_is_empty(name) && dynamic)
+		name = arena_fmt(arena, "%s%s",
+		    first_of(
+			csi_map_get(context, "volumeNamePrefix"), "csi-vol-"),
+		    id->uuid);
+	if (str_is_empty(name))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_context.imageName: missing");
+	spec->image = name;
+	return 0;
+}
+
+static int
+check_plain(const struct csi_map *context, struct err *err)
+{
+	bool encrypted;
+	int rc = is_true(context, "encrypted", &encrypted, err);
+
+	if (rc == 0 && encrypted)
+		rc = err_set(err, ERR_UNIMPLEMENTED,
+		    "volume_context.encrypted: this driver does not encrypt");
+	return rc;
+}
+
+int
+node_spec_fill(struct device_spec *spec, const char *volume_id,
+    const struct csi_map *publish, const struct csi_map *context, bool reach,
+    struct arena *arena, struct err *err)
+{
+	struct csi_volume_id id = { 0 };
+	bool dynamic = csi_volume_id_parse(volume_id, &id, NULL) == 0;
+	struct node_cluster cluster = { 0 };
+	struct err why = ERR_INIT;
+	int rc = check_plain(context, err);
+
+	if (rc < 0)
+		return rc;
+	memset(spec, 0, sizeof(*spec));
+	spec->volume_id = volume_id;
+	spec->cluster_id = first_of(csi_map_get(context, "clusterID"),
+	    dynamic ? arena_strdup(arena, id.cluster_id) : NULL);
+	if (!str_is_empty(spec->cluster_id))
+		(void)config->find_cluster(
+		    spec->cluster_id, arena, &cluster, &why);
+	spec->monitors = first_of(
+	    csi_map_get(publish, "monitors"), cluster.monitors);
+	spec->net_namespace = cluster.net_namespace;
+	spec->fsid = csi_map_get(publish, "clusterFsid");
+	spec->pool = first_of(
+	    csi_map_get(publish, "pool"), csi_map_get(context, "pool"));
+	spec->rados_namespace = csi_map_get(publish, "radosNamespace");
+	if (spec->rados_namespace == NULL)
+		spec->rados_namespace = first_of(cluster.rados_namespace,
+		    csi_map_get(context, "radosNamespace"));
+	spec->image = csi_map_get(publish, "image");
+	spec->image_id = csi_map_get(publish, "imageId");
+	if (str_is_empty(spec->image))
+		rc = image_name(spec, context, &id, dynamic, arena, err);
+	if (rc == 0 && str_is_empty(spec->pool))
+		rc = err_set(
+		    err, ERR_INVALID_ARGUMENT, "volume_context.pool: missing");
+	if (rc == 0 && reach && str_is_empty(spec->monitors))
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "no monitors for "
+		    "volume %s: %s",
+		    volume_id,
+		    err_is_set(&why) ? why.text
+				     : "volume_context.clusterID: missing");
+	return rc;
+}
+
+int
+node_mount_flags(const Csi__V1__VolumeCapability *capability,
+    struct arena *arena, const char **options, struct err *err)
+{
+	const Csi__V1__VolumeCapability__MountVolume *mount;
+	const char *all = "";
+
+	*options = "";
+	if (capability->access_type_case !=
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT)
+		return 0;
+	mount = capability->mount;
+	for (size_t i = 0; i < mount->n_mount_flags; i++)
+		if (mount->mount_flags[i][0] != '\0')
+			all = all[0] == '\0' ? mount->mount_flags[i]
+					     : arena_fmt(arena, "%s,%s", all,
+						   mount->mount_flags[i]);
+	*options = all;
+	return mount_check_options(all, err);
+}

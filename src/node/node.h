@@ -1,0 +1,67 @@
+/*
+ * node.h - the Node service: what the daemon needs to serve it.
+ *
+ * The rule that holds it together: one file an RPC, each an operation whose
+ * blocking work is done by children (staging.h, publishing.h); the daemon's
+ * memory holds nothing that a restart would lose.
+ */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "base/arena.h"
+#include "csi/params.h"
+#include "csi/rpc.h"
+#include "node/device.h"
+
+/* What config.json says of a cluster. */
+struct node_cluster {
+	const char *monitors;
+	const char *rados_namespace;
+	const char *net_namespace;
+};
+
+struct node_config {
+	const char *state_dir;
+	const char *mounter_fallback; /* mapper name, NULL or "none" */
+	/*
+	 * From memory, no blocking: 0, or a negative errno when the cluster
+	 * is not known. The strings live as long as the arena.
+	 */
+	int (*find_cluster)(const char *cluster_id, struct arena *arena,
+	    struct node_cluster *cluster, struct err *err);
+};
+
+/* Borrowed: it must outlive the service. */
+void node_init(const struct node_config *config);
+const struct node_config *node_config(void);
+
+/* The Node RPCs that run as operations. */
+const struct csi_impl *node_impls(size_t *count);
+
+extern const struct csi_impl node_stage_impl;
+extern const struct csi_impl node_unstage_impl;
+extern const struct csi_impl node_publish_impl;
+extern const struct csi_impl node_unpublish_impl;
+extern const struct csi_impl node_stats_impl;
+
+/* ---- shared by the RPC files ---------------------------------------------- */
+
+/* How long a child may take until it is killed. */
+#define NODE_CHILD_MS (5 * 60 * 1000)
+
+/*
+ * The image that a request is about, from publish_context (set by our
+ * ControllerPublishVolume), else from volume_context and config.json, as for
+ * volumes of ceph-csi. Strings live as long as the request and the arena.
+ * `reach`: it is to be attached, so monitors are needed too. Refuses
+ * encrypted volumes: they must never be taken for unformatted ones.
+ */
+int node_spec_fill(struct device_spec *spec, const char *volume_id,
+    const struct csi_map *publish_context, const struct csi_map *volume_context,
+    bool reach, struct arena *arena, struct err *err) must_check;
+
+/* The mount flags of a capability as a comma list, checked; "" for block. */
+int node_mount_flags(const Csi__V1__VolumeCapability *capability,
+    struct arena *arena, const char **options, struct err *err) must_check;
+
+#endif

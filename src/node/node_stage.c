@@ -1,0 +1,453 @@
+/*
+ * node_stage.c - NodeStageVolume: attach the image, make a file system if
+ * there is none, mount it (or bind the device) at <staging>/<volume_id>.
+ *
+ * The work is staging_stage()'s, in a child that is run again after each
+ * thing that it cannot do itself. A formatted volume takes one child with
+ * krbd and two with a mapper that has an open_start.
+ */
+#include "node/filesystem.h"
+#include "node/node.h"
+#include "node/staging.h"
+
+#include "base/log.h"
+#include "core/child.h"
+#include "core/offload.h"
+#include "csi/caps.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MKFS_MS (60 * 60 * 1000)
+#define FSCK_MS (24 * 60 * 60 * 1000)
+
+enum stage_state {
+	STAGE_START = 0, /* nothing is done */
+	STAGE_TRIED,     /* a child went as far as it could */
+	STAGE_OPENED,    /* open_start has ended */
+	STAGE_FORMATTED, /* mkfs has ended */
+	STAGE_CHECKED,   /* fsck has ended */
+	/* undo ladder: what this call has made, back to nothing */
+	STAGE_UNDO,
+	STAGE_UNDO_UNSTAGED, /* not mounted, not mapped, no stash */
+	STAGE_UNDO_CLOSED,
+	STAGE_END,
+};
+
+struct stage {
+	struct csi_rpc rpc;
+	enum stage_state state;
+	const Csi__V1__NodeStageVolumeRequest *request;
+	struct secret key;
+	const char *mkfs_options;
+	enum filesystem_mkfs mkfs_how;
+	struct staging_args args;
+	struct staging_result result;
+	struct unstaging_args undo_args;
+	struct unstaging_result undo_result;
+	struct device_open open;
+	struct offload offload;
+	struct tool tool;
+	char what[96]; /* for logs about the child */
+};
+
+/* Set by the first mkfs.ext4 that knows no assume_storage_prezeroed. */
+static bool mkfs_is_old;
+
+static struct stage *
+stage_of(struct op *op)
+{
+	return (struct stage *)op;
+}
+
+/* ---- what is asked for ---------------------------------------------------- */
+
+static enum csi_mounter
+mounter_of(const struct mapper *mapper)
+{
+	if (str_eq(mapper->name, "userspace"))
+		return CSI_MOUNTER_USERSPACE;
+	return str_eq(mapper->name, "nbd") ? CSI_MOUNTER_NBD : CSI_MOUNTER_KRBD;
+}
+
+static int
+read_options(
+    struct stage *s, const char *key, const char **out, struct err *err)
+{
+	struct csi_map context = csi_map_of(s->request, volume_context);
+	const char *text = csi_map_get(&context, key);
+	auto_free char *mine = NULL;
+	int rc;
+
+	*out = "";
+	if (str_is_empty(text))
+		return 0;
+	rc = csi_map_options(text, mounter_of(s->args.mapper), &mine, err);
+	if (rc == 0)
+		*out = arena_strdup(s->rpc.arena, mine);
+	else
+		err_prefix(err, "volume_context.%s", key);
+	return rc;
+}
+
+/* From now on with this mapper: its options, and what it knows already. */
+static int
+use_mapper(struct stage *s, const struct mapper *mapper, struct err *err)
+{
+	int rc;
+
+	s->args.mapper = mapper;
+	s->args.opened = false;
+	if ((rc = read_options(
+		 s, "mapOptions", &s->args.spec.map_options, err)) < 0 ||
+	    (rc = read_options(
+		 s, "unmapOptions", &s->args.spec.unmap_options, err)) < 0)
+		return rc;
+	mapper->find(&s->args.spec, &s->args.ref);
+	return 0;
+}
+
+static int
+read_request(struct stage *s, struct err *err)
+{
+	const Csi__V1__NodeStageVolumeRequest *r = s->request;
+	struct csi_map publish = csi_map_of(r, publish_context);
+	struct csi_map context = csi_map_of(r, volume_context);
+	struct csi_map secrets = csi_map_of(r, secrets);
+	struct csi_credentials who;
+	struct csi_access access;
+	const struct mapper *mapper;
+	bool is_static = false;
+	int rc;
+
+	if ((rc = csi_access_of(r->volume_capability, "volume_capability",
+		 &access, err)) < 0 ||
+	    (rc = csi_credentials_get(&secrets, &who, err)) < 0 ||
+	    (rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
+		 &context, true, s->rpc.arena, err)) < 0 ||
+	    (rc = node_mount_flags(r->volume_capability, s->rpc.arena,
+		 &s->args.options, err)) < 0)
+		return rc;
+	if (!access.block && !str_is_empty(access.fs_type) &&
+	    !filesystem_is_known(access.fs_type))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_capability."
+		    "mount.fs_type: %s is not supported",
+		    access.fs_type);
+	secret_set(&s->key, who.key, strlen(who.key));
+	s->args.spec.user = who.user;
+	s->args.spec.key = &s->key;
+	s->args.spec.read_only = access.read_only;
+	s->args.staging = r->staging_target_path;
+	s->args.block = access.block;
+	s->args.fstype = access.fs_type;
+	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
+	if (csi_map_get(&context, "staticVolume") != NULL)
+		(void)!csi_parse_bool(
+		    csi_map_get(&context, "staticVolume"), &is_static);
+	s->mkfs_how = is_static ? FILESYSTEM_MKFS_UNKNOWN
+				: FILESYSTEM_MKFS_FRESH;
+	mapper = device_choose(csi_map_get(&context, "mounter"),
+	    node_config()->mounter_fallback, err);
+	if (mapper == NULL)
+		return -EBUSY;
+	return use_mapper(s, mapper, err);
+}
+
+/* ---- steps ---------------------------------------------------------------- */
+
+static enum op_verdict
+stage_try(struct stage *s)
+{
+	memset(&s->result, 0, sizeof(s->result));
+	if (str_put(s->what, sizeof(s->what), "stage %s",
+		s->request->volume_id) < 0)
+		s->what[sizeof(s->what) - 1] = '\0';
+	offload_start(&s->offload, s->what, staging_stage, &s->args, &s->result,
+	    sizeof(s->result), NODE_CHILD_MS, &s->rpc.op);
+	return op_await(s, STAGE_TRIED);
+}
+
+static enum op_verdict
+stage_start(struct stage *s)
+{
+	struct err err = ERR_INIT;
+
+	s->request = s->rpc.request;
+	s->rpc.op.subject = s->request->volume_id;
+	if (s->rpc.op.detached) /* nothing made yet */
+		return op_fail(s, STAGE_END, ERR_CANCELLED,
+		    "stage volume %s: the caller is gone",
+		    s->request->volume_id);
+	if (read_request(s, &err) < 0)
+		return op_fail_err(s, STAGE_END, &err);
+	return stage_try(s);
+}
+
+/* Where a failure leads: back to nothing, but only from what was made here. */
+static enum stage_state
+stage_undo_from(const struct stage *s)
+{
+	return s->result.touched ? STAGE_UNDO : STAGE_END;
+}
+
+static enum op_verdict
+stage_again_with(struct stage *s, const struct mapper *mapper)
+{
+	struct err err = ERR_INIT;
+
+	s->args.settled = true;
+	if (mapper == NULL || !mapper->usable(&err) ||
+	    use_mapper(s, mapper, &err) < 0)
+		return op_fail_err(s, stage_undo_from(s), &err);
+	return stage_try(s);
+}
+
+/* The kernel lacks a feature of the image: is there an other mapper? */
+static enum op_verdict
+stage_failed(struct stage *s, int rc)
+{
+	const char *name = node_config()->mounter_fallback;
+	const struct mapper *other = str_is_empty(name) ? NULL
+							: device_mapper(name);
+
+	if (rc == -ENXIO && other != NULL && other != s->args.mapper &&
+	    !s->args.settled) {
+		log_info("stage.fallback", "volume=%s from=%s to=%s",
+		    s->request->volume_id, s->args.mapper->name, other->name);
+		return stage_again_with(s, other);
+	}
+	return op_fail_err(s, stage_undo_from(s), &s->offload.err);
+}
+
+static enum op_verdict
+stage_open(struct stage *s)
+{
+	memset(&s->open, 0, sizeof(s->open));
+	s->open.spec = &s->args.spec;
+	s->open.ref = s->args.ref;
+	s->args.mapper->open_start(&s->open, &s->rpc.op);
+	return op_await(s, STAGE_OPENED);
+}
+
+static enum op_verdict
+stage_mkfs(struct stage *s)
+{
+	const char *fstype = str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
+							  : s->args.fstype;
+	struct err err = ERR_INIT;
+	const char **argv;
+
+	if (mkfs_is_old)
+		s->mkfs_how = FILESYSTEM_MKFS_UNKNOWN;
+	argv = filesystem_mkfs_argv(s->rpc.arena, fstype, s->mkfs_options,
+	    s->result.device.path, s->mkfs_how, s->result.probe.unfinished,
+	    &err);
+	if (argv == NULL)
+		return op_fail_err(s, STAGE_UNDO, &err);
+	log_info("stage.mkfs", "volume=%s fstype=%s device=%s",
+	    s->request->volume_id, fstype, s->result.device.path);
+	tool_start(&s->tool, argv, MKFS_MS, &s->rpc.op);
+	return op_await(s, STAGE_FORMATTED);
+}
+
+static enum op_verdict
+stage_fsck(struct stage *s)
+{
+	const char **argv = filesystem_fsck_argv(
+	    s->rpc.arena, s->result.probe.fstype, s->result.device.path);
+
+	if (argv == NULL)
+		return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
+		    "the %s on %s has errors that a person must repair",
+		    s->result.probe.fstype, s->result.device.path);
+	log_warn("stage.fsck", "volume=%s device=%s", s->request->volume_id,
+	    s->result.device.path);
+	tool_start(&s->tool, argv, FSCK_MS, &s->rpc.op);
+	return op_await(s, STAGE_CHECKED);
+}
+
+static enum op_verdict
+stage_done(struct stage *s)
+{
+	if (s->result.grown)
+		log_info("stage.grown", "volume=%s device=%s bytes=%llu",
+		    s->request->volume_id, s->result.device.path,
+		    (unsigned long long)s->result.device.size_bytes);
+	s->rpc.reply = csi_new(s->rpc.method->reply, s->rpc.arena);
+	return op_goto(s, STAGE_END);
+}
+
+static enum op_verdict
+stage_tried(struct stage *s)
+{
+	const struct mapper *mapper = s->args.mapper;
+
+	if (s->result.mapped) {
+		/* An earlier stage may have used an other mapper. */
+		if (s->result.already)
+			mapper = staging_mapper_of(&s->result.stash, NULL);
+		s->args.ref = s->result.device.ref;
+		if (mapper != NULL)
+			mapper->note(&s->args.spec, &s->args.ref);
+	}
+	if (s->rpc.op.rc < 0)
+		return stage_failed(s, s->rpc.op.rc);
+	switch (s->result.need) {
+	case STAGING_NEEDS_NOTHING:
+		return stage_done(s);
+	case STAGING_NEEDS_MAPPER:
+		return stage_again_with(
+		    s, device_mapper(s->result.stash.mapper));
+	case STAGING_NEEDS_OPEN:
+		return stage_open(s);
+	case STAGING_NEEDS_MKFS:
+		return stage_mkfs(s);
+	case STAGING_NEEDS_FSCK:
+		return stage_fsck(s);
+	}
+	abort();
+}
+
+static enum op_verdict
+stage_opened(struct stage *s)
+{
+	if (s->rpc.op.rc < 0)
+		return op_fail_err(s, STAGE_UNDO, &s->open.err);
+	s->args.opened = true;
+	s->args.ref = s->open.ref;
+	return stage_try(s);
+}
+
+static enum op_verdict
+stage_tool_missing(struct stage *s, const char *what)
+{
+	return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
+	    "%s for volume %s: %s", what, s->request->volume_id,
+	    s->tool.err.text);
+}
+
+static enum op_verdict
+stage_formatted(struct stage *s)
+{
+	const struct tool *tool = &s->tool;
+	const char *fstype = str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
+							  : s->args.fstype;
+
+	if (s->rpc.op.rc < 0)
+		return stage_tool_missing(s, "mkfs");
+	if (s->mkfs_how == FILESYSTEM_MKFS_FRESH &&
+	    str_is_empty(s->mkfs_options) &&
+	    filesystem_mkfs_is_old(fstype, tool->status, tool->output)) {
+		mkfs_is_old = true;
+		return stage_mkfs(s);
+	}
+	if (tool->status != 0)
+		return op_fail(s, STAGE_UNDO, ERR_INTERNAL,
+		    "mkfs of %s on %s ended with %d: %.*s", fstype,
+		    s->result.device.path, tool->status,
+		    (int)strcspn(tool->output, "\n"), tool->output);
+	s->args.formatted = true;
+	return stage_try(s);
+}
+
+static enum op_verdict
+stage_checked(struct stage *s)
+{
+	struct err err = ERR_INIT;
+
+	/* Without fsck the mount is tried, as ceph-csi does. */
+	if (s->rpc.op.rc == -ENOENT)
+		log_warn("stage.fsck", "volume=%s error=not-installed",
+		    s->request->volume_id);
+	else if (s->rpc.op.rc < 0)
+		return stage_tool_missing(s, "fsck");
+	else if (filesystem_fsck_judge(s->tool.status, s->tool.output,
+		     s->result.device.path, &err) < 0)
+		return op_fail_err(s, STAGE_UNDO, &err);
+	s->args.checked = true;
+	return stage_try(s);
+}
+
+/* ---- undo ----------------------------------------------------------------- */
+
+static enum op_verdict
+stage_undo(struct stage *s)
+{
+	s->undo_args = (struct unstaging_args){ .staging = s->args.staging,
+		.volume_id = s->request->volume_id,
+		.spec = &s->args.spec };
+	memset(&s->undo_result, 0, sizeof(s->undo_result));
+	offload_start(&s->offload, s->what, staging_unstage, &s->undo_args,
+	    &s->undo_result, sizeof(s->undo_result), NODE_CHILD_MS, &s->rpc.op);
+	return op_await(s, STAGE_UNDO_UNSTAGED);
+}
+
+static enum op_verdict
+stage_undo_unstaged(struct stage *s)
+{
+	if (s->rpc.op.rc < 0) {
+		op_set_err(&s->rpc.op, &s->offload.err);
+		return op_goto(s, STAGE_END);
+	}
+	s->args.mapper->note(&s->args.spec, NULL);
+	if (s->args.mapper->close_start == NULL)
+		return op_goto(s, STAGE_END);
+	memset(&s->open, 0, sizeof(s->open));
+	s->open.spec = &s->args.spec;
+	s->open.ref = (struct device_ref)DEVICE_REF_INIT;
+	s->args.mapper->close_start(&s->open, &s->rpc.op);
+	return op_await(s, STAGE_UNDO_CLOSED);
+}
+
+static enum op_verdict
+stage_step(struct op *op)
+{
+	struct stage *s = stage_of(op);
+
+	switch (s->state) {
+	case STAGE_START:
+		return stage_start(s);
+	case STAGE_TRIED:
+		return stage_tried(s);
+	case STAGE_OPENED:
+		return stage_opened(s);
+	case STAGE_FORMATTED:
+		return stage_formatted(s);
+	case STAGE_CHECKED:
+		return stage_checked(s);
+
+	case STAGE_UNDO:
+		return stage_undo(s);
+	case STAGE_UNDO_UNSTAGED:
+		return stage_undo_unstaged(s);
+	case STAGE_UNDO_CLOSED:
+		if (op->rc < 0)
+			op_set_err(op, &s->open.err);
+		return op_goto(s, STAGE_END);
+
+	case STAGE_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+stage_free(struct op *op)
+{
+	secret_fini(&stage_of(op)->key);
+	csi_rpc_free(op);
+}
+
+static const struct op_class stage_class = {
+	.name = "NodeStageVolume",
+	.step = stage_step,
+	.free = stage_free,
+};
+
+const struct csi_impl node_stage_impl = {
+	.method = "NodeStageVolume",
+	.cls = &stage_class,
+	.size = sizeof(struct stage),
+};
