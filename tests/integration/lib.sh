@@ -149,8 +149,13 @@ bail() {
 
 # done_testing: the last line of a test; the exit status is 0 if all passed.
 done_testing() {
-	_finished=1
 	echo "1..$_count"
+	finish
+}
+
+# finish: the end of a script that does not speak TAP itself.
+finish() {
+	_finished=1
 	exit $((_failed != 0))
 }
 
