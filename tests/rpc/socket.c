@@ -1,0 +1,280 @@
+/*
+ * socket.c - the listening socket: stale and live files, modes, a connection
+ * for each call without growth, more connections than are allowed.
+ */
+#include "base/log.h"
+#include "core/loop.h"
+#include "tests/rpc/peer.h"
+#include "tests/rpc/service.h"
+#include "tests/tap.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+static char dir[] = "/tmp/rpc-socket-XXXXXX";
+static char path[64], endpoint[80];
+
+static struct server *
+serve(mode_t mode, const struct server_limits *limits, struct err *err)
+{
+	struct server *server = server_new(&service_router, limits);
+
+	if (server_listen(server, endpoint, mode, err) == 0)
+		return server;
+	server_free(server);
+	return NULL;
+}
+
+static mode_t
+mode_of(const char *file)
+{
+	struct stat st;
+
+	return lstat(file, &st) == 0 ? st.st_mode & 07777 : 0;
+}
+
+/* A socket file as a process that was killed leaves it. */
+static void
+leave_stale(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	if (str_put(address.sun_path, sizeof(address.sun_path), "%s", path) <
+		0 ||
+	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    listen(fd, 1) < 0)
+		abort();
+}
+
+static void
+socket_files_come_and_go(void)
+{
+	struct err err = ERR_INIT;
+	struct server *server = serve(0660, NULL, &err);
+	struct server *second;
+	struct peer peer;
+
+	ok(server != NULL, "a server listens");
+	is_int(mode_of(path), 0660, "... on a socket of the mode asked for");
+	is_int(peer_connect(&peer, path), 0, "... takes connections");
+	peer_close(&peer);
+
+	second = serve(0600, NULL, &err);
+	ok(second == NULL && err.code == ERR_ALREADY_EXISTS &&
+		strstr(err.text, "served by another process") != NULL,
+	    "a second one is refused: %s", err.text);
+	is_int(peer_connect(&peer, path), 0, "... and the first one is well");
+	peer_close(&peer);
+	server_free(server);
+	is_int(mode_of(path), 0, "the file goes with the server");
+}
+
+static void
+stale_files_are_replaced(void)
+{
+	struct err err = ERR_INIT;
+	struct server *server;
+	struct peer peer;
+
+	leave_stale();
+	is_int(peer_connect(&peer, path), -ECONNREFUSED,
+	    "a stale file refuses connections");
+	server = serve(0600, NULL, &err);
+	ok(server != NULL, "... and is replaced");
+	is_int(peer_connect(&peer, path), 0, "... by one that takes them");
+	peer_close(&peer);
+
+	/* Somebody else's file of that name must survive our end. */
+	(void)unlink(path);
+	leave_stale();
+	server_free(server);
+	ok(mode_of(path) != 0, "another's socket file is not removed");
+	(void)unlink(path);
+}
+
+static void
+other_files_are_in_the_way(void)
+{
+	struct err err = ERR_INIT;
+	auto_close int fd = open(path, O_CREAT | O_WRONLY, 0600);
+
+	ok(serve(0600, NULL, &err) == NULL && err.code == ERR_ALREADY_EXISTS,
+	    "a plain file is not removed: %s", err.text);
+	is_int(unlink(path), 0, "... it is still there");
+}
+
+static void
+directories_are_needed(void)
+{
+	struct server *server = server_new(&service_router, NULL);
+	struct err err = ERR_INIT;
+
+	ok(server_listen(server, "unix:///nowhere/at/all.sock", 0600, &err) <
+		    0 &&
+		strstr(err.text, "/nowhere/at") != NULL,
+	    "a missing directory is named: %s", err.text);
+	server_free(server);
+}
+
+static unsigned
+count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d) != NULL)
+		n++;
+	(void)closedir(d);
+	return n;
+}
+
+static bool
+call_once(void)
+{
+	struct exchange *x;
+	struct peer peer;
+	bool good;
+
+	if (peer_connect(&peer, path) < 0)
+		return false;
+	x = peer_call(&peer, "/test.T/Echo", "hello", 5, "10S");
+	peer_run(&peer);
+	good = x->code == 0 && x->closed;
+	peer_close(&peer);
+	for (int i = 0; i < 3; i++)
+		loop_turn(false);
+	return good;
+}
+
+static void
+a_connection_per_call_costs_nothing(void)
+{
+	struct err err = ERR_INIT;
+	struct server *server = serve(0600, NULL, &err);
+	size_t bytes = 0;
+	unsigned fds = 0, good = 0;
+
+	for (int i = 0; i < 1100; i++) {
+		if (i == 100) {
+			bytes = mallinfo2().uordblks;
+			fds = count_fds();
+		}
+		good += call_once();
+	}
+	is_int(good, 1100, "1,100 calls, each with its own connection");
+	is_int(count_fds(), fds, "... no descriptor is left over");
+	/* The smallest leak of malloc() is 32 bytes; its caches are less. */
+	ok(mallinfo2().uordblks < bytes + 1000 * 32 / 2,
+	    "... and no memory (%zd bytes)",
+	    (ssize_t)(mallinfo2().uordblks - bytes));
+	is_int(server_connection_count(server), 0, "... and no connection");
+	server_free(server);
+}
+
+static void
+more_connections_wait(void)
+{
+	const struct server_limits limits = { .connections = 2 };
+	struct err err = ERR_INIT;
+	struct server *server = serve(0600, &limits, &err);
+	struct exchange *x[3];
+	struct peer peer[3];
+
+	for (int i = 0; i < 3; i++) {
+		if (peer_connect(&peer[i], path) < 0)
+			abort();
+		x[i] = peer_call(&peer[i], "/test.T/Echo", "x", 1, NULL);
+	}
+	for (int i = 0; i < 3; i++)
+		peer_run(&peer[i]);
+	ok(x[0]->code == 0 && x[1]->code == 0, "two connections are served");
+	is_int(x[2]->code, -1, "the third one waits");
+	peer_close(&peer[0]);
+	peer_run(&peer[2]);
+	is_int(x[2]->code, 0, "... until one has ended");
+	peer_close(&peer[1]);
+	peer_close(&peer[2]);
+	server_free(server);
+}
+
+static void
+many_connect_at_once(void)
+{
+	enum { MANY = 300 };
+	static struct peer peer[MANY];
+	struct err err = ERR_INIT;
+	struct server *server = serve(0600, NULL, &err);
+	struct exchange *x[MANY];
+	unsigned good = 0;
+
+	for (int i = 0; i < MANY; i++) {
+		if (peer_connect(&peer[i], path) < 0)
+			abort();
+		x[i] = peer_call(&peer[i], "/test.T/Echo", "x", 1, NULL);
+	}
+	for (int i = 0; i < MANY; i++)
+		peer_run(&peer[i]);
+	for (int i = 0; i < MANY; i++)
+		good += x[i]->code == 0;
+	is_int(good, MANY, "%d connections at once are all served", MANY);
+	for (int i = 0; i < MANY; i++)
+		peer_close(&peer[i]);
+	server_free(server);
+}
+
+static bool drained;
+
+static void
+on_drained(void *arg)
+{
+	(void)arg;
+	drained = true;
+}
+
+static void
+drain_serves_the_queue(void)
+{
+	struct err err = ERR_INIT;
+	struct server *server = serve(0600, NULL, &err);
+	struct exchange *x;
+	struct peer peer, late;
+
+	if (peer_connect(&peer, path) < 0)
+		abort();
+	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
+	server_drain(server, on_drained, NULL);
+	is_int(peer_connect(&late, path), -ENOENT,
+	    "a draining server takes no new connection");
+	peer_run(&peer);
+	is_int(x->code, 0, "... but serves who was in its queue");
+	ok(drained && peer.eof, "... and is done then");
+	peer_close(&peer);
+	server_free(server);
+}
+
+int
+main(void)
+{
+	log_init("socket", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	if (loop_init() < 0 || mkdtemp(dir) == NULL)
+		return 1;
+	(void)snprintf(path, sizeof(path), "%s/csi.sock", dir);
+	(void)snprintf(endpoint, sizeof(endpoint), "unix://%s", path);
+	socket_files_come_and_go();
+	stale_files_are_replaced();
+	other_files_are_in_the_way();
+	directories_are_needed();
+	a_connection_per_call_costs_nothing();
+	more_connections_wait();
+	many_connect_at_once();
+	drain_serves_the_queue();
+	(void)rmdir(dir);
+	loop_fini();
+	return tap_end();
+}
