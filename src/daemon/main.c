@@ -122,6 +122,7 @@ start_sessions(const struct options *o)
 		.driver_name = o->drivername,
 		.instance_id = o->instanceid,
 		.cluster_name = o->clustername,
+		.node_id = o->nodeserver ? o->nodeid : "",
 		.ceph_conf = o->ceph_conf,
 		.idle_ms = o->session_idle_ms,
 		.max_lanes = (unsigned)o->worker_lanes,

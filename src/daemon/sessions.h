@@ -24,6 +24,7 @@ struct sessions_setup {
 	const char *driver_name;
 	const char *instance_id;
 	const char *cluster_name;
+	const char *node_id; /* "" unless this daemon serves its node too */
 	const char *ceph_conf; /* used when the file exists */
 	int64_t idle_ms;
 	unsigned max_lanes;

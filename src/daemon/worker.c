@@ -274,6 +274,7 @@ send_hello(struct worker *w, const struct worker_hello *h)
 	hello.instance_id = text(setup->instance_id);
 	hello.cluster_name = text(setup->cluster_name);
 	hello.driver_name = text(setup->driver_name);
+	hello.node_id = text(setup->node_id);
 	hello.conf_file = text(
 	    access(setup->ceph_conf, R_OK) == 0 ? setup->ceph_conf : "");
 	hello.max_lanes = setup->max_lanes;
