@@ -78,6 +78,8 @@ layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
 		    "an image of %llu bytes "
 		    "has too many objects for an object map",
 		    (unsigned long long)size_bytes);
+	if (*features & RBD_OBJECT_MAP)
+		*features |= RBD_FAST_DIFF;
 	if (layout_is_striped(layout))
 		*features |= RBD_STRIPINGV2;
 	return 0;

@@ -25,7 +25,8 @@ struct layout {
  * Checks what a creator asks for and fills in defaults as librbd does: order
  * 0 is the default one; unit and count 0 (both) are not striped. Gives the
  * features to store: STRIPINGV2 is added exactly when the striping is not the
- * default one. INVALID_ARGUMENT names what is wrong.
+ * default one, and fast-diff comes with object-map. INVALID_ARGUMENT names
+ * what is wrong; fast-diff alone, which librbd drops without a word, is.
  */
 int layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
     struct err *err) must_check;

@@ -1,0 +1,313 @@
+/*
+ * ceph_image.c - images that are made natively are what librbd makes, byte
+ * for byte, and `rbd` works on them.
+ */
+#include "tests/integration/ceph_support.h"
+
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+#include <stdlib.h>
+
+static struct ceph_connection *conn;
+static struct ceph_pool *rbd, *ns1, *ec, *second;
+
+struct parameters {
+	const char *name;
+	uint64_t features;
+	uint8_t order;
+	uint64_t unit, count, size_bytes;
+	struct ceph_pool **pool, **data_pool;
+	bool commands; /* also try what `rbd` does with it */
+};
+
+#define MIB (1024ull * 1024)
+
+static const struct parameters table[] = {
+	{ "layering", 1, 22, 0, 0, 1024 * MIB, &rbd, NULL, true },
+	{ "no feature", 0, 22, 0, 0, 64 * MIB, &rbd, NULL },
+	{ "exclusive-lock", 5, 22, 0, 0, 64 * MIB, &rbd, NULL },
+	{ "object-map", 13, 22, 0, 0, 64 * MIB, &rbd, NULL },
+	{ "fast-diff", 29, 22, 0, 0, 64 * MIB, &rbd, NULL },
+	{ "deep-flatten", 61, 22, 0, 0, 1024 * MIB, &rbd, NULL, true },
+	{ "small objects", 61, 12, 0, 0, 64 * MIB, &rbd, NULL, true },
+	{ "large objects", 61, 25, 0, 0, 65 * MIB, &rbd, NULL },
+	{ "an odd size", 61, 22, 0, 0, 9 * MIB + 12345, &rbd, NULL },
+	{ "no size", 61, 22, 0, 0, 0, &rbd, NULL },
+	{ "striping", 1, 23, 65536, 4, 64 * MIB, &rbd, NULL },
+	{ "striping with an object map", 61, 22, 1 * MIB, 5, 50 * MIB, &rbd,
+	    NULL, true },
+	{ "striping that ends in the first units", 61, 22, 1 * MIB, 5,
+	    20 * MIB + 1, &rbd, NULL },
+	{ "the default striping given", 61, 22, 4 * MIB, 1, 64 * MIB, &rbd,
+	    NULL },
+	{ "a small unit without count", 61, 22, 1 * MIB, 1, 64 * MIB, &rbd,
+	    NULL },
+	{ "a replicated data pool", 1, 22, 0, 0, 64 * MIB, &rbd, &second },
+	{ "an erasure coded data pool", 61, 22, 0, 0, 64 * MIB, &rbd, &ec,
+	    true },
+	{ "its own pool as data pool", 61, 22, 0, 0, 64 * MIB, &rbd, &rbd },
+	{ "a namespace", 1, 22, 0, 0, 64 * MIB, &ns1, NULL },
+	{ "a namespace with an object map", 61, 22, 0, 0, 64 * MIB, &ns1, NULL,
+	    true },
+};
+
+static const struct cls_meta meta[] = {
+	{ "csi.storage.k8s.io/pvc/name", "data-db-0", 9 },
+	{ "csi.ceph.com/cluster/name", "east", 4 },
+};
+
+/* All that the pools hold. */
+static void
+dump_all(struct dump *dump)
+{
+	dump_pool(rbd, dump);
+	dump_add_pool(second, dump);
+	dump_add_pool(ec, dump);
+}
+
+/*
+ * To set metadata librbd opens the image, and with exclusive-lock leaves an
+ * xattr of the lock that it took: those images are compared without.
+ */
+static bool
+has_meta(const struct parameters *p)
+{
+	return !(p->features & RBD_EXCLUSIVE_LOCK);
+}
+
+static int
+librbd_set_meta(rados_ioctx_t io, const char *name)
+{
+	rbd_image_t image;
+	int rc = rbd_open(io, name, &image, NULL);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < countof(meta) && rc == 0; i++)
+		rc = rbd_metadata_set(image, meta[i].key, meta[i].value);
+	(void)rbd_close(image);
+	return rc;
+}
+
+/* By librbd; *id is the caller's to free. */
+static int
+librbd_create(const struct parameters *p, const char *name, char **id)
+{
+	rados_ioctx_t io = ceph_pool_ioctx(*p->pool);
+	rbd_image_options_t options;
+	struct lookup_call lookup = { .pool = *p->pool, .name = name };
+	int rc;
+
+	rbd_image_options_create(&options);
+	rbd_image_options_set_uint64(
+	    options, RBD_IMAGE_OPTION_FEATURES, p->features);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_ORDER, p->order);
+	if (p->count != 0) {
+		rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_STRIPE_UNIT, p->unit);
+		rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_STRIPE_COUNT, p->count);
+	}
+	if (p->data_pool != NULL)
+		rbd_image_options_set_string(options,
+		    RBD_IMAGE_OPTION_DATA_POOL, ceph_pool_name(*p->data_pool));
+	rc = rbd_create4(io, name, p->size_bytes, options);
+	rbd_image_options_destroy(options);
+	if (rc == 0 && has_meta(p))
+		rc = librbd_set_meta(io, name);
+	if (rc == 0)
+		rc = run_lookup(&lookup);
+	*id = str_dup(lookup.lookup.info.id);
+	return rc;
+}
+
+static int
+native_create(const struct parameters *p, const char *name, const char *id,
+    struct create_call *call)
+{
+	*call = (struct create_call){
+		.pool = *p->pool,
+		.spec = {
+			.name = name,
+			.id = id,
+			.size_bytes = p->size_bytes,
+			.features = p->features,
+			.layout = { p->order, p->unit, p->count },
+			.data_pool = p->data_pool != NULL ?
+			    *p->data_pool : NULL,
+			.meta = meta,
+			.nmeta = has_meta(p) ? countof(meta) : 0,
+		},
+	};
+	return run_create(call);
+}
+
+/* The name of the pool and namespace as `rbd` takes it. */
+static const char *
+place(const struct parameters *p)
+{
+	return p->pool == &ns1 ? "rbd/ns1" : "rbd";
+}
+
+static void
+remove_natively(const struct parameters *p, const char *name, const char *id)
+{
+	struct move_call move = { .pool = *p->pool, .name = name, .id = id };
+	struct purge_call purge = { .pool = *p->pool, .id = id };
+
+	is_int(run_move(&move), 0, "%s: it goes to the trash", p->name);
+	if (err_is_set(&move.move.op.err))
+		diag("%s", move.move.op.err.text);
+	is_int(run_purge(&purge), 0, "%s: it is purged", p->name);
+	if (err_is_set(&purge.purge.op.err))
+		diag("%s", purge.purge.op.err.text);
+}
+
+static void
+test_parity(const struct parameters *p)
+{
+	struct dump clean, before, after, want, got;
+	auto_free char *id = NULL, *own = NULL;
+	struct lookup_call lookup;
+	struct create_call call;
+
+	dump_all(&clean);
+	if (!ok(librbd_create(p, "by-librbd", &id) == 0, "%s: librbd makes one",
+		p->name))
+		exit(1);
+	dump_all(&before);
+	dump_diff(&clean, &before, &want);
+
+	/* an id of the same length, so that lengths in front of it agree */
+	own = str_dup(id);
+	own[strlen(own) - 1] = own[strlen(own) - 1] == '0' ? '1' : '0';
+	is_int(native_create(p, "by-native", own, &call), 0, "%s: we make one",
+	    p->name);
+	if (err_is_set(&call.create.op.err))
+		diag("%s", call.create.op.err.text);
+	dump_all(&after);
+	dump_diff(&before, &after, &got);
+	dump_replace(&want, id, "ID");
+	dump_replace(&want, "by-librbd", "NAME");
+	dump_replace(&got, own, "ID");
+	dump_replace(&got, "by-native", "NAME");
+	ok(dump_same(&got, &want), "%s: both have left the same", p->name);
+
+	lookup = (struct lookup_call){ .pool = *p->pool, .name = "by-native" };
+	is_int(run_lookup(&lookup), 0, "%s: it is found by name", p->name);
+	ok(strcmp(lookup.lookup.info.id, own) == 0 &&
+		lookup.lookup.info.size_bytes == p->size_bytes &&
+		lookup.lookup.info.layout.order == p->order &&
+		lookup.lookup.info.snaps == 0 &&
+		lookup.lookup.info.parent.pool == -1 &&
+		lookup.lookup.info.group.pool == -1 &&
+		lookup.lookup.info.lock.lockers == 0 &&
+		!lookup.lookup.info.mirrored &&
+		image_obstacle(&lookup.lookup.info, true) == IMAGE_PLAIN,
+	    "%s: the look-up tells what it is", p->name);
+
+	is_int(native_create(p, "by-native", "00000000000000", &call), 0,
+	    "%s: making it again is success", p->name);
+	ok(call.create.adopted && strcmp(call.create.id, own) == 0,
+	    "%s: and gives the id that it has", p->name);
+	dump_free(&got);
+	dump_all(&got);
+	ok(dump_same(&got, &after), "%s: and changes nothing", p->name);
+
+	is_int(rbd_remove(ceph_pool_ioctx(*p->pool), "by-librbd"), 0,
+	    "%s: librbd removes its own", p->name);
+	remove_natively(p, "by-native", own);
+	dump_free(&after);
+	dump_all(&after);
+	ok(dump_same(&after, &clean), "%s: nothing is left of either", p->name);
+
+	dump_free(&clean);
+	dump_free(&before);
+	dump_free(&after);
+	dump_free(&want);
+	dump_free(&got);
+}
+
+/* What people do with images, on native ones. */
+static void
+test_rbd_commands(const struct parameters *p)
+{
+	static const char *const commands[] = {
+		"info %s/n1",
+		"bench --io-type write --io-size 64K --io-total 2M %s/n1",
+		"resize --no-progress --size 2G %s/n1",
+		"snap create %s/n1@s1",
+		"clone --rbd-default-clone-format 2 %1$s/n1@s1 %1$s/c1",
+		"children %s/n1",
+		"export %s/c1 - | cmp - /dev/null 2>&1 | grep -q EOF",
+		"flatten --no-progress %s/c1",
+		"rm --no-progress %s/c1",
+		"snap rm --no-progress %s/n1@s1",
+		"resize --no-progress --allow-shrink --size 32M %s/n1",
+		"image-meta list %s/n1",
+		"du %s/n1",
+		"rename %1$s/n1 %1$s/n2",
+		"rename %1$s/n2 %1$s/n1",
+		"object-map check %s/n1",
+		"trash mv %s/n1",
+		"trash restore %1$s/%2$s",
+		"rm --no-progress %s/n1",
+	};
+	char id[RBD_ID_SIZE];
+	struct create_call call;
+
+	image_id_generate(conn, id);
+	is_int(native_create(p, "n1", id, &call), 0, "%s: n1 is made", p->name);
+	for (size_t i = 0; i < countof(commands); i++) {
+		auto_free char *command = NULL;
+
+		if (!(p->features & RBD_OBJECT_MAP) &&
+		    str_starts(commands[i], "object-map"))
+			continue;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		command = str_fmt(commands[i], place(p), id);
+#pragma GCC diagnostic pop
+		ok(support_sh(true, "rbd %s", command) == 0, "%s: rbd %s",
+		    p->name, command);
+	}
+}
+
+/* What the first image in a pool leaves there for ever. */
+static void
+warm_up(void)
+{
+	(void)support_sh(true, "rbd create --size 1M --data-pool ec rbd/w");
+	(void)support_sh(true, "rbd create --size 1M rbd/ns1/w");
+	(void)support_sh(true, "rbd trash mv rbd/w && rbd trash purge rbd");
+	(void)support_sh(true,
+	    "rbd trash mv rbd/ns1/w && "
+	    "rbd trash purge rbd/ns1");
+}
+
+int
+main(void)
+{
+	conn = support_connect();
+	(void)support_sh(true, "ceph osd pool create second 8");
+	(void)support_sh(true,
+	    "ceph osd erasure-code-profile set ec21 "
+	    "k=2 m=1 crush-failure-domain=osd");
+	(void)support_sh(true, "ceph osd pool create ec 8 8 erasure ec21");
+	(void)support_sh(true, "ceph osd pool set ec allow_ec_overwrites true");
+	(void)support_sh(true, "ceph osd pool application enable ec rbd");
+	(void)support_sh(true, "rbd pool init second");
+	rbd = support_pool(conn, "rbd", NULL);
+	ns1 = support_pool(conn, "rbd", "ns1");
+	second = support_pool(conn, "second", NULL);
+	ec = support_pool(conn, "ec", NULL);
+	warm_up();
+	for (size_t i = 0; i < countof(table); i++)
+		test_parity(&table[i]);
+	for (size_t i = 0; i < countof(table); i++)
+		if (table[i].commands)
+			test_rbd_commands(&table[i]);
+	ceph_connection_close(conn);
+	loop_fini();
+	return tap_end();
+}
