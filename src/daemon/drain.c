@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "core/loop.h"
 #include "core/timer.h"
-#include "daemon/dispatch.h"
+#include "daemon/request.h"
 #include "obs/dump.h"
 
 static struct {
@@ -52,9 +52,9 @@ static void
 on_timeout(struct timer *timer)
 {
 	(void)timer;
-	log_warn("drain.timeout", "running=%zu ms=%lld", dispatch_running(),
+	log_warn("drain.timeout", "running=%zu ms=%lld", requests_running(),
 	    (long long)(clock_now_ms() - dr.since_ms));
-	if (dispatch_running() > 0)
+	if (requests_running() > 0)
 		dump_log();
 	loop_stop();
 }
@@ -63,7 +63,7 @@ void
 drain_start(struct server *server, int64_t timeout_ms)
 {
 	if (dr.started) {
-		log_warn("drain.hurry", "running=%zu", dispatch_running());
+		log_warn("drain.hurry", "running=%zu", requests_running());
 		loop_stop();
 		return;
 	}
@@ -71,8 +71,8 @@ drain_start(struct server *server, int64_t timeout_ms)
 	dr.since_ms = clock_now_ms();
 	dr.timer.fire = on_timeout;
 	log_info("drain.start", "running=%zu connections=%zu",
-	    dispatch_running(), server_connection_count(server));
+	    requests_running(), server_connection_count(server));
 	timer_start(&dr.timer, timeout_ms);
 	server_drain(server, on_connections_ended, NULL);
-	dispatch_when_idle(on_executions_ended);
+	requests_when_idle(on_executions_ended);
 }

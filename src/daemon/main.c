@@ -142,8 +142,7 @@ start_dispatch(const struct options *o)
 		    .node_id = o->nodeid,
 		    .controller = o->controllerserver,
 		    .node = o->nodeserver },
-		.config = d.config,
-		.slow_ms = o->slow_op_ms,
+		.requests = { .config = d.config, .slow_ms = o->slow_op_ms },
 	};
 
 	dispatch_init(&setup);

@@ -292,10 +292,10 @@ start(bool controller, bool node, const struct config *config)
 		    .node_id = "node-1",
 		    .controller = controller,
 		    .node = node },
-		.config = config,
-		.node = impls,
-		.node_count = countof(impls),
-		.slow_ms = 20 * SECOND_MS,
+		.requests = { .config = config,
+		    .node = impls,
+		    .node_count = countof(impls),
+		    .slow_ms = 20 * SECOND_MS },
 	};
 
 	dispatch_init(&setup);
@@ -306,7 +306,7 @@ static void
 stop(const char *what)
 {
 	turn();
-	is_int(dispatch_running(), 0, "%s: nothing runs any more", what);
+	is_int(requests_running(), 0, "%s: nothing runs any more", what);
 	dispatch_fini();
 }
 
@@ -466,7 +466,7 @@ test_leave_queue(void)
 	leave(b);
 	free(b);
 	turn();
-	is_int(dispatch_running(), 1,
+	is_int(requests_running(), 1,
 	    "a request that waits for the lock goes with its last caller");
 	finish(0);
 	is_int(nstarted, 1, "and never runs");
@@ -631,14 +631,14 @@ test_idle(void)
 	start(true, true, NULL);
 	a = unstage("/s", 60 * SECOND_MS);
 	turn();
-	dispatch_when_idle(on_idle);
+	requests_when_idle(on_idle);
 	turn();
 	ok(!idle_told, "idle waits for what runs");
 	finish(0);
 	ok(idle_told, "and is told at its end");
 	free(a);
 	idle_told = false;
-	dispatch_when_idle(on_idle);
+	requests_when_idle(on_idle);
 	turn();
 	ok(idle_told, "or at once");
 	stop("idle");

@@ -1,0 +1,451 @@
+/*
+ * request.c - the states of a request, its callers, and all requests.
+ */
+#include "daemon/request.h"
+
+#include "base/clock.h"
+#include "base/secret.h"
+#include "csi/canonical.h"
+
+#include <assert.h>
+#include <string.h>
+
+/*
+ * How long an execution goes on unasked before it is told that nobody wants
+ * it any more. Sidecars give up a call after 10 s and ask again within
+ * seconds: stopping at once would let a slow operation start again and again.
+ */
+#define LINGER_MS 30000
+
+#define PRINT_MAX ((size_t)2 * CSI_MESSAGE_MAX)
+
+static struct {
+	struct requests_setup setup;
+	struct {
+		const char *name;
+		struct keylock *locks;
+	} sets[8];
+	LIST_HEAD(, request) live;
+	size_t count;
+	struct timer slow;
+	void (*idle)(void);
+	struct job idle_job;
+} rq;
+
+static enum op_verdict request_step(struct op *op);
+static void request_free(struct op *op);
+
+static const struct op_class request_class = {
+	.name = "call",
+	.step = request_step,
+	.free = request_free,
+};
+
+/* ---- callers ------------------------------------------------------------- */
+
+static void
+caller_note(const struct caller *caller)
+{
+	char note[REQUEST_NOTE_MAX];
+
+	caller->call->note = arena_strdup(call_arena(caller->call),
+	    request_note(caller->request, note, sizeof(note)));
+}
+
+/* Nobody waits for the request any more. */
+static void
+request_abandon(struct request *r)
+{
+	if (r->claim.queue != NULL && !keylock_owns(&r->claim)) {
+		r->op.detached = true;
+		keylock_cancel(r->locks, &r->claim);
+	} else if (r->call.session != NULL && !r->call.sent) {
+		r->op.detached = true;
+		session_call_cancel(&r->call);
+	} else {
+		timer_start(&r->linger, LINGER_MS);
+	}
+}
+
+static void
+on_linger(struct timer *timer)
+{
+	struct request *r = container_of(timer, struct request, linger);
+
+	r->op.detached = true;
+	if (r->rpc != NULL)
+		op_detach(&r->rpc->op);
+	else if (r->call.session != NULL)
+		session_call_cancel(&r->call);
+}
+
+static void
+on_gone(struct call *call, enum call_gone why)
+{
+	struct caller *caller = call->data;
+	struct request *r = caller->request;
+	struct err err = ERR_INIT;
+
+	TAILQ_REMOVE(&r->callers, caller, link);
+	caller_note(caller);
+	if (why == CALL_DEADLINE) {
+		request_why_late(r, &err);
+		call_fail_err(call, &err); /* frees the caller */
+	}
+	if (TAILQ_EMPTY(&r->callers))
+		request_abandon(r);
+}
+
+static void
+request_add_caller(struct request *r, struct call *call)
+{
+	struct caller *caller = arena_new_bytes(
+	    call_arena(call), sizeof(*caller));
+
+	timer_stop(&r->linger);
+	caller->call = call;
+	caller->request = r;
+	TAILQ_INSERT_TAIL(&r->callers, caller, link);
+	call->data = caller;
+	call->gone = on_gone;
+	call_default_timeout(call, r->method->timeout_ms);
+}
+
+/* ---- running ------------------------------------------------------------- */
+
+const struct csi_impl *
+request_impl(const struct csi_method *method)
+{
+	for (size_t i = 0; i < rq.setup.node_count; i++)
+		if (str_eq(rq.setup.node[i].method, method->name))
+			return &rq.setup.node[i];
+	return NULL;
+}
+
+/* The operation is freed after this: what is needed is copied. */
+static void
+on_rpc_done(struct op *op, void *arg)
+{
+	struct csi_rpc *rpc = (struct csi_rpc *)op;
+	struct request *r = arg;
+	const void *bytes;
+	size_t len;
+
+	request_note_states(r, op);
+	r->err = op->err;
+	r->rpc = NULL;
+	if (!err_is_set(&r->err)) {
+		bytes = csi_pack(rpc->reply, rpc->arena, &len, &r->err);
+		if (bytes != NULL) {
+			r->reply = mem_new(len + 1);
+			memcpy(r->reply, bytes, len);
+			r->reply_len = len;
+		}
+	}
+	op_wake(&r->op, 0);
+}
+
+static enum op_verdict
+run_node(struct request *r)
+{
+	if (r->rpc == NULL)
+		r->rpc = csi_rpc_new(request_impl(r->method), r->method,
+		    r->body, r->len, &r->err);
+	if (r->rpc == NULL)
+		return op_goto(r, REQUEST_RAN);
+	csi_rpc_start(r->rpc, on_rpc_done, r);
+	return op_await(r, REQUEST_RAN);
+}
+
+static enum op_verdict
+run_controller(struct request *r)
+{
+	const struct caller *first = TAILQ_FIRST(&r->callers);
+	struct forward *forward = &r->forward;
+
+	switch (forward_resolve(rq.setup.config, r->method, r->message,
+	    r->arena, forward, &r->err)) {
+	case FORWARD_FAIL:
+	case FORWARD_EMPTY: /* r->reply_len is 0: an empty message */
+		return op_goto(r, REQUEST_RAN);
+	case FORWARD_CALL:
+		break;
+	}
+	r->call = (struct session_call){
+		.method = r->method->path,
+		.cluster_id = forward->cluster.cluster_id,
+		.monitors = forward->cluster.monitors,
+		.rados_namespace = forward->cluster.rados_namespace,
+		.body = r->body,
+		.len = r->len,
+		.deadline_ms = first->call->deadline_ms,
+	};
+	session_call_start(&r->call, &forward->session, &r->op);
+	return op_await(r, REQUEST_RAN);
+}
+
+static enum op_verdict
+request_run(struct request *r)
+{
+	if (TAILQ_EMPTY(&r->callers))
+		return op_goto(r, REQUEST_END);
+	r->op.detached = false;
+	r->err = (struct err)ERR_INIT;
+	return r->method->run == CSI_RUN_NODE ? run_node(r) : run_controller(r);
+}
+
+static void
+request_answer(struct request *r)
+{
+	struct caller *caller;
+
+	if (TAILQ_EMPTY(&r->callers))
+		request_log_end(r);
+	while ((caller = TAILQ_FIRST(&r->callers)) != NULL) {
+		TAILQ_REMOVE(&r->callers, caller, link);
+		caller_note(caller);
+		if (err_is_set(&r->err))
+			call_fail_err(caller->call, &r->err);
+		else
+			call_reply(caller->call, r->reply, r->reply_len);
+	}
+}
+
+static enum op_verdict
+request_ran(struct request *r)
+{
+	timer_stop(&r->linger);
+	if (r->method->run == CSI_RUN_CONTROLLER && r->call.waiter != NULL) {
+		r->err = r->call.err;
+		r->reply = take_ptr(&r->call.reply);
+		r->reply_len = r->call.reply_len;
+		memcpy(r->states, r->call.states, sizeof(r->states));
+		r->call = (struct session_call){ .id = 0 };
+	}
+	/* Stopped because nobody wanted it, and then somebody did. */
+	if (r->op.detached && r->err.code == ERR_CANCELLED &&
+	    !TAILQ_EMPTY(&r->callers)) {
+		r->op.rc = 0;
+		return op_goto(r, REQUEST_LOCKED);
+	}
+	request_answer(r);
+	return op_goto(r, REQUEST_END);
+}
+
+static enum op_verdict
+request_step(struct op *op)
+{
+	struct request *r = (struct request *)op;
+
+	switch (r->state) {
+	case REQUEST_NEW:
+		if (r->locks == NULL)
+			return op_goto(r, REQUEST_LOCKED);
+		keylock_take_start(r->locks, &r->claim, r->key, op);
+		return op_await(r, REQUEST_LOCKED);
+
+	case REQUEST_LOCKED:
+		if (op->rc < 0) /* given up while it waited for the lock */
+			return op_goto(r, REQUEST_END);
+		return request_run(r);
+
+	case REQUEST_RAN:
+		return request_ran(r);
+
+	case REQUEST_END:
+		if (keylock_owns(&r->claim))
+			keylock_release(r->locks, &r->claim);
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+request_free(struct op *op)
+{
+	struct request *r = (struct request *)op;
+
+	assert(TAILQ_EMPTY(&r->callers));
+	timer_stop(&r->linger);
+	LIST_REMOVE(r, link);
+	if (r->rpc != NULL) /* never started */
+		csi_rpc_free(&r->rpc->op);
+	if (r->message != NULL)
+		csi_wipe_secrets(r->message);
+	arena_free(r->arena);
+	secret_wipe(r->body, r->len);
+	free(r->body);
+	free(r->reply);
+	free(r->key);
+	free(r->subject);
+	buf_fini(&r->print);
+	free(r);
+	if (--rq.count == 0) {
+		timer_stop(&rq.slow);
+		if (rq.idle != NULL)
+			loop_post(&rq.idle_job);
+	}
+}
+
+/* ---- arrival ------------------------------------------------------------- */
+
+static struct keylock *
+locks_of(const struct csi_method *method)
+{
+	size_t i = 0;
+
+	if (method->lock == NULL)
+		return NULL;
+	for (; rq.sets[i].name != NULL; i++)
+		if (str_eq(rq.sets[i].name, method->lock))
+			return rq.sets[i].locks;
+	assert(i + 1 < countof(rq.sets));
+	rq.sets[i].name = method->lock;
+	rq.sets[i].locks = keylock_new();
+	return rq.sets[i].locks;
+}
+
+/* Unpacks and validates as the method's place needs it. */
+static int
+request_parse(struct request *r, const struct call *call, struct err *err)
+{
+	const void *message;
+
+	if (r->method->run == CSI_RUN_NODE) {
+		r->rpc = csi_rpc_new(request_impl(r->method), r->method,
+		    call->request, call->request_len, err);
+		if (r->rpc == NULL)
+			return err->rc;
+		message = r->rpc->request;
+	} else {
+		r->arena = csi_arena_new();
+		r->message = csi_unpack(r->method->request, r->arena,
+		    call->request, call->request_len, err);
+		if (r->message == NULL ||
+		    r->method->validate(r->message, err) < 0)
+			return err->rc;
+		message = r->message;
+	}
+	r->key = str_dup(r->method->key != NULL ? r->method->key(message) : "");
+	r->subject = str_fmt("%s %s", r->method->name, r->key);
+	r->op.subject = r->subject;
+	if (csi_canonical(r->method, message, &r->print) < 0)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "the request has more fields than fit");
+	return 0;
+}
+
+static struct request *
+request_new(const struct csi_method *method)
+{
+	struct request *r = mem_new(sizeof(*r));
+
+	r->method = method;
+	r->linger.fire = on_linger;
+	TAILQ_INIT(&r->callers);
+	buf_init(&r->print, PRINT_MAX);
+	LIST_INSERT_HEAD(&rq.live, r, link);
+	if (rq.count++ == 0 && rq.setup.slow_ms > 0)
+		timer_start(&rq.slow, rq.setup.slow_ms);
+	return r;
+}
+
+/* The request that runs or waits and is the same, or NULL. */
+static struct request *
+request_same(const struct request *r)
+{
+	struct keylock_claim *claim;
+
+	if (r->locks == NULL)
+		return NULL;
+	claim = keylock_find(r->locks, r->key, r->print.data, r->print.len);
+	return claim != NULL ? container_of(claim, struct request, claim)
+			     : NULL;
+}
+
+void
+request_take(struct call *call, const struct csi_method *method)
+{
+	struct request *r = request_new(method), *same;
+	struct err err = ERR_INIT;
+
+	if (request_parse(r, call, &err) < 0) {
+		call_fail_err(call, &err);
+		request_free(&r->op);
+		return;
+	}
+	r->locks = locks_of(method);
+	same = request_same(r);
+	if (same != NULL) {
+		same->joined++;
+		request_add_caller(same, call);
+		request_free(&r->op);
+		return;
+	}
+	r->body = mem_new(call->request_len + 1);
+	memcpy(r->body, call->request, call->request_len);
+	r->len = call->request_len;
+	r->claim.what = method->name;
+	r->claim.print = r->print.data;
+	r->claim.print_len = r->print.len;
+	request_add_caller(r, call);
+	op_start(&r->op, &request_class, NULL, NULL);
+}
+
+/* ---- all of them --------------------------------------------------------- */
+
+static void
+on_slow(struct timer *timer)
+{
+	const struct request *r;
+
+	LIST_FOREACH (r, &rq.live, link)
+		if (op_age_ms(&r->op) >= rq.setup.slow_ms)
+			request_log_slow(r);
+	timer_start(timer, rq.setup.slow_ms);
+}
+
+static void
+on_idle(struct job *job)
+{
+	void (*idle)(void) = rq.idle;
+
+	(void)job;
+	if (idle == NULL || rq.count > 0)
+		return;
+	rq.idle = NULL;
+	idle();
+}
+
+void
+requests_init(const struct requests_setup *setup)
+{
+	memset(&rq, 0, sizeof(rq));
+	rq.setup = *setup;
+	rq.slow.fire = on_slow;
+	rq.idle_job.run = on_idle;
+	LIST_INIT(&rq.live);
+}
+
+void
+requests_fini(void)
+{
+	assert(rq.count == 0);
+	loop_unpost(&rq.idle_job);
+	for (size_t i = 0; rq.sets[i].name != NULL; i++)
+		keylock_free(rq.sets[i].locks);
+}
+
+size_t
+requests_running(void)
+{
+	return rq.count;
+}
+
+void
+requests_when_idle(void (*idle)(void))
+{
+	rq.idle = idle;
+	if (rq.count == 0 && !rq.idle_job.queued)
+		loop_post(&rq.idle_job);
+}

@@ -1,0 +1,105 @@
+/*
+ * request.h - one execution of one RPC for any number of callers: its lock,
+ * who waits for it, what runs it, its answer.
+ *
+ *	same as one that runs or waits: join it
+ *	 -> else lock -> run (Node: here, Controller: in the session's worker)
+ *	 -> answer all callers -> unlock
+ *
+ * The rule that holds it together: a lock belongs to the request, never to a
+ * caller. Callers come and go; the request ends only when its execution has
+ * reached a safe end, and whoever asks again meanwhile joins it.
+ */
+#ifndef DAEMON_REQUEST_H
+#define DAEMON_REQUEST_H
+
+#include "core/keylock.h"
+#include "csi/rpc.h"
+#include "daemon/forward.h"
+#include "daemon/sessions.h"
+#include "rpc/call.h"
+
+struct requests_setup {
+	const struct config *config;
+	const struct csi_impl *node; /* Node RPCs that run in this process */
+	size_t node_count;
+	int64_t slow_ms; /* report executions older than this; 0: never */
+};
+
+void requests_init(const struct requests_setup *setup);
+void requests_fini(void); /* nothing may run any more */
+
+/* Takes a call of a method that is served, and ends it now or later. */
+void request_take(struct call *call, const struct csi_method *method);
+
+/* What implements a Node RPC here, or NULL. */
+const struct csi_impl *request_impl(const struct csi_method *method);
+
+size_t requests_running(void); /* also those without a caller */
+
+/* Calls `idle` from the loop once nothing runs (at once, if so already). */
+void requests_when_idle(void (*idle)(void));
+
+/* ---- private to request*.c ----------------------------------------------- */
+
+enum request_state {
+	REQUEST_NEW = 0, /* nothing is held */
+	REQUEST_LOCKED,  /* the lock is ours, or was given up */
+	REQUEST_RAN,     /* the execution has ended */
+	REQUEST_END,     /* all is given back */
+};
+
+struct request {
+	struct op op;
+	enum request_state state;
+	const struct csi_method *method;
+	char *key;     /* what it locks, "" without a lock; on the heap */
+	char *subject; /* for people */
+	unsigned char *body;
+	size_t len;
+	struct buf print; /* fingerprint */
+	struct keylock *locks;
+	struct keylock_claim claim;
+	TAILQ_HEAD(, caller) callers;
+	unsigned joined; /* callers that came after the first one */
+	struct timer linger;
+
+	/* Node: the operation, until it is done. */
+	struct csi_rpc *rpc;
+
+	/* Controller */
+	struct arena *arena;
+	const void *message;
+	struct forward forward;
+	struct session_call call;
+
+	/* the result */
+	struct err err;
+	unsigned char *reply;
+	size_t reply_len;
+	char states[SESSION_STATES_MAX];
+	LIST_ENTRY(request)
+	link;
+};
+
+/* One call that waits for a request; lives in the call's arena. */
+struct caller {
+	struct call *call;
+	struct request *request;
+	TAILQ_ENTRY(caller)
+	link;
+};
+
+/* Why a caller whose time is up has no answer. */
+void request_why_late(const struct request *r, struct err *err);
+
+/* "key=... op=..." for the log line of an end. */
+#define REQUEST_NOTE_MAX (SESSION_STATES_MAX + 300)
+const char *request_note(const struct request *r, char *buf, size_t size);
+void request_log_end(const struct request *r);
+void request_log_slow(const struct request *r);
+
+/* How long `op` was in each state it has passed, into r->states. */
+void request_note_states(struct request *r, const struct op *op);
+
+#endif
