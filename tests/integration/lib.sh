@@ -190,6 +190,7 @@ start_daemon() {
 	mkdir -p "$work/state"
 	"$build/rbd-csid" --type=rbd --nodeserver --controllerserver --nodeid=test-node \
 		--endpoint="$endpoint" --config="$RBD_CSI_CONFIG" --statedir="$work/state" \
+		--worker-path="$build/ceph-worker" --attachd-path="$build/rbd-attachd" \
 		--drivername=rbd.csi.ceph.com --mounter-fallback=userspace "$@" \
 		>>"$work/csid.log" 2>&1 &
 	csid_pid=$!
