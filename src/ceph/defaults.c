@@ -68,8 +68,8 @@ defaults_image_features(const struct ceph_connection *conn)
 	uint64_t features = 0;
 	char text[256], quoted[300];
 
-	if (rados_conf_get(ceph_connection_handle(conn),
-	    "rbd_default_features", text, sizeof(text)) < 0)
+	if (rados_conf_get(ceph_connection_handle(conn), "rbd_default_features",
+		text, sizeof(text)) < 0)
 		return LAYOUT_CREATE_FEATURES;
 	if (!defaults_features_parse(text, &features)) {
 		log_warn("ceph.defaults", "rbd_default_features=%s used=%llu",

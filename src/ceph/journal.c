@@ -12,7 +12,9 @@ static struct rados_omap_entry
 text_entry(const char *key, const char *value)
 {
 	return (struct rados_omap_entry){
-		.key = key, .value = value, .len = strlen(value),
+		.key = key,
+		.value = value,
+		.len = strlen(value),
 	};
 }
 
@@ -34,10 +36,10 @@ take_item(const struct rados_read *read, unsigned step, struct arena *arena,
 	size_t n = rados_read_omap_count(read, step);
 
 	for (size_t i = 0; i < n; i++) {
-		const struct rados_omap_entry *e =
-		    rados_read_omap_entry(read, step, i);
-		int rc = journal_item_take(item, arena, e->key, e->value,
-		    e->len);
+		const struct rados_omap_entry *e = rados_read_omap_entry(
+		    read, step, i);
+		int rc = journal_item_take(
+		    item, arena, e->key, e->value, e->len);
 
 		if (rc < 0)
 			return rc;
@@ -67,7 +69,7 @@ find_judge_key(struct journal_find *f)
 	struct rados_write *w;
 	int rc;
 
-	if (f->op.rc == -ENOENT)	/* no directory yet */
+	if (f->op.rc == -ENOENT) /* no directory yet */
 		return op_goto(f, FIND_END);
 	if (f->op.rc < 0)
 		return op_fail_rc(f, FIND_END, f->op.rc,
@@ -83,24 +85,25 @@ find_judge_key(struct journal_find *f)
 	f->item_pool = f->pool;
 	if (f->ref.has_pool) {
 		rc = ceph_pool_open_id(ceph_pool_connection(f->pool),
-		    f->ref.pool_id, ceph_pool_namespace(f->pool),
-		    &f->item_pool, &err);
+		    f->ref.pool_id, ceph_pool_namespace(f->pool), &f->item_pool,
+		    &err);
 		if (rc == -ENOENT) {
 			key = &e->key;
 			w = rados_write_new();
 			rados_write_assert_exists(w);
 			rados_write_omap_expect(w, e->key, e->value, e->len);
 			rados_write_omap_remove(w, key, 1);
-			rados_write_start(w, f->pool, journal_directory_fmt(
-			    f->arena, f->instance_id), &f->op);
+			rados_write_start(w, f->pool,
+			    journal_directory_fmt(f->arena, f->instance_id),
+			    &f->op);
 			return op_await(f, FIND_KEY_DROPPED);
 		}
 		if (rc < 0)
 			return op_fail_err(f, FIND_END, &err);
 	}
 	f->found = true;
-	start_item_read(&f->read, &f->step, f->item_pool, f->arena,
-	    f->ref.uuid, &f->op);
+	start_item_read(
+	    &f->read, &f->step, f->item_pool, f->arena, f->ref.uuid, &f->op);
 	return op_await(f, FIND_ITEM_READ);
 }
 
@@ -109,7 +112,7 @@ find_judge_item(struct journal_find *f)
 {
 	const char *name;
 
-	if (f->op.rc == -ENOENT)	/* half-written: the caller completes it */
+	if (f->op.rc == -ENOENT) /* half-written: the caller completes it */
 		return op_goto(f, FIND_END);
 	if (f->op.rc < 0)
 		return op_fail_rc(f, FIND_END, f->op.rc,
@@ -217,19 +220,19 @@ reserve_write_item(struct journal_reserve *r)
 
 	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
 		if (!str_is_empty(r->item.attr[i]))
-			entries[n++] = text_entry(journal_attr_key(
-			    (enum journal_attr)i), r->item.attr[i]);
+			entries[n++] = text_entry(
+			    journal_attr_key((enum journal_attr)i),
+			    r->item.attr[i]);
 	rados_write_create(w, r->fresh);
 	rados_write_omap_set(w, entries, n);
-	rados_write_start(w, r->item_pool,
-	    journal_item_fmt(r->arena, r->uuid), &r->op);
+	rados_write_start(
+	    w, r->item_pool, journal_item_fmt(r->arena, r->uuid), &r->op);
 	return op_await(r, RESERVE_ITEM_WRITTEN);
 }
 
 static void
-remove_key(struct arena *arena, struct ceph_pool *pool,
-    const char *instance_id, const char *name, const char *value,
-    struct op *waiter)
+remove_key(struct arena *arena, struct ceph_pool *pool, const char *instance_id,
+    const char *name, const char *value, struct op *waiter)
 {
 	const char *key = journal_key_fmt(arena, name);
 	struct rados_write *w = rados_write_new();
@@ -238,15 +241,15 @@ remove_key(struct arena *arena, struct ceph_pool *pool,
 	rados_write_omap_expect(w, key, value, strlen(value));
 	rados_write_omap_remove(w, &key, 1);
 	rados_write_full_try(w);
-	rados_write_start(w, pool, journal_directory_fmt(arena, instance_id),
-	    waiter);
+	rados_write_start(
+	    w, pool, journal_directory_fmt(arena, instance_id), waiter);
 }
 
 static enum op_verdict
 reserve_step(struct op *op)
 {
-	struct journal_reserve *r =
-	    container_of(op, struct journal_reserve, op);
+	struct journal_reserve *r = container_of(
+	    op, struct journal_reserve, op);
 
 	switch (r->state) {
 	case RESERVE_START:
@@ -259,7 +262,7 @@ reserve_step(struct op *op)
 			return op_fail_rc(r, RESERVE_END, -EAGAIN,
 			    "another process makes %s",
 			    r->item.attr[JOURNAL_VOLNAME]);
-		if (op->rc < 0)		/* it may have landed all the same */
+		if (op->rc < 0) /* it may have landed all the same */
 			return op_fail_rc(r, RESERVE_UNDO_KEY, op->rc,
 			    "claim %s in the journal of %s",
 			    r->item.attr[JOURNAL_VOLNAME],
@@ -270,14 +273,16 @@ reserve_step(struct op *op)
 		if (op->rc >= 0)
 			return op_goto(r, RESERVE_END);
 		/* Half a reservation that was there before stays as it was. */
-		return op_fail_rc(r, !r->fresh ? RESERVE_END :
-		    op->rc == -EEXIST ? RESERVE_UNDO_KEY : RESERVE_UNDO_ITEM,
+		return op_fail_rc(r,
+		    !r->fresh               ? RESERVE_END
+			: op->rc == -EEXIST ? RESERVE_UNDO_KEY
+					    : RESERVE_UNDO_ITEM,
 		    op->rc, "write journal entry %s in %s", r->uuid,
 		    ceph_pool_label(r->item_pool));
 
 	case RESERVE_UNDO_ITEM:
-		rados_remove_start(r->item_pool,
-		    journal_item_fmt(r->arena, r->uuid), op);
+		rados_remove_start(
+		    r->item_pool, journal_item_fmt(r->arena, r->uuid), op);
 		return op_await(r, RESERVE_UNDO_KEY);
 
 	case RESERVE_UNDO_KEY:
@@ -300,7 +305,7 @@ static void
 random_bytes(unsigned char *out, size_t len)
 {
 	if (getrandom(out, len, 0) != (ssize_t)len)
-		abort();	/* cannot fail for so few bytes */
+		abort(); /* cannot fail for so few bytes */
 }
 
 void
@@ -327,8 +332,8 @@ journal_reserve_start(struct journal_reserve *reserve,
 	}
 	r->item.attr[JOURNAL_VOLNAME] = find->name;
 	if (str_is_empty(r->item.attr[JOURNAL_IMAGENAME]))
-		r->item.attr[JOURNAL_IMAGENAME] = arena_fmt(r->arena, "%s%s",
-		    prefix, r->uuid);
+		r->item.attr[JOURNAL_IMAGENAME] = arena_fmt(
+		    r->arena, "%s%s", prefix, r->uuid);
 	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
 		r->item.attr[JOURNAL_OWNER] = owner;
 	op_start_child(&r->op, &reserve_class, waiter);
@@ -343,8 +348,8 @@ read_step(struct op *op)
 
 	switch (r->state) {
 	case READ_START:
-		start_item_read(&r->read, &r->step, r->pool, r->arena,
-		    r->uuid, op);
+		start_item_read(
+		    &r->read, &r->step, r->pool, r->arena, r->uuid, op);
 		return op_await(r, READ_ITEM_READ);
 
 	case READ_ITEM_READ:
@@ -390,8 +395,8 @@ void
 journal_set_image_id_start(struct ceph_pool *item_pool, const char *uuid,
     const char *image_id, struct op *waiter)
 {
-	struct rados_omap_entry entry =
-	    text_entry(journal_attr_key(JOURNAL_IMAGEID), image_id);
+	struct rados_omap_entry entry = text_entry(
+	    journal_attr_key(JOURNAL_IMAGEID), image_id);
 	struct rados_write *w = rados_write_new();
 	struct arena *arena = arena_new(1024);
 
@@ -424,16 +429,16 @@ release_one(struct journal_release *r, bool key)
 	else if (key)
 		op_wake(&r->op, 0);
 	else
-		rados_remove_start(r->item_pool,
-		    journal_item_fmt(arena, r->uuid), &r->op);
+		rados_remove_start(
+		    r->item_pool, journal_item_fmt(arena, r->uuid), &r->op);
 	arena_free(arena);
 }
 
 static enum op_verdict
 release_step(struct op *op)
 {
-	struct journal_release *r =
-	    container_of(op, struct journal_release, op);
+	struct journal_release *r = container_of(
+	    op, struct journal_release, op);
 	bool gone = op->rc >= 0 || op->rc == -ENOENT || op->rc == -ECANCELED;
 
 	switch (r->state) {
@@ -488,8 +493,8 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 	rados_write_create(w, false);
 	rados_write_omap_set(w, &entry, 1);
 	rados_write_full_try(w);
-	rados_write_start(w, pool, journal_purges_fmt(arena, instance_id),
-	    waiter);
+	rados_write_start(
+	    w, pool, journal_purges_fmt(arena, instance_id), waiter);
 	arena_free(arena);
 }
 
@@ -503,8 +508,8 @@ journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
 	rados_write_assert_exists(w);
 	rados_write_omap_remove(w, &image_id, 1);
 	rados_write_full_try(w);
-	rados_write_start(w, pool, journal_purges_fmt(arena, instance_id),
-	    waiter);
+	rados_write_start(
+	    w, pool, journal_purges_fmt(arena, instance_id), waiter);
 	arena_free(arena);
 }
 
@@ -516,8 +521,8 @@ journal_purge_list_start(struct ceph_pool *pool, const char *instance_id,
 	struct arena *arena = arena_new(1024);
 
 	*step = rados_read_omap_page(read, after, "", JOURNAL_PURGE_PAGE);
-	rados_read_start(read, pool, journal_purges_fmt(arena, instance_id),
-	    waiter);
+	rados_read_start(
+	    read, pool, journal_purges_fmt(arena, instance_id), waiter);
 	arena_free(arena);
 	return read;
 }

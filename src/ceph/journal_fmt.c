@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define VALUE_MAX 4096	/* longest value that is believed */
+#define VALUE_MAX 4096 /* longest value that is believed */
 
 static const char *const attr_key[JOURNAL_ATTR_COUNT] = {
 	[JOURNAL_VOLNAME] = "csi.volname",
@@ -99,8 +99,7 @@ journal_ref_parse(const void *value, size_t len, struct journal_ref *ref)
 }
 
 void
-journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1],
-    const unsigned char random[16])
+journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1], const unsigned char random[16])
 {
 	static const char hex[] = "0123456789abcdef";
 	size_t i, at = 0;
@@ -109,9 +108,9 @@ journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1],
 		unsigned char byte = random[i];
 
 		if (i == 6)
-			byte = (byte & 0x0f) | 0x40;	/* version 4 */
+			byte = (byte & 0x0f) | 0x40; /* version 4 */
 		if (i == 8)
-			byte = (byte & 0x3f) | 0x80;	/* variant of RFC 4122 */
+			byte = (byte & 0x3f) | 0x80; /* variant of RFC 4122 */
 		if (i == 4 || i == 6 || i == 8 || i == 10)
 			out[at++] = '-';
 		out[at++] = hex[byte >> 4];

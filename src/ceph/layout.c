@@ -47,6 +47,11 @@ check_striping(struct layout *layout, struct err *err)
 		    "does not divide the object size %llu",
 		    (unsigned long long)layout->stripe_unit,
 		    (unsigned long long)object_bytes);
+	/* the width that librbd's own arithmetic has for it */
+	if (layout->stripe_count > UINT32_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "stripe count %llu is too large",
+		    (unsigned long long)layout->stripe_count);
 	return 0;
 }
 
