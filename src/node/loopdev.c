@@ -18,20 +18,19 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-#define LOOP_MAJOR	7
-#define NODE_WAIT_MS	2000
-#define FREE_TRIES	64
+#define LOOP_MAJOR 7
+#define FREE_TRIES 64
 
 /*
  * A server holds the lock of the file for a whole discard: pieces of this
  * size let writes through in between.
  */
-#define DISCARD_MAX	"67108864"
+#define DISCARD_MAX "67108864"
 /*
  * Bounds what one image can make its server hold: half of the default, and
  * as fast in every measurement of docs/ATTACH.md.
  */
-#define REQUESTS_MAX	"64"
+#define REQUESTS_MAX "64"
 
 static void
 pause_ms(long ms)
@@ -48,8 +47,7 @@ open_at(int id, int flags, struct err *err)
 	int fd, rc;
 
 	(void)snprintf(path, sizeof(path), "/dev/loop%d", id);
-	rc = device_node_wait(path, makedev(LOOP_MAJOR, (unsigned)id),
-	    NODE_WAIT_MS, err);
+	rc = device_node_ensure(path, makedev(LOOP_MAJOR, (unsigned)id), err);
 	if (rc < 0)
 		return rc;
 	fd = open(path, flags | O_CLOEXEC);
@@ -160,12 +158,12 @@ loopdev_find(const char *file)
 
 /* Returns 0, -EBUSY (somebody else took the device), or another failure. */
 static int
-configure(int id, int backing, const char *file, bool read_only,
-    struct err *err)
+configure(
+    int id, int backing, const char *file, bool read_only, struct err *err)
 {
 	struct loop_config config = {
 		.fd = (uint32_t)backing,
-		.block_size = 512,	/* as krbd's disks have it */
+		.block_size = 512, /* as krbd's disks have it */
 		.info.lo_flags = LO_FLAGS_DIRECT_IO |
 		    (read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
@@ -173,11 +171,12 @@ configure(int id, int backing, const char *file, bool read_only,
 
 	if (fd < 0)
 		return fd;
-	(void)snprintf((char *)config.info.lo_file_name, LO_NAME_SIZE, "%s",
-	    file);
+	(void)snprintf(
+	    (char *)config.info.lo_file_name, LO_NAME_SIZE, "%s", file);
 	if (ioctl(fd, LOOP_CONFIGURE, &config) < 0)
-		return errno == EBUSY ? -EBUSY : err_set_rc(err, -errno,
-		    "loop device %d over %s", id, file);
+		return errno == EBUSY ? -EBUSY
+				      : err_set_rc(err, -errno,
+					    "loop device %d over %s", id, file);
 	write_sysfs(id, "queue/discard_max_bytes", DISCARD_MAX);
 	write_sysfs(id, "queue/nr_requests", REQUESTS_MAX);
 	return 0;
@@ -192,8 +191,8 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 
 	if (control < 0)
 		return err_set_rc(err, -errno, "/dev/loop-control");
-	backing = open(file, (read_only ? O_RDONLY : O_RDWR) | O_DIRECT |
-	    O_CLOEXEC);
+	backing = open(
+	    file, (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC);
 	if (backing < 0)
 		return err_set_rc(err, -errno, "open %s", file);
 	for (int i = 0; i < FREE_TRIES; i++) {
@@ -205,10 +204,12 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 			return id;
 		if (rc != -EBUSY)
 			return rc;
-		pause_ms(1);	/* another child was faster */
+		pause_ms(1); /* another child was faster */
 	}
-	return err_set(err, ERR_UNAVAILABLE, "no free loop device after %d "
-	    "tries", FREE_TRIES);
+	return err_set(err, ERR_UNAVAILABLE,
+	    "no free loop device after %d "
+	    "tries",
+	    FREE_TRIES);
 }
 
 int
@@ -226,8 +227,8 @@ loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
 		fd = open_at(id, O_RDONLY, err);
 		if (fd < 0)
 			return fd;
-		rc = loopdev_is(id, file) && ioctl(fd, LOOP_CLR_FD) < 0 ?
-		    -errno : 0;
+		rc = loopdev_is(id, file) && ioctl(fd, LOOP_CLR_FD) < 0 ? -errno
+									: 0;
 		(void)close(fd);
 		if (rc < 0 && rc != -EBUSY && rc != -ENXIO)
 			return err_set_rc(err, rc, "free loop device %d", id);
@@ -251,8 +252,10 @@ loopdev_grow(int id, const char *file, struct err *err)
 	struct stat st;
 
 	if (!loopdev_is(id, file))
-		return err_set(err, ERR_NOT_FOUND, "loop device %d has another "
-		    "file", id);
+		return err_set(err, ERR_NOT_FOUND,
+		    "loop device %d has another "
+		    "file",
+		    id);
 	/* Older kernels take the size that the last stat has seen. */
 	if (stat(file, &st) < 0)
 		return err_set_rc(err, -errno, "size of %s", file);
