@@ -13,6 +13,8 @@
 #include "daemon/drain.h"
 #include "daemon/options.h"
 #include "daemon/sessions.h"
+#include "node/device_userspace.h"
+#include "node/node.h"
 #include "obs/dump.h"
 #include "rpc/server.h"
 
@@ -134,10 +136,46 @@ start_sessions(const struct options *o)
 	dump_add_source(sessions_dump);
 }
 
+/* For the Node service: what config.json says of a cluster. */
+static int
+find_cluster(const char *cluster_id, struct arena *arena,
+    struct node_cluster *cluster, struct err *err)
+{
+	struct config_cluster found;
+	int rc = config_find(d.config, cluster_id, arena, &found, err);
+
+	if (rc == 0)
+		*cluster = (struct node_cluster){
+			.monitors = found.monitors,
+			.rados_namespace = found.rados_namespace,
+			.net_namespace = found.netns,
+		};
+	return rc;
+}
+
+static int
+start_node(const struct options *o, struct err *err)
+{
+	static struct node_config setup;
+	int rc;
+
+	setup = (struct node_config){
+		.state_dir = o->statedir,
+		.mounter_fallback = o->mounter_fallback,
+		.find_cluster = find_cluster,
+	};
+	node_init(&setup);
+	device_userspace_set_program(o->attachd_path);
+	rc = device_register(&device_krbd, o->statedir, err);
+	if (rc == 0)
+		rc = device_register(&device_userspace, o->statedir, err);
+	return rc;
+}
+
 static void
 start_dispatch(const struct options *o)
 {
-	const struct dispatch_setup setup = {
+	struct dispatch_setup setup = {
 		.identity = { .driver_name = o->drivername,
 		    .node_id = o->nodeid,
 		    .controller = o->controllerserver,
@@ -145,6 +183,8 @@ start_dispatch(const struct options *o)
 		.requests = { .config = d.config, .slow_ms = o->slow_op_ms },
 	};
 
+	if (o->nodeserver)
+		setup.requests.node = node_impls(&setup.requests.node_count);
 	dispatch_init(&setup);
 }
 
@@ -163,6 +203,8 @@ start(const struct options *o, struct err *err)
 	offload_set_max((unsigned)o->offload_max);
 	d.config = config_new(o->config);
 	start_sessions(o);
+	if (o->nodeserver && (rc = start_node(o, err)) < 0)
+		return rc;
 	start_dispatch(o);
 	d.server = server_new(&router, NULL);
 	rc = server_listen(

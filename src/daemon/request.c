@@ -61,7 +61,7 @@ request_abandon(struct request *r)
 		keylock_cancel(r->locks, &r->claim);
 	} else if (r->call.session != NULL && !r->call.sent) {
 		r->op.detached = true;
-		session_call_cancel(&r->call);
+		sessions_call_cancel(&r->call);
 	} else {
 		timer_start(&r->linger, LINGER_MS);
 	}
@@ -76,7 +76,7 @@ on_linger(struct timer *timer)
 	if (r->rpc != NULL)
 		op_detach(&r->rpc->op);
 	else if (r->call.session != NULL)
-		session_call_cancel(&r->call);
+		sessions_call_cancel(&r->call);
 }
 
 static void
@@ -180,7 +180,7 @@ run_controller(struct request *r)
 		.len = r->len,
 		.deadline_ms = first->call->deadline_ms,
 	};
-	session_call_start(&r->call, &forward->session, &r->op);
+	sessions_call_start(&r->call, &forward->session, &r->op);
 	return op_await(r, REQUEST_RAN);
 }
 

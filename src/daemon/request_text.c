@@ -24,7 +24,7 @@ put_where(const struct request *r, char *buf, size_t size)
 	const struct op *op = r->rpc != NULL ? &r->rpc->op : NULL;
 
 	if (op == NULL && r->method->run == CSI_RUN_CONTROLLER) {
-		session_call_where(&r->call, buf, size);
+		sessions_call_where(&r->call, buf, size);
 		return;
 	}
 	if (op == NULL || op->nsteps == 0) {

@@ -377,7 +377,7 @@ session_new(const struct session_key *key)
 }
 
 void
-session_call_start(
+sessions_call_start(
     struct session_call *call, const struct session_key *key, struct op *waiter)
 {
 	struct session *s = session_find(key);
@@ -407,7 +407,7 @@ session_call_start(
 }
 
 void
-session_call_cancel(struct session_call *call)
+sessions_call_cancel(struct session_call *call)
 {
 	struct session *s = call->session;
 
@@ -423,7 +423,7 @@ session_call_cancel(struct session_call *call)
 }
 
 void
-session_call_where(const struct session_call *call, char *buf, size_t size)
+sessions_call_where(const struct session_call *call, char *buf, size_t size)
 {
 	const struct session *s = call->session;
 	long long s_in_state;

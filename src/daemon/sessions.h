@@ -24,7 +24,7 @@ struct sessions_setup {
 	const char *driver_name;
 	const char *instance_id;
 	const char *cluster_name;
-	const char *node_id; /* "" unless this daemon serves its node too */
+	const char *node_id;   /* "" unless this daemon serves its node too */
 	const char *ceph_conf; /* used when the file exists */
 	int64_t idle_ms;
 	unsigned max_lanes;
@@ -84,7 +84,7 @@ void sessions_fini(void);
  * call->err.rc when the worker answered with an error or there is none to
  * answer.
  */
-void session_call_start(struct session_call *call,
+void sessions_call_start(struct session_call *call,
     const struct session_key *key, struct op *waiter);
 
 /*
@@ -92,10 +92,10 @@ void session_call_start(struct session_call *call,
  * (-ECANCELED); the worker of one that was is told, and the wake comes when
  * it has brought the operation to a safe end.
  */
-void session_call_cancel(struct session_call *call);
+void sessions_call_cancel(struct session_call *call);
 
 /* Where it is, for people: "connecting to cluster a at m:6789 for 3 s". */
-void session_call_where(
+void sessions_call_where(
     const struct session_call *call, char *buf, size_t size);
 
 /* One line for each session. */

@@ -204,7 +204,7 @@ static struct session_call *open_call;
 static unsigned ncancelled, ncalls;
 
 void
-session_call_start(
+sessions_call_start(
     struct session_call *call, const struct session_key *key, struct op *waiter)
 {
 	ncalls++;
@@ -218,14 +218,14 @@ session_call_start(
 }
 
 void
-session_call_cancel(struct session_call *call)
+sessions_call_cancel(struct session_call *call)
 {
 	(void)call;
 	ncancelled++;
 }
 
 void
-session_call_where(const struct session_call *call, char *buf, size_t size)
+sessions_call_where(const struct session_call *call, char *buf, size_t size)
 {
 	(void)call;
 	(void)snprintf(buf, size, "in state FAR_AWAY for 3 s");

@@ -35,7 +35,7 @@ asker_step(struct op *op)
 
 	switch (a->state) {
 	case ASKER_NEW:
-		session_call_start(&a->call, &a->key, op);
+		sessions_call_start(&a->call, &a->key, op);
 		return op_await(a, ASKER_ANSWERED);
 	case ASKER_ANSWERED:
 		a->ended = true;
@@ -250,13 +250,13 @@ test_other_sessions(void)
 	    "a cluster that does not answer does not disturb others");
 	forget(a);
 	pass(3 * SECOND_MS);
-	session_call_where(&mute->call, where, sizeof(where));
+	sessions_call_where(&mute->call, where, sizeof(where));
 	is_str(where,
 	    "waiting 3 s for the connection to cluster \"c\" at m1,m2 "
 	    "as client.mute",
 	    "its callers are told what they wait for");
 	a = ask("mute", "y");
-	session_call_cancel(&a->call);
+	sessions_call_cancel(&a->call);
 	(void)wait_for(&a->ended);
 	is_int(a->call.err.code, ERR_CANCELLED,
 	    "one that gives up before it was sent is gone at once");
@@ -332,11 +332,11 @@ test_stuck(void)
 	for (int i = 0; i < 400 && *a->call.state == '\0'; i++)
 		turn();
 	pass(4 * SECOND_MS);
-	session_call_where(&a->call, where, sizeof(where));
+	sessions_call_where(&a->call, where, sizeof(where));
 	is_str(where, "in state CREATE_CLAIMED for 6 s",
 	    "progress tells where a request is");
-	session_call_cancel(&a->call);
-	session_call_cancel(&a->call);
+	sessions_call_cancel(&a->call);
+	sessions_call_cancel(&a->call);
 	(void)wait_for(&a->ended);
 	is_int(a->call.err.code, ERR_CANCELLED,
 	    "a cancelled one ends when the worker says so");
