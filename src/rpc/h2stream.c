@@ -326,7 +326,8 @@ start_call(struct h2stream *s)
 		return;
 	}
 	s->state = STREAM_CALLED;
-	s->call.request = s->reader.message.data;
+	s->call.request = s->reader.message.len > 0 ? s->reader.message.data
+						    : (const void *)"";
 	s->call.request_len = s->reader.message.len;
 	call_open(&s->call, s->head.timeout_ms, handler);
 }

@@ -7,6 +7,7 @@
  *	/interop.Test/Status	"CODE TEXT": fails with that code and text
  *	/interop.Test/Sleep	a decimal number: answers after so many ms
  *	/interop.Test/Never	answers when nobody waits any more
+ *	/interop.Test/Running	how many calls are open beside this one
  *	/interop.Test/Gone	how many calls of Never and Sleep were given up
  *
  * usage: server ENDPOINT; SIGTERM drains.
@@ -113,12 +114,24 @@ never(struct call *call)
 }
 
 static void
+reply_number(struct call *call, size_t n)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%zu", n);
+	call_reply(call, text, strlen(text));
+}
+
+static void
+running(struct call *call)
+{
+	reply_number(call, server_call_count(server) - 1);
+}
+
+static void
 gone(struct call *call)
 {
-	char text[16];
-
-	(void)snprintf(text, sizeof(text), "%u", gone_count);
-	call_reply(call, text, strlen(text));
+	reply_number(call, gone_count);
 }
 
 static const struct rpc_method methods[] = {
@@ -127,6 +140,7 @@ static const struct rpc_method methods[] = {
 	{ "Status", status },
 	{ "Sleep", nap },
 	{ "Never", never },
+	{ "Running", running },
 	{ "Gone", gone },
 };
 static const struct rpc_service service = {

@@ -179,7 +179,8 @@ on_body_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 		n = room;
 	if (x->piece > 0 && n > x->piece)
 		n = x->piece;
-	memcpy(out, x->body.data + x->body_at, n);
+	if (n > 0)
+		memcpy(out, x->body.data + x->body_at, n);
 	x->body_at += n;
 	if (x->body_at == x->body.len && !x->stay_open)
 		*flags |= NGHTTP2_DATA_FLAG_EOF;

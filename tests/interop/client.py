@@ -1,0 +1,129 @@
+"""client.py ENDPOINT: python3-grpcio against the test server, as TAP."""
+
+import concurrent.futures
+import sys
+import time
+
+import grpc
+
+TEXT = "\t\nvolume vöĺ: 100 % ☺ 😈\r\n"
+AUTHORITIES = (
+    "localhost",
+    "/var/lib/kubelet/plugins/x/csi.sock",
+    "unix:/csi/csi.sock",
+    "%2Fvar%2Flib%2Fcsi.sock",
+    "a b",
+)
+
+count = failed = 0
+
+
+def ok(good, name, why=""):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'' if good else 'not '}ok {count} - grpcio: {name}", flush=True)
+    if not good:
+        print(f"# {why}", flush=True)
+
+
+def call(channel, method, request=b"", timeout=30, **more):
+    """Gives (code name, text or reply)."""
+    stub = channel.unary_unary("/interop.Test/" + method)
+    try:
+        return "OK", stub(request, timeout=timeout, **more)
+    except grpc.RpcError as e:
+        return e.code().name, e.details()
+
+
+def expect(name, got, code, value=None):
+    good = got[0] == code and (value is None or got[1] == value)
+    ok(good, name, f"got {got[0]} {str(got[1])[:200]!r}")
+
+
+def unary(channel):
+    expect("a unary call", call(channel, "Echo", b"hello"), "OK", b"hello")
+    expect("an empty message", call(channel, "Echo"), "OK", b"")
+    expect("metadata that nobody knows",
+           call(channel, "Echo", b"x", metadata=(("x-one", "1"), ("x-two-bin", b"\0\1"))),
+           "OK", b"x")
+    for size in (271828, 4 * 1024 * 1024):
+        data = bytes(size)
+        expect(f"a message of {size} bytes", call(channel, "Echo", data), "OK", data)
+    expect("a message over the limit", call(channel, "Echo", bytes(4 * 1024 * 1024 + 1)),
+           "RESOURCE_EXHAUSTED")
+    expect("an answer of 314159 bytes", call(channel, "Size", b"314159"), "OK", b"x" * 314159)
+
+
+def errors(channel):
+    names = [None] * 17
+    for code in grpc.StatusCode:
+        names[code.value[0]] = code.name
+    got = [call(channel, "Status", b"%d text" % n)[0] for n in range(1, 17)]
+    ok(got == names[1:], "every status code", got)
+    expect("a text in Unicode", call(channel, "Status", b"5 " + TEXT.encode()), "NOT_FOUND", TEXT)
+    expect("an unknown method", call(channel, "Nope"), "UNIMPLEMENTED")
+    stub = channel.unary_unary("/interop.Nope/Echo")
+    try:
+        stub(b"", timeout=30)
+        ok(False, "an unknown service", "got OK")
+    except grpc.RpcError as e:
+        expect("an unknown service", (e.code().name, e.details()), "UNIMPLEMENTED")
+    expect("a compressed message",
+           call(channel, "Echo", b"x" * 1000, compression=grpc.Compression.Gzip), "UNIMPLEMENTED")
+
+
+def time_and_cancel(channel):
+    start = time.monotonic()
+    got = call(channel, "Sleep", b"60000", timeout=0.5)
+    took = time.monotonic() - start
+    expect("a deadline: the server's text arrives", got, "DEADLINE_EXCEEDED", "was asleep")
+    ok(0.3 < took < 5, "... in time", f"{took} s")
+    expect("an answer within the deadline", call(channel, "Sleep", b"50"), "OK", b"awake")
+    before = int(call(channel, "Gone")[1])
+    future = channel.unary_unary("/interop.Test/Never").future(b"")
+    while not int(call(channel, "Running")[1]):
+        time.sleep(0.01)
+    future.cancel()
+    end = time.monotonic() + 10
+    while int(call(channel, "Gone")[1]) == before and time.monotonic() < end:
+        time.sleep(0.01)
+    ok(int(call(channel, "Gone")[1]) == before + 1, "a cancelled call is let go")
+
+
+def concurrent_calls(channel, endpoint):
+    stub = channel.unary_unary("/interop.Test/Echo")
+    futures = [stub.future(b"%d" % n, timeout=30) for n in range(1000)]
+    good = sum(f.result() == b"%d" % n for n, f in enumerate(futures))
+    ok(good == 1000, "1000 calls at once on one connection", good)
+    data = b"y" * 300000
+    futures = [stub.future(data, timeout=30) for n in range(32)]
+    ok(all(f.result() == data for f in futures), "32 large ones at once")
+
+    def one(n):
+        # a subchannel of its own, or grpcio takes a connection that is there already
+        with grpc.insecure_channel(endpoint, options=[
+                ("grpc.use_local_subchannel_pool", 1)]) as own:
+            return call(own, "Echo", b"%d" % n) == ("OK", b"%d" % n)
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        good = sum(pool.map(one, range(200)))
+    ok(good == 200, "200 calls with a connection each", good)
+
+
+def main():
+    endpoint = sys.argv[1]
+    with grpc.insecure_channel(endpoint) as channel:
+        unary(channel)
+        errors(channel)
+        time_and_cancel(channel)
+        concurrent_calls(channel, endpoint)
+    for authority in AUTHORITIES:
+        with grpc.insecure_channel(endpoint, options=[
+                ("grpc.default_authority", authority)]) as channel:
+            expect(f":authority {authority}", call(channel, "Echo", b"x"), "OK", b"x")
+    print(f"1..{count}")
+    sys.exit(1 if failed else 0)
+
+
+main()
