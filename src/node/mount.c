@@ -17,7 +17,10 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
+#define BUSY_TRIES 40 /* 1 s */
+#define BUSY_WAIT_MS 25
 #define STACK_MAX 16 /* mounts one above the other at one path */
 #define NETDEV "_netdev"
 
@@ -297,21 +300,39 @@ mount_bind(int fd, const char *source, const char *target, const char *options,
 	return 0;
 }
 
+/*
+ * One unmount. Whoever just looks at the mount (statistics of the volume)
+ * makes it busy for a moment: that is waited for, a user is not.
+ */
+static int
+umount_one(const char *target)
+{
+	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
+
+	for (int i = 0;; i++) {
+		if (umount2(target, UMOUNT_NOFOLLOW) == 0)
+			return 0;
+		if (errno != EBUSY || i >= BUSY_TRIES)
+			return -errno;
+		(void)nanosleep(&pause, NULL);
+	}
+}
+
 int
 mount_umount(const char *target, struct err *err)
 {
 	for (int i = 0; i < STACK_MAX; i++) {
-		if (umount2(target, UMOUNT_NOFOLLOW) == 0)
+		int rc = umount_one(target);
+
+		if (rc == 0)
 			continue;
 		/* EINVAL: not, or no longer, a mount point. */
-		if (errno != EINVAL && errno != ENOENT)
-			return err_set_rc(err, -errno, "unmount %s", target);
+		if (rc != -EINVAL && rc != -ENOENT)
+			return err_set_rc(err, rc, "unmount %s", target);
 		if (i > 0)
 			record(NULL, 0, target);
 		return 0;
 	}
 	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "unmount %s: more than %d "
-	    "mounts there",
-	    target, STACK_MAX);
+	    "unmount %s: more than %d mounts there", target, STACK_MAX);
 }

@@ -16,6 +16,7 @@
 
 #define LOCK_TRIES 50
 #define LOCK_WAIT_MS 100
+#define BUSY_TRIES 100 /* 10 s */
 
 /* ---- the staging directory ------------------------------------------------ */
 
@@ -257,7 +258,7 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 }
 
 static int
-stage_filesystem(const struct staging_args *args, const char *target,
+try_filesystem(const struct staging_args *args, const char *target,
     struct staging_result *res, struct err *err)
 {
 	auto_free char *options = NULL;
@@ -283,6 +284,27 @@ stage_filesystem(const struct staging_args *args, const char *target,
 		rc = filesystem_grow(fstype, target, res->device.path,
 		    res->device.size_bytes, &res->grown, err);
 	return rc;
+}
+
+/*
+ * A mkfs or fsck that a predecessor started lives on when that is killed: it
+ * is waited for, and what it leaves is looked at anew.
+ */
+static int
+stage_filesystem(const struct staging_args *args, const char *target,
+    struct staging_result *res, struct err *err)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
+
+	for (int i = 0;; i++) {
+		int rc = try_filesystem(args, target, res, err);
+
+		if (rc != -EBUSY || i >= BUSY_TRIES)
+			return rc;
+		res->need = STAGING_NEEDS_NOTHING;
+		*err = (struct err)ERR_INIT;
+		(void)nanosleep(&pause, NULL);
+	}
 }
 
 static int

@@ -1,0 +1,818 @@
+/*
+ * node_life.c - the Node RPCs with real file systems and real mounts, on loop
+ * devices instead of rbd devices. Needs root.
+ *
+ * Each call runs in a process of its own, as if the daemon were restarted
+ * between any two of them, and is killed at each of its states in the sweeps
+ * at the end. All of it happens in a mount namespace of its own.
+ */
+#include "node/node.h"
+#include "node/staging.h"
+#include "tests/fake/loop_mapper.h"
+#include "tests/tap.h"
+
+#include "base/log.h"
+#include "core/child.h"
+#include "core/offload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+
+#define MODE(name) CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__##name
+#define MIB (1024 * 1024LL)
+
+#define PATH_SIZE 400
+#define put(array, ...) ((void)!str_put(array, sizeof(array), __VA_ARGS__))
+
+static char top[64]; /* everything is below it */
+
+/* ---- one volume ----------------------------------------------------------- */
+
+struct volume {
+	char id[80], image[80];
+	const char *fstype; /* NULL: block */
+	const char *flag;   /* a mount flag or NULL */
+	int mode;
+	char staging[PATH_SIZE], target[PATH_SIZE], staged[PATH_SIZE];
+	char file[PATH_SIZE];
+};
+
+static void
+volume_init(struct volume *v, int n, const char *fstype, long long size)
+{
+	char path[PATH_SIZE];
+	int fd;
+
+	memset(v, 0, sizeof(*v));
+	v->fstype = fstype;
+	v->mode = MODE(SINGLE_NODE_WRITER);
+	put(v->id,
+	    "0001-0004-test-0000000000000001-"
+	    "00000000-0000-4000-8000-%012d",
+	    n);
+	put(v->image, "csi-vol-00000000-0000-4000-8000-%012d", n);
+	put(v->staging, "%s/staging-%d", top, n);
+	put(v->target, "%s/pods/%d/mount", top, n);
+	put(v->staged, "%s/%s", v->staging, v->id);
+	put(v->file, "%s/file", v->target);
+	if (mkdir(v->staging, 0750) < 0)
+		diag("mkdir %s: %s", v->staging, strerror(errno));
+	put(path, "%s/rbd/%s", top, v->image);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0 || ftruncate(fd, size) < 0)
+		diag("make %s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static void
+image_path(const struct volume *v, char *out)
+{
+	(void)!str_put(out, PATH_SIZE, "%s/rbd/%s", top, v->image);
+}
+
+/* ---- running a call ------------------------------------------------------- */
+
+struct answer {
+	int code; /* -1: killed before the end */
+	char text[ERR_TEXT_MAX];
+	unsigned forks, execs, states;
+	int64_t bytes, inodes;
+};
+
+static int die_at; /* the state at which the process ends, 0: never */
+static unsigned states;
+static bool ended;
+static struct answer answer;
+
+static void
+on_state(struct op *op, const char *state)
+{
+	(void)op;
+	(void)state;
+	if (++states == (unsigned)die_at)
+		_exit(0);
+}
+
+static void
+on_done(struct op *op, void *arg)
+{
+	const struct csi_rpc *rpc = (const struct csi_rpc *)op;
+
+	answer.code = (int)op->err.code;
+	memcpy(answer.text, op->err.text, sizeof(answer.text));
+	if (arg != NULL && answer.code == 0) {
+		const Csi__V1__NodeGetVolumeStatsResponse *r = rpc->reply;
+
+		answer.bytes = r->usage[0]->total;
+		answer.inodes = r->n_usage > 1 ? r->usage[1]->total : -1;
+	}
+	ended = true;
+}
+
+static int
+find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
+    struct err *err)
+{
+	(void)id;
+	(void)arena;
+	(void)err;
+	*cluster = (struct node_cluster){ .monitors = "192.0.2.1:6789",
+		.rados_namespace = "" };
+	return 0;
+}
+
+static void
+serve(const struct csi_impl *impl, const void *body, size_t len, int out)
+{
+	static const struct node_config config = { .state_dir = "/run",
+		.find_cluster = find_cluster };
+	const struct csi_method *method = csi_method_by_name(impl->method);
+	struct err err = ERR_INIT;
+	struct csi_rpc *rpc;
+
+	if (loop_init() < 0 || device_register(&loop_mapper, "/run", &err) < 0)
+		_exit(1);
+	node_init(&config);
+	op_set_hook(on_state);
+	rpc = csi_rpc_new(impl, method, body, len, &err);
+	if (rpc == NULL) {
+		answer.code = (int)err.code;
+		memcpy(answer.text, err.text, sizeof(answer.text));
+	} else {
+		csi_rpc_start(
+		    rpc, on_done, impl == &node_stats_impl ? &answer : NULL);
+		while (!ended)
+			loop_turn(true);
+	}
+	answer.forks = (unsigned)offload_forks();
+	answer.execs = (unsigned)tool_execs();
+	answer.states = states;
+	if (write(out, &answer, sizeof(answer)) != sizeof(answer))
+		_exit(1);
+	_exit(0);
+}
+
+static struct answer
+run(const struct csi_impl *impl, const void *request, int kill_at)
+{
+	struct answer got = { .code = -1 };
+	size_t len = protobuf_c_message_get_packed_size(request);
+	auto_free unsigned char *body = mem_new(len + 1);
+	int fd[2], status;
+	pid_t pid;
+
+	(void)protobuf_c_message_pack(request, body);
+	if (pipe2(fd, O_CLOEXEC) < 0)
+		return got;
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		die_at = kill_at;
+		serve(impl, body, len, fd[1]);
+	}
+	close(fd[1]);
+	if (read(fd[0], &got, sizeof(got)) != sizeof(got))
+		got.code = -1;
+	close(fd[0]);
+	(void)waitpid(pid, &status, 0);
+	return got;
+}
+
+static Csi__V1__NodeStageVolumeRequest__SecretsEntry secret[2];
+
+static void
+capability_of(const struct volume *v, Csi__V1__VolumeCapability *cap,
+    Csi__V1__VolumeCapability__MountVolume *mount,
+    Csi__V1__VolumeCapability__BlockVolume *block,
+    Csi__V1__VolumeCapability__AccessMode *mode, char **flags)
+{
+	csi__v1__volume_capability__init(cap);
+	csi__v1__volume_capability__mount_volume__init(mount);
+	csi__v1__volume_capability__block_volume__init(block);
+	csi__v1__volume_capability__access_mode__init(mode);
+	mode->mode = (Csi__V1__VolumeCapability__AccessMode__Mode)v->mode;
+	cap->access_mode = mode;
+	if (v->fstype == NULL) {
+		cap->access_type_case =
+		    CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
+		cap->block = block;
+		return;
+	}
+	cap->access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT;
+	cap->mount = mount;
+	mount->fs_type = (char *)(uintptr_t)v->fstype;
+	if (v->flag != NULL) {
+		flags[0] = (char *)(uintptr_t)v->flag;
+		mount->mount_flags = flags;
+		mount->n_mount_flags = 1;
+	}
+}
+
+static char key_user[] = "userID", key_key[] = "userKey", value_user[] = "u";
+static char value_key[] = "AQBhc2VjcmV0c2VjcmV0c2VjcmV0";
+static char key_pool[] = "pool", value_pool[] = "rbd", key_image[] = "image";
+static char key_mons[] = "monitors", value_mons[] = "192.0.2.1:6789";
+
+static struct answer
+stage_at(const struct volume *v, int kill_at)
+{
+	Csi__V1__NodeStageVolumeRequest r;
+	Csi__V1__VolumeCapability cap;
+	Csi__V1__VolumeCapability__MountVolume mount;
+	Csi__V1__VolumeCapability__BlockVolume block;
+	Csi__V1__VolumeCapability__AccessMode mode;
+	Csi__V1__NodeStageVolumeRequest__PublishContextEntry context[3], *c[3];
+	Csi__V1__NodeStageVolumeRequest__SecretsEntry *s[2];
+	char *flags[1], image[80];
+
+	csi__v1__node_stage_volume_request__init(&r);
+	capability_of(v, &cap, &mount, &block, &mode, flags);
+	r.volume_id = (char *)(uintptr_t)v->id;
+	r.staging_target_path = (char *)(uintptr_t)v->staging;
+	r.volume_capability = &cap;
+	strcpy(image, v->image);
+	for (int i = 0; i < 3; i++) {
+		csi__v1__node_stage_volume_request__publish_context_entry__init(
+		    &context[i]);
+		c[i] = &context[i];
+	}
+	context[0].key = key_pool;
+	context[0].value = value_pool;
+	context[1].key = key_image;
+	context[1].value = image;
+	context[2].key = key_mons;
+	context[2].value = value_mons;
+	r.publish_context = c;
+	r.n_publish_context = 3;
+	for (int i = 0; i < 2; i++) {
+		csi__v1__node_stage_volume_request__secrets_entry__init(
+		    &secret[i]);
+		s[i] = &secret[i];
+	}
+	secret[0].key = key_user;
+	secret[0].value = value_user;
+	secret[1].key = key_key;
+	secret[1].value = value_key;
+	r.secrets = s;
+	r.n_secrets = 2;
+	return run(&node_stage_impl, &r, kill_at);
+}
+
+static struct answer
+unstage_at(const struct volume *v, int kill_at)
+{
+	Csi__V1__NodeUnstageVolumeRequest r;
+
+	csi__v1__node_unstage_volume_request__init(&r);
+	r.volume_id = (char *)(uintptr_t)v->id;
+	r.staging_target_path = (char *)(uintptr_t)v->staging;
+	return run(&node_unstage_impl, &r, kill_at);
+}
+
+static struct answer
+publish_at(
+    const struct volume *v, const char *target, bool read_only, int kill_at)
+{
+	Csi__V1__NodePublishVolumeRequest r;
+	Csi__V1__VolumeCapability cap;
+	Csi__V1__VolumeCapability__MountVolume mount;
+	Csi__V1__VolumeCapability__BlockVolume block;
+	Csi__V1__VolumeCapability__AccessMode mode;
+	Csi__V1__NodePublishVolumeRequest__VolumeContextEntry entry, *e[1];
+	char *flags[1];
+
+	csi__v1__node_publish_volume_request__init(&r);
+	csi__v1__node_publish_volume_request__volume_context_entry__init(
+	    &entry);
+	capability_of(v, &cap, &mount, &block, &mode, flags);
+	r.volume_id = (char *)(uintptr_t)v->id;
+	r.staging_target_path = (char *)(uintptr_t)v->staging;
+	r.target_path = (char *)(uintptr_t)target;
+	r.volume_capability = &cap;
+	r.readonly = read_only;
+	entry.key = key_pool;
+	entry.value = value_pool;
+	e[0] = &entry;
+	r.volume_context = e;
+	r.n_volume_context = 1;
+	return run(&node_publish_impl, &r, kill_at);
+}
+
+static struct answer
+unpublish_at(const struct volume *v, const char *target, int kill_at)
+{
+	Csi__V1__NodeUnpublishVolumeRequest r;
+
+	csi__v1__node_unpublish_volume_request__init(&r);
+	r.volume_id = (char *)(uintptr_t)v->id;
+	r.target_path = (char *)(uintptr_t)target;
+	return run(&node_unpublish_impl, &r, kill_at);
+}
+
+static struct answer
+stats_of(const struct volume *v, const char *path)
+{
+	Csi__V1__NodeGetVolumeStatsRequest r;
+
+	csi__v1__node_get_volume_stats_request__init(&r);
+	r.volume_id = (char *)(uintptr_t)v->id;
+	r.volume_path = (char *)(uintptr_t)path;
+	return run(&node_stats_impl, &r, 0);
+}
+
+#define stage(v) stage_at(v, 0)
+#define unstage(v) unstage_at(v, 0)
+#define publish(v) publish_at(v, (v)->target, false, 0)
+#define unpublish(v) unpublish_at(v, (v)->target, 0)
+
+static bool
+expect(struct answer got, enum err_code code, const char *name)
+{
+	bool good = got.code == (int)code;
+
+	ok(good, "%s", name);
+	if (!good)
+		diag("got %s: %s",
+		    got.code < 0 ? "killed"
+				 : err_code_name((enum err_code)got.code),
+		    got.text);
+	return good;
+}
+
+/* ---- looking at the result ------------------------------------------------ */
+
+static bool
+exists(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+static bool
+has_stash(const struct volume *v)
+{
+	char path[PATH_SIZE];
+
+	put(path, "%s/image-meta.json", v->staging);
+	return exists(path);
+}
+
+static int
+mounts_below(const char *dir)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	char line[1024];
+	int n = 0;
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		n += strstr(line, dir) != NULL;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
+static bool
+nothing_left(const struct volume *v)
+{
+	return !exists(v->target) && !exists(v->staged) && !has_stash(v) &&
+	    mounts_below(top) == 0 && loop_mapper_count() == 0;
+}
+
+static bool
+write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	bool good = fd >= 0 &&
+	    write(fd, text, strlen(text)) == (ssize_t)strlen(text) &&
+	    fsync(fd) == 0;
+
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+static bool
+has_text(const char *path, const char *text)
+{
+	char got[64] = "";
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, got, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return n == (ssize_t)strlen(text) && memcmp(got, text, (size_t)n) == 0;
+}
+
+static bool
+poke(const struct volume *v, off_t at, const void *bytes, size_t len)
+{
+	char path[PATH_SIZE];
+	int fd;
+	bool good;
+
+	image_path(v, path);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	good = fd >= 0 && pwrite(fd, bytes, len, at) == (ssize_t)len;
+	if (fd >= 0)
+		close(fd);
+	return good;
+}
+
+/* ---- lives ---------------------------------------------------------------- */
+
+static void
+life(int n, const char *fstype, long long size)
+{
+	const char *kind = fstype != NULL ? fstype : "block";
+	struct volume v;
+	struct answer a;
+	char second[PATH_SIZE];
+
+	volume_init(&v, n, fstype, size);
+	put(second, "%s/pods/%d/second", top, n);
+	a = stage(&v);
+	expect(a, ERR_OK, "a fresh volume is staged");
+	is_int(a.forks, fstype != NULL ? 2 : 1, "%s: children it took", kind);
+	is_int(a.execs, fstype != NULL ? 1 : 0, "%s: programs: mkfs", kind);
+	a = stage(&v);
+	expect(a, ERR_OK, "staging it again is success");
+	is_int(loop_mapper_count(), 1, "%s: and maps nothing twice", kind);
+	a = publish(&v);
+	expect(a, ERR_OK, "it is published");
+	is_int(a.forks, 1, "%s: by one child", kind);
+	expect(publish(&v), ERR_OK, "publishing it again is success");
+	ok(write_text(fstype != NULL ? v.file : v.target, "precious data"),
+	    "%s: it is written to", kind);
+	expect(publish_at(&v, v.target, true, 0), ERR_ALREADY_EXISTS,
+	    "read-only at the same target is refused");
+	expect(publish_at(&v, second, true, 0), ERR_OK,
+	    "read-only at an other target works");
+	if (fstype != NULL) {
+		struct statvfs fs;
+
+		ok(statvfs(second, &fs) == 0 && (fs.f_flag & ST_RDONLY) != 0 &&
+			statvfs(v.target, &fs) == 0 &&
+			(fs.f_flag & ST_RDONLY) == 0,
+		    "%s: and that one is read-only, the first is not", kind);
+	}
+	a = stats_of(&v, v.target);
+	expect(a, ERR_OK, "statistics are told");
+	if (fstype == NULL)
+		is_int(a.bytes, size, "block: the size of the device");
+	else
+		ok(a.bytes > size / 2 && a.bytes <= size && a.inodes >= 0,
+		    "%s: bytes and inodes", kind);
+	expect(unpublish_at(&v, second, 0), ERR_OK, "unpublished");
+	expect(unpublish(&v), ERR_OK, "unpublished at the first target");
+	expect(unpublish(&v), ERR_OK, "unpublishing again is success");
+	ok(!exists(v.target), "%s: the target is gone", kind);
+	expect(stats_of(&v, v.target), ERR_NOT_FOUND,
+	    "statistics of it are NOT_FOUND");
+	a = unstage(&v);
+	expect(a, ERR_OK, "it is unstaged");
+	is_int(a.forks, 1, "%s: by one child", kind);
+	expect(unstage(&v), ERR_OK, "unstaging again is success");
+	ok(nothing_left(&v), "%s: nothing is left", kind);
+	a = stage(&v);
+	expect(a, ERR_OK, "it is staged again");
+	is_int(a.forks, 1, "%s: a formatted volume takes one child", kind);
+	is_int(a.execs, 0, "%s: and no program", kind);
+	expect(publish(&v), ERR_OK, "and published");
+	ok(has_text(fstype != NULL ? v.file : v.target, "precious data"),
+	    "%s: the data is there", kind);
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	ok(nothing_left(&v), "%s: nothing is left", kind);
+}
+
+/* ---- what must not happen ------------------------------------------------- */
+
+static void
+stale_staging(void)
+{
+	struct volume v;
+	char file[PATH_SIZE];
+
+	volume_init(&v, 20, "ext4", 64 * MIB);
+	expect(publish(&v), ERR_FAILED_PRECONDITION,
+	    "a volume that is not staged is not published");
+	ok(!exists(v.target), "and no target appears");
+	expect(stage(&v), ERR_OK, "staged");
+	/* A reboot: the mount and the mapping go, directory and stash stay. */
+	ok(umount2(v.staged, 0) == 0, "the mount goes, as in a reboot");
+	expect(publish(&v), ERR_FAILED_PRECONDITION,
+	    "the directory that is left is not published");
+	ok(!exists(v.target), "and no target appears");
+	expect(stage(&v), ERR_OK, "it is staged anew");
+	expect(publish(&v), ERR_OK, "and published");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	ok(mkdir(v.staged, 0750) == 0, "an empty directory is in the way");
+	put(file, "%s/data", v.staged);
+	ok(write_text(file, "x"), "with somebody's data in it");
+	expect(unstage(&v), ERR_FAILED_PRECONDITION,
+	    "unstage does not remove data");
+	ok(exists(file), "it is there");
+	(void)unlink(file);
+	expect(unstage(&v), ERR_OK, "without it unstage succeeds");
+	ok(nothing_left(&v), "nothing is left");
+}
+
+static void
+foreign_mounts(void)
+{
+	struct volume v, other;
+
+	volume_init(&v, 21, "ext4", 64 * MIB);
+	volume_init(&other, 22, "ext4", 64 * MIB);
+	expect(stage(&other), ERR_OK, "an other volume is staged");
+
+	(void)mkdir(v.staged, 0750);
+	ok(mount("none", v.staged, "tmpfs", 0, NULL) == 0, "a tmpfs is there");
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "stage refuses it");
+	expect(publish(&v), ERR_FAILED_PRECONDITION, "publish refuses it");
+	ok(umount2(v.staged, 0) == 0, "it goes");
+
+	ok(mount("/", v.staged, NULL, MS_BIND, NULL) == 0,
+	    "a bind mount of the root disk is there");
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "stage refuses it");
+	expect(publish(&v), ERR_FAILED_PRECONDITION, "publish refuses it");
+	ok(!exists(v.target), "and no target appears");
+	ok(umount2(v.staged, MNT_DETACH) == 0, "it goes");
+
+	ok(mount(other.staged, v.staged, NULL, MS_BIND, NULL) == 0,
+	    "an other volume is mounted there");
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "stage refuses it");
+	expect(publish(&v), ERR_FAILED_PRECONDITION, "publish refuses it");
+	ok(umount2(v.staged, 0) == 0, "it goes");
+
+	expect(stage(&v), ERR_OK, "then it is staged");
+	char *slash = strrchr(v.target, '/');
+	*slash = '\0';
+	(void)mkdir(v.target, 0750);
+	*slash = '/';
+	(void)mkdir(v.target, 0750);
+	ok(mount(other.staged, v.target, NULL, MS_BIND, NULL) == 0,
+	    "an other volume is at the target");
+	expect(publish(&v), ERR_FAILED_PRECONDITION, "publish refuses it");
+	ok(umount2(v.target, 0) == 0, "it goes");
+	expect(publish(&v), ERR_OK, "then it is published");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	expect(unstage(&other), ERR_OK, "the other too");
+	ok(nothing_left(&v), "nothing is left");
+}
+
+static void
+refusals(void)
+{
+	struct volume v;
+	unsigned char mbr[512] = { 0 };
+	char cmd[PATH_SIZE + 80], path[PATH_SIZE];
+
+	volume_init(&v, 23, "ext4", 64 * MIB);
+	v.mode = MODE(MULTI_NODE_READER_ONLY);
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "an unformatted image is not formatted read-only");
+	ok(nothing_left(&v), "and nothing is left");
+	v.mode = MODE(SINGLE_NODE_WRITER);
+	v.flag = "no_such_option";
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "a mount flag that the kernel refuses");
+	ok(nothing_left(&v), "all is undone");
+	v.flag = "bind";
+	expect(stage(&v), ERR_INVALID_ARGUMENT, "a flag that is no flag");
+	v.flag = NULL;
+	v.fstype = "xfs";
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "an image with an other file system (it was formatted before the "
+	    "flag was refused)");
+	ok(nothing_left(&v), "all is undone");
+	v.fstype = "zfs";
+	expect(stage(&v), ERR_INVALID_ARGUMENT, "an unknown file system");
+	v.fstype = "ext4";
+	expect(stage(&v), ERR_OK, "its own file system");
+	v.fstype = NULL;
+	expect(stage(&v), ERR_ALREADY_EXISTS, "as a block device: refused");
+	v.fstype = "ext4";
+	v.mode = MODE(MULTI_NODE_READER_ONLY);
+	expect(stage(&v), ERR_ALREADY_EXISTS, "read-only: refused");
+	v.mode = MODE(SINGLE_NODE_WRITER);
+	expect(unstage(&v), ERR_OK, "unstaged");
+	v.mode = MODE(MULTI_NODE_READER_ONLY);
+	expect(stage(&v), ERR_OK, "read-only when it is not staged");
+	expect(publish(&v), ERR_OK, "published");
+	ok(!write_text(v.file, "x") && errno == EROFS, "and not writable");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	volume_init(&v, 24, "ext4", 64 * MIB);
+	mbr[510] = 0x55;
+	mbr[511] = 0xaa;
+	mbr[446 + 4] = 0x83;
+	mbr[446 + 9] = 8;
+	mbr[446 + 13] = 16;
+	ok(poke(&v, 0, mbr, sizeof(mbr)), "an image with a partition table");
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "is not formatted");
+	ok(nothing_left(&v), "and nothing is left");
+
+	volume_init(&v, 25, "ext4", 64 * MIB);
+	expect(stage(&v), ERR_OK, "staged");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	image_path(&v, path);
+	put(cmd, "debugfs -w -R 'set_super_value state 3' %s 2>/dev/null",
+	    path);
+	ok(system(cmd) == 0, "a file system with recorded errors");
+	is_int(stage(&v).execs, 1, "is checked by fsck");
+	expect(stage(&v), ERR_OK, "and staged");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	is_int(stage(&v).execs, 0, "once repaired it is not checked again");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	volume_init(&v, 26, "xfs", 320 * MIB);
+	expect(stage(&v), ERR_OK, "staged");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	ok(poke(&v, 126, "\1", 1), "an xfs whose mkfs was interrupted");
+	is_int(stage(&v).execs, 1, "is made again");
+	expect(stage(&v), ERR_OK, "and is staged");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	ok(nothing_left(&v), "nothing is left");
+}
+
+static void
+grows(int n, const char *fstype, long long from, long long to)
+{
+	struct volume v;
+	struct statvfs fs;
+	char path[PATH_SIZE];
+
+	volume_init(&v, n, fstype, from);
+	expect(stage(&v), ERR_OK, fstype);
+	expect(unstage(&v), ERR_OK, "unstaged");
+	image_path(&v, path);
+	ok(truncate(path, to) == 0, "the image is made larger");
+	expect(stage(&v), ERR_OK, "staged");
+	ok(statvfs(v.staged, &fs) == 0 &&
+		(long long)(fs.f_blocks * fs.f_frsize) > to * 8 / 10,
+	    "%s: the file system has grown", fstype);
+	expect(unstage(&v), ERR_OK, "unstaged");
+}
+
+/* ext4 asks for CAP_SYS_RESOURCE, which some containers' root lacks. */
+static bool
+may_resize(void)
+{
+	return prctl(PR_CAPBSET_READ, 24 /* CAP_SYS_RESOURCE */) == 1;
+}
+
+static void
+single_writer(void)
+{
+	struct volume v;
+	char second[PATH_SIZE];
+
+	volume_init(&v, 30, "ext4", 64 * MIB);
+	v.mode = MODE(SINGLE_NODE_SINGLE_WRITER);
+	put(second, "%s/pods/30/second", top);
+	expect(stage(&v), ERR_OK, "a single writer's volume is staged");
+	expect(publish(&v), ERR_OK, "published");
+	expect(publish(&v), ERR_OK, "at the same target again");
+	expect(publish_at(&v, second, false, 0), ERR_FAILED_PRECONDITION,
+	    "at a second target it is refused");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(publish_at(&v, second, false, 0), ERR_OK,
+	    "then the second target works");
+	expect(unpublish_at(&v, second, 0), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	ok(nothing_left(&v), "nothing is left");
+}
+
+static void
+lost_stash(void)
+{
+	struct volume v;
+	char path[PATH_SIZE];
+
+	volume_init(&v, 31, "ext4", 64 * MIB);
+	put(path, "%s/image-meta.json", v.staging);
+	expect(stage(&v), ERR_OK, "staged");
+	ok(unlink(path) == 0, "the stash is lost");
+	expect(publish(&v), ERR_OK, "it is published all the same");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(stage(&v), ERR_OK, "staging again writes the stash");
+	ok(has_stash(&v), "it is there");
+	ok(truncate(path, 7) == 0, "it is cut off");
+	expect(unstage(&v), ERR_OK, "unstage finds all by the volume's ID");
+	ok(nothing_left(&v), "nothing is left");
+
+	expect(stage(&v), ERR_OK, "staged");
+	ok(unlink(path) == 0 && umount2(v.staged, 0) == 0,
+	    "stash and mount are lost, the mapping is there");
+	expect(unstage(&v), ERR_OK, "unstage finds it by the volume's ID");
+	ok(nothing_left(&v), "nothing is left");
+}
+
+/* ---- killed at each state ------------------------------------------------- */
+
+static void
+sweep(const char *fstype)
+{
+	struct volume v;
+	const char *kind = fstype != NULL ? fstype : "block";
+	int n = fstype != NULL ? 100 : 200, killed = 0;
+
+	for (int at = 1;; at++) {
+		struct answer a;
+
+		volume_init(&v, n + at, fstype, 64 * MIB);
+		a = stage_at(&v, at);
+		if (a.code != -1) {
+			expect(a, ERR_OK, "stage, not killed any more");
+			(void)unstage(&v);
+			break;
+		}
+		killed++;
+		expect(stage(&v), ERR_OK, "stage after a kill -9 in stage");
+		is_int(loop_mapper_count(), 1, "%s, state %d: mapped once",
+		    kind, at);
+		is_int(mounts_below(top), 1, "%s, state %d: mounted once", kind,
+		    at);
+		expect(unstage(&v), ERR_OK, "unstage");
+		ok(nothing_left(&v), "%s, state %d: nothing is left", kind, at);
+		a = stage_at(&v, at);
+		expect(unstage(&v), ERR_OK, "unstage after a kill in stage");
+		ok(nothing_left(&v), "%s, state %d: nothing is left", kind, at);
+	}
+	ok(killed >= (fstype != NULL ? 3 : 1), "%s: stage was killed %d times",
+	    kind, killed);
+	for (int at = 1; at < 6; at++) {
+		volume_init(&v, n + 50 + at, fstype, 64 * MIB);
+		expect(stage(&v), ERR_OK, "staged");
+		(void)publish_at(&v, v.target, false, at);
+		expect(publish(&v), ERR_OK, "publish after a kill in publish");
+		is_int(
+		    mounts_below(top), 2, "%s, state %d: bound once", kind, at);
+		(void)unpublish_at(&v, v.target, at);
+		expect(unpublish(&v), ERR_OK, "unpublish after a kill");
+		(void)unstage_at(&v, at);
+		expect(unstage(&v), ERR_OK, "unstage after a kill");
+		ok(nothing_left(&v), "%s, state %d: nothing is left", kind, at);
+	}
+}
+
+int
+main(void)
+{
+	char rbd[80];
+
+	if (geteuid() != 0) {
+		printf("1..0 # SKIP needs root\n");
+		return 0;
+	}
+	strcpy(top, "/var/tmp/rbd-csi-node.XXXXXX");
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mkdtemp(top) == NULL) {
+		printf("Bail out! %s\n", strerror(errno));
+		return 1;
+	}
+	put(rbd, "%s/rbd", top);
+	(void)mkdir(rbd, 0700);
+	loop_mapper_dir = top;
+	log_init("node_life", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+
+	life(1, "ext4", 64 * MIB);
+	life(2, "xfs", 320 * MIB);
+	life(3, "btrfs", 128 * MIB);
+	life(4, NULL, 16 * MIB);
+	stale_staging();
+	foreign_mounts();
+	refusals();
+	if (may_resize())
+		grows(27, "ext4", 64 * MIB, 256 * MIB);
+	grows(28, "xfs", 320 * MIB, 640 * MIB);
+	grows(29, "btrfs", 128 * MIB, 320 * MIB);
+	single_writer();
+	lost_stash();
+	sweep("ext4");
+	sweep(NULL);
+
+	is_int(mounts_below(top), 0, "no mount is left");
+	is_int(loop_mapper_count(), 0, "no loop device is left");
+	if (tap_failed == 0) {
+		char cmd[PATH_SIZE];
+
+		put(cmd, "rm -rf --one-file-system %s", top);
+		(void)!system(cmd);
+	}
+	return tap_end();
+}
