@@ -209,13 +209,15 @@ stage_block(
 
 /* mkfs and fsck must be the only ones at the device. */
 static int
-check_unused(const struct device *dev, struct err *err)
+check_unused(struct staging_result *res, struct err *err)
 {
-	auto_close int fd = open(dev->path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	const char *path = res->device.path;
+	auto_close int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
 
-	if (fd < 0)
-		return err_set_rc(err, -errno, "%s", dev->path);
-	return 0;
+	if (fd >= 0)
+		return 0;
+	res->busy = errno == EBUSY;
+	return err_set_rc(err, -errno, "open %s alone", path);
 }
 
 /* What to do with what the probe has found; sets res->need. */
@@ -242,7 +244,7 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 		    "%s holds no file system after mkfs", path);
 	if (empty) {
 		res->need = STAGING_NEEDS_MKFS;
-		return check_unused(&res->device, err);
+		return check_unused(res, err);
 	}
 	if (!str_is_empty(args->fstype) &&
 	    !filesystem_is_same(args->fstype, probe->fstype))
@@ -252,7 +254,7 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 		    path, probe->fstype, args->fstype);
 	if (probe->errors && !args->spec.read_only && !args->checked) {
 		res->need = STAGING_NEEDS_FSCK;
-		return check_unused(&res->device, err);
+		return check_unused(res, err);
 	}
 	return 0;
 }
@@ -280,6 +282,7 @@ try_filesystem(const struct staging_args *args, const char *target,
 	    str_is_empty(args->options) ? "" : args->options);
 	rc = mount_filesystem(res->device.path, target, fstype, options,
 	    args->spec.read_only, err);
+	res->busy = rc == -EBUSY;
 	if (rc == 0 && !args->spec.read_only)
 		rc = filesystem_grow(fstype, target, res->device.path,
 		    res->device.size_bytes, &res->grown, err);
@@ -299,8 +302,9 @@ stage_filesystem(const struct staging_args *args, const char *target,
 	for (int i = 0;; i++) {
 		int rc = try_filesystem(args, target, res, err);
 
-		if (rc != -EBUSY || i >= BUSY_TRIES)
+		if (!res->busy || i >= BUSY_TRIES)
 			return rc;
+		res->busy = false;
 		res->need = STAGING_NEEDS_NOTHING;
 		*err = (struct err)ERR_INIT;
 		(void)nanosleep(&pause, NULL);

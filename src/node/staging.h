@@ -51,6 +51,7 @@ struct staging_result {
 	bool mapped;  /* device is valid */
 	bool already; /* it was staged when the child came */
 	bool grown;   /* the file system was made larger */
+	bool busy;    /* some program has the device for itself */
 };
 
 /* An offload_fn: struct staging_args, struct staging_result. */

@@ -13,8 +13,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define CLEAR_MS 1000
-#define MOUNTS_MAX 16 /* on top of each other, from earlier accidents */
+#define CLEAR_MS	1000
+#define MOUNTS_MAX	16	/* on top of each other, from earlier accidents */
 
 int
 userspace_mount_child(const void *args, void *result, struct err *err)
@@ -22,14 +22,13 @@ userspace_mount_child(const void *args, void *result, struct err *err)
 	const struct userspace_mount *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
 	auto_free char *options = str_fmt("fd=%d,rootmode=40000,user_id=0,"
-					  "group_id=0,max_read=%d",
-	    m->fuse_fd, 1 << 20);
+	    "group_id=0,max_read=%d", m->fuse_fd, 1 << 20);
 
 	(void)result;
 	if (mkdir(mnt, 0700) < 0 && errno != EEXIST)
 		return err_set_rc(err, -errno, "mkdir %s", mnt);
 	if (mount("rbd-attachd", mnt, "fuse.rbd-attachd",
-		MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, options) < 0)
+	    MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, options) < 0)
 		return err_set_rc(err, -errno, "mount FUSE at %s", mnt);
 	return 0;
 }
@@ -57,8 +56,8 @@ userspace_unmount_child(const void *args, void *result, struct err *err)
 	loopdev_each(prefix, on_loop, NULL);
 	for (int i = 0; i < MOUNTS_MAX; i++)
 		if (umount2(mnt, UMOUNT_NOFOLLOW) < 0 &&
-		    (errno != EBUSY ||
-			umount2(mnt, MNT_DETACH | UMOUNT_NOFOLLOW) < 0))
+		    (errno != EBUSY || umount2(mnt, MNT_DETACH |
+		    UMOUNT_NOFOLLOW) < 0))
 			break;
 	(void)unlink(sock);
 	if (rmdir(mnt) < 0 && errno != ENOENT)

@@ -8,8 +8,8 @@
 #include "base/err.h"
 
 struct userspace_mount {
-	char dir[96]; /* of the session; exists */
-	int fuse_fd;  /* mount only: open in the child too */
+	char dir[96];	/* of the session; exists */
+	int fuse_fd;	/* mount only: open in the child too */
 };
 
 /* offload_fn: makes dir/mnt and mounts on it. No result. */

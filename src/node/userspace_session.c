@@ -24,15 +24,14 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#define MOUNT_MS 10000
-#define UNMOUNT_MS 30000
-#define IDLE_MS 60000 /* without an image a session ends */
-#define BACKOFF_MIN_MS 100
-#define BACKOFF_MAX_MS 5000
-#define PROVEN_MS                                                              \
-	10000        /* served for so long: the next start is the
+#define MOUNT_MS	10000
+#define UNMOUNT_MS	30000
+#define IDLE_MS		60000	/* without an image a session ends */
+#define BACKOFF_MIN_MS	100
+#define BACKOFF_MAX_MS	5000
+#define PROVEN_MS	10000	/* served for so long: the next start is the
 				   first one again */
-#define CALL_TRIES 3 /* servers that die over one command */
+#define CALL_TRIES	3	/* servers that die over one command */
 
 TAILQ_HEAD(call_list, session_call);
 
@@ -42,22 +41,21 @@ struct session {
 	int fuse_fd, table_fd;
 	struct table *table;
 	struct channel *channel;
-	struct helper helper; /* of a process that we started */
-	struct io pidfd;      /* of one that we found */
+	struct helper helper;	/* of a process that we started */
+	struct io pidfd;	/* of one that we found */
 	pid_t pid;
-	struct call_list calls; /* sent or not, in order */
+	struct call_list calls;	/* sent or not, in order */
 	uint64_t last_id;
-	struct timer timer; /* DOWN: next start; READY: idle end */
-	unsigned failures;  /* starts in a row */
+	struct timer timer;	/* DOWN: next start; READY: idle end */
+	unsigned failures;	/* starts in a row */
 	int64_t ready_ms;
-	struct err err; /* why the last start failed */
-	bool ends;      /* DRAINING: for good */
-	LIST_ENTRY(session)
-	link;
+	struct err err;		/* why the last start failed */
+	bool ends;		/* DRAINING: for good */
+	LIST_ENTRY(session) link;
 };
 
 static struct {
-	char *root; /* STATEDIR/attach */
+	char *root;		/* STATEDIR/attach */
 	char *program;
 	const struct session_ops *ops;
 	LIST_HEAD(, session) sessions;
@@ -146,8 +144,8 @@ session_wait_start(struct op *waiter)
 {
 	if (us.nwaiting == us.waiting_room) {
 		us.waiting_room = us.waiting_room * 2 + 8;
-		us.waiting = mem_grow(
-		    us.waiting, us.waiting_room * sizeof(*us.waiting));
+		us.waiting = mem_grow(us.waiting,
+		    us.waiting_room * sizeof(*us.waiting));
 	}
 	us.waiting[us.nwaiting++] = waiter;
 }
@@ -199,8 +197,8 @@ send_call(struct session *s, struct session_call *call)
 }
 
 void
-session_call_start(
-    struct session *s, struct session_call *call, struct op *waiter)
+session_call_start(struct session *s, struct session_call *call,
+    struct op *waiter)
 {
 	call->session = s;
 	call->waiter = waiter;
@@ -267,10 +265,9 @@ process_gone(struct session *s)
 	s->ready_ms = 0;
 	set_state(s, SESSION_DOWN);
 	/* The first successor at once: I/O is waiting. */
-	timer_start(&s->timer,
-	    s->failures == 0      ? 0
-		: s->failures > 6 ? BACKOFF_MAX_MS
-				  : BACKOFF_MIN_MS << (s->failures - 1));
+	timer_start(&s->timer, s->failures == 0 ? 0 :
+	    s->failures > 6 ? BACKOFF_MAX_MS :
+	    BACKOFF_MIN_MS << (s->failures - 1));
 	s->failures++;
 }
 
@@ -279,9 +276,10 @@ on_exited(struct helper *helper, int status)
 {
 	struct session *s = container_of(helper, struct session, helper);
 
-	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-	    "userspace.exited", "session=%s status=%d state=%s images=%u",
-	    s->dir, status, session_state_name(s->state), used(s));
+	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO :
+	    LOG_LEVEL_WARN, "userspace.exited",
+	    "session=%s status=%d state=%s images=%u", s->dir, status,
+	    session_state_name(s->state), used(s));
 	process_gone(s);
 }
 
@@ -294,9 +292,9 @@ on_found_gone(struct io *io, int what)
 	(void)what;
 	io_stop(io);
 	(void)close(fd);
-	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
-	    "userspace.exited", "session=%s state=%s images=%u", s->dir,
-	    session_state_name(s->state), used(s));
+	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO :
+	    LOG_LEVEL_WARN, "userspace.exited", "session=%s state=%s images=%u",
+	    s->dir, session_state_name(s->state), used(s));
 	process_gone(s);
 }
 
@@ -306,8 +304,8 @@ kill_process(struct session *s)
 	if (s->helper.pid > 0)
 		helper_kill(&s->helper, SIGKILL);
 	else if (s->pidfd.ev != NULL)
-		(void)syscall(
-		    SYS_pidfd_send_signal, s->pidfd.fd, SIGKILL, NULL, 0);
+		(void)syscall(SYS_pidfd_send_signal, s->pidfd.fd, SIGKILL,
+		    NULL, 0);
 }
 
 static void
@@ -344,18 +342,18 @@ serve(struct session *s, const struct wire_answer *answer)
 		session_replace(s, true);
 		return;
 	}
-	TAILQ_FOREACH (call, &s->calls, link)
+	TAILQ_FOREACH(call, &s->calls, link)
 		send_call(s, call);
 }
 
 /* A rbd-attachd that we found gives the descriptors. */
 static int
-take_descriptors(
-    struct session *s, const int *fds, size_t nfds, struct err *err)
+take_descriptors(struct session *s, const int *fds, size_t nfds,
+    struct err *err)
 {
 	if (nfds != 2)
-		return err_set(
-		    err, ERR_INTERNAL, "%zu descriptors, not 2", nfds);
+		return err_set(err, ERR_INTERNAL, "%zu descriptors, not 2",
+		    nfds);
 	s->fuse_fd = fds[0];
 	s->table_fd = fds[1];
 	s->table = table_map(s->table_fd, err);
@@ -384,18 +382,18 @@ on_answer(struct session *s, const struct wire_answer *answer)
 {
 	struct session_call *call;
 
-	TAILQ_FOREACH (call, &s->calls, link)
+	TAILQ_FOREACH(call, &s->calls, link)
 		if (call->request.id == answer->id && call->sent)
 			break;
 	if (call == NULL)
-		return; /* its waiter was told something else */
+		return;		/* its waiter was told something else */
 	call->answer = *answer;
 	end_call(call, &answer->err);
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
-    size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len,
+    const int *fds, size_t nfds, void *arg)
 {
 	struct session *s = arg;
 	struct wire_answer answer;
@@ -404,8 +402,8 @@ on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
 
 	(void)channel;
 	if (wire_answer_unpack(&answer, bytes, len) < 0) {
-		log_error(
-		    "userspace.answer", "session=%s bytes=%zu", s->dir, len);
+		log_error("userspace.answer", "session=%s bytes=%zu", s->dir,
+		    len);
 		kill_process(s);
 		return;
 	}
@@ -427,8 +425,8 @@ on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
 		return;
 	case WIRE_ATTACHED:
 		if (answer.id == 0) {
-			us.ops->resized(
-			    s, answer.attached.ino, answer.attached.size_bytes);
+			us.ops->resized(s, answer.attached.ino,
+			    answer.attached.size_bytes);
 			return;
 		}
 		break;
@@ -447,14 +445,13 @@ static const struct channel_ops channel_ops = {
 static void
 say_hello(struct session *s, int fd, bool want_descriptors)
 {
-	struct wire_request hello = { .id = ++s->last_id,
-		.kind = WIRE_HELLO,
+	struct wire_request hello = { .id = ++s->last_id, .kind = WIRE_HELLO,
 		.want_descriptors = want_descriptors };
 	char buf[WIRE_FRAME_MAX];
 	int len = wire_request_pack(&hello, buf);
 
-	s->channel = channel_new(
-	    fd, WIRE_FRAME_MAX, WIRE_QUEUE_MAX, &channel_ops, s);
+	s->channel = channel_new(fd, WIRE_FRAME_MAX, WIRE_QUEUE_MAX,
+	    &channel_ops, s);
 	if (len > 0)
 		(void)channel_send(s->channel, buf, (size_t)len);
 }
@@ -464,10 +461,8 @@ say_hello(struct session *s, int fd, bool want_descriptors)
 static void
 start_process(struct session *s)
 {
-	char level[2] = { (char)('0' +
-			      (log_enabled(LOG_LEVEL_DEBUG) ? LOG_LEVEL_DEBUG
-							    : LOG_LEVEL_INFO)),
-		'\0' };
+	char level[2] = { (char)('0' + (log_enabled(LOG_LEVEL_DEBUG) ?
+	    LOG_LEVEL_DEBUG : LOG_LEVEL_INFO)), '\0' };
 	const char *const argv[] = { us.program, s->dir, level, NULL };
 	int pair[2], fds[3], rc;
 
@@ -499,7 +494,8 @@ start_process(struct session *s)
 void
 session_replace(struct session *s, bool clean)
 {
-	struct wire_request drain = { .id = ++s->last_id, .kind = WIRE_DRAIN };
+	struct wire_request drain = { .id = ++s->last_id,
+		.kind = WIRE_DRAIN };
 	char buf[WIRE_FRAME_MAX];
 	int len;
 
@@ -528,7 +524,7 @@ struct work {
 	struct op op;
 	enum work_state state;
 	struct session *session;
-	bool mount; /* else: unmount */
+	bool mount;		/* else: unmount */
 	struct offload off;
 	struct userspace_mount args;
 	char none;
@@ -543,12 +539,11 @@ work_step(struct op *op)
 	case WORK_START:
 		if (w->mount)
 			w->off.keep_fd[0] = w->args.fuse_fd;
-		offload_start(&w->off,
-		    w->mount ? "mount userspace session"
-			     : "unmount userspace session",
-		    w->mount ? userspace_mount_child : userspace_unmount_child,
-		    &w->args, &w->none, sizeof(w->none),
-		    w->mount ? MOUNT_MS : UNMOUNT_MS, op);
+		offload_start(&w->off, w->mount ? "mount userspace session" :
+		    "unmount userspace session", w->mount ?
+		    userspace_mount_child : userspace_unmount_child, &w->args,
+		    &w->none, sizeof(w->none), w->mount ? MOUNT_MS :
+		    UNMOUNT_MS, op);
 		return op_await(w, WORK_DONE);
 	case WORK_DONE:
 		if (op->rc < 0)
@@ -571,8 +566,8 @@ static const struct op_class work_class = {
 };
 
 static void
-work_begin(
-    struct session *s, bool mount, void (*done)(struct op *op, void *arg))
+work_begin(struct session *s, bool mount,
+    void (*done)(struct op *op, void *arg))
 {
 	struct work *w = mem_new(sizeof(*w));
 
@@ -587,7 +582,7 @@ work_begin(
 static void
 free_session(struct session *s)
 {
-	set_state(s, SESSION_ENDING); /* wakes who waits for a change */
+	set_state(s, SESSION_ENDING);	/* wakes who waits for a change */
 	LIST_REMOVE(s, link);
 	timer_stop(&s->timer);
 	channel_free(s->channel);
@@ -603,8 +598,8 @@ on_ended(struct op *op, void *arg)
 	struct session *s = arg;
 	struct err err = ERR_INIT;
 
-	log_info(
-	    "userspace.ended", "session=%s text=\"%s\"", s->dir, op->err.text);
+	log_info("userspace.ended", "session=%s text=\"%s\"", s->dir,
+	    op->err.text);
 	(void)err_set(&err, ERR_UNAVAILABLE, "session has ended, try again");
 	fail_calls(s, s->err.rc < 0 ? &s->err : &err);
 	free_session(s);
@@ -706,16 +701,15 @@ create(const struct table_identity *who, const char *hash, struct err *err)
 }
 
 struct session *
-session_get(
-    const struct table_identity *who, struct op *waiter, struct err *err)
+session_get(const struct table_identity *who, struct op *waiter,
+    struct err *err)
 {
 	char hash[TABLE_TAG_MAX];
 	struct session *s;
 
 	hash_of(who, hash);
-	LIST_FOREACH (s, &us.sessions, link) {
-		if (s->state == SESSION_ENDING || s->ends ||
-		    !dir_is_of(s, hash))
+	LIST_FOREACH(s, &us.sessions, link) {
+		if (s->state == SESSION_ENDING || s->ends || !dir_is_of(s, hash))
 			continue;
 		if (s->state == SESSION_JOINING) {
 			session_wait_start(waiter);
@@ -770,11 +764,9 @@ join(const char *dir)
 
 	pidfd = fd >= 0 ? pidfd_of_peer(fd, &s->pid) : -1;
 	if (pidfd < 0) {
-		log_warn("userspace.stale",
-		    "session=%s text=\"its rbd-attachd "
+		log_warn("userspace.stale", "session=%s text=\"its rbd-attachd "
 		    "died together with rbd-csid: unmounting it and freeing "
-		    "its loop devices\"",
-		    dir);
+		    "its loop devices\"", dir);
 		if (fd >= 0)
 			(void)close(fd);
 		begin_end(s);
