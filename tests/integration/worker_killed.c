@@ -1,0 +1,224 @@
+/*
+ * worker_killed.c - ceph-worker killed by SIGKILL at each state change of
+ * CreateVolume and of DeleteVolume with its purge: the next identical call
+ * succeeds, the volume works, and in the end the pool holds exactly what it
+ * held before.
+ */
+#include "tests/integration/ceph_support.h"
+#include "tests/integration/worker_support.h"
+
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define MIB (INT64_C(1) << 20)
+#define STATES_MAX 200
+
+static const char *fsid;
+static struct ceph_pool *pool;
+static struct dump before;
+
+static void
+start(struct talk *t, unsigned kill_at)
+{
+	char text[16];
+
+	(void)snprintf(text, sizeof(text), "%u", kill_at);
+	if (kill_at > 0)
+		(void)setenv("RBD_CSI_TEST_KILL_AT", text, 1);
+	else
+		(void)unsetenv("RBD_CSI_TEST_KILL_AT");
+	talk_start(t, talk_program(kill_at > 0 ?
+	    "tests/integration/worker_hooked" : "ceph-worker"),
+	    &(struct talk_hello){ .lane_idle_ms = 0 });
+	if (!t->ready) {
+		printf("Bail out! a worker does not start\n");
+		exit(1);
+	}
+}
+
+static bool
+was_killed(struct talk *t)
+{
+	bool killed;
+
+	(void)talk_end(t);
+	killed = WIFSIGNALED(t->status) && WTERMSIG(t->status) == SIGKILL;
+	return killed;
+}
+
+static char *
+create(struct talk *t, const char *name, const struct talk_reply **reply)
+{
+	static const char *const params[] = {
+		"csi.storage.k8s.io/pvc/name", "claim", NULL,
+	};
+	Csi__V1__CreateVolumeResponse *r = talk_create(t, req_create(name,
+	    fsid, "rbd", 16 * MIB, params), "", reply);
+	char *id = NULL;
+
+	if (r != NULL)
+		id = str_dup(r->volume->volume_id);
+	req_free(r);
+	return id;
+}
+
+static bool
+delete(struct talk *t, const char *volume)
+{
+	Csi__V1__DeleteVolumeRequest *r = req_delete(volume);
+	const struct talk_reply *reply = talk_call(t, "DeleteVolume", r, "");
+
+	req_free(r);
+	if (reply != NULL && reply->code != 0)
+		diag("DeleteVolume: %u %s", reply->code, reply->text);
+	return reply != NULL && reply->code == 0;
+}
+
+/* Opens it as a client does, writes, and looks at the object map's flags. */
+static bool
+works(const char *volume)
+{
+	auto_free char *image = str_fmt("csi-vol-%s",
+	    volume + strlen(volume) - 36);
+	uint64_t flags = 1;
+	rbd_image_t open;
+	int rc = rbd_open(ceph_pool_ioctx(pool), image, &open, NULL);
+
+	if (rc < 0) {
+		diag("open %s: %s", image, strerror(-rc));
+		return false;
+	}
+	rc = (int)rbd_write(open, 5 * MIB, 3, "abc");
+	if (rc == 3)
+		rc = rbd_flush(open);
+	(void)rbd_get_flags(open, &flags);
+	(void)rbd_close(open);
+	if (rc < 0 || flags != 0)
+		diag("write to %s: %d, flags %d", image, rc, (int)flags);
+	return rc >= 0 && flags == 0;
+}
+
+static bool
+nothing_left(void)
+{
+	struct dump now, diff;
+	bool same;
+
+	dump_pool(pool, &now);
+	dump_diff(&before, &now, &diff);
+	same = diff.n == 0;
+	for (size_t i = 0; i < diff.n && i < 20; i++)
+		diag("%s", diff.line[i]);
+	dump_free(&diff);
+	dump_free(&now);
+	return same;
+}
+
+/* Deletes by a fresh worker, which also takes up what is noted. */
+static bool
+clean_up(const char *volume)
+{
+	struct talk t;
+	bool good;
+
+	start(&t, 0);
+	good = delete(&t, volume);
+	return talk_end(&t) && good;	/* it ends after its purges */
+}
+
+/* Kills a creation at the n-th state; false: it was over before. */
+static bool
+kill_create(unsigned n)
+{
+	auto_free char *name = str_fmt("pvc-kill-%u", n);
+	auto_free char *first = NULL, *volume = NULL;
+	const struct talk_reply *reply;
+	struct talk t;
+	bool good;
+
+	start(&t, n);
+	first = create(&t, name, &reply);
+	if (!was_killed(&t)) {
+		good = first != NULL && clean_up(first) && nothing_left();
+		ok(good, "create: after %u states it is over, and can be "
+		    "undone", n);
+		return false;
+	}
+	start(&t, 0);
+	volume = create(&t, name, &reply);
+	good = volume != NULL && (first == NULL || str_eq(first, volume)) &&
+	    works(volume);
+	if (volume == NULL)
+		diag("CreateVolume: %s", reply != NULL ? reply->text : "-");
+	(void)talk_end(&t);
+	if (volume != NULL)
+		good = clean_up(volume) && good;
+	ok(nothing_left() && good, "create: killed at state %u, made by the "
+	    "next call, deleted without a trace", n);
+	return true;
+}
+
+static bool
+kill_delete(unsigned n)
+{
+	auto_free char *name = str_fmt("pvc-gone-%u", n);
+	auto_free char *volume = NULL;
+	Csi__V1__DeleteVolumeRequest *r;
+	const struct talk_reply *reply;
+	struct talk t;
+	bool killed, good;
+
+	start(&t, 0);
+	volume = create(&t, name, &reply);
+	(void)talk_end(&t);
+	if (volume == NULL || !works(volume)) {
+		ok(false, "delete: a volume to delete is made");
+		return false;
+	}
+	start(&t, n);
+	r = req_delete(volume);
+	(void)talk_send(&t, "DeleteVolume", r, "");
+	req_free(r);
+	/* It may die after its answer, in the purge, which delays its end. */
+	(void)talk_wait(&t, t.last_id);
+	killed = was_killed(&t);
+	good = clean_up(volume);
+	ok(nothing_left() && good, "delete: %s state %u, finished by the next "
+	    "call without a trace", killed ? "killed at" : "not killed by",
+	    n);
+	return killed;
+}
+
+int
+main(void)
+{
+	struct ceph_connection *conn;
+	auto_free char *volume = NULL;
+	const struct talk_reply *reply;
+	struct talk t;
+	unsigned n;
+
+	conn = support_connect();
+	pool = support_pool(conn, "rbd", "");
+	fsid = ceph_connection_fsid(conn);
+
+	/* The first volume makes the objects that stay. */
+	start(&t, 0);
+	volume = create(&t, "pvc-first", &reply);
+	(void)talk_end(&t);
+	if (!ok(volume != NULL && clean_up(volume), "a volume comes and goes"))
+		return tap_end();
+	dump_pool(pool, &before);
+	for (n = 1; n < STATES_MAX && kill_create(n); n++)
+		;
+	ok(n > 15 && n < STATES_MAX, "a creation has %u states", n - 1);
+	for (n = 1; n < STATES_MAX && kill_delete(n); n++)
+		;
+	ok(n > 20 && n < STATES_MAX, "a deletion has %u states", n - 1);
+	dump_free(&before);
+	ceph_connection_close(conn);
+	loop_fini();
+	return tap_end();
+}
