@@ -199,6 +199,7 @@ func TestSanity(t *testing.T) {
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	suite, reporter := ginkgo.GinkgoConfiguration()
 	suite.Timeout = 30 * time.Minute
+	reporter.NoColor = true
 	ginkgo.RunSpecs(t, "csi-sanity", suite, reporter)
 	for _, context := range contexts {
 		context.Finalize()
