@@ -376,7 +376,15 @@ int
 csi_validate_node_stats(const void *request, struct err *err)
 {
 	const Csi__V1__NodeGetVolumeStatsRequest *r = request;
-	int rc = check_volume_id(r->volume_id, err);
+	int rc;
 
-	return rc < 0 ? rc : check_path(r->volume_path, "volume_path", err);
+	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
+	    (rc = check_filled(
+		 r->volume_path, PATH_MAX - 1, "volume_path", err)) < 0)
+		return rc;
+	/* Here a path without a volume is NOT_FOUND, whatever it looks like. */
+	if (r->volume_path[0] != '/')
+		return err_set(err, ERR_NOT_FOUND,
+		    "volume_path: %.128s: is no absolute path", r->volume_path);
+	return 0;
 }

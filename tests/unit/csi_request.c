@@ -230,6 +230,8 @@ static const struct {
 	/* NodeGetVolumeStats, and those that take anything */
 	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\",\"volumePath\":\"/t\"}",
 	  ERR_OK, NULL },
+	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\",\"volumePath\":"
+	  "\"some/path\"}", ERR_NOT_FOUND, "volume_path: some/path" },
 	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\"}", INVALID,
 	  "volume_path: missing" },
 	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", INVALID,
