@@ -89,6 +89,8 @@ staging_spec_of(const struct stash *stash, struct device_spec *spec)
 	spec->unmap_options = stash->unmap_options;
 	if (stash->fsid[0] != '\0')
 		spec->fsid = stash->fsid;
+	if (stash->cluster_id[0] != '\0')
+		spec->cluster_id = stash->cluster_id;
 	if (stash->image_id[0] != '\0')
 		spec->image_id = stash->image_id;
 }
@@ -138,6 +140,8 @@ stash_fill(
 		 spec->unmap_options, "unmapOptions", err)) < 0 ||
 	    (rc = put(stash->fsid, sizeof(stash->fsid), spec->fsid,
 		 "clusterFsid", err)) < 0 ||
+	    (rc = put(stash->cluster_id, sizeof(stash->cluster_id),
+		 spec->cluster_id, "clusterID", err)) < 0 ||
 	    (rc = put(stash->image_id, sizeof(stash->image_id), spec->image_id,
 		 "imageId", err)) < 0)
 		return rc;

@@ -50,6 +50,8 @@ from_json(
 		    sizeof(stash->log_strategy) },
 		{ ours, "mapper", stash->mapper, sizeof(stash->mapper) },
 		{ ours, "fsid", stash->fsid, sizeof(stash->fsid) },
+		{ ours, "clusterID", stash->cluster_id,
+		    sizeof(stash->cluster_id) },
 		{ ours, "imageId", stash->image_id, sizeof(stash->image_id) },
 		{ ours, "singleTarget", stash->single_target,
 		    sizeof(stash->single_target) },
@@ -95,14 +97,14 @@ static json_t *
 to_json(const struct stash *stash)
 {
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, "
-			 "s:{s:s, s:s, s:s, s:s}}",
+			 "s:{s:s, s:s, s:s, s:s, s:s}}",
 	    "Version", STASH_VERSION, "pool", stash->pool, "radosNamespace",
 	    stash->rados_namespace, "image", stash->image, "unmapOptions",
 	    stash->unmap_options, "accessType", stash->nbd, "encrypted",
 	    stash->encrypted, "device", stash->device, "logDir", stash->log_dir,
 	    "logFileStrategy", stash->log_strategy, OURS, "mapper",
-	    stash->mapper, "fsid", stash->fsid, "imageId", stash->image_id,
-	    "singleTarget", stash->single_target);
+	    stash->mapper, "fsid", stash->fsid, "clusterID", stash->cluster_id,
+	    "imageId", stash->image_id, "singleTarget", stash->single_target);
 }
 
 int

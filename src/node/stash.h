@@ -31,6 +31,7 @@ struct stash {
 	/* ours; "" in a file of ceph-csi */
 	char mapper[16];
 	char fsid[40];
+	char cluster_id[72]; /* as in config.json: mappers go by it */
 	char image_id[64];
 	/* SINGLE_NODE_SINGLE_WRITER: the one target it is published at */
 	char single_target[PATH_MAX];
