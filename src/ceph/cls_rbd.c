@@ -9,6 +9,8 @@
 
 #define OBJECT_NONEXISTENT 0
 #define DIRECTORY_READY 0
+/* Above any image's; object size times stripe count stays within 64 bits. */
+#define ORDER_MAX 31
 
 static struct cls_call
 call_new(const char *method)
@@ -336,7 +338,7 @@ cls_parse_size(struct dec d, uint8_t *order, uint64_t *size)
 {
 	*order = dec_u8(&d);
 	*size = dec_u64(&d);
-	if (*order > 63)
+	if (*order > ORDER_MAX)
 		d.failed = true;
 	return dec_end(&d);
 }

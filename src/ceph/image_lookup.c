@@ -67,7 +67,7 @@ read_mirror_start(struct image_lookup *l)
 	rados_read_start(l->read, l->pool, RBD_MIRRORING, &l->op);
 }
 
-/* An image without STRIPINGV2, or whose striping is not stored yet. */
+/* Until a striped image's striping is stored it has the default one. */
 static int
 parse_striping(struct image_info *info, int rc, struct dec d)
 {
@@ -75,14 +75,15 @@ parse_striping(struct image_info *info, int rc, struct dec d)
 
 	layout->stripe_unit = 1ull << layout->order;
 	layout->stripe_count = 1;
-	if (rc < 0 || !(info->features & RBD_STRIPINGV2))
+	if (!(info->features & RBD_STRIPINGV2))
 		return 0;
+	if (rc < 0)
+		return rc;
 	rc = cls_parse_stripe(d, &layout->stripe_unit, &layout->stripe_count);
 	if (rc == 0 &&
 	    (layout->stripe_unit == 0 ||
 		layout->stripe_unit > 1ull << layout->order ||
-		layout->stripe_count == 0 ||
-		layout->stripe_count > UINT64_MAX >> layout->order))
+		layout->stripe_count == 0 || layout->stripe_count > UINT32_MAX))
 		return -EBADMSG;
 	return rc;
 }

@@ -209,6 +209,33 @@ support_sh_line(const char *fmt, ...)
 	return str_dup(out);
 }
 
+void
+support_make_pool(const char *name)
+{
+	if (support_sh(true, "ceph osd pool create %s 8", name) != 0 ||
+	    support_sh(true, "rbd pool init %s", name) != 0)
+		bail("cannot make a pool");
+	(void)support_sh(false, "rbd namespace create %s/ns1", name);
+}
+
+bool
+support_make_ec_pool(const char *name)
+{
+	if (support_sh(false, "test $(ceph osd ls | wc -l) -ge 3") != 0)
+		return false;
+	if (support_sh(true,
+		"ceph osd erasure-code-profile set ec21 "
+		"k=2 m=1 crush-failure-domain=osd") != 0 ||
+	    support_sh(
+		true, "ceph osd pool create %s 8 8 erasure ec21", name) != 0 ||
+	    support_sh(true, "ceph osd pool set %s allow_ec_overwrites true",
+		name) != 0 ||
+	    support_sh(true, "ceph osd pool application enable %s rbd", name) !=
+		0)
+		bail("cannot make an erasure coded pool");
+	return true;
+}
+
 /* ---- dumps ---- */
 
 static void

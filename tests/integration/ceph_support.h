@@ -14,6 +14,12 @@ struct ceph_connection *support_connect(void);
 struct ceph_pool *support_pool(
     struct ceph_connection *conn, const char *name, const char *ns);
 
+/* Makes a pool for images (with namespace ns1) unless it is there. */
+void support_make_pool(const char *name);
+
+/* Whether there are OSDs enough for an erasure coded pool; makes `name`. */
+bool support_make_ec_pool(const char *name);
+
 /* Runs one asynchronous call to its end and returns what it woke with. */
 int support_run(void (*start)(void *arg, struct op *waiter), void *arg);
 

@@ -1,0 +1,329 @@
+/*
+ * ceph_resume.c - a process that is killed after any of its writes leaves
+ * what the next identical call completes, and what a deletion removes.
+ *
+ * The program runs itself as the process to be killed: --wrap puts a counter
+ * in front of librados' write, which ends the process at the n-th one, when
+ * the OSD has answered.
+ */
+#include "tests/integration/ceph_support.h"
+
+#include <rados/librados.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define POOL "t-resume"
+#define DATA_POOL "t-resume-data"
+#define KILLED 42
+#define MIB (1024ull * 1024)
+
+static const char *self;
+static struct ceph_connection *conn;
+static struct ceph_pool *pool, *ns1, *data_pool;
+
+static const struct kind {
+	const char *name;
+	uint64_t features;
+	struct layout layout;
+	bool in_namespace, elsewhere;
+} kinds[] = {
+	{ "layering", 1, { 22, 0, 0 }, false, false },
+	{ "deep-flatten", 61, { 22, 0, 0 }, false, false },
+	{ "striping", 61, { 22, MIB, 4 }, false, false },
+	{ "a data pool", 61, { 22, 0, 0 }, false, true },
+	{ "a namespace", 61, { 22, 0, 0 }, true, false },
+};
+
+static const struct cls_meta meta[] = { { "key", "value", 5 } };
+
+/* ---- the killer ---- */
+
+static unsigned kill_at, writes;
+
+int __real_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
+    rados_completion_t completion, const char *object, time_t *mtime,
+    int flags);
+int __wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
+    rados_completion_t completion, const char *object, time_t *mtime,
+    int flags);
+
+int
+__wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
+    rados_completion_t completion, const char *object, time_t *mtime, int flags)
+{
+	rados_completion_t own;
+
+	if (++writes != kill_at)
+		return __real_rados_aio_write_op_operate(
+		    op, io, completion, object, mtime, flags);
+	rados_aio_create_completion2(NULL, NULL, &own);
+	(void)__real_rados_aio_write_op_operate(
+	    op, io, own, object, mtime, flags);
+	rados_aio_wait_for_complete(own);
+	_exit(KILLED);
+}
+
+/* ---- what is done ---- */
+
+static struct ceph_pool *
+place(const struct kind *kind)
+{
+	return kind->in_namespace ? ns1 : pool;
+}
+
+static int
+create(const struct kind *kind, const char *id)
+{
+	struct create_call call = {
+		.pool = place(kind),
+		.spec = {
+			.name = "victim",
+			.id = id,
+			.size_bytes = 256 * MIB,
+			.features = kind->features,
+			.layout = kind->layout,
+			.data_pool = kind->elsewhere ? data_pool : NULL,
+			.meta = meta,
+			.nmeta = 1,
+		},
+	};
+	int rc = run_create(&call);
+
+	if (rc < 0)
+		diag("create: %s", call.create.op.err.text);
+	return rc;
+}
+
+static int
+move(const struct kind *kind, const char *id)
+{
+	struct move_call call = {
+		.pool = place(kind),
+		.name = "victim",
+		.id = id,
+	};
+	int rc = run_move(&call);
+
+	if (rc < 0)
+		diag("move: %s", call.move.op.err.text);
+	return rc;
+}
+
+static int
+purge(const struct kind *kind, const char *id)
+{
+	struct purge_call call = { .pool = place(kind), .id = id };
+	int rc = run_purge(&call);
+
+	if (rc < 0)
+		diag("purge: %s", call.purge.op.err.text);
+	return rc;
+}
+
+/* The process to be killed: WHAT KIND ID N. */
+static int
+victim(char **argv)
+{
+	const struct kind *kind = &kinds[atoi(argv[1])];
+	int rc = -1;
+
+	kill_at = (unsigned)atoi(argv[3]);
+	if (strcmp(argv[0], "create") == 0)
+		rc = create(kind, argv[2]);
+	else if (strcmp(argv[0], "move") == 0)
+		rc = move(kind, argv[2]);
+	else if (strcmp(argv[0], "purge") == 0)
+		rc = purge(kind, argv[2]);
+	return rc == 0 ? 0 : 1;
+}
+
+/* True if it was killed, false if it came to its end. */
+static bool
+run_victim(
+    const char *what, const struct kind *kind, const char *id, unsigned n)
+{
+	int status = support_sh(
+	    false, "%s %s %d %s %u", self, what, (int)(kind - kinds), id, n);
+
+	if (status != 0 && WEXITSTATUS(status) != KILLED)
+		diag("%s %u ended with %d", what, n, status);
+	return WEXITSTATUS(status) == KILLED;
+}
+
+static void
+dump_all(struct dump *dump)
+{
+	dump_pool(pool, dump);
+	dump_add_pool(data_pool, dump);
+}
+
+/* Writes to `n` of the image's objects. */
+static void
+fill(const struct kind *kind, const char *id, unsigned n)
+{
+	struct lookup_call lookup = { .pool = place(kind), .id = id };
+	rados_ioctx_t io = ceph_pool_ioctx(
+	    kind->elsewhere ? data_pool : place(kind));
+
+	(void)run_lookup(&lookup);
+	for (unsigned i = 0; i < n; i++) {
+		auto_free char *object = str_fmt(
+		    "%s.%016x", lookup.lookup.info.prefix, i);
+
+		(void)rados_write(io, object, "data", 4, 0);
+	}
+}
+
+/* ---- tests ---- */
+
+static void
+remove_all(const struct kind *kind, const char *id)
+{
+	(void)move(kind, id);
+	(void)purge(kind, id);
+}
+
+static void
+test_create(const struct kind *kind)
+{
+	static const char id[] = "0000000000aaaa", other[] = "0000000000bbbb";
+	struct dump clean, whole, got;
+	unsigned n;
+
+	dump_all(&clean);
+	(void)create(kind, id);
+	dump_all(&whole);
+	remove_all(kind, id);
+	for (n = 1; run_victim("create", kind, id, n); n++) {
+		is_int(create(kind, n % 2 ? id : other), 0,
+		    "%s: creation killed after write %u is completed",
+		    kind->name, n);
+		dump_all(&got);
+		ok(dump_same(&got, &whole), "%s: to the same image",
+		    kind->name);
+		dump_free(&got);
+		remove_all(kind, id);
+		dump_all(&got);
+		ok(dump_same(&got, &clean), "%s: which goes without a trace",
+		    kind->name);
+		dump_free(&got);
+
+		(void)run_victim("create", kind, id, n);
+		is_int(move(kind, id), 0,
+		    "%s: creation killed after write %u is deleted", kind->name,
+		    n);
+		is_int(purge(kind, id), 0, "%s: and purged", kind->name);
+		dump_all(&got);
+		ok(dump_same(&got, &clean), "%s: without a trace", kind->name);
+		dump_free(&got);
+	}
+	ok(n > 3, "%s: %u writes make an image", kind->name, n - 1);
+	remove_all(kind, id);
+	dump_free(&clean);
+	dump_free(&whole);
+}
+
+static void
+test_move(const struct kind *kind)
+{
+	static const char id[] = "0000000000aaaa";
+	struct dump clean, got;
+	unsigned n;
+
+	dump_all(&clean);
+	for (n = 1;; n++) {
+		bool killed;
+
+		(void)create(kind, id);
+		killed = run_victim("move", kind, id, n);
+		is_int(move(kind, id), 0,
+		    "%s: moving killed after write %u is completed", kind->name,
+		    n);
+		is_int(purge(kind, id), 0, "%s: and purged", kind->name);
+		dump_all(&got);
+		ok(dump_same(&got, &clean), "%s: without a trace", kind->name);
+		dump_free(&got);
+		if (!killed)
+			break;
+	}
+	is_int(n - 1, 4, "%s: four writes move an image", kind->name);
+
+	/* librbd knows the half-moved state as its own */
+	for (n = 1; n <= 3; n++) {
+		(void)create(kind, id);
+		(void)run_victim("move", kind, id, n);
+		ok(support_sh(true, "rbd trash mv %s/%s",
+		       kind->in_namespace ? POOL "/ns1" : POOL, "victim") == 0,
+		    "%s: rbd trash mv completes it after write %u", kind->name,
+		    n);
+		ok(support_sh(true, "rbd trash rm --no-progress %s/%s",
+		       kind->in_namespace ? POOL "/ns1" : POOL, id) == 0,
+		    "%s: rbd trash rm removes it", kind->name);
+		dump_all(&got);
+		ok(dump_same(&got, &clean), "%s: without a trace", kind->name);
+		dump_free(&got);
+	}
+	dump_free(&clean);
+}
+
+/* Mark, 64 objects, header, map, entry. */
+static void
+test_purge(const struct kind *kind)
+{
+	static const char id[] = "0000000000aaaa";
+	static const unsigned at[] = { 1, 2, 3, 17, 40, 64, 65, 66, 67, 68 };
+	struct dump clean, got;
+
+	dump_all(&clean);
+	for (size_t i = 0; i < countof(at); i++) {
+		(void)create(kind, id);
+		fill(kind, id, 64);
+		(void)move(kind, id);
+		ok(run_victim("purge", kind, id, at[i]) == (at[i] < 69),
+		    "%s: a purge is killed after write %u", kind->name, at[i]);
+		is_int(purge(kind, id), 0, "%s: and completed", kind->name);
+		dump_all(&got);
+		ok(dump_same(&got, &clean), "%s: without a trace", kind->name);
+		dump_free(&got);
+	}
+	is_int(purge(kind, id), 0, "%s: a purge of nothing is success",
+	    kind->name);
+	is_int(move(kind, id), 0, "%s: moving nothing is success", kind->name);
+	dump_all(&got);
+	ok(dump_same(&got, &clean), "%s: and leaves nothing", kind->name);
+	dump_free(&got);
+	dump_free(&clean);
+}
+
+int
+main(int argc, char **argv)
+{
+	int rc;
+
+	self = argv[0];
+	if (argc == 1) {
+		support_make_pool(POOL);
+		support_make_pool(DATA_POOL);
+	}
+	conn = support_connect();
+	pool = support_pool(conn, POOL, NULL);
+	ns1 = support_pool(conn, POOL, "ns1");
+	data_pool = support_pool(conn, DATA_POOL, NULL);
+	if (argc > 1)
+		return victim(argv + 1);
+
+	/* what the first image leaves in a pool for ever */
+	for (size_t i = 0; i < countof(kinds); i++) {
+		(void)create(&kinds[i], "0000000000cccc");
+		remove_all(&kinds[i], "0000000000cccc");
+	}
+	for (size_t i = 0; i < countof(kinds); i++) {
+		test_create(&kinds[i]);
+		test_move(&kinds[i]);
+		test_purge(&kinds[i]);
+	}
+	rc = tap_end();
+	ceph_connection_close(conn);
+	loop_fini();
+	return rc;
+}

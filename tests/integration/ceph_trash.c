@@ -1,0 +1,470 @@
+/*
+ * ceph_trash.c - what may not be deleted is refused and stays as it was, and
+ * what may be goes whole.
+ */
+#include "tests/integration/ceph_support.h"
+
+#include <errno.h>
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
+#define POOL "t-trash"
+#define MIB (1024ull * 1024)
+
+static struct ceph_connection *conn;
+static struct ceph_pool *pool;
+static char id[RBD_ID_SIZE];
+
+static void
+make(const char *name, uint64_t features)
+{
+	struct create_call call = {
+		.pool = pool,
+		.spec = {
+			.name = name,
+			.id = id,
+			.size_bytes = 256 * MIB,
+			.features = features,
+		},
+	};
+
+	image_id_generate(conn, id);
+	if (run_create(&call) < 0)
+		diag("create: %s", call.create.op.err.text);
+}
+
+static struct move_call move;
+
+static int
+do_move(const char *name)
+{
+	move = (struct move_call){ .pool = pool, .name = name, .id = id };
+	return run_move(&move);
+}
+
+static struct purge_call purge;
+
+static int
+do_purge(void)
+{
+	purge = (struct purge_call){ .pool = pool, .id = id };
+	return run_purge(&purge);
+}
+
+/* ---- watchers ---- */
+
+static void
+test_watched(void)
+{
+	struct dump before, after;
+	rbd_image_t holder;
+
+	make("held", 1);
+	is_int(rbd_open(ceph_pool_ioctx(pool), "held", &holder, NULL), 0,
+	    "librbd has an image open");
+	dump_pool(pool, &before);
+	ok(do_move("held") < 0 && move.move.watched &&
+		move.move.op.err.code == ERR_FAILED_PRECONDITION,
+	    "it does not go to the trash: %s", move.move.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "and stays as it was");
+	dump_free(&after);
+	dump_free(&before);
+	(void)rbd_close(holder);
+	is_int(do_move("held"), 0, "closed it does");
+
+	is_int(rbd_open_by_id(ceph_pool_ioctx(pool), id, &holder, NULL), 0,
+	    "librbd opens it in the trash");
+	dump_pool(pool, &before);
+	ok(do_purge() < 0 && purge.purge.watched &&
+		purge.purge.op.err.code == ERR_FAILED_PRECONDITION,
+	    "it is not purged: %s", purge.purge.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "and stays as it was");
+	dump_free(&after);
+	dump_free(&before);
+	(void)rbd_close(holder);
+	is_int(do_purge(), 0, "closed it is");
+}
+
+/* A client that is stopped, and one that is dead, until the OSD forgets it. */
+static void
+test_silent(void)
+{
+	pid_t child;
+	int64_t status;
+
+	make("silent", 1);
+	child = fork();
+	if (child == 0) {
+		(void)execlp("rbd", "rbd", "watch", POOL "/silent", NULL);
+		_exit(127);
+	}
+	for (unsigned i = 0; i < 200 &&
+	     support_sh(
+		 false, "rbd status " POOL "/silent | grep -q watcher=") != 0;
+	     i++)
+		;
+	(void)kill(child, SIGSTOP);
+	ok(do_move("silent") < 0 && move.move.watched,
+	    "a client that does not answer holds its image: %s",
+	    move.move.op.err.text);
+	is_int(move.move.notified.timeouts, 1, "which the time-out tells");
+	(void)kill(child, SIGKILL);
+	(void)waitpid(child, NULL, 0);
+	ok(do_move("silent") < 0 && move.move.watched,
+	    "so does one that has just died");
+	status = support_sh(true,
+	    "ceph osd blocklist add $(rbd status " POOL
+	    "/silent | sed -n \"s/.*watcher=\\([^ ]*\\).*/\\1/p\")");
+	is_int(status, 0, "the dead client is fenced");
+	for (unsigned i = 0; i < 50 && do_move("silent") < 0; i++)
+		;
+	is_int(move.move.op.err.code, ERR_OK, "then the image may go");
+	is_int(do_purge(), 0, "and be purged");
+}
+
+/* ---- what a lane has to do ---- */
+
+static void
+test_obstacle(const char *name, enum image_obstacle obstacle, bool on_purge)
+{
+	struct dump before, after;
+
+	if (on_purge)
+		is_int(do_move(name), 0, "%s: it may go to the trash", name);
+	dump_pool(pool, &before);
+	if (on_purge)
+		ok(do_purge() < 0 && purge.purge.obstacle == obstacle &&
+			purge.purge.op.err.code == ERR_UNIMPLEMENTED,
+		    "%s: not purged: %s", name, purge.purge.op.err.text);
+	else
+		ok(do_move(name) < 0 && move.move.obstacle == obstacle &&
+			move.move.op.err.code == ERR_UNIMPLEMENTED,
+		    "%s: not moved: %s", name, move.move.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "%s: it stays as it was", name);
+	dump_free(&after);
+	dump_free(&before);
+}
+
+static void
+test_obstacles(void)
+{
+	make("journaled", 61);
+	(void)support_sh(true,
+	    "rbd feature enable " POOL "/journaled "
+	    "journaling");
+	test_obstacle("journaled", IMAGE_JOURNALED, false);
+	(void)support_sh(true, "rbd rm --no-progress " POOL "/journaled");
+
+	make("grouped", 1);
+	(void)support_sh(true,
+	    "rbd group create " POOL "/g && "
+	    "rbd group image add " POOL "/g " POOL "/grouped");
+	test_obstacle("grouped", IMAGE_GROUPED, false);
+	(void)support_sh(true,
+	    "rbd group rm " POOL "/g && "
+	    "rbd rm --no-progress " POOL "/grouped");
+
+	make("snapped", 1);
+	(void)support_sh(true, "rbd snap create " POOL "/snapped@s");
+	test_obstacle("snapped", IMAGE_HAS_SNAPSHOTS, true);
+	(void)support_sh(true,
+	    "rbd trash restore " POOL "/%s && "
+	    "rbd snap rm --no-progress " POOL "/snapped@s",
+	    id);
+	is_int(do_move("snapped"), 0, "without the snapshot it is moved");
+	is_int(do_purge(), 0, "and purged");
+
+	make("origin", 1);
+	(void)support_sh(true,
+	    "rbd snap create " POOL "/origin@s && "
+	    "rbd clone --rbd-default-clone-format 2 " POOL "/origin@s " POOL
+	    "/clone");
+	{
+		struct lookup_call lookup = { .pool = pool, .name = "clone" };
+
+		(void)run_lookup(&lookup);
+		memcpy(id, lookup.lookup.info.id, sizeof(id));
+	}
+	test_obstacle("clone", IMAGE_HAS_PARENT, true);
+	(void)support_sh(true,
+	    "rbd trash rm --no-progress " POOL "/%s && "
+	    "rbd snap rm --no-progress " POOL "/origin@s && "
+	    "rbd rm --no-progress " POOL "/origin",
+	    id);
+
+	make("mirrored", 61);
+	(void)support_sh(true,
+	    "rbd mirror pool enable " POOL " image && "
+	    "rbd mirror image enable " POOL "/mirrored snapshot");
+	test_obstacle("mirrored", IMAGE_MIRRORED, false);
+	(void)support_sh(true,
+	    "rbd mirror image disable " POOL "/mirrored && "
+	    "rbd mirror pool disable " POOL " && "
+	    "rbd rm --no-progress " POOL "/mirrored");
+}
+
+/* ---- states of the trash, names that changed hands ---- */
+
+static void
+test_states(void)
+{
+	static const char *const states[] = { "normal", "moving", "removing",
+		"restoring" };
+	struct lookup_call lookup;
+
+	make("odd", 1);
+	is_int(do_purge(), 0, "an image that is not in the trash");
+	lookup = (struct lookup_call){ .pool = pool, .name = "odd" };
+	is_int(run_lookup(&lookup), 0, "is not purged");
+	is_int(do_move("odd"), 0, "it is moved");
+	for (unsigned s = TRASH_MOVING; s <= TRASH_RESTORING; s += 2) {
+		struct cls_call call = cls_trash_state_set(id,
+		    (enum trash_state)s,
+		    s == TRASH_MOVING ? TRASH_NORMAL : TRASH_MOVING);
+
+		(void)rados_exec(ceph_pool_ioctx(pool), RBD_TRASH, call.cls,
+		    call.method, (char *)call.in.buf.data, call.in.buf.len,
+		    NULL, 0);
+		cls_call_fini(&call);
+		ok(do_purge() < 0 &&
+			purge.purge.op.err.code == ERR_FAILED_PRECONDITION,
+		    "%s: %s", states[s], purge.purge.op.err.text);
+	}
+	ok(do_move("odd") < 0 &&
+		move.move.op.err.code == ERR_FAILED_PRECONDITION,
+	    "one that is being restored is not moved: %s",
+	    move.move.op.err.text);
+	(void)support_sh(true, "rbd trash restore " POOL "/%s", id);
+	{
+		char was[RBD_ID_SIZE];
+
+		memcpy(was, id, sizeof(was));
+		memcpy(id, "0000000000ffff", sizeof("0000000000ffff"));
+		is_int(do_move("odd"), 0, "an id that is nowhere is gone");
+		memcpy(id, was, sizeof(was));
+	}
+	lookup = (struct lookup_call){ .pool = pool, .name = "odd" };
+	is_int(run_lookup(&lookup), 0,
+	    "and the name that belongs to another id stays");
+	is_int(do_move("odd"), 0, "its own id takes it along");
+	is_int(do_purge(), 0, "and it is purged");
+}
+
+/* ---- creating what is there already ---- */
+
+static int
+try_create(const char *name, const char *with_id, uint64_t size,
+    uint64_t features, struct ceph_pool *where, struct create_call *call)
+{
+	*call = (struct create_call){
+		.pool = where,
+		.spec = {
+			.name = name,
+			.id = with_id,
+			.size_bytes = size,
+			.features = features,
+		},
+	};
+	return run_create(call);
+}
+
+static void
+test_clashes(void)
+{
+	struct dump before, after;
+	struct create_call call;
+	struct ceph_pool *nowhere = support_pool(conn, POOL, "nowhere");
+
+	make("there", 1);
+	dump_pool(pool, &before);
+	ok(try_create("there", id, 512 * MIB, 1, pool, &call) < 0 &&
+		call.create.op.err.code == ERR_ALREADY_EXISTS,
+	    "another size: %s", call.create.op.err.text);
+	ok(try_create("there", id, 256 * MIB, 61, pool, &call) < 0 &&
+		call.create.op.err.code == ERR_ALREADY_EXISTS,
+	    "other features: %s", call.create.op.err.text);
+	ok(try_create("here", id, 256 * MIB, 1, pool, &call) < 0 &&
+		call.create.op.err.code == ERR_ABORTED,
+	    "an id that has another name: %s", call.create.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "nothing has changed");
+	dump_free(&after);
+
+	(void)do_move("there");
+	dump_free(&before);
+	dump_pool(pool, &before);
+	ok(try_create("here", id, 256 * MIB, 1, pool, &call) < 0 &&
+		call.create.op.err.code == ERR_ABORTED,
+	    "the id of an image in the trash: %s", call.create.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "and what was begun is undone");
+	dump_free(&after);
+	(void)do_purge();
+
+	dump_free(&before);
+	dump_pool(pool, &before);
+	ok(try_create("x", "0000000000eeee", MIB, 1, nowhere, &call) < 0 &&
+		call.create.op.err.code == ERR_NOT_FOUND,
+	    "a namespace that is not there: %s", call.create.op.err.text);
+	ok(try_create("x", "0000000000eeee", MIB, 9, pool, &call) < 0 &&
+		call.create.op.err.code == ERR_INVALID_ARGUMENT,
+	    "features that do not go together: %s", call.create.op.err.text);
+	ok(try_create("x", "not an id", MIB, 1, pool, &call) < 0,
+	    "an id that the class does not take: %s", call.create.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "nothing has changed");
+	dump_free(&after);
+	dump_free(&before);
+}
+
+/* ---- metadata ---- */
+
+struct meta_call {
+	const char *id;
+	const struct cls_meta *meta;
+	const char *const *keys;
+	size_t n;
+	struct rados_read *read;
+	struct image_meta_list list;
+};
+
+static void
+meta_set_start(void *arg, struct op *waiter)
+{
+	struct meta_call *m = arg;
+
+	image_meta_set_start(pool, m->id, m->meta, m->n, waiter);
+}
+
+static void
+meta_remove_start(void *arg, struct op *waiter)
+{
+	struct meta_call *m = arg;
+
+	image_meta_remove_start(pool, m->id, m->keys, m->n, waiter);
+}
+
+static void
+meta_get_start(void *arg, struct op *waiter)
+{
+	struct meta_call *m = arg;
+
+	m->read = image_meta_get_start(pool, m->id, m->keys, m->n, waiter);
+}
+
+static void
+meta_list_start(void *arg, struct op *waiter)
+{
+	struct meta_call *m = arg;
+
+	image_meta_list_start(&m->list, pool, m->id, waiter);
+}
+
+static void
+test_meta(void)
+{
+	static const char *const keys[] = { "k000", "absent", "k199" };
+	struct cls_meta meta[200];
+	char text[200][8];
+	struct meta_call m = { .id = id, .meta = meta, .n = 200 };
+	struct meta_call missing = {
+		.id = "0000000000ffff", .meta = meta, .keys = keys, .n = 1
+	};
+	struct dec_bytes value;
+	struct dump before, after;
+	bool in_order = true;
+
+	make("described", 1);
+	for (unsigned i = 0; i < 200; i++) {
+		(void)snprintf(text[i], sizeof(text[i]), "k%03u", i);
+		meta[i] = (struct cls_meta){ text[i], text[i], 4 };
+	}
+	is_int(support_run(meta_set_start, &m), 0, "200 keys are set at once");
+	is_int(support_run(meta_list_start, &m), 0, "and listed in pages");
+	for (size_t i = 0; i < m.list.n && i < 200; i++)
+		in_order = in_order && strcmp(m.list.meta[i].key, text[i]) == 0;
+	ok(m.list.n == 200 && in_order, "all of them, in their order");
+	image_meta_list_fini(&m.list);
+	m.keys = keys;
+	m.n = 3;
+	is_int(support_run(meta_get_start, &m), 0, "three are read at once");
+	ok(image_meta_value(m.read, 0, &value) == 0 && value.len == 4 &&
+		memcmp(value.at, "k000", 4) == 0,
+	    "a value is what was set");
+	is_int(image_meta_value(m.read, 1, &value), -ENOENT,
+	    "one that is not there is told");
+	is_int(image_meta_value(m.read, 2, &value), 0,
+	    "and does not hide the others");
+	rados_read_free(m.read);
+	is_int(support_run(meta_remove_start, &m), 0,
+	    "keys are removed, also absent ones");
+	is_int(support_run(meta_list_start, &m), 0, "they are listed anew");
+	is_int(m.list.n, 198, "without those removed");
+	image_meta_list_fini(&m.list);
+
+	dump_pool(pool, &before);
+	is_int(support_run(meta_set_start, &missing), -ENOENT,
+	    "metadata of a missing image are not set");
+	is_int(
+	    support_run(meta_remove_start, &missing), -ENOENT, "nor removed");
+	is_int(support_run(meta_get_start, &missing), -ENOENT, "nor read");
+	rados_read_free(missing.read);
+	is_int(support_run(meta_list_start, &missing), -ENOENT, "nor listed");
+	image_meta_list_fini(&missing.list);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "and no header comes of it");
+	dump_free(&after);
+	dump_free(&before);
+	(void)do_move("described");
+	(void)do_purge();
+}
+
+/* A read that nobody waits for any more, as when its owner gives up. */
+static void
+test_abandoned(void)
+{
+	struct rados_read *read = rados_read_new();
+
+	(void)rados_read_data(read, 0, 4096);
+	rados_read_start(read, pool, RBD_DIRECTORY, NULL);
+	rados_read_free(read);
+	while (rados_in_flight() > 0)
+		loop_turn(true);
+	ok(true, "a read that is freed on its way ends by itself");
+}
+
+int
+main(void)
+{
+	struct dump clean, after;
+	int rc;
+
+	support_make_pool(POOL);
+	conn = support_connect();
+	pool = support_pool(conn, POOL, NULL);
+	make("first", 1);
+	(void)do_move("first");
+	(void)do_purge();
+	test_obstacles(); /* leaves the pool's objects for groups etc. */
+	dump_pool(pool, &clean);
+	test_watched();
+	test_silent();
+	test_states();
+	test_clashes();
+	test_meta();
+	test_abandoned();
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &clean), "in the end nothing is left");
+	dump_free(&clean);
+	dump_free(&after);
+	rc = tap_end();
+	ceph_connection_close(conn);
+	loop_fini();
+	return rc;
+}
