@@ -71,7 +71,7 @@ watch_checked(struct trash_move *m)
 	if (verdict != WATCH_NONE) {
 		m->watched = true;
 		return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: is in use, %u clients have it open",
+		    "image %s in %s: is in use, open at %u client(s)",
 		    m->name, ceph_pool_label(m->pool),
 		    m->notified.acks + m->notified.timeouts);
 	}

@@ -146,7 +146,7 @@ watch_checked(struct trash_purge *p)
 	if (verdict != WATCH_NONE) {
 		p->watched = true;
 		op_set_error(&p->op, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: is in use, %u clients have it open", p->id,
+		    "image %s in %s: is in use, open at %u client(s)", p->id,
 		    ceph_pool_label(p->pool),
 		    p->notified.acks + p->notified.timeouts);
 		return restore(p);

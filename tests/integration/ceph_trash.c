@@ -96,10 +96,14 @@ test_silent(void)
 {
 	pid_t child;
 	int64_t status;
+	int input[2]; /* it ends when its input does */
 
 	make("silent", 1);
+	(void)!pipe(input);
 	child = fork();
 	if (child == 0) {
+		(void)dup2(input[0], STDIN_FILENO);
+		(void)!freopen("/dev/null", "w", stdout);
 		(void)execlp("rbd", "rbd", "watch", POOL "/silent", NULL);
 		_exit(127);
 	}
@@ -125,6 +129,8 @@ test_silent(void)
 		;
 	is_int(move.move.op.err.code, ERR_OK, "then the image may go");
 	is_int(do_purge(), 0, "and be purged");
+	(void)close(input[0]);
+	(void)close(input[1]);
 }
 
 /* ---- what a lane has to do ---- */
