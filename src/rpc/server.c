@@ -8,14 +8,24 @@
 #include "rpc/h2conn.h"
 #include "rpc/listen.h"
 
-#include <fcntl.h>
+#include <malloc.h>
 
 /* How long a client may take to answer the ping behind the first GOAWAY. */
 #define DRAIN_ANSWER_MS 1000
 
+/*
+ * A session costs some 10 KiB, and the C library keeps what is freed. When so
+ * many connections have ended, the memory goes back, after a moment in which
+ * the next ones might come.
+ */
+#define TRIM_CONNECTIONS 256
+#define TRIM_DELAY_MS 1000
+
 struct server {
 	struct h2host host;
 	struct listener listener;
+	size_t conn_peak; /* since memory was given back */
+	struct timer trim_timer;
 	struct timer drain_timer;
 	struct job drained_job;
 	void (*drained)(void *arg);
@@ -57,6 +67,9 @@ on_conn_ended(struct h2host *host)
 	struct server *server = server_of(host);
 
 	listen_resume(&server->listener);
+	if (server->conn_peak - host->conn_count >= TRIM_CONNECTIONS &&
+	    !timer_is_running(&server->trim_timer))
+		timer_start(&server->trim_timer, TRIM_DELAY_MS);
 	check_drained(server);
 }
 
@@ -65,11 +78,20 @@ on_accepted(struct listener *listener, int fd)
 {
 	struct server *server = container_of(listener, struct server, listener);
 
-	h2conn_start(&server->host, fd);
+	server_serve(server, fd);
 	if (!is_full(server))
 		return true;
 	log_warn("rpc.full", "connections=%zu", server->host.conn_count);
 	return false;
+}
+
+static void
+on_trim_timer(struct timer *timer)
+{
+	struct server *server = container_of(timer, struct server, trim_timer);
+
+	server->conn_peak = server->host.conn_count;
+	(void)malloc_trim(0);
 }
 
 static void
@@ -86,6 +108,7 @@ server_new(const struct router *router, const struct server_limits *limits)
 
 	h2host_init(&server->host, router, limits, on_conn_ended);
 	server->listener.accepted = on_accepted;
+	server->trim_timer.fire = on_trim_timer;
 	server->drain_timer.fire = on_drain_timer;
 	server->drained_job.run = on_drained;
 	return server;
@@ -101,8 +124,9 @@ server_listen(
 void
 server_serve(struct server *server, int fd)
 {
-	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	h2conn_start(&server->host, fd);
+	if (server->conn_peak < server->host.conn_count)
+		server->conn_peak = server->host.conn_count;
 }
 
 void
@@ -122,6 +146,7 @@ server_free(struct server *server)
 	server->drained = NULL;
 	listen_stop(&server->listener);
 	h2host_fini(&server->host);
+	timer_stop(&server->trim_timer);
 	timer_stop(&server->drain_timer);
 	loop_unpost(&server->drained_job);
 	free(server);

@@ -38,7 +38,7 @@ struct server *server_new(
 int server_listen(
     struct server *server, const char *endpoint, mode_t mode, struct err *err);
 
-/* Serves an already connected stream socket, which the server closes. */
+/* Serves a connected, non-blocking stream socket, which the server closes. */
 void server_serve(struct server *server, int fd);
 
 /*

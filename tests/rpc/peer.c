@@ -121,7 +121,8 @@ peer_open(struct peer *peer, struct server *server)
 {
 	int fds[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+		fds) < 0)
 		abort();
 	peer_init(peer, fds[0]);
 	server_serve(server, fds[1]);
