@@ -235,7 +235,7 @@ limits_fill(struct server_limits *to, const struct server_limits *from)
 	if (to->connections == 0)
 		to->connections = 4096;
 	if (to->streams == 0)
-		to->streams = 100;
+		to->streams = 256;
 	if (to->calls == 0)
 		to->calls = 4096;
 	if (to->request_bytes == 0)

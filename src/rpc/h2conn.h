@@ -32,7 +32,7 @@ struct h2host {
 	LIST_HEAD(, h2conn) conns;
 	size_t conn_count;
 	size_t call_count;             /* open calls */
-	size_t buffered_bytes;         /* of requests held */
+	size_t buffered_bytes;         /* of messages held */
 	bool draining;                 /* new connections are told to go, too */
 	STAILQ_HEAD(, h2stream) spare; /* streams for reuse */
 	size_t spare_count;

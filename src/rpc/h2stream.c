@@ -66,7 +66,7 @@ stream_free(struct h2stream *s)
 	struct h2host *host = s->conn->host;
 
 	LIST_REMOVE(s, link);
-	host->buffered_bytes -= s->reader.message.len;
+	host->buffered_bytes -= s->reader.message.len + s->reply.len;
 	status_fini(&s->status);
 	if (host->spare_count < SPARE_STREAMS) {
 		grpc_reader_next(&s->reader);
@@ -180,7 +180,8 @@ h2stream_on_data(struct h2stream *s, const uint8_t *bytes, size_t len)
 	host->buffered_bytes += s->reader.message.len - before;
 	if (host->buffered_bytes > host->limits.buffered_bytes &&
 	    s->state == STREAM_BODY)
-		refuse(s, ERR_UNAVAILABLE, "server holds too many requests");
+		refuse(s, ERR_UNAVAILABLE,
+		    "server holds too many bytes of other calls");
 }
 
 void
@@ -258,17 +259,21 @@ h2stream_reply(struct call *call, const void *bytes, size_t len)
 		.source.ptr = s,
 		.read_callback = on_reply_read,
 	};
-	unsigned char prefix[GRPC_PREFIX_BYTES];
+	unsigned char *to;
 	nghttp2_nv nv[STATUS_NV_MAX];
 
 	if (len > s->conn->host->limits.reply_bytes)
 		return -EMSGSIZE;
 	if (s->state == STREAM_CLOSED)
 		return 0;
-	grpc_prefix_put(prefix, (uint32_t)len);
-	if (buf_append(&s->reply, prefix, sizeof(prefix)) < 0 ||
-	    buf_append(&s->reply, bytes, len) < 0)
+	to = buf_reserve(&s->reply, GRPC_PREFIX_BYTES + len);
+	if (to == NULL)
 		return -EMSGSIZE;
+	grpc_prefix_put(to, (uint32_t)len);
+	if (len > 0)
+		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
+	s->reply.len += GRPC_PREFIX_BYTES + len;
+	s->conn->host->buffered_bytes += s->reply.len;
 	status_set(&s->status, ERR_OK, NULL);
 	s->state = STREAM_ANSWERED;
 	if (nghttp2_submit_response(

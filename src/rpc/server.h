@@ -15,12 +15,12 @@
 /* Zero means the default. */
 struct server_limits {
 	unsigned connections;  /* 4096; more wait in the listen queue */
-	unsigned streams;      /* 100 open at once on one connection */
+	unsigned streams;      /* 256 open at once on one connection */
 	unsigned calls;        /* 4096 at once in all; more: UNAVAILABLE */
 	size_t request_bytes;  /* 4 MiB, one message */
 	size_t reply_bytes;    /* 16 MiB, one message */
 	size_t header_bytes;   /* 16 KiB, as HTTP/2 counts a header list */
-	size_t buffered_bytes; /* 64 MiB of incomplete and running requests */
+	size_t buffered_bytes; /* 64 MiB of requests and answers held */
 };
 
 struct server;
