@@ -375,6 +375,12 @@ control_init(const struct control_settings *settings, struct err *err)
 	return 0;
 }
 
+unsigned
+control_clients(void)
+{
+	return ct.count;
+}
+
 void
 control_fail(const char *step, const struct err *err)
 {

@@ -29,6 +29,8 @@ int control_init(const struct control_settings *settings, struct err *err)
 /* No Ceph session: tells who started us. To be called before the loop runs. */
 void control_fail(const char *step, const struct err *err);
 
+unsigned control_clients(void);		/* connected just now */
+
 /* An image has another size: tells everybody. */
 void control_resized(const struct image *image);
 

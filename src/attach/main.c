@@ -45,6 +45,9 @@ enum {
 	FD_TABLE,
 };
 
+/* Without an image and without a rbd-csid there is nothing to wait for. */
+#define ALONE_MS	60000
+
 /* A drain that takes longer ends uncleanly: the successor fences us. */
 #define DRAIN_MAX_MS	5000
 
@@ -53,7 +56,8 @@ static struct {
 	struct ceph_connection *conn;
 	bool draining;
 	int64_t drain_until_ms;
-	struct timer drain_timer;
+	struct timer drain_timer, alone_timer;
+	bool alone;		/* at the last look */
 } attachd;
 
 /* ---- hardening --------------------------------------------------------- */
@@ -153,6 +157,18 @@ on_unmounted(void)
 	drain();
 }
 
+static void
+on_alone_timer(struct timer *timer)
+{
+	bool alone = control_clients() == 0 &&
+	    table_slots_used(attachd.table) == 0 && image_open_count() == 0;
+
+	if (alone && attachd.alone)
+		drain();
+	attachd.alone = alone;
+	timer_start(timer, ALONE_MS);
+}
+
 /* ---- the start --------------------------------------------------------- */
 
 static int
@@ -231,6 +247,8 @@ serve(struct err *err)
 	    table_slots_used(attachd.table), fenced != NULL ? fenced : "none",
 	    clock_now_ms() - begin);
 	free(fenced);
+	attachd.alone_timer.fire = on_alone_timer;
+	timer_start(&attachd.alone_timer, ALONE_MS);
 	return 0;
 }
 

@@ -1,0 +1,341 @@
+#!/bin/bash
+# userspace.t: the userspace mapper on a real cluster: attach and detach, file systems, freeing
+# space, growing, locks, takeovers under verified I/O, stuck clusters. rbd-csid's part is played
+# by userspace_holder, which may be killed.
+#
+# With arguments only the sections named: life space grow readonly many lock takeover stuck dead
+. "$(dirname "$0")/lib.sh"
+need_cluster
+
+holder=$build/tests/integration/userspace_holder
+attachd=$build/rbd-attachd
+state=$work/state
+mkdir -p "$state" "$work/mnt"
+prefix=us$$
+sections=${*:-life space grow readonly many lock takeover stuck dead}
+
+wants() { [[ " $sections " == *" $1 "* ]]; }
+
+# ---- the holder ------------------------------------------------------------------------------
+
+holder_pid=
+
+start_holder() {
+	coproc HOLDER { exec "$holder" "$1" "$attachd" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" \
+		"$RBD_CSI_KEYFILE" rbd 2>>"$work/holder.log"; }
+	holder_pid=$HOLDER_PID
+	exec {to_holder}>&"${HOLDER[1]}" {from_holder}<&"${HOLDER[0]}"
+	read -r -t 10 -u "$from_holder" reply || bail "the holder does not start"
+}
+
+kill_holder() {
+	kill -KILL "$holder_pid"
+	wait "$holder_pid" 2>/dev/null
+	exec {to_holder}>&- {from_holder}<&-
+}
+
+# hold COMMAND...: its answer goes to $reply, the last word's number to $ms.
+hold() {
+	local line
+	echo "$*" >&"$to_holder"
+	reply=
+	while read -r -t 120 -u "$from_holder" line; do
+		case $line in
+		ok*) ms=${line#ok}; return 0 ;;
+		err*) ms=${line#err}; error=$reply; return 1 ;;
+		*) reply+=${reply:+$'\n'}$line ;;
+		esac
+	done
+	error="no answer"
+	return 1
+}
+
+# attach IMAGE [ro]: its device in $device
+attach() {
+	hold attach "${@:2}" "$1" || return
+	device=$(cut -d' ' -f2 <<<"$reply")
+}
+
+attachd_pid() {
+	hold pids
+	awk '{ print $1; exit }' <<<"$reply"
+}
+
+image() {
+	timeout 60 rbd create -s "$2" --image-feature "${3:-layering}" "rbd/$1" || bail "rbd create"
+	defer timeout 60 rbd rm --no-progress "rbd/$1"
+}
+
+all_features=layering,exclusive-lock,object-map,fast-diff,deep-flatten
+
+objects() {
+	local id
+	id=$(timeout 60 rbd info --format json "rbd/$1" | jq -r .id)
+	timeout 60 rados -p rbd ls | grep -c "^rbd_data.$id\\."
+}
+
+# At the end: every image detached, the holder gone, its rbd-attachd too.
+finish() {
+	local pid
+	exec {to_holder}>&-
+	wait "$holder_pid" 2>/dev/null
+	for pid in $(pgrep -f "^$attachd $state" || true); do
+		kill -TERM "$pid"
+		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
+	done
+	mountpoint -q "$state"/attach/*/mnt && umount "$state"/attach/*/mnt
+	return 0
+}
+
+start_holder "$state"
+defer finish
+
+# ---- one image's life ------------------------------------------------------------------------
+
+life() {
+	local type sum
+	image "$prefix-life" 1G "$all_features"
+	for type in ext4 xfs; do
+		ok "an image is attached for $type" attach "$prefix-life"
+		is "its blocks have 512 bytes" "$(blockdev --getss "$device")" 512
+		ok "mkfs.$type" timeout 60 "mkfs.$type" -q "$([[ $type == xfs ]] && echo -f || echo -F)" "$device"
+		ok "mount" mount "$device" "$work/mnt"
+		dd if=/dev/urandom of="$work/mnt/file" bs=64k count=800 conv=fsync status=none
+		sum=$(md5sum <"$work/mnt/file")
+		ok "umount" umount "$work/mnt"
+		ok "detach" hold detach "$prefix-life"
+		ok "the loop device is free" test ! -e "/sys/block/${device#/dev/}/loop"
+		ok "attach again" attach "$prefix-life"
+		ok "mount again" mount -o ro "$device" "$work/mnt"
+		is "the data is there" "$(md5sum <"$work/mnt/file")" "$sum"
+		umount "$work/mnt"
+		ok "detach again" hold detach "$prefix-life"
+	done
+	is "nobody watches the image then" \
+		"$(timeout 60 rbd status --format json "rbd/$prefix-life" | jq '.watchers | length')" 0
+	ok "attaching twice" attach "$prefix-life"
+	local first=$device
+	ok "is the same device" attach "$prefix-life"
+	is "is the same device" "$device" "$first"
+	ok "detach" hold detach "$prefix-life"
+	ok "detaching twice is success" hold detach "$prefix-life"
+	hold attach "$prefix-nosuch"
+	like "an image that does not exist is NOT_FOUND" "$error" "NOT_FOUND"
+}
+
+space() {
+	local before
+	image "$prefix-space" 1G "$all_features"
+	attach "$prefix-space"
+	mkfs.xfs -q -f "$device" && mount "$device" "$work/mnt"
+	dd if=/dev/urandom of="$work/mnt/file" bs=1M count=100 conv=fsync status=none
+	before=$(objects "$prefix-space")
+	rm "$work/mnt/file"
+	sync -f "$work/mnt"	# xfs frees the space of removed files a moment later
+	ok "fstrim" timeout 60 fstrim "$work/mnt"
+	umount "$work/mnt"
+	ok "frees objects: $before before, $(objects "$prefix-space") after" \
+		test "$(objects "$prefix-space")" -lt $((before - 20))
+	ok "blkdiscard" timeout 60 blkdiscard "$device"
+	is "frees all objects" "$(objects "$prefix-space")" 0
+	is "in pieces of 64 MiB" "$(cat "/sys/block/${device#/dev/}/queue/discard_max_bytes")" 67108864
+	dd if=/dev/urandom of="$device" bs=64k count=1 oflag=direct status=none
+	ok "fallocate -p of 4 KiB" timeout 60 fallocate -p -o 4096 -l 4096 "$device"
+	is "reads as zeros" "$(dd if="$device" bs=4096 skip=1 count=1 iflag=direct status=none |
+		tr -d '\0' | wc -c)" 0
+	is "and nothing else does" "$(dd if="$device" bs=4096 count=1 iflag=direct status=none |
+		md5sum | cut -c1-8 | grep -c "$(head -c 4096 /dev/zero | md5sum | cut -c1-8)")" 0
+	ok "detach" hold detach "$prefix-space"
+}
+
+size_is() { [[ $(blockdev --getsize64 "$1") == "$2" ]]; }
+
+grow() {
+	image "$prefix-grow" 512M "$all_features"
+	attach "$prefix-grow"
+	mkfs.xfs -q -f "$device" && mount "$device" "$work/mnt"
+	ok "an image grows while it is mounted" timeout 60 rbd resize --no-progress -s 1G "rbd/$prefix-grow"
+	ok "the device follows" wait_for 10 size_is "$device" 1073741824
+	ok "and so does its file system" xfs_growfs "$work/mnt"
+	dd if=/dev/zero of="$work/mnt/file" bs=1M count=600 conv=fsync status=none
+	ok "which can be filled" test "$(stat -c %s "$work/mnt/file")" = 629145600
+	kill_holder
+	ok "it grows while no rbd-csid runs" timeout 60 rbd resize --no-progress -s 2G "rbd/$prefix-grow"
+	start_holder "$state"
+	ok "the next one sees to it" wait_for 10 size_is "$device" 2147483648
+	umount "$work/mnt"
+	ok "detach" hold detach "$prefix-grow"
+}
+
+readonly_() {
+	image "$prefix-ro" 64M "$all_features"
+	attach "$prefix-ro"
+	dd if=/dev/urandom of="$device" bs=4k count=1 oflag=direct status=none
+	hold detach "$prefix-ro"
+	ok "an image is attached read-only" attach "$prefix-ro" ro
+	is "the device is" "$(blockdev --getro "$device")" 1
+	ok "a write fails" bash -c "! dd if=/dev/zero of=$device bs=4k count=1 oflag=direct status=none"
+	is "nobody holds its lock" "$(timeout 60 rbd lock ls "rbd/$prefix-ro" | wc -l)" 0
+	ok "then for writing" attach "$prefix-ro"
+	is "the device is" "$(blockdev --getro "$device")" 0
+	ok "a write succeeds" dd if=/dev/zero of="$device" bs=4k count=1 oflag=direct
+	ok "detach" hold detach "$prefix-ro"
+}
+
+many() {
+	local i names=
+	for i in {1..32}; do
+		image "$prefix-m$i" 1G "$all_features"
+		names+=" $prefix-m$i"
+	done
+	ok "32 images are attached at once" hold attach "$names"
+	diag "in $ms ms"
+	is "each has a device of its own" "$(cut -d' ' -f2 <<<"$reply" | sort -u | wc -l)" 32
+	is "by one rbd-attachd" "$(hold pids; wc -l <<<"$reply")" 1
+	ok "and detached at once" hold detach "$names"
+	diag "in $ms ms"
+}
+
+# ---- two of us -------------------------------------------------------------------------------
+
+lock() {
+	local other=$work/other out
+	image "$prefix-lock" 64M "$all_features"
+	mkdir -p "$other"
+	attach "$prefix-lock"
+	out=$({ echo "attach $prefix-lock"; sleep 5; } | timeout 30 "$holder" "$other" "$attachd" \
+		"$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd 2>>"$work/other.log")
+	like "a second attacher is refused, told by whom" "$out" \
+		"FAILED_PRECONDITION .*is locked by client\.[0-9]+ at [0-9.]+:0/[0-9]+"
+	ok "the first one goes on writing" \
+		timeout 20 dd if=/dev/zero of="$device" bs=4k count=10 oflag=direct
+	ok "a polite client cannot have the lock either" \
+		bash -c "! timeout 20 rbd bench --io-type write --io-total 4K rbd/$prefix-lock"
+	ok "the first one still goes on" \
+		timeout 20 dd if=/dev/zero of="$device" bs=4k count=10 oflag=direct
+	ok "detach" hold detach "$prefix-lock"
+	pkill -KILL -f "^$attachd $other" || true
+	umount "$other"/attach/*/mnt 2>/dev/null
+	return 0
+}
+
+# ---- takeovers -------------------------------------------------------------------------------
+
+# verify DEVICE NAME: fio writes and verifies everything, at several sizes
+verify() {
+	timeout 300 fio --name="$2" --filename="$1" --ioengine=libaio --direct=1 --iodepth=32 \
+		--rw=randwrite --bssplit=4k/60:64k/30:1m/10 --size=384M --verify=crc32c \
+		--verify_fatal=1 --fsync=32 --output="$work/$2.fio" --output-format=json \
+		>"$work/$2.out" 2>&1
+}
+
+fio_is_clean() {
+	local n
+	n=$(jq -r '.jobs[0].error' <"$work/$1.fio") || return
+	max_ms=$(jq -r '[.jobs[0].write.clat_ns.max, .jobs[0].read.clat_ns.max] | max / 1e6 | floor' <"$work/$1.fio")
+	[[ $n == 0 ]]
+}
+
+# under_load WHAT COMMAND...: two images under fio, the command three times meanwhile
+under_load() {
+	local what=$1 i pids=() name devices=()
+	shift
+	for name in excl plain; do
+		attach "$prefix-$name"
+		devices+=("$device")
+		verify "$device" "$name" &
+		pids+=($!)
+	done
+	for i in 1 2 3; do
+		sleep 1.5
+		"$@"
+	done
+	ok "$what: I/O with the exclusive lock has no error" wait "${pids[0]}"
+	ok "$what: its data is verified" fio_is_clean excl
+	diag "longest request $max_ms ms"
+	ok "$what: I/O without a lock has no error" wait "${pids[1]}"
+	ok "$what: its data is verified" fio_is_clean plain
+	diag "longest request $max_ms ms"
+	hold settle
+	ok "$what: detach" hold detach "$prefix-excl" "$prefix-plain"
+}
+
+kill_attachd() { kill -KILL "$(attachd_pid)"; }
+restart_attachd() { hold restart; }
+restart_holder() {
+	kill_holder
+	start_holder "$state"
+}
+kill_after_restart() {
+	restart_holder
+	hold settle
+	kill_attachd
+}
+
+takeover() {
+	image "$prefix-excl" 1G "$all_features"
+	image "$prefix-plain" 1G
+	under_load "kill -9 of rbd-attachd" kill_attachd
+	under_load "planned restart" restart_attachd
+	under_load "kill -9 of rbd-csid" restart_holder
+	under_load "kill -9 of both, one after the other" kill_after_restart
+	diag "$(grep -c "takeover.fenced" "$work/holder.log") fenced in all," \
+		"$(grep "takeover.fenced" "$work/holder.log" | tail -1)"
+}
+
+# ---- a stuck cluster -------------------------------------------------------------------------
+
+stuck() {
+	local osd dd_pid began
+	osd=$(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.0.pid 2>/dev/null ||
+		pgrep -f "ceph-osd -c $RBD_CSI_CLUSTER_DIR/ceph.conf")
+	[[ $osd ]] || { skip "a stuck image" "no OSD of our own"; return; }
+	image "$prefix-stuck" 64M "$all_features"
+	attach "$prefix-stuck"
+	kill -STOP "$osd"
+	defer kill -CONT "$osd"
+	timeout 60 dd if=/dev/zero of="$device" bs=4k count=1 oflag=direct status=none 2>/dev/null &
+	dd_pid=$!
+	sleep 1
+	ok "I/O on a stuck cluster waits" test -d "/proc/$dd_pid"
+	began=$EPOCHSECONDS
+	ok "an abort ends it and detaches the image" hold abort "$prefix-stuck"
+	ok "within a bound ($((EPOCHSECONDS - began)) s)" test $((EPOCHSECONDS - began)) -le 60
+	ok "the user's I/O has failed" bash -c "! wait $dd_pid"
+	ok "the loop device is free" test ! -e "/sys/block/${device#/dev/}/loop"
+	kill -CONT "$osd"
+	hold settle
+	ok "it can be attached again" attach "$prefix-stuck"
+	ok "and written" timeout 60 dd if=/dev/zero of="$device" bs=4k count=1 oflag=direct
+	ok "detach" hold detach "$prefix-stuck"
+}
+
+# ---- both dead at once -----------------------------------------------------------------------
+
+dead() {
+	local pid
+	image "$prefix-dead" 64M "$all_features"
+	attach "$prefix-dead"
+	pid=$(attachd_pid)
+	kill -KILL "$holder_pid" "$pid"
+	kill_holder 2>/dev/null
+	ok "I/O ends with an error" bash -c \
+		"! timeout 20 dd if=$device of=/dev/null bs=4k count=1 iflag=direct status=none"
+	start_holder "$state"
+	ok "the next rbd-csid frees the loop device" \
+		wait_for 10 test ! -e "/sys/block/${device#/dev/}/loop"
+	ok "and says so" grep -q "userspace.stale" "$work/holder.log"
+	ok "and unmounts" bash -c "! grep -q '$pid' <(ls '$state/attach') && wait_for() { :; }"
+	ok "the image can be attached again" \
+		wait_for 60 attach "$prefix-dead"
+	ok "detach" hold detach "$prefix-dead"
+}
+
+for section in $sections; do
+	diag "section $section"
+	case $section in
+	readonly) readonly_ ;;
+	*) "$section" ;;
+	esac
+done
+done_testing

@@ -1,0 +1,373 @@
+/*
+ * userspace_holder - the userspace mapper without the daemon: a stand-in for
+ * rbd-csid in the tests of takeover, killed and restarted at will.
+ *
+ *	userspace_holder STATEDIR RBD-ATTACHD MONITORS USER KEYFILE POOL
+ *
+ * Commands on standard input, one a line; the answers end with a line that
+ * begins with "ok" or "err":
+ *	attach [ro] IMAGE...	all at once; "IMAGE /dev/loopN SIZE MS" each
+ *	detach IMAGE...		all at once
+ *	abort IMAGE		and detach
+ *	find IMAGE		what the index says
+ *	pids			of the rbd-attachds
+ *	restart			each of them, cleanly
+ *	settle			wait until every session serves
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/io.h"
+#include "core/offload.h"
+#include "node/device_userspace.h"
+#include "node/userspace_session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define IMAGES_MAX 512
+
+enum job_kind {
+	JOB_ATTACH = 0,
+	JOB_DETACH,
+	JOB_ABORT,
+};
+
+enum task_state {
+	TASK_START = 0,
+	TASK_OPENED,
+	TASK_MAPPED,
+	TASK_UNMAPPED,
+	TASK_CLOSED,
+	TASK_END,
+};
+
+struct task {
+	struct op op;
+	enum task_state state;
+	enum job_kind kind;
+	char image[128];
+	struct device_spec spec;
+	struct device_open open;
+	struct device dev;
+	struct offload off;
+	int none;
+};
+
+static struct {
+	const char *const *argv;
+	struct secret key;
+	struct io in;
+	char line[65536];
+	size_t len;
+	unsigned running;
+	bool failed;
+	int64_t began_us;
+} holder;
+
+static void next_line(void);
+
+static const struct mapper *const mapper = &device_userspace;
+
+static int
+map_child(const void *args, void *result, struct err *err)
+{
+	const struct task *t = args;
+
+	return mapper->map(&t->spec, &t->open.ref, result, err);
+}
+
+static int
+unmap_child(const void *args, void *result, struct err *err)
+{
+	const struct task *t = args;
+
+	(void)result;
+	return mapper->unmap(&t->spec, &t->open.ref, err);
+}
+
+static enum op_verdict
+task_begin(struct task *t)
+{
+	t->open.spec = &t->spec;
+	mapper->find(&t->spec, &t->open.ref);
+	switch (t->kind) {
+	case JOB_ATTACH:
+		mapper->open_start(&t->open, &t->op);
+		return op_await(t, TASK_OPENED);
+	case JOB_DETACH:
+		offload_start(&t->off, "unmap", unmap_child, t, &t->none,
+		    sizeof(t->none), 30000, &t->op);
+		return op_await(t, TASK_UNMAPPED);
+	case JOB_ABORT:
+		device_userspace_abort_start(&t->open, &t->op);
+		return op_await(t, TASK_CLOSED);
+	}
+	abort();
+}
+
+static enum op_verdict
+task_step(struct op *op)
+{
+	struct task *t = (struct task *)op;
+
+	switch (t->state) {
+	case TASK_START:
+		return task_begin(t);
+	case TASK_OPENED:
+		if (op->rc < 0)
+			return op_fail_err(t, TASK_END, &t->open.err);
+		offload_start(&t->off, "map", map_child, t, &t->dev,
+		    sizeof(t->dev), 30000, op);
+		return op_await(t, TASK_MAPPED);
+	case TASK_MAPPED:
+		if (op->rc < 0)
+			return op_fail_err(t, TASK_END, &t->off.err);
+		mapper->note(&t->spec, &t->dev.ref);
+		return op_goto(t, TASK_END);
+	case TASK_UNMAPPED:
+		if (op->rc < 0)
+			return op_fail_err(t, TASK_END, &t->off.err);
+		mapper->note(&t->spec, NULL);
+		mapper->close_start(&t->open, op);
+		return op_await(t, TASK_CLOSED);
+	case TASK_CLOSED:
+		if (op->rc < 0)
+			return op_fail_err(t, TASK_END, &t->open.err);
+		return op_goto(t, TASK_END);
+	case TASK_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+task_free(struct op *op)
+{
+	free(op);
+}
+
+static const struct op_class task_class = {
+	.name = "holder",
+	.step = task_step,
+	.free = task_free,
+};
+
+static void
+finish(void)
+{
+	printf("%s %.1f\n", holder.failed ? "err" : "ok",
+	    (double)(clock_now_us() - holder.began_us) / 1000);
+	fflush(stdout);
+	next_line();
+}
+
+static void
+on_task_end(struct op *op, void *arg)
+{
+	struct task *t = (struct task *)op;
+	double ms = (double)(clock_now_us() - op->started_us) / 1000;
+
+	(void)arg;
+	if (op->err.rc < 0) {
+		holder.failed = true;
+		printf("%s %s %s %.1f\n", t->image,
+		    err_code_name(op->err.code), op->err.text, ms);
+	} else if (t->kind == JOB_ATTACH) {
+		printf("%s %s %" PRIu64 " %.1f\n", t->image, t->dev.path,
+		    t->dev.size_bytes, ms);
+	}
+	if (--holder.running == 0)
+		finish();
+}
+
+static void
+fill_spec(struct device_spec *spec, const char *image, bool read_only)
+{
+	*spec = (struct device_spec){ .cluster_id = "test",
+		.monitors = holder.argv[3], .user = holder.argv[4],
+		.key = &holder.key, .pool = holder.argv[6],
+		.rados_namespace = "", .image = image,
+		.read_only = read_only };
+}
+
+static void
+task_new(enum job_kind kind, const char *image, bool read_only)
+{
+	struct task *t = mem_new(sizeof(*t));
+
+	t->kind = kind;
+	(void)snprintf(t->image, sizeof(t->image), "%s", image);
+	fill_spec(&t->spec, t->image, read_only);
+	holder.running++;
+	op_start(&t->op, &task_class, on_task_end, NULL);
+}
+
+static void
+find(const char *image)
+{
+	struct device_spec spec;
+	struct device_ref ref;
+
+	fill_spec(&spec, image, false);
+	mapper->find(&spec, &ref);
+	printf("%d %s\n", ref.id, ref.file);
+}
+
+enum settle_state {
+	SETTLE_LOOK = 0,
+};
+
+struct settle {
+	struct op op;
+	enum settle_state state;
+};
+
+static enum op_verdict
+settle_step(struct op *op)
+{
+	struct settle *settle = (struct settle *)op;
+	struct session *s = NULL;
+
+	while ((s = session_next(s)) != NULL)
+		if (session_state(s) != SESSION_READY) {
+			session_wait_start(op);
+			return op_await(settle, SETTLE_LOOK);
+		}
+	return OP_DONE;
+}
+
+static const struct op_class settle_class = {
+	.name = "settle",
+	.step = settle_step,
+	.free = task_free,
+};
+
+static void
+on_settled(struct op *op, void *arg)
+{
+	(void)op;
+	(void)arg;
+	finish();
+}
+
+static void
+pids(void)
+{
+	struct session *s = NULL;
+
+	while ((s = session_next(s)) != NULL)
+		printf("%d %s %s\n", (int)session_pid(s),
+		    session_state_name(session_state(s)), session_dir(s));
+}
+
+/* Returns false when the answer comes later. */
+static bool
+command(char *line)
+{
+	char *save, *word = strtok_r(line, " ", &save);
+	bool read_only = false;
+	const char *verb = word != NULL ? word : "";
+
+	if (strcmp(verb, "attach") == 0 || strcmp(verb, "detach") == 0 ||
+	    strcmp(verb, "abort") == 0) {
+		enum job_kind kind = verb[0] == 'd' ? JOB_DETACH :
+		    verb[1] == 'b' ? JOB_ABORT : JOB_ATTACH;
+
+		while ((word = strtok_r(NULL, " ", &save)) != NULL)
+			if (strcmp(word, "ro") == 0)
+				read_only = true;
+			else
+				task_new(kind, word, read_only);
+		return holder.running == 0;
+	}
+	if (strcmp(verb, "settle") == 0) {
+		struct settle *settle = mem_new(sizeof(*settle));
+
+		op_start(&settle->op, &settle_class, on_settled, NULL);
+		return false;
+	}
+	if (strcmp(verb, "find") == 0)
+		find(strtok_r(NULL, " ", &save));
+	else if (strcmp(verb, "pids") == 0)
+		pids();
+	else if (strcmp(verb, "restart") == 0)
+		device_userspace_restart_all();
+	else
+		holder.failed = true;
+	return true;
+}
+
+static void
+next_line(void)
+{
+	char *end;
+
+	while ((end = memchr(holder.line, '\n', holder.len)) != NULL) {
+		static char line[sizeof(holder.line)];
+		size_t used = (size_t)(end - holder.line) + 1;
+
+		*end = '\0';
+		memcpy(line, holder.line, used);
+		holder.len -= used;
+		memmove(holder.line, holder.line + used, holder.len);
+		holder.failed = false;
+		holder.began_us = clock_now_us();
+		if (!command(line))
+			return;
+		printf("%s\n", holder.failed ? "err" : "ok");
+		fflush(stdout);
+	}
+}
+
+static void
+on_input(struct io *io, int what)
+{
+	ssize_t n = read(io->fd, holder.line + holder.len,
+	    sizeof(holder.line) - holder.len);
+
+	(void)what;
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		loop_stop();
+		return;
+	}
+	holder.len += (size_t)n;
+	if (holder.running == 0)
+		next_line();
+}
+
+int
+main(int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	char key[256] = "";
+	FILE *f;
+
+	if (argc != 7)
+		return 2;
+	log_init("holder", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	if ((f = fopen(argv[5], "r")) == NULL ||
+	    fgets(key, sizeof(key), f) == NULL)
+		return 2;
+	fclose(f);
+	key[strcspn(key, "\n")] = '\0';
+	secret_set(&holder.key, key, strlen(key));
+	holder.argv = (const char *const *)argv;
+	if (loop_init() < 0)
+		return 1;
+	device_userspace_set_program(argv[2]);
+	if (mapper->init(argv[1], &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 1;
+	}
+	(void)fcntl(0, F_SETFL, O_NONBLOCK);
+	io_start(&holder.in, 0, IO_READ, on_input);
+	printf("ready\n");
+	fflush(stdout);
+	loop_run();
+	return 0;
+}
