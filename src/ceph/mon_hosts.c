@@ -1,17 +1,30 @@
 /*
- * mon_hosts.c - splitting the list of monitors and resolving names in it.
+ * mon_hosts.c - splitting the list of monitors, resolving names in it, and
+ * asking ports of which one cannot tell what they speak.
  */
 #include "ceph/mon_hosts.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define SEPARATORS ",; \t\n"
 #define LIST_MAX 16384
+#define PROBE_MS 2000 /* for all ports together */
+
+/* One entry of the list, taken apart unless it is for librados alone. */
+struct entry {
+	const char *text;
+	size_t len;
+	bool plain; /* host and perhaps port, without protocol or group */
+	char host[NI_MAXHOST];
+	char port[NI_MAXSERV]; /* "": none */
+};
 
 /*
  * Length of the entry at `s`: up to a separator that is not within brackets,
@@ -34,75 +47,129 @@ entry_len(const char *s)
 	return depth == 0 ? len : 0;
 }
 
-/*
- * The name in "name", "name:port": false when the entry is an address, a
- * group, or has a protocol in front, which librados takes with addresses only.
- */
-static bool
-entry_name(const char *entry, size_t len, char *name, size_t size)
+/* "host", "host:port", "[ip6]", "[ip6]:port"; all else is not plain. */
+static void
+entry_split(struct entry *e)
 {
-	const char *colon = memchr(entry, ':', len);
-	size_t name_len = colon != NULL ? (size_t)(colon - entry) : len;
-	struct in6_addr addr;
+	auto_free char *text = str_fmt("%.*s", (int)e->len, e->text);
+	char *host = text, *rest = strchr(text, ':');
 
-	if (entry[0] == '[' || name_len == 0 || name_len >= size ||
-	    memchr(entry, '/', len) != NULL ||
-	    (colon != NULL &&
-		memchr(colon + 1, ':', (size_t)(entry + len - colon - 1)) !=
-		    NULL))
-		return false;
-	memcpy(name, entry, name_len);
-	name[name_len] = '\0';
-	return inet_pton(AF_INET, name, &addr) != 1;
+	e->plain = false;
+	if (text[0] == '[') {
+		host = text + 1;
+		rest = strchr(host, ']');
+		if (rest == NULL || str_starts(host, "v1:") ||
+		    str_starts(host, "v2:") || str_starts(host, "any:"))
+			return;
+		*rest++ = '\0';
+		if (*rest == '\0')
+			rest = NULL;
+	}
+	if (rest != NULL) {
+		if (*rest != ':' || strpbrk(rest + 1, ":/") != NULL)
+			return;
+		*rest++ = '\0';
+	}
+	e->plain = str_put(e->host, sizeof(e->host), "%s", host) == 0 &&
+	    str_put(e->port, sizeof(e->port), "%s", rest != NULL ? rest : "") ==
+		0;
 }
 
-/* NULL, or why the entry cannot be resolved. */
+/*
+ * What a monitor at this address speaks, by the words that both versions of
+ * the protocol begin with: "v1:", "v2:", or "" when it does not say in time.
+ */
 static const char *
-entry_fault(const char *entry, size_t len)
+probe(const struct addrinfo *addr, int64_t until_ms)
+{
+	auto_close int fd = socket(
+	    addr->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	int64_t left_ms = until_ms - clock_now_ms();
+	char banner[8] = "";
+
+	if (fd < 0 || left_ms <= 0 ||
+	    (connect(fd, addr->ai_addr, addr->ai_addrlen) < 0 &&
+		errno != EINPROGRESS) ||
+	    poll(&wait, 1, (int)left_ms) != 1 ||
+	    recv(fd, banner, sizeof(banner), 0) != sizeof(banner))
+		return "";
+	if (memcmp(banner, "ceph v0", 7) == 0)
+		return "v1:";
+	return memcmp(banner, "ceph v2", 7) == 0 ? "v2:" : "";
+}
+
+static bool
+port_is_ambiguous(const char *port)
+{
+	return port[0] != '\0' && strcmp(port, "3300") != 0 &&
+	    strcmp(port, "6789") != 0;
+}
+
+/*
+ * Adds the entry to the list, or says why it cannot be resolved. A port that
+ * is none of the well known ones is asked for its protocol: librados would
+ * try both, and what one of them has to say against a key would be lost in
+ * the time-out of the other.
+ */
+static const char *
+entry_add(struct buf *list, struct entry *e, int64_t until_ms)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	const char *comma = list->len > 0 ? "," : "", *protocol = "";
 	struct addrinfo *found = NULL;
-	char name[NI_MAXHOST];
+	char host[NI_MAXHOST], port[NI_MAXSERV];
 	int rc;
 
-	if (!entry_name(entry, len, name, sizeof(name)))
-		return NULL;
-	rc = getaddrinfo(name, NULL, &hints, &found);
-	if (rc != 0)
-		return gai_strerror(rc);
-	freeaddrinfo(found);
-	return NULL;
+	entry_split(e);
+	if (e->plain) {
+		rc = getaddrinfo(e->host, e->port[0] != '\0' ? e->port : NULL,
+		    &hints, &found);
+		if (rc != 0)
+			return gai_strerror(rc);
+		if (port_is_ambiguous(e->port) &&
+		    getnameinfo(found->ai_addr, found->ai_addrlen, host,
+			sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+			protocol = probe(found, until_ms);
+	}
+	if (protocol[0] == '\0')
+		rc = buf_printf(list, "%s%.*s", comma, (int)e->len, e->text);
+	else if (found->ai_family == AF_INET6)
+		rc = buf_printf(
+		    list, "%s%s[%s]:%s", comma, protocol, host, port);
+	else
+		rc = buf_printf(list, "%s%s%s:%s", comma, protocol, host, port);
+	if (found != NULL)
+		freeaddrinfo(found);
+	return rc < 0 ? "the list is too long" : NULL;
 }
 
 int
 mon_hosts_resolve(const char *monitors, char **kept, struct err *err)
 {
-	const char *at = monitors, *fault, *last_fault = NULL;
+	int64_t until_ms = clock_now_ms() + PROBE_MS;
+	const char *at = monitors, *fault = NULL;
+	struct entry entry;
 	struct buf list;
-	size_t len;
 	int rc = 0;
 
 	buf_init(&list, LIST_MAX);
-	while (rc == 0 && *(at += strspn(at, SEPARATORS)) != '\0') {
-		len = entry_len(at);
-		if (len == 0) {
+	while (*(at += strspn(at, SEPARATORS)) != '\0') {
+		entry.text = at;
+		entry.len = entry_len(at);
+		if (entry.len == 0) {
 			rc = err_set(err, ERR_INVALID_ARGUMENT,
 			    "monitors %s: a bracket is not closed", monitors);
 			break;
 		}
-		fault = entry_fault(at, len);
-		if (fault != NULL)
-			last_fault = fault;
-		else if (buf_printf(&list, "%s%.*s", list.len > 0 ? "," : "",
-			     (int)len, at) < 0)
-			rc = err_set(err, ERR_INVALID_ARGUMENT,
-			    "monitors: the list is too long");
-		at += len;
+		fault = entry_add(&list, &entry, until_ms);
+		at += entry.len;
 	}
 	if (rc == 0 && list.len == 0)
-		rc = last_fault != NULL
+		rc = fault != NULL
 		    ? err_set(err, ERR_UNAVAILABLE, "resolve monitors %s: %s",
-			  monitors, last_fault)
+			  monitors, fault)
 		    : err_set(
 			  err, ERR_INVALID_ARGUMENT, "no monitors are given");
 	if (rc == 0)

@@ -12,7 +12,10 @@
  * (commas, semicolons or blanks between entries) and copies the entries that
  * are addresses, or names that resolve, into *kept, with commas; the caller
  * frees it. One name that does not resolve would make librados refuse them
- * all. Looks names up, which blocks.
+ * all. An entry with a port that is not well known gets the protocol in front
+ * that the port is found to speak.
+ *
+ * Blocks: looks names up, and asks such ports for up to two seconds.
  *
  * INVALID_ARGUMENT: none given, or a bracket is missing. UNAVAILABLE: none
  * resolves; the text tells which and why.

@@ -1,0 +1,148 @@
+/*
+ * ceph_connect.c - whatever keeps a session from opening is told as what it
+ * is: settings, key, names, monitors, credentials.
+ */
+#include "base/clock.h"
+#include "tests/integration/ceph_support.h"
+
+#include <stdlib.h>
+
+/* A key of nobody, well formed. */
+#define OTHER_KEY "AQBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA=="
+
+static int
+try_open(const char *monitors, const char *user, const char *key_text,
+    const struct ceph_option *option, enum ceph_step *step, struct err *err)
+{
+	struct ceph_connection *conn = NULL;
+	struct secret key = SECRET_INIT;
+	struct ceph_settings settings = {
+		.monitors = monitors,
+		.user = user,
+		.key = &key,
+		.options = option,
+		.noptions = option != NULL ? 1 : 0,
+		.connect_timeout_s = 2,
+	};
+	int rc;
+
+	*err = (struct err)ERR_INIT;
+	secret_set(&key, key_text, strlen(key_text));
+	rc = ceph_connection_open(&settings, &conn, step, err);
+	ceph_connection_close(conn);
+	secret_fini(&key);
+	return rc;
+}
+
+static void
+test_refusals(const char *monitors)
+{
+	static const struct ceph_option unknown = { "no_such_option", "1" };
+	static const struct ceph_option wrong = { "rados_osd_op_timeout", "x" };
+	const struct {
+		const char *what, *monitors, *user, *key;
+		const struct ceph_option *option;
+		enum ceph_step step;
+		enum err_code code;
+	} cases[] = {
+		{ "no user", monitors, "", OTHER_KEY, NULL, CEPH_STEP_SETTINGS,
+		    ERR_INVALID_ARGUMENT },
+		{ "an unknown option", monitors, "csi-rbd", OTHER_KEY, &unknown,
+		    CEPH_STEP_SETTINGS, ERR_INVALID_ARGUMENT },
+		{ "a wrong value", monitors, "csi-rbd", OTHER_KEY, &wrong,
+		    CEPH_STEP_SETTINGS, ERR_INVALID_ARGUMENT },
+		{ "no key", monitors, "csi-rbd", "", NULL, CEPH_STEP_KEY,
+		    ERR_INVALID_ARGUMENT },
+		{ "a key that is not base64", monitors, "csi-rbd",
+		    "this is no key!", NULL, CEPH_STEP_KEY,
+		    ERR_INVALID_ARGUMENT },
+		{ "a key that is cut off", monitors, "csi-rbd",
+		    "AQBSzVBh4BuzAxAAcBpj3Nh6", NULL, CEPH_STEP_KEY,
+		    ERR_INVALID_ARGUMENT },
+		{ "no monitors", "", "csi-rbd", OTHER_KEY, NULL,
+		    CEPH_STEP_RESOLVE, ERR_INVALID_ARGUMENT },
+		{ "names that do not resolve", "mon.invalid", "csi-rbd",
+		    OTHER_KEY, NULL, CEPH_STEP_RESOLVE, ERR_UNAVAILABLE },
+		{ "nobody at the monitors' port", "127.0.0.1:9", "csi-rbd",
+		    OTHER_KEY, NULL, CEPH_STEP_CONNECT, ERR_UNAVAILABLE },
+		{ "a wrong key", monitors, "csi-rbd", OTHER_KEY, NULL,
+		    CEPH_STEP_AUTHENTICATE, ERR_UNAUTHENTICATED },
+		{ "an unknown user", monitors, "nobody", OTHER_KEY, NULL,
+		    CEPH_STEP_AUTHENTICATE, ERR_UNAUTHENTICATED },
+	};
+	enum ceph_step step;
+	struct err err;
+
+	for (size_t i = 0; i < countof(cases); i++) {
+		int rc = try_open(cases[i].monitors, cases[i].user,
+		    cases[i].key, cases[i].option, &step, &err);
+
+		ok(rc < 0 && err.code == cases[i].code &&
+			step == cases[i].step && rc == err.rc &&
+			strstr(err.text,
+			    cases[i].key[0] != '\0' ? cases[i].key : "\n") ==
+			    NULL,
+		    "%s: %s at step %s: %s", cases[i].what,
+		    err_code_name(err.code), ceph_step_name(step), err.text);
+	}
+}
+
+static void
+test_timeout(void)
+{
+	int64_t before = clock_now_ms(), took;
+	enum ceph_step step;
+	struct err err;
+
+	/* an address of a test network that answers nothing */
+	ok(try_open("192.0.2.1:6789", "csi-rbd", OTHER_KEY, NULL, &step, &err) <
+		    0 &&
+		err.code == ERR_UNAVAILABLE,
+	    "monitors that do not answer: %s", err.text);
+	took = clock_now_ms() - before;
+	ok(took >= 1500 && took < 6000, "told after the time-out: %jd ms",
+	    (intmax_t)took);
+}
+
+static void
+test_session(void)
+{
+	struct ceph_connection *conn = support_connect();
+	struct ceph_pool *pool, *again;
+	struct err err = ERR_INIT;
+	char id[RBD_ID_SIZE], other[RBD_ID_SIZE];
+
+	is_str(ceph_connection_fsid(conn), getenv("RBD_CSI_FSID"),
+	    "the cluster's fsid is known");
+	ok(strchr(ceph_connection_address(conn), ':') != NULL,
+	    "and our own address: %s", ceph_connection_address(conn));
+	pool = support_pool(conn, "rbd", "ns1");
+	again = support_pool(conn, "rbd", "ns1");
+	ok(pool == again && pool != support_pool(conn, "rbd", NULL),
+	    "a pool with a namespace is one thing");
+	is_int(ceph_pool_open_id(conn, ceph_pool_id(pool), "ns1", &again, NULL),
+	    0, "it is found by its id");
+	ok(again == pool, "and is the same then");
+	is_str(ceph_pool_label(pool), "pool rbd/ns1", "it has a label");
+	ok(ceph_pool_open(conn, "nowhere", NULL, &pool, &err) < 0 &&
+		err.code == ERR_NOT_FOUND,
+	    "a missing pool: %s", err.text);
+	err = (struct err)ERR_INIT;
+	ok(ceph_pool_open_id(conn, 4711, NULL, &pool, &err) < 0 &&
+		err.code == ERR_NOT_FOUND,
+	    "a missing pool id: %s", err.text);
+	image_id_generate(conn, id);
+	image_id_generate(conn, other);
+	ok(strlen(id) == 14 && strlen(other) == 14 && strcmp(id, other) != 0,
+	    "image ids are 14 digits, %s and %s", id, other);
+	ceph_connection_close(conn);
+}
+
+int
+main(void)
+{
+	test_session();
+	test_refusals(getenv("RBD_CSI_MONITORS"));
+	test_timeout();
+	return tap_end();
+}
