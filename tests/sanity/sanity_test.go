@@ -173,9 +173,10 @@ func count(report types.Report) {
 		}
 	}
 	for _, access := range []string{"mount", "block"} {
-		fmt.Printf("csi-sanity %s: %d specs run, %d failed, %d of capabilities not advertised\n",
+		fmt.Printf("\ncsi-sanity %s: %d specs run, %d failed, %d of capabilities not advertised",
 			access, tallies[access].run, tallies[access].failed, tallies[access].skipped)
 	}
+	fmt.Println()
 }
 
 // TestSanity runs csi-sanity for file system and for block volumes.
