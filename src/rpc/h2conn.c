@@ -103,7 +103,7 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 	struct h2conn *conn = arg;
 	struct h2stream *s;
 
-	if (frame->hd.type == NGHTTP2_GOAWAY)
+	if (frame->hd.type == NGHTTP2_GOAWAY && !conn->peer_went)
 		conn->fault = frame->goaway.error_code;
 	if (frame->hd.type != NGHTTP2_HEADERS ||
 	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
@@ -111,6 +111,23 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 	s = stream_get(session, frame);
 	if (s != NULL)
 		h2stream_on_output_end(s);
+	return 0;
+}
+
+/*
+ * grpc-go says good-bye with the number of its own last stream where that of
+ * ours belongs. kubelet does so after each call: no reason for a warning.
+ */
+static int
+on_invalid_frame(
+    nghttp2_session *session, const nghttp2_frame *frame, int error, void *arg)
+{
+	struct h2conn *conn = arg;
+
+	(void)session;
+	(void)error;
+	if (frame->hd.type == NGHTTP2_GOAWAY)
+		conn->peer_went = true;
 	return 0;
 }
 
@@ -255,6 +272,8 @@ callbacks_fill(nghttp2_session_callbacks *cb)
 	    cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(
+	    cb, on_invalid_frame);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
 	    cb, on_data_chunk);
 	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);

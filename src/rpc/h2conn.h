@@ -22,6 +22,7 @@ struct h2conn {
 	bool told_to_go; /* GOAWAY, step one */
 	bool go_known;   /* the peer has answered the ping behind it */
 	bool closing;    /* GOAWAY, step two */
+	bool peer_went;  /* its GOAWAY is no valid one, but a good-bye */
 	uint32_t fault;  /* error code of a GOAWAY that nghttp2 sent */
 };
 
