@@ -37,8 +37,8 @@ enum create_volume_state {
 	CREATEVOL_ID_STORED,	/* the entry has the image id: complete */
 	/* undo ladder: what this call has made, newest first */
 	CREATEVOL_UNDO_IMAGE,
+	CREATEVOL_UNDO_NOTED,	/* a note says that it is to be purged */
 	CREATEVOL_UNDO_MOVED,	/* the image is in the trash */
-	CREATEVOL_UNDO_NOTED,	/* with a note that it is to be purged */
 	CREATEVOL_UNDO_ENTRY,
 	CREATEVOL_UNDONE,
 	CREATEVOL_UNLOCK,
@@ -418,18 +418,23 @@ create_volume_step(struct op *op)
 		    c->spec.name, c->size_bytes);
 
 	case CREATEVOL_UNDO_IMAGE:
-		trash_move_start(&c->move, c->reserve.item_pool, c->spec.name,
-		    c->id, op);
-		return op_await(c, CREATEVOL_UNDO_MOVED);
-
-	case CREATEVOL_UNDO_MOVED:
-		if (op->rc < 0)		/* the entry leads to what is left */
-			return op_goto(c, CREATEVOL_UNLOCK);
+		/*
+		 * The note comes first, unlike in a deletion: the entry does
+		 * not have the id, so that nothing else would lead to an image
+		 * in the trash. A note about one that is not there is void.
+		 */
 		journal_purge_note_start(c->reserve.item_pool,
 		    c->rpc.env->instance_id, c->id, c->spec.name, op);
 		return op_await(c, CREATEVOL_UNDO_NOTED);
 
 	case CREATEVOL_UNDO_NOTED:
+		if (op->rc < 0)		/* the entry leads to what is left */
+			return op_goto(c, CREATEVOL_UNLOCK);
+		trash_move_start(&c->move, c->reserve.item_pool, c->spec.name,
+		    c->id, op);
+		return op_await(c, CREATEVOL_UNDO_MOVED);
+
+	case CREATEVOL_UNDO_MOVED:
 		if (op->rc < 0)
 			return op_goto(c, CREATEVOL_UNLOCK);
 		purge_submit(c->reserve.item_pool, c->rpc.env->instance_id,

@@ -1,0 +1,645 @@
+/*
+ * controller.c - the await sweep of the Controller RPCs: every wait of every
+ * one fails once, loses its caller once and is the last one of its process
+ * once, on a store that remembers.
+ */
+#include "tests/op/fake_ceph.h"
+
+#include "base/log.h"
+#include "ceph/image.h"
+#include "controller/controller.h"
+#include "controller/purge.h"
+#include "csi.pb-c.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <sys/wait.h>
+
+#define UUID_LEN 36
+#define NAME "pvc-1"
+#define STEPS_MAX 40
+
+static const struct csi_env env = {
+	.cluster_id = "c", .rados_namespace = "", .monitors = "m",
+	.driver_name = "rbd.csi.ceph.com", .instance_id = "default",
+	.cluster_name = "", .node_id = "",
+};
+
+static struct outcome {
+	bool done;
+	struct err err;
+	char volume_id[160];
+	bool readied;
+} out;
+
+/* ---- running one RPC ---- */
+
+static void
+on_done(struct op *op, void *arg)
+{
+	struct csi_rpc *rpc = (struct csi_rpc *)op;
+	const Csi__V1__CreateVolumeResponse *reply = rpc->reply;
+
+	(void)arg;
+	out.done = true;
+	out.err = op->err;
+	out.readied = rpc->reply != NULL;
+	out.volume_id[0] = '\0';
+	if (rpc->reply != NULL && str_eq(rpc->method->name, "CreateVolume"))
+		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
+		    reply->volume->volume_id);
+}
+
+/* Runs it and all that it leaves behind to the end. */
+static void
+run(const char *method, const void *request)
+{
+	auto_free char *path = str_fmt("/csi.v1.Controller/%s", method);
+	size_t len = protobuf_c_message_get_packed_size(request);
+	auto_free unsigned char *body = mem_new(len + 1);
+	struct err err = ERR_INIT;
+	struct csi_rpc *rpc;
+
+	(void)protobuf_c_message_pack(request, body);
+	rpc = csi_rpc_new(controller_find(path), csi_method_find(path), body,
+	    len, &err);
+	if (rpc == NULL) {
+		diag("%s: %s", method, err.text);
+		abort();
+	}
+	rpc->env = &env;
+	memset(&out, 0, sizeof(out));
+	fake_set_victim(&rpc->op);
+	csi_rpc_start(rpc, on_done, NULL);
+	while (!out.done || op_count() > 0)
+		loop_turn(true);
+	fake_set_victim(NULL);
+}
+
+static void
+create_of(int64_t bytes)
+{
+	Csi__V1__CreateVolumeRequest r = CSI__V1__CREATE_VOLUME_REQUEST__INIT;
+	Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+	Csi__V1__VolumeCapability cap = CSI__V1__VOLUME_CAPABILITY__INIT;
+	Csi__V1__VolumeCapability *caps[1] = { &cap };
+	Csi__V1__VolumeCapability__AccessMode mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__INIT;
+	Csi__V1__VolumeCapability__BlockVolume block =
+	    CSI__V1__VOLUME_CAPABILITY__BLOCK_VOLUME__INIT;
+	Csi__V1__CreateVolumeRequest__ParametersEntry param[2] = {
+		CSI__V1__CREATE_VOLUME_REQUEST__PARAMETERS_ENTRY__INIT,
+		CSI__V1__CREATE_VOLUME_REQUEST__PARAMETERS_ENTRY__INIT,
+	}, *params[2] = { &param[0], &param[1] };
+	Csi__V1__CreateVolumeRequest__SecretsEntry secret[2] = {
+		CSI__V1__CREATE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		CSI__V1__CREATE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+	}, *secrets[2] = { &secret[0], &secret[1] };
+	char text[8][16] = { "clusterID", "c", "pool", "rbd", "userID", "csi",
+		"userKey", "k" };
+
+	r.name = (char[]){ NAME };
+	range.required_bytes = bytes;
+	r.capacity_range = &range;
+	mode.mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
+	cap.access_mode = &mode;
+	cap.access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
+	cap.block = &block;
+	r.volume_capabilities = caps;
+	r.n_volume_capabilities = 1;
+	for (int i = 0; i < 2; i++) {
+		param[i].key = text[2 * i];
+		param[i].value = text[2 * i + 1];
+		secret[i].key = text[4 + 2 * i];
+		secret[i].value = text[5 + 2 * i];
+	}
+	r.parameters = params;
+	r.n_parameters = 2;
+	r.secrets = secrets;
+	r.n_secrets = 2;
+	run("CreateVolume", &r);
+}
+
+static void
+create(void)
+{
+	create_of(1 << 20);
+}
+
+static void
+delete(const char *volume_id)
+{
+	Csi__V1__DeleteVolumeRequest r = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
+	Csi__V1__DeleteVolumeRequest__SecretsEntry secret[2] = {
+		CSI__V1__DELETE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		CSI__V1__DELETE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+	}, *secrets[2] = { &secret[0], &secret[1] };
+	char text[4][16] = { "userID", "csi", "userKey", "k" };
+	auto_free char *id = str_dup(volume_id);
+
+	r.volume_id = id;
+	for (int i = 0; i < 2; i++) {
+		secret[i].key = text[2 * i];
+		secret[i].value = text[2 * i + 1];
+	}
+	r.secrets = secrets;
+	r.n_secrets = 2;
+	run("DeleteVolume", &r);
+}
+
+/* ---- fresh processes ---- */
+
+/* As a worker that has just started, with the notes of the pool read. */
+static void
+begin(void)
+{
+	struct ceph_pool *pool;
+	struct err err = ERR_INIT;
+
+	fake_script(FAKE_NONE, 0, 0);
+	controller_init(NULL);
+	if (ceph_pool_open(NULL, "rbd", "", &pool, &err) < 0)
+		abort();
+	purge_resume(pool, env.instance_id);
+	while (op_count() > 0)
+		loop_turn(true);
+	fake_script(FAKE_NONE, 0, 0);
+}
+
+static void
+end(const char *what, unsigned n)
+{
+	if (keylock_count(controller_names()) != 0 || op_count() != 0)
+		ok(false, "%s at wait %u: locks are given back", what, n);
+	controller_fini();
+}
+
+/* Runs `step` in a process of its own that the fault may kill. */
+static bool
+in_child(void (*step)(const char *), const char *arg, enum fake_fault fault,
+    unsigned n)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		begin();
+		fake_script(fault, n, 0);
+		step(arg);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		abort();
+	return WEXITSTATUS(status) == FAKE_KILLED;
+}
+
+static void
+create_step(const char *unused)
+{
+	(void)unused;
+	create();
+}
+
+/* ---- what is to be left ---- */
+
+#define EMPTY "csi.volumes.default"
+#define EMPTY_DELETED "csi.purge.default csi.volumes.default"
+
+static bool
+is_empty(void)
+{
+	return str_eq(fake_store(), "") || str_eq(fake_store(), EMPTY) ||
+	    str_eq(fake_store(), EMPTY_DELETED);
+}
+
+/* The one volume, its entry complete, and nothing else. */
+static bool
+is_whole(void)
+{
+	const char *uuid = out.volume_id + strlen(out.volume_id) - UUID_LEN;
+	auto_free char *item = NULL, *image = NULL, *key = NULL;
+	const char *text = fake_store();
+
+	if (strlen(out.volume_id) < UUID_LEN)
+		return false;
+	key = str_fmt("csi.volumes.default:csi.volume." NAME "=%s ", uuid);
+	item = str_fmt("csi.volume.%s:csi.imagename=csi-vol-%s ", uuid, uuid);
+	image = str_fmt("image:csi-vol-%s", uuid);
+	/*
+	 * Item object, its three attributes, directory, its key, image; the
+	 * object of the purge notes stays empty.
+	 */
+	for (const char *p = text; (p = strchr(p, ' ')) != NULL; p++)
+		if (str_starts(p, " csi.purge.default:"))
+			return false;
+	return strstr(text, key) != NULL && strstr(text, item) != NULL &&
+	    strstr(text, ":csi.imageid=") != NULL &&
+	    strstr(text, ":csi.volname=" NAME) != NULL &&
+	    str_ends(text, image) && strstr(text, "(trash)") == NULL &&
+	    strchr(strstr(text, "image:"), ' ') == NULL;
+}
+
+/* ---- CreateVolume ---- */
+
+static const char fresh[] = "read-dir write-dir write-item create write-item";
+static const char exists[] = "read-dir read-item lookup";
+
+static void
+test_create(void)
+{
+	char first[sizeof(out.volume_id)];
+
+	fake_clear();
+	begin();
+	create();
+	is_str(fake_log(), fresh, "a fresh volume takes these calls");
+	ok(!err_is_set(&out.err) && is_whole(), "and is whole then");
+	(void)snprintf(first, sizeof(first), "%s", out.volume_id);
+	fake_script(FAKE_NONE, 0, 0);
+	create();
+	is_str(fake_log(), exists, "one that exists takes these");
+	ok(!err_is_set(&out.err) && str_eq(out.volume_id, first),
+	    "and has the same answer");
+	create_of(2 << 20);
+	ok(out.err.code == ERR_ALREADY_EXISTS && strstr(out.err.text, NAME),
+	    "a larger size is ALREADY_EXISTS");
+	end("create", 0);
+}
+
+/*
+ * What a failure of the n-th wait makes of it. The store has done nothing of
+ * the call that failed.
+ */
+static void
+test_create_fails(void)
+{
+	static const char *const want[] = {
+		"read-dir",
+		"read-dir write-dir drop-dir",
+		"read-dir write-dir write-item remove-item drop-dir",
+		"read-dir write-dir write-item create remove-item drop-dir",
+		"read-dir write-dir write-item create write-item write-notes "
+		"move purge remove-item drop-notes drop-dir",
+	};
+
+	for (unsigned done = 0; done < 2; done++) {
+		for (unsigned n = 1; n <= countof(want); n++) {
+			fake_clear();
+			begin();
+			fake_script(done ? FAKE_FAIL_DONE : FAKE_FAIL, n,
+			    -EIO);
+			create();
+			is_str(fake_log(), want[n - 1],
+			    "wait %u fails%s: these calls", n,
+			    done ? " though it was done" : "");
+			ok(out.err.code == ERR_INTERNAL && is_empty(),
+			    "wait %u fails%s: nothing is left", n,
+			    done ? " though it was done" : "");
+			if (!is_empty())
+				diag("%s", fake_store());
+			fake_script(FAKE_NONE, 0, 0);
+			create();
+			ok(!err_is_set(&out.err) && is_whole(),
+			    "wait %u fails%s: the next call makes it", n,
+			    done ? " though it was done" : "");
+			end("create", n);
+		}
+	}
+}
+
+/* The n-th wait fails, and the process dies in the undo of it. */
+static void
+test_create_undo_killed(void)
+{
+	for (unsigned n = 2; n <= 5; n++) {
+		unsigned total;
+
+		fake_clear();
+		begin();
+		fake_script(FAKE_FAIL, n, -EIO);
+		create();
+		total = fake_calls();
+		end("create", n);
+		for (unsigned m = n + 1; m <= total; m++) {
+			int status;
+			pid_t pid;
+
+			fake_clear();
+			pid = fork();
+			if (pid == 0) {
+				begin();
+				fake_script(FAKE_FAIL, n, -EIO);
+				fake_kill_at(m);
+				create();
+				_exit(0);
+			}
+			if (waitpid(pid, &status, 0) != pid)
+				abort();
+			begin();
+			create();
+			ok(!err_is_set(&out.err) && is_whole(), "wait %u "
+			    "fails, killed before call %u: the next call "
+			    "makes it", n, m);
+			if (!is_whole())
+				diag("%s: %s", out.err.text, fake_store());
+			end("create", m);
+		}
+	}
+}
+
+static void
+test_create_dropped(void)
+{
+	for (unsigned n = 1; n <= 5; n++) {
+		bool stopped;
+
+		fake_clear();
+		begin();
+		fake_script(FAKE_DROP, n, 0);
+		create();
+		stopped = out.err.code == ERR_CANCELLED;
+		ok(stopped ? is_empty() && n == 1 : is_whole(),
+		    "the caller leaves at wait %u: %s", n, stopped ?
+		    "it stops, nothing is made" : "it goes on to its end");
+		end("create", n);
+	}
+}
+
+static void
+test_create_killed(enum fake_fault fault)
+{
+	const char *when = fault == FAKE_KILL ? "before" : "after";
+	unsigned n;
+
+	for (n = 1; n < STEPS_MAX; n++) {
+		bool killed, good;
+
+		fake_clear();
+		killed = in_child(create_step, NULL, fault, n);
+		begin();
+		create();
+		good = !err_is_set(&out.err) && is_whole();
+		ok(good, "killed %s call %u: the next call makes it", when,
+		    n);
+		if (!good)
+			diag("%s: %s", out.err.text, fake_store());
+		end("create", n);
+		if (!killed)
+			break;
+	}
+	is_int(n, 6, "a creation has 5 calls to be killed at");
+}
+
+/* What ceph-csi leaves when it is killed, and races with it. */
+static void
+test_create_repairs(void)
+{
+	static const char uuid[] = "11111111-2222-4333-8444-555555555555";
+	static const char item[] =
+	    "csi.volume.11111111-2222-4333-8444-555555555555";
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.volume." NAME, uuid);
+	create();
+	ok(is_whole() && str_ends(out.volume_id, uuid),
+	    "a key without entry is completed with its UUID");
+	end("repair", 0);
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.volume." NAME, uuid);
+	fake_put_object(item);
+	create();
+	ok(is_whole() && str_ends(out.volume_id, uuid),
+	    "so is an empty entry");
+	end("repair", 0);
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.volume." NAME, uuid);
+	fake_put_key(item, "csi.volname", NAME);
+	fake_put_key(item, "csi.imagename",
+	    "csi-vol-11111111-2222-4333-8444-555555555555");
+	fake_put_key(item, "csi.imageid", "gone");
+	create();
+	ok(is_whole() && !str_ends(out.volume_id, uuid),
+	    "an entry whose image is gone is replaced");
+	end("repair", 0);
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.volume." NAME, uuid);
+	fake_put_key(item, "csi.volname", "pvc-2");
+	create();
+	ok(out.err.code == ERR_INTERNAL && strstr(out.err.text, "pvc-2"),
+	    "an entry of another name is refused");
+	end("repair", 0);
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.volume." NAME,
+	    "0000000000000063/11111111-2222-4333-8444-555555555555");
+	create();
+	ok(is_whole(), "a key that points to a pool that is gone is dropped");
+	end("repair", 0);
+}
+
+/* ---- DeleteVolume ---- */
+
+static char volume[160];
+
+/* A store with one volume; its ID is in `volume`. */
+static void
+prepare(void)
+{
+	fake_clear();
+	begin();
+	create();
+	(void)snprintf(volume, sizeof(volume), "%s", out.volume_id);
+	end("prepare", 0);
+}
+
+static void
+test_delete(void)
+{
+	prepare();
+	begin();
+	delete(volume);
+	is_str(fake_log(), "read-item move write-notes drop-dir remove-item "
+	    "purge drop-notes", "a deletion takes these calls");
+	ok(!err_is_set(&out.err) && out.readied && is_empty(),
+	    "and leaves nothing");
+	fake_script(FAKE_NONE, 0, 0);
+	delete(volume);
+	is_str(fake_log(), "read-item", "the second one takes this");
+	ok(!err_is_set(&out.err) && out.readied, "and succeeds, too");
+	delete("no-volume-at-all");
+	ok(!err_is_set(&out.err) && out.readied,
+	    "an ID that is none is deleted");
+	end("delete", 0);
+}
+
+static void
+test_delete_fails(void)
+{
+	static const char *const want[] = {
+		"read-item",
+		"read-item move",
+		"read-item move write-notes",
+		"read-item move write-notes drop-dir",
+		"read-item move write-notes drop-dir remove-item",
+	};
+
+	for (unsigned done = 0; done < 2; done++) {
+		for (unsigned n = 1; n <= countof(want); n++) {
+			prepare();
+			begin();
+			fake_script(done ? FAKE_FAIL_DONE : FAKE_FAIL, n,
+			    -EIO);
+			delete(volume);
+			is_str(fake_log(), want[n - 1],
+			    "deletion, wait %u fails%s: these calls", n,
+			    done ? " though it was done" : "");
+			is_int(out.err.code, ERR_INTERNAL,
+			    "deletion, wait %u fails%s: so does the call", n,
+			    done ? " though it was done" : "");
+			end("delete", n);
+			begin();	/* notes are taken up at a start */
+			delete(volume);
+			ok(!err_is_set(&out.err) && is_empty(),
+			    "deletion, wait %u fails%s: the next call does "
+			    "it", n, done ? " though it was done" : "");
+			if (!is_empty())
+				diag("%s", fake_store());
+			end("delete", n);
+		}
+	}
+}
+
+static void
+test_delete_dropped(void)
+{
+	for (unsigned n = 1; n <= 5; n++) {
+		bool stopped;
+
+		prepare();
+		begin();
+		fake_script(FAKE_DROP, n, 0);
+		delete(volume);
+		stopped = out.err.code == ERR_CANCELLED;
+		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
+		    volume);
+		ok(stopped ? is_whole() && n == 1 : is_empty(),
+		    "deletion, the caller leaves at wait %u: %s", n, stopped ?
+		    "it stops, nothing is done" : "it goes on to its end");
+		end("delete", n);
+	}
+}
+
+static void
+test_delete_killed(enum fake_fault fault)
+{
+	const char *when = fault == FAKE_KILL ? "before" : "after";
+	unsigned n;
+
+	for (n = 1; n < STEPS_MAX; n++) {
+		bool killed;
+
+		prepare();
+		killed = in_child(delete, volume, fault, n);
+		begin();
+		delete(volume);
+		ok(!err_is_set(&out.err) && is_empty(), "deletion, killed %s "
+		    "call %u: the next call does it", when, n);
+		if (!is_empty())
+			diag("%s", fake_store());
+		end("delete", n);
+		if (!killed)
+			break;
+	}
+	is_int(n, 8, "a deletion has 7 calls to be killed at");
+}
+
+static void
+test_delete_refused(void)
+{
+	auto_free char *image = NULL;
+
+	prepare();
+	begin();
+	image = str_fmt("csi-vol-%s",
+	    volume + strlen(volume) - UUID_LEN);
+	fake_watch(image, "10.1.2.3:0/42");
+	delete(volume);
+	ok(out.err.code == ERR_FAILED_PRECONDITION &&
+	    strstr(out.err.text, "10.1.2.3:0/42") != NULL,
+	    "a volume in use is refused, naming by whom");
+	is_str(fake_log(), "read-item move lane-watchers",
+	    "after a lane was asked");
+	fake_script(FAKE_FAIL, 3, -EPIPE);
+	delete(volume);
+	is_int(out.err.code, ERR_FAILED_PRECONDITION,
+	    "also if the lane cannot tell");
+	fake_watch(image, NULL);
+
+	fake_set_obstacle(image, IMAGE_JOURNALED);
+	fake_script(FAKE_NONE, 0, 0);
+	fake_watch(image, "10.1.2.3:0/42");
+	delete(volume);
+	is_int(out.err.code, ERR_FAILED_PRECONDITION,
+	    "one for librbd is refused in use, too");
+	fake_watch(image, NULL);
+	fake_script(FAKE_NONE, 0, 0);
+	delete(volume);
+	is_str(fake_log(), "read-item move lane-watchers lane-move "
+	    "write-notes drop-dir remove-item purge lane-remove drop-notes",
+	    "librbd deletes what we cannot");
+	ok(!err_is_set(&out.err) && is_empty(), "and leaves nothing");
+	end("delete", 0);
+}
+
+/* A purge that fails keeps its note for the next worker. */
+static void
+test_purge_later(void)
+{
+	prepare();
+	begin();
+	fake_script(FAKE_FAIL, 6, -EBUSY);
+	delete(volume);
+	ok(!err_is_set(&out.err) && strstr(fake_store(),
+	    "csi.purge.default:id1=") != NULL &&
+	    strstr(fake_store(), "image:(trash)") != NULL,
+	    "a purge that fails does not fail the deletion");
+	is_int(purge_running(), 0, "and waits for its next try");
+	end("purge", 0);
+	begin();
+	ok(is_empty(), "the next worker takes it up by itself");
+	end("purge", 0);
+}
+
+int
+main(void)
+{
+	fake_init();
+	if (loop_init() < 0)
+		return 1;
+	log_init("test", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	test_create();
+	test_create_fails();
+	test_create_undo_killed();
+	test_create_dropped();
+	test_create_killed(FAKE_KILL);
+	test_create_killed(FAKE_KILL_DONE);
+	test_create_repairs();
+	test_delete();
+	test_delete_fails();
+	test_delete_dropped();
+	test_delete_killed(FAKE_KILL);
+	test_delete_killed(FAKE_KILL_DONE);
+	test_delete_refused();
+	test_purge_later();
+	loop_fini();
+	return tap_end();
+}

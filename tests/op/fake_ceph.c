@@ -1,0 +1,861 @@
+/*
+ * fake_ceph.c - see fake_ceph.h. Omaps are kept as lists of entries; an image
+ * is one record, made and moved as a whole: how it is made of objects is
+ * tested elsewhere.
+ */
+#include "tests/op/fake_ceph.h"
+
+#include "ceph/defaults.h"
+#include "ceph/image.h"
+#include "ceph/trash.h"
+#include "controller/lane.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define ENTRIES 64
+#define IMAGES 16
+#define TEXT 96
+#define METAS 8
+
+struct entry {
+	char object[TEXT], key[TEXT], value[TEXT];	/* key "": the object */
+};
+
+struct image {
+	char name[TEXT], id[TEXT];	/* name "": in the trash */
+	uint64_t size_bytes;
+	bool in_trash;
+	int obstacle;
+	char watcher[TEXT];
+	struct { char key[TEXT * 2], value[TEXT]; } meta[METAS];
+};
+
+static struct store {
+	struct entry entry[ENTRIES];
+	struct image image[IMAGES];
+	unsigned ids;
+} *st;
+
+static struct {
+	enum fake_fault fault;
+	unsigned n, calls, kill_at;
+	int rc;
+	struct op *victim;
+	char log[4096];
+} sc;
+
+struct ceph_connection {
+	int unused;
+};
+
+struct ceph_pool {
+	int64_t id;
+	const char *name;
+};
+
+static struct ceph_pool the_pool = { 1, "rbd" };
+
+void
+fake_init(void)
+{
+	st = mmap(NULL, sizeof(*st), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (st == MAP_FAILED)
+		abort();
+}
+
+void
+fake_clear(void)
+{
+	memset(st, 0, sizeof(*st));
+}
+
+void
+fake_script(enum fake_fault fault, unsigned n, int rc)
+{
+	sc.fault = fault;
+	sc.n = n;
+	sc.rc = rc;
+	sc.calls = 0;
+	sc.kill_at = 0;
+	sc.victim = NULL;
+	sc.log[0] = '\0';
+}
+
+void
+fake_kill_at(unsigned n)
+{
+	sc.kill_at = n;
+}
+
+void
+fake_set_victim(struct op *op)
+{
+	sc.victim = op;
+}
+
+unsigned
+fake_calls(void)
+{
+	return sc.calls;
+}
+
+const char *
+fake_log(void)
+{
+	return sc.log;
+}
+
+/*
+ * One call has been made: notes it and tells whether to carry it out. *rc is
+ * the failure that it is to have, 0 for none.
+ */
+static bool
+enter(const char *name, int *rc)
+{
+	size_t used = strlen(sc.log);
+	bool now = ++sc.calls == sc.n;
+
+	if (sc.calls == sc.kill_at)
+		_exit(FAKE_KILLED);
+	(void)snprintf(sc.log + used, sizeof(sc.log) - used, "%s%s",
+	    used > 0 ? " " : "", name);
+	*rc = 0;
+	if (!now)
+		return true;
+	switch (sc.fault) {
+	case FAKE_NONE:
+		return true;
+	case FAKE_FAIL:
+		*rc = sc.rc;
+		return false;
+	case FAKE_FAIL_DONE:
+		*rc = sc.rc;
+		return true;
+	case FAKE_DROP:
+		if (sc.victim != NULL)
+			op_detach(sc.victim);
+		return true;
+	case FAKE_KILL:
+		_exit(FAKE_KILLED);
+	case FAKE_KILL_DONE:
+		return true;
+	}
+	abort();
+}
+
+/* The call has been carried out, or not. */
+static void
+leave(struct op *waiter, int rc)
+{
+	if (sc.fault == FAKE_KILL_DONE && sc.calls == sc.n)
+		_exit(FAKE_KILLED);
+	op_wake(waiter, rc);
+}
+
+/* The same for a child that has its error in its op. */
+static void
+leave_child(struct op *child, struct op *waiter, int rc, const char *what)
+{
+	if (rc < 0)
+		(void)err_set_rc(&child->err, rc, "%s", what);
+	leave(waiter, child->err.rc);
+}
+
+/* ---- the store ---- */
+
+static struct entry *
+find(const char *object, const char *key)
+{
+	for (size_t i = 0; i < ENTRIES; i++)
+		if (str_eq(st->entry[i].object, object) &&
+		    str_eq(st->entry[i].key, key) && *object != '\0')
+			return &st->entry[i];
+	return NULL;
+}
+
+static void
+put(const char *object, const char *key, const char *value)
+{
+	struct entry *e = find(object, key);
+
+	for (size_t i = 0; e == NULL && i < ENTRIES; i++)
+		if (st->entry[i].object[0] == '\0')
+			e = &st->entry[i];
+	if (e == NULL)
+		abort();
+	(void)snprintf(e->object, TEXT, "%s", object);
+	(void)snprintf(e->key, TEXT, "%s", key);
+	(void)snprintf(e->value, TEXT, "%s", value);
+}
+
+void
+fake_put_key(const char *object, const char *key, const char *value)
+{
+	put(object, "", "");
+	put(object, key, value);
+}
+
+void
+fake_put_object(const char *object)
+{
+	put(object, "", "");
+}
+
+static struct image *
+image_named(const char *name)
+{
+	for (size_t i = 0; i < IMAGES; i++)
+		if (*name != '\0' && str_eq(st->image[i].name, name))
+			return &st->image[i];
+	return NULL;
+}
+
+static struct image *
+image_with_id(const char *id)
+{
+	for (size_t i = 0; i < IMAGES; i++)
+		if (*id != '\0' && str_eq(st->image[i].id, id))
+			return &st->image[i];
+	return NULL;
+}
+
+bool
+fake_has_image(const char *name, uint64_t *size_bytes)
+{
+	struct image *image = image_named(name);
+
+	if (image != NULL && size_bytes != NULL)
+		*size_bytes = image->size_bytes;
+	return image != NULL;
+}
+
+void
+fake_watch(const char *name, const char *address)
+{
+	struct image *image = image_named(name);
+
+	if (image == NULL)
+		abort();
+	(void)snprintf(image->watcher, TEXT, "%s",
+	    address != NULL ? address : "");
+}
+
+void
+fake_set_obstacle(const char *name, int obstacle)
+{
+	struct image *image = image_named(name);
+
+	if (image == NULL)
+		abort();
+	image->obstacle = obstacle;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+const char *
+fake_store(void)
+{
+	static char text[8192];
+	char *line[ENTRIES + IMAGES];
+	size_t n = 0, used = 0;
+
+	for (size_t i = 0; i < ENTRIES; i++) {
+		const struct entry *e = &st->entry[i];
+
+		if (e->object[0] != '\0' && e->key[0] != '\0')
+			line[n++] = str_fmt("%s:%s=%s", e->object, e->key,
+			    e->value);
+		else if (e->object[0] != '\0')
+			line[n++] = str_dup(e->object);
+	}
+	for (size_t i = 0; i < IMAGES; i++)
+		if (st->image[i].id[0] != '\0')
+			line[n++] = str_fmt("image:%s%s",
+			    st->image[i].in_trash ? "(trash)" : "",
+			    st->image[i].name);
+	qsort(line, n, sizeof(line[0]), compare);
+	text[0] = '\0';
+	for (size_t i = 0; i < n; i++) {
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		    "%s%s", i > 0 ? " " : "", line[i]);
+		free(line[i]);
+	}
+	return text;
+}
+
+/* ---- connection.h, defaults.h ---- */
+
+int
+ceph_pool_open(struct ceph_connection *conn, const char *name,
+    const char *ns, struct ceph_pool **pool, struct err *err)
+{
+	(void)conn;
+	(void)ns;
+	if (!str_eq(name, the_pool.name))
+		return err_set(err, ERR_NOT_FOUND, "no pool %s", name);
+	*pool = &the_pool;
+	return 0;
+}
+
+int
+ceph_pool_open_id(struct ceph_connection *conn, int64_t id, const char *ns,
+    struct ceph_pool **pool, struct err *err)
+{
+	(void)conn;
+	(void)ns;
+	if (id != the_pool.id)
+		return err_set(err, ERR_NOT_FOUND, "no pool %d", (int)id);
+	*pool = &the_pool;
+	return 0;
+}
+
+struct ceph_connection *
+ceph_pool_connection(const struct ceph_pool *pool)
+{
+	(void)pool;
+	return NULL;
+}
+
+int64_t
+ceph_pool_id(const struct ceph_pool *pool)
+{
+	return pool->id;
+}
+
+const char *
+ceph_pool_name(const struct ceph_pool *pool)
+{
+	return pool->name;
+}
+
+const char *
+ceph_pool_namespace(const struct ceph_pool *pool)
+{
+	(void)pool;
+	return "";
+}
+
+const char *
+ceph_pool_label(const struct ceph_pool *pool)
+{
+	return pool->name;
+}
+
+const char *
+ceph_connection_user(const struct ceph_connection *conn)
+{
+	(void)conn;
+	return "csi";
+}
+
+const char *
+ceph_connection_fsid(const struct ceph_connection *conn)
+{
+	(void)conn;
+	return "fsid";
+}
+
+uint64_t
+defaults_image_features(const struct ceph_connection *conn)
+{
+	(void)conn;
+	return LAYOUT_CREATE_FEATURES;
+}
+
+/* ---- rados_aio.h: omaps ---- */
+
+struct rados_read {
+	char key[16][TEXT];
+	unsigned nkeys;
+	bool page;
+	struct rados_omap_entry got[ENTRIES];
+	struct entry copy[ENTRIES];
+	size_t n;
+};
+
+struct rados_write {
+	bool create, exclusive, exists, remove;
+	char expect_key[TEXT], expect_value[TEXT];
+	struct entry set[16];
+	unsigned nset;
+	char drop[16][TEXT];
+	unsigned ndrop;
+};
+
+struct rados_read *
+rados_read_new(void)
+{
+	return mem_new(sizeof(struct rados_read));
+}
+
+void
+rados_read_free(struct rados_read *r)
+{
+	free(r);
+}
+
+unsigned
+rados_read_omap_keys(struct rados_read *r, const char *const *keys, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		(void)snprintf(r->key[r->nkeys++], TEXT, "%s", keys[i]);
+	return 0;
+}
+
+unsigned
+rados_read_omap_page(struct rados_read *r, const char *after,
+    const char *prefix, unsigned max)
+{
+	(void)after;
+	(void)prefix;
+	(void)max;
+	r->page = true;
+	return 0;
+}
+
+static bool
+wanted(const struct rados_read *r, const char *key)
+{
+	for (unsigned i = 0; i < r->nkeys; i++)
+		if (str_eq(r->key[i], key))
+			return true;
+	return r->page;
+}
+
+/* "csi.volumes.default" is "dir", "csi.volume.UUID" is "item". */
+static const char *
+short_name(const char *verb, const char *object)
+{
+	static char text[64];
+
+	(void)snprintf(text, sizeof(text), "%s-%s", verb,
+	    str_starts(object, "csi.volumes.") ? "dir" :
+	    str_starts(object, "csi.purge.") ? "notes" : "item");
+	return text;
+}
+
+void
+rados_read_start(struct rados_read *r, struct ceph_pool *pool,
+    const char *object, struct op *waiter)
+{
+	int rc;
+
+	(void)pool;
+	if (enter(short_name("read", object), &rc) && rc == 0) {
+		if (find(object, "") == NULL)
+			rc = -ENOENT;
+		for (size_t i = 0; i < ENTRIES; i++) {
+			struct entry *e = &st->entry[i];
+
+			if (!str_eq(e->object, object) || e->key[0] == '\0' ||
+			    !wanted(r, e->key))
+				continue;
+			r->copy[r->n] = *e;
+			r->got[r->n] = (struct rados_omap_entry){
+				.key = r->copy[r->n].key,
+				.value = r->copy[r->n].value,
+				.len = strlen(e->value),
+			};
+			r->n++;
+		}
+	}
+	leave(waiter, rc);
+}
+
+size_t
+rados_read_omap_count(const struct rados_read *r, unsigned step)
+{
+	(void)step;
+	return r->n;
+}
+
+const struct rados_omap_entry *
+rados_read_omap_entry(const struct rados_read *r, unsigned step, size_t i)
+{
+	(void)step;
+	return &r->got[i];
+}
+
+bool
+rados_read_omap_more(const struct rados_read *r, unsigned step)
+{
+	(void)r;
+	(void)step;
+	return false;
+}
+
+struct rados_write *
+rados_write_new(void)
+{
+	return mem_new(sizeof(struct rados_write));
+}
+
+void
+rados_write_create(struct rados_write *w, bool exclusive)
+{
+	w->create = true;
+	w->exclusive = exclusive;
+}
+
+void
+rados_write_assert_exists(struct rados_write *w)
+{
+	w->exists = true;
+}
+
+void
+rados_write_full_try(struct rados_write *w)
+{
+	(void)w;
+}
+
+void
+rados_write_omap_expect(struct rados_write *w, const char *key,
+    const void *value, size_t len)
+{
+	(void)snprintf(w->expect_key, TEXT, "%s", key);
+	(void)snprintf(w->expect_value, TEXT, "%.*s", (int)len,
+	    len > 0 ? (const char *)value : "");
+}
+
+void
+rados_write_omap_set(struct rados_write *w,
+    const struct rados_omap_entry *entries, size_t n)
+{
+	for (size_t i = 0; i < n; i++, w->nset++) {
+		(void)snprintf(w->set[w->nset].key, TEXT, "%s",
+		    entries[i].key);
+		(void)snprintf(w->set[w->nset].value, TEXT, "%.*s",
+		    (int)entries[i].len, (const char *)entries[i].value);
+	}
+}
+
+void
+rados_write_omap_remove(struct rados_write *w, const char *const *keys,
+    size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		(void)snprintf(w->drop[w->ndrop++], TEXT, "%s", keys[i]);
+}
+
+static int
+carry_out(const struct rados_write *w, const char *object)
+{
+	bool there = find(object, "") != NULL;
+	struct entry *e;
+
+	if (there && w->exclusive)
+		return -EEXIST;
+	if (!there && !w->create)
+		return -ENOENT;
+	if (w->expect_key[0] != '\0') {
+		e = find(object, w->expect_key);
+		if (!str_eq(e != NULL ? e->value : "", w->expect_value))
+			return -ECANCELED;
+	}
+	put(object, "", "");
+	for (unsigned i = 0; i < w->nset; i++)
+		put(object, w->set[i].key, w->set[i].value);
+	for (unsigned i = 0; i < w->ndrop; i++) {
+		e = find(object, w->drop[i]);
+		if (e != NULL)
+			memset(e, 0, sizeof(*e));
+	}
+	return 0;
+}
+
+void
+rados_write_start(struct rados_write *w, struct ceph_pool *pool,
+    const char *object, struct op *waiter)
+{
+	int rc, done = 0;
+
+	(void)pool;
+	if (enter(short_name(w->ndrop > 0 ? "drop" : "write", object), &rc))
+		done = carry_out(w, object);
+	free(w);
+	leave(waiter, rc < 0 ? rc : done);
+}
+
+void
+rados_remove_start(struct ceph_pool *pool, const char *object,
+    struct op *waiter)
+{
+	int rc;
+
+	(void)pool;
+	if (enter(short_name("remove", object), &rc)) {
+		if (rc == 0 && find(object, "") == NULL)
+			rc = -ENOENT;
+		for (size_t i = 0; i < ENTRIES; i++)
+			if (str_eq(st->entry[i].object, object))
+				memset(&st->entry[i], 0,
+				    sizeof(st->entry[i]));
+	}
+	leave(waiter, rc);
+}
+
+/* ---- image.h ---- */
+
+void
+image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
+{
+	(void)conn;
+	(void)snprintf(id, RBD_ID_SIZE, "id%u", ++st->ids);
+}
+
+void
+image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
+    const char *name, const char *id, bool check_mirror, struct op *waiter)
+{
+	const struct image *image;
+	int rc;
+
+	(void)check_mirror;
+	memset(lookup, 0, sizeof(*lookup));
+	lookup->pool = pool;
+	if (enter("lookup", &rc) && rc == 0) {
+		image = id != NULL ? image_with_id(id) : image_named(name);
+		if (image == NULL)
+			rc = -ENOENT;
+		else {
+			(void)snprintf(lookup->info.id, RBD_ID_SIZE, "%.60s",
+			    image->id);
+			lookup->info.size_bytes = image->size_bytes;
+		}
+	}
+	leave_child(&lookup->op, waiter, rc, "look up");
+}
+
+void
+image_create_start(struct image_create *c, struct ceph_pool *pool,
+    const struct image_spec *spec, struct op *waiter)
+{
+	struct image *image = image_named(spec->name);
+	int rc;
+
+	memset(c, 0, sizeof(*c));
+	c->pool = pool;
+	c->adopted = image != NULL;
+	if (enter("create", &rc) && rc == 0) {
+		for (size_t i = 0; image == NULL && i < IMAGES; i++)
+			if (st->image[i].id[0] == '\0')
+				image = &st->image[i];
+		if (c->adopted && image->size_bytes != spec->size_bytes)
+			rc = -EEXIST;
+		if (!c->adopted) {
+			(void)snprintf(image->name, TEXT, "%s", spec->name);
+			(void)snprintf(image->id, TEXT, "%s", spec->id);
+			image->size_bytes = spec->size_bytes;
+		}
+		(void)snprintf(c->id, RBD_ID_SIZE, "%.60s", image->id);
+	}
+	/* One that fails undoes itself; so FAIL_DONE is the same as FAIL. */
+	leave_child(&c->op, waiter, rc, "create");
+}
+
+void
+image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
+    const char *id, struct op *waiter)
+{
+	const struct image *image = image_with_id(id);
+	int rc;
+
+	memset(list, 0, sizeof(*list));
+	list->pool = pool;
+	if (enter("meta-list", &rc) && rc == 0) {
+		list->meta = mem_new(METAS * sizeof(*list->meta));
+		for (size_t i = 0; i < METAS && image != NULL; i++)
+			if (image->meta[i].key[0] != '\0')
+				list->meta[list->n++] = (struct cls_meta){
+					.key = image->meta[i].key,
+					.value = image->meta[i].value,
+					.len = strlen(image->meta[i].value),
+				};
+		if (image == NULL)
+			rc = -ENOENT;
+	}
+	leave_child(&list->op, waiter, rc, "list metadata");
+}
+
+void
+image_meta_list_fini(struct image_meta_list *list)
+{
+	free(list->meta);
+	list->meta = NULL;
+	list->n = 0;
+}
+
+static void
+drop_meta(struct image *image, const char *key)
+{
+	for (size_t i = 0; i < METAS; i++)
+		if (str_eq(image->meta[i].key, key))
+			image->meta[i].key[0] = '\0';
+}
+
+void
+image_meta_set_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, size_t n, struct op *waiter)
+{
+	struct image *image = image_with_id(id);
+	int rc;
+
+	(void)pool;
+	if (enter("meta-set", &rc) && image != NULL) {
+		for (size_t i = 0, at = 0; i < n; i++) {
+			drop_meta(image, meta[i].key);
+			while (image->meta[at].key[0] != '\0')
+				at++;
+			(void)snprintf(image->meta[at].key, TEXT * 2, "%s",
+			    meta[i].key);
+			(void)snprintf(image->meta[at].value, TEXT, "%s",
+			    (const char *)meta[i].value);
+		}
+	}
+	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
+}
+
+void
+image_meta_remove_start(struct ceph_pool *pool, const char *id,
+    const char *const *keys, size_t n, struct op *waiter)
+{
+	struct image *image = image_with_id(id);
+	int rc;
+
+	(void)pool;
+	if (enter("meta-remove", &rc) && image != NULL)
+		for (size_t i = 0; i < n; i++)
+			drop_meta(image, keys[i]);
+	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
+}
+
+/* ---- watch.h ---- */
+
+void
+watch_header_update_start(struct ceph_pool *pool, const char *id,
+    struct rados_notified *result, struct op *waiter)
+{
+	const struct image *image = image_with_id(id);
+	int rc;
+
+	(void)pool;
+	memset(result, 0, sizeof(*result));
+	if (enter("notify", &rc) && image != NULL)
+		result->acks = image->watcher[0] != '\0';
+	leave(waiter, rc);
+}
+
+int
+watch_judge(int rc, const struct rados_notified *result,
+    enum watch_verdict *verdict)
+{
+	*verdict = result->acks > 0 ? WATCH_ALIVE : WATCH_NONE;
+	return rc;
+}
+
+/* ---- trash.h ---- */
+
+void
+trash_move_start(struct trash_move *m, struct ceph_pool *pool,
+    const char *name, const char *id, struct op *waiter)
+{
+	struct image *image = image_with_id(id);
+	int rc;
+
+	(void)name;
+	memset(m, 0, sizeof(*m));
+	m->pool = pool;
+	if (enter("move", &rc) && image != NULL) {
+		m->had_header = true;
+		m->obstacle = (enum image_obstacle)image->obstacle;
+		m->watched = image->watcher[0] != '\0';
+		if (m->obstacle != IMAGE_PLAIN)
+			rc = -EOPNOTSUPP;
+		else if (m->watched)
+			rc = -EBUSY;
+		else
+			image->in_trash = true;
+		if (image->in_trash)
+			image->name[0] = '\0';
+	}
+	leave_child(&m->op, waiter, rc, "move");
+}
+
+void
+trash_purge_start(struct trash_purge *p, struct ceph_pool *pool,
+    const char *id, unsigned in_flight, struct op *waiter)
+{
+	struct image *image = image_with_id(id);
+	int rc;
+
+	(void)in_flight;
+	memset(p, 0, sizeof(*p));
+	p->pool = pool;
+	if (enter("purge", &rc) && image != NULL && image->in_trash) {
+		p->obstacle = (enum image_obstacle)image->obstacle;
+		if (p->obstacle != IMAGE_PLAIN)
+			rc = -EOPNOTSUPP;
+		else
+			memset(image, 0, sizeof(*image));
+	}
+	leave_child(&p->op, waiter, rc, "purge");
+}
+
+/* ---- lanes ---- */
+
+static int
+run_lane(struct lane_job *job)
+{
+	struct image *image = job->image_id != NULL ?
+	    image_with_id(job->image_id) : image_named(job->image);
+
+	switch (job->kind) {
+	case LANE_LIST_WATCHERS:
+		if (image == NULL)
+			return -ENOENT;
+		if (image->watcher[0] != '\0')
+			(void)snprintf(job->watcher[job->nwatchers++],
+			    RBD_ADDR_SIZE, "%.70s", image->watcher);
+		return 0;
+	case LANE_CREATE:
+		return -EOPNOTSUPP;
+	case LANE_TRASH_MOVE:
+		if (image == NULL || image->in_trash)
+			return -ENOENT;
+		image->in_trash = true;
+		image->name[0] = '\0';
+		return 0;
+	case LANE_TRASH_REMOVE:
+		if (image != NULL)
+			memset(image, 0, sizeof(*image));
+		return 0;
+	}
+	abort();
+}
+
+void
+lane_job_start(struct lane_job *job, struct op *waiter)
+{
+	static const char *const names[] = {
+		"", "lane-watchers", "lane-create", "lane-move",
+		"lane-remove",
+	};
+	int rc, done = 0;
+
+	memset(&job->err, 0, sizeof(job->err));
+	if (enter(names[job->kind], &rc))
+		done = run_lane(job);
+	rc = rc < 0 ? rc : done;
+	if (rc < 0)
+		(void)err_set_rc(&job->err, rc, "lane");
+	leave(waiter, rc);
+}
