@@ -8,6 +8,10 @@
 #include <string.h>
 #include <strings.h>
 
+#define SECOND_MS INT64_C(1000)
+#define MINUTE_MS (60 * SECOND_MS)
+#define HOUR_MS (60 * MINUTE_MS)
+
 void
 grpc_reader_init(struct grpc_reader *reader, size_t max)
 {
@@ -105,13 +109,13 @@ grpc_timeout_parse(const char *value, size_t len, int64_t *ms)
 	}
 	switch (value[len - 1]) {
 	case 'H':
-		n *= 3600 * 1000;
+		n *= HOUR_MS;
 		break;
 	case 'M':
-		n *= 60 * 1000;
+		n *= MINUTE_MS;
 		break;
 	case 'S':
-		n *= 1000;
+		n *= SECOND_MS;
 		break;
 	case 'm':
 		break;
@@ -119,7 +123,7 @@ grpc_timeout_parse(const char *value, size_t len, int64_t *ms)
 		n /= 1000;
 		break;
 	case 'n':
-		n /= 1000 * 1000;
+		n /= INT64_C(1000000);
 		break;
 	default:
 		return -EINVAL;
@@ -134,8 +138,8 @@ grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms)
 	static const struct {
 		int64_t ms;
 		char unit;
-	} units[] = { { 1, 'm' }, { 1000, 'S' }, { 60 * 1000, 'M' },
-		{ 3600 * 1000, 'H' } };
+	} units[] = { { 1, 'm' }, { SECOND_MS, 'S' }, { MINUTE_MS, 'M' },
+		{ HOUR_MS, 'H' } };
 	const int64_t most = 99999999;
 	int64_t n = most;
 	size_t i;
