@@ -421,6 +421,39 @@ streams_are_limited(void)
 }
 
 static void
+slow_readers_hold_nobody_up(void)
+{
+	const size_t size = (size_t)10 << 20;
+	auto_free char *bytes = mem_new(size);
+	struct exchange *x, *y, *z;
+	struct peer other;
+
+	start(NULL);
+	memset(bytes, 'x', size);
+	peer_open(&other, server);
+	peer_open_windows(&peer);
+	x = peer_call(&peer, "/test.T/Big", "10485760", 8, NULL);
+	peer_run_deaf(&peer);
+	y = peer_call(&peer, "/test.T/Echo", "y", 1, NULL);
+	peer_run_deaf(&peer);
+	z = peer_call(&other, "/test.T/Echo", "z", 1, NULL);
+	peer_run(&other);
+	ok(reply_is(z, "z", 1), "others are served beside a slow reader");
+	peer_run(&peer);
+	ok(reply_is(x, bytes, size) && reply_is(y, "y", 1),
+	    "... and it gets all when it reads: %zu bytes", x->reply.len);
+
+	x = peer_call(&peer, "/test.T/Big", "10485760", 8, NULL);
+	peer_run_deaf(&peer);
+	ok(!x->closed, "it may also stop reading for good");
+	peer_close(&peer);
+	peer_run(&other);
+	is_int(server_connection_count(server), 1, "... and be forgotten");
+	peer_close(&other);
+	server_free(server);
+}
+
+static void
 no_preface_no_service(void)
 {
 	struct peer odd;
@@ -538,6 +571,7 @@ main(void)
 	refused_senders_are_stopped();
 	calls_and_bytes_are_limited_in_all();
 	streams_are_limited();
+	slow_readers_hold_nobody_up();
 	no_preface_no_service();
 	drain_waits_for_calls();
 	drain_does_not_wait_for_the_deaf();

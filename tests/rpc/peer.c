@@ -295,6 +295,30 @@ read_some(struct peer *peer)
 }
 
 void
+peer_open_windows(struct peer *peer)
+{
+	const nghttp2_settings_entry all = {
+		NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
+		NGHTTP2_MAX_WINDOW_SIZE,
+	};
+
+	if (nghttp2_submit_settings(peer->session, 0, &all, 1) < 0 ||
+	    nghttp2_session_set_local_window_size(
+		peer->session, 0, 0, NGHTTP2_MAX_WINDOW_SIZE) < 0)
+		abort();
+	peer_run(peer);
+}
+
+void
+peer_run_deaf(struct peer *peer)
+{
+	for (int i = 0; i < IDLE_TURNS; i++) {
+		(void)send_some(peer);
+		loop_turn(false);
+	}
+}
+
+void
 peer_run(struct peer *peer)
 {
 	for (int idle = 0; idle < IDLE_TURNS; idle++) {

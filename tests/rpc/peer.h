@@ -65,6 +65,12 @@ struct exchange *peer_call(struct peer *peer, const char *path,
 
 void peer_cancel(struct peer *peer, struct exchange *x);
 
+/* Lets the server send as much as it likes, whatever we read. */
+void peer_open_windows(struct peer *peer);
+
+/* A few turns in which we send but do not read. */
+void peer_run_deaf(struct peer *peer);
+
 /* Until nothing moves any more. */
 void peer_run(struct peer *peer);
 
