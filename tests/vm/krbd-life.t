@@ -140,9 +140,8 @@ life() {
 }
 
 life ext4-all ext4 "$all_features"
-life xfs-layering xfs layering
-life block-ns block "$all_features" "$RBD_CSI_FSID-ns1"
-life ext4-ns ext4 layering "$RBD_CSI_FSID-ns1"
+life xfs-ns xfs layering "$RBD_CSI_FSID-ns1"
+life block-all block "$all_features"
 
 # ---- restarts --------------------------------------------------------------------------------
 

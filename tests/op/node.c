@@ -1,0 +1,490 @@
+/*
+ * node.c - the await sweep for the Node RPCs: children, tools and the mapper
+ * are played by a script, each of whose answers fails once and comes once to
+ * a caller who is gone.
+ */
+#include "node/node.h"
+#include "base/log.h"
+#include "core/child.h"
+#include "core/offload.h"
+#include "node/publishing.h"
+#include "node/staging.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* ---- the script ----------------------------------------------------------- */
+
+/* What one wait gives. */
+struct wait {
+	const char *call;       /* who must be asked */
+	enum staging_need need; /* of a stage child */
+	bool mapped;
+	int status; /* of a tool */
+};
+
+static const struct wait *script;
+static size_t at, fail_at, detach_at; /* 1-based; 0: never */
+static char calls[512];
+static struct op *current;
+
+static void
+note_call(const char *what)
+{
+	size_t used = strlen(calls);
+
+	(void)!str_put(calls + used, sizeof(calls) - used, "%s%s",
+	    used > 0 ? " " : "", what);
+}
+
+/*
+ * The n-th wait begins: is it what the script says? Past its end, and in the
+ * undo after a failure, everything succeeds.
+ */
+static int
+play(const char *what, const struct wait **now)
+{
+	static const struct wait nothing = { .call = "" };
+
+	note_call(what);
+	*now = &nothing;
+	if (fail_at == 0 || at < fail_at)
+		*now = script[at].call != NULL ? &script[at] : &nothing;
+	if (script[at].call != NULL)
+		at++;
+	if (at == detach_at)
+		op_detach(current);
+	return at == fail_at && fail_at > 0 && *now != &nothing ? -EIO : 0;
+}
+
+/* ---- fakes of core/offload.c, core/child.c and of a mapper ---------------- */
+
+void
+offload_start(struct offload *off, const char *what, offload_fn fn,
+    const void *args, void *result, size_t result_size, int64_t timeout_ms,
+    struct op *waiter)
+{
+	const struct wait *now;
+	int rc;
+
+	(void)what;
+	(void)result_size;
+	(void)timeout_ms;
+	off->err = (struct err)ERR_INIT;
+	if (fn == staging_stage) {
+		const struct staging_args *a = args;
+		struct staging_result *r = result;
+		char name[64];
+
+		(void)!str_put(name, sizeof(name), "stage%s%s%s",
+		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
+		    a->checked ? "+fsck" : "");
+		rc = play(name, &now);
+		r->need = now->need;
+		r->mapped = now->mapped;
+		r->touched = true;
+		(void)!str_put(
+		    r->probe.fstype, sizeof(r->probe.fstype), "ext4");
+		(void)!str_put(r->device.path, sizeof(r->device.path), "/d");
+		(void)!str_put(
+		    r->stash.mapper, sizeof(r->stash.mapper), "krbd");
+	} else {
+		rc = play(fn == staging_unstage      ? "unstage"
+			: fn == publishing_publish   ? "publish"
+			: fn == publishing_unpublish ? "unpublish"
+						     : "stats",
+		    &now);
+		if (fn == staging_unstage) {
+			struct unstaging_result *r = result;
+
+			r->had_stash = true;
+			(void)!str_put(
+			    r->stash.mapper, sizeof(r->stash.mapper), "krbd");
+		}
+	}
+	if (rc < 0)
+		(void)err_set(&off->err, ERR_INTERNAL, "as the test wants it");
+	op_wake(waiter, rc);
+}
+
+void
+tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
+    struct op *waiter)
+{
+	const struct wait *now;
+	int rc;
+
+	(void)timeout_ms;
+	memset(tool, 0, sizeof(*tool));
+	rc = play(argv[0], &now);
+	tool->status = now->status;
+	if (rc < 0)
+		(void)err_set(&tool->err, ERR_INTERNAL, "as the test wants it");
+	op_wake(waiter, rc);
+}
+
+static bool mapped;
+
+static int
+fake_init(const char *state_dir, struct err *err)
+{
+	(void)state_dir;
+	(void)err;
+	return 0;
+}
+
+static bool
+fake_usable(struct err *why)
+{
+	(void)why;
+	return true;
+}
+
+static void
+fake_find(const struct device_spec *spec, struct device_ref *ref)
+{
+	(void)spec;
+	*ref = (struct device_ref){ .id = mapped ? 7 : -1 };
+}
+
+static void
+fake_note(const struct device_spec *spec, const struct device_ref *ref)
+{
+	(void)spec;
+	mapped = ref != NULL;
+}
+
+static void
+fake_open(struct device_open *open, struct op *waiter)
+{
+	const struct wait *now;
+	int rc = play("open", &now);
+
+	if (rc < 0)
+		(void)err_set(&open->err, ERR_INTERNAL, "as the test wants it");
+	op_wake(waiter, rc);
+}
+
+static void
+fake_close(struct device_open *open, struct op *waiter)
+{
+	const struct wait *now;
+	int rc = play("close", &now);
+
+	if (rc < 0)
+		(void)err_set(&open->err, ERR_INTERNAL, "as the test wants it");
+	op_wake(waiter, rc);
+}
+
+static int
+fake_map(const struct device_spec *spec, const struct device_ref *ref,
+    struct device *dev, struct err *err)
+{
+	(void)spec;
+	(void)ref;
+	(void)dev;
+	(void)err;
+	abort(); /* only children map, and there are none here */
+}
+
+static int
+fake_unmap(const struct device_spec *spec, const struct device_ref *ref,
+    struct err *err)
+{
+	(void)spec;
+	(void)ref;
+	(void)err;
+	abort();
+}
+
+static int
+fake_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
+    struct err *err)
+{
+	(void)spec;
+	(void)devno;
+	(void)dev;
+	(void)err;
+	abort();
+}
+
+static const struct mapper fake = {
+	.name = "krbd",
+	.init = fake_init,
+	.usable = fake_usable,
+	.find = fake_find,
+	.note = fake_note,
+	.open_start = fake_open,
+	.close_start = fake_close,
+	.map = fake_map,
+	.unmap = fake_unmap,
+	.verify = fake_verify,
+};
+
+/* ---- running -------------------------------------------------------------- */
+
+static struct err outcome;
+static bool ended, replied;
+
+static void
+on_done(struct op *op, void *arg)
+{
+	(void)arg;
+	outcome = op->err;
+	replied = ((const struct csi_rpc *)op)->reply != NULL;
+	ended = true;
+}
+
+static void
+run(const struct csi_impl *impl, const ProtobufCMessage *request,
+    const struct wait *play_script, size_t fail, size_t detach)
+{
+	size_t len = protobuf_c_message_get_packed_size(request);
+	auto_free unsigned char *body = mem_new(len + 1);
+	struct err err = ERR_INIT;
+	struct csi_rpc *rpc;
+
+	(void)protobuf_c_message_pack(request, body);
+	rpc = csi_rpc_new(
+	    impl, csi_method_by_name(impl->method), body, len, &err);
+	script = play_script;
+	at = 0;
+	fail_at = fail;
+	detach_at = detach;
+	calls[0] = '\0';
+	mapped = ended = replied = false;
+	if (rpc == NULL) {
+		outcome = err;
+		return;
+	}
+	current = &rpc->op;
+	csi_rpc_start(rpc, on_done, NULL);
+	while (!ended)
+		loop_turn(false);
+}
+
+static size_t
+length(const struct wait *list)
+{
+	size_t n = 0;
+
+	while (list[n].call != NULL)
+		n++;
+	return n;
+}
+
+/*
+ * Every wait of the script fails once (`after[n]` is what must follow then)
+ * and comes once to a caller who is gone.
+ */
+static void
+sweep(const char *name, const struct csi_impl *impl,
+    const ProtobufCMessage *request, const struct wait *list,
+    const char *const *after)
+{
+	char want[512] = "", sofar[512] = "";
+	size_t n = length(list);
+
+	for (size_t i = 0; i < n; i++) {
+		size_t used = strlen(want);
+
+		(void)!str_put(want + used, sizeof(want) - used, "%s%s",
+		    i > 0 ? " " : "", list[i].call);
+	}
+	run(impl, request, list, 0, 0);
+	ok(!err_is_set(&outcome) && replied, "%s succeeds", name);
+	is_str(calls, want, "%s: what it asks for", name);
+	for (size_t i = 1; i <= n; i++) {
+		char expect[600];
+		size_t used = strlen(sofar);
+
+		(void)!str_put(sofar + used, sizeof(sofar) - used, "%s%s",
+		    used > 0 ? " " : "", list[i - 1].call);
+		(void)!str_put(expect, sizeof(expect), "%s%s%s", sofar,
+		    after[i - 1][0] != '\0' ? " " : "", after[i - 1]);
+		run(impl, request, list, i, 0);
+		ok(err_is_set(&outcome) && outcome.text[0] != '\0' && !replied,
+		    "%s: wait %zu (%s) fails", name, i, list[i - 1].call);
+		is_str(calls, expect, "%s: what is asked for then", name);
+		is_int(op_count(), 0, "%s: no operation is left", name);
+		run(impl, request, list, 0, i);
+		ok(!err_is_set(&outcome),
+		    "%s: the caller leaves at wait %zu, "
+		    "it goes on to its end",
+		    name, i);
+		is_str(calls, want, "%s: all that is asked for", name);
+		is_int(op_count(), 0, "%s: no operation is left", name);
+	}
+}
+
+/* ---- requests ------------------------------------------------------------- */
+
+static char volume_id[] = "0001-0004-test-0000000000000001-"
+			  "00000000-0000-4000-8000-000000000001";
+static char staging_path[] = "/staging", target_path[] = "/target";
+static char fs_type[] = "ext4";
+
+#define ENTRY(Type, var, k, v)                                                 \
+	static char var##_key[] = k, var##_value[] = v;                        \
+	static Csi__V1__##Type var = { .key = var##_key, .value = var##_value }
+
+ENTRY(NodeStageVolumeRequest__SecretsEntry, secret_id, "userID", "u");
+ENTRY(NodeStageVolumeRequest__SecretsEntry, secret_key, "userKey", "AAAA");
+ENTRY(NodeStageVolumeRequest__PublishContextEntry, pool, "pool", "rbd");
+ENTRY(NodeStageVolumeRequest__PublishContextEntry, mons, "monitors", "a:1");
+ENTRY(
+    NodeStageVolumeRequest__VolumeContextEntry, encrypted, "encrypted", "true");
+ENTRY(NodePublishVolumeRequest__PublishContextEntry, pool2, "pool", "rbd");
+
+static Csi__V1__VolumeCapability cap;
+static Csi__V1__VolumeCapability__MountVolume mount_type;
+static Csi__V1__VolumeCapability__AccessMode mode;
+static Csi__V1__NodeStageVolumeRequest stage;
+static Csi__V1__NodePublishVolumeRequest publish;
+static Csi__V1__NodeUnstageVolumeRequest unstage;
+static Csi__V1__NodeUnpublishVolumeRequest unpublish;
+static Csi__V1__NodeGetVolumeStatsRequest stats;
+
+static void
+make_requests(void)
+{
+	static Csi__V1__NodeStageVolumeRequest__SecretsEntry *secrets[] = {
+		&secret_id, &secret_key
+	};
+	static Csi__V1__NodeStageVolumeRequest__PublishContextEntry
+	    *context[] = { &pool, &mons };
+	static Csi__V1__NodePublishVolumeRequest__PublishContextEntry
+	    *context2[] = { &pool2 };
+
+	secret_id.base.descriptor = secret_key.base.descriptor =
+	    &csi__v1__node_stage_volume_request__secrets_entry__descriptor;
+	pool.base.descriptor = mons.base.descriptor =
+	    &csi__v1__node_stage_volume_request__publish_context_entry__descriptor;
+	encrypted.base.descriptor =
+	    &csi__v1__node_stage_volume_request__volume_context_entry__descriptor;
+	pool2.base.descriptor =
+	    &csi__v1__node_publish_volume_request__publish_context_entry__descriptor;
+	csi__v1__volume_capability__init(&cap);
+	csi__v1__volume_capability__mount_volume__init(&mount_type);
+	csi__v1__volume_capability__access_mode__init(&mode);
+	mount_type.fs_type = fs_type;
+	cap.access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT;
+	cap.mount = &mount_type;
+	cap.access_mode = &mode;
+	mode.mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
+
+	csi__v1__node_stage_volume_request__init(&stage);
+	stage.volume_id = volume_id;
+	stage.staging_target_path = staging_path;
+	stage.volume_capability = &cap;
+	stage.secrets = secrets;
+	stage.n_secrets = 2;
+	stage.publish_context = context;
+	stage.n_publish_context = 2;
+	csi__v1__node_publish_volume_request__init(&publish);
+	publish.volume_id = volume_id;
+	publish.staging_target_path = staging_path;
+	publish.target_path = target_path;
+	publish.volume_capability = &cap;
+	publish.publish_context = context2;
+	publish.n_publish_context = 1;
+	csi__v1__node_unstage_volume_request__init(&unstage);
+	unstage.volume_id = volume_id;
+	unstage.staging_target_path = staging_path;
+	csi__v1__node_unpublish_volume_request__init(&unpublish);
+	unpublish.volume_id = volume_id;
+	unpublish.target_path = target_path;
+	csi__v1__node_get_volume_stats_request__init(&stats);
+	stats.volume_id = volume_id;
+	stats.volume_path = target_path;
+}
+
+static int
+find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
+    struct err *err)
+{
+	(void)arena;
+	(void)cluster;
+	return err_set(err, ERR_FAILED_PRECONDITION, "cluster %s", id);
+}
+
+static void
+test_encrypted(void)
+{
+	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry
+	    *context[] = { &encrypted };
+	static const struct wait none[] = { { .call = NULL } };
+
+	stage.volume_context = context;
+	stage.n_volume_context = 1;
+	run(&node_stage_impl, &stage.base, none, 0, 0);
+	is_int(
+	    outcome.code, ERR_UNIMPLEMENTED, "an encrypted volume is refused");
+	is_str(calls, "", "before anything is asked for");
+	stage.n_volume_context = 0;
+	stage.n_publish_context = 1;
+	run(&node_stage_impl, &stage.base, none, 0, 0);
+	is_int(outcome.code, ERR_FAILED_PRECONDITION,
+	    "a cluster that nobody knows is refused");
+	is_str(calls, "", "before anything is asked for");
+	stage.n_publish_context = 2;
+}
+
+int
+main(void)
+{
+	static const struct node_config config = { .state_dir = "/run",
+		.find_cluster = find_cluster };
+	static const struct wait formatted[] = {
+		{ .call = "stage", .mapped = true }, { .call = NULL }
+	};
+	static const struct wait whole[] = {
+		{ .call = "stage", .need = STAGING_NEEDS_OPEN },
+		{ .call = "open" },
+		{ .call = "stage+open",
+		    .need = STAGING_NEEDS_MKFS,
+		    .mapped = true },
+		{ .call = "mkfs.ext4" },
+		{ .call = "stage+open+mkfs",
+		    .need = STAGING_NEEDS_FSCK,
+		    .mapped = true },
+		{ .call = "fsck.ext4" },
+		{ .call = "stage+open+mkfs+fsck", .mapped = true },
+		{ .call = NULL },
+	};
+	static const struct wait one_unstage[] = { { .call = "unstage" },
+		{ .call = "close" }, { .call = NULL } };
+	static const struct wait one_publish[] = { { .call = "publish" },
+		{ .call = NULL } };
+	static const struct wait one_unpublish[] = { { .call = "unpublish" },
+		{ .call = NULL } };
+	static const struct wait one_stats[] = { { .call = "stats" },
+		{ .call = NULL } };
+	static const char undo[] = "unstage close";
+	static const char *const undone[] = { undo, undo, undo, undo, undo,
+		undo, undo };
+	static const char *const nothing[] = { "", "" };
+	struct err err = ERR_INIT;
+
+	if (loop_init() < 0 || device_register(&fake, "/run", &err) < 0)
+		return 1;
+	log_init("op/node", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	node_init(&config);
+	make_requests();
+	sweep("stage of a formatted volume", &node_stage_impl, &stage.base,
+	    formatted, undone);
+	sweep("stage with open, mkfs and fsck", &node_stage_impl, &stage.base,
+	    whole, undone);
+	sweep(
+	    "unstage", &node_unstage_impl, &unstage.base, one_unstage, nothing);
+	sweep(
+	    "publish", &node_publish_impl, &publish.base, one_publish, nothing);
+	sweep("unpublish", &node_unpublish_impl, &unpublish.base, one_unpublish,
+	    nothing);
+	sweep("statistics", &node_stats_impl, &stats.base, one_stats, nothing);
+	test_encrypted();
+	loop_fini();
+	return tap_end();
+}
