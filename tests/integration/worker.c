@@ -59,6 +59,7 @@ omap(const char *object)
 	rados_read_op_omap_get_vals2(op, "", "", 1000, &iter, &more, &rval);
 	rc = rados_read_op_operate(op, io, object, 0);
 	if (rc < 0) {
+		rados_omap_get_end(iter);
 		rados_release_read_op(op);
 		free(out);
 		return str_dup("-");

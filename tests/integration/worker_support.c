@@ -102,7 +102,8 @@ take_reply(struct talk *t, const Worker__Reply *reply)
 	(void)snprintf(r->text, sizeof(r->text), "%s", reply->text);
 	r->body = mem_new(reply->body.len + 1);
 	r->len = reply->body.len;
-	memcpy(r->body, reply->body.data, r->len);
+	if (r->len > 0)
+		memcpy(r->body, reply->body.data, r->len);
 	r->nstates = reply->n_states;
 	if (r->nstates > 0)
 		(void)snprintf(r->last_state, sizeof(r->last_state), "%s",
