@@ -26,8 +26,10 @@ json_auto_decref(json_t **json)
 json_t *json_read_file(const char *path, size_t max, struct err *err);
 
 /*
- * Writes to "path.tmp" with `mode`, syncs and renames over `path`. Returns 0
- * or a negative errno.
+ * Writes to "path.tmp" with `mode` and renames over `path`: a reader sees the
+ * old or the new content, also after a kill. Not synced to the disk: it is
+ * for state that means nothing after a power failure. Returns 0 or a negative
+ * errno.
  */
 int json_write_file(const char *path, const json_t *json, unsigned mode,
     struct err *err) must_check;
