@@ -21,7 +21,8 @@
 #define REPLY_MAX ((size_t)64 << 20)
 #define BODY_MAX ((size_t)64 << 20)
 #define TEXT_MAX ((size_t)8 << 10)
-#define RETRY_MS 5 /* when the listen queue is full */
+#define RETRY_MS 5    /* when the listen queue is full */
+#define REFUSED_MAX 3 /* then a call that is refused again fails */
 
 struct client {
 	struct sockaddr_un address;
@@ -36,12 +37,14 @@ struct client {
 struct client_conn {
 	struct h2io h2;
 	struct client *client;
-	bool going; /* the server has sent GOAWAY */
+	bool going; /* a GOAWAY has come just now */
 	LIST_HEAD(, client_call) calls;
 	STAILQ_HEAD(, client_call) closed;
 	LIST_ENTRY(client_conn)
 	link;
 };
+
+static void try_submit(struct client_call *call);
 
 /* ---- the end of a call ---- */
 
@@ -107,21 +110,44 @@ code_of_reset(uint32_t reset_code)
 	}
 }
 
+/*
+ * The server has not looked at the call, for instance because it is about to
+ * leave: it is safe to try again, maybe with its successor (gRFC A6).
+ */
+static void
+try_again(struct client_call *call)
+{
+	leave_conn(call);
+	call->refused++;
+	call->closed = false;
+	call->body_at = 0;
+	try_submit(call);
+}
+
 /* The stream is closed: what was the answer? */
 static void
 judge(struct client_call *call)
 {
 	char text[80];
 
-	if (!call->has_status) {
+	if (call->fault == GRPC_READ_TOO_LARGE) {
+		finish(call, ERR_RESOURCE_EXHAUSTED, "answer is too large");
+	} else if (call->fault != GRPC_READ_MORE) {
+		finish(call, ERR_INTERNAL, "answer is compressed or garbled");
+	} else if (call->has_status) {
+		if (call->code == ERR_OK && !call->has_message)
+			finish(call, ERR_UNIMPLEMENTED,
+			    "no message in the answer");
+		else
+			finish(call, call->code, call->text);
+	} else if (call->reset_code == NGHTTP2_REFUSED_STREAM &&
+	    call->refused < REFUSED_MAX) {
+		try_again(call);
+	} else {
 		(void)snprintf(text, sizeof(text),
 		    "stream ended without a status: %s",
 		    nghttp2_http2_strerror(call->reset_code));
 		finish(call, code_of_reset(call->reset_code), text);
-	} else if (call->code == ERR_OK && !call->has_message) {
-		finish(call, ERR_UNIMPLEMENTED, "no message in the answer");
-	} else {
-		finish(call, call->code, call->text);
 	}
 }
 
@@ -179,23 +205,17 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id,
 {
 	struct client_call *call = nghttp2_session_get_stream_user_data(
 	    session, id);
+	enum grpc_read verdict;
 
 	(void)flags;
 	(void)arg;
-	if (call == NULL || call->has_message || len == 0)
+	if (call == NULL || call->has_message || len == 0 ||
+	    call->fault != GRPC_READ_MORE)
 		return 0;
-	switch (grpc_reader_feed(&call->reader, &bytes, &len)) {
-	case GRPC_READ_MORE:
-		return 0;
-	case GRPC_READ_MESSAGE:
-		call->has_message = true;
-		return 0;
-	case GRPC_READ_TOO_LARGE:
-	case GRPC_READ_COMPRESSED:
-	case GRPC_READ_BAD_FLAG:
-		/* Not a message: the stream is reset and judged without one. */
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	}
+	verdict = grpc_reader_feed(&call->reader, &bytes, &len);
+	call->has_message = verdict == GRPC_READ_MESSAGE;
+	if (verdict != GRPC_READ_MESSAGE)
+		call->fault = verdict;
 	return 0;
 }
 
@@ -222,26 +242,6 @@ on_stream_close(
 	return 0;
 }
 
-/* A request that waited for its turn, and now the server takes no more. */
-static int
-on_frame_not_send(
-    nghttp2_session *session, const nghttp2_frame *frame, int error, void *arg)
-{
-	struct client_conn *conn = arg;
-	struct client_call *call;
-
-	(void)session;
-	(void)error;
-	if (frame->hd.type != NGHTTP2_HEADERS)
-		return 0;
-	LIST_FOREACH (call, &conn->calls, link)
-		if (call->stream_id == frame->hd.stream_id && !call->closed) {
-			note_closed(conn, call, NGHTTP2_REFUSED_STREAM);
-			break;
-		}
-	return 0;
-}
-
 static int
 on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
@@ -255,14 +255,33 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 
 /* ---- connections ---- */
 
+/* Calls that still wait for a stream on a server that leaves. */
+static void
+take_unsent_elsewhere(struct client_conn *conn)
+{
+	struct client_call *call, *next;
+
+	for (call = LIST_FIRST(&conn->calls); call != NULL; call = next) {
+		next = LIST_NEXT(call, link);
+		if (!call->closed &&
+		    nghttp2_session_find_stream(
+			conn->h2.session, call->stream_id) == NULL)
+			try_again(call);
+	}
+}
+
 static void
 conn_settle(struct h2io *h2)
 {
 	struct client_conn *conn = container_of(h2, struct client_conn, h2);
 	struct client_call *call;
 
-	if (conn->going && conn->client->shared == conn)
-		conn->client->shared = NULL;
+	if (conn->going) {
+		conn->going = false;
+		if (conn->client->shared == conn)
+			conn->client->shared = NULL;
+		take_unsent_elsewhere(conn);
+	}
 	while ((call = STAILQ_FIRST(&conn->closed)) != NULL)
 		judge(call);
 }
@@ -498,8 +517,6 @@ client_new(const char *endpoint)
 	nghttp2_session_callbacks_set_on_stream_close_callback(
 	    cb, on_stream_close);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
-	nghttp2_session_callbacks_set_on_frame_not_send_callback(
-	    cb, on_frame_not_send);
 	client->callbacks = cb;
 	return client;
 }

@@ -46,7 +46,9 @@ struct client_call {
 	struct timer deadline;
 	struct timer retry; /* of connect() */
 	struct grpc_reader reader;
+	enum grpc_read fault; /* what is wrong with the message */
 	bool has_message, has_status, closed;
+	unsigned refused; /* how often, without having been looked at */
 	int32_t stream_id;
 	uint32_t reset_code;
 	STAILQ_ENTRY(client_call)

@@ -91,6 +91,58 @@ end_may_come_on_an_empty_frame(void)
 	end();
 }
 
+/* Sends a second header list on an open stream. */
+static void
+send_trailers(struct exchange *x, const char *name, bool end_stream)
+{
+	const nghttp2_nv nv = {
+		.name = (uint8_t *)(uintptr_t)name,
+		.namelen = strlen(name),
+		.value = (uint8_t *)(uintptr_t) "1",
+		.valuelen = 1,
+	};
+
+	if (nghttp2_submit_headers(peer.session,
+		end_stream ? NGHTTP2_FLAG_END_STREAM : NGHTTP2_FLAG_NONE, x->id,
+		NULL, &nv, 1, NULL) < 0)
+		abort();
+}
+
+static void
+trailers_may_end_a_request(void)
+{
+	static const struct {
+		const char *name, *field;
+		bool end_stream;
+		int code;
+		uint32_t reset;
+	} rows[] = {
+		{ "trailers", "x-checksum", true, 0, 0 },
+		{ "trailers that do not end the stream", "x-checksum", false,
+		    -1, NGHTTP2_PROTOCOL_ERROR },
+		{ "a pseudo-header in trailers", ":path", true, -1,
+		    NGHTTP2_PROTOCOL_ERROR },
+		{ "a connection header in trailers", "upgrade", true, -1,
+		    NGHTTP2_PROTOCOL_ERROR },
+	};
+
+	start(NULL);
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct exchange *x = peer_send(
+		    &peer, fields, countof(fields), "\0\0\0\0\1x", 6);
+
+		x->stay_open = true;
+		peer_run(&peer);
+		send_trailers(x, rows[i].field, rows[i].end_stream);
+		peer_run(&peer);
+		ok(x->closed && x->code == rows[i].code &&
+			x->reset == rows[i].reset,
+		    "%s: %s", rows[i].name,
+		    rows[i].code == 0 ? "answered" : "malformed");
+	}
+	end();
+}
+
 static void
 wrong_bodies_are_answered(void)
 {
@@ -453,6 +505,50 @@ slow_readers_hold_nobody_up(void)
 	server_free(server);
 }
 
+static unsigned warnings;
+
+static void
+count_warnings(enum log_level level, const char *line)
+{
+	(void)line;
+	warnings += level <= LOG_LEVEL_WARN;
+}
+
+static void
+odd_good_byes_are_no_faults(void)
+{
+	struct peer odd;
+
+	start(NULL);
+	peer_open(&odd, server);
+	log_init("calls", LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
+	log_set_sink(count_warnings);
+	warnings = 0;
+	(void)peer_call(&odd, "/test.T/Echo", "x", 1, NULL);
+	peer_run(&odd);
+	/* nghttp2 does not send the odd number of grpc-go, so by hand. */
+	(void)!write(odd.fd, "\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);
+	for (int i = 0; i < 4; i++)
+		loop_turn(false);
+	is_int(server_connection_count(server), 1,
+	    "a GOAWAY with the number of a client's stream ends it");
+	is_int(warnings, 0, "... without a warning");
+	peer_close(&odd);
+
+	peer_open(&odd, server);
+	peer_run(&odd);
+	(void)!write(odd.fd, "\0\0\1\0\0\0\0\0\0x", 10);
+	for (int i = 0; i < 4; i++)
+		loop_turn(false);
+	is_int(server_connection_count(server), 1,
+	    "DATA on stream 0 ends the connection");
+	is_int(warnings, 1, "... with one");
+	peer_close(&odd);
+	log_set_sink(NULL);
+	log_init("calls", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	end();
+}
+
 static void
 no_preface_no_service(void)
 {
@@ -555,6 +651,7 @@ main(void)
 		return 1;
 	pieces_make_a_message();
 	end_may_come_on_an_empty_frame();
+	trailers_may_end_a_request();
 	wrong_bodies_are_answered();
 	empty_messages_are_messages();
 	large_messages_pass();
@@ -572,6 +669,7 @@ main(void)
 	calls_and_bytes_are_limited_in_all();
 	streams_are_limited();
 	slow_readers_hold_nobody_up();
+	odd_good_byes_are_no_faults();
 	no_preface_no_service();
 	drain_waits_for_calls();
 	drain_does_not_wait_for_the_deaf();

@@ -8,6 +8,7 @@
 #include "tests/rpc/service.h"
 #include "tests/tap.h"
 
+#include <nghttp2/nghttp2.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -194,7 +195,13 @@ deadlines_are_sent_along(void)
 	server_free(server);
 }
 
-/* A socket that listens and never accepts; *queue takes so many. */
+static void
+on_drained(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* A socket that listens and never accepts. */
 static int
 listen_deaf(int queue)
 {
@@ -234,6 +241,204 @@ the_deaf_are_given_up(void)
 	client_free(client);
 	(void)close(fd);
 	(void)unlink(path);
+}
+
+/*
+ * A server that answers in a wrong way: an nghttp2 session of its own.
+ */
+struct odd_case {
+	const char *name;
+	enum err_code code;
+	struct field {
+		const char *name, *value;
+	} trailer; /* none if NULL */
+	const char *body;
+	size_t body_len;
+	uint32_t reset; /* instead of all this */
+};
+
+static const struct odd_case odd_cases[] = {
+	{ .name = "no grpc-status",
+	    .code = ERR_INTERNAL,
+	    .body = "\0\0\0\0\1x",
+	    .body_len = 6 },
+	{ .name = "OK without a message",
+	    .code = ERR_UNIMPLEMENTED,
+	    .trailer = { "grpc-status", "0" } },
+	{ .name = "a status of 99",
+	    .code = ERR_UNKNOWN,
+	    .trailer = { "grpc-status", "99" } },
+	{ .name = "a status that is no number",
+	    .code = ERR_UNKNOWN,
+	    .trailer = { "grpc-status", "x" } },
+	{ .name = "a compressed message",
+	    .code = ERR_INTERNAL,
+	    .trailer = { "grpc-status", "0" },
+	    .body = "\1\0\0\0\1x",
+	    .body_len = 6 },
+	{ .name = "RST_STREAM CANCEL",
+	    .code = ERR_CANCELLED,
+	    .reset = NGHTTP2_CANCEL },
+	{ .name = "RST_STREAM REFUSED_STREAM",
+	    .code = ERR_UNAVAILABLE,
+	    .reset = NGHTTP2_REFUSED_STREAM },
+	{ .name = "RST_STREAM ENHANCE_YOUR_CALM",
+	    .code = ERR_RESOURCE_EXHAUSTED,
+	    .reset = NGHTTP2_ENHANCE_YOUR_CALM },
+	{ .name = "RST_STREAM INTERNAL_ERROR",
+	    .code = ERR_INTERNAL,
+	    .reset = NGHTTP2_INTERNAL_ERROR },
+};
+
+static nghttp2_nv
+nv_of(const char *name, const char *value)
+{
+	return (nghttp2_nv){
+		.name = (uint8_t *)(uintptr_t)name,
+		.namelen = strlen(name),
+		.value = (uint8_t *)(uintptr_t)value,
+		.valuelen = strlen(value),
+	};
+}
+
+static ssize_t
+on_odd_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
+    uint32_t *flags, nghttp2_data_source *source, void *arg)
+{
+	const struct odd_case *odd = source->ptr;
+	nghttp2_nv nv;
+
+	(void)arg;
+	(void)room;
+	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	if (odd->trailer.name != NULL) {
+		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+		nv = nv_of(odd->trailer.name, odd->trailer.value);
+		(void)nghttp2_submit_trailer(session, id, &nv, 1);
+	}
+	if (odd->body_len > 0)
+		memcpy(out, odd->body, odd->body_len);
+	return (ssize_t)odd->body_len;
+}
+
+static int
+on_odd_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
+{
+	const nghttp2_nv nv[] = {
+		nv_of(":status", "200"),
+		nv_of("content-type", "application/grpc"),
+	};
+	nghttp2_data_provider data = {
+		.source.ptr = arg,
+		.read_callback = on_odd_read,
+	};
+	const struct odd_case *odd = arg;
+
+	if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0 ||
+	    (frame->hd.type != NGHTTP2_DATA &&
+		frame->hd.type != NGHTTP2_HEADERS))
+		return 0;
+	if (odd->reset != 0)
+		return nghttp2_submit_rst_stream(
+		    session, 0, frame->hd.stream_id, odd->reset);
+	return nghttp2_submit_response(
+	    session, frame->hd.stream_id, nv, countof(nv), &data);
+}
+
+/* Serves one connection until the call has ended. */
+static void
+odd_serve(int listening, const struct odd_case *odd)
+{
+	unsigned char bytes[4096];
+	auto_close int fd = -1;
+	nghttp2_session_callbacks *cb;
+	nghttp2_session *session;
+	const uint8_t *out;
+	ssize_t n;
+
+	turn(2);
+	fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	(void)nghttp2_session_callbacks_new(&cb);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_odd_frame);
+	(void)nghttp2_session_server_new(&session, cb, (void *)(uintptr_t)odd);
+	(void)nghttp2_submit_settings(session, 0, NULL, 0);
+	for (int i = 0; i < 1000 && running > 0; i++) {
+		while ((n = nghttp2_session_mem_send(session, &out)) > 0)
+			(void)!send(fd, out, (size_t)n, MSG_NOSIGNAL);
+		turn(1);
+		while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0)
+			(void)nghttp2_session_mem_recv(
+			    session, bytes, (size_t)n);
+	}
+	nghttp2_session_del(session);
+	nghttp2_session_callbacks_del(cb);
+}
+
+static void
+odd_answers_are_judged(void)
+{
+	int fd = listen_deaf(10);
+
+	for (size_t i = 0; i < countof(odd_cases); i++) {
+		struct client *client = client_new(endpoint);
+		struct one o;
+
+		one_start(&o, client, "/test.T/Echo", "", 10000);
+		odd_serve(fd, &odd_cases[i]);
+		ok(running == 0 && o.call.code == odd_cases[i].code,
+		    "%s is %s: %s", odd_cases[i].name,
+		    err_code_name(o.call.code),
+		    o.call.text != NULL ? o.call.text : "");
+		client_call_fini(&o.call);
+		client_free(client);
+	}
+	(void)close(fd);
+	(void)unlink(path);
+}
+
+static void
+waiting_calls_move_to_the_successor(bool has_successor)
+{
+	const struct server_limits limits = { .streams = 2 };
+	struct server *server = server_new(&service_router, &limits);
+	struct server *young = NULL;
+	struct client *client = client_new(endpoint);
+	struct err err = ERR_INIT;
+	bool drained = false;
+	struct one o[5];
+	unsigned done = 0, unavailable = 0;
+
+	if (server_listen(server, endpoint, 0600, &err) < 0)
+		abort();
+	one_start(&o[0], client, "/test.T/Echo", "", 0);
+	finish_all(); /* now the client knows the limit */
+	client_call_fini(&o[0].call);
+	for (int i = 0; i < 5; i++)
+		one_start(&o[i], client, "/test.T/Wait", "", 10000);
+	turn(10);
+	is_int(service_waiting, 2, "calls over the limit of streams wait");
+	server_drain(server, on_drained, &drained);
+	if (has_successor)
+		young = serve();
+	turn(20);
+	is_int(service_waiting, has_successor ? 5 : 2,
+	    "when the server leaves, they %s",
+	    has_successor ? "go to its successor" : "fail");
+	service_answer();
+	finish_all();
+	turn(5);
+	ok(drained, "... and it has left");
+	for (int i = 0; i < 5; i++) {
+		done += reply_is(&o[i], "done");
+		unavailable += o[i].call.code == ERR_UNAVAILABLE;
+		client_call_fini(&o[i].call);
+	}
+	is_int(done, has_successor ? 5 : 2, "... calls answered");
+	is_int(unavailable, has_successor ? 0 : 3, "... calls UNAVAILABLE");
+	client_free(client);
+	server_free(server);
+	if (young != NULL)
+		server_free(young);
 }
 
 static void
@@ -281,12 +486,6 @@ lost_connections_are_made_anew(void)
 }
 
 static void
-on_drained(void *arg)
-{
-	*(bool *)arg = true;
-}
-
-static void
 draining_servers_are_left(void)
 {
 	struct server *old = serve(), *young;
@@ -328,6 +527,9 @@ main(void)
 	large_messages_pass();
 	deadlines_are_sent_along();
 	the_deaf_are_given_up();
+	odd_answers_are_judged();
+	waiting_calls_move_to_the_successor(false);
+	waiting_calls_move_to_the_successor(true);
 	nobody_is_unavailable();
 	lost_connections_are_made_anew();
 	draining_servers_are_left();
