@@ -241,6 +241,12 @@ cls_object_map_resize(uint64_t objects)
 	return call;
 }
 
+struct cls_call
+cls_object_map_load(void)
+{
+	return call_new("object_map_load");
+}
+
 /* ---- rbd_trash ---- */
 
 static void
@@ -440,6 +446,34 @@ cls_parse_bytes(struct dec d, struct dec_bytes *bytes)
 {
 	*bytes = dec_bytes(&d);
 	return dec_end(&d);
+}
+
+/*
+ * A bit vector: its head as bytes around a struct, two bits an object with
+ * the first one in a byte's highest bits, then checksums that the OSD has
+ * verified already.
+ */
+int
+cls_parse_object_map(struct dec d, struct cls_object_map *map)
+{
+	struct dec_bytes head = dec_bytes(&d);
+	struct dec outer = { .at = NULL }, body;
+
+	dec_init(&outer, head.at, head.len);
+	body = dec_struct(&outer, 1, NULL);
+	map->objects = dec_u64(&body);
+	map->states = d.at;
+	dec_join(&d, &body);
+	if (map->objects / 4 + (map->objects % 4 != 0) > dec_left(&d))
+		d.failed = true;
+	return dec_end(&d);
+}
+
+bool
+cls_object_map_has(const struct cls_object_map *map, uint64_t i)
+{
+	return i < map->objects &&
+	    (map->states[i / 4] >> (6 - 2 * (i % 4)) & 3) != OBJECT_NONEXISTENT;
 }
 
 /*

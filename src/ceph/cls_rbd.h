@@ -149,6 +149,8 @@ struct cls_call cls_metadata_list(const char *after, uint64_t max);
 /* Creates or resizes; new objects are in state 0, "does not exist". */
 struct cls_call cls_object_map_resize(uint64_t objects);
 
+struct cls_call cls_object_map_load(void);
+
 /* ---- rbd_trash ---- */
 
 struct cls_trash_entry {
@@ -215,6 +217,16 @@ int cls_parse_meta_page(struct dec *d, uint32_t *count) must_check;
 int cls_parse_meta_next(
     struct dec *d, struct dec_bytes *key, struct dec_bytes *value) must_check;
 int cls_parse_bytes(struct dec d, struct dec_bytes *bytes) must_check;
+
+/* Which data objects of an image may exist; the bytes are the reply's. */
+struct cls_object_map {
+	uint64_t objects;
+	const unsigned char *states; /* four objects a byte */
+};
+
+int cls_parse_object_map(struct dec d, struct cls_object_map *map) must_check;
+/* False: it certainly does not exist, or is beyond the map. */
+bool cls_object_map_has(const struct cls_object_map *map, uint64_t i);
 
 /* Who holds a lock; `lockers` may be above 1 for shared locks. */
 struct cls_lock_info {

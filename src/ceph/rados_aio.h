@@ -166,9 +166,9 @@ struct rados_remove_many {
 	struct ceph_pool *pool;
 	uint64_t count;     /* objects 0 ... count - 1 */
 	unsigned in_flight; /* 1 ... RADOS_REMOVE_IN_FLIGHT_MAX */
-	/* Writes the name of object i into buf[size]. */
-	void (*name)(const void *arg, uint64_t i, char *buf, size_t size);
-	const void *arg; /* lives until the wake */
+	/* Writes the name of object i into buf[size]; false: leave it out. */
+	bool (*name)(void *arg, uint64_t i, char *buf, size_t size);
+	void *arg; /* lives until the wake */
 };
 
 /*

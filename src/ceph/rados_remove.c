@@ -26,20 +26,42 @@ struct removal {
 	struct slot slot[RADOS_REMOVE_IN_FLIGHT_MAX];
 };
 
-static void
+/* The name of the next object to remove; false when there is none. */
+static bool
+next_name(struct removal *rm, char *buf, size_t size)
+{
+	while (rm->next < rm->spec.count)
+		if (rm->spec.name(rm->spec.arg, rm->next++, buf, size))
+			return true;
+	return false;
+}
+
+/* False when there is nothing left to start. */
+static bool
 slot_start(struct slot *slot)
 {
 	struct removal *rm = slot->removal;
 	char object[RBD_OBJECT_SIZE];
-	rados_write_op_t op = rados_create_write_op();
-	rados_completion_t completion = rados_wait_arm(&slot->wait);
+	rados_completion_t completion;
+	rados_write_op_t op;
 
-	rm->spec.name(rm->spec.arg, rm->next++, object, sizeof(object));
+	if (!next_name(rm, object, sizeof(object)))
+		return false;
+	op = rados_create_write_op();
 	rados_write_op_remove(op);
+	completion = rados_wait_arm(&slot->wait);
 	rados_wait_submitted(&slot->wait, completion,
 	    rados_aio_write_op_operate(op, ceph_pool_ioctx(rm->spec.pool),
 		completion, object, NULL, LIBRADOS_OPERATION_FULL_TRY));
 	rados_release_write_op(op);
+	return true;
+}
+
+static void
+finish(struct removal *rm)
+{
+	op_wake(rm->waiter, rm->rc);
+	free(rm);
 }
 
 static void
@@ -50,14 +72,10 @@ on_removed(struct rados_wait *wait)
 
 	if (wait->rc < 0 && wait->rc != -ENOENT && rm->rc == 0)
 		rm->rc = wait->rc;
-	if (rm->rc == 0 && rm->next < rm->spec.count) {
-		slot_start(slot);
+	if (rm->rc == 0 && slot_start(slot))
 		return;
-	}
-	if (--rm->busy > 0)
-		return;
-	op_wake(rm->waiter, rm->rc);
-	free(rm);
+	if (--rm->busy == 0)
+		finish(rm);
 }
 
 static void
@@ -65,18 +83,17 @@ on_start(struct job *job)
 {
 	struct removal *rm = container_of(job, struct removal, job);
 
-	if (rm->spec.count == 0) {
-		op_wake(rm->waiter, 0);
-		free(rm);
-		return;
-	}
-	while (rm->busy < rm->spec.in_flight && rm->next < rm->spec.count) {
-		struct slot *slot = &rm->slot[rm->busy++];
+	while (rm->busy < rm->spec.in_flight) {
+		struct slot *slot = &rm->slot[rm->busy];
 
 		slot->removal = rm;
 		slot->wait.finish = on_removed;
-		slot_start(slot);
+		if (!slot_start(slot))
+			break;
+		rm->busy++;
 	}
+	if (rm->busy == 0)
+		finish(rm);
 }
 
 void

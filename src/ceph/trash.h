@@ -60,6 +60,7 @@ enum trash_purge_state {
 	PURGE_ENTRY_READ,    /* refused: what the entry says */
 	PURGE_LOOKED_UP,     /* the header has answered */
 	PURGE_WATCH_CHECKED, /* the notification has come back */
+	PURGE_MAP_READ,      /* the object map has answered */
 	PURGE_DATA_REMOVED,  /* all data objects are gone */
 	PURGE_HEADER_REMOVED,
 	PURGE_MAP_REMOVED,
@@ -76,7 +77,9 @@ struct trash_purge {
 	unsigned in_flight;
 	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
 	bool watched;                 /* refused: somebody has it open */
-	uint64_t objects;             /* data objects that could exist */
+	uint64_t objects;          /* removals of data objects that it took */
+	struct cls_object_map map; /* in `read`, if has_map */
+	bool has_map;
 	struct rados_read *read;
 	struct rados_notified notified;
 	struct image_lookup lookup;
@@ -86,8 +89,8 @@ struct trash_purge {
 
 /*
  * Removes an image that is in the trash, for ever: entry REMOVING, watcher
- * check, data objects (at most `in_flight` at a time), header, object map,
- * entry. No entry in the trash is success: nothing is left of it.
+ * check, data objects (at most `in_flight` at a time; those that a valid
+ * object map says do not exist are left out), header, object map, entry. No entry in the trash is success: nothing is left of it.
  *
  * FAILED_PRECONDITION: somebody has it open (`watched`), or the entry is
  * being moved or restored. UNIMPLEMENTED, with `obstacle` set: librbd in a

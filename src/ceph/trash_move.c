@@ -71,8 +71,8 @@ watch_checked(struct trash_move *m)
 	if (verdict != WATCH_NONE) {
 		m->watched = true;
 		return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: is in use, open at %u client(s)",
-		    m->name, ceph_pool_label(m->pool),
+		    "image %s in %s: is in use, open at %u client(s)", m->name,
+		    ceph_pool_label(m->pool),
 		    m->notified.acks + m->notified.timeouts);
 	}
 	entry_add_start(m);

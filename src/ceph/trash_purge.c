@@ -99,13 +99,18 @@ looked_up(struct trash_purge *p)
 	return op_await(p, PURGE_WATCH_CHECKED);
 }
 
-static void
-data_name(const void *arg, uint64_t i, char *buf, size_t size)
+/* Counts what it names: that is what has to be removed. */
+static bool
+data_name(void *arg, uint64_t i, char *buf, size_t size)
 {
-	const struct trash_purge *p = arg;
+	struct trash_purge *p = arg;
 
+	if (p->has_map && !cls_object_map_has(&p->map, i))
+		return false;
+	p->objects++;
 	(void)snprintf(buf, size, "%s.%016llx", p->lookup.info.prefix,
 	    (unsigned long long)i);
+	return true;
 }
 
 static enum op_verdict
@@ -114,6 +119,7 @@ data_remove(struct trash_purge *p)
 	const struct image_info *info = &p->lookup.info;
 	struct rados_remove_many many = {
 		.pool = p->pool,
+		.count = layout_objects(&info->layout, info->size_bytes),
 		.in_flight = p->in_flight,
 		.name = data_name,
 		.arg = p,
@@ -127,10 +133,41 @@ data_remove(struct trash_purge *p)
 			return header_remove(p);
 		return op_fail_err(p, PURGE_END, &err);
 	}
-	p->objects = many.count = layout_objects(
-	    &info->layout, info->size_bytes);
 	rados_remove_many_start(&many, &p->op);
 	return op_await(p, PURGE_DATA_REMOVED);
+}
+
+/*
+ * Writers mark an object in the map before they write to it, so one that a
+ * valid map does not have is not there. A map that is too short is not valid,
+ * whatever the flags say.
+ */
+static enum op_verdict
+map_read(struct trash_purge *p)
+{
+	const struct image_info *info = &p->lookup.info;
+	struct dec d;
+
+	p->has_map = p->op.rc == 0 && rados_read_result(p->read, 0, &d) == 0 &&
+	    cls_parse_object_map(d, &p->map) == 0 &&
+	    p->map.objects >= layout_objects(&info->layout, info->size_bytes);
+	return data_remove(p);
+}
+
+static enum op_verdict
+map_read_start(struct trash_purge *p)
+{
+	const struct image_info *info = &p->lookup.info;
+	char object[RBD_OBJECT_SIZE];
+
+	if (!(info->features & RBD_OBJECT_MAP) ||
+	    (info->flags & RBD_FLAG_OBJECT_MAP_INVALID))
+		return data_remove(p);
+	image_map_object(object, p->id);
+	p->read = rados_read_new();
+	(void)rados_read_call(p->read, cls_object_map_load());
+	rados_read_start(p->read, p->pool, object, &p->op);
+	return op_await(p, PURGE_MAP_READ);
 }
 
 static enum op_verdict
@@ -151,7 +188,7 @@ watch_checked(struct trash_purge *p)
 		    p->notified.acks + p->notified.timeouts);
 		return restore(p);
 	}
-	return data_remove(p);
+	return map_read_start(p);
 }
 
 /* Judges the removal of one object and names the step that failed. */
@@ -186,6 +223,9 @@ trash_purge_step(struct op *op)
 	case PURGE_WATCH_CHECKED:
 		return watch_checked(p);
 
+	case PURGE_MAP_READ:
+		return map_read(p);
+
 	case PURGE_DATA_REMOVED:
 		if (!removed(p, "data"))
 			return op_goto(p, PURGE_END);
@@ -216,6 +256,7 @@ trash_purge_step(struct op *op)
 		return op_goto(p, PURGE_END);
 
 	case PURGE_END:
+		rados_read_free(p->read);
 		return OP_DONE;
 	}
 	abort();

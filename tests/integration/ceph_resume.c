@@ -157,6 +157,28 @@ dump_all(struct dump *dump)
 	dump_add_pool(data_pool, dump);
 }
 
+/* Marks the first `n` objects in the object map, as a writer does. */
+static void
+mark(const struct kind *kind, const char *id, unsigned n)
+{
+	char object[RBD_OBJECT_SIZE];
+	struct enc in;
+
+	if (!(kind->features & RBD_OBJECT_MAP))
+		return;
+	enc_init(&in);
+	enc_u64(&in, 0);
+	enc_u64(&in, n);
+	enc_u8(&in, 1); /* exists */
+	enc_u8(&in, 0); /* whatever it was */
+	image_map_object(object, id);
+	if (rados_exec(ceph_pool_ioctx(place(kind)), object, "rbd",
+		"object_map_update", (char *)in.buf.data, in.buf.len, NULL,
+		0) < 0)
+		diag("the object map is not updated");
+	enc_fini(&in);
+}
+
 /* Writes to `n` of the image's objects. */
 static void
 fill(const struct kind *kind, const char *id, unsigned n)
@@ -166,6 +188,7 @@ fill(const struct kind *kind, const char *id, unsigned n)
 	    kind->elsewhere ? data_pool : place(kind));
 
 	(void)run_lookup(&lookup);
+	mark(kind, id, n);
 	for (unsigned i = 0; i < n; i++) {
 		auto_free char *object = str_fmt(
 		    "%s.%016x", lookup.lookup.info.prefix, i);

@@ -431,6 +431,37 @@ test_meta(void)
 	(void)do_purge();
 }
 
+/* ---- what a purge removes ---- */
+
+static void
+test_object_map(void)
+{
+	struct dump before, after;
+
+	dump_pool(pool, &before);
+	make("mapped", 61);
+	(void)support_sh(true,
+	    "rbd bench --io-type write --io-size 4M "
+	    "--io-total 20M --io-pattern seq " POOL "/mapped");
+	(void)do_move("mapped");
+	is_int(do_purge(), 0, "an image with an object map is purged");
+	is_int(purge.purge.objects, 5,
+	    "only the objects that the map has are removed");
+
+	make("mapless", 61);
+	(void)support_sh(true,
+	    "rbd bench --io-type write --io-size 4M "
+	    "--io-total 20M --io-pattern seq " POOL "/mapless");
+	(void)support_sh(true, "rados -p " POOL " rm rbd_object_map.%s", id);
+	(void)do_move("mapless");
+	is_int(do_purge(), 0, "one that has lost its map is purged");
+	is_int(purge.purge.objects, 64, "of every object there can be");
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "nothing is left of them");
+	dump_free(&after);
+	dump_free(&before);
+}
+
 /* A read that nobody waits for any more, as when its owner gives up. */
 static void
 test_abandoned(void)
@@ -464,6 +495,7 @@ main(void)
 	test_states();
 	test_clashes();
 	test_meta();
+	test_object_map();
 	test_abandoned();
 	dump_pool(pool, &after);
 	ok(dump_same(&after, &clean), "in the end nothing is left");

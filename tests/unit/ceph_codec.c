@@ -230,6 +230,18 @@ parse_trash(struct dec d)
 }
 
 static int
+parse_map(struct dec d)
+{
+	struct cls_object_map map;
+	uint64_t n = 0;
+	int rc = cls_parse_object_map(d, &map);
+
+	for (uint64_t i = 0; rc == 0 && i < map.objects; i++)
+		n += cls_object_map_has(&map, i);
+	return rc;
+}
+
+static int
 parse_meta(struct dec d)
 {
 	struct dec_bytes key, value;
@@ -292,6 +304,11 @@ static const struct output {
 	    "010111000000000000000108000000696e7465726e616c", parse_lock },
 	{ "lock.get_info", "010109000000000000000000000000", parse_lock },
 	{ "trash_get", TRASH, parse_trash },
+	{ "object_map_load",
+	    "0e000000010108000000"
+	    "1000000000000000"
+	    "c0000000",
+	    parse_map },
 	{ "metadata_list",
 	    "0200000001000000610100000078020000006262020000007979",
 	    parse_meta },
@@ -347,6 +364,7 @@ test_values(void)
 	struct cls_snapcontext snapc;
 	struct cls_trash_entry entry;
 	struct cls_lock_info info;
+	struct cls_object_map map;
 	struct cls_parent parent;
 	struct bytes b;
 	uint64_t size;
@@ -381,6 +399,17 @@ test_values(void)
 	is_str(info.address, "127.0.0.1:0/4145450226", "and its address");
 	is_str(info.cookie, "auto 140105322944928", "and its cookie");
 	is_str(info.tag, "internal", "and the tag");
+
+	b = unhex("0e000000010108000000"
+		  "0600000000000000"
+		  "c460"
+		  "00000000");
+	ok(cls_parse_object_map(dec_of(&b), &map) == 0 && map.objects == 6 &&
+		cls_object_map_has(&map, 0) && !cls_object_map_has(&map, 1) &&
+		cls_object_map_has(&map, 2) && !cls_object_map_has(&map, 3) &&
+		cls_object_map_has(&map, 4) && cls_object_map_has(&map, 5) &&
+		!cls_object_map_has(&map, 6),
+	    "object_map_load gives the objects that may exist");
 
 	b = unhex(TRASH);
 	ok(cls_parse_trash(dec_of(&b), &entry) == 0 &&
