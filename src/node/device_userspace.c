@@ -23,8 +23,12 @@
 #define OFFLOAD_MS	30000
 #define RETRY_MS	200
 
-/* A close that takes longer is helped by fencing the rbd-attachd. */
+/*
+ * A close that takes longer is helped by fencing the rbd-attachd: earlier
+ * after an abort, when the user has said that the cluster does not answer.
+ */
 #define CLOSE_FENCE_MS	30000
+#define ABORT_FENCE_MS	3000
 
 static const char *program = "rbd-attachd";
 
@@ -322,7 +326,8 @@ close_send(struct closing *c)
 		return op_goto(c, CLOSE_END);
 	if (c->fence.fire == NULL) {
 		c->fence.fire = on_fence;
-		timer_start(&c->fence, CLOSE_FENCE_MS);
+		timer_start(&c->fence, c->abort ? ABORT_FENCE_MS :
+		    CLOSE_FENCE_MS);
 	}
 	c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 		.ino = c->ino };

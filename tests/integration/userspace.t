@@ -3,16 +3,17 @@
 # space, growing, locks, takeovers under verified I/O, stuck clusters. rbd-csid's part is played
 # by userspace_holder, which may be killed.
 #
-# With arguments only the sections named: life space grow readonly many lock takeover stuck dead
+# With arguments only the sections named: life space grow readonly many lock takeover stuck dead.
+# The last three are run by userspace_takeover.t.
 . "$(dirname "$0")/lib.sh"
 need_cluster
 
-holder=$build/tests/integration/userspace_holder
+holder=$build/tests/fake/userspace_holder
 attachd=$build/rbd-attachd
 state=$work/state
 mkdir -p "$state" "$work/mnt"
 prefix=us$$
-sections=${*:-life space grow readonly many lock takeover stuck dead}
+sections=${*:-life space grow readonly many lock}
 
 wants() { [[ " $sections " == *" $1 "* ]]; }
 
@@ -21,10 +22,12 @@ wants() { [[ " $sections " == *" $1 "* ]]; }
 holder_pid=
 
 start_holder() {
-	coproc HOLDER { exec "$holder" "$1" "$attachd" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" \
-		"$RBD_CSI_KEYFILE" rbd 2>>"$work/holder.log"; }
-	holder_pid=$HOLDER_PID
-	exec {to_holder}>&"${HOLDER[1]}" {from_holder}<&"${HOLDER[0]}"
+	rm -f "$work/to" "$work/from"
+	mkfifo "$work/to" "$work/from"
+	"$holder" "$1" "$attachd" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd \
+		<"$work/to" >"$work/from" 2>>"$work/holder.log" &
+	holder_pid=$!
+	exec {to_holder}>"$work/to" {from_holder}<"$work/from"
 	read -r -t 10 -u "$from_holder" reply || bail "the holder does not start"
 }
 
@@ -76,15 +79,21 @@ objects() {
 
 # At the end: every image detached, the holder gone, its rbd-attachd too.
 finish() {
-	local pid
-	exec {to_holder}>&-
+	kill -TERM "$holder_pid"
 	wait "$holder_pid" 2>/dev/null
-	for pid in $(pgrep -f "^$attachd $state" || true); do
+	stop_attachds "$state"
+}
+
+# stop_attachds DIR: those that serve below it, and what they leave mounted
+stop_attachds() {
+	local pid mnt
+	for pid in $(pgrep -f "^$attachd $1/" || true); do
 		kill -TERM "$pid"
 		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
 	done
-	mountpoint -q "$state"/attach/*/mnt && umount "$state"/attach/*/mnt
-	return 0
+	for mnt in "$1"/attach/*/mnt; do
+		! mountpoint -q "$mnt" || umount "$mnt" || return
+	done
 }
 
 start_holder "$state"
@@ -214,9 +223,7 @@ lock() {
 	ok "the first one still goes on" \
 		timeout 20 dd if=/dev/zero of="$device" bs=4k count=10 oflag=direct
 	ok "detach" hold detach "$prefix-lock"
-	pkill -KILL -f "^$attachd $other" || true
-	umount "$other"/attach/*/mnt 2>/dev/null
-	return 0
+	stop_attachds "$other"
 }
 
 # ---- takeovers -------------------------------------------------------------------------------
@@ -286,14 +293,13 @@ takeover() {
 # ---- a stuck cluster -------------------------------------------------------------------------
 
 stuck() {
-	local osd dd_pid began
-	osd=$(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.0.pid 2>/dev/null ||
-		pgrep -f "ceph-osd -c $RBD_CSI_CLUSTER_DIR/ceph.conf")
-	[[ $osd ]] || { skip "a stuck image" "no OSD of our own"; return; }
+	local osds dd_pid began
+	mapfile -t osds < <(pgrep -f "^ceph-osd -c $RBD_CSI_CLUSTER_DIR/ceph.conf")
+	((${#osds[@]})) || { skip "a stuck image" "no OSD of our own"; return; }
 	image "$prefix-stuck" 64M "$all_features"
 	attach "$prefix-stuck"
-	kill -STOP "$osd"
-	defer kill -CONT "$osd"
+	kill -STOP "${osds[@]}"
+	defer kill -CONT "${osds[@]}"
 	timeout 60 dd if=/dev/zero of="$device" bs=4k count=1 oflag=direct status=none 2>/dev/null &
 	dd_pid=$!
 	sleep 1
@@ -303,7 +309,7 @@ stuck() {
 	ok "within a bound ($((EPOCHSECONDS - began)) s)" test $((EPOCHSECONDS - began)) -le 60
 	ok "the user's I/O has failed" bash -c "! wait $dd_pid"
 	ok "the loop device is free" test ! -e "/sys/block/${device#/dev/}/loop"
-	kill -CONT "$osd"
+	kill -CONT "${osds[@]}"
 	hold settle
 	ok "it can be attached again" attach "$prefix-stuck"
 	ok "and written" timeout 60 dd if=/dev/zero of="$device" bs=4k count=1 oflag=direct
@@ -325,7 +331,7 @@ dead() {
 	ok "the next rbd-csid frees the loop device" \
 		wait_for 10 test ! -e "/sys/block/${device#/dev/}/loop"
 	ok "and says so" grep -q "userspace.stale" "$work/holder.log"
-	ok "and unmounts" bash -c "! grep -q '$pid' <(ls '$state/attach') && wait_for() { :; }"
+	ok "and unmounts" wait_for 10 bash -c "! grep -q ' $state/attach/' /proc/self/mountinfo"
 	ok "the image can be attached again" \
 		wait_for 60 attach "$prefix-dead"
 	ok "detach" hold detach "$prefix-dead"
