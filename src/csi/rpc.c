@@ -14,7 +14,7 @@
  * A message of 4 MiB made of empty strings unpacks to many times its size:
  * unpacking may take a quarter of the arena, the rest is for the reply.
  */
-#define ARENA_MAX (64u * 1024 * 1024)
+#define ARENA_MAX ((size_t)64 << 20)
 #define UNPACK_MAX (ARENA_MAX / 4)
 
 struct unpacking {

@@ -48,7 +48,7 @@ struct csi_impl {
 };
 
 /* The most bytes that a packed request or reply may have. */
-#define CSI_MESSAGE_MAX (4 * 1024 * 1024)
+#define CSI_MESSAGE_MAX ((size_t)4 << 20)
 
 /*
  * Unpacks and validates `body` into a new, zeroed concrete struct that is not

@@ -109,7 +109,7 @@ read_signed(struct reader *r, const json_t *json, int64_t min, int64_t max,
 static int
 read_unsigned64(struct reader *r, const json_t *json, uint64_t *value)
 {
-	int64_t v;
+	int64_t v = 0;
 	int rc;
 
 	/* Above INT64_MAX only as a string: jansson has no larger integers. */
@@ -156,7 +156,7 @@ read_enum(struct reader *r, const ProtobufCEnumDescriptor *type,
     const json_t *json, int *value)
 {
 	const ProtobufCEnumValue *v;
-	int64_t number;
+	int64_t number = 0;
 	int rc;
 
 	if (!json_is_string(json)) {
@@ -399,7 +399,7 @@ read_map(struct reader *r, const ProtobufCFieldDescriptor *field,
 		return fail(r, "maps with such keys are not supported");
 	if (json_object_size(json) == 0)
 		return 0;
-	entries = room(r, json_object_size(json) * sizeof(*entries));
+	entries = room(r, json_object_size(json) * reflect_size(field->type));
 	if (entries == NULL)
 		return -ENOMEM;
 	json_object_foreach((json_t *)(uintptr_t)json, name, member)

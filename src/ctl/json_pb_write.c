@@ -12,17 +12,22 @@
 
 static json_t *write_message(const ProtobufCMessage *message);
 
-static json_t *write_number64(const char *fmt, ...) printf_like(1, 2);
-
+/* 64-bit numbers are strings: readers of JSON may have no such integers. */
 static json_t *
-write_number64(const char *fmt, ...)
+write_signed64(int64_t value)
 {
 	char text[24];
-	va_list ap;
 
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
+	(void)snprintf(text, sizeof(text), "%" PRId64, value);
+	return json_string(text);
+}
+
+static json_t *
+write_unsigned64(uint64_t value)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64, value);
 	return json_string(text);
 }
 
@@ -74,10 +79,10 @@ write_value(const ProtobufCFieldDescriptor *field, const void *value)
 	case PROTOBUF_C_TYPE_INT64:
 	case PROTOBUF_C_TYPE_SINT64:
 	case PROTOBUF_C_TYPE_SFIXED64:
-		return write_number64("%" PRId64, *(const int64_t *)value);
+		return write_signed64(*(const int64_t *)value);
 	case PROTOBUF_C_TYPE_UINT64:
 	case PROTOBUF_C_TYPE_FIXED64:
-		return write_number64("%" PRIu64, *(const uint64_t *)value);
+		return write_unsigned64(*(const uint64_t *)value);
 	case PROTOBUF_C_TYPE_FLOAT:
 		return write_double((double)*(const float *)value);
 	case PROTOBUF_C_TYPE_DOUBLE:

@@ -99,8 +99,8 @@ static const struct {
 	const char *text;	/* of the error */
 } bad[] = {
 	{ &CREATE, "[]", "request: has to be an object" },
-	{ &CREATE, "{\"nam\":\"v\"}",
-	  "nam: CreateVolumeRequest has no such field" },
+	{ &CREATE, "{\"title\":\"v\"}",
+	  "title: CreateVolumeRequest has no such field" },
 	{ &CREATE, "{\"volumeCapabilities\":[{\"block\":{}},{\"mount\":"
 	  "{\"fsTyp\":\"ext4\"}}]}", "volumeCapabilities[1].mount.fsTyp: "
 	  "MountVolume has no such field" },
