@@ -125,6 +125,7 @@ accept_some(struct listener *ln, int most)
 		    ln->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
+			ln->starved = false;
 			if (!ln->accepted(ln, fd))
 				pause_accept(ln);
 			continue;
@@ -134,8 +135,10 @@ accept_some(struct listener *ln, int most)
 		if (errno == EINTR || errno == ECONNABORTED)
 			continue;
 		/* Out of descriptors or memory: let some connections end. */
-		log_error("rpc.accept", "path=%s error=\"%s\"",
-		    ln->address.sun_path, strerror(errno));
+		if (!ln->starved)
+			log_error("rpc.accept", "path=%s error=\"%s\"",
+			    ln->address.sun_path, strerror(errno));
+		ln->starved = true;
 		pause_accept(ln);
 		timer_start(&ln->retry, RETRY_MS);
 	}

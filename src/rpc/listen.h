@@ -24,6 +24,7 @@ struct listener {
 	 */
 	bool (*accepted)(struct listener *listener, int fd);
 	bool paused;
+	bool starved; /* out of descriptors, which is logged once */
 };
 
 /*

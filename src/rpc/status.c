@@ -5,10 +5,13 @@
 
 #include "rpc/grpc.h"
 
-#include <stdio.h>
 #include <string.h>
 
-/* nghttp2 takes names and values without const but does not write to them. */
+/*
+ * nghttp2 takes names and values without const but does not write to them.
+ * Names are constants, so they need no copy; values may be queued for longer
+ * than their stream lives.
+ */
 static nghttp2_nv
 field(const char *name, const char *value, uint8_t flags)
 {
@@ -17,8 +20,7 @@ field(const char *name, const char *value, uint8_t flags)
 		.namelen = strlen(name),
 		.value = (uint8_t *)(uintptr_t)value,
 		.valuelen = strlen(value),
-		.flags = (uint8_t)(flags | NGHTTP2_NV_FLAG_NO_COPY_NAME |
-		    NGHTTP2_NV_FLAG_NO_COPY_VALUE),
+		.flags = (uint8_t)(flags | NGHTTP2_NV_FLAG_NO_COPY_NAME),
 	};
 }
 
@@ -42,7 +44,7 @@ status_set(struct status *status, enum err_code code, const char *text)
 	size_t len = text != NULL ? cut_len(text) : 0;
 
 	status_fini(status);
-	status->code = code;
+	status->code = code <= ERR_UNAUTHENTICATED ? code : ERR_UNKNOWN;
 	if (len == 0)
 		return;
 	status->message = mem_new(GRPC_PERCENT_ROOM(len));
@@ -65,13 +67,13 @@ status_headers(nghttp2_nv *nv)
 }
 
 size_t
-status_trailers(struct status *status, nghttp2_nv *nv)
+status_trailers(const struct status *status, nghttp2_nv *nv)
 {
+	static const char *const number[] = { "0", "1", "2", "3", "4", "5", "6",
+		"7", "8", "9", "10", "11", "12", "13", "14", "15", "16" };
 	size_t n = 0;
 
-	(void)snprintf(status->number, sizeof(status->number), "%u",
-	    (unsigned)status->code % 100);
-	nv[n++] = field("grpc-status", status->number, 0);
+	nv[n++] = field("grpc-status", number[status->code], 0);
 	if (status->message != NULL) /* too diverse for the HPACK table */
 		nv[n++] = field(
 		    "grpc-message", status->message, NGHTTP2_NV_FLAG_NO_INDEX);
@@ -81,7 +83,8 @@ status_trailers(struct status *status, nghttp2_nv *nv)
 }
 
 size_t
-status_trailers_only(struct status *status, int http_status, nghttp2_nv *nv)
+status_trailers_only(
+    const struct status *status, int http_status, nghttp2_nv *nv)
 {
 	static const struct {
 		int number;

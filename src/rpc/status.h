@@ -18,8 +18,7 @@
 /* What a call ended with, kept until its trailers are sent. */
 struct status {
 	enum err_code code;
-	char *message;  /* percent-encoded, or NULL; owned */
-	char number[4]; /* room for status_trailers() */
+	char *message; /* percent-encoded, or NULL; owned */
 };
 
 /* `text` may be NULL. It is cut between characters of UTF-8, not inside. */
@@ -28,13 +27,10 @@ void status_fini(struct status *status);
 
 #define STATUS_NV_MAX 5
 
-/*
- * Fill nv[STATUS_NV_MAX] and return how many. The lists point into constants and into
- * `status`, which must live until nghttp2 has sent them.
- */
+/* Fill nv[STATUS_NV_MAX] and return how many; for nghttp2, which copies. */
 size_t status_headers(nghttp2_nv *nv);
-size_t status_trailers(struct status *status, nghttp2_nv *nv);
+size_t status_trailers(const struct status *status, nghttp2_nv *nv);
 size_t status_trailers_only(
-    struct status *status, int http_status, nghttp2_nv *nv);
+    const struct status *status, int http_status, nghttp2_nv *nv);
 
 #endif

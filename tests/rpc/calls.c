@@ -359,6 +359,24 @@ answers_to_the_dead_are_dropped(void)
 }
 
 static void
+answers_may_cross_a_cancel(void)
+{
+	struct exchange *x, *y;
+
+	start(NULL);
+	x = peer_call(&peer, "/test.T/Wait", "", 0, NULL);
+	peer_run(&peer);
+	service_answer(); /* queued, and before it is sent ... */
+	peer_cancel(&peer, x);
+	peer_run(&peer); /* ... the client's RST_STREAM is read */
+	ok(x->closed && x->code == -1, "an answer may cross a cancel");
+	y = peer_call(&peer, "/test.T/Echo", "y", 1, NULL);
+	peer_run(&peer);
+	ok(reply_is(y, "y", 1), "... and the connection is well");
+	end();
+}
+
+static void
 servers_that_end_tell_handlers(void)
 {
 	start(NULL);
@@ -663,6 +681,7 @@ main(void)
 	requests_cancelled_in_the_middle_are_dropped();
 	lost_connections_end_their_calls();
 	answers_to_the_dead_are_dropped();
+	answers_may_cross_a_cancel();
 	servers_that_end_tell_handlers();
 	sizes_are_limited();
 	refused_senders_are_stopped();

@@ -2,6 +2,7 @@
  * socket.c - the listening socket: stale and live files, modes, a connection
  * for each call without growth, more connections than are allowed.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "core/loop.h"
 #include "tests/rpc/peer.h"
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -228,6 +230,48 @@ many_connect_at_once(void)
 	server_free(server);
 }
 
+static unsigned errors;
+
+static void
+count_errors(enum log_level level, const char *line)
+{
+	(void)line;
+	errors += level == LOG_LEVEL_ERROR;
+}
+
+static void
+lack_of_descriptors_is_waited_out(void)
+{
+	struct err err = ERR_INIT;
+	struct server *server = serve(0600, NULL, &err);
+	struct rlimit was, tight;
+	struct exchange *x;
+	struct peer peer;
+
+	clock_fake(1000000);
+	log_set_sink(count_errors);
+	if (peer_connect(&peer, path) < 0 || getrlimit(RLIMIT_NOFILE, &was) < 0)
+		abort();
+	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
+	tight = was;
+	tight.rlim_cur = (rlim_t)peer.fd + 1;
+	(void)setrlimit(RLIMIT_NOFILE, &tight);
+	for (int i = 0; i < 10; i++) {
+		clock_fake(1000000 + 100 * i);
+		peer_run(&peer);
+	}
+	is_int(errors, 1, "a lack of descriptors is logged once");
+	is_int(x->code, -1, "... who comes then waits");
+	(void)setrlimit(RLIMIT_NOFILE, &was);
+	clock_fake(1000000 + 2000);
+	peer_run(&peer);
+	is_int(x->code, 0, "... and is served when there are some again");
+	clock_fake(-1);
+	log_set_sink(NULL);
+	peer_close(&peer);
+	server_free(server);
+}
+
 static bool drained;
 
 static void
@@ -273,6 +317,7 @@ main(void)
 	a_connection_per_call_costs_nothing();
 	more_connections_wait();
 	many_connect_at_once();
+	lack_of_descriptors_is_waited_out();
 	drain_serves_the_queue();
 	(void)rmdir(dir);
 	loop_fini();
