@@ -21,25 +21,25 @@
 
 enum journal_find_state {
 	FIND_START = 0,
-	FIND_KEY_READ,		/* the directory has answered */
-	FIND_KEY_DROPPED,	/* it pointed to a pool that is gone */
-	FIND_ITEM_READ,		/* the item has answered */
+	FIND_KEY_READ,    /* the directory has answered */
+	FIND_KEY_DROPPED, /* it pointed to a pool that is gone */
+	FIND_ITEM_READ,   /* the item has answered */
 	FIND_END,
 };
 
 struct journal_find {
 	struct op op;
 	enum journal_find_state state;
-	struct ceph_pool *pool;		/* of the directory */
+	struct ceph_pool *pool; /* of the directory */
 	const char *instance_id, *name;
 	struct arena *arena;
 	struct rados_read *read;
 	unsigned step;
 
 	/* the answer */
-	bool found;			/* the directory has the name */
+	bool found; /* the directory has the name */
 	struct journal_ref ref;
-	struct ceph_pool *item_pool;	/* pool of item and image */
+	struct ceph_pool *item_pool; /* pool of item and image */
 	/*
 	 * What the item says; nothing at all if it is missing. Incomplete
 	 * (journal_item_is_complete): a half-written reservation.
@@ -60,8 +60,8 @@ void journal_find_start(struct journal_find *find, struct ceph_pool *pool,
 
 enum journal_reserve_state {
 	RESERVE_START = 0,
-	RESERVE_CLAIMED,	/* the directory key is ours, or another's */
-	RESERVE_ITEM_WRITTEN,	/* the item names request, image and owner */
+	RESERVE_CLAIMED,      /* the directory key is ours, or another's */
+	RESERVE_ITEM_WRITTEN, /* the item names request, image and owner */
 	/* undo ladder */
 	RESERVE_UNDO_ITEM,
 	RESERVE_UNDO_KEY,
@@ -74,7 +74,7 @@ struct journal_reserve {
 	struct ceph_pool *pool;
 	const char *instance_id;
 	struct arena *arena;
-	bool fresh;		/* the key was not there before */
+	bool fresh; /* the key was not there before */
 
 	/* the answer */
 	struct ceph_pool *item_pool;
@@ -95,14 +95,14 @@ void journal_reserve_start(struct journal_reserve *reserve,
 
 enum journal_read_state {
 	READ_START = 0,
-	READ_ITEM_READ,		/* the item has answered */
+	READ_ITEM_READ, /* the item has answered */
 	READ_END,
 };
 
 struct journal_read {
 	struct op op;
 	enum journal_read_state state;
-	struct ceph_pool *pool;		/* of item and image */
+	struct ceph_pool *pool; /* of item and image */
 	const char *uuid;
 	struct arena *arena;
 	struct rados_read *read;
@@ -126,8 +126,8 @@ void journal_set_image_id_start(struct ceph_pool *item_pool, const char *uuid,
 /* ---- giving a name back ---- */
 
 enum journal_release_order {
-	JOURNAL_KEY_FIRST = 0,	/* deletion: it is repeated by UUID */
-	JOURNAL_ITEM_FIRST,	/* failed creation: it is repeated by name */
+	JOURNAL_KEY_FIRST = 0, /* deletion: it is repeated by UUID */
+	JOURNAL_ITEM_FIRST,    /* failed creation: it is repeated by name */
 };
 
 enum journal_release_state {
@@ -141,18 +141,17 @@ struct journal_release {
 	struct op op;
 	enum journal_release_state state;
 	enum journal_release_order order;
-	struct ceph_pool *pool;		/* of the directory */
+	struct ceph_pool *pool; /* of the directory */
 	struct ceph_pool *item_pool;
 	const char *instance_id, *uuid;
-	const char *name;	/* NULL: not known, only the item goes */
+	const char *name; /* NULL: not known, only the item goes */
 };
 
 /*
  * Removes item and directory key. The key goes only while it points to this
  * UUID; what is gone already is success.
  */
-void journal_release_start(struct journal_release *release,
-    struct op *waiter);
+void journal_release_start(struct journal_release *release, struct op *waiter);
 
 /* ---- purge notes: images in the trash that are for us to remove ---- */
 
@@ -162,7 +161,7 @@ void journal_release_start(struct journal_release *release,
 void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const char *image, struct op *waiter);
 void journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, struct op *waiter);	/* -ENOENT: is gone */
+    const char *image_id, struct op *waiter); /* -ENOENT: is gone */
 
 /*
  * Reads a page of notes after image id `after` ("" : from the start) as step

@@ -24,8 +24,8 @@ char *journal_key_fmt(struct arena *arena, const char *request_name);
 
 /* What a directory key points to. */
 struct journal_ref {
-	bool has_pool;		/* the image is in an other pool */
-	int64_t pool_id;	/* set if has_pool */
+	bool has_pool;   /* the image is in an other pool */
+	int64_t pool_id; /* set if has_pool */
 	char uuid[JOURNAL_UUID_LEN + 1];
 };
 
@@ -33,26 +33,26 @@ struct journal_ref {
  * Reads a directory value: 36 bytes of UUID, or "<16 hex pool id>/<uuid>".
  * Returns 0 or -EBADMSG.
  */
-int journal_ref_parse(const void *value, size_t len, struct journal_ref *ref)
-    must_check;
+int journal_ref_parse(
+    const void *value, size_t len, struct journal_ref *ref) must_check;
 
 /* UUID v4 of 16 random bytes. */
-void journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1],
-    const unsigned char random[16]);
+void journal_uuid_fmt(
+    char out[JOURNAL_UUID_LEN + 1], const unsigned char random[16]);
 
 /* The UUID that a name ends with, or NULL. */
 const char *journal_uuid_of_name(const char *name);
 
 /* Keys of an item, in the order of journal_item's members. */
 enum journal_attr {
-	JOURNAL_VOLNAME = 0,	/* request name */
+	JOURNAL_VOLNAME = 0, /* request name */
 	JOURNAL_IMAGENAME,
 	JOURNAL_IMAGEID,
-	JOURNAL_OWNER,		/* namespace of the claim */
-	JOURNAL_POOL,		/* pool of the directory if it is not the image's */
-	JOURNAL_KMS,		/* encryption: key service */
-	JOURNAL_ENCRYPTION,	/* encryption: "block" or "file" */
-	JOURNAL_GROUP,		/* CSI ID of the group it belongs to */
+	JOURNAL_OWNER,      /* namespace of the claim */
+	JOURNAL_POOL,       /* pool of the directory if it is not the image's */
+	JOURNAL_KMS,        /* encryption: key service */
+	JOURNAL_ENCRYPTION, /* encryption: "block" or "file" */
+	JOURNAL_GROUP,      /* CSI ID of the group it belongs to */
 	JOURNAL_ATTR_COUNT,
 };
 
@@ -79,7 +79,7 @@ bool journal_item_is_complete(const struct journal_item *item);
  * that a purge needs is the image id, the note's key. Reading gives NULL for a
  * value that is no text.
  */
-const char *journal_purge_parse(struct arena *arena, const void *value,
-    size_t len);
+const char *journal_purge_parse(
+    struct arena *arena, const void *value, size_t len);
 
 #endif

@@ -60,8 +60,8 @@ controller_names(void)
 }
 
 char *
-controller_name_key(struct arena *arena, const struct ceph_pool *pool,
-    const char *request_name)
+controller_name_key(
+    struct arena *arena, const struct ceph_pool *pool, const char *request_name)
 {
 	return arena_fmt(arena, "%lld/%s/%s", (long long)ceph_pool_id(pool),
 	    ceph_pool_namespace(pool), request_name);

@@ -23,22 +23,22 @@
 #include <string.h>
 
 #define META_MAX 5
-#define LOOKUPS_MAX 5	/* races with other processes before we give up */
+#define LOOKUPS_MAX 5 /* races with other processes before we give up */
 
 enum create_volume_state {
 	CREATEVOL_START = 0,
-	CREATEVOL_LOCKED,	/* the request name is ours in this process */
-	CREATEVOL_FOUND,	/* the journal has been asked for the name */
-	CREATEVOL_IMAGE_READ,	/* it is complete: its image was looked up */
-	CREATEVOL_STALE_GONE,	/* its image was gone: the entry is, too */
-	CREATEVOL_RESERVED,	/* the journal has name, UUID and image name */
-	CREATEVOL_IMAGE_MADE,	/* the image exists with its metadata */
-	CREATEVOL_LANE_MADE,	/* the same, by librbd */
-	CREATEVOL_ID_STORED,	/* the entry has the image id: complete */
+	CREATEVOL_LOCKED,     /* the request name is ours in this process */
+	CREATEVOL_FOUND,      /* the journal has been asked for the name */
+	CREATEVOL_IMAGE_READ, /* it is complete: its image was looked up */
+	CREATEVOL_STALE_GONE, /* its image was gone: the entry is, too */
+	CREATEVOL_RESERVED,   /* the journal has name, UUID and image name */
+	CREATEVOL_IMAGE_MADE, /* the image exists with its metadata */
+	CREATEVOL_LANE_MADE,  /* the same, by librbd */
+	CREATEVOL_ID_STORED,  /* the entry has the image id: complete */
 	/* undo ladder: what this call has made, newest first */
 	CREATEVOL_UNDO_IMAGE,
-	CREATEVOL_UNDO_NOTED,	/* a note says that it is to be purged */
-	CREATEVOL_UNDO_MOVED,	/* the image is in the trash */
+	CREATEVOL_UNDO_NOTED, /* a note says that it is to be purged */
+	CREATEVOL_UNDO_MOVED, /* the image is in the trash */
 	CREATEVOL_UNDO_ENTRY,
 	CREATEVOL_UNDONE,
 	CREATEVOL_UNLOCK,
@@ -58,8 +58,8 @@ struct create_volume {
 
 	struct cls_meta meta[META_MAX];
 	struct image_spec spec;
-	char id[RBD_ID_SIZE];	/* of the image; of the try at first */
-	bool made;		/* the image is of this call, wholly */
+	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
+	bool made;            /* the image is of this call, wholly */
 
 	struct journal_find find;
 	struct journal_reserve reserve;
@@ -79,7 +79,9 @@ add_meta(struct create_volume *c, const char *key, const char *value)
 {
 	if (!str_is_empty(value))
 		c->meta[c->spec.nmeta++] = (struct cls_meta){
-			.key = key, .value = value, .len = strlen(value),
+			.key = key,
+			.value = value,
+			.len = strlen(value),
 		};
 }
 
@@ -87,7 +89,8 @@ static void
 fill_meta(struct create_volume *c)
 {
 	static const char *const claim[] = {
-		VOLUME_META_PVC_NAME, VOLUME_META_PVC_NAMESPACE,
+		VOLUME_META_PVC_NAME,
+		VOLUME_META_PVC_NAMESPACE,
 		VOLUME_META_PV_NAME,
 	};
 
@@ -115,8 +118,8 @@ open_pool(struct create_volume *c, const char *param, const char *name,
 	    c->rpc.env->rados_namespace, pool, &why);
 
 	if (rc == -ENOENT)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.%s: %s", param, why.text);
+		return err_set(err, ERR_INVALID_ARGUMENT, "parameters.%s: %s",
+		    param, why.text);
 	if (rc < 0) {
 		*err = why;
 		err_prefix(err, "parameters.%s: open pool %s", param, name);
@@ -140,17 +143,18 @@ read_request(struct create_volume *c, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "mutable_parameters: are not supported");
 	if ((rc = csi_class_params_parse(&c->params, &c->cls, err)) < 0 ||
-	    (rc = csi_volume_size(c->req->capacity_range, &c->size_bytes,
-	    err)) < 0 ||
+	    (rc = csi_volume_size(
+		 c->req->capacity_range, &c->size_bytes, err)) < 0 ||
 	    (rc = open_pool(c, "pool", c->cls.pool, &c->pool, err)) < 0)
 		return rc;
 	if (c->cls.data_pool != NULL &&
-	    (rc = open_pool(c, "dataPool", c->cls.data_pool, &c->data_pool,
-	    err)) < 0)
+	    (rc = open_pool(
+		 c, "dataPool", c->cls.data_pool, &c->data_pool, err)) < 0)
 		return rc;
 	spec->size_bytes = c->size_bytes;
-	spec->features = c->cls.has_features ? c->cls.features :
-	    defaults_image_features(controller_connection());
+	spec->features = c->cls.has_features
+	    ? c->cls.features
+	    : defaults_image_features(controller_connection());
 	spec->layout = (struct layout){
 		.order = order_of(c->cls.object_size),
 		.stripe_unit = c->cls.stripe_unit,
@@ -197,19 +201,19 @@ fill_context(struct create_volume *c, Csi__V1__Volume *v, const char *image)
 }
 
 static enum op_verdict
-answer(struct create_volume *c, const struct ceph_pool *pool,
-    const char *uuid, const char *image, uint64_t size_bytes)
+answer(struct create_volume *c, const struct ceph_pool *pool, const char *uuid,
+    const char *image, uint64_t size_bytes)
 {
 	struct arena *arena = c->rpc.arena;
-	Csi__V1__CreateVolumeResponse *reply =
-	    csi_new(&csi__v1__create_volume_response__descriptor, arena);
+	Csi__V1__CreateVolumeResponse *reply = csi_new(
+	    &csi__v1__create_volume_response__descriptor, arena);
 	Csi__V1__Volume *v = csi_new(&csi__v1__volume__descriptor, arena);
 	char *text = arena_new_bytes(arena, CSI_VOLUME_ID_MAX + 1);
 	struct csi_volume_id id = { .pool_id = ceph_pool_id(pool) };
 	struct err err = ERR_INIT;
 
 	if (str_put(id.cluster_id, sizeof(id.cluster_id), "%s",
-	    c->rpc.env->cluster_id) < 0 ||
+		c->rpc.env->cluster_id) < 0 ||
 	    str_put(id.uuid, sizeof(id.uuid), "%s", uuid) < 0 ||
 	    csi_volume_id_fmt(text, &id, &err) < 0)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_INVALID_ARGUMENT,
@@ -228,9 +232,9 @@ answer(struct create_volume *c, const struct ceph_pool *pool,
 static enum op_verdict
 look_up(struct create_volume *c)
 {
-	if (c->rpc.op.detached)		/* nothing of it is made: stop here */
-		return op_fail(c, CREATEVOL_UNLOCK, ERR_CANCELLED,
-		    "the caller is gone");
+	if (c->rpc.op.detached) /* nothing of it is made: stop here */
+		return op_fail(
+		    c, CREATEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
 	if (c->lookups++ == LOOKUPS_MAX)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_ABORTED,
 		    "volume %s is being made by several processes",
@@ -258,16 +262,16 @@ judge_find(struct create_volume *c)
 		return op_await(c, CREATEVOL_IMAGE_READ);
 	}
 	if (c->rpc.op.detached)
-		return op_fail(c, CREATEVOL_UNLOCK, ERR_CANCELLED,
-		    "the caller is gone");
+		return op_fail(
+		    c, CREATEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
 	journal_reserve_start(&c->reserve, &c->find, c->cls.name_prefix,
 	    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE), &c->rpc.op);
 	return op_await(c, CREATEVOL_RESERVED);
 }
 
 static void
-start_release(struct create_volume *c, struct ceph_pool *item_pool,
-    const char *uuid)
+start_release(
+    struct create_volume *c, struct ceph_pool *item_pool, const char *uuid)
 {
 	c->release = (struct journal_release){
 		.order = JOURNAL_ITEM_FIRST,
@@ -303,8 +307,8 @@ judge_existing(struct create_volume *c)
 	if (info->size_bytes < c->size_bytes)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
 		    "volume %s exists with %llu bytes, fewer than the %llu "
-		    "asked for", c->req->name,
-		    (unsigned long long)info->size_bytes,
+		    "asked for",
+		    c->req->name, (unsigned long long)info->size_bytes,
 		    (unsigned long long)c->size_bytes);
 	if (range != NULL && range->limit_bytes > 0 &&
 	    info->size_bytes > (uint64_t)range->limit_bytes)
@@ -327,16 +331,18 @@ make_image(struct create_volume *c)
 	c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 	if ((c->spec.features & ~LAYOUT_CREATE_FEATURES) != 0) {
 		c->lane = (struct lane_job){
-			.kind = LANE_CREATE, .pool = c->reserve.item_pool,
-			.image = c->spec.name, .spec = &c->spec,
+			.kind = LANE_CREATE,
+			.pool = c->reserve.item_pool,
+			.image = c->spec.name,
+			.spec = &c->spec,
 		};
 		lane_job_start(&c->lane, &c->rpc.op);
 		return op_await(c, CREATEVOL_LANE_MADE);
 	}
 	image_id_generate(controller_connection(), c->id);
 	c->spec.id = c->id;
-	image_create_start(&c->create, c->reserve.item_pool, &c->spec,
-	    &c->rpc.op);
+	image_create_start(
+	    &c->create, c->reserve.item_pool, &c->spec, &c->rpc.op);
 	return op_await(c, CREATEVOL_IMAGE_MADE);
 }
 
@@ -346,8 +352,8 @@ store_id(struct create_volume *c, const char *id)
 	if (id != c->id && str_put(c->id, sizeof(c->id), "%s", id) < 0)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_INTERNAL,
 		    "image %s has an id that is too long", c->spec.name);
-	journal_set_image_id_start(c->reserve.item_pool, c->reserve.uuid,
-	    c->id, &c->rpc.op);
+	journal_set_image_id_start(
+	    c->reserve.item_pool, c->reserve.uuid, c->id, &c->rpc.op);
 	return op_await(c, CREATEVOL_ID_STORED);
 }
 
@@ -361,8 +367,8 @@ judge_created(struct create_volume *c)
 	 * An image that was there before this call may be a volume: it keeps
 	 * its entry. Otherwise image_create has removed what it had made.
 	 */
-	return op_fail_err(c, c->made ? CREATEVOL_UNDO_ENTRY :
-	    CREATEVOL_UNLOCK, &c->create.op.err);
+	return op_fail_err(c, c->made ? CREATEVOL_UNDO_ENTRY : CREATEVOL_UNLOCK,
+	    &c->create.op.err);
 }
 
 static enum op_verdict
@@ -393,8 +399,8 @@ create_volume_step(struct op *op)
 
 	case CREATEVOL_STALE_GONE:
 		if (op->rc < 0)
-			return op_fail_err(c, CREATEVOL_UNLOCK,
-			    &c->release.op.err);
+			return op_fail_err(
+			    c, CREATEVOL_UNLOCK, &c->release.op.err);
 		return look_up(c);
 
 	case CREATEVOL_RESERVED:
@@ -411,9 +417,10 @@ create_volume_step(struct op *op)
 
 	case CREATEVOL_ID_STORED:
 		if (op->rc < 0)
-			return op_fail_rc(c, c->made ? CREATEVOL_UNDO_IMAGE :
-			    CREATEVOL_UNLOCK, op->rc,
-			    "store the image id of volume %s", c->req->name);
+			return op_fail_rc(c,
+			    c->made ? CREATEVOL_UNDO_IMAGE : CREATEVOL_UNLOCK,
+			    op->rc, "store the image id of volume %s",
+			    c->req->name);
 		return answer(c, c->reserve.item_pool, c->reserve.uuid,
 		    c->spec.name, c->size_bytes);
 
@@ -428,10 +435,10 @@ create_volume_step(struct op *op)
 		return op_await(c, CREATEVOL_UNDO_NOTED);
 
 	case CREATEVOL_UNDO_NOTED:
-		if (op->rc < 0)		/* the entry leads to what is left */
+		if (op->rc < 0) /* the entry leads to what is left */
 			return op_goto(c, CREATEVOL_UNLOCK);
-		trash_move_start(&c->move, c->reserve.item_pool, c->spec.name,
-		    c->id, op);
+		trash_move_start(
+		    &c->move, c->reserve.item_pool, c->spec.name, c->id, op);
 		return op_await(c, CREATEVOL_UNDO_MOVED);
 
 	case CREATEVOL_UNDO_MOVED:
@@ -447,8 +454,7 @@ create_volume_step(struct op *op)
 
 	case CREATEVOL_UNDONE:
 		if (op->rc < 0)
-			log_warn("volume.undo", "name=%s code=%s",
-			    c->req->name,
+			log_warn("volume.undo", "name=%s code=%s", c->req->name,
 			    err_code_name(c->release.op.err.code));
 		return op_goto(c, CREATEVOL_UNLOCK);
 

@@ -22,15 +22,15 @@
 
 enum delete_volume_state {
 	DELETEVOL_START = 0,
-	DELETEVOL_ITEM_READ,	/* the journal entry has been read */
-	DELETEVOL_LOCKED,	/* the request name is ours in this process */
-	DELETEVOL_IMAGE_FOUND,	/* the image's id was looked up by its name */
-	DELETEVOL_MOVED,	/* the image is in the trash */
-	DELETEVOL_IN_USE,	/* refused: a lane was asked by whom */
-	DELETEVOL_LANE_CHECKED,	/* a lane has listed the watchers */
-	DELETEVOL_LANE_MOVED,	/* a lane has moved it to the trash */
-	DELETEVOL_NOTED,	/* the note is written */
-	DELETEVOL_RELEASED,	/* directory key and entry are gone */
+	DELETEVOL_ITEM_READ,    /* the journal entry has been read */
+	DELETEVOL_LOCKED,       /* the request name is ours in this process */
+	DELETEVOL_IMAGE_FOUND,  /* the image's id was looked up by its name */
+	DELETEVOL_MOVED,        /* the image is in the trash */
+	DELETEVOL_IN_USE,       /* refused: a lane was asked by whom */
+	DELETEVOL_LANE_CHECKED, /* a lane has listed the watchers */
+	DELETEVOL_LANE_MOVED,   /* a lane has moved it to the trash */
+	DELETEVOL_NOTED,        /* the note is written */
+	DELETEVOL_RELEASED,     /* directory key and entry are gone */
 	DELETEVOL_UNLOCK,
 	DELETEVOL_END,
 };
@@ -40,13 +40,13 @@ struct delete_volume {
 	enum delete_volume_state state;
 	const Csi__V1__DeleteVolumeRequest *req;
 	struct csi_volume_id id;
-	struct ceph_pool *pool;		/* of entry and image */
-	struct ceph_pool *dir_pool;	/* of the directory */
+	struct ceph_pool *pool;     /* of entry and image */
+	struct ceph_pool *dir_pool; /* of the directory */
 	struct keylock_claim claim;
-	const char *name;		/* request name; NULL: not known */
+	const char *name; /* request name; NULL: not known */
 	const char *image;
 	char image_id[RBD_ID_SIZE];
-	bool noted;			/* there is something to purge */
+	bool noted; /* there is something to purge */
 	struct journal_read entry;
 	struct journal_release release;
 	union {
@@ -64,8 +64,8 @@ nothing_there(struct delete_volume *d, const struct err *why)
 
 	log_info("volume.unknown", "volume=%s why=%s", d->req->volume_id,
 	    log_quote(text, sizeof(text), why->text));
-	d->rpc.reply = csi_new(&csi__v1__delete_volume_response__descriptor,
-	    d->rpc.arena);
+	d->rpc.reply = csi_new(
+	    &csi__v1__delete_volume_response__descriptor, d->rpc.arena);
 	return op_goto(d, DELETEVOL_END);
 }
 
@@ -76,14 +76,14 @@ start(struct delete_volume *d)
 	int rc;
 
 	d->req = d->rpc.request;
-	rc = volume_pool_open(&d->rpc, d->req->volume_id, &d->id, &d->pool,
-	    &err);
+	rc = volume_pool_open(
+	    &d->rpc, d->req->volume_id, &d->id, &d->pool, &err);
 	if (rc == -ENOENT)
 		return nothing_there(d, &err);
 	if (rc < 0)
 		return op_fail_err(d, DELETEVOL_END, &err);
-	journal_read_start(&d->entry, d->pool, d->id.uuid, d->rpc.arena,
-	    &d->rpc.op);
+	journal_read_start(
+	    &d->entry, d->pool, d->id.uuid, d->rpc.arena, &d->rpc.op);
 	return op_await(d, DELETEVOL_ITEM_READ);
 }
 
@@ -120,7 +120,7 @@ judge_item(struct delete_volume *d)
 	d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
 	d->name = item->attr[JOURNAL_VOLNAME];
 	rc = open_directory(d, &err);
-	if (rc == -ENOENT)		/* then no key is left to remove */
+	if (rc == -ENOENT) /* then no key is left to remove */
 		d->name = NULL;
 	else if (rc < 0)
 		return op_fail_err(d, DELETEVOL_END, &err);
@@ -153,17 +153,19 @@ start_release(struct delete_volume *d)
 static enum op_verdict
 start_note(struct delete_volume *d)
 {
-	journal_purge_note_start(d->pool, d->rpc.env->instance_id,
-	    d->image_id, d->image, &d->rpc.op);
+	journal_purge_note_start(d->pool, d->rpc.env->instance_id, d->image_id,
+	    d->image, &d->rpc.op);
 	return op_await(d, DELETEVOL_NOTED);
 }
 
 static enum op_verdict
-start_lane(struct delete_volume *d, enum lane_kind kind,
-    enum delete_volume_state next)
+start_lane(
+    struct delete_volume *d, enum lane_kind kind, enum delete_volume_state next)
 {
 	d->lane = (struct lane_job){
-		.kind = kind, .pool = d->pool, .image = d->image,
+		.kind = kind,
+		.pool = d->pool,
+		.image = d->image,
 		.image_id = d->image_id,
 	};
 	lane_job_start(&d->lane, &d->rpc.op);
@@ -175,22 +177,21 @@ find_image(struct delete_volume *d)
 {
 	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
 
-	if (d->rpc.op.detached)		/* nothing is changed: stop here */
-		return op_fail(d, DELETEVOL_UNLOCK, ERR_CANCELLED,
-		    "the caller is gone");
+	if (d->rpc.op.detached) /* nothing is changed: stop here */
+		return op_fail(
+		    d, DELETEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
 	if (str_is_empty(id)) {
 		/* Killed in its creation, or made by ceph-csi before it
 		 * stored the id. */
-		image_lookup_start(&d->lookup, d->pool, d->image, NULL, false,
-		    &d->rpc.op);
+		image_lookup_start(
+		    &d->lookup, d->pool, d->image, NULL, false, &d->rpc.op);
 		return op_await(d, DELETEVOL_IMAGE_FOUND);
 	}
 	if (str_put(d->image_id, sizeof(d->image_id), "%s", id) < 0)
 		return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
 		    "journal entry %s has an image id that is too long",
 		    d->id.uuid);
-	trash_move_start(&d->move, d->pool, d->image, d->image_id,
-	    &d->rpc.op);
+	trash_move_start(&d->move, d->pool, d->image, d->image_id, &d->rpc.op);
 	return op_await(d, DELETEVOL_MOVED);
 }
 
@@ -199,11 +200,10 @@ judge_lookup(struct delete_volume *d)
 {
 	if (d->rpc.op.rc < 0 && d->rpc.op.rc != -ENOENT)
 		return op_fail_err(d, DELETEVOL_UNLOCK, &d->lookup.op.err);
-	if (d->lookup.info.id[0] == '\0')	/* there is none */
+	if (d->lookup.info.id[0] == '\0') /* there is none */
 		return start_release(d);
 	memcpy(d->image_id, d->lookup.info.id, sizeof(d->image_id));
-	trash_move_start(&d->move, d->pool, d->image, d->image_id,
-	    &d->rpc.op);
+	trash_move_start(&d->move, d->pool, d->image, d->image_id, &d->rpc.op);
 	return op_await(d, DELETEVOL_MOVED);
 }
 
@@ -213,8 +213,8 @@ judge_move(struct delete_volume *d)
 	if (d->rpc.op.rc >= 0)
 		return d->move.had_header ? start_note(d) : start_release(d);
 	if (d->move.obstacle != IMAGE_PLAIN)
-		return start_lane(d, LANE_LIST_WATCHERS,
-		    DELETEVOL_LANE_CHECKED);
+		return start_lane(
+		    d, LANE_LIST_WATCHERS, DELETEVOL_LANE_CHECKED);
 	if (d->move.watched)
 		return start_lane(d, LANE_LIST_WATCHERS, DELETEVOL_IN_USE);
 	return op_fail_err(d, DELETEVOL_UNLOCK, &d->move.op.err);
@@ -225,10 +225,10 @@ static enum op_verdict
 refuse(struct delete_volume *d)
 {
 	return op_fail(d, DELETEVOL_UNLOCK, ERR_FAILED_PRECONDITION,
-	    "volume %s is in use: image %s is open at %s%s",
-	    d->req->volume_id, d->image,
-	    d->lane.nwatchers > 0 ? d->lane.watcher[0] :
-	    "an address that could not be found out",
+	    "volume %s is in use: image %s is open at %s%s", d->req->volume_id,
+	    d->image,
+	    d->lane.nwatchers > 0 ? d->lane.watcher[0]
+				  : "an address that could not be found out",
 	    d->lane.nwatchers > 1 ? " and others" : "");
 }
 
@@ -277,14 +277,13 @@ delete_volume_step(struct op *op)
 
 	case DELETEVOL_RELEASED:
 		if (op->rc < 0)
-			return op_fail_err(d, DELETEVOL_UNLOCK,
-			    &d->release.op.err);
+			return op_fail_err(
+			    d, DELETEVOL_UNLOCK, &d->release.op.err);
 		if (d->noted)
 			purge_submit(d->pool, d->rpc.env->instance_id,
 			    d->image_id, d->image);
 		d->rpc.reply = csi_new(
-		    &csi__v1__delete_volume_response__descriptor,
-		    d->rpc.arena);
+		    &csi__v1__delete_volume_response__descriptor, d->rpc.arena);
 		return op_goto(d, DELETEVOL_UNLOCK);
 
 	case DELETEVOL_UNLOCK:

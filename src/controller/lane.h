@@ -11,11 +11,11 @@
 
 /* What a lane can do; the numbers are those of proto/worker.proto. */
 enum lane_kind {
-	LANE_LIST_WATCHERS = 1,	/* of `image` or `image_id` */
-	LANE_CREATE = 2,	/* `image`; one that is there with this size is
+	LANE_LIST_WATCHERS = 1, /* of `image` or `image_id` */
+	LANE_CREATE = 2,        /* `image`; one that is there with this size is
 				   success, with another is -EEXIST */
-	LANE_TRASH_MOVE = 3,	/* `image`; -ENOENT: no such image */
-	LANE_TRASH_REMOVE = 4,	/* `image_id`; not in the trash: success */
+	LANE_TRASH_MOVE = 3,    /* `image`; -ENOENT: no such image */
+	LANE_TRASH_REMOVE = 4,  /* `image_id`; not in the trash: success */
 };
 
 #define LANE_WATCHERS 8
@@ -25,18 +25,19 @@ struct lane_job {
 	enum lane_kind kind;
 	struct ceph_pool *pool;
 	const char *image, *image_id;
-	const struct image_spec *spec;	/* LANE_CREATE */
+	const struct image_spec *spec; /* LANE_CREATE */
 
 	/* the answer */
-	struct err err;			/* which call failed, and why */
-	char made_id[RBD_ID_SIZE];	/* LANE_CREATE */
-	unsigned nwatchers;		/* LANE_LIST_WATCHERS */
+	struct err err;            /* which call failed, and why */
+	char made_id[RBD_ID_SIZE]; /* LANE_CREATE */
+	unsigned nwatchers;        /* LANE_LIST_WATCHERS */
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 
 	/* private */
 	uint64_t id;
 	struct op *waiter;
-	STAILQ_ENTRY(lane_job) link;
+	STAILQ_ENTRY(lane_job)
+	link;
 };
 
 /*

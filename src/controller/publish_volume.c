@@ -21,11 +21,11 @@
 
 enum publish_volume_state {
 	PUBLISHVOL_START = 0,
-	PUBLISHVOL_FOUND,	/* the volume and its image are there */
-	PUBLISHVOL_STATIC_FOUND,/* the image of a static volume is there */
-	PUBLISHVOL_META_READ,	/* the nodes that have it are known */
-	PUBLISHVOL_WATCH_CHECKED,/* whether anybody has the image open */
-	PUBLISHVOL_RECORDED,	/* this node is recorded */
+	PUBLISHVOL_FOUND,         /* the volume and its image are there */
+	PUBLISHVOL_STATIC_FOUND,  /* the image of a static volume is there */
+	PUBLISHVOL_META_READ,     /* the nodes that have it are known */
+	PUBLISHVOL_WATCH_CHECKED, /* whether anybody has the image open */
+	PUBLISHVOL_RECORDED,      /* this node is recorded */
 	PUBLISHVOL_END,
 };
 
@@ -35,16 +35,16 @@ struct publish_volume {
 	const Csi__V1__ControllerPublishVolumeRequest *req;
 	struct csi_access access;
 	struct volume_lookup volume;
-	struct image_lookup lookup;	/* of a static volume */
+	struct image_lookup lookup; /* of a static volume */
 	struct image_meta_list list;
 	struct rados_notified notified;
 
 	/* what was found */
 	struct ceph_pool *pool;
 	const char *image, *image_id;
-	const char *account;		/* service accounts that may use it */
-	const char *holder;		/* another node that has it */
-	const char *maybe_holder;	/* another node that staged it once */
+	const char *account;      /* service accounts that may use it */
+	const char *holder;       /* another node that has it */
+	const char *maybe_holder; /* another node that staged it once */
 };
 
 static void
@@ -100,13 +100,13 @@ start_static(struct publish_volume *p, const struct csi_map *context)
 		return op_fail(p, PUBLISHVOL_END, ERR_INVALID_ARGUMENT,
 		    "volume_context.pool: missing");
 	if (ceph_pool_open(controller_connection(), pool,
-	    p->rpc.env->rados_namespace, &p->pool, &err) < 0) {
+		p->rpc.env->rados_namespace, &p->pool, &err) < 0) {
 		err_prefix(&err, "volume %s", p->req->volume_id);
 		return op_fail_err(p, PUBLISHVOL_END, &err);
 	}
 	p->image = p->req->volume_id;
-	image_lookup_start(&p->lookup, p->pool, p->image, NULL, false,
-	    &p->rpc.op);
+	image_lookup_start(
+	    &p->lookup, p->pool, p->image, NULL, false, &p->rpc.op);
 	return op_await(p, PUBLISHVOL_STATIC_FOUND);
 }
 
@@ -120,14 +120,14 @@ start(struct publish_volume *p)
 	p->req = p->rpc.request;
 	context = csi_map_of(p->req, volume_context);
 	if (csi_access_of(p->req->volume_capability, "volume_capability",
-	    &p->access, &err) < 0 ||
+		&p->access, &err) < 0 ||
 	    csi_access_supported(&p->access, "volume_capability", &err) < 0)
 		return op_fail_err(p, PUBLISHVOL_END, &err);
 	/* A driver that serves one node itself knows that node only. */
 	if (!str_is_empty(node) && !str_eq(node, p->req->node_id))
 		return op_fail(p, PUBLISHVOL_END, ERR_NOT_FOUND,
-		    "node %s: this driver serves node %s only",
-		    p->req->node_id, node);
+		    "node %s: this driver serves node %s only", p->req->node_id,
+		    node);
 	if (is_static(p, &context))
 		return start_static(p, &context);
 	volume_lookup_start(&p->volume, &p->rpc, p->req->volume_id);
@@ -150,8 +150,8 @@ static const char *
 judge_records(struct publish_volume *p)
 {
 	const char *node = p->req->node_id, *own = NULL;
-	const char *user = arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/",
-	    p->req->volume_id);
+	const char *user = arena_fmt(
+	    p->rpc.arena, VOLUME_META_USER "%s/", p->req->volume_id);
 
 	for (size_t i = 0; i < p->list.n; i++) {
 		const struct cls_meta *meta = &p->list.meta[i];
@@ -168,8 +168,8 @@ judge_records(struct publish_volume *p)
 		} else if (str_starts(meta->key, user)) {
 			of = meta->key + strlen(user);
 			if (!str_eq(of, node))
-				p->maybe_holder =
-				    arena_strdup(p->rpc.arena, of);
+				p->maybe_holder = arena_strdup(
+				    p->rpc.arena, of);
 		}
 	}
 	image_meta_list_fini(&p->list);
@@ -183,22 +183,24 @@ record(struct publish_volume *p)
 	const char *mode = mode_text(p);
 	struct cls_meta meta[2] = {
 		{
-			.key = arena_fmt(p->rpc.arena,
-			    VOLUME_META_PUBLISHED "%s", p->req->node_id),
-			.value = mode, .len = strlen(mode),
-		}, {
-			.key = arena_fmt(p->rpc.arena,
-			    VOLUME_META_USER "%s/%s", p->req->volume_id,
-			    p->req->node_id),
-			.value = user, .len = strlen(user),
+		    .key = arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s",
+			p->req->node_id),
+		    .value = mode,
+		    .len = strlen(mode),
+		},
+		{
+		    .key = arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/%s",
+			p->req->volume_id, p->req->node_id),
+		    .value = user,
+		    .len = strlen(user),
 		},
 	};
 
 	if (p->rpc.op.detached)
-		return op_fail(p, PUBLISHVOL_END, ERR_CANCELLED,
-		    "the caller is gone");
-	image_meta_set_start(p->pool, p->image_id, meta, countof(meta),
-	    &p->rpc.op);
+		return op_fail(
+		    p, PUBLISHVOL_END, ERR_CANCELLED, "the caller is gone");
+	image_meta_set_start(
+	    p->pool, p->image_id, meta, countof(meta), &p->rpc.op);
 	return op_await(p, PUBLISHVOL_RECORDED);
 }
 
@@ -207,8 +209,7 @@ refuse(struct publish_volume *p, const char *node)
 {
 	return op_fail(p, PUBLISHVOL_END, ERR_FAILED_PRECONDITION,
 	    "volume %s is published to node %s, and %s allows one node",
-	    p->req->volume_id, node,
-	    csi_access_mode_name(p->access.mode));
+	    p->req->volume_id, node, csi_access_mode_name(p->access.mode));
 }
 
 static enum op_verdict
@@ -229,8 +230,8 @@ judge_meta(struct publish_volume *p)
 		return answer(p);
 	if (p->maybe_holder != NULL && !p->access.multi_node) {
 		/* Left behind by ceph-csi, or does that node still use it? */
-		watch_header_update_start(p->pool, p->image_id,
-		    &p->notified, &p->rpc.op);
+		watch_header_update_start(
+		    p->pool, p->image_id, &p->notified, &p->rpc.op);
 		return op_await(p, PUBLISHVOL_WATCH_CHECKED);
 	}
 	return record(p);
@@ -259,8 +260,8 @@ publish_volume_step(struct op *op)
 
 	case PUBLISHVOL_FOUND:
 		if (op->rc < 0)
-			return op_fail_err(p, PUBLISHVOL_END,
-			    &p->volume.op.err);
+			return op_fail_err(
+			    p, PUBLISHVOL_END, &p->volume.op.err);
 		p->pool = p->volume.pool;
 		p->image = p->volume.image;
 		p->image_id = p->volume.info->id;
@@ -269,8 +270,8 @@ publish_volume_step(struct op *op)
 
 	case PUBLISHVOL_STATIC_FOUND:
 		if (op->rc < 0)
-			return op_fail_err(p, PUBLISHVOL_END,
-			    &p->lookup.op.err);
+			return op_fail_err(
+			    p, PUBLISHVOL_END, &p->lookup.op.err);
 		p->image_id = p->lookup.info.id;
 		return answer(p);
 

@@ -15,13 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RETRY_MIN_MS (30 * 1000)	/* a dead watcher is gone by then */
-#define RETRY_MAX_MS (10 * 60 * 1000)
+#define RETRY_MIN_MS (INT64_C(30) * 1000) /* a dead watcher is gone by then */
+#define RETRY_MAX_MS (INT64_C(10) * 60 * 1000)
 
 enum purge_state {
 	PURGING_START = 0,
-	PURGING_TRASH_GONE,	/* the native purge has ended */
-	PURGING_LANE_DONE,	/* librbd has done what we could not */
+	PURGING_TRASH_GONE, /* the native purge has ended */
+	PURGING_LANE_DONE,  /* librbd has done what we could not */
 	PURGING_NOTE_GONE,
 	PURGING_END,
 };
@@ -31,18 +31,19 @@ struct purge {
 	enum purge_state state;
 	struct ceph_pool *pool;
 	char *instance_id, *image_id, *image;
-	char *key;		/* in the map of all purges */
+	char *key; /* in the map of all purges */
 	int64_t wait_ms, due_ms;
 	struct trash_purge trash;
 	struct lane_job lane;
-	STAILQ_ENTRY(purge) link;
+	STAILQ_ENTRY(purge)
+	link;
 };
 
 STAILQ_HEAD(purge_list, purge);
 
 static struct {
-	struct map known;	/* key -> struct purge */
-	struct map pools;	/* pool and instance whose notes were read */
+	struct map known; /* key -> struct purge */
+	struct map pools; /* pool and instance whose notes were read */
 	struct purge_list ready, later;
 	unsigned running, resuming;
 	struct timer retry;
@@ -78,14 +79,15 @@ purge_step(struct op *op)
 
 	switch (p->state) {
 	case PURGING_START:
-		trash_purge_start(&p->trash, p->pool, p->image_id,
-		    TRASH_PURGE_IN_FLIGHT, op);
+		trash_purge_start(
+		    &p->trash, p->pool, p->image_id, TRASH_PURGE_IN_FLIGHT, op);
 		return op_await(p, PURGING_TRASH_GONE);
 
 	case PURGING_TRASH_GONE:
 		if (op->rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
 			p->lane = (struct lane_job){
-				.kind = LANE_TRASH_REMOVE, .pool = p->pool,
+				.kind = LANE_TRASH_REMOVE,
+				.pool = p->pool,
 				.image_id = p->image_id,
 			};
 			lane_job_start(&p->lane, op);
@@ -93,15 +95,15 @@ purge_step(struct op *op)
 		}
 		if (op->rc < 0)
 			return op_fail_err(p, PURGING_END, &p->trash.op.err);
-		journal_purge_done_start(p->pool, p->instance_id, p->image_id,
-		    op);
+		journal_purge_done_start(
+		    p->pool, p->instance_id, p->image_id, op);
 		return op_await(p, PURGING_NOTE_GONE);
 
 	case PURGING_LANE_DONE:
 		if (op->rc < 0)
 			return op_fail_err(p, PURGING_END, &p->lane.err);
-		journal_purge_done_start(p->pool, p->instance_id, p->image_id,
-		    op);
+		journal_purge_done_start(
+		    p->pool, p->instance_id, p->image_id, op);
 		return op_await(p, PURGING_NOTE_GONE);
 
 	case PURGING_NOTE_GONE:
@@ -126,7 +128,7 @@ arm_retry(void)
 	const struct purge *p;
 	int64_t first = INT64_MAX;
 
-	STAILQ_FOREACH(p, &pq.later, link)
+	STAILQ_FOREACH (p, &pq.later, link)
 		if (p->due_ms < first)
 			first = p->due_ms;
 	if (first == INT64_MAX)
@@ -172,8 +174,10 @@ on_purge_freed(struct op *op)
 		p->wait_ms = p->wait_ms == 0 ? RETRY_MIN_MS : p->wait_ms * 2;
 		if (p->wait_ms > RETRY_MAX_MS)
 			p->wait_ms = RETRY_MAX_MS;
-		log_warn("purge.later", "pool=%s image=%s id=%s retry_ms=%lld "
-		    "why=%s", ceph_pool_name(p->pool), p->image, p->image_id,
+		log_warn("purge.later",
+		    "pool=%s image=%s id=%s retry_ms=%lld "
+		    "why=%s",
+		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)p->wait_ms,
 		    log_quote(text, sizeof(text), op->err.text));
 		p->due_ms = clock_now_ms() + p->wait_ms;
@@ -194,8 +198,8 @@ run_queue(void)
 {
 	struct purge *p;
 
-	while (pq.running < PURGES_MAX &&
-	    (p = STAILQ_FIRST(&pq.ready)) != NULL) {
+	while (
+	    pq.running < PURGES_MAX && (p = STAILQ_FIRST(&pq.ready)) != NULL) {
 		STAILQ_REMOVE_HEAD(&pq.ready, link);
 		pq.running++;
 		memset(&p->op, 0, sizeof(p->op));
@@ -210,8 +214,7 @@ purge_submit(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const char *image)
 {
 	auto_free char *key = str_fmt("%lld/%s/%s",
-	    (long long)ceph_pool_id(pool), ceph_pool_namespace(pool),
-	    image_id);
+	    (long long)ceph_pool_id(pool), ceph_pool_namespace(pool), image_id);
 	struct purge *p;
 
 	init();
@@ -242,7 +245,7 @@ struct resume {
 	struct ceph_pool *pool;
 	struct arena *arena;
 	char *instance_id;
-	char *key;		/* in the map of pools */
+	char *key; /* in the map of pools */
 	char after[RBD_ID_SIZE];
 	struct rados_read *read;
 	unsigned step;
@@ -253,8 +256,8 @@ static enum op_verdict
 resume_next_page(struct resume *r)
 {
 	rados_read_free(r->read);
-	r->read = journal_purge_list_start(r->pool, r->instance_id, r->after,
-	    &r->step, &r->op);
+	r->read = journal_purge_list_start(
+	    r->pool, r->instance_id, r->after, &r->step, &r->op);
 	return op_await(r, RESUME_PAGE_READ);
 }
 
@@ -264,10 +267,10 @@ resume_take_page(struct resume *r)
 	size_t n = rados_read_omap_count(r->read, r->step);
 
 	for (size_t i = 0; i < n; i++) {
-		const struct rados_omap_entry *e =
-		    rados_read_omap_entry(r->read, r->step, i);
-		const char *image = journal_purge_parse(r->arena, e->value,
-		    e->len);
+		const struct rados_omap_entry *e = rados_read_omap_entry(
+		    r->read, r->step, i);
+		const char *image = journal_purge_parse(
+		    r->arena, e->value, e->len);
 
 		if (str_put(r->after, sizeof(r->after), "%s", e->key) < 0)
 			return op_fail(r, RESUME_END, ERR_DATA_LOSS,
@@ -365,7 +368,7 @@ purge_running(void)
 	unsigned n = pq.running + pq.resuming;
 
 	if (pq.up)
-		STAILQ_FOREACH(p, &pq.ready, link)
+		STAILQ_FOREACH (p, &pq.ready, link)
 			n++;
 	return n;
 }

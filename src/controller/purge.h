@@ -8,7 +8,7 @@
 
 #include "ceph/connection.h"
 
-#define PURGES_MAX 4		/* at once */
+#define PURGES_MAX 4 /* at once */
 
 /*
  * Purges an image that is in the trash and has its note. One that is queued

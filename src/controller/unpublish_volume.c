@@ -13,9 +13,9 @@
 
 enum unpublish_volume_state {
 	UNPUBLISH_START = 0,
-	UNPUBLISH_FOUND,	/* the volume's image is known */
-	UNPUBLISH_META_READ,	/* all its records are known */
-	UNPUBLISH_FORGOTTEN,	/* the records are gone */
+	UNPUBLISH_FOUND,     /* the volume's image is known */
+	UNPUBLISH_META_READ, /* all its records are known */
+	UNPUBLISH_FORGOTTEN, /* the records are gone */
 	UNPUBLISH_END,
 };
 
@@ -39,8 +39,8 @@ answer(struct unpublish_volume *u)
 static enum op_verdict
 forget(struct unpublish_volume *u, const char *const *keys, size_t n)
 {
-	image_meta_remove_start(u->volume.pool, u->volume.info->id, keys, n,
-	    &u->rpc.op);
+	image_meta_remove_start(
+	    u->volume.pool, u->volume.info->id, keys, n, &u->rpc.op);
 	return op_await(u, UNPUBLISH_FORGOTTEN);
 }
 
@@ -50,8 +50,8 @@ forget_node(struct unpublish_volume *u)
 {
 	const char *keys[2];
 
-	keys[0] = arena_fmt(u->rpc.arena, VOLUME_META_PUBLISHED "%s",
-	    u->req->node_id);
+	keys[0] = arena_fmt(
+	    u->rpc.arena, VOLUME_META_PUBLISHED "%s", u->req->node_id);
 	keys[1] = arena_fmt(u->rpc.arena, VOLUME_META_USER "%s/%s",
 	    u->req->volume_id, u->req->node_id);
 	return forget(u, keys, countof(keys));
@@ -61,8 +61,8 @@ forget_node(struct unpublish_volume *u)
 static enum op_verdict
 forget_all(struct unpublish_volume *u)
 {
-	const char *user = arena_fmt(u->rpc.arena, VOLUME_META_USER "%s/",
-	    u->req->volume_id);
+	const char *user = arena_fmt(
+	    u->rpc.arena, VOLUME_META_USER "%s/", u->req->volume_id);
 	const char **keys;
 	size_t n = 0;
 
@@ -70,8 +70,7 @@ forget_all(struct unpublish_volume *u)
 		return answer(u);
 	if (u->rpc.op.rc < 0)
 		return op_fail_err(u, UNPUBLISH_END, &u->list.op.err);
-	keys = arena_new_bytes(u->rpc.arena,
-	    (u->list.n + 1) * sizeof(*keys));
+	keys = arena_new_bytes(u->rpc.arena, (u->list.n + 1) * sizeof(*keys));
 	for (size_t i = 0; i < u->list.n; i++)
 		if (str_starts(u->list.meta[i].key, VOLUME_META_PUBLISHED) ||
 		    str_starts(u->list.meta[i].key, user))
@@ -94,12 +93,11 @@ unpublish_volume_step(struct op *op)
 		if (op->rc == -ENOENT)
 			return answer(u);
 		if (op->rc < 0)
-			return op_fail_err(u, UNPUBLISH_END,
-			    &u->volume.op.err);
+			return op_fail_err(u, UNPUBLISH_END, &u->volume.op.err);
 		if (*u->req->node_id != '\0')
 			return forget_node(u);
-		image_meta_list_start(&u->list, u->volume.pool,
-		    u->volume.info->id, op);
+		image_meta_list_start(
+		    &u->list, u->volume.pool, u->volume.info->id, op);
 		return op_await(u, UNPUBLISH_META_READ);
 
 	case UNPUBLISH_META_READ:

@@ -12,7 +12,7 @@
 
 enum validate_capabilities_state {
 	VALIDATECAP_START = 0,
-	VALIDATECAP_FOUND,	/* the volume and its image are there */
+	VALIDATECAP_FOUND, /* the volume and its image are there */
 	VALIDATECAP_END,
 };
 
@@ -36,11 +36,11 @@ answer(struct validate_capabilities *v)
 
 	v->rpc.reply = reply;
 	for (size_t i = 0; i < v->req->n_volume_capabilities; i++) {
-		char *field = arena_fmt(v->rpc.arena,
-		    "volume_capabilities[%zu]", i);
+		char *field = arena_fmt(
+		    v->rpc.arena, "volume_capabilities[%zu]", i);
 
 		if (csi_access_of(v->req->volume_capabilities[i], field,
-		    &access, &err) < 0 ||
+			&access, &err) < 0 ||
 		    csi_access_supported(&access, field, &err) < 0) {
 			reply->message = arena_strdup(v->rpc.arena, err.text);
 			return op_goto(v, VALIDATECAP_END);
@@ -80,8 +80,8 @@ validate_capabilities_step(struct op *op)
 
 	case VALIDATECAP_FOUND:
 		if (op->rc < 0)
-			return op_fail_err(v, VALIDATECAP_END,
-			    &v->volume.op.err);
+			return op_fail_err(
+			    v, VALIDATECAP_END, &v->volume.op.err);
 		return answer(v);
 
 	case VALIDATECAP_END:

@@ -18,8 +18,8 @@ volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
 	int rc;
 
 	if (csi_volume_id_parse(volume_id, id, &why) < 0)
-		return err_set(err, ERR_NOT_FOUND,
-		    "volume %s: %s", volume_id, why.text);
+		return err_set(
+		    err, ERR_NOT_FOUND, "volume %s: %s", volume_id, why.text);
 	rc = ceph_pool_open_id(controller_connection(), id->pool_id,
 	    rpc->env->rados_namespace, pool, err);
 	if (rc < 0) {
@@ -31,8 +31,8 @@ volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
 }
 
 const char *
-volume_image_name(const struct journal_item *item, const char *uuid,
-    struct arena *arena)
+volume_image_name(
+    const struct journal_item *item, const char *uuid, struct arena *arena)
 {
 	if (!str_is_empty(item->attr[JOURNAL_IMAGENAME]))
 		return item->attr[JOURNAL_IMAGENAME];
@@ -47,29 +47,28 @@ volume_step(struct op *op)
 
 	switch (v->state) {
 	case VOLUME_START:
-		if (volume_pool_open(v->rpc, v->volume_id, &v->id, &v->pool,
-		    &err) < 0)
+		if (volume_pool_open(
+			v->rpc, v->volume_id, &v->id, &v->pool, &err) < 0)
 			return op_fail_err(v, VOLUME_END, &err);
-		journal_read_start(&v->entry, v->pool, v->id.uuid,
-		    v->rpc->arena, op);
+		journal_read_start(
+		    &v->entry, v->pool, v->id.uuid, v->rpc->arena, op);
 		return op_await(v, VOLUME_ITEM_READ);
 
 	case VOLUME_ITEM_READ:
 		if (op->rc < 0) {
-			err_prefix(&v->entry.op.err, "volume %s",
-			    v->volume_id);
+			err_prefix(&v->entry.op.err, "volume %s", v->volume_id);
 			return op_fail_err(v, VOLUME_END, &v->entry.op.err);
 		}
-		v->image = volume_image_name(&v->entry.item, v->id.uuid,
-		    v->rpc->arena);
-		image_lookup_start(&v->lookup, v->pool, v->image, NULL, false,
-		    op);
+		v->image = volume_image_name(
+		    &v->entry.item, v->id.uuid, v->rpc->arena);
+		image_lookup_start(
+		    &v->lookup, v->pool, v->image, NULL, false, op);
 		return op_await(v, VOLUME_IMAGE_READ);
 
 	case VOLUME_IMAGE_READ:
 		if (op->rc < 0) {
-			err_prefix(&v->lookup.op.err, "volume %s",
-			    v->volume_id);
+			err_prefix(
+			    &v->lookup.op.err, "volume %s", v->volume_id);
 			return op_fail_err(v, VOLUME_END, &v->lookup.op.err);
 		}
 		v->info = &v->lookup.info;
@@ -87,8 +86,8 @@ static const struct op_class volume_class = {
 };
 
 void
-volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
-    const char *volume_id)
+volume_lookup_start(
+    struct volume_lookup *volume, struct csi_rpc *rpc, const char *volume_id)
 {
 	memset(volume, 0, sizeof(*volume));
 	volume->rpc = rpc;
@@ -106,10 +105,10 @@ volume_map_put(struct arena *arena, const ProtobufCMessageDescriptor *type,
 		const char *key, *value;
 	} *e = csi_new(type, arena);
 	void **old = *(void ***)entries;
-	void **list = arena_new_bytes(arena, (*count + 1) * sizeof(*list));
+	void **list = arena_new_bytes(arena, (*count + 1) * sizeof(void *));
 
 	if (*count > 0)
-		memcpy(list, old, *count * sizeof(*list));
+		memcpy(list, old, *count * sizeof(void *));
 	e->key = key;
 	e->value = value;
 	list[(*count)++] = e;

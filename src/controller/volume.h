@@ -15,12 +15,12 @@
  * cluster. NOT_FOUND: no ID of ours, or its pool is gone.
  */
 int volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
-    struct csi_volume_id *id, struct ceph_pool **pool, struct err *err)
-    must_check;
+    struct csi_volume_id *id, struct ceph_pool **pool,
+    struct err *err) must_check;
 
 /* The image of a journal entry; very old ones do not name it. */
-const char *volume_image_name(const struct journal_item *item,
-    const char *uuid, struct arena *arena);
+const char *volume_image_name(
+    const struct journal_item *item, const char *uuid, struct arena *arena);
 
 /* Image metadata, as ceph-csi has them. */
 #define VOLUME_META_CLUSTER "csi.ceph.com/cluster/name"
@@ -29,7 +29,7 @@ const char *volume_image_name(const struct journal_item *item,
 #define VOLUME_META_PVC_NAMESPACE "csi.storage.k8s.io/pvc/namespace"
 #define VOLUME_META_PV_NAME "csi.storage.k8s.io/pv/name"
 #define VOLUME_META_ACCOUNT ".rbd.csi.ceph.com/serviceaccount"
-#define VOLUME_META_USER ".rbd.csi.ceph.com/userid/"	/* VOLUME/NODE */
+#define VOLUME_META_USER ".rbd.csi.ceph.com/userid/" /* VOLUME/NODE */
 /*
  * Ours alone: NODE -> "rw" or "ro", from ControllerPublish to -Unpublish.
  * ceph-csi's userid record appears at stage and may be left behind for ever,
@@ -39,8 +39,8 @@ const char *volume_image_name(const struct journal_item *item,
 
 enum volume_lookup_state {
 	VOLUME_START = 0,
-	VOLUME_ITEM_READ,	/* the journal entry has been read */
-	VOLUME_IMAGE_READ,	/* the image has been looked up by its name */
+	VOLUME_ITEM_READ,  /* the journal entry has been read */
+	VOLUME_IMAGE_READ, /* the image has been looked up by its name */
 	VOLUME_END,
 };
 
@@ -60,15 +60,14 @@ struct volume_lookup {
 };
 
 /* NOT_FOUND, naming the volume: no entry, or no image of its name. */
-void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
-    const char *volume_id);
+void volume_lookup_start(
+    struct volume_lookup *volume, struct csi_rpc *rpc, const char *volume_id);
 
 /*
  * Adds an entry to a map<string,string> of a reply; `type` is the entry's
  * descriptor. Key and value must live as long as the arena.
  */
-void volume_map_put(struct arena *arena,
-    const ProtobufCMessageDescriptor *type, void *entries, size_t *count,
-    const char *key, const char *value);
+void volume_map_put(struct arena *arena, const ProtobufCMessageDescriptor *type,
+    void *entries, size_t *count, const char *key, const char *value);
 
 #endif

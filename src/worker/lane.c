@@ -17,7 +17,7 @@
 
 /* The answer while it is made. */
 struct answer {
-	const char *call;	/* which call failed */
+	const char *call; /* which call failed */
 	char id[ID_SIZE];
 	char *watcher[WATCHERS_MAX];
 	size_t nwatchers;
@@ -29,15 +29,15 @@ open_image(rados_ioctx_t io, const Worker__Job *job, bool write,
 {
 	a->call = "open the image";
 	if (*job->image_id == '\0')
-		return write ? rbd_open(io, job->image, image, NULL) :
-		    rbd_open_read_only(io, job->image, image, NULL);
-	return write ? rbd_open_by_id(io, job->image_id, image, NULL) :
-	    rbd_open_by_id_read_only(io, job->image_id, image, NULL);
+		return write ? rbd_open(io, job->image, image, NULL)
+			     : rbd_open_read_only(io, job->image, image, NULL);
+	return write ? rbd_open_by_id(io, job->image_id, image, NULL)
+		     : rbd_open_by_id_read_only(io, job->image_id, image, NULL);
 }
 
 static int
-list_watchers(rados_ioctx_t io, const Worker__Job *job, const char *own,
-    struct answer *a)
+list_watchers(
+    rados_ioctx_t io, const Worker__Job *job, const char *own, struct answer *a)
 {
 	rbd_image_watcher_t list[WATCHERS_MAX];
 	size_t n = countof(list);
@@ -51,8 +51,8 @@ list_watchers(rados_ioctx_t io, const Worker__Job *job, const char *own,
 	if (rc == 0) {
 		for (size_t i = 0; i < n; i++)
 			if (!str_eq(list[i].addr, own))
-				a->watcher[a->nwatchers++] =
-				    str_dup(list[i].addr);
+				a->watcher[a->nwatchers++] = str_dup(
+				    list[i].addr);
 		rbd_watchers_list_cleanup(list, n);
 	}
 	(void)rbd_close(image);
@@ -62,21 +62,21 @@ list_watchers(rados_ioctx_t io, const Worker__Job *job, const char *own,
 static int
 set_options(rbd_image_options_t options, const Worker__Job *job)
 {
-	int rc = rbd_image_options_set_uint64(options,
-	    RBD_IMAGE_OPTION_FEATURES, job->features);
+	int rc = rbd_image_options_set_uint64(
+	    options, RBD_IMAGE_OPTION_FEATURES, job->features);
 
 	if (rc == 0 && job->order != 0)
-		rc = rbd_image_options_set_uint64(options,
-		    RBD_IMAGE_OPTION_ORDER, job->order);
+		rc = rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_ORDER, job->order);
 	if (rc == 0 && job->stripe_count != 0)
-		rc = rbd_image_options_set_uint64(options,
-		    RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit);
+		rc = rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit);
 	if (rc == 0 && job->stripe_count != 0)
-		rc = rbd_image_options_set_uint64(options,
-		    RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count);
+		rc = rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count);
 	if (rc == 0 && *job->data_pool != '\0')
-		rc = rbd_image_options_set_string(options,
-		    RBD_IMAGE_OPTION_DATA_POOL, job->data_pool);
+		rc = rbd_image_options_set_string(
+		    options, RBD_IMAGE_OPTION_DATA_POOL, job->data_pool);
 	return rc;
 }
 
@@ -116,8 +116,8 @@ finish_image(rbd_image_t image, const Worker__Job *job, struct answer *a)
 	}
 	a->call = "set the image's metadata";
 	for (size_t i = 0; i < job->n_metadata && rc == 0; i++)
-		rc = rbd_metadata_set(image, job->metadata[i]->name,
-		    job->metadata[i]->value);
+		rc = rbd_metadata_set(
+		    image, job->metadata[i]->name, job->metadata[i]->value);
 	return rc;
 }
 
@@ -153,8 +153,8 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 {
 	struct ceph_pool *pool;
 	rados_ioctx_t io;
-	int rc = ceph_pool_open(conn, job->pool, job->rados_namespace, &pool,
-	    err);
+	int rc = ceph_pool_open(
+	    conn, job->pool, job->rados_namespace, &pool, err);
 
 	if (rc < 0) {
 		a->call = err->text;
@@ -163,8 +163,7 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 	io = ceph_pool_ioctx(pool);
 	switch ((int)job->kind) {
 	case WORKER__JOB__KIND__LIST_WATCHERS:
-		return list_watchers(io, job, ceph_connection_address(conn),
-		    a);
+		return list_watchers(io, job, ceph_connection_address(conn), a);
 	case WORKER__JOB__KIND__CREATE:
 		return create(io, job, a);
 	case WORKER__JOB__KIND__TRASH_MOVE:

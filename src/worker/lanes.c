@@ -20,11 +20,12 @@
 
 struct lane {
 	struct helper helper;
-	struct channel *channel;	/* NULL: it ends */
+	struct channel *channel; /* NULL: it ends */
 	bool ready;
-	struct lane_job *job;		/* what it works on */
+	struct lane_job *job; /* what it works on */
 	struct timer idle;
-	LIST_ENTRY(lane) link;
+	LIST_ENTRY(lane)
+	link;
 };
 
 static struct {
@@ -92,7 +93,7 @@ on_exited(struct helper *helper, int status)
 
 	log_debug("lane.exit", "status=%d", status);
 	if (lane->channel == NULL)
-		lane_free(lane);	/* else its end of file comes next */
+		lane_free(lane); /* else its end of file comes next */
 }
 
 static void
@@ -114,26 +115,25 @@ take_done(struct lane *lane, const Worker__Done *done)
 	}
 	lane->job = NULL;
 	if (done->rc < 0) {
-		(void)err_set_rc(&job->err, done->rc, "librbd: %s",
-		    done->text);
+		(void)err_set_rc(&job->err, done->rc, "librbd: %s", done->text);
 	} else if (str_put(job->made_id, sizeof(job->made_id), "%s",
-	    done->image_id) < 0) {
+		       done->image_id) < 0) {
 		(void)err_set(&job->err, ERR_INTERNAL,
-		    "librbd: an image id of %zu bytes",
-		    strlen(done->image_id));
+		    "librbd: an image id of %zu bytes", strlen(done->image_id));
 	}
 	for (size_t i = 0; i < done->n_watchers && i < LANE_WATCHERS; i++)
 		(void)snprintf(job->watcher[job->nwatchers++],
 		    sizeof(job->watcher[0]), "%s", done->watchers[i]);
 	end_job(job);
-	timer_start(&lane->idle, ln.session->lane_idle_ms != 0 ?
-	    ln.session->lane_idle_ms : LANE_IDLE_DEFAULT_MS);
+	timer_start(&lane->idle,
+	    ln.session->lane_idle_ms != 0 ? ln.session->lane_idle_ms
+					  : LANE_IDLE_DEFAULT_MS);
 	dispatch();
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+    size_t nfds, void *arg)
 {
 	Worker__Frame *frame = worker__frame__unpack(NULL, len, bytes);
 	struct lane *lane = arg;
@@ -150,8 +150,10 @@ on_frame(struct channel *channel, const void *bytes, size_t len,
 	case WORKER__FRAME__BODY_FAILED:
 		(void)snprintf(text, sizeof(text), "%s: %s",
 		    frame->failed->step, frame->failed->text);
-		fail_first(frame->failed->code <= ERR_UNAUTHENTICATED ?
-		    (enum err_code)frame->failed->code : ERR_UNKNOWN, text);
+		fail_first(frame->failed->code <= ERR_UNAUTHENTICATED
+			? (enum err_code)frame->failed->code
+			: ERR_UNKNOWN,
+		    text);
 		let_go(lane);
 		break;
 	case WORKER__FRAME__BODY_DONE:
@@ -205,8 +207,8 @@ start_lane(void)
 		free(lane);
 		return rc;
 	}
-	lane->channel = channel_new(fd[0], WORKER_FRAME_MAX,
-	    WORKER_QUEUED_MAX, &channel_ops, lane);
+	lane->channel = channel_new(
+	    fd[0], WORKER_FRAME_MAX, WORKER_QUEUED_MAX, &channel_ops, lane);
 	lane->idle.fire = on_idle;
 	LIST_INSERT_HEAD(&ln.lanes, lane, link);
 	ln.nlanes++;
@@ -250,10 +252,10 @@ static void
 send_job(struct lane *lane, struct lane_job *job)
 {
 	size_t nmeta = job->spec != NULL ? job->spec->nmeta : 0;
-	auto_free Worker__Setting *settings =
-	    mem_new((nmeta + 1) * sizeof(*settings));
-	auto_free Worker__Setting **list = mem_new((nmeta + 1) *
-	    sizeof(*list));
+	auto_free Worker__Setting *settings = mem_new(
+	    (nmeta + 1) * sizeof(*settings));
+	auto_free Worker__Setting **list = mem_new(
+	    (nmeta + 1) * sizeof(void *));
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Job m = WORKER__JOB__INIT;
 
@@ -278,7 +280,7 @@ free_lane(unsigned *starting)
 	struct lane *lane, *found = NULL;
 
 	*starting = 0;
-	LIST_FOREACH(lane, &ln.lanes, link) {
+	LIST_FOREACH (lane, &ln.lanes, link) {
 		if (lane->channel == NULL)
 			continue;
 		if (!lane->ready)
@@ -293,8 +295,8 @@ free_lane(unsigned *starting)
 static void
 dispatch(void)
 {
-	unsigned max = ln.session->max_lanes != 0 ? ln.session->max_lanes :
-	    LANES_DEFAULT;
+	unsigned max = ln.session->max_lanes != 0 ? ln.session->max_lanes
+						  : LANES_DEFAULT;
 	struct lane_job *job;
 	struct lane *lane;
 	unsigned starting, waiting = 0;
@@ -305,7 +307,7 @@ dispatch(void)
 		STAILQ_REMOVE_HEAD(&ln.queue, link);
 		send_job(lane, job);
 	}
-	STAILQ_FOREACH(job, &ln.queue, link)
+	STAILQ_FOREACH (job, &ln.queue, link)
 		waiting++;
 	(void)free_lane(&starting);
 	while (waiting > starting && ln.nlanes < max) {

@@ -9,7 +9,7 @@
 
 /* The session must outlive the lanes. */
 void lanes_init(const struct session *session);
-void lanes_fini(void);	/* lets go of all; no job may wait */
+void lanes_fini(void); /* lets go of all; no job may wait */
 
 unsigned lanes_count(void);
 

@@ -33,7 +33,7 @@
 static struct {
 	struct channel *channel;
 	struct session session;
-	struct ceph_connection *conn;	/* NULL: no Hello yet */
+	struct ceph_connection *conn; /* NULL: no Hello yet */
 	bool lane;
 	bool failed;
 	int64_t drain_until_ms;
@@ -70,8 +70,9 @@ send_failed(const char *step, const struct err *err)
 static void
 start_log(const struct session *s, bool lane)
 {
-	enum log_level level = s->log_level <= LOG_LEVEL_DEBUG ?
-	    (enum log_level)s->log_level : LOG_LEVEL_INFO;
+	enum log_level level = s->log_level <= LOG_LEVEL_DEBUG
+	    ? (enum log_level)s->log_level
+	    : LOG_LEVEL_INFO;
 
 	log_init(lane ? "ceph-lane" : "ceph-worker", level,
 	    s->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
@@ -116,8 +117,8 @@ broken(const char *what)
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+    size_t nfds, void *arg)
 {
 	Worker__Frame *frame = worker__frame__unpack(NULL, len, bytes);
 
@@ -140,10 +141,9 @@ on_frame(struct channel *channel, const void *bytes, size_t len,
 	} else if (frame->body_case == WORKER__FRAME__BODY_REQUEST &&
 	    !wk.lane) {
 		requests_start(frame->request);
-		secret_wipe(frame->request->body.data,
-		    frame->request->body.len);
-	} else if (frame->body_case == WORKER__FRAME__BODY_CANCEL &&
-	    !wk.lane) {
+		secret_wipe(
+		    frame->request->body.data, frame->request->body.len);
+	} else if (frame->body_case == WORKER__FRAME__BODY_CANCEL && !wk.lane) {
 		requests_cancel(frame->cancel->id);
 	} else if (frame->body_case == WORKER__FRAME__BODY_JOB && wk.lane) {
 		lane_run(wk.channel, wk.conn, frame->job);
@@ -228,8 +228,10 @@ main(void)
 	(void)signal(SIGPIPE, SIG_IGN);
 	log_init("ceph-worker", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	if (getsockopt(CHANNEL_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
-		fprintf(stderr, "ceph-worker: is started by rbd-csid, which "
-		    "talks to it on descriptor %d\n", CHANNEL_FD);
+		fprintf(stderr,
+		    "ceph-worker: is started by rbd-csid, which "
+		    "talks to it on descriptor %d\n",
+		    CHANNEL_FD);
 		return EXIT_FAILURE;
 	}
 	if (loop_init() < 0) {

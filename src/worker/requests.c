@@ -16,12 +16,13 @@
 struct request {
 	uint64_t id;
 	struct csi_rpc *rpc;
-	int64_t late_ms;	/* when its caller has given up; 0: unknown */
-	LIST_ENTRY(request) link;
+	int64_t late_ms; /* when its caller has given up; 0: unknown */
+	LIST_ENTRY(request)
+	link;
 };
 
 static struct {
-	struct channel *channel;	/* NULL: the daemon is gone */
+	struct channel *channel; /* NULL: the daemon is gone */
 	const struct session *session;
 	LIST_HEAD(, request) running;
 	size_t nrunning;
@@ -47,7 +48,7 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 	struct request *r;
 	size_t n = 0;
 
-	LIST_FOREACH(r, &rq.running, link) {
+	LIST_FOREACH (r, &rq.running, link) {
 		const struct op *op = &r->rpc->op;
 		int64_t since_us = op->started_us;
 
@@ -63,9 +64,10 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 		n++;
 		if (r->late_ms != 0 && clock_now_ms() > r->late_ms) {
 			r->late_ms = 0;
-			log_warn("request.late", "id=%llu method=%s subject=%s "
-			    "state=%s ms=%lld", (unsigned long long)r->id,
-			    op->cls->name,
+			log_warn("request.late",
+			    "id=%llu method=%s subject=%s "
+			    "state=%s ms=%lld",
+			    (unsigned long long)r->id, op->cls->name,
 			    op->subject != NULL ? op->subject : "-",
 			    op_state(op), (long long)op_age_ms(op));
 		}
@@ -78,10 +80,10 @@ on_progress(struct timer *timer)
 {
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Progress progress = WORKER__PROGRESS__INIT;
-	auto_free Worker__Running *running =
-	    mem_new((rq.nrunning + 1) * sizeof(*running));
-	auto_free Worker__Running **list =
-	    mem_new((rq.nrunning + 1) * sizeof(*list));
+	auto_free Worker__Running *running = mem_new(
+	    (rq.nrunning + 1) * sizeof(*running));
+	auto_free Worker__Running **list = mem_new(
+	    (rq.nrunning + 1) * sizeof(void *));
 
 	if (rq.channel == NULL)
 		return;
@@ -131,8 +133,9 @@ states_of(const struct op *op, Worker__State *state, Worker__State **list)
 
 	for (; i < op->nsteps; i++) {
 		const struct op_mark *mark = &op->trail[i % OP_TRAIL];
-		int64_t end_us = i + 1 < op->nsteps ?
-		    op->trail[(i + 1) % OP_TRAIL].at_us : now_us;
+		int64_t end_us = i + 1 < op->nsteps
+		    ? op->trail[(i + 1) % OP_TRAIL].at_us
+		    : now_us;
 
 		worker__state__init(&state[n]);
 		state[n].name = (char *)(uintptr_t)mark->state;
@@ -181,7 +184,7 @@ on_done(struct op *op, void *arg)
 	LIST_REMOVE(r, link);
 	rq.nrunning--;
 	free(r);
-	watch_progress();	/* a deletion leaves a purge behind */
+	watch_progress(); /* a deletion leaves a purge behind */
 }
 
 /* ---- requests ---- */
@@ -248,7 +251,7 @@ requests_cancel(uint64_t id)
 {
 	struct request *r;
 
-	LIST_FOREACH(r, &rq.running, link)
+	LIST_FOREACH (r, &rq.running, link)
 		if (r->id == id)
 			op_detach(&r->rpc->op);
 }
@@ -260,7 +263,7 @@ requests_orphan(void)
 
 	rq.channel = NULL;
 	timer_stop(&rq.progress);
-	LIST_FOREACH(r, &rq.running, link)
+	LIST_FOREACH (r, &rq.running, link)
 		op_detach(&r->rpc->op);
 }
 

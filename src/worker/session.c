@@ -21,8 +21,8 @@ session_init(struct session *s, const Worker__Hello *hello)
 		.node_id = str_dup(hello->node_id),
 		.conf_file = str_dup(hello->conf_file),
 		.net_namespace = str_dup(hello->net_namespace),
-		.options = mem_new((hello->n_settings + 1) *
-		    sizeof(struct ceph_option)),
+		.options = mem_new(
+		    (hello->n_settings + 1) * sizeof(struct ceph_option)),
 		.noptions = hello->n_settings,
 		.connect_timeout_ms = hello->connect_timeout_ms,
 		.max_lanes = hello->max_lanes,
@@ -102,9 +102,9 @@ session_lane_hello(const struct session *s, size_t *len)
 {
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Hello hello = WORKER__HELLO__INIT;
-	Worker__Setting *settings = mem_new((s->noptions + 1) *
-	    sizeof(*settings));
-	Worker__Setting **list = mem_new((s->noptions + 1) * sizeof(*list));
+	Worker__Setting *settings = mem_new(
+	    (s->noptions + 1) * sizeof(*settings));
+	Worker__Setting **list = mem_new((s->noptions + 1) * sizeof(void *));
 	unsigned char *bytes;
 
 	for (size_t i = 0; i < s->noptions; i++) {

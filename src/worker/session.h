@@ -23,15 +23,15 @@ struct session {
 };
 
 void session_init(struct session *session, const Worker__Hello *hello);
-void session_fini(struct session *session);	/* wipes the key */
+void session_fini(struct session *session); /* wipes the key */
 
 /*
  * Enters the network namespace and connects; blocks. On failure *step is the
  * step in words.
  */
 int session_connect(const struct session *session,
-    struct ceph_connection **conn, const char **step, struct err *err)
-    must_check;
+    struct ceph_connection **conn, const char **step,
+    struct err *err) must_check;
 
 /*
  * Packs a Hello for a lane of this session. The caller wipes and frees *len

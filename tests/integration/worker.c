@@ -13,16 +13,22 @@
 #include <rbd/librbd.h>
 #include <sys/wait.h>
 
-#define WRITER \
-	CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER
-#define MANY \
+#define WRITER CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER
+#define MANY                                                                   \
 	CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_MULTI_WRITER
 #define MIB (INT64_C(1) << 20)
 #define GIB (INT64_C(1) << 30)
 
-enum { OK = 0, INVALID_ARGUMENT = 3, NOT_FOUND = 5, ALREADY_EXISTS = 6,
-	FAILED_PRECONDITION = 9, UNIMPLEMENTED = 12, UNAVAILABLE = 14,
-	UNAUTHENTICATED = 16 };
+enum {
+	OK = 0,
+	INVALID_ARGUMENT = 3,
+	NOT_FOUND = 5,
+	ALREADY_EXISTS = 6,
+	FAILED_PRECONDITION = 9,
+	UNIMPLEMENTED = 12,
+	UNAVAILABLE = 14,
+	UNAUTHENTICATED = 16
+};
 
 static rados_t cluster;
 static rados_ioctx_t io;
@@ -64,8 +70,8 @@ omap(const char *object)
 		free(out);
 		return str_dup("-");
 	}
-	while (rados_omap_get_next(iter, &key, &value, &len) == 0 &&
-	    key != NULL) {
+	while (
+	    rados_omap_get_next(iter, &key, &value, &len) == 0 && key != NULL) {
 		longer = str_fmt("%s%s=%.*s\n", out, key, (int)len, value);
 		free(out);
 		out = longer;
@@ -121,7 +127,8 @@ static uint64_t
 osd_ops(void)
 {
 	FILE *f = popen("ceph tell osd.0 perf dump osd op 2>/dev/null | "
-	    "tr -dc '0-9'", "r");
+			"tr -dc '0-9'",
+	    "r");
 	char text[64] = "";
 	uint64_t n = 0;
 
@@ -159,8 +166,8 @@ failed(const struct talk_reply *reply, uint32_t code, const char *part)
 static const struct talk_reply *
 call(const char *method, void *request)
 {
-	const struct talk_reply *reply = talk_call(&worker, method, request,
-	    "");
+	const struct talk_reply *reply = talk_call(
+	    &worker, method, request, "");
 
 	req_free(request);
 	return reply;
@@ -177,8 +184,8 @@ static char *
 make(const char *name, const char *const *params)
 {
 	const struct talk_reply *reply;
-	Csi__V1__CreateVolumeResponse *r = talk_create(&worker,
-	    req_create(name, fsid, "rbd", GIB, params), "", &reply);
+	Csi__V1__CreateVolumeResponse *r = talk_create(
+	    &worker, req_create(name, fsid, "rbd", GIB, params), "", &reply);
 	char *id;
 
 	if (r == NULL) {
@@ -202,7 +209,8 @@ start_fails(const struct talk_hello *hello, uint32_t code, const char *step,
 
 	talk_start(&t, talk_program("ceph-worker"), hello);
 	ok(t.failed && t.code == code && str_eq(t.step, step) &&
-	    t.text[0] != '\0', "%s: FAILED names the step and why", what);
+		t.text[0] != '\0',
+	    "%s: FAILED names the step and why", what);
 	diag("%u, %s: %s, after %d ms", t.code, t.step, t.text,
 	    (int)(clock_now_ms() - start));
 	ok(talk_end(&t) && WIFEXITED(t.status) && WEXITSTATUS(t.status) == 1,
@@ -220,19 +228,18 @@ test_start(void)
 	auto_free char *mons = str_fmt("v1:%s", getenv("RBD_CSI_MONITORS"));
 
 	start_fails(&(struct talk_hello){ .monitors = mons,
-	    .key = "AQBBBBBBBBBBBBAAcccccccccccccccccccccA==" },
+			.key = "AQBBBBBBBBBBBBAAcccccccccccccccccccccA==" },
 	    UNAUTHENTICATED, "authenticate", "a wrong key");
 	start_fails(&(struct talk_hello){ .key = "no key at all" },
 	    INVALID_ARGUMENT, "key", "a key that is none");
-	start_fails(&(struct talk_hello){ .monitors = mons,
-	    .user = "nobody" },
+	start_fails(&(struct talk_hello){ .monitors = mons, .user = "nobody" },
 	    UNAUTHENTICATED, "authenticate", "an unknown user");
 	start_fails(&(struct talk_hello){ .monitors = "127.0.0.1:9",
-	    .connect_timeout_ms = 2000 }, UNAVAILABLE, "connect",
-	    "unreachable monitors");
+			.connect_timeout_ms = 2000 },
+	    UNAVAILABLE, "connect", "unreachable monitors");
 	start_fails(&(struct talk_hello){ .monitors = "no.such.host.invalid",
-	    .connect_timeout_ms = 2000 }, UNAVAILABLE, "resolve",
-	    "monitors that have no address");
+			.connect_timeout_ms = 2000 },
+	    UNAVAILABLE, "resolve", "monitors that have no address");
 	talk_start(&worker, talk_program("ceph-worker"),
 	    &(struct talk_hello){ .lane_idle_ms = 2000 });
 	ok(worker.ready, "a good Hello is answered by READY");
@@ -247,16 +254,16 @@ test_no_key_to_be_seen(void)
 	FILE *f;
 	size_t n;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline",
-	    (int)worker.helper.pid);
+	(void)snprintf(
+	    path, sizeof(path), "/proc/%d/cmdline", (int)worker.helper.pid);
 	f = fopen(path, "re");
 	n = f != NULL ? fread(text, 1, sizeof(text) - 1, f) : 0;
 	ok(n > 0 && strlen(text) + 1 == n,
 	    "the worker has no argument but its name");
 	if (f != NULL)
 		(void)fclose(f);
-	(void)snprintf(path, sizeof(path), "/proc/%d/environ",
-	    (int)worker.helper.pid);
+	(void)snprintf(
+	    path, sizeof(path), "/proc/%d/environ", (int)worker.helper.pid);
 	f = fopen(path, "re");
 	n = f != NULL ? fread(text, 1, sizeof(text) - 1, f) : 0;
 	ok(f == NULL || memmem(text, n, "AQ", 2) == NULL,
@@ -269,20 +276,28 @@ static void
 test_create(void)
 {
 	static const char *const params[] = {
-		"csi.storage.k8s.io/pvc/name", "claim",
-		"csi.storage.k8s.io/pvc/namespace", "team",
-		"csi.storage.k8s.io/pv/name", "pvc-1",
-		"csi.storage.k8s.io/fstype", "ext4",
-		"imageFeatures", "layering",
-		"mapOptions", "noshare",
+		"csi.storage.k8s.io/pvc/name",
+		"claim",
+		"csi.storage.k8s.io/pvc/namespace",
+		"team",
+		"csi.storage.k8s.io/pv/name",
+		"pvc-1",
+		"csi.storage.k8s.io/fstype",
+		"ext4",
+		"imageFeatures",
+		"layering",
+		"mapOptions",
+		"noshare",
 		NULL,
 	};
 	const struct talk_reply *reply;
 	Csi__V1__CreateVolumeResponse *r = talk_create(&worker,
-	    req_create("pvc-1", fsid, "rbd", 1500 * MIB, params), "",
-	    &reply), *again;
-	auto_free char *prefix = str_fmt("0001-0024-%s-%016llx-", fsid,
-	    (unsigned long long)rbd_pool);
+					  req_create("pvc-1", fsid, "rbd",
+					      1500 * MIB, params),
+					  "", &reply),
+				      *again;
+	auto_free char *prefix = str_fmt(
+	    "0001-0024-%s-%016llx-", fsid, (unsigned long long)rbd_pool);
 	auto_free char *uuid = NULL, *image = NULL, *item = NULL;
 	auto_free char *got = NULL, *want = NULL, *id_object = NULL;
 	auto_free char *meta = NULL, *dir_entry = NULL;
@@ -314,10 +329,12 @@ test_create(void)
 	is_int(features, 1, "it has the features asked for");
 	got = omap(item);
 	want = str_fmt("csi.imageid=%s\ncsi.imagename=%s\n"
-	    "csi.volname=pvc-1\ncsi.volume.owner=team\n", id, image);
+		       "csi.volname=pvc-1\ncsi.volume.owner=team\n",
+	    id, image);
 	is_str(got, want, "the entry has ceph-csi's keys and nothing else");
 	meta = metadata(image);
-	is_str(meta, "csi.ceph.com/cluster/name=k8s-1\n"
+	is_str(meta,
+	    "csi.ceph.com/cluster/name=k8s-1\n"
 	    "csi.ceph.com/mounter=rbd\n"
 	    "csi.storage.k8s.io/pv/name=pvc-1\n"
 	    "csi.storage.k8s.io/pvc/name=claim\n"
@@ -327,33 +344,32 @@ test_create(void)
 	is_str(context_of(r->volume, "pool"), "rbd", "context: pool");
 	is_str(context_of(r->volume, "journalPool"), "rbd",
 	    "context: journalPool");
-	is_str(context_of(r->volume, "imageName"), image,
-	    "context: imageName");
-	is_str(context_of(r->volume, "clusterID"), fsid,
-	    "context: clusterID");
+	is_str(context_of(r->volume, "imageName"), image, "context: imageName");
+	is_str(context_of(r->volume, "clusterID"), fsid, "context: clusterID");
 	is_str(context_of(r->volume, "mapOptions"), "noshare",
 	    "context: parameters are handed on");
 	ok(context_of(r->volume, "radosNamespace") == NULL &&
-	    context_of(r->volume, "dataPool") == NULL,
+		context_of(r->volume, "dataPool") == NULL,
 	    "context: what is not there is not named");
 	is_int(r->volume->n_volume_context, 6,
 	    "context: parameters of the sidecars are left out");
 
-	again = talk_create(&worker, req_create("pvc-1", fsid, "rbd",
-	    1500 * MIB, params), "", &reply);
-	ok(again != NULL && str_eq(again->volume->volume_id,
-	    r->volume->volume_id) && again->volume->capacity_bytes ==
-	    2 * GIB && again->volume->n_volume_context == 6,
+	again = talk_create(&worker,
+	    req_create("pvc-1", fsid, "rbd", 1500 * MIB, params), "", &reply);
+	ok(again != NULL &&
+		str_eq(again->volume->volume_id, r->volume->volume_id) &&
+		again->volume->capacity_bytes == 2 * GIB &&
+		again->volume->n_volume_context == 6,
 	    "the same request again gets the same answer");
 	req_free(again);
-	reply = call("CreateVolume", req_create("pvc-1", fsid, "rbd", 3 * GIB,
-	    params));
+	reply = call(
+	    "CreateVolume", req_create("pvc-1", fsid, "rbd", 3 * GIB, params));
 	ok(failed(reply, ALREADY_EXISTS, "pvc-1"),
 	    "a larger size for the same name is ALREADY_EXISTS");
-	ok(succeeded(call("DeleteVolume",
-	    req_delete(r->volume->volume_id))), "it is deleted");
-	ok(succeeded(call("DeleteVolume",
-	    req_delete(r->volume->volume_id))), "twice, too");
+	ok(succeeded(call("DeleteVolume", req_delete(r->volume->volume_id))),
+	    "it is deleted");
+	ok(succeeded(call("DeleteVolume", req_delete(r->volume->volume_id))),
+	    "twice, too");
 	req_free(r);
 	free(take_ptr(&got));
 	got = omap(item);
@@ -391,8 +407,12 @@ static void
 test_lane_volume(void)
 {
 	static const char *const params[] = {
-		"imageFeatures", "layering,exclusive-lock,journaling",
-		"mounter", "rbd-nbd", "csi.storage.k8s.io/pvc/name", "claim",
+		"imageFeatures",
+		"layering,exclusive-lock,journaling",
+		"mounter",
+		"rbd-nbd",
+		"csi.storage.k8s.io/pvc/name",
+		"claim",
 		NULL,
 	};
 	auto_free char *volume = make("pvc-journaled", params);
@@ -410,9 +430,11 @@ test_lane_volume(void)
 	}
 	is_int(features, 1 | 4 | 64, "it has these features");
 	meta = metadata(image);
-	is_str(meta, "csi.ceph.com/cluster/name=k8s-1\n"
+	is_str(meta,
+	    "csi.ceph.com/cluster/name=k8s-1\n"
 	    "csi.ceph.com/mounter=rbd-nbd\n"
-	    "csi.storage.k8s.io/pvc/name=claim\n", "and its metadata");
+	    "csi.storage.k8s.io/pvc/name=claim\n",
+	    "and its metadata");
 	ok(succeeded(call("DeleteVolume", req_delete(volume))),
 	    "a lane deletes it");
 	ok(talk_purged(&worker), "and purges it");
@@ -426,42 +448,48 @@ test_refused(void)
 	static const char *const missing[] = { "dataPool", "nopool", NULL };
 	Csi__V1__CreateVolumeRequest *r;
 
-	ok(failed(call("CreateVolume", req_create("pvc-x", fsid, "nopool",
-	    GIB, NULL)), INVALID_ARGUMENT, "nopool"),
+	ok(failed(call("CreateVolume",
+		      req_create("pvc-x", fsid, "nopool", GIB, NULL)),
+	       INVALID_ARGUMENT, "nopool"),
 	    "a missing pool is INVALID_ARGUMENT and named");
-	ok(failed(call("CreateVolume", req_create("pvc-x", fsid, "rbd", GIB,
-	    missing)), INVALID_ARGUMENT, "parameters.dataPool"),
+	ok(failed(call("CreateVolume",
+		      req_create("pvc-x", fsid, "rbd", GIB, missing)),
+	       INVALID_ARGUMENT, "parameters.dataPool"),
 	    "so is a missing data pool");
 	ok(omap_value("csi.volumes.default", "csi.volume.pvc-x") == NULL,
 	    "which leaves no key behind");
-	ok(failed(talk_call(&worker, "CreateVolume",
-	    r = req_create("pvc-x", fsid, "rbd", GIB, NULL), "nospace"),
-	    NOT_FOUND, "nospace"), "a missing RADOS namespace is named");
+	ok(failed(
+	       talk_call(&worker, "CreateVolume",
+		   r = req_create("pvc-x", fsid, "rbd", GIB, NULL), "nospace"),
+	       NOT_FOUND, "nospace"),
+	    "a missing RADOS namespace is named");
 	req_free(r);
 	ok(failed(call("CreateSnapshot", req_delete("x")), UNIMPLEMENTED,
-	    "CreateSnapshot"), "a method that it has not is UNIMPLEMENTED");
-	ok(failed(call("CreateVolume", req_create("", fsid, "rbd", GIB,
-	    NULL)), INVALID_ARGUMENT, "name"),
+	       "CreateSnapshot"),
+	    "a method that it has not is UNIMPLEMENTED");
+	ok(failed(call("CreateVolume", req_create("", fsid, "rbd", GIB, NULL)),
+	       INVALID_ARGUMENT, "name"),
 	    "a request is validated here, too");
 	ok(succeeded(call("DeleteVolume", req_delete("no-such-volume"))),
 	    "deleting an undecodable ID is success");
-	ok(succeeded(call("DeleteVolume", req_delete("0001-0001-c-"
-	    "00000000000003e7-5e0a1a7c-1f8b-4e2d-9a43-0c1d2e3f4a5b"))),
+	ok(succeeded(call("DeleteVolume",
+	       req_delete(
+		   "0001-0001-c-"
+		   "00000000000003e7-5e0a1a7c-1f8b-4e2d-9a43-0c1d2e3f4a5b"))),
 	    "so is one whose pool is gone");
 }
 
 static const struct talk_reply *
 publish(const char *volume, const char *node, bool read_only, int mode)
 {
-	return call("ControllerPublishVolume", req_publish(volume, node,
-	    read_only, mode));
+	return call("ControllerPublishVolume",
+	    req_publish(volume, node, read_only, mode));
 }
 
 static const struct talk_reply *
 unpublish(const char *volume, const char *node)
 {
-	return call("ControllerUnpublishVolume", req_unpublish(volume,
-	    node));
+	return call("ControllerUnpublishVolume", req_unpublish(volume, node));
 }
 
 static const char *
@@ -477,39 +505,42 @@ static void
 test_publish(void)
 {
 	auto_free char *volume = make("pvc-2", NULL);
-	auto_free char *image = str_fmt("csi-vol-%s",
-	    volume + strlen(volume) - 36);
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - 36);
 	auto_free char *meta = NULL, *want = NULL;
-	const struct talk_reply *reply = publish(volume, "node-a", false,
-	    WRITER);
+	const struct talk_reply *reply = publish(
+	    volume, "node-a", false, WRITER);
 	Csi__V1__ControllerPublishVolumeResponse *r;
 
 	if (!ok(succeeded(reply), "a volume is published to a node"))
 		return;
-	r = csi__v1__controller_publish_volume_response__unpack(NULL,
-	    reply->len, reply->body);
+	r = csi__v1__controller_publish_volume_response__unpack(
+	    NULL, reply->len, reply->body);
 	is_str(published(r, "pool"), "rbd", "publish context: pool");
 	is_str(published(r, "image"), image, "publish context: image");
 	is_str(published(r, "userID"), getenv("RBD_CSI_USER"),
 	    "publish context: userID");
-	is_str(published(r, "clusterFsid"), fsid,
-	    "publish context: clusterFsid");
+	is_str(
+	    published(r, "clusterFsid"), fsid, "publish context: clusterFsid");
 	is_str(published(r, "monitors"), getenv("RBD_CSI_MONITORS"),
 	    "publish context: monitors");
-	ok(published(r, "imageId") != NULL && published(r, "radosNamespace")
-	    == NULL, "publish context: imageId, and no empty values");
+	ok(published(r, "imageId") != NULL &&
+		published(r, "radosNamespace") == NULL,
+	    "publish context: imageId, and no empty values");
 	req_free(r);
 	meta = metadata(image);
 	want = str_fmt(".rbd.csi.ceph.com/published/node-a=rw\n"
-	    ".rbd.csi.ceph.com/userid/%s/node-a=csi-rbd\n", volume);
+		       ".rbd.csi.ceph.com/userid/%s/node-a=csi-rbd\n",
+	    volume);
 	ok(str_starts(meta, want), "the node is recorded as ceph-csi does");
 
 	ok(succeeded(publish(volume, "node-a", false, WRITER)),
 	    "the same again is fine");
 	ok(failed(publish(volume, "node-a", true, WRITER), ALREADY_EXISTS,
-	    "node-a"), "read-only for the same node is not the same");
-	ok(failed(publish(volume, "node-b", false, WRITER),
-	    FAILED_PRECONDITION, "node-a"),
+	       "node-a"),
+	    "read-only for the same node is not the same");
+	ok(failed(publish(volume, "node-b", false, WRITER), FAILED_PRECONDITION,
+	       "node-a"),
 	    "another node is refused, and the holder is named");
 	ok(succeeded(publish(volume, "node-b", false, MANY)),
 	    "but not for several writers");
@@ -522,14 +553,15 @@ test_publish(void)
 	    "no node: it is taken from all of them");
 	free(take_ptr(&meta));
 	meta = metadata(image);
-	is_str(meta, "csi.ceph.com/cluster/name=k8s-1\n"
-	    "csi.ceph.com/mounter=rbd\n", "no record is left");
+	is_str(meta,
+	    "csi.ceph.com/cluster/name=k8s-1\n"
+	    "csi.ceph.com/mounter=rbd\n",
+	    "no record is left");
 	ok(succeeded(call("DeleteVolume", req_delete(volume))),
 	    "it is deleted");
-	ok(failed(publish(volume, "node-a", false, WRITER), NOT_FOUND,
-	    volume), "a deleted volume is not published");
-	ok(succeeded(unpublish(volume, "node-a")),
-	    "but unpublished it may be");
+	ok(failed(publish(volume, "node-a", false, WRITER), NOT_FOUND, volume),
+	    "a deleted volume is not published");
+	ok(succeeded(unpublish(volume, "node-a")), "but unpublished it may be");
 	ok(succeeded(unpublish("no-such-volume", "node-a")),
 	    "as any unknown one");
 }
@@ -539,22 +571,22 @@ static void
 test_records_of_ceph_csi(void)
 {
 	auto_free char *volume = make("pvc-3", NULL);
-	auto_free char *image = str_fmt("csi-vol-%s",
-	    volume + strlen(volume) - 36);
-	auto_free char *key = str_fmt(".rbd.csi.ceph.com/userid/%s/node-c",
-	    volume);
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - 36);
+	auto_free char *key = str_fmt(
+	    ".rbd.csi.ceph.com/userid/%s/node-c", volume);
 	rbd_image_t open;
 	int64_t start;
 
 	if (rbd_open(io, image, &open, NULL) < 0)
 		return;
 	(void)rbd_metadata_set(open, key, "csi-rbd");
-	ok(failed(publish(volume, "node-a", false, WRITER),
-	    FAILED_PRECONDITION, "node-c"),
+	ok(failed(publish(volume, "node-a", false, WRITER), FAILED_PRECONDITION,
+	       "node-c"),
 	    "a node that staged it with ceph-csi and uses it holds it");
 	start = clock_now_ms();
-	ok(failed(call("DeleteVolume", req_delete(volume)),
-	    FAILED_PRECONDITION, "127.0.0.1"),
+	ok(failed(call("DeleteVolume", req_delete(volume)), FAILED_PRECONDITION,
+	       "127.0.0.1"),
 	    "a volume in use is not deleted, and the address is told");
 	diag("%s", worker.reply[(worker.nreplies - 1) % TALK_REPLIES].text);
 	diag("after %d ms", (int)(clock_now_ms() - start));
@@ -569,27 +601,28 @@ static void
 test_validate(void)
 {
 	auto_free char *volume = make("pvc-4", NULL);
-	const struct talk_reply *reply = call("ValidateVolumeCapabilities",
-	    req_validate(volume, WRITER, false));
+	const struct talk_reply *reply = call(
+	    "ValidateVolumeCapabilities", req_validate(volume, WRITER, false));
 	Csi__V1__ValidateVolumeCapabilitiesResponse *r;
 
 	ok(succeeded(reply), "capabilities are looked at");
-	r = csi__v1__validate_volume_capabilities_response__unpack(NULL,
-	    reply->len, reply->body);
+	r = csi__v1__validate_volume_capabilities_response__unpack(
+	    NULL, reply->len, reply->body);
 	ok(r->confirmed != NULL && r->confirmed->n_volume_capabilities == 1,
 	    "one writer is confirmed");
 	req_free(r);
-	reply = call("ValidateVolumeCapabilities", req_validate(volume, MANY,
-	    false));
-	r = csi__v1__validate_volume_capabilities_response__unpack(NULL,
-	    reply->len, reply->body);
+	reply = call(
+	    "ValidateVolumeCapabilities", req_validate(volume, MANY, false));
+	r = csi__v1__validate_volume_capabilities_response__unpack(
+	    NULL, reply->len, reply->body);
 	ok(r != NULL && r->confirmed == NULL && *r->message != '\0',
 	    "a file system for many writers is not, and the reason is told");
 	req_free(r);
 	ok(succeeded(call("DeleteVolume", req_delete(volume))),
 	    "the volume is deleted");
-	ok(failed(call("ValidateVolumeCapabilities", req_validate(volume,
-	    WRITER, false)), NOT_FOUND, volume),
+	ok(failed(call("ValidateVolumeCapabilities",
+		      req_validate(volume, WRITER, false)),
+	       NOT_FOUND, volume),
 	    "a volume that is not there is NOT_FOUND");
 }
 
@@ -648,8 +681,8 @@ test_repair(void)
 	empty = make("pvc-half", NULL);
 	ok(str_ends(empty, uuid), "an empty entry is completed, too");
 	ok(talk_purged(&worker), "no purge is left");
-	(void)rbd_trash_move(io,
-	    "csi-vol-11111111-2222-4333-8444-555555555555", 0);
+	(void)rbd_trash_move(
+	    io, "csi-vol-11111111-2222-4333-8444-555555555555", 0);
 	free(take_ptr(&missing));
 	missing = make("pvc-half", NULL);
 	ok(*missing != '\0' && !str_eq(missing, empty),
@@ -695,7 +728,7 @@ test_cost(void)
 			best[3] = at[4];
 	}
 	diag("operations at the OSD: create %d (layering only %d), exists %d, "
-	    "delete up to its answer and a part of the purge %d",
+	     "delete up to its answer and a part of the purge %d",
 	    (int)best[0], (int)best[3], (int)best[1], (int)best[2]);
 	ok(best[0] <= 8, "a fresh volume takes at most 8 operations");
 	ok(best[3] <= 8, "one with layering only does, too");
@@ -712,7 +745,7 @@ test_end(void)
 	ok(failed(talk_wait(&worker, id), INVALID_ARGUMENT, "volume_id"),
 	    "an empty request names its missing field");
 	ok(talk_end(&worker) && WIFEXITED(worker.status) &&
-	    WEXITSTATUS(worker.status) == 0,
+		WEXITSTATUS(worker.status) == 0,
 	    "the end of the channel ends the worker, with status 0");
 }
 
@@ -722,7 +755,7 @@ main(void)
 	fsid = getenv("RBD_CSI_FSID");
 	if (fsid == NULL || loop_init() < 0) {
 		printf("Bail out! run it with the output of "
-		    "scripts/dev-cluster env\n");
+		       "scripts/dev-cluster env\n");
 		return 1;
 	}
 	connect_admin();

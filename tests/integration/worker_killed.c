@@ -29,8 +29,9 @@ start(struct talk *t, unsigned kill_at)
 		(void)setenv("RBD_CSI_TEST_KILL_AT", text, 1);
 	else
 		(void)unsetenv("RBD_CSI_TEST_KILL_AT");
-	talk_start(t, talk_program(kill_at > 0 ?
-	    "tests/integration/worker_hooked" : "ceph-worker"),
+	talk_start(t,
+	    talk_program(kill_at > 0 ? "tests/integration/worker_hooked"
+				     : "ceph-worker"),
 	    &(struct talk_hello){ .lane_idle_ms = 0 });
 	if (!t->ready) {
 		printf("Bail out! a worker does not start\n");
@@ -52,10 +53,12 @@ static char *
 create(struct talk *t, const char *name, const struct talk_reply **reply)
 {
 	static const char *const params[] = {
-		"csi.storage.k8s.io/pvc/name", "claim", NULL,
+		"csi.storage.k8s.io/pvc/name",
+		"claim",
+		NULL,
 	};
-	Csi__V1__CreateVolumeResponse *r = talk_create(t, req_create(name,
-	    fsid, "rbd", 16 * MIB, params), "", reply);
+	Csi__V1__CreateVolumeResponse *r = talk_create(
+	    t, req_create(name, fsid, "rbd", 16 * MIB, params), "", reply);
 	char *id = NULL;
 
 	if (r != NULL)
@@ -64,8 +67,7 @@ create(struct talk *t, const char *name, const struct talk_reply **reply)
 	return id;
 }
 
-static bool
-delete(struct talk *t, const char *volume)
+static bool delete (struct talk *t, const char *volume)
 {
 	Csi__V1__DeleteVolumeRequest *r = req_delete(volume);
 	const struct talk_reply *reply = talk_call(t, "DeleteVolume", r, "");
@@ -80,8 +82,8 @@ delete(struct talk *t, const char *volume)
 static bool
 works(const char *volume)
 {
-	auto_free char *image = str_fmt("csi-vol-%s",
-	    volume + strlen(volume) - 36);
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - 36);
 	uint64_t flags = 1;
 	rbd_image_t open;
 	int rc = rbd_open(ceph_pool_ioctx(pool), image, &open, NULL);
@@ -124,8 +126,8 @@ clean_up(const char *volume)
 	bool good;
 
 	start(&t, 0);
-	good = delete(&t, volume);
-	return talk_end(&t) && good;	/* it ends after its purges */
+	good = delete (&t, volume);
+	return talk_end(&t) && good; /* it ends after its purges */
 }
 
 /* Kills a creation at the n-th state; false: it was over before. */
@@ -142,8 +144,10 @@ kill_create(unsigned n)
 	first = create(&t, name, &reply);
 	if (!was_killed(&t)) {
 		good = first != NULL && clean_up(first) && nothing_left();
-		ok(good, "create: after %u states it is over, and can be "
-		    "undone", n);
+		ok(good,
+		    "create: after %u states it is over, and can be "
+		    "undone",
+		    n);
 		return false;
 	}
 	start(&t, 0);
@@ -155,8 +159,10 @@ kill_create(unsigned n)
 	(void)talk_end(&t);
 	if (volume != NULL)
 		good = clean_up(volume) && good;
-	ok(nothing_left() && good, "create: killed at state %u, made by the "
-	    "next call, deleted without a trace", n);
+	ok(nothing_left() && good,
+	    "create: killed at state %u, made by the "
+	    "next call, deleted without a trace",
+	    n);
 	return true;
 }
 
@@ -185,9 +191,10 @@ kill_delete(unsigned n)
 	(void)talk_wait(&t, t.last_id);
 	killed = was_killed(&t);
 	good = clean_up(volume);
-	ok(nothing_left() && good, "delete: %s state %u, finished by the next "
-	    "call without a trace", killed ? "killed at" : "not killed by",
-	    n);
+	ok(nothing_left() && good,
+	    "delete: %s state %u, finished by the next "
+	    "call without a trace",
+	    killed ? "killed at" : "not killed by", n);
 	return killed;
 }
 

@@ -36,7 +36,7 @@ env_need(const char *name)
 
 	if (value == NULL) {
 		printf("Bail out! run it with the output of "
-		    "scripts/dev-cluster env\n");
+		       "scripts/dev-cluster env\n");
 		exit(1);
 	}
 	return value;
@@ -111,8 +111,8 @@ take_reply(struct talk *t, const Worker__Reply *reply)
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+    size_t nfds, void *arg)
 {
 	Worker__Frame *f = worker__frame__unpack(NULL, len, bytes);
 	struct talk *t = arg;
@@ -124,16 +124,14 @@ on_frame(struct channel *channel, const void *bytes, size_t len,
 	case WORKER__FRAME__BODY_READY:
 		t->ready = true;
 		(void)snprintf(t->fsid, sizeof(t->fsid), "%s", f->ready->fsid);
-		(void)snprintf(t->address, sizeof(t->address), "%s",
-		    f->ready->address);
+		(void)snprintf(
+		    t->address, sizeof(t->address), "%s", f->ready->address);
 		break;
 	case WORKER__FRAME__BODY_FAILED:
 		t->failed = true;
 		t->code = f->failed->code;
-		(void)snprintf(t->step, sizeof(t->step), "%s",
-		    f->failed->step);
-		(void)snprintf(t->text, sizeof(t->text), "%s",
-		    f->failed->text);
+		(void)snprintf(t->step, sizeof(t->step), "%s", f->failed->step);
+		(void)snprintf(t->text, sizeof(t->text), "%s", f->failed->text);
 		break;
 	case WORKER__FRAME__BODY_REPLY:
 		take_reply(t, f->reply);
@@ -189,14 +187,12 @@ send_hello(struct talk *t, const struct talk_hello *h)
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Hello hello = WORKER__HELLO__INIT;
 	Worker__Setting setting[8], *list[8];
-	auto_free char *key = h->key != NULL ? str_dup(h->key) :
-	    cluster_key();
+	auto_free char *key = h->key != NULL ? str_dup(h->key) : cluster_key();
 
 	hello.cluster_id = text(env_need("RBD_CSI_FSID"));
-	hello.monitors = text(h->monitors != NULL ? h->monitors :
-	    env_need("RBD_CSI_MONITORS"));
-	hello.user = text(h->user != NULL ? h->user :
-	    env_need("RBD_CSI_USER"));
+	hello.monitors = text(
+	    h->monitors != NULL ? h->monitors : env_need("RBD_CSI_MONITORS"));
+	hello.user = text(h->user != NULL ? h->user : env_need("RBD_CSI_USER"));
 	hello.key.data = (uint8_t *)key;
 	hello.key.len = strlen(key);
 	hello.instance_id = text("default");
@@ -209,8 +205,8 @@ send_hello(struct talk *t, const struct talk_hello *h)
 	hello.log_level = 1;
 	hello.settings = list;
 	for (const char *const *s = h->settings;
-	    s != NULL && s[0] != NULL && hello.n_settings < countof(list);
-	    s += 2) {
+	     s != NULL && s[0] != NULL && hello.n_settings < countof(list);
+	     s += 2) {
 		Worker__Setting *one = &setting[hello.n_settings];
 
 		worker__setting__init(one);
@@ -229,8 +225,7 @@ static const struct channel_ops channel_ops = {
 };
 
 void
-talk_start(struct talk *t, const char *program,
-    const struct talk_hello *hello)
+talk_start(struct talk *t, const char *program, const struct talk_hello *hello)
 {
 	const char *const argv[] = { program, NULL };
 	int64_t end = clock_now_ms() + ANSWER_MS;
@@ -243,8 +238,7 @@ talk_start(struct talk *t, const char *program,
 		exit(1);
 	}
 	(void)close(fd[1]);
-	t->channel = channel_new(fd[0], FRAME_MAX, FRAME_MAX, &channel_ops,
-	    t);
+	t->channel = channel_new(fd[0], FRAME_MAX, FRAME_MAX, &channel_ops, t);
 	send_hello(t, hello);
 	while (!t->ready && !t->failed && !t->gone && clock_now_ms() < end)
 		talk_turn(1);
@@ -268,8 +262,8 @@ talk_end(struct talk *t)
 }
 
 uint64_t
-talk_send(struct talk *t, const char *method, const void *request,
-    const char *ns)
+talk_send(
+    struct talk *t, const char *method, const void *request, const char *ns)
 {
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Request m = WORKER__REQUEST__INIT;
@@ -322,8 +316,8 @@ talk_wait(struct talk *t, uint64_t id)
 }
 
 const struct talk_reply *
-talk_call(struct talk *t, const char *method, const void *request,
-    const char *ns)
+talk_call(
+    struct talk *t, const char *method, const void *request, const char *ns)
 {
 	return talk_wait(t, talk_send(t, method, request, ns));
 }
@@ -352,8 +346,7 @@ static void
 put(void *entries, size_t *n, const ProtobufCMessageDescriptor *type,
     const char *key, const char *value)
 {
-	void **list = mem_grow(*(void ***)entries,
-	    (*n + 1) * sizeof(void *));
+	void **list = mem_grow(*(void ***)entries, (*n + 1) * sizeof(void *));
 	struct entry *e = mem_new(type->sizeof_message);
 
 	protobuf_c_message_init(type, &e->base);
@@ -384,13 +377,13 @@ new_message(const ProtobufCMessageDescriptor *type)
 static Csi__V1__VolumeCapability *
 capability(int mode, bool block)
 {
-	Csi__V1__VolumeCapability *cap =
-	    new_message(&csi__v1__volume_capability__descriptor);
+	Csi__V1__VolumeCapability *cap = new_message(
+	    &csi__v1__volume_capability__descriptor);
 
 	cap->access_mode = new_message(
 	    &csi__v1__volume_capability__access_mode__descriptor);
-	cap->access_mode->mode =
-	    (Csi__V1__VolumeCapability__AccessMode__Mode)mode;
+	cap->access_mode->mode = (Csi__V1__VolumeCapability__AccessMode__Mode)
+	    mode;
 	if (block) {
 		cap->access_type_case =
 		    CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
@@ -411,12 +404,11 @@ req_create(const char *name, const char *cluster, const char *pool,
 {
 	const ProtobufCMessageDescriptor *type =
 	    &csi__v1__create_volume_request__parameters_entry__descriptor;
-	Csi__V1__CreateVolumeRequest *r =
-	    new_message(&csi__v1__create_volume_request__descriptor);
+	Csi__V1__CreateVolumeRequest *r = new_message(
+	    &csi__v1__create_volume_request__descriptor);
 
 	r->name = str_dup(name);
-	r->capacity_range =
-	    new_message(&csi__v1__capacity_range__descriptor);
+	r->capacity_range = new_message(&csi__v1__capacity_range__descriptor);
 	r->capacity_range->required_bytes = bytes;
 	r->volume_capabilities = mem_new(sizeof(void *));
 	r->volume_capabilities[r->n_volume_capabilities++] = capability(
@@ -435,8 +427,8 @@ req_create(const char *name, const char *cluster, const char *pool,
 Csi__V1__DeleteVolumeRequest *
 req_delete(const char *volume_id)
 {
-	Csi__V1__DeleteVolumeRequest *r =
-	    new_message(&csi__v1__delete_volume_request__descriptor);
+	Csi__V1__DeleteVolumeRequest *r = new_message(
+	    &csi__v1__delete_volume_request__descriptor);
 
 	r->volume_id = str_dup(volume_id);
 	put_secrets(&r->secrets, &r->n_secrets,
@@ -445,8 +437,7 @@ req_delete(const char *volume_id)
 }
 
 Csi__V1__ControllerPublishVolumeRequest *
-req_publish(const char *volume_id, const char *node, bool read_only,
-    int mode)
+req_publish(const char *volume_id, const char *node, bool read_only, int mode)
 {
 	Csi__V1__ControllerPublishVolumeRequest *r = new_message(
 	    &csi__v1__controller_publish_volume_request__descriptor);
@@ -481,8 +472,8 @@ req_validate(const char *volume_id, int mode, bool block)
 
 	r->volume_id = str_dup(volume_id);
 	r->volume_capabilities = mem_new(sizeof(void *));
-	r->volume_capabilities[r->n_volume_capabilities++] =
-	    capability(mode, block);
+	r->volume_capabilities[r->n_volume_capabilities++] = capability(
+	    mode, block);
 	put_secrets(&r->secrets, &r->n_secrets,
 	    &csi__v1__validate_volume_capabilities_request__secrets_entry__descriptor);
 	return r;
@@ -503,6 +494,6 @@ talk_create(struct talk *t, Csi__V1__CreateVolumeRequest *request,
 	req_free(request);
 	if (*reply == NULL || (*reply)->code != 0)
 		return NULL;
-	return csi__v1__create_volume_response__unpack(NULL, (*reply)->len,
-	    (*reply)->body);
+	return csi__v1__create_volume_response__unpack(
+	    NULL, (*reply)->len, (*reply)->body);
 }

@@ -28,22 +28,22 @@ struct talk {
 	struct helper helper;
 	struct channel *channel;
 	bool ready, failed, gone, exited;
-	int status;			/* wait status, if exited */
+	int status; /* wait status, if exited */
 	char fsid[64], address[128];
-	uint32_t code;			/* of Failed */
-	char step[64], text[512];	/* of Failed */
-	unsigned purges;		/* of the last Progress */
+	uint32_t code;            /* of Failed */
+	char step[64], text[512]; /* of Failed */
+	unsigned purges;          /* of the last Progress */
 	struct talk_reply reply[TALK_REPLIES];
 	unsigned nreplies;
 	uint64_t last_id;
 };
 
 struct talk_hello {
-	const char *monitors, *user, *key;	/* NULL: the cluster's */
+	const char *monitors, *user, *key; /* NULL: the cluster's */
 	uint32_t connect_timeout_ms;
 	uint32_t lane_idle_ms;
-	const char *node_id;			/* NULL: "" */
-	const char *const *settings;		/* name, value, ... NULL */
+	const char *node_id;         /* NULL: "" */
+	const char *const *settings; /* name, value, ... NULL */
 };
 
 /* The programs' directory is that of this test's, two up. */
@@ -53,23 +53,23 @@ const char *talk_program(const char *name);
  * Starts the program and says Hello; returns when it is ready, has failed or
  * is gone.
  */
-void talk_start(struct talk *talk, const char *program,
-    const struct talk_hello *hello);
+void talk_start(
+    struct talk *talk, const char *program, const struct talk_hello *hello);
 
 /* Closes the channel and waits for the process' end; false: had to kill. */
 bool talk_end(struct talk *talk);
 
 /* Sends a request in namespace `ns` ("" : default); its id. */
-uint64_t talk_send(struct talk *talk, const char *method,
-    const void *request, const char *ns);
+uint64_t talk_send(
+    struct talk *talk, const char *method, const void *request, const char *ns);
 void talk_cancel(struct talk *talk, uint64_t id);
 
 /* Waits for the reply; NULL: none in 60 s, or the worker is gone. */
 const struct talk_reply *talk_wait(struct talk *talk, uint64_t id);
 
 /* Both. */
-const struct talk_reply *talk_call(struct talk *talk, const char *method,
-    const void *request, const char *ns);
+const struct talk_reply *talk_call(
+    struct talk *talk, const char *method, const void *request, const char *ns);
 
 /* Turns the loop until *flag, or up to `ms`. */
 bool talk_until(const bool *flag, int ms);
@@ -81,12 +81,11 @@ bool talk_purged(struct talk *talk);
 /* ---- requests; freed with req_free() ---- */
 
 /* `params` is key, value, ... NULL, in addition to clusterID and pool. */
-Csi__V1__CreateVolumeRequest *req_create(const char *name,
-    const char *cluster, const char *pool, int64_t bytes,
-    const char *const *params);
+Csi__V1__CreateVolumeRequest *req_create(const char *name, const char *cluster,
+    const char *pool, int64_t bytes, const char *const *params);
 Csi__V1__DeleteVolumeRequest *req_delete(const char *volume_id);
-Csi__V1__ControllerPublishVolumeRequest *req_publish(const char *volume_id,
-    const char *node, bool read_only, int mode);
+Csi__V1__ControllerPublishVolumeRequest *req_publish(
+    const char *volume_id, const char *node, bool read_only, int mode);
 Csi__V1__ControllerUnpublishVolumeRequest *req_unpublish(
     const char *volume_id, const char *node);
 Csi__V1__ValidateVolumeCapabilitiesRequest *req_validate(

@@ -20,9 +20,13 @@
 #define STEPS_MAX 40
 
 static const struct csi_env env = {
-	.cluster_id = "c", .rados_namespace = "", .monitors = "m",
-	.driver_name = "rbd.csi.ceph.com", .instance_id = "default",
-	.cluster_name = "", .node_id = "",
+	.cluster_id = "c",
+	.rados_namespace = "",
+	.monitors = "m",
+	.driver_name = "rbd.csi.ceph.com",
+	.instance_id = "default",
+	.cluster_name = "",
+	.node_id = "",
 };
 
 static struct outcome {
@@ -61,8 +65,8 @@ run(const char *method, const void *request)
 	struct csi_rpc *rpc;
 
 	(void)protobuf_c_message_pack(request, body);
-	rpc = csi_rpc_new(controller_find(path), csi_method_find(path), body,
-	    len, &err);
+	rpc = csi_rpc_new(
+	    controller_find(path), csi_method_find(path), body, len, &err);
 	if (rpc == NULL) {
 		diag("%s: %s", method, err.text);
 		abort();
@@ -127,8 +131,7 @@ create(void)
 	create_of(1 << 20);
 }
 
-static void
-delete(const char *volume_id)
+static void delete (const char *volume_id)
 {
 	Csi__V1__DeleteVolumeRequest r = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
 	Csi__V1__DeleteVolumeRequest__SecretsEntry secret[2] = {
@@ -287,8 +290,7 @@ test_create_fails(void)
 		for (unsigned n = 1; n <= countof(want); n++) {
 			fake_clear();
 			begin();
-			fake_script(done ? FAKE_FAIL_DONE : FAKE_FAIL, n,
-			    -EIO);
+			fake_script(done ? FAKE_FAIL_DONE : FAKE_FAIL, n, -EIO);
 			create();
 			is_str(fake_log(), want[n - 1],
 			    "wait %u fails%s: these calls", n,
@@ -338,9 +340,11 @@ test_create_undo_killed(void)
 				abort();
 			begin();
 			create();
-			ok(!err_is_set(&out.err) && is_whole(), "wait %u "
+			ok(!err_is_set(&out.err) && is_whole(),
+			    "wait %u "
 			    "fails, killed before call %u: the next call "
-			    "makes it", n, m);
+			    "makes it",
+			    n, m);
 			if (!is_whole())
 				diag("%s: %s", out.err.text, fake_store());
 			end("create", m);
@@ -360,8 +364,9 @@ test_create_dropped(void)
 		create();
 		stopped = out.err.code == ERR_CANCELLED;
 		ok(stopped ? is_empty() && n == 1 : is_whole(),
-		    "the caller leaves at wait %u: %s", n, stopped ?
-		    "it stops, nothing is made" : "it goes on to its end");
+		    "the caller leaves at wait %u: %s", n,
+		    stopped ? "it stops, nothing is made"
+			    : "it goes on to its end");
 		end("create", n);
 	}
 }
@@ -380,8 +385,7 @@ test_create_killed(enum fake_fault fault)
 		begin();
 		create();
 		good = !err_is_set(&out.err) && is_whole();
-		ok(good, "killed %s call %u: the next call makes it", when,
-		    n);
+		ok(good, "killed %s call %u: the next call makes it", when, n);
 		if (!good)
 			diag("%s: %s", out.err.text, fake_store());
 		end("create", n);
@@ -412,8 +416,7 @@ test_create_repairs(void)
 	fake_put_key("csi.volumes.default", "csi.volume." NAME, uuid);
 	fake_put_object(item);
 	create();
-	ok(is_whole() && str_ends(out.volume_id, uuid),
-	    "so is an empty entry");
+	ok(is_whole() && str_ends(out.volume_id, uuid), "so is an empty entry");
 	end("repair", 0);
 
 	fake_clear();
@@ -466,16 +469,18 @@ test_delete(void)
 {
 	prepare();
 	begin();
-	delete(volume);
-	is_str(fake_log(), "read-item move write-notes drop-dir remove-item "
-	    "purge drop-notes", "a deletion takes these calls");
+	delete (volume);
+	is_str(fake_log(),
+	    "read-item move write-notes drop-dir remove-item "
+	    "purge drop-notes",
+	    "a deletion takes these calls");
 	ok(!err_is_set(&out.err) && out.readied && is_empty(),
 	    "and leaves nothing");
 	fake_script(FAKE_NONE, 0, 0);
-	delete(volume);
+	delete (volume);
 	is_str(fake_log(), "read-item", "the second one takes this");
 	ok(!err_is_set(&out.err) && out.readied, "and succeeds, too");
-	delete("no-volume-at-all");
+	delete ("no-volume-at-all");
 	ok(!err_is_set(&out.err) && out.readied,
 	    "an ID that is none is deleted");
 	end("delete", 0);
@@ -496,9 +501,8 @@ test_delete_fails(void)
 		for (unsigned n = 1; n <= countof(want); n++) {
 			prepare();
 			begin();
-			fake_script(done ? FAKE_FAIL_DONE : FAKE_FAIL, n,
-			    -EIO);
-			delete(volume);
+			fake_script(done ? FAKE_FAIL_DONE : FAKE_FAIL, n, -EIO);
+			delete (volume);
 			is_str(fake_log(), want[n - 1],
 			    "deletion, wait %u fails%s: these calls", n,
 			    done ? " though it was done" : "");
@@ -506,11 +510,12 @@ test_delete_fails(void)
 			    "deletion, wait %u fails%s: so does the call", n,
 			    done ? " though it was done" : "");
 			end("delete", n);
-			begin();	/* notes are taken up at a start */
-			delete(volume);
+			begin(); /* notes are taken up at a start */
+			delete (volume);
 			ok(!err_is_set(&out.err) && is_empty(),
 			    "deletion, wait %u fails%s: the next call does "
-			    "it", n, done ? " though it was done" : "");
+			    "it",
+			    n, done ? " though it was done" : "");
 			if (!is_empty())
 				diag("%s", fake_store());
 			end("delete", n);
@@ -527,13 +532,14 @@ test_delete_dropped(void)
 		prepare();
 		begin();
 		fake_script(FAKE_DROP, n, 0);
-		delete(volume);
+		delete (volume);
 		stopped = out.err.code == ERR_CANCELLED;
-		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
-		    volume);
+		(void)snprintf(
+		    out.volume_id, sizeof(out.volume_id), "%s", volume);
 		ok(stopped ? is_whole() && n == 1 : is_empty(),
-		    "deletion, the caller leaves at wait %u: %s", n, stopped ?
-		    "it stops, nothing is done" : "it goes on to its end");
+		    "deletion, the caller leaves at wait %u: %s", n,
+		    stopped ? "it stops, nothing is done"
+			    : "it goes on to its end");
 		end("delete", n);
 	}
 }
@@ -550,9 +556,11 @@ test_delete_killed(enum fake_fault fault)
 		prepare();
 		killed = in_child(delete, volume, fault, n);
 		begin();
-		delete(volume);
-		ok(!err_is_set(&out.err) && is_empty(), "deletion, killed %s "
-		    "call %u: the next call does it", when, n);
+		delete (volume);
+		ok(!err_is_set(&out.err) && is_empty(),
+		    "deletion, killed %s "
+		    "call %u: the next call does it",
+		    when, n);
 		if (!is_empty())
 			diag("%s", fake_store());
 		end("delete", n);
@@ -569,17 +577,16 @@ test_delete_refused(void)
 
 	prepare();
 	begin();
-	image = str_fmt("csi-vol-%s",
-	    volume + strlen(volume) - UUID_LEN);
+	image = str_fmt("csi-vol-%s", volume + strlen(volume) - UUID_LEN);
 	fake_watch(image, "10.1.2.3:0/42");
-	delete(volume);
+	delete (volume);
 	ok(out.err.code == ERR_FAILED_PRECONDITION &&
-	    strstr(out.err.text, "10.1.2.3:0/42") != NULL,
+		strstr(out.err.text, "10.1.2.3:0/42") != NULL,
 	    "a volume in use is refused, naming by whom");
 	is_str(fake_log(), "read-item move lane-watchers",
 	    "after a lane was asked");
 	fake_script(FAKE_FAIL, 3, -EPIPE);
-	delete(volume);
+	delete (volume);
 	is_int(out.err.code, ERR_FAILED_PRECONDITION,
 	    "also if the lane cannot tell");
 	fake_watch(image, NULL);
@@ -587,13 +594,14 @@ test_delete_refused(void)
 	fake_set_obstacle(image, IMAGE_JOURNALED);
 	fake_script(FAKE_NONE, 0, 0);
 	fake_watch(image, "10.1.2.3:0/42");
-	delete(volume);
+	delete (volume);
 	is_int(out.err.code, ERR_FAILED_PRECONDITION,
 	    "one for librbd is refused in use, too");
 	fake_watch(image, NULL);
 	fake_script(FAKE_NONE, 0, 0);
-	delete(volume);
-	is_str(fake_log(), "read-item move lane-watchers lane-move "
+	delete (volume);
+	is_str(fake_log(),
+	    "read-item move lane-watchers lane-move "
 	    "write-notes drop-dir remove-item purge lane-remove drop-notes",
 	    "librbd deletes what we cannot");
 	ok(!err_is_set(&out.err) && is_empty(), "and leaves nothing");
@@ -607,10 +615,10 @@ test_purge_later(void)
 	prepare();
 	begin();
 	fake_script(FAKE_FAIL, 6, -EBUSY);
-	delete(volume);
-	ok(!err_is_set(&out.err) && strstr(fake_store(),
-	    "csi.purge.default:id1=") != NULL &&
-	    strstr(fake_store(), "image:(trash)") != NULL,
+	delete (volume);
+	ok(!err_is_set(&out.err) &&
+		strstr(fake_store(), "csi.purge.default:id1=") != NULL &&
+		strstr(fake_store(), "image:(trash)") != NULL,
 	    "a purge that fails does not fail the deletion");
 	is_int(purge_running(), 0, "and waits for its next try");
 	end("purge", 0);

@@ -21,23 +21,25 @@
 #define METAS 8
 
 struct entry {
-	char object[TEXT], key[TEXT], value[TEXT];	/* key "": the object */
+	char object[TEXT], key[TEXT], value[TEXT]; /* key "": the object */
 };
 
 struct image {
-	char name[TEXT], id[TEXT];	/* name "": in the trash */
+	char name[TEXT], id[TEXT]; /* name "": in the trash */
 	uint64_t size_bytes;
 	bool in_trash;
 	int obstacle;
 	char watcher[TEXT];
-	struct { char key[TEXT * 2], value[TEXT]; } meta[METAS];
+	struct {
+		char key[TEXT * 2], value[TEXT];
+	} meta[METAS];
 };
 
 static struct store {
 	struct entry entry[ENTRIES];
 	struct image image[IMAGES];
 	unsigned ids;
-} *st;
+} * st;
 
 static struct {
 	enum fake_fault fault;
@@ -240,8 +242,8 @@ fake_watch(const char *name, const char *address)
 
 	if (image == NULL)
 		abort();
-	(void)snprintf(image->watcher, TEXT, "%s",
-	    address != NULL ? address : "");
+	(void)snprintf(
+	    image->watcher, TEXT, "%s", address != NULL ? address : "");
 }
 
 void
@@ -271,8 +273,8 @@ fake_store(void)
 		const struct entry *e = &st->entry[i];
 
 		if (e->object[0] != '\0' && e->key[0] != '\0')
-			line[n++] = str_fmt("%s:%s=%s", e->object, e->key,
-			    e->value);
+			line[n++] = str_fmt(
+			    "%s:%s=%s", e->object, e->key, e->value);
 		else if (e->object[0] != '\0')
 			line[n++] = str_dup(e->object);
 	}
@@ -294,8 +296,8 @@ fake_store(void)
 /* ---- connection.h, defaults.h ---- */
 
 int
-ceph_pool_open(struct ceph_connection *conn, const char *name,
-    const char *ns, struct ceph_pool **pool, struct err *err)
+ceph_pool_open(struct ceph_connection *conn, const char *name, const char *ns,
+    struct ceph_pool **pool, struct err *err)
 {
 	(void)conn;
 	(void)ns;
@@ -411,8 +413,8 @@ rados_read_omap_keys(struct rados_read *r, const char *const *keys, size_t n)
 }
 
 unsigned
-rados_read_omap_page(struct rados_read *r, const char *after,
-    const char *prefix, unsigned max)
+rados_read_omap_page(
+    struct rados_read *r, const char *after, const char *prefix, unsigned max)
 {
 	(void)after;
 	(void)prefix;
@@ -437,8 +439,9 @@ short_name(const char *verb, const char *object)
 	static char text[64];
 
 	(void)snprintf(text, sizeof(text), "%s-%s", verb,
-	    str_starts(object, "csi.volumes.") ? "dir" :
-	    str_starts(object, "csi.purge.") ? "notes" : "item");
+	    str_starts(object, "csi.volumes.")     ? "dir"
+		: str_starts(object, "csi.purge.") ? "notes"
+						   : "item");
 	return text;
 }
 
@@ -518,8 +521,8 @@ rados_write_full_try(struct rados_write *w)
 }
 
 void
-rados_write_omap_expect(struct rados_write *w, const char *key,
-    const void *value, size_t len)
+rados_write_omap_expect(
+    struct rados_write *w, const char *key, const void *value, size_t len)
 {
 	(void)snprintf(w->expect_key, TEXT, "%s", key);
 	(void)snprintf(w->expect_value, TEXT, "%.*s", (int)len,
@@ -527,20 +530,19 @@ rados_write_omap_expect(struct rados_write *w, const char *key,
 }
 
 void
-rados_write_omap_set(struct rados_write *w,
-    const struct rados_omap_entry *entries, size_t n)
+rados_write_omap_set(
+    struct rados_write *w, const struct rados_omap_entry *entries, size_t n)
 {
 	for (size_t i = 0; i < n; i++, w->nset++) {
-		(void)snprintf(w->set[w->nset].key, TEXT, "%s",
-		    entries[i].key);
+		(void)snprintf(w->set[w->nset].key, TEXT, "%s", entries[i].key);
 		(void)snprintf(w->set[w->nset].value, TEXT, "%.*s",
 		    (int)entries[i].len, (const char *)entries[i].value);
 	}
 }
 
 void
-rados_write_omap_remove(struct rados_write *w, const char *const *keys,
-    size_t n)
+rados_write_omap_remove(
+    struct rados_write *w, const char *const *keys, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		(void)snprintf(w->drop[w->ndrop++], TEXT, "%s", keys[i]);
@@ -586,8 +588,8 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 }
 
 void
-rados_remove_start(struct ceph_pool *pool, const char *object,
-    struct op *waiter)
+rados_remove_start(
+    struct ceph_pool *pool, const char *object, struct op *waiter)
 {
 	int rc;
 
@@ -597,8 +599,7 @@ rados_remove_start(struct ceph_pool *pool, const char *object,
 			rc = -ENOENT;
 		for (size_t i = 0; i < ENTRIES; i++)
 			if (str_eq(st->entry[i].object, object))
-				memset(&st->entry[i], 0,
-				    sizeof(st->entry[i]));
+				memset(&st->entry[i], 0, sizeof(st->entry[i]));
 	}
 	leave(waiter, rc);
 }
@@ -627,8 +628,8 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 		if (image == NULL)
 			rc = -ENOENT;
 		else {
-			(void)snprintf(lookup->info.id, RBD_ID_SIZE, "%.60s",
-			    image->id);
+			(void)snprintf(
+			    lookup->info.id, RBD_ID_SIZE, "%.60s", image->id);
 			lookup->info.size_bytes = image->size_bytes;
 		}
 	}
@@ -715,8 +716,8 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 			drop_meta(image, meta[i].key);
 			while (image->meta[at].key[0] != '\0')
 				at++;
-			(void)snprintf(image->meta[at].key, TEXT * 2, "%s",
-			    meta[i].key);
+			(void)snprintf(
+			    image->meta[at].key, TEXT * 2, "%s", meta[i].key);
 			(void)snprintf(image->meta[at].value, TEXT, "%s",
 			    (const char *)meta[i].value);
 		}
@@ -755,8 +756,8 @@ watch_header_update_start(struct ceph_pool *pool, const char *id,
 }
 
 int
-watch_judge(int rc, const struct rados_notified *result,
-    enum watch_verdict *verdict)
+watch_judge(
+    int rc, const struct rados_notified *result, enum watch_verdict *verdict)
 {
 	*verdict = result->acks > 0 ? WATCH_ALIVE : WATCH_NONE;
 	return rc;
@@ -765,8 +766,8 @@ watch_judge(int rc, const struct rados_notified *result,
 /* ---- trash.h ---- */
 
 void
-trash_move_start(struct trash_move *m, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter)
+trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
+    const char *id, struct op *waiter)
 {
 	struct image *image = image_with_id(id);
 	int rc;
@@ -791,8 +792,8 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool,
 }
 
 void
-trash_purge_start(struct trash_purge *p, struct ceph_pool *pool,
-    const char *id, unsigned in_flight, struct op *waiter)
+trash_purge_start(struct trash_purge *p, struct ceph_pool *pool, const char *id,
+    unsigned in_flight, struct op *waiter)
 {
 	struct image *image = image_with_id(id);
 	int rc;
@@ -815,8 +816,9 @@ trash_purge_start(struct trash_purge *p, struct ceph_pool *pool,
 static int
 run_lane(struct lane_job *job)
 {
-	struct image *image = job->image_id != NULL ?
-	    image_with_id(job->image_id) : image_named(job->image);
+	struct image *image = job->image_id != NULL
+	    ? image_with_id(job->image_id)
+	    : image_named(job->image);
 
 	switch (job->kind) {
 	case LANE_LIST_WATCHERS:
@@ -846,7 +848,10 @@ void
 lane_job_start(struct lane_job *job, struct op *waiter)
 {
 	static const char *const names[] = {
-		"", "lane-watchers", "lane-create", "lane-move",
+		"",
+		"lane-watchers",
+		"lane-create",
+		"lane-move",
 		"lane-remove",
 	};
 	int rc, done = 0;

@@ -13,26 +13,26 @@
 
 enum fake_fault {
 	FAKE_NONE = 0,
-	FAKE_FAIL,	/* the n-th call fails and has done nothing */
-	FAKE_FAIL_DONE,	/* the n-th call fails, but has been carried out */
-	FAKE_DROP,	/* the caller leaves during the n-th call */
-	FAKE_KILL,	/* the process dies before the n-th call is done */
-	FAKE_KILL_DONE,	/* the process dies after it was done */
+	FAKE_FAIL,      /* the n-th call fails and has done nothing */
+	FAKE_FAIL_DONE, /* the n-th call fails, but has been carried out */
+	FAKE_DROP,      /* the caller leaves during the n-th call */
+	FAKE_KILL,      /* the process dies before the n-th call is done */
+	FAKE_KILL_DONE, /* the process dies after it was done */
 };
 
-#define FAKE_KILLED 77	/* exit status of a process that died so */
+#define FAKE_KILLED 77 /* exit status of a process that died so */
 
 /* Makes the store; call once, before any fork. */
 void fake_init(void);
-void fake_clear(void);		/* empties the store */
+void fake_clear(void); /* empties the store */
 
 /* The next calls are counted from 1; the n-th meets `fault`. */
 void fake_script(enum fake_fault fault, unsigned n, int rc);
-void fake_kill_at(unsigned n);	/* and die before this call, too */
-void fake_set_victim(struct op *op);	/* whom FAKE_DROP detaches */
+void fake_kill_at(unsigned n);       /* and die before this call, too */
+void fake_set_victim(struct op *op); /* whom FAKE_DROP detaches */
 
-unsigned fake_calls(void);		/* since fake_script() */
-const char *fake_log(void);		/* their names, joined by blanks */
+unsigned fake_calls(void);  /* since fake_script() */
+const char *fake_log(void); /* their names, joined by blanks */
 
 /* What the store holds, as one line of sorted text. */
 const char *fake_store(void);
@@ -41,7 +41,7 @@ const char *fake_store(void);
 void fake_put_key(const char *object, const char *key, const char *value);
 void fake_put_object(const char *object);
 bool fake_has_image(const char *name, uint64_t *size_bytes);
-void fake_watch(const char *name, const char *address);	/* NULL: nobody */
+void fake_watch(const char *name, const char *address); /* NULL: nobody */
 /* Why librbd has to handle it: an enum image_obstacle. */
 void fake_set_obstacle(const char *name, int obstacle);
 

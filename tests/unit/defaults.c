@@ -18,7 +18,7 @@ main(void)
 		    true, 61 },
 		{ "layering, journaling", true, 65 },
 		{ "layering striping data-pool", true, 1 },
-		{ "255", true, 125 },	/* what cannot be asked is left out */
+		{ "255", true, 125 }, /* what cannot be asked is left out */
 		{ "0", false, 0 },
 		{ "", false, 0 },
 		{ "layering,teleport", false, 0 },
@@ -29,8 +29,8 @@ main(void)
 		bool good = defaults_features_parse(t[i].text, &features);
 
 		ok(good == t[i].good && (!good || features == t[i].features),
-		    "\"%s\" is %s", t[i].text, good ? "understood" :
-		    "not understood");
+		    "\"%s\" is %s", t[i].text,
+		    good ? "understood" : "not understood");
 	}
 	return tap_end();
 }

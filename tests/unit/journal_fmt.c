@@ -28,14 +28,19 @@ static void
 test_attr_keys(void)
 {
 	static const char *const want[JOURNAL_ATTR_COUNT] = {
-		"csi.volname", "csi.imagename", "csi.imageid",
-		"csi.volume.owner", "csi.journalpool", "csi.volume.encryptKMS",
-		"csi.volume.encryptionType", "csi.groupid",
+		"csi.volname",
+		"csi.imagename",
+		"csi.imageid",
+		"csi.volume.owner",
+		"csi.journalpool",
+		"csi.volume.encryptKMS",
+		"csi.volume.encryptionType",
+		"csi.groupid",
 	};
 
 	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
-		is_str(journal_attr_key(i), want[i], "attribute key %s",
-		    want[i]);
+		is_str(
+		    journal_attr_key(i), want[i], "attribute key %s", want[i]);
 }
 
 static void
@@ -68,22 +73,40 @@ test_refs(void)
 
 	for (size_t i = 0; i < countof(t); i++) {
 		struct journal_ref ref;
-		int rc = journal_ref_parse(t[i].value, strlen(t[i].value),
-		    &ref);
+		int rc = journal_ref_parse(
+		    t[i].value, strlen(t[i].value), &ref);
 
-		ok(rc == t[i].rc && (rc < 0 || (strcmp(ref.uuid, UUID) == 0 &&
-		    ref.has_pool == t[i].has_pool &&
-		    ref.pool_id == t[i].pool)), "%s", t[i].what);
+		ok(rc == t[i].rc &&
+			(rc < 0 ||
+			    (strcmp(ref.uuid, UUID) == 0 &&
+				ref.has_pool == t[i].has_pool &&
+				ref.pool_id == t[i].pool)),
+		    "%s", t[i].what);
 	}
 }
 
 static void
 test_uuids(void)
 {
-	static const unsigned char zero[16], ones[16] = {
-		255, 255, 255, 255, 255, 255, 255, 255,
-		255, 255, 255, 255, 255, 255, 255, 255,
-	};
+	static const unsigned char zero[16],
+	    ones[16] = {
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+		    255,
+	    };
 	char out[JOURNAL_UUID_LEN + 1];
 
 	journal_uuid_fmt(out, zero);
@@ -97,8 +120,9 @@ test_uuids(void)
 	is_str(journal_uuid_of_name(UUID), UUID, "an empty prefix is fine");
 	ok(journal_uuid_of_name("kubernetes-dynamic-pvc-1") == NULL,
 	    "a name without UUID has none");
-	ok(journal_uuid_of_name("csi-vol-5e0a1a7c-1f8b-4e2d-9a43_0c1d2e3f4a5b")
-	    == NULL, "dashes in the wrong place are no UUID");
+	ok(journal_uuid_of_name(
+	       "csi-vol-5e0a1a7c-1f8b-4e2d-9a43_0c1d2e3f4a5b") == NULL,
+	    "dashes in the wrong place are no UUID");
 }
 
 static void
