@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <rados/librados.h>
 #include <rbd/librbd.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #define WRITER CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER
@@ -21,6 +22,7 @@
 
 enum {
 	OK = 0,
+	CANCELLED = 1,
 	INVALID_ARGUMENT = 3,
 	NOT_FOUND = 5,
 	ALREADY_EXISTS = 6,
@@ -735,6 +737,99 @@ test_cost(void)
 	ok(best[1] <= 4, "one that exists takes at most 4");
 }
 
+/* ---- lanes and ends ---- */
+
+/* The worker's children: its lanes. Kills them if told so. */
+static unsigned
+lanes(bool kill_them)
+{
+	char path[64], text[256] = "", *at = text;
+	unsigned n = 0;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children",
+	    (int)worker.helper.pid, (int)worker.helper.pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return 0;
+	if (fgets(text, sizeof(text), f) == NULL)
+		text[0] = '\0';
+	(void)fclose(f);
+	for (char *end = at; at[strspn(at, " ")] != '\0'; at = end, n++) {
+		long pid = strtol(at, &end, 10);
+
+		if (kill_them && pid > 1)
+			(void)kill((pid_t)pid, SIGKILL);
+	}
+	return n;
+}
+
+static void
+test_lanes_die(void)
+{
+	static const char *const params[] = {
+		"imageFeatures",
+		"layering,exclusive-lock,journaling",
+		"mounter",
+		"rbd-nbd",
+		NULL,
+	};
+	auto_free char *first = make("pvc-lane-1", params), *second = NULL;
+
+	ok(lanes(true) > 0, "a lane is there after its work, and is killed");
+	second = make("pvc-lane-2", params);
+	ok(*first != '\0' && *second != '\0',
+	    "the next job gets a lane of its own");
+	ok(succeeded(call("DeleteVolume", req_delete(first))) &&
+		succeeded(call("DeleteVolume", req_delete(second))) &&
+		talk_purged(&worker),
+	    "its volumes are deleted");
+	talk_turn(3000);
+	is_int(lanes(false), 0, "idle lanes end");
+}
+
+static void
+test_cancel(void)
+{
+	Csi__V1__CreateVolumeRequest *r = req_create(
+	    "pvc-cancel", fsid, "rbd", GIB, NULL);
+	const struct talk_reply *reply;
+	auto_free char *volume = NULL;
+	uint64_t id = talk_send(&worker, "CreateVolume", r, "");
+
+	req_free(r);
+	talk_cancel(&worker, id);
+	reply = talk_wait(&worker, id);
+	ok(reply != NULL && (reply->code == OK || reply->code == CANCELLED),
+	    "a cancelled request is answered when it has ended");
+	volume = make("pvc-cancel", NULL);
+	ok(succeeded(call("DeleteVolume", req_delete(volume))),
+	    "the same request again goes well");
+}
+
+/* What runs when the daemon goes away is brought to its end. */
+static void
+test_orphan(void)
+{
+	Csi__V1__CreateVolumeRequest *r = req_create(
+	    "pvc-orphan", fsid, "rbd", GIB, NULL);
+	auto_free char *volume = NULL, *key = NULL;
+	struct talk t;
+
+	talk_start(&t, talk_program("ceph-worker"), &(struct talk_hello){ 0 });
+	(void)talk_send(&t, "CreateVolume", r, "");
+	req_free(r);
+	talk_turn(5);
+	ok(talk_end(&t) && WIFEXITED(t.status) && WEXITSTATUS(t.status) == 0,
+	    "a worker whose daemon goes away ends by itself");
+	key = omap_value("csi.volumes.default", "csi.volume.pvc-orphan");
+	volume = make("pvc-orphan", NULL);
+	ok(key == NULL || str_ends(volume, key),
+	    "and its operation is as good as before");
+	ok(succeeded(call("DeleteVolume", req_delete(volume))),
+	    "the volume is deleted");
+}
+
 static void
 test_end(void)
 {
@@ -773,6 +868,9 @@ main(void)
 	test_namespace();
 	test_repair();
 	test_cost();
+	test_lanes_die();
+	test_cancel();
+	test_orphan();
 	test_end();
 	rados_ioctx_destroy(io);
 	rados_shutdown(cluster);

@@ -627,6 +627,145 @@ test_purge_later(void)
 	end("purge", 0);
 }
 
+/* ---- ControllerPublishVolume, ControllerUnpublishVolume ---- */
+
+static const char *node;
+
+static void
+publish(const char *volume_id)
+{
+	Csi__V1__ControllerPublishVolumeRequest r =
+	    CSI__V1__CONTROLLER_PUBLISH_VOLUME_REQUEST__INIT;
+	Csi__V1__VolumeCapability cap = CSI__V1__VOLUME_CAPABILITY__INIT;
+	Csi__V1__VolumeCapability__AccessMode mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__INIT;
+	Csi__V1__VolumeCapability__BlockVolume block =
+	    CSI__V1__VOLUME_CAPABILITY__BLOCK_VOLUME__INIT;
+	auto_free char *id = str_dup(volume_id), *to = str_dup(node);
+
+	mode.mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
+	cap.access_mode = &mode;
+	cap.access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
+	cap.block = &block;
+	r.volume_id = id;
+	r.node_id = to;
+	r.volume_capability = &cap;
+	run("ControllerPublishVolume", &r);
+}
+
+static void
+unpublish(const char *volume_id)
+{
+	Csi__V1__ControllerUnpublishVolumeRequest r =
+	    CSI__V1__CONTROLLER_UNPUBLISH_VOLUME_REQUEST__INIT;
+	auto_free char *id = str_dup(volume_id), *from = str_dup(node);
+
+	r.volume_id = id;
+	r.node_id = from;
+	run("ControllerUnpublishVolume", &r);
+}
+
+/* Whether another node may have it: nobody's record is left. */
+static bool
+is_free(void)
+{
+	bool good;
+
+	node = "node-b";
+	publish(volume);
+	good = !err_is_set(&out.err);
+	unpublish(volume);
+	good = good && !err_is_set(&out.err);
+	node = "node-a";
+	return good;
+}
+
+static void
+test_publish(void)
+{
+	prepare();
+	begin();
+	node = "node-a";
+	publish(volume);
+	is_str(fake_log(), "read-item lookup meta-list meta-set",
+	    "publishing takes these calls");
+	ok(!err_is_set(&out.err) && out.readied, "and succeeds");
+	fake_script(FAKE_NONE, 0, 0);
+	publish(volume);
+	is_str(fake_log(), "read-item lookup meta-list",
+	    "the second one takes these");
+	ok(!err_is_set(&out.err) && out.readied, "and succeeds, too");
+	ok(!is_free() && out.readied, "no other node gets it meanwhile");
+	fake_script(FAKE_NONE, 0, 0);
+	unpublish(volume);
+	is_str(fake_log(), "read-item lookup meta-remove",
+	    "unpublishing takes these calls");
+	ok(is_free(), "another node gets it then");
+	end("publish", 0);
+}
+
+static void
+test_publish_faults(void)
+{
+	static const enum fake_fault faults[] = {
+		FAKE_FAIL,
+		FAKE_FAIL_DONE,
+		FAKE_DROP,
+	};
+
+	for (size_t i = 0; i < countof(faults); i++) {
+		for (unsigned n = 1; n <= 4; n++) {
+			prepare();
+			begin();
+			node = "node-a";
+			fake_script(faults[i], n, -EIO);
+			publish(volume);
+			ok(faults[i] == FAKE_DROP ||
+				(fake_calls() == n &&
+				    out.err.code == ERR_INTERNAL),
+			    "publishing, fault %zu at wait %u ends it there", i,
+			    n);
+			fake_script(FAKE_NONE, 0, 0);
+			publish(volume);
+			ok(!err_is_set(&out.err), "the next one succeeds");
+			if (n <= 3) {
+				fake_script(faults[i], n, -EIO);
+				unpublish(volume);
+				fake_script(FAKE_NONE, 0, 0);
+			}
+			unpublish(volume);
+			ok(!err_is_set(&out.err) && is_free(),
+			    "so does unpublishing, whatever went before");
+			end("publish", n);
+		}
+	}
+}
+
+static void
+test_publish_killed(void)
+{
+	node = "node-a";
+	for (unsigned n = 1; n <= 4; n++) {
+		bool good;
+
+		prepare();
+		(void)in_child(publish, volume, FAKE_KILL_DONE, n);
+		begin();
+		publish(volume);
+		good = !err_is_set(&out.err);
+		end("publish", n);
+		(void)in_child(unpublish, volume, FAKE_KILL_DONE, n);
+		begin();
+		unpublish(volume);
+		ok(good && !err_is_set(&out.err) && is_free(),
+		    "publishing and unpublishing killed after call %u: the "
+		    "next calls do it",
+		    n);
+		end("publish", n);
+	}
+}
+
 int
 main(void)
 {
@@ -648,6 +787,9 @@ main(void)
 	test_delete_killed(FAKE_KILL_DONE);
 	test_delete_refused();
 	test_purge_later();
+	test_publish();
+	test_publish_faults();
+	test_publish_killed();
 	loop_fini();
 	return tap_end();
 }
