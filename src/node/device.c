@@ -136,7 +136,7 @@ sysfs_u64(dev_t devno, const char *name, uint64_t *value)
 int
 device_sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only)
 {
-	uint64_t sectors, ro;
+	uint64_t sectors = 0, ro = 0;
 	int rc = sysfs_u64(devno, "size", &sectors);
 
 	if (rc == 0)

@@ -92,7 +92,7 @@ mount_look(
     const char *path, struct mount_point *point, int *fd_out, struct err *err)
 {
 	auto_close int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	struct statx stx;
+	struct statx stx = { 0 };
 	int rc = 0;
 
 	memset(point, 0, sizeof(*point));

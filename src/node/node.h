@@ -47,7 +47,7 @@ extern const struct csi_impl node_stats_impl;
 /* ---- shared by the RPC files ---------------------------------------------- */
 
 /* How long a child may take until it is killed. */
-#define NODE_CHILD_MS (5 * 60 * 1000)
+#define NODE_CHILD_MS INT64_C(300000)
 
 /*
  * The image that a request is about, from publish_context (set by our

@@ -19,8 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MKFS_MS (60 * 60 * 1000)
-#define FSCK_MS (24 * 60 * 60 * 1000)
+#define MKFS_MS INT64_C(3600000)        /* an hour */
+#define FSCK_MS (24 * INT64_C(3600000)) /* a day */
 
 enum stage_state {
 	STAGE_START = 0, /* nothing is done */
@@ -193,29 +193,31 @@ stage_undo_from(const struct stage *s)
 }
 
 static enum op_verdict
-stage_again_with(struct stage *s, const struct mapper *mapper)
+stage_again_with(struct stage *s, const char *name)
 {
+	const struct mapper *mapper = device_mapper(name);
 	struct err err = ERR_INIT;
 
 	s->args.settled = true;
-	if (mapper == NULL || !mapper->usable(&err) ||
-	    use_mapper(s, mapper, &err) < 0)
-		return op_fail_err(s, stage_undo_from(s), &err);
-	return stage_try(s);
+	if (mapper == NULL)
+		(void)err_set(&err, ERR_FAILED_PRECONDITION,
+		    "this driver has no mapper %s", name);
+	else if (mapper->usable(&err) && use_mapper(s, mapper, &err) == 0)
+		return stage_try(s);
+	return op_fail_err(s, stage_undo_from(s), &err);
 }
 
 /* The kernel lacks a feature of the image: is there an other mapper? */
 static enum op_verdict
 stage_failed(struct stage *s, int rc)
 {
-	const char *name = node_config()->mounter_fallback;
-	const struct mapper *other = str_is_empty(name) ? NULL
-							: device_mapper(name);
+	const char *other = node_config()->mounter_fallback;
 
-	if (rc == -ENXIO && other != NULL && other != s->args.mapper &&
-	    !s->args.settled) {
+	if (rc == -ENXIO && !s->args.settled && other != NULL &&
+	    device_mapper(other) != NULL &&
+	    !str_eq(other, s->args.mapper->name)) {
 		log_info("stage.fallback", "volume=%s from=%s to=%s",
-		    s->request->volume_id, s->args.mapper->name, other->name);
+		    s->request->volume_id, s->args.mapper->name, other);
 		return stage_again_with(s, other);
 	}
 	return op_fail_err(s, stage_undo_from(s), &s->offload.err);
@@ -279,27 +281,36 @@ stage_done(struct stage *s)
 	return op_goto(s, STAGE_END);
 }
 
+/* What the child has mapped, for the mapper's memory. */
+static void
+stage_note(struct stage *s)
+{
+	const struct mapper *earlier;
+
+	if (!s->result.mapped)
+		return;
+	s->args.ref = s->result.device.ref;
+	if (!s->result.already) {
+		s->args.mapper->note(&s->args.spec, &s->args.ref);
+		return;
+	}
+	/* An earlier stage may have used an other mapper. */
+	earlier = staging_mapper_of(&s->result.stash, NULL);
+	if (earlier != NULL)
+		earlier->note(&s->args.spec, &s->args.ref);
+}
+
 static enum op_verdict
 stage_tried(struct stage *s)
 {
-	const struct mapper *mapper = s->args.mapper;
-
-	if (s->result.mapped) {
-		/* An earlier stage may have used an other mapper. */
-		if (s->result.already)
-			mapper = staging_mapper_of(&s->result.stash, NULL);
-		s->args.ref = s->result.device.ref;
-		if (mapper != NULL)
-			mapper->note(&s->args.spec, &s->args.ref);
-	}
+	stage_note(s);
 	if (s->rpc.op.rc < 0)
 		return stage_failed(s, s->rpc.op.rc);
 	switch (s->result.need) {
 	case STAGING_NEEDS_NOTHING:
 		return stage_done(s);
 	case STAGING_NEEDS_MAPPER:
-		return stage_again_with(
-		    s, device_mapper(s->result.stash.mapper));
+		return stage_again_with(s, s->result.stash.mapper);
 	case STAGING_NEEDS_OPEN:
 		return stage_open(s);
 	case STAGING_NEEDS_MKFS:

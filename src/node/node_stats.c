@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-#define STATS_MS (30 * 1000)
+#define STATS_MS INT64_C(30000)
 
 enum stats_state {
 	STATS_START = 0, /* nothing is asked */
@@ -64,7 +64,8 @@ stats_read(struct stats *s)
 	if (s->rpc.op.rc < 0)
 		return op_fail_err(s, STATS_END, &s->offload.err);
 	reply = csi_new(s->rpc.method->reply, s->rpc.arena);
-	reply->usage = arena_new_bytes(s->rpc.arena, 2 * sizeof(*reply->usage));
+	reply->usage = arena_new_bytes(
+	    s->rpc.arena, 2 * sizeof(Csi__V1__VolumeUsage *));
 	s->rpc.reply = reply;
 	add_usage(s, CSI__V1__VOLUME_USAGE__UNIT__BYTES, got->total_bytes,
 	    got->used_bytes, got->available_bytes);

@@ -25,6 +25,9 @@
 #define XFS_INCOMPAT 216
 #define XFS_INCOMPAT_NEEDSREPAIR 0x10
 
+#define START_BYTES 262144 /* superblocks are here … */
+#define END_BYTES 65536    /* … or here */
+
 static uint16_t
 le16(const unsigned char *at)
 {
@@ -95,9 +98,9 @@ probe_superblock(const unsigned char *head, size_t len, struct probe *probe)
 static int
 read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 {
-	auto_free unsigned char *edge = mem_new(256 * 1024);
+	auto_free unsigned char *edge = mem_new(START_BYTES);
 	off_t size = lseek(fd, 0, SEEK_END);
-	off_t tail = 64 * 1024;
+	off_t tail = END_BYTES;
 	ssize_t n;
 
 	if (size < 0)
@@ -107,7 +110,7 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 		    "%s has %lld "
 		    "bytes, too few for a file system",
 		    path, (long long)size);
-	n = pread(fd, edge, 256 * 1024, 0);
+	n = pread(fd, edge, START_BYTES, 0);
 	if (n < PROBE_HEAD_BYTES)
 		return err_set_rc(
 		    err, n < 0 ? -errno : -EIO, "read the start of %s", path);
@@ -180,7 +183,7 @@ int
 probe_device(const char *path, struct probe *probe, struct err *err)
 {
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	unsigned char head[PROBE_HEAD_BYTES];
+	unsigned char head[PROBE_HEAD_BYTES] = { 0 };
 	int rc;
 
 	memset(probe, 0, sizeof(*probe));

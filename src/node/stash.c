@@ -11,7 +11,7 @@
 
 #define STASH_FILE "image-meta.json"
 #define STASH_VERSION 3
-#define STASH_BYTES_MAX (64 * 1024)
+#define STASH_BYTES_MAX 65536
 #define OURS "rbd-csi"
 
 /* A member that does not fit makes the file unusable. */
