@@ -539,7 +539,7 @@ cls_parse_lock_info(struct dec d, struct cls_lock_info *info)
 
 	memset(info, 0, sizeof(*info));
 	/* two versioned structs a locker, 6 bytes of head each */
-	info->lockers = dec_count(&body, 2 * 6);
+	info->lockers = dec_count(&body, 12);
 	for (uint32_t i = 0; i < info->lockers && !body.failed; i++)
 		dec_locker(&body, i == 0 ? info : &other);
 	info->exclusive = dec_u8(&body) == 1;

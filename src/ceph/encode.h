@@ -13,7 +13,7 @@
 #include "base/buf.h"
 
 /* Largest input of one class call; the OSD takes up to 90 MB at once. */
-#define ENC_MAX (1024 * 1024)
+#define ENC_MAX ((size_t)1 << 20)
 
 struct enc {
 	struct buf buf;

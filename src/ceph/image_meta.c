@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Of all keys and values of one image. */
-#define META_BYTES_MAX (32u * 1024 * 1024)
+#define META_BYTES_MAX ((size_t)32 << 20)
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,

@@ -5,6 +5,8 @@
 
 #include "ceph/cls_rbd.h"
 
+#include <assert.h>
+
 /* librbd's largest object map, and so the largest image that may have one. */
 #define OBJECT_MAP_MAX 256000000ull
 #define STRIPE_UNIT_MIN 512
@@ -106,12 +108,14 @@ layout_is_striped(const struct layout *layout)
 uint64_t
 layout_objects(const struct layout *layout, uint64_t size_bytes)
 {
-	uint64_t set_bytes = layout->stripe_count << layout->order;
-	uint64_t sets = size_bytes / set_bytes;
-	uint64_t rest = size_bytes % set_bytes;
-	uint64_t units = (rest + layout->stripe_unit - 1) / layout->stripe_unit;
+	uint64_t unit = layout->stripe_unit, count = layout->stripe_count;
+	uint64_t set_bytes = count << layout->order;
+	uint64_t sets, rest, units;
 
-	if (units > layout->stripe_count)
-		units = layout->stripe_count;
-	return sets * layout->stripe_count + units;
+	/* what layout_check() and image look-ups let through */
+	assert(unit > 0 && set_bytes > 0);
+	sets = size_bytes / set_bytes;
+	rest = size_bytes % set_bytes;
+	units = (rest + unit - 1) / unit;
+	return sets * count + (units < count ? units : count);
 }

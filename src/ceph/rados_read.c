@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* Entries of all omap steps of one read; the OSD sends 1 GiB at most. */
-#define OMAP_BYTES_MAX (64u * 1024 * 1024)
+#define OMAP_BYTES_MAX ((size_t)64 << 20)
 
 enum step_kind {
 	STEP_CALL = 0, /* a class method: `out` */

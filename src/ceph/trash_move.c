@@ -99,7 +99,7 @@ added(struct trash_move *m)
 static enum op_verdict
 entry_read(struct trash_move *m)
 {
-	struct cls_trash_entry entry;
+	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
 	struct dec d;
 	int rc = rados_read_result(m->read, 0, &d);
 
