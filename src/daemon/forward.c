@@ -63,11 +63,11 @@ find_credentials(const struct csi_method *method, const void *request,
 {
 	struct csi_map secrets = csi_map_field(request, "secrets");
 	struct csi_credentials found;
-	int rc = csi_credentials_get(&secrets, &found, err);
 
-	if (rc == -ENOENT && method->secrets == CSI_SECRETS_OPTIONAL)
+	/* PVs of before controllerPublishSecretRef have none for ever. */
+	if (secrets.count == 0 && method->secrets == CSI_SECRETS_OPTIONAL)
 		return FORWARD_EMPTY;
-	if (rc < 0)
+	if (csi_credentials_get(&secrets, &found, err) < 0)
 		return FORWARD_FAIL;
 	out->session.user = found.user;
 	out->key.text = (char *)(uintptr_t)found.key;

@@ -38,6 +38,16 @@ ctl 1 "those in the request win" --secrets "$RBD_CSI_SECRETS" call Controller/De
 is "over the file's" "$error" 'INVALID_ARGUMENT: secrets.userKey: is empty'
 ctl 0 "a method without secrets needs none" --secrets /nonexistent call Identity/Probe
 
+# PVs of before controllerPublishSecretRef carry no secrets for attaching: as with ceph-csi, the
+# controller has nothing to do for them and the node finds the image by the volume context.
+volume=0001-0001-c-0000000000000001-9a5d6f1c-3e0b-4a52-8a43-0f6d8b2f7c11
+ctl 0 "a publish without secrets succeeds" call Controller/ControllerPublishVolume \
+	'{"volumeId": "'$volume'", "nodeId": "test-node", "volumeCapability":
+	 {"block": {}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}}'
+is "with an empty answer" "$reply" "{}"
+ctl 0 "so does an unpublish" call Controller/ControllerUnpublishVolume \
+	'{"volumeId": "'$volume'", "nodeId": "test-node"}'
+
 ctl 2 "no command is wrong usage"
 ctl 2 "so is an unknown one" nonsense
 ctl 2 "an unknown option" --nonsense call Identity/Probe
