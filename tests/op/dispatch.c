@@ -324,12 +324,12 @@ test_join(void)
 	}
 	is_int(nstarted, 1, "five identical calls are one execution");
 	finish(0);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 5; i++)
 		ok(call[i]->ended && call[i]->code == ERR_OK &&
 			call[i]->reply_len == call[0]->reply_len,
 		    "call %d has the answer", i);
+	for (int i = 0; i < 5; i++)
 		free(call[i]);
-	}
 	call[0] = unstage("/s", 10 * SECOND_MS);
 	turn();
 	is_int(nstarted, 2, "the next one after the end runs anew");
