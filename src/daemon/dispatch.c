@@ -41,31 +41,40 @@ is_served_here(const struct csi_method *method)
 	return true;
 }
 
+/* Why nobody here serves the method; 0 if somebody does. */
+static int
+refuse(const struct csi_method *method, struct err *err)
+{
+	if (!method->served)
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "%s is not served by this driver", method->name);
+	if (!is_served_here(method))
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "%s: this process does not serve the %s service",
+		    method->name, method->service);
+	if (method->run == CSI_RUN_NODE && request_impl(method) == NULL)
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "%s is not served on this node", method->name);
+	return 0;
+}
+
 void
 dispatch_call(struct call *call)
 {
 	const struct csi_method *method = csi_method_find(call->path);
 	struct err err = ERR_INIT;
 
-	if (method == NULL)
+	if (method == NULL) {
 		(void)err_set(
 		    &err, ERR_UNIMPLEMENTED, "unknown method %s", call->path);
-	else if (!method->served)
-		(void)err_set(&err, ERR_UNIMPLEMENTED,
-		    "%s is not served by this driver", method->name);
-	else if (!is_served_here(method))
-		(void)err_set(&err, ERR_UNIMPLEMENTED,
-		    "%s: this process does not serve the %s service",
-		    method->name, method->service);
-	else if (method->run == CSI_RUN_NODE && request_impl(method) == NULL)
-		(void)err_set(&err, ERR_UNIMPLEMENTED,
-		    "%s is not served on this node", method->name);
-	if (err_is_set(&err))
 		call_fail_err(call, &err);
-	else if (method->run == CSI_RUN_INSTANT)
+	} else if (refuse(method, &err) < 0) {
+		call_fail_err(call, &err);
+	} else if (method->run == CSI_RUN_INSTANT) {
 		dispatch_instant(call, method);
-	else
+	} else {
 		request_take(call, method);
+	}
 }
 
 void

@@ -246,10 +246,11 @@ options_each_ignored(int argc, char *const argv[],
     void (*tell)(const char *name, const char *help))
 {
 	for (int i = 1; i < argc; i++) {
-		const struct option_def *def;
-		const char *text;
+		const struct option_def *def = NULL;
+		const char *text = "";
 
-		if (option_next(argc, argv, &i, &def, &text, NULL) < 0)
+		if (option_next(argc, argv, &i, &def, &text, NULL) < 0 ||
+		    def == NULL)
 			return;
 		if ((def->use == OPTION_IGNORED ||
 			def->use == OPTION_CHECKED) &&

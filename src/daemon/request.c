@@ -138,7 +138,8 @@ on_rpc_done(struct op *op, void *arg)
 		bytes = csi_pack(rpc->reply, rpc->arena, &len, &r->err);
 		if (bytes != NULL) {
 			r->reply = mem_new(len + 1);
-			memcpy(r->reply, bytes, len);
+			if (len > 0)
+				memcpy(r->reply, bytes, len);
 			r->reply_len = len;
 		}
 	}
@@ -383,7 +384,8 @@ request_take(struct call *call, const struct csi_method *method)
 		return;
 	}
 	r->body = mem_new(call->request_len + 1);
-	memcpy(r->body, call->request, call->request_len);
+	if (call->request_len > 0)
+		memcpy(r->body, call->request, call->request_len);
 	r->len = call->request_len;
 	r->claim.what = method->name;
 	r->claim.print = r->print.data;

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #define SESSIONS_MAX 256
-#define CONNECT_MS 45000 /* the worker's own bound is 30 s */
+#define CONNECT_MS 45000 /* the worker gives up by itself before that */
 #define SILENT_MS 90000  /* it reports every second while it works */
 #define FORGET_MS 60000  /* failures of a session without calls */
 #define BACKOFF_FIRST_MS 500

@@ -27,6 +27,7 @@
 
 struct worker {
 	struct helper helper;
+	pid_t pid;
 	struct channel *channel; /* NULL: let go */
 	const struct worker_ops *ops;
 	void *arg;
@@ -67,7 +68,7 @@ worker_kill(struct worker *w)
 pid_t
 worker_pid(const struct worker *w)
 {
-	return w->helper.pid;
+	return w->pid;
 }
 
 void
@@ -102,7 +103,8 @@ on_exited(struct helper *helper, int status)
 	bool died = WIFSIGNALED(status) || WEXITSTATUS(status) != 0;
 
 	log_line(died ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "worker.exit",
-	    WIFSIGNALED(status) ? "signal=%d" : "status=%d",
+	    WIFSIGNALED(status) ? "worker=%d signal=%d" : "worker=%d status=%d",
+	    (int)w->pid,
 	    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	w->exited = true;
 	if (w->channel == NULL)
@@ -163,7 +165,8 @@ on_reply(struct worker *w, const Worker__Reply *reply)
 		    "%s", reply->text);
 	} else {
 		call->reply = mem_new(reply->body.len + 1);
-		memcpy(call->reply, reply->body.data, reply->body.len);
+		if (reply->body.len > 0)
+			memcpy(call->reply, reply->body.data, reply->body.len);
 		call->reply_len = reply->body.len;
 	}
 	w->ops->replied(w->arg, call);
@@ -313,6 +316,7 @@ worker_new(const struct worker_hello *hello, const struct worker_ops *ops,
 		worker_free(w);
 		return NULL;
 	}
+	w->pid = w->helper.pid;
 	(void)send_hello(w, hello); /* if it fails, `gone` follows */
 	return w;
 }
