@@ -228,17 +228,21 @@ record(struct libmnt_fs *fs, unsigned long flags, const char *target)
 	mnt_free_update(update);
 }
 
+/*
+ * As the kernel will show the mount: from the device, with its root. (With
+ * MS_BIND libmount would read all of mountinfo to find these out.)
+ */
 static void
-record_bind(const char *source, const char *target)
+record_bind(const char *device, const char *target)
 {
 	struct libmnt_fs *fs = mnt_new_fs();
 
 	if (fs == NULL)
 		return;
-	if (mnt_fs_set_source(fs, source) == 0 &&
+	if (mnt_fs_set_source(fs, device) == 0 &&
 	    mnt_fs_set_target(fs, target) == 0 &&
-	    mnt_fs_set_options(fs, "bind," NETDEV) == 0)
-		record(fs, MS_BIND, NULL);
+	    mnt_fs_set_options(fs, NETDEV) == 0)
+		record(fs, 0, NULL);
 	mnt_unref_fs(fs);
 }
 
@@ -274,7 +278,7 @@ attributes_of(unsigned long flags, struct mount_attr *attr)
  * target: no moment in which a read-only volume is writable there.
  */
 int
-mount_bind(int fd, const char *source, const char *target, const char *options,
+mount_bind(int fd, const char *device, const char *target, const char *options,
     bool read_only, struct err *err)
 {
 	auto_close int tree = open_tree(
@@ -283,7 +287,8 @@ mount_bind(int fd, const char *source, const char *target, const char *options,
 	unsigned long flags = 0;
 
 	if (tree < 0)
-		return err_set_rc(err, -errno, "clone the mount %s", source);
+		return err_set_rc(
+		    err, -errno, "clone the mount for %s", target);
 	if (!str_is_empty(options))
 		(void)mnt_optstr_get_flags(
 		    options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP));
@@ -294,9 +299,9 @@ mount_bind(int fd, const char *source, const char *target, const char *options,
 	    mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set_rc(err, -errno, "set mount flags of %s", target);
 	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_set_rc(
-		    err, -errno, "bind mount %s at %s", source, target);
-	record_bind(source, target);
+		return err_set_rc(err, -errno, "bind mount at %s", target);
+	if (device != NULL)
+		record_bind(device, target);
 	return 0;
 }
 

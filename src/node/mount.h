@@ -54,9 +54,10 @@ int mount_filesystem(const char *source, const char *target, const char *fstype,
 /*
  * Bind mounts exactly what `fd` (from mount_look) stands for at `target`.
  * Of `options` those that a bind mount can have are applied, the others left
- * out. `source` is the path for the records.
+ * out. `device` is the path of the file system's device, for the records;
+ * NULL when a device node is bound.
  */
-int mount_bind(int fd, const char *source, const char *target,
+int mount_bind(int fd, const char *device, const char *target,
     const char *options, bool read_only, struct err *err) must_check;
 
 /*

@@ -15,6 +15,7 @@ struct source {
 	char *path; /* <staging>/<volume_id> */
 	int fd;     /* O_PATH of what was looked at */
 	struct mount_point point;
+	struct device device;
 	struct stash stash;
 	bool had_stash;
 };
@@ -35,12 +36,11 @@ differs(const char *asked, const char *found)
 
 /* Is the staged device this image? By the stash, and by the request too. */
 static int
-prove_image(const struct publishing_args *args, const struct source *source,
-    struct err *err)
+prove_image(
+    const struct publishing_args *args, struct source *source, struct err *err)
 {
 	struct device_spec spec = args->spec;
 	const struct mapper *mapper;
-	struct device dev;
 	int rc = -ENODEV;
 
 	if (source->had_stash) {
@@ -55,11 +55,13 @@ prove_image(const struct publishing_args *args, const struct source *source,
 		mapper = staging_mapper_of(&source->stash, err);
 		return mapper == NULL
 		    ? -EBUSY
-		    : mapper->verify(&spec, source->point.source, &dev, err);
+		    : mapper->verify(
+			  &spec, source->point.source, &source->device, err);
 	}
 	for (size_t i = 0;
 	     rc == -ENODEV && (mapper = device_mapper_at(i)) != NULL; i++)
-		rc = mapper->verify(&spec, source->point.source, &dev, err);
+		rc = mapper->verify(
+		    &spec, source->point.source, &source->device, err);
 	return rc;
 }
 
@@ -197,8 +199,8 @@ bind_target(const struct publishing_args *args, const struct source *source,
 		rc = staging_make_point(args->target, args->block, 0750, err);
 	if (rc < 0)
 		return rc;
-	rc = mount_bind(source->fd, source->path, args->target, args->options,
-	    args->read_only, err);
+	rc = mount_bind(source->fd, args->block ? NULL : source->device.path,
+	    args->target, args->options, args->read_only, err);
 	if (rc < 0)
 		(void)!staging_remove_point(args->target, &ignored);
 	return rc;

@@ -207,7 +207,7 @@ stage_block(
 	if (rc == 0)
 		rc = staging_make_point(target, true, 0600, err);
 	if (rc == 0)
-		rc = mount_bind(fd, res->device.path, target, NULL, false, err);
+		rc = mount_bind(fd, NULL, target, NULL, false, err);
 	return rc;
 }
 

@@ -15,7 +15,7 @@
 #include <sys/sysmacros.h>
 
 const char *loop_mapper_dir;
-int loop_mapper_fail, loop_mapper_fail_count;
+int loop_mapper_die;
 
 /* The file behind a loop device, "" if it is free. */
 static void
@@ -185,10 +185,8 @@ lm_map(const struct device_spec *spec, const struct device_ref *ref,
 	int id = search(spec, NULL), rc;
 
 	(void)ref;
-	if (loop_mapper_fail_count > 0) {
-		loop_mapper_fail_count--;
-		return err_set_rc(err, loop_mapper_fail, "map as told to fail");
-	}
+	if (loop_mapper_die == 1)
+		_exit(9);
 	if (id >= 0) {
 		rc = fill(id, dev);
 		if (rc < 0 || dev->read_only == spec->read_only)
@@ -198,6 +196,8 @@ lm_map(const struct device_spec *spec, const struct device_ref *ref,
 			return rc;
 	}
 	rc = configure(spec, &id, err);
+	if (loop_mapper_die == 2)
+		_exit(9);
 	return rc < 0 ? rc : fill(id, dev);
 }
 

@@ -14,8 +14,8 @@ extern const struct mapper loop_mapper;
 /* Where the pools are; set it before anything else. */
 extern const char *loop_mapper_dir;
 
-/* The next so many maps fail with this errno. */
-extern int loop_mapper_fail, loop_mapper_fail_count;
+/* The child that maps dies before (1) or after (2) it has mapped. */
+extern int loop_mapper_die;
 
 /* Loop devices on files below loop_mapper_dir. */
 int loop_mapper_count(void);

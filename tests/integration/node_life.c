@@ -721,6 +721,30 @@ lost_stash(void)
 	ok(nothing_left(&v), "nothing is left");
 }
 
+static void
+dying_children(void)
+{
+	struct volume v;
+
+	for (int when = 1; when <= 2; when++) {
+		volume_init(&v, 32 + when, "ext4", 64 * MIB);
+		loop_mapper_die = when;
+		expect(stage(&v), ERR_INTERNAL,
+		    when == 1 ? "the child dies before it has mapped"
+			      : "the child dies after it has mapped");
+		loop_mapper_die = 0;
+		expect(stage(&v), ERR_OK, "the next call stages");
+		is_int(loop_mapper_count(), 1, "and maps nothing twice");
+		expect(unstage(&v), ERR_OK, "unstaged");
+		ok(nothing_left(&v), "nothing is left");
+		loop_mapper_die = when;
+		expect(stage(&v), ERR_INTERNAL, "the child dies again");
+		loop_mapper_die = 0;
+		expect(unstage(&v), ERR_OK, "unstage takes all away");
+		ok(nothing_left(&v), "nothing is left");
+	}
+}
+
 /* ---- killed at each state ------------------------------------------------- */
 
 static void
@@ -787,6 +811,9 @@ main(void)
 	}
 	put(rbd, "%s/rbd", top);
 	(void)mkdir(rbd, 0700);
+	/* Their records of mounts stay here too. */
+	(void)mkdir("/run/mount", 0755);
+	(void)mount("none", "/run/mount", "tmpfs", 0, NULL);
 	loop_mapper_dir = top;
 	log_init("node_life", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 
@@ -803,6 +830,7 @@ main(void)
 	grows(29, "btrfs", 128 * MIB, 320 * MIB);
 	single_writer();
 	lost_stash();
+	dying_children();
 	sweep("ext4");
 	sweep(NULL);
 
