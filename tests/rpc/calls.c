@@ -2,6 +2,8 @@
  * calls.c - a call's life: messages in pieces, answers, deadlines, callers who
  * go away, limits, and the orderly end of a connection.
  */
+#include "config.h"
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/loop.h"
@@ -491,6 +493,36 @@ streams_are_limited(void)
 }
 
 static void
+rapid_resets_end_a_connection(void)
+{
+#ifdef HAVE_NGHTTP2_OPTION_SET_STREAM_RESET_RATE_LIMIT
+	struct exchange *x[50], *good;
+	struct peer other;
+	unsigned reset = 0;
+
+	start(NULL);
+	peer_open(&other, server);
+	while (reset < 2000 && !peer.eof) {
+		for (size_t i = 0; i < countof(x); i++)
+			x[i] = peer_call(&peer, "/test.T/Wait", "", 0, NULL);
+		peer_run(&peer);
+		for (size_t i = 0; i < countof(x); i++)
+			peer_cancel(&peer, x[i]);
+		peer_run(&peer);
+		reset += countof(x);
+	}
+	ok(peer.eof && peer.goaway_code != NGHTTP2_NO_ERROR,
+	    "a client that resets %u calls in a row is sent away", reset);
+	good = peer_call(&other, "/test.T/Echo", "x", 1, NULL);
+	peer_run(&other);
+	ok(reply_is(good, "x", 1), "... the others do not notice");
+	is_int(server_call_count(server), 0, "... no call is left open");
+	peer_close(&other);
+	end();
+#endif
+}
+
+static void
 slow_readers_hold_nobody_up(void)
 {
 	const size_t size = (size_t)10 << 20;
@@ -687,6 +719,7 @@ main(void)
 	refused_senders_are_stopped();
 	calls_and_bytes_are_limited_in_all();
 	streams_are_limited();
+	rapid_resets_end_a_connection();
 	slow_readers_hold_nobody_up();
 	odd_good_byes_are_no_faults();
 	no_preface_no_service();
