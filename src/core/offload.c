@@ -13,11 +13,14 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-/* What goes through the pipe before the result's bytes. */
+/*
+ * What goes through the pipe before the result's bytes. Aligned, since the
+ * result follows it in memory and may be any struct.
+ */
 struct reply_head {
 	int rc;
 	struct err err;
-};
+} __attribute__((aligned(16)));
 
 static struct {
 	unsigned max, running, stuck;
