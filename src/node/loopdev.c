@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/loop.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,12 +26,9 @@
  * A server holds the lock of the file for a whole discard: pieces of this
  * size let writes through in between.
  */
-#define DISCARD_MAX "67108864"
-/*
- * Bounds what one image can make its server hold: half of the default, and
- * as fast in every measurement of docs/ATTACH.md.
- */
-#define REQUESTS_MAX "64"
+#define DISCARD_MAX	67108864
+/* Bounds what one image can make its server hold: half of the default. */
+#define REQUESTS_MAX	64
 
 static void
 pause_ms(long ms)
@@ -74,17 +72,27 @@ read_sysfs(int id, const char *name, char *buf, size_t size)
 	return 0;
 }
 
+/*
+ * Lowers a limit of the queue if it is above `most`. A write freezes the queue
+ * for milliseconds; the value outlives the loop device's file, so the next
+ * user of the same number finds it as it should be.
+ */
 static void
-write_sysfs(int id, const char *name, const char *value)
+lower_limit(int id, const char *name, uint64_t most)
 {
-	char path[128];
+	char path[128], text[24];
+	uint64_t is;
 	int fd;
 
+	if (read_sysfs(id, name, text, sizeof(text)) < 0 ||
+	    str_to_u64(text, &is) < 0 || is <= most)
+		return;
 	(void)snprintf(path, sizeof(path), "/sys/block/loop%d/%s", id, name);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return;
-	(void)!write(fd, value, strlen(value));
+	(void)snprintf(text, sizeof(text), "%" PRIu64, most);
+	(void)!write(fd, text, strlen(text));
 	(void)close(fd);
 }
 
@@ -177,8 +185,8 @@ configure(
 		return errno == EBUSY ? -EBUSY
 				      : err_set_rc(err, -errno,
 					    "loop device %d over %s", id, file);
-	write_sysfs(id, "queue/discard_max_bytes", DISCARD_MAX);
-	write_sysfs(id, "queue/nr_requests", REQUESTS_MAX);
+	lower_limit(id, "queue/discard_max_bytes", DISCARD_MAX);
+	lower_limit(id, "queue/nr_requests", REQUESTS_MAX);
 	return 0;
 }
 
