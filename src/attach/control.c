@@ -15,31 +15,33 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define CLIENTS_MAX	8
+#define CLIENTS_MAX 8
 
 struct call;
 
 struct client {
 	struct channel *channel;
 	LIST_HEAD(, call) calls;
-	uint64_t drain_id;	/* waits for the end; 0: does not */
-	LIST_ENTRY(client) link;
+	uint64_t drain_id; /* waits for the end; 0: does not */
+	LIST_ENTRY(client)
+	link;
 };
 
 enum call_state {
 	CALL_START = 0,
-	CALL_ENDED,	/* the image is attached, or closed */
+	CALL_ENDED, /* the image is attached, or closed */
 };
 
 /* ATTACH and DETACH: what takes time. */
 struct call {
 	struct op op;
 	enum call_state state;
-	struct client *client;	/* NULL: gone */
+	struct client *client; /* NULL: gone */
 	struct wire_request request;
 	struct image *image;
 	struct err err;
-	LIST_ENTRY(call) link;
+	LIST_ENTRY(call)
+	link;
 };
 
 static struct {
@@ -59,8 +61,8 @@ send_answer(struct client *client, const struct wire_answer *answer,
 	char buf[WIRE_FRAME_MAX];
 	int len = wire_answer_pack(answer, buf);
 
-	if (len < 0 || channel_send_fds(client->channel, buf, (size_t)len, fds,
-	    nfds) < 0)
+	if (len < 0 ||
+	    channel_send_fds(client->channel, buf, (size_t)len, fds, nfds) < 0)
 		log_warn("control.answer", "rc=%d", len);
 }
 
@@ -84,8 +86,8 @@ do_hello(struct client *client, const struct wire_request *request)
 
 	answer.ready.pid = (uint32_t)getpid();
 	answer.ready.generation = atomic_load(&ct.set.table->generation);
-	(void)snprintf(answer.ready.version, sizeof(answer.ready.version),
-	    "%s", PACKAGE_VERSION);
+	(void)snprintf(answer.ready.version, sizeof(answer.ready.version), "%s",
+	    PACKAGE_VERSION);
 	send_answer(client, &answer, fds, request->want_descriptors ? 2 : 0);
 }
 
@@ -134,8 +136,8 @@ call_step(struct op *op)
 	switch (c->state) {
 	case CALL_START:
 		if (c->request.kind == WIRE_ATTACH)
-			image_attach_start(&c->request.image, &c->image,
-			    &c->err, op);
+			image_attach_start(
+			    &c->request.image, &c->image, &c->err, op);
 		else
 			image_detach_start(c->image, &c->err, op);
 		return op_await(c, CALL_ENDED);
@@ -184,8 +186,8 @@ on_call_end(struct op *op, void *arg)
 }
 
 static void
-call_begin(struct client *client, struct wire_request *request,
-    struct image *image)
+call_begin(
+    struct client *client, struct wire_request *request, struct image *image)
 {
 	struct call *c = mem_new(sizeof(*c));
 
@@ -194,8 +196,8 @@ call_begin(struct client *client, struct wire_request *request,
 	request->unpacked = NULL;
 	c->image = image;
 	LIST_INSERT_HEAD(&client->calls, c, link);
-	c->op.subject = image != NULL ? image->slot->image :
-	    c->request.image.image;
+	c->op.subject = image != NULL ? image->slot->image
+				      : c->request.image.image;
 	op_start(&c->op, &call_class, on_call_end, NULL);
 }
 
@@ -225,8 +227,8 @@ do_attach(struct client *client, struct wire_request *request)
 	}
 	if (image->state == IMAGE_OPENING || image->state == IMAGE_CLOSING) {
 		(void)err_set(&answer.err, ERR_ABORTED, "image %s is being %s",
-		    spec->image, image->state == IMAGE_OPENING ? "opened" :
-		    "closed");
+		    spec->image,
+		    image->state == IMAGE_OPENING ? "opened" : "closed");
 	} else if (image->io.dead) {
 		(void)err_set(&answer.err, ERR_FAILED_PRECONDITION,
 		    "image %s was aborted and must be detached first",
@@ -253,8 +255,8 @@ do_detach(struct client *client, struct wire_request *request)
 /* ---- clients ----------------------------------------------------------- */
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+    size_t nfds, void *arg)
 {
 	struct client *client = arg;
 	struct wire_request request;
@@ -329,8 +331,8 @@ client_new(int fd)
 	}
 	client = mem_new(sizeof(*client));
 	LIST_INIT(&client->calls);
-	client->channel = channel_new(fd, WIRE_FRAME_MAX, WIRE_QUEUE_MAX,
-	    &channel_ops, client);
+	client->channel = channel_new(
+	    fd, WIRE_FRAME_MAX, WIRE_QUEUE_MAX, &channel_ops, client);
 	LIST_INSERT_HEAD(&ct.clients, client, link);
 	ct.count++;
 }
@@ -352,8 +354,8 @@ control_init(const struct control_settings *settings, struct err *err)
 	int fd;
 
 	ct.set = *settings;
-	if (str_put(addr.sun_path, sizeof(addr.sun_path), "%s",
-	    settings->path) < 0)
+	if (str_put(
+		addr.sun_path, sizeof(addr.sun_path), "%s", settings->path) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "path of the socket is too long: %s", settings->path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -363,8 +365,8 @@ control_init(const struct control_settings *settings, struct err *err)
 	(void)unlink(settings->path);
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    listen(fd, CLIENTS_MAX) < 0) {
-		int rc = err_set_rc(err, -errno, "listen at %s",
-		    settings->path);
+		int rc = err_set_rc(
+		    err, -errno, "listen at %s", settings->path);
 
 		(void)close(fd);
 		return rc;
@@ -387,9 +389,9 @@ control_fail(const char *step, const struct err *err)
 	struct wire_answer answer = { .err = *err, .body = WIRE_FAILED };
 	struct client *client;
 
-	(void)snprintf(answer.failed.step, sizeof(answer.failed.step), "%s",
-	    step);
-	LIST_FOREACH(client, &ct.clients, link)
+	(void)snprintf(
+	    answer.failed.step, sizeof(answer.failed.step), "%s", step);
+	LIST_FOREACH (client, &ct.clients, link)
 		send_answer(client, &answer, NULL, 0);
 }
 
@@ -400,7 +402,7 @@ control_resized(const struct image *image)
 	struct client *client;
 
 	fill_attached(&answer, image);
-	LIST_FOREACH(client, &ct.clients, link)
+	LIST_FOREACH (client, &ct.clients, link)
 		send_answer(client, &answer, NULL, 0);
 }
 
@@ -409,7 +411,7 @@ control_drained(void)
 {
 	struct client *client;
 
-	LIST_FOREACH(client, &ct.clients, link) {
+	LIST_FOREACH (client, &ct.clients, link) {
 		struct wire_answer answer = { .id = client->drain_id };
 
 		if (client->drain_id != 0)

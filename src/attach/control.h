@@ -12,24 +12,24 @@
 #include "attach/table.h"
 
 struct control_settings {
-	int channel_fd;			/* of who started us, or -1 */
-	const char *path;		/* socket to listen on */
-	int fuse_fd, table_fd;		/* what HELLO gives back */
+	int channel_fd;        /* of who started us, or -1 */
+	const char *path;      /* socket to listen on */
+	int fuse_fd, table_fd; /* what HELLO gives back */
 	struct table *table;
-	void (*drain)(void);		/* end cleanly, then control_drained() */
+	void (*drain)(void); /* end cleanly, then control_drained() */
 };
 
 /*
  * Listens (a stale socket file is replaced) and takes the channel over;
  * nothing is read before the loop runs.
  */
-int control_init(const struct control_settings *settings, struct err *err)
-    must_check;
+int control_init(
+    const struct control_settings *settings, struct err *err) must_check;
 
 /* No Ceph session: tells who started us. To be called before the loop runs. */
 void control_fail(const char *step, const struct err *err);
 
-unsigned control_clients(void);		/* connected just now */
+unsigned control_clients(void); /* connected just now */
 
 /* An image has another size: tells everybody. */
 void control_resized(const struct image *image);

@@ -20,16 +20,16 @@
  * A request buffer: the head of a write ends where a page ends, so that its
  * data is aligned. Also used for the data of large reads.
  */
-#define PAGE		4096
-#define BUFFER_BYTES	(PAGE + FUSE_WIRE_IO_MAX)
-#define READ_AT		(PAGE - FUSE_WIRE_WRITE_HEAD)
-#define SPARE_MAX	32	/* buffers kept for the next requests */
+#define PAGE 4096
+#define BUFFER_BYTES (PAGE + FUSE_WIRE_IO_MAX)
+#define READ_AT (PAGE - FUSE_WIRE_WRITE_HEAD)
+#define SPARE_MAX 32 /* buffers kept for the next requests */
 
 /* A write larger than this keeps its buffer; a smaller one is copied. */
-#define KEEP_BYTES	(128U << 10)
+#define KEEP_BYTES (128U << 10)
 
 /* Requests read in one go, before completions get their turn. */
-#define BATCH		64
+#define BATCH 64
 
 static struct {
 	int fd;
@@ -39,14 +39,14 @@ static struct {
 	bool paused, full;
 	char *spare[SPARE_MAX];
 	unsigned spares;
-	char *next;		/* the buffer that is read into */
+	char *next; /* the buffer that is read into */
 } fs;
 
 /* A request that waits for librbd; small data follows the struct. */
 struct fuse_io {
 	struct image_req req;
 	uint64_t unique;
-	char *buffer;		/* a large one, or NULL */
+	char *buffer; /* a large one, or NULL */
 };
 
 /* ---- buffers ----------------------------------------------------------- */
@@ -61,7 +61,7 @@ buffer_get(void)
 	p = aligned_alloc(PAGE, BUFFER_BYTES);
 	if (p == NULL) {
 		log_error("fuse.memory", "bytes=%d", BUFFER_BYTES);
-		abort();	/* a successor goes on */
+		abort(); /* a successor goes on */
 	}
 	return p;
 }
@@ -80,7 +80,8 @@ buffer_put(char *buffer)
 static void
 answer(uint64_t unique, int rc, const void *data, size_t len)
 {
-	struct fuse_out_header head = { .unique = unique, .error = rc,
+	struct fuse_out_header head = { .unique = unique,
+		.error = rc,
 		.len = (uint32_t)(sizeof(head) + len) };
 	struct iovec iov[2] = {
 		{ .iov_base = &head, .iov_len = sizeof(head) },
@@ -93,8 +94,8 @@ answer(uint64_t unique, int rc, const void *data, size_t len)
 	 */
 	if (writev(fs.fd, iov, len > 0 ? 2 : 1) < 0 && errno != ENOENT &&
 	    errno != ENODEV)
-		log_error("fuse.answer", "errno=%d rc=%d bytes=%zu", errno, rc,
-		    len);
+		log_error(
+		    "fuse.answer", "errno=%d rc=%d bytes=%zu", errno, rc, len);
 }
 
 static void
@@ -108,8 +109,10 @@ answer_rc(const struct fuse_call *call, int rc)
 static void
 attr_of_root(struct fuse_attr *attr)
 {
-	*attr = (struct fuse_attr){ .ino = FUSE_ROOT_ID, .nlink = 2,
-		.mode = S_IFDIR | 0700, .blksize = PAGE };
+	*attr = (struct fuse_attr){ .ino = FUSE_ROOT_ID,
+		.nlink = 2,
+		.mode = S_IFDIR | 0700,
+		.blksize = PAGE };
 }
 
 static void
@@ -117,10 +120,13 @@ attr_of_slot(struct table_slot *slot, struct fuse_attr *attr)
 {
 	uint64_t size = atomic_load(&slot->size_bytes);
 
-	*attr = (struct fuse_attr){ .ino = slot->ino, .nlink = 1,
-		.size = size, .blocks = size / 512, .blksize = PAGE,
-		.mode = S_IFREG | (slot->flags & TABLE_SLOT_READ_ONLY ? 0400 :
-		0600) };
+	*attr = (struct fuse_attr){ .ino = slot->ino,
+		.nlink = 1,
+		.size = size,
+		.blocks = size / 512,
+		.blksize = PAGE,
+		.mode = S_IFREG |
+		    (slot->flags & TABLE_SLOT_READ_ONLY ? 0400 : 0600) };
 }
 
 static void
@@ -133,17 +139,18 @@ do_init(const struct fuse_call *call)
 		return;
 	}
 	fuse_init_answer(call->init, &out);
-	log_info("fuse.init", "kernel=%u.%u", call->init->major,
-	    call->init->minor);
+	log_info(
+	    "fuse.init", "kernel=%u.%u", call->init->major, call->init->minor);
 	answer(call->unique, 0, &out, sizeof(out));
 }
 
 static void
 do_lookup(const struct fuse_call *call)
 {
-	struct fuse_entry_out out = { 0 };	/* nothing to be cached */
-	struct image *image = call->nodeid == FUSE_ROOT_ID ?
-	    image_by_file(call->name) : NULL;
+	struct fuse_entry_out out = { 0 }; /* nothing to be cached */
+	struct image *image = call->nodeid == FUSE_ROOT_ID
+	    ? image_by_file(call->name)
+	    : NULL;
 
 	if (image == NULL) {
 		answer_rc(call, -ENOENT);
@@ -174,11 +181,11 @@ do_getattr(const struct fuse_call *call)
 static void
 do_setattr(const struct fuse_call *call)
 {
-	if (call->setattr->valid & (FATTR_SIZE | FATTR_MODE | FATTR_UID |
-	    FATTR_GID))
+	if (call->setattr->valid &
+	    (FATTR_SIZE | FATTR_MODE | FATTR_UID | FATTR_GID))
 		answer_rc(call, -EPERM);
 	else
-		do_getattr(call);	/* times: nobody keeps them */
+		do_getattr(call); /* times: nobody keeps them */
 }
 
 static void
@@ -186,7 +193,7 @@ do_open(const struct fuse_call *call)
 {
 	struct fuse_open_out out = { .fh = call->nodeid,
 		.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES |
-		FOPEN_NOFLUSH };
+		    FOPEN_NOFLUSH };
 	struct image *image = image_by_ino(call->nodeid);
 
 	if (image == NULL)
@@ -219,12 +226,12 @@ do_readdir(const struct fuse_call *call)
 		room = sizeof(buf);
 	/* The offset of an entry is the index of the slot to look at next. */
 	for (uint64_t i = call->read->offset;
-	    i < TABLE_SLOTS && (image = image_at((unsigned)i)) != NULL; i++) {
+	     i < TABLE_SLOTS && (image = image_at((unsigned)i)) != NULL; i++) {
 		if (image_by_ino(image->slot->ino) != image)
 			continue;
 		table_slot_name(fs.table, image->slot, name);
 		if (!fuse_dirent_put(buf, room, &used, image->slot->ino, i + 1,
-		    S_IFREG >> 12, name))
+			S_IFREG >> 12, name))
 			break;
 	}
 	answer(call->unique, 0, buf, used);
@@ -233,8 +240,9 @@ do_readdir(const struct fuse_call *call)
 static void
 do_statfs(const struct fuse_call *call)
 {
-	struct fuse_statfs_out out = { .st = { .bsize = PAGE, .frsize = PAGE,
-		.namelen = TABLE_FILE_MAX - 1 } };
+	struct fuse_statfs_out out = { .st = { .bsize = PAGE,
+					   .frsize = PAGE,
+					   .namelen = TABLE_FILE_MAX - 1 } };
 
 	answer(call->unique, 0, &out, sizeof(out));
 }
@@ -278,7 +286,7 @@ io_new(const struct fuse_call *call, enum image_req_kind kind, uint64_t offset,
 
 	if (io == NULL) {
 		log_error("fuse.memory", "bytes=%zu", sizeof(*io) + extra);
-		abort();	/* a successor goes on */
+		abort(); /* a successor goes on */
 	}
 	memset(io, 0, sizeof(*io));
 	io->unique = call->unique;
@@ -354,7 +362,7 @@ do_write(const struct fuse_call *call)
 	}
 	io = io_new(call, IMAGE_WRITE, offset, len, len > KEEP_BYTES ? 0 : len);
 	if (len > KEEP_BYTES) {
-		io->buffer = fs.next;	/* no copy: librbd sends from here */
+		io->buffer = fs.next; /* no copy: librbd sends from here */
 		io->req.data = fs.next + PAGE;
 		fs.next = NULL;
 	} else {
@@ -370,8 +378,8 @@ do_fsync(const struct fuse_call *call)
 	struct image *image = image_for(call, false);
 
 	if (image != NULL)
-		image_io_submit(&image->io, &io_new(call, IMAGE_FLUSH, 0, 0,
-		    0)->req);
+		image_io_submit(
+		    &image->io, &io_new(call, IMAGE_FLUSH, 0, 0, 0)->req);
 }
 
 static void
@@ -385,8 +393,8 @@ do_fallocate(const struct fuse_call *call)
 	 * A loop device sends PUNCH_HOLE for discards and for writes of
 	 * zeros, ZERO_RANGE for those that must not be unmapped.
 	 */
-	if (!(call->fallocate->mode & (FALLOC_FL_PUNCH_HOLE |
-	    FALLOC_FL_ZERO_RANGE))) {
+	if (!(call->fallocate->mode &
+		(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))) {
 		answer_rc(call, -EOPNOTSUPP);
 		return;
 	}
@@ -399,8 +407,8 @@ do_fallocate(const struct fuse_call *call)
 	}
 	if (len > size - offset)
 		len = size - offset;
-	image_io_submit(&image->io, &io_new(call, IMAGE_ZERO, offset, len,
-	    0)->req);
+	image_io_submit(
+	    &image->io, &io_new(call, IMAGE_ZERO, offset, len, 0)->req);
 }
 
 /* ---- the kernel's requests --------------------------------------------- */
@@ -481,8 +489,8 @@ read_one(void)
 		return false;
 	}
 	if (fuse_call_parse(&call, fs.next + READ_AT, (size_t)n) < 0) {
-		log_error("fuse.request", "opcode=%u bytes=%zd", call.opcode,
-		    n);
+		log_error(
+		    "fuse.request", "opcode=%u bytes=%zd", call.opcode, n);
 		if (call.unique != 0)
 			answer_rc(&call, -EINVAL);
 	} else if (!fuse_call_is_silent(&call)) {
@@ -510,8 +518,8 @@ reading(void)
 	uint64_t held = image_io_total_bytes();
 
 	if (!fs.full && held >= FUSE_HELD_BYTES_MAX) {
-		log_warn("fuse.full", "held_bytes=%llu",
-		    (unsigned long long)held);
+		log_warn(
+		    "fuse.full", "held_bytes=%llu", (unsigned long long)held);
 		fs.full = true;
 	} else if (fs.full && held < FUSE_HELD_BYTES_MAX / 4 * 3) {
 		fs.full = false;

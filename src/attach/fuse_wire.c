@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Oldest FUSE_INIT request: without the second word of flags. */
-#define INIT_IN_MIN	16
+#define INIT_IN_MIN 16
 
 static size_t
 arg_bytes(uint32_t opcode)
@@ -30,7 +30,7 @@ arg_bytes(uint32_t opcode)
 	case FUSE_FALLOCATE:
 		return sizeof(struct fuse_fallocate_in);
 	default:
-		return 0;	/* its argument is not looked at */
+		return 0; /* its argument is not looked at */
 	}
 }
 
@@ -83,8 +83,9 @@ fuse_init_answer(const struct fuse_init_in *in, struct fuse_init_out *out)
 	out->major = FUSE_KERNEL_VERSION;
 	out->minor = in->minor < FUSE_WIRE_MINOR ? in->minor : FUSE_WIRE_MINOR;
 	out->max_readahead = in->max_readahead;
-	out->flags = in->flags & (FUSE_ASYNC_READ | FUSE_ASYNC_DIO |
-	    FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES);
+	out->flags = in->flags &
+	    (FUSE_ASYNC_READ | FUSE_ASYNC_DIO | FUSE_BIG_WRITES |
+		FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES);
 	/*
 	 * All that a loop device may have in flight must fit for every image,
 	 * or one that is stuck stops the others.
@@ -102,8 +103,10 @@ fuse_dirent_put(char *buf, size_t room, size_t *used, uint64_t ino,
 {
 	size_t len = strlen(name);
 	size_t need = FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET + len);
-	struct fuse_dirent entry = { .ino = ino, .off = next_offset,
-		.namelen = (uint32_t)len, .type = type };
+	struct fuse_dirent entry = { .ino = ino,
+		.off = next_offset,
+		.namelen = (uint32_t)len,
+		.type = type };
 
 	if (room - *used < need)
 		return false;

@@ -14,17 +14,17 @@
 #include <linux/fuse.h>
 
 #ifndef FUSE_NOTIFY_RESEND_CODE
-#define FUSE_NOTIFY_RESEND_CODE 7	/* <linux/fuse.h> of 6.9 and later */
+#define FUSE_NOTIFY_RESEND_CODE 7 /* <linux/fuse.h> of 6.9 and later */
 #endif
 
 /* What our answer to FUSE_INIT says; the header we build against has more. */
-#define FUSE_WIRE_MINOR		38
+#define FUSE_WIRE_MINOR 38
 
 /* Largest read or write; the pages of a request follow from it. */
-#define FUSE_WIRE_IO_MAX	(1U << 20)
+#define FUSE_WIRE_IO_MAX (1U << 20)
 
 /* In front of the data of a write. */
-#define FUSE_WIRE_WRITE_HEAD \
+#define FUSE_WIRE_WRITE_HEAD                                                   \
 	(sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 
 /* The kernel refuses to read into less than this. */
@@ -32,28 +32,28 @@
 
 struct fuse_call {
 	uint32_t opcode;
-	uint64_t unique;	/* echoed in the answer, bit 63 and all */
+	uint64_t unique; /* echoed in the answer, bit 63 and all */
 	uint64_t nodeid;
 	union {
-		const void *arg;	/* at least as long as its opcode's */
+		const void *arg; /* at least as long as its opcode's */
 		const struct fuse_init_in *init;
 		const struct fuse_getattr_in *getattr;
 		const struct fuse_setattr_in *setattr;
 		const struct fuse_open_in *open;
-		const struct fuse_read_in *read;	/* READ, READDIR */
+		const struct fuse_read_in *read; /* READ, READDIR */
 		const struct fuse_write_in *write;
 		const struct fuse_fallocate_in *fallocate;
 	};
-	const char *name;	/* LOOKUP: NUL terminated inside the buffer */
-	const void *data;	/* WRITE: write->size bytes */
+	const char *name; /* LOOKUP: NUL terminated inside the buffer */
+	const void *data; /* WRITE: write->size bytes */
 };
 
 /*
  * Takes a request apart. Returns 0, or -EINVAL when its lengths do not fit
  * (call->unique is set if there was a whole header, else 0).
  */
-int fuse_call_parse(struct fuse_call *call, const void *bytes, size_t len)
-    must_check;
+int fuse_call_parse(
+    struct fuse_call *call, const void *bytes, size_t len) must_check;
 
 /* Requests that the kernel waits for no answer to. */
 bool fuse_call_is_silent(const struct fuse_call *call);

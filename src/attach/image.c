@@ -21,7 +21,7 @@ static struct {
 	struct ceph_connection *conn;
 	char *fenced;
 	void (*resized)(const struct image *image);
-	unsigned open;		/* librbd has them open */
+	unsigned open; /* librbd has them open */
 } im;
 
 static void resize_begin(struct image *image);
@@ -45,8 +45,8 @@ image_init(struct table *table, struct ceph_connection *conn,
 struct image *
 image_at(unsigned index)
 {
-	return index < TABLE_SLOTS && index < im.table->slots ?
-	    &im.image[index] : NULL;
+	return index < TABLE_SLOTS && index < im.table->slots ? &im.image[index]
+							      : NULL;
 }
 
 struct image *
@@ -103,11 +103,11 @@ drop(struct image *image)
 
 enum open_state {
 	OPEN_START = 0,
-	OPEN_ID_READ,		/* the image's id is known by its name */
-	OPEN_LOCK_READ,		/* who holds the exclusive lock is known */
-	OPEN_WATCHERS_KNOWN,	/* and whether anybody has the image open */
-	OPEN_OPENED,		/* librbd has opened it */
-	OPEN_LOCKED,		/* librbd has taken the lock */
+	OPEN_ID_READ,        /* the image's id is known by its name */
+	OPEN_LOCK_READ,      /* who holds the exclusive lock is known */
+	OPEN_WATCHERS_KNOWN, /* and whether anybody has the image open */
+	OPEN_OPENED,         /* librbd has opened it */
+	OPEN_LOCKED,         /* librbd has taken the lock */
 	/* undo */
 	OPEN_CLOSE,
 	OPEN_CLOSED,
@@ -125,7 +125,7 @@ struct image_open {
 	unsigned step;
 	struct cls_lock_info lock;
 	struct rados_notified notified;
-	struct image **result;	/* attach: where the caller wants them */
+	struct image **result; /* attach: where the caller wants them */
 	struct err *err;
 	struct op *waiter;
 };
@@ -166,8 +166,8 @@ open_begin(struct image_open *o)
 	char object[RBD_OBJECT_SIZE];
 	struct err err = ERR_INIT;
 
-	if (ceph_pool_open(im.conn, slot->pool, slot->rados_namespace,
-	    &o->pool, &err) < 0)
+	if (ceph_pool_open(
+		im.conn, slot->pool, slot->rados_namespace, &o->pool, &err) < 0)
 		return op_fail_err(o, OPEN_END, &err);
 	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
 	if (!str_is_empty(slot->image_id))
@@ -224,8 +224,8 @@ open_lock_read(struct image_open *o)
 	 * out first whether anybody has the image open. A dead owner's lock
 	 * is broken by librbd, which blocklists the owner.
 	 */
-	watch_header_update_start(o->pool, slot->image_id, &o->notified,
-	    &o->op);
+	watch_header_update_start(
+	    o->pool, slot->image_id, &o->notified, &o->op);
 	return op_await(o, OPEN_WATCHERS_KNOWN);
 }
 
@@ -252,8 +252,9 @@ open_watchers_known(struct image_open *o)
 	}
 	return op_fail(o, OPEN_END, ERR_ABORTED,
 	    "image %s/%s is locked by client.%" PRIu64 " at %s, and who has it "
-	    "open does not answer", ceph_pool_label(o->pool), slot->image,
-	    o->lock.client, o->lock.address);
+	    "open does not answer",
+	    ceph_pool_label(o->pool), slot->image, o->lock.client,
+	    o->lock.address);
 }
 
 static void
@@ -293,8 +294,8 @@ open_opened(struct image_open *o)
 		return op_fail_rc(o, OPEN_END, rc, "open of image %s/%s",
 		    ceph_pool_label(o->pool), slot->image);
 	im.open++;
-	rc = image_io_info(&image->io, id, sizeof(id), &size,
-	    &o->exclusive_lock);
+	rc = image_io_info(
+	    &image->io, id, sizeof(id), &size, &o->exclusive_lock);
 	if (rc < 0)
 		return op_fail_rc(o, OPEN_CLOSE, rc, "header of image %s/%s",
 		    ceph_pool_label(o->pool), slot->image);
@@ -396,12 +397,14 @@ image_attach_start(const struct table_image *spec, struct image **result,
 	unsigned i = 0;
 	int rc;
 
-	while ((image = image_at(i)) != NULL && (image->state != IMAGE_NONE ||
-	    table_slot_state(image->slot) != TABLE_SLOT_FREE))
+	while ((image = image_at(i)) != NULL &&
+	    (image->state != IMAGE_NONE ||
+		table_slot_state(image->slot) != TABLE_SLOT_FREE))
 		i++;
 	if (image == NULL) {
-		op_wake(waiter, err_set(err, ERR_RESOURCE_EXHAUSTED,
-		    "all %u places for images are taken", i));
+		op_wake(waiter,
+		    err_set(err, ERR_RESOURCE_EXHAUSTED,
+			"all %u places for images are taken", i));
 		return;
 	}
 	if ((rc = table_slot_fill(im.table, i, spec, err)) < 0) {
@@ -432,8 +435,8 @@ struct adopt_retry {
 static void
 on_adopt_retry(struct timer *timer)
 {
-	struct adopt_retry *retry = container_of(timer, struct adopt_retry,
-	    timer);
+	struct adopt_retry *retry = container_of(
+	    timer, struct adopt_retry, timer);
 
 	if (retry->image->state == IMAGE_ADOPTING)
 		adopt(retry->image);
@@ -516,7 +519,7 @@ struct image_close {
 	enum close_state state;
 	struct image *image;
 	struct err *err;
-	struct op *waiter;	/* NULL: a planned end, the slot stays */
+	struct op *waiter; /* NULL: a planned end, the slot stays */
 };
 
 static enum op_verdict
@@ -581,9 +584,10 @@ void
 image_detach_start(struct image *image, struct err *err, struct op *waiter)
 {
 	if (image->opening || image->state == IMAGE_CLOSING) {
-		op_wake(waiter, err_set(err, ERR_ABORTED,
-		    "image %s is being %s", image->slot->image,
-		    image->state == IMAGE_CLOSING ? "closed" : "opened"));
+		op_wake(waiter,
+		    err_set(err, ERR_ABORTED, "image %s is being %s",
+			image->slot->image,
+			image->state == IMAGE_CLOSING ? "closed" : "opened"));
 		return;
 	}
 	table_slot_set_state(image->slot, TABLE_SLOT_CLOSING);
@@ -630,7 +634,7 @@ struct image_resize {
 	struct op op;
 	enum resize_state state;
 	struct image *image;
-	uint64_t ino;		/* the slot may be another image's by then */
+	uint64_t ino; /* the slot may be another image's by then */
 	struct rados_read *read;
 	unsigned step;
 };
@@ -644,13 +648,13 @@ resize_start(struct image_resize *r)
 	struct err err = ERR_INIT;
 
 	/* It was opened by this name: no wait. */
-	if (ceph_pool_open(im.conn, slot->pool, slot->rados_namespace, &pool,
-	    &err) < 0) {
+	if (ceph_pool_open(
+		im.conn, slot->pool, slot->rados_namespace, &pool, &err) < 0) {
 		op_set_err(&r->op, &err);
 		return OP_DONE;
 	}
-	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
-	    slot->image_id);
+	(void)snprintf(
+	    object, sizeof(object), RBD_HEADER_PREFIX "%s", slot->image_id);
 	r->read = rados_read_new();
 	r->step = rados_read_call(r->read, cls_get_size(RBD_NOSNAP));
 	rados_read_start(r->read, pool, object, &r->op);

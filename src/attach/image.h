@@ -18,20 +18,20 @@
 struct ceph_connection;
 
 enum image_state {
-	IMAGE_NONE = 0,		/* the slot is free */
-	IMAGE_OPENING,		/* an open is under way, nothing to see yet */
-	IMAGE_ADOPTING,		/* a predecessor's; requests wait */
-	IMAGE_SERVED,		/* requests go to librbd */
-	IMAGE_CLOSING,		/* refuses requests; not free until closed */
+	IMAGE_NONE = 0, /* the slot is free */
+	IMAGE_OPENING,  /* an open is under way, nothing to see yet */
+	IMAGE_ADOPTING, /* a predecessor's; requests wait */
+	IMAGE_SERVED,   /* requests go to librbd */
+	IMAGE_CLOSING,  /* refuses requests; not free until closed */
 };
 
 struct image {
 	struct image_io io;
 	struct table_slot *slot;
 	enum image_state state;
-	bool opening;		/* an open is under way */
-	bool resizing;		/* a look at the header is under way */
-	bool resize_again;	/* the header changed meanwhile */
+	bool opening;      /* an open is under way */
+	bool resizing;     /* a look at the header is under way */
+	bool resize_again; /* the header changed meanwhile */
 };
 
 /*
@@ -39,14 +39,13 @@ struct image {
  * (NULL: none; copied); `resized` is called when an image's size has changed.
  */
 void image_init(struct table *table, struct ceph_connection *conn,
-    const char *fenced,
-    void (*resized)(const struct image *image));
+    const char *fenced, void (*resized)(const struct image *image));
 
-struct image *image_at(unsigned index);			/* NULL: no slot */
-struct image *image_by_ino(uint64_t ino);		/* visible ones only */
-struct image *image_by_file(const char *name);		/* the same */
-struct image *image_find(const char *pool, const char *rados_namespace,
-    const char *name);
+struct image *image_at(unsigned index);        /* NULL: no slot */
+struct image *image_by_ino(uint64_t ino);      /* visible ones only */
+struct image *image_by_file(const char *name); /* the same */
+struct image *image_find(
+    const char *pool, const char *rados_namespace, const char *name);
 
 /*
  * Opens an image and takes its lock. On success (waiter woken with 0)
@@ -63,8 +62,8 @@ void image_attach_start(const struct table_image *spec, struct image **image,
  * closed the image, until when the slot is not free: with a stuck cluster
  * that takes as long as the cluster does. -EALREADY: a close is under way.
  */
-void image_detach_start(struct image *image, struct err *err,
-    struct op *waiter);
+void image_detach_start(
+    struct image *image, struct err *err, struct op *waiter);
 
 /* Answers all requests with EIO, now and for ever. Returns how many. */
 unsigned image_abort(struct image *image);

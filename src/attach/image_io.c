@@ -12,8 +12,8 @@
 #include <string.h>
 
 static struct {
-	unsigned requests;	/* of all images, waiting or in flight */
-	uint64_t bytes;		/* their buffers */
+	unsigned requests; /* of all images, waiting or in flight */
+	uint64_t bytes;    /* their buffers */
 } total;
 
 void
@@ -82,11 +82,11 @@ send_request(struct image_io *io, struct image_req *req, rbd_completion_t c)
 {
 	switch (req->kind) {
 	case IMAGE_READ:
-		return rbd_aio_read(io->rbd, req->offset, req->len, req->data,
-		    c);
+		return rbd_aio_read(
+		    io->rbd, req->offset, req->len, req->data, c);
 	case IMAGE_WRITE:
-		return rbd_aio_write(io->rbd, req->offset, req->len, req->data,
-		    c);
+		return rbd_aio_write(
+		    io->rbd, req->offset, req->len, req->data, c);
 	case IMAGE_FLUSH:
 		return rbd_aio_flush(io->rbd, c);
 	case IMAGE_ZERO:
@@ -94,8 +94,8 @@ send_request(struct image_io *io, struct image_req *req, rbd_completion_t c)
 		 * Not a discard: that skips what is smaller than
 		 * rbd_discard_granularity_bytes and would leave old data.
 		 */
-		return rbd_aio_write_zeroes(io->rbd, req->offset, req->len, c,
-		    0, 0);
+		return rbd_aio_write_zeroes(
+		    io->rbd, req->offset, req->len, c, 0, 0);
 	case IMAGE_REQ_KINDS:
 		break;
 	}
@@ -176,7 +176,7 @@ image_io_abort(struct image_io *io)
 	unsigned answered = 0;
 
 	io->dead = true;
-	TAILQ_FOREACH(req, &io->flying, link) {
+	TAILQ_FOREACH (req, &io->flying, link) {
 		if (req->answered)
 			continue;
 		req->rc = -EIO;
@@ -245,13 +245,13 @@ image_io_open_start(struct image_io *io, const char *image,
 		return;
 	}
 	if (by_id && read_only)
-		rc = rbd_aio_open_by_id_read_only(io->ioctx, image_id, &io->rbd,
-		    NULL, c);
+		rc = rbd_aio_open_by_id_read_only(
+		    io->ioctx, image_id, &io->rbd, NULL, c);
 	else if (by_id)
 		rc = rbd_aio_open_by_id(io->ioctx, image_id, &io->rbd, NULL, c);
 	else if (read_only)
-		rc = rbd_aio_open_read_only(io->ioctx, image, &io->rbd, NULL,
-		    c);
+		rc = rbd_aio_open_read_only(
+		    io->ioctx, image, &io->rbd, NULL, c);
 	else
 		rc = rbd_aio_open(io->ioctx, image, &io->rbd, NULL, c);
 	if (rc < 0)

@@ -17,14 +17,14 @@
 #include <rados/librados.h>
 #include <stdatomic.h>
 
-#define IMAGE_OPS_MAX	128		/* in flight at librbd, one image */
-#define IMAGE_BYTES_MAX	(32U << 20)	/* unless it is a single request */
+#define IMAGE_OPS_MAX 128           /* in flight at librbd, one image */
+#define IMAGE_BYTES_MAX (32U << 20) /* unless it is a single request */
 
 enum image_req_kind {
 	IMAGE_READ = 0,
 	IMAGE_WRITE,
 	IMAGE_FLUSH,
-	IMAGE_ZERO,	/* the range reads as zeros afterwards; frees space */
+	IMAGE_ZERO, /* the range reads as zeros afterwards; frees space */
 	IMAGE_REQ_KINDS,
 };
 
@@ -38,36 +38,37 @@ struct image_io;
  */
 struct image_req {
 	enum image_req_kind kind;
-	uint64_t offset, len;	/* inside the image; len 0 only for FLUSH */
+	uint64_t offset, len; /* inside the image; len 0 only for FLUSH */
 	void *data;
-	int rc;			/* 0 or negative errno; set before answer() */
+	int rc; /* 0 or negative errno; set before answer() */
 	bool answered;
-	void (*answer)(struct image_req *req);	/* tell the kernel */
-	void (*done)(struct image_req *req);	/* free it */
+	void (*answer)(struct image_req *req); /* tell the kernel */
+	void (*done)(struct image_req *req);   /* free it */
 
 	/* private */
 	struct image_io *io;
 	struct job job;
-	TAILQ_ENTRY(image_req) link;
+	TAILQ_ENTRY(image_req)
+	link;
 };
 
 TAILQ_HEAD(image_req_list, image_req);
 
 struct image_io {
-	void *rbd;			/* rbd_image_t, NULL: not open */
+	void *rbd; /* rbd_image_t, NULL: not open */
 	rados_ioctx_t ioctx;
-	bool ready;			/* requests may go to librbd */
-	bool dead;			/* requests are answered with EIO */
-	unsigned ops;			/* in flight at librbd */
-	uint64_t bytes;			/* of them */
+	bool ready;     /* requests may go to librbd */
+	bool dead;      /* requests are answered with EIO */
+	unsigned ops;   /* in flight at librbd */
+	uint64_t bytes; /* of them */
 	unsigned waiting;
-	uint64_t count[IMAGE_REQ_KINDS];	/* finished, for status */
+	uint64_t count[IMAGE_REQ_KINDS]; /* finished, for status */
 	struct image_req_list flying, queued;
 
 	/* private: the header watch */
 	uint64_t watch;
 	bool watched;
-	_Atomic bool changed;		/* the job below is posted or runs */
+	_Atomic bool changed; /* the job below is posted or runs */
 	struct job changed_job;
 	void (*on_change)(struct image_io *io);
 };
@@ -113,7 +114,6 @@ int image_io_info(struct image_io *io, char *image_id, size_t id_size,
 int image_io_keep_lock(struct image_io *io);
 
 /* on_change(io) is called from the loop after the header has changed. */
-int image_io_watch(struct image_io *io,
-    void (*on_change)(struct image_io *io));
+int image_io_watch(struct image_io *io, void (*on_change)(struct image_io *io));
 
 #endif

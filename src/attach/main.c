@@ -46,10 +46,10 @@ enum {
 };
 
 /* Without an image and without a rbd-csid there is nothing to wait for. */
-#define ALONE_MS	60000
+#define ALONE_MS 60000
 
 /* A drain that takes longer ends uncleanly: the successor fences us. */
-#define DRAIN_MAX_MS	5000
+#define DRAIN_MAX_MS 5000
 
 static struct {
 	struct table *table;
@@ -57,8 +57,8 @@ static struct {
 	bool draining;
 	int64_t drain_until_ms;
 	struct timer drain_timer, alone_timer;
-	bool alone;		/* at the last look */
-} attachd;
+	bool alone; /* at the last look */
+} ad;
 
 /* ---- hardening --------------------------------------------------------- */
 
@@ -109,11 +109,11 @@ harden(void)
 static void
 on_drain_timer(struct timer *timer)
 {
-	bool late = clock_now_ms() >= attachd.drain_until_ms;
+	bool late = clock_now_ms() >= ad.drain_until_ms;
 
 	if (image_io_total() == 0 && image_open_count() == 0) {
 		/* Nothing of ours can reach the cluster any more. */
-		table_clear_address(attachd.table);
+		table_clear_address(ad.table);
 		control_drained();
 		log_info("stop", "clean=1");
 		loop_stop();
@@ -131,15 +131,15 @@ on_drain_timer(struct timer *timer)
 static void
 drain(void)
 {
-	if (attachd.draining)
+	if (ad.draining)
 		return;
-	attachd.draining = true;
-	attachd.drain_until_ms = clock_now_ms() + DRAIN_MAX_MS;
-	attachd.drain_timer.fire = on_drain_timer;
+	ad.draining = true;
+	ad.drain_until_ms = clock_now_ms() + DRAIN_MAX_MS;
+	ad.drain_timer.fire = on_drain_timer;
 	log_info("drain", "requests=%u images=%u", image_io_total(),
 	    image_open_count());
 	fuse_pause();
-	timer_start(&attachd.drain_timer, 0);
+	timer_start(&ad.drain_timer, 0);
 }
 
 static void
@@ -161,11 +161,11 @@ static void
 on_alone_timer(struct timer *timer)
 {
 	bool alone = control_clients() == 0 &&
-	    table_slots_used(attachd.table) == 0 && image_open_count() == 0;
+	    table_slots_used(ad.table) == 0 && image_open_count() == 0;
 
-	if (alone && attachd.alone)
+	if (alone && ad.alone)
 		drain();
-	attachd.alone = alone;
+	ad.alone = alone;
 	timer_start(timer, ALONE_MS);
 }
 
@@ -216,7 +216,7 @@ connect_ceph(struct table *table, const char **step, struct err *err)
 	if ((rc = enter_net_namespace(table->net_namespace, err)) < 0)
 		return rc;
 	secret_set(&key, table->key, strlen(table->key));
-	rc = ceph_connection_open(&settings, &attachd.conn, &ceph_step, err);
+	rc = ceph_connection_open(&settings, &ad.conn, &ceph_step, err);
 	secret_fini(&key);
 	*step = ceph_step_name(ceph_step);
 	return rc;
@@ -227,28 +227,31 @@ serve(struct err *err)
 {
 	char *fenced = NULL;
 	int64_t begin = clock_now_ms();
-	int rc = takeover_begin(attachd.table, attachd.conn, &fenced, err);
+	int rc = takeover_begin(ad.table, ad.conn, &fenced, err);
 
 	if (rc < 0)
 		return rc;
-	image_init(attachd.table, attachd.conn, fenced, control_resized);
+	image_init(ad.table, ad.conn, fenced, control_resized);
 	image_adopt_all();
 	/*
 	 * From here on the kernel's requests come, those of images that are
 	 * not open yet wait. What a predecessor has not answered comes again.
 	 */
-	fuse_serve(FD_FUSE, attachd.table, on_unmounted);
+	fuse_serve(FD_FUSE, ad.table, on_unmounted);
 	rc = fuse_resend(FD_FUSE);
 	if (rc < 0)
-		log_error("takeover.resend", "rc=%d text=\"this kernel (before "
-		    "6.9) cannot: I/O that was in flight hangs\"", rc);
-	log_info("serving", "generation=%" PRIu32 " images=%u fenced=%s "
-	    "ms=%" PRId64, atomic_load(&attachd.table->generation),
-	    table_slots_used(attachd.table), fenced != NULL ? fenced : "none",
-	    clock_now_ms() - begin);
+		log_error("takeover.resend",
+		    "rc=%d text=\"this kernel (before "
+		    "6.9) cannot: I/O that was in flight hangs\"",
+		    rc);
+	log_info("serving",
+	    "generation=%" PRIu32 " images=%u fenced=%s "
+	    "ms=%" PRId64,
+	    atomic_load(&ad.table->generation), table_slots_used(ad.table),
+	    fenced != NULL ? fenced : "none", clock_now_ms() - begin);
 	free(fenced);
-	attachd.alone_timer.fire = on_alone_timer;
-	timer_start(&attachd.alone_timer, ALONE_MS);
+	ad.alone_timer.fire = on_alone_timer;
+	timer_start(&ad.alone_timer, ALONE_MS);
 	return 0;
 }
 
@@ -256,7 +259,9 @@ static int
 start(const char *directory, struct err *err)
 {
 	struct control_settings control = { .channel_fd = FD_CHANNEL,
-		.fuse_fd = FD_FUSE, .table_fd = FD_TABLE, .drain = drain };
+		.fuse_fd = FD_FUSE,
+		.table_fd = FD_TABLE,
+		.drain = drain };
 	auto_free char *path = str_fmt("%s/sock", directory);
 	const char *step;
 	int rc;
@@ -266,14 +271,14 @@ start(const char *directory, struct err *err)
 			return err_set_rc(err, -errno, "descriptor %d", fd);
 	if (fcntl(FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return err_set_rc(err, -errno, "/dev/fuse");
-	attachd.table = table_map(FD_TABLE, err);
-	if (attachd.table == NULL)
+	ad.table = table_map(FD_TABLE, err);
+	if (ad.table == NULL)
 		return err->rc;
 	control.path = path;
-	control.table = attachd.table;
+	control.table = ad.table;
 	if ((rc = control_init(&control, err)) < 0)
 		return rc;
-	if ((rc = connect_ceph(attachd.table, &step, err)) < 0) {
+	if ((rc = connect_ceph(ad.table, &step, err)) < 0) {
 		control_fail(step, err);
 		return rc;
 	}
@@ -286,7 +291,9 @@ level_of(const char *name)
 	uint64_t level;
 
 	return name != NULL && str_to_u64(name, &level) == 0 &&
-	    level <= LOG_LEVEL_DEBUG ? (enum log_level)level : LOG_LEVEL_INFO;
+		level <= LOG_LEVEL_DEBUG
+	    ? (enum log_level)level
+	    : LOG_LEVEL_INFO;
 }
 
 int
@@ -303,8 +310,8 @@ main(int argc, char **argv)
 		return 2;
 	}
 	log_init("rbd-attachd", level_of(argc > 2 ? argv[2] : NULL),
-	    argc > 3 && strcmp(argv[3], "json") == 0 ? LOG_FORMAT_JSON :
-	    LOG_FORMAT_TEXT);
+	    argc > 3 && strcmp(argv[3], "json") == 0 ? LOG_FORMAT_JSON
+						     : LOG_FORMAT_TEXT);
 	harden();
 	if (loop_init() < 0)
 		return 1;

@@ -12,15 +12,15 @@
 #include <sys/stat.h>
 
 /* A page of its own for the header, so that slots never share one with it. */
-#define HEADER_BYTES	8192
+#define HEADER_BYTES 8192
 
 _Static_assert(sizeof(struct table) <= HEADER_BYTES, "header does not fit");
 _Static_assert(TABLE_SLOTS < 1 << TABLE_SLOT_BITS, "slot bits");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "stores must be one instruction");
 
 static int
-put_name(char *to, size_t size, const char *from, const char *what,
-    struct err *err)
+put_name(
+    char *to, size_t size, const char *from, const char *what, struct err *err)
 {
 	if (from == NULL)
 		from = "";
@@ -32,8 +32,8 @@ put_name(char *to, size_t size, const char *from, const char *what,
 }
 
 static int
-fill_header(struct table *table, const struct table_identity *who,
-    struct err *err)
+fill_header(
+    struct table *table, const struct table_identity *who, struct err *err)
 {
 	int rc;
 
@@ -42,15 +42,15 @@ fill_header(struct table *table, const struct table_identity *who,
 	table->slot_bytes = sizeof(struct table_slot);
 	table->slots = TABLE_SLOTS;
 	if ((rc = put_name(table->cluster_id, sizeof(table->cluster_id),
-	    who->cluster_id, "cluster ID", err)) < 0 ||
+		 who->cluster_id, "cluster ID", err)) < 0 ||
 	    (rc = put_name(table->net_namespace, sizeof(table->net_namespace),
-	    who->net_namespace, "network namespace file", err)) < 0 ||
+		 who->net_namespace, "network namespace file", err)) < 0 ||
 	    (rc = put_name(table->monitors, sizeof(table->monitors),
-	    who->monitors, "monitor list", err)) < 0 ||
+		 who->monitors, "monitor list", err)) < 0 ||
 	    (rc = put_name(table->user, sizeof(table->user), who->user,
-	    "user name", err)) < 0 ||
-	    (rc = put_name(table->key, sizeof(table->key), who->key, "key",
-	    err)) < 0)
+		 "user name", err)) < 0 ||
+	    (rc = put_name(
+		 table->key, sizeof(table->key), who->key, "key", err)) < 0)
 		return rc;
 	table->magic = TABLE_MAGIC;
 	return 0;
@@ -66,8 +66,9 @@ table_create(const struct table_identity *identity, struct err *err)
 	fd = memfd_create("rbd-attachd", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_set_rc(err, -errno, "memfd_create");
-	if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS,
-	    F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+	if (ftruncate(fd, (off_t)size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) <
+		0) {
 		rc = err_set_rc(err, -errno, "size of the image table");
 		(void)close(fd);
 		return rc;
@@ -94,8 +95,8 @@ layout_is_sound(const struct table *table, uint64_t size)
 	    table->slot_bytes >= sizeof(struct table_slot) &&
 	    table->slot_bytes % 8 == 0 && table->header_bytes % 8 == 0 &&
 	    table->slots > 0 && table->slots < 1U << TABLE_SLOT_BITS &&
-	    size >= table->header_bytes +
-	    (uint64_t)table->slots * table->slot_bytes;
+	    size >=
+	    table->header_bytes + (uint64_t)table->slots * table->slot_bytes;
 }
 
 struct table *
@@ -136,8 +137,9 @@ void
 table_unmap(struct table *table)
 {
 	if (table != NULL)
-		(void)munmap(table, table->header_bytes +
-		    (size_t)table->slots * table->slot_bytes);
+		(void)munmap(table,
+		    table->header_bytes +
+			(size_t)table->slots * table->slot_bytes);
 }
 
 static bool
@@ -214,17 +216,16 @@ table_slot_fill(struct table *table, unsigned index,
 	int rc;
 
 	if (slot == NULL || table_slot_state(slot) != TABLE_SLOT_FREE)
-		return err_set(err, ERR_INTERNAL, "image slot %u in use",
-		    index);
+		return err_set(
+		    err, ERR_INTERNAL, "image slot %u in use", index);
 	if ((rc = put_name(slot->pool, sizeof(slot->pool), image->pool,
-	    "pool name", err)) < 0 ||
-	    (rc = put_name(slot->rados_namespace,
-	    sizeof(slot->rados_namespace), image->rados_namespace,
-	    "RADOS namespace", err)) < 0 ||
+		 "pool name", err)) < 0 ||
+	    (rc = put_name(slot->rados_namespace, sizeof(slot->rados_namespace),
+		 image->rados_namespace, "RADOS namespace", err)) < 0 ||
 	    (rc = put_name(slot->image, sizeof(slot->image), image->image,
-	    "image name", err)) < 0 ||
+		 "image name", err)) < 0 ||
 	    (rc = put_name(slot->image_id, sizeof(slot->image_id),
-	    image->image_id, "image id", err)) < 0)
+		 image->image_id, "image id", err)) < 0)
 		return rc;
 	atomic_store(&table->serial, serial);
 	slot->ino = serial << TABLE_SLOT_BITS | index;
@@ -243,8 +244,8 @@ table_slot_set_id(struct table_slot *slot, const char *image_id)
 void
 table_slot_set_state(struct table_slot *slot, enum table_slot_state state)
 {
-	atomic_store_explicit(&slot->state, (uint32_t)state,
-	    memory_order_release);
+	atomic_store_explicit(
+	    &slot->state, (uint32_t)state, memory_order_release);
 }
 
 static uint64_t
@@ -266,7 +267,8 @@ table_tag(char tag[TABLE_TAG_MAX], const char *cluster_id, const char *pool,
 
 	hash = hash_string(hash, cluster_id != NULL ? cluster_id : "");
 	hash = hash_string(hash, pool != NULL ? pool : "");
-	hash = hash_string(hash, rados_namespace != NULL ? rados_namespace : "");
+	hash = hash_string(
+	    hash, rados_namespace != NULL ? rados_namespace : "");
 	hash = hash_string(hash, image != NULL ? image : "");
 	(void)snprintf(tag, TABLE_TAG_MAX, "%016" PRIx64, hash);
 }
@@ -290,11 +292,11 @@ table_slot_name(const struct table *table, const struct table_slot *slot,
 const char *
 table_address(struct table *table)
 {
-	unsigned at = atomic_load_explicit(&table->address_at,
-	    memory_order_acquire);
+	unsigned at = atomic_load_explicit(
+	    &table->address_at, memory_order_acquire);
 
-	return at == 0 || at >= countof(table->address) ? NULL :
-	    table->address[at];
+	return at == 0 || at >= countof(table->address) ? NULL
+							: table->address[at];
 }
 
 int

@@ -20,16 +20,16 @@
 
 #include <stdatomic.h>
 
-#define TABLE_MAGIC	0x6864636174746172ULL
-#define TABLE_VERSION	1
-#define TABLE_SLOTS	511	/* 128 requests of a loop device each: u16 */
-#define TABLE_NAME_MAX	256	/* pool, namespace, image, id; with the NUL */
-#define TABLE_SLOT_BITS	10	/* of an inode number */
+#define TABLE_MAGIC 0x6864636174746172ULL
+#define TABLE_VERSION 1
+#define TABLE_SLOTS 511    /* 128 requests of a loop device each: u16 */
+#define TABLE_NAME_MAX 256 /* pool, namespace, image, id; with the NUL */
+#define TABLE_SLOT_BITS 10 /* of an inode number */
 
 enum table_slot_state {
-	TABLE_SLOT_FREE = 0,	/* nothing else in the slot means anything */
-	TABLE_SLOT_SERVED,	/* attached: a successor must open it */
-	TABLE_SLOT_CLOSING,	/* detaching: a successor must not */
+	TABLE_SLOT_FREE = 0, /* nothing else in the slot means anything */
+	TABLE_SLOT_SERVED,   /* attached: a successor must open it */
+	TABLE_SLOT_CLOSING,  /* detaching: a successor must not */
 };
 
 enum {
@@ -37,11 +37,11 @@ enum {
 };
 
 struct table_slot {
-	_Atomic uint32_t state;		/* enum table_slot_state */
+	_Atomic uint32_t state; /* enum table_slot_state */
 	uint32_t flags;
-	uint64_t ino;			/* serial << TABLE_SLOT_BITS | index */
+	uint64_t ino; /* serial << TABLE_SLOT_BITS | index */
 	_Atomic uint64_t size_bytes;
-	_Atomic uint32_t aborted;	/* I/O of it is answered with EIO */
+	_Atomic uint32_t aborted; /* I/O of it is answered with EIO */
 	uint32_t unused;
 	char pool[TABLE_NAME_MAX];
 	char rados_namespace[TABLE_NAME_MAX];
@@ -52,15 +52,15 @@ struct table_slot {
 struct table {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t header_bytes;		/* where the slots begin */
-	uint32_t slot_bytes;		/* stride */
+	uint32_t header_bytes; /* where the slots begin */
+	uint32_t slot_bytes;   /* stride */
 	uint32_t slots;
-	_Atomic uint64_t serial;	/* last one given to an inode */
-	_Atomic uint32_t generation;	/* servers started on this table */
-	_Atomic uint32_t address_at;	/* which address is valid; 0: none */
+	_Atomic uint64_t serial;     /* last one given to an inode */
+	_Atomic uint32_t generation; /* servers started on this table */
+	_Atomic uint32_t address_at; /* which address is valid; 0: none */
 	char address[3][TABLE_NAME_MAX];
 	char cluster_id[TABLE_NAME_MAX];
-	char net_namespace[TABLE_NAME_MAX];	/* file, "" for our own */
+	char net_namespace[TABLE_NAME_MAX]; /* file, "" for our own */
 	char monitors[2048];
 	char user[TABLE_NAME_MAX];
 	char key[TABLE_NAME_MAX];
@@ -89,8 +89,8 @@ int table_create(const struct table_identity *identity, struct err *err);
  */
 struct table *table_map(int fd, struct err *err);
 void table_unmap(struct table *table);
-bool table_is_of(const struct table *table,
-    const struct table_identity *identity);
+bool table_is_of(
+    const struct table *table, const struct table_identity *identity);
 unsigned table_slots_used(struct table *table);
 
 struct table_slot *table_slot_at(struct table *table, unsigned index);
@@ -98,8 +98,8 @@ struct table_slot *table_slot_at(struct table *table, unsigned index);
 static inline enum table_slot_state
 table_slot_state(struct table_slot *slot)
 {
-	return (enum table_slot_state)atomic_load_explicit(&slot->state,
-	    memory_order_acquire);
+	return (enum table_slot_state)atomic_load_explicit(
+	    &slot->state, memory_order_acquire);
 }
 
 static inline unsigned
@@ -148,6 +148,6 @@ void table_slot_name(const struct table *table, const struct table_slot *slot,
  */
 const char *table_address(struct table *table);
 int table_set_address(struct table *table, const char *address) must_check;
-void table_clear_address(struct table *table);	/* a clean end */
+void table_clear_address(struct table *table); /* a clean end */
 
 #endif

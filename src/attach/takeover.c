@@ -17,8 +17,8 @@
  * As librbd's own entries. An OSD that was cut off for longer has been marked
  * down meanwhile and drops what it had received before.
  */
-#define FENCE_SECONDS	3600
-#define RETRY_MS	500
+#define FENCE_SECONDS 3600
+#define RETRY_MS 500
 
 /* "ip:0/0" would fence every client of the host. */
 static bool
@@ -58,9 +58,11 @@ fence(rados_t cluster, const char *address, bool insist)
 		if (rc >= 0 || !insist)
 			break;
 		if (tries % 20 == 0)
-			log_error("takeover.fence", "address=%s rc=%d "
+			log_error("takeover.fence",
+			    "address=%s rc=%d "
 			    "text=\"no I/O before it succeeds; the user needs "
-			    "mon caps 'profile rbd'\"", victim, rc);
+			    "mon caps 'profile rbd'\"",
+			    victim, rc);
 		wait_ms(RETRY_MS);
 	}
 	log_info("takeover.fenced", "address=%s rc=%d ms=%" PRId64, victim, rc,
@@ -70,8 +72,8 @@ fence(rados_t cluster, const char *address, bool insist)
 }
 
 int
-takeover_begin(struct table *table, struct ceph_connection *conn,
-    char **fenced, struct err *err)
+takeover_begin(struct table *table, struct ceph_connection *conn, char **fenced,
+    struct err *err)
 {
 	const char *address = table_address(table);
 	int rc;
@@ -82,7 +84,7 @@ takeover_begin(struct table *table, struct ceph_connection *conn,
 			return err_set(err, ERR_INTERNAL,
 			    "address of the predecessor \"%s\"", address);
 		if (fence(ceph_connection_handle(conn), address,
-		    table_slots_used(table) > 0))
+			table_slots_used(table) > 0))
 			*fenced = str_dup(address);
 	}
 	rc = table_set_address(table, ceph_connection_address(conn));

@@ -46,8 +46,7 @@ wire_request_pack(const struct wire_request *request, void *buf)
 }
 
 int
-wire_request_unpack(struct wire_request *request, const void *bytes,
-    size_t len)
+wire_request_unpack(struct wire_request *request, const void *bytes, size_t len)
 {
 	Attach__Request *pb = attach__request__unpack(NULL, len, bytes);
 
@@ -85,8 +84,8 @@ struct bodies {
 };
 
 static void
-body_to_pb(const struct wire_answer *answer, struct bodies *b,
-    Attach__Answer *pb)
+body_to_pb(
+    const struct wire_answer *answer, struct bodies *b, Attach__Answer *pb)
 {
 	switch (answer->body) {
 	case WIRE_NOTHING:
@@ -198,8 +197,8 @@ wire_answer_unpack(struct wire_answer *answer, const void *bytes, size_t len)
 		return -EBADMSG;
 	answer->id = pb->id;
 	if (pb->code != ERR_OK)
-		(void)err_set(&answer->err, (enum err_code)pb->code, "%s",
-		    pb->text);
+		(void)err_set(
+		    &answer->err, (enum err_code)pb->code, "%s", pb->text);
 	body_from_pb(answer, pb);
 	attach__answer__free_unpacked(pb, NULL);
 	return 0;

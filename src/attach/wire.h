@@ -8,8 +8,8 @@
 #include "attach/table.h"
 
 /* Longest frame; a request holds four names at most. */
-#define WIRE_FRAME_MAX	(16 * 1024)
-#define WIRE_QUEUE_MAX	(1024 * 1024)
+#define WIRE_FRAME_MAX (16 * 1024)
+#define WIRE_QUEUE_MAX (1024 * 1024)
 
 enum wire_kind {
 	WIRE_HELLO = 0,
@@ -24,9 +24,9 @@ struct wire_request {
 	uint64_t id;
 	enum wire_kind kind;
 	bool want_descriptors;
-	struct table_image image;	/* strings: borrowed when packed */
+	struct table_image image; /* strings: borrowed when packed */
 	uint64_t ino;
-	void *unpacked;			/* wire_request_fini() frees it */
+	void *unpacked; /* wire_request_fini() frees it */
 };
 
 enum wire_body {
@@ -38,7 +38,7 @@ enum wire_body {
 };
 
 struct wire_answer {
-	uint64_t id;		/* 0: an event */
+	uint64_t id; /* 0: an event */
 	struct err err;
 	enum wire_body body;
 	union {
@@ -66,10 +66,10 @@ int wire_request_pack(const struct wire_request *request, void *buf);
 int wire_answer_pack(const struct wire_answer *answer, void *buf);
 
 /* 0 or -EBADMSG. After success wire_request_fini() is due. */
-int wire_request_unpack(struct wire_request *request, const void *bytes,
-    size_t len) must_check;
+int wire_request_unpack(
+    struct wire_request *request, const void *bytes, size_t len) must_check;
 void wire_request_fini(struct wire_request *request);
-int wire_answer_unpack(struct wire_answer *answer, const void *bytes,
-    size_t len) must_check;
+int wire_answer_unpack(
+    struct wire_answer *answer, const void *bytes, size_t len) must_check;
 
 #endif

@@ -18,17 +18,17 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#define LOOP_MAJOR	7
-#define UNMAP_MS	5000
-#define OFFLOAD_MS	30000
-#define RETRY_MS	200
+#define LOOP_MAJOR 7
+#define UNMAP_MS 5000
+#define OFFLOAD_MS 30000
+#define RETRY_MS 200
 
 /*
  * A close that takes longer is helped by fencing the rbd-attachd: earlier
  * after an abort, when the user has said that the cluster does not answer.
  */
-#define CLOSE_FENCE_MS	30000
-#define ABORT_FENCE_MS	3000
+#define CLOSE_FENCE_MS 30000
+#define ABORT_FENCE_MS 3000
 
 static const char *program = "rbd-attachd";
 
@@ -58,8 +58,8 @@ unmap_child(const void *args, void *result, struct err *err)
 }
 
 static void
-unmap_start(struct unmapping *u, const struct userspace_entry *entry,
-    struct op *waiter)
+unmap_start(
+    struct unmapping *u, const struct userspace_entry *entry, struct op *waiter)
 {
 	u->args.loop = entry->loop;
 	(void)snprintf(u->args.file, sizeof(u->args.file), "%s", entry->file);
@@ -76,17 +76,17 @@ on_end(struct op *op, void *arg)
 	open->state = NULL;
 	open->err = op->err;
 	/* Somebody else has the image: the interface has a number for it. */
-	op_wake(waiter, op->err.code == ERR_FAILED_PRECONDITION ? -EBUSY :
-	    op->err.rc);
+	op_wake(waiter,
+	    op->err.code == ERR_FAILED_PRECONDITION ? -EBUSY : op->err.rc);
 }
 
 /* ---- open -------------------------------------------------------------- */
 
 enum open_state {
 	OPEN_START = 0,
-	OPEN_ATTACHED,		/* rbd-attachd has answered */
-	OPEN_UNMAPPED,		/* was read-only: its loop device is free */
-	OPEN_CLOSED,		/* and the image closed */
+	OPEN_ATTACHED, /* rbd-attachd has answered */
+	OPEN_UNMAPPED, /* was read-only: its loop device is free */
+	OPEN_CLOSED,   /* and the image closed */
 	OPEN_END,
 };
 
@@ -106,8 +106,10 @@ open_attach(struct opening *o)
 
 	o->call.request = (struct wire_request){ .kind = WIRE_ATTACH,
 		.image = { .pool = spec->pool,
-		.rados_namespace = spec->rados_namespace, .image = spec->image,
-		.image_id = spec->image_id, .read_only = spec->read_only } };
+		    .rados_namespace = spec->rados_namespace,
+		    .image = spec->image,
+		    .image_id = spec->image_id,
+		    .read_only = spec->read_only } };
 	session_call_start(o->session, &o->call, &o->op);
 	return op_await(o, OPEN_ATTACHED);
 }
@@ -119,7 +121,8 @@ open_begin(struct opening *o)
 	struct userspace_entry *entry;
 	struct table_identity who = { .cluster_id = spec->cluster_id,
 		.net_namespace = spec->net_namespace,
-		.monitors = spec->monitors, .user = spec->user,
+		.monitors = spec->monitors,
+		.user = spec->user,
 		.key = spec->key != NULL ? spec->key->text : NULL };
 	struct err err = ERR_INIT;
 
@@ -164,8 +167,8 @@ open_attached(struct opening *o)
 		unmap_start(&o->unmap, entry, &o->op);
 		return op_await(o, OPEN_UNMAPPED);
 	}
-	ref->id = entry->loop >= 0 || !answer->attached.existed ?
-	    entry->loop : LOOP_UNKNOWN;
+	ref->id = entry->loop >= 0 || !answer->attached.existed ? entry->loop
+								: LOOP_UNKNOWN;
 	(void)snprintf(ref->file, sizeof(ref->file), "%s", entry->file);
 	/* Until the map has reported, nobody knows. */
 	if (entry->loop == LOOP_NONE)
@@ -230,11 +233,11 @@ userspace_open_start(struct device_open *open, struct op *waiter)
 
 enum close_state {
 	CLOSE_START = 0,
-	CLOSE_ABORTED,		/* its requests are answered */
+	CLOSE_ABORTED, /* its requests are answered */
 	CLOSE_UNMAP,
-	CLOSE_UNMAPPED,		/* no loop device uses the file */
+	CLOSE_UNMAPPED, /* no loop device uses the file */
 	CLOSE_SEND,
-	CLOSE_CLOSED,		/* librbd has closed the image, or not yet */
+	CLOSE_CLOSED, /* librbd has closed the image, or not yet */
 	CLOSE_END,
 };
 
@@ -302,7 +305,8 @@ on_fence(struct timer *timer)
 
 	while ((s = session_next(s)) != NULL)
 		if (str_eq(session_dir(s), c->session)) {
-			log_warn("userspace.fence", "session=%s image=%s "
+			log_warn("userspace.fence",
+			    "session=%s image=%s "
 			    "text=\"not closed in time: replacing rbd-attachd\"",
 			    c->session, c->open->spec->image);
 			session_replace(s, false);
@@ -319,15 +323,15 @@ static enum op_verdict
 close_send(struct closing *c)
 {
 	struct userspace_entry *entry = userspace_index_find(c->open->spec);
-	struct session *s = entry != NULL ? userspace_index_session(entry) :
-	    NULL;
+	struct session *s = entry != NULL ? userspace_index_session(entry)
+					  : NULL;
 
 	if (s == NULL)
 		return op_goto(c, CLOSE_END);
 	if (c->fence.fire == NULL) {
 		c->fence.fire = on_fence;
-		timer_start(&c->fence, c->abort ? ABORT_FENCE_MS :
-		    CLOSE_FENCE_MS);
+		timer_start(
+		    &c->fence, c->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
 	}
 	c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 		.ino = c->ino };
@@ -486,8 +490,8 @@ userspace_map(const struct device_spec *spec, const struct device_ref *ref,
 	int id = ref->id, rc;
 
 	if (ref->file[0] == '\0')
-		return err_set(err, ERR_INTERNAL, "image %s is not open",
-		    spec->image);
+		return err_set(
+		    err, ERR_INTERNAL, "image %s is not open", spec->image);
 	if (id == LOOP_UNKNOWN)
 		id = loopdev_find(ref->file);
 	if (id >= 0 && !loopdev_is(id, ref->file))

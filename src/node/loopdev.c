@@ -26,9 +26,9 @@
  * A server holds the lock of the file for a whole discard: pieces of this
  * size let writes through in between.
  */
-#define DISCARD_MAX	67108864
+#define DISCARD_MAX 67108864
 /* Bounds what one image can make its server hold: half of the default. */
-#define REQUESTS_MAX	64
+#define REQUESTS_MAX 64
 
 static void
 pause_ms(long ms)

@@ -14,7 +14,7 @@
 
 #include <sys/types.h>
 
-#define LOOPDEV_FILE_MAX 4096	/* a path, as sysfs shows it */
+#define LOOPDEV_FILE_MAX 4096 /* a path, as sysfs shows it */
 
 /*
  * Puts a free loop device over `file`: direct I/O, blocks of 512 bytes, never
@@ -45,8 +45,8 @@ void loopdev_each(const char *prefix,
  * it is not bound to `file`; -EBUSY: somebody has it open, it will be freed
  * when they close it.
  */
-int loopdev_clear(int id, const char *file, int64_t timeout_ms,
-    struct err *err) must_check;
+int loopdev_clear(
+    int id, const char *file, int64_t timeout_ms, struct err *err) must_check;
 
 /* The file has another size: the loop device takes it over. */
 int loopdev_grow(int id, const char *file, struct err *err) must_check;

@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#define LOOP_MAJOR	7
-#define GROW_MS		30000
-#define UUID_LEN	36
+#define LOOP_MAJOR 7
+#define GROW_MS 30000
+#define UUID_LEN 36
 
-static struct map index_ = MAP_INIT;	/* by tag */
+static struct map index_ = MAP_INIT; /* by tag */
 
 static struct userspace_entry *
 entry_set(const char *tag, const char *image, const char *file,
@@ -33,8 +33,8 @@ entry_set(const char *tag, const char *image, const char *file,
 	}
 	(void)snprintf(entry->image, sizeof(entry->image), "%s", image);
 	(void)snprintf(entry->file, sizeof(entry->file), "%s", file);
-	(void)snprintf(entry->session, sizeof(entry->session), "%s",
-	    session_dir(s));
+	(void)snprintf(
+	    entry->session, sizeof(entry->session), "%s", session_dir(s));
 	return entry;
 }
 
@@ -190,9 +190,10 @@ grow(const struct userspace_entry *entry, uint64_t size_bytes)
 	uint64_t now;
 	bool read_only;
 
-	if (entry->loop < 0 || (device_sysfs_size(makedev(LOOP_MAJOR,
-	    (unsigned)entry->loop), &now, &read_only) == 0 &&
-	    now == size_bytes))
+	if (entry->loop < 0 ||
+	    (device_sysfs_size(makedev(LOOP_MAJOR, (unsigned)entry->loop), &now,
+		 &read_only) == 0 &&
+		now == size_bytes))
 		return;
 	g = mem_new(sizeof(*g));
 	g->args.loop = entry->loop;
@@ -241,8 +242,7 @@ on_session_resized(struct session *s, uint64_t ino, uint64_t size_bytes)
 	while (map_next(&index_, &at, &tag, &value)) {
 		struct userspace_entry *entry = value;
 
-		if (entry->ino == ino && str_eq(entry->session,
-		    session_dir(s)))
+		if (entry->ino == ino && str_eq(entry->session, session_dir(s)))
 			grow(entry, size_bytes);
 	}
 }
@@ -277,7 +277,8 @@ userspace_index_add(const struct device_spec *spec, const struct session *s,
 	char tag[TABLE_TAG_MAX], file[DEVICE_FILE_MAX];
 	struct userspace_entry *entry;
 
-	if (str_put(file, sizeof(file), "%s/mnt/%s", session_dir(s), name) < 0) {
+	if (str_put(file, sizeof(file), "%s/mnt/%s", session_dir(s), name) <
+	    0) {
 		err_set(err, ERR_INVALID_ARGUMENT,
 		    "the state directory's path is too long for %s", name);
 		return NULL;
@@ -290,8 +291,8 @@ userspace_index_add(const struct device_spec *spec, const struct session *s,
 }
 
 int
-userspace_index_init(const char *state_dir, const char *program,
-    struct err *err)
+userspace_index_init(
+    const char *state_dir, const char *program, struct err *err)
 {
 	auto_free char *prefix = str_fmt("%s/attach/", state_dir);
 	int rc = session_init(state_dir, program, &session_ops, err);

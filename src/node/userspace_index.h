@@ -13,20 +13,20 @@
 #include "node/device.h"
 #include "node/userspace_session.h"
 
-#define LOOP_NONE	(-1)
-#define LOOP_UNKNOWN	(-2)	/* there may be one: look for it */
+#define LOOP_NONE (-1)
+#define LOOP_UNKNOWN (-2) /* there may be one: look for it */
 
 struct userspace_entry {
 	char tag[TABLE_TAG_MAX];
-	char image[TABLE_NAME_MAX];	/* or what the file's name has of it */
+	char image[TABLE_NAME_MAX]; /* or what the file's name has of it */
 	char file[DEVICE_FILE_MAX];
 	char session[SESSION_DIR_MAX];
-	uint64_t ino;		/* 0: not known yet */
-	int loop;		/* its number, or one of the above */
+	uint64_t ino; /* 0: not known yet */
+	int loop;     /* its number, or one of the above */
 };
 
-int userspace_index_init(const char *state_dir, const char *program,
-    struct err *err) must_check;
+int userspace_index_init(
+    const char *state_dir, const char *program, struct err *err) must_check;
 
 struct userspace_entry *userspace_index_find(const struct device_spec *spec);
 

@@ -4,7 +4,7 @@
 #include "node/userspace_mount.h"
 
 #include "base/log.h"
-#include "base/str.h"
+#include "core/offload.h"
 #include "node/loopdev.h"
 
 #include <errno.h>
@@ -13,22 +13,43 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define CLEAR_MS	1000
-#define MOUNTS_MAX	16	/* on top of each other, from earlier accidents */
+#define CLEAR_MS 1000
+#define MOUNT_MS 10000
+#define UNMOUNT_MS 30000
+#define MOUNTS_MAX 16 /* on top of each other, from earlier accidents */
 
-int
-userspace_mount_child(const void *args, void *result, struct err *err)
+enum mount_state {
+	MOUNT_START = 0,
+	MOUNT_DONE,
+};
+
+struct mount_args {
+	char dir[96]; /* of the session; exists */
+	int fuse_fd;  /* -1: unmount */
+};
+
+struct mount_op {
+	struct op op;
+	enum mount_state state;
+	struct offload off;
+	struct mount_args args;
+	char none;
+};
+
+static int
+mount_child(const void *args, void *result, struct err *err)
 {
-	const struct userspace_mount *m = args;
+	const struct mount_args *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
 	auto_free char *options = str_fmt("fd=%d,rootmode=40000,user_id=0,"
-	    "group_id=0,max_read=%d", m->fuse_fd, 1 << 20);
+					  "group_id=0,max_read=%d",
+	    m->fuse_fd, 1 << 20);
 
 	(void)result;
 	if (mkdir(mnt, 0700) < 0 && errno != EEXIST)
 		return err_set_rc(err, -errno, "mkdir %s", mnt);
 	if (mount("rbd-attachd", mnt, "fuse.rbd-attachd",
-	    MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, options) < 0)
+		MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME, options) < 0)
 		return err_set_rc(err, -errno, "mount FUSE at %s", mnt);
 	return 0;
 }
@@ -44,10 +65,10 @@ on_loop(int id, const char *file, void *arg)
 	return true;
 }
 
-int
-userspace_unmount_child(const void *args, void *result, struct err *err)
+static int
+unmount_child(const void *args, void *result, struct err *err)
 {
-	const struct userspace_mount *m = args;
+	const struct mount_args *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
 	auto_free char *prefix = str_fmt("%s/mnt/", m->dir);
 	auto_free char *sock = str_fmt("%s/sock", m->dir);
@@ -56,8 +77,8 @@ userspace_unmount_child(const void *args, void *result, struct err *err)
 	loopdev_each(prefix, on_loop, NULL);
 	for (int i = 0; i < MOUNTS_MAX; i++)
 		if (umount2(mnt, UMOUNT_NOFOLLOW) < 0 &&
-		    (errno != EBUSY || umount2(mnt, MNT_DETACH |
-		    UMOUNT_NOFOLLOW) < 0))
+		    (errno != EBUSY ||
+			umount2(mnt, MNT_DETACH | UMOUNT_NOFOLLOW) < 0))
 			break;
 	(void)unlink(sock);
 	if (rmdir(mnt) < 0 && errno != ENOENT)
@@ -65,4 +86,57 @@ userspace_unmount_child(const void *args, void *result, struct err *err)
 	if (rmdir(m->dir) < 0 && errno != ENOENT)
 		return err_set_rc(err, -errno, "rmdir %s", m->dir);
 	return 0;
+}
+
+static enum op_verdict
+mount_step(struct op *op)
+{
+	struct mount_op *m = (struct mount_op *)op;
+	bool mounts = m->args.fuse_fd >= 0;
+
+	switch (m->state) {
+	case MOUNT_START:
+		if (mounts)
+			m->off.keep_fd[0] = m->args.fuse_fd;
+		offload_start(&m->off, mounts ? "mount FUSE" : "unmount FUSE",
+		    mounts ? mount_child : unmount_child, &m->args, &m->none,
+		    sizeof(m->none), mounts ? MOUNT_MS : UNMOUNT_MS, op);
+		return op_await(m, MOUNT_DONE);
+	case MOUNT_DONE:
+		if (op->rc < 0)
+			op_set_err(op, &m->off.err);
+		return OP_DONE;
+	}
+	abort();
+}
+
+static void
+mount_free(struct op *op)
+{
+	free(op);
+}
+
+static const struct op_class mount_class = {
+	.name = "userspace.mount",
+	.step = mount_step,
+	.free = mount_free,
+};
+
+void
+userspace_mount_begin(const char *dir, int fuse_fd,
+    void (*done)(struct op *op, void *arg), void *arg)
+{
+	struct mount_op *m = mem_new(sizeof(*m));
+
+	m->args.fuse_fd = fuse_fd;
+	(void)snprintf(m->args.dir, sizeof(m->args.dir), "%s", dir);
+	m->op.subject = m->args.dir;
+	op_start(&m->op, &mount_class, done, arg);
+}
+
+void
+userspace_unmount_begin(
+    const char *dir, void (*done)(struct op *op, void *arg), void *arg)
+{
+	userspace_mount_begin(dir, -1, done, arg);
 }

@@ -1,24 +1,25 @@
 /*
- * userspace_mount.h - mount and unmount of a session's FUSE directory: for
+ * userspace_mount.h - mount and unmount of a session's FUSE directory, in
  * offload children.
  */
 #ifndef NODE_USERSPACE_MOUNT_H
 #define NODE_USERSPACE_MOUNT_H
 
-#include "base/err.h"
-
-struct userspace_mount {
-	char dir[96];	/* of the session; exists */
-	int fuse_fd;	/* mount only: open in the child too */
-};
-
-/* offload_fn: makes dir/mnt and mounts on it. No result. */
-int userspace_mount_child(const void *args, void *result, struct err *err);
+#include "core/op.h"
 
 /*
- * offload_fn: frees the loop devices over its files, unmounts, lazily if it
- * must, and removes the directory. Nobody serves the files any more.
+ * Makes dir/mnt and mounts FUSE on it, whose requests go to fuse_fd. `dir`
+ * exists and is copied; `done` is called as op_start()'s, with the failure in
+ * op->err.
  */
-int userspace_unmount_child(const void *args, void *result, struct err *err);
+void userspace_mount_begin(const char *dir, int fuse_fd,
+    void (*done)(struct op *op, void *arg), void *arg);
+
+/*
+ * Frees the loop devices over the directory's files, unmounts, lazily if it
+ * must, and removes it. Nobody serves the files any more.
+ */
+void userspace_unmount_begin(
+    const char *dir, void (*done)(struct op *op, void *arg), void *arg);
 
 #endif

@@ -8,7 +8,6 @@
 #include "config.h"
 #include "core/channel.h"
 #include "core/child.h"
-#include "core/offload.h"
 #include "core/timer.h"
 #include "node/userspace_mount.h"
 
@@ -24,14 +23,13 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 
-#define MOUNT_MS	10000
-#define UNMOUNT_MS	30000
-#define IDLE_MS		60000	/* without an image a session ends */
-#define BACKOFF_MIN_MS	100
-#define BACKOFF_MAX_MS	5000
-#define PROVEN_MS	10000	/* served for so long: the next start is the
+#define IDLE_MS 60000 /* without an image a session ends */
+#define BACKOFF_MIN_MS 100
+#define BACKOFF_MAX_MS 5000
+#define PROVEN_MS                                                              \
+	10000        /* served for so long: the next start is the
 				   first one again */
-#define CALL_TRIES	3	/* servers that die over one command */
+#define CALL_TRIES 3 /* servers that die over one command */
 
 TAILQ_HEAD(call_list, session_call);
 
@@ -41,21 +39,22 @@ struct session {
 	int fuse_fd, table_fd;
 	struct table *table;
 	struct channel *channel;
-	struct helper helper;	/* of a process that we started */
-	struct io pidfd;	/* of one that we found */
+	struct helper helper; /* of a process that we started */
+	struct io pidfd;      /* of one that we found */
 	pid_t pid;
-	struct call_list calls;	/* sent or not, in order */
+	struct call_list calls; /* sent or not, in order */
 	uint64_t last_id;
-	struct timer timer;	/* DOWN: next start; READY: idle end */
-	unsigned failures;	/* starts in a row */
+	struct timer timer; /* DOWN: next start; READY: idle end */
+	unsigned failures;  /* starts in a row */
 	int64_t ready_ms;
-	struct err err;		/* why the last start failed */
-	bool ends;		/* DRAINING: for good */
-	LIST_ENTRY(session) link;
+	struct err err; /* why the last start failed */
+	bool ends;      /* DRAINING: for good */
+	LIST_ENTRY(session)
+	link;
 };
 
 static struct {
-	char *root;		/* STATEDIR/attach */
+	char *root; /* STATEDIR/attach */
 	char *program;
 	const struct session_ops *ops;
 	LIST_HEAD(, session) sessions;
@@ -144,8 +143,8 @@ session_wait_start(struct op *waiter)
 {
 	if (us.nwaiting == us.waiting_room) {
 		us.waiting_room = us.waiting_room * 2 + 8;
-		us.waiting = mem_grow(us.waiting,
-		    us.waiting_room * sizeof(*us.waiting));
+		us.waiting = mem_grow(
+		    us.waiting, us.waiting_room * sizeof(*us.waiting));
 	}
 	us.waiting[us.nwaiting++] = waiter;
 }
@@ -197,8 +196,8 @@ send_call(struct session *s, struct session_call *call)
 }
 
 void
-session_call_start(struct session *s, struct session_call *call,
-    struct op *waiter)
+session_call_start(
+    struct session *s, struct session_call *call, struct op *waiter)
 {
 	call->session = s;
 	call->waiter = waiter;
@@ -265,9 +264,10 @@ process_gone(struct session *s)
 	s->ready_ms = 0;
 	set_state(s, SESSION_DOWN);
 	/* The first successor at once: I/O is waiting. */
-	timer_start(&s->timer, s->failures == 0 ? 0 :
-	    s->failures > 6 ? BACKOFF_MAX_MS :
-	    BACKOFF_MIN_MS << (s->failures - 1));
+	timer_start(&s->timer,
+	    s->failures == 0      ? 0
+		: s->failures > 6 ? BACKOFF_MAX_MS
+				  : BACKOFF_MIN_MS << (s->failures - 1));
 	s->failures++;
 }
 
@@ -276,10 +276,9 @@ on_exited(struct helper *helper, int status)
 {
 	struct session *s = container_of(helper, struct session, helper);
 
-	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO :
-	    LOG_LEVEL_WARN, "userspace.exited",
-	    "session=%s status=%d state=%s images=%u", s->dir, status,
-	    session_state_name(s->state), used(s));
+	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+	    "userspace.exited", "session=%s status=%d state=%s images=%u",
+	    s->dir, status, session_state_name(s->state), used(s));
 	process_gone(s);
 }
 
@@ -292,9 +291,9 @@ on_found_gone(struct io *io, int what)
 	(void)what;
 	io_stop(io);
 	(void)close(fd);
-	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO :
-	    LOG_LEVEL_WARN, "userspace.exited", "session=%s state=%s images=%u",
-	    s->dir, session_state_name(s->state), used(s));
+	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+	    "userspace.exited", "session=%s state=%s images=%u", s->dir,
+	    session_state_name(s->state), used(s));
 	process_gone(s);
 }
 
@@ -304,8 +303,8 @@ kill_process(struct session *s)
 	if (s->helper.pid > 0)
 		helper_kill(&s->helper, SIGKILL);
 	else if (s->pidfd.ev != NULL)
-		(void)syscall(SYS_pidfd_send_signal, s->pidfd.fd, SIGKILL,
-		    NULL, 0);
+		(void)syscall(
+		    SYS_pidfd_send_signal, s->pidfd.fd, SIGKILL, NULL, 0);
 }
 
 static void
@@ -342,18 +341,18 @@ serve(struct session *s, const struct wire_answer *answer)
 		session_replace(s, true);
 		return;
 	}
-	TAILQ_FOREACH(call, &s->calls, link)
+	TAILQ_FOREACH (call, &s->calls, link)
 		send_call(s, call);
 }
 
 /* A rbd-attachd that we found gives the descriptors. */
 static int
-take_descriptors(struct session *s, const int *fds, size_t nfds,
-    struct err *err)
+take_descriptors(
+    struct session *s, const int *fds, size_t nfds, struct err *err)
 {
 	if (nfds != 2)
-		return err_set(err, ERR_INTERNAL, "%zu descriptors, not 2",
-		    nfds);
+		return err_set(
+		    err, ERR_INTERNAL, "%zu descriptors, not 2", nfds);
 	s->fuse_fd = fds[0];
 	s->table_fd = fds[1];
 	s->table = table_map(s->table_fd, err);
@@ -382,18 +381,18 @@ on_answer(struct session *s, const struct wire_answer *answer)
 {
 	struct session_call *call;
 
-	TAILQ_FOREACH(call, &s->calls, link)
+	TAILQ_FOREACH (call, &s->calls, link)
 		if (call->request.id == answer->id && call->sent)
 			break;
 	if (call == NULL)
-		return;		/* its waiter was told something else */
+		return; /* its waiter was told something else */
 	call->answer = *answer;
 	end_call(call, &answer->err);
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+    size_t nfds, void *arg)
 {
 	struct session *s = arg;
 	struct wire_answer answer;
@@ -402,8 +401,8 @@ on_frame(struct channel *channel, const void *bytes, size_t len,
 
 	(void)channel;
 	if (wire_answer_unpack(&answer, bytes, len) < 0) {
-		log_error("userspace.answer", "session=%s bytes=%zu", s->dir,
-		    len);
+		log_error(
+		    "userspace.answer", "session=%s bytes=%zu", s->dir, len);
 		kill_process(s);
 		return;
 	}
@@ -425,8 +424,8 @@ on_frame(struct channel *channel, const void *bytes, size_t len,
 		return;
 	case WIRE_ATTACHED:
 		if (answer.id == 0) {
-			us.ops->resized(s, answer.attached.ino,
-			    answer.attached.size_bytes);
+			us.ops->resized(
+			    s, answer.attached.ino, answer.attached.size_bytes);
 			return;
 		}
 		break;
@@ -445,13 +444,14 @@ static const struct channel_ops channel_ops = {
 static void
 say_hello(struct session *s, int fd, bool want_descriptors)
 {
-	struct wire_request hello = { .id = ++s->last_id, .kind = WIRE_HELLO,
+	struct wire_request hello = { .id = ++s->last_id,
+		.kind = WIRE_HELLO,
 		.want_descriptors = want_descriptors };
 	char buf[WIRE_FRAME_MAX];
 	int len = wire_request_pack(&hello, buf);
 
-	s->channel = channel_new(fd, WIRE_FRAME_MAX, WIRE_QUEUE_MAX,
-	    &channel_ops, s);
+	s->channel = channel_new(
+	    fd, WIRE_FRAME_MAX, WIRE_QUEUE_MAX, &channel_ops, s);
 	if (len > 0)
 		(void)channel_send(s->channel, buf, (size_t)len);
 }
@@ -461,8 +461,10 @@ say_hello(struct session *s, int fd, bool want_descriptors)
 static void
 start_process(struct session *s)
 {
-	char level[2] = { (char)('0' + (log_enabled(LOG_LEVEL_DEBUG) ?
-	    LOG_LEVEL_DEBUG : LOG_LEVEL_INFO)), '\0' };
+	char level[2] = { (char)('0' +
+			      (log_enabled(LOG_LEVEL_DEBUG) ? LOG_LEVEL_DEBUG
+							    : LOG_LEVEL_INFO)),
+		'\0' };
 	const char *const argv[] = { us.program, s->dir, level, NULL };
 	int pair[2], fds[3], rc;
 
@@ -494,8 +496,7 @@ start_process(struct session *s)
 void
 session_replace(struct session *s, bool clean)
 {
-	struct wire_request drain = { .id = ++s->last_id,
-		.kind = WIRE_DRAIN };
+	struct wire_request drain = { .id = ++s->last_id, .kind = WIRE_DRAIN };
 	char buf[WIRE_FRAME_MAX];
 	int len;
 
@@ -513,76 +514,12 @@ session_replace(struct session *s, bool clean)
 		(void)channel_send(s->channel, buf, (size_t)len);
 }
 
-/* ---- operations around blocking calls ---------------------------------- */
-
-enum work_state {
-	WORK_START = 0,
-	WORK_DONE,
-};
-
-struct work {
-	struct op op;
-	enum work_state state;
-	struct session *session;
-	bool mount;		/* else: unmount */
-	struct offload off;
-	struct userspace_mount args;
-	char none;
-};
-
-static enum op_verdict
-work_step(struct op *op)
-{
-	struct work *w = (struct work *)op;
-
-	switch (w->state) {
-	case WORK_START:
-		if (w->mount)
-			w->off.keep_fd[0] = w->args.fuse_fd;
-		offload_start(&w->off, w->mount ? "mount userspace session" :
-		    "unmount userspace session", w->mount ?
-		    userspace_mount_child : userspace_unmount_child, &w->args,
-		    &w->none, sizeof(w->none), w->mount ? MOUNT_MS :
-		    UNMOUNT_MS, op);
-		return op_await(w, WORK_DONE);
-	case WORK_DONE:
-		if (op->rc < 0)
-			op_set_err(op, &w->off.err);
-		return OP_DONE;
-	}
-	abort();
-}
-
-static void
-work_free(struct op *op)
-{
-	free(op);
-}
-
-static const struct op_class work_class = {
-	.name = "userspace.mount",
-	.step = work_step,
-	.free = work_free,
-};
-
-static void
-work_begin(struct session *s, bool mount,
-    void (*done)(struct op *op, void *arg))
-{
-	struct work *w = mem_new(sizeof(*w));
-
-	w->session = s;
-	w->mount = mount;
-	w->args.fuse_fd = s->fuse_fd;
-	(void)snprintf(w->args.dir, sizeof(w->args.dir), "%s", s->dir);
-	w->op.subject = s->dir;
-	op_start(&w->op, &work_class, done, s);
-}
+/* ---- the end ----------------------------------------------------------- */
 
 static void
 free_session(struct session *s)
 {
-	set_state(s, SESSION_ENDING);	/* wakes who waits for a change */
+	set_state(s, SESSION_ENDING); /* wakes who waits for a change */
 	LIST_REMOVE(s, link);
 	timer_stop(&s->timer);
 	channel_free(s->channel);
@@ -598,8 +535,8 @@ on_ended(struct op *op, void *arg)
 	struct session *s = arg;
 	struct err err = ERR_INIT;
 
-	log_info("userspace.ended", "session=%s text=\"%s\"", s->dir,
-	    op->err.text);
+	log_info(
+	    "userspace.ended", "session=%s text=\"%s\"", s->dir, op->err.text);
 	(void)err_set(&err, ERR_UNAVAILABLE, "session has ended, try again");
 	fail_calls(s, s->err.rc < 0 ? &s->err : &err);
 	free_session(s);
@@ -616,7 +553,7 @@ begin_end(struct session *s)
 	timer_stop(&s->timer);
 	us.ops->gone(s);
 	close_fd(&s->fuse_fd);
-	work_begin(s, false, on_ended);
+	userspace_unmount_begin(s->dir, on_ended, s);
 }
 
 static void
@@ -696,20 +633,21 @@ create(const struct table_identity *who, const char *hash, struct err *err)
 		return NULL;
 	}
 	log_info("userspace.new", "session=%s", s->dir);
-	work_begin(s, true, on_mounted);
+	userspace_mount_begin(s->dir, s->fuse_fd, on_mounted, s);
 	return s;
 }
 
 struct session *
-session_get(const struct table_identity *who, struct op *waiter,
-    struct err *err)
+session_get(
+    const struct table_identity *who, struct op *waiter, struct err *err)
 {
 	char hash[TABLE_TAG_MAX];
 	struct session *s;
 
 	hash_of(who, hash);
-	LIST_FOREACH(s, &us.sessions, link) {
-		if (s->state == SESSION_ENDING || s->ends || !dir_is_of(s, hash))
+	LIST_FOREACH (s, &us.sessions, link) {
+		if (s->state == SESSION_ENDING || s->ends ||
+		    !dir_is_of(s, hash))
 			continue;
 		if (s->state == SESSION_JOINING) {
 			session_wait_start(waiter);
@@ -764,9 +702,11 @@ join(const char *dir)
 
 	pidfd = fd >= 0 ? pidfd_of_peer(fd, &s->pid) : -1;
 	if (pidfd < 0) {
-		log_warn("userspace.stale", "session=%s text=\"its rbd-attachd "
+		log_warn("userspace.stale",
+		    "session=%s text=\"its rbd-attachd "
 		    "died together with rbd-csid: unmounting it and freeing "
-		    "its loop devices\"", dir);
+		    "its loop devices\"",
+		    dir);
 		if (fd >= 0)
 			(void)close(fd);
 		begin_end(s);

@@ -22,38 +22,39 @@
 #define SESSION_DIR_MAX 96
 
 enum session_state {
-	SESSION_MOUNTING = 0,	/* directory and FUSE mount are being made */
-	SESSION_STARTING,	/* rbd-attachd runs and has not answered yet */
-	SESSION_JOINING,	/* found at our start, has not answered yet */
-	SESSION_READY,		/* serves */
-	SESSION_DOWN,		/* rbd-attachd is dead or dying, a successor
+	SESSION_MOUNTING = 0, /* directory and FUSE mount are being made */
+	SESSION_STARTING,     /* rbd-attachd runs and has not answered yet */
+	SESSION_JOINING,      /* found at our start, has not answered yet */
+	SESSION_READY,        /* serves */
+	SESSION_DOWN,         /* rbd-attachd is dead or dying, a successor
 				   follows */
-	SESSION_DRAINING,	/* is to end cleanly; then as after DOWN */
-	SESSION_ENDING,		/* no process; unmounting, freeing loop devices */
+	SESSION_DRAINING,     /* is to end cleanly; then as after DOWN */
+	SESSION_ENDING,       /* no process; unmounting, freeing loop devices */
 };
 
 struct session;
 
 /* One command. Embed it; zeroed is valid. */
 struct session_call {
-	struct wire_request request;	/* kind, image, ino; strings live */
-	struct wire_answer answer;	/* valid when woken with 0 */
-	struct err err;			/* valid when woken with less */
+	struct wire_request request; /* kind, image, ino; strings live */
+	struct wire_answer answer;   /* valid when woken with 0 */
+	struct err err;              /* valid when woken with less */
 
 	/* private */
 	struct session *session;
 	struct op *waiter;
 	bool sent;
 	unsigned tries;
-	TAILQ_ENTRY(session_call) link;
+	TAILQ_ENTRY(session_call)
+	link;
 };
 
 struct session_ops {
 	/* rbd-attachd serves (again): its table can be looked at. */
 	void (*ready)(struct session *session);
 	/* An image has a new size. */
-	void (*resized)(struct session *session, uint64_t ino,
-	    uint64_t size_bytes);
+	void (*resized)(
+	    struct session *session, uint64_t ino, uint64_t size_bytes);
 	/* The session is no more; the pointer is dead after the call. */
 	void (*gone)(struct session *session);
 };
@@ -73,8 +74,8 @@ struct session *session_next(struct session *session);
  * that may be it has not answered yet: `waiter` is woken when that changed,
  * and should try again.
  */
-struct session *session_get(const struct table_identity *who,
-    struct op *waiter, struct err *err);
+struct session *session_get(
+    const struct table_identity *who, struct op *waiter, struct err *err);
 
 /* Wakes `waiter` when any session's state changes. One wait at a time. */
 void session_wait_start(struct op *waiter);
@@ -84,8 +85,8 @@ void session_wait_start(struct op *waiter);
  * sent to the successor then. All commands may be repeated. The waiter is
  * woken with the answer, or when no session can be had.
  */
-void session_call_start(struct session *session, struct session_call *call,
-    struct op *waiter);
+void session_call_start(
+    struct session *session, struct session_call *call, struct op *waiter);
 
 /*
  * Ends rbd-attachd and starts a successor. `clean`: drained first; else it is
@@ -95,9 +96,9 @@ void session_replace(struct session *session, bool clean);
 
 enum session_state session_state(const struct session *session);
 const char *session_state_name(enum session_state state);
-const char *session_dir(const struct session *session);	/* absolute path */
+const char *session_dir(const struct session *session);     /* absolute path */
 struct table *session_table(const struct session *session); /* or NULL */
-pid_t session_pid(const struct session *session);	/* 0: none */
+pid_t session_pid(const struct session *session);           /* 0: none */
 
 /* Whether `path` is in the session's FUSE directory. */
 bool session_has_file(const struct session *session, const char *path);

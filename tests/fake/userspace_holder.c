@@ -173,8 +173,8 @@ on_task_end(struct op *op, void *arg)
 	(void)arg;
 	if (op->err.rc < 0) {
 		holder.failed = true;
-		printf("%s %s %s %.1f\n", t->image,
-		    err_code_name(op->err.code), op->err.text, ms);
+		printf("%s %s %s %.1f\n", t->image, err_code_name(op->err.code),
+		    op->err.text, ms);
 	} else if (t->kind == JOB_ATTACH) {
 		printf("%s %s %" PRIu64 " %.1f\n", t->image, t->dev.path,
 		    t->dev.size_bytes, ms);
@@ -187,9 +187,12 @@ static void
 fill_spec(struct device_spec *spec, const char *image, bool read_only)
 {
 	*spec = (struct device_spec){ .cluster_id = "test",
-		.monitors = holder.argv[3], .user = holder.argv[4],
-		.key = &holder.key, .pool = holder.argv[6],
-		.rados_namespace = "", .image = image,
+		.monitors = holder.argv[3],
+		.user = holder.argv[4],
+		.key = &holder.key,
+		.pool = holder.argv[6],
+		.rados_namespace = "",
+		.image = image,
 		.read_only = read_only };
 }
 
@@ -273,8 +276,9 @@ command(char *line)
 
 	if (strcmp(verb, "attach") == 0 || strcmp(verb, "detach") == 0 ||
 	    strcmp(verb, "abort") == 0) {
-		enum job_kind kind = verb[0] == 'd' ? JOB_DETACH :
-		    verb[1] == 'b' ? JOB_ABORT : JOB_ATTACH;
+		enum job_kind kind = verb[0] == 'd' ? JOB_DETACH
+		    : verb[1] == 'b'                ? JOB_ABORT
+						    : JOB_ATTACH;
 
 		while ((word = strtok_r(NULL, " ", &save)) != NULL)
 			if (strcmp(word, "ro") == 0)
@@ -325,8 +329,8 @@ next_line(void)
 static void
 on_input(struct io *io, int what)
 {
-	ssize_t n = read(io->fd, holder.line + holder.len,
-	    sizeof(holder.line) - holder.len);
+	ssize_t n = read(
+	    io->fd, holder.line + holder.len, sizeof(holder.line) - holder.len);
 
 	(void)what;
 	if (n < 0 && errno == EAGAIN)

@@ -9,7 +9,7 @@
 need_cluster
 
 holder=$build/tests/fake/userspace_holder
-attachd=$build/rbd-attachd
+server=$build/rbd-attachd
 state=$work/state
 mkdir -p "$state" "$work/mnt"
 prefix=us$$
@@ -24,7 +24,7 @@ holder_pid=
 start_holder() {
 	rm -f "$work/to" "$work/from"
 	mkfifo "$work/to" "$work/from"
-	"$holder" "$1" "$attachd" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd \
+	"$holder" "$1" "$server" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd \
 		<"$work/to" >"$work/from" 2>>"$work/holder.log" &
 	holder_pid=$!
 	exec {to_holder}>"$work/to" {from_holder}<"$work/from"
@@ -87,7 +87,7 @@ finish() {
 # stop_attachds DIR: those that serve below it, and what they leave mounted
 stop_attachds() {
 	local pid mnt
-	for pid in $(pgrep -f "^$attachd $1/" || true); do
+	for pid in $(pgrep -f "^$server $1/" || true); do
 		kill -TERM "$pid"
 		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
 	done
@@ -213,7 +213,7 @@ lock() {
 	image "$prefix-lock" 64M "$all_features"
 	mkdir -p "$other"
 	attach "$prefix-lock"
-	out=$({ echo "attach $prefix-lock"; sleep 5; } | timeout 30 "$holder" "$other" "$attachd" \
+	out=$({ echo "attach $prefix-lock"; sleep 5; } | timeout 30 "$holder" "$other" "$server" \
 		"$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd 2>>"$work/other.log")
 	like "a second attacher is refused, told by whom" "$out" \
 		"FAILED_PRECONDITION .*is locked by client\.[0-9]+ at [0-9.]+:0/[0-9]+"
@@ -232,7 +232,7 @@ lock() {
 # verify DEVICE NAME: fio writes and verifies everything, at several sizes
 verify() {
 	timeout 300 fio --name="$2" --filename="$1" --ioengine=libaio --direct=1 --iodepth=32 \
-		--rw=randwrite --bssplit=4k/60:64k/30:1m/10 --size=384M --verify=crc32c \
+		--rw=randwrite --bssplit=4k/60:64k/30:1m/10 --size=192M --rate=,24m --verify=crc32c \
 		--verify_fatal=1 --fsync=32 --output="$work/$2.fio" --output-format=json \
 		>"$work/$2.out" 2>&1
 }

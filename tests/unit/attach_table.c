@@ -11,10 +11,14 @@
 #include <unistd.h>
 
 static const struct table_identity who = { .cluster_id = "c1",
-	.monitors = "a:6789,b:6789", .user = "csi", .key = "c2VjcmV0" };
+	.monitors = "a:6789,b:6789",
+	.user = "csi",
+	.key = "c2VjcmV0" };
 
 static const struct table_image image = { .pool = "rbd",
-	.rados_namespace = "ns1", .image = "csi-vol-1", .image_id = "10ab" };
+	.rados_namespace = "ns1",
+	.image = "csi-vol-1",
+	.image_id = "10ab" };
 
 static void
 test_identity(void)
@@ -52,7 +56,8 @@ test_slots(void)
 	    "a slot that is only filled is not seen by a successor");
 	table_slot_set_state(slot, TABLE_SLOT_SERVED);
 	ok(table_slot_find(other, "rbd", "ns1", "csi-vol-1") ==
-	    table_slot_at(other, 3), "a served slot is seen by a successor");
+		table_slot_at(other, 3),
+	    "a served slot is seen by a successor");
 	ok(table_slot_find(other, "rbd", "", "csi-vol-1") == NULL,
 	    "the same name in another namespace is another image");
 	is_int(table_slots_used(other), 1, "used slots are counted");
@@ -92,11 +97,13 @@ test_names(void)
 	longest[sizeof(longest) - 1] = '\0';
 	bad.image = longest;
 	is_int(table_slot_fill(table, 0, &bad, &err),
-	    err_rc_of(ERR_INVALID_ARGUMENT), "a name that is too long is refused");
+	    err_rc_of(ERR_INVALID_ARGUMENT),
+	    "a name that is too long is refused");
 	bad.image = "a/b c";
 	ok(table_slot_fill(table, 0, &bad, &err) == 0 &&
-	    (table_slot_name(table, table_slot_at(table, 0), name),
-	    strpbrk(name, "/ ") == NULL), "a file name has no slash or blank");
+		(table_slot_name(table, table_slot_at(table, 0), name),
+		    strpbrk(name, "/ ") == NULL),
+	    "a file name has no slash or blank");
 	table_tag(one, "c", "ab", "", "c");
 	table_tag(two, "c", "a", "b", "c");
 	ok(strcmp(one, two) != 0, "tags keep their parts apart");
@@ -114,8 +121,8 @@ test_address(void)
 
 	ok(table_address(table) == NULL, "a new table has no predecessor");
 	ok(table_set_address(table, "10.0.0.1:0/1") == 0 &&
-	    table_set_address(table, "10.0.0.1:0/2") == 0 &&
-	    table_set_address(table, "10.0.0.1:0/3") == 0,
+		table_set_address(table, "10.0.0.1:0/2") == 0 &&
+		table_set_address(table, "10.0.0.1:0/3") == 0,
 	    "the address changes with each server");
 	is_str(table_address(table), "10.0.0.1:0/3", "the last one counts");
 	memset(longest, 'x', sizeof(longest) - 1);
@@ -160,14 +167,18 @@ static void
 test_wire(void)
 {
 	char buf[WIRE_FRAME_MAX];
-	struct wire_request in = { .id = 7, .kind = WIRE_ATTACH,
-		.image = image }, out;
+	struct wire_request in = { .id = 7,
+		.kind = WIRE_ATTACH,
+		.image = image },
+			    out;
 	struct wire_answer answer = { .id = 7, .body = WIRE_ATTACHED }, back;
 	int len = wire_request_pack(&in, buf);
 
 	ok(wire_request_unpack(&out, buf, (size_t)len) == 0 && out.id == 7 &&
-	    out.kind == WIRE_ATTACH && strcmp(out.image.image, "csi-vol-1") == 0 &&
-	    strcmp(out.image.image_id, "10ab") == 0, "a request round-trips");
+		out.kind == WIRE_ATTACH &&
+		strcmp(out.image.image, "csi-vol-1") == 0 &&
+		strcmp(out.image.image_id, "10ab") == 0,
+	    "a request round-trips");
 	wire_request_fini(&out);
 	ok(wire_request_unpack(&out, "\xff\xff", 2) < 0,
 	    "bytes that are no request are refused");
@@ -177,16 +188,17 @@ test_wire(void)
 	snprintf(answer.attached.file, sizeof(answer.attached.file), "1-x-y");
 	len = wire_answer_pack(&answer, buf);
 	ok(wire_answer_unpack(&back, buf, (size_t)len) == 0 &&
-	    back.body == WIRE_ATTACHED && back.attached.ino == 1025 &&
-	    back.attached.size_bytes == 1ULL << 40 && back.attached.existed &&
-	    strcmp(back.attached.file, "1-x-y") == 0 && back.err.rc == 0,
+		back.body == WIRE_ATTACHED && back.attached.ino == 1025 &&
+		back.attached.size_bytes == 1ULL << 40 &&
+		back.attached.existed &&
+		strcmp(back.attached.file, "1-x-y") == 0 && back.err.rc == 0,
 	    "an answer round-trips");
 	memset(&answer, 0, sizeof(answer));
 	err_set(&answer.err, ERR_FAILED_PRECONDITION, "locked by %s", "x");
 	len = wire_answer_pack(&answer, buf);
 	ok(wire_answer_unpack(&back, buf, (size_t)len) == 0 &&
-	    back.err.code == ERR_FAILED_PRECONDITION &&
-	    strcmp(back.err.text, "locked by x") == 0 && back.err.rc < 0,
+		back.err.code == ERR_FAILED_PRECONDITION &&
+		strcmp(back.err.text, "locked by x") == 0 && back.err.rc < 0,
 	    "a failure keeps its code and text");
 }
 

@@ -17,11 +17,11 @@ struct fake {
 
 static struct fake *flying[1024];
 static unsigned nflying;
-static int refuse;	/* what the next submission returns */
+static int refuse; /* what the next submission returns */
 
 int
-rbd_aio_create_completion(void *arg, rbd_callback_t callback,
-    rbd_completion_t *c)
+rbd_aio_create_completion(
+    void *arg, rbd_callback_t callback, rbd_completion_t *c)
 {
 	struct fake *fake = mem_new(sizeof(*fake));
 
@@ -64,8 +64,8 @@ land(ssize_t rc)
 }
 
 int
-rbd_aio_read(rbd_image_t image, uint64_t off, size_t len, char *buf,
-    rbd_completion_t c)
+rbd_aio_read(
+    rbd_image_t image, uint64_t off, size_t len, char *buf, rbd_completion_t c)
 {
 	(void)image;
 	(void)off;
@@ -122,8 +122,8 @@ rbd_aio_open_by_id(rados_ioctx_t io, const char *id, rbd_image_t *image,
 }
 
 int
-rbd_aio_open_read_only(rados_ioctx_t io, const char *name,
-    rbd_image_t *image, const char *snap, rbd_completion_t c)
+rbd_aio_open_read_only(rados_ioctx_t io, const char *name, rbd_image_t *image,
+    const char *snap, rbd_completion_t c)
 {
 	return rbd_aio_open(io, name, image, snap, c);
 }
@@ -219,9 +219,11 @@ static void
 put(struct image_io *io, struct test_req *t, enum image_req_kind kind,
     uint64_t len)
 {
-	*t = (struct test_req){ .req = { .kind = kind, .len = len,
-		.data = kind == IMAGE_WRITE ? data : NULL,
-		.answer = on_answer, .done = on_done } };
+	*t = (struct test_req){ .req = { .kind = kind,
+				    .len = len,
+				    .data = kind == IMAGE_WRITE ? data : NULL,
+				    .answer = on_answer,
+				    .done = on_done } };
 	image_io_submit(io, &t->req);
 }
 
@@ -249,7 +251,8 @@ test_limits(void)
 		done += t[i].answers == 1 && t[i].dones == 1 && t[i].rc == 0;
 	is_int(done, 300, "each is answered once");
 	ok(image_io_is_idle(&io) && image_io_total() == 0 &&
-	    image_io_total_bytes() == 0, "nothing is left");
+		image_io_total_bytes() == 0,
+	    "nothing is left");
 	for (int i = 0; i < 40; i++)
 		put(&io, &t[i], IMAGE_WRITE, 1 << 20);
 	is_int(nflying, 32, "bytes in flight are limited too");
@@ -287,8 +290,11 @@ test_short_read(void)
 {
 	char buf[8] = "xxxxxxxx";
 	struct image_io io = { 0 };
-	struct test_req a = { .req = { .kind = IMAGE_READ, .len = 8,
-		.data = buf, .answer = on_answer, .done = on_done } };
+	struct test_req a = { .req = { .kind = IMAGE_READ,
+				  .len = 8,
+				  .data = buf,
+				  .answer = on_answer,
+				  .done = on_done } };
 
 	image_io_init(&io);
 	image_io_resume(&io);
