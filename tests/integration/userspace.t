@@ -232,7 +232,8 @@ lock() {
 # verify DEVICE NAME: fio writes and verifies everything, at several sizes
 verify() {
 	timeout 300 fio --name="$2" --filename="$1" --ioengine=libaio --direct=1 --iodepth=32 \
-		--rw=randwrite --bssplit=4k/60:64k/30:1m/10 --size=192M --rate=,24m --verify=crc32c \
+		--rw=randwrite --bssplit=4k/60:64k/30:1m/10 --size=192M --rate=,24m \
+		--verify_state_save=0 --verify=crc32c \
 		--verify_fatal=1 --fsync=32 --output="$work/$2.fio" --output-format=json \
 		>"$work/$2.out" 2>&1
 }

@@ -49,7 +49,8 @@ like "from a loop device" "$(findmnt -no SOURCE "$mounted")" '^/dev/loop'
 is "of one rbd-attachd" "$(attachd_pid | wc -l)" 1
 first=$(attachd_pid)
 
-timeout 200 fio --name=v --filename="$mounted/file" --size=192M --rate=,24m --ioengine=libaio --direct=1 \
+timeout 200 fio --name=v --filename="$mounted/file" --size=192M --rate=,24m \
+	--verify_state_save=0 --ioengine=libaio --direct=1 \
 	--iodepth=16 --rw=randwrite --bssplit=4k/60:64k/30:1m/10 --verify=crc32c --verify_fatal=1 \
 	--fsync=32 --output="$work/fio" >"$work/fio.out" 2>&1 &
 fio=$!
