@@ -121,6 +121,7 @@ enum image_create_state {
 	CREATE_ID_SET,         /* rbd_id.NAME exists (or did already) */
 	CREATE_ID_READ,        /* it did: which id it holds */
 	CREATE_HEADER_MADE,    /* the header exists (or did already) */
+	CREATE_TRASH_READ,     /* it did though the name was new: why */
 	CREATE_HEADER_READ,    /* it did: what it says */
 	CREATE_META_SET,       /* metadata written to a header that existed */
 	CREATE_STRIPED,        /* stripe unit and count stored */
@@ -141,7 +142,7 @@ struct image_create {
 	struct ceph_pool *data_pool;
 	char id[RBD_ID_SIZE]; /* the answer: spec->id, or the id of a half
 				   made image of this name that was completed */
-	bool adopted;         /* the name was there before this call */
+	bool adopted;         /* another call had begun, nothing is undone */
 	struct layout layout; /* defaults filled in */
 	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];

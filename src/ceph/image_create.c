@@ -165,6 +165,17 @@ dir_added(struct image_create *c)
 	}
 }
 
+/*
+ * The image was begun by another call: by one that was killed, or by another
+ * process that still works on it. Whatever this call adds is not only its own.
+ */
+static void
+adopt(struct image_create *c)
+{
+	c->adopted = true;
+	c->made_dir = c->made_id = c->made_header = false;
+}
+
 /* A reply that is one id, in c->read. */
 static int
 take_id(struct image_create *c, char id[RBD_ID_SIZE])
@@ -192,7 +203,7 @@ dir_read(struct image_create *c)
 		return op_fail_rc(c, CREATE_END, rc,
 		    "image %s in %s: read its id in the directory",
 		    c->spec->name, ceph_pool_label(c->pool));
-	c->adopted = true;
+	adopt(c);
 	id_set_start(c);
 	return op_await(c, CREATE_ID_SET);
 }
@@ -205,7 +216,7 @@ id_set(struct image_create *c)
 		return op_await(c, CREATE_ID_READ);
 	}
 	/* without an answer of the OSD it may be there all the same */
-	c->made_id = c->op.rc == 0 || c->made_dir;
+	c->made_id = !c->adopted && (c->op.rc == 0 || c->made_dir);
 	if (c->op.rc < 0)
 		return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
 		    "image %s in %s: set its id", c->spec->name,
@@ -228,7 +239,7 @@ id_read(struct image_create *c)
 		return op_fail(c, CREATE_UNDO_MAP, ERR_ALREADY_EXISTS,
 		    "image %s in %s: exists with id %s, not %s", c->spec->name,
 		    ceph_pool_label(c->pool), id, c->id);
-	c->adopted = true;
+	adopt(c);
 	header_make_start(c);
 	return op_await(c, CREATE_HEADER_MADE);
 }
@@ -252,26 +263,54 @@ complete_striping(struct image_create *c)
 }
 
 static enum op_verdict
+header_read_start(struct image_create *c)
+{
+	image_lookup_start(
+	    &c->lookup, c->pool, c->spec->name, c->id, false, &c->op);
+	return op_await(c, CREATE_HEADER_READ);
+}
+
+static enum op_verdict
 header_made(struct image_create *c)
 {
 	if (c->op.rc == 0) {
-		c->made_header = true;
+		c->made_header = !c->adopted;
 		return complete_striping(c);
 	}
-	/* a name that is new cannot have a header: the id is somebody's */
-	if (c->op.rc == -EEXIST && c->made_id)
-		return op_fail(c, CREATE_UNDO_MAP, ERR_ABORTED,
-		    "image %s in %s: id %s is in use", c->spec->name,
-		    ceph_pool_label(c->pool), c->id);
-	if (c->op.rc == -EEXIST) {
-		image_lookup_start(
-		    &c->lookup, c->pool, c->spec->name, c->id, false, &c->op);
-		return op_await(c, CREATE_HEADER_READ);
+	if (c->op.rc == -EEXIST && c->made_id) {
+		c->read = rados_read_new();
+		(void)rados_read_call(c->read, cls_trash_get(c->id));
+		rados_read_start(c->read, c->pool, RBD_TRASH, &c->op);
+		return op_await(c, CREATE_TRASH_READ);
 	}
+	if (c->op.rc == -EEXIST)
+		return header_read_start(c);
 	c->made_header = c->made_id;
 	return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
 	    "image %s in %s: write its header", c->spec->name,
 	    ceph_pool_label(c->pool));
+}
+
+/*
+ * The name is new and ours, but its header was there: either the id is that
+ * of an image in the trash (the directory knows all the others), or another
+ * process makes the same image and has overtaken us.
+ */
+static enum op_verdict
+trash_read(struct image_create *c)
+{
+	rados_read_free(c->read);
+	c->read = NULL;
+	if (c->op.rc == 0)
+		return op_fail(c, CREATE_UNDO_MAP, ERR_ABORTED,
+		    "image %s in %s: id %s is in use", c->spec->name,
+		    ceph_pool_label(c->pool), c->id);
+	if (c->op.rc != -ENOENT)
+		return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
+		    "image %s in %s: look for id %s in the trash",
+		    c->spec->name, ceph_pool_label(c->pool), c->id);
+	adopt(c);
+	return header_read_start(c);
 }
 
 /* Names the first difference between what is there and what we would make. */
@@ -330,7 +369,8 @@ header_read(struct image_create *c)
 static enum op_verdict
 map_made(struct image_create *c)
 {
-	if (c->op.rc == 0 || (c->op.rc == -EEXIST && !c->made_header))
+	/* -EEXIST: made by an earlier call, or by one that is faster */
+	if (c->op.rc == 0 || c->op.rc == -EEXIST)
 		return op_goto(c, CREATE_END);
 	c->made_map = c->made_header;
 	return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
@@ -423,6 +463,8 @@ image_create_step(struct op *op)
 		return id_read(c);
 	case CREATE_HEADER_MADE:
 		return header_made(c);
+	case CREATE_TRASH_READ:
+		return trash_read(c);
 	case CREATE_HEADER_READ:
 		return header_read(c);
 
