@@ -272,11 +272,13 @@ reserve_step(struct op *op)
 	case RESERVE_ITEM_WRITTEN:
 		if (op->rc >= 0)
 			return op_goto(r, RESERVE_END);
+		/* Another process is completing what we have claimed. */
+		if (op->rc == -EEXIST && r->fresh)
+			return op_fail_rc(r, RESERVE_END, -EAGAIN,
+			    "another process makes %s",
+			    r->item.attr[JOURNAL_VOLNAME]);
 		/* Half a reservation that was there before stays as it was. */
-		return op_fail_rc(r,
-		    !r->fresh               ? RESERVE_END
-			: op->rc == -EEXIST ? RESERVE_UNDO_KEY
-					    : RESERVE_UNDO_ITEM,
+		return op_fail_rc(r, r->fresh ? RESERVE_UNDO_ITEM : RESERVE_END,
 		    op->rc, "write journal entry %s in %s", r->uuid,
 		    ceph_pool_label(r->item_pool));
 

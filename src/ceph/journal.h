@@ -85,7 +85,7 @@ struct journal_reserve {
 /*
  * Reserves `name` with image name `prefix` + UUID. `find` is the look-up that
  * did not find it, or found it half-written: then the UUID stays. `owner` may
- * be NULL. -EAGAIN: somebody else claimed the name meanwhile, look up again.
+ * be NULL. -EAGAIN: another process is at the same name, look up again.
  */
 void journal_reserve_start(struct journal_reserve *reserve,
     const struct journal_find *find, const char *prefix, const char *owner,

@@ -830,6 +830,43 @@ test_orphan(void)
 	    "the volume is deleted");
 }
 
+/*
+ * After a restart of rbd-csid the old one's worker may still be at what the
+ * new one is asked for again.
+ */
+static void
+test_two_workers(void)
+{
+	unsigned same = 0, good = 0;
+	struct talk other;
+
+	talk_start(
+	    &other, talk_program("ceph-worker"), &(struct talk_hello){ 0 });
+	for (int i = 0; i < 30; i++) {
+		auto_free char *name = str_fmt("pvc-race-%d", i);
+		auto_free char *volume = NULL;
+		Csi__V1__CreateVolumeRequest *r = req_create(
+		    name, fsid, "rbd", GIB, NULL);
+		uint64_t a = talk_send(&worker, "CreateVolume", r, "");
+		uint64_t b = talk_send(&other, "CreateVolume", r, "");
+		const struct talk_reply *one = talk_wait(&worker, a);
+		const struct talk_reply *two = talk_wait(&other, b);
+
+		req_free(r);
+		if (succeeded(one) && succeeded(two)) {
+			good++;
+			same += one->len == two->len &&
+			    memcmp(one->body, two->body, one->len) == 0;
+		}
+		volume = make(name, NULL);
+		(void)succeeded(call("DeleteVolume", req_delete(volume)));
+	}
+	is_int(good, 30, "two workers at the same volume both succeed");
+	is_int(same, 30, "and give the same answer");
+	ok(talk_end(&other), "the other one ends");
+	ok(talk_purged(&worker), "all is purged");
+}
+
 static void
 test_end(void)
 {
@@ -871,6 +908,7 @@ main(void)
 	test_lanes_die();
 	test_cancel();
 	test_orphan();
+	test_two_workers();
 	test_end();
 	rados_ioctx_destroy(io);
 	rados_shutdown(cluster);
