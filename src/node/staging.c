@@ -123,10 +123,9 @@ put(char *out, size_t size, const char *value, const char *what,
 }
 
 static int
-stash_fill(
-    struct stash *stash, const struct staging_args *args, struct err *err)
+stash_fill(struct stash *stash, const struct device_spec *spec,
+    const struct mapper *mapper, struct err *err)
 {
-	const struct device_spec *spec = &args->spec;
 	int rc;
 
 	memset(stash, 0, sizeof(*stash));
@@ -145,11 +144,39 @@ stash_fill(
 	    (rc = put(stash->image_id, sizeof(stash->image_id), spec->image_id,
 		 "imageId", err)) < 0)
 		return rc;
-	return put(stash->mapper, sizeof(stash->mapper), args->mapper->name,
-	    "mapper", err);
+	return put(
+	    stash->mapper, sizeof(stash->mapper), mapper->name, "mapper", err);
 }
 
 /* ---- stage ---------------------------------------------------------------- */
+
+/*
+ * The mapper whose device is mounted: the stash names it; without one it is
+ * the one that says so, the request's first.
+ */
+static const struct mapper *
+owner_of(const struct staging_args *args, dev_t source, bool had_stash,
+    struct staging_result *res, struct err *err)
+{
+	const struct device_spec *spec = &args->spec;
+	const struct mapper *mapper = args->mapper;
+	struct err ignored = ERR_INIT;
+
+	if (had_stash) {
+		mapper = staging_mapper_of(&res->stash, err);
+		if (mapper == NULL)
+			return NULL;
+	}
+	if (mapper->verify(spec, source, &res->device, err) == 0)
+		return mapper;
+	for (size_t i = 0; !had_stash; i++) {
+		mapper = device_mapper_at(i);
+		if (mapper == NULL ||
+		    mapper->verify(spec, source, &res->device, &ignored) == 0)
+			return mapper;
+	}
+	return NULL;
+}
 
 /*
  * Something is mounted at the target. Ours: done. A mount whose device is
@@ -160,22 +187,16 @@ stage_mounted(const struct staging_args *args, const char *target,
     const struct mount_point *point, bool had_stash, struct staging_result *res,
     struct err *err)
 {
-	struct device_spec spec = args->spec;
-	const struct mapper *mapper = args->mapper;
+	const struct mapper *mapper;
 	bool block = S_ISBLK(point->mode), read_only;
 	int rc;
 
 	if (point->dead)
 		return mount_umount(target, err);
-	if (had_stash) {
-		mapper = staging_mapper_of(&res->stash, err);
-		if (mapper == NULL)
-			return -EBUSY;
-	}
-	rc = mapper->verify(&spec, point->source, &res->device, err);
-	if (rc < 0) {
+	mapper = owner_of(args, point->source, had_stash, res, err);
+	if (mapper == NULL) {
 		err_prefix(err, "%s is a mount of something else", target);
-		return rc;
+		return -EBUSY;
 	}
 	res->mapped = res->already = true;
 	read_only = block ? res->device.read_only : point->read_only;
@@ -188,7 +209,7 @@ stage_mounted(const struct staging_args *args, const char *target,
 		    block ? "block device" : "file system");
 	if (had_stash)
 		return 0;
-	rc = stash_fill(&res->stash, args, err);
+	rc = stash_fill(&res->stash, &args->spec, mapper, err);
 	return rc < 0 ? rc : stash_write(args->staging, &res->stash, err);
 }
 
@@ -333,7 +354,7 @@ stage_from_stash(const struct staging_args *args, const char *target,
 		res->need = STAGING_NEEDS_MAPPER;
 		return 0;
 	}
-	rc = stash_fill(&stash, args, err);
+	rc = stash_fill(&stash, &args->spec, args->mapper, err);
 	if (rc == 0 && memcmp(&stash, &res->stash, sizeof(stash)) != 0)
 		rc = stash_write(args->staging, &stash, err);
 	if (rc < 0)
