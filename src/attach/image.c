@@ -438,7 +438,7 @@ on_adopt_retry(struct timer *timer)
 	struct adopt_retry *retry = container_of(
 	    timer, struct adopt_retry, timer);
 
-	if (retry->image->state == IMAGE_ADOPTING)
+	if (retry->image->state == IMAGE_ADOPTING && !retry->image->io.dead)
 		adopt(retry->image);
 	free(retry);
 }
