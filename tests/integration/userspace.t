@@ -78,7 +78,7 @@ objects() {
 }
 
 # At the end: every image detached, the holder gone, its rbd-attachd too.
-finish() {
+put_away() {
 	kill -TERM "$holder_pid"
 	wait "$holder_pid" 2>/dev/null
 	stop_attachds "$state"
@@ -98,7 +98,7 @@ stop_attachds() {
 }
 
 start_holder "$state"
-defer finish
+defer put_away
 
 # ---- one image's life ------------------------------------------------------------------------
 
