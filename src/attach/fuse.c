@@ -555,14 +555,3 @@ fuse_pause(void)
 	if (fs.io.ev != NULL)
 		io_want(&fs.io, 0);
 }
-
-void
-fuse_fini(void)
-{
-	if (fs.io.ev != NULL)
-		io_stop(&fs.io);
-	while (fs.spares > 0)
-		free(fs.spare[--fs.spares]);
-	free(fs.next);
-	fs.next = NULL;
-}

@@ -31,6 +31,4 @@ int fuse_resend(int fd);
 /* Stops reading requests: they stay in the kernel's queue. */
 void fuse_pause(void);
 
-void fuse_fini(void);
-
 #endif

@@ -178,35 +178,6 @@ table_slot_at(struct table *table, unsigned index)
 	    table->header_bytes + (size_t)index * table->slot_bytes);
 }
 
-struct table_slot *
-table_slot_by_ino(struct table *table, uint64_t ino)
-{
-	struct table_slot *slot = table_slot_at(table, table_slot_index(ino));
-
-	if (slot == NULL || table_slot_state(slot) == TABLE_SLOT_FREE ||
-	    slot->ino != ino)
-		return NULL;
-	return slot;
-}
-
-struct table_slot *
-table_slot_find(struct table *table, const char *pool,
-    const char *rados_namespace, const char *image)
-{
-	struct table_slot *slot;
-
-	if (rados_namespace == NULL)
-		rados_namespace = "";
-	for (unsigned i = 0; i < table->slots; i++) {
-		slot = table_slot_at(table, i);
-		if (table_slot_state(slot) != TABLE_SLOT_FREE &&
-		    str_eq(slot->image, image) && str_eq(slot->pool, pool) &&
-		    str_eq(slot->rados_namespace, rados_namespace))
-			return slot;
-	}
-	return NULL;
-}
-
 int
 table_slot_fill(struct table *table, unsigned index,
     const struct table_image *image, struct err *err)

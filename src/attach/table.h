@@ -108,13 +108,6 @@ table_slot_index(uint64_t ino)
 	return (unsigned)(ino & ((1U << TABLE_SLOT_BITS) - 1));
 }
 
-/* The slot in use that has this inode number, or NULL. */
-struct table_slot *table_slot_by_ino(struct table *table, uint64_t ino);
-
-/* The slot in use that carries this image, or NULL. */
-struct table_slot *table_slot_find(struct table *table, const char *pool,
-    const char *rados_namespace, const char *image);
-
 /*
  * Writes an image into a free slot without making it visible: the slot's
  * state stays FREE until table_slot_set_state(). The inode number is new in

@@ -85,13 +85,3 @@ buf_clear(struct buf *buf)
 {
 	buf->len = 0;
 }
-
-unsigned char *
-buf_take(struct buf *buf, size_t *len)
-{
-	unsigned char *data = buf->data;
-
-	*len = buf->len;
-	buf_init(buf, buf->max);
-	return data;
-}

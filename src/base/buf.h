@@ -32,7 +32,4 @@ void *buf_reserve(struct buf *buf, size_t len);
 void buf_consume(struct buf *buf, size_t len); /* drops from the front */
 void buf_clear(struct buf *buf);               /* keeps the memory */
 
-/* Gives the bytes away; the caller frees. The buffer is empty then. */
-unsigned char *buf_take(struct buf *buf, size_t *len);
-
 #endif

@@ -157,12 +157,6 @@ dec_u64(struct dec *d)
 	return le64toh(v);
 }
 
-bool
-dec_bool(struct dec *d)
-{
-	return dec_u8(d) != 0;
-}
-
 struct dec_bytes
 dec_bytes(struct dec *d)
 {

@@ -50,7 +50,6 @@ uint8_t dec_u8(struct dec *d); /* 0 once failed, as the others */
 uint16_t dec_u16(struct dec *d);
 uint32_t dec_u32(struct dec *d);
 uint64_t dec_u64(struct dec *d);
-bool dec_bool(struct dec *d);
 struct dec_bytes dec_bytes(struct dec *d);
 
 /*

@@ -120,26 +120,6 @@ journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1], const unsigned char random[16])
 }
 
 const char *
-journal_uuid_of_name(const char *name)
-{
-	size_t len = strlen(name), i;
-	const char *uuid;
-
-	if (len < JOURNAL_UUID_LEN)
-		return NULL;
-	uuid = name + len - JOURNAL_UUID_LEN;
-	for (i = 0; i < JOURNAL_UUID_LEN; i++) {
-		if (i == 8 || i == 13 || i == 18 || i == 23) {
-			if (uuid[i] != '-')
-				return NULL;
-		} else if (hex_digit(uuid[i]) < 0) {
-			return NULL;
-		}
-	}
-	return uuid;
-}
-
-const char *
 journal_attr_key(enum journal_attr attr)
 {
 	return attr_key[attr];

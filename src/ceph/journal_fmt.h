@@ -40,9 +40,6 @@ int journal_ref_parse(
 void journal_uuid_fmt(
     char out[JOURNAL_UUID_LEN + 1], const unsigned char random[16]);
 
-/* The UUID that a name ends with, or NULL. */
-const char *journal_uuid_of_name(const char *name);
-
 /* Keys of an item, in the order of journal_item's members. */
 enum journal_attr {
 	JOURNAL_VOLNAME = 0, /* request name */

@@ -77,9 +77,6 @@ struct rados_omap_entry {
 size_t rados_read_omap_count(const struct rados_read *r, unsigned step);
 const struct rados_omap_entry *rados_read_omap_entry(
     const struct rados_read *r, unsigned step, size_t i);
-/* By key, or NULL. */
-const struct rados_omap_entry *rados_read_omap_find(
-    const struct rados_read *r, unsigned step, const char *key);
 /* Whether a page ended before the object's entries did. */
 bool rados_read_omap_more(const struct rados_read *r, unsigned step);
 

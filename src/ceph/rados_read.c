@@ -246,17 +246,6 @@ rados_read_omap_entry(const struct rados_read *r, unsigned step, size_t i)
 	return &r->step[step].entry[i];
 }
 
-const struct rados_omap_entry *
-rados_read_omap_find(const struct rados_read *r, unsigned step, const char *key)
-{
-	const struct step *s = &r->step[step];
-
-	for (size_t i = 0; i < s->nentries; i++)
-		if (strcmp(s->entry[i].key, key) == 0)
-			return &s->entry[i];
-	return NULL;
-}
-
 bool
 rados_read_omap_more(const struct rados_read *r, unsigned step)
 {

@@ -339,12 +339,6 @@ channel_send(struct channel *c, const void *bytes, size_t len)
 	return channel_send_fds(c, bytes, len, NULL, 0);
 }
 
-size_t
-channel_queued(const struct channel *c)
-{
-	return c->out.len;
-}
-
 int
 channel_pair(int fd[2])
 {

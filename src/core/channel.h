@@ -47,8 +47,6 @@ int channel_send(struct channel *channel, const void *bytes, size_t len);
 int channel_send_fds(struct channel *channel, const void *bytes, size_t len,
     const int *fds, size_t nfds);
 
-size_t channel_queued(const struct channel *channel); /* bytes not yet sent */
-
 /* A pair of connected, close-on-exec, non-blocking sockets. 0 or -errno. */
 int channel_pair(int fd[2]) must_check;
 

@@ -341,12 +341,6 @@ lanes_init(const struct session *session)
 	STAILQ_INIT(&ln.queue);
 }
 
-unsigned
-lanes_count(void)
-{
-	return ln.nlanes;
-}
-
 void
 lanes_fini(void)
 {

@@ -11,6 +11,4 @@
 void lanes_init(const struct session *session);
 void lanes_fini(void); /* lets go of all; no job may wait */
 
-unsigned lanes_count(void);
-
 #endif

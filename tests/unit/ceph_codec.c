@@ -46,8 +46,6 @@ test_inputs(void)
 	    "removing a name from the directory");
 	is_call(cls_dir_get_id("t2"), "dir_get_id", "020000007432",
 	    "asking for an id");
-	is_call(cls_dir_get_name("ab"), "dir_get_name", "020000006162",
-	    "asking for a name");
 	is_call(cls_dir_state_assert_ready(), "dir_state_assert", "00",
 	    "requiring a live namespace");
 	is_call(cls_set_id("ab"), "set_id", "020000006162", "setting an id");

@@ -115,14 +115,6 @@ test_uuids(void)
 	journal_uuid_fmt(out, ones);
 	is_str(out, "ffffffff-ffff-4fff-bfff-ffffffffffff",
 	    "ones make a valid UUID v4");
-	is_str(journal_uuid_of_name("csi-vol-" UUID), UUID,
-	    "the UUID is the end of an image's name");
-	is_str(journal_uuid_of_name(UUID), UUID, "an empty prefix is fine");
-	ok(journal_uuid_of_name("kubernetes-dynamic-pvc-1") == NULL,
-	    "a name without UUID has none");
-	ok(journal_uuid_of_name(
-	       "csi-vol-5e0a1a7c-1f8b-4e2d-9a43_0c1d2e3f4a5b") == NULL,
-	    "dashes in the wrong place are no UUID");
 }
 
 static void
