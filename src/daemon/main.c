@@ -33,7 +33,9 @@ static struct {
 	struct server *server;
 } d;
 
-static const struct router router = { .fallback = dispatch_call };
+static const struct router router = {
+	.fallback = { .start = dispatch_call },
+};
 
 static void
 on_stop(int signo)

@@ -1,11 +1,13 @@
 /*
- * call.c - the one way out of a call, its deadline, and its line in the log.
+ * call.c - a call's messages, the one way out of it, its deadline, and its line in
+ * the log.
  */
 #include "rpc/call.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "rpc/h2stream.h"
+#include "rpc/stream.h"
 
 #include <assert.h>
 
@@ -61,6 +63,28 @@ call_reply(struct call *call, const void *bytes, size_t len)
 }
 
 void
+stream_read(struct call *call)
+{
+	assert(call->open && call->message != NULL);
+	h2stream_read(call);
+}
+
+int
+stream_send(struct call *call, const void *bytes, size_t len)
+{
+	assert(call->open);
+	return h2stream_send(call, bytes, len);
+}
+
+void
+stream_end(struct call *call)
+{
+	assert(call->open);
+	h2stream_end(call);
+	close_call(call, ERR_OK, NULL);
+}
+
+void
 call_fail(struct call *call, enum err_code code, const char *text)
 {
 	assert(call->open);
@@ -100,6 +124,18 @@ call_lost(struct call *call, enum call_gone why)
 		close_call(call, ERR_CANCELLED,
 		    why == CALL_CANCELLED ? "cancelled by the client"
 					  : "connection lost");
+}
+
+void
+call_broken(struct call *call, enum err_code code, const char *text)
+{
+	void (*gone)(struct call *, enum call_gone) = call->gone;
+
+	call->gone = NULL;
+	if (gone != NULL)
+		gone(call, CALL_CANCELLED);
+	if (call->open)
+		call_fail(call, code, text);
 }
 
 static void

@@ -16,7 +16,7 @@
 
 enum call_gone {
 	CALL_DEADLINE = 0, /* time is up; may still be answered inside gone() */
-	CALL_CANCELLED,    /* the client took the call back */
+	CALL_CANCELLED,    /* the client took it back, or sent nonsense */
 	CALL_DISCONNECTED, /* the connection is lost, or the server ends */
 };
 
@@ -34,6 +34,19 @@ struct call {
 	 */
 	void (*gone)(struct call *call, enum call_gone why);
 	void *data;
+
+	/*
+	 * For handlers of calls with many messages, see stream.h; NULL in all
+	 * others. None comes inside a function that the handler called.
+	 *
+	 * message: what stream_read() asked for. `bytes` is NULL when the
+	 * client has sent its last message; valid until the next stream_read().
+	 * writable: stream_send() refused a message, and all before is sent.
+	 * leaving: the server drains; end what would not end by itself.
+	 */
+	void (*message)(struct call *call, const void *bytes, size_t len);
+	void (*writable)(struct call *call);
+	void (*leaving)(struct call *call);
 	const char *note; /* key=value pairs for the log line, or NULL */
 
 	/* Private to src/rpc. */
@@ -69,6 +82,9 @@ void call_default_timeout(struct call *call, int64_t ms);
 void call_open(
     struct call *call, int64_t timeout_ms, void (*handler)(struct call *call));
 void call_lost(struct call *call, enum call_gone why);
+
+/* For h2conn: what came after the call was opened is wrong; answers so. */
+void call_broken(struct call *call, enum err_code code, const char *text);
 
 /* For h2conn: logs the end of a call that never reached a handler. */
 void call_refused(struct call *call, enum err_code code, const char *text);

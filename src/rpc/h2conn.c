@@ -92,6 +92,8 @@ on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id,
 
 	(void)flags;
 	(void)arg;
+	/* The connection's window stays open: streams wait on their own. */
+	(void)nghttp2_session_consume_connection(session, len);
 	if (s != NULL)
 		h2stream_on_data(s, bytes, len);
 	return 0;
@@ -166,9 +168,13 @@ conn_close(struct h2conn *conn)
 static void
 conn_tell_to_go(struct h2conn *conn)
 {
+	struct h2stream *s;
+
 	if (conn->told_to_go)
 		return;
 	conn->told_to_go = true;
+	LIST_FOREACH (s, &conn->streams, link)
+		h2stream_leave(s);
 	(void)nghttp2_submit_shutdown_notice(conn->h2.session);
 	(void)nghttp2_submit_ping(
 	    conn->h2.session, NGHTTP2_FLAG_NONE, drain_ping);
@@ -287,6 +293,8 @@ option_fill(nghttp2_option *option)
 	/* head.c has the rules; see there why. */
 	nghttp2_option_set_no_http_messaging(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
+	/* A stream's window opens as its messages are read. */
+	nghttp2_option_set_no_auto_window_update(option, 1);
 #ifdef HAVE_NGHTTP2_OPTION_SET_STREAM_RESET_RATE_LIMIT
 	nghttp2_option_set_stream_reset_rate_limit(
 	    option, RESET_BURST, RESETS_PER_S);

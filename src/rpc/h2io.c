@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define READS_PER_TURN 4 /* then the other connections get theirs */
+/* So often a connection has its turn, then the others get theirs. */
+#define READS_PER_TURN 4
+#define ROUNDS_PER_TURN 4 /* of output: a stream may fill up what was sent */
 
 static unsigned char input[64 * 1024];
 static unsigned char output[64 * 1024];
@@ -112,13 +114,18 @@ on_flush(struct job *job)
 
 	if (!send_kept(h2))
 		return;
-	while (h2->unsent.len == 0 && nghttp2_session_want_write(h2->session)) {
+	h2->ops->settle(h2);
+	for (int i = 0; i < ROUNDS_PER_TURN && h2->unsent.len == 0 &&
+	     nghttp2_session_want_write(h2->session);
+	     i++) {
 		if (!send_queued(h2))
 			return;
 		h2->ops->settle(h2);
 	}
 	if (h2->unsent.len > 0)
 		io_want(&h2->io, IO_WRITE);
+	else if (nghttp2_session_want_write(h2->session))
+		h2io_flush_soon(h2);
 	else if (nghttp2_session_want_read(h2->session))
 		io_want(&h2->io, IO_READ);
 	else

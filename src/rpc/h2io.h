@@ -18,8 +18,8 @@
 struct h2io;
 
 struct h2io_ops {
-	/* Bytes went in or out: act on what the callbacks noted. Must not end
-	 * the connection. */
+	/* Bytes went in or out, or a flush was asked for: act on what was
+	 * noted. Must not end the connection. */
 	void (*settle)(struct h2io *h2);
 	/* The connection is over, session and socket are gone; `why` is NULL
 	 * for a normal end. Frees the object that embeds `h2`. */

@@ -12,6 +12,11 @@
 #define SPARE_STREAMS 256       /* kept for reuse, by all connections */
 #define SPARE_BUFFER_BYTES 4096 /* a larger buffer is not kept with it */
 
+/* What a peer may send on a stream before we read: HTTP/2's default. */
+#define WINDOW_BYTES ((size_t)NGHTTP2_INITIAL_WINDOW_SIZE)
+/* What stream_send() queues; a single message may be larger. */
+#define QUEUE_BYTES ((size_t)64 << 10)
+
 static struct h2stream *
 stream_of(struct call *call)
 {
@@ -29,28 +34,65 @@ buf_slim(struct buf *buf)
 		buf_clear(buf);
 }
 
+/* Drops what was used from the front when that is worth the move. */
+static void
+buf_advance(struct buf *buf, size_t *at)
+{
+	if (*at == buf->len) {
+		buf_slim(buf);
+		*at = 0;
+	} else if (*at >= buf->len / 2) {
+		buf_consume(buf, *at);
+		*at = 0;
+	}
+}
+
+/* Keeps the sum of what all streams hold; after each change. */
+static void
+recount(struct h2stream *s)
+{
+	size_t now = s->reader.message.len + s->inbox.len + s->reply.len;
+
+	s->conn->host->buffered_bytes += now - s->counted;
+	s->counted = now;
+}
+
+static bool
+host_is_full(const struct h2stream *s)
+{
+	const struct h2host *host = s->conn->host;
+
+	return host->buffered_bytes > host->limits.buffered_bytes;
+}
+
 struct h2stream *
 h2stream_new(struct h2conn *conn, int32_t id)
 {
 	struct h2host *host = conn->host;
 	struct h2stream *s = STAILQ_FIRST(&host->spare);
 	struct grpc_reader reader;
-	struct buf reply;
+	struct buf inbox, reply;
 
 	if (s != NULL) {
 		STAILQ_REMOVE_HEAD(&host->spare, touch_link);
 		host->spare_count--;
 		reader = s->reader;
+		inbox = s->inbox;
 		reply = s->reply;
 	} else {
 		s = mem_new(sizeof(*s));
 		grpc_reader_init(&reader, host->limits.request_bytes);
-		buf_init(&reply, host->limits.reply_bytes + GRPC_PREFIX_BYTES);
+		/* Used bytes stay in front up to half of a buffer. */
+		buf_init(&inbox, 2 * WINDOW_BYTES);
+		buf_init(&reply,
+		    host->limits.reply_bytes + GRPC_PREFIX_BYTES +
+			2 * QUEUE_BYTES);
 	}
 	*s = (struct h2stream){
 		.conn = conn,
 		.id = id,
 		.reader = reader,
+		.inbox = inbox,
 		.reply = reply,
 	};
 	head_init(&s->head);
@@ -66,11 +108,12 @@ stream_free(struct h2stream *s)
 	struct h2host *host = s->conn->host;
 
 	LIST_REMOVE(s, link);
-	host->buffered_bytes -= s->reader.message.len + s->reply.len;
+	host->buffered_bytes -= s->counted;
 	status_fini(&s->status);
 	if (host->spare_count < SPARE_STREAMS) {
 		grpc_reader_next(&s->reader);
 		buf_slim(&s->reader.message);
+		buf_slim(&s->inbox);
 		buf_slim(&s->reply);
 		STAILQ_INSERT_HEAD(&host->spare, s, touch_link);
 		host->spare_count++;
@@ -83,6 +126,7 @@ void
 h2stream_release(struct h2stream *s)
 {
 	grpc_reader_fini(&s->reader);
+	buf_fini(&s->inbox);
 	buf_fini(&s->reply);
 	free(s);
 }
@@ -98,13 +142,21 @@ touch(struct h2stream *s)
 	STAILQ_INSERT_TAIL(&s->conn->touched, s, touch_link);
 }
 
+/* A fault is noted in `head`: a handler that was called hears of it, too. */
+static void
+spoil(struct h2stream *s)
+{
+	if (s->state != STREAM_CALLED)
+		s->state = STREAM_FAULTY;
+	touch(s);
+}
+
 /* Answered with a status, once we are outside of nghttp2. */
 static void
 refuse(struct h2stream *s, enum err_code code, const char *text)
 {
 	head_refuse(&s->head, 200, code, text);
-	s->state = STREAM_FAULTY;
-	touch(s);
+	spoil(s);
 }
 
 /* Answered with RST_STREAM PROTOCOL_ERROR. */
@@ -112,8 +164,15 @@ static void
 malformed(struct h2stream *s, const char *text)
 {
 	head_malformed(&s->head, text);
-	s->state = STREAM_FAULTY;
-	touch(s);
+	spoil(s);
+}
+
+/* The request still arrives, and nothing was wrong with it. */
+static bool
+takes_input(const struct h2stream *s)
+{
+	return s->state == STREAM_BODY || s->state == STREAM_WHOLE ||
+	    s->state == STREAM_CALLED;
 }
 
 void
@@ -125,61 +184,82 @@ h2stream_on_headers(struct h2stream *s, bool ends_input)
 		head_end(&s->head);
 		s->state = STREAM_BODY;
 	}
-	if (s->head.fault != HEAD_FINE && s->state == STREAM_BODY) {
-		s->state = STREAM_FAULTY;
+	if (!takes_input(s))
+		return;
+	if (s->head.fault != HEAD_FINE) {
+		spoil(s);
+	} else if (s->state == STREAM_BODY && s->method == NULL) {
+		s->method = router_find(
+		    s->conn->host->router, s->head.path, NULL);
+		if (s->method != NULL && !s->method->client_streams)
+			return;
+		s->state = STREAM_WHOLE;
 		touch(s);
 	}
 }
 
+/* What is wrong with a message, or NULL. */
+static const char *
+read_fault(enum grpc_read verdict, enum err_code *code)
+{
+	*code = ERR_INTERNAL;
+	switch (verdict) {
+	case GRPC_READ_MORE:
+	case GRPC_READ_MESSAGE:
+		return NULL;
+	case GRPC_READ_TOO_LARGE:
+		*code = ERR_RESOURCE_EXHAUSTED;
+		return "message is larger than the server takes";
+	case GRPC_READ_COMPRESSED:
+		return "compressed message without grpc-encoding";
+	case GRPC_READ_BAD_FLAG:
+		return "bad compression flag before a message";
+	}
+	return NULL;
+}
+
+/* DATA of a unary call. */
 static void
 take_bytes(struct h2stream *s, const uint8_t *bytes, size_t len)
 {
-	switch (grpc_reader_feed(&s->reader, &bytes, &len)) {
-	case GRPC_READ_MORE:
-		return;
-	case GRPC_READ_MESSAGE:
+	enum grpc_read verdict = GRPC_READ_MORE;
+	enum err_code code;
+	const char *fault;
+
+	if (!s->has_message)
+		verdict = grpc_reader_feed(&s->reader, &bytes, &len);
+	if (verdict == GRPC_READ_MESSAGE)
 		s->has_message = true;
-		if (len > 0)
-			refuse(s, ERR_UNIMPLEMENTED,
-			    "more than one message in a unary call");
-		return;
-	case GRPC_READ_TOO_LARGE:
-		refuse(s, ERR_RESOURCE_EXHAUSTED,
-		    "message is larger than the server takes");
-		return;
-	case GRPC_READ_COMPRESSED:
-		refuse(s, ERR_INTERNAL,
-		    "compressed message without grpc-encoding");
-		return;
-	case GRPC_READ_BAD_FLAG:
-		refuse(
-		    s, ERR_INTERNAL, "bad compression flag before a message");
-		return;
-	}
+	fault = read_fault(verdict, &code);
+	if (fault != NULL)
+		refuse(s, code, fault);
+	else if (len > 0)
+		refuse(s, ERR_UNIMPLEMENTED,
+		    "more than one message in a unary call");
 }
 
 void
 h2stream_on_data(struct h2stream *s, const uint8_t *bytes, size_t len)
 {
-	struct h2host *host = s->conn->host;
-	size_t before = s->reader.message.len;
+	bool streams = s->method != NULL && s->method->client_streams;
 
 	s->body_bytes += (int64_t)len;
-	if (s->state != STREAM_BODY || len == 0)
+	if (!takes_input(s) || !streams)
+		(void)nghttp2_session_consume_stream(
+		    s->conn->h2.session, s->id, len);
+	if (!takes_input(s) || len == 0)
 		return;
 	if (s->head.content_length >= 0 &&
-	    s->body_bytes > s->head.content_length) {
+	    s->body_bytes > s->head.content_length)
 		malformed(s, "more data than content-length");
-		return;
-	}
-	if (s->has_message)
-		refuse(s, ERR_UNIMPLEMENTED,
-		    "more than one message in a unary call");
-	else
+	else if (!streams)
 		take_bytes(s, bytes, len);
-	host->buffered_bytes += s->reader.message.len - before;
-	if (host->buffered_bytes > host->limits.buffered_bytes &&
-	    s->state == STREAM_BODY)
+	else if (buf_append(&s->inbox, bytes, len) < 0)
+		refuse(s, ERR_RESOURCE_EXHAUSTED, "more data than the window");
+	else
+		touch(s);
+	recount(s);
+	if (host_is_full(s) && takes_input(s))
 		refuse(s, ERR_UNAVAILABLE,
 		    "server holds too many bytes of other calls");
 }
@@ -188,11 +268,13 @@ void
 h2stream_on_input_end(struct h2stream *s)
 {
 	s->input_ended = true;
-	if (s->state != STREAM_BODY)
+	if (!takes_input(s))
 		return;
 	if (s->head.content_length >= 0 &&
 	    s->body_bytes != s->head.content_length) {
 		malformed(s, "less data than content-length");
+	} else if (s->state != STREAM_BODY) {
+		touch(s);
 	} else if (s->has_message) {
 		s->state = STREAM_WHOLE;
 		touch(s);
@@ -227,7 +309,7 @@ reset(struct h2stream *s, uint32_t error_code)
 	h2io_flush_soon(&s->conn->h2);
 }
 
-/* nghttp2 asks for the next piece of the reply; trailers come behind it. */
+/* nghttp2 asks for the next piece; trailers come behind the last one. */
 static ssize_t
 on_reply_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
     uint32_t *flags, nghttp2_data_source *source, void *user_data)
@@ -239,33 +321,55 @@ on_reply_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 	(void)user_data;
 	if (n > room)
 		n = room;
-	memcpy(out, s->reply.data + s->reply_at, n);
+	if (n > 0)
+		memcpy(out, s->reply.data + s->reply_at, n);
 	s->reply_at += n;
-	if (s->reply_at == s->reply.len) {
+	if (s->reply_at < s->reply.len)
+		return (ssize_t)n;
+	if (s->state == STREAM_ANSWERED) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF |
 		    NGHTTP2_DATA_FLAG_NO_END_STREAM;
 		if (nghttp2_submit_trailer(
 			session, id, nv, status_trailers(&s->status, nv)) < 0)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+		return (ssize_t)n;
 	}
-	return (ssize_t)n;
+	buf_advance(&s->reply, &s->reply_at);
+	recount(s);
+	if (s->refused_send)
+		touch(s);
+	return n > 0 ? (ssize_t)n : NGHTTP2_ERR_DEFERRED;
 }
 
-int
-h2stream_reply(struct call *call, const void *bytes, size_t len)
+/* Response headers at first; then tells nghttp2 that there is more. */
+static void
+respond(struct h2stream *s)
 {
-	struct h2stream *s = stream_of(call);
+	nghttp2_session *session = s->conn->h2.session;
 	nghttp2_data_provider data = {
 		.source.ptr = s,
 		.read_callback = on_reply_read,
 	};
-	unsigned char *to;
 	nghttp2_nv nv[STATUS_NV_MAX];
 
-	if (len > s->conn->host->limits.reply_bytes)
-		return -EMSGSIZE;
-	if (s->state == STREAM_CLOSED)
-		return 0;
+	if (s->responding) {
+		/* An error says that it has not run out: it will ask. */
+		(void)nghttp2_session_resume_data(session, s->id);
+	} else if (nghttp2_submit_response(
+		       session, s->id, nv, status_headers(nv), &data) < 0) {
+		reset(s, NGHTTP2_INTERNAL_ERROR);
+	}
+	s->responding = true;
+	h2io_flush_soon(&s->conn->h2);
+}
+
+/* Queues a message; it fits. */
+static int
+queue_message(struct h2stream *s, const void *bytes, size_t len)
+{
+	unsigned char *to;
+
+	buf_advance(&s->reply, &s->reply_at);
 	to = buf_reserve(&s->reply, GRPC_PREFIX_BYTES + len);
 	if (to == NULL)
 		return -EMSGSIZE;
@@ -273,16 +377,60 @@ h2stream_reply(struct call *call, const void *bytes, size_t len)
 	if (len > 0)
 		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
 	s->reply.len += GRPC_PREFIX_BYTES + len;
-	s->conn->host->buffered_bytes += s->reply.len;
-	status_set(&s->status, ERR_OK, NULL);
-	s->state = STREAM_ANSWERED;
-	if (nghttp2_submit_response(
-		s->conn->h2.session, s->id, nv, status_headers(nv), &data) < 0)
-		reset(s, NGHTTP2_INTERNAL_ERROR);
-	h2io_flush_soon(&s->conn->h2);
+	recount(s);
 	return 0;
 }
 
+int
+h2stream_reply(struct call *call, const void *bytes, size_t len)
+{
+	struct h2stream *s = stream_of(call);
+
+	if (len > s->conn->host->limits.reply_bytes)
+		return -EMSGSIZE;
+	if (s->state == STREAM_CLOSED)
+		return 0;
+	if (queue_message(s, bytes, len) < 0)
+		return -EMSGSIZE;
+	h2stream_end(call);
+	return 0;
+}
+
+int
+h2stream_send(struct call *call, const void *bytes, size_t len)
+{
+	struct h2stream *s = stream_of(call);
+	size_t queued = s->reply.len - s->reply_at;
+
+	if (len > s->conn->host->limits.reply_bytes)
+		return -EMSGSIZE;
+	if (s->state != STREAM_CALLED)
+		return 0;
+	if (queued > 0 &&
+	    (queued + GRPC_PREFIX_BYTES + len > QUEUE_BYTES ||
+		host_is_full(s))) {
+		s->refused_send = true;
+		return -EAGAIN;
+	}
+	if (queue_message(s, bytes, len) < 0)
+		return -EMSGSIZE;
+	respond(s);
+	return 0;
+}
+
+void
+h2stream_end(struct call *call)
+{
+	struct h2stream *s = stream_of(call);
+
+	if (s->state == STREAM_CLOSED)
+		return;
+	status_set(&s->status, ERR_OK, NULL);
+	s->state = STREAM_ANSWERED;
+	respond(s);
+}
+
+/* In trailers only, unless messages went before. */
 static void
 fail(struct h2stream *s, int http_status, enum err_code code, const char *text)
 {
@@ -292,6 +440,10 @@ fail(struct h2stream *s, int http_status, enum err_code code, const char *text)
 		return;
 	status_set(&s->status, code, text);
 	s->state = STREAM_ANSWERED;
+	if (s->responding) {
+		respond(s);
+		return;
+	}
 	if (nghttp2_submit_response(s->conn->h2.session, s->id, nv,
 		status_trailers_only(&s->status, http_status, nv), NULL) < 0)
 		reset(s, NGHTTP2_INTERNAL_ERROR);
@@ -316,16 +468,17 @@ static void
 start_call(struct h2stream *s)
 {
 	struct h2host *host = s->conn->host;
+	const struct rpc_method *method = s->method;
 	struct err err = ERR_INIT;
-	call_handler *handler;
 
-	handler = router_find(host->router, s->head.path, &err);
-	if (handler != NULL && host->call_count >= host->limits.calls) {
-		handler = NULL;
+	if (method == NULL) {
+		(void)router_find(host->router, s->head.path, &err);
+	} else if (host->call_count >= host->limits.calls) {
+		method = NULL;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server runs %zu calls already", host->call_count);
 	}
-	if (handler == NULL) {
+	if (method == NULL) {
 		call_refused(&s->call, err.code, err.text);
 		fail(s, 200, err.code, err.text);
 		return;
@@ -334,7 +487,102 @@ start_call(struct h2stream *s)
 	s->call.request = s->reader.message.len > 0 ? s->reader.message.data
 						    : (const void *)"";
 	s->call.request_len = s->reader.message.len;
-	call_open(&s->call, s->head.timeout_ms, handler);
+	call_open(&s->call, s->head.timeout_ms, method->start);
+	if (host->draining)
+		h2stream_leave(s);
+}
+
+void
+h2stream_leave(struct h2stream *s)
+{
+	if (s->state == STREAM_CALLED && s->call.leaving != NULL)
+		s->call.leaving(&s->call);
+}
+
+void
+h2stream_read(struct call *call)
+{
+	struct h2stream *s = stream_of(call);
+
+	if (s->state != STREAM_CALLED)
+		return;
+	if (s->has_message) {
+		s->has_message = false;
+		grpc_reader_next(&s->reader);
+		buf_slim(&s->reader.message);
+		recount(s);
+	}
+	s->wants_message = true;
+	touch(s);
+	h2io_flush_soon(&s->conn->h2);
+}
+
+/* Puts the next message together; the window opens by what was used. */
+static enum grpc_read
+read_inbox(struct h2stream *s)
+{
+	size_t left = s->inbox.len - s->inbox_at, before = left;
+	const unsigned char *bytes;
+	enum grpc_read verdict;
+
+	if (left == 0)
+		return GRPC_READ_MORE;
+	bytes = s->inbox.data + s->inbox_at;
+	verdict = grpc_reader_feed(&s->reader, &bytes, &left);
+	(void)nghttp2_session_consume_stream(
+	    s->conn->h2.session, s->id, before - left);
+	s->inbox_at += before - left;
+	buf_advance(&s->inbox, &s->inbox_at);
+	recount(s);
+	return verdict;
+}
+
+/* Gives the handler the message it waits for, if it is there. */
+static void
+deliver(struct h2stream *s)
+{
+	enum grpc_read verdict = read_inbox(s);
+	enum err_code code;
+	const char *fault = read_fault(verdict, &code);
+
+	if (verdict == GRPC_READ_MORE && s->input_ended &&
+	    grpc_reader_in_message(&s->reader))
+		fault = "request ends inside a message";
+	if (fault != NULL) {
+		call_broken(&s->call, code, fault);
+	} else if (verdict == GRPC_READ_MESSAGE) {
+		s->has_message = true;
+		s->wants_message = false;
+		s->call.message(&s->call,
+		    s->reader.message.len > 0 ? s->reader.message.data
+					      : (const void *)"",
+		    s->reader.message.len);
+	} else if (s->input_ended) {
+		s->wants_message = false;
+		s->call.message(&s->call, NULL, 0);
+	}
+}
+
+/* A handler is at work: tells it what it waits for. */
+static void
+settle_called(struct h2stream *s)
+{
+	if (s->head.fault == HEAD_MALFORMED) {
+		s->state = STREAM_ANSWERED;
+		reset(s, NGHTTP2_PROTOCOL_ERROR);
+		call_lost(&s->call, CALL_CANCELLED);
+		return;
+	}
+	if (s->head.fault == HEAD_REFUSED) {
+		call_broken(&s->call, s->head.code, s->head.text);
+		return;
+	}
+	if (s->refused_send && s->reply.len == 0) {
+		s->refused_send = false;
+		s->call.writable(&s->call);
+	}
+	if (s->state == STREAM_CALLED && s->wants_message)
+		deliver(s);
 }
 
 void
@@ -344,7 +592,9 @@ h2stream_settle(struct h2stream *s)
 	switch (s->state) {
 	case STREAM_HEAD:
 	case STREAM_BODY:
+		return;
 	case STREAM_CALLED:
+		settle_called(s);
 		return;
 	case STREAM_WHOLE:
 		start_call(s);

@@ -12,7 +12,7 @@ is(const char *name, const char *bytes, size_t len)
 	return strncmp(name, bytes, len) == 0 && name[len] == '\0';
 }
 
-call_handler *
+const struct rpc_method *
 router_find(const struct router *router, const char *path, struct err *err)
 {
 	const char *service = path + 1;
@@ -31,13 +31,14 @@ router_find(const struct router *router, const char *path, struct err *err)
 			continue;
 		for (size_t j = 0; j < sv->method_count; j++)
 			if (str_eq(sv->methods[j].name, method))
-				return sv->methods[j].start;
+				return &sv->methods[j];
 		(void)err_set(err, ERR_UNIMPLEMENTED,
 		    "unknown method %s of service %s", method, sv->name);
 		return NULL;
 	}
-	if (router->fallback == NULL)
-		(void)err_set(err, ERR_UNIMPLEMENTED, "unknown service %.*s",
-		    (int)(slash - service), service);
-	return router->fallback;
+	if (router->fallback.start != NULL)
+		return &router->fallback;
+	(void)err_set(err, ERR_UNIMPLEMENTED, "unknown service %.*s",
+	    (int)(slash - service), service);
+	return NULL;
 }

@@ -12,6 +12,12 @@ typedef void call_handler(struct call *call);
 struct rpc_method {
 	const char *name; /* "NodeStageVolume" */
 	call_handler *start;
+	/*
+	 * The client sends any number of messages: the handler is called as
+	 * soon as the headers are there, and reads them by stream_read(). If
+	 * false, it is called with the one message in call->request.
+	 */
+	bool client_streams;
 };
 
 struct rpc_service {
@@ -25,16 +31,16 @@ struct router {
 	size_t service_count;
 	/*
 	 * Gets each well-formed "/service/method" whose service is not in the
-	 * table, and ends the call like any handler; NULL: UNIMPLEMENTED.
+	 * table, like any method; without `start`: UNIMPLEMENTED.
 	 */
-	call_handler *fallback;
+	struct rpc_method fallback;
 };
 
 /*
- * The handler for a path, or NULL: then `err` says UNIMPLEMENTED and why. A
+ * The method for a path, or NULL: then `err` says UNIMPLEMENTED and why. A
  * path that does not begin with '/' matches nothing (CVE-2026-33186).
  */
-call_handler *router_find(
+const struct rpc_method *router_find(
     const struct router *router, const char *path, struct err *err);
 
 #endif

@@ -135,13 +135,13 @@ gone(struct call *call)
 }
 
 static const struct rpc_method methods[] = {
-	{ "Echo", echo },
-	{ "Size", size },
-	{ "Status", status },
-	{ "Sleep", nap },
-	{ "Never", never },
-	{ "Running", running },
-	{ "Gone", gone },
+	{ .name = "Echo", .start = echo },
+	{ .name = "Size", .start = size },
+	{ .name = "Status", .start = status },
+	{ .name = "Sleep", .start = nap },
+	{ .name = "Never", .start = never },
+	{ .name = "Running", .start = running },
+	{ .name = "Gone", .start = gone },
 };
 static const struct rpc_service service = {
 	.name = "interop.Test",

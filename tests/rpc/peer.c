@@ -245,6 +245,21 @@ peer_call(struct peer *peer, const char *path, const void *message, size_t len,
 }
 
 void
+peer_more(struct peer *peer, struct exchange *x, const void *body, size_t len)
+{
+	if (buf_append(&x->body, body, len) < 0)
+		abort();
+	(void)nghttp2_session_resume_data(peer->session, x->id);
+}
+
+void
+peer_finish(struct peer *peer, struct exchange *x)
+{
+	x->stay_open = false;
+	(void)nghttp2_session_resume_data(peer->session, x->id);
+}
+
+void
 peer_cancel(struct peer *peer, struct exchange *x)
 {
 	(void)nghttp2_submit_rst_stream(

@@ -63,6 +63,11 @@ struct exchange *peer_send(struct peer *peer, const struct field *fields,
 struct exchange *peer_call(struct peer *peer, const char *path,
     const void *message, size_t len, const char *timeout);
 
+/* More of the body of an exchange that has stay_open; and its end. */
+void peer_more(
+    struct peer *peer, struct exchange *x, const void *body, size_t len);
+void peer_finish(struct peer *peer, struct exchange *x);
+
 void peer_cancel(struct peer *peer, struct exchange *x);
 
 /* Lets the server send as much as it likes, whatever we read. */

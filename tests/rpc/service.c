@@ -89,10 +89,10 @@ service_answer(void)
 }
 
 static const struct rpc_method methods[] = {
-	{ "Echo", echo },
-	{ "Big", big },
-	{ "Fail", fail },
-	{ "Wait", wait_for_answer },
+	{ .name = "Echo", .start = echo },
+	{ .name = "Big", .start = big },
+	{ .name = "Fail", .start = fail },
+	{ .name = "Wait", .start = wait_for_answer },
 };
 static const struct rpc_service service = {
 	.name = "test.T",
