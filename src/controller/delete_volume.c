@@ -158,9 +158,8 @@ start_note(struct delete_volume *d)
 	return op_await(d, DELETEVOL_NOTED);
 }
 
-static enum op_verdict
-start_lane(
-    struct delete_volume *d, enum lane_kind kind, enum delete_volume_state next)
+static void
+start_lane(struct delete_volume *d, enum lane_kind kind)
 {
 	d->lane = (struct lane_job){
 		.kind = kind,
@@ -169,7 +168,6 @@ start_lane(
 		.image_id = d->image_id,
 	};
 	lane_job_start(&d->lane, &d->rpc.op);
-	return op_await(d, next);
 }
 
 static enum op_verdict
@@ -212,11 +210,14 @@ judge_move(struct delete_volume *d)
 {
 	if (d->rpc.op.rc >= 0)
 		return d->move.had_header ? start_note(d) : start_release(d);
-	if (d->move.obstacle != IMAGE_PLAIN)
-		return start_lane(
-		    d, LANE_LIST_WATCHERS, DELETEVOL_LANE_CHECKED);
-	if (d->move.watched)
-		return start_lane(d, LANE_LIST_WATCHERS, DELETEVOL_IN_USE);
+	if (d->move.obstacle != IMAGE_PLAIN) {
+		start_lane(d, LANE_LIST_WATCHERS);
+		return op_await(d, DELETEVOL_LANE_CHECKED);
+	}
+	if (d->move.watched) {
+		start_lane(d, LANE_LIST_WATCHERS);
+		return op_await(d, DELETEVOL_IN_USE);
+	}
 	return op_fail_err(d, DELETEVOL_UNLOCK, &d->move.op.err);
 }
 
@@ -261,7 +262,8 @@ delete_volume_step(struct op *op)
 			return op_fail_err(d, DELETEVOL_UNLOCK, &d->lane.err);
 		if (op->rc == 0 && d->lane.nwatchers > 0)
 			return refuse(d);
-		return start_lane(d, LANE_TRASH_MOVE, DELETEVOL_LANE_MOVED);
+		start_lane(d, LANE_TRASH_MOVE);
+		return op_await(d, DELETEVOL_LANE_MOVED);
 
 	case DELETEVOL_LANE_MOVED:
 		if (op->rc < 0 && op->rc != -ENOENT)

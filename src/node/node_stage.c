@@ -185,11 +185,13 @@ stage_start(struct stage *s)
 	return stage_try(s);
 }
 
-/* Where a failure leads: back to nothing, but only from what was made here. */
-static enum stage_state
-stage_undo_from(const struct stage *s)
+/* A failure leads back to nothing, but only from what was made here. */
+static enum op_verdict
+stage_give_up(struct stage *s, const struct err *err)
 {
-	return s->result.touched ? STAGE_UNDO : STAGE_END;
+	if (s->result.touched)
+		return op_fail_err(s, STAGE_UNDO, err);
+	return op_fail_err(s, STAGE_END, err);
 }
 
 static enum op_verdict
@@ -204,7 +206,7 @@ stage_again_with(struct stage *s, const char *name)
 		    "this driver has no mapper %s", name);
 	else if (mapper->usable(&err) && use_mapper(s, mapper, &err) == 0)
 		return stage_try(s);
-	return op_fail_err(s, stage_undo_from(s), &err);
+	return stage_give_up(s, &err);
 }
 
 /* The kernel lacks a feature of the image: is there an other mapper? */
@@ -220,7 +222,7 @@ stage_failed(struct stage *s, int rc)
 		    s->request->volume_id, s->args.mapper->name, other);
 		return stage_again_with(s, other);
 	}
-	return op_fail_err(s, stage_undo_from(s), &s->offload.err);
+	return stage_give_up(s, &s->offload.err);
 }
 
 static enum op_verdict
