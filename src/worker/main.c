@@ -10,7 +10,9 @@
 #include "base/log.h"
 #include "controller/controller.h"
 #include "controller/purge.h"
+#include "core/signal.h"
 #include "core/timer.h"
+#include "obs/dump.h"
 #include "worker/lane.h"
 #include "worker/lanes.h"
 #include "worker/requests.h"
@@ -184,6 +186,13 @@ on_closed(struct channel *channel, int rc, void *arg)
 	timer_start(&wk.drain, 0);
 }
 
+static void
+on_dump(int signo)
+{
+	(void)signo;
+	dump_log();
+}
+
 static const struct channel_ops channel_ops = {
 	.frame = on_frame,
 	.closed = on_closed,
@@ -211,6 +220,7 @@ finish(void)
 	ceph_connection_close(wk.conn);
 	session_fini(&wk.session);
 	timer_stop(&wk.drain);
+	signal_fini();
 	loop_fini();
 }
 
@@ -238,6 +248,7 @@ main(void)
 		fprintf(stderr, "ceph-worker: out of memory\n");
 		return EXIT_FAILURE;
 	}
+	signal_watch(SIGUSR1, on_dump);
 	wk.channel = channel_new(CHANNEL_FD, WORKER_FRAME_MAX,
 	    WORKER_QUEUED_MAX, &channel_ops, NULL);
 	loop_run();
