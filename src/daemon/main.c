@@ -16,6 +16,7 @@
 #include "node/device_userspace.h"
 #include "node/node.h"
 #include "obs/dump.h"
+#include "rpc/health.h"
 #include "rpc/server.h"
 
 #include <errno.h>
@@ -33,7 +34,11 @@ static struct {
 	struct server *server;
 } d;
 
+static const struct rpc_service *const own_services[] = { &health_service };
+
 static const struct router router = {
+	.services = own_services,
+	.service_count = countof(own_services),
 	.fallback = { .start = dispatch_call },
 };
 
@@ -41,6 +46,7 @@ static void
 on_stop(int signo)
 {
 	(void)signo;
+	health_shutdown();
 	drain_start(d.server, d.options.drain_timeout_ms);
 }
 
@@ -175,6 +181,20 @@ start_node(const struct options *o, struct err *err)
 }
 
 static void
+start_health(const struct options *o)
+{
+	static const char *names[3];
+	size_t n = 0;
+
+	names[n++] = "csi.v1.Identity";
+	if (o->controllerserver)
+		names[n++] = "csi.v1.Controller";
+	if (o->nodeserver)
+		names[n++] = "csi.v1.Node";
+	health_init(names, n);
+}
+
+static void
 start_dispatch(const struct options *o)
 {
 	struct dispatch_setup setup = {
@@ -208,6 +228,7 @@ start(const struct options *o, struct err *err)
 	if (o->nodeserver && (rc = start_node(o, err)) < 0)
 		return rc;
 	start_dispatch(o);
+	start_health(o);
 	d.server = server_new(&router, NULL);
 	rc = server_listen(
 	    d.server, o->socket_path, (mode_t)o->socket_mode, err);
