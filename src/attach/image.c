@@ -665,7 +665,7 @@ static enum op_verdict
 resize_read(struct image_resize *r)
 {
 	struct table_slot *slot = r->image->slot;
-	uint64_t size, old = atomic_load(&slot->size_bytes);
+	uint64_t size = 0, old = atomic_load(&slot->size_bytes);
 	uint8_t order;
 	struct dec dec;
 	int rc = r->op.rc;

@@ -45,7 +45,9 @@ secret_eq(const struct secret *a, const struct secret *b)
 {
 	unsigned char diff = 0;
 
-	if (a->len != b->len || (a->text == NULL) != (b->text == NULL))
+	if (a->text == NULL || b->text == NULL)
+		return a->text == b->text;
+	if (a->len != b->len)
 		return false;
 	for (size_t i = 0; i < a->len; i++)
 		diff |= (unsigned char)(a->text[i] ^ b->text[i]);

@@ -45,7 +45,7 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 	posix_spawnattr_t attr;
 	sigset_t none, all;
 	short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
-	int high[8], rc = 0;
+	int high[8] = { 0 }, rc = 0;
 	size_t n = 0;
 
 	if (nfds > countof(high))
@@ -224,7 +224,7 @@ helper_start(struct helper *helper, const char *const argv[], const int *fds,
     size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status))
 {
-	pid_t pid;
+	pid_t pid = 0;
 	int rc, pidfd;
 
 	rc = spawn(&pid, argv, fds, nfds, 3, false, own_session);
