@@ -9,6 +9,7 @@
 #include "core/offload.h"
 #include "core/signal.h"
 #include "daemon/config.h"
+#include "daemon/descriptors.h"
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
 #include "daemon/options.h"
@@ -17,6 +18,7 @@
 #include "node/node.h"
 #include "obs/dump.h"
 #include "rpc/health.h"
+#include "rpc/reflection.h"
 #include "rpc/server.h"
 
 #include <errno.h>
@@ -34,7 +36,11 @@ static struct {
 	struct server *server;
 } d;
 
-static const struct rpc_service *const own_services[] = { &health_service };
+static const struct rpc_service *const own_services[] = {
+	&health_service,
+	&reflection_v1,
+	&reflection_v1alpha,
+};
 
 static const struct router router = {
 	.services = own_services,
@@ -180,18 +186,26 @@ start_node(const struct options *o, struct err *err)
 	return rc;
 }
 
-static void
-start_health(const struct options *o)
+/* The names of what is served: CSI's first, these are told by health, too. */
+static int
+start_own_services(const struct options *o, struct err *err)
 {
-	static const char *names[3];
-	size_t n = 0;
+	static const char *names[3 + countof(own_services)];
+	size_t csi = 0, all;
 
-	names[n++] = "csi.v1.Identity";
+	names[csi++] = "csi.v1.Identity";
 	if (o->controllerserver)
-		names[n++] = "csi.v1.Controller";
+		names[csi++] = "csi.v1.Controller";
 	if (o->nodeserver)
-		names[n++] = "csi.v1.Node";
-	health_init(names, n);
+		names[csi++] = "csi.v1.Node";
+	all = csi;
+	for (size_t i = 0; i < countof(own_services); i++)
+		names[all++] = own_services[i]->name;
+	health_init(names, csi);
+	if (reflection_init(
+		descriptors_set, descriptors_set_bytes, names, all) < 0)
+		return err_set(err, ERR_INTERNAL, "descriptors are broken");
+	return 0;
 }
 
 static void
@@ -228,7 +242,9 @@ start(const struct options *o, struct err *err)
 	if (o->nodeserver && (rc = start_node(o, err)) < 0)
 		return rc;
 	start_dispatch(o);
-	start_health(o);
+	rc = start_own_services(o, err);
+	if (rc < 0)
+		return rc;
 	d.server = server_new(&router, NULL);
 	rc = server_listen(
 	    d.server, o->socket_path, (mode_t)o->socket_mode, err);
