@@ -78,8 +78,50 @@ life() {
 	call Controller/DeleteVolume "{\"volume_id\": \"$id\"}"
 }
 
+# The first mkfs of all waits for the file "go": so it outlives the daemon that has started it.
+mkdir "$work/bin"
+cat >"$work/bin/mkfs.ext4" <<-END
+	#!/bin/bash
+	if mkdir "$work/first" 2>/dev/null; then
+		echo \$\$ >"$work/mkfs.pid"
+		until [[ -e $work/go ]]; do sleep 0.05; done
+	fi
+	PATH=$PATH exec mkfs.ext4 "\$@"
+END
+chmod +x "$work/bin/mkfs.ext4"
+
+# life_in_mkfs: the daemon is killed while mkfs runs, and that mkfs goes on late: when the volume
+# is mounted and has data.
+life_in_mkfs() {
+	local caller
+	make in-mkfs || return
+	call Node/NodeStageVolume "$stage_json" &
+	caller=$!
+	wait_for 10 test -s "$work/mkfs.pid" || return
+	kill_csid
+	wait "$caller"
+	call Node/NodeStageVolume "$stage_json" || return
+	call Node/NodePublishVolume "$publish_json" || return
+	echo precious >"$target/file" || return
+	sync -f "$target"
+	touch "$work/go"
+	wait_for 10 is_gone "$(<"$work/mkfs.pid")" || return
+	unpublish || return
+	call Node/NodeUnstageVolume "$(unstage_json)" || return
+	call Node/NodeStageVolume "$stage_json" || return
+	call Node/NodePublishVolume "$publish_json" || return
+	[[ $(<"$target/file") == precious ]] || return
+	unpublish || return
+	call Node/NodeUnstageVolume "$(unstage_json)" || return
+	call Controller/ControllerUnpublishVolume \
+		"{\"volume_id\": \"$id\", \"node_id\": \"test-node\"}" || return
+	call Controller/DeleteVolume "{\"volume_id\": \"$id\"}"
+}
+
 images_before=$(images)
+PATH=$work/bin:$PATH
 start_daemon --log-level=info
+ok "kill -9 of csid in mkfs, which goes on when the volume is mounted" life_in_mkfs
 for victims in csid attachd; do
 	for delay in 0.005 0.030 0.060 0.110 0.200; do
 		ok "kill -9 of $victims after $delay s" life "$victims" "$delay"
