@@ -64,6 +64,10 @@ def check_container(pod, where, container):
         for arg in other["args"]:
             if arg.startswith("--csi-address="):
                 ok(arg.split("=")[1] == socket, f"{where}: {other['name']} asks at its socket", arg)
+    asked = container["livenessProbe"]["httpGet"]
+    told = f"{asked.get('host', '')}:{asked['port']}"
+    probes = [a for c in pod["containers"] for a in c["args"] if a.startswith("--http-endpoint=")]
+    ok(probes == [f"--http-endpoint={told}"], f"{where}: kubelet asks its liveness probe", told, probes)
     mounts = [m["mountPath"] for m in container["volumeMounts"]]
     ok(str(pathlib.Path(socket).parent) in mounts, f"{where}: its socket is in a volume", socket)
     grace = pod["terminationGracePeriodSeconds"]
