@@ -12,6 +12,7 @@
  * for writing back dirty memory. It must not wait for memory that is freed
  * only by its own work, and never touches the files that it serves.
  */
+#include "attach/address.h"
 #include "attach/control.h"
 #include "attach/fuse.h"
 #include "attach/image.h"
@@ -52,6 +53,7 @@ enum {
 #define DRAIN_MAX_MS 5000
 
 static struct {
+	const char *directory; /* of the session */
 	struct table *table;
 	struct ceph_connection *conn;
 	bool draining;
@@ -114,6 +116,7 @@ on_drain_timer(struct timer *timer)
 	if (image_io_total() == 0 && image_open_count() == 0) {
 		/* Nothing of ours can reach the cluster any more. */
 		table_clear_address(ad.table);
+		address_remove(ad.directory);
 		control_drained();
 		log_info("stop", "clean=1");
 		loop_stop();
@@ -227,7 +230,7 @@ serve(struct err *err)
 {
 	char *fenced = NULL;
 	int64_t begin = clock_now_ms();
-	int rc = takeover_begin(ad.table, ad.conn, &fenced, err);
+	int rc = takeover_begin(ad.table, ad.directory, ad.conn, &fenced, err);
 
 	if (rc < 0)
 		return rc;
@@ -256,13 +259,13 @@ serve(struct err *err)
 }
 
 static int
-start(const char *directory, struct err *err)
+start(struct err *err)
 {
 	struct control_settings control = { .channel_fd = FD_CHANNEL,
 		.fuse_fd = FD_FUSE,
 		.table_fd = FD_TABLE,
 		.drain = drain };
-	auto_free char *path = str_fmt("%s/sock", directory);
+	auto_free char *path = str_fmt("%s/sock", ad.directory);
 	const char *step;
 	int rc;
 
@@ -278,7 +281,12 @@ start(const char *directory, struct err *err)
 	control.table = ad.table;
 	if ((rc = control_init(&control, err)) < 0)
 		return rc;
-	if ((rc = connect_ceph(ad.table, &step, err)) < 0) {
+	rc = connect_ceph(ad.table, &step, err);
+	if (rc == 0) {
+		step = "fence";
+		rc = takeover_fence_dead(ad.directory, ad.conn, err);
+	}
+	if (rc < 0) {
 		control_fail(step, err);
 		return rc;
 	}
@@ -316,7 +324,8 @@ main(int argc, char **argv)
 	if (loop_init() < 0)
 		return 1;
 	signal_watch(SIGTERM, on_terminate);
-	if (start(argv[1], &err) < 0) {
+	ad.directory = argv[1];
+	if (start(&err) < 0) {
 		log_error("start", "text=\"%s\"", err.text);
 		return 1;
 	}

@@ -3,6 +3,7 @@
  */
 #include "attach/takeover.h"
 
+#include "attach/address.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "ceph/connection.h"
@@ -12,6 +13,7 @@
 #include <rados/librados.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /*
  * As librbd's own entries. An OSD that was cut off for longer has been marked
@@ -44,7 +46,7 @@ wait_ms(long ms)
  * Until it has succeeded, or once where no image is attached: then only the
  * lock of an attach that was cut off may be left, which dies by itself.
  */
-static bool
+static int
 fence(rados_t cluster, const char *address, bool insist)
 {
 	char *victim = str_dup(address);
@@ -68,12 +70,40 @@ fence(rados_t cluster, const char *address, bool insist)
 	log_info("takeover.fenced", "address=%s rc=%d ms=%" PRId64, victim, rc,
 	    clock_now_ms() - begin);
 	free(victim);
-	return rc >= 0;
+	return rc;
 }
 
 int
-takeover_begin(struct table *table, struct ceph_connection *conn, char **fenced,
-    struct err *err)
+takeover_fence_dead(
+    const char *directory, struct ceph_connection *conn, struct err *err)
+{
+	char address[ADDRESS_MAX];
+	char *path;
+	int rc = 0;
+
+	while (rc == 0 && (path = address_dug_up(directory, address)) != NULL) {
+		if (is_one_client(address))
+			rc = fence(
+			    ceph_connection_handle(conn), address, false);
+		else
+			log_warn("takeover.address",
+			    "file=%s text=\"names no client: removed\"", path);
+		rc = rc < 0 ? rc : 0;
+		if (rc == 0 && unlink(path) < 0 && errno != ENOENT)
+			rc = -errno;
+		if (rc < 0)
+			(void)err_set_rc(err, rc,
+			    "fence %s, which has died (the user needs mon caps "
+			    "'profile rbd')",
+			    address);
+		free(path);
+	}
+	return rc;
+}
+
+int
+takeover_begin(struct table *table, const char *directory,
+    struct ceph_connection *conn, char **fenced, struct err *err)
 {
 	const char *address = table_address(table);
 	int rc;
@@ -84,9 +114,15 @@ takeover_begin(struct table *table, struct ceph_connection *conn, char **fenced,
 			return err_set(err, ERR_INTERNAL,
 			    "address of the predecessor \"%s\"", address);
 		if (fence(ceph_connection_handle(conn), address,
-			table_slots_used(table) > 0))
+			table_slots_used(table) > 0) >= 0)
 			*fenced = str_dup(address);
 	}
+	rc = address_write(directory, ceph_connection_address(conn));
+	if (rc < 0)
+		log_warn("takeover.address",
+		    "rc=%d text=\"not noted: if rbd-csid dies, too, the images "
+		    "wait for the end of this one's watch\"",
+		    rc);
 	rc = table_set_address(table, ceph_connection_address(conn));
 	if (rc < 0)
 		return err_set_rc(err, rc, "our address \"%s\"",

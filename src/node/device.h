@@ -133,7 +133,8 @@ struct mapper {
 
 	/*
 	 * In a child: is block device `devno` a mapping of this image? 0 and
-	 * *dev filled, or -ENODEV (it is not; err says what it is).
+	 * *dev filled, -ENODEV (it is not; err says what it is), or -ESTALE
+	 * (it was one and is dead: nothing can be read or written there).
 	 */
 	int (*verify)(const struct device_spec *spec, dev_t devno,
 	    struct device *dev, struct err *err);

@@ -483,6 +483,27 @@ fill_device(int id, const char *file, struct device *dev, struct err *err)
 	return rc < 0 ? err_set_rc(err, rc, "size of %s", dev->path) : 0;
 }
 
+/* A dead loop device of the image is freed, now or by its last user. */
+static bool
+on_leftover(int id, const char *file, void *arg)
+{
+	struct err err = ERR_INIT;
+
+	if (userspace_index_is_leftover(arg, file) && loopdev_is_dead(id))
+		log_info("userspace.cleared", "loop=%d file=%s users=%d", id,
+		    file, loopdev_clear(id, file, 0, &err) < 0);
+	return true;
+}
+
+static void
+clear_leftovers(const struct device_spec *spec)
+{
+	struct device_spec image = *spec;
+
+	if (userspace_index_has_leftovers())
+		loopdev_each("/", on_leftover, &image);
+}
+
 static int
 userspace_map(const struct device_spec *spec, const struct device_ref *ref,
     struct device *dev, struct err *err)
@@ -492,6 +513,7 @@ userspace_map(const struct device_spec *spec, const struct device_ref *ref,
 	if (ref->file[0] == '\0')
 		return err_set(
 		    err, ERR_INTERNAL, "image %s is not open", spec->image);
+	clear_leftovers(spec);
 	if (id == LOOP_UNKNOWN)
 		id = loopdev_find(ref->file);
 	if (id >= 0 && !loopdev_is(id, ref->file))
@@ -512,7 +534,7 @@ userspace_unmap(const struct device_spec *spec, const struct device_ref *ref,
 {
 	struct unmap_args args = { .loop = ref->id };
 
-	(void)spec;
+	clear_leftovers(spec);
 	if (ref->file[0] == '\0')
 		return 0;
 	(void)snprintf(args.file, sizeof(args.file), "%s", ref->file);
@@ -527,19 +549,29 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 	const struct userspace_entry *entry = userspace_index_find(spec);
 	char file[LOOPDEV_FILE_MAX] = "";
 
-	if (major(devno) != LOOP_MAJOR ||
-	    loopdev_file((int)minor(devno), file) < 0) {
+	if (major(devno) != LOOP_MAJOR) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "device %u:%u is no bound loop device", major(devno),
+		    "device %u:%u is no loop device", major(devno),
 		    minor(devno));
 		return -ENODEV;
 	}
-	if (entry == NULL || !str_eq(entry->file, file)) {
+	if (loopdev_file((int)minor(devno), file) < 0) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/loop%u is bound to %.120s", minor(devno), file);
-		return -ENODEV;
+		    "/dev/loop%u is bound to nothing", minor(devno));
+		return -ESTALE;
 	}
-	return fill_device((int)minor(devno), file, dev, err);
+	if (entry != NULL && str_eq(entry->file, file))
+		return fill_device((int)minor(devno), file, dev, err);
+	if (userspace_index_is_leftover(spec, file) &&
+	    loopdev_is_dead((int)minor(devno))) {
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "/dev/loop%u is dead: nobody serves %.120s any more",
+		    minor(devno), file);
+		return -ESTALE;
+	}
+	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	    "/dev/loop%u is bound to %.120s", minor(devno), file);
+	return -ENODEV;
 }
 
 const struct mapper device_userspace = {

@@ -21,6 +21,7 @@
 
 #define LOOP_MAJOR 7
 #define FREE_TRIES 64
+#define READ_BYTES 4096
 
 /*
  * A server holds the lock of the file for a whole discard: pieces of this
@@ -117,6 +118,17 @@ loopdev_is_read_only(int id)
 
 	return read_sysfs(id, "ro", value, sizeof(value)) == 0 &&
 	    str_eq(value, "1");
+}
+
+bool
+loopdev_is_dead(int id)
+{
+	struct err ignored = ERR_INIT;
+	auto_close int fd = open_at(id, O_RDONLY | O_DIRECT, &ignored);
+	static _Alignas(READ_BYTES) char block[READ_BYTES];
+
+	return fd >= 0 && pread(fd, block, sizeof(block), 0) < 0 &&
+	    errno == EIO;
 }
 
 void

@@ -30,6 +30,12 @@ bool loopdev_is(int id, const char *file);
 int loopdev_file(int id, char *file) must_check;
 bool loopdev_is_read_only(int id);
 
+/*
+ * Whether what serves its file is gone: a read past all caches fails. Waits
+ * for a server that lives and does not answer.
+ */
+bool loopdev_is_dead(int id);
+
 /* The loop device bound to `file`, or -ENOENT: looks at all of them. */
 int loopdev_find(const char *file);
 

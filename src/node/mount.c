@@ -310,12 +310,15 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
  * makes it busy for a moment: that is waited for, a user is not.
  */
 static int
-umount_one(const char *target)
+umount_one(const char *target, bool lazy)
 {
 	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
 
 	for (int i = 0;; i++) {
 		if (umount2(target, UMOUNT_NOFOLLOW) == 0)
+			return 0;
+		if (errno == EBUSY && lazy &&
+		    umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
 			return 0;
 		if (errno != EBUSY || i >= BUSY_TRIES)
 			return -errno;
@@ -324,10 +327,10 @@ umount_one(const char *target)
 }
 
 int
-mount_umount(const char *target, struct err *err)
+mount_umount(const char *target, bool lazy, struct err *err)
 {
 	for (int i = 0; i < STACK_MAX; i++) {
-		int rc = umount_one(target);
+		int rc = umount_one(target, lazy);
 
 		if (rc == 0)
 			continue;

@@ -62,8 +62,9 @@ int mount_bind(int fd, const char *device, const char *target,
 
 /*
  * Unmounts all that is mounted at `target`, one above the other; nothing
- * mounted there is success. -EBUSY while it is in use.
+ * mounted there is success. What is in use is -EBUSY, or with `lazy` (for a
+ * device that is dead) it goes out of sight now, and away with its last user.
  */
-int mount_umount(const char *target, struct err *err) must_check;
+int mount_umount(const char *target, bool lazy, struct err *err) must_check;
 
 #endif

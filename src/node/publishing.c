@@ -34,10 +34,10 @@ differs(const char *asked, const char *found)
 	return !str_is_empty(asked) && !str_eq(asked, found);
 }
 
-/* Is the staged device this image? By the stash, and by the request too. */
+/* Is a device this image? By the stash, and by the request too; as verify. */
 static int
-prove_image(
-    const struct publishing_args *args, struct source *source, struct err *err)
+prove_image(const struct publishing_args *args, const struct source *source,
+    dev_t devno, struct device *dev, struct err *err)
 {
 	struct device_spec spec = args->spec;
 	const struct mapper *mapper;
@@ -53,15 +53,12 @@ prove_image(
 			    args->staging, spec.volume_id);
 		staging_spec_of(&source->stash, &spec);
 		mapper = staging_mapper_of(&source->stash, err);
-		return mapper == NULL
-		    ? -EBUSY
-		    : mapper->verify(
-			  &spec, source->point.source, &source->device, err);
+		return mapper == NULL ? -EBUSY
+				      : mapper->verify(&spec, devno, dev, err);
 	}
 	for (size_t i = 0;
 	     rc == -ENODEV && (mapper = device_mapper_at(i)) != NULL; i++)
-		rc = mapper->verify(
-		    &spec, source->point.source, &source->device, err);
+		rc = mapper->verify(&spec, devno, dev, err);
 	return rc;
 }
 
@@ -83,10 +80,13 @@ check_source(
 		    "volume %s is not "
 		    "staged: %s is not a mount point",
 		    args->spec.volume_id, source->path);
-	if (point->dead)
+	if (!point->dead)
+		rc = prove_image(
+		    args, source, point->source, &source->device, err);
+	if (point->dead || rc == -ESTALE)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s: the "
-		    "device below %s is gone",
+		    "the device below the staging path is gone, stage it "
+		    "again: volume %s at %s",
 		    args->spec.volume_id, source->path);
 	if (S_ISBLK(point->mode) != args->block)
 		return err_set(err, ERR_FAILED_PRECONDITION,
@@ -94,7 +94,6 @@ check_source(
 		    "staged as a %s",
 		    args->spec.volume_id,
 		    args->block ? "file system" : "block device");
-	rc = prove_image(args, source, err);
 	if (rc < 0) {
 		err_prefix(err, "volume %s is not what is mounted at %s",
 		    args->spec.volume_id, source->path);
@@ -117,13 +116,18 @@ check_target(const struct publishing_args *args, const struct source *source,
     bool *done, struct err *err)
 {
 	struct mount_point at;
+	struct device dev;
+	struct err ignored = ERR_INIT;
 	int rc = mount_look(args->target, &at, NULL, err);
 
 	*done = false;
 	if (rc < 0 || !at.mounted)
 		return rc;
-	if (at.dead)
-		return mount_umount(args->target, err);
+	if (at.dead ||
+	    (at.source != source->point.source &&
+		prove_image(args, source, at.source, &dev, &ignored) ==
+		    -ESTALE))
+		return mount_umount(args->target, true, err);
 	if (at.source != source->point.source ||
 	    S_ISBLK(at.mode) != args->block)
 		return err_set(err, ERR_FAILED_PRECONDITION,
@@ -244,7 +248,7 @@ publishing_unpublish(const void *p, void *none, struct err *err)
 
 	(void)none;
 	if (rc == 0 && point.mounted)
-		rc = mount_umount(target, err);
+		rc = mount_umount(target, point.dead, err);
 	if (rc == 0 && point.exists)
 		rc = staging_remove_point(target, err);
 	return rc;

@@ -152,30 +152,31 @@ stash_fill(struct stash *stash, const struct device_spec *spec,
 
 /*
  * The mapper whose device is mounted: the stash names it; without one it is
- * the one that says so, the request's first.
+ * the one that says so, the request's first. Returns what verify says.
  */
-static const struct mapper *
-owner_of(const struct staging_args *args, dev_t source, bool had_stash,
-    struct staging_result *res, struct err *err)
+static int
+find_owner(const struct staging_args *args, dev_t source, bool had_stash,
+    struct staging_result *res, const struct mapper **owner, struct err *err)
 {
 	const struct device_spec *spec = &args->spec;
 	const struct mapper *mapper = args->mapper;
 	struct err ignored = ERR_INIT;
+	int rc;
 
 	if (had_stash) {
 		mapper = staging_mapper_of(&res->stash, err);
 		if (mapper == NULL)
-			return NULL;
+			return -EBUSY;
 	}
-	if (mapper->verify(spec, source, &res->device, err) == 0)
-		return mapper;
-	for (size_t i = 0; !had_stash; i++) {
-		mapper = device_mapper_at(i);
-		if (mapper == NULL ||
-		    mapper->verify(spec, source, &res->device, &ignored) == 0)
-			return mapper;
+	*owner = mapper;
+	rc = mapper->verify(spec, source, &res->device, err);
+	for (size_t i = 0; rc == -ENODEV && !had_stash &&
+	     (mapper = device_mapper_at(i)) != NULL;
+	     i++) {
+		*owner = mapper;
+		rc = mapper->verify(spec, source, &res->device, &ignored);
 	}
-	return NULL;
+	return rc;
 }
 
 /*
@@ -189,12 +190,15 @@ stage_mounted(const struct staging_args *args, const char *target,
 {
 	const struct mapper *mapper;
 	bool block = S_ISBLK(point->mode), read_only;
-	int rc;
+	int rc = point->dead
+	    ? -ESTALE
+	    : find_owner(args, point->source, had_stash, res, &mapper, err);
 
-	if (point->dead)
-		return mount_umount(target, err);
-	mapper = owner_of(args, point->source, had_stash, res, err);
-	if (mapper == NULL) {
+	if (rc == -ESTALE) {
+		*err = (struct err)ERR_INIT;
+		return mount_umount(target, true, err);
+	}
+	if (rc < 0) {
 		err_prefix(err, "%s is a mount of something else", target);
 		return -EBUSY;
 	}
@@ -463,7 +467,7 @@ staging_unstage(const void *p, void *result, struct err *err)
 		    args->volume_id);
 	rc = mount_look(target, &point, NULL, err);
 	if (rc == 0 && point.mounted)
-		rc = mount_umount(target, err);
+		rc = mount_umount(target, point.dead, err);
 	if (rc == 0)
 		rc = staging_remove_point(target, err);
 	if (rc == 0)

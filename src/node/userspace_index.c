@@ -18,6 +18,7 @@
 #define UUID_LEN 36
 
 static struct map index_ = MAP_INIT; /* by tag */
+static bool leftovers;
 
 static struct userspace_entry *
 entry_set(const char *tag, const char *image, const char *file,
@@ -56,7 +57,10 @@ userspace_index_session(const struct userspace_entry *entry)
 	return NULL;
 }
 
-/* "DIR/mnt/SERIAL-TAG-IMAGE": points to the parts, or false. */
+/*
+ * "DIR/mnt/SERIAL-TAG-IMAGE", or without the directory when that has been
+ * unmounted: points to the parts, or false.
+ */
 static bool
 file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
 {
@@ -69,10 +73,10 @@ file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
 	memcpy(tag, dash + 1, TABLE_TAG_MAX - 1);
 	tag[TABLE_TAG_MAX - 1] = '\0';
 	*image = dash + TABLE_TAG_MAX + 1;
-	return true;
+	return strspn(tag, "0123456789abcdef") == TABLE_TAG_MAX - 1;
 }
 
-/* At the start: a loop device over a file of a session that may live. */
+/* At the start: is it over a file of a session that may live? */
 static bool
 on_loop(int id, const char *file, void *arg)
 {
@@ -81,31 +85,44 @@ on_loop(int id, const char *file, void *arg)
 	const char *image;
 
 	(void)arg;
-	while ((s = session_next(s)) != NULL) {
-		if (session_state(s) == SESSION_ENDING ||
-		    !session_has_file(s, file) ||
-		    strlen(file) >= DEVICE_FILE_MAX ||
-		    !file_parse(file, tag, &image))
-			continue;
+	if (!file_parse(file, tag, &image))
+		return true;
+	while ((s = session_next(s)) != NULL)
+		if (session_state(s) != SESSION_ENDING &&
+		    session_has_file(s, file))
+			break;
+	if (s != NULL && strlen(file) < DEVICE_FILE_MAX) {
 		entry_set(tag, image, file, s)->loop = id;
 		log_info("userspace.found", "loop=%d file=%s", id, file);
+	} else {
+		leftovers = true;
+		log_info("userspace.leftover", "loop=%d file=%s", id, file);
 	}
 	return true;
+}
+
+/* The image's UUID, at the end of the volume's ID; NULL: it has none. */
+static const char *
+uuid_of(const char *volume_id)
+{
+	size_t len = str_is_empty(volume_id) ? 0 : strlen(volume_id);
+
+	return len < UUID_LEN ? NULL : volume_id + len - UUID_LEN;
 }
 
 static struct userspace_entry *
 entry_by_uuid(const char *volume_id)
 {
-	size_t len = str_is_empty(volume_id) ? 0 : strlen(volume_id), at = 0;
+	const char *uuid = uuid_of(volume_id), *tag;
 	struct userspace_entry *entry;
-	const char *tag;
+	size_t at = 0;
 	void *value;
 
-	if (len < UUID_LEN)
+	if (uuid == NULL)
 		return NULL;
 	while (map_next(&index_, &at, &tag, &value)) {
 		entry = value;
-		if (str_ends(entry->image, volume_id + len - UUID_LEN))
+		if (str_ends(entry->image, uuid))
 			return entry;
 	}
 	return NULL;
@@ -121,6 +138,29 @@ userspace_index_find(const struct device_spec *spec)
 	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
 	    spec->image);
 	return map_get(&index_, tag);
+}
+
+bool
+userspace_index_is_leftover(const struct device_spec *spec, const char *file)
+{
+	const struct userspace_entry *entry = userspace_index_find(spec);
+	const char *image, *uuid = uuid_of(spec->volume_id);
+	char is[TABLE_TAG_MAX], tag[TABLE_TAG_MAX];
+
+	if (!file_parse(file, is, &image) ||
+	    (entry != NULL && str_eq(entry->file, file)))
+		return false;
+	if (str_is_empty(spec->image))
+		return uuid != NULL && str_ends(image, uuid);
+	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
+	    spec->image);
+	return str_eq(is, tag);
+}
+
+bool
+userspace_index_has_leftovers(void)
+{
+	return leftovers;
 }
 
 /* ---- size changes ------------------------------------------------------ */
@@ -257,8 +297,10 @@ on_session_gone(struct session *s)
 	while (map_next(&index_, &at, &tag, &value)) {
 		struct userspace_entry *entry = value;
 
-		if (str_eq(entry->session, session_dir(s)))
+		if (str_eq(entry->session, session_dir(s))) {
+			leftovers = leftovers || entry->loop != LOOP_NONE;
 			userspace_index_drop(entry);
+		}
 	}
 }
 
@@ -294,10 +336,9 @@ int
 userspace_index_init(
     const char *state_dir, const char *program, struct err *err)
 {
-	auto_free char *prefix = str_fmt("%s/attach/", state_dir);
 	int rc = session_init(state_dir, program, &session_ops, err);
 
 	if (rc == 0)
-		loopdev_each(prefix, on_loop, NULL);
+		loopdev_each("/", on_loop, NULL);
 	return rc;
 }

@@ -28,6 +28,19 @@ struct userspace_entry {
 int userspace_index_init(
     const char *state_dir, const char *program, struct err *err) must_check;
 
+/*
+ * In a child: whether a loop device's file is one of this image, but not the
+ * one that a living session serves. It may be a dead session's.
+ */
+bool userspace_index_is_leftover(
+    const struct device_spec *spec, const char *file);
+
+/*
+ * Whether loop devices of sessions that are no more may be there: only then
+ * all of them have to be looked through for those of an image.
+ */
+bool userspace_index_has_leftovers(void);
+
 struct userspace_entry *userspace_index_find(const struct device_spec *spec);
 
 /*

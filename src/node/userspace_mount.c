@@ -3,9 +3,7 @@
  */
 #include "node/userspace_mount.h"
 
-#include "base/log.h"
 #include "core/offload.h"
-#include "node/loopdev.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +11,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define CLEAR_MS 1000
 #define MOUNT_MS 10000
 #define UNMOUNT_MS 30000
 #define MOUNTS_MAX 16 /* on top of each other, from earlier accidents */
@@ -54,27 +51,14 @@ mount_child(const void *args, void *result, struct err *err)
 	return 0;
 }
 
-static bool
-on_loop(int id, const char *file, void *arg)
-{
-	struct err err = ERR_INIT;
-
-	(void)arg;
-	if (loopdev_clear(id, file, CLEAR_MS, &err) < 0)
-		log_warn("userspace.loop", "loop=%d text=\"%s\"", id, err.text);
-	return true;
-}
-
 static int
 unmount_child(const void *args, void *result, struct err *err)
 {
 	const struct mount_args *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
-	auto_free char *prefix = str_fmt("%s/mnt/", m->dir);
 	auto_free char *sock = str_fmt("%s/sock", m->dir);
 
 	(void)result;
-	loopdev_each(prefix, on_loop, NULL);
 	for (int i = 0; i < MOUNTS_MAX; i++)
 		if (umount2(mnt, UMOUNT_NOFOLLOW) < 0 &&
 		    (errno != EBUSY ||

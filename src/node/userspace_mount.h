@@ -16,8 +16,8 @@ void userspace_mount_begin(const char *dir, int fuse_fd,
     void (*done)(struct op *op, void *arg), void *arg);
 
 /*
- * Frees the loop devices over the directory's files, unmounts, lazily if it
- * must, and removes it. Nobody serves the files any more.
+ * Unmounts, lazily if loop devices still hold files of the directory, and
+ * removes it. Nobody serves the files any more.
  */
 void userspace_unmount_begin(
     const char *dir, void (*done)(struct op *op, void *arg), void *arg);

@@ -3,6 +3,7 @@
  */
 #include "node/userspace_session.h"
 
+#include "attach/address.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "config.h"
@@ -544,7 +545,10 @@ on_ended(struct op *op, void *arg)
 
 /*
  * No process serves and none will: gives everything back. What still waits
- * in the kernel ends with an error as the last descriptor is closed.
+ * in the kernel ends with an error as the last descriptor is closed. The loop
+ * devices of images that were in use stay, dead, until their volumes are
+ * staged or unstaged: a device node that somebody still has must not become
+ * another image's.
  */
 static void
 begin_end(struct session *s)
@@ -552,6 +556,7 @@ begin_end(struct session *s)
 	set_state(s, SESSION_ENDING);
 	timer_stop(&s->timer);
 	us.ops->gone(s);
+	address_bury(s->dir);
 	close_fd(&s->fuse_fd);
 	userspace_unmount_begin(s->dir, on_ended, s);
 }
@@ -704,8 +709,7 @@ join(const char *dir)
 	if (pidfd < 0) {
 		log_warn("userspace.stale",
 		    "session=%s text=\"its rbd-attachd "
-		    "died together with rbd-csid: unmounting it and freeing "
-		    "its loop devices\"",
+		    "died together with rbd-csid: unmounting it\"",
 		    dir);
 		if (fd >= 0)
 			(void)close(fd);

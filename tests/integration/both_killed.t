@@ -1,0 +1,168 @@
+#!/bin/bash
+# both_killed.t: rbd-csid and rbd-attachd are killed together, as when their container ends, with
+# volumes staged and published. The next identical NodeStageVolume repairs each of them at once,
+# so do NodeUnstageVolume and NodeUnpublishVolume; what was synced is there, and after the
+# deletes nothing is left.
+. "$(dirname "$0")/lib.sh"
+
+need_cluster
+
+mounted='{"mount": {"fs_type": "ext4"}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}'
+block='{"block": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}'
+
+images() { timeout 60 rbd -c "$CEPH_CONF" ls --pool rbd | grep -c .; }
+images_are() { [[ $(images) == "$1" ]]; }
+
+declare -A id staging target stage_json publish_json
+
+# make NAME ACCESS: creates and publishes a volume at the controller; its node calls' JSON.
+make() {
+	local context publish
+	call Controller/CreateVolume "$(jq -n --arg name "both-$1" --arg cluster "$RBD_CSI_FSID" \
+		--argjson access "$2" '{name: $name, capacity_range: {required_bytes: 67108864},
+		volume_capabilities: [$access], parameters: {clusterID: $cluster, pool: "rbd",
+		mounter: "userspace"}}')" || return
+	id[$1]=$(jq -r .volume.volumeId <<<"$reply")
+	context=$(jq -c .volume.volumeContext <<<"$reply")
+	call Controller/ControllerPublishVolume "$(jq -n --arg id "${id[$1]}" --argjson access "$2" \
+		'{volume_id: $id, node_id: "test-node", volume_capability: $access}')" || return
+	publish=$(jq -c .publishContext <<<"$reply")
+	staging[$1]=$work/staging-$1
+	target[$1]=$work/target-$1
+	mkdir -p "${staging[$1]}"
+	stage_json[$1]=$(jq -n --arg id "${id[$1]}" --arg staging "${staging[$1]}" \
+		--argjson access "$2" --argjson context "$context" --argjson publish "$publish" \
+		'{volume_id: $id, staging_target_path: $staging, volume_capability: $access,
+		volume_context: $context, publish_context: $publish}')
+	publish_json[$1]=$(jq --arg target "${target[$1]}" '. + {target_path: $target}' \
+		<<<"${stage_json[$1]}")
+}
+
+stage() { call Node/NodeStageVolume "${stage_json[$1]}"; }
+publish() { call Node/NodePublishVolume "${publish_json[$1]}"; }
+unpublish() {
+	call Node/NodeUnpublishVolume "{\"volume_id\": \"${id[$1]}\", \"target_path\": \"${target[$1]}\"}"
+}
+unstage() {
+	call Node/NodeUnstageVolume \
+		"{\"volume_id\": \"${id[$1]}\", \"staging_target_path\": \"${staging[$1]}\"}"
+}
+delete() {
+	call Controller/ControllerUnpublishVolume \
+		"{\"volume_id\": \"${id[$1]}\", \"node_id\": \"test-node\"}" &&
+		call Controller/DeleteVolume "{\"volume_id\": \"${id[$1]}\"}"
+}
+use() { stage "$1" && publish "$1"; }
+
+# in_time COMMAND...: within the time of an attach, with much to spare on a busy machine; waiting
+# for the end of a dead client's watch takes 30 s.
+in_time() {
+	local begin=${EPOCHREALTIME/./}
+	"$@" || return
+	took=$(((${EPOCHREALTIME/./} - begin) / 1000))
+	echo "$took ms"
+	((took < 8000))
+}
+
+attachds() { pgrep -f "^$build/rbd-attachd $work/state/"; }
+no_attachd() { [[ -z $(attachds) ]]; }
+
+# Stopped first: neither sees the other one's end.
+kill_both() {
+	local pids
+	mapfile -t pids < <(attachds)
+	kill -STOP "$csid_pid" "${pids[@]}"
+	kill -KILL "$csid_pid" "${pids[@]}"
+	wait_for 10 no_attachd || return
+	stop_daemon KILL
+	start_daemon --log-level=info
+}
+
+# The next rbd-csid finds rbd-attachd, which dies before it has answered.
+kill_while_joining() {
+	local pids
+	mapfile -t pids < <(attachds)
+	kill -STOP "${pids[@]}"
+	kill -KILL "$csid_pid"
+	stop_daemon KILL
+	start_daemon --log-level=info
+	kill -KILL "${pids[@]}"
+	wait_for 10 no_attachd
+}
+
+# Ours, wherever their FUSE directory is by now.
+loops() { grep -lsE -- '/[0-9]+-[0-9a-f]{16}-csi-vol-' /sys/block/loop*/loop/backing_file | wc -l; }
+loops_are() { [[ $(loops) == "$1" ]]; }
+fuse_mounts() { grep -c " $work/state/attach/" /proc/self/mountinfo; }
+
+images_before=$(images)
+loops_before=$(loops)
+start_daemon --log-level=info
+for name in a b c; do
+	ok "volume $name" make "$name" "$mounted"
+	ok "is staged and published" use "$name"
+	ok "with data" bash -c "echo $name >${target[$name]}/file && sync -f ${target[$name]}/file"
+done
+ok "volume d, a block device" make d "$block"
+ok "is staged and published" use d
+ok "with data" bash -c "echo d | dd of=${target[d]} bs=4k conv=sync oflag=direct status=none"
+
+sleep 300 3<"${target[a]}/file" &
+user=$!
+defer eval "kill $user 2>/dev/null || :"
+ok "both processes are killed while a file is open" kill_both
+ok "the next rbd-csid unmounts the dead FUSE directory" \
+	wait_for 10 bash -c "! grep -q ' $work/state/attach/' /proc/self/mountinfo"
+
+fails_with FAILED_PRECONDITION "a volume is not published from a dead staging" \
+	call Node/NodePublishVolume "$(jq --arg t "$work/other" '.target_path = $t' \
+		<<<"${publish_json[a]}")"
+like "which says what to do" "$error" 'gone, stage it again'
+
+ok "a is staged anew by the same call" in_time stage a
+diag "$took ms"
+ok "the client that died is fenced" grep -q "takeover.fenced" "$work/csid.log"
+ok "it is published over the dead mount" publish a
+is "with its data" "$(<"${target[a]}/file")" a
+ok "it can be written" bash -c "echo more >${target[a]}/file && sync -f ${target[a]}/file"
+is "the dead mount is kept by the open file" "$(loops)" $((loops_before + 5))
+kill "$user"
+ok "and goes with it" wait_for 10 loops_are $((loops_before + 4))
+ok "d, the block device, is staged anew" in_time stage d
+ok "and published over the dead one" publish d
+is "with its data" "$(dd if="${target[d]}" bs=4k count=1 iflag=direct status=none | tr -d '\0')" d
+ok "b is unpublished" unpublish b
+ok "and unstaged" in_time unstage b
+ok "and deleted" delete b
+ok "c is staged" in_time stage c
+
+ok "both are killed once more" kill_both
+ok "c, whose target is dead twice, is staged anew" in_time stage c
+ok "and published" publish c
+is "with its data" "$(<"${target[c]}/file")" c
+ok "rbd-csid is killed, then rbd-attachd before it has answered the next one" kill_while_joining
+ok "a is unpublished while it is dead" unpublish a
+ok "a is unstaged" unstage a
+ok "d is unpublished while it is dead" unpublish d
+ok "d is unstaged" unstage d
+ok "c is staged anew" in_time stage c
+ok "c is published" publish c
+for name in a c d; do
+	ok "$name is unpublished" unpublish "$name"
+	ok "$name is unstaged" unstage "$name"
+	ok "$name is deleted" delete "$name"
+	is "its staging directory is empty" "$(ls -A "${staging[$name]}")" ""
+done
+
+is "no loop device is left" "$(loops)" "$loops_before"
+ok "no image is left" wait_for 20 images_are "$images_before"
+is "no dead client's address is left" "$(compgen -G "$work/state/attach/.dead-*")" ""
+ok "the daemon ends on SIGTERM" stop_daemon
+for pid in $(attachds); do kill "$pid"; done
+ok "rbd-attachd, too" wait_for 10 no_attachd
+is "which takes its address with it" "$(compgen -G "$work/state/attach/*/address")" ""
+is "one FUSE mount is left, that of the living session" "$(fuse_mounts)" 1
+ok "which can be taken away" \
+	umount "$(awk -v d="$work/state/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)"
+
+done_testing
