@@ -799,6 +799,9 @@ test_lanes_die(void)
 	auto_free char *first = make("pvc-lane-1", params), *second = NULL;
 
 	ok(lanes(true) > 0, "a lane is there after its work, and is killed");
+	/* A job that goes to a lane whose end is not seen yet may fail. */
+	for (int i = 0; i < 200 && lanes(false) > 0; i++)
+		talk_turn(50);
 	second = make("pvc-lane-2", params);
 	ok(*first != '\0' && *second != '\0',
 	    "the next job gets a lane of its own");
