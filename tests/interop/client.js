@@ -111,12 +111,61 @@ async function concurrentCalls(client) {
 	ok(good === 200, '200 calls with a connection each', good);
 }
 
+// The streams of gRPC's interoperability tests; the messages are written by hand.
+async function streams(client) {
+	const path = '/grpc.testing.TestService/';
+	const ask = [Buffer.from([0x12, 4, 8, 0xb7, 0xf5, 1]), Buffer.from([0x12, 2, 8, 9])];
+	const deadline = () => ({ deadline: Date.now() + 30000 });
+	const all = (stream) => new Promise((resolve) => {
+		const got = [];
+		stream.on('data', (bytes) => got.push(bytes.length));
+		stream.on('error', (error) => resolve(`${error.code} ${error.details}`));
+		stream.on('end', () => resolve(got.join(' ')));
+	});
+	const expectSizes = (name, got, want) => ok(got === want, name, got);
+	const output = (request) => all(client.makeServerStreamRequest(
+		`${path}StreamingOutputCall`, same, same, request, deadline()));
+	const duplex = (requests) => {
+		const stream = client.makeBidiStreamRequest(`${path}FullDuplexCall`, same, same,
+			deadline());
+		const got = all(stream);
+		requests.forEach((request) => stream.write(request));
+		stream.end();
+		return got;
+	};
+
+	// payloads of 31415 and 9 bytes, with what is around them
+	expectSizes('server_streaming', await output(Buffer.concat(ask)), '31423 13');
+	expectSizes('ping_pong', await duplex(ask), '31423 13');
+	expectSizes('empty_stream', await duplex([]), '');
+	expectSizes('500 messages of 31415 bytes', await output(Buffer.concat(Array(500).fill(ask[0]))),
+		Array(500).fill(31423).join(' '));
+	const sum = await new Promise((resolve) => {
+		const stream = client.makeClientStreamRequest(`${path}StreamingInputCall`, same, same,
+			deadline(), (error, reply) => resolve(error ? error.details : reply.toString('hex')));
+		// a payload (1) with a body (2) of 100 bytes
+		const message = Buffer.concat([Buffer.from([0x0a, 102, 0x12, 100]), Buffer.alloc(100)]);
+		for (let i = 0; i < 10000; i++)
+			stream.write(message);
+		stream.end();
+	});
+	ok(sum === '08c0843d', 'client_streaming: 10000 messages', sum);
+	const first = client.makeBidiStreamRequest(`${path}FullDuplexCall`, same, same, deadline());
+	const code = await new Promise((resolve) => {
+		first.on('error', (error) => resolve(error.code));
+		first.on('data', () => first.cancel());
+		first.write(ask[1]);
+	});
+	ok(code === grpc.status.CANCELLED, 'cancel_after_first_response', code);
+}
+
 async function main() {
 	const client = connect();
 	await unary(client);
 	await errors(client);
 	await timeAndCancel(client);
 	await concurrentCalls(client);
+	await streams(client);
 	client.close();
 	for (const authority of AUTHORITIES) {
 		const odd = connect({ 'grpc.default_authority': authority });

@@ -111,6 +111,36 @@ def concurrent_calls(channel, endpoint):
     ok(good == 200, "200 calls with a connection each", good)
 
 
+def payload(size):
+    """A StreamingInputCallRequest: payload (1) with a body (2)."""
+    def field(number, data):
+        n, length = len(data), b""
+        while n > 127:
+            length, n = length + bytes([n & 127 | 128]), n >> 7
+        return bytes([number << 3 | 2]) + length + bytes([n]) + data
+    return field(1, field(2, bytes(size)))
+
+
+def streams(channel):
+    """The streams of gRPC's interoperability tests; the messages are written by hand."""
+    path = "/grpc.testing.TestService/"
+    sizes = (27182, 8, 1828, 45904)
+    got = channel.stream_unary(path + "StreamingInputCall")(map(payload, sizes), timeout=30)
+    ok(got == b"\x08\xaa\xc9\x04", "client_streaming", got)
+    ask = {31415: b"\x12\x04\x08\xb7\xf5\x01", 9: b"\x12\x02\x08\x09"}
+    want = [payload(31415), payload(9)]
+    got = list(channel.unary_stream(path + "StreamingOutputCall")(b"".join(ask.values()), timeout=30))
+    ok(got == want, "server_streaming", [len(g) for g in got])
+    duplex = channel.stream_stream(path + "FullDuplexCall")
+    got = list(duplex(iter(ask.values()), timeout=30))
+    ok(got == want, "ping_pong", [len(g) for g in got])
+    ok(list(duplex(iter(()), timeout=30)) == [], "empty_stream")
+    got = list(channel.unary_stream(path + "StreamingOutputCall")(ask[31415] * 1000, timeout=60))
+    ok(len(got) == 1000 and set(got) == {want[0]}, "1000 messages of 31415 bytes", len(got))
+    first = duplex(iter([ask[9]]), timeout=30)
+    ok(next(first) == want[1] and first.cancel(), "cancel_after_first_response")
+
+
 def main():
     endpoint = sys.argv[1]
     with grpc.insecure_channel(endpoint) as channel:
@@ -118,6 +148,7 @@ def main():
         errors(channel)
         time_and_cancel(channel)
         concurrent_calls(channel, endpoint)
+        streams(channel)
     for authority in AUTHORITIES:
         with grpc.insecure_channel(endpoint, options=[
                 ("grpc.default_authority", authority)]) as channel:

@@ -10,6 +10,8 @@
  *	/interop.Test/Running	how many calls are open beside this one
  *	/interop.Test/Gone	how many calls of Never and Sleep were given up
  *
+ * and grpc.testing.TestService, see testservice.h.
+ *
  * usage: server ENDPOINT; SIGTERM drains.
  */
 #include "rpc/server.h"
@@ -17,6 +19,7 @@
 #include "base/log.h"
 #include "core/loop.h"
 #include "core/signal.h"
+#include "tests/interop/testservice.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -148,7 +151,7 @@ static const struct rpc_service service = {
 	.methods = methods,
 	.method_count = countof(methods),
 };
-static const struct rpc_service *const services[] = { &service };
+static const struct rpc_service *const services[] = { &service, &testservice };
 static const struct router router = {
 	.services = services,
 	.service_count = countof(services),
