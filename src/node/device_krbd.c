@@ -295,8 +295,9 @@ krbd_note(const struct device_spec *spec, const struct device_ref *ref)
 static void
 load_module(void)
 {
+	/* -q: a kernel without rbd is told by krbd_usable() in words */
 	char *argv[] = { (char *)(uintptr_t) "modprobe",
-		(char *)(uintptr_t) "rbd", NULL };
+		(char *)(uintptr_t) "-q", (char *)(uintptr_t) "rbd", NULL };
 	pid_t pid;
 	int status;
 
