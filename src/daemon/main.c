@@ -70,6 +70,15 @@ on_dump(int signo)
 	dump_log();
 }
 
+/* Another rbd-attachd in place of each that runs, under load if need be. */
+static void
+on_replace(int signo)
+{
+	(void)signo;
+	log_info("userspace.replace", "reason=signal");
+	device_userspace_restart_all();
+}
+
 /* Descriptors 0 to 2 are open, so that no socket becomes one of them. */
 static int
 prepare_process(struct err *err)
@@ -254,6 +263,7 @@ start(const struct options *o, struct err *err)
 	signal_watch(SIGINT, on_stop);
 	signal_watch(SIGHUP, on_reload);
 	signal_watch(SIGUSR1, on_dump);
+	signal_watch(SIGUSR2, on_replace);
 	return 0;
 }
 

@@ -22,6 +22,10 @@ stage() {
 }
 
 attachd_pid() { pgrep -f "^$build/rbd-attachd $work/state/"; }
+replaced() {
+	local now
+	now=$(attachd_pid) && [[ $now != "$1" ]]
+}
 
 # The daemon dies without a word and is started again.
 kill_daemon() {
@@ -61,6 +65,10 @@ for _ in 1 2; do
 	kill -KILL "$(attachd_pid)"
 	ok "rbd-attachd is killed and replaced" wait_for 10 attachd_pid
 done
+before=$(attachd_pid)
+ok "which serves" wait_for 10 grep -q "userspace.ready .* pid=$before " "$work/csid.log"
+kill -USR2 "$csid_pid"
+ok "SIGUSR2 replaces rbd-attachd" wait_for 10 replaced "$before"
 ok "no I/O error, all data verified" wait "$fio"
 ok "by another rbd-attachd" test "$(attachd_pid)" != "$first"
 
