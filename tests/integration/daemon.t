@@ -32,7 +32,8 @@ descriptors_at_most() { (($(descriptors) <= $1)); }
 images() { timeout 60 rbd -c "$CEPH_CONF" ls --pool rbd | grep -c .; }
 trash() { timeout 60 rbd -c "$CEPH_CONF" trash ls --pool rbd --all | grep -c .; }
 images_are() { [[ $(images) == "$1" ]]; }
-trash_is() { [[ $(trash) == "$1" ]]; }
+# What an earlier test left there may be purged meanwhile.
+trash_at_most() { (($(trash) <= $1)); }
 created() { [[ $(grep -c 'CreateVolume code=OK' "$work/csid.log") -gt $1 ]]; }
 not_logged() { ! logged "$1"; }
 
@@ -164,8 +165,8 @@ rss=$(rss_kib)
 files=$(descriptors)
 ok "resident memory after that is $rss KiB, at most 8 MiB" test "$rss" -le 8192
 # How high it goes depends on how many connections were open at once: only
-# after some thousand calls at this rate does growth mean a leak.
-ok "10000 more" bench calls --count 10000 --callers 64 --connect-per-call
+# after some ten thousand calls at this rate does growth mean a leak.
+ok "40000 more" bench calls --count 40000 --callers 64 --connect-per-call
 rss=$(rss_kib)
 bench calls --count 10000 --callers 64 --connect-per-call >"$work/bench" 2>&1 &
 bench=$!
@@ -242,7 +243,7 @@ ok "its workers end by themselves" wait_for 20 no_orphans
 # ---- nothing is left on the cluster ----------------------------------------------------------
 
 ok "no image is left" wait_for 20 images_are "$images_before"
-ok "nor anything in the trash" wait_for 30 trash_is "$trash_before"
+ok "nor anything in the trash" wait_for 30 trash_at_most "$trash_before"
 
 # ---- drain -----------------------------------------------------------------------------------
 
