@@ -4,7 +4,6 @@
 #include "base/err.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,17 +88,42 @@ err_code_name(enum err_code code)
 }
 
 int
-err_set(struct err *err, enum err_code code, const char *fmt, ...)
+err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
 {
-	va_list ap;
 	int rc = err_rc_of(code);
 
 	if (err == NULL)
 		return rc;
 	err->code = code;
 	err->rc = rc;
-	va_start(ap, fmt);
 	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	return rc;
+}
+
+int
+err_vset_rc(struct err *err, int rc, const char *fmt, va_list ap)
+{
+	size_t used;
+
+	if (err == NULL)
+		return rc;
+	err->code = err_code_of(rc);
+	err->rc = rc;
+	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	used = strlen(err->text);
+	(void)snprintf(
+	    err->text + used, sizeof(err->text) - used, ": %s", strerror(-rc));
+	return rc;
+}
+
+int
+err_set(struct err *err, enum err_code code, const char *fmt, ...)
+{
+	va_list ap;
+	int rc;
+
+	va_start(ap, fmt);
+	rc = err_vset(err, code, fmt, ap);
 	va_end(ap);
 	return rc;
 }
@@ -108,18 +132,10 @@ int
 err_set_rc(struct err *err, int rc, const char *fmt, ...)
 {
 	va_list ap;
-	size_t used;
 
-	if (err == NULL)
-		return rc;
-	err->code = err_code_of(rc);
-	err->rc = rc;
 	va_start(ap, fmt);
-	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	(void)err_vset_rc(err, rc, fmt, ap);
 	va_end(ap);
-	used = strlen(err->text);
-	(void)snprintf(
-	    err->text + used, sizeof(err->text) - used, ": %s", strerror(-rc));
 	return rc;
 }
 

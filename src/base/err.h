@@ -9,6 +9,7 @@
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 
 /* Same numbers as gRPC's status codes, so that no table is needed twice. */
@@ -58,6 +59,12 @@ int err_set(struct err *err, enum err_code code, const char *fmt, ...)
  */
 int err_set_rc(struct err *err, int rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Both for who has the arguments as a list already. */
+int err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+int err_vset_rc(struct err *err, int rc, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 
 /* Puts "prefix: " before the text of a set error. */
 void err_prefix(struct err *err, const char *fmt, ...)

@@ -23,15 +23,6 @@ pidfd_of(pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0u);
 }
 
-static void
-close_io(struct io *io)
-{
-	int fd = io->fd;
-
-	io_stop(io);
-	(void)close(fd);
-}
-
 /*
  * Spawns with `fds` dup'ed to `first`, first + 1, …; descriptors after them
  * are closed. Descriptors are moved out of the way first, so that none is
@@ -120,7 +111,7 @@ on_output(struct io *io, int what)
 		tool->got += room > 0 ? (size_t)n : 0;
 		return;
 	}
-	close_io(io);
+	io_close(io);
 	if (tool->reaped)
 		tool_complete(tool);
 }
@@ -141,7 +132,7 @@ on_tool_exit(struct io *io, int what)
 	(void)what;
 	if (waitpid(tool->pid, &status, WNOHANG) != tool->pid)
 		return;
-	close_io(io);
+	io_close(io);
 	tool->status = exit_status(status);
 	tool->reaped = true;
 	if (tool->out.ev == NULL)
@@ -214,7 +205,7 @@ on_helper_exit(struct io *io, int what)
 	(void)what;
 	if (waitpid(helper->pid, &status, WNOHANG) != helper->pid)
 		return;
-	close_io(io);
+	io_close(io);
 	helper->pid = 0;
 	helper->exited(helper, status);
 }
@@ -254,6 +245,6 @@ void
 helper_forget(struct helper *helper)
 {
 	if (helper->pidfd.ev != NULL)
-		close_io(&helper->pidfd);
+		io_close(&helper->pidfd);
 	helper->pid = 0;
 }

@@ -67,3 +67,12 @@ io_stop(struct io *io)
 	io->ev = NULL;
 	io->fd = -1;
 }
+
+void
+io_close(struct io *io)
+{
+	int fd = io->fd;
+
+	io_stop(io);
+	(void)close(fd);
+}

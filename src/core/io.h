@@ -31,4 +31,7 @@ void io_start(
 void io_want(struct io *io, int wants);
 void io_stop(struct io *io);
 
+/* Ends the watch and closes the descriptor, for those who own it. */
+void io_close(struct io *io);
+
 #endif

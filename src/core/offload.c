@@ -138,15 +138,6 @@ complete(struct offload *off)
 }
 
 static void
-close_io(struct io *io)
-{
-	int fd = io->fd;
-
-	io_stop(io);
-	(void)close(fd);
-}
-
-static void
 on_pipe(struct io *io, int what)
 {
 	struct offload *off = container_of(io, struct offload, pipe);
@@ -162,7 +153,7 @@ on_pipe(struct io *io, int what)
 		off->got += (size_t)n;
 		return;
 	}
-	close_io(io);
+	io_close(io);
 	if (off->reaped)
 		complete(off);
 }
@@ -175,7 +166,7 @@ on_exit_of_child(struct io *io, int what)
 	(void)what;
 	if (waitpid(off->pid, &off->status, WNOHANG) != off->pid)
 		return;
-	close_io(io);
+	io_close(io);
 	off->reaped = true;
 	if (off->pipe.ev == NULL)
 		complete(off);

@@ -121,28 +121,24 @@ op_set_err(struct op *op, const struct err *err)
 void
 op_set_error(struct op *op, enum err_code code, const char *fmt, ...)
 {
-	char text[ERR_TEXT_MAX];
 	struct err err = ERR_INIT;
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	(void)err_vset(&err, code, fmt, ap);
 	va_end(ap);
-	(void)err_set(&err, code, "%s", text);
 	op_set_err(op, &err);
 }
 
 void
 op_set_error_rc(struct op *op, int rc, const char *fmt, ...)
 {
-	char text[ERR_TEXT_MAX];
 	struct err err = ERR_INIT;
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	(void)err_vset_rc(&err, rc, fmt, ap);
 	va_end(ap);
-	(void)err_set_rc(&err, rc, "%s", text);
 	op_set_err(op, &err);
 }
 
