@@ -57,7 +57,9 @@ arena_alloc(struct arena *arena, size_t size)
 	if (chunk == NULL || chunk->room - chunk->used < size) {
 		size_t room = size > CHUNK_BYTES ? size : CHUNK_BYTES;
 
-		chunk = mem_new(sizeof(*chunk) + room);
+		chunk = calloc(1, sizeof(*chunk) + room);
+		if (chunk == NULL)
+			return NULL;
 		chunk->room = room;
 		chunk->older = arena->chunk;
 		arena->chunk = chunk;
@@ -75,7 +77,7 @@ arena_new_bytes(struct arena *arena, size_t size)
 
 	if (p == NULL) {
 		(void)fprintf(stderr,
-		    "arena is full: %zu of %zu bytes used, "
+		    "arena has no room: %zu of %zu bytes used, "
 		    "%zu wanted\n",
 		    arena->used, arena->max, size);
 		abort();

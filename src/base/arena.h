@@ -11,8 +11,8 @@ struct arena;
 
 /*
  * `max` bounds the bytes an arena hands out in all; arena_alloc gives NULL
- * beyond it, the other functions end the process (they are for our own
- * pieces, whose sizes no peer chooses).
+ * beyond it, or when memory cannot be had; the other functions end the process
+ * (they are for our own pieces, whose sizes no peer chooses).
  */
 struct arena *arena_new(size_t max);
 void arena_free(struct arena *arena); /* NULL is fine */

@@ -24,13 +24,17 @@ void *
 buf_reserve(struct buf *buf, size_t len)
 {
 	size_t need, room = buf->room > 0 ? buf->room : 256;
+	unsigned char *data;
 
 	if (__builtin_add_overflow(buf->len, len, &need) || need > buf->max)
 		return NULL;
 	if (need > buf->room) {
 		while (room < need)
 			room *= 2;
-		buf->data = mem_grow(buf->data, room);
+		data = realloc(buf->data, room);
+		if (data == NULL)
+			return NULL;
+		buf->data = data;
 		buf->room = room;
 	}
 	return buf->data != NULL ? buf->data + buf->len : (void *)"";

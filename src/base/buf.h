@@ -1,6 +1,7 @@
 /*
  * buf.h - a byte buffer that grows up to a cap given at its birth. A peer
- * that sends more gets -EMSGSIZE, never our memory.
+ * that sends more gets -EMSGSIZE, never our memory; and so does one whose
+ * bytes there is no memory for.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
@@ -25,7 +26,7 @@ int buf_printf(struct buf *buf, const char *fmt, ...) printf_like(2, 3);
 
 /*
  * Makes room for `len` more bytes and returns where they go, NULL over the
- * cap; buf->len is for the caller to raise.
+ * cap or when memory cannot be had; buf->len is for the caller to raise.
  */
 void *buf_reserve(struct buf *buf, size_t len);
 
