@@ -225,12 +225,31 @@ start_dispatch(const struct options *o)
 		    .node_id = o->nodeid,
 		    .controller = o->controllerserver,
 		    .node = o->nodeserver },
-		.requests = { .config = d.config, .slow_ms = o->slow_op_ms },
+		.requests = { .config = d.config,
+		    .slow_ms = o->slow_op_ms,
+		    .max = (size_t)o->requests_max },
 	};
 
 	if (o->nodeserver)
 		setup.requests.node = node_impls(&setup.requests.node_count);
 	dispatch_init(&setup);
+}
+
+static int
+start_server(const struct options *o, struct err *err)
+{
+	const struct server_limits limits = {
+		.connections = (unsigned)o->grpc_connections,
+		.streams = (unsigned)o->grpc_streams,
+		.calls = (unsigned)o->grpc_calls,
+		.header_bytes = (size_t)o->grpc_header_bytes,
+		.request_bytes = (size_t)o->grpc_request_bytes,
+		.reply_bytes = (size_t)o->grpc_reply_bytes,
+		.buffered_bytes = (size_t)o->grpc_buffered_bytes,
+	};
+
+	d.server = server_new(&router, &limits);
+	return server_listen(d.server, o->socket_path, &o->socket_file, err);
 }
 
 static int
@@ -254,9 +273,7 @@ start(const struct options *o, struct err *err)
 	rc = start_own_services(o, err);
 	if (rc < 0)
 		return rc;
-	d.server = server_new(&router, NULL);
-	rc = server_listen(
-	    d.server, o->socket_path, (mode_t)o->socket_mode, err);
+	rc = start_server(o, err);
 	if (rc < 0)
 		return rc;
 	signal_watch(SIGTERM, on_stop);

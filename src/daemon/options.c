@@ -114,6 +114,31 @@ options_parse_duration(const char *text, int64_t *ms)
 	return 0;
 }
 
+int
+options_parse_bytes(const char *text, int64_t *bytes)
+{
+	static const struct {
+		const char *name;
+		unsigned shift;
+	} unit[] = { { "", 0 }, { "KiB", 10 }, { "Ki", 10 }, { "MiB", 20 },
+		{ "Mi", 20 }, { "GiB", 30 }, { "Gi", 30 } };
+	size_t digits = strspn(text, "0123456789");
+	auto_free char *number = str_dup(text);
+	uint64_t n;
+
+	number[digits] = '\0';
+	if (str_to_u64(number, &n) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < countof(unit); i++)
+		if (str_eq(text + digits, unit[i].name)) {
+			if (n > (uint64_t)INT64_MAX >> unit[i].shift)
+				return -ERANGE;
+			*bytes = (int64_t)(n << unit[i].shift);
+			return 0;
+		}
+	return -EINVAL;
+}
+
 static bool
 option_in_range(const struct option_def *def, int64_t value)
 {
@@ -129,8 +154,9 @@ option_range_error(
 		    "--%s=%s: must be from %lldms to %lldms", def->name, text,
 		    (long long)def->min, (long long)def->max);
 	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "--%s=%s: must be from %lld to %lld", def->name, text,
-	    (long long)def->min, (long long)def->max);
+	    "--%s=%s: must be from %lld to %lld%s", def->name, text,
+	    (long long)def->min, (long long)def->max,
+	    def->kind == OPTION_BYTES ? " bytes" : "");
 }
 
 /* Checks `text` and stores it where the table says. */
@@ -161,6 +187,10 @@ option_set(struct options *o, const struct option_def *def, const char *text,
 	case OPTION_DURATION:
 		if (options_parse_duration(text, &number) < 0)
 			want = "a duration such as 90s, 1m30s or 500ms";
+		break;
+	case OPTION_BYTES:
+		if (options_parse_bytes(text, &number) < 0)
+			want = "a number of bytes such as 65536, 64KiB or 4MiB";
 		break;
 	case OPTION_ANY:
 		return 0;

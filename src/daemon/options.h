@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/str.h"
+#include "core/unix_socket.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +32,8 @@ struct options {
 	const char *ceph_conf;
 	const char *statedir;
 	const char *socket_mode_text;
-	unsigned socket_mode;
+	const char *socket_owner_text;
+	const char *socket_group_text;
 	const char *log_format;
 	const char *log_level;
 	int64_t drain_timeout_ms;
@@ -44,6 +46,16 @@ struct options {
 	int64_t worker_lanes;
 	int64_t session_idle_ms;
 	int64_t offload_max;
+	int64_t requests_max;
+
+	/* the gRPC server */
+	int64_t grpc_connections;
+	int64_t grpc_streams;
+	int64_t grpc_calls;
+	int64_t grpc_header_bytes;
+	int64_t grpc_request_bytes;
+	int64_t grpc_reply_bytes;
+	int64_t grpc_buffered_bytes;
 
 	/* only checked */
 	int64_t clone_depth_hard, clone_depth_soft;
@@ -55,7 +67,9 @@ struct options {
 	bool help_markdown;
 	bool version;
 
-	char socket_path[108]; /* from endpoint, by options_check */
+	/* by options_check: from endpoint, and from the socket's options */
+	char socket_path[108];
+	struct unix_socket_file socket_file;
 };
 
 /*
@@ -67,7 +81,7 @@ int options_parse(struct options *o, int argc, char *const argv[],
 
 /*
  * Judges what one option alone cannot tell (not needed for help and version),
- * sets socket_path, socket_mode and which services to serve. 0 or -EINVAL.
+ * sets socket_path, socket_file and which services to serve. 0 or -EINVAL.
  */
 int options_check(struct options *o, struct err *err) must_check;
 
@@ -83,6 +97,9 @@ void options_print_markdown(FILE *out);
 
 /* "1h2m3.5s", "300ms" or "0", as Go writes durations, in milliseconds. */
 int options_parse_duration(const char *text, int64_t *ms) must_check;
+
+/* "4096", "16KiB", "4MiB" or "1GiB" (also "4Mi", as Kubernetes has it). */
+int options_parse_bytes(const char *text, int64_t *bytes) must_check;
 
 /* Is there an option of this name (without dashes)? */
 bool options_is_known(const char *name);

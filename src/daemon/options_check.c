@@ -4,6 +4,8 @@
 #include "daemon/options_table.h"
 
 #include <ctype.h>
+#include <grp.h>
+#include <pwd.h>
 #include <string.h>
 #include <strings.h>
 
@@ -111,7 +113,49 @@ check_socket_mode(struct options *o, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--socket-mode=%s: must be octal, 0600 for example",
 		    o->socket_mode_text);
-	o->socket_mode = mode;
+	o->socket_file.mode = mode;
+	return 0;
+}
+
+/* A uid or gid as a number. */
+static bool
+parse_id(const char *text, unsigned *id)
+{
+	uint64_t n;
+
+	if (str_to_u64(text, &n) < 0 || n >= UNIX_SOCKET_KEEP)
+		return false;
+	*id = (unsigned)n;
+	return true;
+}
+
+/* Names are looked up once, here; numbers need no entry. */
+static int
+check_socket_owner(struct options *o, struct err *err)
+{
+	const char *owner = o->socket_owner_text, *group = o->socket_group_text;
+	const struct passwd *pw;
+	const struct group *gr;
+
+	o->socket_file.owner = o->socket_file.group = UNIX_SOCKET_KEEP;
+	if (*owner != '\0' && !parse_id(owner, &o->socket_file.owner)) {
+		pw = getpwnam(owner);
+		if (pw == NULL)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "--socket-owner=%s: there is no user of that name, "
+			    "and it is no uid",
+			    owner);
+		o->socket_file.owner = pw->pw_uid;
+	}
+	if (*group != '\0' && !parse_id(group, &o->socket_file.group)) {
+		gr = getgrnam(group);
+		if (gr == NULL)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "--socket-group=%s: there is no group of that "
+			    "name, and it is no gid",
+			    group);
+		o->socket_file.group = gr->gr_gid;
+	}
 	return 0;
 }
 
@@ -147,6 +191,10 @@ check_pairs(const struct options *o, struct err *err)
 	if (o->snapshots_min > o->snapshots_max)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--minsnapshotsonimage is above --maxsnapshotsonimage");
+	if (o->grpc_buffered_bytes < o->grpc_request_bytes)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--grpc-max-buffered-bytes is below "
+		    "--grpc-max-request-bytes");
 	return 0;
 }
 
@@ -185,6 +233,7 @@ options_check(struct options *o, struct err *err)
 	    (rc = check_not_empty("config", o->config, err)) < 0 ||
 	    (rc = check_absolute("statedir", o->statedir, err)) < 0 ||
 	    (rc = check_socket_mode(o, err)) < 0 ||
+	    (rc = check_socket_owner(o, err)) < 0 ||
 	    (rc = check_one_of("log-format", o->log_format, formats, err)) <
 		0 ||
 	    (rc = check_one_of("log-level", o->log_level, levels, err)) < 0 ||

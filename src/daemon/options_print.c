@@ -7,6 +7,7 @@ static const char *const group_title[GROUP_COUNT] = {
 	[GROUP_DRIVER] = "The driver",
 	[GROUP_DAEMON] = "The daemon",
 	[GROUP_PROCESSES] = "Processes and limits",
+	[GROUP_GRPC] = "Limits of the gRPC server",
 	[GROUP_TELL] = "Tell and exit",
 	[GROUP_CEPH_CSI] = "Accepted for ceph-csi's manifests, without effect",
 	[GROUP_KLOG] = "Accepted for klog, without effect",
@@ -42,6 +43,8 @@ kind_name(const struct option_def *def)
 		return "NUMBER";
 	case OPTION_DURATION:
 		return "DURATION";
+	case OPTION_BYTES:
+		return "BYTES";
 	}
 	return "";
 }

@@ -15,6 +15,8 @@
 #define ANY_INT INT_RANGE(INT64_MIN, INT64_MAX)
 #define MINUTE_MS ((int64_t)60 * 1000)
 #define HOUR_MS (60 * MINUTE_MS)
+#define KIB ((int64_t)1 << 10)
+#define MIB ((int64_t)1 << 20)
 
 const struct option_def option_table[] = {
 	/* the driver */
@@ -61,6 +63,14 @@ const struct option_def option_table[] = {
 	{ "socket-mode", OPTION_STRING, OPTION_USED, GROUP_DAEMON,
 	    FIELD(socket_mode_text), .value = "0600",
 	    .help = "permissions of the socket file, in octal" },
+	{ "socket-owner", OPTION_STRING, OPTION_USED, GROUP_DAEMON,
+	    FIELD(socket_owner_text), .value = "",
+	    .help = "user or uid who is to own the socket file; set before "
+		    "anybody can connect" },
+	{ "socket-group", OPTION_STRING, OPTION_USED, GROUP_DAEMON,
+	    FIELD(socket_group_text), .value = "",
+	    .help = "group or gid of the socket file, with "
+		    "`--socket-mode=0660` for example" },
 	{ "drain-timeout", OPTION_DURATION, OPTION_USED, GROUP_DAEMON,
 	    FIELD(drain_timeout_ms), .value = "25s", INT_RANGE(0, 24 * HOUR_MS),
 	    .help = "how long SIGTERM waits for running operations" },
@@ -99,6 +109,43 @@ const struct option_def option_table[] = {
 	{ "offload-max", OPTION_INT, OPTION_USED, GROUP_PROCESSES,
 	    FIELD(offload_max), .value = "64", INT_RANGE(1, 4096),
 	    .help = "children for blocking system calls at one time" },
+	{ "max-requests", OPTION_INT, OPTION_USED, GROUP_PROCESSES,
+	    FIELD(requests_max), .value = "4096", INT_RANGE(1, 1000000),
+	    .help = "Node and Controller requests that run or wait for a lock "
+		    "at one time, also those whose caller has gone. More are "
+		    "answered UNAVAILABLE; a retry that joins a running one is "
+		    "not counted" },
+
+	/* the gRPC server */
+	{ "grpc-max-connections", OPTION_INT, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_connections), .value = "4096", INT_RANGE(1, 60000),
+	    .help = "connections at one time. Each needs a descriptor: see "
+		    "LimitNOFILE" },
+	{ "grpc-max-streams", OPTION_INT, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_streams), .value = "256", INT_RANGE(1, 65536),
+	    .help = "calls open at one time on one connection. More are "
+		    "refused, and clients try them again" },
+	{ "grpc-max-calls", OPTION_INT, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_calls), .value = "4096", INT_RANGE(1, 1000000),
+	    .help = "calls open at one time in all. More are answered "
+		    "UNAVAILABLE" },
+	{ "grpc-max-header-bytes", OPTION_BYTES, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_header_bytes), .value = "16KiB",
+	    INT_RANGE(1 * KIB, 1 * MIB),
+	    .help = "header list of a call, as HTTP/2 counts it" },
+	{ "grpc-max-request-bytes", OPTION_BYTES, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_request_bytes), .value = "4MiB",
+	    INT_RANGE(1 * KIB, 4 * MIB), .help = "one request" },
+	{ "grpc-max-reply-bytes", OPTION_BYTES, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_reply_bytes), .value = "16MiB",
+	    INT_RANGE(1 * KIB, 64 * MIB),
+	    .help = "one answer. Go clients take 4 MiB" },
+	{ "grpc-max-buffered-bytes", OPTION_BYTES, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_buffered_bytes), .value = "64MiB",
+	    INT_RANGE(1 * MIB, 4096 * MIB),
+	    .help = "requests and answers that are held at one time in all. "
+		    "Beyond it requests that still arrive are answered "
+		    "UNAVAILABLE. Not below `--grpc-max-request-bytes`" },
 
 	/* tell and exit */
 	{ "help", OPTION_BOOL, OPTION_USED, GROUP_TELL, FIELD(help),

@@ -11,6 +11,7 @@ enum option_kind {
 	OPTION_BOOL,       /* bool */
 	OPTION_INT,        /* int64_t */
 	OPTION_DURATION,   /* int64_t milliseconds */
+	OPTION_BYTES,      /* int64_t bytes */
 	OPTION_ANY,        /* klog: a value that nobody looks at */
 };
 
@@ -25,6 +26,7 @@ enum option_group {
 	GROUP_DRIVER = 0,
 	GROUP_DAEMON,
 	GROUP_PROCESSES,
+	GROUP_GRPC,
 	GROUP_TELL,
 	GROUP_CEPH_CSI,
 	GROUP_KLOG,
@@ -39,7 +41,7 @@ struct option_def {
 	size_t field;      /* offset in struct options; 0 is no field */
 	const char *value; /* default, as one would type it */
 	const char *shown; /* in docs/OPTIONS.md instead of value */
-	int64_t min, max;  /* of OPTION_INT and OPTION_DURATION */
+	int64_t min, max;  /* of numbers, durations and bytes */
 	const char *help;
 };
 

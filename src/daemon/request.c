@@ -17,6 +17,8 @@
  */
 #define LINGER_MS 30000
 
+#define DEFAULT_MAX 4096
+
 #define PRINT_MAX ((size_t)2 * CSI_MESSAGE_MAX)
 
 static struct {
@@ -364,22 +366,40 @@ request_same(const struct request *r)
 			     : NULL;
 }
 
-void
-request_take(struct call *call, const struct csi_method *method)
+/* Joins the one that is the same, or refuses; false: it is to be run. */
+static bool
+request_settle(struct request *r, struct call *call)
 {
-	struct request *r = request_new(method), *same;
+	struct request *same;
 	struct err err = ERR_INIT;
 
 	if (request_parse(r, call, &err) < 0) {
 		call_fail_err(call, &err);
-		request_free(&r->op);
-		return;
+		return true;
 	}
-	r->locks = locks_of(method);
+	r->locks = locks_of(r->method);
 	same = request_same(r);
 	if (same != NULL) {
 		same->joined++;
 		request_add_caller(same, call);
+		return true;
+	}
+	if (rq.count > rq.setup.max) { /* this one is counted already */
+		(void)err_set(&err, ERR_UNAVAILABLE,
+		    "%zu requests are running, which is the limit",
+		    rq.setup.max);
+		call_fail_err(call, &err);
+		return true;
+	}
+	return false;
+}
+
+void
+request_take(struct call *call, const struct csi_method *method)
+{
+	struct request *r = request_new(method);
+
+	if (request_settle(r, call)) {
 		request_free(&r->op);
 		return;
 	}
@@ -424,6 +444,8 @@ requests_init(const struct requests_setup *setup)
 {
 	memset(&rq, 0, sizeof(rq));
 	rq.setup = *setup;
+	if (rq.setup.max == 0)
+		rq.setup.max = DEFAULT_MAX;
 	rq.slow.fire = on_slow;
 	rq.idle_job.run = on_idle;
 	LIST_INIT(&rq.live);

@@ -24,12 +24,18 @@ struct requests_setup {
 	const struct csi_impl *node; /* Node RPCs that run in this process */
 	size_t node_count;
 	int64_t slow_ms; /* report executions older than this; 0: never */
+	size_t max;      /* executions at once; 0: 4096 */
 };
 
 void requests_init(const struct requests_setup *setup);
 void requests_fini(void); /* nothing may run any more */
 
-/* Takes a call of a method that is served, and ends it now or later. */
+/*
+ * Takes a call of a method that is served, and ends it now or later. Beyond
+ * `max` executions, of which some may have lost their callers, it is refused:
+ * who resets his streams at once cannot start work without end. UNAVAILABLE,
+ * since external-provisioner takes RESOURCE_EXHAUSTED for a full node.
+ */
 void request_take(struct call *call, const struct csi_method *method);
 
 /* What implements a Node RPC here, or NULL. */

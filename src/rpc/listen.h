@@ -1,6 +1,5 @@
 /*
- * listen.h - a listening unix socket: how it takes its place in the file
- * system, and new connections in batches.
+ * listen.h - a listening unix socket: new connections in batches.
  */
 #ifndef RPC_LISTEN_H
 #define RPC_LISTEN_H
@@ -8,16 +7,12 @@
 #include "base/err.h"
 #include "core/io.h"
 #include "core/timer.h"
-
-#include <sys/stat.h>
-#include <sys/un.h>
+#include "core/unix_socket.h"
 
 struct listener {
 	struct io io;
 	struct timer retry; /* after running out of descriptors */
-	struct sockaddr_un address;
-	dev_t dev; /* of the socket file, to remove only our own */
-	ino_t ino;
+	struct unix_socket file;
 	/*
 	 * Gets each new connection, non-blocking. False: no more for now, until
 	 * listen_resume(); `fd` was taken all the same.
@@ -35,12 +30,11 @@ int listen_parse(const char *endpoint, struct sockaddr_un *address,
     struct err *err) must_check;
 
 /*
- * Binds and listens; `listener->accepted` must be set. A socket file that
- * nobody listens on is replaced. ERR_ALREADY_EXISTS: somebody does, or the
- * file is no socket; else the errno's code.
+ * Listens; `listener->accepted` must be set. Errors are those of
+ * listen_parse() and unix_socket_listen().
  */
-int listen_start(struct listener *listener, const char *endpoint, mode_t mode,
-    struct err *err) must_check;
+int listen_start(struct listener *listener, const char *endpoint,
+    const struct unix_socket_file *file, struct err *err) must_check;
 
 void listen_resume(struct listener *listener);
 

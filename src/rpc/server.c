@@ -115,10 +115,10 @@ server_new(const struct router *router, const struct server_limits *limits)
 }
 
 int
-server_listen(
-    struct server *server, const char *endpoint, mode_t mode, struct err *err)
+server_listen(struct server *server, const char *endpoint,
+    const struct unix_socket_file *file, struct err *err)
 {
-	return listen_start(&server->listener, endpoint, mode, err);
+	return listen_start(&server->listener, endpoint, file, err);
 }
 
 void

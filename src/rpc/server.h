@@ -8,9 +8,8 @@
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
 
+#include "core/unix_socket.h"
 #include "rpc/router.h"
-
-#include <sys/types.h>
 
 /* Zero means the default. */
 struct server_limits {
@@ -31,12 +30,13 @@ struct server *server_new(
 
 /*
  * Listens on a unix socket: "unix:///run/csi.sock", "unix:/run/csi.sock" or a
- * plain path. A stale socket file is replaced, a live one is refused. Errors:
+ * plain path, with UNIX_SOCKET_FILE(0600) for example. A stale socket file is
+ * replaced, a live one is refused. Errors:
  * ERR_INVALID_ARGUMENT (not a unix socket path), ERR_ALREADY_EXISTS (somebody
  * serves it, or a file that is no socket is in the way), or the errno's.
  */
-int server_listen(
-    struct server *server, const char *endpoint, mode_t mode, struct err *err);
+int server_listen(struct server *server, const char *endpoint,
+    const struct unix_socket_file *file, struct err *err);
 
 /* Serves a connected, non-blocking stream socket, which the server closes. */
 void server_serve(struct server *server, int fd);

@@ -186,7 +186,7 @@ main(int argc, char **argv)
 	if (loop_init() < 0)
 		return 1;
 	server = server_new(&router, NULL);
-	if (server_listen(server, argv[1], 0600, &err) < 0) {
+	if (server_listen(server, argv[1], UNIX_SOCKET_FILE(0600), &err) < 0) {
 		(void)fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}

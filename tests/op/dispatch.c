@@ -150,6 +150,8 @@ struct fake_op {
 	enum fake_state state;
 };
 
+#define REQUESTS_MAX 6
+
 static struct fake_op *running[8]; /* in the order of their start */
 static unsigned nrunning, nstarted;
 
@@ -295,7 +297,8 @@ start(bool controller, bool node, const struct config *config)
 		.requests = { .config = config,
 		    .node = impls,
 		    .node_count = countof(impls),
-		    .slow_ms = 20 * SECOND_MS },
+		    .slow_ms = 20 * SECOND_MS,
+		    .max = REQUESTS_MAX },
 	};
 
 	dispatch_init(&setup);
@@ -376,6 +379,59 @@ test_wait(void)
 	free(b);
 	free(c);
 	stop("wait");
+}
+
+static struct fake_call *
+unpublish(const char *path)
+{
+	Csi__V1__NodeUnpublishVolumeRequest m =
+	    CSI__V1__NODE_UNPUBLISH_VOLUME_REQUEST__INIT;
+	static char id[] = ID;
+
+	m.volume_id = id;
+	m.target_path = (char *)(uintptr_t)path;
+	return ask("NodeUnpublishVolume", &m, 60 * SECOND_MS);
+}
+
+/* As a client does that resets each stream as soon as it is open. */
+static void
+test_limit(void)
+{
+	static const char *const path[REQUESTS_MAX] = { "/0", "/1", "/2", "/3",
+		"/4", "/5" };
+	struct fake_call *call, *joined;
+
+	start(true, true, NULL);
+	for (int i = 0; i < REQUESTS_MAX; i++) {
+		call = unpublish(path[i]);
+		turn();
+		leave(call);
+		free(call);
+	}
+	is_int(requests_running(), REQUESTS_MAX,
+	    "executions go on though their callers have gone");
+	call = unpublish("/one-more");
+	turn();
+	ok(call->ended && call->code == ERR_UNAVAILABLE,
+	    "one more than the limit is refused: %s", call->text);
+	is_str(call->text, "6 requests are running, which is the limit",
+	    "and told why");
+	free(call);
+	is_int(nstarted, REQUESTS_MAX, "and starts nothing");
+	joined = unpublish(path[0]);
+	turn();
+	ok(!joined->ended, "a retry joins what runs, limit or not");
+	finish(0);
+	ok(joined->ended && joined->code == ERR_OK, "and has its answer");
+	free(joined);
+	call = unpublish("/one-more");
+	turn();
+	ok(!call->ended, "there is room again when one has ended");
+	while (nrunning > 0)
+		finish(0);
+	ok(call->ended && call->code == ERR_OK, "and it runs to its end");
+	free(call);
+	stop("limit");
 }
 
 static void
@@ -660,6 +716,7 @@ main(void)
 		return 1;
 	test_join();
 	test_wait();
+	test_limit();
 	test_order();
 	test_detach();
 	test_leave_queue();

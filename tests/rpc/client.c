@@ -97,7 +97,7 @@ serve(void)
 	struct server *server = server_new(&service_router, NULL);
 	struct err err = ERR_INIT;
 
-	if (server_listen(server, endpoint, 0600, &err) < 0)
+	if (server_listen(server, endpoint, UNIX_SOCKET_FILE(0600), &err) < 0)
 		abort();
 	return server;
 }
@@ -408,7 +408,7 @@ waiting_calls_move_to_the_successor(bool has_successor)
 	struct one o[5];
 	unsigned done = 0, unavailable = 0;
 
-	if (server_listen(server, endpoint, 0600, &err) < 0)
+	if (server_listen(server, endpoint, UNIX_SOCKET_FILE(0600), &err) < 0)
 		abort();
 	one_start(&o[0], client, "/test.T/Echo", "", 0);
 	finish_all(); /* now the client knows the limit */

@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#define NOBODY 65534
+
 static char dir[] = "/tmp/rpc-socket-XXXXXX";
 static char path[64], endpoint[80];
 
@@ -26,7 +28,7 @@ serve(mode_t mode, const struct server_limits *limits, struct err *err)
 {
 	struct server *server = server_new(&service_router, limits);
 
-	if (server_listen(server, endpoint, mode, err) == 0)
+	if (server_listen(server, endpoint, UNIX_SOCKET_FILE(mode), err) == 0)
 		return server;
 	server_free(server);
 	return NULL;
@@ -77,6 +79,41 @@ socket_files_come_and_go(void)
 	is_int(mode_of(path), 0, "the file goes with the server");
 }
 
+/* Needs root, or the owner stays the one who runs the test. */
+static void
+owners_are_set(void)
+{
+	const struct unix_socket_file file = {
+		.mode = 0660,
+		.owner = geteuid() == 0 ? NOBODY : geteuid(),
+		.group = geteuid() == 0 ? NOBODY : getegid(),
+	};
+	struct unix_socket_file foreign = file;
+	struct server *server = server_new(&service_router, NULL);
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	ok(server_listen(server, endpoint, &file, &err) == 0 &&
+		lstat(path, &st) == 0 && st.st_uid == file.owner &&
+		st.st_gid == file.group && (st.st_mode & 07777) == 0660,
+	    "a socket has the owner and the group asked for");
+	server_free(server);
+	is_int(mode_of(path), 0, "... and goes all the same");
+
+	/* Who is not root may not give files away. */
+	if (geteuid() == 0 &&
+	    (chown(dir, NOBODY, NOBODY) < 0 || seteuid(NOBODY) < 0))
+		abort();
+	foreign.owner = geteuid() + 1;
+	server = server_new(&service_router, NULL);
+	ok(server_listen(server, endpoint, &foreign, &err) < 0 &&
+		err.code == ERR_PERMISSION_DENIED && mode_of(path) == 0,
+	    "an owner that cannot be set leaves no file: %s", err.text);
+	server_free(server);
+	if (getuid() == 0 && (seteuid(0) < 0 || chown(dir, 0, 0) < 0))
+		abort();
+}
+
 static void
 stale_files_are_replaced(void)
 {
@@ -117,8 +154,8 @@ directories_are_needed(void)
 	struct server *server = server_new(&service_router, NULL);
 	struct err err = ERR_INIT;
 
-	ok(server_listen(server, "unix:///nowhere/at/all.sock", 0600, &err) <
-		    0 &&
+	ok(server_listen(server, "unix:///nowhere/at/all.sock",
+	       UNIX_SOCKET_FILE(0600), &err) < 0 &&
 		strstr(err.text, "/nowhere/at") != NULL,
 	    "a missing directory is named: %s", err.text);
 	server_free(server);
@@ -311,6 +348,7 @@ main(void)
 	(void)snprintf(path, sizeof(path), "%s/csi.sock", dir);
 	(void)snprintf(endpoint, sizeof(endpoint), "unix://%s", path);
 	socket_files_come_and_go();
+	owners_are_set();
 	stale_files_are_replaced();
 	other_files_are_in_the_way();
 	directories_are_needed();

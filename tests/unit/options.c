@@ -49,6 +49,10 @@ test_accepted(void)
 		"--type=rbd --nodeid=n --drivername=Rbd.csi.Ceph.com",
 		"--type=rbd --nodeid=n --logtostderr --vmodule=a=1",
 		"--type=rbd --nodeid=n --setmetadata=true --automaxprocs",
+		"--type=rbd --nodeid=n --grpc-max-request-bytes=64KiB",
+		"--type=rbd --nodeid=n --grpc-max-request-bytes=4194304",
+		"--type=rbd --nodeid=n --socket-owner=root "
+		"--socket-group=4294967294",
 	};
 
 	for (size_t i = 0; i < countof(good); i++) {
@@ -108,6 +112,35 @@ test_refused(void)
 		    "--instanceid must not be empty" },
 		{ "--type=rbd --nodeid=n --socket-mode=9",
 		    "--socket-mode=9: must be octal, 0600 for example" },
+		{ "--type=rbd --nodeid=n --socket-owner=no-such-user",
+		    "--socket-owner=no-such-user: there is no user of that "
+		    "name, and it is no uid" },
+		{ "--type=rbd --nodeid=n --socket-group=no-such-group",
+		    "--socket-group=no-such-group: there is no group of that "
+		    "name, and it is no gid" },
+		{ "--type=rbd --nodeid=n --socket-owner=4294967295",
+		    "--socket-owner=4294967295: there is no user of that name, "
+		    "and it is no uid" },
+		{ "--type=rbd --nodeid=n --max-requests=0",
+		    "--max-requests=0: must be from 1 to 1000000" },
+		{ "--type=rbd --nodeid=n --grpc-max-connections=60001",
+		    "--grpc-max-connections=60001: must be from 1 to 60000" },
+		{ "--type=rbd --nodeid=n --grpc-max-streams=0",
+		    "--grpc-max-streams=0: must be from 1 to 65536" },
+		{ "--type=rbd --nodeid=n --grpc-max-calls=-1",
+		    "--grpc-max-calls=-1: must be from 1 to 1000000" },
+		{ "--type=rbd --nodeid=n --grpc-max-header-bytes=1023",
+		    "--grpc-max-header-bytes=1023: must be from 1024 to "
+		    "1048576 bytes" },
+		{ "--type=rbd --nodeid=n --grpc-max-request-bytes=5MiB",
+		    "--grpc-max-request-bytes=5MiB: must be from 1024 to "
+		    "4194304 bytes" },
+		{ "--type=rbd --nodeid=n --grpc-max-reply-bytes=4MB",
+		    "--grpc-max-reply-bytes=4MB: must be a number of bytes "
+		    "such as 65536, 64KiB or 4MiB" },
+		{ "--type=rbd --nodeid=n --grpc-max-buffered-bytes=1MiB",
+		    "--grpc-max-buffered-bytes is below "
+		    "--grpc-max-request-bytes" },
 		{ "--type=rbd --nodeid=n --log-format=xml",
 		    "--log-format=xml: must be one of text, json" },
 		{ "--type=rbd --nodeid=n --mounter-fallback=nbd",
@@ -157,7 +190,10 @@ test_meaning(void)
 	    "config.json is where ceph-csi has it");
 	ok(opt.nodeserver && !opt.controllerserver,
 	    "--nodeserver alone serves the Node service only");
-	is_int(opt.socket_mode, 0600, "the socket is root's by default");
+	is_int(opt.socket_file.mode, 0600, "the socket is root's by default");
+	ok(opt.socket_file.owner == UNIX_SOCKET_KEEP &&
+		opt.socket_file.group == UNIX_SOCKET_KEEP,
+	    "and of the owner and group that made it");
 	is_int(opt.session_idle_ms, 600000, "durations are milliseconds");
 
 	(void)parse("--type=rbd --nodeid=n", &err);
@@ -172,6 +208,19 @@ test_meaning(void)
 	(void)parse("--type=rbd --nodeid=n --endpoint=unix:///a.sock", &err);
 	is_str(opt.socket_path, "/a.sock", "--endpoint wins over it");
 	(void)unsetenv("CSI_ENDPOINT");
+
+	(void)parse("--type=rbd --nodeid=n --socket-mode=660 "
+		    "--socket-owner=12345 --socket-group=root",
+	    &err);
+	ok(opt.socket_file.mode == 0660 && opt.socket_file.owner == 12345 &&
+		opt.socket_file.group == 0,
+	    "owner and group of the socket are numbers or names");
+	(void)parse("--type=rbd --nodeid=n --grpc-max-request-bytes=1MiB "
+		    "--grpc-max-streams=7",
+	    &err);
+	ok(opt.grpc_request_bytes == 1 << 20 && opt.grpc_streams == 7 &&
+		opt.grpc_calls == 4096 && opt.grpc_reply_bytes == 16 << 20,
+	    "limits are numbers, bytes with a unit, or their defaults");
 
 	(void)parse("--type=rbd --nodeid=a --nodeid=b", &err);
 	is_str(opt.nodeid, "b", "of an option given twice the last one counts");
@@ -221,6 +270,30 @@ test_durations(void)
 	for (size_t i = 0; i < countof(bad); i++)
 		ok(options_parse_duration(bad[i], &ms) < 0,
 		    "\"%s\" is no duration", bad[i]);
+}
+
+static void
+test_bytes(void)
+{
+	static const struct {
+		const char *text;
+		int64_t bytes;
+	} good[] = { { "0", 0 }, { "4096", 4096 }, { "16KiB", 16384 },
+		{ "4Mi", 4194304 }, { "1GiB", INT64_C(1) << 30 },
+		{ "8589934591GiB", INT64_C(8589934591) << 30 } };
+	static const char *const bad[] = { "", "KiB", "1kb", "1 KiB", "-1",
+		"1.5MiB", "1KiBx", "8589934592GiB", "99999999999999999999" };
+	int64_t bytes;
+
+	for (size_t i = 0; i < countof(good); i++) {
+		bytes = -1;
+		ok(options_parse_bytes(good[i].text, &bytes) == 0 &&
+			bytes == good[i].bytes,
+		    "%s is %" PRId64 " bytes", good[i].text, good[i].bytes);
+	}
+	for (size_t i = 0; i < countof(bad); i++)
+		ok(options_parse_bytes(bad[i], &bytes) < 0,
+		    "\"%s\" is no number of bytes", bad[i]);
 }
 
 static char ignored[256];
@@ -283,6 +356,7 @@ main(void)
 	test_meaning();
 	test_limits();
 	test_durations();
+	test_bytes();
 	test_ignored();
 	ok(options_is_known("endpoint") && !options_is_known("end"),
 	    "options are known by their whole name");
