@@ -17,7 +17,7 @@ let failed = 0;
 
 function ok(good, name, why) {
 	count++;
-	console.log(`${good ? '' : 'not '}ok ${count} - grpc-js: ${name}`);
+	console.log(`${good ? '' : 'not '}ok ${count} - ${name}`);
 	if (!good) {
 		failed++;
 		console.log(`# ${why}`);

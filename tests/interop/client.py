@@ -22,7 +22,7 @@ def ok(good, name, why=""):
     global count, failed
     count += 1
     failed += not good
-    print(f"{'' if good else 'not '}ok {count} - grpcio: {name}", flush=True)
+    print(f"{'' if good else 'not '}ok {count} - {name}", flush=True)
     if not good:
         print(f"# {why}", flush=True)
 

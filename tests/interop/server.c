@@ -7,8 +7,9 @@
  *	/interop.Test/Status	"CODE TEXT": fails with that code and text
  *	/interop.Test/Sleep	a decimal number: answers after so many ms
  *	/interop.Test/Never	answers when nobody waits any more
+ *	/interop.Test/Hold	the same, and its client streams
  *	/interop.Test/Running	how many calls are open beside this one
- *	/interop.Test/Gone	how many calls of Never and Sleep were given up
+ *	/interop.Test/Gone	how many calls of Never, Hold and Sleep were given up
  *
  * and grpc.testing.TestService, see testservice.h.
  *
@@ -143,6 +144,7 @@ static const struct rpc_method methods[] = {
 	{ .name = "Status", .start = status },
 	{ .name = "Sleep", .start = nap },
 	{ .name = "Never", .start = never },
+	{ .name = "Hold", .start = never, .client_streams = true },
 	{ .name = "Running", .start = running },
 	{ .name = "Gone", .start = gone },
 };

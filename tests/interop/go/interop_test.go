@@ -103,6 +103,16 @@ func number(t *testing.T, conn *grpc.ClientConn, method string) (n int) {
 	return n
 }
 
+// The first test: what ran before has lost its connections.
+func TestNoCallIsLeft(t *testing.T) {
+	conn := connect(t)
+	for end := time.Now().Add(10 * time.Second); number(t, conn, "Running") != 0; {
+		if time.Now().After(end) {
+			t.Fatal("the server still holds calls")
+		}
+	}
+}
+
 func TestUnary(t *testing.T) {
 	conn := connect(t)
 	echo(t, conn, []byte("hello"))
