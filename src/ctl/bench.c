@@ -22,8 +22,7 @@
 #define TIMEOUT_MS (5 * 60 * 1000)
 
 enum step {
-	STEP_CAPABILITIES = 0,
-	STEP_CREATE,
+	STEP_CREATE = 0,
 	STEP_CONTROLLER_PUBLISH,
 	STEP_STAGE,
 	STEP_PUBLISH,
@@ -35,7 +34,6 @@ enum step {
 };
 
 static const char *const step_method[STEP_COUNT] = {
-	[STEP_CAPABILITIES] = "NodeGetCapabilities",
 	[STEP_CREATE] = "CreateVolume",
 	[STEP_CONTROLLER_PUBLISH] = "ControllerPublishVolume",
 	[STEP_STAGE] = "NodeStageVolume",
@@ -51,10 +49,6 @@ struct phase {
 	bool quiet; /* prepares or cleans up: not reported */
 	enum step steps[4];
 	size_t nsteps;
-};
-
-static const struct phase calls_phases[] = {
-	{ "calls", false, { STEP_CAPABILITIES }, 1 },
 };
 
 static const struct phase volumes_phases[] = {
@@ -87,7 +81,6 @@ static const struct kind {
 	const struct phase *phases;
 	size_t nphases;
 } kinds[] = {
-	{ "calls", calls_phases, countof(calls_phases) },
 	{ "volumes", volumes_phases, countof(volumes_phases) },
 	{ "attach", attach_phases, countof(attach_phases) },
 	{ "hold", hold_phases, countof(hold_phases) },
@@ -413,11 +406,11 @@ start_next(struct bench *b, const struct phase *phase)
 
 /* ---- phases and report --------------------------------------------------- */
 
-static void
-figure(const struct bench *b, const char *phase, const char *what, double value,
-    const char *unit)
+void
+bench_figure(const struct bench_options *opt, const char *phase,
+    const char *what, double value, const char *unit)
 {
-	if (b->opt->json)
+	if (opt->json)
 		(void)printf("{\"name\": \"%s.%s\", \"value\": %.3f, "
 			     "\"unit\": \"%s\"}\n",
 		    phase, what, value, unit);
@@ -431,7 +424,8 @@ report(struct bench *b, const struct phase *phase, double seconds)
 {
 	char what[64];
 
-	figure(b, phase->name, "rate", (double)b->opt->count / seconds, "1/s");
+	bench_figure(b->opt, phase->name, "rate",
+	    (double)b->opt->count / seconds, "1/s");
 	for (size_t i = 0; i < phase->nsteps; i++) {
 		struct samples *s = &b->samples[phase->steps[i]];
 		const char *method = step_method[phase->steps[i]];
@@ -440,9 +434,11 @@ report(struct bench *b, const struct phase *phase, double seconds)
 			continue;
 		qsort(s->ms, s->count, sizeof(*s->ms), by_size);
 		(void)snprintf(what, sizeof(what), "%s.p50", method);
-		figure(b, phase->name, what, percentile(s, 50), "ms");
+		bench_figure(
+		    b->opt, phase->name, what, percentile(s, 50), "ms");
 		(void)snprintf(what, sizeof(what), "%s.p99", method);
-		figure(b, phase->name, what, percentile(s, 99), "ms");
+		bench_figure(
+		    b->opt, phase->name, what, percentile(s, 99), "ms");
 	}
 	(void)fflush(stdout);
 }
@@ -464,7 +460,8 @@ run_phase(struct bench *b, const struct phase *phase)
 	if (!phase->quiet)
 		report(b, phase, (double)(clock_now_us() - began_us) / 1e6);
 	if (b->failed > 0)
-		figure(b, phase->name, "failed", (double)b->failed, "volumes");
+		bench_figure(b->opt, phase->name, "failed", (double)b->failed,
+		    "volumes");
 	return b->failed;
 }
 
@@ -527,7 +524,7 @@ static const struct phase look_up = { "look_up", true,
 	{ STEP_CREATE, STEP_CONTROLLER_PUBLISH }, 2 };
 
 size_t
-bench_run(const struct bench_options *opt, struct client *client)
+bench_volumes(const struct bench_options *opt, struct client *client)
 {
 	struct bench b = { .opt = opt, .client = client };
 	const struct kind *kind = NULL;

@@ -20,13 +20,14 @@ void bench_pairs_fini(struct bench_pairs *pairs);
 
 struct bench_options {
 	/*
-	 * "calls": NodeGetCapabilities; "volumes": create, create again,
-	 * delete; "attach": stage and publish, unformatted and formatted, and
-	 * the way back; "hold": attach and leave attached; "release": detach
-	 * and delete what `hold` left.
+	 * "calls": NodeGetCapabilities; "connections": opens them, makes a call
+	 * on each, holds them; "volumes": create, create again, delete;
+	 * "attach": stage and publish, unformatted and formatted, and the way
+	 * back; "hold": attach and leave attached; "release": detach and
+	 * delete what `hold` left.
 	 */
 	const char *kind;
-	size_t count;       /* volumes, or calls */
+	size_t count;       /* volumes, calls or connections */
 	size_t callers;     /* how many at once */
 	const char *prefix; /* of the volumes' names */
 	const char *dir;    /* for staging and target paths; NULL: none */
@@ -38,10 +39,19 @@ struct bench_options {
 };
 
 /*
- * Runs a benchmark on the loop and prints its figures. Returns how many
- * volumes failed (their errors are on standard error), SIZE_MAX for an
- * unknown kind.
+ * Each runs on the loop, prints its figures, and returns how many volumes or
+ * calls failed; their errors are on standard error.
+ *
+ * bench_volumes() is for all kinds but the first two; SIZE_MAX: unknown kind.
+ * bench_connections() connects to `endpoint` by itself, and holds the
+ * connections until there is a line on standard input, or its end.
  */
-size_t bench_run(const struct bench_options *opt, struct client *client);
+size_t bench_volumes(const struct bench_options *opt, struct client *client);
+size_t bench_calls(const struct bench_options *opt, struct client *client);
+size_t bench_connections(const struct bench_options *opt, const char *endpoint);
+
+/* Prints one figure: a line, or a JSON object. */
+void bench_figure(const struct bench_options *opt, const char *phase,
+    const char *what, double value, const char *unit);
 
 #endif

@@ -45,13 +45,15 @@ usage(void)
 	(void)fprintf(stderr,
 	    "usage: rbd-csictl [OPTION]... bench KIND [BENCH OPTION]...\n"
 	    "\n"
-	    "  calls    NodeGetCapabilities\n"
-	    "  volumes  CreateVolume, the same again, DeleteVolume\n"
-	    "  attach   stage and publish, there and back, twice\n"
-	    "  hold     attach and leave attached\n"
-	    "  release  detach and delete what `hold` left\n"
+	    "  calls        NodeGetCapabilities\n"
+	    "  connections  a call on each, then holds them open until a line\n"
+	    "               comes on standard input\n"
+	    "  volumes      CreateVolume, the same again, DeleteVolume\n"
+	    "  attach       stage and publish, there and back, twice\n"
+	    "  hold         attach and leave attached\n"
+	    "  release      detach and delete what `hold` left\n"
 	    "\n"
-	    "  --count N            volumes or calls (16)\n"
+	    "  --count N            volumes, calls or connections (16)\n"
 	    "  --callers N          how many at once (1)\n"
 	    "  --prefix TEXT        of the volumes' names (bench)\n"
 	    "  --dir DIR            for staging and target paths\n"
@@ -143,6 +145,23 @@ parse(int argc, char **argv, struct bench_options *opt, bool *per_call)
 	return good && opt->kind != NULL && optind + 1 == argc;
 }
 
+static size_t
+run(const struct bench_options *opt, const char *endpoint, bool per_call)
+{
+	struct client *client;
+	size_t failed;
+
+	if (str_eq(opt->kind, "connections"))
+		return bench_connections(opt, endpoint);
+	client = client_new(endpoint);
+	if (per_call)
+		client_connect_per_call(client);
+	failed = str_eq(opt->kind, "calls") ? bench_calls(opt, client)
+					    : bench_volumes(opt, client);
+	client_free(client);
+	return failed;
+}
+
 enum ctl_status
 ctl_bench(const struct ctl_options *options, int argc, char **argv)
 {
@@ -155,7 +174,6 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		.node_id = node,
 		.size_bytes = UINT64_C(1) << 30,
 	};
-	struct client *client;
 	bool per_call = false;
 	size_t failed;
 
@@ -166,11 +184,7 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		return CTL_USAGE;
 	if (loop_init() < 0)
 		return CTL_FAILED;
-	client = client_new(options->endpoint);
-	if (per_call)
-		client_connect_per_call(client);
-	failed = bench_run(&opt, client);
-	client_free(client);
+	failed = run(&opt, options->endpoint, per_call);
 	loop_fini();
 	bench_pairs_fini(&opt.parameters);
 	bench_pairs_fini(&opt.secrets);

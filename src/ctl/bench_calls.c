@@ -1,0 +1,214 @@
+/*
+ * bench_calls.c - the benchmarks of the gRPC server itself: NodeGetCapabilities
+ * over and over, and connections that are held open.
+ *
+ * The rule that holds it together: between two calls there is nothing but the
+ * client. What a call needs is made before the clock starts, what it gives is
+ * a number in a histogram.
+ */
+#include "ctl/bench.h"
+
+#include "core/io.h"
+#include "ctl/histogram.h"
+#include "rpc/client.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define METHOD "NodeGetCapabilities"
+#define PATH "/csi.v1.Node/" METHOD
+#define TIMEOUT_MS (5 * 60 * 1000)
+#define TOLD_MAX 5 /* failures that are told one by one */
+
+/* Who calls: one call at a time, as long as there are some left. */
+enum caller_state { CALLER_NEXT = 0, CALLER_ANSWERED };
+
+struct caller {
+	struct op op;
+	enum caller_state state;
+	struct load *load;
+	uint64_t began_ns;
+	struct client_call call;
+};
+
+/* A number of callers that work a number of calls off. */
+struct load {
+	size_t left, running, failed;
+	struct client *client;   /* of all calls ... */
+	struct client **clients; /* ... or one for each; else NULL */
+	struct histogram ns;
+};
+
+static uint64_t
+clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) +
+	    (uint64_t)ts.tv_nsec;
+}
+
+static enum op_verdict
+caller_next(struct caller *c)
+{
+	struct load *load = c->load;
+
+	if (load->left == 0)
+		return OP_DONE;
+	load->left--;
+	client_call_init(&c->call,
+	    load->clients != NULL ? load->clients[load->left] : load->client);
+	c->began_ns = clock_ns(CLOCK_MONOTONIC);
+	client_call_start(&c->call, PATH, "", 0, TIMEOUT_MS, &c->op);
+	return op_await(c, CALLER_ANSWERED);
+}
+
+static enum op_verdict
+caller_step(struct op *op)
+{
+	struct caller *c = (struct caller *)op;
+
+	switch (c->state) {
+	case CALLER_NEXT:
+		return caller_next(c);
+	case CALLER_ANSWERED:
+		histogram_add(
+		    &c->load->ns, clock_ns(CLOCK_MONOTONIC) - c->began_ns);
+		if (op->rc < 0 && c->load->failed++ < TOLD_MAX)
+			(void)fprintf(stderr, "%s: " METHOD ": %s\n",
+			    err_code_name(c->call.code),
+			    c->call.text != NULL ? c->call.text : "");
+		client_call_fini(&c->call);
+		return op_goto(c, CALLER_NEXT);
+	}
+	abort();
+}
+
+static const struct op_class caller_class = {
+	.name = "bench.calls",
+	.step = caller_step,
+};
+
+static void
+on_caller_done(struct op *op, void *arg)
+{
+	struct load *load = arg;
+
+	(void)op;
+	load->running--;
+}
+
+static void
+report(const struct bench_options *opt, const struct load *load,
+    const char *phase, uint64_t ns, uint64_t cpu_ns)
+{
+	double calls = (double)load->ns.count;
+
+	bench_figure(opt, phase, "rate", calls / ((double)ns / 1e9), "1/s");
+	for (unsigned percent = 50; percent <= 99; percent += 49) {
+		char what[64];
+
+		(void)snprintf(what, sizeof(what), METHOD ".p%u", percent);
+		bench_figure(opt, phase, what,
+		    (double)histogram_percentile(&load->ns, percent) / 1e3,
+		    "us");
+	}
+	bench_figure(opt, phase, "client_cpu_per_call",
+	    (double)cpu_ns / calls / 1e3, "us");
+	bench_figure(
+	    opt, phase, "client_cpu", (double)cpu_ns / (double)ns * 100, "%");
+	if (load->failed > 0)
+		bench_figure(
+		    opt, phase, "failed", (double)load->failed, "calls");
+	(void)fflush(stdout);
+}
+
+/* Starts the callers and turns the loop until they are done. */
+static void
+run(const struct bench_options *opt, struct load *load, const char *phase)
+{
+	struct caller *callers = mem_new(opt->callers * sizeof(*callers));
+	uint64_t ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+
+	for (size_t i = 0; i < opt->callers; i++) {
+		callers[i].load = load;
+		load->running++;
+		op_start(&callers[i].op, &caller_class, on_caller_done, load);
+	}
+	while (load->running > 0)
+		loop_turn(true);
+	ns = clock_ns(CLOCK_MONOTONIC) - ns;
+	cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns;
+	free(callers);
+	report(opt, load, phase, ns, cpu_ns);
+}
+
+size_t
+bench_calls(const struct bench_options *opt, struct client *client)
+{
+	struct load load = { .left = opt->count, .client = client };
+
+	run(opt, &load, "calls");
+	return load.failed;
+}
+
+/* ---- connections that are held ------------------------------------------- */
+
+static void
+on_stdin(struct io *io, int what)
+{
+	(void)what;
+	io_stop(io);
+}
+
+/*
+ * Serves the connections until there is a line on standard input, or its end.
+ * A file, or /dev/null, has either at once.
+ */
+static void
+hold_until_told(void)
+{
+	struct io in = { .fd = -1 };
+	struct stat st;
+
+	if (fstat(STDIN_FILENO, &st) < 0 ||
+	    !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
+		isatty(STDIN_FILENO)))
+		return;
+	io_start(&in, STDIN_FILENO, IO_READ, on_stdin);
+	while (in.ev != NULL)
+		loop_turn(true);
+}
+
+/* A connection is a descriptor, and there may be thousands. */
+static void
+allow_descriptors(void)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return;
+	files.rlim_cur = files.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
+size_t
+bench_connections(const struct bench_options *opt, const char *endpoint)
+{
+	struct load load = { .left = opt->count };
+
+	allow_descriptors();
+	load.clients = mem_new(opt->count * sizeof(struct client *));
+	for (size_t i = 0; i < opt->count; i++)
+		load.clients[i] = client_new(endpoint);
+	run(opt, &load, "connections");
+	hold_until_told();
+	for (size_t i = 0; i < opt->count; i++)
+		client_free(load.clients[i]);
+	free(load.clients);
+	return load.failed;
+}

@@ -1,0 +1,55 @@
+/*
+ * histogram.c - buckets on a logarithmic scale: each power of two has 64, and
+ * what is below 64 has a bucket for each number.
+ */
+#include "ctl/histogram.h"
+
+#define STEP_BITS 6
+#define STEPS (1U << STEP_BITS)
+
+static unsigned
+bucket_of(uint64_t value)
+{
+	unsigned shift;
+
+	if (value < STEPS)
+		return (unsigned)value;
+	shift = 63U - (unsigned)__builtin_clzll(value) - STEP_BITS;
+	return (shift + 1) * STEPS + ((unsigned)(value >> shift) & (STEPS - 1));
+}
+
+static uint64_t
+bucket_middle(unsigned bucket)
+{
+	unsigned shift = bucket / STEPS;
+
+	if (shift == 0)
+		return bucket;
+	shift--;
+	return ((uint64_t)(STEPS + bucket % STEPS) << shift) +
+	    (UINT64_C(1) << shift) / 2;
+}
+
+void
+histogram_add(struct histogram *h, uint64_t value)
+{
+	h->buckets[bucket_of(value)]++;
+	h->count++;
+}
+
+uint64_t
+histogram_percentile(const struct histogram *h, unsigned percent)
+{
+	uint64_t rank = (h->count * percent + 99) / 100, seen = 0;
+
+	if (h->count == 0)
+		return 0;
+	if (rank == 0)
+		rank = 1;
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		seen += h->buckets[i];
+		if (seen >= rank)
+			return bucket_middle(i);
+	}
+	return UINT64_MAX;
+}
