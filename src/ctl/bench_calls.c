@@ -123,7 +123,6 @@ report(const struct bench_options *opt, const struct load *load,
 	if (load->failed > 0)
 		bench_figure(
 		    opt, phase, "failed", (double)load->failed, "calls");
-	(void)fflush(stdout);
 }
 
 /* Starts the callers and turns the loop until they are done. */
@@ -175,6 +174,7 @@ hold_until_told(void)
 	struct io in = { .fd = -1 };
 	struct stat st;
 
+	(void)fflush(stdout);
 	if (fstat(STDIN_FILENO, &st) < 0 ||
 	    !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
 		isatty(STDIN_FILENO)))
@@ -206,6 +206,8 @@ bench_connections(const struct bench_options *opt, const char *endpoint)
 	for (size_t i = 0; i < opt->count; i++)
 		load.clients[i] = client_new(endpoint);
 	run(opt, &load, "connections");
+	bench_figure(opt, "connections", "open",
+	    (double)(opt->count - load.failed), "connections");
 	hold_until_told();
 	for (size_t i = 0; i < opt->count; i++)
 		client_free(load.clients[i]);

@@ -1,0 +1,211 @@
+"""The parts of scripts/bench that need a Ceph cluster, and the stand that has one."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from measure import TOP, cpu_seconds, processes_started, status, wait_for
+
+
+class Stand:
+    """A cluster, a daemon, and what is needed to talk to them. Leaves nothing behind."""
+
+    def __init__(self, build, report):
+        self.build = build
+        self.report = report
+        # not on a tmpfs: loop devices with direct I/O may refuse one
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="rbd-csi-bench.", dir="/var/tmp"))
+        self.daemon = None
+
+    def start(self):
+        cluster = self.dir / "ceph"
+        subprocess.run([TOP / "scripts/dev-cluster", "up", "--dir", cluster], check=True, stdout=sys.stderr)
+        exports = subprocess.run(["bash", "-c", f'eval "$("{TOP}/scripts/dev-cluster" env --dir "{cluster}")"; env -0'],
+                                 check=True, capture_output=True).stdout
+        self.env = dict(item.split("=", 1) for item in exports.decode().split("\0") if "=" in item)
+        self.endpoint = f"unix://{self.dir}/csi.sock"
+        state = self.dir / "state"
+        state.mkdir()
+        (self.dir / "volumes").mkdir()
+        self.log = open(self.dir / "rbd-csid.log", "w", encoding="utf-8")
+        self.daemon = subprocess.Popen(
+            [self.build / "rbd-csid", "--type=rbd", "--nodeserver", "--controllerserver", "--nodeid=bench",
+             f"--endpoint={self.endpoint}", f"--config={self.env['RBD_CSI_CONFIG']}", f"--statedir={state}",
+             "--drivername=rbd.csi.ceph.com", "--mounter-fallback=userspace",
+             f"--worker-path={self.build}/ceph-worker", f"--attachd-path={self.build}/rbd-attachd"],
+            env=self.env, stderr=self.log, stdout=self.log)
+        wait_for("an answer of rbd-csid", 20, lambda: self.call("Identity/Probe", {}, check=False).returncode == 0)
+
+    def stop(self):
+        try:
+            if self.daemon is not None and self.daemon.poll() is None:
+                self.daemon.terminate()
+                self.daemon.wait(timeout=30)
+            for pid in self.own("rbd-attachd") + self.own("ceph-worker"):
+                os.kill(pid, signal.SIGTERM)
+            for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+                point = line.split()[4]
+                if point.startswith(f"{self.dir}/"):
+                    subprocess.run(["umount", "-l", point], check=False)
+        finally:
+            subprocess.run([TOP / "scripts/dev-cluster", "down", "--dir", self.dir / "ceph"], check=False,
+                           stdout=sys.stderr)
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def own(self, program):
+        """Pids of a helper program that belongs to this stand's daemon or state directory."""
+        pids = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                argv = path.read_bytes().split(b"\0")
+                parent = int(pathlib.Path(path.parent, "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+            if not argv[0].endswith(program.encode()):
+                continue
+            ours = str(self.dir).encode() in b" ".join(argv)
+            if ours or (self.daemon is not None and parent == self.daemon.pid):
+                pids.append(int(path.parent.name))
+        return pids
+
+    def call(self, method, request, check=True):
+        return subprocess.run([self.build / "rbd-csictl", "--endpoint", self.endpoint, "--secrets",
+                               self.env["RBD_CSI_SECRETS"], "call", method, json.dumps(request)],
+                              env=self.env, check=check, capture_output=True, text=True)
+
+    def class_parameters(self, **more):
+        return {"clusterID": self.env["RBD_CSI_FSID"], "pool": "rbd", "imageFeatures": "layering",
+                "mounter": "userspace", **more}
+
+    def bench(self, kind, *options, prefix=None):
+        """Runs rbd-csictl bench; its figures are reported and returned by name."""
+        parameters = self.dir / "class.json"
+        parameters.write_text(json.dumps(self.class_parameters()))
+        argv = [self.build / "rbd-csictl", "--endpoint", self.endpoint, "--secrets", self.env["RBD_CSI_SECRETS"], "bench",
+                kind, "--json", "--dir", self.dir / "volumes", "--parameters", parameters, *map(str, options)]
+        run = subprocess.run(argv, env=self.env, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            raise RuntimeError(f"bench {kind}: {run.stderr.strip()}\n{(self.dir / 'rbd-csid.log').read_text()[-2000:]}")
+        figures = [json.loads(line) for line in run.stdout.splitlines()]
+        for item in figures:
+            self.report.figure(f"{prefix or kind}.{item['name']}", item["value"], item["unit"])
+        return {item["name"]: item["value"] for item in figures}
+
+    def osd_ops(self):
+        socket = next((self.dir / "ceph").rglob("osd.0.asok"))
+        dump = subprocess.run(["ceph", "--admin-daemon", socket, "perf", "dump", "osd"], env=self.env, check=True,
+                              capture_output=True, text=True).stdout
+        return json.loads(dump)["osd"]["op"]
+
+    def report_process(self, name, pid):
+        rss, threads = status(pid)
+        self.report.figure(f"{name}.rss", rss / 1024, "MiB")
+        self.report.figure(f"{name}.threads", threads, "threads")
+
+
+def bench_volumes(stand):
+    count = 400
+    stand.bench("volumes", "--count", 16, "--callers", 16, "--prefix", "warm", prefix="volumes.warm-up")
+    pids = [stand.daemon.pid] + stand.own("ceph-worker")
+    before = [cpu_seconds(pid) for pid in pids]
+    ops = stand.osd_ops()
+    stand.bench("volumes", "--count", count, "--callers", 16, "--prefix", "load")
+    stand.report.figure("volumes.rados_ops_per_volume", (stand.osd_ops() - ops) / count, "ops")
+    for name, pid, was in zip(["rbd-csid", "ceph-worker"], pids, before):
+        stand.report.figure(f"volumes.{name}.cpu_per_volume", (cpu_seconds(pid) - was) / count * 1000, "ms")
+        stand.report_process(f"volumes.{name}", pid)
+
+
+def bench_attach(stand):
+    for count in (1, 32):
+        before = processes_started()
+        stand.bench("attach", "--count", count, "--callers", count, "--prefix", f"a{count}", prefix=f"attach.{count}")
+        stand.report.figure(f"attach.{count}.processes_per_volume", (processes_started() - before) / count, "processes")
+
+
+def bench_images(stand):
+    for count in (1, 64):
+        stand.bench("hold", "--count", count, "--callers", min(count, 16), "--prefix", f"h{count}",
+                    prefix=f"images.{count}")
+        stand.report_process(f"images.{count}.rbd-csid", stand.daemon.pid)
+        for pid in stand.own("rbd-attachd"):
+            stand.report_process(f"images.{count}.rbd-attachd", pid)
+        stand.bench("release", "--count", count, "--callers", min(count, 16), "--prefix", f"h{count}",
+                    prefix=f"images.{count}")
+
+
+FIO_JOBS = {
+    "write_1M_qd8": ["--rw=write", "--bs=1M", "--iodepth=8"],
+    "read_1M_qd8": ["--rw=read", "--bs=1M", "--iodepth=8"],
+    "randwrite_4k_qd1": ["--rw=randwrite", "--bs=4k", "--iodepth=1"],
+    "randread_4k_qd1": ["--rw=randread", "--bs=4k", "--iodepth=1"],
+    "randwrite_4k_qd16": ["--rw=randwrite", "--bs=4k", "--iodepth=16"],
+    "randread_4k_qd16": ["--rw=randread", "--bs=4k", "--iodepth=16"],
+}
+
+
+def fio(env, target, job):
+    argv = ["fio", "--name=x", "--output-format=json", "--time_based", "--runtime=3", "--size=512M", "--randrepeat=0",
+            *FIO_JOBS[job], *target]
+    out = subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout
+    side = json.loads(out[out.index("{"):])["jobs"][0]["read" if "read" in job else "write"]
+    return side["bw_bytes"] / 1e6 if "1M" in job else side["iops"]
+
+
+def bench_throughput(stand):
+    """Three data paths to three images of the same kind, in turn, three rounds; medians."""
+    # Without librbd's cache everywhere: it acknowledges writes before they are durable.
+    conf = stand.dir / "no-cache.conf"
+    conf.write_text(pathlib.Path(stand.env["CEPH_CONF"]).read_text() + "\n[client]\nrbd cache = false\n")
+    env = dict(stand.env, CEPH_CONF=str(conf))
+    env.pop("CEPH_ARGS", None)
+    paths = {}
+    admin = ["rbd", "--pool", "rbd"]
+    for name in ("qsd", "engine"):
+        subprocess.run([*admin, "create", f"bench-{name}", "--size", "1G", "--image-feature", "layering"], env=env, check=True)
+    stand.bench("hold", "--count", 1, "--callers", 1, "--prefix", "t", "--fstype", "block", prefix="throughput")
+    device = next((stand.dir / "volumes" / "t-0").glob("target"))
+    paths["rbd-attachd"] = [f"--filename={device}", "--ioengine=libaio", "--direct=1"]
+    export = stand.dir / "qsd.img"
+    export.touch()
+    qsd = subprocess.Popen(
+        ["qemu-storage-daemon", "--blockdev",
+         f"rbd,node-name=d,pool=rbd,image=bench-qsd,conf={env['CEPH_CONF']},user=admin,cache.direct=on,discard=unmap",
+         "--export", f"fuse,id=e,node-name=d,mountpoint={export},writable=on"], env=env)
+    loop = None
+    try:
+        wait_for("the export of qemu-storage-daemon", 20, lambda: export.stat().st_size > 0)
+        loop = subprocess.run(["losetup", "--find", "--show", "--direct-io=on", export], check=True, capture_output=True,
+                              text=True).stdout.strip()
+        paths["qemu-storage-daemon"] = [f"--filename={loop}", "--ioengine=libaio", "--direct=1"]
+        paths["fio-rbd"] = ["--ioengine=rbd", "--clientname=admin", "--pool=rbd", "--rbdname=bench-engine"]
+        for job in FIO_JOBS:
+            rounds = [{name: fio(env, target, job) for name, target in paths.items()} for _ in range(3)]
+            for name in paths:
+                values = sorted(r[name] for r in rounds)
+                stand.report.figure(f"throughput.{job}.{name}", values[1], "MB/s" if "1M" in job else "IOPS")
+    finally:
+        if loop:
+            subprocess.run(["losetup", "-d", loop], check=False)
+        qsd.terminate()
+        qsd.wait(timeout=30)
+    stand.bench("release", "--count", 1, "--callers", 1, "--prefix", "t", "--fstype", "block", prefix="throughput")
+
+
+def bench_krbd(stand):
+    """In a guest, with a cluster of its own: see tests/vm/bench-krbd."""
+    run = subprocess.run([TOP / "tests/vm/run", TOP / "tests/vm/bench-krbd"], check=False, capture_output=True, text=True,
+                         env=dict(os.environ, RBD_CSI_BUILD=str(stand.build)))
+    figures = [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+    for item in figures:
+        stand.report.figure(f"krbd.8.{item['name']}", item["value"], item["unit"])
+    if run.returncode != 0:
+        raise RuntimeError(f"bench krbd: {run.stdout[-3000:]}{run.stderr[-1000:]}")
+
+
+PARTS = {"volumes": bench_volumes, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
+         "krbd": bench_krbd}
