@@ -1,6 +1,8 @@
 // client.js ENDPOINT: grpc-js against the test server, as TAP.
 'use strict';
 
+const http2 = require('http2');
+const net = require('net');
 const grpc = require('@grpc/grpc-js');
 
 const endpoint = process.argv[2];
@@ -69,6 +71,11 @@ async function errors(client) {
 	expect('an unknown method', await call(client, 'Nope'), grpc.status.UNIMPLEMENTED);
 	expect('an unknown service', await call(client, '/interop.Nope/Echo'),
 		grpc.status.UNIMPLEMENTED);
+	const gzip = connect({ 'grpc.default_compression_algorithm':
+		grpc.compressionAlgorithms.gzip });
+	expect('a compressed message', await call(gzip, 'Echo', Buffer.alloc(1000)),
+		grpc.status.UNIMPLEMENTED);
+	gzip.close();
 }
 
 async function timeAndCancel(client) {
@@ -159,6 +166,20 @@ async function streams(client) {
 	ok(code === grpc.status.CANCELLED, 'cancel_after_first_response', code);
 }
 
+// node's HTTP/2 client sends no :authority when it is given a host.
+function hostInstead() {
+	const session = http2.connect('http://localhost', {
+		createConnection: () => net.connect(endpoint.replace('unix://', '')) });
+	const stream = session.request({ ':method': 'POST', ':path': '/interop.Test/Echo',
+		host: 'localhost', 'content-type': 'application/grpc', te: 'trailers' });
+	stream.end(Buffer.alloc(5));
+	stream.resume();
+	return new Promise((resolve) => {
+		stream.on('trailers', (trailers) => resolve({ sent: stream.sentHeaders, trailers }));
+		stream.on('error', (error) => resolve({ error: error.message }));
+	}).finally(() => session.close());
+}
+
 async function main() {
 	const client = connect();
 	await unary(client);
@@ -173,6 +194,10 @@ async function main() {
 			Buffer.from('x'));
 		odd.close();
 	}
+	const got = await hostInstead();
+	ok(got.trailers && got.trailers['grpc-status'] === '0' &&
+		got.sent[':authority'] === undefined && got.sent.host === 'localhost',
+		'a host instead of :authority', JSON.stringify(got));
 	console.log(`1..${count}`);
 	process.exitCode = failed ? 1 : 0;
 }

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import sys
+import threading
 import time
 
 import grpc
@@ -137,8 +138,19 @@ def streams(channel):
     ok(list(duplex(iter(()), timeout=30)) == [], "empty_stream")
     got = list(channel.unary_stream(path + "StreamingOutputCall")(ask[31415] * 1000, timeout=60))
     ok(len(got) == 1000 and set(got) == {want[0]}, "1000 messages of 31415 bytes", len(got))
-    first = duplex(iter([ask[9]]), timeout=30)
-    ok(next(first) == want[1] and first.cancel(), "cancel_after_first_response")
+    done = threading.Event()
+
+    def open_end():
+        """One request; the client does not end its stream, or the call might end by itself."""
+        yield ask[9]
+        done.wait(30)
+
+    first = duplex(open_end(), timeout=30)
+    good = next(first) == want[1]
+    first.cancel()
+    done.set()
+    ok(good and first.code() == grpc.StatusCode.CANCELLED, "cancel_after_first_response",
+       first.code())
 
 
 def main():

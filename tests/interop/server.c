@@ -173,6 +173,11 @@ on_term(int signo)
 	server_drain(server, on_drained, NULL);
 }
 
+/* concurrent_large_unary: 256 streams at once with a request of 272 KB each. */
+static const struct server_limits limits = {
+	.buffered_bytes = (size_t)128 << 20,
+};
+
 int
 main(int argc, char **argv)
 {
@@ -187,7 +192,7 @@ main(int argc, char **argv)
 	    LOG_FORMAT_TEXT);
 	if (loop_init() < 0)
 		return 1;
-	server = server_new(&router, NULL);
+	server = server_new(&router, &limits);
 	if (server_listen(server, argv[1], UNIX_SOCKET_FILE(0600), &err) < 0) {
 		(void)fprintf(stderr, "%s\n", err.text);
 		return 1;

@@ -15,7 +15,9 @@
 enum {
 	PAYLOAD_BODY = 2,
 	SIMPLE_REQUEST_SIZE = 2,
+	SIMPLE_REQUEST_EXPECT_COMPRESSED = 8,
 	SIMPLE_RESPONSE_PAYLOAD = 1,
+	BOOL_VALUE = 1,
 	ANY_REQUEST_STATUS = 7,
 	STATUS_CODE = 1,
 	STATUS_MESSAGE = 2,
@@ -80,6 +82,13 @@ unary_call(struct call *call)
 
 	if (fails(call, pb_get(request, ANY_REQUEST_STATUS)))
 		return;
+	/* A compressed request does not come here. */
+	if (pb_get_varint(pb_get(request, SIMPLE_REQUEST_EXPECT_COMPRESSED),
+		BOOL_VALUE) != 0) {
+		call_fail(
+		    call, ERR_INVALID_ARGUMENT, "request is not compressed");
+		return;
+	}
 	buf_init(&out, MESSAGE_MAX);
 	if (response_put(&out, SIMPLE_RESPONSE_PAYLOAD,
 		pb_get_varint(request, SIMPLE_REQUEST_SIZE)) == 0)

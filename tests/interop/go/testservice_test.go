@@ -2,11 +2,16 @@ package interop
 
 import (
 	"context"
+	"log"
+	"sync"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/interop"
+	"google.golang.org/grpc/status"
 
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 )
@@ -28,6 +33,18 @@ func TestInteroperability(t *testing.T) {
 		{"cancel_after_first_response", interop.DoCancelAfterFirstResponse},
 		{"status_code_and_message", interop.DoStatusCodeAndMessage},
 		{"special_status_message", interop.DoSpecialStatusMessage},
+		{"client_compressed_unary", clientCompressedUnary},
+		{"concurrent_large_unary", concurrentLargeUnary},
+		{"rpc_soak", func(ctx context.Context, _ testpb.TestServiceClient, _ ...grpc.CallOption) {
+			conn := connect(t)
+			soak(ctx, func() (*grpc.ClientConn, func()) { return conn, func() {} })
+		}},
+		{"channel_soak", func(ctx context.Context, _ testpb.TestServiceClient, _ ...grpc.CallOption) {
+			soak(ctx, func() (*grpc.ClientConn, func()) {
+				conn := connect(t)
+				return conn, func() { conn.Close() }
+			})
+		}},
 		{"unimplemented_method", func(ctx context.Context, _ testpb.TestServiceClient, _ ...grpc.CallOption) {
 			interop.DoUnimplementedMethod(ctx, connect(t))
 		}},
@@ -43,4 +60,45 @@ func TestInteroperability(t *testing.T) {
 			c.run(ctx, client)
 		})
 	}
+}
+
+// The probe is a request that says it is compressed, but is not; the server takes no compression.
+func clientCompressedUnary(ctx context.Context, client testpb.TestServiceClient, _ ...grpc.CallOption) {
+	request := &testpb.SimpleRequest{
+		ExpectCompressed: &testpb.BoolValue{Value: true},
+		ResponseSize:     314159,
+		Payload:          &testpb.Payload{Body: make([]byte, 271828)},
+	}
+	if _, err := client.UnaryCall(ctx, request); status.Code(err) != codes.InvalidArgument {
+		log.Fatalf("the probe: %v, want InvalidArgument", err)
+	}
+	_, err := client.UnaryCall(ctx, request, grpc.UseCompressor(gzip.Name))
+	if status.Code(err) != codes.Unimplemented {
+		log.Fatalf("compressed: %v, want Unimplemented", err)
+	}
+	request.ExpectCompressed.Value = false
+	if _, err := client.UnaryCall(ctx, request); err != nil {
+		log.Fatalf("not compressed: %v", err)
+	}
+}
+
+func concurrentLargeUnary(ctx context.Context, client testpb.TestServiceClient, _ ...grpc.CallOption) {
+	var group sync.WaitGroup
+	for range 1000 {
+		group.Go(func() { interop.DoLargeUnaryCall(ctx, client) })
+	}
+	group.Wait()
+}
+
+// soak makes large calls for a while; channel gives the connection for each.
+func soak(ctx context.Context, channel func() (*grpc.ClientConn, func())) {
+	interop.DoSoakTest(ctx, interop.SoakTestConfig{
+		RequestSize:                      271828,
+		ResponseSize:                     314159,
+		PerIterationMaxAcceptableLatency: 5 * time.Second,
+		OverallTimeout:                   30 * time.Second,
+		NumWorkers:                       4,
+		Iterations:                       400,
+		ChannelForTest:                   channel,
+	})
 }
