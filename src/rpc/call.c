@@ -10,13 +10,16 @@
 #include "rpc/stream.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <string.h>
 
 #define ARENA_MAX ((size_t)16 << 20)
 #define MARGIN_MAX_MS 100
 
 /* Logs the end; `text` is NULL when all is well. */
 static void
-log_end(const struct call *call, enum err_code code, const char *text)
+log_end(
+    const struct call *call, enum err_code code, const char *text, int64_t us)
 {
 	char quoted[2 * ERR_TEXT_MAX];
 	const char *note = call->note != NULL ? call->note : "";
@@ -25,15 +28,25 @@ log_end(const struct call *call, enum err_code code, const char *text)
 		return;
 	log_info("rpc.end", "method=%s code=%s ms=%.1f%s%s%s%s",
 	    call->path[0] != '\0' ? call->path : "-", err_code_name(code),
-	    (double)(clock_now_us() - call->started_us) / 1000.0,
-	    note[0] != '\0' ? " " : "", note, text != NULL ? " text=" : "",
+	    (double)us / 1000.0, note[0] != '\0' ? " " : "", note,
+	    text != NULL ? " text=" : "",
 	    text != NULL ? log_quote(quoted, sizeof(quoted), text) : "");
+}
+
+/* Logs and counts the end. */
+static void
+tell_end(struct call *call, enum err_code code, const char *text)
+{
+	int64_t us = clock_now_us() - call->started_us;
+
+	log_end(call, code, text, us);
+	h2stream_call_ended(call, code, us);
 }
 
 void
 call_refused(struct call *call, enum err_code code, const char *text)
 {
-	log_end(call, code, text);
+	tell_end(call, code, text);
 }
 
 /* After this the handler's pointers into the call are void. */
@@ -41,10 +54,9 @@ static void
 close_call(struct call *call, enum err_code code, const char *text)
 {
 	assert(call->open);
-	call->open = false;
 	timer_stop(&call->timer);
-	h2stream_count_call(call, -1);
-	log_end(call, code, text);
+	tell_end(call, code, text);
+	call->open = false;
 	arena_free(call->arena);
 	call->arena = NULL;
 	call->note = NULL;
@@ -54,12 +66,18 @@ void
 call_reply(struct call *call, const void *bytes, size_t len)
 {
 	assert(call->open);
-	if (h2stream_reply(call, bytes, len) < 0) {
+	switch (h2stream_reply(call, bytes, len)) {
+	case 0:
+		close_call(call, ERR_OK, NULL);
+		return;
+	case -ENOBUFS:
+		call_fail(call, ERR_UNAVAILABLE,
+		    "too many answers wait for their clients to read them");
+		return;
+	default:
 		call_fail(call, ERR_RESOURCE_EXHAUSTED,
 		    "answer is larger than the server may send");
-		return;
 	}
-	close_call(call, ERR_OK, NULL);
 }
 
 void
@@ -84,20 +102,79 @@ stream_end(struct call *call)
 	close_call(call, ERR_OK, NULL);
 }
 
-void
-call_fail(struct call *call, enum err_code code, const char *text)
+static void
+fail(struct call *call, enum err_code code, const char *text,
+    const struct call_details *details)
 {
 	assert(call->open);
 	if (code == ERR_OK)
 		code = ERR_UNKNOWN;
-	h2stream_fail(call, code, text);
+	h2stream_fail(call, code, text, details);
 	close_call(call, code, text);
+}
+
+void
+call_fail(struct call *call, enum err_code code, const char *text)
+{
+	fail(call, code, text, NULL);
 }
 
 void
 call_fail_err(struct call *call, const struct err *err)
 {
-	call_fail(call, err->code, err->text);
+	fail(call, err->code, err->text, NULL);
+}
+
+void
+call_fail_details(struct call *call, const struct err *err,
+    const struct call_details *details)
+{
+	fail(call, err->code, err->text, details);
+}
+
+/* ---- metadata ---- */
+
+const char *
+call_header(struct call *call, const char *name)
+{
+	const struct metadata *md = h2stream_metadata(call);
+	const char *found = NULL, *key, *value;
+	size_t at = 0;
+
+	while (metadata_next(md, &at, &key, &value)) {
+		if (!str_eq(key, name))
+			continue;
+		found = found == NULL
+		    ? value
+		    : arena_fmt(call_arena(call), "%s,%s", found, value);
+	}
+	return found;
+}
+
+long
+call_header_bytes(struct call *call, const char *name, void *out, size_t max)
+{
+	const char *value = call_header(call, name);
+
+	if (value == NULL)
+		return -ENOENT;
+	return metadata_decode(out, max, value, strcspn(value, ","));
+}
+
+int
+call_add_header(
+    struct call *call, const char *name, const void *bytes, size_t len)
+{
+	struct metadata *md = h2stream_headers(call);
+
+	return md != NULL ? metadata_add(md, name, bytes, len) : -EALREADY;
+}
+
+int
+call_add_trailer(
+    struct call *call, const char *name, const void *bytes, size_t len)
+{
+	return metadata_add(h2stream_trailers(call), name, bytes, len);
 }
 
 struct arena *
@@ -172,7 +249,7 @@ call_open(
     struct call *call, int64_t timeout_ms, void (*handler)(struct call *call))
 {
 	call->open = true;
-	h2stream_count_call(call, 1);
+	h2stream_call_opened(call);
 	if (timeout_ms >= 0)
 		set_timeout(call, timeout_ms);
 	if (timeout_ms >= 0 && call->deadline_ms <= clock_now_ms())

@@ -69,6 +69,39 @@ void call_reply(struct call *call, const void *bytes, size_t len);
 void call_fail(struct call *call, enum err_code code, const char *text);
 void call_fail_err(struct call *call, const struct err *err);
 
+/*
+ * The same with a message that programs understand, for instance a serialized
+ * google.rpc.ErrorInfo; it is sent in grpc-status-details-bin. Copied; left
+ * out if it is larger than peers would take.
+ */
+struct call_details {
+	const char *type; /* "google.rpc.ErrorInfo" */
+	const void *bytes;
+	size_t len;
+};
+void call_fail_details(struct call *call, const struct err *err,
+    const struct call_details *details);
+
+/*
+ * Custom metadata (metadata.h). call_header: the value of a header as sent,
+ * those of several of that name joined by ','; NULL: there is none. It lives
+ * until the call ends. call_header_bytes: the decoded value of a "-bin" name,
+ * the first if there are several; how many bytes, -ENOENT, or -EINVAL for what
+ * is no base64 or more than `max`.
+ */
+const char *call_header(struct call *call, const char *name);
+long call_header_bytes(
+    struct call *call, const char *name, void *out, size_t max);
+
+/*
+ * Send metadata before the first message, and behind the last. 0, -EINVAL or
+ * -EMSGSIZE as metadata_add(), -EALREADY: a message has been sent.
+ */
+int call_add_header(
+    struct call *call, const char *name, const void *bytes, size_t len);
+int call_add_trailer(
+    struct call *call, const char *name, const void *bytes, size_t len);
+
 /* Memory that lives until the call ends; made on first use. */
 struct arena *call_arena(struct call *call);
 

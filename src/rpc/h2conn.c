@@ -1,20 +1,52 @@
 /*
  * h2conn.c - connections of the server side over nghttp2.
  */
-#include "config.h"
-
 #include "rpc/h2conn.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <string.h>
 
-#define RESET_BURST 1000        /* streams a peer may reset at once ... */
-#define RESETS_PER_S 33         /* ... and in the long run */
-#define MAX_CONTINUATIONS 8     /* frames that continue one header list */
 #define NO_RFC7540_PRIORITIES 9 /* RFC 9218 2.1 */
 
 static const uint8_t drain_ping[8] = { 'd', 'r', 'a', 'i', 'n' };
+
+/* ---- the budget ---- */
+
+/*
+ * A peer may send so many frames at once that carry no work, and so many a
+ * second in the long run. What is sent to it in answer to its calls adds to
+ * that: grpc-go measures the bandwidth by pings and opens windows by the
+ * bytes that it reads, and is never to be counted for it (demand: gRFC A8).
+ */
+#define BUDGET_FULL 1000
+#define BUDGET_PER_S 100
+#define BUDGET_EARNED 2 /* by a frame that carries an answer */
+
+static bool
+is_broke(struct h2conn *conn)
+{
+	int64_t now_ms, earned;
+
+	if (conn->budget >= 0)
+		return false;
+	now_ms = clock_now_ms();
+	earned = (now_ms - conn->budget_ms) * BUDGET_PER_S / 1000;
+	if (earned > BUDGET_FULL)
+		earned = BUDGET_FULL;
+	if (conn->budget + (int)earned < 0)
+		return true;
+	conn->budget += (int)earned;
+	conn->budget_ms = now_ms;
+	return false;
+}
+
+void
+h2conn_spend(struct h2conn *conn, int frames)
+{
+	conn->budget -= frames;
+}
 
 /* ---- nghttp2's callbacks: they note, and do nothing else ---- */
 
@@ -23,6 +55,21 @@ stream_get(nghttp2_session *session, const nghttp2_frame *frame)
 {
 	return nghttp2_session_get_stream_user_data(
 	    session, frame->hd.stream_id);
+}
+
+/* Every frame, also one of a kind that nobody knows. */
+static int
+on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+	struct h2conn *conn = arg;
+
+	(void)session;
+	if (hd->type == NGHTTP2_HEADERS ||
+	    (hd->type == NGHTTP2_DATA &&
+		(hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0)))
+		return 0;
+	conn->budget--;
+	return is_broke(conn) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int
@@ -35,12 +82,19 @@ on_begin_headers(
 
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		s = h2stream_new(conn, id);
+		if (s == NULL) {
+			(void)nghttp2_submit_rst_stream(session,
+			    NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
+			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+		}
+		conn->called = true;
+		timeout_stop(&conn->wait);
 		(void)nghttp2_session_set_stream_user_data(session, id, s);
 		return 0;
 	}
 	s = stream_get(session, frame);
 	if (s != NULL)
-		s->trailers = true;
+		s->in_trailers = true;
 	return 0;
 }
 
@@ -49,14 +103,13 @@ on_header(nghttp2_session *session, const nghttp2_frame *frame,
     const uint8_t *name, size_t name_len, const uint8_t *value,
     size_t value_len, uint8_t flags, void *arg)
 {
-	struct h2conn *conn = arg;
 	struct h2stream *s = stream_get(session, frame);
 
 	(void)flags;
+	(void)arg;
 	if (s != NULL)
-		(s->trailers ? head_trailer_field : head_field)(&s->head,
-		    (const char *)name, name_len, (const char *)value,
-		    value_len, conn->host->limits.header_bytes);
+		h2stream_on_field(s, (const char *)name, name_len,
+		    (const char *)value, value_len);
 	return 0;
 }
 
@@ -64,13 +117,16 @@ static int
 on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct h2conn *conn = arg;
+	bool is_ack = (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
 	struct h2stream *s;
 
-	if (frame->hd.type == NGHTTP2_PING &&
-	    (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 &&
+	if (frame->hd.type == NGHTTP2_PING && is_ack &&
 	    memcmp(frame->ping.opaque_data, drain_ping, sizeof(drain_ping)) ==
 		0)
 		conn->go_known = true;
+	if (frame->hd.type == NGHTTP2_SETTINGS &&
+	    conn->wait.list == &conn->host->handshake)
+		timeout_start(&conn->wait, &conn->host->first_call);
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	s = stream_get(session, frame);
@@ -105,13 +161,26 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 	struct h2conn *conn = arg;
 	struct h2stream *s;
 
-	if (frame->hd.type == NGHTTP2_GOAWAY && !conn->peer_went)
-		conn->fault = frame->goaway.error_code;
-	if (frame->hd.type != NGHTTP2_HEADERS ||
-	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+	switch (frame->hd.type) {
+	case NGHTTP2_GOAWAY:
+		if (!conn->peer_went)
+			conn->error = frame->goaway.error_code;
 		return 0;
-	s = stream_get(session, frame);
-	if (s != NULL)
+	case NGHTTP2_RST_STREAM:
+		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
+			h2conn_spend(conn, H2CONN_COST_OF_MISTAKE);
+		return 0;
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_DATA:
+		if (conn->budget < BUDGET_FULL)
+			conn->budget += BUDGET_EARNED;
+		break;
+	default:
+		return 0;
+	}
+	if (frame->hd.type == NGHTTP2_HEADERS &&
+	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 &&
+	    (s = stream_get(session, frame)) != NULL)
 		h2stream_on_output_end(s);
 	return 0;
 }
@@ -148,132 +217,11 @@ on_stream_close(
 	return 0;
 }
 
-/* ---- connections ---- */
-
-/* GOAWAY, step two: what is under way ends well, nothing new is taken. */
-static void
-conn_close(struct h2conn *conn)
-{
-	nghttp2_session *session = conn->h2.session;
-
-	if (conn->closing)
-		return;
-	conn->closing = true;
-	(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
-	    nghttp2_session_get_last_proc_stream_id(session), NGHTTP2_NO_ERROR,
-	    NULL, 0);
-	h2io_flush_soon(&conn->h2);
-}
-
-static void
-conn_tell_to_go(struct h2conn *conn)
-{
-	struct h2stream *s;
-
-	if (conn->told_to_go)
-		return;
-	conn->told_to_go = true;
-	LIST_FOREACH (s, &conn->streams, link)
-		h2stream_leave(s);
-	(void)nghttp2_submit_shutdown_notice(conn->h2.session);
-	(void)nghttp2_submit_ping(
-	    conn->h2.session, NGHTTP2_FLAG_NONE, drain_ping);
-	h2io_flush_soon(&conn->h2);
-}
-
-static void
-conn_settle(struct h2io *h2)
-{
-	struct h2conn *conn = container_of(h2, struct h2conn, h2);
-	struct h2stream *s;
-
-	while ((s = STAILQ_FIRST(&conn->touched)) != NULL) {
-		STAILQ_REMOVE_HEAD(&conn->touched, touch_link);
-		h2stream_settle(s);
-	}
-	if (conn->go_known)
-		conn_close(conn);
-}
-
-static void
-conn_ended(struct h2io *h2, const char *why)
-{
-	struct h2conn *conn = container_of(h2, struct h2conn, h2);
-	struct h2host *host = conn->host;
-	struct h2stream *s;
-
-	if (conn->fault != NGHTTP2_NO_ERROR)
-		log_warn("rpc.peer_fault", "error=%s",
-		    nghttp2_http2_strerror(conn->fault));
-	else if (why != NULL)
-		log_debug("rpc.connection_lost", "reason=\"%s\"", why);
-	while ((s = LIST_FIRST(&conn->streams)) != NULL)
-		h2stream_lost(s);
-	LIST_REMOVE(conn, link);
-	free(conn);
-	host->conn_count--;
-	host->conn_ended(host);
-}
-
-static const struct h2io_ops conn_ops = {
-	.settle = conn_settle,
-	.ended = conn_ended,
-};
-
 void
-h2conn_start(struct h2host *host, int fd)
+h2conn_fill_callbacks(nghttp2_session_callbacks *cb)
 {
-	const nghttp2_settings_entry settings[] = {
-		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
-		    host->limits.streams },
-		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
-		    (uint32_t)host->limits.header_bytes },
-		{ NO_RFC7540_PRIORITIES, 1 },
-	};
-	struct h2conn *conn = mem_new(sizeof(*conn));
-	nghttp2_session *session;
-
-	if (nghttp2_session_server_new2(
-		&session, host->callbacks, conn, host->option) < 0 ||
-	    nghttp2_submit_settings(
-		session, NGHTTP2_FLAG_NONE, settings, countof(settings)) < 0)
-		abort(); /* out of memory */
-	conn->host = host;
-	LIST_INIT(&conn->streams);
-	STAILQ_INIT(&conn->touched);
-	LIST_INSERT_HEAD(&host->conns, conn, link);
-	host->conn_count++;
-	h2io_init(&conn->h2, session, fd, &conn_ops);
-	h2io_flush_soon(&conn->h2);
-	if (host->draining)
-		conn_tell_to_go(conn);
-}
-
-/* ---- what they share ---- */
-
-static void
-limits_fill(struct server_limits *to, const struct server_limits *from)
-{
-	*to = from != NULL ? *from : (struct server_limits){ 0 };
-	if (to->connections == 0)
-		to->connections = 4096;
-	if (to->streams == 0)
-		to->streams = 256;
-	if (to->calls == 0)
-		to->calls = 4096;
-	if (to->request_bytes == 0)
-		to->request_bytes = (size_t)4 << 20;
-	if (to->reply_bytes == 0)
-		to->reply_bytes = (size_t)16 << 20;
-	if (to->header_bytes == 0)
-		to->header_bytes = (size_t)16 << 10;
-	if (to->buffered_bytes == 0)
-		to->buffered_bytes = (size_t)64 << 20;
-}
-
-static void
-callbacks_fill(nghttp2_session_callbacks *cb)
-{
+	nghttp2_session_callbacks_set_on_begin_frame_callback(
+	    cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(
 	    cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
@@ -287,73 +235,232 @@ callbacks_fill(nghttp2_session_callbacks *cb)
 	    cb, on_stream_close);
 }
 
+/* ---- faults ---- */
+
 static void
-option_fill(nghttp2_option *option)
+blame(struct h2conn *conn, enum server_fault fault, uint32_t error)
 {
-	/* head.c has the rules; see there why. */
-	nghttp2_option_set_no_http_messaging(option, 1);
-	nghttp2_option_set_no_closed_streams(option, 1);
-	/* A stream's window opens as its messages are read. */
-	nghttp2_option_set_no_auto_window_update(option, 1);
-#ifdef HAVE_NGHTTP2_OPTION_SET_STREAM_RESET_RATE_LIMIT
-	nghttp2_option_set_stream_reset_rate_limit(
-	    option, RESET_BURST, RESETS_PER_S);
-#endif
-#ifdef HAVE_NGHTTP2_OPTION_SET_MAX_CONTINUATIONS
-	nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
-#endif
+	if (conn->blamed)
+		return;
+	conn->blamed = true;
+	conn->host->counters.faults[fault]++;
+	log_warn("rpc.peer_fault", "reason=%s error=%s fd=%d bytes_in=%llu",
+	    server_fault_name(fault), nghttp2_http2_strerror(error),
+	    conn->h2.io.fd, (unsigned long long)conn->h2.bytes.in);
 }
 
 void
-h2host_init(struct h2host *host, const struct router *router,
-    const struct server_limits *limits,
-    void (*conn_ended_cb)(struct h2host *host))
+h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
 {
-	*host = (struct h2host){
-		.router = router,
-		.conn_ended = conn_ended_cb,
-	};
-	limits_fill(&host->limits, limits);
-	LIST_INIT(&host->conns);
-	STAILQ_INIT(&host->spare);
-	if (nghttp2_session_callbacks_new(&host->callbacks) < 0 ||
-	    nghttp2_option_new(&host->option) < 0)
-		abort(); /* out of memory */
-	callbacks_fill(host->callbacks);
-	option_fill(host->option);
+	blame(conn, fault, error);
+	h2io_wake(&conn->h2);
+	(void)nghttp2_session_terminate_session(conn->h2.session, error);
+	h2io_end_told(&conn->h2, server_fault_name(fault));
+}
+
+/* nghttp2 gives up on what the peer sends. */
+static void
+conn_refused(struct h2io *h2, int error)
+{
+	struct h2conn *conn = container_of(h2, struct h2conn, h2);
+	enum server_fault fault = SERVER_FAULT_FLOOD;
+	uint32_t code = NGHTTP2_ENHANCE_YOUR_CALM;
+
+	switch (error) {
+	case NGHTTP2_ERR_CALLBACK_FAILURE: /* on_begin_frame */
+	case NGHTTP2_ERR_FLOODED:
+	case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
+		break;
+	case NGHTTP2_ERR_NOMEM:
+		fault = SERVER_FAULT_MEMORY;
+		code = NGHTTP2_INTERNAL_ERROR;
+		break;
+	default: /* no HTTP/2 at all */
+		fault = SERVER_FAULT_PROTOCOL;
+		code = NGHTTP2_PROTOCOL_ERROR;
+	}
+	blame(conn, fault, code);
+	(void)nghttp2_session_terminate_session(h2->session, code);
+}
+
+/* ---- connections ---- */
+
+void
+h2conn_close(struct h2conn *conn)
+{
+	nghttp2_session *session = conn->h2.session;
+
+	if (conn->closing)
+		return;
+	conn->closing = true;
+	h2io_wake(&conn->h2);
+	(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
+	    nghttp2_session_get_last_proc_stream_id(session), NGHTTP2_NO_ERROR,
+	    NULL, 0);
+	h2io_flush_soon(&conn->h2);
 }
 
 void
-h2host_fini(struct h2host *host)
+h2conn_tell_to_go(struct h2conn *conn)
 {
-	struct h2conn *conn;
 	struct h2stream *s;
 
-	while ((conn = LIST_FIRST(&host->conns)) != NULL)
-		h2io_end(&conn->h2, NULL);
-	while ((s = STAILQ_FIRST(&host->spare)) != NULL) {
-		STAILQ_REMOVE_HEAD(&host->spare, touch_link);
-		h2stream_release(s);
+	if (conn->told_to_go)
+		return;
+	conn->told_to_go = true;
+	LIST_FOREACH (s, &conn->streams, link)
+		h2stream_leave(s);
+	h2io_wake(&conn->h2);
+	(void)nghttp2_submit_shutdown_notice(conn->h2.session);
+	(void)nghttp2_submit_ping(
+	    conn->h2.session, NGHTTP2_FLAG_NONE, drain_ping);
+	h2io_flush_soon(&conn->h2);
+}
+
+bool
+h2conn_is_idle(const struct h2conn *conn)
+{
+	return LIST_EMPTY(&conn->streams) && conn->h2.unsent.len == 0 &&
+	    !conn->h2.flush.queued;
+}
+
+void
+h2conn_park(struct h2conn *conn)
+{
+	if (h2conn_is_idle(conn))
+		h2io_park(&conn->h2);
+}
+
+void
+h2conn_has_no_stream(struct h2conn *conn)
+{
+	struct h2host *host = conn->host;
+
+	if (host->limits.idle_ms > 0)
+		timeout_start(&conn->wait, &host->idle);
+	host->conn_left(host);
+}
+
+static void
+conn_settle(struct h2io *h2)
+{
+	struct h2conn *conn = container_of(h2, struct h2conn, h2);
+	struct h2stream *s;
+
+	while ((s = STAILQ_FIRST(&conn->touched)) != NULL) {
+		STAILQ_REMOVE_HEAD(&conn->touched, touch_link);
+		h2stream_settle(s);
 	}
-	nghttp2_session_callbacks_del(host->callbacks);
-	nghttp2_option_del(host->option);
+	if (conn->go_known)
+		h2conn_close(conn);
+	if (is_broke(conn) && !conn->blamed) {
+		blame(conn, SERVER_FAULT_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM);
+		(void)nghttp2_session_terminate_session(
+		    h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+	}
+}
+
+/* What does it wait for, now that there is nothing else to do? */
+static void
+conn_rested(struct h2io *h2)
+{
+	struct h2conn *conn = container_of(h2, struct h2conn, h2);
+	struct h2host *host = conn->host;
+
+	if (h2->unsent.len == 0) {
+		timeout_stop(&conn->stuck);
+		if (LIST_EMPTY(&conn->streams))
+			timeout_start(&conn->rest, &host->resting);
+	} else if (conn->stuck.list == NULL ||
+	    conn->stuck_bytes != h2->bytes.out) {
+		conn->stuck_bytes = h2->bytes.out;
+		timeout_start(&conn->stuck, &host->stuck);
+	}
+}
+
+static void
+conn_ended(struct h2io *h2, const char *why)
+{
+	struct h2conn *conn = container_of(h2, struct h2conn, h2);
+	struct h2host *host = conn->host;
+	struct h2stream *s;
+
+	if (conn->error != NGHTTP2_NO_ERROR)
+		blame(conn, SERVER_FAULT_PROTOCOL, conn->error);
+	else if (why != NULL)
+		log_debug("rpc.connection_lost", "reason=\"%s\"", why);
+	while ((s = LIST_FIRST(&conn->streams)) != NULL)
+		h2stream_lost(s);
+	host->counters.bytes_in += h2->bytes.in;
+	host->counters.bytes_out += h2->bytes.out;
+	timeout_stop(&conn->wait);
+	timeout_stop(&conn->stuck);
+	timeout_stop(&conn->rest);
+	LIST_REMOVE(conn, link);
+	free(conn);
+	host->conn_count--;
+	host->conn_left(host);
+}
+
+static const struct h2io_ops conn_ops = {
+	.settle = conn_settle,
+	.refused = conn_refused,
+	.rested = conn_rested,
+	.ended = conn_ended,
+};
+
+/* There is no memory for one more: the socket is closed, others go on. */
+static void
+turn_away(struct h2host *host, struct h2conn *conn, int fd)
+{
+	host->counters.faults[SERVER_FAULT_MEMORY]++;
+	log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR fd=%d",
+	    server_fault_name(SERVER_FAULT_MEMORY), fd);
+	if (conn != NULL)
+		session_mem_fini(&conn->h2.mem);
+	free(conn);
+	(void)close(fd);
+}
+
+static bool
+session_start(struct h2conn *conn)
+{
+	struct h2host *host = conn->host;
+	const nghttp2_settings_entry settings[] = {
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
+		    host->limits.streams },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,
+		    (uint32_t)host->limits.header_bytes },
+		{ NO_RFC7540_PRIORITIES, 1 },
+	};
+
+	return session_mem_server_new(&conn->h2.mem, &conn->h2.session,
+		   host->callbacks, conn, host->option) == 0 &&
+	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
+		settings, countof(settings)) == 0;
 }
 
 void
-h2host_drain(struct h2host *host)
+h2conn_start(struct h2host *host, int fd)
 {
-	struct h2conn *conn;
+	struct h2conn *conn = calloc(1, sizeof(*conn));
 
-	host->draining = true;
-	LIST_FOREACH (conn, &host->conns, link)
-		conn_tell_to_go(conn);
-}
-
-void
-h2host_drain_now(struct h2host *host)
-{
-	struct h2conn *conn;
-
-	LIST_FOREACH (conn, &host->conns, link)
-		conn_close(conn);
+	host->counters.connections_accepted++;
+	if (conn != NULL)
+		conn->host = host;
+	if (conn == NULL || !session_start(conn)) {
+		turn_away(host, conn, fd);
+		return;
+	}
+	conn->budget = BUDGET_FULL;
+	conn->budget_ms = clock_now_ms();
+	LIST_INIT(&conn->streams);
+	STAILQ_INIT(&conn->touched);
+	LIST_INSERT_HEAD(&host->conns, conn, link);
+	host->conn_count++;
+	timeout_start(&conn->wait, &host->handshake);
+	h2io_init(&conn->h2, conn->h2.session, fd, &conn_ops);
+	h2io_flush_soon(&conn->h2);
+	if (host->draining)
+		h2conn_tell_to_go(conn);
 }

@@ -1,5 +1,5 @@
 /*
- * h2conn.h - clients' connections, and what they share.
+ * h2conn.h - a client's connection.
  *
  * The rule that holds it together: nghttp2's callbacks note what has happened
  * to a stream; conn_settle() acts on it afterwards, stream by stream, and is
@@ -8,9 +8,9 @@
 #ifndef RPC_H2CONN_H
 #define RPC_H2CONN_H
 
+#include "rpc/h2host.h"
 #include "rpc/h2io.h"
 #include "rpc/h2stream.h"
-#include "rpc/server.h"
 
 struct h2conn {
 	struct h2io h2;
@@ -19,47 +19,46 @@ struct h2conn {
 	STAILQ_HEAD(, h2stream) touched;
 	LIST_ENTRY(h2conn)
 	link;
-	bool told_to_go; /* GOAWAY, step one */
-	bool go_known;   /* the peer has answered the ping behind it */
-	bool closing;    /* GOAWAY, step two */
-	bool peer_went;  /* its GOAWAY is no valid one, but a good-bye */
-	uint32_t fault;  /* error code of a GOAWAY that nghttp2 sent */
+	struct timeout wait;   /* for the handshake, the first call, the next */
+	struct timeout stuck;  /* something is not read by the peer ... */
+	uint64_t stuck_bytes;  /* ... since so many were sent */
+	struct timeout rest;   /* nothing to do */
+	size_t buffered_bytes; /* its part of host->buffered_bytes */
+	int budget;            /* frames that the peer may still waste */
+	int64_t budget_ms;     /* when it was filled up last */
+	bool called;           /* has made a call */
+	bool told_to_go;       /* GOAWAY, step one */
+	bool go_known;         /* the peer has answered the ping behind it */
+	bool closing;          /* GOAWAY, step two */
+	bool peer_went;        /* its GOAWAY is no valid one, but a good-bye */
+	bool blamed;           /* a fault is counted and logged */
+	uint32_t error;        /* of a GOAWAY that nghttp2 sent by itself */
 };
-
-/* What all connections of a server share. */
-struct h2host {
-	const struct router *router;
-	struct server_limits limits; /* filled in, no zeroes */
-	LIST_HEAD(, h2conn) conns;
-	size_t conn_count;
-	size_t call_count;             /* open calls */
-	size_t buffered_bytes;         /* of messages held */
-	bool draining;                 /* new connections are told to go, too */
-	STAILQ_HEAD(, h2stream) spare; /* streams for reuse */
-	size_t spare_count;
-	nghttp2_session_callbacks *callbacks;
-	nghttp2_option *option;
-	void (*conn_ended)(struct h2host *host); /* there is one less */
-};
-
-/* `limits` may be NULL or have zeroes: defaults. */
-void h2host_init(struct h2host *host, const struct router *router,
-    const struct server_limits *limits,
-    void (*conn_ended)(struct h2host *host));
-
-/* Ends all connections at once; open calls get CALL_DISCONNECTED. */
-void h2host_fini(struct h2host *host);
 
 /* Serves a connected, non-blocking socket, which it takes over. */
 void h2conn_start(struct h2host *host, int fd);
 
 /*
- * The orderly end of all connections in two steps: h2host_drain() tells the
- * clients to start nothing new and pings them; whoever answers has its
- * connection closed when its last stream is done. h2host_drain_now() does not
- * wait for the answers any longer.
+ * Counts and logs a fault, sends GOAWAY with `error` if the socket takes it,
+ * and ends the connection. Not inside nghttp2 or h2io_ops.
  */
-void h2host_drain(struct h2host *host);
-void h2host_drain_now(struct h2host *host);
+void h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error);
+
+/* The two steps of an orderly end. */
+void h2conn_tell_to_go(struct h2conn *conn);
+void h2conn_close(struct h2conn *conn);
+
+/* It waits for a call, and no bytes are on the way. */
+bool h2conn_is_idle(const struct h2conn *conn);
+void h2conn_park(struct h2conn *conn); /* no effect if it is not idle */
+
+/* What a request costs that has to be refused or reset, in frames. */
+#define H2CONN_COST_OF_MISTAKE 10
+/* For streams: the peer has wasted our time to the worth of `frames`. */
+void h2conn_spend(struct h2conn *conn, int frames);
+/* For streams: the last one has gone. */
+void h2conn_has_no_stream(struct h2conn *conn);
+
+void h2conn_fill_callbacks(nghttp2_session_callbacks *callbacks);
 
 #endif

@@ -27,7 +27,10 @@ h2io_end(struct h2io *h2, const char *why)
 	loop_unpost(&h2->flush);
 	io_stop(&h2->io);
 	(void)close(fd);
-	nghttp2_session_del(h2->session);
+	if (h2->mem.region != NULL)
+		session_mem_fini(&h2->mem);
+	else
+		nghttp2_session_del(h2->session);
 	h2->session = NULL;
 	buf_fini(&h2->unsent);
 	h2->ops->ended(h2, why);
@@ -51,6 +54,7 @@ send_or_keep(struct h2io *h2, const unsigned char *bytes, size_t len)
 			break;
 		bytes += n;
 		len -= (size_t)n;
+		h2->bytes.out += (size_t)n;
 	}
 	if (len > 0 && buf_append(&h2->unsent, bytes, len) < 0) {
 		h2io_end(h2, "output buffer is full");
@@ -76,6 +80,7 @@ send_kept(struct h2io *h2)
 			return false;
 		}
 		h2->unsent_at += (size_t)n;
+		h2->bytes.out += (size_t)n;
 	}
 	buf_fini(&h2->unsent);
 	h2->unsent_at = 0;
@@ -112,6 +117,7 @@ on_flush(struct job *job)
 {
 	struct h2io *h2 = container_of(job, struct h2io, flush);
 
+	h2io_wake(h2);
 	if (!send_kept(h2))
 		return;
 	h2->ops->settle(h2);
@@ -128,8 +134,20 @@ on_flush(struct job *job)
 		h2io_flush_soon(h2);
 	else if (nghttp2_session_want_read(h2->session))
 		io_want(&h2->io, IO_READ);
-	else
+	else {
 		h2io_end(h2, NULL);
+		return;
+	}
+	if (h2->ops->rested != NULL)
+		h2->ops->rested(h2);
+}
+
+void
+h2io_end_told(struct h2io *h2, const char *why)
+{
+	h2io_wake(h2);
+	if (send_kept(h2) && send_queued(h2))
+		h2io_end(h2, why);
 }
 
 void
@@ -155,9 +173,12 @@ read_some(struct h2io *h2)
 			h2io_end(h2, n < 0 ? strerror(errno) : NULL);
 			return false;
 		}
+		h2->bytes.in += (size_t)n;
 		used = nghttp2_session_mem_recv(h2->session, input, (size_t)n);
 		if (used < 0) {
-			h2io_end(h2, nghttp2_strerror((int)used));
+			if (h2->ops->refused != NULL)
+				h2->ops->refused(h2, (int)used);
+			h2io_end_told(h2, nghttp2_strerror((int)used));
 			return false;
 		}
 		if ((size_t)n < sizeof(input))
@@ -171,6 +192,7 @@ on_ready(struct io *io, int what)
 {
 	struct h2io *h2 = container_of(io, struct h2io, io);
 
+	h2io_wake(h2);
 	if (what & IO_READ) {
 		if (!read_some(h2))
 			return;
@@ -182,6 +204,18 @@ on_ready(struct io *io, int what)
 }
 
 void
+h2io_park(struct h2io *h2)
+{
+	(void)session_mem_park(&h2->mem);
+}
+
+void
+h2io_wake(struct h2io *h2)
+{
+	session_mem_wake(&h2->mem);
+}
+
+void
 h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops)
 {
@@ -189,6 +223,7 @@ h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
 	h2->ops = ops;
 	h2->flush.run = on_flush;
 	h2->unsent_at = 0;
+	h2->bytes = (struct h2io_bytes){ .in = 0 };
 	/* One round of output, cut short by the socket, always fits. */
 	buf_init(&h2->unsent, 2 * sizeof(output));
 	io_start(&h2->io, fd, IO_READ, on_ready);

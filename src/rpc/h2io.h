@@ -12,8 +12,7 @@
 #include "base/buf.h"
 #include "core/io.h"
 #include "core/loop.h"
-
-#include <nghttp2/nghttp2.h>
+#include "rpc/session_mem.h"
 
 struct h2io;
 
@@ -21,27 +20,53 @@ struct h2io_ops {
 	/* Bytes went in or out, or a flush was asked for: act on what was
 	 * noted. Must not end the connection. */
 	void (*settle)(struct h2io *h2);
+	/* nghttp2 takes no more of what the peer sends, for this error of it;
+	 * may submit a GOAWAY. May be NULL. */
+	void (*refused)(struct h2io *h2, int error);
+	/* A turn's work is done, and the connection lives; h2->unsent.len is
+	 * what the peer has not taken. May be NULL. */
+	void (*rested)(struct h2io *h2);
 	/* The connection is over, session and socket are gone; `why` is NULL
 	 * for a normal end. Frees the object that embeds `h2`. */
 	void (*ended)(struct h2io *h2, const char *why);
 };
 
+struct h2io_bytes {
+	uint64_t in, out;
+};
+
 /* Embed it. */
 struct h2io {
 	nghttp2_session *session;
+	struct session_mem mem; /* of the session, unless that is malloc()'s */
 	const struct h2io_ops *ops;
 	struct io io;
 	struct job flush;
 	struct buf unsent; /* what the socket did not take */
 	size_t unsent_at;
+	struct h2io_bytes bytes;
 };
 
-/* Takes over `session` and the connected, non-blocking socket `fd`. */
+/*
+ * Takes over `session`, with h2->mem if that is set, and the connected,
+ * non-blocking socket `fd`.
+ */
 void h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops);
 
 /* Sends what nghttp2 has queued, once the running batch of work is done. */
 void h2io_flush_soon(struct h2io *h2);
+
+/*
+ * For a connection that has nothing to do: its session gives up most of its
+ * memory until it is needed. h2io_wake() comes before a call of nghttp2 from
+ * anywhere but settle(), refused() and nghttp2 itself.
+ */
+void h2io_park(struct h2io *h2);
+void h2io_wake(struct h2io *h2);
+
+/* Sends what is queued as far as the socket takes it, then ends. */
+void h2io_end_told(struct h2io *h2, const char *why);
 
 /* Ends the connection at once and calls ended(). */
 void h2io_end(struct h2io *h2, const char *why);

@@ -14,14 +14,6 @@
 
 /* What a peer may send on a stream before we read: HTTP/2's default. */
 #define WINDOW_BYTES ((size_t)NGHTTP2_INITIAL_WINDOW_SIZE)
-/* What stream_send() queues; a single message may be larger. */
-#define QUEUE_BYTES ((size_t)64 << 10)
-
-static struct h2stream *
-stream_of(struct call *call)
-{
-	return container_of(call, struct h2stream, call);
-}
 
 /* ---- coming and going ---- */
 
@@ -34,9 +26,8 @@ buf_slim(struct buf *buf)
 		buf_clear(buf);
 }
 
-/* Drops what was used from the front when that is worth the move. */
-static void
-buf_advance(struct buf *buf, size_t *at)
+void
+h2stream_advance(struct buf *buf, size_t *at)
 {
 	if (*at == buf->len) {
 		buf_slim(buf);
@@ -47,22 +38,16 @@ buf_advance(struct buf *buf, size_t *at)
 	}
 }
 
-/* Keeps the sum of what all streams hold; after each change. */
-static void
-recount(struct h2stream *s)
+void
+h2stream_recount(struct h2stream *s)
 {
 	size_t now = s->reader.message.len + s->inbox.len + s->reply.len;
 
+	if (now == s->counted)
+		return;
+	s->conn->buffered_bytes += now - s->counted;
 	s->conn->host->buffered_bytes += now - s->counted;
 	s->counted = now;
-}
-
-static bool
-host_is_full(const struct h2stream *s)
-{
-	const struct h2host *host = s->conn->host;
-
-	return host->buffered_bytes > host->limits.buffered_bytes;
 }
 
 struct h2stream *
@@ -80,13 +65,15 @@ h2stream_new(struct h2conn *conn, int32_t id)
 		inbox = s->inbox;
 		reply = s->reply;
 	} else {
-		s = mem_new(sizeof(*s));
+		s = calloc(1, sizeof(*s));
+		if (s == NULL)
+			return NULL;
 		grpc_reader_init(&reader, host->limits.request_bytes);
 		/* Used bytes stay in front up to half of a buffer. */
 		buf_init(&inbox, 2 * WINDOW_BYTES);
 		buf_init(&reply,
 		    host->limits.reply_bytes + GRPC_PREFIX_BYTES +
-			2 * QUEUE_BYTES);
+			2 * H2STREAM_QUEUE_BYTES);
 	}
 	*s = (struct h2stream){
 		.conn = conn,
@@ -98,6 +85,8 @@ h2stream_new(struct h2conn *conn, int32_t id)
 	head_init(&s->head);
 	s->call.path = s->head.path;
 	s->call.started_us = clock_now_us();
+	s->refusal = SERVER_REFUSED_OTHER;
+	timeout_start(&s->wait, &host->arriving);
 	LIST_INSERT_HEAD(&conn->streams, s, link);
 	return s;
 }
@@ -105,11 +94,19 @@ h2stream_new(struct h2conn *conn, int32_t id)
 static void
 stream_free(struct h2stream *s)
 {
-	struct h2host *host = s->conn->host;
+	struct h2conn *conn = s->conn;
+	struct h2host *host = conn->host;
 
 	LIST_REMOVE(s, link);
+	conn->buffered_bytes -= s->counted;
 	host->buffered_bytes -= s->counted;
+	timeout_stop(&s->wait);
+	metadata_fini(&s->metadata);
+	metadata_fini(&s->headers);
+	metadata_fini(&s->trailers);
 	status_fini(&s->status);
+	if (LIST_EMPTY(&conn->streams))
+		h2conn_has_no_stream(conn);
 	if (host->spare_count < SPARE_STREAMS) {
 		grpc_reader_next(&s->reader);
 		buf_slim(&s->reader.message);
@@ -133,8 +130,8 @@ h2stream_release(struct h2stream *s)
 
 /* ---- what arrives; called inside nghttp2, so only noted ---- */
 
-static void
-touch(struct h2stream *s)
+void
+h2stream_touch(struct h2stream *s)
 {
 	if (s->touched)
 		return;
@@ -142,13 +139,24 @@ touch(struct h2stream *s)
 	STAILQ_INSERT_TAIL(&s->conn->touched, s, touch_link);
 }
 
+/* All that a handler needs is here. */
+static void
+complete(struct h2stream *s)
+{
+	timeout_stop(&s->wait);
+	s->state = STREAM_WHOLE;
+	h2stream_touch(s);
+}
+
 /* A fault is noted in `head`: a handler that was called hears of it, too. */
 static void
 spoil(struct h2stream *s)
 {
-	if (s->state != STREAM_CALLED)
+	if (s->state != STREAM_CALLED) {
+		timeout_stop(&s->wait);
 		s->state = STREAM_FAULTY;
-	touch(s);
+	}
+	h2stream_touch(s);
 }
 
 /* Answered with a status, once we are outside of nghttp2. */
@@ -176,9 +184,22 @@ takes_input(const struct h2stream *s)
 }
 
 void
+h2stream_on_field(struct h2stream *s, const char *name, size_t name_len,
+    const char *value, size_t value_len)
+{
+	size_t max = s->conn->host->limits.header_bytes;
+
+	if (s->in_trailers)
+		head_trailer_field(
+		    &s->head, name, name_len, value, value_len, max);
+	else if (head_field(&s->head, name, name_len, value, value_len, max))
+		metadata_note(&s->metadata, name, name_len, value, value_len);
+}
+
+void
 h2stream_on_headers(struct h2stream *s, bool ends_input)
 {
-	if (s->trailers && !ends_input)
+	if (s->in_trailers && !ends_input)
 		head_malformed(&s->head, "trailers that do not end the stream");
 	if (s->state == STREAM_HEAD) {
 		head_end(&s->head);
@@ -193,8 +214,7 @@ h2stream_on_headers(struct h2stream *s, bool ends_input)
 		    s->conn->host->router, s->head.path, NULL);
 		if (s->method != NULL && !s->method->client_streams)
 			return;
-		s->state = STREAM_WHOLE;
-		touch(s);
+		complete(s);
 	}
 }
 
@@ -257,11 +277,12 @@ h2stream_on_data(struct h2stream *s, const uint8_t *bytes, size_t len)
 	else if (buf_append(&s->inbox, bytes, len) < 0)
 		refuse(s, ERR_RESOURCE_EXHAUSTED, "more data than the window");
 	else
-		touch(s);
-	recount(s);
-	if (host_is_full(s) && takes_input(s))
-		refuse(s, ERR_UNAVAILABLE,
-		    "server holds too many bytes of other calls");
+		h2stream_touch(s);
+	h2stream_recount(s);
+	if (takes_input(s) && !h2host_has_room(s->conn->host, s->conn)) {
+		s->refusal = SERVER_REFUSED_MEMORY;
+		refuse(s, ERR_UNAVAILABLE, "server holds too many bytes");
+	}
 }
 
 void
@@ -274,10 +295,9 @@ h2stream_on_input_end(struct h2stream *s)
 	    s->body_bytes != s->head.content_length) {
 		malformed(s, "less data than content-length");
 	} else if (s->state != STREAM_BODY) {
-		touch(s);
+		h2stream_touch(s);
 	} else if (s->has_message) {
-		s->state = STREAM_WHOLE;
-		touch(s);
+		complete(s);
 	} else if (grpc_reader_in_message(&s->reader)) {
 		refuse(s, ERR_INTERNAL, "request ends inside a message");
 	} else {
@@ -289,180 +309,49 @@ void
 h2stream_on_output_end(struct h2stream *s)
 {
 	s->output_ended = true;
-	touch(s);
+	h2stream_touch(s);
 }
 
 void
 h2stream_on_close(struct h2stream *s)
 {
 	s->state = STREAM_CLOSED;
-	touch(s);
-}
-
-/* ---- the answer ---- */
-
-static void
-reset(struct h2stream *s, uint32_t error_code)
-{
-	(void)nghttp2_submit_rst_stream(
-	    s->conn->h2.session, NGHTTP2_FLAG_NONE, s->id, error_code);
-	h2io_flush_soon(&s->conn->h2);
-}
-
-/* nghttp2 asks for the next piece; trailers come behind the last one. */
-static ssize_t
-on_reply_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
-    uint32_t *flags, nghttp2_data_source *source, void *user_data)
-{
-	struct h2stream *s = source->ptr;
-	size_t n = s->reply.len - s->reply_at;
-	nghttp2_nv nv[STATUS_NV_MAX];
-
-	(void)user_data;
-	if (n > room)
-		n = room;
-	if (n > 0)
-		memcpy(out, s->reply.data + s->reply_at, n);
-	s->reply_at += n;
-	if (s->reply_at < s->reply.len)
-		return (ssize_t)n;
-	if (s->state == STREAM_ANSWERED) {
-		*flags |= NGHTTP2_DATA_FLAG_EOF |
-		    NGHTTP2_DATA_FLAG_NO_END_STREAM;
-		if (nghttp2_submit_trailer(
-			session, id, nv, status_trailers(&s->status, nv)) < 0)
-			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-		return (ssize_t)n;
-	}
-	buf_advance(&s->reply, &s->reply_at);
-	recount(s);
-	if (s->refused_send)
-		touch(s);
-	return n > 0 ? (ssize_t)n : NGHTTP2_ERR_DEFERRED;
-}
-
-/* Response headers at first; then tells nghttp2 that there is more. */
-static void
-respond(struct h2stream *s)
-{
-	nghttp2_session *session = s->conn->h2.session;
-	nghttp2_data_provider data = {
-		.source.ptr = s,
-		.read_callback = on_reply_read,
-	};
-	nghttp2_nv nv[STATUS_NV_MAX];
-
-	if (s->responding) {
-		/* An error says that it has not run out: it will ask. */
-		(void)nghttp2_session_resume_data(session, s->id);
-	} else if (nghttp2_submit_response(
-		       session, s->id, nv, status_headers(nv), &data) < 0) {
-		reset(s, NGHTTP2_INTERNAL_ERROR);
-	}
-	s->responding = true;
-	h2io_flush_soon(&s->conn->h2);
-}
-
-/* Queues a message; it fits. */
-static int
-queue_message(struct h2stream *s, const void *bytes, size_t len)
-{
-	unsigned char *to;
-
-	buf_advance(&s->reply, &s->reply_at);
-	to = buf_reserve(&s->reply, GRPC_PREFIX_BYTES + len);
-	if (to == NULL)
-		return -EMSGSIZE;
-	grpc_prefix_put(to, (uint32_t)len);
-	if (len > 0)
-		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
-	s->reply.len += GRPC_PREFIX_BYTES + len;
-	recount(s);
-	return 0;
-}
-
-int
-h2stream_reply(struct call *call, const void *bytes, size_t len)
-{
-	struct h2stream *s = stream_of(call);
-
-	if (len > s->conn->host->limits.reply_bytes)
-		return -EMSGSIZE;
-	if (s->state == STREAM_CLOSED)
-		return 0;
-	if (queue_message(s, bytes, len) < 0)
-		return -EMSGSIZE;
-	h2stream_end(call);
-	return 0;
-}
-
-int
-h2stream_send(struct call *call, const void *bytes, size_t len)
-{
-	struct h2stream *s = stream_of(call);
-	size_t queued = s->reply.len - s->reply_at;
-
-	if (len > s->conn->host->limits.reply_bytes)
-		return -EMSGSIZE;
-	if (s->state != STREAM_CALLED)
-		return 0;
-	if (queued > 0 &&
-	    (queued + GRPC_PREFIX_BYTES + len > QUEUE_BYTES ||
-		host_is_full(s))) {
-		s->refused_send = true;
-		return -EAGAIN;
-	}
-	if (queue_message(s, bytes, len) < 0)
-		return -EMSGSIZE;
-	respond(s);
-	return 0;
-}
-
-void
-h2stream_end(struct call *call)
-{
-	struct h2stream *s = stream_of(call);
-
-	if (s->state == STREAM_CLOSED)
-		return;
-	status_set(&s->status, ERR_OK, NULL);
-	s->state = STREAM_ANSWERED;
-	respond(s);
-}
-
-/* In trailers only, unless messages went before. */
-static void
-fail(struct h2stream *s, int http_status, enum err_code code, const char *text)
-{
-	nghttp2_nv nv[STATUS_NV_MAX];
-
-	if (s->state == STREAM_CLOSED)
-		return;
-	status_set(&s->status, code, text);
-	s->state = STREAM_ANSWERED;
-	if (s->responding) {
-		respond(s);
-		return;
-	}
-	if (nghttp2_submit_response(s->conn->h2.session, s->id, nv,
-		status_trailers_only(&s->status, http_status, nv), NULL) < 0)
-		reset(s, NGHTTP2_INTERNAL_ERROR);
-	h2io_flush_soon(&s->conn->h2);
-}
-
-void
-h2stream_fail(struct call *call, enum err_code code, const char *text)
-{
-	fail(stream_of(call), 200, code, text);
-}
-
-void
-h2stream_count_call(struct call *call, int change)
-{
-	stream_of(call)->conn->host->call_count += (size_t)change;
+	h2stream_touch(s);
 }
 
 /* ---- what follows from what has arrived ---- */
+
+/* Answers a request that no handler gets. */
+static void
+stream_refuse(
+    struct h2stream *s, int http_status, enum err_code code, const char *text)
+{
+	s->conn->host->counters.refusals[s->refusal]++;
+	call_refused(&s->call, code, text);
+	h2stream_refuse(s, http_status, code, text);
+}
+
+/* Answers one that is not as HTTP/2, gRPC or our limits want it. */
+static void
+settle_faulty(struct h2stream *s)
+{
+	const struct head *head = &s->head;
+
+	if (head->fault == HEAD_MALFORMED)
+		s->refusal = SERVER_REFUSED_MALFORMED;
+	else if (head->http_status == 431)
+		s->refusal = SERVER_REFUSED_HEADERS;
+	if (head->fault != HEAD_MALFORMED) {
+		if (s->refusal == SERVER_REFUSED_HEADERS)
+			h2conn_spend(s->conn, H2CONN_COST_OF_MISTAKE);
+		stream_refuse(s, head->http_status, head->code, head->text);
+		return;
+	}
+	s->conn->host->counters.refusals[s->refusal]++;
+	call_refused(&s->call, head->code, head->text);
+	s->state = STREAM_ANSWERED;
+	h2stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
+}
 
 static void
 start_call(struct h2stream *s)
@@ -474,13 +363,16 @@ start_call(struct h2stream *s)
 	if (method == NULL) {
 		(void)router_find(host->router, s->head.path, &err);
 	} else if (host->call_count >= host->limits.calls) {
-		method = NULL;
+		s->refusal = SERVER_REFUSED_CALLS;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server runs %zu calls already", host->call_count);
+	} else if (!h2host_has_room(host, s->conn)) {
+		s->refusal = SERVER_REFUSED_MEMORY;
+		(void)err_set(&err, ERR_UNAVAILABLE,
+		    "server holds %zu bytes already", host->buffered_bytes);
 	}
-	if (method == NULL) {
-		call_refused(&s->call, err.code, err.text);
-		fail(s, 200, err.code, err.text);
+	if (err_is_set(&err)) {
+		stream_refuse(s, 200, err.code, err.text);
 		return;
 	}
 	s->state = STREAM_CALLED;
@@ -493,6 +385,20 @@ start_call(struct h2stream *s)
 }
 
 void
+h2stream_late(struct h2stream *s)
+{
+	if (s->state == STREAM_HEAD) {
+		/* Nothing else can come on this connection. */
+		h2conn_end(
+		    s->conn, SERVER_FAULT_STALLED, NGHTTP2_ENHANCE_YOUR_CALM);
+		return;
+	}
+	s->refusal = SERVER_REFUSED_SLOW;
+	refuse(s, ERR_DEADLINE_EXCEEDED, "request did not arrive in time");
+	h2io_flush_soon(&s->conn->h2);
+}
+
+void
 h2stream_leave(struct h2stream *s)
 {
 	if (s->state == STREAM_CALLED && s->call.leaving != NULL)
@@ -502,7 +408,7 @@ h2stream_leave(struct h2stream *s)
 void
 h2stream_read(struct call *call)
 {
-	struct h2stream *s = stream_of(call);
+	struct h2stream *s = h2stream_of(call);
 
 	if (s->state != STREAM_CALLED)
 		return;
@@ -510,10 +416,10 @@ h2stream_read(struct call *call)
 		s->has_message = false;
 		grpc_reader_next(&s->reader);
 		buf_slim(&s->reader.message);
-		recount(s);
+		h2stream_recount(s);
 	}
 	s->wants_message = true;
-	touch(s);
+	h2stream_touch(s);
 	h2io_flush_soon(&s->conn->h2);
 }
 
@@ -532,8 +438,8 @@ read_inbox(struct h2stream *s)
 	(void)nghttp2_session_consume_stream(
 	    s->conn->h2.session, s->id, before - left);
 	s->inbox_at += before - left;
-	buf_advance(&s->inbox, &s->inbox_at);
-	recount(s);
+	h2stream_advance(&s->inbox, &s->inbox_at);
+	h2stream_recount(s);
 	return verdict;
 }
 
@@ -569,7 +475,7 @@ settle_called(struct h2stream *s)
 {
 	if (s->head.fault == HEAD_MALFORMED) {
 		s->state = STREAM_ANSWERED;
-		reset(s, NGHTTP2_PROTOCOL_ERROR);
+		h2stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
 		call_lost(&s->call, CALL_CANCELLED);
 		return;
 	}
@@ -600,17 +506,12 @@ h2stream_settle(struct h2stream *s)
 		start_call(s);
 		return;
 	case STREAM_FAULTY:
-		call_refused(&s->call, s->head.code, s->head.text);
-		if (s->head.fault == HEAD_MALFORMED)
-			reset(s, NGHTTP2_PROTOCOL_ERROR);
-		else
-			fail(
-			    s, s->head.http_status, s->head.code, s->head.text);
+		settle_faulty(s);
 		return;
 	case STREAM_ANSWERED:
 		/* The answer is complete but the client still sends: stop it. */
 		if (s->output_ended && !s->input_ended)
-			reset(s, NGHTTP2_NO_ERROR);
+			h2stream_reset(s, NGHTTP2_NO_ERROR);
 		return;
 	case STREAM_CLOSED:
 		if (s->call.open)
@@ -627,4 +528,34 @@ h2stream_lost(struct h2stream *s)
 	if (s->call.open)
 		call_lost(&s->call, CALL_DISCONNECTED);
 	stream_free(s);
+}
+
+/* ---- counts ---- */
+
+void
+h2stream_call_opened(struct call *call)
+{
+	struct h2host *host = h2stream_of(call)->conn->host;
+
+	host->call_count++;
+	host->counters.calls_started++;
+}
+
+void
+h2stream_call_ended(struct call *call, enum err_code code, int64_t us)
+{
+	struct h2host *host = h2stream_of(call)->conn->host;
+
+	if (call->open) {
+		host->call_count--;
+		host->counters.calls_ended++;
+	}
+	if (host->router->ended != NULL)
+		host->router->ended(call->path, code, us);
+}
+
+const struct metadata *
+h2stream_metadata(struct call *call)
+{
+	return &h2stream_of(call)->metadata;
 }

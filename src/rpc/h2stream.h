@@ -15,13 +15,13 @@
 #ifndef RPC_H2STREAM_H
 #define RPC_H2STREAM_H
 
+#include "core/timeouts.h"
 #include "rpc/call.h"
+#include "rpc/counters.h"
 #include "rpc/grpc.h"
 #include "rpc/head.h"
 #include "rpc/router.h"
 #include "rpc/status.h"
-
-#include <sys/queue.h>
 
 struct h2conn;
 
@@ -41,7 +41,7 @@ struct h2stream {
 	int32_t id;
 	enum h2stream_state state;
 	bool touched;       /* on conn->touched */
-	bool trailers;      /* the header list that arrives is the second */
+	bool in_trailers;   /* the header list that arrives is the second */
 	bool input_ended;   /* the peer has sent END_STREAM */
 	bool output_ended;  /* we have sent END_STREAM */
 	bool has_message;   /* reader.message is whole */
@@ -50,13 +50,17 @@ struct h2stream {
 	bool refused_send;  /* stream_send() did: writable() is owed */
 	int64_t body_bytes; /* DATA so far, to check content-length */
 	const struct rpc_method *method;
+	struct timeout wait;         /* for the request, or for its reader */
+	enum server_refusal refusal; /* why, if it is FAULTY */
 	struct head head;
+	struct metadata metadata; /* of the request */
 	struct grpc_reader reader;
 	struct buf inbox; /* of a client that streams: DATA not read yet */
 	size_t inbox_at;
 	struct buf reply; /* messages with their prefixes */
 	size_t reply_at;
-	size_t counted; /* of the three, in host->buffered_bytes */
+	size_t counted;                    /* of the three, in buffered_bytes */
+	struct metadata headers, trailers; /* of the answer */
 	struct status status;
 	STAILQ_ENTRY(h2stream)
 	touch_link; /* in conn->touched or host->spare */
@@ -64,10 +68,13 @@ struct h2stream {
 	link; /* in conn->streams */
 };
 
+/* NULL: no memory. */
 struct h2stream *h2stream_new(struct h2conn *conn, int32_t id);
 void h2stream_release(struct h2stream *s); /* one kept for reuse */
 
 /* For nghttp2's callbacks. */
+void h2stream_on_field(struct h2stream *s, const char *name, size_t name_len,
+    const char *value, size_t value_len);
 void h2stream_on_headers(struct h2stream *s, bool ends_input);
 void h2stream_on_data(struct h2stream *s, const uint8_t *bytes, size_t len);
 void h2stream_on_input_end(struct h2stream *s);
@@ -77,26 +84,61 @@ void h2stream_on_close(struct h2stream *s);
 /* Acts on what the callbacks noted; may free the stream. */
 void h2stream_settle(struct h2stream *s);
 
+/* The request was not whole in time. */
+void h2stream_late(struct h2stream *s);
+
 /* The connection is lost: ends the call, frees the stream. */
 void h2stream_lost(struct h2stream *s);
 
+/* The server drains: tells the handler, if it wants to know. */
+void h2stream_leave(struct h2stream *s);
+
+/* ---- for call.c and stream.h ---- */
+
 /*
- * For call.c: the answer. Copies; tells nobody if the stream is closed
- * already. h2stream_reply gives -EMSGSIZE for a message over the limit and
- * has sent nothing then.
+ * The answer. Copies; tells nobody if the stream is closed already.
+ * h2stream_reply gives -EMSGSIZE for a message over the limit, -ENOBUFS when
+ * the client holds up too many bytes, and has sent nothing then. h2stream_fail sends trailers only, unless messages went
+ * before; `details` may be NULL.
  */
 int h2stream_reply(struct call *call, const void *bytes, size_t len) must_check;
-void h2stream_fail(struct call *call, enum err_code code, const char *text);
+void h2stream_fail(struct call *call, enum err_code code, const char *text,
+    const struct call_details *details);
 
 /* For stream.c; see there. */
 int h2stream_send(struct call *call, const void *bytes, size_t len) must_check;
 void h2stream_end(struct call *call);
 void h2stream_read(struct call *call);
 
-/* The server drains: tells the handler, if it wants to know. */
-void h2stream_leave(struct h2stream *s);
+/* For call.h's functions on metadata. */
+const struct metadata *h2stream_metadata(struct call *call);
+struct metadata *h2stream_headers(struct call *call); /* NULL: too late */
+struct metadata *h2stream_trailers(struct call *call);
 
-/* Counts a call that opens or ends. */
-void h2stream_count_call(struct call *call, int change);
+/* Counts a call that a handler was given; and any call that ends. */
+void h2stream_call_opened(struct call *call);
+void h2stream_call_ended(struct call *call, enum err_code code, int64_t us);
+
+/* ---- between h2stream.c and h2reply.c ---- */
+
+/* Puts it on the connection's list. */
+void h2stream_touch(struct h2stream *s);
+/* Keeps the sum of what is held; after each change of a buffer. */
+void h2stream_recount(struct h2stream *s);
+/* Drops what was used from the front of a buffer when that is worth it. */
+void h2stream_advance(struct buf *buf, size_t *at);
+void h2stream_reset(struct h2stream *s, uint32_t error_code);
+/* h2stream_fail() for a request that reached no handler. */
+void h2stream_refuse(
+    struct h2stream *s, int http_status, enum err_code code, const char *text);
+
+/* What stream_send() queues; a single message may be larger. */
+#define H2STREAM_QUEUE_BYTES ((size_t)64 << 10)
+
+static inline struct h2stream *
+h2stream_of(struct call *call)
+{
+	return container_of(call, struct h2stream, call);
+}
 
 #endif

@@ -190,7 +190,8 @@ is_connection_field(const char *name, size_t len)
 	    is(name, len, "transfer-encoding") || is(name, len, "upgrade");
 }
 
-static void
+/* False: nothing that is told apart. */
+static bool
 regular_field(struct head *head, const char *name, size_t name_len,
     const char *value, size_t value_len)
 {
@@ -221,7 +222,10 @@ regular_field(struct head *head, const char *name, size_t name_len,
 		if (!is(value, value_len, "identity"))
 			head_refuse(head, 200, ERR_UNIMPLEMENTED,
 			    "compressed messages are not supported");
+	} else {
+		return false;
 	}
+	return true;
 }
 
 static bool
@@ -247,16 +251,17 @@ field_is_sane(struct head *head, const char *name, size_t name_len,
 	return true;
 }
 
-void
+bool
 head_field(struct head *head, const char *name, size_t name_len,
     const char *value, size_t value_len, size_t max)
 {
 	if (!field_is_sane(head, name, name_len, value, value_len, max))
-		return;
-	if (name[0] == ':')
+		return false;
+	if (name[0] == ':') {
 		pseudo_field(head, name, name_len, value, value_len);
-	else
-		regular_field(head, name, name_len, value, value_len);
+		return false;
+	}
+	return !regular_field(head, name, name_len, value, value_len);
 }
 
 void

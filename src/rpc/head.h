@@ -36,8 +36,11 @@ struct head {
 
 void head_init(struct head *head);
 
-/* One field, in the order of arrival; `max` bounds the whole list. */
-void head_field(struct head *head, const char *name, size_t name_len,
+/*
+ * One field, in the order of arrival; `max` bounds the whole list. True: it is
+ * none that is told apart here, and nothing is wrong with it.
+ */
+bool head_field(struct head *head, const char *name, size_t name_len,
     const char *value, size_t value_len, size_t max);
 
 /* The list is complete: is anything missing? */

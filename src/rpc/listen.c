@@ -37,19 +37,24 @@ pause_accept(struct listener *ln)
 {
 	ln->paused = true;
 	io_want(&ln->io, 0);
+	timer_start(&ln->retry, RETRY_MS);
 }
 
 static void
 accept_some(struct listener *ln, int most)
 {
 	for (int i = 0; i < most && !ln->paused; i++) {
-		int fd = accept4(
-		    ln->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd;
 
+		if (!ln->has_room(ln)) {
+			pause_accept(ln);
+			return;
+		}
+		fd = accept4(
+		    ln->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			ln->starved = false;
-			if (!ln->accepted(ln, fd))
-				pause_accept(ln);
+			ln->accepted(ln, fd);
 			continue;
 		}
 		if (errno == EAGAIN)
@@ -62,7 +67,6 @@ accept_some(struct listener *ln, int most)
 			    ln->file.address.sun_path, strerror(errno));
 		ln->starved = true;
 		pause_accept(ln);
-		timer_start(&ln->retry, RETRY_MS);
 	}
 }
 

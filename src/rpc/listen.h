@@ -11,13 +11,15 @@
 
 struct listener {
 	struct io io;
-	struct timer retry; /* after running out of descriptors */
+	struct timer retry; /* while there is no room, or no descriptor */
 	struct unix_socket file;
 	/*
-	 * Gets each new connection, non-blocking. False: no more for now, until
-	 * listen_resume(); `fd` was taken all the same.
+	 * Asked when somebody wants to connect. False: there is no room; asked
+	 * again by listen_resume(), and after a while by itself.
 	 */
-	bool (*accepted)(struct listener *listener, int fd);
+	bool (*has_room)(struct listener *listener);
+	/* Gets each new connection, non-blocking. */
+	void (*accepted)(struct listener *listener, int fd);
 	bool paused;
 	bool starved; /* out of descriptors, which is logged once */
 };
@@ -30,7 +32,7 @@ int listen_parse(const char *endpoint, struct sockaddr_un *address,
     struct err *err) must_check;
 
 /*
- * Listens; `listener->accepted` must be set. Errors are those of
+ * Listens; both callbacks must be set. Errors are those of
  * listen_parse() and unix_socket_listen().
  */
 int listen_start(struct listener *listener, const char *endpoint,

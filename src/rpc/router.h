@@ -34,6 +34,11 @@ struct router {
 	 * table, like any method; without `start`: UNIMPLEMENTED.
 	 */
 	struct rpc_method fallback;
+	/*
+	 * Told of each call that ends, also of those that reached no handler,
+	 * with the path as sent and microseconds since it began. May be NULL.
+	 */
+	void (*ended)(const char *path, enum err_code code, int64_t us);
 };
 
 /*

@@ -25,11 +25,13 @@ struct server {
 	struct h2host host;
 	struct listener listener;
 	size_t conn_peak; /* since memory was given back */
+	bool told_full;   /* that there is no room is logged once */
 	struct timer trim_timer;
 	struct timer drain_timer;
 	struct job drained_job;
 	void (*drained)(void *arg);
 	void *drained_arg;
+	struct server_counters counters; /* server_counters() makes them */
 };
 
 static struct server *
@@ -62,7 +64,7 @@ check_drained(struct server *server)
 }
 
 static void
-on_conn_ended(struct h2host *host)
+on_conn_left(struct h2host *host)
 {
 	struct server *server = server_of(host);
 
@@ -73,16 +75,33 @@ on_conn_ended(struct h2host *host)
 	check_drained(server);
 }
 
+/* One that nobody needs goes for a new one; if there is none, that waits. */
 static bool
-on_accepted(struct listener *listener, int fd)
+on_has_room(struct listener *listener)
 {
 	struct server *server = container_of(listener, struct server, listener);
+	struct h2conn *spare;
 
-	server_serve(server, fd);
-	if (!is_full(server))
+	if (!is_full(server)) {
+		server->told_full = false;
 		return true;
-	log_warn("rpc.full", "connections=%zu", server->host.conn_count);
+	}
+	spare = h2host_spare_conn(&server->host);
+	if (spare != NULL) {
+		h2conn_end(spare, SERVER_FAULT_EVICTED, NGHTTP2_NO_ERROR);
+		return true;
+	}
+	if (!server->told_full)
+		log_warn(
+		    "rpc.full", "connections=%zu", server->host.conn_count);
+	server->told_full = true;
 	return false;
+}
+
+static void
+on_accepted(struct listener *listener, int fd)
+{
+	server_serve(container_of(listener, struct server, listener), fd);
 }
 
 static void
@@ -106,7 +125,8 @@ server_new(const struct router *router, const struct server_limits *limits)
 {
 	struct server *server = mem_new(sizeof(*server));
 
-	h2host_init(&server->host, router, limits, on_conn_ended);
+	h2host_init(&server->host, router, limits, on_conn_left);
+	server->listener.has_room = on_has_room;
 	server->listener.accepted = on_accepted;
 	server->trim_timer.fire = on_trim_timer;
 	server->drain_timer.fire = on_drain_timer;
@@ -150,6 +170,25 @@ server_free(struct server *server)
 	timer_stop(&server->drain_timer);
 	loop_unpost(&server->drained_job);
 	free(server);
+}
+
+size_t
+server_buffered_bytes(const struct server *server)
+{
+	return server->host.buffered_bytes;
+}
+
+const struct server_counters *
+server_counters(struct server *server)
+{
+	const struct h2conn *conn;
+
+	server->counters = server->host.counters;
+	LIST_FOREACH (conn, &server->host.conns, link) {
+		server->counters.bytes_in += conn->h2.bytes.in;
+		server->counters.bytes_out += conn->h2.bytes.out;
+	}
+	return &server->counters;
 }
 
 size_t

@@ -3,23 +3,32 @@
  * and an orderly end.
  *
  * The rule that holds it together: everything a peer can make us keep is
- * counted here against a limit.
+ * counted here against a limit, and everything we wait for has a time.
  */
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
 
 #include "core/unix_socket.h"
+#include "rpc/counters.h"
 #include "rpc/router.h"
 
-/* Zero means the default. */
+#include <sys/types.h>
+
+/* Zero means the default. docs/GRPC.md tells what happens beyond each. */
 struct server_limits {
-	unsigned connections;  /* 4096; more wait in the listen queue */
+	unsigned connections;  /* 4096 */
 	unsigned streams;      /* 256 open at once on one connection */
-	unsigned calls;        /* 4096 at once in all; more: UNAVAILABLE */
+	unsigned calls;        /* 4096 at once in all */
 	size_t request_bytes;  /* 4 MiB, one message */
 	size_t reply_bytes;    /* 16 MiB, one message */
 	size_t header_bytes;   /* 16 KiB, as HTTP/2 counts a header list */
-	size_t buffered_bytes; /* 64 MiB of requests and answers held */
+	size_t buffered_bytes; /* 64 MiB of requests and answers held in all */
+
+	int64_t handshake_ms;  /* 10 s: preface and SETTINGS */
+	int64_t first_call_ms; /* 5 min: a connection without any call */
+	int64_t idle_ms;       /* 0, for ever: one that has made calls */
+	int64_t request_ms;    /* 30 s: the one message of a unary call */
+	int64_t write_ms;      /* 60 s: the client takes its answer */
 };
 
 struct server;
@@ -52,6 +61,10 @@ void server_drain(struct server *server, void (*done)(void *arg), void *arg);
 void server_free(struct server *server);
 
 size_t server_connection_count(const struct server *server);
-size_t server_call_count(const struct server *server); /* open calls */
+size_t server_call_count(const struct server *server);     /* open calls */
+size_t server_buffered_bytes(const struct server *server); /* held now */
+
+/* Valid until the next call of this function, and as of now. */
+const struct server_counters *server_counters(struct server *server);
 
 #endif
