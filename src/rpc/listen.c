@@ -41,17 +41,18 @@ pause_accept(struct listener *ln)
 }
 
 static void
-accept_some(struct listener *ln, int most)
+accept_some(struct listener *ln, size_t most)
 {
-	for (int i = 0; i < most && !ln->paused; i++) {
-		int fd;
+	size_t room = ln->room(ln);
 
-		if (!ln->has_room(ln)) {
-			pause_accept(ln);
-			return;
-		}
-		fd = accept4(
+	if (room == 0)
+		pause_accept(ln);
+	if (most > room)
+		most = room;
+	for (size_t i = 0; i < most && !ln->paused; i++) {
+		int fd = accept4(
 		    ln->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
 		if (fd >= 0) {
 			ln->starved = false;
 			ln->accepted(ln, fd);

@@ -14,10 +14,10 @@ struct listener {
 	struct timer retry; /* while there is no room, or no descriptor */
 	struct unix_socket file;
 	/*
-	 * Asked when somebody wants to connect. False: there is no room; asked
+	 * Asked when somebody wants to connect: how many may. 0: none; asked
 	 * again by listen_resume(), and after a while by itself.
 	 */
-	bool (*has_room)(struct listener *listener);
+	size_t (*room)(struct listener *listener);
 	/* Gets each new connection, non-blocking. */
 	void (*accepted)(struct listener *listener, int fd);
 	bool paused;

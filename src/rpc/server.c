@@ -40,12 +40,6 @@ server_of(struct h2host *host)
 	return container_of(host, struct server, host);
 }
 
-static bool
-is_full(const struct server *server)
-{
-	return server->host.conn_count >= server->host.limits.connections;
-}
-
 static void
 on_drained(struct job *job)
 {
@@ -76,26 +70,26 @@ on_conn_left(struct h2host *host)
 }
 
 /* One that nobody needs goes for a new one; if there is none, that waits. */
-static bool
-on_has_room(struct listener *listener)
+static size_t
+on_room(struct listener *listener)
 {
 	struct server *server = container_of(listener, struct server, listener);
+	struct h2host *host = &server->host;
 	struct h2conn *spare;
 
-	if (!is_full(server)) {
+	if (host->conn_count < host->limits.connections) {
 		server->told_full = false;
-		return true;
+		return host->limits.connections - host->conn_count;
 	}
-	spare = h2host_spare_conn(&server->host);
+	spare = h2host_spare_conn(host);
 	if (spare != NULL) {
 		h2conn_end(spare, SERVER_FAULT_EVICTED, NGHTTP2_NO_ERROR);
-		return true;
+		return 1;
 	}
 	if (!server->told_full)
-		log_warn(
-		    "rpc.full", "connections=%zu", server->host.conn_count);
+		log_warn("rpc.full", "connections=%zu", host->conn_count);
 	server->told_full = true;
-	return false;
+	return 0;
 }
 
 static void
@@ -126,7 +120,7 @@ server_new(const struct router *router, const struct server_limits *limits)
 	struct server *server = mem_new(sizeof(*server));
 
 	h2host_init(&server->host, router, limits, on_conn_left);
-	server->listener.has_room = on_has_room;
+	server->listener.room = on_room;
 	server->listener.accepted = on_accepted;
 	server->trim_timer.fire = on_trim_timer;
 	server->drain_timer.fire = on_drain_timer;

@@ -217,7 +217,7 @@ a_connection_per_call_costs_nothing(void)
 }
 
 static void
-more_connections_wait(void)
+busy_connections_are_left_alone(void)
 {
 	const struct server_limits limits = { .connections = 2 };
 	struct err err = ERR_INIT;
@@ -228,18 +228,67 @@ more_connections_wait(void)
 	for (int i = 0; i < 3; i++) {
 		if (peer_connect(&peer[i], path) < 0)
 			abort();
-		x[i] = peer_call(&peer[i], "/test.T/Echo", "x", 1, NULL);
-	}
-	for (int i = 0; i < 3; i++)
+		x[i] = peer_call(&peer[i], "/test.T/Wait", "", 0, NULL);
 		peer_run(&peer[i]);
-	ok(x[0]->code == 0 && x[1]->code == 0, "two connections are served");
-	is_int(x[2]->code, -1, "the third one waits");
+	}
+	is_int(service_waiting, 2, "two connections are served");
+	is_int(server_connection_count(server), 2, "... the third one waits");
 	peer_close(&peer[0]);
 	peer_run(&peer[2]);
-	is_int(x[2]->code, 0, "... until one has ended");
+	is_int(service_waiting, 2, "... until one has ended");
+	service_answer();
+	peer_run(&peer[1]);
+	peer_run(&peer[2]);
+	ok(x[1]->code == 0 && x[2]->code == 0, "... and all get their answer");
 	peer_close(&peer[1]);
 	peer_close(&peer[2]);
 	server_free(server);
+}
+
+/* Opens a connection and, if `call`, makes a call on it. */
+static void
+settle_down(struct peer *peer, bool call)
+{
+	if (peer_connect(peer, path) < 0)
+		abort();
+	if (call)
+		(void)peer_call(peer, "/test.T/Echo", "x", 1, NULL);
+	peer_run(peer);
+}
+
+static void
+idle_connections_make_room(void)
+{
+	const struct server_limits limits = { .connections = 3 };
+	struct err err = ERR_INIT;
+	struct server *server = serve(0600, &limits, &err);
+	struct peer sidecar, silent, second, first_new, second_new;
+
+	clock_fake(1000000);
+	settle_down(&sidecar, true);
+	settle_down(&silent, false);
+	settle_down(&second, true);
+	clock_fake(1000000 + 1000);
+	settle_down(&first_new, true);
+	peer_run(&silent);
+	ok(silent.eof && silent.goaway_count > 0,
+	    "a new connection replaces one that never made a call");
+	settle_down(&second_new, true);
+	peer_run(&first_new);
+	peer_run(&second);
+	peer_run(&sidecar);
+	ok(first_new.eof, "... else the youngest that has nothing to do");
+	ok(!second.eof && !sidecar.eof, "... so those of sidecars stay");
+	is_int(server_connection_count(server), 3, "... and the limit holds");
+	is_int(server_counters(server)->faults[SERVER_FAULT_EVICTED], 2,
+	    "... and both are counted");
+	peer_close(&sidecar);
+	peer_close(&silent);
+	peer_close(&second);
+	peer_close(&first_new);
+	peer_close(&second_new);
+	server_free(server);
+	clock_fake(-1);
 }
 
 static void
@@ -353,7 +402,8 @@ main(void)
 	other_files_are_in_the_way();
 	directories_are_needed();
 	a_connection_per_call_costs_nothing();
-	more_connections_wait();
+	busy_connections_are_left_alone();
+	idle_connections_make_room();
 	many_connect_at_once();
 	lack_of_descriptors_is_waited_out();
 	drain_serves_the_queue();
