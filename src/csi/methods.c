@@ -11,8 +11,9 @@
 #define SECOND_MS INT64_C(1000)
 
 #define METHOD(svc, rpc, type)                                                 \
-	.path = "/csi.v1." #svc "/" #rpc, .service = #svc, .name = #rpc,       \
-	.request = &csi__v1__##type##_request__descriptor,                     \
+	.path = "/csi.v1." #svc "/" #rpc,                                      \
+	.path_len = sizeof("/csi.v1." #svc "/" #rpc) - 1, .service = #svc,     \
+	.name = #rpc, .request = &csi__v1__##type##_request__descriptor,       \
 	.reply = &csi__v1__##type##_response__descriptor
 
 #define INSTANT                                                                \
@@ -197,8 +198,12 @@ csi_methods(size_t *count)
 const struct csi_method *
 csi_method_find(const char *path)
 {
+	size_t len = strlen(path);
+
+	/* Most paths differ in length already. */
 	for (size_t i = 0; i < countof(methods); i++)
-		if (strcmp(methods[i].path, path) == 0)
+		if (methods[i].path_len == len &&
+		    memcmp(methods[i].path, path, len) == 0)
 			return &methods[i];
 	return NULL;
 }

@@ -30,7 +30,8 @@ enum csi_secrets {
 };
 
 struct csi_method {
-	const char *path;    /* "/csi.v1.Node/NodeStageVolume" */
+	const char *path; /* "/csi.v1.Node/NodeStageVolume" */
+	size_t path_len;
 	const char *service; /* "Node" */
 	const char *name;    /* "NodeStageVolume": unique in all services */
 	const ProtobufCMessageDescriptor *request;

@@ -26,12 +26,12 @@ static void *
 unpack_alloc(void *data, size_t size)
 {
 	struct unpacking *u = data;
+	void *p = NULL;
 
-	if (size > UNPACK_MAX || arena_used(u->arena) > UNPACK_MAX - size) {
-		u->full = true;
-		return NULL;
-	}
-	return arena_alloc(u->arena, size);
+	if (size <= UNPACK_MAX && arena_used(u->arena) <= UNPACK_MAX - size)
+		p = arena_alloc(u->arena, size);
+	u->full = p == NULL;
+	return p;
 }
 
 static void

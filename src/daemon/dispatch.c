@@ -3,26 +3,64 @@
  */
 #include "daemon/dispatch.h"
 
-static struct dispatch_setup dp;
+/* What an instant method answers never changes: it is packed once. */
+struct answer {
+	const void *bytes;
+	size_t len;
+};
+
+static struct {
+	struct identity identity;
+	struct arena *arena;    /* has the answers */
+	struct answer *answers; /* in the order of csi_methods() */
+} dp;
+
+static size_t
+index_of(const struct csi_method *method)
+{
+	size_t count;
+
+	return (size_t)(method - csi_methods(&count));
+}
+
+static void
+pack_answers(void)
+{
+	struct err err = ERR_INIT;
+	size_t count;
+	const struct csi_method *methods = csi_methods(&count);
+
+	dp.arena = csi_arena_new();
+	dp.answers = arena_new_bytes(dp.arena, count * sizeof(*dp.answers));
+	for (size_t i = 0; i < count; i++) {
+		const struct csi_method *method = &methods[i];
+		struct answer *answer = &dp.answers[i];
+		const void *reply;
+
+		if (!method->served || method->run != CSI_RUN_INSTANT)
+			continue;
+		reply = identity_reply(&dp.identity, method, dp.arena);
+		if (reply != NULL)
+			answer->bytes = csi_pack(
+			    reply, dp.arena, &answer->len, &err);
+		if (answer->bytes == NULL)
+			abort(); /* a method without its function */
+	}
+}
 
 static void
 dispatch_instant(struct call *call, const struct csi_method *method)
 {
-	struct arena *arena = csi_arena_new();
+	const struct answer *answer = &dp.answers[index_of(method)];
 	struct err err = ERR_INIT;
-	const void *reply = NULL, *bytes = NULL;
-	size_t len;
 
-	if (csi_unpack(method->request, arena, call->request, call->request_len,
-		&err) != NULL)
-		reply = identity_reply(&dp.identity, method, arena);
-	if (reply != NULL)
-		bytes = csi_pack(reply, arena, &len, &err);
-	if (bytes != NULL)
-		call_reply(call, bytes, len);
+	/* No bytes are a message, too: the usual one. */
+	if (call->request_len == 0 ||
+	    csi_unpack(method->request, call_arena(call), call->request,
+		call->request_len, &err) != NULL)
+		call_reply(call, answer->bytes, answer->len);
 	else
 		call_fail_err(call, &err);
-	arena_free(arena);
 }
 
 /*
@@ -80,12 +118,15 @@ dispatch_call(struct call *call)
 void
 dispatch_init(const struct dispatch_setup *setup)
 {
-	dp = *setup;
-	requests_init(&dp.requests);
+	dp.identity = setup->identity;
+	pack_answers();
+	requests_init(&setup->requests);
 }
 
 void
 dispatch_fini(void)
 {
 	requests_fini();
+	arena_free(dp.arena);
+	dp.arena = NULL;
 }
