@@ -1,0 +1,76 @@
+"""csid.py ENDPOINT: grpcio's health and reflection clients against rbd-csid, as TAP."""
+
+import sys
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase)
+from google.protobuf.descriptor_pool import DescriptorPool
+
+SERVED = ("", "csi.v1.Controller", "csi.v1.Identity", "csi.v1.Node")
+
+count = failed = 0
+
+
+def ok(good, name, why=""):
+    global count, failed
+    count += 1
+    failed += not good
+    print(f"{'' if good else 'not '}ok {count} - {name}", flush=True)
+    if not good:
+        print(f"# {why}", flush=True)
+
+
+def health(channel):
+    stub = health_pb2_grpc.HealthStub(channel)
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name
+
+    def check(service):
+        try:
+            request = health_pb2.HealthCheckRequest(service=service)
+            return status(stub.Check(request, timeout=30).status)
+        except grpc.RpcError as e:
+            return e.code().name
+
+    def watch(service):
+        call = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=30)
+        first = status(next(call).status)
+        call.cancel()
+        return first
+
+    got = [check(service) for service in SERVED]
+    ok(got == ["SERVING"] * len(SERVED), "health: Check", got)
+    ok(check("csi.v1.Nope") == "NOT_FOUND", "... of an unknown service")
+    got = [watch(service) for service in SERVED]
+    ok(got == ["SERVING"] * len(SERVED), "health: Watch", got)
+    ok(watch("csi.v1.Nope") == "SERVICE_UNKNOWN", "... of an unknown service")
+
+
+def reflection(channel):
+    database = ProtoReflectionDescriptorDatabase(channel)
+    services = sorted(database.get_services())
+    ok("csi.v1.Node" in services and len(services) == 6, "reflection: the services", services)
+    pool = DescriptorPool(database)
+    request = pool.FindMessageTypeByName("csi.v1.NodeStageVolumeRequest")
+    got = request.fields_by_name["volume_capability"].message_type.full_name
+    ok(got == "csi.v1.VolumeCapability", "... a message with those that it uses", got)
+    service = pool.FindServiceByName("csi.v1.Controller")
+    got = service.methods_by_name["CreateVolume"].input_type.full_name
+    ok(got == "csi.v1.CreateVolumeRequest", "... a service", got)
+    try:
+        pool.FindMessageTypeByName("csi.v1.Nope")
+        ok(False, "... no unknown symbol")
+    except KeyError:
+        ok(True, "... no unknown symbol")
+
+
+def main():
+    with grpc.insecure_channel(sys.argv[1]) as channel:
+        health(channel)
+        reflection(channel)
+    print(f"1..{count}")
+    sys.exit(1 if failed else 0)
+
+
+main()
