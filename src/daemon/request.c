@@ -14,6 +14,7 @@
  * How long an execution goes on unasked before it is told that nobody wants
  * it any more. Sidecars give up a call after 10 s and ask again within
  * seconds: stopping at once would let a slow operation start again and again.
+ * While the daemon drains nobody can ask again, so there it is told at once.
  */
 #define LINGER_MS 30000
 
@@ -65,7 +66,7 @@ request_abandon(struct request *r)
 		r->op.detached = true;
 		sessions_call_cancel(&r->call);
 	} else {
-		timer_start(&r->linger, LINGER_MS);
+		timer_start(&r->linger, rq.idle == NULL ? LINGER_MS : 0);
 	}
 }
 
@@ -235,6 +236,50 @@ request_ran(struct request *r)
 	return op_goto(r, REQUEST_END);
 }
 
+/* The request that runs or waits and is the same, or NULL. */
+static struct request *
+request_same(const struct request *r)
+{
+	struct keylock_claim *claim;
+
+	if (r->locks == NULL)
+		return NULL;
+	claim = keylock_find(r->locks, r->key, r->print.data, r->print.len);
+	return claim != NULL ? container_of(claim, struct request, claim)
+			     : NULL;
+}
+
+/* What was asked twice in one turn: the callers of `r` are those of `same`. */
+static void
+request_merge(struct request *r, struct request *same)
+{
+	struct caller *caller;
+
+	timer_stop(&same->linger);
+	TAILQ_FOREACH (caller, &r->callers, link) {
+		caller->request = same;
+		same->joined++;
+	}
+	TAILQ_CONCAT(&same->callers, &r->callers, link);
+}
+
+static enum op_verdict
+request_begin(struct request *r)
+{
+	struct request *same = request_same(r);
+
+	if (TAILQ_EMPTY(&r->callers)) /* gone in the turn in which they came */
+		return op_goto(r, REQUEST_END);
+	if (same != NULL) {
+		request_merge(r, same);
+		return op_goto(r, REQUEST_END);
+	}
+	if (r->locks == NULL)
+		return op_goto(r, REQUEST_LOCKED);
+	keylock_take_start(r->locks, &r->claim, r->key, &r->op);
+	return op_await(r, REQUEST_LOCKED);
+}
+
 static enum op_verdict
 request_step(struct op *op)
 {
@@ -242,10 +287,7 @@ request_step(struct op *op)
 
 	switch (r->state) {
 	case REQUEST_NEW:
-		if (r->locks == NULL)
-			return op_goto(r, REQUEST_LOCKED);
-		keylock_take_start(r->locks, &r->claim, r->key, op);
-		return op_await(r, REQUEST_LOCKED);
+		return request_begin(r);
 
 	case REQUEST_LOCKED:
 		if (op->rc < 0) /* given up while it waited for the lock */
@@ -353,19 +395,6 @@ request_new(const struct csi_method *method)
 	return r;
 }
 
-/* The request that runs or waits and is the same, or NULL. */
-static struct request *
-request_same(const struct request *r)
-{
-	struct keylock_claim *claim;
-
-	if (r->locks == NULL)
-		return NULL;
-	claim = keylock_find(r->locks, r->key, r->print.data, r->print.len);
-	return claim != NULL ? container_of(claim, struct request, claim)
-			     : NULL;
-}
-
 /* Joins the one that is the same, or refuses; false: it is to be run. */
 static bool
 request_settle(struct request *r, struct call *call)
@@ -469,7 +498,12 @@ requests_running(void)
 void
 requests_when_idle(void (*idle)(void))
 {
+	struct request *r;
+
 	rq.idle = idle;
+	LIST_FOREACH (r, &rq.live, link)
+		if (timer_is_running(&r->linger))
+			timer_start(&r->linger, 0);
 	if (rq.count == 0 && !rq.idle_job.queued)
 		loop_post(&rq.idle_job);
 }

@@ -43,7 +43,10 @@ const struct csi_impl *request_impl(const struct csi_method *method);
 
 size_t requests_running(void); /* also those without a caller */
 
-/* Calls `idle` from the loop once nothing runs (at once, if so already). */
+/*
+ * Calls `idle` from the loop once nothing runs (at once, if so already). From
+ * now on what nobody waits for is told to stop where that is safe.
+ */
 void requests_when_idle(void (*idle)(void));
 
 /* ---- private to request*.c ----------------------------------------------- */
