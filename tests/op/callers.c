@@ -198,7 +198,7 @@ live(struct life life, unsigned *turns_in_all)
 	expect(
 	    fake_started <= 3 && fake_session_calls <= 3, "it ran too often");
 	expect_free(&life);
-	dispatch_fini();
+	expect(fake_stop(), "something runs still");
 	fake_free(before);
 	fake_free(life.first);
 	if (life.second != NULL)
@@ -247,7 +247,7 @@ test_same_turn(void)
 	fake_free(a);
 	fake_free(b);
 	fake_free(c);
-	fake_stop("same turn");
+	ok(fake_stop(), "same turn: nothing runs any more");
 }
 
 /* Nobody waits any more when the drain begins. */
@@ -271,7 +271,7 @@ test_drain_tells(void)
 	fake_turn();
 	ok(idle, "... to end");
 	fake_free(a);
-	fake_stop("drain");
+	ok(fake_stop(), "drain: nothing runs any more");
 }
 
 int

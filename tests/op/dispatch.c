@@ -53,7 +53,7 @@ test_join(void)
 	ok(strstr(call[0]->note, "states=FAKE_WOKEN") != NULL,
 	    "the log tells the states: %s", call[0]->note);
 	fake_free(call[0]);
-	fake_stop("join");
+	ok(fake_stop(), "join: nothing runs any more");
 }
 
 static void
@@ -87,7 +87,7 @@ test_wait(void)
 	fake_free(a);
 	fake_free(b);
 	fake_free(c);
-	fake_stop("wait");
+	ok(fake_stop(), "wait: nothing runs any more");
 }
 
 static struct fake_call *
@@ -140,7 +140,7 @@ test_limit(void)
 		finish(0);
 	ok(call->ended && call->code == ERR_OK, "and it runs to its end");
 	fake_free(call);
-	fake_stop("limit");
+	ok(fake_stop(), "limit: nothing runs any more");
 }
 
 static void
@@ -161,7 +161,7 @@ test_order(void)
 	}
 	for (int i = 0; i < 4; i++)
 		fake_free(call[i]);
-	fake_stop("order");
+	ok(fake_stop(), "order: nothing runs any more");
 }
 
 static void
@@ -217,7 +217,7 @@ test_detach(void)
 	fake_free(a);
 	fake_pass(31 * SECOND_MS);
 	finish(0);
-	fake_stop("detach");
+	ok(fake_stop(), "detach: nothing runs any more");
 }
 
 static void
@@ -237,7 +237,7 @@ test_leave_queue(void)
 	finish(0);
 	is_int(fake_started, 1, "and never runs");
 	fake_free(a);
-	fake_stop("leave");
+	ok(fake_stop(), "leave: nothing runs any more");
 }
 
 static void
@@ -264,7 +264,7 @@ test_refused(void)
 	a = fake_ask("NodeUnstageVolume", NULL, 0);
 	ok(a->code == ERR_INVALID_ARGUMENT, "validation: %s", a->text);
 	fake_free(a);
-	fake_stop("refused");
+	ok(fake_stop(), "refused: nothing runs any more");
 
 	fake_start(true, false, NULL);
 	a = fake_ask("NodeGetInfo", NULL, 0);
@@ -273,7 +273,7 @@ test_refused(void)
 	a = fake_ask("NodeGetCapabilities", NULL, 0);
 	ok(a->code == ERR_OK, "but its capabilities, for external-resizer");
 	fake_free(a);
-	fake_stop("refused");
+	ok(fake_stop(), "refused: nothing runs any more");
 }
 
 static void
@@ -307,7 +307,7 @@ test_instant(void)
 	a = fake_ask("Probe", NULL, 0);
 	ok(a->code == ERR_OK && a->reply_len == 0, "Probe");
 	fake_free(a);
-	fake_stop("instant");
+	ok(fake_stop(), "instant: nothing runs any more");
 }
 
 static void
@@ -371,7 +371,7 @@ test_controller(void)
 	fake_pass(31 * SECOND_MS);
 	is_int(fake_session_cancels, 1, "the worker is told that nobody waits");
 	session_answer(ERR_CANCELLED, "stopped early");
-	fake_stop("controller");
+	ok(fake_stop(), "controller: nothing runs any more");
 	fake_config_free(config);
 }
 
@@ -401,7 +401,7 @@ test_idle(void)
 	requests_when_idle(on_idle);
 	fake_turn();
 	ok(idle_told, "or at once");
-	fake_stop("idle");
+	ok(fake_stop(), "idle: nothing runs any more");
 }
 
 int

@@ -65,8 +65,7 @@ void fake_session_answer(enum err_code code, const char *reply);
 #define FAKE_REQUESTS_MAX 6
 void fake_start(bool controller, bool node, const struct config *config);
 
-/* Nothing may run any more. */
-void fake_stop(const char *what);
+bool fake_stop(void); /* false: something runs still */
 
 /* A configuration with the cluster "a" at "m:1"; once in a process. */
 struct config *fake_config(void);

@@ -49,7 +49,7 @@ trial_init(char **argv)
 void
 trial_begin(enum ledger_mode mode, bool last_words)
 {
-	static const struct server_limits limits = { 0 };
+	static const struct server_limits limits = { .idle_ms = TRIAL_IDLE_MS };
 
 	bytes_before = mallinfo2().uordblks;
 	wrong = NULL;
@@ -98,8 +98,8 @@ trial_end_server(void)
 	if (trial_server == NULL)
 		return;
 	if (server_connection_count(trial_server) == 0)
-		trial_expect(
-		    (size_t)0 == 0, "the server holds bytes of nobody");
+		trial_expect(server_buffered_bytes(trial_server) == 0,
+		    "the server holds bytes of nobody");
 	server_free(trial_server);
 	trial_server = NULL;
 }

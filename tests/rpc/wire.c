@@ -15,7 +15,7 @@
 #define FRAME_BYTES 9
 #define FRAME_MAX 16384
 #define PREFIX_BYTES 5
-#define IDLE_TURNS 3      /* turns of the loop without a byte: at rest */
+#define IDLE_TURNS 3 /* turns of the loop without a byte: at rest */
 
 /* ---- the socket ---- */
 
