@@ -404,7 +404,7 @@ conn_rested(struct h2io *h2)
 	if (h2->unsent.len == 0) {
 		timeout_stop(&conn->stuck);
 		if (LIST_EMPTY(&conn->streams))
-			timeout_start(&conn->rest, &host->resting);
+			h2host_rest(host, conn);
 	} else if (conn->stuck.list == NULL ||
 	    conn->stuck_bytes != h2->bytes.out) {
 		conn->stuck_bytes = h2->bytes.out;
