@@ -7,6 +7,7 @@
 #include "base/log.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #define NO_RFC7540_PRIORITIES 9 /* RFC 9218 2.1 */
 
@@ -46,6 +47,28 @@ void
 h2conn_spend(struct h2conn *conn, int frames)
 {
 	conn->budget -= frames;
+}
+
+/* ---- blame ---- */
+
+/* Counts and logs why a connection has to end, once, and who is there. */
+static void
+blame(struct h2conn *conn, enum server_fault fault, uint32_t error)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t len = sizeof(peer);
+
+	if (conn->blamed)
+		return;
+	conn->blamed = true;
+	conn->host->counters.faults[fault]++;
+	(void)getsockopt(conn->h2.io.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	log_warn("rpc.peer_fault",
+	    "reason=%s error=%s pid=%ld uid=%ld bytes_in=%llu bytes_out=%llu",
+	    server_fault_name(fault), nghttp2_http2_strerror(error),
+	    (long)peer.pid, (long)peer.uid,
+	    (unsigned long long)conn->h2.bytes.in,
+	    (unsigned long long)conn->h2.bytes.out);
 }
 
 /* ---- nghttp2's callbacks: they note, and do nothing else ---- */
@@ -148,8 +171,10 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 
 	switch (frame->hd.type) {
 	case NGHTTP2_GOAWAY:
-		if (!conn->peer_went)
-			conn->error = frame->goaway.error_code;
+		if (!conn->peer_went &&
+		    frame->goaway.error_code != NGHTTP2_NO_ERROR)
+			blame(conn, SERVER_FAULT_PROTOCOL,
+			    frame->goaway.error_code);
 		return 0;
 	case NGHTTP2_RST_STREAM:
 		if (frame->hd.stream_id > conn->reset_id)
@@ -221,18 +246,6 @@ h2conn_fill_callbacks(nghttp2_session_callbacks *cb)
 }
 
 /* ---- faults ---- */
-
-static void
-blame(struct h2conn *conn, enum server_fault fault, uint32_t error)
-{
-	if (conn->blamed)
-		return;
-	conn->blamed = true;
-	conn->host->counters.faults[fault]++;
-	log_warn("rpc.peer_fault", "reason=%s error=%s fd=%d bytes_in=%llu",
-	    server_fault_name(fault), nghttp2_http2_strerror(error),
-	    conn->h2.io.fd, (unsigned long long)conn->h2.bytes.in);
-}
 
 void
 h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
@@ -419,9 +432,7 @@ conn_ended(struct h2io *h2, const char *why)
 	struct h2host *host = conn->host;
 	struct h2stream *s;
 
-	if (conn->error != NGHTTP2_NO_ERROR)
-		blame(conn, SERVER_FAULT_PROTOCOL, conn->error);
-	else if (why != NULL)
+	if (why != NULL && !conn->blamed)
 		log_debug("rpc.connection_lost", "reason=\"%s\"", why);
 	while ((s = LIST_FIRST(&conn->streams)) != NULL)
 		h2stream_lost(s);
@@ -449,8 +460,8 @@ static void
 turn_away(struct h2host *host, struct h2conn *conn, int fd)
 {
 	host->counters.faults[SERVER_FAULT_MEMORY]++;
-	log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR fd=%d",
-	    server_fault_name(SERVER_FAULT_MEMORY), fd);
+	log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR",
+	    server_fault_name(SERVER_FAULT_MEMORY));
 	if (conn != NULL)
 		session_mem_fini(&conn->h2.mem);
 	free(conn);

@@ -35,7 +35,6 @@ struct h2conn {
 	bool closing;          /* GOAWAY, step two */
 	bool peer_went;        /* its GOAWAY is no valid one, but a good-bye */
 	bool blamed;           /* a fault is counted and logged */
-	uint32_t error;        /* of a GOAWAY that nghttp2 sent by itself */
 };
 
 /* Serves a connected, non-blocking socket, which it takes over. */
