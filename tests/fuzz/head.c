@@ -29,6 +29,18 @@ check(const struct head *head, const struct head *before)
 	fuzz_check(head->list_bytes <= LIST_MAX || head->fault != HEAD_FINE);
 }
 
+static void
+field(struct head *head, bool trailers, struct fuzz_input name,
+    struct fuzz_input value)
+{
+	const char *n = (const char *)name.at, *v = (const char *)value.at;
+
+	if (trailers)
+		head_trailer_field(head, n, name.len, v, value.len, LIST_MAX);
+	else if (head_field(head, n, name.len, v, value.len, LIST_MAX))
+		fuzz_check(name.len > 0 && n[0] != ':');
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -48,9 +60,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			name = fuzz_take(&in, kind);
 		value = fuzz_take(&in, fuzz_byte(&in));
 		before = head;
-		(trailers ? head_trailer_field : head_field)(&head,
-		    (const char *)name.at, name.len, (const char *)value.at,
-		    value.len, LIST_MAX);
+		field(&head, trailers, name, value);
 		check(&head, &before);
 	}
 	before = head;

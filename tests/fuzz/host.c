@@ -205,6 +205,7 @@ host_end(struct host *host, bool hard)
 		host_run(host);
 		fuzz_check(server_connection_count(host->server) == 0);
 		fuzz_check(server_call_count(host->server) == 0);
+		fuzz_check(server_buffered_bytes(host->server) == 0);
 		fuzz_check(service_open() == 0);
 		fuzz_check(host->drained == host->draining);
 		if (!host->draining)
