@@ -30,6 +30,7 @@ static struct {
 	} sets[8];
 	LIST_HEAD(, request) live;
 	size_t count;
+	struct requests_stats stats; /* what is counted since the start */
 	struct timer slow;
 	void (*idle)(void);
 	struct job idle_job;
@@ -249,6 +250,23 @@ request_same(const struct request *r)
 			     : NULL;
 }
 
+static void
+note_wait(struct request *r)
+{
+	if (keylock_owns(&r->claim))
+		return;
+	rq.stats.waits++;
+	r->waits_since_ms = clock_now_ms();
+}
+
+static void
+note_waited(struct request *r)
+{
+	if (r->waits_since_ms != 0)
+		rq.stats.waited_ms += clock_now_ms() - r->waits_since_ms;
+	r->waits_since_ms = 0;
+}
+
 /* What was asked twice in one turn: the callers of `r` are those of `same`. */
 static void
 request_merge(struct request *r, struct request *same)
@@ -259,6 +277,7 @@ request_merge(struct request *r, struct request *same)
 	TAILQ_FOREACH (caller, &r->callers, link) {
 		caller->request = same;
 		same->joined++;
+		rq.stats.joined++;
 	}
 	TAILQ_CONCAT(&same->callers, &r->callers, link);
 }
@@ -274,9 +293,11 @@ request_begin(struct request *r)
 		request_merge(r, same);
 		return op_goto(r, REQUEST_END);
 	}
+	rq.stats.started++;
 	if (r->locks == NULL)
 		return op_goto(r, REQUEST_LOCKED);
 	keylock_take_start(r->locks, &r->claim, r->key, &r->op);
+	note_wait(r);
 	return op_await(r, REQUEST_LOCKED);
 }
 
@@ -290,6 +311,7 @@ request_step(struct op *op)
 		return request_begin(r);
 
 	case REQUEST_LOCKED:
+		note_waited(r);
 		if (op->rc < 0) /* given up while it waited for the lock */
 			return op_goto(r, REQUEST_END);
 		return request_run(r);
@@ -410,10 +432,12 @@ request_settle(struct request *r, struct call *call)
 	same = request_same(r);
 	if (same != NULL) {
 		same->joined++;
+		rq.stats.joined++;
 		request_add_caller(same, call);
 		return true;
 	}
 	if (rq.count > rq.setup.max) { /* this one is counted already */
+		rq.stats.refused++;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "%zu requests are running, which is the limit",
 		    rq.setup.max);
@@ -493,6 +517,23 @@ size_t
 requests_running(void)
 {
 	return rq.count;
+}
+
+void
+requests_stats(struct requests_stats *stats)
+{
+	const struct request *r;
+
+	*stats = rq.stats;
+	stats->running = rq.count;
+	LIST_FOREACH (r, &rq.live, link) {
+		int64_t age_ms = op_age_ms(&r->op);
+
+		stats->waiting += r->waits_since_ms != 0;
+		stats->orphaned += TAILQ_EMPTY(&r->callers);
+		if (stats->oldest_ms < age_ms)
+			stats->oldest_ms = age_ms;
+	}
 }
 
 void

@@ -60,6 +60,7 @@ static void
 test_wait(void)
 {
 	struct fake_call *a, *b, *c;
+	struct requests_stats stats;
 
 	fake_start(true, true, NULL);
 	a = fake_unstage("/a", 60 * SECOND_MS);
@@ -68,6 +69,10 @@ test_wait(void)
 	c = fake_unstage("/c", 60 * SECOND_MS);
 	fake_turn();
 	is_int(fake_started, 1, "different requests wait for the volume");
+	requests_stats(&stats);
+	ok(stats.running == 3 && stats.waiting == 2 && stats.waits == 2 &&
+		stats.waited_ms == 0,
+	    "and are counted");
 	fake_pass(12 * SECOND_MS);
 	ok(b->ended && b->code == ERR_ABORTED, "until their own deadline");
 	is_str(b->text,
@@ -84,6 +89,9 @@ test_wait(void)
 	ok(c->ended && b->ended && b->code == ERR_OK,
 	    "and who joined it while it waited has its answer too");
 	is_int(fake_started, 2, "in one execution");
+	requests_stats(&stats);
+	is_int(stats.waited_ms, 24 * SECOND_MS,
+	    "how long both waited for the lock is known");
 	fake_free(a);
 	fake_free(b);
 	fake_free(c);
@@ -109,8 +117,12 @@ test_limit(void)
 	static const char *const path[FAKE_REQUESTS_MAX] = { "/0", "/1", "/2",
 		"/3", "/4", "/5" };
 	struct fake_call *call, *joined;
+	struct requests_stats stats;
 
 	fake_start(true, true, NULL);
+	requests_stats(&stats);
+	ok(stats.running == 0 && stats.oldest_ms == 0 && stats.started == 0,
+	    "before the first request there is nothing to tell");
 	for (int i = 0; i < FAKE_REQUESTS_MAX; i++) {
 		call = unpublish(path[i]);
 		fake_turn();
@@ -133,6 +145,15 @@ test_limit(void)
 	finish(0);
 	ok(joined->ended && joined->code == ERR_OK, "and has its answer");
 	fake_free(joined);
+	fake_pass(2 * SECOND_MS);
+	requests_stats(&stats);
+	ok(stats.running == FAKE_REQUESTS_MAX - 1 &&
+		stats.orphaned == FAKE_REQUESTS_MAX - 1 && stats.waiting == 0 &&
+		stats.oldest_ms == 2 * SECOND_MS,
+	    "metrics tell who is left, without a caller, for how long");
+	ok(stats.started == FAKE_REQUESTS_MAX && stats.joined == 1 &&
+		stats.refused == 1 && stats.waits == 0,
+	    "and how many were started, joined and refused");
 	call = unpublish("/one-more");
 	fake_turn();
 	ok(!call->ended, "there is room again when one has ended");
