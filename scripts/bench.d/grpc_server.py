@@ -18,6 +18,7 @@ from measure import TOP, cpu_ns, memory_mib, status, wait_for
 
 METHOD = "csi.v1.Node/NodeGetCapabilities"
 CONNECTIONS = 5000
+GROWTH_KIB = 64  # a few pages; a leak of one byte in ten calls is more
 THIRD = 1 / 3
 
 
@@ -240,7 +241,8 @@ def bench_growth(report, ours):
     calls(100000)
     before = memory_mib(ours.pid)["Anonymous"]
     calls(1000000)
-    report.judged("grpc.growth.1000000_calls", (memory_mib(ours.pid)["Anonymous"] - before) * 1024, "KiB", most=0)
+    report.judged("grpc.growth.1000000_calls", (memory_mib(ours.pid)["Anonymous"] - before) * 1024, "KiB",
+                  most=GROWTH_KIB)
 
 
 def csid(build, directory, name, log_level):
