@@ -1,0 +1,471 @@
+/*
+ * client_streams.c - calls of many messages to our own server: in both
+ * directions, with a reader or a sender that is slow, with metadata, and
+ * every way in which they end.
+ */
+#include "base/clock.h"
+#include "rpc/stream.h"
+#include "tests/rpc/caller.h"
+#include "tests/rpc/manyservice.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+
+#define NOW_MS 1000000
+#define LARGE 300000 /* of a message: more than all windows */
+
+static struct server *server;
+static struct client *client;
+
+/* ---- helpers ---- */
+
+static void
+begin(struct client_call *call, const char *method, int64_t timeout_ms)
+{
+	memset(&many, 0, sizeof(many));
+	client_call_init(call, client);
+	client_call_open(call, method, timeout_ms);
+}
+
+/* Lets everything happen that can. */
+static void
+settle(void)
+{
+	turn(200);
+}
+
+static void
+end(struct client_call *call, const char *what)
+{
+	client_call_fini(call);
+	settle();
+	ok(many.open == NULL && op_count() == 0 &&
+		server_call_count(server) == 0 &&
+		server_buffered_bytes(server) == 0,
+	    "... and nothing is left of it (%s)", what);
+}
+
+static bool
+is_message(struct client_call *call, const char *want)
+{
+	return read_one(call) == 0 && reply_is(call, want);
+}
+
+static bool
+is_end(struct client_call *call, enum err_code code)
+{
+	int rc = read_one(call);
+
+	return rc == (code == ERR_OK ? 0 : err_rc_of(code)) &&
+	    !call->has_message && call->code == code;
+}
+
+/* ---- the four kinds ---- */
+
+static void
+servers_stream(void)
+{
+	struct client_call call;
+	unsigned good = 0;
+
+	begin(&call, "/t.S/Count", 10000);
+	many.to_send = 1000;
+	many.size = 10;
+	ok(send_text(&call, "") == 0, "a request is sent");
+	client_call_send_end(&call);
+	while (is_message(&call, "xxxxxxxxxx"))
+		good++;
+	is_int(good, 1000, "... and answered by many messages");
+	ok(!call.has_message && call.code == ERR_OK &&
+		call.state == CLIENT_CALL_ENDED,
+	    "... then the call has ended with OK");
+	ok(is_end(&call, ERR_OK), "... which it tells again when it is asked");
+	end(&call, "server streams");
+
+	begin(&call, "/t.S/Count", 10000);
+	ok(send_text(&call, "") == 0, "a request for nothing");
+	client_call_send_end(&call);
+	ok(is_end(&call, ERR_OK), "... is answered by no message");
+	end(&call, "empty stream");
+}
+
+static void
+clients_stream(void)
+{
+	struct client_call call;
+	unsigned good = 0;
+
+	begin(&call, "/t.S/Sum", 10000);
+	while (good < 1000 && send_text(&call, "0123456789") == 0)
+		good++;
+	client_call_send_end(&call);
+	is_int(good, 1000, "many messages are sent");
+	ok(read_answer(&call) == 0 && reply_is(&call, "1000 10000"),
+	    "... and answered by one");
+	end(&call, "client streams");
+
+	begin(&call, "/t.S/Sum", 10000);
+	client_call_send_end(&call);
+	ok(read_answer(&call) == 0 && reply_is(&call, "0 0"),
+	    "no message at all is answered, too");
+	end(&call, "empty client stream");
+}
+
+static void
+both_stream(void)
+{
+	struct client_call call;
+	unsigned good = 0;
+
+	begin(&call, "/t.S/Echo", 10000);
+	for (int i = 0; i < 100; i++)
+		good += send_text(&call, "ping") == 0 &&
+		    is_message(&call, "ping");
+	is_int(good, 100, "messages go there and back");
+	client_call_send_end(&call);
+	ok(is_end(&call, ERR_OK), "... until we have no more");
+	end(&call, "both stream");
+
+	begin(&call, "/t.S/Echo", 10000);
+	client_call_send_end(&call);
+	ok(is_end(&call, ERR_OK), "a stream of nothing ends with OK");
+	end(&call, "empty streams");
+}
+
+static void
+large_messages(void)
+{
+	auto_free char *bytes = mem_new(LARGE);
+	struct client_call call;
+	struct act reader, sender;
+
+	memset(bytes, 'y', LARGE);
+	begin(&call, "/t.S/Echo", 10000);
+	act_start(&sender, ACT_SEND, &call, bytes, LARGE);
+	act_start(&reader, ACT_READ, &call, NULL, 0);
+	ok(act_wait(&reader) && reader.rc == 0 && call.reply.len == LARGE &&
+		memcmp(call.reply.data, bytes, LARGE) == 0,
+	    "a message larger than all windows comes back");
+	ok(act_wait(&sender) && sender.rc == 0, "... and its sender is told");
+	end(&call, "large messages");
+}
+
+/* ---- who is slow ---- */
+
+static void
+slow_readers_hold_the_server(void)
+{
+	struct client_call slow, fast;
+	unsigned sent, good = 0;
+
+	begin(&slow, "/t.S/Count", 0);
+	many.to_send = 1000;
+	many.size = 10000;
+	ok(send_text(&slow, "") == 0, "a stream that nobody reads");
+	client_call_send_end(&slow);
+	settle();
+	sent = many.sent;
+	ok(sent > 0 && sent < 100 && slow.inbox.len <= 65535,
+	    "... makes the server wait (%u sent, %zu held)", sent,
+	    slow.inbox.len);
+	client_call_init(&fast, client);
+	client_call_open(&fast, "/t.S/Meta", 10000);
+	ok(send_text(&fast, "") == 0 &&
+		is_end(&fast, ERR_INVALID_ARGUMENT) == false,
+	    "... and no other call");
+	client_call_fini(&fast);
+	for (int i = 0; i < 3; i++)
+		good += read_one(&slow) == 0 && slow.reply.len == 10000;
+	settle();
+	ok(good == 3 && many.sent - sent < 20, "what is read is followed by %u",
+	    many.sent - sent);
+	while (read_one(&slow) == 0 && slow.has_message)
+		good++;
+	is_int(good, 1000, "... and in the end all has come");
+	is_int(slow.code, ERR_OK, "... with OK");
+	end(&slow, "slow reader");
+}
+
+static void
+slow_servers_hold_the_sender(void)
+{
+	static char bytes[10000];
+	struct client_call call;
+	struct act sender;
+	unsigned n = 0;
+
+	begin(&call, "/t.S/Sum", 0);
+	many.held = true;
+	for (; n < 1000; n++) {
+		act_start(&sender, ACT_SEND, &call, bytes, sizeof(bytes));
+		settle();
+		if (!sender.done)
+			break;
+	}
+	ok(n > 5 && n < 30 && call.out.len - call.out_at < 100000,
+	    "a server that does not read holds the sender (%u sent)", n);
+	stream_read(many.open);
+	ok(act_wait(&sender) && sender.rc == 0, "... until it reads");
+	client_call_send_end(&call);
+	ok(read_answer(&call) == 0 && call.has_message, "... to the end");
+	is_int(many.messages, n + 1, "... and all has arrived");
+	end(&call, "slow server");
+}
+
+/* ---- ends ---- */
+
+static void
+failures_come_behind_messages(void)
+{
+	struct client_call call;
+	const char *details;
+	size_t len;
+
+	begin(&call, "/t.S/Fail", 10000);
+	ok(send_text(&call, "go") == 0 && is_message(&call, "one") &&
+		is_message(&call, "two") && is_end(&call, ERR_ABORTED),
+	    "messages come, and then the failure");
+	ok(str_eq(call.text, "that is enough"), "... with its text");
+	details = client_call_details(&call, &len);
+	ok(details != NULL &&
+		memmem(details, len, "google.rpc.ErrorInfo", 20) &&
+		memmem(details, len, "\12\3WHY", 5),
+	    "... and its details");
+	is_int(send_text(&call, "more"), -EPIPE, "nothing can be sent then");
+	client_call_send_end(&call);
+	end(&call, "failure");
+}
+
+static void
+senders_are_told_of_the_end(void)
+{
+	static char bytes[200000];
+	struct client_call call;
+	struct act sender;
+
+	begin(&call, "/t.S/Fail", 10000);
+	many.held = true;
+	act_start(&sender, ACT_SEND, &call, bytes, sizeof(bytes));
+	settle();
+	ok(!sender.done, "a sender that waits");
+	many_fail();
+	ok(act_wait(&sender) && sender.rc == -EPIPE,
+	    "... is woken when the server has enough");
+	ok(is_message(&call, "one") && is_message(&call, "two") &&
+		is_end(&call, ERR_ABORTED),
+	    "... and reading tells why");
+	end(&call, "sender told");
+}
+
+static void
+one_answer_is_not_two(void)
+{
+	struct client_call call;
+
+	begin(&call, "/t.S/Count", 10000);
+	many.to_send = 2;
+	many.size = 1;
+	ok(send_text(&call, "") == 0, "a request");
+	client_call_send_end(&call);
+	is_int(read_answer(&call), err_rc_of(ERR_UNIMPLEMENTED),
+	    "one answer was asked for, and two came");
+	end(&call, "two answers");
+
+	begin(&call, "/t.S/Count", 10000);
+	many.to_send = 2;
+	many.size = 1;
+	(void)send_text(&call, "");
+	client_call_send_end(&call);
+	ok(is_message(&call, "x"), "but when one of two is read");
+	ok(read_answer(&call) == 0 && reply_is(&call, "x"),
+	    "... the other is the answer");
+	end(&call, "second answer");
+}
+
+static void
+messages_have_a_limit(void)
+{
+	struct client_call call;
+
+	client_limit_reply(client, 1000);
+	begin(&call, "/t.S/Count", 10000);
+	client_limit_reply(client, (size_t)64 << 20);
+	many.to_send = 2;
+	many.size = 1001;
+	ok(send_text(&call, "") == 0, "a request");
+	client_call_send_end(&call);
+	ok(is_end(&call, ERR_RESOURCE_EXHAUSTED),
+	    "a message over the limit ends the call");
+	settle();
+	ok(many.gone[CALL_CANCELLED] + many.sent > 0, "... also at the server");
+	end(&call, "too large");
+}
+
+/* ---- cancel and deadline, while both ends wait for each other ---- */
+
+static void
+waits_can_be_cancelled(void)
+{
+	struct client_call call;
+	struct act reader;
+
+	begin(&call, "/t.S/Echo", 10000);
+	act_start(&reader, ACT_READ, &call, NULL, 0);
+	settle();
+	ok(!reader.done && many.open != NULL, "a reader that waits");
+	client_call_cancel(&call);
+	ok(!reader.done, "... is not woken inside");
+	ok(act_wait(&reader) && reader.rc == err_rc_of(ERR_CANCELLED),
+	    "... but afterwards, when the call is cancelled");
+	settle();
+	is_int(many.gone[CALL_CANCELLED], 1, "... and the server knows");
+	ok(is_end(&call, ERR_CANCELLED), "what is read then says so, too");
+	end(&call, "cancel");
+
+	begin(&call, "/t.S/Echo", 0);
+	ok(send_text(&call, "hello") == 0, "a call that is forgotten");
+	settle();
+	end(&call, "forgotten");
+	is_int(many.gone[CALL_CANCELLED], 1, "... is cancelled, too");
+}
+
+static void
+deadlines_end_streams(void)
+{
+	static char bytes[200000];
+	struct client_call call;
+	struct act reader, sender;
+
+	clock_fake(NOW_MS);
+	begin(&call, "/t.S/Sum", 1000);
+	many.held = true;
+	act_start(&reader, ACT_READ, &call, NULL, 0);
+	act_start(&sender, ACT_SEND, &call, bytes, sizeof(bytes));
+	settle();
+	ok(!reader.done && !sender.done, "a reader and a sender wait");
+	clock_fake(NOW_MS + 1000);
+	ok(act_wait(&reader) && reader.rc == err_rc_of(ERR_DEADLINE_EXCEEDED) &&
+		act_wait(&sender) && sender.rc == -EPIPE,
+	    "... until the deadline: %s", call.text);
+	end(&call, "deadline");
+	clock_fake(-1);
+}
+
+/* The deadline is for the server: what it has sent in time can be read. */
+static void
+deadlines_spare_what_has_come(void)
+{
+	struct client_call call;
+
+	clock_fake(NOW_MS);
+	begin(&call, "/t.S/Count", 1000);
+	many.to_send = 3;
+	many.size = 1;
+	ok(send_text(&call, "") == 0, "a stream that ends in time");
+	client_call_send_end(&call);
+	settle();
+	clock_fake(NOW_MS + 5000);
+	settle();
+	ok(is_message(&call, "x") && is_message(&call, "x") &&
+		is_message(&call, "x") && is_end(&call, ERR_OK),
+	    "... is read later");
+	end(&call, "read late");
+	clock_fake(-1);
+}
+
+static void
+lost_servers_end_streams(void)
+{
+	struct client_call call;
+	struct act reader;
+
+	begin(&call, "/t.S/Echo", 10000);
+	act_start(&reader, ACT_READ, &call, NULL, 0);
+	settle();
+	server_free(server);
+	(void)act_wait(&reader);
+	ok(reader.done && reader.rc == err_rc_of(ERR_UNAVAILABLE),
+	    "a stream ends with its server: %s", call.text);
+	is_int(send_text(&call, "more"), -EPIPE, "... in both directions");
+	client_call_fini(&call);
+	begin(&call, "/t.S/Echo", 10000);
+	ok(is_end(&call, ERR_UNAVAILABLE) && !call.connected,
+	    "without a server there is none: %s", call.text);
+	client_call_fini(&call);
+	server = caller_serve(&many_router, NULL);
+}
+
+/* ---- metadata ---- */
+
+static void
+metadata_goes_both_ways(void)
+{
+	static const char data[] = "\0\1\2\xff";
+	struct client_call call;
+	unsigned char back[8];
+	const char *value;
+
+	client_call_init(&call, client);
+	ok(client_call_add_header(&call, "x-text", "one", 3) == 0 &&
+		client_call_add_header(&call, "x-text", "two", 3) == 0 &&
+		client_call_add_header(&call, "x-data-bin", data, 4) == 0,
+	    "metadata is taken");
+	ok(client_call_add_header(&call, "X-Text", "", 0) == -EINVAL &&
+		client_call_add_header(&call, "grpc-status", "0", 1) ==
+		    -EINVAL &&
+		client_call_add_header(&call, ":path", "/", 1) == -EINVAL &&
+		client_call_add_header(&call, "x", "\n", 1) == -EINVAL,
+	    "... but not what would be something else");
+	client_call_open(&call, "/t.S/Meta", 10000);
+	ok(send_text(&call, "") == 0, "... and sent");
+	client_call_send_end(&call);
+	ok(read_answer(&call) == 0 && reply_is(&call, "ok"), "... and arrives");
+	ok(str_eq(client_call_header(&call, "x-text"), "one,two"),
+	    "what the server sends before messages is a header");
+	ok(client_call_trailer(&call, "x-text") == NULL &&
+		client_call_header(&call, "content-type") == NULL,
+	    "... and nothing else is");
+	value = client_call_trailer(&call, "x-data-bin");
+	ok(value != NULL &&
+		metadata_decode(back, sizeof(back), value, strlen(value)) ==
+		    4 &&
+		memcmp(back, data, 4) == 0,
+	    "what comes behind them is a trailer, and bytes stay bytes");
+	end(&call, "metadata");
+
+	begin(&call, "/t.S/MetaFail", 10000);
+	ok(send_text(&call, "") == 0, "a call that fails at once");
+	client_call_send_end(&call);
+	ok(is_end(&call, ERR_ABORTED) &&
+		str_eq(client_call_trailer(&call, "x-text"), "trailer") &&
+		client_call_header(&call, "x-text") == NULL,
+	    "... has all its metadata in the trailers");
+	end(&call, "trailers only");
+}
+
+int
+main(void)
+{
+	caller_init("client_streams");
+	server = caller_serve(&many_router, NULL);
+	client = client_new(caller_endpoint);
+	servers_stream();
+	clients_stream();
+	both_stream();
+	large_messages();
+	slow_readers_hold_the_server();
+	slow_servers_hold_the_sender();
+	failures_come_behind_messages();
+	senders_are_told_of_the_end();
+	one_answer_is_not_two();
+	messages_have_a_limit();
+	waits_can_be_cancelled();
+	deadlines_end_streams();
+	deadlines_spare_what_has_come();
+	metadata_goes_both_ways();
+	lost_servers_end_streams();
+	client_free(client);
+	server_free(server);
+	caller_fini();
+	return tap_end();
+}
