@@ -4,6 +4,7 @@
  */
 #include "core/loop.h"
 
+#include "core/event_mem.h"
 #include "core/timer.h"
 
 #include <assert.h>
@@ -43,8 +44,10 @@ on_remote(evutil_socket_t fd, short what, void *arg)
 int
 loop_init(void)
 {
-	struct event_config *config = event_config_new();
+	struct event_config *config;
 
+	event_mem_init();
+	config = event_config_new();
 	if (config == NULL)
 		return -ENOMEM;
 	(void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);

@@ -58,6 +58,7 @@ timeout_start(struct timeout *timeout, struct timeouts *list)
 	timeout->list = list;
 	timeout->due_ms = now_ms + list->after_ms;
 	TAILQ_INSERT_TAIL(&list->waiting, timeout, link);
+	list->count++;
 	if (list->after_ms > 0)
 		arm(list, now_ms);
 }
@@ -68,6 +69,7 @@ timeout_stop(struct timeout *timeout)
 	if (timeout->list == NULL)
 		return;
 	TAILQ_REMOVE(&timeout->list->waiting, timeout, link);
+	timeout->list->count--;
 	timeout->list = NULL;
 }
 

@@ -27,6 +27,7 @@ struct timeouts {
 	/* Its time is over; it is stopped. May free it and others. */
 	void (*expired)(struct timeout *timeout);
 	TAILQ_HEAD(, timeout) waiting;
+	size_t count;
 	struct timer timer;
 };
 

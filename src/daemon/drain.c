@@ -18,6 +18,12 @@ static struct {
 } dr;
 
 bool
+drain_is_started(void)
+{
+	return dr.started;
+}
+
+bool
 drain_is_complete(void)
 {
 	return dr.connections_ended && dr.executions_ended;

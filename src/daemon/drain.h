@@ -13,6 +13,8 @@
  */
 void drain_start(struct server *server, int64_t timeout_ms);
 
+bool drain_is_started(void);
+
 /* After the loop: has everything ended by itself? */
 bool drain_is_complete(void);
 

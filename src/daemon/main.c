@@ -12,6 +12,7 @@
 #include "daemon/descriptors.h"
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
+#include "daemon/metrics.h"
 #include "daemon/options.h"
 #include "daemon/sessions.h"
 #include "node/device_userspace.h"
@@ -46,6 +47,7 @@ static const struct router router = {
 	.services = own_services,
 	.service_count = countof(own_services),
 	.fallback = { .start = dispatch_call },
+	.ended = metrics_call_ended,
 };
 
 static void
@@ -246,9 +248,25 @@ start_server(const struct options *o, struct err *err)
 		.request_bytes = (size_t)o->grpc_request_bytes,
 		.reply_bytes = (size_t)o->grpc_reply_bytes,
 		.buffered_bytes = (size_t)o->grpc_buffered_bytes,
+		.handshake_ms = o->grpc_handshake_ms,
+		.first_call_ms = o->grpc_first_call_ms,
+		.idle_ms = o->grpc_idle_ms,
+		.request_ms = o->grpc_request_ms,
+		.write_ms = o->grpc_write_ms,
 	};
 
-	d.server = server_new(&router, &limits);
+	struct metrics_setup metrics = {
+		.address = o->metrics_address,
+		.file = o->socket_file,
+		.version = PACKAGE_VERSION,
+		.router = &router,
+	};
+	int rc;
+
+	metrics.server = d.server = server_new(&router, &limits);
+	rc = metrics_start(&metrics, err);
+	if (rc < 0)
+		return rc;
 	return server_listen(d.server, o->socket_path, &o->socket_file, err);
 }
 
@@ -288,6 +306,7 @@ start(const struct options *o, struct err *err)
 static void
 finish(void)
 {
+	metrics_stop();
 	server_free(d.server);
 	dispatch_fini();
 	sessions_fini();

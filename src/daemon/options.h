@@ -34,6 +34,7 @@ struct options {
 	const char *socket_mode_text;
 	const char *socket_owner_text;
 	const char *socket_group_text;
+	const char *metrics_address;
 	const char *log_format;
 	const char *log_level;
 	int64_t drain_timeout_ms;
@@ -56,6 +57,11 @@ struct options {
 	int64_t grpc_request_bytes;
 	int64_t grpc_reply_bytes;
 	int64_t grpc_buffered_bytes;
+	int64_t grpc_handshake_ms;
+	int64_t grpc_first_call_ms;
+	int64_t grpc_idle_ms;
+	int64_t grpc_request_ms;
+	int64_t grpc_write_ms;
 
 	/* only checked */
 	int64_t clone_depth_hard, clone_depth_soft;

@@ -3,6 +3,8 @@
  */
 #include "daemon/options_table.h"
 
+#include "obs/http.h"
+
 #include <ctype.h>
 #include <grp.h>
 #include <pwd.h>
@@ -80,6 +82,17 @@ check_endpoint(struct options *o, struct err *err)
 		    "a socket's name",
 		    o->endpoint, sizeof(o->socket_path) - 1);
 	return 0;
+}
+
+static int
+check_metrics_address(const struct options *o, struct err *err)
+{
+	const char *address = o->metrics_address;
+	int rc = *address != '\0' ? http_address_check(address, err) : 0;
+
+	if (rc < 0)
+		err_prefix(err, "--metrics-address");
+	return rc;
 }
 
 static int
@@ -234,6 +247,7 @@ options_check(struct options *o, struct err *err)
 	    (rc = check_absolute("statedir", o->statedir, err)) < 0 ||
 	    (rc = check_socket_mode(o, err)) < 0 ||
 	    (rc = check_socket_owner(o, err)) < 0 ||
+	    (rc = check_metrics_address(o, err)) < 0 ||
 	    (rc = check_one_of("log-format", o->log_format, formats, err)) <
 		0 ||
 	    (rc = check_one_of("log-level", o->log_level, levels, err)) < 0 ||

@@ -71,6 +71,12 @@ const struct option_def option_table[] = {
 	    FIELD(socket_group_text), .value = "",
 	    .help = "group or gid of the socket file, with "
 		    "`--socket-mode=0660` for example" },
+	{ "metrics-address", OPTION_STRING, OPTION_USED, GROUP_DAEMON,
+	    FIELD(metrics_address), .value = "",
+	    .help = "where to serve `/metrics` and `/healthz` by HTTP: "
+		    "`127.0.0.1:9809`, `:9809` for all addresses, port 0 for "
+		    "any free one, or `unix://` and a path, with the mode and "
+		    "owner of the socket. Empty: nowhere" },
 	{ "drain-timeout", OPTION_DURATION, OPTION_USED, GROUP_DAEMON,
 	    FIELD(drain_timeout_ms), .value = "25s", INT_RANGE(0, 24 * HOUR_MS),
 	    .help = "how long SIGTERM waits for running operations" },
@@ -146,6 +152,23 @@ const struct option_def option_table[] = {
 	    .help = "requests and answers that are held at one time in all. "
 		    "Beyond it requests that still arrive are answered "
 		    "UNAVAILABLE. Not below `--grpc-max-request-bytes`" },
+	{ "grpc-handshake-timeout", OPTION_DURATION, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_handshake_ms), .value = "10s", INT_RANGE(100, HOUR_MS),
+	    .help = "how long a new connection may take to speak HTTP/2" },
+	{ "grpc-first-call-timeout", OPTION_DURATION, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_first_call_ms), .value = "5m",
+	    INT_RANGE(1000, 24 * HOUR_MS),
+	    .help = "end a connection that has made no call for so long" },
+	{ "grpc-idle-timeout", OPTION_DURATION, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_idle_ms), .value = "0", INT_RANGE(0, 24 * HOUR_MS),
+	    .help = "end a connection whose last call is so long ago. 0: "
+		    "never; sidecars end themselves when theirs is lost" },
+	{ "grpc-request-timeout", OPTION_DURATION, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_request_ms), .value = "30s", INT_RANGE(100, HOUR_MS),
+	    .help = "how long the request of a call may take to arrive" },
+	{ "grpc-write-timeout", OPTION_DURATION, OPTION_USED, GROUP_GRPC,
+	    FIELD(grpc_write_ms), .value = "60s", INT_RANGE(100, HOUR_MS),
+	    .help = "how long a client may take to accept an answer" },
 
 	/* tell and exit */
 	{ "help", OPTION_BOOL, OPTION_USED, GROUP_TELL, FIELD(help),

@@ -14,6 +14,7 @@
  * How long an execution goes on unasked before it is told that nobody wants
  * it any more. Sidecars give up a call after 10 s and ask again within
  * seconds: stopping at once would let a slow operation start again and again.
+ * While the daemon drains nobody can ask again, so there it is told at once.
  */
 #define LINGER_MS 30000
 
@@ -29,6 +30,7 @@ static struct {
 	} sets[8];
 	LIST_HEAD(, request) live;
 	size_t count;
+	struct requests_stats stats; /* what is counted since the start */
 	struct timer slow;
 	void (*idle)(void);
 	struct job idle_job;
@@ -65,7 +67,7 @@ request_abandon(struct request *r)
 		r->op.detached = true;
 		sessions_call_cancel(&r->call);
 	} else {
-		timer_start(&r->linger, LINGER_MS);
+		timer_start(&r->linger, rq.idle == NULL ? LINGER_MS : 0);
 	}
 }
 
@@ -235,6 +237,70 @@ request_ran(struct request *r)
 	return op_goto(r, REQUEST_END);
 }
 
+/* The request that runs or waits and is the same, or NULL. */
+static struct request *
+request_same(const struct request *r)
+{
+	struct keylock_claim *claim;
+
+	if (r->locks == NULL)
+		return NULL;
+	claim = keylock_find(r->locks, r->key, r->print.data, r->print.len);
+	return claim != NULL ? container_of(claim, struct request, claim)
+			     : NULL;
+}
+
+static void
+note_wait(struct request *r)
+{
+	if (keylock_owns(&r->claim))
+		return;
+	rq.stats.waits++;
+	r->waits_since_ms = clock_now_ms();
+}
+
+static void
+note_waited(struct request *r)
+{
+	if (r->waits_since_ms != 0)
+		rq.stats.waited_ms += clock_now_ms() - r->waits_since_ms;
+	r->waits_since_ms = 0;
+}
+
+/* What was asked twice in one turn: the callers of `r` are those of `same`. */
+static void
+request_merge(struct request *r, struct request *same)
+{
+	struct caller *caller;
+
+	timer_stop(&same->linger);
+	TAILQ_FOREACH (caller, &r->callers, link) {
+		caller->request = same;
+		same->joined++;
+		rq.stats.joined++;
+	}
+	TAILQ_CONCAT(&same->callers, &r->callers, link);
+}
+
+static enum op_verdict
+request_begin(struct request *r)
+{
+	struct request *same = request_same(r);
+
+	if (TAILQ_EMPTY(&r->callers)) /* gone in the turn in which they came */
+		return op_goto(r, REQUEST_END);
+	if (same != NULL) {
+		request_merge(r, same);
+		return op_goto(r, REQUEST_END);
+	}
+	rq.stats.started++;
+	if (r->locks == NULL)
+		return op_goto(r, REQUEST_LOCKED);
+	keylock_take_start(r->locks, &r->claim, r->key, &r->op);
+	note_wait(r);
+	return op_await(r, REQUEST_LOCKED);
+}
+
 static enum op_verdict
 request_step(struct op *op)
 {
@@ -242,12 +308,10 @@ request_step(struct op *op)
 
 	switch (r->state) {
 	case REQUEST_NEW:
-		if (r->locks == NULL)
-			return op_goto(r, REQUEST_LOCKED);
-		keylock_take_start(r->locks, &r->claim, r->key, op);
-		return op_await(r, REQUEST_LOCKED);
+		return request_begin(r);
 
 	case REQUEST_LOCKED:
+		note_waited(r);
 		if (op->rc < 0) /* given up while it waited for the lock */
 			return op_goto(r, REQUEST_END);
 		return request_run(r);
@@ -353,19 +417,6 @@ request_new(const struct csi_method *method)
 	return r;
 }
 
-/* The request that runs or waits and is the same, or NULL. */
-static struct request *
-request_same(const struct request *r)
-{
-	struct keylock_claim *claim;
-
-	if (r->locks == NULL)
-		return NULL;
-	claim = keylock_find(r->locks, r->key, r->print.data, r->print.len);
-	return claim != NULL ? container_of(claim, struct request, claim)
-			     : NULL;
-}
-
 /* Joins the one that is the same, or refuses; false: it is to be run. */
 static bool
 request_settle(struct request *r, struct call *call)
@@ -381,10 +432,12 @@ request_settle(struct request *r, struct call *call)
 	same = request_same(r);
 	if (same != NULL) {
 		same->joined++;
+		rq.stats.joined++;
 		request_add_caller(same, call);
 		return true;
 	}
 	if (rq.count > rq.setup.max) { /* this one is counted already */
+		rq.stats.refused++;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "%zu requests are running, which is the limit",
 		    rq.setup.max);
@@ -467,9 +520,31 @@ requests_running(void)
 }
 
 void
+requests_stats(struct requests_stats *stats)
+{
+	const struct request *r;
+
+	*stats = rq.stats;
+	stats->running = rq.count;
+	LIST_FOREACH (r, &rq.live, link) {
+		int64_t age_ms = op_age_ms(&r->op);
+
+		stats->waiting += r->waits_since_ms != 0;
+		stats->orphaned += TAILQ_EMPTY(&r->callers);
+		if (stats->oldest_ms < age_ms)
+			stats->oldest_ms = age_ms;
+	}
+}
+
+void
 requests_when_idle(void (*idle)(void))
 {
+	struct request *r;
+
 	rq.idle = idle;
+	LIST_FOREACH (r, &rq.live, link)
+		if (timer_is_running(&r->linger))
+			timer_start(&r->linger, 0);
 	if (rq.count == 0 && !rq.idle_job.queued)
 		loop_post(&rq.idle_job);
 }

@@ -43,7 +43,25 @@ const struct csi_impl *request_impl(const struct csi_method *method);
 
 size_t requests_running(void); /* also those without a caller */
 
-/* Calls `idle` from the loop once nothing runs (at once, if so already). */
+/* Executions: those of now, and all since the start. */
+struct requests_stats {
+	size_t running;    /* also those that wait for a lock */
+	size_t waiting;    /* ... of them: for their lock */
+	size_t orphaned;   /* ... of them: without a caller */
+	int64_t oldest_ms; /* age of the oldest, 0 without any */
+	uint64_t started;  /* that were not joined to another one */
+	uint64_t joined;   /* calls that were */
+	uint64_t refused;  /* beyond `max` */
+	uint64_t waits;    /* executions that had to wait for their lock */
+	int64_t waited_ms; /* ... and how long, those that wait no more */
+};
+
+void requests_stats(struct requests_stats *stats);
+
+/*
+ * Calls `idle` from the loop once nothing runs (at once, if so already). From
+ * now on what nobody waits for is told to stop where that is safe.
+ */
 void requests_when_idle(void (*idle)(void));
 
 /* ---- private to request*.c ----------------------------------------------- */
@@ -66,6 +84,7 @@ struct request {
 	struct buf print; /* fingerprint */
 	struct keylock *locks;
 	struct keylock_claim claim;
+	int64_t waits_since_ms; /* for the lock; 0: does not */
 	TAILQ_HEAD(, caller) callers;
 	unsigned joined; /* callers that came after the first one */
 	struct timer linger;

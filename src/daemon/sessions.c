@@ -23,15 +23,8 @@
 #define BACKOFF_FIRST_MS 500
 #define BACKOFF_MAX_MS 15000
 
-enum session_state {
-	SESSION_IDLE = 0,   /* no worker; the next call starts one */
-	SESSION_CONNECTING, /* it was told whom to talk to */
-	SESSION_READY,      /* it takes requests */
-	SESSION_BACKOFF,    /* it failed; calls wait for the next try */
-};
-
-static const char *const state_name[] = { "idle", "connecting", "ready",
-	"backoff" };
+static const char *const state_name[SESSION_STATE_COUNT] = { "idle",
+	"connecting", "ready", "backoff" };
 
 TAILQ_HEAD(call_list, session_call);
 
@@ -55,6 +48,7 @@ static struct {
 	LIST_HEAD(, session) all;
 	size_t count;
 	uint64_t last_id;
+	uint64_t worker_starts, failures;
 } ss;
 
 static void session_connect(struct session *s);
@@ -164,6 +158,7 @@ session_down(struct session *s, const struct err *err)
 		worker_let_go(worker);
 	s->last = *err;
 	s->failures++;
+	ss.failures++;
 	session_enter(s, SESSION_BACKOFF, backoff_ms(s->failures));
 	calls_fail(&s->running, err);
 	calls_fail(&s->waiting, err);
@@ -338,6 +333,7 @@ session_connect(struct session *s)
 	struct err err = ERR_INIT;
 
 	session_enter(s, SESSION_CONNECTING, CONNECT_MS);
+	ss.worker_starts++;
 	s->worker = worker_new(&hello, &worker_ops, s, &err);
 	if (s->worker == NULL)
 		session_down(s, &err);
@@ -476,6 +472,23 @@ sessions_dump(struct buf *out)
 		    s->worker != NULL ? (int)worker_pid(s->worker) : 0,
 		    count_calls(&s->waiting), count_calls(&s->running),
 		    s->failures);
+}
+
+const char *
+sessions_state_name(enum session_state state)
+{
+	return state_name[state];
+}
+
+void
+sessions_stats(struct sessions_stats *stats)
+{
+	const struct session *s;
+
+	*stats = (struct sessions_stats){ .worker_starts = ss.worker_starts,
+		.failures = ss.failures };
+	LIST_FOREACH (s, &ss.all, link)
+		stats->in_state[s->state]++;
 }
 
 size_t

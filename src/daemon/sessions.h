@@ -43,6 +43,17 @@ struct session_key {
 
 struct session;
 
+enum session_state {
+	SESSION_IDLE = 0,   /* no worker; the next call starts one */
+	SESSION_CONNECTING, /* it was told whom to talk to */
+	SESSION_READY,      /* it takes requests */
+	SESSION_BACKOFF,    /* it failed; calls wait for the next try */
+};
+
+#define SESSION_STATE_COUNT 4
+
+const char *sessions_state_name(enum session_state state);
+
 #define SESSION_STATES_MAX 512
 
 /* One request to a worker. Embed it; zeroed is valid. */
@@ -101,5 +112,13 @@ void sessions_call_where(
 /* One line for each session. */
 void sessions_dump(struct buf *out);
 size_t sessions_count(void);
+
+struct sessions_stats {
+	size_t in_state[SESSION_STATE_COUNT]; /* sessions of now */
+	uint64_t worker_starts;               /* since the start */
+	uint64_t failures; /* workers that died, hung or could not connect */
+};
+
+void sessions_stats(struct sessions_stats *stats);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/log.h"
 
 #include <string.h>
+#include <sys/socket.h>
 
 #define NO_RFC7540_PRIORITIES 9 /* RFC 9218 2.1 */
 
@@ -48,6 +49,28 @@ h2conn_spend(struct h2conn *conn, int frames)
 	conn->budget -= frames;
 }
 
+/* ---- blame ---- */
+
+/* Counts and logs why a connection has to end, once, and who is there. */
+static void
+blame(struct h2conn *conn, enum server_fault fault, uint32_t error)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t len = sizeof(peer);
+
+	if (conn->blamed)
+		return;
+	conn->blamed = true;
+	conn->host->counters.faults[fault]++;
+	(void)getsockopt(conn->h2.io.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	log_warn("rpc.peer_fault",
+	    "reason=%s error=%s pid=%ld uid=%ld bytes_in=%llu bytes_out=%llu",
+	    server_fault_name(fault), nghttp2_http2_strerror(error),
+	    (long)peer.pid, (long)peer.uid,
+	    (unsigned long long)conn->h2.bytes.in,
+	    (unsigned long long)conn->h2.bytes.out);
+}
+
 /* ---- nghttp2's callbacks: they note, and do nothing else ---- */
 
 static struct h2stream *
@@ -55,21 +78,6 @@ stream_get(nghttp2_session *session, const nghttp2_frame *frame)
 {
 	return nghttp2_session_get_stream_user_data(
 	    session, frame->hd.stream_id);
-}
-
-/* Every frame, also one of a kind that nobody knows. */
-static int
-on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
-{
-	struct h2conn *conn = arg;
-
-	(void)session;
-	if (hd->type == NGHTTP2_HEADERS ||
-	    (hd->type == NGHTTP2_DATA &&
-		(hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0)))
-		return 0;
-	conn->budget--;
-	return is_broke(conn) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
 static int
@@ -163,10 +171,14 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 
 	switch (frame->hd.type) {
 	case NGHTTP2_GOAWAY:
-		if (!conn->peer_went)
-			conn->error = frame->goaway.error_code;
+		if (!conn->peer_went &&
+		    frame->goaway.error_code != NGHTTP2_NO_ERROR)
+			blame(conn, SERVER_FAULT_PROTOCOL,
+			    frame->goaway.error_code);
 		return 0;
 	case NGHTTP2_RST_STREAM:
+		if (frame->hd.stream_id > conn->reset_id)
+			conn->reset_id = frame->hd.stream_id;
 		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
 			h2conn_spend(conn, H2CONN_COST_OF_MISTAKE);
 		return 0;
@@ -220,8 +232,6 @@ on_stream_close(
 void
 h2conn_fill_callbacks(nghttp2_session_callbacks *cb)
 {
-	nghttp2_session_callbacks_set_on_begin_frame_callback(
-	    cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(
 	    cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
@@ -237,18 +247,6 @@ h2conn_fill_callbacks(nghttp2_session_callbacks *cb)
 
 /* ---- faults ---- */
 
-static void
-blame(struct h2conn *conn, enum server_fault fault, uint32_t error)
-{
-	if (conn->blamed)
-		return;
-	conn->blamed = true;
-	conn->host->counters.faults[fault]++;
-	log_warn("rpc.peer_fault", "reason=%s error=%s fd=%d bytes_in=%llu",
-	    server_fault_name(fault), nghttp2_http2_strerror(error),
-	    conn->h2.io.fd, (unsigned long long)conn->h2.bytes.in);
-}
-
 void
 h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
 {
@@ -258,7 +256,53 @@ h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
 	h2io_end_told(&conn->h2, server_fault_name(fault));
 }
 
-/* nghttp2 gives up on what the peer sends. */
+/* Frames that carry no work: anything but these. */
+static bool
+is_work(const nghttp2_frame_hd *hd, bool stream_is_open)
+{
+	if (hd->type == NGHTTP2_HEADERS)
+		return true;
+	return hd->type == NGHTTP2_DATA && stream_is_open &&
+	    (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0);
+}
+
+/*
+ * A client must not go on with a stream that it has ended or reset, nor open
+ * one below those that it has opened; nghttp2, which keeps no closed streams
+ * here, lets both pass. What we have reset may still be under way. Source:
+ * RFC 9113 5.1 and 6.3.
+ */
+static uint32_t
+violation(struct h2conn *conn, const nghttp2_frame_hd *hd, bool stream_is_open)
+{
+	if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0)
+		return NGHTTP2_PROTOCOL_ERROR;
+	if ((hd->type != NGHTTP2_HEADERS && hd->type != NGHTTP2_DATA) ||
+	    (hd->stream_id & 1) == 0 || hd->stream_id <= conn->reset_id ||
+	    stream_is_open || conn->closing)
+		return NGHTTP2_NO_ERROR;
+	if (hd->stream_id <= conn->opened_id)
+		return NGHTTP2_STREAM_CLOSED;
+	if (hd->type == NGHTTP2_HEADERS)
+		conn->opened_id = hd->stream_id;
+	return NGHTTP2_NO_ERROR;
+}
+
+static int
+conn_frame(struct h2io *h2, const nghttp2_frame_hd *hd)
+{
+	struct h2conn *conn = container_of(h2, struct h2conn, h2);
+	bool is_open = hd->stream_id != 0 &&
+	    nghttp2_session_find_stream(h2->session, hd->stream_id) != NULL;
+
+	conn->violation = violation(conn, hd, is_open);
+	if (conn->violation != NGHTTP2_NO_ERROR)
+		return NGHTTP2_ERR_PROTO;
+	if (!is_work(hd, is_open))
+		conn->budget--;
+	return is_broke(conn) ? NGHTTP2_ERR_FLOODED : 0;
+}
+
 static void
 conn_refused(struct h2io *h2, int error)
 {
@@ -267,13 +311,16 @@ conn_refused(struct h2io *h2, int error)
 	uint32_t code = NGHTTP2_ENHANCE_YOUR_CALM;
 
 	switch (error) {
-	case NGHTTP2_ERR_CALLBACK_FAILURE: /* on_begin_frame */
 	case NGHTTP2_ERR_FLOODED:
 	case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
 		break;
 	case NGHTTP2_ERR_NOMEM:
 		fault = SERVER_FAULT_MEMORY;
 		code = NGHTTP2_INTERNAL_ERROR;
+		break;
+	case NGHTTP2_ERR_PROTO: /* conn_frame() */
+		fault = SERVER_FAULT_PROTOCOL;
+		code = conn->violation;
 		break;
 	default: /* no HTTP/2 at all */
 		fault = SERVER_FAULT_PROTOCOL;
@@ -370,7 +417,7 @@ conn_rested(struct h2io *h2)
 	if (h2->unsent.len == 0) {
 		timeout_stop(&conn->stuck);
 		if (LIST_EMPTY(&conn->streams))
-			timeout_start(&conn->rest, &host->resting);
+			h2host_rest(host, conn);
 	} else if (conn->stuck.list == NULL ||
 	    conn->stuck_bytes != h2->bytes.out) {
 		conn->stuck_bytes = h2->bytes.out;
@@ -385,9 +432,7 @@ conn_ended(struct h2io *h2, const char *why)
 	struct h2host *host = conn->host;
 	struct h2stream *s;
 
-	if (conn->error != NGHTTP2_NO_ERROR)
-		blame(conn, SERVER_FAULT_PROTOCOL, conn->error);
-	else if (why != NULL)
+	if (why != NULL && !conn->blamed)
 		log_debug("rpc.connection_lost", "reason=\"%s\"", why);
 	while ((s = LIST_FIRST(&conn->streams)) != NULL)
 		h2stream_lost(s);
@@ -404,6 +449,7 @@ conn_ended(struct h2io *h2, const char *why)
 
 static const struct h2io_ops conn_ops = {
 	.settle = conn_settle,
+	.frame = conn_frame,
 	.refused = conn_refused,
 	.rested = conn_rested,
 	.ended = conn_ended,
@@ -414,8 +460,8 @@ static void
 turn_away(struct h2host *host, struct h2conn *conn, int fd)
 {
 	host->counters.faults[SERVER_FAULT_MEMORY]++;
-	log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR fd=%d",
-	    server_fault_name(SERVER_FAULT_MEMORY), fd);
+	log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR",
+	    server_fault_name(SERVER_FAULT_MEMORY));
 	if (conn != NULL)
 		session_mem_fini(&conn->h2.mem);
 	free(conn);

@@ -26,13 +26,15 @@ struct h2conn {
 	size_t buffered_bytes; /* its part of host->buffered_bytes */
 	int budget;            /* frames that the peer may still waste */
 	int64_t budget_ms;     /* when it was filled up last */
+	int32_t opened_id;     /* the highest stream that the peer has opened */
+	int32_t reset_id;      /* ... that we have reset */
+	uint32_t violation;    /* what conn_frame() saw */
 	bool called;           /* has made a call */
 	bool told_to_go;       /* GOAWAY, step one */
 	bool go_known;         /* the peer has answered the ping behind it */
 	bool closing;          /* GOAWAY, step two */
 	bool peer_went;        /* its GOAWAY is no valid one, but a good-bye */
 	bool blamed;           /* a fault is counted and logged */
-	uint32_t error;        /* of a GOAWAY that nghttp2 sent by itself */
 };
 
 /* Serves a connected, non-blocking socket, which it takes over. */

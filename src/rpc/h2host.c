@@ -19,8 +19,12 @@
 /* A new connection is left alone so long: its first call may be on its way. */
 #define CHANCE_MS 200
 
-/* A connection rests so long before its session is parked. */
+/*
+ * A connection rests so long before its session is parked, or until so many
+ * others do after it.
+ */
 #define PARK_MS 2000
+#define RESTING_MAX 256
 
 /* ---- when a time is over ---- */
 
@@ -71,6 +75,18 @@ on_unread(struct timeout *timeout)
 
 	h2conn_end(
 	    s->conn, SERVER_FAULT_SLOW_READER, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+void
+h2host_rest(struct h2host *host, struct h2conn *conn)
+{
+	timeout_start(&conn->rest, &host->resting);
+	if (host->resting.count > RESTING_MAX) {
+		struct timeout *oldest = timeouts_oldest(&host->resting);
+
+		timeout_stop(oldest);
+		on_rested(oldest);
+	}
 }
 
 /* ---- when there is no room ---- */

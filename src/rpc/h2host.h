@@ -49,6 +49,9 @@ void h2host_init(struct h2host *host, const struct router *router,
 /* Ends all connections at once; open calls get CALL_DISCONNECTED. */
 void h2host_fini(struct h2host *host);
 
+/* A connection has nothing to do: it is parked if that goes on. */
+void h2host_rest(struct h2host *host, struct h2conn *conn);
+
 /*
  * The connection to end when a new one needs room: the oldest that never made
  * a call though it had time to; else the youngest that has nothing to do, since the old ones are

@@ -112,12 +112,83 @@ send_queued(struct h2io *h2)
 	return send_or_keep(h2, output, len);
 }
 
+void
+h2io_end_told(struct h2io *h2, const char *why)
+{
+	h2io_wake(h2);
+	if (send_kept(h2) && send_queued(h2))
+		h2io_end(h2, why);
+}
+
+void
+h2io_flush_soon(struct h2io *h2)
+{
+	if (!h2->flush.queued)
+		loop_post(&h2->flush);
+}
+
+/* Gives bytes to nghttp2, frame by frame; 0 or an error of it. */
+static int
+feed(struct h2io *h2, const unsigned char *bytes, size_t len)
+{
+	nghttp2_frame_hd hd;
+	ssize_t used = 0;
+	bool begins;
+	size_t n;
+	int rc;
+
+	for (; len > 0 && used >= 0; bytes += n, len -= n) {
+		n = h2scan_next(&h2->scan, bytes, len, &hd, &begins);
+		if (begins && h2->ops->frame != NULL &&
+		    (rc = h2->ops->frame(h2, &hd)) < 0)
+			return rc;
+		used = nghttp2_session_mem_recv(h2->session, bytes, n);
+	}
+	return used < 0 ? (int)used : 0;
+}
+
+/* Reads a while; false: ended. */
+static bool
+read_some(struct h2io *h2)
+{
+	ssize_t n;
+	int error;
+
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		n = recv(h2->io.fd, input, sizeof(input), 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n <= 0) {
+			h2io_end(h2, n < 0 ? strerror(errno) : NULL);
+			return false;
+		}
+		h2->bytes.in += (size_t)n;
+		error = feed(h2, input, (size_t)n);
+		if (error < 0) {
+			if (h2->ops->refused != NULL)
+				h2->ops->refused(h2, error);
+			h2io_end_told(h2, nghttp2_strerror(error));
+			return false;
+		}
+		if ((size_t)n < sizeof(input))
+			return true;
+	}
+	return true;
+}
+
 static void
 on_flush(struct job *job)
 {
 	struct h2io *h2 = container_of(job, struct h2io, flush);
 
 	h2io_wake(h2);
+	if (h2->fresh) {
+		h2->fresh = false;
+		if (!read_some(h2))
+			return;
+	}
 	if (!send_kept(h2))
 		return;
 	h2->ops->settle(h2);
@@ -142,51 +213,6 @@ on_flush(struct job *job)
 		h2->ops->rested(h2);
 }
 
-void
-h2io_end_told(struct h2io *h2, const char *why)
-{
-	h2io_wake(h2);
-	if (send_kept(h2) && send_queued(h2))
-		h2io_end(h2, why);
-}
-
-void
-h2io_flush_soon(struct h2io *h2)
-{
-	if (!h2->flush.queued)
-		loop_post(&h2->flush);
-}
-
-/* Reads a while; false: ended. */
-static bool
-read_some(struct h2io *h2)
-{
-	ssize_t n, used;
-
-	for (int i = 0; i < READS_PER_TURN; i++) {
-		n = recv(h2->io.fd, input, sizeof(input), 0);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return true;
-		if (n <= 0) {
-			h2io_end(h2, n < 0 ? strerror(errno) : NULL);
-			return false;
-		}
-		h2->bytes.in += (size_t)n;
-		used = nghttp2_session_mem_recv(h2->session, input, (size_t)n);
-		if (used < 0) {
-			if (h2->ops->refused != NULL)
-				h2->ops->refused(h2, (int)used);
-			h2io_end_told(h2, nghttp2_strerror((int)used));
-			return false;
-		}
-		if ((size_t)n < sizeof(input))
-			return true;
-	}
-	return true;
-}
-
 static void
 on_ready(struct io *io, int what)
 {
@@ -201,6 +227,8 @@ on_ready(struct io *io, int what)
 	if ((what & IO_WRITE) || nghttp2_session_want_write(h2->session) ||
 	    !nghttp2_session_want_read(h2->session))
 		h2io_flush_soon(h2);
+	else if (h2->ops->rested != NULL)
+		h2->ops->rested(h2);
 }
 
 void
@@ -224,6 +252,10 @@ h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
 	h2->flush.run = on_flush;
 	h2->unsent_at = 0;
 	h2->bytes = (struct h2io_bytes){ .in = 0 };
+	h2->fresh = nghttp2_session_check_server_session(session) != 0;
+	h2->scan = (struct h2scan){
+		.left = h2->fresh ? H2IO_PREFACE_BYTES : 0,
+	};
 	/* One round of output, cut short by the socket, always fits. */
 	buf_init(&h2->unsent, 2 * sizeof(output));
 	io_start(&h2->io, fd, IO_READ, on_ready);

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "core/io.h"
 #include "core/loop.h"
+#include "rpc/h2scan.h"
 #include "rpc/session_mem.h"
 
 struct h2io;
@@ -20,8 +21,11 @@ struct h2io_ops {
 	/* Bytes went in or out, or a flush was asked for: act on what was
 	 * noted. Must not end the connection. */
 	void (*settle)(struct h2io *h2);
-	/* nghttp2 takes no more of what the peer sends, for this error of it;
-	 * may submit a GOAWAY. May be NULL. */
+	/* A frame begins, also one that nghttp2 ignores. 0, or an error of
+	 * nghttp2: no more of it. May be NULL. */
+	int (*frame)(struct h2io *h2, const nghttp2_frame_hd *hd);
+	/* No more is taken of what the peer sends, for this error of nghttp2 or
+	 * frame(); may submit a GOAWAY. May be NULL. */
 	void (*refused)(struct h2io *h2, int error);
 	/* A turn's work is done, and the connection lives; h2->unsent.len is
 	 * what the peer has not taken. May be NULL. */
@@ -45,7 +49,12 @@ struct h2io {
 	struct buf unsent; /* what the socket did not take */
 	size_t unsent_at;
 	struct h2io_bytes bytes;
+	struct h2scan scan; /* of what comes in */
+	bool fresh;         /* a server's, and nothing was tried to be read */
 };
+
+/* What a client says before its first frame: RFC 9113 3.4. */
+#define H2IO_PREFACE_BYTES NGHTTP2_CLIENT_MAGIC_LEN
 
 /*
  * Takes over `session`, with h2->mem if that is set, and the connected,
@@ -54,7 +63,11 @@ struct h2io {
 void h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops);
 
-/* Sends what nghttp2 has queued, once the running batch of work is done. */
+/*
+ * Sends what nghttp2 has queued, once the running batch of work is done. On a
+ * server's new connection, what has come already is read and answered first:
+ * so a client that connects for one call has all of it in one piece.
+ */
 void h2io_flush_soon(struct h2io *h2);
 
 /*

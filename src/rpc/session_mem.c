@@ -14,7 +14,7 @@
 
 #define REGION_BYTES ((size_t)32 << 10)
 #define SLAB_REGIONS 64 /* got from the kernel at a time */
-#define HOT_MAX 32      /* free regions that keep their pages */
+#define HOT_MAX 16      /* free regions that keep their pages */
 
 #define GRAIN ((size_t)16) /* blocks begin at multiples of it */
 #define SMALL_BYTES ((size_t)512)

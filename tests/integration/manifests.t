@@ -49,7 +49,7 @@ def expand(container):
     return [re.sub(r"\$\((\w+)\)", lambda m: env[m[1]], a) for a in container["args"]]
 
 
-def check_container(pod, where, container):
+def check_container(pod, annotations, where, container):
     names = {v["name"] for v in pod["volumes"]}
     used = {m["name"] for m in container.get("volumeMounts", [])}
     ok(used <= names, f"{where}: its mounts are volumes of the pod", used - names)
@@ -68,6 +68,11 @@ def check_container(pod, where, container):
     told = f"{asked.get('host', '')}:{asked['port']}"
     probes = [a for c in pod["containers"] for a in c["args"] if a.startswith("--http-endpoint=")]
     ok(probes == [f"--http-endpoint={told}"], f"{where}: kubelet asks its liveness probe", told, probes)
+    metrics = int(flags["metrics-address"].rpartition(":")[2])
+    ports = [p["containerPort"] for p in container["ports"] if p["name"] == "metrics"]
+    ok(ports == [metrics], f"{where}: the port of its metrics is told", metrics, ports)
+    scraped = annotations.get("prometheus.io/port")
+    ok(scraped == str(metrics), f"{where}: and scraped", metrics, scraped)
     mounts = [m["mountPath"] for m in container["volumeMounts"]]
     ok(str(pathlib.Path(socket).parent) in mounts, f"{where}: its socket is in a volume", socket)
     grace = pod["terminationGracePeriodSeconds"]
@@ -88,13 +93,14 @@ def main():
         if kind not in ("DaemonSet", "Deployment"):
             continue
         pod = thing["spec"]["template"]["spec"]
+        annotations = thing["spec"]["template"]["metadata"].get("annotations", {})
         ok(("ServiceAccount", pod["serviceAccountName"]) in objects, f"{name}: its account is there")
         for volume in pod["volumes"]:
             if "configMap" in volume:
                 ref = ("ConfigMap", volume["configMap"]["name"])
                 ok(ref in objects, f"{name}: {ref[1]} is there")
         for container in pod["containers"]:
-            check_container(pod, f"{name}/{container['name']}", container)
+            check_container(pod, annotations, f"{name}/{container['name']}", container)
             for arg in container["args"]:
                 if arg.startswith("--drivername="):
                     ok(arg.split("=")[1] == driver, f"{name}: serves the CSIDriver", arg)

@@ -81,7 +81,7 @@ async function errors(client) {
 async function timeAndCancel(client) {
 	const start = Date.now();
 	expect('a deadline: the server\'s text arrives',
-		await call(client, 'Sleep', Buffer.from('60000'), 1000),
+		await call(client, 'Sleep', Buffer.from('60000'), 2000),
 		grpc.status.DEADLINE_EXCEEDED, 'was asleep');
 	ok(Date.now() - start < 5000, '... in time', `${Date.now() - start} ms`);
 	expect('an answer within the deadline', await call(client, 'Sleep', Buffer.from('50')), 0,
@@ -166,6 +166,47 @@ async function streams(client) {
 	ok(code === grpc.status.CANCELLED, 'cancel_after_first_response', code);
 }
 
+async function customMetadata(client) {
+	const path = '/grpc.testing.TestService/';
+	const initial = 'x-grpc-test-echo-initial';
+	const trailing = 'x-grpc-test-echo-trailing-bin';
+	const bytes = Buffer.from([0xab, 0xab, 0xab]);
+	const sent = new grpc.Metadata();
+	sent.set(initial, 'test_initial_metadata_value');
+	sent.set(trailing, bytes);
+	const options = { deadline: Date.now() + 30000 };
+	const comesBack = (stream) => new Promise((resolve) => {
+		let header;
+		stream.on('metadata', (metadata) => { header = metadata.get(initial)[0]; });
+		stream.on('status', ({ code, metadata }) => resolve(code === 0 &&
+			header === 'test_initial_metadata_value' &&
+			bytes.equals(metadata.get(trailing)[0])));
+	});
+	ok(await comesBack(client.makeUnaryRequest(`${path}UnaryCall`, same, same, Buffer.alloc(0),
+		sent, options, () => {})), 'custom_metadata, unary');
+	const stream = client.makeBidiStreamRequest(`${path}FullDuplexCall`, same, same, sent, options);
+	stream.resume();
+	stream.end(Buffer.from([0x12, 2, 8, 1]));
+	ok(await comesBack(stream), '... and full duplex');
+}
+
+// grpc-js has no google.rpc.Status: the bytes are looked at.
+async function statusDetails(client) {
+	const info = Buffer.from('\x0a\x09POOL_FULL');
+	const error = await new Promise((resolve) => {
+		client.makeUnaryRequest('/interop.Test/Details', same, same, info,
+			{ deadline: Date.now() + 30000 }, resolve);
+	});
+	const text = Buffer.from('with details ☺');
+	const type = Buffer.from('type.googleapis.com/google.rpc.ErrorInfo');
+	const field = (number, bytes) => Buffer.concat([Buffer.from([number << 3 | 2, bytes.length]),
+		bytes]);
+	const want = Buffer.concat([Buffer.from([8, grpc.status.FAILED_PRECONDITION]), field(2, text),
+		field(3, Buffer.concat([field(1, type), field(2, info)]))]);
+	const got = error.metadata.get('grpc-status-details-bin')[0];
+	ok(want.equals(got), 'status details', got && got.toString('latin1'));
+}
+
 // node's HTTP/2 client sends no :authority when it is given a host.
 function hostInstead() {
 	const session = http2.connect('http://localhost', {
@@ -187,6 +228,8 @@ async function main() {
 	await timeAndCancel(client);
 	await concurrentCalls(client);
 	await streams(client);
+	await customMetadata(client);
+	await statusDetails(client);
 	client.close();
 	for (const authority of AUTHORITIES) {
 		const odd = connect({ 'grpc.default_authority': authority });

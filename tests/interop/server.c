@@ -5,6 +5,8 @@
  *	/interop.Test/Echo	answers with the request
  *	/interop.Test/Size	a decimal number: answers with so many bytes
  *	/interop.Test/Status	"CODE TEXT": fails with that code and text
+ *	/interop.Test/Details	fails with the request, a google.rpc.ErrorInfo,
+ *				as a detail of the status
  *	/interop.Test/Sleep	a decimal number: answers after so many ms
  *	/interop.Test/Never	answers when nobody waits any more
  *	/interop.Test/Hold	the same, and its client streams
@@ -69,6 +71,21 @@ status(struct call *call)
 	unsigned long code = request_number(call, &text);
 
 	call_fail(call, (enum err_code)code, text);
+}
+
+static void
+details(struct call *call)
+{
+	const struct call_details error_info = {
+		.type = "google.rpc.ErrorInfo",
+		.bytes = call->request,
+		.len = call->request_len,
+	};
+	struct err err = ERR_INIT;
+
+	(void)err_set(
+	    &err, ERR_FAILED_PRECONDITION, "with details \xe2\x98\xba");
+	call_fail_details(call, &err, &error_info);
 }
 
 struct nap {
@@ -142,6 +159,7 @@ static const struct rpc_method methods[] = {
 	{ .name = "Echo", .start = echo },
 	{ .name = "Size", .start = size },
 	{ .name = "Status", .start = status },
+	{ .name = "Details", .start = details },
 	{ .name = "Sleep", .start = nap },
 	{ .name = "Never", .start = never },
 	{ .name = "Hold", .start = never, .client_streams = true },

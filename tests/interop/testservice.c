@@ -3,10 +3,12 @@
  */
 #include "tests/interop/testservice.h"
 
+#include "base/log.h"
 #include "rpc/pb.h"
 #include "rpc/stream.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define PAYLOAD_MAX ((size_t)4 << 20)
 #define MESSAGE_MAX (PAYLOAD_MAX + 100)
@@ -27,6 +29,25 @@ enum {
 	INPUT_REQUEST_PAYLOAD = 1,
 	INPUT_RESPONSE_SIZE = 1,
 };
+
+#define ECHO_MAX 1024 /* of the metadata that is echoed */
+
+/* custom_metadata: sends back what came in two headers of the request. */
+static void
+echo_metadata(struct call *call)
+{
+	static const char initial[] = "x-grpc-test-echo-initial";
+	static const char trailing[] = "x-grpc-test-echo-trailing-bin";
+	const char *text = call_header(call, initial);
+	char bytes[ECHO_MAX];
+	long n = call_header_bytes(call, trailing, bytes, sizeof(bytes));
+
+	if (text != NULL &&
+	    call_add_header(call, initial, text, strlen(text)) < 0)
+		log_error("interop.no_header", "text=\"%s\"", text);
+	if (n >= 0 && call_add_trailer(call, trailing, bytes, (size_t)n) < 0)
+		log_error("interop.no_trailer", "bytes=%ld", n);
+}
 
 /* A call's state. */
 struct state {
@@ -80,6 +101,7 @@ unary_call(struct call *call)
 	const struct pb request = { call->request, call->request_len };
 	struct buf out;
 
+	echo_metadata(call);
 	if (fails(call, pb_get(request, ANY_REQUEST_STATUS)))
 		return;
 	/* A compressed request does not come here. */
@@ -169,6 +191,7 @@ full_duplex_message(struct call *call, const void *bytes, size_t len)
 static void
 full_duplex_call(struct call *call)
 {
+	echo_metadata(call);
 	call->data = arena_new_bytes(call_arena(call), sizeof(struct state));
 	call->message = full_duplex_message;
 	call->writable = answer;

@@ -1,7 +1,7 @@
 /*
  * testservice.h - grpc.testing.TestService, which gRPC's own interoperability
- * clients call; source: grpc/grpc doc/interop-test-descriptions.md. Not here:
- * echoed metadata, compression.
+ * clients call; source: grpc/grpc doc/interop-test-descriptions.md. There is
+ * no compression: a compressed request is refused before it comes here.
  */
 #ifndef TESTS_INTEROP_TESTSERVICE_H
 #define TESTS_INTEROP_TESTSERVICE_H

@@ -171,6 +171,7 @@ func TestInteroperability(t *testing.T) {
 		"timeout_on_sleeping_server":  interop.DoTimeoutOnSleepingServer,
 		"cancel_after_begin":          interop.DoCancelAfterBegin,
 		"cancel_after_first_response": interop.DoCancelAfterFirstResponse,
+		"custom_metadata":             interop.DoCustomMetadata,
 		"status_code_and_message":     interop.DoStatusCodeAndMessage,
 		"special_status_message":      interop.DoSpecialStatusMessage,
 	} {

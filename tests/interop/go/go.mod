@@ -6,6 +6,7 @@ require (
 	github.com/jhump/protoreflect v1.17.0
 	github.com/summerwind/h2spec v2.2.1+incompatible
 	golang.org/x/net v0.55.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa
 	google.golang.org/grpc v1.83.1
 	google.golang.org/protobuf v1.36.11
 )
@@ -44,7 +45,6 @@ require (
 	golang.org/x/sys v0.45.0 // indirect
 	golang.org/x/text v0.37.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260526163538-3dc84a4a5aaa // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect
 )
 
 tool github.com/fullstorydev/grpcurl/cmd/grpcurl

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -20,6 +22,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 const text = "\t\nvolume vöĺ: 100 % ☺ 😈\r\n"
@@ -119,11 +122,63 @@ func TestUnary(t *testing.T) {
 	echo(t, conn, nil)
 }
 
-func TestMetadata(t *testing.T) {
+func TestMetadataThatNobodyKnows(t *testing.T) {
 	ctx := metadata.AppendToOutgoingContext(context.Background(), "x-one", "1",
 		"x-two-bin", "\x00\x01")
 	_, st := callIn(ctx, connect(t), "Echo", []byte("x"))
 	expect(t, st, codes.OK, "")
+}
+
+// The bytes are of each length that base64 pads differently, and none.
+func TestMetadata(t *testing.T) {
+	const initial, trailing = "x-grpc-test-echo-initial", "x-grpc-test-echo-trailing-bin"
+	conn := connect(t)
+	for _, value := range []string{"", "\x00", "\xab\xab", "\xff,\xfe", strings.Repeat("\x80", 1024)} {
+		var header, trailer metadata.MD
+		ctx := metadata.AppendToOutgoingContext(context.Background(), initial, "a b",
+			initial, "c", trailing, value)
+		_, st := callIn(ctx, conn, "/grpc.testing.TestService/UnaryCall", nil,
+			grpc.Header(&header), grpc.Trailer(&trailer))
+		expect(t, st, codes.OK, "")
+		if got := header.Get(initial); !slices.Equal(got, []string{"a b,c"}) {
+			t.Errorf("header: got %q", got)
+		}
+		if got := trailer.Get(trailing); !slices.Equal(got, []string{value}) {
+			t.Errorf("trailer: got %q, want %q", got, value)
+		}
+	}
+}
+
+// gRPC suggests that 8 KiB are taken; beyond 16 the server has told that it takes no more.
+func TestMuchMetadata(t *testing.T) {
+	conn := connect(t)
+	for size, code := range map[int]codes.Code{8 << 10: codes.OK, 17 << 10: codes.Internal} {
+		ctx := metadata.AppendToOutgoingContext(context.Background(), "x-much", strings.Repeat("m", size))
+		_, st := callIn(ctx, conn, "Echo", []byte("x"))
+		expect(t, st, code, "")
+	}
+}
+
+func TestStatusDetails(t *testing.T) {
+	conn := connect(t)
+	for _, info := range []*errdetails.ErrorInfo{
+		{Reason: "POOL_FULL", Domain: "rbd.csi.ceph.com", Metadata: map[string]string{"pool": "vöĺ"}},
+		{},
+		{Reason: strings.Repeat("long ", 400)},
+	} {
+		request, err := proto.Marshal(info)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, st := call(conn, 30*time.Second, "Details", request)
+		expect(t, st, codes.FailedPrecondition, "with details ☺")
+		got := st.Details()
+		if len(got) != 1 {
+			t.Errorf("got %d details", len(got))
+		} else if detail, ok := got[0].(*errdetails.ErrorInfo); !ok || !proto.Equal(detail, info) {
+			t.Errorf("got %v, want %v", got[0], info)
+		}
+	}
 }
 
 func TestLargeMessages(t *testing.T) {
@@ -163,7 +218,7 @@ func TestUnimplemented(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	conn := connect(t)
 	start := time.Now()
-	_, st := call(conn, time.Second, "Sleep", []byte("60000"))
+	_, st := call(conn, 2*time.Second, "Sleep", []byte("60000"))
 	expect(t, st, codes.DeadlineExceeded, "was asleep")
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("took %v", took)

@@ -33,6 +33,7 @@ func TestInteroperability(t *testing.T) {
 		{"cancel_after_first_response", interop.DoCancelAfterFirstResponse},
 		{"status_code_and_message", interop.DoStatusCodeAndMessage},
 		{"special_status_message", interop.DoSpecialStatusMessage},
+		{"custom_metadata", interop.DoCustomMetadata},
 		{"client_compressed_unary", clientCompressedUnary},
 		{"concurrent_large_unary", concurrentLargeUnary},
 		{"rpc_soak", func(ctx context.Context, _ testpb.TestServiceClient, _ ...grpc.CallOption) {

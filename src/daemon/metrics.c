@@ -1,0 +1,422 @@
+/*
+ * metrics.c - the metrics of rbd-csid. What others count already is read when
+ * somebody asks; only calls and the loop's lag are counted here.
+ */
+#include "daemon/metrics.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "core/child.h"
+#include "core/offload.h"
+#include "core/timer.h"
+#include "csi/methods.h"
+#include "daemon/drain.h"
+#include "daemon/request.h"
+#include "daemon/sessions.h"
+#include "obs/metrics.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define CODES (ERR_UNAUTHENTICATED + 1)
+#define METHODS_MAX 64 /* all that are served, and "other" */
+#define LAG_EVERY_MS 1000
+
+/* From an answer out of memory to an operation on a sick cluster. */
+static const double call_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+	0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600 };
+static const double lag_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
+	0.1, 0.25, 0.5, 1, 5 };
+
+/* The series of one method, made when it first ends with that code. */
+struct method_series {
+	char *path;
+	struct metric_series *calls[CODES], *seconds[CODES];
+};
+
+static struct {
+	struct server *server;
+	struct http *http;
+	struct map methods; /* path -> struct method_series */
+	struct method_series method[METHODS_MAX];
+	unsigned method_count;
+	struct timer lag_timer;
+	struct metric_series *lag;
+	int64_t started_ms; /* of the wall clock */
+} mt;
+
+/* ---- read when somebody asks --------------------------------------------- */
+
+static void
+tell(struct metric_reading *reading, double value)
+{
+	metric_tell(reading, value, NULL);
+}
+
+static void
+tell_of(struct metric_reading *reading, const char *label, double value)
+{
+	const char *const values[] = { label };
+
+	metric_tell(reading, value, values);
+}
+
+#define READ(function, value)                                                  \
+	static void function(struct metric_reading *reading)                   \
+	{                                                                      \
+		tell(reading, (double)(value));                                \
+	}
+
+static struct requests_stats
+requests(void)
+{
+	struct requests_stats stats;
+
+	requests_stats(&stats);
+	return stats;
+}
+
+static struct sessions_stats
+sessions(void)
+{
+	struct sessions_stats stats;
+
+	sessions_stats(&stats);
+	return stats;
+}
+
+READ(read_connections, server_connection_count(mt.server))
+READ(read_calls, server_call_count(mt.server))
+READ(read_accepted, server_counters(mt.server)->connections_accepted)
+READ(read_received, server_counters(mt.server)->bytes_in)
+READ(read_sent, server_counters(mt.server)->bytes_out)
+READ(read_buffered, server_buffered_bytes(mt.server))
+READ(read_requests_running, requests().running)
+READ(read_requests_waiting, requests().waiting)
+READ(read_requests_orphaned, requests().orphaned)
+READ(read_requests_oldest, (double)requests().oldest_ms / 1000)
+READ(read_requests_started, requests().started)
+READ(read_requests_joined, requests().joined)
+READ(read_requests_refused, requests().refused)
+READ(read_lock_waits, requests().waits)
+READ(read_lock_waited, (double)requests().waited_ms / 1000)
+READ(read_worker_starts, sessions().worker_starts)
+READ(read_worker_failures, sessions().failures)
+READ(read_offload_running, offload_running())
+READ(read_offload_stuck, offload_stuck())
+READ(read_offload_forks, offload_forks())
+READ(read_execs, tool_execs())
+READ(read_started, (double)mt.started_ms / 1000)
+READ(read_alive, !drain_is_started())
+
+static void
+read_faults(struct metric_reading *reading)
+{
+	const struct server_counters *counters = server_counters(mt.server);
+
+	for (int i = 0; i < SERVER_FAULT_COUNT; i++)
+		tell_of(reading, server_fault_name((enum server_fault)i),
+		    (double)counters->faults[i]);
+}
+
+static void
+read_refusals(struct metric_reading *reading)
+{
+	const struct server_counters *counters = server_counters(mt.server);
+
+	for (int i = 0; i < SERVER_REFUSED_COUNT; i++)
+		tell_of(reading, server_refusal_name((enum server_refusal)i),
+		    (double)counters->refusals[i]);
+}
+
+static void
+read_sessions(struct metric_reading *reading)
+{
+	struct sessions_stats stats = sessions();
+
+	for (int i = 0; i < SESSION_STATE_COUNT; i++)
+		tell_of(reading, sessions_state_name((enum session_state)i),
+		    (double)stats.in_state[i]);
+}
+
+/* The second number of statm is that of resident pages. */
+static void
+read_resident(struct metric_reading *reading)
+{
+	FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long long total, pages;
+
+	if (file == NULL)
+		return;
+	if (fscanf(file, "%llu %llu", &total, &pages) == 2)
+		tell(reading, (double)pages * (double)sysconf(_SC_PAGESIZE));
+	(void)fclose(file);
+}
+
+static void
+read_cpu(struct metric_reading *reading)
+{
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) == 0)
+		tell(reading, (double)ts.tv_sec + (double)ts.tv_nsec / 1e9);
+}
+
+/* ---- the list ------------------------------------------------------------ */
+
+#define COUNTER(name_, read_, help_)                                           \
+	{                                                                      \
+		.name = name_, .help = help_, .kind = METRIC_COUNTER,          \
+		.read = read_                                                  \
+	}
+#define GAUGE(name_, read_, help_)                                             \
+	{                                                                      \
+		.name = name_, .help = help_, .kind = METRIC_GAUGE,            \
+		.read = read_                                                  \
+	}
+
+static struct metric calls_total = {
+	.name = "rbd_csi_grpc_calls_total",
+	.help = "Calls that have ended.",
+	.kind = METRIC_COUNTER,
+	.label = { "method", "code" },
+	.max = METHODS_MAX * CODES,
+};
+
+static struct metric call_seconds = {
+	.name = "rbd_csi_grpc_call_duration_seconds",
+	.help = "From the headers of a call to its status.",
+	.kind = METRIC_HISTOGRAM,
+	.label = { "method", "code" },
+	.max = METHODS_MAX * CODES,
+	.bound = call_bounds,
+	.bound_count = countof(call_bounds),
+};
+
+static struct metric loop_lag = {
+	.name = "rbd_csi_loop_lag_seconds",
+	.help = "How late a timer of the event loop was, once a second.",
+	.kind = METRIC_HISTOGRAM,
+	.bound = lag_bounds,
+	.bound_count = countof(lag_bounds),
+};
+
+static struct metric build_info = {
+	.name = "rbd_csi_build_info",
+	.help = "Always 1.",
+	.kind = METRIC_GAUGE,
+	.label = { "version" },
+	.max = 2,
+};
+
+static struct metric others[] = {
+	GAUGE("csi_liveness", read_alive,
+	    "1, or 0 while the daemon drains; as ceph-csi names it."),
+	GAUGE("rbd_csi_grpc_calls_running", read_calls,
+	    "Calls that a handler owes an answer."),
+	GAUGE(
+	    "rbd_csi_grpc_connections", read_connections, "Open connections."),
+	COUNTER("rbd_csi_grpc_connections_accepted_total", read_accepted,
+	    "Connections since the start."),
+	COUNTER("rbd_csi_grpc_received_bytes_total", read_received,
+	    "Bytes that came."),
+	COUNTER("rbd_csi_grpc_sent_bytes_total", read_sent,
+	    "Bytes that were sent."),
+	GAUGE("rbd_csi_grpc_buffered_bytes", read_buffered,
+	    "Requests and answers that are held now."),
+	{
+	    .name = "rbd_csi_grpc_peer_faults_total",
+	    .help = "Connections that were ended for what their peer did.",
+	    .kind = METRIC_COUNTER,
+	    .label = { "reason" },
+	    .max = SERVER_FAULT_COUNT,
+	    .read = read_faults,
+	},
+	{
+	    .name = "rbd_csi_grpc_refusals_total",
+	    .help = "Calls that were refused before a handler saw them.",
+	    .kind = METRIC_COUNTER,
+	    .label = { "reason" },
+	    .max = SERVER_REFUSED_COUNT,
+	    .read = read_refusals,
+	},
+	GAUGE("rbd_csi_requests_running", read_requests_running,
+	    "Node and Controller requests that run or wait for a lock."),
+	GAUGE("rbd_csi_requests_waiting", read_requests_waiting,
+	    "Requests that wait for their lock."),
+	GAUGE("rbd_csi_requests_orphaned", read_requests_orphaned,
+	    "Requests that go on without a caller."),
+	GAUGE("rbd_csi_requests_oldest_seconds", read_requests_oldest,
+	    "Age of the oldest request, 0 without any."),
+	COUNTER("rbd_csi_requests_started_total", read_requests_started,
+	    "Requests that were started."),
+	COUNTER("rbd_csi_requests_joined_total", read_requests_joined,
+	    "Calls that joined a request which was the same."),
+	COUNTER("rbd_csi_requests_refused_total", read_requests_refused,
+	    "Calls that were refused because of --max-requests."),
+	COUNTER("rbd_csi_lock_waits_total", read_lock_waits,
+	    "Requests that found their lock taken."),
+	COUNTER("rbd_csi_lock_wait_seconds_total", read_lock_waited,
+	    "How long they waited for it."),
+	{
+	    .name = "rbd_csi_worker_sessions",
+	    .help = "Ceph sessions by state.",
+	    .kind = METRIC_GAUGE,
+	    .label = { "state" },
+	    .max = SESSION_STATE_COUNT,
+	    .read = read_sessions,
+	},
+	COUNTER("rbd_csi_worker_starts_total", read_worker_starts,
+	    "Processes ceph-worker that were started."),
+	COUNTER("rbd_csi_worker_failures_total", read_worker_failures,
+	    "Those that died, hung or could not connect."),
+	GAUGE("rbd_csi_offload_children_running", read_offload_running,
+	    "Children for blocking system calls."),
+	GAUGE("rbd_csi_offload_children_stuck", read_offload_stuck,
+	    "Children that are past their time and cannot be killed."),
+	COUNTER("rbd_csi_offload_forks_total", read_offload_forks,
+	    "Children that were started."),
+	COUNTER("rbd_csi_tool_execs_total", read_execs,
+	    "Programs that were started, such as mkfs."),
+	COUNTER("process_cpu_seconds_total", read_cpu,
+	    "Time of the processor that the daemon has used."),
+	GAUGE("process_resident_memory_bytes", read_resident,
+	    "Memory that is resident."),
+	GAUGE("process_start_time_seconds", read_started,
+	    "When the daemon was started, since 1970."),
+};
+
+/* ---- counted here -------------------------------------------------------- */
+
+/* Takes `path` over. */
+static void
+add_method(char *path)
+{
+	struct method_series *method = &mt.method[mt.method_count++];
+
+	assert(mt.method_count < METHODS_MAX); /* the last is "other" */
+	method->path = path;
+	(void)map_set(&mt.methods, path, method);
+}
+
+/* Those of CSI, and those of the router's own services. */
+static void
+add_methods(const struct router *router)
+{
+	size_t count;
+	const struct csi_method *csi = csi_methods(&count);
+
+	for (size_t i = 0; i < count; i++)
+		add_method(str_dup(csi[i].path));
+	for (size_t i = 0; i < router->service_count; i++) {
+		const struct rpc_service *sv = router->services[i];
+
+		for (size_t j = 0; j < sv->method_count; j++)
+			add_method(
+			    str_fmt("/%s/%s", sv->name, sv->methods[j].name));
+	}
+	mt.method[METHODS_MAX - 1].path = str_dup("other");
+}
+
+void
+metrics_call_ended(const char *path, enum err_code code, int64_t us)
+{
+	struct method_series *method;
+	unsigned i = (unsigned)code < CODES ? code : ERR_UNKNOWN;
+
+	if (mt.http == NULL)
+		return;
+	method = map_get(&mt.methods, path);
+	if (method == NULL)
+		method = &mt.method[METHODS_MAX - 1];
+	if (method->calls[i] == NULL) {
+		const char *const values[] = { method->path,
+			err_code_name((enum err_code)i) };
+
+		method->calls[i] = metric_series(&calls_total, values);
+		method->seconds[i] = metric_series(&call_seconds, values);
+	}
+	metric_add(method->calls[i], 1);
+	metric_observe(method->seconds[i], (double)us / 1e6);
+}
+
+static void
+on_lag_timer(struct timer *timer)
+{
+	metric_observe(mt.lag, (double)(clock_now_ms() - timer->due_ms) / 1000);
+	timer_start(timer, LAG_EVERY_MS);
+}
+
+/* ---- serving ------------------------------------------------------------- */
+
+static int
+get_metrics(struct buf *body)
+{
+	if (metrics_text(body) == 0)
+		return 200;
+	buf_clear(body);
+	return 500;
+}
+
+static int
+get_healthz(struct buf *body)
+{
+	bool draining = drain_is_started();
+
+	if (buf_printf(body, "%s\n", draining ? "draining" : "ok") < 0)
+		return 500;
+	return draining ? 503 : 200;
+}
+
+static const struct http_route routes[] = {
+	{ "/metrics", "text/plain; version=0.0.4; charset=utf-8", get_metrics },
+	{ "/healthz", "text/plain; charset=utf-8", get_healthz },
+};
+
+int
+metrics_start(const struct metrics_setup *setup, struct err *err)
+{
+	const char *const version[] = { setup->version };
+
+	memset(&mt, 0, sizeof(mt));
+	if (*setup->address == '\0')
+		return 0;
+	mt.http = http_new(
+	    setup->address, &setup->file, routes, countof(routes), err);
+	if (mt.http == NULL) {
+		err_prefix(err, "--metrics-address=%s", setup->address);
+		return err->rc;
+	}
+	log_info("metrics.listen", "address=%s", http_address(mt.http));
+	mt.server = setup->server;
+	mt.started_ms = clock_wall_ms();
+	add_methods(setup->router);
+	metrics_add(&build_info);
+	metric_set(metric_series(&build_info, version), 1);
+	metrics_add(&calls_total);
+	metrics_add(&call_seconds);
+	metrics_add(&loop_lag);
+	mt.lag = metric_series(&loop_lag, NULL);
+	for (size_t i = 0; i < countof(others); i++)
+		metrics_add(&others[i]);
+	mt.lag_timer.fire = on_lag_timer;
+	timer_start(&mt.lag_timer, LAG_EVERY_MS);
+	return 0;
+}
+
+void
+metrics_stop(void)
+{
+	if (mt.http == NULL)
+		return;
+	timer_stop(&mt.lag_timer);
+	http_free(mt.http);
+	mt.http = NULL;
+	metrics_fini();
+	map_fini(&mt.methods);
+	for (size_t i = 0; i < METHODS_MAX; i++)
+		free(mt.method[i].path);
+}

@@ -1,0 +1,30 @@
+/*
+ * metrics.h - what rbd-csid tells on --metrics-address: every metric by name
+ * (docs/METRICS.md has the same list), /metrics and /healthz.
+ */
+#ifndef DAEMON_METRICS_H
+#define DAEMON_METRICS_H
+
+#include "obs/http.h"
+#include "rpc/server.h"
+
+struct metrics_setup {
+	const char *address; /* "": off, nothing is counted or served */
+	struct unix_socket_file file; /* if it is a unix socket */
+	const char *version;
+	struct server *server; /* lives until metrics_stop() */
+	const struct router *router;
+};
+
+/* Starts to count and to serve. 0, or the errors of http_new(). */
+int metrics_start(
+    const struct metrics_setup *setup, struct err *err) must_check;
+void metrics_stop(void);
+
+/*
+ * One call has ended, `us` after its start (router.ended). Methods that
+ * nobody serves are counted as "other".
+ */
+void metrics_call_ended(const char *path, enum err_code code, int64_t us);
+
+#endif

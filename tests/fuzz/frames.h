@@ -1,0 +1,29 @@
+/*
+ * frames.h - HTTP/2 frames made from fuzz input. They are well-formed unless
+ * the input wants them otherwise.
+ */
+#ifndef TESTS_FUZZ_FRAMES_H
+#define TESTS_FUZZ_FRAMES_H
+
+#include "base/buf.h"
+#include "tests/fuzz/fuzz.h"
+
+/* Each appends to `out`. */
+void frames_hello(struct buf *out); /* preface and SETTINGS */
+void frames_put(struct buf *out, unsigned type, unsigned flags, uint32_t id,
+    const void *payload, size_t len);
+
+/* A request for `path`; the input adds fields and says how it is cut up. */
+void frames_request(
+    struct buf *out, struct fuzz_input *in, uint32_t id, const char *path);
+
+/* A header list behind the body, which should have END_STREAM. */
+void frames_trailers(struct buf *out, struct fuzz_input *in, uint32_t id);
+
+/* DATA: whole messages, pieces of them, padding, or bytes of the input. */
+void frames_data(struct buf *out, struct fuzz_input *in, uint32_t id);
+
+/* SETTINGS, PING, WINDOW_UPDATE, RST_STREAM, GOAWAY, PRIORITY, any. */
+void frames_control(struct buf *out, struct fuzz_input *in, uint32_t id);
+
+#endif

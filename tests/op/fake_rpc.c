@@ -1,0 +1,417 @@
+/*
+ * fake_rpc.c - scripted calls, Node operations and sessions.
+ */
+#include "tests/op/fake_rpc.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/loop.h"
+#include "csi.pb-c.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RUNNING_MAX 8
+
+static int64_t now_ms = 1000000;
+
+static void
+no_log(enum log_level level, const char *line)
+{
+	(void)level;
+	(void)line;
+}
+
+void
+fake_init(void)
+{
+	log_set_sink(no_log);
+	clock_fake(now_ms);
+	if (loop_init() < 0)
+		abort();
+}
+
+void
+fake_turn(void)
+{
+	for (int i = 0; i < 6; i++)
+		loop_turn(false);
+}
+
+void
+fake_pass(int64_t ms)
+{
+	now_ms += ms;
+	clock_fake(now_ms);
+	fake_turn();
+}
+
+/* ---- calls, in place of src/rpc ------------------------------------------ */
+
+static void
+end(struct call *call, enum err_code code, const char *text)
+{
+	struct fake_call *fake = (struct fake_call *)call;
+
+	if (fake->ended || fake->left)
+		abort();
+	fake->ended = true;
+	fake->code = code;
+	(void)snprintf(fake->text, sizeof(fake->text), "%s", text);
+	(void)snprintf(fake->note, sizeof(fake->note), "%s",
+	    call->note != NULL ? call->note : "");
+	timer_stop(&call->timer);
+	arena_free(call->arena);
+	call->arena = NULL;
+}
+
+void
+call_reply(struct call *call, const void *bytes, size_t len)
+{
+	struct fake_call *fake = (struct fake_call *)call;
+
+	if (len > sizeof(fake->reply))
+		abort();
+	if (len > 0)
+		memcpy(fake->reply, bytes, len);
+	fake->reply_len = len;
+	end(call, ERR_OK, "");
+}
+
+void
+call_fail(struct call *call, enum err_code code, const char *text)
+{
+	end(call, code, text);
+}
+
+void
+call_fail_err(struct call *call, const struct err *err)
+{
+	end(call, err->code, err->text);
+}
+
+struct arena *
+call_arena(struct call *call)
+{
+	if (call->arena == NULL)
+		call->arena = arena_new(1 << 20);
+	return call->arena;
+}
+
+static void
+on_deadline(struct timer *timer)
+{
+	struct call *call = container_of(timer, struct call, timer);
+
+	call->gone(call, CALL_DEADLINE);
+}
+
+void
+call_default_timeout(struct call *call, int64_t ms)
+{
+	if (call->deadline_ms == 0)
+		call->deadline_ms = clock_now_ms() + ms;
+	call->timer.fire = on_deadline;
+	timer_start(&call->timer, call->deadline_ms - clock_now_ms());
+}
+
+struct fake_call *
+fake_ask(const char *method, const void *message, int64_t timeout_ms)
+{
+	struct fake_call *fake = mem_new(sizeof(*fake));
+	const struct csi_method *m = csi_method_by_name(method);
+
+	fake->call.path = m != NULL ? m->path : method;
+	if (message != NULL)
+		fake->call.request_len = protobuf_c_message_pack(
+		    message, fake->body);
+	fake->call.request = fake->body;
+	if (timeout_ms > 0)
+		fake->call.deadline_ms = clock_now_ms() + timeout_ms;
+	dispatch_call(&fake->call);
+	return fake;
+}
+
+void
+fake_leave(struct fake_call *fake, enum call_gone why)
+{
+	fake->call.gone(&fake->call, why);
+	fake->left = true;
+	timer_stop(&fake->call.timer);
+	arena_free(fake->call.arena);
+	fake->call.arena = NULL;
+}
+
+void
+fake_free(struct fake_call *fake)
+{
+	if (!fake->ended && !fake->left)
+		abort();
+	free(fake);
+}
+
+/* ---- Node operations ----------------------------------------------------- */
+
+enum fake_state { FAKE_NEW = 0, FAKE_WOKEN };
+
+struct fake_op {
+	struct csi_rpc rpc;
+	enum fake_state state;
+};
+
+unsigned fake_started, fake_running;
+
+static struct fake_op *running[RUNNING_MAX]; /* in the order of their start */
+
+static enum op_verdict
+fake_step(struct op *op)
+{
+	struct fake_op *f = (struct fake_op *)op;
+
+	switch (f->state) {
+	case FAKE_NEW:
+		fake_started++;
+		if (fake_running == RUNNING_MAX)
+			abort();
+		running[fake_running++] = f;
+		return op_await(f, FAKE_WOKEN);
+	case FAKE_WOKEN:
+		if (op->detached)
+			op_set_error(op, ERR_CANCELLED, "stopped early");
+		else if (op->rc < 0)
+			op_set_error_rc(op, op->rc, "unmap");
+		else
+			f->rpc.reply = csi_new(
+			    f->rpc.method->reply, f->rpc.arena);
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class fake_class = {
+	.name = "fake",
+	.step = fake_step,
+	.free = csi_rpc_free,
+};
+
+static const struct csi_impl impls[] = {
+	{ "NodeUnstageVolume", &fake_class, sizeof(struct fake_op) },
+	{ "NodeUnpublishVolume", &fake_class, sizeof(struct fake_op) },
+};
+
+bool
+fake_is_detached(void)
+{
+	return running[0]->rpc.op.detached;
+}
+
+void
+fake_wake(int rc)
+{
+	struct fake_op *f = running[0];
+
+	memmove(running, running + 1, --fake_running * sizeof(running[0]));
+	op_wake(&f->rpc.op, rc);
+}
+
+/* ---- sessions ------------------------------------------------------------ */
+
+unsigned fake_session_calls, fake_session_cancels;
+bool fake_session_waits;
+
+static struct session_call *open_call;
+
+void
+sessions_call_start(
+    struct session_call *call, const struct session_key *key, struct op *waiter)
+{
+	fake_session_calls++;
+	if (!str_eq(key->cluster_id, "a") || !str_eq(key->monitors, "m:1") ||
+	    !str_eq(key->user, "u") || !str_eq(key->key->text, "k") ||
+	    open_call != NULL)
+		abort();
+	call->session = (struct session *)1;
+	call->waiter = waiter;
+	call->sent = !fake_session_waits;
+	open_call = call;
+}
+
+static void
+session_end(void)
+{
+	struct session_call *call = open_call;
+
+	call->session = NULL;
+	open_call = NULL;
+	op_wake(call->waiter, call->err.rc);
+}
+
+void
+sessions_call_cancel(struct session_call *call)
+{
+	if (call != open_call)
+		abort();
+	fake_session_cancels++;
+	call->cancelled = true;
+	if (call->sent)
+		return;
+	(void)err_set(&call->err, ERR_CANCELLED, "the caller went away");
+	session_end();
+}
+
+void
+sessions_call_where(const struct session_call *call, char *buf, size_t size)
+{
+	(void)call;
+	(void)snprintf(buf, size, "in state FAR_AWAY for 3 s");
+}
+
+bool
+fake_session_is_open(void)
+{
+	return open_call != NULL;
+}
+
+bool
+fake_session_is_sent(void)
+{
+	return open_call != NULL && open_call->sent;
+}
+
+bool
+fake_session_is_cancelled(void)
+{
+	return open_call != NULL && open_call->cancelled;
+}
+
+void
+fake_session_send(void)
+{
+	open_call->sent = true;
+}
+
+void
+fake_session_answer(enum err_code code, const char *reply)
+{
+	struct session_call *call = open_call;
+
+	if (code != ERR_OK) {
+		(void)err_set(&call->err, code, "%s", reply);
+	} else {
+		call->reply = (unsigned char *)str_dup(reply);
+		call->reply_len = strlen(reply);
+	}
+	session_end();
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+struct fake_call *
+fake_unstage(const char *path, int64_t timeout_ms)
+{
+	Csi__V1__NodeUnstageVolumeRequest m =
+	    CSI__V1__NODE_UNSTAGE_VOLUME_REQUEST__INIT;
+	static char id[] = FAKE_ID;
+
+	m.volume_id = id;
+	m.staging_target_path = (char *)(uintptr_t)path;
+	return fake_ask("NodeUnstageVolume", &m, timeout_ms);
+}
+
+static char user_key[] = "userID", user[] = "u", key_key[] = "userKey",
+	    key[] = "k";
+
+struct fake_call *
+fake_delete(const char *id, bool secrets, int64_t timeout_ms)
+{
+	Csi__V1__DeleteVolumeRequest m = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
+	Csi__V1__DeleteVolumeRequest__SecretsEntry
+	    e[2] = { CSI__V1__DELETE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		    CSI__V1__DELETE_VOLUME_REQUEST__SECRETS_ENTRY__INIT },
+	    *list[2] = { &e[0], &e[1] };
+
+	e[0].key = user_key;
+	e[0].value = user;
+	e[1].key = key_key;
+	e[1].value = key;
+	m.volume_id = (char *)(uintptr_t)id;
+	m.secrets = list;
+	m.n_secrets = secrets ? 2 : 1;
+	return fake_ask("DeleteVolume", &m, timeout_ms);
+}
+
+struct fake_call *
+fake_unpublish(const char *id, int64_t timeout_ms)
+{
+	Csi__V1__ControllerUnpublishVolumeRequest m =
+	    CSI__V1__CONTROLLER_UNPUBLISH_VOLUME_REQUEST__INIT;
+	Csi__V1__ControllerUnpublishVolumeRequest__SecretsEntry e
+	    [2] = { CSI__V1__CONTROLLER_UNPUBLISH_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		    CSI__V1__CONTROLLER_UNPUBLISH_VOLUME_REQUEST__SECRETS_ENTRY__INIT },
+	   *list[2] = { &e[0], &e[1] };
+	static char node[] = "node-2";
+
+	e[0].key = user_key;
+	e[0].value = user;
+	e[1].key = key_key;
+	e[1].value = key;
+	m.volume_id = (char *)(uintptr_t)id;
+	m.node_id = node;
+	m.secrets = list;
+	m.n_secrets = 2;
+	return fake_ask("ControllerUnpublishVolume", &m, timeout_ms);
+}
+
+/* ---- the daemon ---------------------------------------------------------- */
+
+void
+fake_start(bool controller, bool node, const struct config *config)
+{
+	const struct dispatch_setup setup = {
+		.identity = { .driver_name = "rbd.csi.ceph.com",
+		    .node_id = "node-1",
+		    .controller = controller,
+		    .node = node },
+		.requests = { .config = config,
+		    .node = impls,
+		    .node_count = countof(impls),
+		    .slow_ms = 20 * SECOND_MS,
+		    .max = FAKE_REQUESTS_MAX },
+	};
+
+	dispatch_init(&setup);
+	fake_running = fake_started = 0;
+	fake_session_calls = fake_session_cancels = 0;
+	fake_session_waits = false;
+}
+
+bool
+fake_stop(void)
+{
+	fake_turn();
+	if (requests_running() > 0)
+		return false;
+	dispatch_fini();
+	return true;
+}
+
+static char config_path[] = "/tmp/rbd-csi-fake.XXXXXX";
+
+struct config *
+fake_config(void)
+{
+	int fd = mkstemp(config_path);
+
+	if (dprintf(fd, "[{\"clusterID\":\"a\",\"monitors\":[\"m:1\"]}]") < 0)
+		abort();
+	(void)close(fd);
+	return config_new(config_path);
+}
+
+void
+fake_config_free(struct config *config)
+{
+	config_free(config);
+	(void)unlink(config_path);
+}

@@ -1,0 +1,74 @@
+/*
+ * fake_rpc.h - what surrounds the daemon's requests, scripted: calls in place
+ * of src/rpc, Node operations, and sessions in place of daemon/sessions.c.
+ * Time stands still but for fake_pass().
+ */
+#ifndef TESTS_OP_FAKE_RPC_H
+#define TESTS_OP_FAKE_RPC_H
+
+#include "daemon/dispatch.h"
+
+#define SECOND_MS 1000
+#define FAKE_ID                                                                \
+	"0001-0001-a-0000000000000002-11111111-2222-3333-4444-555555555555"
+
+void fake_init(void); /* first of all in main() */
+
+void fake_turn(void); /* a few turns of the loop: at rest */
+void fake_pass(int64_t ms);
+
+/* ---- calls --------------------------------------------------------------- */
+
+struct fake_call {
+	struct call call; /* first member */
+	unsigned char body[512];
+	bool ended, left;
+	enum err_code code;
+	char text[ERR_TEXT_MAX];
+	unsigned char reply[256];
+	size_t reply_len;
+	char note[600];
+};
+
+/*
+ * Sends a message (NULL: an empty one) with a deadline, unless timeout_ms is
+ * 0; the caller frees with fake_free(). A call that is answered after it has
+ * left, or twice, ends the test.
+ */
+struct fake_call *fake_ask(
+    const char *method, const void *message, int64_t timeout_ms);
+void fake_leave(struct fake_call *fake, enum call_gone why);
+void fake_free(struct fake_call *fake);
+
+struct fake_call *fake_unstage(const char *path, int64_t timeout_ms);
+struct fake_call *fake_delete(const char *id, bool secrets, int64_t timeout_ms);
+struct fake_call *fake_unpublish(const char *id, int64_t timeout_ms);
+
+/* ---- what they start ----------------------------------------------------- */
+
+struct fake_op;
+
+extern unsigned fake_started, fake_running; /* Node operations */
+bool fake_is_detached(void);                /* the oldest one */
+void fake_wake(int rc);                     /* ends the oldest one */
+
+extern unsigned fake_session_calls, fake_session_cancels;
+extern bool fake_session_waits; /* calls are not sent before fake_send() */
+bool fake_session_is_open(void);
+bool fake_session_is_sent(void);
+bool fake_session_is_cancelled(void);
+void fake_session_send(void);
+void fake_session_answer(enum err_code code, const char *reply);
+
+/* ---- the daemon ---------------------------------------------------------- */
+
+#define FAKE_REQUESTS_MAX 6
+void fake_start(bool controller, bool node, const struct config *config);
+
+bool fake_stop(void); /* false: something runs still */
+
+/* A configuration with the cluster "a" at "m:1"; once in a process. */
+struct config *fake_config(void);
+void fake_config_free(struct config *config);
+
+#endif

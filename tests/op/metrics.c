@@ -1,0 +1,279 @@
+/*
+ * What rbd-csid tells: that docs/METRICS.md has every metric, that calls are
+ * counted by method and code, and that no peer adds to the list.
+ */
+#include "daemon/metrics.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/loop.h"
+#include "csi/methods.h"
+#include "daemon/request.h"
+#include "rpc/health.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+static char dir[] = "/tmp/metrics-XXXXXX";
+static char path[64], address[80];
+static char body[HTTP_BODY_MAX];
+
+/* One GET; the status, with the body in `body`. */
+static int
+get(const char *what)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	auto_free char *request = str_fmt("GET %s HTTP/1.0\r\n\r\n", what);
+	size_t len = 0;
+	int status = 0;
+	char *at;
+
+	if (str_put(un.sun_path, sizeof(un.sun_path), "%s", path) < 0 ||
+	    connect(fd, (struct sockaddr *)&un, sizeof(un)) < 0 ||
+	    write(fd, request, strlen(request)) < 0)
+		return 0;
+	for (int i = 0; i < 10000; i++) {
+		ssize_t n = read(fd, body + len, sizeof(body) - 1 - len);
+
+		if (n == 0)
+			break;
+		if (n > 0)
+			len += (size_t)n;
+		loop_turn(false);
+	}
+	body[len] = '\0';
+	at = strstr(body, "\r\n\r\n");
+	if (at == NULL || sscanf(body, "HTTP/1.1 %d ", &status) != 1)
+		return 0;
+	memmove(body, at + 4, strlen(at + 4) + 1);
+	return status;
+}
+
+/* The value of a sample in the last answer, or -1. */
+static double
+value_of(const char *sample)
+{
+	size_t len = strlen(sample);
+
+	for (const char *at = body; *at != '\0'; at = strchr(at, '\n') + 1)
+		if (strncmp(at, sample, len) == 0 && at[len] == ' ')
+			return strtod(at + len, NULL);
+	return -1;
+}
+
+static unsigned
+count_lines(const char *text)
+{
+	unsigned n = 0;
+
+	for (; *text != '\0'; text++)
+		n += *text == '\n';
+	return n;
+}
+
+/* ---- tests --------------------------------------------------------------- */
+
+/* `make check` sets srcdir; by hand it is the directory one is in. */
+static char *
+read_document(void)
+{
+	const char *srcdir = getenv("srcdir");
+	auto_free char *name = str_fmt(
+	    "%s/docs/METRICS.md", srcdir != NULL ? srcdir : ".");
+	FILE *in = fopen(name, "r");
+	char *text = mem_new(1 << 16);
+
+	if (in != NULL) {
+		text[fread(text, 1, (1 << 16) - 1, in)] = '\0';
+		(void)fclose(in);
+	}
+	return text;
+}
+
+/* Each "# TYPE name kind" has its row "| `name` | kind |", and the reverse. */
+static void
+documented(void)
+{
+	auto_free char *text = read_document();
+	unsigned told = 0, rows = 0;
+	char name[100], kind[20];
+
+	is_int(get("/metrics"), 200, "/metrics is served");
+	for (const char *at = body; (at = strstr(at, "# TYPE ")) != NULL;
+	     at++) {
+		auto_free char *row = NULL;
+
+		if (sscanf(at, "# TYPE %99s %19s", name, kind) != 2)
+			abort();
+		row = str_fmt("\n| `%s` | %s |", name, kind);
+		ok(strstr(text, row) != NULL, "docs/METRICS.md has the %s %s",
+		    kind, name);
+		told++;
+	}
+	for (const char *at = text; (at = strstr(at, "\n| `")) != NULL; at++)
+		rows++;
+	is_int(rows, told, "and none that is not told");
+}
+
+static void
+calls_are_counted(void)
+{
+	metrics_call_ended("/csi.v1.Identity/Probe", ERR_OK, 500);
+	metrics_call_ended("/csi.v1.Identity/Probe", ERR_OK, 2000000);
+	metrics_call_ended(
+	    "/csi.v1.Identity/Probe", ERR_ABORTED, 700 * 1000000);
+	metrics_call_ended("/grpc.health.v1.Health/Check", ERR_OK, 1000);
+	(void)get("/metrics");
+#define PROBE "method=\"/csi.v1.Identity/Probe\",code="
+	is_int(value_of("rbd_csi_grpc_calls_total{" PROBE "\"OK\"}"), 2,
+	    "calls are counted by method and code");
+	is_int(value_of("rbd_csi_grpc_calls_total{" PROBE "\"ABORTED\"}"), 1,
+	    "failures, too");
+	is_int(value_of("rbd_csi_grpc_calls_total{method="
+			"\"/grpc.health.v1.Health/Check\",code=\"OK\"}"),
+	    1, "and those of gRPC's own services");
+#define BUCKET "rbd_csi_grpc_call_duration_seconds_bucket{" PROBE
+	is_int(value_of(BUCKET "\"OK\",le=\"0.001\"}"), 1,
+	    "half a millisecond is in the first bucket");
+	is_int(value_of(BUCKET "\"OK\",le=\"2.5\"}"), 2, "two seconds below");
+	is_int(value_of(BUCKET "\"ABORTED\",le=\"600\"}"), 0,
+	    "more than ten minutes");
+	is_int(value_of(BUCKET "\"ABORTED\",le=\"+Inf\"}"), 1,
+	    "are in the last one");
+	ok(value_of("rbd_csi_grpc_call_duration_seconds_sum{" PROBE
+		    "\"OK\"}") == 2.0005,
+	    "and seconds add up");
+}
+
+static void
+peers_add_nothing(void)
+{
+	unsigned lines;
+	char method[64];
+
+	metrics_call_ended("/x", ERR_UNIMPLEMENTED, 1);
+	(void)get("/metrics");
+	lines = count_lines(body);
+	for (int i = 0; i < 10000; i++) {
+		(void)snprintf(method, sizeof(method), "/csi.v1.Node/%d", i);
+		metrics_call_ended(method, ERR_UNIMPLEMENTED, 1);
+	}
+	metrics_call_ended("", ERR_UNIMPLEMENTED, 1);
+	(void)get("/metrics");
+	is_int(value_of("rbd_csi_grpc_calls_total{method=\"other\","
+			"code=\"UNIMPLEMENTED\"}"),
+	    10002, "methods that nobody serves are counted together");
+	is_int(count_lines(body), lines, "and add no line");
+}
+
+/* Every method of the table with every code: the most there can be. */
+static void
+the_largest_text_fits(void)
+{
+	size_t count;
+	const struct csi_method *method = csi_methods(&count);
+
+	for (size_t i = 0; i < count; i++)
+		for (int code = ERR_OK; code <= ERR_UNAUTHENTICATED; code++)
+			metrics_call_ended(
+			    method[i].path, (enum err_code)code, 1);
+	is_int(get("/metrics"), 200, "all methods with all codes fit");
+	diag("%zu bytes", strlen(body));
+	is_int(value_of("rbd_csi_grpc_calls_total{method=\"/csi.v1.Node/"
+			"NodeUnpublishVolume\",code=\"UNAUTHENTICATED\"}"),
+	    1, "and none of them is \"other\"");
+}
+
+static void
+process_is_told(void)
+{
+	double now = (double)clock_wall_ms() / 1000;
+
+	is_int(value_of("csi_liveness"), 1, "it is alive");
+	is_int(value_of("rbd_csi_build_info{version=\"1.2.3\"}"), 1,
+	    "it tells its version");
+	ok(value_of("process_resident_memory_bytes") > 1 << 20,
+	    "and its memory");
+	ok(value_of("process_start_time_seconds") <= now &&
+		value_of("process_start_time_seconds") > now - 60,
+	    "when it was started");
+	ok(value_of("process_cpu_seconds_total") > 0, "and its time");
+	is_int(get("/healthz"), 200, "/healthz is served");
+	is_str(body, "ok\n", "and says so");
+}
+
+static void
+lag_is_measured(void)
+{
+	clock_fake(1000000);
+	loop_turn(false);
+	clock_fake(1000000 + 1300);
+	loop_turn(false);
+	(void)get("/metrics");
+	ok(value_of("rbd_csi_loop_lag_seconds_count") >= 1,
+	    "the lag of the loop is measured");
+	is_int(value_of("rbd_csi_loop_lag_seconds_bucket{le=\"5\"}") -
+		value_of("rbd_csi_loop_lag_seconds_bucket{le=\"0.25\"}"),
+	    1, "and a turn that came late is seen");
+	clock_fake(-1);
+}
+
+static void
+start(const char *at, struct server *server, const struct router *router)
+{
+	const struct metrics_setup setup = {
+		.address = at,
+		.file = { .mode = 0600,
+		    .owner = UNIX_SOCKET_KEEP,
+		    .group = UNIX_SOCKET_KEEP },
+		.version = "1.2.3",
+		.server = server,
+		.router = router,
+	};
+	struct err err = ERR_INIT;
+
+	is_int(metrics_start(&setup, &err), 0, "metrics start%s",
+	    *at == '\0' ? ", switched off" : "");
+}
+
+int
+main(void)
+{
+	static const struct rpc_service *const services[] = { &health_service };
+	static const struct router router = { .services = services,
+		.service_count = countof(services) };
+	static const struct requests_setup requests = { .config = NULL };
+	struct server *server;
+
+	log_init("metrics", LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
+	clock_fake(1000000);
+	if (loop_init() < 0 || mkdtemp(dir) == NULL)
+		return 1;
+	(void)snprintf(path, sizeof(path), "%s/metrics.sock", dir);
+	(void)snprintf(address, sizeof(address), "unix://%s", path);
+	server = server_new(&router, NULL);
+	requests_init(&requests);
+
+	start("", server, &router);
+	metrics_call_ended("/csi.v1.Identity/Probe", ERR_OK, 1);
+	is_int(get("/metrics"), 0, "and nothing is served");
+	metrics_stop();
+
+	start(address, server, &router);
+	lag_is_measured();
+	documented();
+	calls_are_counted();
+	peers_add_nothing();
+	the_largest_text_fits();
+	process_is_told();
+	metrics_stop();
+	is_int(get("/metrics"), 0, "when they are stopped nothing is served");
+
+	requests_fini();
+	server_free(server);
+	(void)rmdir(dir);
+	loop_fini();
+	return tap_end();
+}

@@ -1,0 +1,48 @@
+/*
+ * ledger.h - a service that keeps books: each call that reaches a handler is
+ * written down and has to end exactly once, by its answer or by gone().
+ *
+ *	/s.S/Unary	answers with the request
+ *	/s.S/Fail	fails ABORTED with the request as text
+ *	/s.S/Count	"N SIZE": sends N messages of SIZE bytes
+ *	/s.S/Sum	reads all messages, answers "COUNT BYTES"
+ *	/s.S/Echo	sends each message back as it comes
+ *	/s.S/Early	fails at once and reads nothing; its client streams
+ *	/s.S/Eager	sends one message before it reads any, then as Sum
+ */
+#ifndef TESTS_RPC_LEDGER_H
+#define TESTS_RPC_LEDGER_H
+
+#include "rpc/server.h"
+
+extern const struct router ledger_router;
+
+/* When a handler that has all it needs answers. */
+enum ledger_mode {
+	LEDGER_NOW = 0, /* inside the callback that told it so */
+	LEDGER_LATER,   /* in the next turn of the loop */
+	LEDGER_HELD,    /* not before ledger_release() or ledger_end_all() */
+};
+
+/* Empties the books. `last_words`: gone() for a deadline answers. */
+void ledger_start(enum ledger_mode mode, bool last_words);
+
+/* From now on as LEDGER_NOW, also those that are held. */
+void ledger_release(void);
+
+/*
+ * Each open call is ended from outside its callbacks, wherever it is: in
+ * turns with OK, a message or an error.
+ */
+void ledger_end_all(void);
+
+size_t ledger_open(void);
+unsigned ledger_started(void);
+
+/*
+ * Closes the books. NULL, or what is wrong: a call that has not ended, ended
+ * twice, or was told something after its end.
+ */
+const char *ledger_close(void);
+
+#endif

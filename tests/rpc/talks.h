@@ -1,0 +1,22 @@
+/*
+ * talks.h - conversations of each kind with the service of ledger.h.
+ */
+#ifndef TESTS_RPC_TALKS_H
+#define TESTS_RPC_TALKS_H
+
+#include "tests/rpc/script.h"
+
+struct talk {
+	const char *name;
+	void (*write)(struct script *script);
+	bool timed; /* the calls have a deadline of a second */
+	bool races; /* it depends on time whether some calls are answered */
+};
+
+extern const struct talk talks[];
+extern const size_t talk_count;
+
+/* The script of a talk; script_fini() is the caller's. */
+void talk_script(const struct talk *talk, struct script *script);
+
+#endif

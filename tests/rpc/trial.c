@@ -1,0 +1,155 @@
+/*
+ * trial.c - the frame around a trial.
+ */
+#include "tests/rpc/trial.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "core/loop.h"
+
+#include <malloc.h>
+#include <string.h>
+
+#define NOW_MS INT64_C(1000000)
+#define TOLD_MAX 3
+
+struct server *trial_server;
+struct wire trial_wire;
+
+static int64_t now_ms;
+static const char *wrong;
+static size_t bytes_before;
+
+/*
+ * glibc counts what its threads' caches keep as in use, so the memory of a
+ * trial can be measured without them only. (Set it for valgrind, which loses
+ * the process otherwise.)
+ */
+static void
+without_caches(char **argv)
+{
+	static const char name[] = "GLIBC_TUNABLES";
+
+	if (getenv(name) != NULL)
+		return;
+	if (setenv(name, "glibc.malloc.tcache_count=0", 1) == 0)
+		(void)execv("/proc/self/exe", argv);
+	abort();
+}
+
+void
+trial_init(char **argv)
+{
+	without_caches(argv);
+	log_init("sweep", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	if (loop_init() < 0)
+		abort();
+}
+
+void
+trial_begin(enum ledger_mode mode, bool last_words)
+{
+	static const struct server_limits limits = { .idle_ms = TRIAL_IDLE_MS };
+
+	bytes_before = mallinfo2().uordblks;
+	wrong = NULL;
+	now_ms = NOW_MS;
+	clock_fake(now_ms);
+	ledger_start(mode, last_words);
+	trial_server = server_new(&ledger_router, &limits);
+	wire_open(&trial_wire, trial_server);
+}
+
+void
+trial_pass(int64_t ms)
+{
+	now_ms += ms;
+	clock_fake(now_ms);
+	wire_settle(&trial_wire);
+}
+
+void
+trial_expect(bool good, const char *what)
+{
+	if (!good && wrong == NULL)
+		wrong = what;
+}
+
+void
+trial_expect_counts(size_t calls, size_t connections)
+{
+	trial_expect(server_call_count(trial_server) == calls,
+	    "the wrong number of calls is open");
+	trial_expect(server_connection_count(trial_server) == connections,
+	    "the wrong number of connections");
+}
+
+void
+trial_expect_order(bool cut, char *answers)
+{
+	const char *fault = wire_judge(&trial_wire, cut, answers);
+
+	trial_expect(fault == NULL, fault);
+}
+
+void
+trial_end_server(void)
+{
+	if (trial_server == NULL)
+		return;
+	if (server_connection_count(trial_server) == 0)
+		trial_expect(server_buffered_bytes(trial_server) == 0,
+		    "the server holds bytes of nobody");
+	server_free(trial_server);
+	trial_server = NULL;
+}
+
+const char *
+trial_end(void)
+{
+	const char *fault;
+
+	wire_close(&trial_wire);
+	loop_turn(false);
+	trial_end_server();
+	fault = ledger_close();
+	trial_expect(fault == NULL, fault);
+	wire_fini(&trial_wire);
+	trial_expect(
+	    mallinfo2().uordblks == bytes_before, "memory is not given back");
+	return wrong;
+}
+
+const char *
+trial_talk(const struct script *script, size_t piece, char *answers)
+{
+	size_t len = script->bytes.len;
+
+	trial_begin(LEDGER_NOW, false);
+	for (size_t at = 0; at < len; at += piece < len ? piece : len) {
+		wire_put(&trial_wire, script->bytes.data + at,
+		    len - at < piece ? len - at : piece);
+		loop_turn(false);
+		(void)wire_read(&trial_wire);
+	}
+	wire_settle(&trial_wire);
+	trial_expect_order(false, answers);
+	return trial_end();
+}
+
+bool
+tally_count(struct tally *tally, const char *fault)
+{
+	tally->trials++;
+	return fault != NULL && tally->failed++ < TOLD_MAX;
+}
+
+bool
+trial_near_border(const struct script *script, size_t at, size_t distance)
+{
+	for (size_t i = 0; i < script->frames; i++)
+		if (at + distance >= script->frame[i].end &&
+		    at <= script->frame[i].end + distance)
+			return true;
+	return false;
+}
