@@ -110,7 +110,7 @@ end_unary_calls(enum way way)
 			raw_close(&raw);
 		turn(5);
 	}
-	ok(n > 11 && answered && good == n - 2,
+	ok(n > 8 && answered && good == n - 2,
 	    "%s after any of %u turns, a call is %s", ways[way].name, good,
 	    err_code_name(ways[way].code));
 	is_int(connections(), 0, "... and leaves nothing behind");
@@ -253,7 +253,7 @@ end_streams(enum way way)
 		left += echoed != NULL || server_call_count(server) != 0 ||
 		    server_buffered_bytes(server) != 0 || op_count() != 0;
 	}
-	ok(whole && ended >= 6 && ended + well == n - 1,
+	ok(whole && ended >= 4 && ended + well == n - 1,
 	    "%s after any of %u turns, a stream is %s, or ends well",
 	    ways[way].name, n - 1, err_code_name(ways[way].code));
 	is_int(left, 0, "... and leaves nothing behind");
