@@ -434,6 +434,9 @@ conn_ended(struct h2io *h2, const char *why)
 
 	if (why != NULL && !conn->blamed)
 		log_debug("rpc.connection_lost", "reason=\"%s\"", why);
+	/* The gone() of one call may answer others: by now all are lost. */
+	LIST_FOREACH (s, &conn->streams, link)
+		s->state = STREAM_CLOSED;
 	while ((s = LIST_FIRST(&conn->streams)) != NULL)
 		h2stream_lost(s);
 	host->counters.bytes_in += h2->bytes.in;

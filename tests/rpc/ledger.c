@@ -40,7 +40,7 @@ struct entry {
 
 static struct {
 	enum ledger_mode mode;
-	bool last_words;
+	enum ledger_gone gone;
 	LIST_HEAD(, entry) all;
 	unsigned started;
 	const char *wrong;
@@ -107,8 +107,10 @@ on_gone(struct call *call, enum call_gone why)
 		is_wrong("gone() twice");
 	loop_unpost(&e->job);
 	e->open = false;
-	if (why == CALL_DEADLINE && books.last_words)
+	if (why == CALL_DEADLINE && books.gone == LEDGER_LAST_WORDS)
 		call_fail(call, ERR_DEADLINE_EXCEEDED, "last words");
+	if (books.gone == LEDGER_HANDS_OVER)
+		ledger_end_all();
 }
 
 static struct entry *
@@ -282,11 +284,11 @@ const struct router ledger_router = {
 /* ---- the books ---- */
 
 void
-ledger_start(enum ledger_mode mode, bool last_words)
+ledger_start(enum ledger_mode mode, enum ledger_gone gone)
 {
 	LIST_INIT(&books.all);
 	books.mode = mode;
-	books.last_words = last_words;
+	books.gone = gone;
 	books.started = 0;
 	books.wrong = NULL;
 }

@@ -24,8 +24,15 @@ enum ledger_mode {
 	LEDGER_HELD,    /* not before ledger_release() or ledger_end_all() */
 };
 
-/* Empties the books. `last_words`: gone() for a deadline answers. */
-void ledger_start(enum ledger_mode mode, bool last_words);
+/* What a handler does inside gone(). */
+enum ledger_gone {
+	LEDGER_FORGETS = 0,
+	LEDGER_LAST_WORDS, /* a deadline: answers the call itself */
+	LEDGER_HANDS_OVER, /* answers all other calls, as if they had waited */
+};
+
+/* Empties the books. */
+void ledger_start(enum ledger_mode mode, enum ledger_gone gone);
 
 /* From now on as LEDGER_NOW, also those that are held. */
 void ledger_release(void);

@@ -46,6 +46,7 @@ struct trial {
 	const char *whole; /* the answers to all of it */
 	size_t at;
 	enum ledger_mode mode;
+	enum ledger_gone gone;
 	enum event event;
 };
 
@@ -203,10 +204,12 @@ run(const struct trial *t)
 	drained = false;
 	taken = 0;
 	limit = t->at;
-	trial_begin(t->mode, false);
+	trial_begin(t->mode, t->gone);
 	wire_put(&trial_wire, t->script->bytes.data, t->script->bytes.len);
 	wire_settle(&trial_wire);
 	trial_expect(trial_wire.in.len <= t->at, "more than was to be taken");
+	if (same || t->event == EVENT_TIME)
+		ledger_release();
 	happen(t);
 	(void)wire_read(&trial_wire);
 	trial_expect_order(!same, answers);
@@ -236,9 +239,13 @@ sweep_event(struct trial t, size_t total)
 	/* Byte by byte is the same wherever it begins. */
 	if (t.event == EVENT_DRIP)
 		step = total;
-	for (t.at = 0; t.at <= total; t.at += step)
-		for (t.mode = LEDGER_NOW; t.mode <= LEDGER_LATER; t.mode++)
+	for (t.at = 0; t.at <= total; t.at += step) {
+		t.gone = LEDGER_FORGETS;
+		for (t.mode = LEDGER_NOW; t.mode < LEDGER_HELD; t.mode++)
 			run_counted(&t, &tally);
+		for (; t.gone <= LEDGER_HANDS_OVER; t.gone++)
+			run_counted(&t, &tally);
+	}
 	ok(tally.trials > 0 && tally.failed == 0,
 	    "%s: the client takes any number of bytes, %s (%u)", t.talk->name,
 	    event_name[t.event], tally.trials);

@@ -187,13 +187,13 @@ interleaved(struct script *s)
 static void
 timed(struct script *s)
 {
-	const struct field second[] = { { "grpc-timeout", "1S" } };
+	const struct field time[] = { { "grpc-timeout", "5S" } };
 
-	script_post(s, 1, "/s.S/Unary", second, 1);
+	script_post(s, 1, "/s.S/Unary", time, 1);
 	script_message(s, 1, "hello", true);
-	script_post(s, 3, "/s.S/Echo", second, 1);
+	script_post(s, 3, "/s.S/Echo", time, 1);
 	script_message(s, 3, "hello", true);
-	script_post(s, 5, "/s.S/Count", second, 1);
+	script_post(s, 5, "/s.S/Count", time, 1);
 	script_message(s, 5, "4 10", true);
 }
 

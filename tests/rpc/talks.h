@@ -9,7 +9,7 @@
 struct talk {
 	const char *name;
 	void (*write)(struct script *script);
-	bool timed; /* the calls have a deadline of a second */
+	bool timed; /* the calls have a deadline of 5 s */
 	bool races; /* it depends on time whether some calls are answered */
 };
 

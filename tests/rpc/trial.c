@@ -47,7 +47,7 @@ trial_init(char **argv)
 }
 
 void
-trial_begin(enum ledger_mode mode, bool last_words)
+trial_begin(enum ledger_mode mode, enum ledger_gone gone)
 {
 	static const struct server_limits limits = { .idle_ms = TRIAL_IDLE_MS };
 
@@ -55,7 +55,7 @@ trial_begin(enum ledger_mode mode, bool last_words)
 	wrong = NULL;
 	now_ms = NOW_MS;
 	clock_fake(now_ms);
-	ledger_start(mode, last_words);
+	ledger_start(mode, gone);
 	trial_server = server_new(&ledger_router, &limits);
 	wire_open(&trial_wire, trial_server);
 }
@@ -125,7 +125,7 @@ trial_talk(const struct script *script, size_t piece, char *answers)
 {
 	size_t len = script->bytes.len;
 
-	trial_begin(LEDGER_NOW, false);
+	trial_begin(LEDGER_NOW, LEDGER_FORGETS);
 	for (size_t at = 0; at < len; at += piece < len ? piece : len) {
 		wire_put(&trial_wire, script->bytes.data + at,
 		    len - at < piece ? len - at : piece);

@@ -21,7 +21,7 @@ extern struct wire trial_wire;
 /* Prepares log, loop and memory; the first thing in main(). */
 void trial_init(char **argv);
 
-void trial_begin(enum ledger_mode mode, bool last_words);
+void trial_begin(enum ledger_mode mode, enum ledger_gone gone);
 
 /* Time passes, and what follows from it happens. */
 void trial_pass(int64_t ms);
