@@ -107,7 +107,8 @@ fail(struct call *call, enum err_code code, const char *text,
     const struct call_details *details)
 {
 	assert(call->open);
-	if (code == ERR_OK)
+	/* Log and metrics have to say what the client is told. */
+	if (code == ERR_OK || code > ERR_UNAUTHENTICATED)
 		code = ERR_UNKNOWN;
 	h2stream_fail(call, code, text, details);
 	close_call(call, code, text);
