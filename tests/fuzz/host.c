@@ -17,9 +17,19 @@
 #define MAX_TURNS 2000 /* for all that the input can ask for */
 #define START_MS 1000000
 
+static uint64_t ended; /* calls, of the server that is under test */
+
+static void
+on_ended(const char *path, enum err_code code, int64_t us)
+{
+	fuzz_check(path != NULL && code <= ERR_UNAUTHENTICATED && us >= 0);
+	ended++;
+}
+
 static const struct router router = {
 	.services = service_table,
 	.service_count = 4,
+	.ended = on_ended,
 };
 
 /* Text for the log is made, but not shown. */
@@ -53,6 +63,7 @@ host_start(struct host *host)
 		ready = true;
 	}
 	service_init();
+	ended = 0;
 	*host = (struct host){ .now_ms = START_MS };
 	for (size_t i = 0; i < HOST_CONNS; i++)
 		host->conn[i].fd = -1;
@@ -172,6 +183,23 @@ host_drain(struct host *host)
 	host->draining = true;
 }
 
+/* Who has come has gone, and is counted so. */
+static void
+check_counters(struct host *host)
+{
+	const struct server_counters *c = server_counters(host->server);
+	uint64_t refused = 0;
+
+	for (size_t i = 0; i < SERVER_REFUSED_COUNT; i++)
+		refused += c->refusals[i];
+	fuzz_check(c->calls_started == c->calls_ended);
+	fuzz_check(c->calls_started + refused == ended);
+	fuzz_check(server_connection_count(host->server) == 0);
+	fuzz_check(server_call_count(host->server) == 0);
+	fuzz_check(server_buffered_bytes(host->server) == 0);
+	fuzz_check(service_open() == 0);
+}
+
 /* The next client gets its answer. */
 static void
 check_served(struct host *host)
@@ -203,10 +231,7 @@ host_end(struct host *host, bool hard)
 		host_close(&host->conn[i]);
 	if (!hard) {
 		host_run(host);
-		fuzz_check(server_connection_count(host->server) == 0);
-		fuzz_check(server_call_count(host->server) == 0);
-		fuzz_check(server_buffered_bytes(host->server) == 0);
-		fuzz_check(service_open() == 0);
+		check_counters(host);
 		fuzz_check(host->drained == host->draining);
 		if (!host->draining)
 			check_served(host);

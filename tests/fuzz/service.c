@@ -189,26 +189,44 @@ hold(struct call *call, bool by_itself)
 	return h;
 }
 
+/* Sends back what came under two names. */
+static void
+echo_metadata(struct call *call)
+{
+	const char *trace = call_header(call, "x-trace");
+	unsigned char bytes[64];
+	long n = call_header_bytes(call, "x-trace-bin", bytes, sizeof(bytes));
+	int rc = 0;
+
+	fuzz_check(n <= (long)sizeof(bytes));
+	fuzz_check(n >= 0 || n == -ENOENT || n == -EINVAL);
+	if (trace != NULL)
+		rc = call_add_header(call, "x-trace", trace, strlen(trace));
+	fuzz_check(rc == 0 || rc == -EINVAL || rc == -EMSGSIZE);
+	if (n >= 0)
+		fuzz_check(call_add_trailer(
+			       call, "x-trace-bin", bytes, (size_t)n) == 0);
+}
+
 static void
 start_echo(struct call *call)
 {
+	echo_metadata(call);
 	call_reply(call, call->request, call->request_len);
 }
 
 static void
 start_fail(struct call *call)
 {
-	const unsigned char *bytes = call->request;
-	char text[300];
-	size_t n = call->request_len > 0 ? call->request_len - 1 : 0;
+	const struct call_details details = { "google.rpc.ErrorInfo",
+		call->request, call->request_len };
+	struct fuzz_input in = { call->request, call->request_len };
+	struct err err = { .code = (enum err_code)fuzz_byte(&in) };
 
-	if (n >= sizeof(text))
-		n = sizeof(text) - 1;
-	if (n > 0)
-		memcpy(text, bytes + 1, n);
-	text[n] = '\0';
-	call_fail(
-	    call, call->request_len > 0 ? (enum err_code)bytes[0] : 0, text);
+	in = fuzz_take(&in, sizeof(err.text) - 1);
+	if (in.len > 0)
+		memcpy(err.text, in.at, in.len);
+	call_fail_details(call, &err, &details);
 }
 
 static void
@@ -316,7 +334,7 @@ service_poke(unsigned which, unsigned what, unsigned size)
 	if (h == NULL)
 		return;
 	size %= FILLER_BYTES;
-	switch (what % 8) {
+	switch (what % 9) {
 	case 0:
 		reply(h, filler, size);
 		break;
@@ -336,6 +354,10 @@ service_poke(unsigned which, unsigned what, unsigned size)
 	case 5:
 		h->sum |= 1; /* last words */
 		(void)arena_alloc(call_arena(h->call), size);
+		break;
+	case 6:
+		(void)call_add_header(h->call, "x-a-bin", filler, size);
+		(void)call_add_trailer(h->call, "x-b-bin", filler, size % 99);
 		break;
 	default:
 		(void)send(h, filler, size);

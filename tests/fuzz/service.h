@@ -3,8 +3,9 @@
  * answer by themselves or are held until the input says what to do. Each
  * checks the promises of call.h and stream.h.
  *
- *	/f.S/Echo	one message in, the same out, at once
+ *	/f.S/Echo	one message in, the same out, at once, and so is metadata
  *	/f.S/Fail	the first byte of the request is the code, the rest the text
+ *			and the details
  *	/f.S/Many	two bytes: how many messages are sent, how long they are
  *	/f.S/Sum	reads all messages, answers with their length
  *	/f.S/Chat	sends each message back
