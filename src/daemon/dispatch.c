@@ -118,9 +118,12 @@ dispatch_call(struct call *call)
 void
 dispatch_init(const struct dispatch_setup *setup)
 {
+	struct requests_setup requests = setup->requests;
+
 	dp.identity = setup->identity;
 	pack_answers();
-	requests_init(&setup->requests);
+	requests.driver_name = dp.identity.driver_name;
+	requests_init(&requests);
 }
 
 void

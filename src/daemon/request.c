@@ -88,14 +88,11 @@ on_gone(struct call *call, enum call_gone why)
 {
 	struct caller *caller = call->data;
 	struct request *r = caller->request;
-	struct err err = ERR_INIT;
 
 	TAILQ_REMOVE(&r->callers, caller, link);
 	caller_note(caller);
-	if (why == CALL_DEADLINE) {
-		request_why_late(r, &err);
-		call_fail_err(call, &err); /* frees the caller */
-	}
+	if (why == CALL_DEADLINE) /* frees the caller */
+		request_fail_late(r, rq.setup.driver_name, call);
 	if (TAILQ_EMPTY(&r->callers))
 		request_abandon(r);
 }

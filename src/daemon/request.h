@@ -21,6 +21,7 @@
 
 struct requests_setup {
 	const struct config *config;
+	const char *driver_name;     /* dispatch_init() sets it */
 	const struct csi_impl *node; /* Node RPCs that run in this process */
 	size_t node_count;
 	int64_t slow_ms; /* report executions older than this; 0: never */
@@ -115,8 +116,12 @@ struct caller {
 	link;
 };
 
-/* Why a caller whose time is up has no answer. */
-void request_why_late(const struct request *r, struct err *err);
+/*
+ * Ends the call of a caller whose time is up: what is in the way, as a text
+ * and as a google.rpc.ErrorInfo of `domain`.
+ */
+void request_fail_late(
+    const struct request *r, const char *domain, struct call *call);
 
 /* "key=... op=..." for the log line of an end. */
 #define REQUEST_NOTE_MAX (SESSION_STATES_MAX + 300)

@@ -4,11 +4,13 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/error_info.h"
 #include "daemon/request.h"
 
 #include <stdio.h>
 
 #define WHERE_MAX 400
+#define INFO_MAX 4096 /* more than a target path can have */
 
 static const char *
 noun_of(const struct csi_method *method)
@@ -73,29 +75,91 @@ request_note(const struct request *r, char *buf, size_t size)
 	return buf;
 }
 
-void
-request_why_late(const struct request *r, struct err *err)
+/* What `r` waits for: who has its lock, or its own execution. */
+static const struct request *
+in_the_way(const struct request *r)
 {
-	const struct request *owner;
+	if (r->claim.queue == NULL || keylock_owns(&r->claim))
+		return r;
+	return container_of(
+	    keylock_owner(r->locks, r->key), struct request, claim);
+}
+
+static int64_t
+age_of(const struct request *owner, const struct request *r)
+{
+	return owner == r ? op_age_ms(&r->op)
+			  : clock_now_ms() - owner->claim.since_ms;
+}
+
+static void
+put_why_late(
+    const struct request *r, const struct request *owner, struct err *err)
+{
+	long long age_s = (long long)age_of(owner, r) / 1000;
+	const char *noun = noun_of(owner->method);
 	char where[WHERE_MAX];
 
-	if (r->claim.queue != NULL && !keylock_owns(&r->claim)) {
-		owner = container_of(
-		    keylock_owner(r->locks, r->key), struct request, claim);
-		put_where(owner, where, sizeof(where));
+	put_where(owner, where, sizeof(where));
+	if (owner != r)
 		(void)err_set(err, ERR_ABORTED,
 		    "operation %s on %s %s running for %lld s (%s)",
-		    owner->method->name, noun_of(owner->method), owner->key,
-		    (long long)(clock_now_ms() - owner->claim.since_ms) / 1000,
-		    where);
-	} else {
-		put_where(r, where, sizeof(where));
+		    owner->method->name, noun, owner->key, age_s, where);
+	else
 		(void)err_set(err, ERR_DEADLINE_EXCEEDED,
 		    "operation %s on %s %s running for %lld s: %s; it goes on, "
 		    "ask again",
-		    r->method->name, noun_of(r->method), r->key,
-		    (long long)op_age_ms(&r->op) / 1000, where);
-	}
+		    r->method->name, noun, r->key, age_s, where);
+}
+
+static const char *
+state_of(const struct request *r)
+{
+	if (r->rpc != NULL)
+		return op_state(&r->rpc->op);
+	if (r->method->run == CSI_RUN_CONTROLLER)
+		return sessions_call_state(&r->call);
+	return op_state(&r->op);
+}
+
+/* The same for programs, as docs/GRPC.md has it. */
+static int
+put_info(const struct request *r, const struct request *owner,
+    const char *domain, struct buf *out)
+{
+	char age_ms[24];
+	const struct error_info_field metadata[] = {
+		{ "operation", owner->method->name },
+		{ "subject", owner->key },
+		{ "state", state_of(owner) },
+		{ "age_ms", age_ms },
+	};
+
+	(void)snprintf(
+	    age_ms, sizeof(age_ms), "%lld", (long long)age_of(owner, r));
+	return error_info_put(out,
+	    owner != r ? "VOLUME_LOCKED" : "OPERATION_RUNNING", domain,
+	    metadata, countof(metadata));
+}
+
+void
+request_fail_late(
+    const struct request *r, const char *domain, struct call *call)
+{
+	const struct request *owner = in_the_way(r);
+	struct err err = ERR_INIT;
+	struct buf info;
+
+	buf_init(&info, INFO_MAX);
+	put_why_late(r, owner, &err);
+	if (put_info(r, owner, domain, &info) < 0)
+		call_fail_err(call, &err);
+	else
+		call_fail_details(call, &err,
+		    &(const struct call_details){ .type = ERROR_INFO_TYPE,
+			.bytes = info.data,
+			.len = info.len });
+	buf_fini(&info);
 }
 
 void

@@ -418,6 +418,16 @@ sessions_call_cancel(struct session_call *call)
 	call_end(call);
 }
 
+const char *
+sessions_call_state(const struct session_call *call)
+{
+	if (call->session == NULL)
+		return "ENDING";
+	if (!call->sent)
+		return "CONNECTING";
+	return *call->state != '\0' ? call->state : "SENT";
+}
+
 void
 sessions_call_where(const struct session_call *call, char *buf, size_t size)
 {

@@ -109,6 +109,9 @@ void sessions_call_cancel(struct session_call *call);
 void sessions_call_where(
     const struct session_call *call, char *buf, size_t size);
 
+/* The same in one word, for programs: the state that the worker told, or ours. */
+const char *sessions_call_state(const struct session_call *call);
+
 /* One line for each session. */
 void sessions_dump(struct buf *out);
 size_t sessions_count(void);

@@ -1,12 +1,15 @@
-"""csid.py ENDPOINT: grpcio's health and reflection clients against rbd-csid, as TAP."""
+"""csid.py ENDPOINT: grpcio's health, reflection and status clients against rbd-csid, as TAP."""
 
 import sys
 
 import grpc
+from google.protobuf import message_factory
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase)
-from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_status import rpc_status
 
 SERVED = ("", "csi.v1.Controller", "csi.v1.Identity", "csi.v1.Node")
 
@@ -65,10 +68,42 @@ def reflection(channel):
         ok(True, "... no unknown symbol")
 
 
+def details(channel):
+    """A cluster that is not there: the deadline comes, and tells programs what goes on."""
+    pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+    request = message_factory.GetMessageClass(
+        pool.FindMessageTypeByName("csi.v1.CreateVolumeRequest"))(name="late")
+    capability = request.volume_capabilities.add()
+    capability.mount.SetInParent()
+    capability.access_mode.mode = 1
+    request.parameters.update(clusterID="nowhere", pool="rbd")
+    request.secrets.update(userID="u", userKey="AQAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAA==")
+    call = channel.unary_unary("/csi.v1.Controller/CreateVolume",
+                               request_serializer=lambda m: m.SerializeToString())
+    try:
+        call(request, timeout=2)
+        ok(False, "details: a deadline")
+        return
+    except grpc.RpcError as e:
+        ok(e.code() == grpc.StatusCode.DEADLINE_EXCEEDED, "details: a deadline", e)
+        status = rpc_status.from_call(e)
+    info = error_details_pb2.ErrorInfo()
+    ok(status and len(status.details) == 1 and status.details[0].Unpack(info),
+       "... has an ErrorInfo", status)
+    ok((info.reason, info.domain) == ("OPERATION_RUNNING", "rbd.csi.ceph.com"),
+       "... with reason and domain", info)
+    got = dict(info.metadata)
+    age = int(got.pop("age_ms", 0))
+    ok(got == {"operation": "CreateVolume", "subject": "late", "state": "CONNECTING"},
+       "... and tells what runs", info)
+    ok(1000 <= age <= 2000, "... for how long", age)
+
+
 def main():
     with grpc.insecure_channel(sys.argv[1]) as channel:
         health(channel)
         reflection(channel)
+        details(channel)
     print(f"1..{count}")
     sys.exit(1 if failed else 0)
 

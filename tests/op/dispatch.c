@@ -4,6 +4,7 @@
  */
 #include "core/loop.h"
 #include "csi.pb-c.h"
+#include "rpc/pb.h"
 #include "tests/op/fake_rpc.h"
 #include "tests/tap.h"
 
@@ -56,6 +57,33 @@ test_join(void)
 	ok(fake_stop(), "join: nothing runs any more");
 }
 
+/* "REASON DOMAIN key=value ..." of the ErrorInfo that a call ended with. */
+static const char *
+info_of(const struct fake_call *fake)
+{
+	static char text[512];
+	struct pb pb = { .at = fake->details, .len = fake->details_len };
+	struct pb_field field;
+	size_t at = 0;
+
+	text[0] = '\0';
+	if (!str_eq(fake->details_type, "google.rpc.ErrorInfo"))
+		return "none";
+	while (pb_next(&pb, &field) == 1) {
+		struct pb key = field.bytes, value = { .len = 0 };
+
+		if (field.number == 3) {
+			key = pb_get(field.bytes, 1);
+			value = pb_get(field.bytes, 2);
+		}
+		at += (size_t)snprintf(text + at, sizeof(text) - at,
+		    field.number == 3 ? "%s%.*s=%.*s" : "%s%.*s%.*s",
+		    at > 0 ? " " : "", (int)key.len, (const char *)key.at,
+		    (int)value.len, (const char *)value.at);
+	}
+	return text;
+}
+
 static void
 test_wait(void)
 {
@@ -79,6 +107,10 @@ test_wait(void)
 	    "operation NodeUnstageVolume on volume " FAKE_ID
 	    " running for 12 s (in state FAKE_WOKEN for 12 s)",
 	    "and then ABORTED names what is in the way, and its age");
+	is_str(info_of(b),
+	    "VOLUME_LOCKED rbd.csi.ceph.com operation=NodeUnstageVolume "
+	    "subject=" FAKE_ID " state=FAKE_WOKEN age_ms=12000",
+	    "for programs, too");
 	ok(!a->ended && !c->ended, "the others go on");
 	fake_free(b);
 	b = fake_unstage("/c", 60 * SECOND_MS);
@@ -200,6 +232,10 @@ test_detach(void)
 	       "NodeUnstageVolume on volume " FAKE_ID
 	       " running for 10 s: in state FAKE_WOKEN for 10 s") != NULL,
 	    "with state and age: %s", a->text);
+	is_str(info_of(a),
+	    "OPERATION_RUNNING rbd.csi.ceph.com operation=NodeUnstageVolume "
+	    "subject=" FAKE_ID " state=FAKE_WOKEN age_ms=10000",
+	    "for programs, too");
 	fake_free(a);
 	a = fake_unstage("/other", 5 * SECOND_MS);
 	b = fake_unstage("/s", 30 * SECOND_MS);
@@ -370,6 +406,10 @@ test_controller(void)
 	ok(a->code == ERR_DEADLINE_EXCEEDED &&
 		strstr(a->text, "in state FAR_AWAY") != NULL,
 	    "a deadline tells what the worker does: %s", a->text);
+	is_str(info_of(a),
+	    "OPERATION_RUNNING rbd.csi.ceph.com operation=DeleteVolume "
+	    "subject=" FAKE_ID " state=FAR_AWAY age_ms=10000",
+	    "for programs, too");
 	fake_free(a);
 	session_answer(ERR_FAILED_PRECONDITION, "image is watched");
 	ok(b->code == ERR_FAILED_PRECONDITION &&

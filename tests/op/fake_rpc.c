@@ -91,6 +91,20 @@ call_fail_err(struct call *call, const struct err *err)
 	end(call, err->code, err->text);
 }
 
+void
+call_fail_details(struct call *call, const struct err *err,
+    const struct call_details *details)
+{
+	struct fake_call *fake = (struct fake_call *)call;
+
+	if (details->len > sizeof(fake->details))
+		abort();
+	memcpy(fake->details, details->bytes, details->len);
+	fake->details_len = details->len;
+	fake->details_type = details->type;
+	end(call, err->code, err->text);
+}
+
 struct arena *
 call_arena(struct call *call)
 {
@@ -258,6 +272,13 @@ sessions_call_cancel(struct session_call *call)
 		return;
 	(void)err_set(&call->err, ERR_CANCELLED, "the caller went away");
 	session_end();
+}
+
+const char *
+sessions_call_state(const struct session_call *call)
+{
+	(void)call;
+	return "FAR_AWAY";
 }
 
 void

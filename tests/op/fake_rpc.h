@@ -27,6 +27,9 @@ struct fake_call {
 	char text[ERR_TEXT_MAX];
 	unsigned char reply[256];
 	size_t reply_len;
+	const char *details_type; /* NULL: none */
+	unsigned char details[512];
+	size_t details_len;
 	char note[600];
 };
 
