@@ -211,6 +211,10 @@ on_invalid_frame(
 	(void)error;
 	if (frame->hd.type == NGHTTP2_GOAWAY)
 		conn->peer_went = true;
+	/* One stream too many: nghttp2 is about to reset it. */
+	if (frame->hd.type == NGHTTP2_HEADERS &&
+	    frame->hd.stream_id > conn->reset_id)
+		conn->reset_id = frame->hd.stream_id;
 	return 0;
 }
 
@@ -298,7 +302,8 @@ conn_frame(struct h2io *h2, const nghttp2_frame_hd *hd)
 	conn->violation = violation(conn, hd, is_open);
 	if (conn->violation != NGHTTP2_NO_ERROR)
 		return NGHTTP2_ERR_PROTO;
-	if (!is_work(hd, is_open))
+	if (!is_work(hd, is_open) ||
+	    (!is_open && hd->stream_id <= conn->reset_id))
 		conn->budget--;
 	return is_broke(conn) ? NGHTTP2_ERR_FLOODED : 0;
 }
