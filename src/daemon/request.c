@@ -22,6 +22,13 @@
 
 #define PRINT_MAX ((size_t)2 * CSI_MESSAGE_MAX)
 
+/*
+ * A request and what is unpacked from it stay as long as its execution. Those
+ * of the usual size are bounded by their number, larger ones by their bytes.
+ */
+#define USUAL_BYTES ((size_t)4 << 10)
+#define LARGE_BYTES_MAX ((size_t)16 << 20)
+
 static struct {
 	struct requests_setup setup;
 	struct {
@@ -30,6 +37,7 @@ static struct {
 	} sets[8];
 	LIST_HEAD(, request) live;
 	size_t count;
+	size_t large_bytes; /* of the requests that are larger than usual */
 	struct requests_stats stats; /* what is counted since the start */
 	struct timer slow;
 	void (*idle)(void);
@@ -337,6 +345,8 @@ request_free(struct op *op)
 	if (r->message != NULL)
 		csi_wipe_secrets(r->message);
 	arena_free(r->arena);
+	if (r->len > USUAL_BYTES)
+		rq.large_bytes -= r->len;
 	secret_wipe(r->body, r->len);
 	free(r->body);
 	free(r->reply);
@@ -414,6 +424,21 @@ request_new(const struct csi_method *method)
 	return r;
 }
 
+/* Is there room for one more, which is counted already? */
+static int
+check_room(size_t len, struct err *err)
+{
+	if (rq.count > rq.setup.max)
+		return err_set(err, ERR_UNAVAILABLE,
+		    "%zu requests are running, which is the limit",
+		    rq.setup.max);
+	if (len > USUAL_BYTES && rq.large_bytes + len > LARGE_BYTES_MAX)
+		return err_set(err, ERR_UNAVAILABLE,
+		    "the requests that are running hold %zu bytes already",
+		    rq.large_bytes);
+	return 0;
+}
+
 /* Joins the one that is the same, or refuses; false: it is to be run. */
 static bool
 request_settle(struct request *r, struct call *call)
@@ -433,11 +458,8 @@ request_settle(struct request *r, struct call *call)
 		request_add_caller(same, call);
 		return true;
 	}
-	if (rq.count > rq.setup.max) { /* this one is counted already */
+	if (check_room(call->request_len, &err) < 0) {
 		rq.stats.refused++;
-		(void)err_set(&err, ERR_UNAVAILABLE,
-		    "%zu requests are running, which is the limit",
-		    rq.setup.max);
 		call_fail_err(call, &err);
 		return true;
 	}
@@ -457,6 +479,8 @@ request_take(struct call *call, const struct csi_method *method)
 	if (call->request_len > 0)
 		memcpy(r->body, call->request, call->request_len);
 	r->len = call->request_len;
+	if (r->len > USUAL_BYTES)
+		rq.large_bytes += r->len;
 	r->claim.what = method->name;
 	r->claim.print = r->print.data;
 	r->claim.print_len = r->print.len;

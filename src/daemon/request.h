@@ -52,7 +52,7 @@ struct requests_stats {
 	int64_t oldest_ms; /* age of the oldest, 0 without any */
 	uint64_t started;  /* that were not joined to another one */
 	uint64_t joined;   /* calls that were */
-	uint64_t refused;  /* beyond `max` */
+	uint64_t refused;  /* beyond `max`, or of too many bytes */
 	uint64_t waits;    /* executions that had to wait for their lock */
 	int64_t waited_ms; /* ... and how long, those that wait no more */
 };

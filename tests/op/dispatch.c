@@ -196,6 +196,74 @@ test_limit(void)
 	ok(fake_stop(), "limit: nothing runs any more");
 }
 
+#define LARGE_BYTES ((size_t)4 << 20) /* the largest request there is */
+
+/* NodeUnpublishVolume, filled up to LARGE_BYTES with a field of no meaning. */
+static struct fake_call *
+unpublish_large(const char *path)
+{
+	Csi__V1__NodeUnpublishVolumeRequest m =
+	    CSI__V1__NODE_UNPUBLISH_VOLUME_REQUEST__INIT;
+	static char id[] = FAKE_ID;
+	unsigned char *bytes = mem_new(LARGE_BYTES);
+	struct fake_call *call;
+	size_t at, n;
+
+	m.volume_id = id;
+	m.target_path = (char *)(uintptr_t)path;
+	at = csi__v1__node_unpublish_volume_request__pack(&m, bytes);
+	n = LARGE_BYTES - at - 6; /* tag 2047 and four bytes of length */
+	memcpy(bytes + at, "\xfa\x7f", 2);
+	for (int i = 0; i < 4; i++)
+		bytes[at + 2 + (size_t)i] =
+		    (unsigned char)((n >> (7 * i) & 0x7f) | (i < 3 ? 0x80 : 0));
+	call = fake_ask_bytes(
+	    "NodeUnpublishVolume", bytes, LARGE_BYTES, 60 * SECOND_MS);
+	free(bytes);
+	return call;
+}
+
+/* What executions keep of their requests is bounded, too. */
+static void
+test_large(void)
+{
+	static const char *const path[] = { "/0", "/1", "/2", "/3" };
+	struct fake_call *call;
+
+	fake_start(true, true, NULL);
+	for (size_t i = 0; i < countof(path); i++) {
+		call = unpublish_large(path[i]);
+		fake_turn();
+		ok(!call->ended, "large request %zu runs", i + 1);
+		fake_leave(call, CALL_CANCELLED);
+		fake_free(call);
+	}
+	call = unpublish_large("/one-more");
+	fake_turn();
+	ok(call->ended && call->code == ERR_UNAVAILABLE,
+	    "one more is refused: %s", call->text);
+	fake_free(call);
+	call = unpublish_large(path[0]);
+	fake_turn();
+	ok(!call->ended, "one that is the same joins");
+	fake_leave(call, CALL_CANCELLED);
+	fake_free(call);
+	call = unpublish("/small");
+	fake_turn();
+	ok(!call->ended, "one of the usual size runs");
+	finish(0);
+	fake_leave(call, CALL_CANCELLED);
+	fake_free(call);
+	call = unpublish_large("/one-more");
+	fake_turn();
+	ok(!call->ended, "there is room again when one has ended");
+	while (fake_running > 0)
+		finish(0);
+	ok(call->ended && call->code == ERR_OK, "and it runs to its end");
+	fake_free(call);
+	ok(fake_stop(), "large: nothing runs any more");
+}
+
 static void
 test_order(void)
 {
@@ -472,6 +540,7 @@ main(void)
 	test_join();
 	test_wait();
 	test_limit();
+	test_large();
 	test_order();
 	test_detach();
 	test_leave_queue();

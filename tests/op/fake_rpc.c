@@ -130,20 +130,40 @@ call_default_timeout(struct call *call, int64_t ms)
 	timer_start(&call->timer, call->deadline_ms - clock_now_ms());
 }
 
+/* `bytes` are not used after this. */
+static void
+ask(struct fake_call *fake, const char *method, const void *bytes, size_t len,
+    int64_t timeout_ms)
+{
+	const struct csi_method *m = csi_method_by_name(method);
+
+	fake->call.path = m != NULL ? m->path : method;
+	fake->call.request = bytes;
+	fake->call.request_len = len;
+	if (timeout_ms > 0)
+		fake->call.deadline_ms = clock_now_ms() + timeout_ms;
+	dispatch_call(&fake->call);
+}
+
 struct fake_call *
 fake_ask(const char *method, const void *message, int64_t timeout_ms)
 {
 	struct fake_call *fake = mem_new(sizeof(*fake));
-	const struct csi_method *m = csi_method_by_name(method);
+	size_t len = 0;
 
-	fake->call.path = m != NULL ? m->path : method;
 	if (message != NULL)
-		fake->call.request_len = protobuf_c_message_pack(
-		    message, fake->body);
-	fake->call.request = fake->body;
-	if (timeout_ms > 0)
-		fake->call.deadline_ms = clock_now_ms() + timeout_ms;
-	dispatch_call(&fake->call);
+		len = protobuf_c_message_pack(message, fake->body);
+	ask(fake, method, fake->body, len, timeout_ms);
+	return fake;
+}
+
+struct fake_call *
+fake_ask_bytes(
+    const char *method, const void *bytes, size_t len, int64_t timeout_ms)
+{
+	struct fake_call *fake = mem_new(sizeof(*fake));
+
+	ask(fake, method, bytes, len, timeout_ms);
 	return fake;
 }
 

@@ -40,6 +40,10 @@ struct fake_call {
  */
 struct fake_call *fake_ask(
     const char *method, const void *message, int64_t timeout_ms);
+
+/* The same with a message as it is sent. */
+struct fake_call *fake_ask_bytes(
+    const char *method, const void *bytes, size_t len, int64_t timeout_ms);
 void fake_leave(struct fake_call *fake, enum call_gone why);
 void fake_free(struct fake_call *fake);
 
