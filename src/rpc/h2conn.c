@@ -260,14 +260,21 @@ h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
 	h2io_end_told(&conn->h2, server_fault_name(fault));
 }
 
-/* Frames that carry no work: anything but these. */
+/*
+ * Does a frame carry work? Requests do, and pieces of them: not when they are
+ * empty, padded, or shorter than any that a client makes.
+ */
 static bool
 is_work(const nghttp2_frame_hd *hd, bool stream_is_open)
 {
 	if (hd->type == NGHTTP2_HEADERS)
 		return true;
-	return hd->type == NGHTTP2_DATA && stream_is_open &&
-	    (hd->length > 0 || (hd->flags & NGHTTP2_FLAG_END_STREAM) != 0);
+	if (hd->type != NGHTTP2_DATA || !stream_is_open)
+		return false;
+	if (hd->flags & NGHTTP2_FLAG_END_STREAM)
+		return true;
+	return hd->length >= GRPC_PREFIX_BYTES &&
+	    (hd->flags & NGHTTP2_FLAG_PADDED) == 0;
 }
 
 /*

@@ -22,6 +22,7 @@ struct h2host {
 	size_t conn_count;
 	size_t call_count;     /* open calls */
 	size_t buffered_bytes; /* of messages held */
+	size_t buffered_peak;  /* the most that were; for server.c */
 	bool draining;         /* new connections are told to go, too */
 
 	/* Connections that wait for their peer. */

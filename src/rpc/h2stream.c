@@ -42,11 +42,12 @@ void
 h2stream_recount(struct h2stream *s)
 {
 	size_t now = s->reader.message.len + s->inbox.len + s->reply.len;
+	struct h2host *host = s->conn->host;
 
-	if (now == s->counted)
-		return;
 	s->conn->buffered_bytes += now - s->counted;
-	s->conn->host->buffered_bytes += now - s->counted;
+	host->buffered_bytes += now - s->counted;
+	if (host->buffered_bytes > host->buffered_peak)
+		host->buffered_peak = host->buffered_bytes;
 	s->counted = now;
 }
 

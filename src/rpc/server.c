@@ -14,11 +14,12 @@
 #define DRAIN_ANSWER_MS 1000
 
 /*
- * A session costs some 10 KiB, and the C library keeps what is freed. When so
- * many connections have ended, the memory goes back, after a moment in which
- * the next ones might come.
+ * The C library keeps what is freed. When so many connections have ended, or
+ * messages of so many bytes have gone, the memory goes back to the kernel,
+ * after a moment in which the next ones might come.
  */
 #define TRIM_CONNECTIONS 256
+#define TRIM_BYTES ((size_t)1 << 20)
 #define TRIM_DELAY_MS 1000
 
 struct server {
@@ -63,7 +64,8 @@ on_conn_left(struct h2host *host)
 	struct server *server = server_of(host);
 
 	listen_resume(&server->listener);
-	if (server->conn_peak - host->conn_count >= TRIM_CONNECTIONS &&
+	if ((server->conn_peak - host->conn_count >= TRIM_CONNECTIONS ||
+		host->buffered_peak - host->buffered_bytes >= TRIM_BYTES) &&
 	    !timer_is_running(&server->trim_timer))
 		timer_start(&server->trim_timer, TRIM_DELAY_MS);
 	check_drained(server);
@@ -104,6 +106,7 @@ on_trim_timer(struct timer *timer)
 	struct server *server = container_of(timer, struct server, trim_timer);
 
 	server->conn_peak = server->host.conn_count;
+	server->host.buffered_peak = server->host.buffered_bytes;
 	(void)malloc_trim(0);
 }
 
