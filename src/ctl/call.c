@@ -1,31 +1,76 @@
 /*
  * call.c - `rbd-csictl call`: one RPC, with JSON in and out, whatever the
- * method: the descriptors of the method table tell the rest.
+ * method: descriptors tell the rest. Each message of a stream is printed as
+ * it comes; Ctrl-C cancels.
  */
-#include "ctl/ctl.h"
-
-#include "base/clock.h"
+#include "base/json.h"
+#include "core/signal.h"
 #include "csi/rpc.h"
+#include "ctl/ctl.h"
+#include "ctl/details.h"
 #include "ctl/json_pb.h"
+#include "ctl/request.h"
 #include "rpc/client.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+
+#define TIMEOUT_MS (INT64_C(120) * 1000) /* of what is no stream */
 
 enum call_state {
 	CALL_START = 0, /* nothing sent yet */
 	CALL_ANSWERED,  /* the answer, or the failure, is there */
+	CALL_SENT,      /* a stream: it has the request */
+	CALL_READ,      /* a stream: a message, or its end */
 };
 
 struct call_op {
 	struct op op;
 	enum call_state state;
 	struct client_call rpc;
-	const struct csi_method *method;
+	struct ctl_method method;
 	const void *body;
 	size_t len;
 	int64_t timeout_ms;
 };
+
+static struct client_call *running; /* for Ctrl-C */
+
+static int
+print_message(const struct client_call *rpc, const struct ctl_method *method,
+    struct err *err)
+{
+	struct arena *arena = csi_arena_new();
+	auto_json json_t *json = NULL;
+	const void *message = csi_unpack(
+	    method->reply, arena, rpc->reply.data, rpc->reply.len, err);
+
+	if (message != NULL)
+		json = json_pb_write(message, err);
+	arena_free(arena);
+	if (json == NULL) {
+		err_prefix(err, "reply");
+		return -EINVAL;
+	}
+	if (json_dumpf(json, stdout, JSON_INDENT(2)) < 0 ||
+	    putchar('\n') == EOF || fflush(stdout) != 0)
+		return err_set(err, ERR_INTERNAL, "cannot write the reply");
+	return 0;
+}
+
+static enum op_verdict
+call_print(struct call_op *c)
+{
+	struct err err = ERR_INIT;
+
+	if (print_message(&c->rpc, &c->method, &err) < 0)
+		op_set_err(&c->op, &err);
+	if (err_is_set(&err) || !c->method.stream)
+		return OP_DONE;
+	client_call_read_start(&c->rpc, &c->op);
+	return op_await(c, CALL_READ);
+}
 
 static enum op_verdict
 call_step(struct op *op)
@@ -34,12 +79,25 @@ call_step(struct op *op)
 
 	switch (c->state) {
 	case CALL_START:
-		client_call_start(&c->rpc, c->method->path, c->body, c->len,
-		    c->timeout_ms, op);
-		return op_await(c, CALL_ANSWERED);
+		if (!c->method.stream) {
+			client_call_start(&c->rpc, c->method.path, c->body,
+			    c->len, c->timeout_ms, op);
+			return op_await(c, CALL_ANSWERED);
+		}
+		client_call_open(&c->rpc, c->method.path, c->timeout_ms);
+		client_call_send_start(&c->rpc, c->body, c->len, op);
+		return op_await(c, CALL_SENT);
+
+	case CALL_SENT: /* if that went wrong, reading tells why */
+		client_call_send_end(&c->rpc);
+		client_call_read_start(&c->rpc, op);
+		return op_await(c, CALL_READ);
 
 	case CALL_ANSWERED:
-		return OP_DONE;
+	case CALL_READ:
+		if (op->rc < 0 || !c->rpc.has_message)
+			return OP_DONE;
+		return call_print(c);
 	}
 	abort();
 }
@@ -58,176 +116,139 @@ on_done(struct op *op, void *arg)
 }
 
 static void
-print_methods(void)
+on_interrupt(int signo)
 {
-	size_t count;
-	const struct csi_method *methods = csi_methods(&count);
-
-	(void)fprintf(stderr,
-	    "usage: rbd-csictl [OPTION]... call "
-	    "SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
-	for (size_t i = 0; i < count; i++)
-		(void)fprintf(stderr, "  %s/%s%s\n", methods[i].service,
-		    methods[i].name, methods[i].stream ? " (stream)" : "");
+	(void)signo;
+	client_call_cancel(running);
 }
 
-/* "Node/NodeGetInfo", also with "csi.v1." and a slash before it. */
-static const struct csi_method *
-find_method(const char *text)
+/* A failure straight from the call: its text may be long. */
+static void
+print_failure(const struct client_call *rpc)
 {
-	static const char package[] = "csi.v1.";
-	auto_free char *path = NULL;
+	size_t len;
+	const void *details = client_call_details(rpc, &len);
 
-	if (*text == '/')
-		text++;
-	if (str_starts(text, package))
-		text += strlen(package);
-	path = str_fmt("/%s%s", package, text);
-	return csi_method_find(path);
+	(void)fprintf(stderr, "%s: %s\n", err_code_name(rpc->code), rpc->text);
+	if (details != NULL)
+		ctl_details_print(stderr, details, len);
 }
 
-/* `text` is JSON, "@FILE", "-" for standard input, or NULL for "{}". */
-static json_t *
-read_request(const char *text, struct err *err)
+/* "NAME:VALUE"; bytes, for a name in "-bin", are in base64. */
+static int
+add_header(struct client_call *rpc, const char *text, struct err *err)
 {
-	const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
-	json_error_t where;
-	json_t *json;
+	const char *colon = strchr(text, ':');
+	const char *value = colon != NULL ? colon + 1 : "";
+	size_t len = strlen(value);
+	auto_free char *name = NULL;
+	auto_free char *bytes = NULL;
+	long n = (long)len;
+	int rc;
 
-	if (text == NULL)
-		return json_object();
-	if (strcmp(text, "-") == 0)
-		json = json_loadf(stdin, flags, &where);
-	else if (*text == '@')
-		json = json_load_file(text + 1, flags, &where);
+	if (colon == NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--header %s: has no colon", text);
+	name = str_fmt("%.*s", (int)(colon - text), text);
+	bytes = mem_new(len + 1);
+	if (str_ends(name, "-bin"))
+		n = metadata_decode(bytes, len, value, len);
 	else
-		json = json_loads(text, flags, &where);
-	if (json == NULL)
-		(void)err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: line %d, column %d: %s",
-		    *text == '@' ? text + 1 : "request", where.line,
-		    where.column, where.text);
-	return json;
-}
-
-/* Adds the file's secrets; those that the request has itself stay. */
-static int
-add_secrets(const struct csi_method *method, const char *file, json_t *request,
-    struct err *err)
-{
-	auto_json json_t *secrets = NULL;
-	const char *name;
-	json_t *own, *value;
-
-	if (file == NULL ||
-	    protobuf_c_message_descriptor_get_field_by_name(
-		method->request, "secrets") == NULL)
-		return 0;
-	secrets = json_read_file(file, CSI_MESSAGE_MAX, err);
-	if (secrets == NULL)
-		return -EINVAL;
-	if (!json_is_object(secrets))
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "%s: is no JSON object", file);
-	own = json_object_get(request, "secrets");
-	if (!json_is_object(own)) {
-		if (own != NULL && !json_is_null(own))
-			return 0; /* reading the request refuses it */
-		own = json_object();
-		(void)json_object_set_new(request, "secrets", own);
-	}
-	json_object_foreach(
-	    secrets, name, value) if (json_object_get(own, name) == NULL)(void)
-	    json_object_set(own, name, value);
-	return 0;
+		memcpy(bytes, value, len);
+	rc = n < 0 ? (int)n
+		   : client_call_add_header(rpc, name, bytes, (size_t)n);
+	return rc < 0 ? err_set_rc(err, rc, "--header %s", text) : 0;
 }
 
 static int
-print_reply(const struct client_call *rpc, const struct csi_method *method,
-    struct arena *arena, struct err *err)
+add_headers(
+    const struct ctl_options *options, struct client_call *rpc, struct err *err)
 {
-	auto_json json_t *json = NULL;
-	const void *reply = csi_unpack(
-	    method->reply, arena, rpc->reply.data, rpc->reply.len, err);
-
-	if (reply == NULL || (json = json_pb_write(reply, err)) == NULL) {
-		err_prefix(err, "reply");
-		return -EINVAL;
-	}
-	if (json_dumpf(json, stdout, JSON_INDENT(2)) < 0 ||
-	    putchar('\n') == EOF || fflush(stdout) != 0)
-		return err_set(err, ERR_INTERNAL, "cannot write the reply");
+	for (size_t i = 0; i < options->header_count; i++)
+		if (add_header(rpc, options->headers[i], err) < 0)
+			return -EINVAL;
 	return 0;
 }
 
 /* Runs the loop until the call has ended, then tells how. */
 static enum ctl_status
-run_call(
-    const struct ctl_options *options, struct call_op *c, struct arena *arena)
+run_call(struct call_op *c)
+{
+	running = &c->rpc;
+	signal_watch(SIGINT, on_interrupt);
+	signal_watch(SIGTERM, on_interrupt);
+	op_start(&c->op, &call_class, on_done, NULL);
+	loop_run();
+	signal_fini();
+
+	if (c->rpc.code != ERR_OK) {
+		print_failure(&c->rpc);
+		return c->rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
+	}
+	if (err_is_set(&c->op.err)) {
+		ctl_print_err(&c->op.err);
+		return CTL_FAILED;
+	}
+	return CTL_OK;
+}
+
+static enum ctl_status
+call(const struct ctl_options *options, struct call_op *c)
 {
 	struct client *client = client_new(options->endpoint);
-	enum ctl_status status = CTL_OK;
+	enum ctl_status status = CTL_USAGE;
 	struct err err = ERR_INIT;
 
 	client_call_init(&c->rpc, client);
-	op_start(&c->op, &call_class, on_done, NULL);
-	loop_run();
-
-	if (c->rpc.code != ERR_OK) {
-		/* Straight from the call: its text may be long. */
-		(void)fprintf(stderr, "%s: %s\n", err_code_name(c->rpc.code),
-		    c->rpc.text != NULL ? c->rpc.text : "");
-		status = c->rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
-	} else if (print_reply(&c->rpc, c->method, arena, &err) < 0) {
+	if (add_headers(options, &c->rpc, &err) < 0)
 		ctl_print_err(&err);
-		status = CTL_FAILED;
-	}
+	else
+		status = run_call(c);
 	client_call_fini(&c->rpc);
 	client_free(client);
 	return status;
+}
+
+static enum ctl_status
+usage(void)
+{
+	(void)fprintf(stderr,
+	    "usage: rbd-csictl [OPTION]... call "
+	    "SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
+	ctl_method_list(stderr);
+	return CTL_USAGE;
 }
 
 enum ctl_status
 ctl_call(const struct ctl_options *options, int argc, char **argv)
 {
 	struct call_op c = { .timeout_ms = options->timeout_ms };
-	auto_json json_t *json = NULL;
-	ProtobufCMessage *request;
+	enum ctl_status status = CTL_USAGE;
 	struct err err = ERR_INIT;
 	struct arena *arena;
-	enum ctl_status status = CTL_USAGE;
 
-	if (argc < 2 || argc > 3) {
-		print_methods();
-		return CTL_USAGE;
-	}
-	if ((c.method = find_method(argv[1])) == NULL) {
+	if (argc < 2 || argc > 3)
+		return usage();
+	if (!ctl_method_find(&c.method, argv[1])) {
 		(void)fprintf(stderr,
-		    "rbd-csictl: CSI has no method \"%s\", "
+		    "rbd-csictl: there is no method \"%s\", "
 		    "`rbd-csictl call` lists them\n",
 		    argv[1]);
 		return CTL_USAGE;
 	}
-	if (c.method->stream) {
-		(void)fprintf(stderr,
-		    "rbd-csictl: %s answers with a stream, "
-		    "which call cannot read\n",
-		    c.method->name);
-		return CTL_USAGE;
-	}
+	if (c.timeout_ms < 0)
+		c.timeout_ms = c.method.stream ? 0 : TIMEOUT_MS;
 
 	arena = csi_arena_new();
-	if ((json = read_request(argc == 3 ? argv[2] : NULL, &err)) == NULL ||
-	    add_secrets(c.method, options->secrets, json, &err) < 0 ||
-	    (request = json_pb_read(c.method->request, json, arena, &err)) ==
-		NULL ||
-	    (c.body = csi_pack(request, arena, &c.len, &err)) == NULL) {
+	c.body = ctl_request_read(&c.method, argc == 3 ? argv[2] : NULL,
+	    options->secrets, arena, &c.len, &err);
+	if (c.body == NULL) {
 		ctl_print_err(&err);
 	} else if (loop_init() < 0) {
 		(void)fprintf(stderr, "rbd-csictl: cannot make the loop\n");
 		status = CTL_FAILED;
 	} else {
-		status = run_call(options, &c, arena);
+		status = call(options, &c);
 		loop_fini();
 	}
 	arena_free(arena);

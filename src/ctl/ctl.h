@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -17,10 +18,14 @@ enum ctl_status {
 	CTL_NO_SERVER = 3, /* nobody listens at the endpoint */
 };
 
+#define CTL_HEADERS_MAX 16
+
 struct ctl_options {
 	const char *endpoint;
-	int64_t timeout_ms;  /* 0: none */
-	const char *secrets; /* file, or NULL */
+	int64_t timeout_ms;                   /* 0: none, -1: not given */
+	const char *secrets;                  /* file, or NULL */
+	const char *headers[CTL_HEADERS_MAX]; /* "NAME:VALUE" */
+	size_t header_count;
 };
 
 /* A subcommand; argv[0] is its name. */

@@ -10,11 +10,12 @@
 #include <string.h>
 
 #define DEFAULT_ENDPOINT "unix:///tmp/csi.sock"
-#define DEFAULT_TIMEOUT_S 120
 
 static const struct ctl_command commands[] = {
 	{ "call", "SERVICE/METHOD [JSON|@FILE|-]",
-	    "call any RPC of CSI, with JSON in and out", ctl_call },
+	    "call any RPC of CSI or of gRPC's health service, with JSON in\n"
+	    "      and out; Ctrl-C cancels it",
+	    ctl_call },
 	{ "bench", "KIND [BENCH OPTION]...",
 	    "time many RPCs at once; without KIND: its options", ctl_bench },
 };
@@ -41,21 +42,23 @@ usage(FILE *out)
 	    "  --endpoint URL   the driver's socket ($CSI_ENDPOINT, else\n"
 	    "                   " DEFAULT_ENDPOINT ")\n"
 	    "  --timeout S      seconds until the call is given up, 0: never\n"
-	    "                   (%d)\n"
+	    "                   (120, a stream: never)\n"
 	    "  --secrets FILE   a JSON object of strings, put into the\n"
 	    "                   request's secrets where they are not given\n"
+	    "  --header N:V     metadata sent with the call, may be given many\n"
+	    "                   times; in base64 if the name ends in -bin\n"
 	    "  --help           this text\n"
 	    "  --version        the version\n"
 	    "\n"
 	    "exit status: 0 done, 1 the driver answered with an error,\n"
-	    "2 wrong arguments or input, 3 nobody listens at the endpoint\n",
-	    DEFAULT_TIMEOUT_S);
+	    "2 wrong arguments or input, 3 nobody listens at the endpoint\n");
 }
 
 enum option_id {
 	OPT_ENDPOINT = 256,
 	OPT_TIMEOUT,
 	OPT_SECRETS,
+	OPT_HEADER,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -64,6 +67,7 @@ static const struct option long_options[] = {
 	{ "endpoint", required_argument, NULL, OPT_ENDPOINT },
 	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 	{ "secrets", required_argument, NULL, OPT_SECRETS },
+	{ "header", required_argument, NULL, OPT_HEADER },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -81,6 +85,18 @@ parse_timeout(const char *text, int64_t *ms)
 		return false;
 	}
 	*ms = (int64_t)seconds * 1000;
+	return true;
+}
+
+static bool
+add_header(struct ctl_options *options, const char *text)
+{
+	if (options->header_count == CTL_HEADERS_MAX) {
+		(void)fprintf(stderr, "rbd-csictl: more than %d --header\n",
+		    CTL_HEADERS_MAX);
+		return false;
+	}
+	options->headers[options->header_count++] = text;
 	return true;
 }
 
@@ -106,7 +122,7 @@ main(int argc, char **argv)
 {
 	struct ctl_options options = {
 		.endpoint = getenv("CSI_ENDPOINT"),
-		.timeout_ms = DEFAULT_TIMEOUT_S * INT64_C(1000),
+		.timeout_ms = -1,
 	};
 	int c;
 
@@ -124,6 +140,10 @@ main(int argc, char **argv)
 			break;
 		case OPT_SECRETS:
 			options.secrets = optarg;
+			break;
+		case OPT_HEADER:
+			if (!add_header(&options, optarg))
+				return CTL_USAGE;
 			break;
 		case OPT_HELP:
 			usage(stdout);

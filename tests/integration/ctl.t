@@ -55,8 +55,7 @@ ctl 2 "a bad time-out" --timeout soon call Identity/Probe
 ctl 2 "an unknown method" call Node/NodeGetNothing
 ctl 2 "a call of nothing" call
 like "which lists the methods" "$error" 'SnapshotMetadata/GetMetadataDelta \(stream\)'
-ctl 2 "a stream" call SnapshotMetadata/GetMetadataDelta
-like "which is said to be one" "$error" 'stream'
+like "and those of the health service" "$error" 'Health/Watch \(stream\)'
 ctl 2 "a request that is no JSON" call Identity/Probe '{'
 ctl 2 "a field that the message has not" call Node/NodeUnstageVolume '{"volumeID": "x"}'
 is "which is named" "$error" \
@@ -65,8 +64,48 @@ ctl 2 "a secrets file that is not there" --secrets /nonexistent call Controller/
 	"$delete"
 ctl 1 "a method that is not served" call Controller/ListVolumes
 like "is UNIMPLEMENTED" "$error" '^UNIMPLEMENTED: '
+ctl 1 "so is a stream that is not served" call SnapshotMetadata/GetMetadataDelta
+like "which is UNIMPLEMENTED, too" "$error" '^UNIMPLEMENTED: '
+
+ctl 0 "metadata may be sent" --header x-trace:abc --header x-trace-bin:AAEC call Identity/Probe
+ctl 2 "but not what is none" --header grpc-timeout:1S call Identity/Probe
+like "which is named" "$error" '^INVALID_ARGUMENT: --header grpc-timeout:1S'
+
+ctl 0 "the health service can be called" call Health/Check
+is "and says how it is" "$(jq -r .status <<<"$reply")" SERVING
+ctl 0 "of each service" call /grpc.health.v1.Health/List
+is "by name" "$(jq -r '.statuses["csi.v1.Node"].status' <<<"$reply")" SERVING
+
+# A stream is printed as it comes, until it ends or is cancelled.
+watch() {
+	"$build/rbd-csictl" --endpoint "$endpoint" call Health/Watch >"$work/watch" 2>"$work/watch.err" &
+	watch_pid=$!
+	defer stop_watch
+}
+stop_watch() {
+	[[ -z $watch_pid ]] || kill -KILL "$watch_pid" 2>/dev/null
+	watch_pid=
+}
+# watch_ends: its exit status, into watch_rc.
+watch_ends() {
+	wait_for 10 is_gone "$watch_pid" || return 1
+	wait "$watch_pid" && watch_rc=0 || watch_rc=$?
+	watch_pid=
+}
+watch
+ok "a stream prints what comes" wait_for 10 grep -qw SERVING "$work/watch"
+# Not INT: a shell lets its background jobs ignore that.
+kill -TERM "$watch_pid"
+ok "a signal ends it" watch_ends
+is "with 1" "$watch_rc" 1
+like "as CANCELLED" "$(<"$work/watch.err")" '^CANCELLED: '
+watch
+ok "and again" wait_for 10 grep -qw SERVING "$work/watch"
 
 ok "the driver stops" stop_daemon
+ok "which ends the stream" watch_ends
+is "after its last message" "$(jq -r .status "$work/watch" | xargs)" "SERVING NOT_SERVING"
+like "as UNAVAILABLE" "$(<"$work/watch.err")" '^UNAVAILABLE: '
 ctl 3 "nobody at the endpoint ends with 3" call Identity/Probe
 like "and is UNAVAILABLE" "$error" '^UNAVAILABLE: '
 done_testing

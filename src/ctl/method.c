@@ -1,0 +1,76 @@
+/*
+ * method.c - methods by name.
+ */
+#include "ctl/method.h"
+
+#include "csi/methods.h"
+#include "grpc/health/v1/health.pb-c.h"
+
+#include <string.h>
+
+#define HEALTH "/grpc.health.v1."
+
+static const struct ctl_method health[] = {
+	{ HEALTH "Health/Check",
+	    &grpc__health__v1__health_check_request__descriptor,
+	    &grpc__health__v1__health_check_response__descriptor, false },
+	{ HEALTH "Health/List",
+	    &grpc__health__v1__health_list_request__descriptor,
+	    &grpc__health__v1__health_list_response__descriptor, false },
+	{ HEALTH "Health/Watch",
+	    &grpc__health__v1__health_check_request__descriptor,
+	    &grpc__health__v1__health_check_response__descriptor, true },
+};
+
+/* Whether `text` is `path`, or its end behind the package. */
+static bool
+is_path(const char *text, const char *path)
+{
+	if (*text == '/')
+		text++;
+	return str_eq(text, path + 1) || str_eq(text, path + strlen(HEALTH));
+}
+
+bool
+ctl_method_find(struct ctl_method *method, const char *text)
+{
+	static const char package[] = "csi.v1.";
+	const struct csi_method *csi;
+	auto_free char *path = NULL;
+
+	for (size_t i = 0; i < countof(health); i++) {
+		if (is_path(text, health[i].path)) {
+			*method = health[i];
+			return true;
+		}
+	}
+	if (*text == '/')
+		text++;
+	if (str_starts(text, package))
+		text += strlen(package);
+	path = str_fmt("/%s%s", package, text);
+	csi = csi_method_find(path);
+	if (csi == NULL)
+		return false;
+	*method = (struct ctl_method){
+		.path = csi->path,
+		.request = csi->request,
+		.reply = csi->reply,
+		.stream = csi->stream,
+	};
+	return true;
+}
+
+void
+ctl_method_list(FILE *out)
+{
+	size_t count;
+	const struct csi_method *csi = csi_methods(&count);
+
+	for (size_t i = 0; i < count; i++)
+		(void)fprintf(out, "  %s/%s%s\n", csi[i].service, csi[i].name,
+		    csi[i].stream ? " (stream)" : "");
+	for (size_t i = 0; i < countof(health); i++)
+		(void)fprintf(out, "  %s%s\n", health[i].path + strlen(HEALTH),
+		    health[i].stream ? " (stream)" : "");
+}
