@@ -207,6 +207,19 @@ async function statusDetails(client) {
 	ok(want.equals(got), 'status details', got && got.toString('latin1'));
 }
 
+// Many more pings than servers in Go allow: a local socket has room for them.
+async function keepalive() {
+	const client = connect({ 'grpc.keepalive_time_ms': 10,
+		'grpc.keepalive_permit_without_calls': 1 });
+	const bytes = async () => Number(String((await call(client, 'BytesIn')).value));
+	const before = await bytes();
+	expect('a call with a ping every 10 ms', await call(client, 'Sleep', Buffer.from('2000')), 0,
+		Buffer.from('awake'));
+	const sent = await bytes() - before;
+	ok(sent > 50 * 17, '... which were sent', `${sent} bytes`);
+	client.close();
+}
+
 // node's HTTP/2 client sends no :authority when it is given a host.
 function hostInstead() {
 	const session = http2.connect('http://localhost', {
@@ -231,6 +244,7 @@ async function main() {
 	await customMetadata(client);
 	await statusDetails(client);
 	client.close();
+	await keepalive();
 	for (const authority of AUTHORITIES) {
 		const odd = connect({ 'grpc.default_authority': authority });
 		expect(`:authority ${authority}`, await call(odd, 'Echo', Buffer.from('x')), 0,

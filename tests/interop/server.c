@@ -12,6 +12,7 @@
  *	/interop.Test/Hold	the same, and its client streams
  *	/interop.Test/Running	how many calls are open beside this one
  *	/interop.Test/Gone	how many calls of Never, Hold and Sleep were given up
+ *	/interop.Test/BytesIn	how many bytes all clients have sent
  *
  * and grpc.testing.TestService, see testservice.h.
  *
@@ -155,6 +156,12 @@ gone(struct call *call)
 	reply_number(call, gone_count);
 }
 
+static void
+bytes_in(struct call *call)
+{
+	reply_number(call, (size_t)server_counters(server)->bytes_in);
+}
+
 static const struct rpc_method methods[] = {
 	{ .name = "Echo", .start = echo },
 	{ .name = "Size", .start = size },
@@ -165,6 +172,7 @@ static const struct rpc_method methods[] = {
 	{ .name = "Hold", .start = never, .client_streams = true },
 	{ .name = "Running", .start = running },
 	{ .name = "Gone", .start = gone },
+	{ .name = "BytesIn", .start = bytes_in },
 };
 static const struct rpc_service service = {
 	.name = "interop.Test",
