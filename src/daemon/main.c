@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 
 #define FILES_WANTED 65536
+#define FILES_KEPT 256 /* not for clients' connections */
 
 static struct {
 	struct options options;
@@ -237,11 +238,33 @@ start_dispatch(const struct options *o)
 	dispatch_init(&setup);
 }
 
+/*
+ * As many connections as there are descriptors for, so that those which a
+ * client has opened leave some for workers, children and their pipes.
+ */
+static unsigned
+connections_of(const struct options *o)
+{
+	unsigned wanted = (unsigned)o->grpc_connections, most;
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0 ||
+	    files.rlim_cur >= (rlim_t)wanted + FILES_KEPT)
+		return wanted;
+	most = (unsigned)files.rlim_cur;
+	most = most > 2 * FILES_KEPT ? most - FILES_KEPT : most / 2;
+	log_warn("daemon.files",
+	    "limit=%llu connections=%u: not the %u of "
+	    "--grpc-max-connections",
+	    (unsigned long long)files.rlim_cur, most, wanted);
+	return most;
+}
+
 static int
 start_server(const struct options *o, struct err *err)
 {
 	const struct server_limits limits = {
-		.connections = (unsigned)o->grpc_connections,
+		.connections = connections_of(o),
 		.streams = (unsigned)o->grpc_streams,
 		.calls = (unsigned)o->grpc_calls,
 		.header_bytes = (size_t)o->grpc_header_bytes,
@@ -254,7 +277,6 @@ start_server(const struct options *o, struct err *err)
 		.request_ms = o->grpc_request_ms,
 		.write_ms = o->grpc_write_ms,
 	};
-
 	struct metrics_setup metrics = {
 		.address = o->metrics_address,
 		.file = o->socket_file,

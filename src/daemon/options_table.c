@@ -125,8 +125,9 @@ const struct option_def option_table[] = {
 	/* the gRPC server */
 	{ "grpc-max-connections", OPTION_INT, OPTION_USED, GROUP_GRPC,
 	    FIELD(grpc_connections), .value = "4096", INT_RANGE(1, 60000),
-	    .help = "connections at one time. Each needs a descriptor: see "
-		    "LimitNOFILE" },
+	    .help = "connections at one time. For another one, one without "
+		    "calls has to go; fewer if there are not as many "
+		    "descriptors (`ulimit -n`)" },
 	{ "grpc-max-streams", OPTION_INT, OPTION_USED, GROUP_GRPC,
 	    FIELD(grpc_streams), .value = "256", INT_RANGE(1, 65536),
 	    .help = "calls open at one time on one connection. More are "

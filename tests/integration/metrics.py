@@ -12,8 +12,6 @@ import re
 import socket
 import sys
 
-from prometheus_client.parser import text_string_to_metric_families
-
 SAMPLE = re.compile(r'([a-zA-Z_]\w*)(\{(?:[a-z]\w*="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)')
 
 
@@ -62,6 +60,8 @@ def check_histogram(family):
 
 
 def check(text):
+    from prometheus_client.parser import text_string_to_metric_families
+
     assert text.endswith("\n"), "the last line has no end"
     seen = set()
     for line in text.splitlines():
