@@ -5,6 +5,7 @@
 
 #include "core/loop.h"
 
+#include <errno.h>
 #include <event2/event.h>
 #include <stdio.h>
 
@@ -22,39 +23,67 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 	io->ready(io, ready);
 }
 
-void
-io_want(struct io *io, int wants)
+/* 0, or -ENOMEM: libevent or the kernel has no memory for it. */
+static int
+watch(struct io *io, int wants)
 {
 	short what = EV_PERSIST;
 
 	if (io->wants == wants)
-		return;
+		return 0;
 	if (io->wants != 0)
 		(void)event_del(io->ev);
 	io->wants = wants;
 	if (wants == 0)
-		return;
+		return 0;
 	if (wants & IO_READ)
 		what |= EV_READ;
 	if (wants & IO_WRITE)
 		what |= EV_WRITE;
 	if (event_assign(io->ev, loop_base(), io->fd, what, on_ready, io) < 0 ||
 	    event_add(io->ev, NULL) < 0) {
+		io->wants = 0;
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void
+io_want(struct io *io, int wants)
+{
+	if (watch(io, wants) < 0) {
 		(void)fprintf(stderr, "cannot watch descriptor %d\n", io->fd);
 		abort();
 	}
+}
+
+int
+io_try_start(
+    struct io *io, int fd, int wants, void (*ready)(struct io *io, int what))
+{
+	int rc;
+
+	if (io->ev == NULL)
+		io->ev = calloc(1, event_get_struct_event_size());
+	if (io->ev == NULL)
+		return -ENOMEM;
+	io->fd = fd;
+	io->wants = 0;
+	io->ready = ready;
+	rc = watch(io, wants);
+	if (rc < 0)
+		io_stop(io);
+	return rc;
 }
 
 void
 io_start(
     struct io *io, int fd, int wants, void (*ready)(struct io *io, int what))
 {
-	if (io->ev == NULL)
-		io->ev = mem_new(event_get_struct_event_size());
-	io->fd = fd;
-	io->wants = 0;
-	io->ready = ready;
-	io_want(io, wants);
+	if (io_try_start(io, fd, wants, ready) < 0) {
+		(void)fprintf(stderr, "cannot watch descriptor %d\n", fd);
+		abort();
+	}
 }
 
 void

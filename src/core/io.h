@@ -28,6 +28,13 @@ struct io {
  */
 void io_start(
     struct io *io, int fd, int wants, void (*ready)(struct io *io, int what));
+
+/*
+ * The same for a descriptor that a peer made us have: -ENOMEM where io_start()
+ * ends the process, and nothing is watched then.
+ */
+int io_try_start(struct io *io, int fd, int wants,
+    void (*ready)(struct io *io, int what)) must_check;
 void io_want(struct io *io, int wants);
 void io_stop(struct io *io);
 

@@ -1,5 +1,8 @@
 /*
- * timer.c - a binary heap ordered by due time over one libevent timer.
+ * timer.c - a pairing heap over one libevent timer. Source: Fredman, Sedgewick,
+ * Sleator, Tarjan, "The pairing heap", 1986.
+ *
+ * Each timer is due no earlier than the one whose child it is.
  */
 #include "core/timer.h"
 
@@ -10,73 +13,106 @@
 #include <event2/event.h>
 
 static struct {
-	struct timer **heap; /* heap[1] is due first; heap[0] unused */
-	size_t used, room;
+	struct timer *first; /* due first, or NULL */
+	size_t count;
 	struct event *ev;
 	int64_t armed_ms; /* what ev waits for, -1: nothing */
 } tm;
 
+/* Puts a timer that is nobody's child at `link`, in front of what is there. */
 static void
-place(size_t i, struct timer *timer)
+attach(struct timer *timer, struct timer **link)
 {
-	tm.heap[i] = timer;
-	timer->place = i;
+	timer->next = *link;
+	if (timer->next != NULL)
+		timer->next->link = &timer->next;
+	timer->link = link;
+	*link = timer;
 }
 
 static void
-sift(size_t i)
+detach(struct timer *timer)
 {
-	struct timer *timer = tm.heap[i];
-	size_t child;
+	*timer->link = timer->next;
+	if (timer->next != NULL)
+		timer->next->link = timer->link;
+	timer->next = NULL;
+}
 
-	while (i > 1 && tm.heap[i / 2]->due_ms > timer->due_ms) {
-		place(i, tm.heap[i / 2]);
-		i /= 2;
+/* Of two heaps one: the one that is due later becomes the other's child. */
+static struct timer *
+merge(struct timer *a, struct timer *b)
+{
+	struct timer *other;
+
+	if (a == NULL || b == NULL)
+		return a != NULL ? a : b;
+	if (b->due_ms < a->due_ms) {
+		other = a;
+		a = b;
+		b = other;
 	}
-	while ((child = i * 2) <= tm.used) {
-		if (child < tm.used &&
-		    tm.heap[child + 1]->due_ms < tm.heap[child]->due_ms)
-			child++;
-		if (tm.heap[child]->due_ms >= timer->due_ms)
-			break;
-		place(i, tm.heap[child]);
-		i = child;
+	attach(b, &a->child);
+	return a;
+}
+
+/* Of all children of a timer one heap: in pairs, then the pairs from behind. */
+static struct timer *
+merge_children(struct timer *parent)
+{
+	struct timer *pairs = NULL, *heap = NULL, *a, *b;
+
+	while ((a = parent->child) != NULL) {
+		detach(a);
+		b = parent->child;
+		if (b != NULL)
+			detach(b);
+		a = merge(a, b);
+		a->next = pairs;
+		pairs = a;
 	}
-	place(i, timer);
+	while ((a = pairs) != NULL) {
+		pairs = a->next;
+		a->next = NULL;
+		heap = merge(heap, a);
+	}
+	return heap;
+}
+
+static void
+set_first(struct timer *heap)
+{
+	tm.first = heap;
+	if (heap != NULL)
+		heap->link = &tm.first;
 }
 
 void
 timer_start(struct timer *timer, int64_t in_ms)
 {
+	timer_stop(timer);
 	timer->due_ms = clock_now_ms() + (in_ms > 0 ? in_ms : 0);
-	if (timer->place == 0) {
-		if (tm.used + 2 > tm.room) {
-			tm.room = tm.room > 0 ? tm.room * 2 : 64;
-			tm.heap = mem_grow(tm.heap, tm.room * sizeof(*tm.heap));
-		}
-		place(++tm.used, timer);
-	}
-	sift(timer->place);
+	timer->child = NULL;
+	timer->next = NULL;
+	set_first(merge(tm.first, timer));
+	tm.count++;
 }
 
 void
 timer_stop(struct timer *timer)
 {
-	size_t i = timer->place;
-
-	if (i == 0)
+	if (timer->link == NULL)
 		return;
-	timer->place = 0;
-	if (i == tm.used--)
-		return;
-	place(i, tm.heap[tm.used + 1]);
-	sift(i);
+	detach(timer);
+	timer->link = NULL;
+	set_first(merge(tm.first, merge_children(timer)));
+	tm.count--;
 }
 
 bool
 timer_is_running(const struct timer *timer)
 {
-	return timer->place != 0;
+	return timer->link != NULL;
 }
 
 static void
@@ -101,9 +137,8 @@ timer_fini(void)
 {
 	event_free(tm.ev);
 	tm.ev = NULL;
-	free(tm.heap);
-	tm.heap = NULL;
-	tm.used = tm.room = 0;
+	tm.first = NULL;
+	tm.count = 0;
 }
 
 void
@@ -112,21 +147,21 @@ timer_arm(void)
 	int64_t in_ms;
 	struct timeval tv;
 
-	if (tm.used == 0) {
+	if (tm.first == NULL) {
 		if (tm.armed_ms >= 0)
 			(void)event_del(tm.ev);
 		tm.armed_ms = -1;
 		return;
 	}
-	if (tm.armed_ms == tm.heap[1]->due_ms)
+	if (tm.armed_ms == tm.first->due_ms)
 		return;
-	in_ms = tm.heap[1]->due_ms - clock_now_ms();
+	in_ms = tm.first->due_ms - clock_now_ms();
 	if (in_ms < 0)
 		in_ms = 0;
 	tv.tv_sec = in_ms / 1000;
 	tv.tv_usec = in_ms % 1000 * 1000;
 	(void)event_add(tm.ev, &tv);
-	tm.armed_ms = tm.heap[1]->due_ms;
+	tm.armed_ms = tm.first->due_ms;
 }
 
 void
@@ -135,8 +170,8 @@ timer_run_due(void)
 	int64_t now_ms = clock_now_ms();
 
 	/* Timers that a timer starts for "now" fire in the next turn. */
-	for (size_t n = tm.used; n > 0 && tm.used > 0; n--) {
-		struct timer *timer = tm.heap[1];
+	for (size_t n = tm.count; n > 0 && tm.first != NULL; n--) {
+		struct timer *timer = tm.first;
 
 		if (timer->due_ms > now_ms)
 			return;

@@ -1,6 +1,7 @@
 /*
  * timer.h - one-shot timers in a heap, driven by base/clock, so that a test
- * moves time with clock_fake() and one turn of the loop.
+ * moves time with clock_fake() and one turn of the loop. To start one takes no
+ * memory, so it cannot fail.
  */
 #ifndef CORE_TIMER_H
 #define CORE_TIMER_H
@@ -11,7 +12,11 @@
 struct timer {
 	void (*fire)(struct timer *timer);
 	int64_t due_ms;
-	size_t place; /* 1-based place in the heap, 0: not running */
+
+	/* Private to timer.c. */
+	struct timer *child; /* the first of those that are due later */
+	struct timer *next;  /* the next child of the same timer */
+	struct timer **link; /* what points to this one; NULL: not running */
 };
 
 /* Starts or moves: fires once, `in_ms` from now (0 or less: next turn). */

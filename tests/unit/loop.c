@@ -115,6 +115,64 @@ test_timers(void)
 	ok(trace[0] != '\0', "the real clock wakes the loop");
 }
 
+#define MANY_TIMERS 500
+#define MANY_MS 1000
+
+static struct {
+	struct timer timer[MANY_TIMERS];
+	int64_t due_ms[MANY_TIMERS]; /* 0: it does not run */
+	int64_t last_ms;
+	unsigned fired, early, late;
+} many;
+
+static void
+on_one_of_many(struct timer *timer)
+{
+	size_t i = (size_t)(timer - many.timer);
+
+	many.fired++;
+	many.early += many.due_ms[i] == 0 || many.due_ms[i] < many.last_ms;
+	many.late += many.due_ms[i] != timer->due_ms;
+	many.last_ms = many.due_ms[i];
+	many.due_ms[i] = 0;
+}
+
+/* Starts, moves and stops timers at random, and lets some time pass. */
+static void
+test_many_timers(void)
+{
+	int64_t now_ms = MANY_MS;
+	unsigned started = 0;
+	uint32_t x = 1;
+
+	for (int step = 0; step < 100 * MANY_TIMERS; step++) {
+		size_t i;
+
+		x = x * 1664525 + 1013904223;
+		i = x >> 16 & 511;
+		many.last_ms = 0;
+		if (i >= MANY_TIMERS) {
+			clock_fake(now_ms += 7);
+			loop_turn(false);
+		} else if (x >> 26 < 12) {
+			started -= many.due_ms[i] != 0;
+			many.due_ms[i] = 0;
+			timer_stop(&many.timer[i]);
+		} else {
+			started += many.due_ms[i] == 0;
+			many.due_ms[i] = now_ms + (x >> 8 & 255);
+			many.timer[i].fire = on_one_of_many;
+			timer_start(&many.timer[i], x >> 8 & 255);
+		}
+	}
+	many.last_ms = 0;
+	clock_fake(now_ms + 256);
+	loop_turn(false);
+	is_int(many.fired, started, "each of many timers fires or is stopped");
+	ok(many.early == 0 && many.late == 0, "they fire in order");
+	clock_fake(-1);
+}
+
 static void
 on_readable(struct io *io, int what)
 {
@@ -276,6 +334,7 @@ main(void)
 	test_jobs();
 	test_remote();
 	test_timers();
+	test_many_timers();
 	test_io();
 	test_signals();
 	test_ops();
