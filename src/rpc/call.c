@@ -74,6 +74,10 @@ call_reply(struct call *call, const void *bytes, size_t len)
 		call_fail(call, ERR_UNAVAILABLE,
 		    "too many answers wait for their clients to read them");
 		return;
+	case -ENOMEM:
+		call_fail(call, ERR_UNAVAILABLE,
+		    "server has no memory for the answer");
+		return;
 	default:
 		call_fail(call, ERR_RESOURCE_EXHAUSTED,
 		    "answer is larger than the server may send");

@@ -432,7 +432,8 @@ conn_new(struct client *client, int fd)
 	TAILQ_INIT(&conn->waiting);
 	STAILQ_INIT(&conn->touched);
 	LIST_INSERT_HEAD(&client->conns, conn, link);
-	h2io_init(&conn->h2, session, fd, &conn_ops);
+	if (h2io_init(&conn->h2, session, fd, &conn_ops) < 0)
+		abort(); /* out of memory */
 	return conn;
 }
 

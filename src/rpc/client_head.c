@@ -112,9 +112,9 @@ client_head_field(struct client_head *head, const char *name, size_t name_len,
 	else if (is(name, name_len, "grpc-status-details-bin"))
 		note_details(head, value, value_len);
 	else
-		metadata_note(
-		    head->answering ? &head->trailers : &head->headers, name,
-		    name_len, value, value_len);
+		return metadata_note(
+			   head->answering ? &head->trailers : &head->headers,
+			   name, name_len, value, value_len) == 0;
 	return true;
 }
 

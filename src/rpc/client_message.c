@@ -44,6 +44,7 @@ read_messages(struct client_call *call, const unsigned char *bytes, size_t len)
 			keep_message(call);
 			break;
 		case GRPC_READ_TOO_LARGE:
+		case GRPC_READ_NO_MEMORY:
 			call->fault = CLIENT_FAULT_TOO_LARGE;
 			break;
 		case GRPC_READ_COMPRESSED:

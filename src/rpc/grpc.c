@@ -78,7 +78,7 @@ grpc_reader_feed(
 	if (n > *len)
 		n = *len;
 	if (buf_append(&reader->message, *bytes, n) < 0)
-		return GRPC_READ_TOO_LARGE;
+		return GRPC_READ_NO_MEMORY;
 	*bytes += n;
 	*len -= n;
 	return reader->message.len == reader->want ? GRPC_READ_MESSAGE

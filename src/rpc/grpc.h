@@ -22,6 +22,7 @@ enum grpc_read {
 	GRPC_READ_MORE = 0,   /* all bytes taken, the message goes on */
 	GRPC_READ_MESSAGE,    /* reader->message is whole */
 	GRPC_READ_TOO_LARGE,  /* longer than the cap */
+	GRPC_READ_NO_MEMORY,  /* there is none for it */
 	GRPC_READ_COMPRESSED, /* compressed, which nobody offered */
 	GRPC_READ_BAD_FLAG,   /* a compressed flag other than 0 and 1 */
 };

@@ -509,7 +509,8 @@ h2conn_start(struct h2host *host, int fd)
 	host->counters.connections_accepted++;
 	if (conn != NULL)
 		conn->host = host;
-	if (conn == NULL || !session_start(conn)) {
+	if (conn == NULL || !session_start(conn) ||
+	    h2io_init(&conn->h2, conn->h2.session, fd, &conn_ops) < 0) {
 		turn_away(host, conn, fd);
 		return;
 	}
@@ -520,7 +521,6 @@ h2conn_start(struct h2host *host, int fd)
 	LIST_INSERT_HEAD(&host->conns, conn, link);
 	host->conn_count++;
 	timeout_start(&conn->wait, &host->handshake);
-	h2io_init(&conn->h2, conn->h2.session, fd, &conn_ops);
 	h2io_flush_soon(&conn->h2);
 	if (host->draining)
 		h2conn_tell_to_go(conn);

@@ -243,7 +243,7 @@ h2io_wake(struct h2io *h2)
 	session_mem_wake(&h2->mem);
 }
 
-void
+int
 h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops)
 {
@@ -258,5 +258,5 @@ h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
 	};
 	/* One round of output, cut short by the socket, always fits. */
 	buf_init(&h2->unsent, 2 * sizeof(output));
-	io_start(&h2->io, fd, IO_READ, on_ready);
+	return io_try_start(&h2->io, fd, IO_READ, on_ready);
 }

@@ -58,10 +58,10 @@ struct h2io {
 
 /*
  * Takes over `session`, with h2->mem if that is set, and the connected,
- * non-blocking socket `fd`.
+ * non-blocking socket `fd`. Returns 0, or -ENOMEM and has taken nothing.
  */
-void h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
-    const struct h2io_ops *ops);
+int h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
+    const struct h2io_ops *ops) must_check;
 
 /*
  * Sends what nghttp2 has queued, once the running batch of work is done. On a

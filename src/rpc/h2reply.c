@@ -77,7 +77,7 @@ respond(struct h2stream *s)
 	h2io_flush_soon(&s->conn->h2);
 }
 
-/* Queues a message; it fits. */
+/* Queues a message; it fits. 0, or -ENOMEM. */
 static int
 queue_message(struct h2stream *s, const void *bytes, size_t len)
 {
@@ -86,7 +86,7 @@ queue_message(struct h2stream *s, const void *bytes, size_t len)
 	h2stream_advance(&s->reply, &s->reply_at);
 	to = buf_reserve(&s->reply, GRPC_PREFIX_BYTES + len);
 	if (to == NULL)
-		return -EMSGSIZE;
+		return -ENOMEM;
 	grpc_prefix_put(to, (uint32_t)len);
 	if (len > 0)
 		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
@@ -115,7 +115,7 @@ h2stream_reply(struct call *call, const void *bytes, size_t len)
 	if (len > SMALL_REPLY_BYTES && !h2host_has_room(s->conn->host, s->conn))
 		return -ENOBUFS;
 	if (queue_message(s, bytes, len) < 0)
-		return -EMSGSIZE;
+		return -ENOMEM;
 	h2stream_end(call);
 	return 0;
 }
@@ -138,7 +138,7 @@ h2stream_send(struct call *call, const void *bytes, size_t len)
 		return -EAGAIN;
 	}
 	if (queue_message(s, bytes, len) < 0)
-		return -EMSGSIZE;
+		return -ENOMEM;
 	respond(s);
 	return 0;
 }

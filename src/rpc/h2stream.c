@@ -168,6 +168,14 @@ refuse(struct h2stream *s, enum err_code code, const char *text)
 	spoil(s);
 }
 
+/* The same for a request that there is no memory for. */
+static void
+refuse_for_memory(struct h2stream *s, const char *text)
+{
+	s->refusal = SERVER_REFUSED_MEMORY;
+	refuse(s, ERR_UNAVAILABLE, text);
+}
+
 /* Answered with RST_STREAM PROTOCOL_ERROR. */
 static void
 malformed(struct h2stream *s, const char *text)
@@ -193,8 +201,12 @@ h2stream_on_field(struct h2stream *s, const char *name, size_t name_len,
 	if (s->in_trailers)
 		head_trailer_field(
 		    &s->head, name, name_len, value, value_len, max);
-	else if (head_field(&s->head, name, name_len, value, value_len, max))
-		metadata_note(&s->metadata, name, name_len, value, value_len);
+	else if (head_field(&s->head, name, name_len, value, value_len, max) &&
+	    metadata_note(&s->metadata, name, name_len, value, value_len) < 0) {
+		s->refusal = SERVER_REFUSED_MEMORY;
+		head_refuse(&s->head, 200, ERR_UNAVAILABLE,
+		    "server has no memory for the headers");
+	}
 }
 
 void
@@ -231,6 +243,9 @@ read_fault(enum grpc_read verdict, enum err_code *code)
 	case GRPC_READ_TOO_LARGE:
 		*code = ERR_RESOURCE_EXHAUSTED;
 		return "message is larger than the server takes";
+	case GRPC_READ_NO_MEMORY:
+		*code = ERR_UNAVAILABLE;
+		return "server has no memory for the message";
 	case GRPC_READ_COMPRESSED:
 		return "compressed message without grpc-encoding";
 	case GRPC_READ_BAD_FLAG:
@@ -252,7 +267,9 @@ take_bytes(struct h2stream *s, const uint8_t *bytes, size_t len)
 	if (verdict == GRPC_READ_MESSAGE)
 		s->has_message = true;
 	fault = read_fault(verdict, &code);
-	if (fault != NULL)
+	if (verdict == GRPC_READ_NO_MEMORY)
+		refuse_for_memory(s, fault);
+	else if (fault != NULL)
 		refuse(s, code, fault);
 	else if (len > 0)
 		refuse(s, ERR_UNIMPLEMENTED,
@@ -275,15 +292,13 @@ h2stream_on_data(struct h2stream *s, const uint8_t *bytes, size_t len)
 		malformed(s, "more data than content-length");
 	else if (!streams)
 		take_bytes(s, bytes, len);
-	else if (buf_append(&s->inbox, bytes, len) < 0)
-		refuse(s, ERR_RESOURCE_EXHAUSTED, "more data than the window");
+	else if (buf_append(&s->inbox, bytes, len) < 0) /* it fits */
+		refuse_for_memory(s, "server has no memory for the message");
 	else
 		h2stream_touch(s);
 	h2stream_recount(s);
-	if (takes_input(s) && !h2host_has_room(s->conn->host, s->conn)) {
-		s->refusal = SERVER_REFUSED_MEMORY;
-		refuse(s, ERR_UNAVAILABLE, "server holds too many bytes");
-	}
+	if (takes_input(s) && !h2host_has_room(s->conn->host, s->conn))
+		refuse_for_memory(s, "server holds too many bytes");
 }
 
 void

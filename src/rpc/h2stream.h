@@ -98,8 +98,9 @@ void h2stream_leave(struct h2stream *s);
 /*
  * The answer. Copies; tells nobody if the stream is closed already.
  * h2stream_reply gives -EMSGSIZE for a message over the limit, -ENOBUFS when
- * the client holds up too many bytes, and has sent nothing then. h2stream_fail sends trailers only, unless messages went
- * before; `details` may be NULL.
+ * the client holds up too many bytes, -ENOMEM, and has sent nothing then.
+ * h2stream_fail sends trailers only, unless messages went before; `details`
+ * may be NULL.
  */
 int h2stream_reply(struct call *call, const void *bytes, size_t len) must_check;
 void h2stream_fail(struct call *call, enum err_code code, const char *text,

@@ -58,14 +58,14 @@ append(struct metadata *md, const char *name, size_t name_len,
 	return 0;
 }
 
-void
+int
 metadata_note(struct metadata *md, const char *name, size_t name_len,
     const char *value, size_t value_len)
 {
 	if (is_reserved(name, name_len))
-		return;
+		return 0;
 	md->bytes.max = NOTED_MAX;
-	(void)append(md, name, name_len, value, value_len);
+	return append(md, name, name_len, value, value_len);
 }
 
 static bool
@@ -92,12 +92,12 @@ static int
 append_base64(
     struct metadata *md, const char *name, const void *bytes, size_t len)
 {
-	auto_free char *text = NULL;
+	auto_free char *text = len <= SENT_MAX ? malloc(str_base64_len(len))
+					       : NULL;
 	size_t n;
 
-	if (len > SENT_MAX)
+	if (text == NULL)
 		return -EMSGSIZE;
-	text = mem_new(str_base64_len(len));
 	str_base64(text, bytes, len);
 	n = strlen(text);
 	while (n > 0 && text[n - 1] == '=')

@@ -23,11 +23,11 @@ void metadata_fini(struct metadata *md); /* may be used again */
 
 /*
  * Adds a field as it came if an application may care for it: not those of
- * HTTP and gRPC themselves. Of too many, the last are dropped: the caller has
- * bounded the list.
+ * HTTP and gRPC themselves. The caller has bounded the list; -EMSGSIZE: there
+ * is no memory for it.
  */
-void metadata_note(struct metadata *md, const char *name, size_t name_len,
-    const char *value, size_t value_len);
+int metadata_note(struct metadata *md, const char *name, size_t name_len,
+    const char *value, size_t value_len) must_check;
 
 /*
  * Adds a field to send. -EINVAL: a name with capitals or of HTTP's or gRPC's

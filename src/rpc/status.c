@@ -61,22 +61,23 @@ status_set(struct status *status, enum err_code code, const char *text)
 	status->code = code <= ERR_UNAUTHENTICATED ? code : ERR_UNKNOWN;
 	if (len == 0)
 		return;
-	status->message = mem_new(GRPC_PERCENT_ROOM(len));
-	(void)grpc_percent_encode(status->message, text, len);
+	status->message = malloc(GRPC_PERCENT_ROOM(len));
+	if (status->message != NULL)
+		(void)grpc_percent_encode(status->message, text, len);
 }
 
-/* 0, or -EMSGSIZE. */
+/* 0, or -EMSGSIZE, or -ENAMETOOLONG. */
 static int
 details_put(struct buf *out, const struct status *status, const char *text,
     const char *type, struct pb detail)
 {
-	static const char prefix[] = "type.googleapis.com/";
-	auto_free char *url = str_fmt("%s%s", prefix, type);
+	char url[128];
 	struct buf any;
-	int rc;
+	int rc = str_put(url, sizeof(url), "type.googleapis.com/%s", type);
 
 	buf_init(&any, STATUS_DETAILS_MAX);
-	rc = pb_put(&any, ANY_TYPE_URL, url, strlen(url));
+	if (rc == 0)
+		rc = pb_put(&any, ANY_TYPE_URL, url, strlen(url));
 	if (rc == 0)
 		rc = pb_put(&any, ANY_VALUE, detail.at, detail.len);
 	if (rc == 0)
@@ -96,10 +97,12 @@ status_set_details(struct status *status, const char *text, const char *type,
 	const struct pb detail = { bytes, len };
 	struct buf out;
 
+	free(status->details);
+	status->details = NULL;
 	buf_init(&out, STATUS_DETAILS_MAX);
-	if (details_put(&out, status, text, type, detail) == 0) {
-		free(status->details);
-		status->details = mem_new(str_base64_len(out.len));
+	if (details_put(&out, status, text, type, detail) == 0)
+		status->details = malloc(str_base64_len(out.len));
+	if (status->details != NULL) {
 		str_base64(status->details, out.data, out.len);
 		/* PROTOCOL-HTTP2 wants it without padding. */
 		status->details[strcspn(status->details, "=")] = '\0';

@@ -18,7 +18,10 @@
 /* Details longer than this are left out, for the same reason. */
 #define STATUS_DETAILS_MAX 3000
 
-/* What a call ended with, kept until its trailers are sent. Zeroed: OK. */
+/*
+ * What a call ended with, kept until its trailers are sent. Zeroed: OK. Where
+ * there is no memory for text or details, they are left out.
+ */
 struct status {
 	enum err_code code;
 	char *message; /* percent-encoded, or NULL; owned */

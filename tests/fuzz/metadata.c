@@ -72,8 +72,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		/* head.c has seen to it that there is no NUL in a value. */
 		if (value.len > 0 && memchr(value.at, 0, value.len) != NULL)
 			continue;
-		metadata_note(&noted, name, strlen(name),
-		    (const char *)value.at, value.len);
+		fuzz_check(metadata_note(&noted, name, strlen(name),
+			       (const char *)value.at, value.len) == 0);
 	}
 	metadata_fini(&sent);
 	metadata_fini(&noted);

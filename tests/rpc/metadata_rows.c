@@ -10,7 +10,8 @@
 static void
 note(struct metadata *md, const char *name, const char *value)
 {
-	metadata_note(md, name, strlen(name), value, strlen(value));
+	if (metadata_note(md, name, strlen(name), value, strlen(value)) < 0)
+		abort();
 }
 
 static void
