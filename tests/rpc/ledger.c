@@ -18,6 +18,7 @@ enum ending {
 	ENDING_REPLY = 0,
 	ENDING_OK,
 	ENDING_FAIL,
+	ENDING_DETAILS,
 };
 
 /* One call. It outlives the call, so that what comes late is noticed. */
@@ -56,6 +57,16 @@ is_wrong(const char *what)
 /* ---- endings ---- */
 
 static void
+fail_with_details(struct call *call)
+{
+	const struct call_details details = { "s.Why", "because", 7 };
+	struct err err = ERR_INIT;
+
+	(void)err_set(&err, ERR_ABORTED, "see the details");
+	call_fail_details(call, &err, &details);
+}
+
+static void
 answer(struct entry *e)
 {
 	struct call *call = e->call;
@@ -75,6 +86,9 @@ answer(struct entry *e)
 		return;
 	case ENDING_FAIL:
 		call_fail(call, ERR_ABORTED, e->text);
+		return;
+	case ENDING_DETAILS:
+		fail_with_details(call);
 		return;
 	}
 }
@@ -264,6 +278,27 @@ eager(struct call *call)
 	stream_read(call);
 }
 
+static void
+meta(struct call *call)
+{
+	struct entry *e = enter(call);
+	const char *id = call_header(call, "x-request-id");
+	char bytes[16];
+	long len = call_header_bytes(call, "x-trace-bin", bytes, sizeof(bytes));
+
+	if (id == NULL || len < 0 ||
+	    call_add_header(call, "x-request-id", id, strlen(id)) < 0 ||
+	    call_add_trailer(call, "x-trace-bin", bytes, (size_t)len) < 0)
+		is_wrong("metadata is missing");
+	finish(e, ENDING_REPLY);
+}
+
+static void
+details(struct call *call)
+{
+	finish(enter(call), ENDING_DETAILS);
+}
+
 static const struct rpc_method methods[] = {
 	{ .name = "Unary", .start = unary },
 	{ .name = "Fail", .start = fail },
@@ -272,9 +307,12 @@ static const struct rpc_method methods[] = {
 	{ .name = "Echo", .start = echo, .client_streams = true },
 	{ .name = "Early", .start = early, .client_streams = true },
 	{ .name = "Eager", .start = eager, .client_streams = true },
+	{ .name = "Meta", .start = meta },
+	{ .name = "Details", .start = details },
 };
-static const struct rpc_service service = { "s.S", methods, countof(methods) };
-static const struct rpc_service *const services[] = { &service };
+const struct rpc_service ledger_service = { "s.S", methods, countof(methods) };
+
+static const struct rpc_service *const services[] = { &ledger_service };
 
 const struct router ledger_router = {
 	.services = services,
@@ -321,7 +359,7 @@ ledger_end_all(void)
 		if (!e->open)
 			continue;
 		e->has_text = true;
-		e->ending = i++ % (ENDING_FAIL + 1);
+		e->ending = i++ % (ENDING_DETAILS + 1);
 		answer(e);
 	}
 }

@@ -9,13 +9,16 @@
  *	/s.S/Echo	sends each message back as it comes
  *	/s.S/Early	fails at once and reads nothing; its client streams
  *	/s.S/Eager	sends one message before it reads any, then as Sum
+ *	/s.S/Meta	answers with the metadata of the request
+ *	/s.S/Details	fails ABORTED with details
  */
 #ifndef TESTS_RPC_LEDGER_H
 #define TESTS_RPC_LEDGER_H
 
-#include "rpc/server.h"
+#include "rpc/router.h"
 
-extern const struct router ledger_router;
+extern const struct rpc_service ledger_service;
+extern const struct router ledger_router; /* nothing but that */
 
 /* When a handler that has all it needs answers. */
 enum ledger_mode {

@@ -218,7 +218,7 @@ check_over(const struct over *o, size_t piece)
 	uint64_t faults;
 	size_t said;
 
-	ledger_start(LEDGER_NOW, false);
+	ledger_start(LEDGER_NOW, LEDGER_FORGETS);
 	script_init(&script, o->name, 0, 0);
 	o->put(&script);
 	wire_open(&wire, server);
@@ -257,7 +257,7 @@ check_flood(const char *name, uint8_t type, const char *payload, size_t len)
 	struct wire wire;
 	size_t start;
 
-	ledger_start(LEDGER_NOW, false);
+	ledger_start(LEDGER_NOW, LEDGER_FORGETS);
 	script_init(&script, name, 0, 0);
 	more_of_a_malformed_one(&script);
 	script_init(&frame, name, 0, 0);

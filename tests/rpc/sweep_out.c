@@ -7,6 +7,7 @@
  * takes no more than the client does; no buffer of the kernel lies between.
  */
 #include "core/loop.h"
+#include "rpc/health.h"
 #include "tests/rpc/trial.h"
 #include "tests/tap.h"
 
@@ -17,7 +18,7 @@
 
 enum event {
 	EVENT_GO_ON = 0,  /* the client takes all the rest */
-	EVENT_DRIP,       /* one byte a turn */
+	EVENT_DRIP,       /* a byte or a few a turn */
 	EVENT_CLOSE,      /* it is gone */
 	EVENT_HALF_CLOSE, /* it sends no more, and takes the rest */
 	EVENT_RESET,      /* it takes back its calls, and takes the rest */
@@ -30,7 +31,7 @@ enum event {
 
 static const char *const event_name[EVENT_COUNT] = {
 	"then the rest",
-	"then byte by byte",
+	"then drop by drop",
 	"then it is gone",
 	"then it half-closes",
 	"then it cancels",
@@ -105,13 +106,13 @@ take_rest(void)
 }
 
 static void
-drip(void)
+drip(size_t bytes)
 {
 	size_t before;
 
 	do {
 		before = taken;
-		limit = taken + 1;
+		limit = taken + bytes;
 		loop_turn(false);
 		loop_turn(false);
 		(void)wire_read(&trial_wire);
@@ -127,7 +128,7 @@ happen(const struct trial *t)
 		take_rest();
 		return;
 	case EVENT_DRIP:
-		drip();
+		drip(t->mode == LEDGER_NOW ? 1 : 50);
 		return;
 	case EVENT_CLOSE:
 		wire_close(&trial_wire);
@@ -153,6 +154,7 @@ happen(const struct trial *t)
 		trial_pass(TRIAL_LONG_MS);
 		return;
 	case EVENT_DRAIN:
+		health_shutdown();
 		server_drain(trial_server, on_drained, NULL);
 		wire_settle(&trial_wire);
 		take_rest();
@@ -236,7 +238,7 @@ sweep_event(struct trial t, size_t total)
 	struct tally tally = { 0 };
 	size_t step = total < 10000 ? 1 : 997;
 
-	/* Byte by byte is the same wherever it begins. */
+	/* Drops are the same wherever they begin. */
 	if (t.event == EVENT_DRIP)
 		step = total;
 	for (t.at = 0; t.at <= total; t.at += step) {

@@ -23,7 +23,7 @@ metadata(struct script *s)
 	const struct field fields[] = {
 		{ ":method", "POST" },
 		{ ":scheme", "http" },
-		{ ":path", "/s.S/Unary" },
+		{ ":path", "/s.S/Meta" },
 		{ "host", "localhost" },
 		{ "content-type", "application/grpc+proto" },
 		{ "te", "trailers" },
@@ -64,6 +64,8 @@ failure(struct script *s)
 {
 	script_post(s, 1, "/s.S/Fail", NULL, 0);
 	script_message(s, 1, "no: 100 %", true);
+	script_post(s, 3, "/s.S/Details", NULL, 0);
+	script_message(s, 3, "why", true);
 }
 
 static void
@@ -221,6 +223,35 @@ good_bye(struct script *s)
 	script_frame(s, NGHTTP2_GOAWAY, 0, 0, "\0\0\0\0\0\0\0\0", 8);
 }
 
+#define HEALTH "/grpc.health.v1.Health/"
+
+/* Watch has no end but the client's. */
+static void
+health(struct script *s)
+{
+	script_post(s, 1, HEALTH "Watch", NULL, 0);
+	script_message(s, 1, "", true);
+	script_post(s, 3, HEALTH "Watch", NULL, 0);
+	script_message(s, 3, "\n\3x.Y", true);
+	script_post(s, 5, HEALTH "Check", NULL, 0);
+	script_message(s, 5, "\n\3s.S", true);
+	script_post(s, 7, HEALTH "List", NULL, 0);
+	script_message(s, 7, "", true);
+	script_word(s, NGHTTP2_RST_STREAM, 3, NGHTTP2_CANCEL);
+	script_word(s, NGHTTP2_RST_STREAM, 1, NGHTTP2_CANCEL);
+}
+
+static void
+reflection(struct script *s)
+{
+	script_post(s, 1,
+	    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", NULL,
+	    0);
+	script_message(s, 1, ":\1*", false);
+	script_message(s, 1, "\"\14csi.v1.Probe", false);
+	script_message(s, 1, "\"\30grpc.health.v1.Health.x.", true);
+}
+
 const struct talk talks[] = {
 	{ .name = "a unary call", .write = unary },
 	{ .name = "one with metadata and padding", .write = metadata },
@@ -239,6 +270,8 @@ const struct talk talks[] = {
 	{ .name = "calls that the client takes back",
 	    .write = resets,
 	    .races = true },
+	{ .name = "health", .write = health, .races = true, .lasts = true },
+	{ .name = "reflection", .write = reflection, .lasts = true },
 	{ .name = "a client that says good-bye", .write = good_bye },
 };
 const size_t talk_count = countof(talks);

@@ -11,6 +11,7 @@ struct talk {
 	void (*write)(struct script *script);
 	bool timed; /* the calls have a deadline of 5 s */
 	bool races; /* it depends on time whether some calls are answered */
+	bool lasts; /* calls that wait for their client, until a drain */
 };
 
 extern const struct talk talks[];

@@ -6,6 +6,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/loop.h"
+#include "daemon/descriptors.h"
+#include "rpc/health.h"
+#include "rpc/reflection.h"
 
 #include <malloc.h>
 #include <string.h>
@@ -13,12 +16,34 @@
 #define NOW_MS INT64_C(1000000)
 #define TOLD_MAX 3
 
+static const struct rpc_service *const services[] = { &ledger_service,
+	&health_service, &reflection_v1 };
+static const char *const names[] = { "s.S" };
+
+static void on_ended(const char *path, enum err_code code, int64_t us);
+
+static const struct router router = {
+	.services = services,
+	.service_count = countof(services),
+	.ended = on_ended,
+};
+
 struct server *trial_server;
 struct wire trial_wire;
 
 static int64_t now_ms;
 static const char *wrong;
 static size_t bytes_before;
+static uint64_t told; /* ends of calls */
+
+static void
+on_ended(const char *path, enum err_code code, int64_t us)
+{
+	(void)path;
+	(void)code;
+	(void)us;
+	told++;
+}
 
 /*
  * glibc counts what its threads' caches keep as in use, so the memory of a
@@ -42,7 +67,9 @@ trial_init(char **argv)
 {
 	without_caches(argv);
 	log_init("sweep", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-	if (loop_init() < 0)
+	if (loop_init() < 0 ||
+	    reflection_init(descriptors_set, descriptors_set_bytes, names,
+		countof(names)) < 0)
 		abort();
 }
 
@@ -55,8 +82,10 @@ trial_begin(enum ledger_mode mode, enum ledger_gone gone)
 	wrong = NULL;
 	now_ms = NOW_MS;
 	clock_fake(now_ms);
+	told = 0;
+	health_init(names, countof(names));
 	ledger_start(mode, gone);
-	trial_server = server_new(&ledger_router, &limits);
+	trial_server = server_new(&router, &limits);
 	wire_open(&trial_wire, trial_server);
 }
 
@@ -92,14 +121,30 @@ trial_expect_order(bool cut, char *answers)
 	trial_expect(fault == NULL, fault);
 }
 
+/* Without clients nothing is held, and each call was counted at its end. */
+static void
+expect_nothing(void)
+{
+	const struct server_counters *counters = server_counters(trial_server);
+	uint64_t refused = 0;
+
+	for (int i = 0; i < SERVER_REFUSED_COUNT; i++)
+		refused += counters->refusals[i];
+	trial_expect(server_buffered_bytes(trial_server) == 0,
+	    "the server holds bytes of nobody");
+	trial_expect(counters->calls_started == counters->calls_ended,
+	    "a call is counted at its begin and not at its end");
+	trial_expect(told == counters->calls_ended + refused,
+	    "the end of a call is not told once");
+}
+
 void
 trial_end_server(void)
 {
 	if (trial_server == NULL)
 		return;
 	if (server_connection_count(trial_server) == 0)
-		trial_expect(server_buffered_bytes(trial_server) == 0,
-		    "the server holds bytes of nobody");
+		expect_nothing();
 	server_free(trial_server);
 	trial_server = NULL;
 }

@@ -112,7 +112,7 @@ struct answer {
 	uint32_t error;
 	char status[8], code[8], text[256];
 	size_t bytes, messages, extra; /* fields that are not gRPC's */
-	uint32_t hash;
+	uint32_t hash;                 /* of messages and of those fields */
 	unsigned char prefix[PREFIX_BYTES];
 	size_t prefix_len, left; /* of the message that arrives */
 };
@@ -158,6 +158,13 @@ named(const nghttp2_nv *nv, const char *name)
 }
 
 static void
+hash(struct answer *a, const unsigned char *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		a->hash = a->hash * 31 + bytes[i];
+}
+
+static void
 take_field(struct answer *a, const nghttp2_nv *nv)
 {
 	if (named(nv, ":status"))
@@ -166,8 +173,11 @@ take_field(struct answer *a, const nghttp2_nv *nv)
 		keep(a->code, sizeof(a->code), nv);
 	else if (named(nv, "grpc-message"))
 		keep(a->text, sizeof(a->text), nv);
-	else if (!named(nv, "content-type"))
+	else if (!named(nv, "content-type")) {
 		a->extra++;
+		hash(a, nv->name, nv->namelen);
+		hash(a, nv->value, nv->valuelen);
+	}
 }
 
 static const char *
@@ -242,8 +252,8 @@ on_data(struct answer *a, uint8_t flags, const unsigned char *bytes, size_t len)
 	if (flags != 0)
 		return "DATA with flags: its end is in the trailers";
 	a->bytes += len;
+	hash(a, bytes, len);
 	for (size_t i = 0; i < len; i++) {
-		a->hash = a->hash * 31 + bytes[i];
 		if (a->prefix_len < PREFIX_BYTES) {
 			a->prefix[a->prefix_len++] = bytes[i];
 			a->left = (size_t)a->prefix[1] << 24 |
