@@ -255,6 +255,7 @@ client_conn_join(struct client_conn *conn, struct client_call *call)
 	if (!conn->retired && conn->client->connect_per_call) {
 		conn->retired = true; /* this one is all it was made for */
 		open_stream(conn, call);
+		h2io_flush_now(&conn->h2);
 	} else if (TAILQ_EMPTY(&conn->waiting) && has_room(conn)) {
 		open_stream(conn, call);
 	} else {
@@ -392,14 +393,15 @@ conn_ended(struct h2io *h2, const char *why)
 	struct client_conn *conn = container_of(h2, struct client_conn, h2);
 	enum err_code code = ERR_UNAVAILABLE;
 	struct client_call *call;
-	char text[256];
+	char text[256] = "";
 
 	if (conn->client->shared == conn)
 		conn->client->shared = NULL;
 	/* What never spoke HTTP/2 may be another program, and end. */
 	if (conn->fault != NGHTTP2_NO_ERROR && conn->greeted)
 		code = client_head_code_of_reset(conn->fault);
-	loss_text(conn, why, text, sizeof(text));
+	if (!TAILQ_EMPTY(&conn->calls) || !TAILQ_EMPTY(&conn->waiting))
+		loss_text(conn, why, text, sizeof(text));
 	while ((call = TAILQ_FIRST(&conn->calls)) != NULL)
 		client_call_lost(call, code, text);
 	while ((call = TAILQ_FIRST(&conn->waiting)) != NULL)
@@ -414,45 +416,56 @@ static const struct h2io_ops conn_ops = {
 };
 
 static struct client_conn *
-conn_new(struct client *client, int fd)
+conn_new(struct client *client)
 {
 	static const nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
 	};
 	struct client_conn *conn = mem_new(sizeof(*conn));
-	nghttp2_session *session;
 
-	if (nghttp2_session_client_new2(
-		&session, client->callbacks, conn, client->option) < 0 ||
-	    nghttp2_submit_settings(
-		session, NGHTTP2_FLAG_NONE, settings, countof(settings)) < 0)
+	if (nghttp2_session_client_new2(&conn->h2.session, client->callbacks,
+		conn, client->option) < 0 ||
+	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
+		settings, countof(settings)) < 0)
 		abort(); /* out of memory */
 	conn->client = client;
 	TAILQ_INIT(&conn->calls);
 	TAILQ_INIT(&conn->waiting);
 	STAILQ_INIT(&conn->touched);
-	LIST_INSERT_HEAD(&client->conns, conn, link);
-	if (h2io_init(&conn->h2, session, fd, &conn_ops) < 0)
-		abort(); /* out of memory */
 	return conn;
 }
 
+/*
+ * The session is made before the socket is connected: so the first request is
+ * mostly there when the server accepts, and is answered in one piece.
+ */
 int
 client_conn_get(struct client *client, struct client_conn **conn)
 {
 	auto_close int fd = -1;
+	struct client_conn *made;
+	int rc;
 
 	*conn = client->shared;
 	if (*conn != NULL)
 		return 0;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 ||
-	    connect(fd, (const struct sockaddr *)&client->address,
-		sizeof(client->address)) < 0)
+	if (fd < 0)
 		return -errno;
-	*conn = conn_new(client, take_fd(&fd));
+	made = conn_new(client);
+	if (connect(fd, (const struct sockaddr *)&client->address,
+		sizeof(client->address)) < 0) {
+		rc = -errno;
+		nghttp2_session_del(made->h2.session);
+		free(made);
+		return rc;
+	}
+	LIST_INSERT_HEAD(&client->conns, made, link);
+	if (h2io_init(&made->h2, made->h2.session, take_fd(&fd), &conn_ops) < 0)
+		abort(); /* out of memory */
 	if (!client->connect_per_call)
-		client->shared = *conn;
+		client->shared = made;
+	*conn = made;
 	return 0;
 }
 

@@ -127,6 +127,13 @@ h2io_flush_soon(struct h2io *h2)
 		loop_post(&h2->flush);
 }
 
+void
+h2io_flush_now(struct h2io *h2)
+{
+	loop_unpost(&h2->flush);
+	h2->flush.run(&h2->flush);
+}
+
 /* Gives bytes to nghttp2, frame by frame; 0 or an error of it. */
 static int
 feed(struct h2io *h2, const unsigned char *bytes, size_t len)

@@ -71,6 +71,12 @@ int h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
 void h2io_flush_soon(struct h2io *h2);
 
 /*
+ * The same at once, for those who know that nothing will join it. Not inside
+ * nghttp2's callbacks; may end the connection.
+ */
+void h2io_flush_now(struct h2io *h2);
+
+/*
  * For a connection that has nothing to do: its session gives up most of its
  * memory until it is needed. h2io_wake() comes before a call of nghttp2 from
  * anywhere but settle(), refused() and nghttp2 itself.
