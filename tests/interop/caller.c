@@ -531,8 +531,11 @@ server_leaves(pid_t pid)
 		if (other.call.code == ERR_OK)
 			talk_fini(&other);
 	} while (other.call.code == ERR_OK);
-	is_int(other.call.code, ERR_UNAVAILABLE,
-	    "a server that leaves takes no new call: %s", other.call.text);
+	/* grpcio cancels a call that came in but was not begun. */
+	if (!ok(other.call.code == ERR_UNAVAILABLE ||
+		    other.call.code == ERR_CANCELLED,
+		"a server that leaves takes no new call"))
+		diag("got %d, %s", (int)other.call.code, other.call.text);
 	talk_fini(&other);
 	good = ping(&t, responses[1], requests[1]) && good;
 	client_call_send_end(&t.call);
