@@ -423,8 +423,8 @@ conn_new(struct client *client)
 	};
 	struct client_conn *conn = mem_new(sizeof(*conn));
 
-	if (nghttp2_session_client_new2(&conn->h2.session, client->callbacks,
-		conn, client->option) < 0 ||
+	if (session_mem_client_new(&conn->h2.mem, &conn->h2.session,
+		client->callbacks, conn, client->option) < 0 ||
 	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
 		settings, countof(settings)) < 0)
 		abort(); /* out of memory */
@@ -456,7 +456,7 @@ client_conn_get(struct client *client, struct client_conn **conn)
 	if (connect(fd, (const struct sockaddr *)&client->address,
 		sizeof(client->address)) < 0) {
 		rc = -errno;
-		nghttp2_session_del(made->h2.session);
+		session_mem_fini(&made->h2.mem);
 		free(made);
 		return rc;
 	}

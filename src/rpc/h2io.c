@@ -195,6 +195,8 @@ on_flush(struct job *job)
 		h2->fresh = false;
 		if (!read_some(h2))
 			return;
+		h2->ops->settle(h2);
+		loop_unpost(job); /* what was asked for follows here */
 	}
 	if (!send_kept(h2))
 		return;

@@ -31,10 +31,13 @@ struct session_mem {
 };
 
 /*
- * Makes a server's session in a region of its own. Returns 0 or -ENOMEM, and
- * holds nothing then.
+ * Makes a session, of a server or of a client, in a region of its own. Returns
+ * 0 or -ENOMEM, and holds nothing then.
  */
 int session_mem_server_new(struct session_mem *mem, nghttp2_session **session,
+    const nghttp2_session_callbacks *callbacks, void *arg,
+    const nghttp2_option *option) must_check;
+int session_mem_client_new(struct session_mem *mem, nghttp2_session **session,
     const nghttp2_session_callbacks *callbacks, void *arg,
     const nghttp2_option *option) must_check;
 
