@@ -18,13 +18,33 @@ struct chunk {
 struct arena {
 	struct chunk *chunk;
 	size_t used, max;
+	struct arena *next_spare;
 };
+
+/*
+ * Arenas for reuse, with an empty chunk of the usual size each. A sanitizer
+ * shall rather see who uses one that has been freed.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define SPARE_MAX 0
+#else
+#define SPARE_MAX 64
+#endif
+
+static struct arena *spares;
+static unsigned spare_count;
 
 struct arena *
 arena_new(size_t max)
 {
-	struct arena *arena = mem_new(sizeof(*arena));
+	struct arena *arena = spares;
 
+	if (arena != NULL) {
+		spares = arena->next_spare;
+		spare_count--;
+	} else {
+		arena = mem_new(sizeof(*arena));
+	}
 	arena->max = max;
 	return arena;
 }
@@ -32,15 +52,26 @@ arena_new(size_t max)
 void
 arena_free(struct arena *arena)
 {
-	struct chunk *chunk;
+	struct chunk *chunk, *last;
 
 	if (arena == NULL)
 		return;
-	while ((chunk = arena->chunk) != NULL) {
+	while ((chunk = arena->chunk) != NULL && chunk->older != NULL) {
 		arena->chunk = chunk->older;
 		free(chunk);
 	}
-	free(arena);
+	last = arena->chunk;
+	if (spare_count >= SPARE_MAX || last == NULL ||
+	    last->room != CHUNK_BYTES) {
+		free(last);
+		free(arena);
+		return;
+	}
+	memset(last->data, 0, last->used);
+	last->used = 0;
+	*arena = (struct arena){ .chunk = last, .next_spare = spares };
+	spares = arena;
+	spare_count++;
 }
 
 void *

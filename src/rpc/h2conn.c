@@ -11,6 +11,13 @@
 
 #define NO_RFC7540_PRIORITIES 9 /* RFC 9218 2.1 */
 
+/* Kept for reuse. A sanitizer shall rather see who uses a dead one. */
+#ifdef __SANITIZE_ADDRESS__
+#define SPARE_CONNS 0
+#else
+#define SPARE_CONNS 64
+#endif
+
 static const uint8_t drain_ping[8] = { 'd', 'r', 'a', 'i', 'n' };
 
 /* ---- the budget ---- */
@@ -438,6 +445,17 @@ conn_rested(struct h2io *h2)
 }
 
 static void
+conn_put(struct h2host *host, struct h2conn *conn)
+{
+	if (host->spare_conn_count >= SPARE_CONNS) {
+		free(conn);
+		return;
+	}
+	LIST_INSERT_HEAD(&host->spare_conns, conn, link);
+	host->spare_conn_count++;
+}
+
+static void
 conn_ended(struct h2io *h2, const char *why)
 {
 	struct h2conn *conn = container_of(h2, struct h2conn, h2);
@@ -457,7 +475,7 @@ conn_ended(struct h2io *h2, const char *why)
 	timeout_stop(&conn->stuck);
 	timeout_stop(&conn->rest);
 	LIST_REMOVE(conn, link);
-	free(conn);
+	conn_put(host, conn);
 	host->conn_count--;
 	host->conn_left(host);
 }
@@ -472,14 +490,11 @@ static const struct h2io_ops conn_ops = {
 
 /* There is no memory for one more: the socket is closed, others go on. */
 static void
-turn_away(struct h2host *host, struct h2conn *conn, int fd)
+turn_away(struct h2host *host, int fd)
 {
 	host->counters.faults[SERVER_FAULT_MEMORY]++;
 	log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR",
 	    server_fault_name(SERVER_FAULT_MEMORY));
-	if (conn != NULL)
-		session_mem_fini(&conn->h2.mem);
-	free(conn);
 	(void)close(fd);
 }
 
@@ -501,17 +516,38 @@ session_start(struct h2conn *conn)
 		settings, countof(settings)) == 0;
 }
 
+/* One that serves `fd`, or NULL: no memory. */
+static struct h2conn *
+conn_get(struct h2host *host, int fd)
+{
+	struct h2conn *conn = LIST_FIRST(&host->spare_conns);
+
+	if (conn != NULL) {
+		LIST_REMOVE(conn, link);
+		host->spare_conn_count--;
+		*conn = (struct h2conn){ .host = host };
+	} else {
+		conn = calloc(1, sizeof(*conn));
+		if (conn == NULL)
+			return NULL;
+		conn->host = host;
+	}
+	if (session_start(conn) &&
+	    h2io_init(&conn->h2, conn->h2.session, fd, &conn_ops) == 0)
+		return conn;
+	session_mem_fini(&conn->h2.mem);
+	conn_put(host, conn);
+	return NULL;
+}
+
 void
 h2conn_start(struct h2host *host, int fd)
 {
-	struct h2conn *conn = calloc(1, sizeof(*conn));
+	struct h2conn *conn = conn_get(host, fd);
 
 	host->counters.connections_accepted++;
-	if (conn != NULL)
-		conn->host = host;
-	if (conn == NULL || !session_start(conn) ||
-	    h2io_init(&conn->h2, conn->h2.session, fd, &conn_ops) < 0) {
-		turn_away(host, conn, fd);
+	if (conn == NULL) {
+		turn_away(host, fd);
 		return;
 	}
 	conn->budget = BUDGET_FULL;

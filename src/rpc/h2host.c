@@ -214,6 +214,7 @@ h2host_init(struct h2host *host, const struct router *router,
 	limits_fill(&host->limits, limits);
 	LIST_INIT(&host->conns);
 	STAILQ_INIT(&host->spare);
+	LIST_INIT(&host->spare_conns);
 	timeouts_init(&host->handshake, l->handshake_ms, on_handshake_late);
 	timeouts_init(&host->first_call, l->first_call_ms, on_first_call_late);
 	timeouts_init(&host->idle, l->idle_ms, on_idle);
@@ -240,6 +241,10 @@ h2host_fini(struct h2host *host)
 	while ((s = STAILQ_FIRST(&host->spare)) != NULL) {
 		STAILQ_REMOVE_HEAD(&host->spare, touch_link);
 		h2stream_release(s);
+	}
+	while ((conn = LIST_FIRST(&host->spare_conns)) != NULL) {
+		LIST_REMOVE(conn, link);
+		free(conn);
 	}
 	loop_unpost(&host->relief);
 	timeouts_fini(&host->handshake);

@@ -38,6 +38,8 @@ struct h2host {
 	struct job relief;             /* of who holds most bytes */
 	STAILQ_HEAD(, h2stream) spare; /* streams for reuse */
 	size_t spare_count;
+	LIST_HEAD(, h2conn) spare_conns; /* connections for reuse */
+	size_t spare_conn_count;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	void (*conn_left)(struct h2host *host); /* one ended, or became idle */
