@@ -187,7 +187,7 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 		if (frame->hd.stream_id > conn->reset_id)
 			conn->reset_id = frame->hd.stream_id;
 		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
-			h2conn_spend(conn, H2CONN_COST_OF_MISTAKE);
+			conn->budget--;
 		return 0;
 	case NGHTTP2_HEADERS:
 	case NGHTTP2_DATA:
@@ -205,6 +205,8 @@ on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 }
 
 /*
+ * What nghttp2 itself refuses: a stream too many, or a mistake.
+ *
  * grpc-go says good-bye with the number of its own last stream where that of
  * ours belongs. kubelet does so after each call: no reason for a warning.
  */
@@ -215,13 +217,13 @@ on_invalid_frame(
 	struct h2conn *conn = arg;
 
 	(void)session;
-	(void)error;
 	if (frame->hd.type == NGHTTP2_GOAWAY)
 		conn->peer_went = true;
-	/* One stream too many: nghttp2 is about to reset it. */
-	if (frame->hd.type == NGHTTP2_HEADERS &&
-	    frame->hd.stream_id > conn->reset_id)
+	/* It is reset from here on, whenever that is sent. */
+	if (frame->hd.stream_id > conn->reset_id)
 		conn->reset_id = frame->hd.stream_id;
+	if (error != NGHTTP2_ERR_REFUSED_STREAM)
+		h2conn_spend(conn, H2CONN_COST_OF_MISTAKE);
 	return 0;
 }
 
@@ -313,6 +315,8 @@ conn_frame(struct h2io *h2, const nghttp2_frame_hd *hd)
 	bool is_open = hd->stream_id != 0 &&
 	    nghttp2_session_find_stream(h2->session, hd->stream_id) != NULL;
 
+	if (!nghttp2_session_want_read(h2->session))
+		return 0; /* nghttp2 has given up already, and says why */
 	conn->violation = violation(conn, hd, is_open);
 	if (conn->violation != NGHTTP2_NO_ERROR)
 		return NGHTTP2_ERR_PROTO;

@@ -153,6 +153,8 @@ complete(struct h2stream *s)
 static void
 spoil(struct h2stream *s)
 {
+	if (s->head.fault == HEAD_MALFORMED || s->head.http_status == 431)
+		h2conn_spend(s->conn, H2CONN_COST_OF_MISTAKE);
 	if (s->state != STREAM_CALLED) {
 		timeout_stop(&s->wait);
 		s->state = STREAM_FAULTY;
@@ -358,8 +360,6 @@ settle_faulty(struct h2stream *s)
 	else if (head->http_status == 431)
 		s->refusal = SERVER_REFUSED_HEADERS;
 	if (head->fault != HEAD_MALFORMED) {
-		if (s->refusal == SERVER_REFUSED_HEADERS)
-			h2conn_spend(s->conn, H2CONN_COST_OF_MISTAKE);
 		stream_refuse(s, head->http_status, head->code, head->text);
 		return;
 	}

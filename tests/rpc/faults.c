@@ -504,6 +504,34 @@ mistakes_add_up(void)
 	end();
 }
 
+/* A client may not have read yet how many streams it may open. */
+static void
+streams_too_many_are_no_flood(void)
+{
+	const struct server_limits limits = { .streams = 50 };
+	struct script script;
+	struct wire wire;
+
+	start(&limits);
+	wire_open(&wire, server);
+	wire_put(&wire, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
+	wire_put(&wire, "\0\0\0\4\0\0\0\0\0", 9);
+	for (int32_t id = 1; id < 800; id += 2) {
+		script_init(&script, "many", 0, 0);
+		script.bytes.len = 0;
+		script_post(&script, id, "/test.T/Wait", NULL, 0);
+		script_message(&script, id, "0123456789", true);
+		wire_put(&wire, script.bytes.data, script.bytes.len);
+		script_fini(&script);
+	}
+	wire_settle(&wire);
+	ok(!wire.eof, "400 streams at once, where 50 may be, are no fault");
+	is_int(service_waiting, 50, "... 50 are served");
+	is_str(last_fault, "", "... and nobody is blamed");
+	wire_fini(&wire);
+	end();
+}
+
 /* grpc-go pings to measure the bandwidth, and opens windows as it reads. */
 static void
 honest_work_is_no_flood(void)
@@ -651,6 +679,7 @@ main(void)
 	slow_floods_are_borne();
 	resets_end_connections();
 	mistakes_add_up();
+	streams_too_many_are_no_flood();
 	honest_work_is_no_flood();
 	broken_http2_is_told();
 	closed_streams_stay_closed();
