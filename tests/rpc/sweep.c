@@ -424,6 +424,7 @@ sweep(const struct talk *talk)
 static void
 warm_up(void)
 {
+	static char answers[WIRE_ANSWERS_MAX];
 	struct script script;
 	struct trial t = { .talk = &talks[0], .script = &script, .whole = "" };
 
@@ -432,6 +433,11 @@ warm_up(void)
 	for (t.event = 0; t.event < EVENT_COUNT; t.event++)
 		(void)run(&t);
 	script_fini(&script);
+	for (size_t i = 0; i < talk_count; i++) {
+		talk_script(&talks[i], &script);
+		(void)trial_talk(&script, SIZE_MAX, answers);
+		script_fini(&script);
+	}
 }
 
 int
