@@ -8,6 +8,7 @@
 #ifndef RPC_H2CONN_H
 #define RPC_H2CONN_H
 
+#include "rpc/h2guard.h"
 #include "rpc/h2host.h"
 #include "rpc/h2io.h"
 #include "rpc/h2stream.h"
@@ -28,7 +29,7 @@ struct h2conn {
 	int64_t budget_ms;     /* when it was filled up last */
 	int32_t opened_id;     /* the highest stream that the peer has opened */
 	int32_t reset_id;      /* ... that we have reset */
-	uint32_t violation;    /* what conn_frame() saw */
+	uint32_t violation;    /* what h2guard_frame() saw */
 	bool called;           /* has made a call */
 	bool told_to_go;       /* GOAWAY, step one */
 	bool go_known;         /* the peer has answered the ping behind it */
@@ -54,13 +55,13 @@ void h2conn_close(struct h2conn *conn);
 bool h2conn_is_idle(const struct h2conn *conn);
 void h2conn_park(struct h2conn *conn); /* no effect if it is not idle */
 
-/* What a request costs that has to be refused or reset, in frames. */
-#define H2CONN_COST_OF_MISTAKE 10
-/* For streams: the peer has wasted our time to the worth of `frames`. */
-void h2conn_spend(struct h2conn *conn, int frames);
 /* For streams: the last one has gone. */
 void h2conn_has_no_stream(struct h2conn *conn);
 
-void h2conn_fill_callbacks(nghttp2_session_callbacks *callbacks);
+/* The ping behind GOAWAY, step one. */
+extern const uint8_t h2conn_drain_ping[8];
+
+/* h2callbacks.c */
+void h2callbacks_fill(nghttp2_session_callbacks *callbacks);
 
 #endif

@@ -9,7 +9,7 @@
 #include "rpc/h2conn.h"
 
 /*
- * Our own budget of frames (h2conn.c) ends a connection earlier and says why;
+ * Our own budget of frames (h2guard.c) ends a connection earlier and says why;
  * these only stand behind it.
  */
 #define RESET_BURST 4000
@@ -226,7 +226,7 @@ h2host_init(struct h2host *host, const struct router *router,
 	if (nghttp2_session_callbacks_new(&host->callbacks) < 0 ||
 	    nghttp2_option_new(&host->option) < 0)
 		abort(); /* out of memory */
-	h2conn_fill_callbacks(host->callbacks);
+	h2callbacks_fill(host->callbacks);
 	option_fill(host->option);
 }
 

@@ -72,7 +72,7 @@ struct h2stream {
 struct h2stream *h2stream_new(struct h2conn *conn, int32_t id);
 void h2stream_release(struct h2stream *s); /* one kept for reuse */
 
-/* For nghttp2's callbacks. */
+/* For nghttp2's callbacks (the request: h2request.c). */
 void h2stream_on_field(struct h2stream *s, const char *name, size_t name_len,
     const char *value, size_t value_len);
 void h2stream_on_headers(struct h2stream *s, bool ends_input);
@@ -120,7 +120,10 @@ struct metadata *h2stream_trailers(struct call *call);
 void h2stream_call_opened(struct call *call);
 void h2stream_call_ended(struct call *call, enum err_code code, int64_t us);
 
-/* ---- between h2stream.c and h2reply.c ---- */
+/* ---- between h2request.c, h2stream.c and h2reply.c ---- */
+
+/* What is wrong with a message, and its code; or NULL. */
+const char *h2stream_read_fault(enum grpc_read verdict, enum err_code *code);
 
 /* Puts it on the connection's list. */
 void h2stream_touch(struct h2stream *s);
