@@ -99,6 +99,38 @@ kill -TERM "$watch_pid"
 ok "a signal ends it" watch_ends
 is "with 1" "$watch_rc" 1
 like "as CANCELLED" "$(<"$work/watch.err")" '^CANCELLED: '
+ctl 0 "calls are timed" bench calls --count 200 --callers 10 --json
+ok "all of them" jq -es '[.[].name] == ["calls.rate", "calls.NodeGetCapabilities.p50",
+	"calls.NodeGetCapabilities.p99", "calls.client_cpu_per_call", "calls.client_cpu"] and
+	all(.value > 0)' <<<"$reply"
+ctl 0 "also with a connection each" bench calls --count 50 --callers 5 --connect-per-call
+ctl 2 "there are kinds of loads" bench nonsense
+
+# Connections are held until there is a line.
+# The listening socket and each connection have the path.
+connections() { echo $(($(grep -cF " ${endpoint#unix://}" /proc/net/unix) - 1)); }
+connections_are() { (($(connections) == $1)); }
+hold() {
+	"$build/rbd-csictl" --endpoint "$endpoint" bench connections --count 40 --callers 8 --json \
+		<"$work/hold.in" >"$work/hold" 2>"$work/hold.err" &
+	hold_pid=$!
+	defer stop_hold
+}
+stop_hold() { [[ -z $hold_pid ]] || kill -KILL "$hold_pid" 2>/dev/null || true; }
+hold_ends() {
+	wait_for 10 is_gone "$hold_pid" && wait "$hold_pid" && hold_pid=
+}
+ok "all others are gone" wait_for 10 connections_are 0
+mkfifo "$work/hold.in"
+exec 7<>"$work/hold.in"
+hold
+ok "new ones are opened" wait_for 10 grep -q '"connections.open", "value": 40' "$work/hold"
+is "and stay" "$(connections)" 40
+echo >&7
+ok "until they are told" hold_ends
+ok "which closes them" wait_for 10 connections_are 0
+exec 7<&-
+
 watch
 ok "and again" wait_for 10 grep -qw SERVING "$work/watch"
 
