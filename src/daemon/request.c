@@ -8,6 +8,7 @@
 #include "csi/canonical.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <string.h>
 
 /*
@@ -29,6 +30,10 @@
 #define USUAL_BYTES ((size_t)4 << 10)
 #define LARGE_BYTES_MAX ((size_t)16 << 20)
 
+/* When so much of them has gone, memory goes back to the kernel. */
+#define TRIM_BYTES ((size_t)1 << 20)
+#define TRIM_REQUESTS 256
+
 static struct {
 	struct requests_setup setup;
 	struct {
@@ -38,7 +43,8 @@ static struct {
 	LIST_HEAD(, request) live;
 	size_t count;
 	size_t large_bytes; /* of the requests that are larger than usual */
-	struct requests_stats stats; /* what is counted since the start */
+	size_t count_peak, large_peak; /* the most since there were none */
+	struct requests_stats stats;   /* what is counted since the start */
 	struct timer slow;
 	void (*idle)(void);
 	struct job idle_job;
@@ -333,9 +339,29 @@ request_step(struct op *op)
 }
 
 static void
+more(size_t *sum, size_t *peak, size_t n)
+{
+	*sum += n;
+	if (*sum > *peak)
+		*peak = *sum;
+}
+
+static void
+less(size_t *sum, size_t *peak, size_t n, size_t worth_it)
+{
+	*sum -= n;
+	if (*sum > 0)
+		return;
+	if (*peak >= worth_it)
+		(void)malloc_trim(0);
+	*peak = 0;
+}
+
+static void
 request_free(struct op *op)
 {
 	struct request *r = (struct request *)op;
+	size_t large = 0;
 
 	assert(TAILQ_EMPTY(&r->callers));
 	timer_stop(&r->linger);
@@ -346,7 +372,7 @@ request_free(struct op *op)
 		csi_wipe_secrets(r->message);
 	arena_free(r->arena);
 	if (r->len > USUAL_BYTES)
-		rq.large_bytes -= r->len;
+		large = r->len;
 	secret_wipe(r->body, r->len);
 	free(r->body);
 	free(r->reply);
@@ -354,7 +380,9 @@ request_free(struct op *op)
 	free(r->subject);
 	buf_fini(&r->print);
 	free(r);
-	if (--rq.count == 0) {
+	less(&rq.large_bytes, &rq.large_peak, large, TRIM_BYTES);
+	less(&rq.count, &rq.count_peak, 1, TRIM_REQUESTS);
+	if (rq.count == 0) {
 		timer_stop(&rq.slow);
 		if (rq.idle != NULL)
 			loop_post(&rq.idle_job);
@@ -419,7 +447,8 @@ request_new(const struct csi_method *method)
 	TAILQ_INIT(&r->callers);
 	buf_init(&r->print, PRINT_MAX);
 	LIST_INSERT_HEAD(&rq.live, r, link);
-	if (rq.count++ == 0 && rq.setup.slow_ms > 0)
+	more(&rq.count, &rq.count_peak, 1);
+	if (rq.count == 1 && rq.setup.slow_ms > 0)
 		timer_start(&rq.slow, rq.setup.slow_ms);
 	return r;
 }
@@ -480,7 +509,7 @@ request_take(struct call *call, const struct csi_method *method)
 		memcpy(r->body, call->request, call->request_len);
 	r->len = call->request_len;
 	if (r->len > USUAL_BYTES)
-		rq.large_bytes += r->len;
+		more(&rq.large_bytes, &rq.large_peak, r->len);
 	r->claim.what = method->name;
 	r->claim.print = r->print.data;
 	r->claim.print_len = r->print.len;

@@ -276,3 +276,12 @@ h2host_drain_now(struct h2host *host)
 	LIST_FOREACH (conn, &host->conns, link)
 		h2conn_close(conn);
 }
+
+void
+h2host_turn_away(struct h2host *host)
+{
+	struct timeout *late;
+
+	while ((late = timeouts_oldest(&host->arriving)) != NULL)
+		h2stream_turn_away(container_of(late, struct h2stream, wait));
+}

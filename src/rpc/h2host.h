@@ -72,9 +72,11 @@ bool h2host_has_room(struct h2host *host, const struct h2conn *conn);
  * The orderly end of all connections in two steps: h2host_drain() tells the
  * clients to start nothing new and pings them; whoever answers has its
  * connection closed when its last stream is done. h2host_drain_now() does not
- * wait for the answers any longer.
+ * wait for the answers any longer, and h2host_turn_away() not for requests
+ * that are still not whole: REFUSED_STREAM.
  */
 void h2host_drain(struct h2host *host);
 void h2host_drain_now(struct h2host *host);
+void h2host_turn_away(struct h2host *host);
 
 #endif

@@ -201,3 +201,14 @@ h2stream_late(struct h2stream *s)
 	refuse(s, ERR_DEADLINE_EXCEEDED, "request did not arrive in time");
 	h2io_flush_soon(&s->conn->h2);
 }
+
+void
+h2stream_turn_away(struct h2stream *s)
+{
+	timeout_stop(&s->wait);
+	s->state = STREAM_ANSWERED;
+	s->conn->host->counters.refusals[SERVER_REFUSED_SLOW]++;
+	call_refused(&s->call, ERR_UNAVAILABLE,
+	    "the server ends before the request is whole");
+	h2stream_reset(s, NGHTTP2_REFUSED_STREAM);
+}

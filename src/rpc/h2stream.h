@@ -87,6 +87,12 @@ void h2stream_settle(struct h2stream *s);
 /* The request was not whole in time. */
 void h2stream_late(struct h2stream *s);
 
+/*
+ * The server ends, and the request is still not whole: REFUSED_STREAM, so that
+ * the client tries again elsewhere.
+ */
+void h2stream_turn_away(struct h2stream *s);
+
 /* The connection is lost: ends the call, frees the stream. */
 void h2stream_lost(struct h2stream *s);
 

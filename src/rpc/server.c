@@ -12,6 +12,8 @@
 
 /* How long a client may take to answer the ping behind the first GOAWAY. */
 #define DRAIN_ANSWER_MS 1000
+/* ... and after that, how long what it has begun to send may take. */
+#define DRAIN_REQUEST_MS 4000
 
 /*
  * The C library keeps what is freed. When so many connections have ended, or
@@ -29,6 +31,7 @@ struct server {
 	bool told_full;   /* that there is no room is logged once */
 	struct timer trim_timer;
 	struct timer drain_timer;
+	bool goodbye_said; /* GOAWAY's second step, to all */
 	struct job drained_job;
 	void (*drained)(void *arg);
 	void *drained_arg;
@@ -113,8 +116,15 @@ on_trim_timer(struct timer *timer)
 static void
 on_drain_timer(struct timer *timer)
 {
-	h2host_drain_now(
-	    &container_of(timer, struct server, drain_timer)->host);
+	struct server *server = container_of(timer, struct server, drain_timer);
+
+	if (server->goodbye_said) {
+		h2host_turn_away(&server->host);
+		return;
+	}
+	server->goodbye_said = true;
+	h2host_drain_now(&server->host);
+	timer_start(timer, DRAIN_REQUEST_MS);
 }
 
 struct server *
