@@ -23,6 +23,7 @@ static struct {
 	uint64_t turn;
 	pthread_t thread;
 	struct job_list ready;       /* loop's thread only */
+	struct job_list late;        /* for the end of the batch */
 	pthread_mutex_t remote_lock; /* guards remote, and nothing else */
 	struct job_list remote;
 } lp = { .wake_fd = -1 };
@@ -56,6 +57,7 @@ loop_init(void)
 	lp.thread = pthread_self();
 	lp.stopping = false;
 	STAILQ_INIT(&lp.ready);
+	STAILQ_INIT(&lp.late);
 	STAILQ_INIT(&lp.remote);
 	pthread_mutex_init(&lp.remote_lock, NULL);
 	lp.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -97,6 +99,16 @@ loop_post(struct job *job)
 }
 
 void
+loop_post_late(struct job *job)
+{
+	assert(pthread_equal(lp.thread, pthread_self()));
+	assert(!job->queued);
+	job->queued = job->late = true;
+	job->turn = lp.turn;
+	STAILQ_INSERT_TAIL(&lp.late, job, link);
+}
+
+void
 loop_post_remote(struct job *job)
 {
 	uint64_t one = 1;
@@ -118,28 +130,36 @@ loop_unpost(struct job *job)
 {
 	if (!job->queued)
 		return;
-	STAILQ_REMOVE(&lp.ready, job, job, link);
-	job->queued = false;
+	STAILQ_REMOVE(job->late ? &lp.late : &lp.ready, job, job, link);
+	job->queued = job->late = false;
+}
+
+/* Runs what was posted before now; what is posted meanwhile waits. */
+static void
+run_batch(struct job_list *jobs)
+{
+	struct job *job;
+
+	lp.turn++;
+	while ((job = STAILQ_FIRST(jobs)) != NULL && job->turn < lp.turn) {
+		STAILQ_REMOVE_HEAD(jobs, link);
+		job->queued = job->late = false;
+		job->run(job);
+	}
 }
 
 void
 loop_turn(bool block)
 {
-	struct job *job;
-
 	timer_arm();
 	(void)event_base_loop(lp.base,
-	    block && STAILQ_EMPTY(&lp.ready) ? EVLOOP_ONCE
-					     : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	    block && STAILQ_EMPTY(&lp.ready) && STAILQ_EMPTY(&lp.late)
+		? EVLOOP_ONCE
+		: EVLOOP_ONCE | EVLOOP_NONBLOCK);
 	timer_run_due();
 
-	/* What is posted from here on has a later turn and waits. */
-	lp.turn++;
-	while ((job = STAILQ_FIRST(&lp.ready)) != NULL && job->turn < lp.turn) {
-		STAILQ_REMOVE_HEAD(&lp.ready, link);
-		job->queued = false;
-		job->run(job);
-	}
+	run_batch(&lp.ready);
+	run_batch(&lp.late);
 }
 
 void

@@ -20,6 +20,7 @@ struct job {
 	link;
 	void (*run)(struct job *job);
 	uint64_t turn; /* the turn in which it was posted */
+	bool late;     /* posted by loop_post_late() */
 	bool queued;   /* a queued job must not be posted again or freed */
 };
 
@@ -30,7 +31,13 @@ struct event_base *loop_base(void); /* for core/ only */
 void loop_post(struct job *job);        /* on the loop's thread */
 void loop_post_remote(struct job *job); /* any thread: librados callbacks */
 
-/* Takes back a job that loop_post() queued; no effect if it is not queued. */
+/*
+ * The same as loop_post(), but for the end of the turn, behind the batch that
+ * runs: for what is to be done once for all that a batch has done.
+ */
+void loop_post_late(struct job *job);
+
+/* Takes back a job of our own thread; no effect if it is not queued. */
 void loop_unpost(struct job *job);
 
 void loop_run(void); /* until loop_stop() */

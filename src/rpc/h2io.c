@@ -124,7 +124,7 @@ void
 h2io_flush_soon(struct h2io *h2)
 {
 	if (!h2->flush.queued)
-		loop_post(&h2->flush);
+		loop_post_late(&h2->flush);
 }
 
 void

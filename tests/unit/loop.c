@@ -54,6 +54,41 @@ test_jobs(void)
 	is_str(trace, "ab", "a job can be taken back");
 }
 
+static void
+run_late(struct job *job)
+{
+	note("l");
+	if (strcmp(trace, "al") == 0)
+		loop_post_late(job);
+}
+
+static struct job job_late = { .run = run_late };
+
+static void
+run_a_and_late(struct job *job)
+{
+	(void)job;
+	note("a");
+	loop_post_late(&job_late);
+	loop_post(&job_b);
+}
+
+static void
+test_late_jobs(void)
+{
+	trace[0] = '\0';
+	job_a.run = run_a_and_late;
+	loop_post(&job_a);
+	loop_turn(false);
+	is_str(trace, "al", "a late job runs in the turn that posts it");
+	loop_turn(true);
+	is_str(trace, "albl", "what it posts late itself waits a turn");
+	loop_post_late(&job_late);
+	loop_unpost(&job_late);
+	loop_turn(false);
+	is_str(trace, "albl", "a late job can be taken back");
+}
+
 static void *
 other_thread(void *arg)
 {
@@ -332,6 +367,7 @@ main(void)
 	if (loop_init() < 0)
 		return 99;
 	test_jobs();
+	test_late_jobs();
 	test_remote();
 	test_timers();
 	test_many_timers();
