@@ -149,9 +149,7 @@ def bench_loads(report, ours, theirs, rounds, body):
         report.note(f"grpc.{load.name}: {load.what}")
         results = rounds_of([ours, theirs], rounds, lambda server, load=load: put_load(server, load))
         compare(report, f"grpc.{load.name}", results, ours, theirs, ["rate", "p50", "p99", "cpu_per_call"], load.targets)
-        for server in (ours, theirs):
-            report.figure(f"grpc.{load.name}.client_cpu_per_call.{server.name}",
-                          median(results, server.name, "client_cpu_per_call"), "us")
+        compare(report, f"grpc.{load.name}", results, ours, theirs, ["client_cpu_per_call", "cpu", "client_cpu"], {})
         tell_limit(report, results, [ours, theirs])
         if load.h2load:
             results = rounds_of([ours, theirs], min(rounds, 3),
@@ -258,6 +256,7 @@ def csid(build, directory, name, log_level):
 
 def build_grpc_go(build):
     program = build / "tests/bench/grpc-go"
+    program.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([TOP / "scripts/go", "build", "-buildvcs=false", "-o", program, "."], check=True,
                    cwd=TOP / "tests/bench/grpc-go", stdout=sys.stderr)
     return program
