@@ -355,7 +355,7 @@ listen_at(const char *host, const char *port, struct err *err)
 static void
 put_address(int fd, char *out, size_t size)
 {
-	struct sockaddr_storage ss;
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof(ss);
 	char host[100] = "", port[16] = "";
 
