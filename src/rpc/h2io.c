@@ -3,8 +3,9 @@
  *
  * A connection that waits for nothing keeps no buffer: input goes through one
  * buffer that all share, output through another, and only what a slow reader
- * leaves in the socket is copied aside. While it is there we do not read from
- * that peer either, so it cannot make us queue more.
+ * leaves in the socket is copied aside. While it is there a server does not
+ * read from that peer either, so it cannot make us queue more. A client does:
+ * if both ends waited for each other to read, they would wait for ever.
  */
 #include "rpc/h2io.h"
 
@@ -209,7 +210,7 @@ on_flush(struct job *job)
 		h2->ops->settle(h2);
 	}
 	if (h2->unsent.len > 0)
-		io_want(&h2->io, IO_WRITE);
+		io_want(&h2->io, h2->is_client ? IO_READ | IO_WRITE : IO_WRITE);
 	else if (nghttp2_session_want_write(h2->session))
 		h2io_flush_soon(h2);
 	else if (nghttp2_session_want_read(h2->session))
@@ -261,7 +262,8 @@ h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
 	h2->flush.run = on_flush;
 	h2->unsent_at = 0;
 	h2->bytes = (struct h2io_bytes){ .in = 0 };
-	h2->fresh = nghttp2_session_check_server_session(session) != 0;
+	h2->is_client = nghttp2_session_check_server_session(session) == 0;
+	h2->fresh = !h2->is_client;
 	h2->scan = (struct h2scan){
 		.left = h2->fresh ? H2IO_PREFACE_BYTES : 0,
 	};

@@ -50,7 +50,8 @@ struct h2io {
 	size_t unsent_at;
 	struct h2io_bytes bytes;
 	struct h2scan scan; /* of what comes in */
-	bool fresh;         /* a server's, and nothing was tried to be read */
+	bool is_client;
+	bool fresh; /* a server's, and nothing was tried to be read */
 };
 
 /* What a client says before its first frame: RFC 9113 3.4. */

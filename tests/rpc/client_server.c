@@ -361,6 +361,31 @@ windows_are_honoured(void)
 	turn(5);
 }
 
+/* The socket is full since the server does not read, but it answers. */
+static void
+full_sockets_are_read(void)
+{
+	static char body[2000000];
+	struct raw raw;
+	struct raw_frame frame;
+	struct one o;
+
+	memset(body, 'x', sizeof(body) - 1);
+	one_start(&o, client, "/test.T/Echo", body, 10000);
+	raw_greet(&raw, INITIAL_WINDOW_SIZE, 4 << 20);
+	raw_frame(&raw, RAW_WINDOW_UPDATE, 0, 0, "\0\x40\0\0", 4);
+	ok(raw_wait(&raw, RAW_HEADERS, 0, &frame), "a large request comes");
+	turn(50);
+	ok(client->shared->h2.unsent.len > 0, "... until the socket is full");
+	raw_headers(&raw, RAW_END_STREAM, frame.stream,
+	    RAW_OK_HEAD "grpc-status: 8\ngrpc-message: no room\n");
+	ok(ended_with(&o, ERR_RESOURCE_EXHAUSTED),
+	    "... and the answer is read all the same");
+	client_call_fini(&o.call);
+	raw_close(&raw);
+	turn(5);
+}
+
 /* Nobody reads, and the server sends all the same. */
 static void
 windows_are_enforced(void)
@@ -433,6 +458,7 @@ main(void)
 	stream_numbers_run_out();
 	early_answers_stop_the_request();
 	windows_are_honoured();
+	full_sockets_are_read();
 	windows_are_enforced();
 	cancel_reaches_the_server();
 	client_free(client);
