@@ -363,6 +363,52 @@ test_stuck(void)
 	stop();
 }
 
+/* Given up after some turns: before, while and after it is sent. */
+static bool
+give_up_after(int turns, const char *user, const char *body)
+{
+	struct asker *a = ask(user, body);
+	enum err_code code;
+
+	for (int i = 0; i < turns && !a->ended; i++)
+		turn();
+	if (!a->ended)
+		sessions_call_cancel(&a->call);
+	if (!wait_for(&a->ended))
+		return false;
+	code = a->call.err.code;
+	forget(a);
+	return code == ERR_CANCELLED || turns > 0;
+}
+
+static void
+test_give_up(void)
+{
+	static const struct {
+		const char *user, *body;
+	} rows[] = { { "ok", "echo" }, { "ok", "slow" }, { "wrong", "x" },
+		{ "crash", "x" }, { "ok", "die" } };
+	struct asker *a;
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		bool all = true;
+
+		for (int turns = 0; turns < 8; turns++) {
+			start();
+			all &= give_up_after(turns, rows[i].user, rows[i].body);
+			a = ask("ok", "hello");
+			pass(1);
+			all &= wait_for(&a->ended) && answer_is(a, "hello");
+			forget(a);
+			sessions_fini();
+			all &= op_count() == 0 && sessions_count() == 0;
+		}
+		ok(all,
+		    "%s/%s: given up at any time, and the next one is served",
+		    rows[i].user, rows[i].body);
+	}
+}
+
 static void
 test_no_program(void)
 {
@@ -405,6 +451,7 @@ main(int argc, char *argv[])
 	test_other_sessions();
 	test_death();
 	test_stuck();
+	test_give_up();
 	(void)strcpy(worker_path, "/nonexistent/worker");
 	test_no_program();
 	loop_fini();
