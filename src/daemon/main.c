@@ -162,6 +162,16 @@ start_sessions(const struct options *o)
 	dump_add_source(sessions_dump);
 }
 
+static void
+dump_counts(struct buf *out)
+{
+	(void)buf_printf(out,
+	    "server connections=%zu calls=%zu buffered_bytes=%zu "
+	    "requests=%zu\n",
+	    server_connection_count(d.server), server_call_count(d.server),
+	    server_buffered_bytes(d.server), requests_running());
+}
+
 /* For the Node service: what config.json says of a cluster. */
 static int
 find_cluster(const char *cluster_id, struct arena *arena,
@@ -286,6 +296,7 @@ start_server(const struct options *o, struct err *err)
 	int rc;
 
 	metrics.server = d.server = server_new(&router, &limits);
+	dump_add_source(dump_counts);
 	rc = metrics_start(&metrics, err);
 	if (rc < 0)
 		return rc;

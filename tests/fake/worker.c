@@ -4,6 +4,7 @@
  *	wrong	Failed, as by a wrong key
  *	crash	ends without a word
  *	mute	never answers
+ *	slow	Ready, and each request is as one with the body "slow"
  *	else	Ready
  * and the body of a request what becomes of it:
  *	whoami	the Hello as text
@@ -25,6 +26,7 @@
 #define CHANNEL 3
 
 static char hello_text[512];
+static bool all_slow;
 
 static void
 read_all(void *to, size_t len)
@@ -127,6 +129,7 @@ greet(void)
 	if (strcmp(hello->user, "mute") == 0)
 		for (;;)
 			worker__frame__free_unpacked(receive(), NULL);
+	all_slow = strcmp(hello->user, "slow") == 0;
 	worker__frame__free_unpacked(in, NULL);
 	ready.fsid = fsid;
 	ready.address = address;
@@ -186,7 +189,9 @@ serve(const Worker__Request *request)
 	const char *body = (const char *)request->body.data;
 	size_t len = request->body.len;
 
-	if (len == 6 && memcmp(body, "whoami", len) == 0)
+	if (all_slow)
+		progress(request->id);
+	else if (len == 6 && memcmp(body, "whoami", len) == 0)
 		reply(request->id, 0, hello_text, strlen(hello_text));
 	else if (len == 5 && memcmp(body, "error", len) == 0)
 		reply(request->id, 5, "no such volume", 0);
