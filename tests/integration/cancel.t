@@ -32,6 +32,8 @@ server_is() {
 }
 ops_are() { dump && grep -q "dump\.end ops=$1\$" "$work/dump"; }
 
+no_attachd() { ! pgrep -f "^$build/rbd-attachd .*$work/" >/dev/null; }
+
 descriptors() { find "/proc/$csid_pid/fd" -mindepth 1 -maxdepth 1 | wc -l; }
 descriptors_are() { [[ $(descriptors) == "$1" ]]; }
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$csid_pid/status"; }
@@ -101,6 +103,23 @@ kill_all "$first"
 ok "the first caller is killed: the second one stays" wait_for 5 server_is 1 1 1
 wait "$second"
 like "and has an answer in its own time" "$(<"$work/said.same")" '^DEADLINE_EXCEEDED: '
+
+# A Node RPC: rbd-attachd is started and waits for the monitors, too.
+mkdir "$work/stage"
+stage_json=$(jq -n --arg path "$work/stage" --argjson access "$access" \
+	'{volume_id: "0001-0004-hang-0000000000000002-11111111-2222-4333-8444-555555555555",
+	  staging_target_path: $path, volume_capability: $access,
+	  volume_context: {clusterID: "hang", pool: "rbd", imageName: "csi-vol-x", mounter: "userspace"}}')
+"$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" --timeout 60 \
+	call Node/NodeStageVolume "$stage_json" >"$work/said.stage" 2>&1 &
+stager=$!
+ok "NodeStageVolume waits for rbd-attachd" wait_for 10 server_is 1 1 1
+kill_all "$stager"
+ok "kill -9 of its caller: the operation goes on" wait_for 5 server_is 0 0 1
+like "SIGUSR1 names it" "$(<"$work/dump")" 'name=NodeStageVolume .*state=STAGE_'
+ok "until it has failed, and is undone" wait_for 30 server_is 0 0 0
+ok "with all of its operations" wait_for 10 ops_are 0
+ok "rbd-attachd has ended" wait_for 10 no_attachd
 
 ask drained 5
 waiter=$!
