@@ -162,8 +162,10 @@ grpc_percent_encode(char *out, const char *text, size_t len)
 
 	for (size_t i = 0; i < len; i++) {
 		unsigned char c = (unsigned char)text[i];
+		bool is_edge = i == 0 || i == len - 1;
 
-		if (c >= 0x20 && c <= 0x7e && c != '%') {
+		if (c >= 0x20 && c <= 0x7e && c != '%' &&
+		    !(c == ' ' && is_edge)) {
 			*to++ = (char)c;
 			continue;
 		}

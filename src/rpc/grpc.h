@@ -56,8 +56,9 @@ int grpc_timeout_parse(const char *value, size_t len, int64_t *ms) must_check;
 void grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms);
 
 /*
- * Percent-encodes a grpc-message: all but 0x20-0x7e, and '%'. Returns the
- * length; `out` needs GRPC_PERCENT_ROOM(len). Decoding leaves what is no valid
+ * Percent-encodes a grpc-message: all but 0x20-0x7e, '%', and spaces at its
+ * ends, which no header may have (RFC 9113 8.2.1). Returns the length; `out`
+ * needs GRPC_PERCENT_ROOM(len). Decoding leaves what is no valid
  * escape as it is, as the specification wants; works in place.
  */
 #define GRPC_PERCENT_ROOM(len) (3 * (len) + 1)

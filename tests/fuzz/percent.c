@@ -19,6 +19,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_check(encoded[n] == '\0' && strlen(encoded) == n);
 	for (size_t i = 0; i < n; i++)
 		fuzz_check(encoded[i] >= ' ' && encoded[i] <= '~');
+	fuzz_check(n == 0 || (encoded[0] != ' ' && encoded[n - 1] != ' '));
 	fuzz_check(grpc_percent_decode(back, encoded, n) == size);
 	fuzz_check(size == 0 || memcmp(back, data, size) == 0);
 	/* In place, as it is done with what a peer sends. */

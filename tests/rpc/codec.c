@@ -92,6 +92,8 @@ texts_are_percent_encoded(void)
 		{ "a\nb\r\tc", "a%0Ab%0D%09c" },
 		{ "v\xc3\xb6lume", "v%C3%B6lume" },
 		{ "\x7f", "%7F" },
+		{ " cut off ", "%20cut off%20" },
+		{ " ", "%20" },
 		{ "\t\ntest with whitespace\r\nand Unicode BMP \xe2\x98\xba "
 		  "and non-BMP \xf0\x9f\x98\x88\t\n",
 		    "%09%0Atest with whitespace%0D%0Aand Unicode BMP "

@@ -63,7 +63,7 @@ static void
 failure(struct script *s)
 {
 	script_post(s, 1, "/s.S/Fail", NULL, 0);
-	script_message(s, 1, "no: 100 %", true);
+	script_message(s, 1, " no: 100 % ", true);
 	script_post(s, 3, "/s.S/Details", NULL, 0);
 	script_message(s, 3, "why", true);
 }

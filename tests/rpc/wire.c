@@ -180,6 +180,22 @@ take_field(struct answer *a, const nghttp2_nv *nv)
 	}
 }
 
+/* RFC 9113 8.2.1, and gRPC's own rule for what is no "-bin". */
+static bool
+is_clean(const nghttp2_nv *nv)
+{
+	const uint8_t *v = nv->value;
+
+	for (size_t i = 0; i < nv->namelen; i++)
+		if (nv->name[i] <= ' ' || nv->name[i] >= 0x7f ||
+		    (nv->name[i] >= 'A' && nv->name[i] <= 'Z'))
+			return false;
+	for (size_t i = 0; i < nv->valuelen; i++)
+		if (v[i] < ' ' || v[i] > '~')
+			return false;
+	return nv->valuelen == 0 || (v[0] != ' ' && v[nv->valuelen - 1] != ' ');
+}
+
 static const char *
 inflate(struct judge *j, struct answer *a)
 {
@@ -196,6 +212,8 @@ inflate(struct judge *j, struct answer *a)
 			return "a header list that cannot be read";
 		at += n;
 		left -= (size_t)n;
+		if ((flags & NGHTTP2_HD_INFLATE_EMIT) && !is_clean(&nv))
+			return "a header that is not clean";
 		if (flags & NGHTTP2_HD_INFLATE_EMIT)
 			take_field(a, &nv);
 		if (flags & NGHTTP2_HD_INFLATE_FINAL)
