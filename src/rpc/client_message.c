@@ -112,7 +112,8 @@ start_reading(
 		return;
 	}
 	call->want = want;
-	read_inbox(call);
+	if (call->inbox.len > 0)
+		read_inbox(call);
 	client_call_settle(call);
 }
 
