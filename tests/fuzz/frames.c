@@ -1,5 +1,5 @@
 /*
- * frames.c - frames of a client.
+ * frames.c - frames of a client, or a server.
  */
 #include "tests/fuzz/frames.h"
 
@@ -33,7 +33,8 @@ static const char *const words[] = { ":method", ":scheme", ":path",
 	"x-trace", "x-trace-bin", "connection", "grpc-status", "Bad", "POST",
 	"GET", "http", "/f.S/Echo", "application/grpc", "application/json",
 	"trailers", "gzip", "identity", "10m", "1S", "0n", "5", "12", "AAEC",
-	"AAE=", "not*base64", "a,b", "" };
+	"AAE=", "not*base64", "a,b", "", "grpc-message", "not%20found%",
+	"grpc-status-details-bin", "CAkSAXg", "0", "17", "200", "103" };
 
 static void
 put(struct buf *out, const void *bytes, size_t len)
@@ -181,6 +182,26 @@ frames_request(
 	if (how & 8)
 		put_field(&list, false, text("grpc-timeout"),
 		    (how & 16) != 0 ? text("50m") : text("1S"));
+	put_fields(&list, in, more % 16);
+	put_list(out, id, &list, more / 16, how & END_STREAM);
+	buf_fini(&list);
+}
+
+void
+frames_response(struct buf *out, struct fuzz_input *in, uint32_t id)
+{
+	/* Bits: END_STREAM, an odd status, no type, a status; pieces, fields. */
+	unsigned how = fuzz_byte(in), more = fuzz_byte(in);
+	struct buf list;
+
+	buf_init(&list, LIST_MAX);
+	put(&list, how & 2 ? "\x8d" : "\x88", 1); /* :status 404 or 200 */
+	if ((how & 4) == 0)
+		put_field(&list, true, text("content-type"),
+		    text("application/grpc"));
+	if (how & 8)
+		put_field(&list, true, text("grpc-status"),
+		    text(how & 16 ? "5" : "0"));
 	put_fields(&list, in, more % 16);
 	put_list(out, id, &list, more / 16, how & END_STREAM);
 	buf_fini(&list);

@@ -1,5 +1,5 @@
 /*
- * frames.h - HTTP/2 frames made from fuzz input. They are well-formed unless
+ * frames.h - HTTP/2 frames of either side made from fuzz input. They are well-formed unless
  * the input wants them otherwise.
  */
 #ifndef TESTS_FUZZ_FRAMES_H
@@ -16,6 +16,9 @@ void frames_put(struct buf *out, unsigned type, unsigned flags, uint32_t id,
 /* A request for `path`; the input adds fields and says how it is cut up. */
 void frames_request(
     struct buf *out, struct fuzz_input *in, uint32_t id, const char *path);
+
+/* The headers of an answer, and maybe its status; the input adds fields. */
+void frames_response(struct buf *out, struct fuzz_input *in, uint32_t id);
 
 /* A header list behind the body, which should have END_STREAM. */
 void frames_trailers(struct buf *out, struct fuzz_input *in, uint32_t id);
