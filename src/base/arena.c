@@ -61,7 +61,7 @@ arena_free(struct arena *arena)
 		free(chunk);
 	}
 	last = arena->chunk;
-	if (spare_count >= SPARE_MAX || last == NULL ||
+	if (spare_count + 1 > SPARE_MAX || last == NULL ||
 	    last->room != CHUNK_BYTES) {
 		free(last);
 		free(arena);

@@ -122,7 +122,7 @@ conn_rested(struct h2io *h2)
 static void
 conn_put(struct h2host *host, struct h2conn *conn)
 {
-	if (host->spare_conn_count >= SPARE_CONNS) {
+	if (host->spare_conn_count + 1 > SPARE_CONNS) {
 		free(conn);
 		return;
 	}
