@@ -108,6 +108,38 @@ deadlines_are_sent_along(void)
 	server_free(server);
 }
 
+/* What a call has waited for its stream is time that the server has not. */
+static void
+waiting_takes_from_the_deadline(void)
+{
+	const struct server_limits limits = { .streams = 1 };
+	struct server *server = caller_serve(&service_router, &limits);
+	struct client *client = client_new(caller_endpoint);
+	struct one o[3];
+
+	clock_fake(NOW_MS);
+	service_last_words = NULL;
+	one_start(&o[0], client, "/test.T/Echo", "", 0);
+	finish_all(); /* now the client knows the limit */
+	one_start(&o[1], client, "/test.T/Wait", "", 0);
+	one_start(&o[2], client, "/test.T/Wait", "", 10000);
+	turn(10);
+	is_int(service_waiting, 1, "one call runs, one waits for a stream");
+	clock_fake(NOW_MS + 4000);
+	service_answer();
+	turn(10);
+	is_int(service_deadline_ms, NOW_MS + 9900,
+	    "... and has what is left of its time");
+	service_answer();
+	finish_all();
+	ok(reply_is(&o[2].call, "done"), "... and its answer");
+	clock_fake(-1);
+	for (int i = 0; i < 3; i++)
+		client_call_fini(&o[i].call);
+	client_free(client);
+	server_free(server);
+}
+
 static void
 on_drained(void *arg)
 {
@@ -264,6 +296,7 @@ main(void)
 	many_calls_share_a_connection();
 	large_messages_pass();
 	deadlines_are_sent_along();
+	waiting_takes_from_the_deadline();
 	the_deaf_are_given_up();
 	waiting_calls_move_to_the_successor(false);
 	waiting_calls_move_to_the_successor(true);
