@@ -85,7 +85,10 @@ static void
 note_type(struct client_head *head, const char *value, size_t len)
 {
 	head->is_grpc = grpc_content_type_is(value, len);
-	(void)snprintf(head->type, sizeof(head->type), "%.*s", (int)len, value);
+	if (len >= sizeof(head->type))
+		len = sizeof(head->type) - 1;
+	memcpy(head->type, value, len);
+	head->type[len] = '\0';
 }
 
 static bool

@@ -4,7 +4,6 @@
 #include "rpc/grpc.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -132,6 +131,21 @@ grpc_timeout_parse(const char *value, size_t len, int64_t *ms)
 	return 0;
 }
 
+/* Each call of a client has a time-out, so this is no snprintf(). */
+static void
+digits_put(char **out, int64_t n)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do {
+		digits[--at] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	memcpy(*out, digits + at, sizeof(digits) - at);
+	*out += sizeof(digits) - at;
+}
+
 void
 grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms)
 {
@@ -150,8 +164,9 @@ grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms)
 		;
 	if (ms / units[i].ms < most)
 		n = (ms + units[i].ms - 1) / units[i].ms;
-	(void)snprintf(
-	    out, GRPC_TIMEOUT_MAX, "%u%c", (unsigned)n, units[i].unit);
+	digits_put(&out, n);
+	*out++ = units[i].unit;
+	*out = '\0';
 }
 
 size_t
