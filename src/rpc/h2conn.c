@@ -25,19 +25,27 @@ h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
 	h2io_end_told(&conn->h2, server_fault_name(fault));
 }
 
-void
-h2conn_close(struct h2conn *conn)
+/*
+ * The two steps of an orderly end. They are taken when the connection has its
+ * turn, so that thousands that are parked are not all awake at once.
+ */
+static void
+take_leave(struct h2conn *conn)
 {
 	nghttp2_session *session = conn->h2.session;
 
-	if (conn->closing)
-		return;
-	conn->closing = true;
-	h2io_wake(&conn->h2);
-	(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
-	    nghttp2_session_get_last_proc_stream_id(session), NGHTTP2_NO_ERROR,
-	    NULL, 0);
-	h2io_flush_soon(&conn->h2);
+	if (conn->to_go && !conn->told) {
+		conn->told = true;
+		(void)nghttp2_submit_shutdown_notice(session);
+		(void)nghttp2_submit_ping(
+		    session, NGHTTP2_FLAG_NONE, h2conn_drain_ping);
+	}
+	if (conn->go_known && !conn->closing) {
+		conn->closing = true;
+		(void)nghttp2_submit_goaway(session, NGHTTP2_FLAG_NONE,
+		    nghttp2_session_get_last_proc_stream_id(session),
+		    NGHTTP2_NO_ERROR, NULL, 0);
+	}
 }
 
 void
@@ -45,15 +53,16 @@ h2conn_tell_to_go(struct h2conn *conn)
 {
 	struct h2stream *s;
 
-	if (conn->told_to_go)
-		return;
-	conn->told_to_go = true;
+	conn->to_go = true;
 	LIST_FOREACH (s, &conn->streams, link)
 		h2stream_leave(s);
-	h2io_wake(&conn->h2);
-	(void)nghttp2_submit_shutdown_notice(conn->h2.session);
-	(void)nghttp2_submit_ping(
-	    conn->h2.session, NGHTTP2_FLAG_NONE, h2conn_drain_ping);
+	h2io_flush_soon(&conn->h2);
+}
+
+void
+h2conn_close(struct h2conn *conn)
+{
+	conn->go_known = true;
 	h2io_flush_soon(&conn->h2);
 }
 
@@ -91,8 +100,7 @@ conn_settle(struct h2io *h2)
 		STAILQ_REMOVE_HEAD(&conn->touched, touch_link);
 		h2stream_settle(s);
 	}
-	if (conn->go_known)
-		h2conn_close(conn);
+	take_leave(conn);
 	if (h2guard_is_broke(conn) && !conn->blamed) {
 		h2guard_blame(
 		    conn, SERVER_FAULT_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM);

@@ -31,8 +31,9 @@ struct h2conn {
 	int32_t reset_id;      /* ... that we have reset */
 	uint32_t violation;    /* what h2guard_frame() saw */
 	bool called;           /* has made a call */
-	bool told_to_go;       /* GOAWAY, step one */
-	bool go_known;         /* the peer has answered the ping behind it */
+	bool to_go;            /* the server drains */
+	bool told;             /* GOAWAY, step one, and a ping behind it */
+	bool go_known;         /* the peer has answered that, or had time to */
 	bool closing;          /* GOAWAY, step two */
 	bool peer_went;        /* its GOAWAY is no valid one, but a good-bye */
 	bool blamed;           /* a fault is counted and logged */

@@ -204,7 +204,7 @@ start_call(struct h2stream *s)
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server holds %zu bytes already", host->buffered_bytes);
 	}
-	if (err_is_set(&err)) {
+	if (method == NULL || err_is_set(&err)) {
 		stream_refuse(s, 200, err.code, err.text);
 		return;
 	}

@@ -293,7 +293,7 @@ session_mem_park(struct session_mem *mem)
 
 	clear_free(mem->region);
 	len = pack(region, mem->region->used, copy);
-	mem->parked = malloc(len);
+	mem->parked = malloc(len + 1);
 	if (mem->parked == NULL)
 		return false;
 	memcpy(mem->parked, copy, len);
