@@ -106,16 +106,13 @@ report(const struct bench_options *opt, const struct load *load,
     const char *phase, uint64_t ns, uint64_t cpu_ns)
 {
 	double calls = (double)load->ns.count;
+	double p50 = (double)histogram_percentile(&load->ns, 50);
+	double p99 = (double)histogram_percentile(&load->ns, 99);
 
 	bench_figure(opt, phase, "rate", calls / ((double)ns / 1e9), "1/s");
-	for (unsigned percent = 50; percent <= 99; percent += 49) {
-		char what[64];
-
-		(void)snprintf(what, sizeof(what), METHOD ".p%u", percent);
-		bench_figure(opt, phase, what,
-		    (double)histogram_percentile(&load->ns, percent) / 1e3,
-		    "us");
-	}
+	bench_figure(opt, phase, METHOD ".p50", p50 / 1e3, "us");
+	bench_figure(opt, phase, METHOD ".p99", p99 / 1e3, "us");
+	/* By these one sees whether the client or the server is the limit. */
 	bench_figure(opt, phase, "client_cpu_per_call",
 	    (double)cpu_ns / calls / 1e3, "us");
 	bench_figure(
