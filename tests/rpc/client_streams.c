@@ -443,6 +443,34 @@ metadata_goes_both_ways(void)
 	end(&call, "trailers only");
 }
 
+static void
+connections_of_their_own(void)
+{
+	struct client *shared = client;
+	struct client_call one, two;
+
+	client = client_new(caller_endpoint);
+	client_connect_per_call(client);
+	begin(&one, "/t.S/Echo", 10000);
+	begin(&two, "/t.S/Sum", 10000);
+	ok(send_text(&one, "hello") == 0 && is_message(&one, "hello") &&
+		send_text(&two, "12345") == 0,
+	    "two streams, a connection for each");
+	is_int(server_connection_count(server), 3, "... beside the shared one");
+	client_call_send_end(&two);
+	ok(read_answer(&two) == 0 && reply_is(&two, "1 5"),
+	    "... one is answered");
+	client_call_send_end(&one);
+	ok(is_end(&one, ERR_OK), "... the other ends");
+	settle();
+	is_int(server_connection_count(server), 1,
+	    "... and their connections with them");
+	client_call_fini(&one);
+	client_call_fini(&two);
+	client_free(client);
+	client = shared;
+}
+
 int
 main(void)
 {
@@ -463,6 +491,7 @@ main(void)
 	deadlines_end_streams();
 	deadlines_spare_what_has_come();
 	metadata_goes_both_ways();
+	connections_of_their_own();
 	lost_servers_end_streams();
 	client_free(client);
 	server_free(server);
