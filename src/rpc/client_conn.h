@@ -71,6 +71,15 @@ void client_conn_consume(struct client_call *call, size_t len);
 /* Sends what that has led to, when it was not called by nghttp2. */
 void client_conn_flush(struct client_call *call);
 
+#define CLIENT_REQUEST_NV_MAX (8 + METADATA_FIELDS_MAX)
+
+/*
+ * Fills nv[CLIENT_REQUEST_NV_MAX] with the header list of a call that gets its
+ * stream now, and returns how many; timeout[] is the text of one of them.
+ */
+size_t client_request_fields(const struct client_call *call, nghttp2_nv *nv,
+    char timeout[GRPC_TIMEOUT_MAX]);
+
 /* ---- calls, for nghttp2's callbacks: they note what came ---- */
 
 void client_call_on_headers(struct client_call *call, bool ends_stream);

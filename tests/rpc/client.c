@@ -2,9 +2,13 @@
  * client.c - calls of one message each way, to our own server and to none.
  */
 #include "base/clock.h"
+#include "config.h"
 #include "tests/rpc/caller.h"
+#include "tests/rpc/rawserver.h"
 #include "tests/rpc/service.h"
 #include "tests/tap.h"
+
+#include <nghttp2/nghttp2.h>
 
 #define NOW_MS 1000000
 #define MANY 500
@@ -106,6 +110,75 @@ deadlines_are_sent_along(void)
 	client_call_fini(&o.call);
 	client_free(client);
 	server_free(server);
+}
+
+/* HEADERS as lines "name: value". */
+static void
+unpack(const struct raw_frame *frame, char *out, size_t size)
+{
+	const uint8_t *at = frame->payload, *end = at + frame->len;
+	nghttp2_hd_inflater *inflater;
+	nghttp2_nv nv;
+	ssize_t n = 0;
+	int flags = 0;
+	size_t len = 0;
+
+	if (nghttp2_hd_inflate_new(&inflater) < 0)
+		abort();
+	for (; n >= 0 && (flags & NGHTTP2_HD_INFLATE_FINAL) == 0; at += n) {
+		n = nghttp2_hd_inflate_hd2(
+		    inflater, &nv, &flags, at, (size_t)(end - at), 1);
+		if (n >= 0 && (flags & NGHTTP2_HD_INFLATE_EMIT) != 0)
+			len += (size_t)snprintf(out + len, size - len,
+			    "%s: %s\n", nv.name, nv.value);
+	}
+	nghttp2_hd_inflate_del(inflater);
+}
+
+/* In the order that PROTOCOL-HTTP2 asks for. */
+static void
+requests_are_as_specified(void)
+{
+	struct client *client = client_new(caller_endpoint);
+	char lines[1024] = "";
+	struct raw_frame frame;
+	struct raw raw;
+	struct one o;
+
+	raw_listen();
+	one_init(&o, client, "/test.T/Echo", "hello", 10000);
+	ok(client_call_add_header(&o.call, "x-text", "a b", 3) == 0 &&
+		client_call_add_header(&o.call, "x-data-bin", "\0\1", 2) == 0,
+	    "a call with metadata");
+	clock_fake(NOW_MS);
+	one_begin(&o);
+	raw_greet(&raw, 0, 0);
+	if (raw_wait(&raw, RAW_HEADERS, RAW_END_HEADERS, &frame))
+		unpack(&frame, lines, sizeof(lines));
+	is_str(lines,
+	    ":method: POST\n"
+	    ":scheme: http\n"
+	    ":path: /test.T/Echo\n"
+	    ":authority: localhost\n"
+	    "grpc-timeout: 10000m\n"
+	    "te: trailers\n"
+	    "content-type: application/grpc\n"
+	    "user-agent: grpc-c-rbd-csi/" PACKAGE_VERSION "\n"
+	    "x-text: a b\n"
+	    "x-data-bin: AAE\n",
+	    "... sends these headers");
+	ok(raw_wait(&raw, RAW_DATA, RAW_END_STREAM, &frame) &&
+		frame.len == 10 &&
+		memcmp(frame.payload, "\0\0\0\0\5hello", 10) == 0,
+	    "... and this body");
+	raw_answer(&raw, frame.stream);
+	finish_all();
+	ok(reply_is(&o.call, "x"), "... and takes the answer");
+	clock_fake(-1);
+	client_call_fini(&o.call);
+	client_free(client);
+	raw_close(&raw);
+	raw_unlisten();
 }
 
 /* What a call has waited for its stream is time that the server has not. */
@@ -296,6 +369,7 @@ main(void)
 	many_calls_share_a_connection();
 	large_messages_pass();
 	deadlines_are_sent_along();
+	requests_are_as_specified();
 	waiting_takes_from_the_deadline();
 	the_deaf_are_given_up();
 	waiting_calls_move_to_the_successor(false);
