@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define CALLS 4
+#define CALLS 6
 #define CONNS 6 /* then nobody listens any more */
 #define TURNS 3 /* of the loop: at rest */
 #define END_TURNS 10
@@ -43,6 +43,7 @@ static struct {
 	unsigned call_count;
 	int servers[CONNS]; /* the other ends of the client's connections */
 	unsigned server_count;
+	bool closed; /* nobody listens any more */
 } cl;
 
 /* In place of connect(), by the linker: a socketpair. */
@@ -55,7 +56,7 @@ __wrap_connect(int fd, const struct sockaddr *address, socklen_t len)
 
 	(void)address;
 	(void)len;
-	if (cl.server_count == CONNS) {
+	if (cl.server_count == CONNS || cl.closed) {
 		errno = ECONNREFUSED;
 		return -1;
 	}
@@ -148,6 +149,19 @@ static const struct op_class one_class = { .name = "one", .step = one_step };
 /* ---- the connections ---- */
 
 void
+caller_add(bool many)
+{
+	struct one *o = &cl.calls[cl.call_count];
+
+	if (cl.call_count == CALLS)
+		return;
+	cl.call_count++;
+	o->many = many;
+	client_call_init(&o->call, cl.client);
+	op_start(&o->op, &one_class, NULL, NULL);
+}
+
+void
 caller_start(unsigned count, unsigned kinds, bool connect_per_call)
 {
 	static bool ready;
@@ -161,14 +175,8 @@ caller_start(unsigned count, unsigned kinds, bool connect_per_call)
 	client_limit_reply(cl.client, REPLY_MAX);
 	if (connect_per_call)
 		client_connect_per_call(cl.client);
-	cl.call_count = count;
-	for (unsigned i = 0; i < count; i++) {
-		struct one *o = &cl.calls[i];
-
-		o->many = (kinds >> i & 1) != 0;
-		client_call_init(&o->call, cl.client);
-		op_start(&o->op, &one_class, NULL, NULL);
-	}
+	for (unsigned i = 0; i < count; i++)
+		caller_add((kinds >> i & 1) != 0);
 	caller_run();
 }
 
@@ -214,6 +222,8 @@ caller_run(void)
 void
 caller_end(enum caller_end how)
 {
+	caller_run();
+	cl.closed = how == CALLER_CLOSE;
 	if (how == CALLER_TIME)
 		clock_fake(TIMEOUT_MS);
 	for (unsigned i = 0; i < cl.call_count && how == CALLER_CANCEL; i++)

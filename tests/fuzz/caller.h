@@ -19,6 +19,9 @@ enum caller_end {
  */
 void caller_start(unsigned count, unsigned kinds, bool connect_per_call);
 
+/* Starts one more, if there is room for it. */
+void caller_add(bool many);
+
 /* Sends to the newest connection, or to an older one. */
 void caller_say(unsigned back, const void *bytes, size_t len);
 void caller_hang_up(unsigned back);

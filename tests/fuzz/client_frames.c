@@ -47,6 +47,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		if (op % 16 == 15)
 			caller_hang_up(op / 16);
+		else if (op % 16 == 13)
+			caller_add((op & 16) != 0);
 		else if (op % 16 == 14)
 			caller_say(op / 16, caller_hello, sizeof(caller_hello));
 		else

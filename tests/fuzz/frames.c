@@ -167,7 +167,10 @@ void
 frames_request(
     struct buf *out, struct fuzz_input *in, uint32_t id, const char *path)
 {
-	/* Bits: END_STREAM, no te, no type, a timeout; pieces, fields. */
+	/*
+	 * Bits: END_STREAM, no te, no type, a timeout, a short one, a
+	 * content-length, metadata; then pieces and fields of the input.
+	 */
 	unsigned how = fuzz_byte(in), more = fuzz_byte(in);
 	struct buf list;
 
@@ -182,6 +185,12 @@ frames_request(
 	if (how & 8)
 		put_field(&list, false, text("grpc-timeout"),
 		    (how & 16) != 0 ? text("50m") : text("1S"));
+	if (how & 32)
+		put_field(&list, false, text("content-length"), text("10"));
+	for (int i = 0; i < 2 && (how & 64) != 0; i++) {
+		put_field(&list, true, text("x-trace"), text("abc"));
+		put_field(&list, true, text("x-trace-bin"), text("AAEC"));
+	}
 	put_fields(&list, in, more % 16);
 	put_list(out, id, &list, more / 16, how & END_STREAM);
 	buf_fini(&list);
@@ -298,6 +307,29 @@ put_settings(struct buf *out, struct fuzz_input *in)
 		put_u32(entry + 2, fuzz_short(in) << (fuzz_byte(in) % 17));
 	}
 	frames_put(out, SETTINGS, count == 0 ? ACK : 0, 0, payload, 6 * count);
+}
+
+void
+frames_flood(struct buf *out, struct fuzz_input *in, uint32_t id)
+{
+	unsigned kind = fuzz_byte(in), n = 8 * fuzz_byte(in);
+	unsigned char one[8] = { [3] = 1 };
+
+	while (n-- > 0)
+		switch (kind % 4) {
+		case 0:
+			frames_put(out, PING, 0, 0, one, 8);
+			break;
+		case 1:
+			frames_put(out, DATA, 0, id, NULL, 0);
+			break;
+		case 2:
+			frames_put(out, WINDOW_UPDATE, 0, id, one, 4);
+			break;
+		default:
+			frames_put(out, SETTINGS, 0, 0, NULL, 0);
+			break;
+		}
 }
 
 void

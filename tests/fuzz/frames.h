@@ -29,4 +29,7 @@ void frames_data(struct buf *out, struct fuzz_input *in, uint32_t id);
 /* SETTINGS, PING, WINDOW_UPDATE, RST_STREAM, GOAWAY, PRIORITY, any. */
 void frames_control(struct buf *out, struct fuzz_input *in, uint32_t id);
 
+/* Hundreds of frames that carry no work. */
+void frames_flood(struct buf *out, struct fuzz_input *in, uint32_t id);
+
 #endif

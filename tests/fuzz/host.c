@@ -50,7 +50,8 @@ host_start(struct host *host)
 		.request_bytes = 20000,
 		.reply_bytes = 60000,
 		.header_bytes = 1000,
-		.buffered_bytes = 150000,
+		.buffered_bytes = 80000,
+		.idle_ms = 100000,
 	};
 	static bool ready;
 
@@ -74,6 +75,7 @@ host_start(struct host *host)
 void
 host_open(struct host *host, struct host_conn *conn)
 {
+	const int room = 4096;
 	int fds[2];
 
 	/* A server that drains does not listen any more. */
@@ -81,6 +83,9 @@ host_open(struct host *host, struct host_conn *conn)
 		return;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
 		fds) < 0)
+		abort();
+	/* A little: what the client does not read is soon our own problem. */
+	if (setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) < 0)
 		abort();
 	*conn = (struct host_conn){ .fd = fds[0] };
 	wire_init(&conn->wire);

@@ -35,7 +35,8 @@ client_send(
 	if (c->conn->fd < 0) {
 		host_open(host, c->conn);
 		c->last_id = -1;
-		frames_hello(&out);
+		if (op != 15) /* else it waits, or begins with nonsense */
+			frames_hello(&out);
 	}
 	if (op < 4) {
 		unsigned path = fuzz_byte(in);
@@ -47,8 +48,10 @@ client_send(
 		frames_data(&out, in, pick(c, op - 4));
 	} else if (op < 11) {
 		frames_trailers(&out, in, pick(c, fuzz_byte(in)));
-	} else {
+	} else if (op < 15) {
 		frames_control(&out, in, pick(c, fuzz_byte(in)));
+	} else {
+		frames_flood(&out, in, pick(c, fuzz_byte(in)));
 	}
 	host_send(host, c->conn, out.data, out.len);
 	buf_fini(&out);
