@@ -278,6 +278,7 @@ struct scene {
 	struct server *server;
 	struct peer idle; /* is there before, and not concerned */
 	struct peer busy;
+	unsigned good_calls; /* of busy, when nothing fails */
 	bool drained;
 	const char *wrong; /* what went wrong first, or NULL */
 };
@@ -317,6 +318,7 @@ play_calls(struct scene *sc)
 	static const char two[] = "\0\0\0\0\1a\0\0\0\0\2bc";
 	struct peer *peer = &sc->busy;
 
+	sc->good_calls = 10;
 	(void)peer_call(peer, "/test.A/Echo", "hello", 5, "1S");
 	(void)peer_call(peer, "/test.A/Big", "", 0, NULL);
 	(void)peer_call(peer, "/test.A/Echo", large, sizeof(large) / 2, NULL);
@@ -330,6 +332,12 @@ play_calls(struct scene *sc)
 	(void)send_with(peer, "/test.A/Echo", "te", "trailers", two, 3);
 	peer_run(peer);
 	(void)peer_call(peer, "/test.A/Chat", large, sizeof(large), NULL);
+	peer_run(peer);
+	/* More than the socket takes while nobody reads. */
+	peer_open_windows(peer);
+	for (int i = 0; i < 3; i++)
+		(void)peer_call(peer, "/test.A/Big", "", 0, NULL);
+	peer_run_deaf(peer);
 	peer_run(peer);
 	peer_cancel(peer, peer_call(peer, "/test.A/Wait", "", 0, NULL));
 	peer_run(peer);
@@ -357,6 +365,7 @@ play_drain(struct scene *sc)
 {
 	struct exchange *x;
 
+	sc->good_calls = 1;
 	(void)peer_call(&sc->busy, "/test.A/Wait", "", 0, "1S");
 	peer_run(&sc->busy);
 	mem.at_work = true;
@@ -376,9 +385,14 @@ static void
 check_busy(struct scene *sc)
 {
 	const struct exchange *x;
+	unsigned good = 0;
 
-	LIST_FOREACH (x, &sc->busy.exchanges, link)
+	LIST_FOREACH (x, &sc->busy.exchanges, link) {
 		expect(sc, x->closed || sc->busy.eof, "a request has no end");
+		good += x->code == ERR_OK;
+	}
+	expect(sc, mem.fail_at != 0 || good == sc->good_calls,
+	    "calls fail without reason");
 	peer_close(&sc->busy);
 	peer_run(&sc->idle);
 	expect(sc, server_call_count(sc->server) == 0, "a call is left");
