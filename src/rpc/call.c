@@ -139,21 +139,41 @@ call_fail_details(struct call *call, const struct err *err,
 
 /* ---- metadata ---- */
 
-const char *
-call_header(struct call *call, const char *name)
+/* Joins `len` bytes of values, in one piece: a client says how many. */
+static char *
+join_headers(struct call *call, const char *name, size_t len)
 {
 	const struct metadata *md = h2stream_metadata(call);
-	const char *found = NULL, *key, *value;
+	char *joined = arena_new_bytes(call_arena(call), len), *to = joined;
+	const char *key, *value;
 	size_t at = 0;
 
 	while (metadata_next(md, &at, &key, &value)) {
 		if (!str_eq(key, name))
 			continue;
-		found = found == NULL
-		    ? value
-		    : arena_fmt(call_arena(call), "%s,%s", found, value);
+		memcpy(to, value, strlen(value));
+		to += strlen(value);
+		*to++ = ',';
 	}
-	return found;
+	to[-1] = '\0';
+	return joined;
+}
+
+const char *
+call_header(struct call *call, const char *name)
+{
+	const struct metadata *md = h2stream_metadata(call);
+	const char *found = NULL, *key, *value;
+	size_t at = 0, count = 0, len = 0;
+
+	while (metadata_next(md, &at, &key, &value)) {
+		if (!str_eq(key, name))
+			continue;
+		found = value;
+		count++;
+		len += strlen(value) + 1;
+	}
+	return count > 1 ? join_headers(call, name, len) : found;
 }
 
 long

@@ -93,16 +93,17 @@ response_put(struct buf *out, enum status status)
 static void
 check(struct call *call)
 {
+	struct err err = ERR_INIT;
 	struct pb service;
 	struct buf out;
 
 	if (request_service(call, &service) < 0)
 		return;
 	if (!is_known(service)) {
-		call_fail(call, ERR_NOT_FOUND,
-		    arena_fmt(call_arena(call), "unknown service %.*s",
-			(int)(service.len < 200 ? service.len : 200),
-			(const char *)service.at));
+		(void)err_set(&err, ERR_NOT_FOUND, "unknown service %.*s",
+		    (int)(service.len < 200 ? service.len : 200),
+		    (const char *)service.at);
+		call_fail_err(call, &err);
 		return;
 	}
 	buf_init(&out, REPLY_MAX);
@@ -210,7 +211,11 @@ watch(struct call *call)
 
 	if (request_service(call, &service) < 0)
 		return;
-	w = mem_new(sizeof(*w));
+	w = calloc(1, sizeof(*w));
+	if (w == NULL) {
+		call_fail(call, ERR_UNAVAILABLE, "server has no memory for it");
+		return;
+	}
 	w->call = call;
 	w->known = is_known(service);
 	LIST_INSERT_HEAD(&h.watchers, w, link);

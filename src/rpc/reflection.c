@@ -396,20 +396,16 @@ answer_put(struct buf *out, struct pb request)
 
 /* ---- the calls ---- */
 
-/* The question that is being answered; valid until the next is read. */
-struct asked {
-	struct pb request;
-};
-
+/* The question is call->request, until the next is read. */
 static void
 answer(struct call *call)
 {
-	struct asked *asked = call->data;
+	const struct pb question = { call->request, call->request_len };
 	struct buf out;
 	int rc;
 
 	buf_init(&out, REPLY_MAX);
-	rc = answer_put(&out, asked->request);
+	rc = answer_put(&out, question);
 	if (rc == 0)
 		rc = stream_send(call, out.data, out.len);
 	buf_fini(&out);
@@ -419,19 +415,19 @@ answer(struct call *call)
 		call_fail(call, ERR_INVALID_ARGUMENT,
 		    "request is no ServerReflectionRequest");
 	else if (rc != -EAGAIN) /* else on_writable() comes */
-		call_fail(call, ERR_RESOURCE_EXHAUSTED, "answer is too long");
+		call_fail(call, ERR_RESOURCE_EXHAUSTED,
+		    "answer is too long for the server");
 }
 
 static void
 on_message(struct call *call, const void *bytes, size_t len)
 {
-	struct asked *asked = call->data;
-
 	if (bytes == NULL) {
 		stream_end(call);
 		return;
 	}
-	asked->request = (struct pb){ bytes, len };
+	call->request = bytes;
+	call->request_len = len;
 	answer(call);
 }
 
@@ -444,7 +440,6 @@ on_leaving(struct call *call)
 static void
 info(struct call *call)
 {
-	call->data = arena_new_bytes(call_arena(call), sizeof(struct asked));
 	call->message = on_message;
 	call->writable = answer;
 	call->leaving = on_leaving;

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "core/loop.h"
 #include "rpc/call.h"
+#include "rpc/health.h"
+#include "rpc/reflection.h"
 #include "rpc/stream.h"
 #include "tests/rpc/peer.h"
 #include "tests/tap.h"
@@ -269,8 +271,10 @@ static const struct rpc_service service = {
 	.methods = methods,
 	.method_count = countof(methods),
 };
-static const struct rpc_service *const services[] = { &service };
+static const struct rpc_service *const services[] = { &service, &health_service,
+	&reflection_v1 };
 static const struct router router = { services, countof(services) };
+static const char *const names[] = { "test.A" };
 
 /* ---- the scenes ---- */
 
@@ -317,8 +321,9 @@ play_calls(struct scene *sc)
 {
 	static const char two[] = "\0\0\0\0\1a\0\0\0\0\2bc";
 	struct peer *peer = &sc->busy;
+	struct exchange *watch;
 
-	sc->good_calls = 10;
+	sc->good_calls = 12;
 	(void)peer_call(peer, "/test.A/Echo", "hello", 5, "1S");
 	(void)peer_call(peer, "/test.A/Big", "", 0, NULL);
 	(void)peer_call(peer, "/test.A/Echo", large, sizeof(large) / 2, NULL);
@@ -333,6 +338,14 @@ play_calls(struct scene *sc)
 	peer_run(peer);
 	(void)peer_call(peer, "/test.A/Chat", large, sizeof(large), NULL);
 	peer_run(peer);
+	(void)peer_call(peer, "/grpc.health.v1.Health/Check", "\n\1x", 3, NULL);
+	(void)peer_call(peer, "/grpc.health.v1.Health/List", "", 0, NULL);
+	watch = peer_call(peer, "/grpc.health.v1.Health/Watch", "", 0, NULL);
+	(void)peer_call(peer,
+	    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+	    "\x3a\0", 2, NULL);
+	peer_run(peer);
+	peer_cancel(peer, watch);
 	/* More than the socket takes while nobody reads. */
 	peer_open_windows(peer);
 	for (int i = 0; i < 3; i++)
@@ -451,7 +464,9 @@ run(void (*scene)(struct scene *sc), struct result *result)
 	struct scene sc = { .wrong = NULL };
 
 	event_set_mem_functions(__wrap_malloc, __wrap_realloc, __wrap_free);
-	if (loop_init() < 0)
+	health_init(names, countof(names));
+	if (loop_init() < 0 ||
+	    reflection_init("", 0, names, countof(names)) < 0)
 		abort();
 	play(&sc, scene);
 	loop_fini();
