@@ -26,6 +26,7 @@ enum event {
 	EVENT_NONSENSE,   /* it sends what is no HTTP/2 */
 	EVENT_DRAIN,      /* the server drains, the client goes on */
 	EVENT_DRAIN_LATE, /* the same, but the client is slow to go on */
+	EVENT_DRAIN_ONLY, /* the same, but the client says nothing more */
 	EVENT_FREE,       /* the server ends */
 	EVENT_NONE,       /* the client goes on */
 	EVENT_PAUSE,      /* it goes on later: its session may be parked */
@@ -40,6 +41,7 @@ static const char *const event_name[EVENT_COUNT] = {
 	"the client sends nonsense",
 	"the server drains",
 	"the server drains before the client goes on",
+	"the server drains and the client says nothing",
 	"the server ends",
 	"nothing happens",
 	"the client makes a pause",
@@ -146,6 +148,7 @@ happen(const struct trial *t)
 		return;
 	case EVENT_DRAIN:
 	case EVENT_DRAIN_LATE:
+	case EVENT_DRAIN_ONLY:
 		drain();
 		return;
 	case EVENT_FREE:
@@ -166,7 +169,7 @@ static void
 end_calls(const struct trial *t)
 {
 	trial_pass(MINUTE_MS);
-	if (t->talk->lasts)
+	if (t->talk->lasts && t->event == EVENT_TIME)
 		drain();
 	if (t->talk->timed)
 		trial_expect(
@@ -285,6 +288,12 @@ go_on(const struct trial *t, size_t from)
 		put_rest(t);
 		ledger_release();
 		wire_settle(&trial_wire);
+		trial_expect_counts(0, 0);
+		trial_expect(drained, "the drain has no end");
+		return;
+	case EVENT_DRAIN_ONLY:
+		end_calls(t);
+		trial_pass(MINUTE_MS);
 		trial_expect_counts(0, 0);
 		trial_expect(drained, "the drain has no end");
 		return;
