@@ -244,11 +244,14 @@ static void
 echo_message(struct call *call, const void *bytes, size_t len)
 {
 	struct entry *e = entry_of(call);
+	int rc = bytes != NULL ? stream_send(call, bytes, len) : 0;
 
 	if (bytes == NULL)
 		finish(e, ENDING_OK);
-	else if (stream_send(call, bytes, len) == 0)
+	else if (rc == 0)
 		stream_read(call);
+	else if (rc != -EAGAIN)
+		finish(e, ENDING_FAIL);
 	else if (buf_append(&e->pending, bytes, len) < 0)
 		abort();
 }

@@ -251,7 +251,7 @@ expect_answers(const struct trial *t)
 	char answers[WIRE_ANSWERS_MAX];
 
 	trial_expect_order(false, answers);
-	if (t->answer != ANSWER_NOT)
+	if (t->answer != ANSWER_NOT || t->talk->varies)
 		return;
 	if (t->event == EVENT_NONE || t->event == EVENT_PAUSE ||
 	    (t->event == EVENT_DRAIN && !t->talk->lasts)) {
@@ -335,7 +335,7 @@ run(const struct trial *t)
 	size_t from;
 
 	drained = false;
-	trial_begin(t->mode, gone[t->answer]);
+	trial_begin(t->talk, t->mode, gone[t->answer]);
 	wire_put(&trial_wire, t->script->bytes.data, t->at);
 	wire_settle(&trial_wire);
 	from = trial_wire.in.len;
@@ -376,13 +376,13 @@ static void
 sweep_event(struct trial t)
 {
 	const struct script *s = t.script;
-	bool large = s->bytes.len > 10000;
+	bool large = s->bytes.len > 2000;
 	struct tally tally = { 0 };
 
 	for (t.at = 0; t.at <= s->bytes.len; t.at++) {
 		if (t.event == EVENT_RESET && !is_border(s, t.at))
 			continue;
-		if (large && t.at % 4999 != 0 &&
+		if (large && t.at % 499 != 0 &&
 		    !trial_near_border(s, t.at, 10))
 			continue;
 		t.mode = LEDGER_HELD;
@@ -417,13 +417,13 @@ sweep(const struct talk *talk)
 	struct trial t = { .talk = talk, .script = &script, .whole = whole };
 
 	talk_script(talk, &script);
-	is_str(trial_talk(&script, SIZE_MAX, whole), NULL, "%s is served",
+	is_str(trial_talk(talk, &script, SIZE_MAX, whole), NULL, "%s is served",
 	    talk->name);
-	is_str(trial_talk(&script, smallest_piece(&script), pieces), NULL,
+	is_str(trial_talk(talk, &script, smallest_piece(&script), pieces), NULL,
 	    "... byte by byte, too");
 	if (talk->races)
-		answers = strstr(answers, whole);
-	is_str(answers, whole, "... and has the same answers");
+		answers = strstr(pieces, whole);
+	ok(talk->varies || str_eq(answers, whole), "... with the same answers");
 	for (t.event = 0; t.event < EVENT_COUNT; t.event++)
 		sweep_event(t);
 	script_fini(&script);
@@ -444,7 +444,7 @@ warm_up(void)
 	script_fini(&script);
 	for (size_t i = 0; i < talk_count; i++) {
 		talk_script(&talks[i], &script);
-		(void)trial_talk(&script, SIZE_MAX, answers);
+		(void)trial_talk(&talks[i], &script, SIZE_MAX, answers);
 		script_fini(&script);
 	}
 }

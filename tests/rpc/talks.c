@@ -223,6 +223,24 @@ good_bye(struct script *s)
 	script_frame(s, NGHTTP2_GOAWAY, 0, 0, "\0\0\0\0\0\0\0\0", 8);
 }
 
+/* With one call at a time, little memory, and small messages. */
+static void
+over_limits(struct script *s)
+{
+	static const unsigned char body[2000] = { 0, 0, 0, 7, 0xcb };
+	static const unsigned char large[] = { 0, 0, 1, 0, 0 };
+
+	script_post(s, 1, "/s.S/Echo", NULL, 0);
+	script_post(s, 3, "/s.S/Unary", NULL, 0);
+	script_data(s, 3, body, sizeof(body), true);
+	script_post(s, 5, "/s.S/Sum", NULL, 0);
+	script_data(s, 5, body, sizeof(body), false);
+	script_data(s, 5, body, 100, true);
+	script_data(s, 1, body, sizeof(body), true);
+	script_post(s, 7, "/s.S/Unary", NULL, 0);
+	script_data(s, 7, large, sizeof(large), true);
+}
+
 #define HEALTH "/grpc.health.v1.Health/"
 
 /* Watch has no end but the client's. */
@@ -270,6 +288,13 @@ const struct talk talks[] = {
 	{ .name = "calls that the client takes back",
 	    .write = resets,
 	    .races = true },
+	{ .name = "calls over the limits",
+	    .write = over_limits,
+	    .varies = true,
+	    .limits = { .calls = 1,
+		.buffered_bytes = 3000,
+		.request_bytes = 5000,
+		.reply_bytes = 1000 } },
 	{ .name = "health", .write = health, .races = true, .lasts = true },
 	{ .name = "reflection", .write = reflection, .lasts = true },
 	{ .name = "a client that says good-bye", .write = good_bye },

@@ -9,9 +9,11 @@
 struct talk {
 	const char *name;
 	void (*write)(struct script *script);
-	bool timed; /* the calls have a deadline of 5 s */
-	bool races; /* it depends on time whether some calls are answered */
-	bool lasts; /* calls that wait for their client, until a drain */
+	bool timed;  /* the calls have a deadline of 5 s */
+	bool races;  /* it depends on time whether some calls are answered */
+	bool varies; /* so it does whether any call is, and how */
+	bool lasts;  /* calls that wait for their client, until a drain */
+	struct server_limits limits;
 };
 
 extern const struct talk talks[];

@@ -74,10 +74,12 @@ trial_init(char **argv)
 }
 
 void
-trial_begin(enum ledger_mode mode, enum ledger_gone gone)
+trial_begin(
+    const struct talk *talk, enum ledger_mode mode, enum ledger_gone gone)
 {
-	static const struct server_limits limits = { .idle_ms = TRIAL_IDLE_MS };
+	struct server_limits limits = talk->limits;
 
+	limits.idle_ms = TRIAL_IDLE_MS;
 	bytes_before = mallinfo2().uordblks;
 	wrong = NULL;
 	now_ms = NOW_MS;
@@ -166,11 +168,12 @@ trial_end(void)
 }
 
 const char *
-trial_talk(const struct script *script, size_t piece, char *answers)
+trial_talk(const struct talk *talk, const struct script *script, size_t piece,
+    char *answers)
 {
 	size_t len = script->bytes.len;
 
-	trial_begin(LEDGER_NOW, LEDGER_FORGETS);
+	trial_begin(talk, LEDGER_NOW, LEDGER_FORGETS);
 	for (size_t at = 0; at < len; at += piece < len ? piece : len) {
 		wire_put(&trial_wire, script->bytes.data + at,
 		    len - at < piece ? len - at : piece);

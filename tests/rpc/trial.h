@@ -21,7 +21,8 @@ extern struct wire trial_wire;
 /* Prepares log, loop and memory; the first thing in main(). */
 void trial_init(char **argv);
 
-void trial_begin(enum ledger_mode mode, enum ledger_gone gone);
+void trial_begin(
+    const struct talk *talk, enum ledger_mode mode, enum ledger_gone gone);
 
 /* Time passes, and what follows from it happens. */
 void trial_pass(int64_t ms);
@@ -38,8 +39,8 @@ void trial_end_server(void); /* no effect if it has ended */
  * One trial of its own: the answers to all of it, when it is sent in pieces of
  * so many bytes. Returns what was wrong, or NULL.
  */
-const char *trial_talk(
-    const struct script *script, size_t piece, char *answers);
+const char *trial_talk(const struct talk *talk, const struct script *script,
+    size_t piece, char *answers);
 
 /* Ends server and client, closes the books. NULL, or what was wrong. */
 const char *trial_end(void);
