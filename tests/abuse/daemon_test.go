@@ -132,6 +132,9 @@ func (d *daemon) launch() {
 	d.t.Cleanup(func() {
 		cmd.Process.Kill() // its own process only; an error says that it has ended
 		<-exited
+		if strings.Contains(d.log.since(0), "Sanitizer") || strings.Contains(d.log.since(0), "runtime error:") {
+			d.t.Error("a sanitizer has something to say")
+		}
 		if d.t.Failed() {
 			d.t.Logf("rbd-csid's last lines:\n%s", tail(d.log.since(0), 40))
 		}

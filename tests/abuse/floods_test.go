@@ -54,6 +54,19 @@ var floods = []attack{
 	streamFlood("WINDOW_UPDATE flood on a stream", func(w *wire, id uint32) {
 		w.check(w.framer.WriteWindowUpdate(id, 1))
 	}),
+	{name: "broken frames behind the end (CVE-2026-27135)", reason: "flood", codes: calm, growsKiB: 4096,
+		run: func(t testing.TB, d *daemon) []*wire {
+			w := open(t, d.socket)
+			for range 2000 { // beyond any budget
+				w.ping(false)
+			}
+			w.repeat(1000, func(i int) {
+				for kind := range 32 { // ALTSVC, ORIGIN and PRIORITY_UPDATE are among them
+					w.frame(http2.FrameType(kind), http2.Flags(i), uint32(i%3), make([]byte, i%7))
+				}
+			})
+			return []*wire{w}
+		}},
 	{name: "RST_STREAM of a stream that has ended", reason: "flood",
 		codes: append(calm, http2.ErrCodeStreamClosed), growsKiB: 4096,
 		run: func(t testing.TB, d *daemon) []*wire {
