@@ -135,7 +135,7 @@ const struct option_def option_table[] = {
 	{ "grpc-max-calls", OPTION_INT, OPTION_USED, GROUP_GRPC,
 	    FIELD(grpc_calls), .value = "4096", INT_RANGE(1, 1000000),
 	    .help = "calls open at one time in all. More are answered "
-		    "UNAVAILABLE" },
+		    "UNAVAILABLE, unless their connection has no other" },
 	{ "grpc-max-header-bytes", OPTION_BYTES, OPTION_USED, GROUP_GRPC,
 	    FIELD(grpc_header_bytes), .value = "16KiB",
 	    INT_RANGE(1 * KIB, 1 * MIB),

@@ -25,6 +25,7 @@ struct h2conn {
 	uint64_t stuck_bytes;  /* ... since so many were sent */
 	struct timeout rest;   /* nothing to do */
 	size_t buffered_bytes; /* its part of host->buffered_bytes */
+	size_t call_count;     /* ... and of host->call_count */
 	int budget;            /* frames that the peer may still waste */
 	int64_t budget_ms;     /* when it was filled up last */
 	int32_t opened_id;     /* the highest stream that the peer has opened */

@@ -195,7 +195,9 @@ start_call(struct h2stream *s)
 
 	if (method == NULL) {
 		(void)router_find(host->router, s->head.path, &err);
-	} else if (host->call_count >= host->limits.calls) {
+	} else if (host->call_count >= host->limits.calls &&
+	    s->conn->call_count > 0) {
+		/* Who has none running gets in, whatever others do. */
 		s->refusal = SERVER_REFUSED_CALLS;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server runs %zu calls already", host->call_count);
@@ -354,8 +356,10 @@ h2stream_lost(struct h2stream *s)
 void
 h2stream_call_opened(struct call *call)
 {
-	struct h2host *host = h2stream_of(call)->conn->host;
+	struct h2conn *conn = h2stream_of(call)->conn;
+	struct h2host *host = conn->host;
 
+	conn->call_count++;
 	host->call_count++;
 	host->counters.calls_started++;
 }
@@ -363,9 +367,11 @@ h2stream_call_opened(struct call *call)
 void
 h2stream_call_ended(struct call *call, enum err_code code, int64_t us)
 {
-	struct h2host *host = h2stream_of(call)->conn->host;
+	struct h2conn *conn = h2stream_of(call)->conn;
+	struct h2host *host = conn->host;
 
 	if (call->open) {
+		conn->call_count--;
 		host->call_count--;
 		host->counters.calls_ended++;
 	}

@@ -18,7 +18,7 @@
 struct server_limits {
 	unsigned connections;  /* 4096 */
 	unsigned streams;      /* 256 open at once on one connection */
-	unsigned calls;        /* 4096 at once in all */
+	unsigned calls;        /* 4096 at once; a connection's first gets in */
 	size_t request_bytes;  /* 4 MiB, one message */
 	size_t reply_bytes;    /* 16 MiB, one message */
 	size_t header_bytes;   /* 16 KiB, as HTTP/2 counts a header list */

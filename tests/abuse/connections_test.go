@@ -2,6 +2,7 @@ package abuse
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -63,6 +64,39 @@ func TestMoreConnectionsThanAllowed(t *testing.T) {
 			t.Logf("good client: %d calls, p99 %v; evicted %v", calls, p99, d.faults()["evicted"])
 		})
 	}
+}
+
+// TestCallsTakeAllPlaces: whoever has no call running gets one in, whatever others do.
+func TestCallsTakeAllPlaces(t *testing.T) {
+	const most = 300
+	d := startDaemon(t, "--grpc-max-calls=300")
+	hang, end := hangingDir(t, d.dir)
+	var attackers []*wire
+	for i := range 2 {
+		w := open(t, d.socket)
+		attackers = append(attackers, w)
+		for j := range 200 {
+			w.call(getStats, statsRequest(fmt.Sprintf("%s/%d-%d", hang, i, j), 0))
+		}
+		w.barrier()
+	}
+	d.waitCalls(most)
+	if n := d.metric(`rbd_csi_grpc_refusals_total\{reason="calls"\}`); n != 2*200-most {
+		t.Errorf("%v calls were refused, want %d", n, 2*200-most)
+	}
+	good := startGoodClient(t, d.socket)
+	for good.calls() < 100 {
+		good.waitCall()
+	}
+	if calls, p99, failed := good.finish(); len(failed) > 0 || p99 > goodP99 {
+		t.Errorf("the good client: %d of %d calls failed: %s; 99%% within %v", len(failed), calls,
+			summarize(failed), p99)
+	}
+	end()
+	for _, w := range attackers {
+		w.close()
+	}
+	d.waitCalls(0)
 }
 
 const getStats = "/csi.v1.Node/NodeGetVolumeStats"

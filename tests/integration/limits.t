@@ -93,14 +93,17 @@ clients_go
 ok "they go" wait_for 10 value_is rbd_csi_grpc_connections 0
 ok "the daemon ends" stop_daemon
 
-start_daemon --metrics-address="$address" --grpc-max-calls=1
+start_daemon --metrics-address="$address" --grpc-max-calls=2
 create first
 ok "one call runs" wait_for 10 value_is rbd_csi_grpc_calls_running 1
-fails_with UNAVAILABLE "another one is refused" call Identity/Probe '{}'
-ok "--grpc-max-calls" test "$(refusals calls)" -ge 1
+is "a third one is refused" "$(peer beside)" 14
+is "--grpc-max-calls" "$(refusals calls)" 1
+create second
+ok "two calls run" wait_for 10 value_is rbd_csi_grpc_calls_running 2
+ok "another one gets in, as its connection has no other" call Identity/Probe '{}'
 clients_go
-ok "when it has ended" wait_for 10 value_is rbd_csi_grpc_calls_running 0
-ok "there is room again" call Identity/Probe '{}'
+ok "when they have ended" wait_for 10 value_is rbd_csi_grpc_calls_running 0
+is "there is room again" "$(peer beside)" 0
 ok "the daemon ends" stop_daemon
 
 start_daemon --metrics-address="$address" --max-requests=2

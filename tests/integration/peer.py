@@ -9,17 +9,19 @@
     deaf            ... and asks for a large answer, of which it takes nothing
     half            makes a call whose message it keeps back
     calls [BYTES]   makes a call, with a header of so many bytes
+    beside          makes a call beside one that runs
     asks            asks for a large answer
     streams         tells how many streams the server allows
 
-The first four wait for the server to end the connection, and print "ended"; half, calls and asks
-print the status of the call."""
+The first four wait for the server to end the connection, and print "ended"; half, calls, beside
+and asks print the status of the call."""
 
 import socket
 import struct
 import sys
 
 PROBE = "/csi.v1.Identity/Probe"
+WATCH = "/grpc.health.v1.Health/Watch"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
@@ -67,9 +69,9 @@ class Peer:
         self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
                   frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW, window)))
 
-    def call(self, path, payload, extra):
-        self.send(frame(HEADERS, END_HEADERS, 1, headers(path, extra)),
-                  frame(DATA, END_STREAM, 1, message(payload)))
+    def call(self, path, payload, extra, stream=1):
+        self.send(frame(HEADERS, END_HEADERS, stream, headers(path, extra)),
+                  frame(DATA, END_STREAM, stream, message(payload)))
 
     def frames(self):
         """(kind, flags, payload) of each frame, until the connection ends."""
@@ -153,6 +155,10 @@ def main():
         print(peer.status() if what == "asks" else peer.until_end())
     elif what == "calls":
         peer.call(PROBE, b"", extra)
+        print(peer.status())
+    elif what == "beside":
+        peer.call(WATCH, b"", {})
+        peer.call(PROBE, b"", {}, 3)
         print(peer.status())
     elif what == "stays":
         peer.call(PROBE, b"", {})

@@ -449,15 +449,20 @@ calls_and_bytes_are_limited_in_all(void)
 		.buffered_bytes = 100,
 	};
 	char bytes[101] = { 0 };
+	struct peer other;
 	struct exchange *x;
 
 	start(&limits);
+	peer_open(&other, server);
 	(void)peer_call(&peer, "/test.T/Wait", "", 0, NULL);
 	(void)peer_call(&peer, "/test.T/Wait", bytes, 60, NULL);
 	peer_run(&peer);
 	x = peer_call(&peer, "/test.T/Wait", "", 0, NULL);
 	peer_run(&peer);
 	is_int(x->code, ERR_UNAVAILABLE, "a call too many is UNAVAILABLE");
+	x = peer_call(&other, "/test.T/Echo", "x", 1, NULL);
+	peer_run(&other);
+	ok(reply_is(x, "x", 1), "... unless its connection has no other");
 	x = peer_call(&peer, "/test.T/Echo", bytes, 60, NULL);
 	peer_run(&peer);
 	is_int(x->code, ERR_UNAVAILABLE, "so is a request too many bytes");
@@ -466,6 +471,7 @@ calls_and_bytes_are_limited_in_all(void)
 	x = peer_call(&peer, "/test.T/Echo", bytes, 60, NULL);
 	peer_run(&peer);
 	is_int(x->code, 0, "... until the others have ended");
+	peer_close(&other);
 	end();
 }
 
