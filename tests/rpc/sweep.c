@@ -382,8 +382,7 @@ sweep_event(struct trial t)
 	for (t.at = 0; t.at <= s->bytes.len; t.at++) {
 		if (t.event == EVENT_RESET && !is_border(s, t.at))
 			continue;
-		if (large && t.at % 499 != 0 &&
-		    !trial_near_border(s, t.at, 10))
+		if (large && t.at % 499 != 0 && !trial_near_border(s, t.at, 10))
 			continue;
 		t.mode = LEDGER_HELD;
 		t.answer = ANSWER_NOT;
