@@ -137,6 +137,10 @@ h2stream_send(struct call *call, const void *bytes, size_t len)
 		s->refused_send = true;
 		return -EAGAIN;
 	}
+	/* There is nothing before it whose end could be waited for. */
+	if (queued == 0 && len > SMALL_REPLY_BYTES &&
+	    !h2host_has_room(host, s->conn))
+		return -ENOMEM;
 	if (queue_message(s, bytes, len) < 0)
 		return -ENOMEM;
 	respond(s);

@@ -414,9 +414,11 @@ answer(struct call *call)
 	else if (rc == -EBADMSG)
 		call_fail(call, ERR_INVALID_ARGUMENT,
 		    "request is no ServerReflectionRequest");
+	else if (rc == -ENOMEM)
+		call_fail(call, ERR_UNAVAILABLE,
+		    "too many answers wait for their clients to read them");
 	else if (rc != -EAGAIN) /* else on_writable() comes */
-		call_fail(call, ERR_RESOURCE_EXHAUSTED,
-		    "answer is too long for the server");
+		call_fail(call, ERR_RESOURCE_EXHAUSTED, "answer is too long");
 }
 
 static void

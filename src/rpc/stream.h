@@ -27,7 +27,8 @@ void stream_read(struct call *call);
  * Sends one message of several; copies it. -EAGAIN: nothing is taken, since
  * the client does not read what is queued for it; call->writable(), which
  * must be set, tells when to try again. -EMSGSIZE: larger than the server's
- * limit; -ENOMEM: there is no memory for it.
+ * limit; -ENOMEM: there is no memory for it, or the server holds too much for
+ * this client already, which is no reason to wait: the call is to be failed.
  */
 int stream_send(struct call *call, const void *bytes, size_t len) must_check;
 

@@ -14,7 +14,7 @@
 #define CALLS 6
 #define CONNS 6 /* then nobody listens any more */
 #define TURNS 3 /* of the loop: at rest */
-#define END_TURNS 10
+#define END_TURNS 500
 #define TIMEOUT_MS 1000
 #define SENDS 3
 #define MESSAGE_BYTES 40000 /* two and the window is full */

@@ -17,6 +17,12 @@
 #define MAX_TURNS 2000 /* for all that the input can ask for */
 #define START_MS 1000000
 
+/* Once it holds too much, it takes an answer on its way and small ones. */
+#define BUFFERED_BYTES ((size_t)80000)
+#define REPLY_BYTES ((size_t)60000)
+#define CALLS 12
+#define HELD_MAX (BUFFERED_BYTES + REPLY_BYTES + CALLS * (size_t)4200)
+
 static uint64_t ended; /* calls, of the server that is under test */
 
 static void
@@ -46,11 +52,11 @@ host_start(struct host *host)
 	static const struct server_limits limits = {
 		.connections = HOST_CONNS,
 		.streams = 8,
-		.calls = 12,
+		.calls = CALLS,
 		.request_bytes = 20000,
-		.reply_bytes = 60000,
+		.reply_bytes = REPLY_BYTES,
 		.header_bytes = 1000,
-		.buffered_bytes = 80000,
+		.buffered_bytes = BUFFERED_BYTES,
 		.idle_ms = 100000,
 	};
 	static bool ready;
@@ -140,6 +146,7 @@ host_run(struct host *host)
 			idle = -1;
 		fuzz_check(++turns < MAX_TURNS);
 	}
+	fuzz_check(server_buffered_bytes(host->server) <= HELD_MAX);
 }
 
 void

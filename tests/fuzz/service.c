@@ -81,7 +81,7 @@ ask(struct held *h)
 	h->reading = true;
 }
 
-/* False: it has to wait. */
+/* False: it has to wait. What cannot be sent at all is left out. */
 static bool
 send(struct held *h, const void *bytes, size_t len)
 {
@@ -90,7 +90,8 @@ send(struct held *h, const void *bytes, size_t len)
 	h->inside = true;
 	rc = stream_send(h->call, bytes, len);
 	h->inside = false;
-	fuzz_check(rc == 0 || rc == -EAGAIN || rc == -EMSGSIZE);
+	fuzz_check(
+	    rc == 0 || rc == -EAGAIN || rc == -EMSGSIZE || rc == -ENOMEM);
 	h->refused = h->refused || rc == -EAGAIN;
 	return rc != -EAGAIN;
 }
