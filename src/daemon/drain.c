@@ -1,6 +1,7 @@
 /*
  * drain.c - two things have to end, in any order: the connections and the
- * executions, of which some may have no caller.
+ * executions, of which some may have no caller. As long as there is a
+ * connection, a call may come on it and start an execution.
  */
 #include "daemon/drain.h"
 
@@ -12,7 +13,7 @@
 #include "obs/dump.h"
 
 static struct {
-	bool started, connections_ended, executions_ended;
+	bool started, connections_ended, told;
 	int64_t since_ms;
 	struct timer timer;
 } dr;
@@ -26,14 +27,15 @@ drain_is_started(void)
 bool
 drain_is_complete(void)
 {
-	return dr.connections_ended && dr.executions_ended;
+	return dr.connections_ended && requests_running() == 0;
 }
 
 static void
 check(void)
 {
-	if (!drain_is_complete())
+	if (dr.told || !drain_is_complete())
 		return;
+	dr.told = true;
 	log_info(
 	    "drain.end", "ms=%lld", (long long)(clock_now_ms() - dr.since_ms));
 	loop_stop();
@@ -44,13 +46,6 @@ on_connections_ended(void *arg)
 {
 	(void)arg;
 	dr.connections_ended = true;
-	check();
-}
-
-static void
-on_executions_ended(void)
-{
-	dr.executions_ended = true;
 	check();
 }
 
@@ -80,5 +75,5 @@ drain_start(struct server *server, int64_t timeout_ms)
 	    requests_running(), server_connection_count(server));
 	timer_start(&dr.timer, timeout_ms);
 	server_drain(server, on_connections_ended, NULL);
-	requests_when_idle(on_executions_ended);
+	requests_when_idle(check);
 }

@@ -384,7 +384,7 @@ request_free(struct op *op)
 	less(&rq.count, &rq.count_peak, 1, TRIM_REQUESTS);
 	if (rq.count == 0) {
 		timer_stop(&rq.slow);
-		if (rq.idle != NULL)
+		if (rq.idle != NULL && !rq.idle_job.queued)
 			loop_post(&rq.idle_job);
 	}
 }
@@ -533,13 +533,9 @@ on_slow(struct timer *timer)
 static void
 on_idle(struct job *job)
 {
-	void (*idle)(void) = rq.idle;
-
 	(void)job;
-	if (idle == NULL || rq.count > 0)
-		return;
-	rq.idle = NULL;
-	idle();
+	if (rq.count == 0)
+		rq.idle();
 }
 
 void

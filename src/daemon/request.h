@@ -60,8 +60,9 @@ struct requests_stats {
 void requests_stats(struct requests_stats *stats);
 
 /*
- * Calls `idle` from the loop once nothing runs (at once, if so already). From
- * now on what nobody waits for is told to stop where that is safe.
+ * Calls `idle` from the loop whenever nothing runs any more, and soon if so
+ * already. From now on what nobody waits for is told to stop where that is
+ * safe.
  */
 void requests_when_idle(void (*idle)(void));
 

@@ -274,6 +274,36 @@ test_drain_tells(void)
 	ok(fake_stop(), "drain: nothing runs any more");
 }
 
+/* Requests that are refused come and go while the daemon drains. */
+static void
+test_refused_in_drain(void)
+{
+	struct fake_call *a, *b, *c;
+
+	fake_start(true, true, config);
+	idle = false;
+	requests_when_idle(on_idle);
+	a = fake_ask("NodeUnstageVolume", NULL, 0);
+	b = fake_ask("NodeUnstageVolume", NULL, 0);
+	ok(a->ended && a->code == ERR_INVALID_ARGUMENT && b->ended,
+	    "requests that are refused do not disturb a drain");
+	fake_turn();
+	ok(idle, "... that has nothing to wait for");
+	idle = false;
+	c = fake_unstage("/s", CALL_MS);
+	fake_turn();
+	fake_leave(c, CALL_DISCONNECTED);
+	fake_turn();
+	ok(fake_is_detached() && !idle, "one that comes later is told, too");
+	fake_wake(0);
+	fake_turn();
+	ok(idle, "... and its end is");
+	fake_free(a);
+	fake_free(b);
+	fake_free(c);
+	ok(fake_stop(), "refused in a drain: nothing runs any more");
+}
+
 int
 main(void)
 {
@@ -296,6 +326,7 @@ main(void)
 				}
 	test_same_turn();
 	test_drain_tells();
+	test_refused_in_drain();
 	fake_config_free(own);
 	loop_fini();
 	return tap_end();

@@ -1,0 +1,62 @@
+/*
+ * The drain of rbd-csid: connections and executions end in any order, and a
+ * call that comes late is waited for, too. A process drains once.
+ */
+#include "daemon/drain.h"
+
+#include "core/loop.h"
+#include "obs/dump.h"
+#include "tests/op/fake_rpc.h"
+#include "tests/tap.h"
+
+/* ---- in place of src/rpc/server.c and src/obs/dump.c --------------------- */
+
+static void (*connections_ended)(void *arg);
+
+void
+server_drain(struct server *server, void (*done)(void *arg), void *arg)
+{
+	(void)server;
+	(void)arg;
+	connections_ended = done;
+}
+
+size_t
+server_connection_count(const struct server *server)
+{
+	(void)server;
+	return 1;
+}
+
+void
+dump_log(void)
+{
+}
+
+int
+main(void)
+{
+	struct fake_call *call;
+
+	fake_init();
+	fake_start(false, true, NULL);
+	drain_start(NULL, 60 * SECOND_MS);
+	fake_turn();
+	ok(connections_ended != NULL, "the server is told to drain");
+	ok(!drain_is_complete(), "nothing runs, but there is a connection");
+	call = fake_unstage("/s", 60 * SECOND_MS);
+	fake_turn();
+	is_int(requests_running(), 1, "on which a call comes");
+	fake_leave(call, CALL_DISCONNECTED);
+	fake_free(call);
+	connections_ended(NULL);
+	fake_turn();
+	ok(!drain_is_complete(), "it is waited for when that is gone");
+	ok(fake_is_detached(), "and told to stop");
+	fake_wake(0);
+	fake_turn();
+	ok(drain_is_complete(), "then the drain is complete");
+	ok(fake_stop(), "and nothing runs");
+	loop_fini();
+	return tap_end();
+}
