@@ -75,6 +75,7 @@ h2stream_on_field(struct h2stream *s, const char *name, size_t name_len,
 		head_refuse(&s->head, 200, ERR_UNAVAILABLE,
 		    "server has no memory for the headers");
 	}
+	h2stream_recount(s);
 }
 
 void
@@ -90,6 +91,9 @@ h2stream_on_headers(struct h2stream *s, bool ends_input)
 		return;
 	if (s->head.fault != HEAD_FINE) {
 		spoil(s);
+	} else if (s->metadata.bytes.len > 0 &&
+	    !h2host_has_room(s->conn->host, s->conn)) {
+		refuse_for_memory(s, "server holds too many bytes");
 	} else if (s->state == STREAM_BODY && s->method == NULL) {
 		s->method = router_find(
 		    s->conn->host->router, s->head.path, NULL);

@@ -41,7 +41,8 @@ h2stream_advance(struct buf *buf, size_t *at)
 void
 h2stream_recount(struct h2stream *s)
 {
-	size_t now = s->reader.message.len + s->inbox.len + s->reply.len;
+	size_t now = s->metadata.bytes.len + s->reader.message.len +
+	    s->inbox.len + s->reply.len;
 	struct h2host *host = s->conn->host;
 
 	s->conn->buffered_bytes += now - s->counted;

@@ -17,11 +17,18 @@
 #define MAX_TURNS 2000 /* for all that the input can ask for */
 #define START_MS 1000000
 
-/* Once it holds too much, it takes an answer on its way and small ones. */
+/*
+ * Once it holds too much, it takes an answer that is on its way, small ones,
+ * and headers until the requests are refused.
+ */
 #define BUFFERED_BYTES ((size_t)80000)
 #define REPLY_BYTES ((size_t)60000)
 #define CALLS 12
-#define HELD_MAX (BUFFERED_BYTES + REPLY_BYTES + CALLS * (size_t)4200)
+#define STREAMS 8
+#define HEADER_BYTES ((size_t)1000)
+#define HELD_MAX                                                               \
+	(BUFFERED_BYTES + REPLY_BYTES + CALLS * (size_t)4200 +                 \
+	    HOST_CONNS * STREAMS * HEADER_BYTES)
 
 static uint64_t ended; /* calls, of the server that is under test */
 
@@ -51,11 +58,11 @@ host_start(struct host *host)
 {
 	static const struct server_limits limits = {
 		.connections = HOST_CONNS,
-		.streams = 8,
+		.streams = STREAMS,
 		.calls = CALLS,
 		.request_bytes = 20000,
 		.reply_bytes = REPLY_BYTES,
-		.header_bytes = 1000,
+		.header_bytes = HEADER_BYTES,
 		.buffered_bytes = BUFFERED_BYTES,
 		.idle_ms = 100000,
 	};

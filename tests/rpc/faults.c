@@ -356,6 +356,38 @@ who_holds_most_makes_room(void)
 }
 
 static void
+headers_count_as_well(void)
+{
+	const struct server_limits limits = { .buffered_bytes = 10000 };
+	char value[1001];
+	const struct field fields[] = { { ":method", "POST" },
+		{ ":scheme", "http" }, { ":path", "/test.T/Echo" },
+		{ "content-type", "application/grpc" }, { "x-long", value } };
+	struct exchange *x[12];
+	struct peer peer;
+	unsigned refused = 0;
+
+	memset(value, 'v', sizeof(value) - 1);
+	value[sizeof(value) - 1] = '\0';
+	start(&limits);
+	peer_open(&peer, server);
+	for (int i = 0; i < 12; i++) {
+		x[i] = peer_send(&peer, fields, countof(fields), "", 0);
+		x[i]->stay_open = true;
+	}
+	peer_run(&peer);
+	for (int i = 0; i < 12; i++)
+		refused += x[i]->code == ERR_UNAVAILABLE;
+	is_int(refused, 3, "headers of requests that only begin are bounded");
+	ok(server_buffered_bytes(server) <= 11000, "... at the limit: %zu",
+	    server_buffered_bytes(server));
+	peer_close(&peer);
+	loop_turn(false);
+	is_int(server_buffered_bytes(server), 0, "... and given back");
+	end();
+}
+
+static void
 answers_count_as_well(void)
 {
 	const struct server_limits limits = { .buffered_bytes = 300000 };
@@ -674,6 +706,7 @@ main(void)
 	answers_have_to_be_taken();
 	sockets_have_to_be_read();
 	who_holds_most_makes_room();
+	headers_count_as_well();
 	answers_count_as_well();
 	floods_end_connections();
 	slow_floods_are_borne();
