@@ -19,6 +19,9 @@
 /* A new connection is left alone so long: its first call may be on its way. */
 #define CHANCE_MS 200
 
+/* A client that leaves half a request, or its answer, for so long has stopped. */
+#define STOPPED_MS 1000
+
 /*
  * A connection rests so long before its session is parked, or until so many
  * others do after it.
@@ -103,6 +106,20 @@ oldest_of(const struct timeouts *list)
 	return container_of(first, struct h2conn, wait);
 }
 
+/* The one whose stream has waited longest for the peer, if no call runs. */
+static struct h2conn *
+stopped_in(const struct timeouts *list)
+{
+	const struct timeout *first = timeouts_oldest(list);
+	struct h2conn *conn;
+
+	if (first == NULL ||
+	    clock_now_ms() < first->due_ms - list->after_ms + STOPPED_MS)
+		return NULL;
+	conn = container_of(first, struct h2stream, wait)->conn;
+	return conn->call_count == 0 ? conn : NULL;
+}
+
 struct h2conn *
 h2host_spare_conn(const struct h2host *host)
 {
@@ -110,6 +127,10 @@ h2host_spare_conn(const struct h2host *host)
 
 	if (conn == NULL)
 		conn = oldest_of(&host->first_call);
+	if (conn == NULL)
+		conn = stopped_in(&host->arriving);
+	if (conn == NULL)
+		conn = stopped_in(&host->unread);
 	if (conn != NULL)
 		return conn;
 	LIST_FOREACH (conn, &host->conns, link)

@@ -57,8 +57,10 @@ void h2host_rest(struct h2host *host, struct h2conn *conn);
 
 /*
  * The connection to end when a new one needs room: the oldest that never made
- * a call though it had time to; else the youngest that has nothing to do, since the old ones are
- * sidecars, which end themselves when their connection is lost. NULL: none.
+ * a call though it had time to; else one without a running call that stopped
+ * inside a request, or does not take its answer; else the youngest that has
+ * nothing to do, since the old ones are sidecars, which end themselves when
+ * their connection is lost. NULL: none.
  */
 struct h2conn *h2host_spare_conn(const struct h2host *host);
 
