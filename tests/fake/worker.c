@@ -4,6 +4,7 @@
  *	wrong	Failed, as by a wrong key
  *	crash	ends without a word
  *	mute	never answers
+ *	babble	sends what is not for a worker to say
  *	slow	Ready, and each request is as one with the body "slow"
  *	else	Ready
  * and the body of a request what becomes of it:
@@ -106,6 +107,7 @@ greet(void)
 {
 	Worker__Frame *in = receive(), out = WORKER__FRAME__INIT;
 	Worker__Ready ready = WORKER__READY__INIT;
+	Worker__Cancel nonsense = WORKER__CANCEL__INIT;
 	static char fsid[] = "11111111-2222-3333-4444-555555555555";
 	static char address[] = "127.0.0.1:0/1";
 	const Worker__Hello *hello = in->hello;
@@ -129,6 +131,12 @@ greet(void)
 	if (strcmp(hello->user, "mute") == 0)
 		for (;;)
 			worker__frame__free_unpacked(receive(), NULL);
+	if (strcmp(hello->user, "babble") == 0) {
+		out.body_case = WORKER__FRAME__BODY_CANCEL;
+		out.cancel = &nonsense;
+		transmit(&out);
+		pause();
+	}
 	all_slow = strcmp(hello->user, "slow") == 0;
 	worker__frame__free_unpacked(in, NULL);
 	ready.fsid = fsid;

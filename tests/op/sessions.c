@@ -234,6 +234,11 @@ test_failed(void)
 	    "a worker that dies while it connects");
 	is_int(a->call.err.code, ERR_UNAVAILABLE, "is UNAVAILABLE");
 	forget(a);
+
+	a = ask("babble", "x");
+	ok(wait_for(&a->ended) && a->call.err.code == ERR_UNAVAILABLE,
+	    "so is one that speaks nonsense");
+	forget(a);
 	stop();
 }
 
@@ -387,7 +392,7 @@ test_give_up(void)
 	static const struct {
 		const char *user, *body;
 	} rows[] = { { "ok", "echo" }, { "ok", "slow" }, { "wrong", "x" },
-		{ "crash", "x" }, { "ok", "die" } };
+		{ "crash", "x" }, { "babble", "x" }, { "ok", "die" } };
 	struct asker *a;
 
 	for (size_t i = 0; i < countof(rows); i++) {
