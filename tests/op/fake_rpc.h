@@ -17,7 +17,7 @@ void fake_init(void); /* first of all in main() */
 void fake_turn(void); /* a few turns of the loop: at rest */
 void fake_pass(int64_t ms);
 
-/* ---- calls --------------------------------------------------------------- */
+/* ---- calls: fake_calls.c, unless a test has the real ones --------------------------------------------------------------- */
 
 struct fake_call {
 	struct call call; /* first member */
