@@ -370,8 +370,8 @@ put_address(int fd, char *out, size_t size)
 static int
 listen_tcp(struct http *http, const char *address, struct err *err)
 {
-	const char *port;
-	char host[100];
+	const char *port = "";
+	char host[100] = "";
 	int fd = split(address, host, sizeof(host), &port, err);
 
 	if (fd < 0)
@@ -429,14 +429,18 @@ http_new(const char *address, const struct unix_socket_file *file,
 void
 http_free(struct http *http)
 {
+	struct http_conn *conn, *next;
+
 	if (http == NULL)
 		return;
 	if (http->is_unix)
 		unix_socket_remove(&http->file);
 	timer_stop(&http->retry);
 	io_close(&http->io);
-	while (!TAILQ_EMPTY(&http->conns))
-		conn_end(TAILQ_FIRST(&http->conns));
+	for (conn = TAILQ_FIRST(&http->conns); conn != NULL; conn = next) {
+		next = TAILQ_NEXT(conn, link);
+		conn_end(conn);
+	}
 	free(http);
 }
 
