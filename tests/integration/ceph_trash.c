@@ -113,6 +113,7 @@ test_silent(void)
 	     i++)
 		;
 	(void)kill(child, SIGSTOP);
+	(void)waitpid(child, NULL, WUNTRACED); /* all of its threads stand */
 	ok(do_move("silent") < 0 && move.move.watched,
 	    "a client that does not answer holds its image: %s",
 	    move.move.op.err.text);
