@@ -91,6 +91,7 @@ sessions(void)
 READ(read_connections, server_connection_count(mt.server))
 READ(read_calls, server_call_count(mt.server))
 READ(read_accepted, server_counters(mt.server)->connections_accepted)
+READ(read_streams_refused, server_counters(mt.server)->streams_refused)
 READ(read_received, server_counters(mt.server)->bytes_in)
 READ(read_sent, server_counters(mt.server)->bytes_out)
 READ(read_buffered, server_buffered_bytes(mt.server))
@@ -221,6 +222,8 @@ static struct metric others[] = {
 	    "rbd_csi_grpc_connections", read_connections, "Open connections."),
 	COUNTER("rbd_csi_grpc_connections_accepted_total", read_accepted,
 	    "Connections since the start."),
+	COUNTER("rbd_csi_grpc_streams_refused_total", read_streams_refused,
+	    "Streams that were one too many."),
 	COUNTER("rbd_csi_grpc_received_bytes_total", read_received,
 	    "Bytes that came."),
 	COUNTER("rbd_csi_grpc_sent_bytes_total", read_sent,

@@ -35,8 +35,9 @@ enum server_refusal {
 /* All of them only grow. */
 struct server_counters {
 	uint64_t connections_accepted;
-	uint64_t calls_started; /* reached a handler */
-	uint64_t calls_ended;   /* of those */
+	uint64_t calls_started;   /* reached a handler */
+	uint64_t calls_ended;     /* of those */
+	uint64_t streams_refused; /* REFUSED_STREAM: one too many */
 	uint64_t bytes_in, bytes_out;
 	uint64_t faults[SERVER_FAULT_COUNT];
 	uint64_t refusals[SERVER_REFUSED_COUNT];

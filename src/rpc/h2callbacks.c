@@ -24,9 +24,10 @@ on_begin_headers(
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
 		s = h2stream_new(conn, id);
 		if (s == NULL) {
+			conn->host->counters.streams_refused++;
 			(void)nghttp2_submit_rst_stream(session,
 			    NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
-			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+			return 0;
 		}
 		conn->called = true;
 		timeout_stop(&conn->wait);
@@ -147,7 +148,9 @@ on_invalid_frame(
 	/* It is reset from here on, whenever that is sent. */
 	if (frame->hd.stream_id > conn->reset_id)
 		conn->reset_id = frame->hd.stream_id;
-	if (error != NGHTTP2_ERR_REFUSED_STREAM)
+	if (error == NGHTTP2_ERR_REFUSED_STREAM)
+		conn->host->counters.streams_refused++;
+	else
 		h2guard_spend(conn, H2GUARD_MISTAKE);
 	return 0;
 }

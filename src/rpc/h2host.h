@@ -20,6 +20,7 @@ struct h2host {
 	struct server_counters counters;
 	LIST_HEAD(, h2conn) conns; /* the youngest first */
 	size_t conn_count;
+	size_t stream_count;
 	size_t call_count;     /* open calls */
 	size_t buffered_bytes; /* of messages held */
 	size_t buffered_peak;  /* the most that were; for server.c */

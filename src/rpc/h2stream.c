@@ -12,6 +12,8 @@
 #define SPARE_STREAMS 256       /* kept for reuse, by all connections */
 #define SPARE_BUFFER_BYTES 4096 /* a larger buffer is not kept with it */
 
+#define STREAMS_PER_CALL 2 /* open in all, for each call that may run */
+
 /* What a peer may send on a stream before we read: HTTP/2's default. */
 #define WINDOW_BYTES ((size_t)NGHTTP2_INITIAL_WINDOW_SIZE)
 
@@ -52,6 +54,19 @@ h2stream_recount(struct h2stream *s)
 	s->counted = now;
 }
 
+/*
+ * More than so many requests arrive, run, or wait for their reader. But who
+ * has none gets in, whatever others do.
+ */
+static bool
+are_too_many(const struct h2conn *conn)
+{
+	const struct h2host *host = conn->host;
+
+	return host->stream_count / STREAMS_PER_CALL >= host->limits.calls &&
+	    !LIST_EMPTY(&conn->streams);
+}
+
 struct h2stream *
 h2stream_new(struct h2conn *conn, int32_t id)
 {
@@ -60,6 +75,8 @@ h2stream_new(struct h2conn *conn, int32_t id)
 	struct grpc_reader reader;
 	struct buf inbox, reply;
 
+	if (are_too_many(conn))
+		return NULL;
 	if (s != NULL) {
 		STAILQ_REMOVE_HEAD(&host->spare, touch_link);
 		host->spare_count--;
@@ -90,6 +107,7 @@ h2stream_new(struct h2conn *conn, int32_t id)
 	s->refusal = SERVER_REFUSED_OTHER;
 	timeout_start(&s->wait, &host->arriving);
 	LIST_INSERT_HEAD(&conn->streams, s, link);
+	host->stream_count++;
 	return s;
 }
 
@@ -100,6 +118,7 @@ stream_free(struct h2stream *s)
 	struct h2host *host = conn->host;
 
 	LIST_REMOVE(s, link);
+	host->stream_count--;
 	conn->buffered_bytes -= s->counted;
 	host->buffered_bytes -= s->counted;
 	timeout_stop(&s->wait);

@@ -68,7 +68,7 @@ struct h2stream {
 	link; /* in conn->streams */
 };
 
-/* NULL: no memory. */
+/* NULL: no memory, or too many; it is to be reset with REFUSED_STREAM. */
 struct h2stream *h2stream_new(struct h2conn *conn, int32_t id);
 void h2stream_release(struct h2stream *s); /* one kept for reuse */
 

@@ -415,6 +415,40 @@ answers_count_as_well(void)
 	end();
 }
 
+static void
+streams_are_limited_in_all(void)
+{
+	const struct server_limits limits = { .calls = 2 };
+	struct script script;
+	struct exchange *x;
+	struct wire wire;
+	struct peer peer;
+
+	start(&limits);
+	wire_open(&wire, server);
+	script_init(&script, "half", 0, 0);
+	for (int32_t id = 1; id < 14; id += 2)
+		begin_call(&script, id, 1, 1);
+	wire_put(&wire, script.bytes.data, script.bytes.len);
+	wire_settle(&wire);
+	is_int(server_counters(server)->streams_refused, 3,
+	    "of 7 requests that only begin, 4 may wait");
+	ok(!wire.eof && wire_judge(&wire, false, NULL) == NULL,
+	    "... the others are reset, and nobody is blamed");
+	peer_open(&peer, server);
+	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
+	peer_run(&peer);
+	is_int(x->code, 0, "... another connection gets in");
+	wire_fini(&wire);
+	peer_run(&peer);
+	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
+	peer_run(&peer);
+	is_int(x->code, 0, "... and all is well when they have gone");
+	peer_close(&peer);
+	script_fini(&script);
+	end();
+}
+
 /* ---- floods ---- */
 
 static void
@@ -708,6 +742,7 @@ main(void)
 	who_holds_most_makes_room();
 	headers_count_as_well();
 	answers_count_as_well();
+	streams_are_limited_in_all();
 	floods_end_connections();
 	slow_floods_are_borne();
 	resets_end_connections();
