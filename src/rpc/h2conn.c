@@ -125,6 +125,10 @@ conn_rested(struct h2io *h2)
 		conn->stuck_bytes = h2->bytes.out;
 		timeout_start(&conn->stuck, &host->stuck);
 	}
+	/* Who makes one call after the other makes the next one now. */
+	if (conn->streams_ended == 1 && LIST_EMPTY(&conn->streams))
+		loop_expect_soon();
+	conn->streams_ended = 0;
 }
 
 static void
@@ -157,6 +161,9 @@ conn_ended(struct h2io *h2, const char *why)
 	timeout_stop(&conn->wait);
 	timeout_stop(&conn->stuck);
 	timeout_stop(&conn->rest);
+	/* kubelet connects anew for each call. */
+	if (why == NULL && conn->called && !host->draining)
+		loop_expect_soon();
 	LIST_REMOVE(conn, link);
 	conn_put(host, conn);
 	host->conn_count--;

@@ -26,18 +26,19 @@ struct h2conn {
 	struct timeout rest;   /* nothing to do */
 	size_t buffered_bytes; /* its part of host->buffered_bytes */
 	size_t call_count;     /* ... and of host->call_count */
-	int budget;            /* frames that the peer may still waste */
-	int64_t budget_ms;     /* when it was filled up last */
-	int32_t opened_id;     /* the highest stream that the peer has opened */
-	int32_t reset_id;      /* ... that we have reset */
-	uint32_t violation;    /* what h2guard_frame() saw */
-	bool called;           /* has made a call */
-	bool to_go;            /* the server drains */
-	bool told;             /* GOAWAY, step one, and a ping behind it */
-	bool go_known;         /* the peer has answered that, or had time to */
-	bool closing;          /* GOAWAY, step two */
-	bool peer_went;        /* its GOAWAY is no valid one, but a good-bye */
-	bool blamed;           /* a fault is counted and logged */
+	unsigned streams_ended; /* since it rested last */
+	int budget;             /* frames that the peer may still waste */
+	int64_t budget_ms;      /* when it was filled up last */
+	int32_t opened_id;  /* the highest stream that the peer has opened */
+	int32_t reset_id;   /* ... that we have reset */
+	uint32_t violation; /* what h2guard_frame() saw */
+	bool called;        /* has made a call */
+	bool to_go;         /* the server drains */
+	bool told;          /* GOAWAY, step one, and a ping behind it */
+	bool go_known;      /* the peer has answered that, or had time to */
+	bool closing;       /* GOAWAY, step two */
+	bool peer_went;     /* its GOAWAY is no valid one, but a good-bye */
+	bool blamed;        /* a fault is counted and logged */
 };
 
 /* Serves a connected, non-blocking socket, which it takes over. */

@@ -119,6 +119,7 @@ stream_free(struct h2stream *s)
 
 	LIST_REMOVE(s, link);
 	host->stream_count--;
+	conn->streams_ended++;
 	conn->buffered_bytes -= s->counted;
 	host->buffered_bytes -= s->counted;
 	timeout_stop(&s->wait);
