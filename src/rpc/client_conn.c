@@ -359,8 +359,9 @@ conn_new(struct client *client)
 	};
 	struct client_conn *conn = mem_new(sizeof(*conn));
 
-	if (session_mem_client_new(&conn->h2.mem, &conn->h2.session,
-		client->callbacks, conn, client->option) < 0 ||
+	if (session_mem_new(&conn->h2.mem, &conn->h2.session,
+		nghttp2_session_client_new3, client->callbacks, conn,
+		client->option) < 0 ||
 	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
 		settings, countof(settings)) < 0)
 		abort(); /* out of memory */

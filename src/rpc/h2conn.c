@@ -212,8 +212,9 @@ session_start(struct h2conn *conn)
 		{ NO_RFC7540_PRIORITIES, 1 },
 	};
 
-	return session_mem_server_new(&conn->h2.mem, &conn->h2.session,
-		   host->callbacks, conn, host->option) == 0 &&
+	return session_mem_new(&conn->h2.mem, &conn->h2.session,
+		   nghttp2_session_server_new3, host->callbacks, conn,
+		   host->option) == 0 &&
 	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
 		settings, countof(settings)) == 0;
 }

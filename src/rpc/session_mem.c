@@ -314,52 +314,23 @@ session_mem_wake(struct session_mem *mem)
 
 /* ---- coming and going ---- */
 
-static bool
-start(struct session_mem *mem, nghttp2_mem *allocator)
+int
+session_mem_new(struct session_mem *mem, nghttp2_session **session,
+    session_maker *make, const nghttp2_session_callbacks *callbacks, void *arg,
+    const nghttp2_option *option)
 {
-	*allocator = (nghttp2_mem){ mem, get, put, get_zeroed, get_again };
+	nghttp2_mem allocator = { mem, get, put, get_zeroed, get_again };
+
 	*mem = (struct session_mem){ .region = region_get() };
 	LIST_INIT(&mem->elsewhere);
-	return mem->region != NULL;
-}
-
-static int
-started(struct session_mem *mem, int error)
-{
-	if (error < 0) {
+	if (mem->region == NULL)
+		return -ENOMEM;
+	if (make(session, callbacks, arg, option, &allocator) < 0) {
 		session_mem_fini(mem);
 		return -ENOMEM;
 	}
 	mem->region->born = true;
 	return 0;
-}
-
-int
-session_mem_server_new(struct session_mem *mem, nghttp2_session **session,
-    const nghttp2_session_callbacks *callbacks, void *arg,
-    const nghttp2_option *option)
-{
-	nghttp2_mem allocator;
-
-	if (!start(mem, &allocator))
-		return -ENOMEM;
-	return started(mem,
-	    nghttp2_session_server_new3(
-		session, callbacks, arg, option, &allocator));
-}
-
-int
-session_mem_client_new(struct session_mem *mem, nghttp2_session **session,
-    const nghttp2_session_callbacks *callbacks, void *arg,
-    const nghttp2_option *option)
-{
-	nghttp2_mem allocator;
-
-	if (!start(mem, &allocator))
-		return -ENOMEM;
-	return started(mem,
-	    nghttp2_session_client_new3(
-		session, callbacks, arg, option, &allocator));
 }
 
 void

@@ -30,15 +30,17 @@ struct session_mem {
 	size_t parked_len;
 };
 
+/* nghttp2_session_server_new3 or nghttp2_session_client_new3. */
+typedef int session_maker(nghttp2_session **session,
+    const nghttp2_session_callbacks *callbacks, void *arg,
+    const nghttp2_option *option, nghttp2_mem *mem);
+
 /*
- * Makes a session, of a server or of a client, in a region of its own. Returns
- * 0 or -ENOMEM, and holds nothing then.
+ * Makes a session in a region of its own. Returns 0 or -ENOMEM, and holds
+ * nothing then.
  */
-int session_mem_server_new(struct session_mem *mem, nghttp2_session **session,
-    const nghttp2_session_callbacks *callbacks, void *arg,
-    const nghttp2_option *option) must_check;
-int session_mem_client_new(struct session_mem *mem, nghttp2_session **session,
-    const nghttp2_session_callbacks *callbacks, void *arg,
+int session_mem_new(struct session_mem *mem, nghttp2_session **session,
+    session_maker *make, const nghttp2_session_callbacks *callbacks, void *arg,
     const nghttp2_option *option) must_check;
 
 /*

@@ -104,8 +104,8 @@ open_both(void)
 		abort();
 	nghttp2_option_set_no_http_messaging(option, 1);
 	nghttp2_option_set_no_closed_streams(option, 1);
-	if (session_mem_server_new(&mem, &server, callbacks, NULL, option) <
-		0 ||
+	if (session_mem_new(&mem, &server, nghttp2_session_server_new3,
+		callbacks, NULL, option) < 0 ||
 	    nghttp2_session_client_new2(&client, callbacks, NULL, option) < 0 ||
 	    nghttp2_submit_settings(server, 0, &many, 1) < 0 ||
 	    nghttp2_submit_settings(client, 0, NULL, 0) < 0)
@@ -225,8 +225,8 @@ regions_are_used_again(void)
 	const void *last;
 
 	for (int i = 0; i < MANY; i++)
-		if (session_mem_server_new(
-			&many[i], &session, callbacks, NULL, NULL) < 0)
+		if (session_mem_new(&many[i], &session,
+			nghttp2_session_server_new3, callbacks, NULL, NULL) < 0)
 			abort();
 	last = many[MANY - 1].region;
 	for (int i = 0; i < MANY; i++)
