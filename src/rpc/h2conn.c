@@ -101,12 +101,8 @@ conn_settle(struct h2io *h2)
 		h2stream_settle(s);
 	}
 	take_leave(conn);
-	if (h2guard_is_broke(conn) && !conn->blamed) {
-		h2guard_blame(
-		    conn, SERVER_FAULT_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM);
-		(void)nghttp2_session_terminate_session(
-		    h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
-	}
+	if (h2guard_is_broke(conn) && !conn->blamed)
+		h2guard_refused(conn, NGHTTP2_ERR_FLOODED);
 }
 
 /* What does it wait for, now that there is nothing else to do? */

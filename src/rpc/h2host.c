@@ -94,27 +94,35 @@ h2host_rest(struct h2host *host, struct h2conn *conn)
 
 /* ---- when there is no room ---- */
 
-/* The connection that has waited longest, if it had its chance. */
-static struct h2conn *
-oldest_of(const struct timeouts *list)
+/* The one that has waited longest, if that is so long. */
+static const struct timeout *
+waited_for(const struct timeouts *list, int64_t ms)
 {
 	const struct timeout *first = timeouts_oldest(list);
 
 	if (first == NULL ||
-	    clock_now_ms() < first->due_ms - list->after_ms + CHANCE_MS)
+	    clock_now_ms() < first->due_ms - list->after_ms + ms)
 		return NULL;
-	return container_of(first, struct h2conn, wait);
+	return first;
+}
+
+/* The connection that has waited longest, if it had its chance. */
+static struct h2conn *
+oldest_of(const struct timeouts *list)
+{
+	const struct timeout *first = waited_for(list, CHANCE_MS);
+
+	return first != NULL ? container_of(first, struct h2conn, wait) : NULL;
 }
 
 /* The one whose stream has waited longest for the peer, if no call runs. */
 static struct h2conn *
 stopped_in(const struct timeouts *list)
 {
-	const struct timeout *first = timeouts_oldest(list);
+	const struct timeout *first = waited_for(list, STOPPED_MS);
 	struct h2conn *conn;
 
-	if (first == NULL ||
-	    clock_now_ms() < first->due_ms - list->after_ms + STOPPED_MS)
+	if (first == NULL)
 		return NULL;
 	conn = container_of(first, struct h2stream, wait)->conn;
 	return conn->call_count == 0 ? conn : NULL;

@@ -432,7 +432,6 @@ sweep(const struct talk *talk)
 static void
 warm_up(void)
 {
-	static char answers[WIRE_ANSWERS_MAX];
 	struct script script;
 	struct trial t = { .talk = &talks[0], .script = &script, .whole = "" };
 
@@ -441,11 +440,7 @@ warm_up(void)
 	for (t.event = 0; t.event < EVENT_COUNT; t.event++)
 		(void)run(&t);
 	script_fini(&script);
-	for (size_t i = 0; i < talk_count; i++) {
-		talk_script(&talks[i], &script);
-		(void)trial_talk(&talks[i], &script, SIZE_MAX, answers);
-		script_fini(&script);
-	}
+	trial_warm_up();
 }
 
 int

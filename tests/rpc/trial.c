@@ -185,6 +185,19 @@ trial_talk(const struct talk *talk, const struct script *script, size_t piece,
 	return trial_end();
 }
 
+void
+trial_warm_up(void)
+{
+	static char answers[WIRE_ANSWERS_MAX];
+	struct script script;
+
+	for (size_t i = 0; i < talk_count; i++) {
+		talk_script(&talks[i], &script);
+		(void)trial_talk(&talks[i], &script, SIZE_MAX, answers);
+		script_fini(&script);
+	}
+}
+
 bool
 tally_count(struct tally *tally, const char *fault)
 {

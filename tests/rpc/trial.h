@@ -42,6 +42,9 @@ void trial_end_server(void); /* no effect if it has ended */
 const char *trial_talk(const struct talk *talk, const struct script *script,
     size_t piece, char *answers);
 
+/* Each talk once: what is allocated once and kept is allocated then. */
+void trial_warm_up(void);
+
 /* Ends server and client, closes the books. NULL, or what was wrong. */
 const char *trial_end(void);
 
