@@ -20,7 +20,6 @@ on_ready(evutil_socket_t fd, short what, void *arg)
 		ready |= IO_READ;
 	if (what & EV_WRITE)
 		ready |= IO_WRITE;
-	loop_note_ready();
 	io->ready(io, ready);
 }
 

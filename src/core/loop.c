@@ -4,8 +4,6 @@
  */
 #include "core/loop.h"
 
-#include "base/clock.h"
-#include "core/event_mem.h"
 #include "core/timer.h"
 
 #include <assert.h>
@@ -14,10 +12,6 @@
 #include <pthread.h>
 #include <sys/eventfd.h>
 
-#define SOON_US 50
-#define SOON_POLLS 100 /* at most, should the clock stand still */
-#define TRIES_MAX 8
-
 STAILQ_HEAD(job_list, job);
 
 static struct {
@@ -25,9 +19,6 @@ static struct {
 	struct event *wake_ev;
 	int wake_fd;
 	bool stopping;
-	bool expects;   /* loop_expect_soon() */
-	bool was_ready; /* a descriptor, since this was cleared */
-	unsigned tries; /* to poll without sleeping; see expect() */
 	uint64_t turn;
 	pthread_t thread;
 	struct job_list ready;       /* loop's thread only */
@@ -53,10 +44,8 @@ on_remote(evutil_socket_t fd, short what, void *arg)
 int
 loop_init(void)
 {
-	struct event_config *config;
+	struct event_config *config = event_config_new();
 
-	event_mem_init();
-	config = event_config_new();
 	if (config == NULL)
 		return -ENOMEM;
 	(void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
@@ -64,7 +53,6 @@ loop_init(void)
 	event_config_free(config);
 	lp.thread = pthread_self();
 	lp.stopping = false;
-	lp.tries = TRIES_MAX;
 	STAILQ_INIT(&lp.ready);
 	STAILQ_INIT(&lp.late);
 	STAILQ_INIT(&lp.remote);
@@ -171,69 +159,11 @@ loop_turn(bool block)
 	run_batch(&lp.late);
 }
 
-/*
- * To wake a process that sleeps takes the kernel ten microseconds, and many
- * more where a virtual CPU has halted meanwhile: several times what a call
- * takes. So where somebody is likely to go on at once, we poll for a moment
- * first. Whether that pays is learnt: a poll in vain takes two of the tries
- * that are left, one that was worth it gives one back, and so does a sleep
- * that turns out to have been short.
- */
-static bool
-poll_a_moment(void)
-{
-	int64_t until_us = clock_now_us() + SOON_US;
-
-	lp.was_ready = false;
-	for (int i = 0; i < SOON_POLLS && !lp.stopping; i++) {
-		loop_turn(false);
-		if (lp.was_ready || clock_now_us() >= until_us)
-			break;
-	}
-	return lp.was_ready;
-}
-
-static void
-expect(void)
-{
-	int64_t began_us = clock_now_us();
-	bool paid;
-
-	if (lp.tries > 0) {
-		paid = poll_a_moment();
-	} else {
-		loop_turn(true);
-		paid = clock_now_us() - began_us < SOON_US;
-	}
-	if (paid && lp.tries < TRIES_MAX)
-		lp.tries++;
-	if (!paid)
-		lp.tries -= lp.tries > 1 ? 2 : lp.tries;
-}
-
-void
-loop_expect_soon(void)
-{
-	lp.expects = true;
-}
-
-void
-loop_note_ready(void)
-{
-	lp.was_ready = true;
-}
-
 void
 loop_run(void)
 {
-	while (!lp.stopping) {
-		if (lp.expects) {
-			lp.expects = false;
-			expect();
-		} else {
-			loop_turn(true);
-		}
-	}
+	while (!lp.stopping)
+		loop_turn(true);
 	lp.stopping = false;
 }
 

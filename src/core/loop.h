@@ -40,15 +40,6 @@ void loop_post_late(struct job *job);
 /* Takes back a job of our own thread; no effect if it is not queued. */
 void loop_unpost(struct job *job);
 
-/*
- * Somebody is likely to go on at once, within some 10 microseconds: before the
- * loop sleeps, it polls for a moment, as long as that pays (loop.c).
- */
-void loop_expect_soon(void);
-
-/* For core/io.c: a descriptor was ready. */
-void loop_note_ready(void);
-
 void loop_run(void); /* until loop_stop() */
 void loop_stop(void);
 

@@ -124,7 +124,7 @@ const struct option_def option_table[] = {
 
 	/* the gRPC server */
 	{ "grpc-max-connections", OPTION_INT, OPTION_USED, GROUP_GRPC,
-	    FIELD(grpc_connections), .value = "4096", INT_RANGE(1, 60000),
+	    FIELD(grpc_connections), .value = "512", INT_RANGE(1, 60000),
 	    .help = "connections at one time. For another one, one without "
 		    "calls has to go; fewer if there are not as many "
 		    "descriptors (`ulimit -n`)" },

@@ -359,9 +359,8 @@ conn_new(struct client *client)
 	};
 	struct client_conn *conn = mem_new(sizeof(*conn));
 
-	if (session_mem_new(&conn->h2.mem, &conn->h2.session,
-		nghttp2_session_client_new3, client->callbacks, conn,
-		client->option) < 0 ||
+	if (nghttp2_session_client_new2(&conn->h2.session, client->callbacks,
+		conn, client->option) < 0 ||
 	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
 		settings, countof(settings)) < 0)
 		abort(); /* out of memory */
@@ -393,7 +392,7 @@ client_conn_get(struct client *client, struct client_conn **conn)
 	if (connect(fd, (const struct sockaddr *)&client->address,
 		sizeof(client->address)) < 0) {
 		rc = -errno;
-		session_mem_fini(&made->h2.mem);
+		nghttp2_session_del(made->h2.session);
 		free(made);
 		return rc;
 	}

@@ -7,28 +7,17 @@
 
 #define NO_RFC7540_PRIORITIES 9 /* RFC 9218 2.1 */
 
-/* Kept for reuse. A sanitizer shall rather see who uses a dead one. */
-#ifdef __SANITIZE_ADDRESS__
-#define SPARE_CONNS 0
-#else
-#define SPARE_CONNS 64
-#endif
-
 const uint8_t h2conn_drain_ping[8] = { 'd', 'r', 'a', 'i', 'n' };
 
 void
 h2conn_end(struct h2conn *conn, enum server_fault fault, uint32_t error)
 {
 	h2guard_blame(conn, fault, error);
-	h2io_wake(&conn->h2);
 	(void)nghttp2_session_terminate_session(conn->h2.session, error);
 	h2io_end_told(&conn->h2, server_fault_name(fault));
 }
 
-/*
- * The two steps of an orderly end. They are taken when the connection has its
- * turn, so that thousands that are parked are not all awake at once.
- */
+/* The two steps of an orderly end, taken when the connection has its turn. */
 static void
 take_leave(struct h2conn *conn)
 {
@@ -74,13 +63,6 @@ h2conn_is_idle(const struct h2conn *conn)
 }
 
 void
-h2conn_park(struct h2conn *conn)
-{
-	if (h2conn_is_idle(conn))
-		h2io_park(&conn->h2);
-}
-
-void
 h2conn_has_no_stream(struct h2conn *conn)
 {
 	struct h2host *host = conn->host;
@@ -114,28 +96,11 @@ conn_rested(struct h2io *h2)
 
 	if (h2->unsent.len == 0) {
 		timeout_stop(&conn->stuck);
-		if (LIST_EMPTY(&conn->streams))
-			h2host_rest(host, conn);
 	} else if (conn->stuck.list == NULL ||
 	    conn->stuck_bytes != h2->bytes.out) {
 		conn->stuck_bytes = h2->bytes.out;
 		timeout_start(&conn->stuck, &host->stuck);
 	}
-	/* Who makes one call after the other makes the next one now. */
-	if (conn->streams_ended == 1 && LIST_EMPTY(&conn->streams))
-		loop_expect_soon();
-	conn->streams_ended = 0;
-}
-
-static void
-conn_put(struct h2host *host, struct h2conn *conn)
-{
-	if (host->spare_conn_count + 1 > SPARE_CONNS) {
-		free(conn);
-		return;
-	}
-	LIST_INSERT_HEAD(&host->spare_conns, conn, link);
-	host->spare_conn_count++;
 }
 
 static void
@@ -156,12 +121,8 @@ conn_ended(struct h2io *h2, const char *why)
 	host->counters.bytes_out += h2->bytes.out;
 	timeout_stop(&conn->wait);
 	timeout_stop(&conn->stuck);
-	timeout_stop(&conn->rest);
-	/* kubelet connects anew for each call. */
-	if (why == NULL && conn->called && !host->draining)
-		loop_expect_soon();
 	LIST_REMOVE(conn, link);
-	conn_put(host, conn);
+	free(conn);
 	host->conn_count--;
 	host->conn_left(host);
 }
@@ -208,9 +169,8 @@ session_start(struct h2conn *conn)
 		{ NO_RFC7540_PRIORITIES, 1 },
 	};
 
-	return session_mem_new(&conn->h2.mem, &conn->h2.session,
-		   nghttp2_session_server_new3, host->callbacks, conn,
-		   host->option) == 0 &&
+	return nghttp2_session_server_new2(&conn->h2.session, host->callbacks,
+		   conn, host->option) == 0 &&
 	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
 		settings, countof(settings)) == 0;
 }
@@ -219,23 +179,16 @@ session_start(struct h2conn *conn)
 static struct h2conn *
 conn_get(struct h2host *host, int fd)
 {
-	struct h2conn *conn = LIST_FIRST(&host->spare_conns);
+	struct h2conn *conn = calloc(1, sizeof(*conn));
 
-	if (conn != NULL) {
-		LIST_REMOVE(conn, link);
-		host->spare_conn_count--;
-		*conn = (struct h2conn){ .host = host };
-	} else {
-		conn = calloc(1, sizeof(*conn));
-		if (conn == NULL)
-			return NULL;
-		conn->host = host;
-	}
+	if (conn == NULL)
+		return NULL;
+	conn->host = host;
 	if (session_start(conn) &&
 	    h2io_init(&conn->h2, conn->h2.session, fd, &conn_ops) == 0)
 		return conn;
-	session_mem_fini(&conn->h2.mem);
-	conn_put(host, conn);
+	nghttp2_session_del(conn->h2.session);
+	free(conn);
 	return NULL;
 }
 

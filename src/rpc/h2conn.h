@@ -23,22 +23,20 @@ struct h2conn {
 	struct timeout wait;   /* for the handshake, the first call, the next */
 	struct timeout stuck;  /* something is not read by the peer ... */
 	uint64_t stuck_bytes;  /* ... since so many were sent */
-	struct timeout rest;   /* nothing to do */
 	size_t buffered_bytes; /* its part of host->buffered_bytes */
 	size_t call_count;     /* ... and of host->call_count */
-	unsigned streams_ended; /* since it rested last */
-	int budget;             /* frames that the peer may still waste */
-	int64_t budget_ms;      /* when it was filled up last */
-	int32_t opened_id;  /* the highest stream that the peer has opened */
-	int32_t reset_id;   /* ... that we have reset */
-	uint32_t violation; /* what h2guard_frame() saw */
-	bool called;        /* has made a call */
-	bool to_go;         /* the server drains */
-	bool told;          /* GOAWAY, step one, and a ping behind it */
-	bool go_known;      /* the peer has answered that, or had time to */
-	bool closing;       /* GOAWAY, step two */
-	bool peer_went;     /* its GOAWAY is no valid one, but a good-bye */
-	bool blamed;        /* a fault is counted and logged */
+	int budget;            /* frames that the peer may still waste */
+	int64_t budget_ms;     /* when it was filled up last */
+	int32_t opened_id;     /* the highest stream that the peer has opened */
+	int32_t reset_id;      /* ... that we have reset */
+	uint32_t violation;    /* what h2guard_frame() saw */
+	bool called;           /* has made a call */
+	bool to_go;            /* the server drains */
+	bool told;             /* GOAWAY, step one, and a ping behind it */
+	bool go_known;         /* the peer has answered that, or had time to */
+	bool closing;          /* GOAWAY, step two */
+	bool peer_went;        /* its GOAWAY is no valid one, but a good-bye */
+	bool blamed;           /* a fault is counted and logged */
 };
 
 /* Serves a connected, non-blocking socket, which it takes over. */
@@ -56,7 +54,6 @@ void h2conn_close(struct h2conn *conn);
 
 /* It waits for a call, and no bytes are on the way. */
 bool h2conn_is_idle(const struct h2conn *conn);
-void h2conn_park(struct h2conn *conn); /* no effect if it is not idle */
 
 /* For streams: the last one has gone. */
 void h2conn_has_no_stream(struct h2conn *conn);

@@ -19,16 +19,6 @@
 /* A new connection is left alone so long: its first call may be on its way. */
 #define CHANCE_MS 200
 
-/* A client that leaves half a request, or its answer, for so long has stopped. */
-#define STOPPED_MS 1000
-
-/*
- * A connection rests so long before its session is parked, or until so many
- * others do after it.
- */
-#define PARK_MS 2000
-#define RESTING_MAX 256
-
 /* ---- when a time is over ---- */
 
 static void
@@ -60,12 +50,6 @@ on_stuck(struct timeout *timeout)
 }
 
 static void
-on_rested(struct timeout *timeout)
-{
-	h2conn_park(container_of(timeout, struct h2conn, rest));
-}
-
-static void
 on_arriving_late(struct timeout *timeout)
 {
 	h2stream_late(container_of(timeout, struct h2stream, wait));
@@ -80,65 +64,27 @@ on_unread(struct timeout *timeout)
 	    s->conn, SERVER_FAULT_SLOW_READER, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
-void
-h2host_rest(struct h2host *host, struct h2conn *conn)
-{
-	timeout_start(&conn->rest, &host->resting);
-	if (host->resting.count > RESTING_MAX) {
-		struct timeout *oldest = timeouts_oldest(&host->resting);
-
-		timeout_stop(oldest);
-		on_rested(oldest);
-	}
-}
-
 /* ---- when there is no room ---- */
-
-/* The one that has waited longest, if that is so long. */
-static const struct timeout *
-waited_for(const struct timeouts *list, int64_t ms)
-{
-	const struct timeout *first = timeouts_oldest(list);
-
-	if (first == NULL ||
-	    clock_now_ms() < first->due_ms - list->after_ms + ms)
-		return NULL;
-	return first;
-}
 
 /* The connection that has waited longest, if it had its chance. */
 static struct h2conn *
 oldest_of(const struct timeouts *list)
 {
-	const struct timeout *first = waited_for(list, CHANCE_MS);
+	const struct timeout *first = timeouts_oldest(list);
 
-	return first != NULL ? container_of(first, struct h2conn, wait) : NULL;
-}
-
-/* The one whose stream has waited longest for the peer, if no call runs. */
-static struct h2conn *
-stopped_in(const struct timeouts *list)
-{
-	const struct timeout *first = waited_for(list, STOPPED_MS);
-	struct h2conn *conn;
-
-	if (first == NULL)
+	if (first == NULL ||
+	    clock_now_ms() < first->due_ms - list->after_ms + CHANCE_MS)
 		return NULL;
-	conn = container_of(first, struct h2stream, wait)->conn;
-	return conn->call_count == 0 ? conn : NULL;
+	return container_of(first, struct h2conn, wait);
 }
 
 struct h2conn *
-h2host_spare_conn(const struct h2host *host)
+h2host_least_needed(const struct h2host *host)
 {
 	struct h2conn *conn = oldest_of(&host->handshake);
 
 	if (conn == NULL)
 		conn = oldest_of(&host->first_call);
-	if (conn == NULL)
-		conn = stopped_in(&host->arriving);
-	if (conn == NULL)
-		conn = stopped_in(&host->unread);
 	if (conn != NULL)
 		return conn;
 	LIST_FOREACH (conn, &host->conns, link)
@@ -193,7 +139,7 @@ limits_fill(struct server_limits *to, const struct server_limits *from)
 {
 	*to = from != NULL ? *from : (struct server_limits){ 0 };
 	if (to->connections == 0)
-		to->connections = 4096;
+		to->connections = 512;
 	if (to->streams == 0)
 		to->streams = 256;
 	if (to->calls == 0)
@@ -242,13 +188,10 @@ h2host_init(struct h2host *host, const struct router *router,
 	*host = (struct h2host){ .router = router, .conn_left = conn_left };
 	limits_fill(&host->limits, limits);
 	LIST_INIT(&host->conns);
-	STAILQ_INIT(&host->spare);
-	LIST_INIT(&host->spare_conns);
 	timeouts_init(&host->handshake, l->handshake_ms, on_handshake_late);
 	timeouts_init(&host->first_call, l->first_call_ms, on_first_call_late);
 	timeouts_init(&host->idle, l->idle_ms, on_idle);
 	timeouts_init(&host->stuck, l->write_ms, on_stuck);
-	timeouts_init(&host->resting, PARK_MS, on_rested);
 	timeouts_init(&host->arriving, l->request_ms, on_arriving_late);
 	timeouts_init(&host->unread, l->write_ms, on_unread);
 	host->relief.run = on_relief;
@@ -263,24 +206,14 @@ void
 h2host_fini(struct h2host *host)
 {
 	struct h2conn *conn;
-	struct h2stream *s;
 
 	while ((conn = LIST_FIRST(&host->conns)) != NULL)
 		h2io_end(&conn->h2, NULL);
-	while ((s = STAILQ_FIRST(&host->spare)) != NULL) {
-		STAILQ_REMOVE_HEAD(&host->spare, touch_link);
-		h2stream_release(s);
-	}
-	while ((conn = LIST_FIRST(&host->spare_conns)) != NULL) {
-		LIST_REMOVE(conn, link);
-		free(conn);
-	}
 	loop_unpost(&host->relief);
 	timeouts_fini(&host->handshake);
 	timeouts_fini(&host->first_call);
 	timeouts_fini(&host->idle);
 	timeouts_fini(&host->stuck);
-	timeouts_fini(&host->resting);
 	timeouts_fini(&host->arriving);
 	timeouts_fini(&host->unread);
 	nghttp2_session_callbacks_del(host->callbacks);

@@ -31,16 +31,11 @@ struct h2host {
 	struct timeouts first_call; /* for its first call */
 	struct timeouts idle;       /* for its next call */
 	struct timeouts stuck;      /* for it to read from the socket */
-	struct timeouts resting;    /* with nothing to do: to be parked */
 	/* Streams that do. */
 	struct timeouts arriving; /* for the rest of a request */
 	struct timeouts unread;   /* for it to take the answer */
 
-	struct job relief;             /* of who holds most bytes */
-	STAILQ_HEAD(, h2stream) spare; /* streams for reuse */
-	size_t spare_count;
-	LIST_HEAD(, h2conn) spare_conns; /* connections for reuse */
-	size_t spare_conn_count;
+	struct job relief; /* of who holds most bytes */
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	void (*conn_left)(struct h2host *host); /* one ended, or became idle */
@@ -53,17 +48,13 @@ void h2host_init(struct h2host *host, const struct router *router,
 /* Ends all connections at once; open calls get CALL_DISCONNECTED. */
 void h2host_fini(struct h2host *host);
 
-/* A connection has nothing to do: it is parked if that goes on. */
-void h2host_rest(struct h2host *host, struct h2conn *conn);
-
 /*
  * The connection to end when a new one needs room: the oldest that never made
- * a call though it had time to; else one without a running call that stopped
- * inside a request, or does not take its answer; else the youngest that has
- * nothing to do, since the old ones are sidecars, which end themselves when
- * their connection is lost. NULL: none.
+ * a call though it had time to; else the youngest that has nothing to do,
+ * since the old ones are sidecars, which end themselves when their connection
+ * is lost. NULL: none.
  */
-struct h2conn *h2host_spare_conn(const struct h2host *host);
+struct h2conn *h2host_least_needed(const struct h2host *host);
 
 /*
  * May a connection hold more bytes? If too many are held in all, the one that

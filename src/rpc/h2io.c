@@ -28,10 +28,7 @@ h2io_end(struct h2io *h2, const char *why)
 	loop_unpost(&h2->flush);
 	io_stop(&h2->io);
 	(void)close(fd);
-	if (h2->mem.region != NULL)
-		session_mem_fini(&h2->mem);
-	else
-		nghttp2_session_del(h2->session);
+	nghttp2_session_del(h2->session);
 	h2->session = NULL;
 	buf_fini(&h2->unsent);
 	h2->ops->ended(h2, why);
@@ -116,7 +113,6 @@ send_queued(struct h2io *h2)
 void
 h2io_end_told(struct h2io *h2, const char *why)
 {
-	h2io_wake(h2);
 	if (send_kept(h2) && send_queued(h2))
 		h2io_end(h2, why);
 }
@@ -191,7 +187,6 @@ on_flush(struct job *job)
 {
 	struct h2io *h2 = container_of(job, struct h2io, flush);
 
-	h2io_wake(h2);
 	if (h2->fresh) {
 		h2->fresh = false;
 		if (!read_some(h2))
@@ -228,7 +223,6 @@ on_ready(struct io *io, int what)
 {
 	struct h2io *h2 = container_of(io, struct h2io, io);
 
-	h2io_wake(h2);
 	if (what & IO_READ) {
 		if (!read_some(h2))
 			return;
@@ -239,18 +233,6 @@ on_ready(struct io *io, int what)
 		h2io_flush_soon(h2);
 	else if (h2->ops->rested != NULL)
 		h2->ops->rested(h2);
-}
-
-void
-h2io_park(struct h2io *h2)
-{
-	(void)session_mem_park(&h2->mem);
-}
-
-void
-h2io_wake(struct h2io *h2)
-{
-	session_mem_wake(&h2->mem);
 }
 
 int

@@ -13,7 +13,8 @@
 #include "core/io.h"
 #include "core/loop.h"
 #include "rpc/h2scan.h"
-#include "rpc/session_mem.h"
+
+#include <nghttp2/nghttp2.h>
 
 struct h2io;
 
@@ -42,7 +43,6 @@ struct h2io_bytes {
 /* Embed it. */
 struct h2io {
 	nghttp2_session *session;
-	struct session_mem mem; /* of the session, unless that is malloc()'s */
 	const struct h2io_ops *ops;
 	struct io io;
 	struct job flush;
@@ -58,8 +58,7 @@ struct h2io {
 #define H2IO_PREFACE_BYTES NGHTTP2_CLIENT_MAGIC_LEN
 
 /*
- * Takes over `session`, with h2->mem if that is set, and the connected,
- * non-blocking socket `fd`. Returns 0, or -ENOMEM and has taken nothing.
+ * Takes over `session` and the connected, non-blocking socket `fd`. Returns 0, or -ENOMEM and has taken nothing.
  */
 int h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops) must_check;
@@ -76,14 +75,6 @@ void h2io_flush_soon(struct h2io *h2);
  * nghttp2's callbacks; may end the connection.
  */
 void h2io_flush_now(struct h2io *h2);
-
-/*
- * For a connection that has nothing to do: its session gives up most of its
- * memory until it is needed. h2io_wake() comes before a call of nghttp2 from
- * anywhere but settle(), refused() and nghttp2 itself.
- */
-void h2io_park(struct h2io *h2);
-void h2io_wake(struct h2io *h2);
 
 /* Sends what is queued as far as the socket takes it, then ends. */
 void h2io_end_told(struct h2io *h2, const char *why);

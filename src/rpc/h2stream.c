@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define SPARE_STREAMS 256       /* kept for reuse, by all connections */
 #define SPARE_BUFFER_BYTES 4096 /* a larger buffer is not kept with it */
 
 #define STREAMS_PER_CALL 2 /* open in all, for each call that may run */
@@ -71,36 +70,18 @@ struct h2stream *
 h2stream_new(struct h2conn *conn, int32_t id)
 {
 	struct h2host *host = conn->host;
-	struct h2stream *s = STAILQ_FIRST(&host->spare);
-	struct grpc_reader reader;
-	struct buf inbox, reply;
+	struct h2stream *s;
 
-	if (are_too_many(conn))
+	if (are_too_many(conn) || (s = calloc(1, sizeof(*s))) == NULL)
 		return NULL;
-	if (s != NULL) {
-		STAILQ_REMOVE_HEAD(&host->spare, touch_link);
-		host->spare_count--;
-		reader = s->reader;
-		inbox = s->inbox;
-		reply = s->reply;
-	} else {
-		s = calloc(1, sizeof(*s));
-		if (s == NULL)
-			return NULL;
-		grpc_reader_init(&reader, host->limits.request_bytes);
-		/* Used bytes stay in front up to half of a buffer. */
-		buf_init(&inbox, 2 * WINDOW_BYTES);
-		buf_init(&reply,
-		    host->limits.reply_bytes + GRPC_PREFIX_BYTES +
-			2 * H2STREAM_QUEUE_BYTES);
-	}
-	*s = (struct h2stream){
-		.conn = conn,
-		.id = id,
-		.reader = reader,
-		.inbox = inbox,
-		.reply = reply,
-	};
+	s->conn = conn;
+	s->id = id;
+	grpc_reader_init(&s->reader, host->limits.request_bytes);
+	/* Used bytes stay in front up to half of a buffer. */
+	buf_init(&s->inbox, 2 * WINDOW_BYTES);
+	buf_init(&s->reply,
+	    host->limits.reply_bytes + GRPC_PREFIX_BYTES +
+		2 * H2STREAM_QUEUE_BYTES);
 	head_init(&s->head);
 	s->call.path = s->head.path;
 	s->call.started_us = clock_now_us();
@@ -119,7 +100,6 @@ stream_free(struct h2stream *s)
 
 	LIST_REMOVE(s, link);
 	host->stream_count--;
-	conn->streams_ended++;
 	conn->buffered_bytes -= s->counted;
 	host->buffered_bytes -= s->counted;
 	timeout_stop(&s->wait);
@@ -129,21 +109,6 @@ stream_free(struct h2stream *s)
 	status_fini(&s->status);
 	if (LIST_EMPTY(&conn->streams))
 		h2conn_has_no_stream(conn);
-	if (host->spare_count < SPARE_STREAMS) {
-		grpc_reader_next(&s->reader);
-		buf_slim(&s->reader.message);
-		buf_slim(&s->inbox);
-		buf_slim(&s->reply);
-		STAILQ_INSERT_HEAD(&host->spare, s, touch_link);
-		host->spare_count++;
-		return;
-	}
-	h2stream_release(s);
-}
-
-void
-h2stream_release(struct h2stream *s)
-{
 	grpc_reader_fini(&s->reader);
 	buf_fini(&s->inbox);
 	buf_fini(&s->reply);

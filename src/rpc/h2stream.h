@@ -63,14 +63,13 @@ struct h2stream {
 	struct metadata headers, trailers; /* of the answer */
 	struct status status;
 	STAILQ_ENTRY(h2stream)
-	touch_link; /* in conn->touched or host->spare */
+	touch_link; /* in conn->touched */
 	LIST_ENTRY(h2stream)
 	link; /* in conn->streams */
 };
 
 /* NULL: no memory, or too many; it is to be reset with REFUSED_STREAM. */
 struct h2stream *h2stream_new(struct h2conn *conn, int32_t id);
-void h2stream_release(struct h2stream *s); /* one kept for reuse */
 
 /* For nghttp2's callbacks (the request: h2request.c). */
 void h2stream_on_field(struct h2stream *s, const char *name, size_t name_len,

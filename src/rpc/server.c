@@ -86,7 +86,7 @@ on_room(struct listener *listener)
 		server->told_full = false;
 		return host->limits.connections - host->conn_count;
 	}
-	spare = h2host_spare_conn(host);
+	spare = h2host_least_needed(host);
 	if (spare != NULL) {
 		h2conn_end(spare, SERVER_FAULT_EVICTED, NGHTTP2_NO_ERROR);
 		return 1;

@@ -359,7 +359,6 @@ play_calls(struct scene *sc)
 	peer_run(peer);
 	clock_fake(NOW_MS + 1000);
 	peer_run(peer);
-	/* Long enough for sessions to be parked. */
 	clock_fake(NOW_MS + 10000);
 	peer_run(peer);
 	(void)peer_call(peer, "/test.A/Echo", "hello", 5, NULL);

@@ -15,7 +15,6 @@
 #include <sys/socket.h>
 
 #define MINUTE_MS (60 * INT64_C(1000))
-#define PAUSE_MS 2500        /* after 2 s a session is parked */
 #define DRAIN_ANSWER_MS 1000 /* that server.c waits for a ping */
 
 enum event {
@@ -29,7 +28,6 @@ enum event {
 	EVENT_DRAIN_ONLY, /* the same, but the client says nothing more */
 	EVENT_FREE,       /* the server ends */
 	EVENT_NONE,       /* the client goes on */
-	EVENT_PAUSE,      /* it goes on later: its session may be parked */
 	EVENT_COUNT,
 };
 
@@ -44,7 +42,6 @@ static const char *const event_name[EVENT_COUNT] = {
 	"the server drains and the client says nothing",
 	"the server ends",
 	"nothing happens",
-	"the client makes a pause",
 };
 
 /* When all open calls are answered, if they are: no turn lies between. */
@@ -156,7 +153,6 @@ happen(const struct trial *t)
 		return;
 	case EVENT_TIME:
 	case EVENT_NONE:
-	case EVENT_PAUSE:
 	case EVENT_COUNT:
 		return;
 	}
@@ -253,7 +249,7 @@ expect_answers(const struct trial *t)
 	trial_expect_order(false, answers);
 	if (t->answer != ANSWER_NOT || t->talk->varies)
 		return;
-	if (t->event == EVENT_NONE || t->event == EVENT_PAUSE ||
+	if (t->event == EVENT_NONE ||
 	    (t->event == EVENT_DRAIN && !t->talk->lasts)) {
 		expect_begun(t, t->script->bytes.len, answers);
 		trial_expect(t->talk->races || str_eq(answers, t->whole),
@@ -304,14 +300,6 @@ go_on(const struct trial *t, size_t from)
 		trial_pass(2 * DRAIN_ANSWER_MS);
 		trial_expect_counts(0, 0);
 		trial_expect(drained, "the drain has no end");
-		return;
-	case EVENT_PAUSE:
-		trial_pass(PAUSE_MS);
-		put_rest(t);
-		trial_pass(PAUSE_MS / 2);
-		ledger_release();
-		wire_settle(&trial_wire);
-		trial_expect_counts(0, !trial_wire.eof);
 		return;
 	case EVENT_NONE:
 		put_rest(t);

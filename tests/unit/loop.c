@@ -363,76 +363,6 @@ test_ops(void)
 	op_set_hook(NULL);
 }
 
-/* ---- what is expected soon, on the real clock ---- */
-
-static struct timer later;
-static int pair[2];
-static unsigned rounds, rounds_max;
-
-static void
-on_later(struct timer *timer)
-{
-	if (++rounds >= rounds_max) {
-		loop_stop();
-		return;
-	}
-	loop_expect_soon();
-	timer_start(timer, 5);
-}
-
-/* CPU time of this process so far. */
-static int64_t
-cpu_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	return ts.tv_sec * INT64_C(1000000) + ts.tv_nsec / 1000;
-}
-
-/* Each time it comes at once what was expected. */
-static void
-on_echo(struct io *io, int what)
-{
-	char c;
-
-	(void)what;
-	if (read(io->fd, &c, 1) != 1 || write(pair[1], &c, 1) != 1)
-		abort();
-	if (++rounds >= rounds_max)
-		loop_stop();
-	loop_expect_soon();
-}
-
-static void
-test_expecting(void)
-{
-	struct io io = { .fd = -1 };
-	int64_t began_us;
-
-	clock_fake(-1);
-	later.fire = on_later;
-	rounds = 0;
-	rounds_max = 60;
-	began_us = cpu_us();
-	timer_start(&later, 5);
-	loop_run();
-	is_int(rounds, 60, "what is expected in vain holds nothing up");
-	ok(cpu_us() - began_us < 100000,
-	    "... and is waited for asleep: %lld us of CPU in 300 ms",
-	    (long long)(cpu_us() - began_us));
-
-	rounds = 0;
-	rounds_max = 1000;
-	if (pipe(pair) < 0 || write(pair[1], "x", 1) != 1)
-		abort();
-	io_start(&io, pair[0], IO_READ, on_echo);
-	loop_run();
-	is_int(rounds, 1000, "what comes is taken, expected or not");
-	io_close(&io);
-	(void)close(pair[1]);
-}
-
 int
 main(void)
 {
@@ -446,7 +376,6 @@ main(void)
 	test_io();
 	test_signals();
 	test_ops();
-	test_expecting();
 	loop_fini();
 	return tap_end();
 }
