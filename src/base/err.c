@@ -155,3 +155,17 @@ err_prefix(struct err *err, const char *fmt, ...)
 	used = strlen(err->text);
 	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", was);
 }
+
+void
+err_suffix(struct err *err, const char *fmt, ...)
+{
+	va_list ap;
+	size_t used;
+
+	if (err == NULL || !err_is_set(err))
+		return;
+	used = strlen(err->text);
+	va_start(ap, fmt);
+	(void)vsnprintf(err->text + used, sizeof(err->text) - used, fmt, ap);
+	va_end(ap);
+}

@@ -70,6 +70,10 @@ int err_vset_rc(struct err *err, int rc, const char *fmt, va_list ap)
 void err_prefix(struct err *err, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Puts more behind the text of a set error. */
+void err_suffix(struct err *err, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* The one table from errno (negative) to code, and back. */
 enum err_code err_code_of(int rc);
 int err_rc_of(enum err_code code);

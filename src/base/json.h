@@ -26,6 +26,13 @@ json_auto_decref(json_t **json)
 json_t *json_read_file(const char *path, size_t max, struct err *err);
 
 /*
+ * The same for what people write: of members of one name the last one counts,
+ * NULs in strings are let through (json_string_length() tells) and so are
+ * integers of any size (as reals).
+ */
+json_t *json_read_lenient(const char *path, size_t max, struct err *err);
+
+/*
  * Writes to "path.tmp" with `mode` and renames over `path`: a reader sees the
  * old or the new content, also after a kill. Not synced to the disk: it is
  * for state that means nothing after a power failure. Returns 0 or a negative

@@ -8,8 +8,11 @@
 #include "ceph/mon_hosts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <rados/librados.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define FSID_SIZE 37
 #define POOL_NAME_SIZE 256
@@ -139,6 +142,62 @@ options_set(rados_t cluster, const struct ceph_settings *settings,
 	return rc;
 }
 
+/*
+ * Copies the file to memory in a form that librados' parser bears: with a
+ * newline behind the last line, without which it calls the whole file invalid,
+ * and without a byte order mark and other bytes beyond ASCII, at which the one
+ * of Debian 12 aborts the process. A descriptor or a negative errno.
+ */
+static int
+conf_copy(const char *path)
+{
+	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
+	auto_close int to = memfd_create("ceph.conf", MFD_CLOEXEC);
+	char bytes[4096], *start;
+	bool first = true;
+	ssize_t n;
+
+	if (from < 0 || to < 0)
+		return -errno;
+	for (; (n = read(from, bytes, sizeof(bytes))) > 0; first = false) {
+		start = bytes;
+		if (first && n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
+			start += 3;
+			n -= 3;
+		}
+		for (ssize_t i = 0; i < n; i++)
+			if ((start[i] & 0x80) != 0)
+				start[i] = '?';
+		if (write(to, start, (size_t)n) != n)
+			return -EIO;
+	}
+	if (n < 0 || write(to, "\n", 1) != 1)
+		return -errno;
+	return take_fd(&to);
+}
+
+static int
+conf_read(rados_t cluster, const char *path, struct err *err)
+{
+	auto_close int fd = conf_copy(path);
+	char copy[32];
+	int rc = fd;
+
+	if (fd >= 0) {
+		(void)snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
+		rc = rados_conf_read_file(cluster, copy);
+	}
+	if (rc == -EINVAL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "read %s: it is not as librados wants it: sections in "
+		    "brackets, and lines of the form key = value",
+		    path);
+	if (rc < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s", path,
+		    strerror(-rc));
+	return 0;
+}
+
 static int
 configure(struct ceph_connection *conn, const struct ceph_settings *settings,
     unsigned timeout_s, enum ceph_step *step, struct err *err)
@@ -151,10 +210,9 @@ configure(struct ceph_connection *conn, const struct ceph_settings *settings,
 	if (rc < 0)
 		return err_set_rc(err, rc, "create a session of %s", entity);
 	if (settings->conf_file != NULL) {
-		rc = rados_conf_read_file(conn->cluster, settings->conf_file);
+		rc = conf_read(conn->cluster, settings->conf_file, err);
 		if (rc < 0)
-			return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s",
-			    settings->conf_file, strerror(-rc));
+			return rc;
 	}
 	rc = options_set(conn->cluster, settings, timeout_s, err);
 	if (rc < 0)

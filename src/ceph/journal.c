@@ -29,22 +29,27 @@ add_item_step(struct rados_read *read)
 	return rados_read_omap_keys(read, keys, JOURNAL_ATTR_COUNT);
 }
 
+/* Fails if an attribute of `needs` is damaged; of others that is no matter. */
 static int
-take_item(const struct rados_read *read, unsigned step, struct arena *arena,
-    struct journal_item *item)
+take_item(const struct rados_read *read, unsigned step, unsigned needs,
+    const struct ceph_pool *pool, const char *uuid, struct arena *arena,
+    struct journal_item *item, struct err *err)
 {
 	size_t n = rados_read_omap_count(read, step);
+	const char *key;
 
 	for (size_t i = 0; i < n; i++) {
 		const struct rados_omap_entry *e = rados_read_omap_entry(
 		    read, step, i);
-		int rc = journal_item_take(
-		    item, arena, e->key, e->value, e->len);
 
-		if (rc < 0)
-			return rc;
+		journal_item_take(item, arena, e->key, e->value, e->len);
 	}
-	return 0;
+	key = journal_item_damage(item, needs);
+	if (key == NULL)
+		return 0;
+	return err_set(err, ERR_DATA_LOSS,
+	    "journal entry %s in %s: %s is damaged", uuid,
+	    ceph_pool_label(pool), key);
 }
 
 static void
@@ -110,6 +115,7 @@ find_judge_key(struct journal_find *f)
 static enum op_verdict
 find_judge_item(struct journal_find *f)
 {
+	struct err err = ERR_INIT;
 	const char *name;
 
 	if (f->op.rc == -ENOENT) /* half-written: the caller completes it */
@@ -118,10 +124,11 @@ find_judge_item(struct journal_find *f)
 		return op_fail_rc(f, FIND_END, f->op.rc,
 		    "read journal entry %s in %s", f->ref.uuid,
 		    ceph_pool_label(f->item_pool));
-	if (take_item(f->read, f->step, f->arena, &f->item) < 0)
-		return op_fail(f, FIND_END, ERR_DATA_LOSS,
-		    "journal entry %s in %s is damaged", f->ref.uuid,
-		    ceph_pool_label(f->item_pool));
+	if (take_item(f->read, f->step,
+		JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_KMS) |
+		    JOURNAL_BIT(JOURNAL_ENCRYPTION),
+		f->item_pool, f->ref.uuid, f->arena, &f->item, &err) < 0)
+		return op_fail_err(f, FIND_END, &err);
 	name = f->item.attr[JOURNAL_VOLNAME];
 	if (!str_is_empty(name) && !str_eq(name, f->name))
 		return op_fail(f, FIND_END, ERR_INTERNAL,
@@ -347,6 +354,7 @@ static enum op_verdict
 read_step(struct op *op)
 {
 	struct journal_read *r = container_of(op, struct journal_read, op);
+	struct err err = ERR_INIT;
 
 	switch (r->state) {
 	case READ_START:
@@ -363,10 +371,9 @@ read_step(struct op *op)
 			return op_fail_rc(r, READ_END, op->rc,
 			    "read journal entry %s in %s", r->uuid,
 			    ceph_pool_label(r->pool));
-		if (take_item(r->read, r->step, r->arena, &r->item) < 0)
-			return op_fail(r, READ_END, ERR_DATA_LOSS,
-			    "journal entry %s in %s is damaged", r->uuid,
-			    ceph_pool_label(r->pool));
+		if (take_item(r->read, r->step, r->needs, r->pool, r->uuid,
+			r->arena, &r->item, &err) < 0)
+			return op_fail_err(r, READ_END, &err);
 		return op_goto(r, READ_END);
 
 	case READ_END:
@@ -384,10 +391,11 @@ static const struct op_class read_class = {
 
 void
 journal_read_start(struct journal_read *read, struct ceph_pool *pool,
-    const char *uuid, struct arena *arena, struct op *waiter)
+    const char *uuid, unsigned needs, struct arena *arena, struct op *waiter)
 {
 	memset(read, 0, sizeof(*read));
 	read->pool = pool;
+	read->needs = needs;
 	read->uuid = uuid;
 	read->arena = arena;
 	op_start_child(&read->op, &read_class, waiter);

@@ -104,6 +104,7 @@ struct journal_read {
 	enum journal_read_state state;
 	struct ceph_pool *pool; /* of item and image */
 	const char *uuid;
+	unsigned needs;
 	struct arena *arena;
 	struct rados_read *read;
 	unsigned step;
@@ -112,9 +113,12 @@ struct journal_read {
 	struct journal_item item;
 };
 
-/* One read. NOT_FOUND: no such item. */
+/*
+ * One read. NOT_FOUND: no such item. DATA_LOSS: one of the attributes in
+ * `needs` (JOURNAL_BIT()s) is damaged; all others do not matter.
+ */
 void journal_read_start(struct journal_read *read, struct ceph_pool *pool,
-    const char *uuid, struct arena *arena, struct op *waiter);
+    const char *uuid, unsigned needs, struct arena *arena, struct op *waiter);
 
 /*
  * Stores the image id: the volume is complete from now on. -ENOENT: the item

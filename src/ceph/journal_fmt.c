@@ -125,7 +125,7 @@ journal_attr_key(enum journal_attr attr)
 	return attr_key[attr];
 }
 
-int
+void
 journal_item_take(struct journal_item *item, struct arena *arena,
     const char *key, const void *value, size_t len)
 {
@@ -133,9 +133,18 @@ journal_item_take(struct journal_item *item, struct arena *arena,
 		if (strcmp(key, attr_key[i]) != 0)
 			continue;
 		item->attr[i] = text_of(arena, value, len);
-		return item->attr[i] != NULL ? 0 : -EBADMSG;
+		if (item->attr[i] == NULL)
+			item->damaged |= JOURNAL_BIT(i);
 	}
-	return 0;
+}
+
+const char *
+journal_item_damage(const struct journal_item *item, unsigned needs)
+{
+	for (size_t i = 0; i < JOURNAL_ATTR_COUNT; i++)
+		if ((item->damaged & needs & JOURNAL_BIT(i)) != 0)
+			return attr_key[i];
+	return NULL;
 }
 
 bool

@@ -56,17 +56,29 @@ enum journal_attr {
 /* NULL: the attribute is absent (never written as an empty value). */
 struct journal_item {
 	const char *attr[JOURNAL_ATTR_COUNT];
+	unsigned damaged; /* JOURNAL_BIT()s: there, but no text; attr is NULL */
 };
+
+#define JOURNAL_BIT(attr) (1u << (attr))
+
+/* What tells one volume from another one; the rest only describes it. */
+#define JOURNAL_IDENTITY                                                       \
+	(JOURNAL_BIT(JOURNAL_VOLNAME) | JOURNAL_BIT(JOURNAL_IMAGENAME) |       \
+	    JOURNAL_BIT(JOURNAL_IMAGEID))
 
 const char *journal_attr_key(enum journal_attr attr);
 
 /*
  * Takes one key and value of an item object into `item`. Keys that we do not
  * know are left alone: others may add some. A value with a NUL byte inside or
- * of more than 4 KiB is -EBADMSG.
+ * of more than 4 KiB is noted as damaged.
  */
-int journal_item_take(struct journal_item *item, struct arena *arena,
-    const char *key, const void *value, size_t len) must_check;
+void journal_item_take(struct journal_item *item, struct arena *arena,
+    const char *key, const void *value, size_t len);
+
+/* The key of the first attribute of `needs` that is damaged, or NULL. */
+const char *journal_item_damage(
+    const struct journal_item *item, unsigned needs);
 
 /* A reservation is complete when the item names its request and its image. */
 bool journal_item_is_complete(const struct journal_item *item);

@@ -82,8 +82,9 @@ start(struct delete_volume *d)
 		return nothing_there(d, &err);
 	if (rc < 0)
 		return op_fail_err(d, DELETEVOL_END, &err);
-	journal_read_start(
-	    &d->entry, d->pool, d->id.uuid, d->rpc.arena, &d->rpc.op);
+	journal_read_start(&d->entry, d->pool, d->id.uuid,
+	    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
+	    &d->rpc.op);
 	return op_await(d, DELETEVOL_ITEM_READ);
 }
 

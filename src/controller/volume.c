@@ -50,8 +50,8 @@ volume_step(struct op *op)
 		if (volume_pool_open(
 			v->rpc, v->volume_id, &v->id, &v->pool, &err) < 0)
 			return op_fail_err(v, VOLUME_END, &err);
-		journal_read_start(
-		    &v->entry, v->pool, v->id.uuid, v->rpc->arena, op);
+		journal_read_start(&v->entry, v->pool, v->id.uuid,
+		    JOURNAL_BIT(JOURNAL_IMAGENAME), v->rpc->arena, op);
 		return op_await(v, VOLUME_ITEM_READ);
 
 	case VOLUME_ITEM_READ:

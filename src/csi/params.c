@@ -317,8 +317,10 @@ int
 csi_credentials_get(
     const struct csi_map *secrets, struct csi_credentials *out, struct err *err)
 {
+	static const char blank[] = " \t\r\n";
 	const char *user_name = "userID", *key_name = "userKey";
 	const char *user, *key;
+	size_t len;
 
 	if (secrets->count == 0) {
 		(void)err_set(err, ERR_INVALID_ARGUMENT, "secrets: missing");
@@ -344,11 +346,21 @@ csi_credentials_get(
 	if (str_is_empty(user))
 		return err_set(err, ERR_INVALID_ARGUMENT, "secrets.%s: %s",
 		    user_name, user == NULL ? "missing" : "is empty");
-	if (str_is_empty(key))
-		return err_set(err, ERR_INVALID_ARGUMENT, "secrets.%s: %s",
-		    key_name, key == NULL ? "missing" : "is empty");
-	out->user = user;
-	out->key = key;
+	if (key == NULL)
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "secrets.%s: missing", key_name);
+	key += strspn(key, blank);
+	for (len = strlen(key); len > 0; len--)
+		if (strchr(blank, key[len - 1]) == NULL)
+			break;
+	if (len == 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "secrets.%s: is empty", key_name);
+	*out = (struct csi_credentials){
+		.user = user,
+		.key = key,
+		.key_len = len,
+	};
 	return 0;
 }
 

@@ -91,12 +91,14 @@ int csi_class_params_parse(const struct csi_map *parameters,
 /* Who to log in as. Both point into the secrets. */
 struct csi_credentials {
 	const char *user; /* without "client." */
-	const char *key;
+	const char *key;  /* of key_len bytes: blanks around it are left out */
+	size_t key_len;
 };
 
 /*
  * userID/userKey; else, as an in-tree volume's secret has them, key with
- * adminId (default "admin"); else adminID/adminKey. Returns 0, -ENOENT when
+ * adminId (default "admin"); else adminID/adminKey. Blanks and line ends
+ * around the key are no part of it, as for librados. Returns 0, -ENOENT when
  * the map has no entry at all, or -EINVAL when an entry is missing or empty;
  * both set INVALID_ARGUMENT naming the key.
  */

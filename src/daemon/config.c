@@ -9,6 +9,7 @@
  */
 #include "daemon/config.h"
 
+#include "base/buf.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "core/io.h"
@@ -18,20 +19,32 @@
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/inotify.h>
 
 #define FILE_MAX_BYTES ((size_t)2 << 20) /* a ConfigMap has 1 MiB */
 #define SETTLE_MS 50                     /* several events make one reload */
-#define RECHECK_MS 5000 /* when the directory cannot be watched */
+#define RECHECK_MS 5000  /* when the directory cannot be watched */
+#define FAULTS_LOGGED 16 /* for each version of the file */
 
 #define WATCH_MASK                                                             \
 	(IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |              \
 	    IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF)
 
+/* One entry of the file. */
+struct cluster {
+	char *id; /* NULL: it has none that can be read */
+	char *monitors, *rados_namespace, *netns;
+	struct err fault; /* why it is left out */
+};
+
 struct config {
 	char *path;
-	char *target;      /* what path resolves to, or NULL */
-	json_t *root;      /* the last good file, or NULL */
+	char *target;            /* what path resolves to, or NULL */
+	json_t *root;            /* the last good file, or NULL */
+	struct cluster *cluster; /* its entries, in order */
+	size_t count;
+	size_t nfaults;    /* entries that are left out */
 	struct err broken; /* why the newest file is not in use */
 	struct io watch;
 	int watch_fd;
@@ -47,82 +60,147 @@ name_of(const char *path)
 	return slash != NULL ? slash + 1 : path;
 }
 
-static int
-check_strings(const json_t *list, const char *what, size_t at, struct err *err)
+/* ---- one entry ----------------------------------------------------------- */
+
+/*
+ * The member of this name as Go's encoding/json finds it, by which ceph-csi
+ * reads the file: letter case does not matter, of equal ones the last one
+ * counts, and null is as good as nothing. NULL: there is none.
+ */
+static const json_t *
+member(const json_t *object, const char *name)
 {
+	const json_t *found = NULL;
+
+	for (void *at = json_object_iter((json_t *)(uintptr_t)object);
+	     at != NULL;
+	     at = json_object_iter_next((json_t *)(uintptr_t)object, at))
+		if (strcasecmp(json_object_iter_key(at), name) == 0 &&
+		    !json_is_null(json_object_iter_value(at)))
+			found = json_object_iter_value(at);
+	return found;
+}
+
+/* A copy of the string; "" when there is none. NULL: it is something else. */
+static char *
+text_of(const json_t *value)
+{
+	if (value == NULL)
+		return str_dup("");
+	if (!json_is_string(value) ||
+	    strlen(json_string_value(value)) != json_string_length(value))
+		return NULL;
+	return str_dup(json_string_value(value));
+}
+
+static int
+read_text(const json_t *object, const char *name, const char *what, char **out,
+    struct err *err)
+{
+	*out = text_of(member(object, name));
+	return *out != NULL
+	    ? 0
+	    : err_set(err, ERR_INVALID_ARGUMENT, "%s is not a string", what);
+}
+
+/* Strings joined by commas, without those that are null or empty. */
+static int
+read_monitors(const json_t *list, char **out, struct err *err)
+{
+	struct buf joined;
 	const json_t *item;
+	int rc = 0;
 	size_t i;
 
-	if (list == NULL)
-		return 0;
-	if (!json_is_array(list))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "entry %zu: %s is not a list", at, what);
-	json_array_foreach(
-	    list, i, item) if (!json_is_string(item)) return err_set(err,
-	    ERR_INVALID_ARGUMENT,
-	    "entry %zu: %s holds something that is no string", at, what);
-	return 0;
+	if (list != NULL && !json_is_array(list))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "monitors is not a list");
+	buf_init(&joined, FILE_MAX_BYTES);
+	json_array_foreach(list, i, item)
+	{
+		auto_free char *text = text_of(
+		    json_is_null(item) ? NULL : item);
+
+		if (text == NULL)
+			rc = err_set(err, ERR_INVALID_ARGUMENT,
+			    "monitors holds something that is no string");
+		else if (*text != '\0')
+			(void)buf_printf(
+			    &joined, "%s%s", joined.len > 0 ? "," : "", text);
+	}
+	if (rc == 0)
+		*out = str_fmt("%.*s", (int)joined.len, (char *)joined.data);
+	buf_fini(&joined);
+	return rc;
 }
 
 static int
-check_string(const json_t *value, const char *what, size_t at, struct err *err)
+read_members(struct cluster *c, const json_t *entry)
 {
-	if (value == NULL || json_is_string(value))
-		return 0;
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "entry %zu: %s is not a string", at, what);
-}
-
-static int
-check_entry(const json_t *entry, size_t at, struct err *err)
-{
-	const json_t *rbd;
+	const json_t *rbd = member(entry, "rbd");
+	struct err *err = &c->fault;
 	int rc;
 
 	if (!json_is_object(entry))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "entry %zu is not an object", at);
-	rbd = json_object_get(entry, "rbd");
-	if (rbd != NULL && !json_is_object(rbd))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "entry %zu: rbd is not an object", at);
-	if ((rc = check_string(json_object_get(entry, "clusterID"), "clusterID",
-		 at, err)) < 0 ||
-	    (rc = check_strings(json_object_get(entry, "monitors"), "monitors",
-		 at, err)) < 0 ||
-	    (rc = check_string(json_object_get(rbd, "radosNamespace"),
-		 "rbd.radosNamespace", at, err)) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "not an object");
+	if ((rc = read_text(entry, "clusterID", "clusterID", &c->id, err)) < 0)
 		return rc;
-	return check_string(json_object_get(rbd, "netNamespaceFilePath"),
-	    "rbd.netNamespaceFilePath", at, err);
+	if (*c->id == '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT, "no clusterID");
+	if (rbd != NULL && !json_is_object(rbd))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "rbd is not an object");
+	if ((rc = read_monitors(member(entry, "monitors"), &c->monitors, err)) <
+		0 ||
+	    (rc = read_text(rbd, "radosNamespace", "rbd.radosNamespace",
+		 &c->rados_namespace, err)) < 0)
+		return rc;
+	return read_text(rbd, "netNamespaceFilePath",
+	    "rbd.netNamespaceFilePath", &c->netns, err);
 }
 
-/* The file, checked, or NULL with the reason, which never quotes it. */
-static json_t *
-read_checked(const char *path, struct err *err)
+/* ---- the file ------------------------------------------------------------ */
+
+static void
+clusters_free(struct config *config)
 {
-	json_t *root = json_read_file(path, FILE_MAX_BYTES, err);
+	for (size_t i = 0; i < config->count; i++) {
+		free(config->cluster[i].id);
+		free(config->cluster[i].monitors);
+		free(config->cluster[i].rados_namespace);
+		free(config->cluster[i].netns);
+	}
+	free(config->cluster);
+	config->cluster = NULL;
+	config->count = config->nfaults = 0;
+}
+
+/* An entry that cannot be used is left out; the others are not its victims. */
+static void
+clusters_read(struct config *config)
+{
+	char quoted[ERR_TEXT_MAX + 8];
 	const json_t *entry;
 	size_t i;
 
-	if (root == NULL)
-		return NULL;
-	if (!json_is_array(root)) {
-		(void)err_set(
-		    err, ERR_INVALID_ARGUMENT, "%s is not a list", path);
-		goto bad;
-	}
-	json_array_foreach(
-	    root, i, entry) if (check_entry(entry, i + 1, err) < 0)
+	config->count = json_array_size(config->root);
+	config->cluster = mem_new(
+	    (config->count + 1) * sizeof(*config->cluster));
+	json_array_foreach(config->root, i, entry)
 	{
-		err_prefix(err, "%s", path);
-		goto bad;
+		struct cluster *c = &config->cluster[i];
+
+		if (read_members(c, entry) == 0)
+			continue;
+		err_prefix(&c->fault, "entry %zu", i + 1);
+		if (++config->nfaults <= FAULTS_LOGGED)
+			log_warn("config.entry", "file=%s left_out=%s",
+			    config->path,
+			    log_quote(quoted, sizeof(quoted), c->fault.text));
 	}
-	return root;
-bad:
-	json_decref(root);
-	return NULL;
+	if (config->nfaults > FAULTS_LOGGED)
+		log_warn("config.entry", "file=%s more_left_out=%zu",
+		    config->path, config->nfaults - FAULTS_LOGGED);
 }
 
 static bool
@@ -201,7 +279,13 @@ config_reload(struct config *config)
 
 	timer_stop(&config->reload);
 	watch_again(config);
-	root = read_checked(config->path, &err);
+	root = json_read_lenient(config->path, FILE_MAX_BYTES, &err);
+	if (root != NULL && !json_is_array(root)) {
+		(void)err_set(&err, ERR_INVALID_ARGUMENT, "%s is not a list",
+		    config->path);
+		json_decref(root);
+		root = NULL;
+	}
 	if (root == NULL) {
 		if (!str_eq(err.text, config->broken.text))
 			log_warn("config.broken", "keeps=%zu text=%s",
@@ -216,7 +300,9 @@ config_reload(struct config *config)
 		return;
 	}
 	json_decref(config->root);
+	clusters_free(config);
 	config->root = root;
+	clusters_read(config);
 	log_info("config.loaded", "file=%s clusters=%zu", config->path,
 	    config_count(config));
 }
@@ -245,67 +331,95 @@ config_free(struct config *config)
 	timer_stop(&config->reload);
 	watch_end(config);
 	json_decref(config->root);
+	clusters_free(config);
 	free(config->target);
 	free(config->path);
 	free(config);
 }
 
-/* "a,b,c" in the arena; "" when there is none. */
-static const char *
-join_monitors(const json_t *list, struct arena *arena)
+/*
+ * The first entry of this clusterID that can be used, else the first one of
+ * them, else NULL.
+ */
+static const struct cluster *
+cluster_find(const struct config *config, const char *cluster_id)
 {
-	const char *joined = "";
-	const json_t *item;
-	size_t i;
+	const struct cluster *bad = NULL;
 
-	json_array_foreach(list, i, item) joined = arena_fmt(
-	    arena, "%s%s%s", joined, i > 0 ? "," : "", json_string_value(item));
-	return joined;
+	for (size_t i = 0; i < config->count; i++) {
+		const struct cluster *c = &config->cluster[i];
+
+		if (!str_eq(c->id, cluster_id))
+			continue;
+		if (!err_is_set(&c->fault))
+			return c;
+		if (bad == NULL)
+			bad = c;
+	}
+	return bad;
 }
 
-static const char *
-copy_or_empty(const json_t *object, const char *key, struct arena *arena)
+/* Why there is nothing to be found; the file's own fault comes first. */
+static int
+not_found(const struct config *config, const struct cluster *c,
+    const char *cluster_id, struct err *err)
 {
-	const char *text = json_get_string(object, key);
+	const char *fault = NULL;
+	int rc;
 
-	return text != NULL ? arena_strdup(arena, text) : "";
+	if (config->root == NULL)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "look up clusterID \"%s\": %s", cluster_id,
+		    config->broken.text);
+	if (c == NULL)
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "clusterID \"%s\" is not in %s", cluster_id, config->path);
+	else if (err_is_set(&c->fault))
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "clusterID \"%s\" is left out of %s: %s", cluster_id,
+		    config->path, c->fault.text);
+	else
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "clusterID \"%s\" has no monitors in %s", cluster_id,
+		    config->path);
+	for (size_t i = 0; c == NULL && fault == NULL && i < config->count; i++)
+		if (err_is_set(&config->cluster[i].fault) &&
+		    str_is_empty(config->cluster[i].id))
+			fault = config->cluster[i].fault.text;
+	if (fault != NULL)
+		err_suffix(err, "; %s", fault);
+	config_blame(config, err);
+	return rc;
+}
+
+void
+config_blame(const struct config *config, struct err *err)
+{
+	if (err_is_set(&config->broken))
+		err_suffix(err,
+		    "; an older %s is in use, for the newest one is broken: %s",
+		    name_of(config->path), config->broken.text);
 }
 
 int
 config_find(const struct config *config, const char *cluster_id,
     struct arena *arena, struct config_cluster *found, struct err *err)
 {
-	const json_t *entry = NULL, *rbd;
-	size_t i;
+	const struct cluster *c = cluster_find(config, cluster_id);
 
-	json_array_foreach(config->root, i,
-	    entry) if (str_eq(json_get_string(entry, "clusterID"),
-			   cluster_id)) break;
-	if (i == json_array_size(config->root)) {
-		if (config->root == NULL)
-			return err_set(err, ERR_FAILED_PRECONDITION,
-			    "look up clusterID \"%s\": %s", cluster_id,
-			    config->broken.text);
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "clusterID \"%s\" is not in %s", cluster_id, config->path);
-	}
-	rbd = json_object_get(entry, "rbd");
+	if (c == NULL || err_is_set(&c->fault) || *c->monitors == '\0')
+		return not_found(config, c, cluster_id, err);
 	*found = (struct config_cluster){
 		.cluster_id = arena_strdup(arena, cluster_id),
-		.monitors = join_monitors(
-		    json_object_get(entry, "monitors"), arena),
-		.rados_namespace = copy_or_empty(rbd, "radosNamespace", arena),
-		.netns = copy_or_empty(rbd, "netNamespaceFilePath", arena),
+		.monitors = arena_strdup(arena, c->monitors),
+		.rados_namespace = arena_strdup(arena, c->rados_namespace),
+		.netns = arena_strdup(arena, c->netns),
 	};
-	if (*found->monitors == '\0')
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "clusterID \"%s\" has no monitors in %s", cluster_id,
-		    config->path);
 	return 0;
 }
 
 size_t
 config_count(const struct config *config)
 {
-	return json_array_size(config->root);
+	return config->count - config->nfaults;
 }

@@ -1,7 +1,8 @@
 /*
  * config.h - the clusters: ceph-csi's config.json, kept in memory and read
- * again when the file changes. What cannot be read or parsed leaves the last
- * good state as it is.
+ * again when the file changes. It is read as leniently as ceph-csi reads it. A
+ * file that is not a JSON list leaves the last good state as it is; an entry
+ * that cannot be used is left out, with one line in the log.
  */
 #ifndef DAEMON_CONFIG_H
 #define DAEMON_CONFIG_H
@@ -30,13 +31,20 @@ void config_free(struct config *config);
 void config_reload(struct config *config);
 
 /*
- * Finds the first entry with this clusterID. 0, or ERR_FAILED_PRECONDITION
- * with a text that names the clusterID and what is wrong with it or the file.
+ * Finds the first entry with this clusterID that is not left out. 0, or
+ * ERR_FAILED_PRECONDITION with a text that names the clusterID and what is
+ * wrong with it, with an entry that was left out, or with the newest file.
  */
 int config_find(const struct config *config, const char *cluster_id,
     struct arena *arena, struct config_cluster *found,
     struct err *err) must_check;
 
-size_t config_count(const struct config *config); /* entries */
+/*
+ * Adds to the text of an error that the file's state may have led to, that the
+ * newest file is not the one in use, and why. Nothing when it is in use.
+ */
+void config_blame(const struct config *config, struct err *err);
+
+size_t config_count(const struct config *config); /* entries in use */
 
 #endif

@@ -71,7 +71,7 @@ find_credentials(const struct csi_method *method, const void *request,
 		return FORWARD_FAIL;
 	out->session.user = found.user;
 	out->key.text = (char *)(uintptr_t)found.key;
-	out->key.len = strlen(found.key);
+	out->key.len = found.key_len;
 	out->session.key = &out->key;
 	return FORWARD_CALL;
 }

@@ -210,11 +210,21 @@ request_run(struct request *r)
 	return r->method->run == CSI_RUN_NODE ? run_node(r) : run_controller(r);
 }
 
+/* Old monitors or an old key's cluster may be what the error is due to. */
+static void
+request_blame(struct request *r)
+{
+	if (r->err.code == ERR_UNAVAILABLE ||
+	    r->err.code == ERR_UNAUTHENTICATED)
+		config_blame(rq.setup.config, &r->err);
+}
+
 static void
 request_answer(struct request *r)
 {
 	struct caller *caller;
 
+	request_blame(r);
 	if (TAILQ_EMPTY(&r->callers))
 		request_log_end(r);
 	while ((caller = TAILQ_FIRST(&r->callers)) != NULL) {

@@ -135,7 +135,7 @@ read_request(struct stage *s, struct err *err)
 		    "volume_capability."
 		    "mount.fs_type: %s is not supported",
 		    access.fs_type);
-	secret_set(&s->key, who.key, strlen(who.key));
+	secret_set(&s->key, who.key, who.key_len);
 	s->args.spec.user = who.user;
 	s->args.spec.key = &s->key;
 	s->args.spec.read_only = access.read_only;

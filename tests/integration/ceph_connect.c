@@ -5,7 +5,11 @@
 #include "base/clock.h"
 #include "tests/integration/ceph_support.h"
 
+#include <rados/librados.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* A key of nobody, well formed. */
 #define OTHER_KEY "AQBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA=="
@@ -87,6 +91,71 @@ test_refusals(const char *monitors)
 	}
 }
 
+/* A ceph.conf as editors leave it, with an option that tells it was read. */
+static void
+test_conf_files(void)
+{
+	static const struct {
+		const char *what, *text;
+		bool good;
+	} rows[] = {
+		{ "a final newline", "[global]\nrados_osd_op_timeout = 7\n",
+		    true },
+		{ "no final newline", "[global]\nrados_osd_op_timeout = 7",
+		    true },
+		{ "blanks at the end", "[global]\nrados_osd_op_timeout = 7\n ",
+		    true },
+		{ "CRLF", "[global]\r\nrados_osd_op_timeout = 7\r", true },
+		{ "a byte order mark",
+		    "\xef\xbb\xbf[global]\nrados_osd_op_timeout = 7\n", true },
+		{ "letters beyond ASCII",
+		    "[global]\nhost = Z\xc3\xbcrich\n"
+		    "rados_osd_op_timeout = 7 # \xc3\xbc",
+		    true },
+		{ "a word alone", "nonsense\n", false },
+	};
+	char path[] = "/tmp/rbd-csi-conf.XXXXXX", value[16];
+	struct secret key = SECRET_INIT;
+	int fd = mkstemp(path);
+
+	if (fd < 0)
+		abort();
+	(void)close(fd);
+	support_key(&key);
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct ceph_settings settings = {
+			.monitors = getenv("RBD_CSI_MONITORS"),
+			.user = getenv("RBD_CSI_USER"),
+			.key = &key,
+			.conf_file = path,
+		};
+		struct ceph_connection *conn = NULL;
+		enum ceph_step step;
+		struct err err = ERR_INIT;
+		FILE *file = fopen(path, "w");
+
+		if (file == NULL || fputs(rows[i].text, file) < 0 ||
+		    fclose(file) != 0)
+			abort();
+		value[0] = '\0';
+		if (ceph_connection_open(&settings, &conn, &step, &err) == 0)
+			(void)rados_conf_get(ceph_connection_handle(conn),
+			    "rados_osd_op_timeout", value, sizeof(value));
+		if (rows[i].good)
+			ok(str_starts(value, "7"), "a ceph.conf with %s: %s",
+			    rows[i].what, err.text);
+		else
+			ok(err.code == ERR_INVALID_ARGUMENT &&
+				step == CEPH_STEP_SETTINGS &&
+				strstr(err.text, path) != NULL &&
+				strstr(err.text, "key = value") != NULL,
+			    "a ceph.conf with %s: %s", rows[i].what, err.text);
+		ceph_connection_close(conn);
+	}
+	(void)unlink(path);
+	secret_fini(&key);
+}
+
 static void
 test_timeout(void)
 {
@@ -142,6 +211,7 @@ int
 main(void)
 {
 	test_session();
+	test_conf_files();
 	test_refusals(getenv("RBD_CSI_MONITORS"));
 	test_timeout();
 	return tap_end();

@@ -26,6 +26,18 @@ env_need(const char *name)
 	return value;
 }
 
+void
+support_key(struct secret *key)
+{
+	char text[256] = "";
+	FILE *f = fopen(env_need("RBD_CSI_KEYFILE"), "re");
+
+	if (f == NULL || fgets(text, sizeof(text), f) == NULL)
+		bail("cannot read the key");
+	(void)fclose(f);
+	secret_set(key, text, strcspn(text, "\n"));
+}
+
 struct ceph_connection *
 support_connect(void)
 {
@@ -36,13 +48,8 @@ support_connect(void)
 	struct ceph_connection *conn = NULL;
 	struct secret key = SECRET_INIT;
 	struct err err = ERR_INIT;
-	char text[256] = "";
-	FILE *f = fopen(env_need("RBD_CSI_KEYFILE"), "re");
 
-	if (f == NULL || fgets(text, sizeof(text), f) == NULL)
-		bail("cannot read the key");
-	(void)fclose(f);
-	secret_set(&key, text, strcspn(text, "\n"));
+	support_key(&key);
 	settings.key = &key;
 	if (loop_init() < 0)
 		bail("no loop");

@@ -11,6 +11,7 @@
 
 /* Connects as the cluster's restricted user; ends the test if it cannot. */
 struct ceph_connection *support_connect(void);
+void support_key(struct secret *key); /* that user's; the caller wipes it */
 struct ceph_pool *support_pool(
     struct ceph_connection *conn, const char *name, const char *ns);
 

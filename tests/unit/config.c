@@ -177,11 +177,9 @@ test_configmap(void)
 static void
 test_late(void)
 {
-	static const char *const bad[] = { "{}", "[1]", "[{\"clusterID\":1}]",
-		"[{\"monitors\":\"m\"}]", "[{\"monitors\":[1]}]",
-		"[{\"rbd\":1}]", "[{\"rbd\":{\"radosNamespace\":1}}]",
-		"[{\"clusterID\":\"a\",\"clusterID\":\"b\"}]", "", "[" };
-	struct err err = ERR_INIT;
+	static const char *const bad[] = { "{}", "null", "\"x\"", "", "[",
+		"[{\"clusterID\":\"a\"}" };
+	struct err err = ERR_INIT, later = ERR_INIT;
 	struct config *config;
 
 	config = config_new(at("absent.json"));
@@ -195,7 +193,113 @@ test_late(void)
 		config_reload(config);
 		is_int(config_count(config), 3, "kept over: %s", bad[i]);
 	}
+	err = (struct err)ERR_INIT;
+	ok(config_find(config, "b", NULL, NULL, &err) < 0 &&
+		strstr(err.text, "is not in /") != NULL &&
+		strstr(err.text,
+		    "; an older absent.json is in use, for the newest one is "
+		    "broken: /") != NULL,
+	    "and what is new there is not found for that reason: %s", err.text);
+	(void)err_set(&later, ERR_UNAVAILABLE, "no answer");
+	config_blame(config, &later);
+	ok(str_starts(later.text, "no answer; an older absent.json is in use"),
+	    "other errors can be told so, too");
+	put("absent.json", TWO);
+	config_reload(config);
+	(void)err_set(&later, ERR_UNAVAILABLE, "no answer");
+	config_blame(config, &later);
+	is_str(later.text, "no answer", "until a good file is there");
 	config_free(config);
+}
+
+static size_t
+count_logged(const char *word)
+{
+	size_t n = 0;
+
+	for (const char *p = logged; (p = strstr(p, word)) != NULL; p++)
+		n++;
+	return n;
+}
+
+/* What ceph-csi's reader takes is taken; what is useless hurts nobody else. */
+static void
+test_entries(void)
+{
+	static const char good[] =
+	    "{\"clusterID\":\"good\",\"monitors\":[\"m\"]}";
+	static const struct {
+		const char *entry, *fault; /* NULL: it is none */
+	} rows[] = {
+		{ "null", ": not an object" },
+		{ "1", ": not an object" },
+		{ "[]", ": not an object" },
+		{ "{}", ": no clusterID" },
+		{ "{\"clusterID\":\"\"}", ": no clusterID" },
+		{ "{\"clusterID\":null}", ": no clusterID" },
+		{ "{\"clusterID\":1}", "clusterID is not a string" },
+		{ "{\"clusterID\":\"a\\u0000b\"}",
+		    "clusterID is not a string" },
+		{ "{\"clusterID\":\"a\",\"monitors\":\"m\"}",
+		    "monitors is not a list" },
+		{ "{\"clusterID\":\"a\",\"monitors\":[\"m\",1]}",
+		    "monitors holds something that is no string" },
+		{ "{\"clusterID\":\"a\",\"rbd\":1}", "rbd is not an object" },
+		{ "{\"clusterID\":\"a\",\"rbd\":{\"radosNamespace\":1}}",
+		    "rbd.radosNamespace is not a string" },
+		{ "{\"clusterID\":\"a\","
+		  "\"rbd\":{\"netNamespaceFilePath\":[]}}",
+		    "rbd.netNamespaceFilePath is not a string" },
+		{ "{\"clusterID\":\"a\",\"monitors\":[null,\"m\",\"\"],"
+		  "\"rbd\":null}",
+		    NULL },
+		{ "{\"clusterid\":\"a\",\"MONITORS\":[\"m\"],"
+		  "\"Rbd\":{\"RADOSNAMESPACE\":null}}",
+		    NULL },
+		{ "{\"clusterID\":\"b\",\"monitors\":[\"n\"],"
+		  "\"ClusterId\":\"a\",\"monitors\":[\"m\"]}",
+		    NULL },
+		{ "{\"clusterID\":\"a\",\"x\":99999999999999999999,"
+		  "\"monitors\":[\"m\"],\"clusterID\":\"a\"}",
+		    NULL },
+	};
+	struct arena *arena = arena_new(1 << 16);
+	struct config_cluster c;
+	struct config *config;
+	char text[512];
+
+	put("config.json", "[]");
+	config = config_new(at("config.json"));
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct err err = ERR_INIT;
+		bool found;
+
+		(void)snprintf(
+		    text, sizeof(text), "[%s,%s]", rows[i].entry, good);
+		put("config.json", text);
+		logged[0] = '\0';
+		config_reload(config);
+		config_reload(config);
+		found = config_find(config, "a", arena, &c, &err) == 0;
+		ok(found == (rows[i].fault == NULL) &&
+			(found ? str_eq(c.monitors, "m")
+			       : strstr(err.text, rows[i].fault) != NULL &&
+				    strstr(err.text, "entry 1") != NULL),
+		    "%s: %s", rows[i].entry, found ? "taken" : err.text);
+		is_int(count_logged("config.entry"), found ? 0 : 1,
+		    "what is left out is logged once");
+		ok(config_find(config, "good", arena, &c, &err) == 0,
+		    "and the others work");
+	}
+	put("config.json",
+	    "[{\"clusterID\":\"a\",\"monitors\":1},"
+	    "{\"clusterID\":\"a\",\"monitors\":[\"m\"]}]");
+	config_reload(config);
+	ok(config_find(config, "a", arena, &c, NULL) == 0 &&
+		str_eq(c.monitors, "m"),
+	    "a good entry of a clusterID counts beside a bad one");
+	config_free(config);
+	arena_free(arena);
 }
 
 int
@@ -210,6 +314,7 @@ main(void)
 	test_changes();
 	test_configmap();
 	test_late();
+	test_entries();
 	loop_fini();
 	(void)snprintf(command, sizeof(command), "rm -rf %s", dir);
 	return system(command) == 0 ? tap_end() : 1;

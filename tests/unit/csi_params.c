@@ -336,6 +336,13 @@ static const struct {
 	    "secrets.userKey: is empty" },
 	{ "encryptionPassphrase=x", -EINVAL, NULL, NULL,
 	    "secrets.userID: missing" },
+	{ "userID=u userKey=k\n", 0, "u", "k", NULL },
+	{ "userID=u userKey=k\r\n", 0, "u", "k", NULL },
+	{ "userID=u userKey=\tk==\n\n", 0, "u", "k==", NULL },
+	{ "userID=u userKey=\r\n", -EINVAL, NULL, NULL,
+	    "secrets.userKey: is empty" },
+	{ "adminID=a adminKey=\nb\n", 0, "a", "b", NULL },
+	{ "key=k\n", 0, "admin", "k", NULL },
 	{ "key=k", 0, "admin", "k", NULL },
 	{ "key=k adminId=joe", 0, "joe", "k", NULL },
 	{ "adminID=a adminKey=b", 0, "a", "b", NULL },
@@ -356,7 +363,9 @@ test_credentials(void)
 		is_int(csi_credentials_get(&f.map, &c, &err), secrets[i].rc,
 		    "secrets \"%s\"", secrets[i].secrets);
 		is_str(c.user, secrets[i].user, "the user");
-		is_str(c.key, secrets[i].key, "the key");
+		(void)snprintf(
+		    text, sizeof(text), "%.*s", (int)c.key_len, c.key);
+		is_str(c.key != NULL ? text : NULL, secrets[i].key, "the key");
 		if (secrets[i].in_error != NULL)
 			is_str(err.text, secrets[i].in_error, "the text");
 	}
