@@ -187,6 +187,12 @@ void rados_snap_id_create_start(
 void rados_snap_id_remove_start(
     struct ceph_pool *pool, uint64_t id, struct op *waiter);
 
+/*
+ * Calls `lost` when an operation is answered with -ESHUTDOWN for the first
+ * time: the cluster has blocklisted this client, and nothing succeeds any more.
+ */
+void rados_when_lost(void (*lost)(void));
+
 /* Operations on their way, for the worker's end and for tests. */
 size_t rados_in_flight(void);
 

@@ -7,7 +7,9 @@
 
 #include <errno.h>
 
-static size_t in_flight; /* loop's thread only */
+/* loop's thread only */
+static size_t in_flight;
+static void (*when_lost)(void);
 
 size_t
 rados_in_flight(void)
@@ -15,12 +17,24 @@ rados_in_flight(void)
 	return in_flight;
 }
 
+void
+rados_when_lost(void (*lost)(void))
+{
+	when_lost = lost;
+}
+
 static void
 on_loop(struct job *job)
 {
 	struct rados_wait *wait = container_of(job, struct rados_wait, job);
 
+	void (*lost)(void) = when_lost;
+
 	in_flight--;
+	if (wait->rc == -ESHUTDOWN && lost != NULL) {
+		when_lost = NULL;
+		lost();
+	}
 	wait->finish(wait);
 }
 

@@ -1,10 +1,12 @@
 /*
  * sessions.h - the Ceph sessions and their workers.
  *
- * A session is one user with one key at one cluster in one network namespace;
- * its ceph-worker is started when a call first needs it and ends when nobody
- * has used it for a while. A rotated key is another session: the old one goes
- * on beside it until it is idle.
+ * A session is one user with one key at one set of monitors in one network
+ * namespace, whatever clusterID it is asked for by; its ceph-worker is started
+ * when a call first needs it and ends when nobody has used it for a while. A
+ * rotated key is another session: the old one goes on beside it until it is
+ * idle. Only so many connect at once, and idle ones make room: keys that do
+ * not work are in nobody's way.
  *
  * The rule that holds it together: nobody waits for a worker. Calls queue
  * while it connects; when it fails, dies or falls silent, they end with its
@@ -77,8 +79,8 @@ struct session_call {
 	uint64_t id;
 	struct session *session;
 	struct op *waiter;
-	int64_t since_ms;
-	bool sent, cancelled;
+	int64_t since_ms, sent_ms;
+	bool sent, cancelled, repeated;
 	char state[48];   /* from the worker, "" unknown */
 	int64_t state_ms; /* how long in it when last heard */
 	TAILQ_ENTRY(session_call)
@@ -119,7 +121,8 @@ size_t sessions_count(void);
 struct sessions_stats {
 	size_t in_state[SESSION_STATE_COUNT]; /* sessions of now */
 	uint64_t worker_starts;               /* since the start */
-	uint64_t failures; /* workers that died, hung or could not connect */
+	uint64_t
+	    failures; /* workers that died, hung, were shut out or could not connect */
 };
 
 void sessions_stats(struct sessions_stats *stats);

@@ -2,8 +2,9 @@
  * worker.h - one ceph-worker process as its session sees it: started with a
  * channel and a Hello, then asked and answered in frames of worker.proto.
  *
- * The rule that holds it together: after worker_let_go(), or once `failed` or
- * `gone` was called, nothing of it reaches the session any more.
+ * The rule that holds it together: after worker_let_go(), or once `failed`
+ * (before `ready`) or `gone` was called, nothing of it reaches the session any
+ * more.
  */
 #ifndef DAEMON_WORKER_H
 #define DAEMON_WORKER_H
@@ -20,7 +21,11 @@ struct worker_hello {
 	const struct secret *key;
 };
 
-/* `arg` is the session. ready or failed comes once, before anything else. */
+/*
+ * `arg` is the session. ready or failed comes once, before anything else;
+ * failed may come after ready, too: what runs is brought to its end then, and
+ * nothing new succeeds.
+ */
 struct worker_ops {
 	void (*ready)(void *arg, const char *fsid, const char *address);
 	void (*failed)(

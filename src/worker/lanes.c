@@ -125,6 +125,10 @@ take_done(struct lane *lane, const Worker__Done *done)
 		(void)snprintf(job->watcher[job->nwatchers++],
 		    sizeof(job->watcher[0]), "%s", done->watchers[i]);
 	end_job(job);
+	if (done->rc == -ESHUTDOWN) { /* blocklisted: the next one is not */
+		let_go(lane);
+		return;
+	}
 	timer_start(&lane->idle,
 	    ln.session->lane_idle_ms != 0 ? ln.session->lane_idle_ms
 					  : LANE_IDLE_DEFAULT_MS);

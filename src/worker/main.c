@@ -69,6 +69,20 @@ send_failed(const char *step, const struct err *err)
 	worker_send(wk.channel, &frame);
 }
 
+/* Before the reply to the request that found it out. */
+static void
+on_lost(void)
+{
+	struct err err = ERR_INIT;
+
+	(void)err_set(&err, ERR_UNAVAILABLE,
+	    "the cluster has blocklisted this client, %s",
+	    ceph_connection_address(wk.conn));
+	log_warn("session.lost", "cluster=%s text=\"%s\"",
+	    wk.session.cluster_id, err.text);
+	send_failed("use the session", &err);
+}
+
 static void
 start_log(const struct session *s, bool lane)
 {
@@ -102,6 +116,7 @@ on_hello(const Worker__Hello *hello)
 		controller_init(wk.conn);
 		lanes_init(&wk.session);
 		requests_init(wk.channel, &wk.session);
+		rados_when_lost(on_lost);
 	}
 	log_info("session.up", "cluster=%s user=%s fsid=%s address=%s",
 	    wk.session.cluster_id, wk.session.user,

@@ -6,6 +6,11 @@
  *	mute	never answers
  *	babble	sends what is not for a worker to say
  *	slow	Ready, and each request is as one with the body "slow"
+ *	fickle	Ready; the first process (which removes the file that
+ *		`monitors` names) serves "lost", "denied" and "hang" as below,
+ *		those after it echo them
+ *	moved	the same, but those after it are at another fsid
+ *	revoked	the same, but those after it end as "wrong"
  *	else	Ready
  * and the body of a request what becomes of it:
  *	whoami	the Hello as text
@@ -13,6 +18,9 @@
  *	die	the process ends
  *	stuck	no answer, no progress, ever
  *	slow	one Progress, then no answer until it is cancelled
+ *	lost	fickle: Failed and UNAVAILABLE, as when blocklisted
+ *	denied	fickle: PERMISSION_DENIED
+ *	hang	fickle: no answer until it is cancelled
  *	else	the body comes back
  * It refuses to work when it finds its key in its arguments or environment.
  */
@@ -27,7 +35,7 @@
 #define CHANNEL 3
 
 static char hello_text[512];
-static bool all_slow;
+static bool all_slow, fickle;
 
 static void
 read_all(void *to, size_t len)
@@ -88,7 +96,7 @@ is_in(const char *path, const char *key)
 }
 
 static void
-fail(unsigned code, const char *step, const char *text)
+send_failed(unsigned code, const char *step, const char *text)
 {
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Failed failed = WORKER__FAILED__INIT;
@@ -99,6 +107,12 @@ fail(unsigned code, const char *step, const char *text)
 	frame.body_case = WORKER__FRAME__BODY_FAILED;
 	frame.failed = &failed;
 	transmit(&frame);
+}
+
+static void
+fail(unsigned code, const char *step, const char *text)
+{
+	send_failed(code, step, text);
 	_exit(1);
 }
 
@@ -112,6 +126,7 @@ greet(void)
 	static char address[] = "127.0.0.1:0/1";
 	const Worker__Hello *hello = in->hello;
 	auto_free char *key = NULL;
+	bool later;
 
 	if (in->body_case != WORKER__FRAME__BODY_HELLO)
 		_exit(9);
@@ -138,6 +153,12 @@ greet(void)
 		pause();
 	}
 	all_slow = strcmp(hello->user, "slow") == 0;
+	later = unlink(hello->monitors) < 0;
+	if (later && strcmp(hello->user, "revoked") == 0)
+		fail(16, "authenticate as client.revoked", "wrong key");
+	if (later && strcmp(hello->user, "moved") == 0)
+		fsid[0] = '2';
+	fickle = !later;
 	worker__frame__free_unpacked(in, NULL);
 	ready.fsid = fsid;
 	ready.address = address;
@@ -191,12 +212,29 @@ progress(uint64_t id)
 	transmit(&frame);
 }
 
+static bool
+serve_fickle(uint64_t id, const char *body, size_t len)
+{
+	if (len == 4 && memcmp(body, "lost", len) == 0) {
+		send_failed(14, "use the session", "blocklisted");
+		reply(id, 14, "the first answer", 0);
+		return true;
+	}
+	if (len == 6 && memcmp(body, "denied", len) == 0) {
+		reply(id, 7, "permission denied", 0);
+		return true;
+	}
+	return len == 4 && memcmp(body, "hang", len) == 0;
+}
+
 static void
 serve(const Worker__Request *request)
 {
 	const char *body = (const char *)request->body.data;
 	size_t len = request->body.len;
 
+	if (fickle && serve_fickle(request->id, body, len))
+		return;
 	if (all_slow)
 		progress(request->id);
 	else if (len == 6 && memcmp(body, "whoami", len) == 0)

@@ -89,4 +89,79 @@ ok "nobody needs them to publish" publish
 ok "to unpublish" unpublish
 ok "and to delete" delete
 
+# ---- clusterIDs that are one cluster ---------------------------------------------------------
+
+stop_daemon
+monitors=$(jq '.[0].monitors' "$RBD_CSI_CLUSTER_DIR/config.json")
+jq -n --argjson monitors "$monitors" '[range(20) | {clusterID: "tenant-\(.)", monitors: $monitors,
+	rbd: {radosNamespace: (if . % 2 == 0 then "ns1" else "" end)}}]' >"$config"
+jq --slurpfile own "$RBD_CSI_CLUSTER_DIR/config.json" '. + $own[0]' "$config" >"$work/next"
+mv "$work/next" "$config"
+start_daemon
+twenty() {
+	local i
+	for i in {0..19}; do
+		create "tenant-$i" "tenant-$i" || return
+		[[ $id == *-tenant-$i-* ]] || return
+		ids[i]=$id
+	done
+}
+ids=()
+ok "twenty tenants make volumes" twenty
+is "with one session" "$(workers | wc -l)" 1
+is "each in its own namespace" \
+	"$(timeout 60 rbd -c "$CEPH_CONF" ls --pool rbd --namespace ns1 | grep -c .)" 10
+twenty_gone() {
+	for id in "${ids[@]}"; do delete || return; done
+}
+ok "and delete them" twenty_gone
+
+# ---- fenced ----------------------------------------------------------------------------------
+
+# The address of the newest session in the log.
+address() { sed -n 's/.*session\.up .* address=\([^ ]*\) .*/\1/p' "$work/csid.log" | tail -n 1; }
+fence() { ask osd blocklist add "$1"; }
+ok "a volume" create fenced
+was=$(address)
+defer ask osd blocklist rm "$was"
+ok "its session is fenced" fence "$was"
+# The first calls may be faster than the OSD hears of it.
+until_retired() {
+	local end=$((SECONDS + 30))
+	until logged "session.retired.*blocklisted this client, $was"; do
+		((SECONDS < end)) && publish && unpublish || return
+	done
+}
+ok "not one call fails, but the session is another one then" until_retired
+ok "and ends" wait_for 40 worker_count_is 1
+ok "the volume is deleted" delete
+
+# ---- revoked ---------------------------------------------------------------------------------
+
+pool=rbd-csi-revoked
+defer remove_pool
+remove_pool() {
+	ask osd pool rm "$pool" "$pool" --yes-i-really-really-mean-it
+}
+ask osd pool create "$pool" 1 >"$work/out" 2>&1
+ask osd pool application enable "$pool" rbd >>"$work/out" 2>&1
+defer ask auth rm client.rbd-csi-revoked
+ask auth get-or-create client.rbd-csi-revoked mon 'profile rbd' osd 'profile rbd' mgr 'profile rbd' \
+	>"$work/out" 2>&1
+revoked=$(ask auth get-key client.rbd-csi-revoked)
+ok "a user of its own" as rbd-csi-revoked "$revoked" create revoked
+ok "and what it made" as rbd-csi-revoked "$revoked" delete
+ask auth rm client.rbd-csi-revoked >"$work/out" 2>&1
+# The monitors refuse it at once; the daemon believes them once its session is not a fresh one.
+is_unauthenticated() {
+	as rbd-csi-revoked "$revoked" create revoked "$RBD_CSI_FSID" "$pool"
+	[[ $error == UNAUTHENTICATED:* ]]
+}
+ok "its key is revoked: UNAUTHENTICATED" wait_for 30 is_unauthenticated
+like "which names it" "$error" 'client.rbd-csi-revoked: refused'
+ask auth get-or-create client.rbd-csi-revoked mon 'profile rbd' osd 'profile rbd' mgr 'profile rbd' \
+	>"$work/out" 2>&1
+ok "with a new key it works at once" as rbd-csi-revoked \
+	"$(ask auth get-key client.rbd-csi-revoked)" create revoked "$RBD_CSI_FSID" "$pool"
+
 done_testing

@@ -9,7 +9,10 @@
 #include "tests/tap.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #define SECOND_MS 1000
 
@@ -97,7 +100,7 @@ begin_as(
 		.netns = "",
 		.key = &a->secret };
 	a->call.method = "/csi.v1.Controller/CreateVolume";
-	a->call.cluster_id = "c";
+	a->call.cluster_id = a->key.cluster_id;
 	a->call.monitors = monitors;
 	a->call.rados_namespace = "";
 	a->call.body = body;
@@ -431,6 +434,222 @@ test_give_up(void)
 	}
 }
 
+/* Monitors that the fake worker takes for a file: its first process has it. */
+static char marker[] = "/tmp/rbd-csi-sessions.XXXXXX";
+
+static struct asker *
+ask_fickle(const char *user, const char *body)
+{
+	return ask_as(user, "k3y-in-test", marker, body);
+}
+
+/* A session of the first process, which has been ready for `ms`. */
+static void
+start_fickle(const char *user, int64_t ms)
+{
+	FILE *file = fopen(marker, "w");
+	struct asker *a;
+
+	if (file == NULL || fclose(file) != 0)
+		abort();
+	start();
+	a = ask_fickle(user, "hello");
+	(void)wait_for(&a->ended);
+	forget(a);
+	pass(ms);
+}
+
+static bool
+only_session_is_ready(void)
+{
+	struct sessions_stats stats;
+
+	sessions_stats(&stats);
+	return sessions_count() == 1 && stats.in_state[SESSION_READY] == 1;
+}
+
+static void
+test_retired(void)
+{
+	struct asker *a, *b;
+
+	start_fickle("fickle", 0);
+	a = ask_fickle("fickle", "hang");
+	b = ask_fickle("fickle", "lost");
+	(void)wait_for(&b->ended);
+	ok(answer_is(b, "lost"),
+	    "a client that is blocklisted: its call is asked in a new session");
+	ok(!a->ended && sessions_count() == 2,
+	    "the old one is there for what runs in it");
+	sessions_call_cancel(&a->call);
+	(void)wait_for(&a->ended);
+	ok(a->call.err.code == ERR_CANCELLED && only_session_is_ready(),
+	    "and no longer");
+	forget(a);
+	forget(b);
+	stop();
+
+	start_fickle("fickle", 9 * SECOND_MS);
+	a = ask_fickle("fickle", "denied");
+	(void)wait_for(&a->ended);
+	ok(a->call.err.code == ERR_PERMISSION_DENIED &&
+		str_eq(a->call.err.text, "permission denied"),
+	    "what a fresh session is denied is denied");
+	forget(a);
+	pass(2 * SECOND_MS);
+	a = ask_fickle("fickle", "denied");
+	(void)wait_for(&a->ended);
+	ok(answer_is(a, "denied") && only_session_is_ready(),
+	    "an old one may be of a key that was revoked: a new one is asked");
+	forget(a);
+	stop();
+}
+
+static void
+test_probe(void)
+{
+	struct asker *a;
+
+	start_fickle("fickle", 0);
+	a = ask_fickle("fickle", "hang");
+	pass(16 * SECOND_MS);
+	is_int(sessions_count(), 2,
+	    "what does not answer is probed by a new connection");
+	for (int i = 0; i < 2000 && sessions_count() > 1; i++)
+		turn();
+	ok(!a->ended && only_session_is_ready(),
+	    "which ends when all is well: then it is only slow");
+	pass(16 * SECOND_MS);
+	is_int(sessions_count(), 1, "for a while it is not probed again");
+	sessions_call_cancel(&a->call);
+	(void)wait_for(&a->ended);
+	forget(a);
+	stop();
+
+	start_fickle("moved", 0);
+	a = ask_fickle("moved", "hang");
+	pass(16 * SECOND_MS);
+	(void)wait_for(&a->ended);
+	ok(answer_is(a, "hang") && only_session_is_ready(),
+	    "another fsid at the monitors: the call is asked there");
+	forget(a);
+	stop();
+
+	start_fickle("revoked", 0);
+	a = ask_fickle("revoked", "hang");
+	pass(16 * SECOND_MS);
+	(void)wait_for(&a->ended);
+	ok(a->call.err.code == ERR_UNAUTHENTICATED &&
+		strstr(a->call.err.text,
+		    "connect to cluster \"c\": authenticate") != NULL,
+	    "a key that is refused now: %s", a->call.err.text);
+	is_int(sessions_count(), 0, "and the session is gone");
+	forget(a);
+	stop();
+}
+
+static size_t
+connecting(void)
+{
+	struct sessions_stats stats;
+
+	sessions_stats(&stats);
+	return stats.in_state[SESSION_CONNECTING];
+}
+
+#define FLOOD 300
+
+static void
+test_flood(void)
+{
+	static struct asker *wrong[FLOOD];
+	static char key[FLOOD][16];
+	struct asker *good;
+	size_t most = 0, unauthenticated = 0;
+
+	start();
+	for (int i = 0; i < FLOOD; i++) {
+		(void)snprintf(key[i], sizeof(key[i]), "key-%d", i);
+		wrong[i] = begin_as("wrong", key[i], "m1,m2", "x");
+	}
+	good = ask("ok", "hello");
+	for (int i = 0; i < FLOOD; i++)
+		while (!wrong[i]->ended) {
+			most = connecting() > most ? connecting() : most;
+			turn();
+		}
+	for (int i = 0; i < FLOOD; i++) {
+		if (wrong[i]->call.err.code == ERR_UNAUTHENTICATED)
+			unauthenticated++;
+		forget(wrong[i]);
+	}
+	is_int(unauthenticated, FLOOD, "a flood of wrong keys is answered");
+	ok(most > 0 && most <= 16, "%zu at a time", most);
+	(void)wait_for(&good->ended);
+	ok(answer_is(good, "hello"), "so is a good one behind them");
+	forget(good);
+	good = ask_as("ok", "new-key", "m1,m2", "hello");
+	(void)wait_for(&good->ended);
+	ok(answer_is(good, "hello"), "and one that comes afterwards");
+	forget(good);
+	ok(sessions_count() <= 2 + 256, "what failed is remembered up to %zu",
+	    sessions_count());
+	stop();
+}
+
+static void
+test_shared(void)
+{
+	static char id[20][8];
+	struct asker *a[20];
+	bool good = true;
+
+	start();
+	for (int i = 0; i < 20; i++) {
+		(void)snprintf(id[i], sizeof(id[i]), "cid%d", i);
+		a[i] = begin_as("wrong", "k3y", i % 2 ? "m1,m2" : "m2,m1", "x");
+		a[i]->key.cluster_id = a[i]->call.cluster_id = id[i];
+	}
+	loop_turn(false);
+	is_int(sessions_count(), 1,
+	    "one session for twenty clusterIDs with the same monitors");
+	for (int i = 0; i < 20; i++) {
+		auto_free char *text = str_fmt(
+		    "connect to cluster \"%s\": ", id[i]);
+
+		(void)wait_for(&a[i]->ended);
+		good &= str_starts(a[i]->call.err.text, text);
+		forget(a[i]);
+	}
+	ok(good, "an error names the one that was asked for");
+	stop();
+
+	/* Monitors that do not answer are in nobody else's way. */
+	start();
+	for (int i = 0; i < 20; i++)
+		a[i] = begin_as("mute", id[i], "m1", "x");
+	loop_turn(false);
+	is_int(connecting(), 16, "a cluster has so many that connect at once");
+	{
+		struct asker *other = ask_as(
+		    "ok", "k3y-in-test", "m2", "hello");
+
+		ok(wait_for(&other->ended) && answer_is(other, "hello"),
+		    "another one is not concerned: %s", other->call.err.text);
+		forget(other);
+	}
+	for (int i = 0; i < 20; i++)
+		sessions_call_cancel(&a[i]->call);
+	for (int i = 0; i < 20; i++) {
+		(void)wait_for(&a[i]->ended);
+		forget(a[i]);
+	}
+	pass(46 * SECOND_MS);
+	pass(61 * SECOND_MS);
+	is_int(sessions_count(), 1, "and those that gave up leave nothing");
+	stop();
+}
+
 static void
 test_no_program(void)
 {
@@ -474,6 +693,13 @@ main(int argc, char *argv[])
 	test_death();
 	test_stuck();
 	test_give_up();
+	if (mkstemp(marker) < 0)
+		return 1;
+	test_retired();
+	test_probe();
+	(void)unlink(marker);
+	test_flood();
+	test_shared();
 	(void)strcpy(worker_path, "/nonexistent/worker");
 	test_no_program();
 	loop_fini();
