@@ -166,6 +166,37 @@ void image_create_start(struct image_create *create, struct ceph_pool *pool,
     const struct image_spec *spec, struct op *waiter);
 
 /*
+ * Is there nothing in the image, for sure? It has no parent, no journal with
+ * entries, and no data object that holds something but zeros. Snapshots do not
+ * matter: they keep what they have. By the object map where that is valid,
+ * else by asking for each object.
+ */
+enum image_empty_state {
+	EMPTY_START = 0,
+	EMPTY_JOURNAL_READ,     /* where the journal's entries would be */
+	EMPTY_JOURNAL_SEARCHED, /* whether there are any */
+	EMPTY_MAP_READ,         /* the object map has answered */
+	EMPTY_SEARCHED,         /* the data objects have answered */
+	EMPTY_END,
+};
+
+struct image_empty {
+	struct op op;
+	enum image_empty_state state;
+	struct ceph_pool *pool;
+	const struct image_info *info;
+	struct rados_read *read;
+	struct cls_object_map map; /* valid if has_map */
+	bool has_map;
+	struct rados_search search;
+	char why[64]; /* the answer: why it is not empty, "" : it is */
+};
+
+/* *info is the caller's, as looked up just now, and lives until the end. */
+void image_empty_start(struct image_empty *empty, struct ceph_pool *pool,
+    const struct image_info *info, struct op *waiter);
+
+/*
  * ---- Metadata, by image id ----
  *
  * One operation each; -ENOENT: no such image. Nobody is notified: that is
@@ -173,6 +204,10 @@ void image_create_start(struct image_create *create, struct ceph_pool *pool,
  */
 void image_meta_set_start(struct ceph_pool *pool, const char *id,
     const struct cls_meta *meta, size_t n, struct op *waiter);
+
+/* Only if the key is not there: else -ECANCELED. */
+void image_meta_add_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, struct op *waiter);
 
 /* Keys that are not there are no error. */
 void image_meta_remove_start(struct ceph_pool *pool, const char *id,

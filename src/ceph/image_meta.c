@@ -26,6 +26,22 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 }
 
 void
+image_meta_add_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, struct op *waiter)
+{
+	struct rados_write *w = rados_write_new();
+	auto_free char *key = str_fmt("metadata_%s", meta->key);
+	char object[RBD_OBJECT_SIZE];
+
+	image_header_object(object, id);
+	rados_write_assert_exists(w);
+	/* where the method keeps it; seen before the method runs */
+	rados_write_omap_expect(w, key, NULL, 0);
+	rados_write_call(w, cls_metadata_set(meta, 1));
+	rados_write_start(w, pool, object, waiter);
+}
+
+void
 image_meta_remove_start(struct ceph_pool *pool, const char *id,
     const char *const *keys, size_t n, struct op *waiter)
 {

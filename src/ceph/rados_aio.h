@@ -177,6 +177,34 @@ void rados_remove_many_start(
     const struct rados_remove_many *many, struct op *waiter);
 
 /*
+ * ---- Looking for data in many objects ----
+ */
+#define RADOS_SEARCH_IN_FLIGHT_MAX 64
+
+struct rados_search {
+	struct ceph_pool *pool;
+	uint64_t count;     /* objects 0 ... count - 1 */
+	unsigned in_flight; /* 1 ... RADOS_SEARCH_IN_FLIGHT_MAX */
+	/* Writes the name of object i into buf[size]; false: leave it out. */
+	bool (*name)(void *arg, uint64_t i, char *buf, size_t size);
+	void *arg;
+	uint64_t read_max; /* bytes that may be read to find only zeros */
+
+	/* the answer */
+	bool found;      /* `object` holds something but zeros … */
+	bool unread;     /* … or may: read_max was not enough to tell */
+	uint64_t object; /* its number, not always the lowest */
+};
+
+/*
+ * Ends at the first object that holds data; objects that are not there, have
+ * no bytes or hold nothing but zeros are empty. All of them are asked for,
+ * so the time goes by `count`: some 10,000 a second. A failure is the rc of
+ * the wake. The struct lives until then.
+ */
+void rados_search_start(struct rados_search *search, struct op *waiter);
+
+/*
  * ---- Self-managed snapshot ids, which the monitors give out ----
  *
  * Tens of milliseconds each when alone, one round for all that are asked for

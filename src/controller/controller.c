@@ -35,14 +35,17 @@ controller_fini(void)
 }
 
 const struct csi_impl *
-controller_find(const char *path)
+controller_find(const char *path, const struct csi_method **method)
 {
-	const struct csi_method *method = csi_method_find(path);
-
-	if (method == NULL || !str_eq(method->service, "Controller"))
+	if (str_eq(path, csi_method_format.path)) {
+		*method = &csi_method_format;
+		return &format_image_impl;
+	}
+	*method = csi_method_find(path);
+	if (*method == NULL || !str_eq((*method)->service, "Controller"))
 		return NULL;
 	for (size_t i = 0; i < countof(impls); i++)
-		if (str_eq(impls[i]->method, method->name))
+		if (str_eq(impls[i]->method, (*method)->name))
 			return impls[i];
 	return NULL;
 }

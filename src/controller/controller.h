@@ -21,8 +21,12 @@ void controller_init(struct ceph_connection *conn);
  */
 void controller_fini(void);
 
-/* What implements a method (full path), or NULL. */
-const struct csi_impl *controller_find(const char *path);
+/*
+ * What implements a method (full path): a Controller RPC, or what nodes ask
+ * (csi_method_format). NULL: none such.
+ */
+const struct csi_impl *controller_find(
+    const char *path, const struct csi_method **method);
 
 struct ceph_connection *controller_connection(void);
 
@@ -37,6 +41,7 @@ char *controller_name_key(struct arena *arena, const struct ceph_pool *pool,
 
 extern const struct csi_impl create_volume_impl;
 extern const struct csi_impl delete_volume_impl;
+extern const struct csi_impl format_image_impl;
 extern const struct csi_impl publish_volume_impl;
 extern const struct csi_impl unpublish_volume_impl;
 extern const struct csi_impl validate_capabilities_impl;

@@ -39,6 +39,22 @@ volume_image_name(
 	return arena_fmt(arena, "csi-vol-%s", uuid);
 }
 
+const char *
+volume_meta_get(const struct image_meta_list *list, const char *key)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (str_eq(list->meta[i].key, key))
+			return list->meta[i].value;
+	return NULL;
+}
+
+bool
+volume_is_encrypted(const struct image_meta_list *list)
+{
+	return !str_is_empty(volume_meta_get(list, VOLUME_META_ENCRYPTED)) ||
+	    !str_is_empty(volume_meta_get(list, VOLUME_META_ENCRYPTED_OLD));
+}
+
 static enum op_verdict
 volume_step(struct op *op)
 {

@@ -36,6 +36,22 @@ const char *volume_image_name(
  * so that it is no proof that the node has the volume.
  */
 #define VOLUME_META_PUBLISHED ".rbd.csi.ceph.com/published/"
+/*
+ * Ours alone: "unfinished" from before mkfs until it has ended, then the
+ * name of the file system, for ever. An image that has one is not formatted.
+ */
+#define VOLUME_META_FILESYSTEM ".rbd.csi.ceph.com/filesystem"
+#define VOLUME_UNFINISHED "unfinished"
+/* ceph-csi's state of encryption; with the old name first. */
+#define VOLUME_META_ENCRYPTED_OLD ".rbd.csi.ceph.com/encrypted"
+#define VOLUME_META_ENCRYPTED "rbd.csi.ceph.com/encrypted"
+
+/* The value of a key, or NULL. */
+const char *volume_meta_get(
+    const struct image_meta_list *list, const char *key);
+
+/* Has ceph-csi encrypted it, or prepared to? */
+bool volume_is_encrypted(const struct image_meta_list *list);
 
 enum volume_lookup_state {
 	VOLUME_START = 0,

@@ -5,6 +5,7 @@
 
 #include "csi.pb-c.h"
 #include "csi/validate.h"
+#include "worker.pb-c.h"
 
 #include <string.h>
 
@@ -36,6 +37,25 @@ KEY(node_unstage_key, NodeUnstageVolumeRequest, volume_id)
 KEY(node_publish_key, NodePublishVolumeRequest, target_path)
 KEY(node_unpublish_key, NodeUnpublishVolumeRequest, target_path)
 KEY(node_stats_key, NodeGetVolumeStatsRequest, volume_path)
+
+static const char *
+format_key(const void *request)
+{
+	return ((const Worker__FormatRequest *)request)->volume_id;
+}
+
+const struct csi_method csi_method_format = {
+	.path = "/worker/Format",
+	.path_len = sizeof("/worker/Format") - 1,
+	.service = "worker",
+	.name = "Format",
+	.request = &worker__format_request__descriptor,
+	.reply = &worker__format_reply__descriptor,
+	.served = true,
+	.run = CSI_RUN_CONTROLLER,
+	.validate = csi_validate_none,
+	.key = format_key,
+};
 
 /*
  * Locks: Controller RPCs of a volume exclude each other ("volume"), so do

@@ -64,6 +64,13 @@ struct csi_method {
 const struct csi_method *csi_method_find(const char *path);
 const struct csi_method *csi_method_by_name(const char *name);
 
+/*
+ * What a Node RPC asks the ceph-worker of its cluster about a file system
+ * (FormatRequest of proto/worker.proto): not CSI's, so that the functions
+ * above do not find it and no client can call it.
+ */
+extern const struct csi_method csi_method_format;
+
 /* All methods, service by service: *count entries. */
 const struct csi_method *csi_methods(size_t *count);
 

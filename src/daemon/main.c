@@ -12,6 +12,7 @@
 #include "daemon/descriptors.h"
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
+#include "daemon/format.h"
 #include "daemon/metrics.h"
 #include "daemon/options.h"
 #include "daemon/sessions.h"
@@ -199,6 +200,7 @@ start_node(const struct options *o, struct err *err)
 		.state_dir = o->statedir,
 		.mounter_fallback = o->mounter_fallback,
 		.find_cluster = find_cluster,
+		.format_start = format_start,
 	};
 	node_init(&setup);
 	device_userspace_set_program(o->attachd_path);

@@ -38,8 +38,8 @@ node_impls(size_t *count)
 	return table;
 }
 
-static int
-is_true(
+int
+node_is_true(
     const struct csi_map *map, const char *key, bool *value, struct err *err)
 {
 	const char *text = csi_map_get(map, key);
@@ -72,8 +72,8 @@ image_name(struct device_spec *spec, const struct csi_map *context,
 	bool is_static, migrated;
 	int rc;
 
-	if ((rc = is_true(context, "staticVolume", &is_static, err)) < 0 ||
-	    (rc = is_true(context, "migration", &migrated, err)) < 0)
+	if ((rc = node_is_true(context, "staticVolume", &is_static, err)) < 0 ||
+	    (rc = node_is_true(context, "migration", &migrated, err)) < 0)
 		return rc;
 	if (is_static && !(migrated && !str_is_empty(name)))
 		name = spec->volume_id;
@@ -93,7 +93,7 @@ static int
 check_plain(const struct csi_map *context, struct err *err)
 {
 	bool encrypted;
-	int rc = is_true(context, "encrypted", &encrypted, err);
+	int rc = node_is_true(context, "encrypted", &encrypted, err);
 
 	if (rc == 0 && encrypted)
 		rc = err_set(err, ERR_UNIMPLEMENTED,

@@ -20,6 +20,27 @@ struct node_cluster {
 	const char *net_namespace;
 };
 
+enum node_format_step {
+	NODE_FORMAT_BEGIN = 0, /* may the image be formatted? */
+	NODE_FORMAT_END,       /* it has a file system now */
+};
+
+/*
+ * A question to the image's cluster before and after mkfs; embedded in the op
+ * that waits. What the device shows is never proof that it may be formatted.
+ */
+struct node_format {
+	enum node_format_step step;
+	const struct device_spec *spec; /* with user and key; image_id may be
+					   unknown */
+	const char *fstype;             /* END: which */
+
+	/* the answer, valid after the wake */
+	struct err err; /* of a negative rc */
+	bool again;     /* BEGIN: an mkfs was cut off and has left something */
+	char image_id[64];
+};
+
 struct node_config {
 	const char *state_dir;
 	const char *mounter_fallback; /* mapper name, NULL or "none" */
@@ -29,6 +50,14 @@ struct node_config {
 	 */
 	int (*find_cluster)(const char *cluster_id, struct arena *arena,
 	    struct node_cluster *cluster, struct err *err);
+	/*
+	 * Asks the cluster and wakes `waiter` once. BEGIN: rc 0 when the image
+	 * is proven to hold nothing, or an mkfs that was cut off; its mark is
+	 * set. FAILED_PRECONDITION tells why it is not; any other error, too,
+	 * means that it must not be formatted. END: rc 0 when the mark says
+	 * that it has a file system.
+	 */
+	void (*format_start)(struct node_format *ask, struct op *waiter);
 };
 
 /* Borrowed: it must outlive the service. */
@@ -59,6 +88,10 @@ extern const struct csi_impl node_stats_impl;
 int node_spec_fill(struct device_spec *spec, const char *volume_id,
     const struct csi_map *publish_context, const struct csi_map *volume_context,
     bool reach, struct arena *arena, struct err *err) must_check;
+
+/* A boolean of a volume_context; absent is false. INVALID_ARGUMENT. */
+int node_is_true(const struct csi_map *context, const char *key, bool *value,
+    struct err *err) must_check;
 
 /* The mount flags of a capability as a comma list, checked; "" for block. */
 int node_mount_flags(const Csi__V1__VolumeCapability *capability,

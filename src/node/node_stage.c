@@ -5,6 +5,11 @@
  * The work is staging_stage()'s, in a child that is run again after each
  * thing that it cannot do itself. A formatted volume takes one child with
  * krbd and two with a mapper that has an open_start.
+ *
+ * Formatting has its order of durable steps: the cluster proves that the
+ * image holds nothing and marks it as unfinished, mkfs, the cluster marks it
+ * as finished, mount. A call that is cut off anywhere in it is repaired by the
+ * next one (docs/NODE.md).
  */
 #include "node/filesystem.h"
 #include "node/node.h"
@@ -26,7 +31,9 @@ enum stage_state {
 	STAGE_START = 0, /* nothing is done */
 	STAGE_TRIED,     /* a child went as far as it could */
 	STAGE_OPENED,    /* open_start has ended */
+	STAGE_PROVEN,    /* the cluster has said whether it may be formatted */
 	STAGE_FORMATTED, /* mkfs has ended */
+	STAGE_MARKED,    /* the cluster knows of the file system */
 	STAGE_CHECKED,   /* fsck has ended */
 	/* undo ladder: what this call has made, back to nothing */
 	STAGE_UNDO,
@@ -41,12 +48,14 @@ struct stage {
 	const Csi__V1__NodeStageVolumeRequest *request;
 	struct secret key;
 	const char *mkfs_options;
-	enum filesystem_mkfs mkfs_how;
+	bool is_static; /* somebody else's image: never formatted */
+	bool proven;    /* the cluster says that it may be formatted */
 	struct staging_args args;
 	struct staging_result result;
 	struct unstaging_args undo_args;
 	struct unstaging_result undo_result;
 	struct device_open open;
+	struct node_format format;
 	struct offload offload;
 	struct tool tool;
 	char what[96]; /* for logs about the child */
@@ -118,7 +127,6 @@ read_request(struct stage *s, struct err *err)
 	struct csi_credentials who;
 	struct csi_access access;
 	const struct mapper *mapper;
-	bool is_static = false;
 	int rc;
 
 	if ((rc = csi_access_of(r->volume_capability, "volume_capability",
@@ -126,6 +134,8 @@ read_request(struct stage *s, struct err *err)
 	    (rc = csi_credentials_get(&secrets, &who, err)) < 0 ||
 	    (rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
 		 &context, true, s->rpc.arena, err)) < 0 ||
+	    (rc = node_is_true(&context, "staticVolume", &s->is_static, err)) <
+		0 ||
 	    (rc = node_mount_flags(r->volume_capability, s->rpc.arena,
 		 &s->args.options, err)) < 0)
 		return rc;
@@ -143,11 +153,8 @@ read_request(struct stage *s, struct err *err)
 	s->args.block = access.block;
 	s->args.fstype = access.fs_type;
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
-	if (csi_map_get(&context, "staticVolume") != NULL)
-		(void)!csi_parse_bool(
-		    csi_map_get(&context, "staticVolume"), &is_static);
-	s->mkfs_how = is_static ? FILESYSTEM_MKFS_UNKNOWN
-				: FILESYSTEM_MKFS_FRESH;
+	/* Without mkfs there is no mark. */
+	s->args.marked = s->is_static;
 	mapper = device_choose(csi_map_get(&context, "mounter"),
 	    node_config()->mounter_fallback, err);
 	if (mapper == NULL)
@@ -235,25 +242,63 @@ stage_open(struct stage *s)
 	return op_await(s, STAGE_OPENED);
 }
 
+static const char *
+wanted_fstype(const struct stage *s)
+{
+	return str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
+					    : s->args.fstype;
+}
+
+/* A node without a cluster to ask formats nothing. */
+static enum op_verdict
+stage_prove(struct stage *s)
+{
+	s->format = (struct node_format){ .step = NODE_FORMAT_BEGIN,
+		.spec = &s->args.spec };
+	node_config()->format_start(&s->format, &s->rpc.op);
+	return op_await(s, STAGE_PROVEN);
+}
+
+static enum op_verdict
+stage_mark(struct stage *s, const char *fstype)
+{
+	s->format = (struct node_format){
+		.step = NODE_FORMAT_END, .spec = &s->args.spec, .fstype = fstype
+	};
+	node_config()->format_start(&s->format, &s->rpc.op);
+	return op_await(s, STAGE_MARKED);
+}
+
 static enum op_verdict
 stage_mkfs(struct stage *s)
 {
-	const char *fstype = str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
-							  : s->args.fstype;
+	bool again = s->format.again;
 	struct err err = ERR_INIT;
-	const char **argv;
+	const char **argv = filesystem_mkfs_argv(s->rpc.arena, wanted_fstype(s),
+	    s->mkfs_options, s->result.device.path,
+	    again || mkfs_is_old ? FILESYSTEM_MKFS_UNKNOWN
+				 : FILESYSTEM_MKFS_FRESH,
+	    again, &err);
 
-	if (mkfs_is_old)
-		s->mkfs_how = FILESYSTEM_MKFS_UNKNOWN;
-	argv = filesystem_mkfs_argv(s->rpc.arena, fstype, s->mkfs_options,
-	    s->result.device.path, s->mkfs_how, s->result.probe.unfinished,
-	    &err);
 	if (argv == NULL)
 		return op_fail_err(s, STAGE_UNDO, &err);
-	log_info("stage.mkfs", "volume=%s fstype=%s device=%s",
-	    s->request->volume_id, fstype, s->result.device.path);
+	log_info("stage.mkfs", "volume=%s fstype=%s device=%s again=%d",
+	    s->request->volume_id, wanted_fstype(s), s->result.device.path,
+	    again);
 	tool_start(&s->tool, argv, MKFS_MS, &s->rpc.op);
 	return op_await(s, STAGE_FORMATTED);
+}
+
+/* No file system that is known: may one be made? */
+static enum op_verdict
+stage_format(struct stage *s)
+{
+	if (s->is_static)
+		return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
+		    "static volume %s holds no file system that is known: "
+		    "static volumes are not formatted",
+		    s->request->volume_id);
+	return s->proven ? stage_mkfs(s) : stage_prove(s);
 }
 
 static enum op_verdict
@@ -316,7 +361,9 @@ stage_tried(struct stage *s)
 	case STAGING_NEEDS_OPEN:
 		return stage_open(s);
 	case STAGING_NEEDS_MKFS:
-		return stage_mkfs(s);
+		return stage_format(s);
+	case STAGING_NEEDS_MARK:
+		return stage_mark(s, s->result.probe.fstype);
 	case STAGING_NEEDS_FSCK:
 		return stage_fsck(s);
 	}
@@ -341,17 +388,33 @@ stage_tool_missing(struct stage *s, const char *what)
 	    s->tool.err.text);
 }
 
+/*
+ * The answer is about the image of this name and id. Where the id was not
+ * known, the child has to find the device to be the one of this id first.
+ */
+static enum op_verdict
+stage_proven(struct stage *s)
+{
+	bool by_id = !str_is_empty(s->args.spec.image_id);
+
+	if (s->rpc.op.rc < 0)
+		return op_fail_err(s, STAGE_UNDO, &s->format.err);
+	s->proven = true;
+	if (by_id)
+		return stage_mkfs(s);
+	s->args.spec.image_id = arena_strdup(s->rpc.arena, s->format.image_id);
+	return stage_try(s);
+}
+
 static enum op_verdict
 stage_formatted(struct stage *s)
 {
 	const struct tool *tool = &s->tool;
-	const char *fstype = str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
-							  : s->args.fstype;
+	const char *fstype = wanted_fstype(s);
 
 	if (s->rpc.op.rc < 0)
 		return stage_tool_missing(s, "mkfs");
-	if (s->mkfs_how == FILESYSTEM_MKFS_FRESH &&
-	    str_is_empty(s->mkfs_options) &&
+	if (!mkfs_is_old && str_is_empty(s->mkfs_options) &&
 	    filesystem_mkfs_is_old(fstype, tool->status, tool->output)) {
 		mkfs_is_old = true;
 		return stage_mkfs(s);
@@ -362,6 +425,15 @@ stage_formatted(struct stage *s)
 		    s->result.device.path, tool->status,
 		    (int)strcspn(tool->output, "\n"), tool->output);
 	s->args.formatted = true;
+	return stage_mark(s, fstype);
+}
+
+static enum op_verdict
+stage_marked(struct stage *s)
+{
+	if (s->rpc.op.rc < 0)
+		return op_fail_err(s, STAGE_UNDO, &s->format.err);
+	s->args.marked = true;
 	return stage_try(s);
 }
 
@@ -426,8 +498,12 @@ stage_step(struct op *op)
 		return stage_tried(s);
 	case STAGE_OPENED:
 		return stage_opened(s);
+	case STAGE_PROVEN:
+		return stage_proven(s);
 	case STAGE_FORMATTED:
 		return stage_formatted(s);
+	case STAGE_MARKED:
+		return stage_marked(s);
 	case STAGE_CHECKED:
 		return stage_checked(s);
 

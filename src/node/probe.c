@@ -13,6 +13,8 @@
 
 /* ext2/3/4, from its documented on-disk format; little endian. */
 #define EXT_SUPER 1024
+#define EXT_MOUNT_TIME (EXT_SUPER + 0x2c)
+#define EXT_MOUNT_COUNT (EXT_SUPER + 0x34)
 #define EXT_STATE (EXT_SUPER + 0x3a)
 #define EXT_STATE_CLEAN 0x1
 #define EXT_STATE_ERRORS 0x2
@@ -24,6 +26,11 @@
 #define XFS_IN_PROGRESS 126
 #define XFS_INCOMPAT 216
 #define XFS_INCOMPAT_NEEDSREPAIR 0x10
+#define XFS_LSN 240 /* written by the kernel only */
+
+/* btrfs, from its documented on-disk format; little endian. */
+#define BTRFS_SUPER (64 << 10)
+#define BTRFS_UUID_TREE (BTRFS_SUPER + 0x233) /* set by the first mount */
 
 #define START_BYTES 262144 /* superblocks are here … */
 #define END_BYTES 65536    /* … or here */
@@ -46,6 +53,12 @@ le32(const unsigned char *at)
 	return le32toh(v);
 }
 
+static uint64_t
+le64(const unsigned char *at)
+{
+	return le32(at) | (uint64_t)le32(at + 4) << 32;
+}
+
 static uint32_t
 be32(const unsigned char *at)
 {
@@ -63,6 +76,8 @@ look_at_ext(const unsigned char *head, struct probe *probe)
 
 	if ((state & EXT_STATE_ERRORS) != 0)
 		probe->errors = true;
+	probe->young = le32(head + EXT_MOUNT_TIME) == 0 &&
+	    le16(head + EXT_MOUNT_COUNT) == 0;
 	/* Without a journal there is nothing that mount could replay. */
 	if (!journal && (state & EXT_STATE_CLEAN) == 0)
 		probe->errors = true;
@@ -75,6 +90,8 @@ look_at_xfs(const unsigned char *head, struct probe *probe)
 
 	if (head[XFS_IN_PROGRESS] != 0)
 		probe->unfinished = true;
+	/* Older versions have no such field: always young. */
+	probe->young = version < 5 || le64(head + XFS_LSN) == 0;
 	if (version == 5 &&
 	    (be32(head + XFS_INCOMPAT) & XFS_INCOMPAT_NEEDSREPAIR) != 0)
 		probe->errors = true;
@@ -89,6 +106,8 @@ probe_superblock(const unsigned char *head, size_t len, struct probe *probe)
 		look_at_ext(head, probe);
 	else if (str_eq(probe->fstype, "xfs"))
 		look_at_xfs(head, probe);
+	else if (str_eq(probe->fstype, "btrfs"))
+		probe->young = le64(head + BTRFS_UUID_TREE) == 0;
 }
 
 /*
@@ -107,9 +126,8 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 		return err_set_rc(err, -errno, "size of %s", path);
 	if (size < PROBE_HEAD_BYTES)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s has %lld "
-		    "bytes, too few for a file system",
-		    path, (long long)size);
+		    "%s has %lld bytes, too few for a file system", path,
+		    (long long)size);
 	n = pread(fd, edge, START_BYTES, 0);
 	if (n < PROBE_HEAD_BYTES)
 		return err_set_rc(

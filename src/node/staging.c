@@ -281,6 +281,11 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 		    "%s holds %s, but "
 		    "%s is asked for",
 		    path, probe->fstype, args->fstype);
+	/* Before it has data, the cluster must know that it is whole. */
+	if (probe->young && !args->spec.read_only && !args->marked) {
+		res->need = STAGING_NEEDS_MARK;
+		return 0;
+	}
 	if (probe->errors && !args->spec.read_only && !args->checked) {
 		res->need = STAGING_NEEDS_FSCK;
 		return check_unused(res, err);

@@ -24,7 +24,8 @@ enum staging_need {
 	STAGING_NEEDS_NOTHING = 0, /* it is staged */
 	STAGING_NEEDS_MAPPER, /* an earlier call used result->stash.mapper */
 	STAGING_NEEDS_OPEN,   /* the mapper's open_start */
-	STAGING_NEEDS_MKFS,   /* the device holds nothing */
+	STAGING_NEEDS_MKFS,   /* there is no file system that is known */
+	STAGING_NEEDS_MARK,   /* nobody may have mounted this one yet */
 	STAGING_NEEDS_FSCK,   /* the superblock reports errors */
 };
 
@@ -38,7 +39,7 @@ struct staging_args {
 
 	/* what has been done for it meanwhile */
 	struct device_ref ref; /* from find or open_start */
-	bool opened, formatted, checked;
+	bool opened, formatted, marked, checked;
 	bool settled; /* do not ask for an other mapper again */
 };
 

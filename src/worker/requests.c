@@ -217,7 +217,8 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 void
 requests_start(const Worker__Request *request)
 {
-	const struct csi_impl *impl = controller_find(request->method);
+	const struct csi_method *method;
+	const struct csi_impl *impl = controller_find(request->method, &method);
 	struct err err = ERR_INIT;
 	struct request *r;
 	struct csi_rpc *rpc;
@@ -228,8 +229,8 @@ requests_start(const Worker__Request *request)
 		send_failure(request->id, &err);
 		return;
 	}
-	rpc = csi_rpc_new(impl, csi_method_find(request->method),
-	    request->body.data, request->body.len, &err);
+	rpc = csi_rpc_new(
+	    impl, method, request->body.data, request->body.len, &err);
 	if (rpc == NULL) {
 		send_failure(request->id, &err);
 		return;

@@ -4,9 +4,11 @@
  */
 #include "tests/integration/ceph_support.h"
 
+#include <errno.h>
 #include <rados/librados.h>
 #include <rbd/librbd.h>
 #include <stdlib.h>
+#include <string.h>
 
 static struct ceph_connection *conn;
 static struct ceph_pool *rbd, *ns1, *second;
@@ -275,6 +277,173 @@ test_rbd_commands(const struct parameters *p)
 	}
 }
 
+/* ---- is there nothing in it? ---- */
+
+struct empty_call {
+	struct image_empty empty;
+	struct ceph_pool *pool;
+	struct image_info info;
+	struct cls_meta meta; /* of image_meta_add_start() */
+};
+
+static void
+empty_start(void *arg, struct op *waiter)
+{
+	struct empty_call *call = arg;
+
+	image_empty_start(&call->empty, call->pool, &call->info, waiter);
+}
+
+static void
+meta_add_start(void *arg, struct op *waiter)
+{
+	struct empty_call *call = arg;
+
+	image_meta_add_start(call->pool, call->info.id, &call->meta, waiter);
+}
+
+/* Why it is not empty, "" when it is, "?" when that could not be told. */
+static const char *
+why_not_empty(struct ceph_pool *pool, const char *name)
+{
+	static struct empty_call call;
+	struct lookup_call look = { .pool = pool, .name = name };
+
+	call.pool = pool;
+	if (run_lookup(&look) < 0)
+		return "?";
+	call.info = look.lookup.info;
+	return support_run(empty_start, &call) < 0 ? "?" : call.empty.why;
+}
+
+static bool
+is_empty(struct ceph_pool *pool, const char *name)
+{
+	return why_not_empty(pool, name)[0] == '\0';
+}
+
+static bool
+has_object(struct ceph_pool *pool, const char *name)
+{
+	return strstr(why_not_empty(pool, name), "data in it (object ") != NULL;
+}
+
+/* Writes `len` bytes of `byte` through librbd; false: it could not. */
+static bool
+fill(struct ceph_pool *pool, const char *name, uint64_t at, size_t len,
+    char byte)
+{
+	auto_free char *bytes = mem_new(len);
+	rbd_image_t image;
+	bool good;
+
+	if (rbd_open(ceph_pool_ioctx(pool), name, &image, NULL) < 0)
+		return false;
+	memset(bytes, byte, len);
+	good = rbd_write(image, at, len, bytes) == (ssize_t)len;
+	return rbd_close(image) == 0 && good;
+}
+
+static bool
+discard(struct ceph_pool *pool, const char *name, uint64_t at, uint64_t len)
+{
+	rbd_image_t image;
+	bool good;
+
+	if (rbd_open(ceph_pool_ioctx(pool), name, &image, NULL) < 0)
+		return false;
+	good = rbd_discard(image, at, len) >= 0;
+	return rbd_close(image) == 0 && good;
+}
+
+/* One byte anywhere is data; zeros that were written are not. */
+static void
+test_empty(const struct parameters *p)
+{
+	struct ceph_pool *pool = *p->pool;
+	struct create_call call;
+	char id[RBD_ID_SIZE];
+
+	image_id_generate(conn, id);
+	is_int(native_create(p, "e1", id, &call), 0, "%s: e1 is made", p->name);
+	ok(is_empty(pool, "e1"), "%s: a new image is empty", p->name);
+	if (p->size_bytes > 0) {
+		ok(fill(pool, "e1", 0, 65536, 0) && is_empty(pool, "e1"),
+		    "%s: with zeros that were written, too", p->name);
+		ok(fill(pool, "e1", p->size_bytes - 1, 1, 'x') &&
+			has_object(pool, "e1"),
+		    "%s: its last byte is data", p->name);
+		ok(fill(pool, "e1", p->size_bytes - 1, 1, 0) &&
+			is_empty(pool, "e1") &&
+			discard(pool, "e1", 0, p->size_bytes) &&
+			is_empty(pool, "e1"),
+		    "%s: overwritten and discarded it is empty", p->name);
+		ok(fill(pool, "e1", p->size_bytes / 2, 1, 'x') &&
+			has_object(pool, "e1"),
+		    "%s: a byte in its middle is data", p->name);
+	}
+	is_int(
+	    rbd_remove(ceph_pool_ioctx(pool), "e1"), 0, "%s: removed", p->name);
+}
+
+/* Data that is not in the image's objects, and what librbd makes. */
+static void
+test_empty_elsewhere(void)
+{
+	struct empty_call call = { .pool = rbd };
+	struct lookup_call look = { .pool = rbd, .name = "e1" };
+
+	ok(support_sh(true,
+	       "rbd create --size 64M --image-feature "
+	       "layering,exclusive-lock,journaling t-images/e1") == 0,
+	    "an image with a journal");
+	ok(is_empty(rbd, "e1"), "is empty while its journal is");
+	ok(fill(rbd, "e1", 4096, 1, 'x'), "a byte is written");
+	is_str(why_not_empty(rbd, "e1"), "its journal has entries",
+	    "then the journal has entries");
+	ok(support_sh(true,
+	       "rbd rm --no-progress t-images/e1 && "
+	       "rbd create --size 64M t-images/e1") == 0,
+	    "an image of rbd create");
+	ok(is_empty(rbd, "e1"), "is empty");
+	ok(support_sh(true, "rbd snap create --no-progress t-images/e1@s") ==
+		    0 &&
+		is_empty(rbd, "e1"),
+	    "with a snapshot, too");
+	ok(fill(rbd, "e1", 9 * MIB, 1, 'x') && has_object(rbd, "e1"),
+	    "with data it is not");
+	ok(support_sh(true,
+	       "rbd snap create --no-progress t-images/e1@t && "
+	       "rbd clone --rbd-default-clone-format 2 t-images/e1@t "
+	       "t-images/e2") == 0,
+	    "its clone");
+	is_str(why_not_empty(rbd, "e2"), "it is a clone", "is not empty");
+	ok(support_sh(true, "rbd flatten --no-progress t-images/e2") == 0 &&
+		has_object(rbd, "e2"),
+	    "also when it is flattened");
+	ok(support_sh(true,
+	       "rbd rm --no-progress t-images/e2 && "
+	       "rbd snap purge --no-progress t-images/e1") == 0,
+	    "both go");
+
+	ok(run_lookup(&look) == 0, "the image is looked up");
+	call.info = look.lookup.info;
+	call.meta = (struct cls_meta){
+		.key = ".t/mark", .value = "a", .len = 1
+	};
+	is_int(support_run(meta_add_start, &call), 0, "a mark is added");
+	call.meta.value = "b";
+	is_int(support_run(meta_add_start, &call), -ECANCELED,
+	    "but not over another");
+	ok(support_sh(true,
+	       "test \"$(rbd image-meta get t-images/e1 .t/mark)\" = a") == 0,
+	    "which `rbd` reads");
+	ok(support_sh(true, "rbd image-meta remove t-images/e1 .t/mark") == 0,
+	    "and removes");
+	is_int(support_run(meta_add_start, &call), 0, "then it is added");
+	is_int(rbd_remove(ceph_pool_ioctx(rbd), "e1"), 0, "removed");
+}
+
 /* What the first image in a pool leaves there for ever. */
 static void
 warm_up(void)
@@ -310,9 +479,11 @@ main(void)
 			continue;
 		}
 		test_parity(p);
+		test_empty(p);
 		if (p->commands)
 			test_rbd_commands(p);
 	}
+	test_empty_elsewhere();
 	ceph_connection_close(conn);
 	loop_fini();
 	return tap_end();

@@ -13,10 +13,11 @@ start_daemon
 # make NAME: creates and publishes a volume; sets volume (its requests' common part) and staging.
 make() {
 	call Controller/CreateVolume "$(jq -n --argjson capability "$capability" --arg name "$1" \
-		--arg cluster "$RBD_CSI_FSID" '{
+		--arg features "${features:-}" --arg cluster "$RBD_CSI_FSID" '{
 			name: $name, capacityRange: {requiredBytes: "67108864"},
 			volumeCapabilities: [$capability],
-			parameters: {clusterID: $cluster, pool: "rbd", mounter: "userspace"}
+			parameters: ({clusterID: $cluster, pool: "rbd", mounter: "userspace"} +
+				if $features == "" then {} else {imageFeatures: $features} end)
 		}')" || return
 	volume=$(jq '.volume | {volumeId, volumeContext}' <<<"$reply")
 	call Controller/ControllerPublishVolume "$(request \
@@ -176,6 +177,96 @@ become "${other[@]}"
 ok "so is the other one" unstage
 ok "and deleted" remove
 is "nothing is left" "$(left)" "$nothing"
+
+# ---- what is formatted -------------------------------------------------------------------------
+
+mark_key=.rbd.csi.ceph.com/filesystem
+mark() { timeout 60 rbd -c "$CEPH_CONF" image-meta get "rbd/$image" "$mark_key" 2>&1; }
+set_mark() { timeout 60 rbd -c "$CEPH_CONF" image-meta set "rbd/$image" "$mark_key" "$1"; }
+no_mark() { timeout 60 rbd -c "$CEPH_CONF" image-meta remove "rbd/$image" "$mark_key"; }
+rados() { timeout 60 rados -c "$CEPH_CONF" -p rbd "$@"; }
+objects() { rados ls | grep -F "$prefix." | sort; }
+# look: sets image and prefix, which its data objects begin with, of the volume that was made
+look() {
+	image=$(jq -r .volumeContext.imageName <<<"$volume") &&
+		prefix=$(timeout 60 rbd -c "$CEPH_CONF" info --format json "rbd/$image" |
+			jq -r .block_name_prefix)
+}
+cycle() { stage && publish && echo precious >"$target/file" && unpublish && unstage; }
+has_precious() { stage && publish && [[ $(<"$target/file") == precious ]] && unpublish && unstage; }
+
+ok "a volume is made" make marks || bail "no volume"
+ok "and looked at" look
+ok "it is staged and written to" cycle
+is "its mark says that it is formatted" "$(mark)" ext4
+ok "its first object is lost" rados rm "$prefix.0000000000000000"
+before=$(objects)
+fails_with FAILED_PRECONDITION "it is not formatted" stage
+like "which the mark is the reason for" "$error" "$image is not formatted: .*ext4.*$mark_key"
+ok "its mark is lost, too" no_mark
+fails_with FAILED_PRECONDITION "it is not formatted" stage
+like "because there are objects" "$error" "$image is not formatted: .*object [0-9]+.*$mark_key to unfinished"
+is "they are still there" "$(objects)" "$before"
+ok "a person gives it up" set_mark unfinished
+ok "then it is formatted" cycle
+is "and marked" "$(mark)" ext4
+objects | while read -r object; do rados rm "$object"; done
+is "all its objects are lost" "$(objects)" ""
+fails_with FAILED_PRECONDITION "it is not formatted" stage
+like "as the mark says" "$error" "$image is not formatted: .*ext4"
+is "nothing is left on the node" "$(left)" "$nothing"
+ok "deleted" remove
+
+# Without an object map each object is asked for.
+features=layering
+ok "a volume without an object map is made" make zeros || bail "no volume"
+ok "and looked at" look
+head -c 4194304 /dev/zero >"$work/zeros"
+ok "an object of zeros is written" rados put "$prefix.0000000000000003" "$work/zeros"
+printf x | dd of="$work/zeros" bs=1 seek=4194303 conv=notrunc status=none
+ok "and one with data at its end" rados put "$prefix.000000000000000f" "$work/zeros"
+fails_with FAILED_PRECONDITION "it is not formatted" stage
+like "because of the second" "$error" "object 15"
+ok "without that" rados rm "$prefix.000000000000000f"
+ok "it is" cycle
+is "and marked" "$(mark)" ext4
+ok "the data are there" has_precious
+ok "deleted" remove
+features=
+
+stage_static() {
+	stage_as ".volumeId = \"somebody\" | .volumeContext = {staticVolume: \"true\", pool: \"rbd\",
+		clusterID: \"$RBD_CSI_FSID\", mounter: \"userspace\"} | del(.publishContext)"
+}
+exported() { timeout 60 rbd -c "$CEPH_CONF" export --no-progress rbd/somebody - | cmp - "$work/random"; }
+head -c 8388608 /dev/urandom >"$work/random"
+ok "an image is imported" timeout 60 rbd -c "$CEPH_CONF" import --no-progress "$work/random" rbd/somebody
+fails_with FAILED_PRECONDITION "as a static volume it is not formatted" stage_static
+like "as it says" "$error" "static volumes are not formatted"
+ok "nothing in it has changed" exported
+ok "it goes" timeout 60 rbd -c "$CEPH_CONF" rm --no-progress rbd/somebody
+is "nothing is left on the node" "$(left)" "$nothing"
+
+# ---- a node without ceph-worker --------------------------------------------------------------
+
+ok "a formatted volume" make with-file-system
+ok "is there" cycle
+formatted=("$volume" "$id" "$staging" "$target")
+ok "and one that is not" make without-file-system
+ok "the daemon ends" stop_daemon
+start_daemon --worker-path="$work/none"
+fails_with UNAVAILABLE "without ceph-worker nothing is formatted" stage
+like "which the error tells" "$error" "ask the cluster whether the volume may be formatted: start $work/none"
+is "nothing is left on the node" "$(left)" "$nothing"
+unformatted=("$volume" "$id" "$staging" "$target")
+become "${formatted[@]}"
+ok "a formatted volume is staged" has_precious
+ok "the daemon ends" stop_daemon
+start_daemon
+ok "deleted" remove
+become "${unformatted[@]}"
+ok "with ceph-worker the other one is formatted" cycle
+ok "deleted" remove
 
 ok "the daemon ends" stop_daemon
 done_testing

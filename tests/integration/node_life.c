@@ -38,8 +38,9 @@ static char top[64]; /* everything is below it */
 
 struct volume {
 	char id[80], image[80];
-	const char *fstype; /* NULL: block */
-	const char *flag;   /* a mount flag or NULL */
+	const char *fstype;     /* NULL: block */
+	const char *flag;       /* a mount flag or NULL */
+	const char *context[2]; /* a key of volume_context and its value */
 	int mode;
 	char staging[PATH_SIZE], target[PATH_SIZE], staged[PATH_SIZE];
 	char file[PATH_SIZE];
@@ -117,6 +118,80 @@ on_done(struct op *op, void *arg)
 	ended = true;
 }
 
+/*
+ * The cluster's part in formatting: the mark of an image is the file
+ * IMAGE.mark, and its objects are the parts of the file that are no holes.
+ */
+static void
+mark_path(const char *image, char *out)
+{
+	(void)!str_put(out, PATH_SIZE, "%s/rbd/%s.mark", top, image);
+}
+
+static const char *
+mark_of(const char *image)
+{
+	static char mark[32];
+	char path[PATH_SIZE];
+	ssize_t n;
+	int fd;
+
+	mark_path(image, path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, mark, sizeof(mark) - 1);
+	mark[n < 0 ? 0 : n] = '\0';
+	if (fd >= 0)
+		close(fd);
+	return mark;
+}
+
+static void
+set_mark(const char *image, const char *mark)
+{
+	char path[PATH_SIZE];
+	int fd;
+
+	mark_path(image, path);
+	(void)unlink(path);
+	if (mark[0] == '\0')
+		return;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, mark, strlen(mark)) < 0)
+		diag("mark %s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static bool
+holds_data(const char *image)
+{
+	char path[PATH_SIZE];
+	off_t at;
+	int fd;
+
+	put(path, "%s/rbd/%s", top, image);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	at = lseek(fd, 0, SEEK_DATA);
+	close(fd);
+	return at >= 0;
+}
+
+static void
+format_start(struct node_format *ask, struct op *waiter)
+{
+	const char *image = ask->spec->image, *mark = mark_of(image);
+
+	ask->again = str_eq(mark, "unfinished");
+	put(ask->image_id, "12");
+	if (ask->step == NODE_FORMAT_END)
+		set_mark(image, ask->fstype);
+	else if (!ask->again && (mark[0] != '\0' || holds_data(image)))
+		(void)err_set(&ask->err, ERR_FAILED_PRECONDITION,
+		    "image %s is not formatted", image);
+	else
+		set_mark(image, "unfinished");
+	op_wake(waiter, ask->err.rc);
+}
+
 static int
 find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
     struct err *err)
@@ -133,7 +208,8 @@ static void
 serve(const struct csi_impl *impl, const void *body, size_t len, int out)
 {
 	static const struct node_config config = { .state_dir = "/run",
-		.find_cluster = find_cluster };
+		.find_cluster = find_cluster,
+		.format_start = format_start };
 	const struct csi_method *method = csi_method_by_name(impl->method);
 	struct err err = ERR_INIT;
 	struct csi_rpc *rpc;
@@ -220,6 +296,7 @@ static char key_user[] = "userID", key_key[] = "userKey", value_user[] = "u";
 static char value_key[] = "AQBhc2VjcmV0c2VjcmV0c2VjcmV0";
 static char key_pool[] = "pool", value_pool[] = "rbd", key_image[] = "image";
 static char key_mons[] = "monitors", value_mons[] = "192.0.2.1:6789";
+static char key_id[] = "imageId", value_id[] = "12";
 
 static struct answer
 stage_at(const struct volume *v, int kill_at)
@@ -229,7 +306,8 @@ stage_at(const struct volume *v, int kill_at)
 	Csi__V1__VolumeCapability__MountVolume mount;
 	Csi__V1__VolumeCapability__BlockVolume block;
 	Csi__V1__VolumeCapability__AccessMode mode;
-	Csi__V1__NodeStageVolumeRequest__PublishContextEntry context[3], *c[3];
+	Csi__V1__NodeStageVolumeRequest__PublishContextEntry context[4], *c[4];
+	Csi__V1__NodeStageVolumeRequest__VolumeContextEntry entry, *e[1];
 	Csi__V1__NodeStageVolumeRequest__SecretsEntry *s[2];
 	char *flags[1], image[80];
 
@@ -239,7 +317,7 @@ stage_at(const struct volume *v, int kill_at)
 	r.staging_target_path = (char *)(uintptr_t)v->staging;
 	r.volume_capability = &cap;
 	strcpy(image, v->image);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		csi__v1__node_stage_volume_request__publish_context_entry__init(
 		    &context[i]);
 		c[i] = &context[i];
@@ -250,8 +328,16 @@ stage_at(const struct volume *v, int kill_at)
 	context[1].value = image;
 	context[2].key = key_mons;
 	context[2].value = value_mons;
+	context[3].key = key_id;
+	context[3].value = value_id;
 	r.publish_context = c;
-	r.n_publish_context = 3;
+	r.n_publish_context = 4;
+	csi__v1__node_stage_volume_request__volume_context_entry__init(&entry);
+	entry.key = (char *)(uintptr_t)v->context[0];
+	entry.value = (char *)(uintptr_t)v->context[1];
+	e[0] = &entry;
+	r.volume_context = e;
+	r.n_volume_context = v->context[0] != NULL;
 	for (int i = 0; i < 2; i++) {
 		csi__v1__node_stage_volume_request__secrets_entry__init(
 		    &secret[i]);
@@ -642,10 +728,124 @@ refusals(void)
 	expect(stage(&v), ERR_OK, "staged");
 	expect(unstage(&v), ERR_OK, "unstaged");
 	ok(poke(&v, 126, "\1", 1), "an xfs whose mkfs was interrupted");
-	is_int(stage(&v).execs, 1, "is made again");
+	set_mark(v.image, "");
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "is not made again when nobody knows of the mkfs");
+	set_mark(v.image, "unfinished");
+	is_int(stage(&v).execs, 1, "and is with its mark");
 	expect(stage(&v), ERR_OK, "and is staged");
 	expect(unstage(&v), ERR_OK, "unstaged");
 	ok(nothing_left(&v), "nothing is left");
+}
+
+/* ---- what is formatted ---------------------------------------------------- */
+
+/* Bytes at a place that libblkid knows, or does not: formatted never. */
+static void
+signatures(void)
+{
+	static const struct {
+		const char *name;
+		off_t at;
+		const char *bytes;
+		size_t len;
+	} row[] = {
+		{ "LUKS", 0, "LUKS\xba\xbe\0\2", 8 },
+		{ "LVM", 512, "LABELONE", 8 },
+		{ "a backup of GPT", 64 * MIB - 512, "EFI PART", 8 },
+		{ "zfs", 16384 + 131072, "\x0c\xb1\xba\0\0\0\0\0", 8 },
+		{ "a byte in the middle", 32 * MIB + 77, "x", 1 },
+	};
+
+	for (size_t i = 0; i < countof(row); i++) {
+		struct volume v;
+		char got[8] = "", path[PATH_SIZE];
+		int fd;
+
+		volume_init(&v, 40 + (int)i, "ext4", 64 * MIB);
+		ok(poke(&v, row[i].at, row[i].bytes, row[i].len), "%s",
+		    row[i].name);
+		expect(stage(&v), ERR_FAILED_PRECONDITION, "is not formatted");
+		ok(nothing_left(&v), "nothing is left");
+		image_path(&v, path);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ok(pread(fd, got, row[i].len, row[i].at) ==
+			    (ssize_t)row[i].len &&
+			memcmp(got, row[i].bytes, row[i].len) == 0,
+		    "and what was there is there");
+		close(fd);
+	}
+}
+
+static void
+formatting(void)
+{
+	struct volume v;
+	struct answer a;
+	char path[PATH_SIZE], cmd[PATH_SIZE + 80];
+	int fd;
+
+	volume_init(&v, 50, "ext4", 256 * MIB);
+	image_path(&v, path);
+	expect(stage(&v), ERR_OK, "a fresh volume is staged");
+	is_str(mark_of(v.image), "ext4", "its mark says that it is formatted");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ok(fallocate(
+	       fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4 * MIB) == 0,
+	    "its first object is lost");
+	close(fd);
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "it is not formatted");
+	set_mark(v.image, "");
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "neither when it has no mark, as one of ceph-csi");
+	put(cmd, "fsck.ext4 -fy -b 8193 -B 1024 %s >/dev/null", path);
+	is_int(WEXITSTATUS(system(cmd)), 1, "its backups repair it");
+	is_int(stage(&v).execs, 0, "and it is staged");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	set_mark(v.image, "ext4");
+	ok(truncate(path, 0) == 0 && truncate(path, 256 * MIB) == 0,
+	    "all objects are lost");
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "it is not formatted");
+	is_str(mark_of(v.image), "ext4", "and keeps its mark");
+
+	volume_init(&v, 51, "ext4", 64 * MIB);
+	v.context[0] = "staticVolume";
+	v.context[1] = "true";
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "a static volume is not formatted, also if it is empty");
+	v.context[1] = "yes";
+	expect(stage(&v), ERR_INVALID_ARGUMENT, "neither true nor false");
+	is_str(mark_of(v.image), "", "it has no mark");
+	v.context[0] = "mkfsOptions";
+	v.context[1] = "-N what";
+	expect(stage(&v), ERR_INTERNAL, "mkfs fails");
+	ok(nothing_left(&v), "all is undone");
+	is_str(
+	    mark_of(v.image), "unfinished", "but that it was begun is known");
+	v.context[0] = NULL;
+	ok(poke(&v, 0, "half of it", 10), "it has left something");
+	a = stage(&v);
+	expect(a, ERR_OK, "the next call formats again");
+	is_int(a.execs, 1, "once");
+	is_str(mark_of(v.image), "ext4", "and marks the volume");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	/* As after a kill between mkfs and the mark. */
+	for (size_t i = 0; i < 3; i++) {
+		static const char *const fstype[] = { "ext4", "xfs", "btrfs" };
+
+		volume_init(&v, 52 + (int)i, fstype[i], 320 * MIB);
+		image_path(&v, path);
+		put(cmd, "mkfs.%s -q %s >/dev/null", fstype[i], path);
+		ok(system(cmd) == 0, "%s: made", fstype[i]);
+		set_mark(v.image, "unfinished");
+		a = stage(&v);
+		expect(a, ERR_OK, "staged though the mark says unfinished");
+		is_int(a.execs, 0, "%s: not formatted again", fstype[i]);
+		is_str(
+		    mark_of(v.image), fstype[i], "and the mark is put right");
+		expect(unstage(&v), ERR_OK, "unstaged");
+	}
 }
 
 static void
@@ -824,6 +1024,8 @@ main(void)
 	stale_staging();
 	foreign_mounts();
 	refusals();
+	signatures();
+	formatting();
 	if (may_resize())
 		grows(27, "ext4", 64 * MIB, 256 * MIB);
 	grows(28, "xfs", 320 * MIB, 640 * MIB);

@@ -11,6 +11,7 @@
 #include "controller/purge.h"
 #include "csi.pb-c.h"
 #include "tests/tap.h"
+#include "worker.pb-c.h"
 
 #include <errno.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@ static struct outcome {
 	struct err err;
 	char volume_id[160];
 	bool readied;
+	bool again; /* of Format */
 } out;
 
 /* ---- running one RPC ---- */
@@ -52,21 +54,26 @@ on_done(struct op *op, void *arg)
 	if (rpc->reply != NULL && str_eq(rpc->method->name, "CreateVolume"))
 		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
 		    reply->volume->volume_id);
+	if (rpc->reply != NULL && str_eq(rpc->method->name, "Format"))
+		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
 }
 
 /* Runs it and all that it leaves behind to the end. */
 static void
 run(const char *method, const void *request)
 {
-	auto_free char *path = str_fmt("/csi.v1.Controller/%s", method);
+	auto_free char *path = str_eq(method, "Format")
+	    ? str_dup(csi_method_format.path)
+	    : str_fmt("/csi.v1.Controller/%s", method);
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
+	const struct csi_method *found;
+	const struct csi_impl *impl = controller_find(path, &found);
 	struct err err = ERR_INIT;
 	struct csi_rpc *rpc;
 
 	(void)protobuf_c_message_pack(request, body);
-	rpc = csi_rpc_new(
-	    controller_find(path), csi_method_find(path), body, len, &err);
+	rpc = csi_rpc_new(impl, found, body, len, &err);
 	if (rpc == NULL) {
 		diag("%s: %s", method, err.text);
 		abort();
@@ -766,6 +773,177 @@ test_publish_killed(void)
 	}
 }
 
+/* ---- Format: what nodes ask before and after mkfs ---- */
+
+#define MARK ".rbd.csi.ceph.com/filesystem"
+
+static char image_name[80]; /* of `volume` */
+
+static void
+format_step(bool begins)
+{
+	Worker__FormatRequest r = WORKER__FORMAT_REQUEST__INIT;
+	char rbd[] = "rbd", ext4[] = "ext4";
+
+	r.step = begins ? WORKER__FORMAT_REQUEST__STEP__BEGIN
+			: WORKER__FORMAT_REQUEST__STEP__END;
+	r.volume_id = volume;
+	r.pool = rbd;
+	r.image = image_name;
+	r.fstype = ext4;
+	run("Format", &r);
+}
+
+static void
+format_begin(void)
+{
+	fake_script(FAKE_NONE, 0, 0);
+	format_step(true);
+}
+
+static void
+format_end(void)
+{
+	fake_script(FAKE_NONE, 0, 0);
+	format_step(false);
+}
+
+/* BEGIN with the fault that the test has set. */
+static void
+format_cut_off(const char *unused)
+{
+	(void)unused;
+	format_step(true);
+}
+
+/* A new volume, which a node has mapped. */
+static void
+prepare_format(void)
+{
+	prepare();
+	(void)snprintf(image_name, sizeof(image_name), "csi-vol-%s",
+	    volume + strlen(volume) - UUID_LEN);
+	fake_watch(image_name, "a");
+	begin();
+}
+
+static bool
+is_refused(const char *words)
+{
+	bool good = out.err.code == ERR_FAILED_PRECONDITION &&
+	    strstr(out.err.text, image_name) != NULL &&
+	    strstr(out.err.text, words) != NULL;
+
+	if (!good)
+		diag("%s", out.err.text);
+	return good;
+}
+
+static void
+test_format(void)
+{
+	prepare_format();
+	format_begin();
+	is_str(fake_log(), "lookup meta-list empty notify meta-add",
+	    "BEGIN takes these calls");
+	ok(!err_is_set(&out.err) && !out.again, "a fresh image is formatted");
+	is_str(fake_meta(image_name, MARK), "unfinished", "it is marked");
+	fake_fill(image_name, "there is data in it (object 0)");
+	format_begin();
+	is_str(fake_log(), "lookup meta-list notify",
+	    "BEGIN after an mkfs that was cut off does not look at data");
+	ok(!err_is_set(&out.err) && out.again, "it is formatted again");
+	format_end();
+	is_str(fake_log(), "lookup meta-set", "END takes these calls");
+	is_str(fake_meta(image_name, MARK), "ext4", "it is marked");
+	fake_fill(image_name, "");
+	format_begin();
+	ok(is_refused("ext4") && strstr(out.err.text, MARK " to unfinished"),
+	    "an image that had a file system is refused, also when nothing "
+	    "is in it, and the text says what a person can do");
+	is_str(fake_meta(image_name, MARK), "ext4", "the mark stays");
+	fake_set_meta(image_name, MARK, "unfinished");
+	format_begin();
+	ok(!err_is_set(&out.err) && out.again, "and that works");
+	end("format", 0);
+
+	prepare_format();
+	fake_fill(image_name, "there is data in it (object 33)");
+	format_begin();
+	ok(is_refused("object 33") && strstr(out.err.text, MARK),
+	    "an image with data is refused, and how to format it is told");
+	ok(fake_meta(image_name, MARK) == NULL, "it gets no mark");
+	fake_fill(image_name, "");
+	fake_watch(image_name, "a,b");
+	format_begin();
+	ok(is_refused("2 clients"), "one that two clients have open, too");
+	fake_watch(image_name, "a");
+	fake_set_parent(image_name, true);
+	format_begin();
+	ok(is_refused("a clone"), "a clone, too");
+	fake_set_meta(image_name, MARK, "unfinished");
+	format_begin();
+	ok(is_refused("a clone"), "also one with its source's mark");
+	fake_set_parent(image_name, false);
+	fake_set_meta(
+	    image_name, "rbd.csi.ceph.com/encrypted", "encryptionPrepared");
+	format_begin();
+	ok(is_refused("encrypted"), "one that ceph-csi is about to encrypt");
+	end("format", 0);
+
+	/* Another node was faster, between the proof and the mark. */
+	prepare_format();
+	fake_script(FAKE_FAIL, 5, -ECANCELED);
+	format_step(true);
+	is_int(out.err.code, ERR_ABORTED, "somebody else marks it meanwhile");
+	end("format", 0);
+}
+
+static void
+test_format_faults(void)
+{
+	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_FAIL_DONE,
+		FAKE_DROP };
+	bool killed;
+
+	for (size_t i = 0; i < countof(faults); i++) {
+		for (unsigned n = 1; n <= 5; n++) {
+			prepare_format();
+			fake_script(faults[i], n, -EIO);
+			format_step(true);
+			ok(faults[i] == FAKE_DROP ||
+				(fake_calls() == n &&
+				    out.err.code == ERR_INTERNAL),
+			    "BEGIN, fault %zu at wait %u ends it there", i, n);
+			format_begin();
+			ok(!err_is_set(&out.err), "the next one succeeds");
+			end("format", n);
+		}
+		for (unsigned n = 1; n <= 2; n++) {
+			prepare_format();
+			fake_script(faults[i], n, -EIO);
+			format_step(false);
+			format_end();
+			ok(!err_is_set(&out.err) &&
+				str_eq(fake_meta(image_name, MARK), "ext4"),
+			    "END, fault %zu at wait %u: the next one marks", i,
+			    n);
+			end("format", n);
+		}
+	}
+	for (unsigned n = 1; n <= 5; n++) {
+		prepare_format();
+		end("format", n);
+		killed = in_child(format_cut_off, NULL, FAKE_KILL_DONE, n);
+		begin();
+		format_begin();
+		ok(killed && !err_is_set(&out.err) &&
+			str_eq(fake_meta(image_name, MARK), "unfinished"),
+		    "BEGIN is killed after call %u: the next one succeeds", n);
+		end("format", n);
+	}
+}
+
 int
 main(void)
 {
@@ -790,6 +968,8 @@ main(void)
 	test_publish();
 	test_publish_faults();
 	test_publish_killed();
+	test_format();
+	test_format_faults();
 	loop_fini();
 	return tap_end();
 }

@@ -30,6 +30,8 @@ struct image {
 	bool in_trash;
 	int obstacle;
 	char watcher[TEXT];
+	char why[TEXT]; /* it is not empty */
+	bool has_parent;
 	struct {
 		char key[TEXT * 2], value[TEXT];
 	} meta[METAS];
@@ -235,25 +237,51 @@ fake_has_image(const char *name, uint64_t *size_bytes)
 	return image != NULL;
 }
 
-void
-fake_watch(const char *name, const char *address)
+/* One that the test has made. */
+static struct image *
+image_there(const char *name)
 {
 	struct image *image = image_named(name);
 
 	if (image == NULL)
 		abort();
-	(void)snprintf(
-	    image->watcher, TEXT, "%s", address != NULL ? address : "");
+	return image;
+}
+
+void
+fake_watch(const char *name, const char *address)
+{
+	(void)snprintf(image_there(name)->watcher, TEXT, "%s",
+	    address != NULL ? address : "");
+}
+
+const char *
+fake_meta(const char *name, const char *key)
+{
+	struct image *image = image_named(name);
+
+	for (size_t i = 0; image != NULL && i < METAS; i++)
+		if (str_eq(image->meta[i].key, key))
+			return image->meta[i].value;
+	return NULL;
+}
+
+void
+fake_fill(const char *name, const char *why)
+{
+	(void)snprintf(image_there(name)->why, TEXT, "%s", why);
+}
+
+void
+fake_set_parent(const char *name, bool has)
+{
+	image_there(name)->has_parent = has;
 }
 
 void
 fake_set_obstacle(const char *name, int obstacle)
 {
-	struct image *image = image_named(name);
-
-	if (image == NULL)
-		abort();
-	image->obstacle = obstacle;
+	image_there(name)->obstacle = obstacle;
 }
 
 static int
@@ -631,6 +659,7 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 			(void)snprintf(
 			    lookup->info.id, RBD_ID_SIZE, "%.60s", image->id);
 			lookup->info.size_bytes = image->size_bytes;
+			lookup->info.parent.pool = image->has_parent ? 1 : -1;
 		}
 	}
 	leave_child(&lookup->op, waiter, rc, "look up");
@@ -703,6 +732,24 @@ drop_meta(struct image *image, const char *key)
 			image->meta[i].key[0] = '\0';
 }
 
+static void
+set_meta(struct image *image, const char *key, const char *value)
+{
+	size_t at = 0;
+
+	drop_meta(image, key);
+	while (image->meta[at].key[0] != '\0')
+		at++;
+	(void)snprintf(image->meta[at].key, TEXT * 2, "%s", key);
+	(void)snprintf(image->meta[at].value, TEXT, "%s", value);
+}
+
+void
+fake_set_meta(const char *name, const char *key, const char *value)
+{
+	set_meta(image_there(name), key, value);
+}
+
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
     const struct cls_meta *meta, size_t n, struct op *waiter)
@@ -711,18 +758,41 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 	int rc;
 
 	(void)pool;
-	if (enter("meta-set", &rc) && image != NULL) {
-		for (size_t i = 0, at = 0; i < n; i++) {
-			drop_meta(image, meta[i].key);
-			while (image->meta[at].key[0] != '\0')
-				at++;
-			(void)snprintf(
-			    image->meta[at].key, TEXT * 2, "%s", meta[i].key);
-			(void)snprintf(image->meta[at].value, TEXT, "%s",
-			    (const char *)meta[i].value);
-		}
+	if (enter("meta-set", &rc) && image != NULL)
+		for (size_t i = 0; i < n; i++)
+			set_meta(image, meta[i].key, meta[i].value);
+	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
+}
+
+void
+image_meta_add_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, struct op *waiter)
+{
+	struct image *image = image_with_id(id);
+	int rc;
+
+	(void)pool;
+	if (enter("meta-add", &rc) && image != NULL) {
+		if (fake_meta(image->name, meta->key) != NULL)
+			rc = rc == 0 ? -ECANCELED : rc;
+		else
+			set_meta(image, meta->key, meta->value);
 	}
 	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
+}
+
+void
+image_empty_start(struct image_empty *e, struct ceph_pool *pool,
+    const struct image_info *info, struct op *waiter)
+{
+	int rc;
+
+	memset(e, 0, sizeof(*e));
+	e->pool = pool;
+	if (enter("empty", &rc) && rc == 0)
+		(void)snprintf(e->why, sizeof(e->why), "%.60s",
+		    image_with_id(info->id)->why);
+	leave_child(&e->op, waiter, rc, "look for data");
 }
 
 void
@@ -750,8 +820,12 @@ watch_header_update_start(struct ceph_pool *pool, const char *id,
 
 	(void)pool;
 	memset(result, 0, sizeof(*result));
-	if (enter("notify", &rc) && image != NULL)
-		result->acks = image->watcher[0] != '\0';
+	if (enter("notify", &rc) && image != NULL &&
+	    image->watcher[0] != '\0') {
+		result->acks = 1;
+		for (const char *p = image->watcher; *p != '\0'; p++)
+			result->acks += *p == ',';
+	}
 	leave(waiter, rc);
 }
 

@@ -41,7 +41,13 @@ const char *fake_store(void);
 void fake_put_key(const char *object, const char *key, const char *value);
 void fake_put_object(const char *object);
 bool fake_has_image(const char *name, uint64_t *size_bytes);
-void fake_watch(const char *name, const char *address); /* NULL: nobody */
+/* Addresses with a comma between; NULL: nobody. */
+void fake_watch(const char *name, const char *address);
+void fake_set_meta(const char *name, const char *key, const char *value);
+const char *fake_meta(const char *name, const char *key); /* NULL: none */
+/* Why image_empty says that it is not, "": it is. */
+void fake_fill(const char *name, const char *why);
+void fake_set_parent(const char *name, bool has);
 /* Why librbd has to handle it: an enum image_obstacle. */
 void fake_set_obstacle(const char *name, int obstacle);
 

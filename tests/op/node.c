@@ -24,6 +24,7 @@ struct wait {
 	int status; /* of a tool */
 };
 
+static bool was_forced; /* the last tool had -F */
 static const struct wait *script;
 static size_t at, fail_at, detach_at; /* 1-based; 0: never */
 static char calls[512];
@@ -77,9 +78,9 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		struct staging_result *r = result;
 		char name[64];
 
-		(void)!str_put(name, sizeof(name), "stage%s%s%s",
+		(void)!str_put(name, sizeof(name), "stage%s%s%s%s",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
-		    a->checked ? "+fsck" : "");
+		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "");
 		rc = play(name, &now);
 		r->need = now->need;
 		r->mapped = now->mapped;
@@ -116,11 +117,30 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	int rc;
 
 	(void)timeout_ms;
+	was_forced = argv[1] != NULL && str_eq(argv[1], "-F");
 	memset(tool, 0, sizeof(*tool));
 	rc = play(argv[0], &now);
 	tool->status = now->status;
 	if (rc < 0)
 		(void)err_set(&tool->err, ERR_INTERNAL, "as the test wants it");
+	op_wake(waiter, rc);
+}
+
+static bool again; /* what the cluster says of an mkfs that was cut off */
+
+static void
+fake_format(struct node_format *ask, struct op *waiter)
+{
+	const struct wait *now;
+	auto_free char *name = ask->step == NODE_FORMAT_BEGIN
+	    ? str_fmt("begin")
+	    : str_fmt("end=%s", ask->fstype);
+	int rc = play(name, &now);
+
+	ask->again = again;
+	(void)!str_put(ask->image_id, sizeof(ask->image_id), "1234");
+	if (rc < 0)
+		(void)err_set(&ask->err, ERR_INTERNAL, "as the test wants it");
 	op_wake(waiter, rc);
 }
 
@@ -335,6 +355,9 @@ ENTRY(NodeStageVolumeRequest__PublishContextEntry, pool, "pool", "rbd");
 ENTRY(NodeStageVolumeRequest__PublishContextEntry, mons, "monitors", "a:1");
 ENTRY(
     NodeStageVolumeRequest__VolumeContextEntry, encrypted, "encrypted", "true");
+ENTRY(NodeStageVolumeRequest__VolumeContextEntry, is_static, "staticVolume",
+    "true");
+ENTRY(NodeStageVolumeRequest__PublishContextEntry, image_id, "imageId", "12");
 ENTRY(NodePublishVolumeRequest__PublishContextEntry, pool2, "pool", "rbd");
 
 static Csi__V1__VolumeCapability cap;
@@ -359,9 +382,9 @@ make_requests(void)
 
 	secret_id.base.descriptor = secret_key.base.descriptor =
 	    &csi__v1__node_stage_volume_request__secrets_entry__descriptor;
-	pool.base.descriptor = mons.base.descriptor =
+	pool.base.descriptor = mons.base.descriptor = image_id.base.descriptor =
 	    &csi__v1__node_stage_volume_request__publish_context_entry__descriptor;
-	encrypted.base.descriptor =
+	encrypted.base.descriptor = is_static.base.descriptor =
 	    &csi__v1__node_stage_volume_request__volume_context_entry__descriptor;
 	pool2.base.descriptor =
 	    &csi__v1__node_publish_volume_request__publish_context_entry__descriptor;
@@ -432,11 +455,69 @@ test_encrypted(void)
 	stage.n_publish_context = 2;
 }
 
+/* By which id and how the image is formatted. */
+static void
+test_formatting(void)
+{
+	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry
+	    *context[] = { &is_static };
+	static Csi__V1__NodeStageVolumeRequest__PublishContextEntry
+	    *with_id[] = { &pool, &mons, &image_id };
+	Csi__V1__NodeStageVolumeRequest__PublishContextEntry **without =
+	    stage.publish_context;
+	static const struct wait known[] = {
+		{ .call = "stage", .need = STAGING_NEEDS_MKFS, .mapped = true },
+		{ .call = "begin" },
+		{ .call = "mkfs.ext4" },
+		{ .call = "end=ext4" },
+		{ .call = "stage+mkfs+mark", .mapped = true },
+		{ .call = NULL },
+	};
+	static const struct wait refused[] = {
+		{ .call = "stage+mark",
+		    .need = STAGING_NEEDS_MKFS,
+		    .mapped = true },
+		{ .call = "unstage" },
+		{ .call = "close" },
+		{ .call = NULL },
+	};
+
+	stage.publish_context = with_id;
+	stage.n_publish_context = 3;
+	run(&node_stage_impl, &stage.base, known, 0, 0);
+	is_str(calls, "stage begin mkfs.ext4 end=ext4 stage+mkfs+mark",
+	    "an image whose id was known needs no second look");
+	ok(!was_forced, "a fresh one is not formatted by force");
+	again = true;
+	run(&node_stage_impl, &stage.base, known, 0, 0);
+	ok(!err_is_set(&outcome) && was_forced,
+	    "one whose mkfs was cut off is formatted by force");
+	again = false;
+	stage.publish_context = without;
+	stage.n_publish_context = 2;
+
+	stage.volume_context = context;
+	stage.n_volume_context = 1;
+	run(&node_stage_impl, &stage.base, refused, 0, 0);
+	is_int(outcome.code, ERR_FAILED_PRECONDITION,
+	    "a static volume is not formatted");
+	is_str(calls, "stage+mark unstage close",
+	    "and the cluster is not asked whether it might be");
+	is_static_value[0] = 'x';
+	run(&node_stage_impl, &stage.base, refused, 0, 0);
+	is_int(outcome.code, ERR_INVALID_ARGUMENT,
+	    "what is neither true nor false");
+	is_str(calls, "", "is refused before anything is asked for");
+	is_static_value[0] = 't';
+	stage.n_volume_context = 0;
+}
+
 int
 main(void)
 {
 	static const struct node_config config = { .state_dir = "/run",
-		.find_cluster = find_cluster };
+		.find_cluster = find_cluster,
+		.format_start = fake_format };
 	static const struct wait formatted[] = {
 		{ .call = "stage", .mapped = true }, { .call = NULL }
 	};
@@ -446,12 +527,23 @@ main(void)
 		{ .call = "stage+open",
 		    .need = STAGING_NEEDS_MKFS,
 		    .mapped = true },
+		{ .call = "begin" },
+		{ .call = "stage+open",
+		    .need = STAGING_NEEDS_MKFS,
+		    .mapped = true },
 		{ .call = "mkfs.ext4" },
-		{ .call = "stage+open+mkfs",
+		{ .call = "end=ext4" },
+		{ .call = "stage+open+mkfs+mark",
 		    .need = STAGING_NEEDS_FSCK,
 		    .mapped = true },
 		{ .call = "fsck.ext4" },
-		{ .call = "stage+open+mkfs+fsck", .mapped = true },
+		{ .call = "stage+open+mkfs+mark+fsck", .mapped = true },
+		{ .call = NULL },
+	};
+	static const struct wait young[] = {
+		{ .call = "stage", .need = STAGING_NEEDS_MARK, .mapped = true },
+		{ .call = "end=ext4" },
+		{ .call = "stage+mark", .mapped = true },
 		{ .call = NULL },
 	};
 	static const struct wait one_unstage[] = { { .call = "unstage" },
@@ -464,7 +556,7 @@ main(void)
 		{ .call = NULL } };
 	static const char undo[] = "unstage close";
 	static const char *const undone[] = { undo, undo, undo, undo, undo,
-		undo, undo };
+		undo, undo, undo, undo, undo };
 	static const char *const nothing[] = { "", "" };
 	struct err err = ERR_INIT;
 
@@ -477,6 +569,8 @@ main(void)
 	    formatted, undone);
 	sweep("stage with open, mkfs and fsck", &node_stage_impl, &stage.base,
 	    whole, undone);
+	sweep("stage of what nobody has mounted", &node_stage_impl, &stage.base,
+	    young, undone);
 	sweep(
 	    "unstage", &node_unstage_impl, &unstage.base, one_unstage, nothing);
 	sweep(
@@ -485,6 +579,7 @@ main(void)
 	    nothing);
 	sweep("statistics", &node_stats_impl, &stats.base, one_stats, nothing);
 	test_encrypted();
+	test_formatting();
 	loop_fini();
 	return tap_end();
 }

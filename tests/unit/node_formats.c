@@ -312,6 +312,14 @@ test_superblock(void)
 	ok(flags_of("xfs", 219, 0x10).errors, "xfs: needs repair");
 	ok(flags_of("xfs", 126, 1).unfinished, "xfs: mkfs was interrupted");
 	ok(!flags_of("btrfs", 126, 1).unfinished, "btrfs: no such flag");
+	ok(flags_of("ext3", 0, 0).young, "ext: nobody has mounted it");
+	ok(!flags_of("ext4", 1024 + 0x2c, 1).young, "ext: a time of mounting");
+	ok(!flags_of("ext4", 1024 + 0x34, 1).young, "ext: a count of mounts");
+	ok(flags_of("xfs", 0, 0).young, "xfs: nobody has mounted it");
+	ok(!flags_of("xfs", 247, 1).young, "xfs: the kernel has written");
+	ok(flags_of("btrfs", 0, 0).young, "btrfs: nobody has mounted it");
+	ok(!flags_of("btrfs", 65536 + 563, 7).young, "btrfs: somebody has");
+	ok(!flags_of("vfat", 0, 0).young, "another one is never told young");
 }
 
 static void
