@@ -3,7 +3,6 @@
  */
 #include "attach/control.h"
 
-#include "attach/wire.h"
 #include "base/log.h"
 #include "config.h"
 #include "core/channel.h"
@@ -23,6 +22,7 @@ struct client {
 	struct channel *channel;
 	LIST_HEAD(, call) calls;
 	uint64_t drain_id; /* waits for the end; 0: does not */
+	bool greeted;      /* has said HELLO */
 	LIST_ENTRY(client)
 	link;
 };
@@ -49,7 +49,8 @@ static struct {
 	struct io listener;
 	LIST_HEAD(, client) clients;
 	unsigned count;
-	bool draining;
+	bool serving, draining;
+	struct wire_answer fault; /* what those who come later are told, too */
 } ct = { .clients = LIST_HEAD_INITIALIZER(ct.clients) };
 
 /* ---- answers ----------------------------------------------------------- */
@@ -79,16 +80,26 @@ fill_attached(struct wire_answer *answer, const struct image *image)
 }
 
 static void
-do_hello(struct client *client, const struct wire_request *request)
+send_ready(struct client *client, uint64_t id, bool descriptors)
 {
 	int fds[2] = { ct.set.fuse_fd, ct.set.table_fd };
-	struct wire_answer answer = { .id = request->id, .body = WIRE_READY };
+	struct wire_answer answer = { .id = id, .body = WIRE_READY };
 
 	answer.ready.pid = (uint32_t)getpid();
 	answer.ready.generation = atomic_load(&ct.set.table->generation);
+	answer.ready.starting = !ct.serving;
 	(void)snprintf(answer.ready.version, sizeof(answer.ready.version), "%s",
 	    PACKAGE_VERSION);
-	send_answer(client, &answer, fds, request->want_descriptors ? 2 : 0);
+	send_answer(client, &answer, fds, descriptors ? 2 : 0);
+}
+
+static void
+do_hello(struct client *client, const struct wire_request *request)
+{
+	client->greeted = true;
+	send_ready(client, request->id, request->want_descriptors);
+	if (ct.fault.body == WIRE_FAILED)
+		send_answer(client, &ct.fault, NULL, 0);
 }
 
 static void
@@ -122,7 +133,7 @@ do_abort(struct client *client, const struct wire_request *request)
 		    "no image %llu is attached",
 		    (unsigned long long)request->ino);
 	else
-		(void)image_abort(image);
+		image_abort(image, TABLE_ABORTED_ON_REQUEST);
 	send_answer(client, &answer, NULL, 0);
 }
 
@@ -231,8 +242,9 @@ do_attach(struct client *client, struct wire_request *request)
 		    image->state == IMAGE_OPENING ? "opened" : "closed");
 	} else if (image->io.dead) {
 		(void)err_set(&answer.err, ERR_FAILED_PRECONDITION,
-		    "image %s was aborted and must be detached first",
-		    spec->image);
+		    "image %s must be detached first: it was %s", spec->image,
+		    table_aborted_text((enum table_aborted)atomic_load(
+			&image->slot->aborted)));
 	} else {
 		fill_attached(&answer, image);
 		answer.attached.existed = true;
@@ -252,6 +264,16 @@ do_detach(struct client *client, struct wire_request *request)
 		send_answer(client, &answer, NULL, 0);
 }
 
+static void
+refuse(struct client *client, const struct wire_request *request)
+{
+	struct wire_answer answer = { .id = request->id };
+
+	(void)err_set(&answer.err, ERR_UNAVAILABLE,
+	    "rbd-attachd has no session with the cluster yet");
+	send_answer(client, &answer, NULL, 0);
+}
+
 /* ---- clients ----------------------------------------------------------- */
 
 static void
@@ -266,6 +288,12 @@ on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
 		(void)close(fds[i]);
 	if (wire_request_unpack(&request, bytes, len) < 0) {
 		log_error("control.frame", "bytes=%zu", len);
+		return;
+	}
+	if (!ct.serving && request.kind != WIRE_HELLO &&
+	    request.kind != WIRE_DRAIN) {
+		refuse(client, &request);
+		wire_request_fini(&request);
 		return;
 	}
 	switch (request.kind) {
@@ -347,33 +375,39 @@ on_connect(struct io *io, int what)
 		client_new(fd);
 }
 
+void
+control_init(const struct control_settings *settings)
+{
+	ct.set = *settings;
+	if (settings->channel_fd >= 0)
+		client_new(settings->channel_fd);
+}
+
 int
-control_init(const struct control_settings *settings, struct err *err)
+control_listen(struct err *err)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	auto_free char *path = str_fmt("%s/sock", ct.set.directory);
 	int fd;
 
-	ct.set = *settings;
-	if (str_put(
-		addr.sun_path, sizeof(addr.sun_path), "%s", settings->path) < 0)
+	if (ct.listener.ev != NULL)
+		return 0;
+	if (str_put(addr.sun_path, sizeof(addr.sun_path), "%s", path) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "path of the socket is too long: %s", settings->path);
+		    "path of the socket is too long: %s", path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set_rc(err, -errno, "socket");
 	/* The directory is ours and there is one server at a time. */
-	(void)unlink(settings->path);
+	(void)unlink(path);
 	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
 	    listen(fd, CLIENTS_MAX) < 0) {
-		int rc = err_set_rc(
-		    err, -errno, "listen at %s", settings->path);
+		int rc = err_set_rc(err, -errno, "listen at %s", path);
 
 		(void)close(fd);
 		return rc;
 	}
 	io_start(&ct.listener, fd, IO_READ, on_connect);
-	if (settings->channel_fd >= 0)
-		client_new(settings->channel_fd);
 	return 0;
 }
 
@@ -384,13 +418,27 @@ control_clients(void)
 }
 
 void
-control_fail(const char *step, const struct err *err)
+control_serving(void)
+{
+	struct client *client;
+
+	ct.serving = true;
+	LIST_FOREACH (client, &ct.clients, link)
+		if (client->greeted)
+			send_ready(client, 0, false);
+}
+
+void
+control_fail(const char *step, enum wire_scope scope, const struct err *err)
 {
 	struct wire_answer answer = { .err = *err, .body = WIRE_FAILED };
 	struct client *client;
 
+	answer.failed.scope = scope;
 	(void)snprintf(
 	    answer.failed.step, sizeof(answer.failed.step), "%s", step);
+	if (ct.serving)
+		ct.fault = answer;
 	LIST_FOREACH (client, &ct.clients, link)
 		send_answer(client, &answer, NULL, 0);
 }

@@ -10,24 +10,34 @@
 
 #include "attach/image.h"
 #include "attach/table.h"
+#include "attach/wire.h"
 
 struct control_settings {
 	int channel_fd;        /* of who started us, or -1 */
-	const char *path;      /* socket to listen on */
+	const char *directory; /* of the session, for the socket "sock" */
 	int fuse_fd, table_fd; /* what HELLO gives back */
 	struct table *table;
 	void (*drain)(void); /* end cleanly, then control_drained() */
 };
 
 /*
- * Listens (a stale socket file is replaced) and takes the channel over;
- * nothing is read before the loop runs.
+ * Takes the channel over. Until control_serving() only HELLO and DRAIN are
+ * served.
  */
-int control_init(
-    const struct control_settings *settings, struct err *err) must_check;
+void control_init(const struct control_settings *settings);
 
-/* No Ceph session: tells who started us. To be called before the loop runs. */
-void control_fail(const char *step, const struct err *err);
+/* Listens; a stale socket file is replaced. Success when it does already. */
+int control_listen(struct err *err) must_check;
+
+/* Images are served from now on: tells everybody who has said HELLO. */
+void control_serving(void);
+
+/*
+ * Something is wrong with the session: tells everybody, and once it serves
+ * those who say HELLO later, too.
+ */
+void control_fail(
+    const char *step, enum wire_scope scope, const struct err *err);
 
 unsigned control_clients(void); /* connected just now */
 

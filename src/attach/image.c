@@ -20,22 +20,38 @@ static struct {
 	struct table *table;
 	struct ceph_connection *conn;
 	char *fenced;
-	void (*resized)(const struct image *image);
-	unsigned open; /* librbd has them open */
+	const struct image_events *events;
+	unsigned open;   /* librbd has them open */
+	unsigned looked; /* index of the one that was looked at last */
 } im;
 
 static void resize_begin(struct image *image);
 
 /* ---- look-up ----------------------------------------------------------- */
 
+/* `rc` is what librbd or the cluster says about an image that is attached. */
+static void
+note_refusal(struct image *image, int rc)
+{
+	if (image_io_is_refusal(rc) && !image->io.dead)
+		im.events->refused(image, rc);
+}
+
+static void
+on_io_refused(struct image_io *io, int rc)
+{
+	note_refusal(container_of(io, struct image, io), rc);
+}
+
 void
 image_init(struct table *table, struct ceph_connection *conn,
-    const char *fenced, void (*resized)(const struct image *image))
+    const char *fenced, const struct image_events *events)
 {
 	im.table = table;
 	im.conn = conn;
 	im.fenced = str_dup(fenced);
-	im.resized = resized;
+	im.events = events;
+	image_io_on_refusal(on_io_refused);
 	for (unsigned i = 0; i < TABLE_SLOTS && i < table->slots; i++) {
 		im.image[i].slot = table_slot_at(table, i);
 		image_io_init(&im.image[i].io);
@@ -302,7 +318,7 @@ open_opened(struct image_open *o)
 	table_slot_set_id(slot, id);
 	if (o->adopt && atomic_load(&slot->size_bytes) != size) {
 		atomic_store(&slot->size_bytes, size);
-		im.resized(image);
+		im.events->resized(image);
 	}
 	atomic_store(&slot->size_bytes, size);
 	if (!o->exclusive_lock || is_read_only(o))
@@ -383,6 +399,8 @@ on_attached(struct op *op, void *arg)
 		*o->result = o->image;
 	} else {
 		*o->err = op->err;
+		if (op->err.rc == -ESHUTDOWN)
+			note_refusal(o->image, op->err.rc);
 		drop(o->image);
 	}
 	op_wake(waiter, op->err.rc);
@@ -458,12 +476,15 @@ on_adopted(struct op *op, void *arg)
 		    image->slot->image, op_age_ms(op), image->io.waiting);
 		return;
 	}
+	if (op->err.rc == -ESHUTDOWN)
+		note_refusal(image, op->err.rc);
 	hopeless = op->err.code == ERR_NOT_FOUND ||
 	    op->err.code == ERR_FAILED_PRECONDITION || image->io.dead;
 	log_error("image.adopt_failed", "image=%s hopeless=%d text=\"%s\"",
 	    image->slot->image, hopeless, op->err.text);
 	if (hopeless) {
-		(void)image_abort(image);
+		if (!image->io.dead)
+			image_abort(image, TABLE_ABORTED_GONE);
 		return;
 	}
 	retry = mem_new(sizeof(*retry));
@@ -595,16 +616,26 @@ image_detach_start(struct image *image, struct err *err, struct op *waiter)
 	close_begin(image, waiter);
 }
 
-unsigned
-image_abort(struct image *image)
+void
+image_abort(struct image *image, enum table_aborted why)
 {
 	unsigned answered;
 
-	atomic_store(&image->slot->aborted, 1);
+	atomic_store(&image->slot->aborted, (uint32_t)why);
 	answered = image_io_abort(&image->io);
-	log_warn("image.aborted", "image=%s answered=%u", image->slot->image,
-	    answered);
-	return answered;
+	log_error("image.aborted", "image=%s/%s answered=%u text=\"%s\"",
+	    image->slot->pool, image->slot->image, answered,
+	    table_aborted_text(why));
+}
+
+void
+image_abort_all(void)
+{
+	struct image *image;
+
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++)
+		if (image->state != IMAGE_NONE)
+			(void)image_io_abort(&image->io);
 }
 
 void
@@ -684,7 +715,7 @@ resize_read(struct image_resize *r)
 	atomic_store(&slot->size_bytes, size);
 	log_info("image.resized", "image=%s from=%" PRIu64 " to=%" PRIu64,
 	    slot->image, old, size);
-	im.resized(r->image);
+	im.events->resized(r->image);
 	return OP_DONE;
 }
 
@@ -720,12 +751,15 @@ static const struct op_class resize_class = {
 static void
 on_resize_end(struct op *op, void *arg)
 {
+	const struct image_resize *r = (struct image_resize *)op;
 	struct image *image = arg;
 
 	if (op->err.rc < 0)
 		log_warn("image.resize", "image=%s text=\"%s\"",
 		    image->slot->image, op->err.text);
 	image->resizing = false;
+	if (image->state == IMAGE_SERVED && image->slot->ino == r->ino)
+		note_refusal(image, op->err.rc);
 	if (image->resize_again && image->state == IMAGE_SERVED)
 		resize_begin(image);
 }
@@ -744,4 +778,21 @@ resize_begin(struct image *image)
 	r->ino = image->slot->ino;
 	r->op.subject = image->slot->image;
 	op_start(&r->op, &resize_class, on_resize_end, image);
+}
+
+void
+image_look_again(void)
+{
+	struct image *image;
+
+	for (unsigned i = 0; i < TABLE_SLOTS; i++) {
+		im.looked = (im.looked + 1) % TABLE_SLOTS;
+		image = image_at(im.looked);
+		if (image == NULL || image->state != IMAGE_SERVED ||
+		    image->io.dead)
+			continue;
+		if (!image->resizing)
+			resize_begin(image);
+		return;
+	}
 }

@@ -34,12 +34,21 @@ struct image {
 	bool resize_again; /* the header changed meanwhile */
 };
 
+struct image_events {
+	void (*resized)(const struct image *image);
+	/*
+	 * The cluster does not take I/O of an attached image: -ESHUTDOWN (our
+	 * client is blocklisted), -EPERM or -EACCES (the user may not).
+	 */
+	void (*refused)(struct image *image, int rc);
+};
+
 /*
  * `fenced` is the address of a predecessor that can do no harm any more
- * (NULL: none; copied); `resized` is called when an image's size has changed.
+ * (NULL: none; copied). `events` lives on.
  */
 void image_init(struct table *table, struct ceph_connection *conn,
-    const char *fenced, void (*resized)(const struct image *image));
+    const char *fenced, const struct image_events *events);
 
 struct image *image_at(unsigned index);        /* NULL: no slot */
 struct image *image_by_ino(uint64_t ino);      /* visible ones only */
@@ -65,8 +74,18 @@ void image_attach_start(const struct table_image *spec, struct image **image,
 void image_detach_start(
     struct image *image, struct err *err, struct op *waiter);
 
-/* Answers all requests with EIO, now and for ever. Returns how many. */
-unsigned image_abort(struct image *image);
+/* Answers all requests with EIO, now and for ever. */
+void image_abort(struct image *image, enum table_aborted why);
+
+/* The same for all, without a word in the table: the session is lost. */
+void image_abort_all(void);
+
+/*
+ * Reads the header of one image, of another one each time: the cluster's
+ * refusal is noticed also where there is no I/O, and a change of size whose
+ * notification was lost.
+ */
+void image_look_again(void);
 
 /*
  * Takes over the images that the table names; each serves its requests as

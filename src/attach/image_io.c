@@ -16,6 +16,14 @@ static struct {
 	uint64_t bytes;    /* their buffers */
 } total;
 
+static void (*on_refusal)(struct image_io *io, int rc);
+
+void
+image_io_on_refusal(void (*callback)(struct image_io *io, int rc))
+{
+	on_refusal = callback;
+}
+
 void
 image_io_init(struct image_io *io)
 {
@@ -53,6 +61,8 @@ on_landed(struct job *job)
 	TAILQ_REMOVE(&io->flying, req, link);
 	io->ops--;
 	io->bytes -= req->len;
+	if (image_io_is_refusal(req->rc) && on_refusal != NULL)
+		on_refusal(io, req->rc);
 	finish(req);
 	pump(io);
 }

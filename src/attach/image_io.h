@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "core/op.h"
 
+#include <errno.h>
 #include <rados/librados.h>
 #include <stdatomic.h>
 
@@ -74,6 +75,16 @@ struct image_io {
 };
 
 void image_io_init(struct image_io *io);
+
+/* Whether a result says that the cluster does not take our client's I/O. */
+static inline bool
+image_io_is_refusal(int rc)
+{
+	return rc == -ESHUTDOWN || rc == -EPERM || rc == -EACCES;
+}
+
+/* Called from the loop for a request with such a result, before its answer. */
+void image_io_on_refusal(void (*refused)(struct image_io *io, int rc));
 
 /* Takes a request; answer() and done() follow later, never inside. */
 void image_io_submit(struct image_io *io, struct image_req *req);

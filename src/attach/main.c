@@ -8,15 +8,18 @@
  * block until the session is up and the images are being taken over; after
  * that one thread of ours never does.
  *
- * The rule that holds it together: this process is part of the node's path
- * for writing back dirty memory. It must not wait for memory that is freed
- * only by its own work, and never touches the files that it serves.
+ * Two rules hold it together. This process is part of the node's path for
+ * writing back dirty memory: it must not wait for memory that is freed only by
+ * its own work, and never touches the files that it serves. And it may be the
+ * last that holds /dev/fuse and the table: while an image is in the table it
+ * does not give up, whatever fails; it tries again.
  */
 #include "attach/address.h"
 #include "attach/control.h"
 #include "attach/fuse.h"
 #include "attach/image.h"
 #include "attach/takeover.h"
+#include "attach/wire.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "ceph/connection.h"
@@ -40,14 +43,14 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-enum {
-	FD_CHANNEL = 3,
-	FD_FUSE,
-	FD_TABLE,
-};
-
 /* Without an image and without a rbd-csid there is nothing to wait for. */
 #define ALONE_MS 60000
+
+/* How often an image without I/O is looked at. */
+#define LOOK_MS 5000
+
+/* Between two tries to start while images are attached. */
+#define RETRY_MS 1000
 
 /* A drain that takes longer ends uncleanly: the successor fences us. */
 #define DRAIN_MAX_MS 5000
@@ -56,9 +59,9 @@ static struct {
 	const char *directory; /* of the session */
 	struct table *table;
 	struct ceph_connection *conn;
-	bool draining;
+	bool serving, draining, failed, lost;
 	int64_t drain_until_ms;
-	struct timer drain_timer, alone_timer;
+	struct timer start_timer, drain_timer, alone_timer, look_timer;
 	bool alone; /* at the last look */
 } ad;
 
@@ -113,7 +116,11 @@ on_drain_timer(struct timer *timer)
 {
 	bool late = clock_now_ms() >= ad.drain_until_ms;
 
-	if (image_io_total() == 0 && image_open_count() == 0) {
+	if (!ad.serving) {
+		/* A predecessor's address stays: its successor is another. */
+		log_info("stop", "clean=0 text=\"has not served\"");
+		loop_stop();
+	} else if (image_io_total() == 0 && image_open_count() == 0) {
 		/* Nothing of ours can reach the cluster any more. */
 		table_clear_address(ad.table);
 		address_remove(ad.directory);
@@ -141,14 +148,31 @@ drain(void)
 	ad.drain_timer.fire = on_drain_timer;
 	log_info("drain", "requests=%u images=%u", image_io_total(),
 	    image_open_count());
-	fuse_pause();
+	/* Of a session that is lost all is answered, with EIO, to the end. */
+	if (!ad.lost)
+		fuse_pause();
+	timer_stop(&ad.start_timer);
 	timer_start(&ad.drain_timer, 0);
+}
+
+static unsigned
+attached(void)
+{
+	return ad.table != NULL ? table_slots_used(ad.table) : 0;
 }
 
 static void
 on_terminate(int signo)
 {
 	(void)signo;
+	if (attached() > 0 && control_clients() == 0) {
+		/* With us the last descriptor would go, and with it their I/O. */
+		log_warn("terminate",
+		    "images=%u text=\"ignored: images are attached and no "
+		    "rbd-csid would start a successor\"",
+		    attached());
+		return;
+	}
 	drain();
 }
 
@@ -172,6 +196,70 @@ on_alone_timer(struct timer *timer)
 	timer_start(timer, ALONE_MS);
 }
 
+/* ---- when the cluster shuts us out ------------------------------------- */
+
+/* Nothing of ours reaches the cluster again; rbd-csid ends the session. */
+static void
+lose(const char *step, const struct err *why)
+{
+	if (ad.lost)
+		return;
+	ad.lost = true;
+	log_error("lost", "step=\"%s\" images=%u text=\"%s\"", step, attached(),
+	    why->text);
+	image_abort_all();
+	control_fail(step, WIRE_SCOPE_LOST, why);
+}
+
+static void
+on_refused(struct image *image, int rc)
+{
+	struct err err = ERR_INIT;
+
+	if (rc == -ESHUTDOWN) {
+		(void)err_set(&err, ERR_UNAVAILABLE,
+		    "the cluster has blocklisted client.%s at %s",
+		    ceph_connection_user(ad.conn),
+		    ceph_connection_address(ad.conn));
+		lose("blocklist", &err);
+		return;
+	}
+	/* Of other pools the user's rights may be as they were. */
+	(void)err_set_rc(&err, rc, "I/O of image %s/%s by client.%s",
+	    image->slot->pool, image->slot->image,
+	    ceph_connection_user(ad.conn));
+	image_abort(image, TABLE_ABORTED_REFUSED);
+	control_fail("permission", WIRE_SCOPE_RETIRED, &err);
+}
+
+static int
+check_fsid(const char *is, struct err *err)
+{
+	return str_eq(is, ad.table->fsid)
+	    ? 0
+	    : err_set(err, ERR_UNAVAILABLE,
+		  "at monitors %.100s is cluster %s, where %s was",
+		  ad.table->monitors, is, ad.table->fsid);
+}
+
+static void
+on_look_timer(struct timer *timer)
+{
+	char fsid[CEPH_FSID_SIZE];
+	struct err err = ERR_INIT;
+
+	if (ad.lost)
+		return;
+	if (rados_cluster_fsid(
+		ceph_connection_handle(ad.conn), fsid, sizeof(fsid)) > 0 &&
+	    check_fsid(fsid, &err) < 0) {
+		lose("cluster", &err);
+		return;
+	}
+	image_look_again();
+	timer_start(timer, LOOK_MS);
+}
+
 /* ---- the start --------------------------------------------------------- */
 
 static int
@@ -190,7 +278,7 @@ enter_net_namespace(const char *file, struct err *err)
 }
 
 static int
-connect_ceph(struct table *table, const char **step, struct err *err)
+connect_ceph(const char **step, struct err *err)
 {
 	/*
 	 * No cache: what we have acknowledged must be on the cluster when we
@@ -206,8 +294,8 @@ connect_ceph(struct table *table, const char **step, struct err *err)
 	};
 	struct secret key = SECRET_INIT;
 	struct ceph_settings settings = {
-		.monitors = table->monitors,
-		.user = table->user,
+		.monitors = ad.table->monitors,
+		.user = ad.table->user,
 		.key = &key,
 		.options = options,
 		.noptions = countof(options),
@@ -216,81 +304,126 @@ connect_ceph(struct table *table, const char **step, struct err *err)
 	int rc;
 
 	*step = "network namespace";
-	if ((rc = enter_net_namespace(table->net_namespace, err)) < 0)
+	if ((rc = enter_net_namespace(ad.table->net_namespace, err)) < 0)
 		return rc;
-	secret_set(&key, table->key, strlen(table->key));
+	secret_set(&key, ad.table->key, strlen(ad.table->key));
 	rc = ceph_connection_open(&settings, &ad.conn, &ceph_step, err);
 	secret_fini(&key);
 	*step = ceph_step_name(ceph_step);
 	return rc;
 }
 
+/* Everything up to the first I/O. Blocks for as long as the cluster does. */
 static int
-serve(struct err *err)
+begin(const char **step, char **fenced, struct err *err)
 {
-	char *fenced = NULL;
-	int64_t begin = clock_now_ms();
-	int rc = takeover_begin(ad.table, ad.directory, ad.conn, &fenced, err);
+	int rc;
 
-	if (rc < 0)
+	*step = "image table";
+	if (ad.table == NULL) {
+		if ((ad.table = table_map(WIRE_FD_TABLE, err)) == NULL)
+			return err->rc;
+		control_init(
+		    &(struct control_settings){ .channel_fd = WIRE_FD_CHANNEL,
+			.directory = ad.directory,
+			.fuse_fd = WIRE_FD_FUSE,
+			.table_fd = WIRE_FD_TABLE,
+			.table = ad.table,
+			.drain = drain });
+	}
+	*step = "socket";
+	if ((rc = control_listen(err)) < 0 ||
+	    (rc = connect_ceph(step, err)) < 0)
 		return rc;
-	image_init(ad.table, ad.conn, fenced, control_resized);
+	*step = "cluster";
+	if (attached() == 0)
+		(void)snprintf(ad.table->fsid, sizeof(ad.table->fsid), "%s",
+		    ceph_connection_fsid(ad.conn));
+	if ((rc = check_fsid(ceph_connection_fsid(ad.conn), err)) < 0)
+		return rc;
+	*step = "fence";
+	if ((rc = takeover_fence_dead(ad.directory, ad.conn, err)) < 0)
+		return rc;
+	return takeover_begin(ad.table, ad.directory, ad.conn, fenced, err);
+}
+
+static void
+serve(char *fenced)
+{
+	static const struct image_events events = {
+		.resized = control_resized,
+		.refused = on_refused,
+	};
+	int rc;
+
+	ad.serving = true;
+	image_init(ad.table, ad.conn, fenced, &events);
 	image_adopt_all();
 	/*
 	 * From here on the kernel's requests come, those of images that are
 	 * not open yet wait. What a predecessor has not answered comes again.
 	 */
-	fuse_serve(FD_FUSE, ad.table, on_unmounted);
-	rc = fuse_resend(FD_FUSE);
+	fuse_serve(WIRE_FD_FUSE, ad.table, on_unmounted);
+	rc = fuse_resend(WIRE_FD_FUSE);
 	if (rc < 0)
 		log_error("takeover.resend",
 		    "rc=%d text=\"this kernel (before "
 		    "6.9) cannot: I/O that was in flight hangs\"",
 		    rc);
-	log_info("serving",
-	    "generation=%" PRIu32 " images=%u fenced=%s "
-	    "ms=%" PRId64,
-	    atomic_load(&ad.table->generation), table_slots_used(ad.table),
-	    fenced != NULL ? fenced : "none", clock_now_ms() - begin);
-	free(fenced);
+	control_serving();
 	ad.alone_timer.fire = on_alone_timer;
 	timer_start(&ad.alone_timer, ALONE_MS);
-	return 0;
+	ad.look_timer.fire = on_look_timer;
+	timer_start(&ad.look_timer, LOOK_MS);
+}
+
+/*
+ * Tries until it serves. It does not end while images are attached: then it
+ * may hold the last /dev/fuse, and a restarted rbd-csid is to find it here.
+ */
+static void
+on_start_timer(struct timer *timer)
+{
+	int64_t began_ms = clock_now_ms();
+	auto_free char *fenced = NULL;
+	struct err err = ERR_INIT;
+	const char *step;
+
+	if (begin(&step, &fenced, &err) == 0) {
+		serve(fenced);
+		log_info("serving",
+		    "generation=%" PRIu32 " images=%u fenced=%s "
+		    "ms=%" PRId64,
+		    atomic_load(&ad.table->generation), attached(),
+		    fenced != NULL ? fenced : "none",
+		    clock_now_ms() - began_ms);
+		return;
+	}
+	log_error("start", "step=\"%s\" images=%u text=\"%s\"", step,
+	    attached(), err.text);
+	ceph_connection_close(take_ptr(&ad.conn));
+	if (ad.table != NULL)
+		control_fail(step,
+		    str_eq(step, "cluster") ? WIRE_SCOPE_LOST
+					    : WIRE_SCOPE_START,
+		    &err);
+	if (ad.table != NULL && attached() == 0) {
+		ad.failed = true;
+		loop_stop();
+	} else {
+		timer_start(timer, RETRY_MS);
+	}
 }
 
 static int
-start(struct err *err)
+check_descriptors(struct err *err)
 {
-	struct control_settings control = { .channel_fd = FD_CHANNEL,
-		.fuse_fd = FD_FUSE,
-		.table_fd = FD_TABLE,
-		.drain = drain };
-	auto_free char *path = str_fmt("%s/sock", ad.directory);
-	const char *step;
-	int rc;
-
-	for (int fd = FD_CHANNEL; fd <= FD_TABLE; fd++)
+	for (int fd = WIRE_FD_CHANNEL; fd <= WIRE_FD_TABLE; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return err_set_rc(err, -errno, "descriptor %d", fd);
-	if (fcntl(FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+	if (fcntl(WIRE_FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return err_set_rc(err, -errno, "/dev/fuse");
-	ad.table = table_map(FD_TABLE, err);
-	if (ad.table == NULL)
-		return err->rc;
-	control.path = path;
-	control.table = ad.table;
-	if ((rc = control_init(&control, err)) < 0)
-		return rc;
-	rc = connect_ceph(ad.table, &step, err);
-	if (rc == 0) {
-		step = "fence";
-		rc = takeover_fence_dead(ad.directory, ad.conn, err);
-	}
-	if (rc < 0) {
-		control_fail(step, err);
-		return rc;
-	}
-	return serve(err);
+	return 0;
 }
 
 static enum log_level
@@ -325,14 +458,16 @@ main(int argc, char **argv)
 		return 1;
 	signal_watch(SIGTERM, on_terminate);
 	ad.directory = argv[1];
-	if (start(&err) < 0) {
+	if (check_descriptors(&err) < 0) {
 		log_error("start", "text=\"%s\"", err.text);
 		return 1;
 	}
+	ad.start_timer.fire = on_start_timer;
+	timer_start(&ad.start_timer, 0);
 	loop_run();
 	/*
 	 * Not through librados' shutdown: after an unclean end its threads
 	 * still own buffers of ours.
 	 */
-	_exit(0);
+	_exit(ad.failed ? 1 : 0);
 }

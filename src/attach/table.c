@@ -3,6 +3,8 @@
  */
 #include "attach/table.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -41,6 +43,8 @@ fill_header(
 	table->header_bytes = HEADER_BYTES;
 	table->slot_bytes = sizeof(struct table_slot);
 	table->slots = TABLE_SLOTS;
+	/* No session gives a serial that another one has given. */
+	atomic_store(&table->serial, (uint64_t)clock_now_us());
 	if ((rc = put_name(table->cluster_id, sizeof(table->cluster_id),
 		 who->cluster_id, "cluster ID", err)) < 0 ||
 	    (rc = put_name(table->net_namespace, sizeof(table->net_namespace),
@@ -202,7 +206,8 @@ table_slot_fill(struct table *table, unsigned index,
 	slot->ino = serial << TABLE_SLOT_BITS | index;
 	slot->flags = image->read_only ? TABLE_SLOT_READ_ONLY : 0;
 	atomic_store(&slot->size_bytes, 0);
-	atomic_store(&slot->aborted, 0);
+	atomic_store(&slot->aborted, TABLE_ABORTED_NOT);
+	atomic_store(&slot->crashes, 0);
 	return 0;
 }
 
@@ -217,6 +222,25 @@ table_slot_set_state(struct table_slot *slot, enum table_slot_state state)
 {
 	atomic_store_explicit(
 	    &slot->state, (uint32_t)state, memory_order_release);
+}
+
+const char *
+table_aborted_text(enum table_aborted aborted)
+{
+	switch (aborted) {
+	case TABLE_ABORTED_NOT:
+		break;
+	case TABLE_ABORTED_ON_REQUEST:
+		return "aborted on request";
+	case TABLE_ABORTED_GONE:
+		return "deleted or taken over by another client";
+	case TABLE_ABORTED_REFUSED:
+		return "refused by the cluster: the user may not use it any "
+		       "more";
+	case TABLE_ABORTED_CRASHED:
+		return "set aside: its I/O has ended rbd-attachd twice";
+	}
+	return "not aborted";
 }
 
 static uint64_t

@@ -32,6 +32,15 @@ enum table_slot_state {
 	TABLE_SLOT_CLOSING,  /* detaching: a successor must not */
 };
 
+/* Why all I/O of an image is answered with EIO. */
+enum table_aborted {
+	TABLE_ABORTED_NOT = 0,
+	TABLE_ABORTED_ON_REQUEST,
+	TABLE_ABORTED_GONE,    /* deleted, or another client's, at a takeover */
+	TABLE_ABORTED_REFUSED, /* the user may not use it any more */
+	TABLE_ABORTED_CRASHED, /* its I/O has ended two servers */
+};
+
 enum {
 	TABLE_SLOT_READ_ONLY = 1,
 };
@@ -41,8 +50,8 @@ struct table_slot {
 	uint32_t flags;
 	uint64_t ino; /* serial << TABLE_SLOT_BITS | index */
 	_Atomic uint64_t size_bytes;
-	_Atomic uint32_t aborted; /* I/O of it is answered with EIO */
-	uint32_t unused;
+	_Atomic uint32_t aborted; /* enum table_aborted */
+	_Atomic uint32_t crashes; /* servers that may have died of it */
 	char pool[TABLE_NAME_MAX];
 	char rados_namespace[TABLE_NAME_MAX];
 	char image[TABLE_NAME_MAX];
@@ -64,6 +73,7 @@ struct table {
 	char monitors[2048];
 	char user[TABLE_NAME_MAX];
 	char key[TABLE_NAME_MAX];
+	char fsid[40]; /* of the cluster; "": not known yet */
 };
 
 /* Whose session it is; strings are borrowed. */
@@ -118,6 +128,9 @@ int table_slot_fill(struct table *table, unsigned index,
 void table_slot_set_id(struct table_slot *slot, const char *image_id);
 void table_slot_set_state(struct table_slot *slot, enum table_slot_state state);
 
+/* For people: "it was ...". */
+const char *table_aborted_text(enum table_aborted aborted);
+
 /*
  * What stands for an image in file names and indexes: 16 hex digits over
  * cluster ID, pool, namespace and image name.
@@ -128,7 +141,7 @@ void table_tag(char tag[TABLE_TAG_MAX], const char *cluster_id,
 
 /*
  * Name of the slot's file in the FUSE directory: "SERIAL-TAG-IMAGE", the
- * image's name cut and made harmless. A loop device's backing file tells so
+ * image's name cut and made harmless. No other session's file has it. A loop device's backing file tells so
  * which image it is, without asking anybody.
  */
 #define TABLE_FILE_MAX 104

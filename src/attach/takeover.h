@@ -25,10 +25,10 @@ int takeover_fence_dead(const char *directory, struct ceph_connection *conn,
 
 /*
  * Blocks; called before anything is served. Fences the predecessor that the
- * table names; if any image is attached, until it succeeds: a cluster that
- * does not let us fence must not see our writes either. Then our own address
- * is in the table and in `directory`. *fenced (may hold NULL) is the predecessor's address, to
- * be freed by the caller.
+ * table names. If any image is attached, a failure means that it must be tried
+ * again: a cluster that does not let us fence must not see our writes either.
+ * Then our own address is in the table and in `directory`. *fenced (may hold
+ * NULL) is the predecessor's address, to be freed by the caller.
  */
 int takeover_begin(struct table *table, const char *directory,
     struct ceph_connection *conn, char **fenced, struct err *err) must_check;

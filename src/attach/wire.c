@@ -94,6 +94,7 @@ body_to_pb(
 		attach__ready__init(&b->ready);
 		b->ready.pid = answer->ready.pid;
 		b->ready.generation = answer->ready.generation;
+		b->ready.starting = answer->ready.starting;
 		b->ready.version = text(answer->ready.version);
 		pb->body_case = ATTACH__ANSWER__BODY_READY;
 		pb->ready = &b->ready;
@@ -124,6 +125,7 @@ body_to_pb(
 	case WIRE_FAILED:
 		attach__failed__init(&b->failed);
 		b->failed.step = text(answer->failed.step);
+		b->failed.scope = (Attach__Failed__Scope)answer->failed.scope;
 		pb->body_case = ATTACH__ANSWER__BODY_FAILED;
 		pb->failed = &b->failed;
 		break;
@@ -153,6 +155,7 @@ body_from_pb(struct wire_answer *answer, const Attach__Answer *pb)
 		answer->body = WIRE_READY;
 		answer->ready.pid = pb->ready->pid;
 		answer->ready.generation = pb->ready->generation;
+		answer->ready.starting = pb->ready->starting;
 		take(answer->ready.version, sizeof(answer->ready.version),
 		    pb->ready->version);
 		break;
@@ -180,6 +183,7 @@ body_from_pb(struct wire_answer *answer, const Attach__Answer *pb)
 		answer->body = WIRE_FAILED;
 		take(answer->failed.step, sizeof(answer->failed.step),
 		    pb->failed->step);
+		answer->failed.scope = (enum wire_scope)pb->failed->scope;
 		break;
 	case ATTACH__ANSWER__BODY__NOT_SET:
 	case _ATTACH__ANSWER__BODY__CASE_IS_INT_SIZE:

@@ -11,6 +11,13 @@
 #define WIRE_FRAME_MAX (16 * 1024)
 #define WIRE_QUEUE_MAX (1024 * 1024)
 
+/* Descriptors of a rbd-attachd, as it is started and for as long as it lives. */
+enum {
+	WIRE_FD_CHANNEL = 3,
+	WIRE_FD_FUSE,
+	WIRE_FD_TABLE,
+};
+
 enum wire_kind {
 	WIRE_HELLO = 0,
 	WIRE_ATTACH,
@@ -37,6 +44,12 @@ enum wire_body {
 	WIRE_FAILED,
 };
 
+enum wire_scope {
+	WIRE_SCOPE_START = 0, /* no Ceph session (yet) */
+	WIRE_SCOPE_RETIRED,   /* serves what it has, takes nothing new */
+	WIRE_SCOPE_LOST,      /* nothing of it can be read or written again */
+};
+
 struct wire_answer {
 	uint64_t id; /* 0: an event */
 	struct err err;
@@ -44,6 +57,7 @@ struct wire_answer {
 	union {
 		struct {
 			uint32_t pid, generation;
+			bool starting;
 			char version[32];
 		} ready;
 		struct {
@@ -57,6 +71,7 @@ struct wire_answer {
 		} counters;
 		struct {
 			char step[32];
+			enum wire_scope scope;
 		} failed;
 	};
 };

@@ -14,13 +14,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define FSID_SIZE 37
 #define POOL_NAME_SIZE 256
 
 struct ceph_connection {
 	rados_t cluster;
 	char *user, *monitors, *address;
-	char fsid[FSID_SIZE];
+	char fsid[CEPH_FSID_SIZE];
 	struct map pools; /* "id/namespace" -> struct ceph_pool */
 };
 
@@ -367,6 +366,15 @@ const char *
 ceph_connection_fsid(const struct ceph_connection *conn)
 {
 	return conn->fsid;
+}
+
+int
+ceph_connection_fsid_now(
+    const struct ceph_connection *conn, char fsid[CEPH_FSID_SIZE])
+{
+	int rc = rados_cluster_fsid(conn->cluster, fsid, CEPH_FSID_SIZE);
+
+	return rc < 0 ? rc : 0;
 }
 
 const char *

@@ -65,6 +65,12 @@ int ceph_connection_open(const struct ceph_settings *settings,
 void ceph_connection_close(struct ceph_connection *conn);
 
 const char *ceph_connection_fsid(const struct ceph_connection *conn);
+
+/* The fsid of the cluster that is there now. Does not wait. 0 or -errno. */
+#define CEPH_FSID_SIZE 37
+int ceph_connection_fsid_now(
+    const struct ceph_connection *conn, char fsid[CEPH_FSID_SIZE]) must_check;
+
 /* Our address as the cluster sees it, "10.0.0.1:0/123": for fencing. */
 const char *ceph_connection_address(const struct ceph_connection *conn);
 const char *ceph_connection_user(const struct ceph_connection *conn);

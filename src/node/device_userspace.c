@@ -97,7 +97,18 @@ struct opening {
 	struct session *session;
 	struct session_call call;
 	struct unmapping unmap;
+	bool again; /* the first session was lost meanwhile */
 };
+
+/* A command has failed; where that was the session's end, in a new one. */
+static enum op_verdict
+open_refused(struct opening *o)
+{
+	if (!o->call.lost || o->again)
+		return op_fail_err(o, OPEN_END, &o->call.err);
+	o->again = true;
+	return op_goto(o, OPEN_START);
+}
 
 static enum op_verdict
 open_attach(struct opening *o)
@@ -155,7 +166,7 @@ open_attached(struct opening *o)
 	struct err err = ERR_INIT;
 
 	if (o->op.rc < 0)
-		return op_fail_err(o, OPEN_END, &o->call.err);
+		return open_refused(o);
 	if (answer->body != WIRE_ATTACHED)
 		return op_fail(o, OPEN_END, ERR_INTERNAL,
 		    "rbd-attachd: strange answer to an attach");
@@ -197,9 +208,7 @@ open_step(struct op *op)
 		session_call_start(o->session, &o->call, op);
 		return op_await(o, OPEN_CLOSED);
 	case OPEN_CLOSED:
-		if (op->rc < 0)
-			return op_fail_err(o, OPEN_END, &o->call.err);
-		return open_attach(o);
+		return op->rc < 0 ? open_refused(o) : open_attach(o);
 	case OPEN_END:
 		return OP_DONE;
 	}
@@ -253,13 +262,14 @@ struct closing {
 	struct timer retry, fence;
 };
 
+/* A session that may have the image, and about which more is known soon. */
 static bool
-any_joins(void)
+any_is_unsettled(void)
 {
 	struct session *s = NULL;
 
 	while ((s = session_next(s)) != NULL)
-		if (session_state(s) == SESSION_JOINING)
+		if (session_state(s) == SESSION_JOINING || session_is_lost(s))
 			return true;
 	return false;
 }
@@ -269,8 +279,11 @@ close_begin(struct closing *c)
 {
 	struct userspace_entry *entry = userspace_index_find(c->open->spec);
 
-	/* A loop device may be known before its image table is. */
-	if ((entry == NULL || entry->ino == 0) && any_joins()) {
+	/*
+	 * A loop device may be known before its image table is; and a process
+	 * whose session is lost may still have writes under way.
+	 */
+	if ((entry == NULL || entry->ino == 0) && any_is_unsettled()) {
 		session_wait_start(&c->op);
 		return op_await(c, CLOSE_START);
 	}
@@ -349,6 +362,8 @@ close_step(struct op *op)
 	case CLOSE_START:
 		return close_begin(c);
 	case CLOSE_ABORTED:
+		if (op->rc < 0 && c->call.lost)
+			return op_goto(c, CLOSE_START);
 		if (op->rc < 0)
 			return op_fail_err(c, CLOSE_END, &c->call.err);
 		return op_goto(c, CLOSE_UNMAP);
@@ -364,6 +379,8 @@ close_step(struct op *op)
 		return close_send(c);
 	case CLOSE_CLOSED:
 		/* Being opened or closed just now: until it is, or fenced. */
+		if (op->rc < 0 && c->call.lost)
+			return op_goto(c, CLOSE_START);
 		if (op->rc < 0 && c->call.err.code == ERR_ABORTED) {
 			c->retry.fire = on_retry;
 			timer_start(&c->retry, RETRY_MS);
@@ -560,8 +577,8 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 		    "/dev/loop%u is bound to nothing", minor(devno));
 		return -ESTALE;
 	}
-	if (entry != NULL && str_eq(entry->file, file))
-		return fill_device((int)minor(devno), file, dev, err);
+	if (entry != NULL && loopdev_shows(file, entry->file))
+		return fill_device((int)minor(devno), entry->file, dev, err);
 	if (userspace_index_is_leftover(spec, file) &&
 	    loopdev_is_dead((int)minor(devno))) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,

@@ -104,11 +104,19 @@ loopdev_file(int id, char *file)
 }
 
 bool
+loopdev_shows(const char *shown, const char *file)
+{
+	const char *last = strrchr(file, '/');
+
+	return str_eq(shown, file) || (last != NULL && str_eq(shown, last));
+}
+
+bool
 loopdev_is(int id, const char *file)
 {
 	char is[LOOPDEV_FILE_MAX];
 
-	return id >= 0 && loopdev_file(id, is) == 0 && str_eq(is, file);
+	return id >= 0 && loopdev_file(id, is) == 0 && loopdev_shows(is, file);
 }
 
 bool
@@ -161,7 +169,7 @@ on_found(int id, const char *file, void *arg)
 {
 	struct find *find = arg;
 
-	if (!str_eq(file, find->file))
+	if (!loopdev_shows(file, find->file))
 		return true;
 	find->id = id;
 	return false;
@@ -172,7 +180,7 @@ loopdev_find(const char *file)
 {
 	struct find find = { .file = file, .id = -ENOENT };
 
-	loopdev_each(file, on_found, &find);
+	loopdev_each("/", on_found, &find);
 	return find.id;
 }
 

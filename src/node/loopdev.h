@@ -23,6 +23,13 @@
  */
 int loopdev_attach(const char *file, bool read_only, struct err *err);
 
+/*
+ * Whether the backing file that sysfs shows is `file`. Of a file in a
+ * directory that was unmounted lazily the kernel shows the last component
+ * only; rbd-attachd gives no name twice.
+ */
+bool loopdev_shows(const char *shown, const char *file);
+
 /* Whether loop device `id` is bound to `file`. */
 bool loopdev_is(int id, const char *file);
 

@@ -80,6 +80,7 @@ file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
 static bool
 on_loop(int id, const char *file, void *arg)
 {
+	struct userspace_entry *entry;
 	struct session *s = NULL;
 	char tag[TABLE_TAG_MAX];
 	const char *image;
@@ -91,13 +92,17 @@ on_loop(int id, const char *file, void *arg)
 		if (session_state(s) != SESSION_ENDING &&
 		    session_has_file(s, file))
 			break;
-	if (s != NULL && strlen(file) < DEVICE_FILE_MAX) {
-		entry_set(tag, image, file, s)->loop = id;
-		log_info("userspace.found", "loop=%d file=%s", id, file);
-	} else {
+	entry = map_get(&index_, tag);
+	if (entry != NULL && !loopdev_shows(file, entry->file))
+		entry = NULL;
+	if (entry == NULL && s != NULL && strlen(file) < DEVICE_FILE_MAX)
+		entry = entry_set(tag, image, file, s);
+	if (entry != NULL)
+		entry->loop = id;
+	else
 		leftovers = true;
-		log_info("userspace.leftover", "loop=%d file=%s", id, file);
-	}
+	log_info(entry != NULL ? "userspace.found" : "userspace.leftover",
+	    "loop=%d file=%s", id, file);
 	return true;
 }
 
@@ -148,7 +153,7 @@ userspace_index_is_leftover(const struct device_spec *spec, const char *file)
 	char is[TABLE_TAG_MAX], tag[TABLE_TAG_MAX];
 
 	if (!file_parse(file, is, &image) ||
-	    (entry != NULL && str_eq(entry->file, file)))
+	    (entry != NULL && loopdev_shows(file, entry->file)))
 		return false;
 	if (str_is_empty(spec->image))
 		return uuid != NULL && str_ends(image, uuid);
@@ -256,11 +261,12 @@ note_slot(struct session *s, struct table *table, struct table_slot *slot)
 	    slot->image);
 	entry = entry_set(tag, slot->image, file, s);
 	entry->ino = slot->ino;
-	grow(entry, atomic_load(&slot->size_bytes));
+	if (session_state(s) == SESSION_READY)
+		grow(entry, atomic_load(&slot->size_bytes));
 }
 
 static void
-on_session_ready(struct session *s)
+on_session_table(struct session *s)
 {
 	struct table *table = session_table(s);
 	struct table_slot *slot;
@@ -305,7 +311,8 @@ on_session_gone(struct session *s)
 }
 
 static const struct session_ops session_ops = {
-	.ready = on_session_ready,
+	.found = on_session_table,
+	.ready = on_session_table,
 	.resized = on_session_resized,
 	.gone = on_session_gone,
 };

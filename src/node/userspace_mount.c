@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -123,4 +124,25 @@ userspace_unmount_begin(
     const char *dir, void (*done)(struct op *op, void *arg), void *arg)
 {
 	userspace_mount_begin(dir, -1, done, arg);
+}
+
+bool
+userspace_is_mounted(const char *dir)
+{
+	auto_free char *mnt = str_fmt("%s/mnt", dir);
+	const int how = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT;
+	struct statx above, root;
+
+	return statx(AT_FDCWD, dir, how, 0, &above) == 0 &&
+	    statx(AT_FDCWD, mnt, how, 0, &root) == 0 &&
+	    (above.stx_dev_major != root.stx_dev_major ||
+		above.stx_dev_minor != root.stx_dev_minor);
+}
+
+bool
+userspace_fuse_has_ended(int fuse_fd)
+{
+	struct pollfd p = { .fd = fuse_fd };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR) != 0;
 }

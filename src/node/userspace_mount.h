@@ -22,4 +22,16 @@ void userspace_mount_begin(const char *dir, int fuse_fd,
 void userspace_unmount_begin(
     const char *dir, void (*done)(struct op *op, void *arg), void *arg);
 
+/*
+ * Whether files of dir/mnt can be reached by path: not after `umount -l`, or
+ * in another mount namespace. Does not wait for who serves them.
+ */
+bool userspace_is_mounted(const char *dir);
+
+/*
+ * Whether FUSE answers nobody any more, though it was mounted: `umount -f`,
+ * or an abort by fusectl.
+ */
+bool userspace_fuse_has_ended(int fuse_fd);
+
 #endif

@@ -5,8 +5,10 @@
  * The rule that holds it together: rbd-csid and rbd-attachd each hold
  * /dev/fuse and the image table, so either may die. When rbd-attachd dies
  * while images are attached, the next one is started with the same two
- * descriptors; only when both have died is a session lost ("stale"), and then
- * it is taken down, never revived.
+ * descriptors. A session whose images can never be read or written again is
+ * lost: both have died ("stale"), the FUSE connection was aborted, or the
+ * cluster has shut its client out. It is taken down, never revived, and the
+ * next stage begins another one.
  *
  * A session's directory is STATEDIR/attach/HASH-N with the socket "sock" and
  * the mount point "mnt". HASH stands for cluster ID, network namespace,
@@ -39,6 +41,7 @@ struct session_call {
 	struct wire_request request; /* kind, image, ino; strings live */
 	struct wire_answer answer;   /* valid when woken with 0 */
 	struct err err;              /* valid when woken with less */
+	bool lost;                   /* woken with less: so was the session */
 
 	/* private */
 	struct session *session;
@@ -50,12 +53,14 @@ struct session_call {
 };
 
 struct session_ops {
-	/* rbd-attachd serves (again): its table can be looked at. */
+	/* Its table can be looked at. */
+	void (*found)(struct session *session);
+	/* rbd-attachd serves (again). */
 	void (*ready)(struct session *session);
 	/* An image has a new size. */
 	void (*resized)(
 	    struct session *session, uint64_t ino, uint64_t size_bytes);
-	/* The session is no more; the pointer is dead after the call. */
+	/* The session serves nothing any more; may be called twice. */
 	void (*gone)(struct session *session);
 };
 
@@ -70,9 +75,9 @@ int session_init(const char *state_dir, const char *program,
 struct session *session_next(struct session *session);
 
 /*
- * The session for this identity, made and started if need be. NULL while one
- * that may be it has not answered yet: `waiter` is woken when that changed,
- * and should try again.
+ * The session for this identity that takes new images, made and started if
+ * need be. NULL while one that may be it has not answered yet, or one that is
+ * lost still ends: `waiter` is woken when that changed, and should try again.
  */
 struct session *session_get(
     const struct table_identity *who, struct op *waiter, struct err *err);
@@ -96,7 +101,8 @@ void session_replace(struct session *session, bool clean);
 
 enum session_state session_state(const struct session *session);
 const char *session_state_name(enum session_state state);
-const char *session_dir(const struct session *session);     /* absolute path */
+bool session_is_lost(const struct session *session);    /* and about to end */
+const char *session_dir(const struct session *session); /* absolute path */
 struct table *session_table(const struct session *session); /* or NULL */
 pid_t session_pid(const struct session *session);           /* 0: none */
 

@@ -3,8 +3,8 @@
 # space, growing, locks, takeovers under verified I/O, stuck clusters. rbd-csid's part is played
 # by userspace_holder, which may be killed.
 #
-# With arguments only the sections named: life space grow readonly many lock takeover stuck dead.
-# The last three are run by userspace_takeover.t.
+# With arguments only the sections named. Those that are not the default are run by
+# userspace_takeover.t and userspace_lost.t.
 . "$(dirname "$0")/lib.sh"
 need_cluster
 
@@ -342,6 +342,149 @@ dead() {
 	ok "detach" hold detach "$prefix-dead"
 	is "no loop device is left" \
 		"$(grep -ls -- "-$prefix-dead\$" /sys/block/loop*/loop/backing_file | wc -l)" 0
+}
+
+# ---- no cluster, and one of us dies after the other --------------------------------------------
+
+attachds() { pgrep -f "^$server $state/" || true; }
+new_attachd() { [[ -n $(attachds) && $(attachds) != "$1" ]]; }
+logged() { grep -q -- "$1" "$work/holder.log"; }
+lines() { grep -c -- "$1" "$work/holder.log"; }
+more_lines() { (($(lines "$1") > $2)); }
+
+# kill_attachd_for_next: its successor runs, however far it has come; its pid in $next
+kill_attachd_for_next() {
+	local old
+	old=$(attachds)
+	kill -KILL "$old"
+	wait_for 10 new_attachd "$old" && next=$(attachds)
+}
+
+alone() {
+	local daemons dd_pid name next
+	mapfile -t daemons < <(pgrep -f "^ceph-(osd|mon) .*$RBD_CSI_CLUSTER_DIR/")
+	((${#daemons[@]} > 1)) || bail "no cluster of our own"
+	for name in alone1 alone2; do image "$prefix-$name" 64M "$all_features"; done
+	attach "$prefix-alone1"
+	hold attach "$prefix-alone2"
+	kill -STOP "${daemons[@]}"
+	defer kill -CONT "${daemons[@]}"
+	timeout 200 dd if=/dev/urandom of="$device" bs=64k count=16 oflag=direct status=none \
+		2>"$work/dd.err" &
+	dd_pid=$!
+	ok "no OSD and no monitor answers; rbd-attachd is killed" kill_attachd_for_next
+	kill_holder
+	ok "and rbd-csid: the successor tries, in vain" wait_for 30 more_lines "start step=" 0
+	ok "and stays, for it holds the images" kill -0 "$next"
+	ok "also on SIGTERM, for nobody would follow it" kill -TERM "$next"
+	wait_for 30 logged "terminate images=2" || true
+	ok "which it says" logged "terminate images=2"
+	start_holder "$state"
+	ok "the next rbd-csid joins it" logged "userspace.join .* pid=$next images=2"
+	ok "it is killed while it cannot answer that" kill_attachd_for_next
+	kill_holder
+	start_holder "$state"
+	ok "one that has just been started is found as well" \
+		logged "userspace.join .* pid=$next images=2"
+	kill -CONT "${daemons[@]}"
+	hold settle
+	ok "the write that waited all the time has succeeded" wait "$dd_pid"
+	is "no connection was lost" "$(lines 'userspace.\(stale\|lost\)')" 0
+	ok "what was attached still is" attach "$prefix-alone1"
+	ok "detach" hold detach "$prefix-alone1" "$prefix-alone2"
+}
+
+# ---- sessions that are lost while both processes live ----------------------------------------
+
+reads() { timeout 20 dd if="$1" of=/dev/null bs=4k count=1 iflag=direct status=none; }
+fails_to_read() { ! reads "$1"; }
+fuse_mount() { awk -v d="$state/attach/" 'index($5, d) == 1 { print $5; exit }' /proc/self/mountinfo; }
+our_loops() { grep -lsE -- "-$prefix-" /sys/block/loop*/loop/backing_file | wc -l; }
+no_loops() { [[ $(our_loops) == 0 ]]; }
+
+# is_lost WHAT MORE...: the session of images lost1 (at $first) and lost2 is over; the next
+# attach begins another one
+is_lost() {
+	local what=$1 lost1=$2 lost2=$3 count=$4 old_pid=$5
+	ok "$what: another image is attached, in a new session" hold attach "$prefix-lost3"
+	ok "$what: that the old one is lost is logged" wait_for 20 more_lines "userspace.lost" "$count"
+	ok "$what: its rbd-attachd ends" wait_for 20 is_gone "$old_pid"
+	ok "$what: I/O of its images fails" fails_to_read "$lost1"
+	ok "$what: a dead image is attached anew" attach "$prefix-lost1"
+	ok "$what: with its data" cmp -n 4096 "$work/block" "$device"
+	is "$what: by one rbd-attachd, not two" "$(attachds | wc -l)" 1
+	is "$what: the loss was logged once" "$(lines userspace.lost)" $((count + 1))
+	ok "$what: all are detached, also the one that is dead" \
+		hold detach "$prefix-lost1" "$prefix-lost2" "$prefix-lost3"
+	ok "$what: no loop device is left" wait_for 10 no_loops
+	ok "$what: nobody has the image open" wait_for 40 unwatched "$prefix-lost2"
+}
+
+unwatched() { [[ $(timeout 60 rbd status --format json "rbd/$1" | jq '.watchers | length') == 0 ]]; }
+
+# lose_by WHAT COMMAND...: two images are attached, then the command ends their session
+lose_by() {
+	local what=$1 lost1 lost2 count old_pid
+	shift
+	attach "$prefix-lost1"
+	lost1=$device
+	dd if="$work/block" of="$device" bs=4k oflag=direct status=none
+	attach "$prefix-lost2"
+	lost2=$device
+	count=$(lines userspace.lost)
+	old_pid=$(attachd_pid)
+	ok "$what" "$@"
+	is_lost "$what" "$lost1" "$lost2" "$count" "$old_pid"
+}
+
+umount_by_force() { umount -f "$(fuse_mount)" 2>/dev/null || true; }
+
+# With a server that does not see it.
+abort_by_fusectl() {
+	local control=$work/fusectl dev pid
+	mkdir -p "$control"
+	mount -t fusectl none "$control" || return
+	defer umount "$control"
+	dev=$(awk -v m="$(fuse_mount)" '$5 == m { split($3, n, ":"); print n[2] }' /proc/self/mountinfo)
+	pid=$(attachd_pid)
+	kill -STOP "$pid"
+	echo 1 >"$control/$dev/abort"
+	{ sleep 3; kill -CONT "$pid"; } &
+}
+
+blocklist_attachd() {
+	timeout 60 ceph osd blocklist add "$(cat "$state"/attach/*/address)" 600
+}
+
+lost() {
+	local name old count
+	for name in lost1 lost2 lost3; do image "$prefix-$name" 64M "$all_features"; done
+	dd if=/dev/urandom of="$work/block" bs=4k count=1 status=none
+	lose_by "umount -f" umount_by_force
+	lose_by "fusectl" abort_by_fusectl
+	lose_by "blocklist" blocklist_attachd
+
+	attach "$prefix-lost1"
+	dd if="$work/block" of="$device" bs=4k oflag=direct status=none
+	count=$(lines userspace.lost)
+	ok "rbd-attachd is blocklisted while there is no I/O" blocklist_attachd
+	ok "and noticed" wait_for 30 more_lines userspace.lost "$count"
+	like "with the reason" "$(grep userspace.lost "$work/holder.log" | tail -1)" \
+		"has blocklisted client\..* at .*:0/[0-9]+"
+	ok "the image is attached anew" attach "$prefix-lost1"
+	ok "with its data" cmp -n 4096 "$work/block" "$device"
+	ok "detach" hold detach "$prefix-lost1"
+
+	attach "$prefix-lost1"
+	old=$device
+	ok "umount -l of the directory" umount -l "$(fuse_mount)"
+	ok "the image is there" reads "$old"
+	ok "the next one is attached in another session" attach "$prefix-lost2"
+	is "which takes another rbd-attachd" "$(attachds | wc -l)" 2
+	ok "both can be read" reads "$old"
+	ok "the other one, too" reads "$device"
+	ok "detach" hold detach "$prefix-lost1" "$prefix-lost2"
+	is "no loop device is left" "$(our_loops)" 0
 }
 
 for section in $sections; do
