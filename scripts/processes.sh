@@ -13,7 +13,8 @@ is_marked() { grep -qsxzF -- "$2" "/proc/$1/environ"; }
 # variable at most since it was started, and not those of this pipe.
 marked() (
 	unset "${1%%=*}"
-	grep -lsxzF -- "$1" /proc/[0-9]*/environ | cut -d/ -f3
+	# some process or other always ends while grep looks, which is an error to it
+	{ grep -lsxzF -- "$1" /proc/[0-9]*/environ || true; } | cut -d/ -f3
 )
 
 # end_marked NAME=VALUE: kills our processes; fails if one has not ended after 20 s.

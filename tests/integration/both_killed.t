@@ -64,9 +64,6 @@ in_time() {
 	((took < 8000))
 }
 
-attachds() { pgrep -f "^$build/rbd-attachd $work/state/"; }
-no_attachd() { [[ -z $(attachds) ]]; }
-
 # Stopped first: neither sees the other one's end.
 kill_both() {
 	local pids

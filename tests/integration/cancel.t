@@ -32,8 +32,6 @@ server_is() {
 }
 ops_are() { dump && grep -q "dump\.end ops=$1\$" "$work/dump"; }
 
-no_attachd() { ! pgrep -f "^$build/rbd-attachd .*$work/" >/dev/null; }
-
 descriptors() { find "/proc/$csid_pid/fd" -mindepth 1 -maxdepth 1 | wc -l; }
 descriptors_are() { [[ $(descriptors) == "$1" ]]; }
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$csid_pid/status"; }

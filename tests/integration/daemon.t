@@ -40,7 +40,7 @@ not_logged() { ! logged "$1"; }
 # Workers of daemons that are gone, which end when they notice.
 no_orphans() {
 	local pid
-	for pid in $(pgrep -f "^$build/ceph-worker"); do
+	for pid in $(ours ceph-worker); do
 		[[ $(ps -o ppid= -p "$pid") -ne 1 ]] || return 1
 	done
 }

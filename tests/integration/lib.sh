@@ -17,6 +17,8 @@
 set -uo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+# shellcheck source=scripts/processes.sh
+. "$top/scripts/processes.sh"
 build=$(cd "${RBD_CSI_BUILD:-.}" && pwd -P)
 # /var/tmp: a directory which is no tmpfs; loop devices with direct I/O may refuse one
 work=$(mktemp -d "/var/tmp/rbd-csi-test.XXXXXX")
@@ -24,6 +26,8 @@ endpoint=unix://$work/csi.sock
 reply=
 error=
 csid_pid=
+# the mark of this test's processes
+export RBD_CSI_TEST=$work
 
 # ---- cleaning up -----------------------------------------------------------------------------
 
@@ -53,11 +57,11 @@ _clean_up() {
 	exit "$rc"
 }
 
-# Takes away what is still mounted, attached or running from below $work, and fails if there was
-# a mount or a loop device: a test that passes leaves none. Mounts go in reverse order, for a
-# file system may be on a loop device whose file is served by a process of ours.
+# Takes away what is still mounted or attached from below $work, and what of this test still runs,
+# and fails if there was a mount or a loop device: a test that passes leaves none. Mounts go in
+# reverse order, for a file system may be on a loop device whose file is served by a process of ours.
 _sweep() {
-	local rc=0 point loop pid
+	local rc=0 point loop
 	while read -r point; do
 		echo "# left mounted: $point"
 		timeout 20 umount "$point" || umount -l "$point"
@@ -68,9 +72,7 @@ _sweep() {
 		losetup -d "/dev/$loop"
 		rc=1
 	done < <(grep -ls "^$work/" /sys/block/loop*/loop/backing_file | cut -d/ -f4)
-	while read -r pid; do
-		kill -KILL "$pid" 2>/dev/null
-	done < <(grep -lsF -- "$work/" /proc/[0-9]*/cmdline | cut -d/ -f3)
+	end_marked "RBD_CSI_TEST=$work" || rc=1
 	return "$rc"
 }
 trap _clean_up EXIT
@@ -172,6 +174,19 @@ wait_for() {
 }
 
 is_gone() { [[ ! -d /proc/$1 || $(cut -d' ' -f3 "/proc/$1/stat" 2>/dev/null) == Z ]]; }
+
+# ours PROGRAM: prints the ids of this test's processes that run it, whoever started them; fails
+# if there is none.
+ours() {
+	local pid none=1
+	for pid in $(marked "RBD_CSI_TEST=$work"); do
+		[[ $(cat "/proc/$pid/comm" 2>/dev/null) == "$1" ]] && echo "$pid" && none=0
+	done
+	return "$none"
+}
+
+attachds() { ours rbd-attachd; }
+no_attachd() { ! attachds >/dev/null; }
 
 # ---- cluster and daemon ----------------------------------------------------------------------
 

@@ -63,7 +63,6 @@ loops() { grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l; }
 mounts() { grep -c " $work/\(staging\|pods\)/" /proc/self/mountinfo; }
 left() { echo "$(loops) loop devices, $(mounts) mounts, $(find "$work/staging" "$work/pods" -mindepth 2 | wc -l) files"; }
 nothing="0 loop devices, 0 mounts, 0 files"
-attachds() { pgrep -f "^$build/rbd-attachd $work/state/"; }
 
 # At the end: every rbd-attachd of ours, and what it had mounted.
 stop_attachds() {

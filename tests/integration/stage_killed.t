@@ -35,9 +35,6 @@ make() {
 unpublish() { call Node/NodeUnpublishVolume "{\"volume_id\": \"$id\", \"target_path\": \"$target\"}"; }
 unstage_json() { echo "{\"volume_id\": \"$id\", \"staging_target_path\": \"$staging\"}"; }
 
-attachds() { pgrep -f "^$build/rbd-attachd $work/state/"; }
-no_attachd() { [[ -z $(attachds) ]]; }
-
 # kill_attachd [SIGNAL]: KILL; there may be none yet.
 kill_attachd() {
 	local pid

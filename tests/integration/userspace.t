@@ -87,7 +87,8 @@ put_away() {
 # stop_attachds DIR: those that serve below it, and what they leave mounted
 stop_attachds() {
 	local pid mnt
-	for pid in $(pgrep -f "^$server $1/" || true); do
+	for pid in $(attachds); do
+		grep -qsF -- "$1/" "/proc/$pid/cmdline" || continue
 		kill -TERM "$pid"
 		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
 	done
@@ -300,7 +301,7 @@ takeover() {
 
 stuck() {
 	local osds dd_pid began
-	mapfile -t osds < <(pgrep -f "^ceph-osd -c $RBD_CSI_CLUSTER_DIR/ceph.conf")
+	mapfile -t osds < <(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.*.pid)
 	((${#osds[@]})) || { skip "a stuck image" "no OSD of our own"; return; }
 	image "$prefix-stuck" 64M "$all_features"
 	attach "$prefix-stuck"

@@ -21,10 +21,9 @@ stage() {
 		"volumeCapability=$capability" "publishContext=$context")"
 }
 
-attachd_pid() { pgrep -f "^$build/rbd-attachd $work/state/"; }
 replaced() {
 	local now
-	now=$(attachd_pid) && [[ $now != "$1" ]]
+	now=$(attachds) && [[ $now != "$1" ]]
 }
 
 # The daemon dies without a word and is started again.
@@ -50,8 +49,8 @@ ok "NodeStageVolume" stage
 mounted=$staging/$(jq -r .volumeId <<<"$volume")	# where ceph-csi mounts it, too
 ok "mounts it" mountpoint -q "$mounted"
 like "from a loop device" "$(findmnt -no SOURCE "$mounted")" '^/dev/loop'
-is "of one rbd-attachd" "$(attachd_pid | wc -l)" 1
-first=$(attachd_pid)
+is "of one rbd-attachd" "$(attachds | wc -l)" 1
+first=$(attachds)
 
 timeout 200 fio --name=v --filename="$mounted/file" --size=192M --rate=,24m \
 	--verify_state_save=0 --ioengine=libaio --direct=1 \
@@ -62,15 +61,15 @@ for _ in 1 2; do
 	sleep 1
 	ok "rbd-csid is killed and comes back" kill_daemon
 	ok "the volume is still staged" stage
-	kill -KILL "$(attachd_pid)"
-	ok "rbd-attachd is killed and replaced" wait_for 10 attachd_pid
+	kill -KILL "$(attachds)"
+	ok "rbd-attachd is killed and replaced" wait_for 10 attachds
 done
-before=$(attachd_pid)
+before=$(attachds)
 ok "which serves" wait_for 10 grep -q "userspace.ready .* pid=$before " "$work/csid.log"
 kill -USR2 "$csid_pid"
 ok "SIGUSR2 replaces rbd-attachd" wait_for 10 replaced "$before"
 ok "no I/O error, all data verified" wait "$fio"
-ok "by another rbd-attachd" test "$(attachd_pid)" != "$first"
+ok "by another rbd-attachd" test "$(attachds)" != "$first"
 
 ok "NodeUnstageVolume" call Node/NodeUnstageVolume \
 	"$(request "stagingTargetPath=\"$staging\"" | jq 'del(.volumeContext)')"
@@ -82,6 +81,6 @@ ok "DeleteVolume: nobody watches the image any more" \
 
 # Without rbd-csid and without an image rbd-attachd ends by itself; not waited for here.
 stop_daemon
-pid=$(attachd_pid) && kill -TERM "$pid" && wait_for 10 is_gone "$pid"
+pid=$(attachds) && kill -TERM "$pid" && wait_for 10 is_gone "$pid"
 umount "$(awk -v d="$work/state/attach/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)"
 done_testing
