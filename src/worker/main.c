@@ -101,7 +101,7 @@ on_hello(const Worker__Hello *hello)
 	const char *step;
 
 	wk.lane = hello->role == WORKER__HELLO__ROLE__LANE;
-	session_init(&wk.session, hello);
+	worker_session_init(&wk.session, hello);
 	start_log(&wk.session, wk.lane);
 	(void)prctl(PR_SET_NAME, wk.lane ? "ceph-lane" : "ceph-worker");
 	if (session_connect(&wk.session, &wk.conn, &step, &err) < 0) {
@@ -115,7 +115,7 @@ on_hello(const Worker__Hello *hello)
 	if (!wk.lane) {
 		controller_init(wk.conn);
 		lanes_init(&wk.session);
-		requests_init(wk.channel, &wk.session);
+		worker_requests_init(wk.channel, &wk.session);
 		rados_when_lost(on_lost);
 	}
 	log_info("session.up", "cluster=%s user=%s fsid=%s address=%s",
@@ -157,11 +157,11 @@ on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
 		secret_wipe(frame->hello->key.data, frame->hello->key.len);
 	} else if (frame->body_case == WORKER__FRAME__BODY_REQUEST &&
 	    !wk.lane) {
-		requests_start(frame->request);
+		worker_requests_start(frame->request);
 		secret_wipe(
 		    frame->request->body.data, frame->request->body.len);
 	} else if (frame->body_case == WORKER__FRAME__BODY_CANCEL && !wk.lane) {
-		requests_cancel(frame->cancel->id);
+		worker_requests_cancel(frame->cancel->id);
 	} else if (frame->body_case == WORKER__FRAME__BODY_JOB && wk.lane) {
 		lane_run(wk.channel, wk.conn, frame->job);
 	} else {
@@ -173,11 +173,11 @@ on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
 static void
 on_drain(struct timer *timer)
 {
-	if (requests_running() == 0 && purge_running() == 0) {
+	if (worker_requests_running() == 0 && purge_running() == 0) {
 		loop_stop();
 	} else if (clock_now_ms() >= wk.drain_until_ms) {
 		log_warn("worker.cut", "requests=%zu purges=%u",
-		    requests_running(), purge_running());
+		    worker_requests_running(), purge_running());
 		loop_stop();
 	} else {
 		timer_start(timer, DRAIN_POLL_MS);
@@ -195,7 +195,7 @@ on_closed(struct channel *channel, int rc, void *arg)
 		loop_stop();
 		return;
 	}
-	requests_orphan();
+	worker_requests_orphan();
 	wk.drain_until_ms = clock_now_ms() + DRAIN_MS;
 	wk.drain.fire = on_drain;
 	timer_start(&wk.drain, 0);
@@ -227,7 +227,7 @@ finish(void)
 	if (!idle)
 		_exit(wk.failed ? EXIT_FAILURE : EXIT_SUCCESS);
 	if (wk.conn != NULL && !wk.lane) {
-		requests_fini();
+		worker_requests_fini();
 		lanes_fini();
 		controller_fini();
 	}

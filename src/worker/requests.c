@@ -215,7 +215,7 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 }
 
 void
-requests_start(const Worker__Request *request)
+worker_requests_start(const Worker__Request *request)
 {
 	const struct csi_method *method;
 	const struct csi_impl *impl = controller_find(request->method, &method);
@@ -248,7 +248,7 @@ requests_start(const Worker__Request *request)
 }
 
 void
-requests_cancel(uint64_t id)
+worker_requests_cancel(uint64_t id)
 {
 	struct request *r;
 
@@ -258,7 +258,7 @@ requests_cancel(uint64_t id)
 }
 
 void
-requests_orphan(void)
+worker_requests_orphan(void)
 {
 	struct request *r;
 
@@ -269,13 +269,13 @@ requests_orphan(void)
 }
 
 size_t
-requests_running(void)
+worker_requests_running(void)
 {
 	return rq.nrunning;
 }
 
 void
-requests_init(struct channel *channel, const struct session *session)
+worker_requests_init(struct channel *channel, const struct session *session)
 {
 	rq.channel = channel;
 	rq.session = session;
@@ -283,7 +283,7 @@ requests_init(struct channel *channel, const struct session *session)
 }
 
 void
-requests_fini(void)
+worker_requests_fini(void)
 {
 	timer_stop(&rq.progress);
 	rq.channel = NULL;

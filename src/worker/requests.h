@@ -14,14 +14,15 @@
 /* Packs and sends a frame; the channel tells when that does not work. */
 void worker_send(struct channel *channel, const Worker__Frame *frame);
 
-void requests_init(struct channel *channel, const struct session *session);
-void requests_start(const Worker__Request *request);
-void requests_cancel(uint64_t id);
+void worker_requests_init(
+    struct channel *channel, const struct session *session);
+void worker_requests_start(const Worker__Request *request);
+void worker_requests_cancel(uint64_t id);
 
 /* The daemon is gone: nobody is answered any more. */
-void requests_orphan(void);
+void worker_requests_orphan(void);
 
-size_t requests_running(void);
-void requests_fini(void);
+size_t worker_requests_running(void);
+void worker_requests_fini(void);
 
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 
 void
-session_init(struct session *s, const Worker__Hello *hello)
+worker_session_init(struct session *s, const Worker__Hello *hello)
 {
 	*s = (struct session){
 		.cluster_id = str_dup(hello->cluster_id),

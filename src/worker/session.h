@@ -22,7 +22,7 @@ struct session {
 	bool log_json;
 };
 
-void session_init(struct session *session, const Worker__Hello *hello);
+void worker_session_init(struct session *session, const Worker__Hello *hello);
 void session_fini(struct session *session); /* wipes the key */
 
 /*
