@@ -75,6 +75,12 @@ cls_dir_get_id(const char *name)
 }
 
 struct cls_call
+cls_dir_get_name(const char *id)
+{
+	return call_str("dir_get_name", id);
+}
+
+struct cls_call
 cls_dir_state_assert_ready(void)
 {
 	struct cls_call call = call_new("dir_state_assert");

@@ -90,6 +90,7 @@ struct cls_call cls_dir_add_image(const char *name, const char *id);
 /* -ENOENT: no such pair. */
 struct cls_call cls_dir_remove_image(const char *name, const char *id);
 struct cls_call cls_dir_get_id(const char *name); /* -> string */
+struct cls_call cls_dir_get_name(const char *id); /* -> string */
 /*
  * Fails unless the RADOS namespace is alive; goes into the write operation
  * that adds an image in a namespace.

@@ -98,6 +98,55 @@ void image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
     const char *name, const char *id, bool check_mirror, struct op *waiter);
 
 /*
+ * Where an image stands: do the name and the id that a journal entry, a note
+ * or a trash move goes by still belong together? Whatever destroys an image,
+ * or forgets it, asks first: an administrator may have renamed it, made
+ * another one under its name, or put it into the trash.
+ */
+enum image_standing {
+	IMAGE_STANDS = 0, /* the name has this id, and the id this name */
+	IMAGE_IN_TRASH,   /* no image has the name, the trash has both */
+	IMAGE_GONE,       /* neither name nor id, trash entry nor header */
+	IMAGE_ELSEWHERE,  /* they do not belong together; `why` says how */
+};
+
+enum image_place_state {
+	PLACE_START = 0,
+	PLACE_DIR_READ,    /* the directory has answered for name and id */
+	PLACE_NAME_READ,   /* rbd_id.NAME has answered */
+	PLACE_TRASH_READ,  /* the trash has answered for the id */
+	PLACE_HEADER_READ, /* the header is there, or is not */
+	PLACE_END,
+};
+
+struct image_place {
+	struct op op;
+	enum image_place_state state;
+	struct ceph_pool *pool;
+	const char *name; /* the caller's, until the end */
+	bool guessed;     /* the id was found by the name */
+	char dir_id[RBD_ID_SIZE], dir_name[RBD_NAME_SIZE];
+	struct rados_read *read;
+
+	/* the answer */
+	enum image_standing standing;
+	char id[RBD_ID_SIZE];          /* "": not known and not found */
+	char helper_id[RBD_ID_SIZE];   /* of the image NAME-temp, or "" */
+	struct cls_trash_entry trash;  /* IMAGE_IN_TRASH */
+	char why[RBD_NAME_SIZE + 192]; /* IMAGE_ELSEWHERE: names both */
+};
+
+/* ceph-csi's helper image between a volume and the clone made of it. */
+#define IMAGE_HELPER_SUFFIX "-temp"
+
+/*
+ * One read of the directory where all is well. `id` NULL: it is what the name
+ * leads to. Fails only if the cluster does not answer.
+ */
+void image_place_start(struct image_place *place, struct ceph_pool *pool,
+    const char *name, const char *id, struct op *waiter);
+
+/*
  * Creation. All pointers are the caller's and live until the end.
  */
 struct image_spec {

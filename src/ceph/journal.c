@@ -72,6 +72,7 @@ find_judge_key(struct journal_find *f)
 	struct err err = ERR_INIT;
 	const char *const *key;
 	struct rados_write *w;
+	size_t n;
 	int rc;
 
 	if (f->op.rc == -ENOENT) /* no directory yet */
@@ -80,9 +81,20 @@ find_judge_key(struct journal_find *f)
 		return op_fail_rc(f, FIND_END, f->op.rc,
 		    "read the journal's directory in %s",
 		    ceph_pool_label(f->pool));
-	if (rados_read_omap_count(f->read, f->step) == 0)
+	n = rados_read_omap_count(f->read, f->step);
+	if (n == 0)
 		return op_goto(f, FIND_END);
-	e = rados_read_omap_entry(f->read, f->step, 0);
+	/* In the order of keys: a reservation comes before the name itself. */
+	e = rados_read_omap_entry(f->read, f->step, n - 1);
+	if (str_starts(e->key, JOURNAL_RESERVE_PREFIX)) {
+		f->reserved = journal_reserve_parse(
+		    f->arena, e->value, e->len, f->reserved_uuid);
+		if (f->reserved == NULL)
+			return op_fail(f, FIND_END, ERR_DATA_LOSS,
+			    "journal of %s: key %s has no valid value",
+			    ceph_pool_label(f->pool), e->key);
+		return op_goto(f, FIND_END);
+	}
 	if (journal_ref_parse(e->value, e->len, &f->ref) < 0)
 		return op_fail(f, FIND_END, ERR_DATA_LOSS,
 		    "journal of %s: key %s has no valid value",
@@ -141,13 +153,14 @@ static enum op_verdict
 find_step(struct op *op)
 {
 	struct journal_find *f = container_of(op, struct journal_find, op);
-	const char *key;
+	const char *keys[2];
 
 	switch (f->state) {
 	case FIND_START:
-		key = journal_key_fmt(f->arena, f->name);
+		keys[0] = journal_key_fmt(f->arena, f->name);
+		keys[1] = journal_reserve_fmt(f->arena, f->name);
 		f->read = rados_read_new();
-		f->step = rados_read_omap_keys(f->read, &key, 1);
+		f->step = rados_read_omap_keys(f->read, keys, countof(keys));
 		rados_read_start(f->read, f->pool,
 		    journal_directory_fmt(f->arena, f->instance_id), op);
 		return op_await(f, FIND_KEY_READ);
@@ -197,51 +210,17 @@ journal_find_start(struct journal_find *find, struct ceph_pool *pool,
 
 /* ---- reserve ---- */
 
-static char *
-reserve_key(const struct journal_reserve *r)
+static const char *
+volume_name(const struct journal_reserve *r)
 {
-	return journal_key_fmt(r->arena, r->item.attr[JOURNAL_VOLNAME]);
+	return r->item.attr[JOURNAL_VOLNAME];
 }
 
-/* The name is ours if nobody has it; that both is one operation. */
-static enum op_verdict
-reserve_claim(struct journal_reserve *r)
-{
-	struct rados_omap_entry entry = text_entry(reserve_key(r), r->uuid);
-	struct rados_write *w = rados_write_new();
-
-	rados_write_create(w, false);
-	rados_write_omap_expect(w, entry.key, NULL, 0);
-	rados_write_omap_set(w, &entry, 1);
-	rados_write_start(w, r->pool,
-	    journal_directory_fmt(r->arena, r->instance_id), &r->op);
-	return op_await(r, RESERVE_CLAIMED);
-}
-
-static enum op_verdict
-reserve_write_item(struct journal_reserve *r)
-{
-	struct rados_omap_entry entries[JOURNAL_ATTR_COUNT];
-	struct rados_write *w = rados_write_new();
-	size_t n = 0;
-
-	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
-		if (!str_is_empty(r->item.attr[i]))
-			entries[n++] = text_entry(
-			    journal_attr_key((enum journal_attr)i),
-			    r->item.attr[i]);
-	rados_write_create(w, r->fresh);
-	rados_write_omap_set(w, entries, n);
-	rados_write_start(
-	    w, r->item_pool, journal_item_fmt(r->arena, r->uuid), &r->op);
-	return op_await(r, RESERVE_ITEM_WRITTEN);
-}
-
+/* Removes a key of the directory while it has this value. */
 static void
 remove_key(struct arena *arena, struct ceph_pool *pool, const char *instance_id,
-    const char *name, const char *value, struct op *waiter)
+    const char *key, const char *value, struct op *waiter)
 {
-	const char *key = journal_key_fmt(arena, name);
 	struct rados_write *w = rados_write_new();
 
 	rados_write_assert_exists(w);
@@ -252,6 +231,24 @@ remove_key(struct arena *arena, struct ceph_pool *pool, const char *instance_id,
 	    w, pool, journal_directory_fmt(arena, instance_id), waiter);
 }
 
+/* The name is ours if nobody has it and nobody makes it. */
+static void
+claim_start(struct journal_reserve *r)
+{
+	struct rados_omap_entry entry = text_entry(
+	    journal_reserve_fmt(r->arena, volume_name(r)),
+	    r->item.attr[JOURNAL_IMAGENAME]);
+	struct rados_write *w = rados_write_new();
+
+	rados_write_create(w, false);
+	rados_write_omap_expect(
+	    w, journal_key_fmt(r->arena, volume_name(r)), NULL, 0);
+	rados_write_omap_expect(w, entry.key, NULL, 0);
+	rados_write_omap_set(w, &entry, 1);
+	rados_write_start(w, r->pool,
+	    journal_directory_fmt(r->arena, r->instance_id), &r->op);
+}
+
 static enum op_verdict
 reserve_step(struct op *op)
 {
@@ -260,44 +257,25 @@ reserve_step(struct op *op)
 
 	switch (r->state) {
 	case RESERVE_START:
-		if (r->fresh)
-			return reserve_claim(r);
-		return reserve_write_item(r);
+		claim_start(r);
+		return op_await(r, RESERVE_CLAIMED);
 
 	case RESERVE_CLAIMED:
-		if (op->rc == -ECANCELED)
-			return op_fail_rc(r, RESERVE_END, -EAGAIN,
-			    "another process makes %s",
-			    r->item.attr[JOURNAL_VOLNAME]);
-		if (op->rc < 0) /* it may have landed all the same */
-			return op_fail_rc(r, RESERVE_UNDO_KEY, op->rc,
-			    "claim %s in the journal of %s",
-			    r->item.attr[JOURNAL_VOLNAME],
-			    ceph_pool_label(r->pool));
-		return reserve_write_item(r);
-
-	case RESERVE_ITEM_WRITTEN:
 		if (op->rc >= 0)
 			return op_goto(r, RESERVE_END);
-		/* Another process is completing what we have claimed. */
-		if (op->rc == -EEXIST && r->fresh)
+		if (op->rc == -ECANCELED)
 			return op_fail_rc(r, RESERVE_END, -EAGAIN,
-			    "another process makes %s",
-			    r->item.attr[JOURNAL_VOLNAME]);
-		/* Half a reservation that was there before stays as it was. */
-		return op_fail_rc(r, r->fresh ? RESERVE_UNDO_ITEM : RESERVE_END,
-		    op->rc, "write journal entry %s in %s", r->uuid,
-		    ceph_pool_label(r->item_pool));
-
-	case RESERVE_UNDO_ITEM:
-		rados_remove_start(
-		    r->item_pool, journal_item_fmt(r->arena, r->uuid), op);
-		return op_await(r, RESERVE_UNDO_KEY);
-
-	case RESERVE_UNDO_KEY:
+			    "another process makes %s", volume_name(r));
+		op_set_error_rc(op, op->rc, "reserve %s in the journal of %s",
+		    volume_name(r), ceph_pool_label(r->pool));
+		/* it may have landed all the same */
 		remove_key(r->arena, r->pool, r->instance_id,
-		    r->item.attr[JOURNAL_VOLNAME], r->uuid, op);
-		return op_await(r, RESERVE_END);
+		    journal_reserve_fmt(r->arena, volume_name(r)),
+		    r->item.attr[JOURNAL_IMAGENAME], op);
+		return op_await(r, RESERVE_UNDONE);
+
+	case RESERVE_UNDONE:
+		return op_goto(r, RESERVE_END);
 
 	case RESERVE_END:
 		return OP_DONE;
@@ -318,26 +296,27 @@ random_bytes(unsigned char *out, size_t len)
 }
 
 void
-journal_reserve_start(struct journal_reserve *reserve,
+journal_reserve_start(struct journal_reserve *r,
     const struct journal_find *find, const char *prefix, const char *owner,
     struct op *waiter)
 {
-	struct journal_reserve *r = reserve;
 	unsigned char seed[16];
 
 	memset(r, 0, sizeof(*r));
-	r->pool = find->pool;
+	r->pool = r->item_pool = find->pool;
 	r->instance_id = find->instance_id;
 	r->arena = find->arena;
-	r->fresh = !find->found;
-	if (r->fresh) {
-		random_bytes(seed, sizeof(seed));
-		journal_uuid_fmt(r->uuid, seed);
-		r->item_pool = r->pool;
-	} else {
+	r->has_key = find->found;
+	if (find->found) {
 		memcpy(r->uuid, find->ref.uuid, sizeof(r->uuid));
 		r->item = find->item;
 		r->item_pool = find->item_pool;
+	} else if (find->reserved != NULL) {
+		memcpy(r->uuid, find->reserved_uuid, sizeof(r->uuid));
+		r->item.attr[JOURNAL_IMAGENAME] = find->reserved;
+	} else {
+		random_bytes(seed, sizeof(seed));
+		journal_uuid_fmt(r->uuid, seed);
 	}
 	r->item.attr[JOURNAL_VOLNAME] = find->name;
 	if (str_is_empty(r->item.attr[JOURNAL_IMAGENAME]))
@@ -345,7 +324,110 @@ journal_reserve_start(struct journal_reserve *reserve,
 		    r->arena, "%s%s", prefix, r->uuid);
 	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
 		r->item.attr[JOURNAL_OWNER] = owner;
-	op_start_child(&r->op, &reserve_class, waiter);
+	if (find->found || find->reserved != NULL)
+		op_wake(waiter, 0);
+	else
+		op_start_child(&r->op, &reserve_class, waiter);
+}
+
+/* ---- commit ---- */
+
+static void
+write_item_start(const struct journal_reserve *r, struct op *waiter)
+{
+	struct rados_omap_entry entries[JOURNAL_ATTR_COUNT];
+	struct rados_write *w = rados_write_new();
+	size_t n = 0;
+
+	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
+		if (!str_is_empty(r->item.attr[i]))
+			entries[n++] = text_entry(
+			    journal_attr_key((enum journal_attr)i),
+			    r->item.attr[i]);
+	rados_write_create(w, false);
+	rados_write_omap_set(w, entries, n);
+	rados_write_start(
+	    w, r->item_pool, journal_item_fmt(r->arena, r->uuid), waiter);
+}
+
+/* One of the two keys takes the other one's place, or nothing happens. */
+static void
+swap_keys_start(const struct journal_reserve *r, const char *from,
+    const char *value, const char *to, const char *new_value, struct op *waiter)
+{
+	struct rados_omap_entry entry = text_entry(to, new_value);
+	struct rados_write *w = rados_write_new();
+
+	rados_write_assert_exists(w);
+	rados_write_omap_expect(w, from, value, strlen(value));
+	rados_write_omap_expect(w, to, NULL, 0);
+	rados_write_omap_remove(w, &from, 1);
+	rados_write_omap_set(w, &entry, 1);
+	rados_write_start(w, r->pool,
+	    journal_directory_fmt(r->arena, r->instance_id), waiter);
+}
+
+static enum op_verdict
+commit_step(struct op *op)
+{
+	struct journal_commit *c = container_of(op, struct journal_commit, op);
+	const struct journal_reserve *r = c->reserve;
+
+	switch (c->state) {
+	case COMMIT_START:
+		write_item_start(r, op);
+		return op_await(c, COMMIT_ITEM_WRITTEN);
+
+	case COMMIT_ITEM_WRITTEN:
+		if (op->rc < 0)
+			return op_fail_rc(c, COMMIT_END, op->rc,
+			    "write journal entry %s in %s", r->uuid,
+			    ceph_pool_label(r->item_pool));
+		if (r->has_key)
+			return op_goto(c, COMMIT_END);
+		c->key_tried = true;
+		swap_keys_start(r,
+		    journal_reserve_fmt(r->arena, volume_name(r)),
+		    r->item.attr[JOURNAL_IMAGENAME],
+		    journal_key_fmt(r->arena, volume_name(r)), r->uuid, op);
+		return op_await(c, COMMIT_KEY_SET);
+
+	case COMMIT_KEY_SET:
+		if (op->rc == -ECANCELED || op->rc == -ENOENT)
+			return op_fail_rc(c, COMMIT_END, -EAGAIN,
+			    "another process makes %s", volume_name(r));
+		if (op->rc < 0)
+			return op_fail_rc(c, COMMIT_END, op->rc,
+			    "enter %s in the journal of %s", volume_name(r),
+			    ceph_pool_label(r->pool));
+		return op_goto(c, COMMIT_END);
+
+	case COMMIT_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class commit_class = {
+	.name = "journal.commit",
+	.step = commit_step,
+};
+
+void
+journal_commit_start(struct journal_commit *c,
+    const struct journal_reserve *reserve, struct op *waiter)
+{
+	memset(c, 0, sizeof(*c));
+	c->reserve = reserve;
+	op_start_child(&c->op, &commit_class, waiter);
+}
+
+void
+journal_uncommit_start(const struct journal_reserve *r, struct op *waiter)
+{
+	swap_keys_start(r, journal_key_fmt(r->arena, volume_name(r)), r->uuid,
+	    journal_reserve_fmt(r->arena, volume_name(r)),
+	    r->item.attr[JOURNAL_IMAGENAME], waiter);
 }
 
 /* ---- read ---- */
@@ -401,21 +483,6 @@ journal_read_start(struct journal_read *read, struct ceph_pool *pool,
 	op_start_child(&read->op, &read_class, waiter);
 }
 
-void
-journal_set_image_id_start(struct ceph_pool *item_pool, const char *uuid,
-    const char *image_id, struct op *waiter)
-{
-	struct rados_omap_entry entry = text_entry(
-	    journal_attr_key(JOURNAL_IMAGEID), image_id);
-	struct rados_write *w = rados_write_new();
-	struct arena *arena = arena_new(1024);
-
-	rados_write_assert_exists(w);
-	rados_write_omap_set(w, &entry, 1);
-	rados_write_start(w, item_pool, journal_item_fmt(arena, uuid), waiter);
-	arena_free(arena);
-}
-
 /* ---- release ---- */
 
 /* The directory's value: with the image's pool if that is another one. */
@@ -433,14 +500,18 @@ release_one(struct journal_release *r, bool key)
 {
 	struct arena *arena = arena_new(4096);
 
-	if (key && r->name != NULL)
-		remove_key(arena, r->pool, r->instance_id, r->name,
-		    release_value(r, arena), &r->op);
-	else if (key)
-		op_wake(&r->op, 0);
-	else
+	if (!key)
 		rados_remove_start(
 		    r->item_pool, journal_item_fmt(arena, r->uuid), &r->op);
+	else if (r->reserved != NULL)
+		remove_key(arena, r->pool, r->instance_id,
+		    journal_reserve_fmt(arena, r->name), r->reserved, &r->op);
+	else if (r->name != NULL)
+		remove_key(arena, r->pool, r->instance_id,
+		    journal_key_fmt(arena, r->name), release_value(r, arena),
+		    &r->op);
+	else
+		op_wake(&r->op, 0);
 	arena_free(arena);
 }
 
@@ -453,23 +524,19 @@ release_step(struct op *op)
 
 	switch (r->state) {
 	case RELEASE_START:
-		release_one(r, r->order == JOURNAL_KEY_FIRST);
+		release_one(r, r->reserved == NULL);
 		return op_await(r, RELEASE_FIRST_GONE);
 
 	case RELEASE_FIRST_GONE:
-		if (!gone)
-			return op_fail_rc(r, RELEASE_END, op->rc,
-			    "release journal entry %s in %s", r->uuid,
-			    ceph_pool_label(r->item_pool));
-		release_one(r, r->order != JOURNAL_KEY_FIRST);
-		return op_await(r, RELEASE_SECOND_GONE);
-
 	case RELEASE_SECOND_GONE:
 		if (!gone)
 			return op_fail_rc(r, RELEASE_END, op->rc,
 			    "release journal entry %s in %s", r->uuid,
 			    ceph_pool_label(r->item_pool));
-		return op_goto(r, RELEASE_END);
+		if (r->state == RELEASE_SECOND_GONE)
+			return op_goto(r, RELEASE_END);
+		release_one(r, r->reserved != NULL);
+		return op_await(r, RELEASE_SECOND_GONE);
 
 	case RELEASE_END:
 		return OP_DONE;
@@ -521,6 +588,20 @@ journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
 	rados_write_start(
 	    w, pool, journal_purges_fmt(arena, instance_id), waiter);
 	arena_free(arena);
+}
+
+struct rados_read *
+journal_purge_read_start(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, struct op *waiter)
+{
+	struct rados_read *read = rados_read_new();
+	struct arena *arena = arena_new(1024);
+
+	(void)rados_read_omap_keys(read, &image_id, 1);
+	rados_read_start(
+	    read, pool, journal_purges_fmt(arena, instance_id), waiter);
+	arena_free(arena);
+	return read;
 }
 
 struct rados_read *

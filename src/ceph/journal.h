@@ -2,10 +2,13 @@
  * journal.h - which volume a request name stands for, kept in omaps of the
  * pool in ceph-csi's format (journal_fmt.h), as operations.
  *
- * The rule that holds it together: the directory key is claimed first and by
- * compare-and-set, so of any number of processes that make a volume of the
- * same name all get the same UUID; what a killed process leaves is completed
- * by the next call under that UUID (docs/JOURNAL.md has each window).
+ * The rule that holds it together: a name is reserved by a key of our own,
+ * set by compare-and-set, so of any number of processes that make a volume of
+ * the same name all get the same UUID; what a killed process leaves is
+ * completed by the next call under that UUID. The key that ceph-csi knows is
+ * set last, by compare-and-set, too, and takes the reservation's place in the
+ * same operation: it never leads to anything but a whole volume
+ * (docs/JOURNAL.md has each window).
  *
  * Every operation here is a child that its parent embeds. Strings in results
  * come from the arena given; strings given live until the end. The RADOS
@@ -39,6 +42,8 @@ struct journal_find {
 	/* the answer */
 	bool found; /* the directory has the name */
 	struct journal_ref ref;
+	const char *reserved; /* else: image name of a reservation, or NULL */
+	char reserved_uuid[JOURNAL_UUID_LEN + 1];
 	struct ceph_pool *item_pool; /* pool of item and image */
 	/*
 	 * What the item says; nothing at all if it is missing. Incomplete
@@ -56,15 +61,12 @@ void journal_find_start(struct journal_find *find, struct ceph_pool *pool,
     const char *instance_id, const char *name, struct arena *arena,
     struct op *waiter);
 
-/* ---- reserving ---- */
+/* ---- reserving, and committing ---- */
 
 enum journal_reserve_state {
 	RESERVE_START = 0,
-	RESERVE_CLAIMED,      /* the directory key is ours, or another's */
-	RESERVE_ITEM_WRITTEN, /* the item names request, image and owner */
-	/* undo ladder */
-	RESERVE_UNDO_ITEM,
-	RESERVE_UNDO_KEY,
+	RESERVE_CLAIMED, /* the reservation is ours, or another's */
+	RESERVE_UNDONE,  /* it failed, and is gone if it was there */
 	RESERVE_END,
 };
 
@@ -74,22 +76,53 @@ struct journal_reserve {
 	struct ceph_pool *pool;
 	const char *instance_id;
 	struct arena *arena;
-	bool fresh; /* the key was not there before */
+	bool has_key; /* ceph-csi's key leads here: half a volume of it */
 
 	/* the answer */
 	struct ceph_pool *item_pool;
 	char uuid[JOURNAL_UUID_LEN + 1];
-	struct journal_item item;
+	struct journal_item item; /* JOURNAL_IMAGEID: for the caller to set */
 };
 
 /*
  * Reserves `name` with image name `prefix` + UUID. `find` is the look-up that
- * did not find it, or found it half-written: then the UUID stays. `owner` may
- * be NULL. -EAGAIN: another process is at the same name, look up again.
+ * did not find it, found it reserved, or found half a volume under it: in the
+ * latter two cases the UUID stays and nothing is written. `owner` may be
+ * NULL. -EAGAIN: another process is at the same name, look up again.
  */
 void journal_reserve_start(struct journal_reserve *reserve,
     const struct journal_find *find, const char *prefix, const char *owner,
     struct op *waiter);
+
+enum journal_commit_state {
+	COMMIT_START = 0,
+	COMMIT_ITEM_WRITTEN, /* the item has all its attributes */
+	COMMIT_KEY_SET,      /* the key stands in for the reservation */
+	COMMIT_END,
+};
+
+struct journal_commit {
+	struct op op;
+	enum journal_commit_state state;
+	const struct journal_reserve *reserve;
+	bool key_tried; /* the key may be there, whatever the result */
+};
+
+/*
+ * Makes a volume of a reservation whose image is whole: writes the item with
+ * the image id, then the directory key. -EAGAIN: the reservation is gone or
+ * another volume has the name: look up again.
+ */
+void journal_commit_start(struct journal_commit *commit,
+    const struct journal_reserve *reserve, struct op *waiter);
+
+/*
+ * Takes a commit back as far as the key goes, which may or may not have been
+ * set: in one operation the key goes and the reservation is there again.
+ * -ECANCELED or -ENOENT: it was not set.
+ */
+void journal_uncommit_start(
+    const struct journal_reserve *reserve, struct op *waiter);
 
 /* ---- by UUID ---- */
 
@@ -120,19 +153,7 @@ struct journal_read {
 void journal_read_start(struct journal_read *read, struct ceph_pool *pool,
     const char *uuid, unsigned needs, struct arena *arena, struct op *waiter);
 
-/*
- * Stores the image id: the volume is complete from now on. -ENOENT: the item
- * is gone.
- */
-void journal_set_image_id_start(struct ceph_pool *item_pool, const char *uuid,
-    const char *image_id, struct op *waiter);
-
 /* ---- giving a name back ---- */
-
-enum journal_release_order {
-	JOURNAL_KEY_FIRST = 0, /* deletion: it is repeated by UUID */
-	JOURNAL_ITEM_FIRST,    /* failed creation: it is repeated by name */
-};
 
 enum journal_release_state {
 	RELEASE_START = 0,
@@ -144,15 +165,17 @@ enum journal_release_state {
 struct journal_release {
 	struct op op;
 	enum journal_release_state state;
-	enum journal_release_order order;
 	struct ceph_pool *pool; /* of the directory */
 	struct ceph_pool *item_pool;
 	const char *instance_id, *uuid;
-	const char *name; /* NULL: not known, only the item goes */
+	const char *name;     /* NULL: not known, only the item goes */
+	const char *reserved; /* the reservation's image name: it goes, too */
 };
 
 /*
- * Removes item and directory key. The key goes only while it points to this
+ * Removes directory key and item, in this order, so that the key never leads
+ * to nothing; or item and reservation, in this order, so that the reservation
+ * leads to what is left. Key and reservation go only while they are of this
  * UUID; what is gone already is success.
  */
 void journal_release_start(struct journal_release *release, struct op *waiter);
@@ -166,6 +189,10 @@ void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const char *image, struct op *waiter);
 void journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, struct op *waiter); /* -ENOENT: is gone */
+
+/* Reads one note as step 0 of the read returned. No entries: no note. */
+struct rados_read *journal_purge_read_start(struct ceph_pool *pool,
+    const char *instance_id, const char *image_id, struct op *waiter);
 
 /*
  * Reads a page of notes after image id `after` ("" : from the start) as step

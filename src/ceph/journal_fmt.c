@@ -69,6 +69,32 @@ hex_digit(char c)
 	return -1;
 }
 
+char *
+journal_reserve_fmt(struct arena *arena, const char *request_name)
+{
+	return arena_fmt(arena, JOURNAL_RESERVE_PREFIX "%s", request_name);
+}
+
+const char *
+journal_reserve_parse(struct arena *arena, const void *value, size_t len,
+    char uuid[JOURNAL_UUID_LEN + 1])
+{
+	const char *image = text_of(arena, value, len);
+	const char *end;
+
+	if (image == NULL || len < JOURNAL_UUID_LEN)
+		return NULL;
+	end = image + len - JOURNAL_UUID_LEN;
+	for (size_t i = 0; i < JOURNAL_UUID_LEN; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? end[i] != '-' : hex_digit(end[i]) < 0)
+			return NULL;
+	}
+	memcpy(uuid, end, JOURNAL_UUID_LEN + 1);
+	return image;
+}
+
 int
 journal_ref_parse(const void *value, size_t len, struct journal_ref *ref)
 {

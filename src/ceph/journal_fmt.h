@@ -4,6 +4,7 @@
  * state; strings come from the arena given.
  *
  *	csi.volumes.<instance>	directory: csi.volume.<request name> -> <uuid>
+ *				ours: csi.reserve.<request name> -> <image name>
  *	csi.volume.<uuid>	item: attributes csi.volname, csi.imagename, ...
  *	csi.purge.<instance>	ours: <image id> -> name of the image being purged
  */
@@ -21,6 +22,17 @@ char *journal_purges_fmt(struct arena *arena, const char *instance_id);
 
 /* The key of a request name in the directory. */
 char *journal_key_fmt(struct arena *arena, const char *request_name);
+
+/*
+ * Ours: the key under which a name is reserved while its volume is made, and
+ * its value, the image's name, which ends with the UUID. No key of ceph-csi's
+ * starts like this, and it reads no key that it does not know.
+ */
+#define JOURNAL_RESERVE_PREFIX "csi.reserve."
+char *journal_reserve_fmt(struct arena *arena, const char *request_name);
+/* The image's name, or NULL: it is no text or ends with no UUID. */
+const char *journal_reserve_parse(struct arena *arena, const void *value,
+    size_t len, char uuid[JOURNAL_UUID_LEN + 1]);
 
 /* What a directory key points to. */
 struct journal_ref {

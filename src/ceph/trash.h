@@ -13,15 +13,20 @@
 #include "ceph/image.h"
 #include "ceph/watch.h"
 
+/* Does the trash keep it for a time that is not over? */
+bool trash_is_deferred(const struct cls_trash_entry *entry);
+
 enum trash_move_state {
 	MOVE_START = 0,
+	MOVE_PLACED,        /* whether name and id belong together is known */
 	MOVE_LOOKED_UP,     /* the header has answered */
 	MOVE_WATCH_CHECKED, /* the notification has come back */
-	MOVE_ADDED,         /* rbd_trash has (or had) an entry, MOVING */
+	MOVE_ADDED,         /* rbd_trash has (or had) an entry */
 	MOVE_ENTRY_READ,    /* it had one: what it says */
 	MOVE_NAME_REMOVED,  /* rbd_id.NAME is gone */
 	MOVE_DIR_REMOVED,   /* so is the directory's entry */
 	MOVE_SETTLED,       /* the trash entry is NORMAL */
+	MOVE_TAKEN_BACK,    /* refused late: the entry is gone again */
 	MOVE_END,
 };
 
@@ -33,23 +38,32 @@ struct trash_move {
 	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
 	bool watched;                 /* refused: somebody has it open */
 	bool had_header;              /* false: half made or purged already */
-	bool moving;                  /* our entry has to be made NORMAL */
+	bool added;                   /* the trash entry is of this call */
+	bool moving;                  /* it has to be made NORMAL */
 	struct rados_read *read;
 	struct rados_notified notified;
+	struct image_place place; /* place.id: the image's id, or "" */
 	struct image_lookup lookup;
 };
 
 /*
- * Moves an image to the trash: entry MOVING, then rbd_id.NAME, then the
- * directory's entry, then the entry NORMAL; the order of librbd, so that
- * `rbd trash mv` completes what we have left and the other way round.
+ * Moves an image to the trash if its name and its id belong together: trash
+ * entry, then rbd_id.NAME, then the directory's entry. librbd's entry is
+ * MOVING meanwhile and NORMAL at the end. Ours is NORMAL from the start: as
+ * long as the name is there ceph-csi and `rbd trash mv` go by the name and
+ * complete it, and from then on the manager's task takes the entry, which it
+ * never does while it is MOVING. A MOVING entry of another hand is made
+ * NORMAL. `id` NULL: the id is what the name leads to.
  *
  * An image without a header (a creation that was killed, or a purge that has
- * got that far) just loses its name. Whatever is gone already is success.
+ * got that far) just loses its name. Whatever is gone already is success; so
+ * is an image that is in the trash under this name and id.
  *
- * FAILED_PRECONDITION, with `watched` set: somebody has the image open.
- * UNIMPLEMENTED, with `obstacle` set: librbd in a lane has to do it. In both
- * cases nothing has been changed.
+ * FAILED_PRECONDITION: name and id do not belong together (renamed, made
+ * anew: the text names both), the trash keeps it for a while or gives it
+ * back, or, with `watched` set, somebody has the image open. UNIMPLEMENTED,
+ * with `obstacle` set: librbd in a lane has to do it. In all these cases
+ * nothing has been changed.
  */
 void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
     const char *name, const char *id, struct op *waiter);

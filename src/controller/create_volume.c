@@ -1,11 +1,12 @@
 /*
  * create_volume.c - CreateVolume of a fresh volume.
  *
- * The rule that holds it together: a volume is what its journal entry names,
- * and the entry has an image id only when the image is complete. So a retry
- * reads key and entry; with an image id it only has to look at the image, and
- * without one it goes through all steps again, each of which accepts what an
- * earlier try has done (docs/JOURNAL.md).
+ * The rule that holds it together: the name is reserved by a key of our own,
+ * then the image is made, then the journal's entry, and the key that leads to
+ * it stands in for the reservation last. So a key leads to a whole volume, at
+ * whatever point we are killed, and ceph-csi never sees half of one. A retry
+ * that finds the reservation goes through all steps again under its UUID, each
+ * of which accepts what an earlier try has done (docs/JOURNAL.md).
  */
 #include "controller/controller.h"
 #include "controller/lane.h"
@@ -29,13 +30,17 @@ enum create_volume_state {
 	CREATEVOL_START = 0,
 	CREATEVOL_LOCKED,     /* the request name is ours in this process */
 	CREATEVOL_FOUND,      /* the journal has been asked for the name */
-	CREATEVOL_IMAGE_READ, /* it is complete: its image was looked up */
+	CREATEVOL_IMAGE_READ, /* it is there: its image was looked up */
+	CREATEVOL_PLACED,     /* no such image: where name and id are */
+	CREATEVOL_NOTE_READ,  /* in the trash: is it ours to purge? */
 	CREATEVOL_STALE_GONE, /* its image was gone: the entry is, too */
-	CREATEVOL_RESERVED,   /* the journal has name, UUID and image name */
+	CREATEVOL_RESERVED,   /* name, UUID and image name are ours */
 	CREATEVOL_IMAGE_MADE, /* the image exists with its metadata */
 	CREATEVOL_LANE_MADE,  /* the same, by librbd */
-	CREATEVOL_ID_STORED,  /* the entry has the image id: complete */
+	CREATEVOL_COMMITTED,  /* entry and key are there: complete */
+	CREATEVOL_OVERTAKEN,  /* by another process: what it has made */
 	/* undo ladder: what this call has made, newest first */
+	CREATEVOL_UNDO_COMMIT,
 	CREATEVOL_UNDO_IMAGE,
 	CREATEVOL_UNDO_NOTED, /* a note says that it is to be purged */
 	CREATEVOL_UNDO_MOVED, /* the image is in the trash */
@@ -63,9 +68,12 @@ struct create_volume {
 
 	struct journal_find find;
 	struct journal_reserve reserve;
+	struct journal_commit commit;
 	struct journal_release release;
+	struct rados_read *note;
 	union {
 		struct image_lookup lookup;
+		struct image_place place;
 		struct image_create create;
 		struct trash_move move;
 	};
@@ -269,19 +277,66 @@ judge_find(struct create_volume *c)
 	return op_await(c, CREATEVOL_RESERVED);
 }
 
-static void
-start_release(
-    struct create_volume *c, struct ceph_pool *item_pool, const char *uuid)
+/* An entry without an image: worth nothing. */
+static enum op_verdict
+drop_stale(struct create_volume *c)
 {
+	log_warn("volume.stale", "name=%s image=%s", c->req->name,
+	    c->find.item.attr[JOURNAL_IMAGENAME]);
 	c->release = (struct journal_release){
-		.order = JOURNAL_ITEM_FIRST,
 		.pool = c->pool,
-		.item_pool = item_pool,
+		.item_pool = c->find.item_pool,
 		.instance_id = c->rpc.env->instance_id,
-		.uuid = uuid,
+		.uuid = c->find.ref.uuid,
 		.name = c->req->name,
 	};
 	journal_release_start(&c->release, &c->rpc.op);
+	return op_await(c, CREATEVOL_STALE_GONE);
+}
+
+static enum op_verdict
+refuse_image(struct create_volume *c, const char *why)
+{
+	return op_fail(c, CREATEVOL_UNLOCK, ERR_FAILED_PRECONDITION,
+	    "volume %s exists as image %s, but %s; nothing is changed",
+	    c->req->name, c->find.item.attr[JOURNAL_IMAGENAME], why);
+}
+
+/* The entry's image is not where the entry says. */
+static enum op_verdict
+judge_place(struct create_volume *c)
+{
+	if (c->rpc.op.rc < 0)
+		return op_fail_err(c, CREATEVOL_UNLOCK, &c->place.op.err);
+	switch (c->place.standing) {
+	case IMAGE_GONE:
+		return drop_stale(c);
+	case IMAGE_IN_TRASH:
+		c->note = journal_purge_read_start(c->find.item_pool,
+		    c->rpc.env->instance_id, c->place.id, &c->rpc.op);
+		return op_await(c, CREATEVOL_NOTE_READ);
+	case IMAGE_STANDS:
+		return refuse_image(c, "that has no header");
+	case IMAGE_ELSEWHERE:
+		break;
+	}
+	return refuse_image(c, c->place.why);
+}
+
+/* With a note a deletion was cut off; without one the image is somebody's. */
+static enum op_verdict
+judge_note(struct create_volume *c)
+{
+	int rc = c->rpc.op.rc;
+	bool ours = rc == 0 && rados_read_omap_count(c->note, 0) > 0;
+
+	rados_read_free(c->note);
+	c->note = NULL;
+	if (rc < 0 && rc != -ENOENT)
+		return op_fail_rc(c, CREATEVOL_UNLOCK, rc,
+		    "read the purge notes of %s",
+		    ceph_pool_label(c->find.item_pool));
+	return ours ? drop_stale(c) : refuse_image(c, "that is in the trash");
 }
 
 /* The same request, or another one for the same name? */
@@ -291,19 +346,19 @@ judge_existing(struct create_volume *c)
 	const Csi__V1__CapacityRange *range = c->req->capacity_range;
 	const struct image_info *info = &c->lookup.info;
 
+	const char *id = c->find.item.attr[JOURNAL_IMAGEID];
+
 	if (c->rpc.op.rc == -ENOENT) {
-		/*
-		 * The image was deleted, moved to the trash or renamed behind
-		 * the journal's back. The entry is worth nothing; what the
-		 * image's id may still name is not for us to touch.
-		 */
-		log_warn("volume.stale", "name=%s image=%s", c->req->name,
-		    c->find.item.attr[JOURNAL_IMAGENAME]);
-		start_release(c, c->find.item_pool, c->find.ref.uuid);
-		return op_await(c, CREATEVOL_STALE_GONE);
+		image_place_start(&c->place, c->find.item_pool,
+		    c->find.item.attr[JOURNAL_IMAGENAME], id, &c->rpc.op);
+		return op_await(c, CREATEVOL_PLACED);
 	}
 	if (c->rpc.op.rc < 0)
 		return op_fail_err(c, CREATEVOL_UNLOCK, &c->lookup.op.err);
+	if (!str_eq(info->id, id))
+		return refuse_image(c,
+		    arena_fmt(
+			c->rpc.arena, "that has id %s, not %s", info->id, id));
 	if (info->size_bytes < c->size_bytes)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
 		    "volume %s exists with %llu bytes, fewer than the %llu "
@@ -347,14 +402,14 @@ make_image(struct create_volume *c)
 }
 
 static enum op_verdict
-store_id(struct create_volume *c, const char *id)
+commit(struct create_volume *c, const char *id)
 {
 	if (id != c->id && str_put(c->id, sizeof(c->id), "%s", id) < 0)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_INTERNAL,
 		    "image %s has an id that is too long", c->spec.name);
-	journal_set_image_id_start(
-	    c->reserve.item_pool, c->reserve.uuid, c->id, &c->rpc.op);
-	return op_await(c, CREATEVOL_ID_STORED);
+	c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
+	journal_commit_start(&c->commit, &c->reserve, &c->rpc.op);
+	return op_await(c, CREATEVOL_COMMITTED);
 }
 
 static enum op_verdict
@@ -362,13 +417,61 @@ judge_created(struct create_volume *c)
 {
 	c->made = !c->create.adopted;
 	if (c->rpc.op.rc >= 0)
-		return store_id(c, c->create.id);
+		return commit(c, c->create.id);
 	/*
-	 * An image that was there before this call may be a volume: it keeps
-	 * its entry. Otherwise image_create has removed what it had made.
+	 * An image that was there before this call keeps its reservation.
+	 * Otherwise image_create has removed what it had made.
 	 */
 	return op_fail_err(c, c->made ? CREATEVOL_UNDO_ENTRY : CREATEVOL_UNLOCK,
 	    &c->create.op.err);
+}
+
+static enum op_verdict
+judge_commit(struct create_volume *c)
+{
+	if (c->rpc.op.rc == -EAGAIN) {
+		journal_find_start(&c->find, c->pool, c->rpc.env->instance_id,
+		    c->req->name, c->rpc.arena, &c->rpc.op);
+		return op_await(c, CREATEVOL_OVERTAKEN);
+	}
+	/* What another call has begun may be in its hands: it stays. */
+	if (c->rpc.op.rc < 0)
+		return op_fail_err(c,
+		    c->made ? CREATEVOL_UNDO_COMMIT : CREATEVOL_UNLOCK,
+		    &c->commit.op.err);
+	return answer(c, c->reserve.item_pool, c->reserve.uuid, c->spec.name,
+	    c->size_bytes);
+}
+
+/* The reservation is gone: the name is a volume by now, or was given up. */
+static enum op_verdict
+judge_overtaken(struct create_volume *c)
+{
+	bool same = c->rpc.op.rc == 0 && c->find.found &&
+	    str_eq(c->find.ref.uuid, c->reserve.uuid);
+
+	if (same)
+		return answer(c, c->reserve.item_pool, c->reserve.uuid,
+		    c->spec.name, c->size_bytes);
+	return op_fail(c,
+	    c->rpc.op.rc == 0 && c->made ? CREATEVOL_UNDO_IMAGE
+					 : CREATEVOL_UNLOCK,
+	    ERR_ABORTED, "volume %s is being made by several processes",
+	    c->req->name);
+}
+
+static void
+start_undo_entry(struct create_volume *c)
+{
+	c->release = (struct journal_release){
+		.pool = c->pool,
+		.item_pool = c->reserve.item_pool,
+		.instance_id = c->rpc.env->instance_id,
+		.uuid = c->reserve.uuid,
+		.name = c->req->name,
+		.reserved = c->reserve.has_key ? NULL : c->spec.name,
+	};
+	journal_release_start(&c->release, &c->rpc.op);
 }
 
 static enum op_verdict
@@ -397,6 +500,12 @@ create_volume_step(struct op *op)
 	case CREATEVOL_IMAGE_READ:
 		return judge_existing(c);
 
+	case CREATEVOL_PLACED:
+		return judge_place(c);
+
+	case CREATEVOL_NOTE_READ:
+		return judge_note(c);
+
 	case CREATEVOL_STALE_GONE:
 		if (op->rc < 0)
 			return op_fail_err(
@@ -413,29 +522,36 @@ create_volume_step(struct op *op)
 		/* It may have been made all the same: the entry stays. */
 		if (op->rc < 0)
 			return op_fail_err(c, CREATEVOL_UNLOCK, &c->lane.err);
-		return store_id(c, c->lane.made_id);
+		return commit(c, c->lane.made_id);
 
-	case CREATEVOL_ID_STORED:
-		if (op->rc < 0)
-			return op_fail_rc(c,
-			    c->made ? CREATEVOL_UNDO_IMAGE : CREATEVOL_UNLOCK,
-			    op->rc, "store the image id of volume %s",
-			    c->req->name);
-		return answer(c, c->reserve.item_pool, c->reserve.uuid,
-		    c->spec.name, c->size_bytes);
+	case CREATEVOL_COMMITTED:
+		return judge_commit(c);
+
+	case CREATEVOL_OVERTAKEN:
+		return judge_overtaken(c);
+
+	case CREATEVOL_UNDO_COMMIT:
+		if (!c->commit.key_tried)
+			return op_goto(c, CREATEVOL_UNDO_IMAGE);
+		journal_uncommit_start(&c->reserve, op);
+		return op_await(c, CREATEVOL_UNDO_IMAGE);
 
 	case CREATEVOL_UNDO_IMAGE:
+		/* While a key may lead to the volume it stays whole. */
+		if (c->commit.key_tried && op->rc < 0 && op->rc != -ENOENT &&
+		    op->rc != -ECANCELED && op->rc != -EAGAIN)
+			return op_goto(c, CREATEVOL_UNLOCK);
 		/*
-		 * The note comes first, unlike in a deletion: the entry does
-		 * not have the id, so that nothing else would lead to an image
-		 * in the trash. A note about one that is not there is void.
+		 * The note comes first, unlike in a deletion: no entry leads
+		 * to an image in the trash. A note about an image that is not
+		 * there is void.
 		 */
 		journal_purge_note_start(c->reserve.item_pool,
 		    c->rpc.env->instance_id, c->id, c->spec.name, op);
 		return op_await(c, CREATEVOL_UNDO_NOTED);
 
 	case CREATEVOL_UNDO_NOTED:
-		if (op->rc < 0) /* the entry leads to what is left */
+		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_goto(c, CREATEVOL_UNLOCK);
 		trash_move_start(
 		    &c->move, c->reserve.item_pool, c->spec.name, c->id, op);
@@ -449,7 +565,7 @@ create_volume_step(struct op *op)
 		return op_goto(c, CREATEVOL_UNDO_ENTRY);
 
 	case CREATEVOL_UNDO_ENTRY:
-		start_release(c, c->reserve.item_pool, c->reserve.uuid);
+		start_undo_entry(c);
 		return op_await(c, CREATEVOL_UNDONE);
 
 	case CREATEVOL_UNDONE:

@@ -5,15 +5,16 @@
  * note says that it is to be purged, then the journal lets go of the volume.
  * The caller is answered there; the purge goes on in the background. Until
  * the answer the caller repeats the call by volume ID, which finds the journal
- * entry: so the entry is what goes last.
+ * entry: so the entry is what goes last. Where the entry's image name and
+ * image id do not belong together any more, nothing is destroyed and nothing
+ * is forgotten.
  */
 #include "controller/controller.h"
-#include "controller/lane.h"
+#include "controller/discard.h"
 #include "controller/purge.h"
 #include "controller/volume.h"
 
 #include "base/log.h"
-#include "ceph/trash.h"
 #include "csi.pb-c.h"
 
 #include <errno.h>
@@ -23,13 +24,14 @@
 enum delete_volume_state {
 	DELETEVOL_START = 0,
 	DELETEVOL_ITEM_READ,    /* the journal entry has been read */
+	DELETEVOL_LEFT_READ,    /* there is none: is an image left? */
 	DELETEVOL_LOCKED,       /* the request name is ours in this process */
-	DELETEVOL_IMAGE_FOUND,  /* the image's id was looked up by its name */
-	DELETEVOL_MOVED,        /* the image is in the trash */
-	DELETEVOL_IN_USE,       /* refused: a lane was asked by whom */
-	DELETEVOL_LANE_CHECKED, /* a lane has listed the watchers */
-	DELETEVOL_LANE_MOVED,   /* a lane has moved it to the trash */
-	DELETEVOL_NOTED,        /* the note is written */
+	DELETEVOL_DISCARDED,    /* the image is in the trash */
+	DELETEVOL_HELPER_FOUND, /* the clone's parent was looked for */
+	DELETEVOL_HELPER_FREED, /* the helper's snapshot is gone */
+	DELETEVOL_HELPER_MOVED, /* the helper is in the trash */
+	DELETEVOL_HELPER_NOTED, /* a note says that it is to be purged */
+	DELETEVOL_NOTED,        /* the same for the image, and so later */
 	DELETEVOL_RELEASED,     /* directory key and entry are gone */
 	DELETEVOL_UNLOCK,
 	DELETEVOL_END,
@@ -45,15 +47,16 @@ struct delete_volume {
 	struct keylock_claim claim;
 	const char *name; /* request name; NULL: not known */
 	const char *image;
-	char image_id[RBD_ID_SIZE];
-	bool noted; /* there is something to purge */
+	bool migrated; /* an in-tree volume: no journal */
 	struct journal_read entry;
 	struct journal_release release;
-	union {
-		struct image_lookup lookup;
-		struct trash_move move;
-	};
+	struct image_lookup left;
+	struct discard discard;
+	/* ceph-csi's helper between a source and the clone made of it */
+	const char *helper;
+	struct image_place place;
 	struct lane_job lane;
+	struct discard helper_discard;
 };
 
 /* A volume that cannot be there (any more) is deleted. */
@@ -70,12 +73,44 @@ nothing_there(struct delete_volume *d, const struct err *why)
 }
 
 static enum op_verdict
+answer(struct delete_volume *d)
+{
+	d->rpc.reply = csi_new(
+	    &csi__v1__delete_volume_response__descriptor, d->rpc.arena);
+	return op_goto(d, DELETEVOL_UNLOCK);
+}
+
+/* What the in-tree driver made is named by the handle, and by nothing else. */
+static enum op_verdict
+start_migrated(struct delete_volume *d)
+{
+	struct csi_migrated_id id;
+	struct err err = ERR_INIT;
+	int rc;
+
+	if (csi_migrated_id_parse(d->req->volume_id, &id, &err) < 0)
+		return op_fail_err(d, DELETEVOL_END, &err);
+	d->migrated = true;
+	d->image = arena_strdup(d->rpc.arena, id.image);
+	rc = ceph_pool_open(
+	    controller_connection(), id.pool, "", &d->pool, &err);
+	if (rc == -ENOENT)
+		return nothing_there(d, &err);
+	if (rc < 0)
+		return op_fail_err(d, DELETEVOL_END, &err);
+	purge_resume(d->pool, d->rpc.env->instance_id);
+	return op_goto(d, DELETEVOL_LOCKED);
+}
+
+static enum op_verdict
 start(struct delete_volume *d)
 {
 	struct err err = ERR_INIT;
 	int rc;
 
 	d->req = d->rpc.request;
+	if (csi_migrated_id_is(d->req->volume_id))
+		return start_migrated(d);
 	rc = volume_pool_open(
 	    &d->rpc, d->req->volume_id, &d->id, &d->pool, &err);
 	if (rc == -ENOENT)
@@ -114,8 +149,12 @@ judge_item(struct delete_volume *d)
 	struct err err = ERR_INIT;
 	int rc;
 
-	if (d->rpc.op.rc == -ENOENT)
-		return nothing_there(d, &d->entry.op.err);
+	if (d->rpc.op.rc == -ENOENT) {
+		d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
+		image_lookup_start(
+		    &d->left, d->pool, d->image, NULL, true, &d->rpc.op);
+		return op_await(d, DELETEVOL_LEFT_READ);
+	}
 	if (d->rpc.op.rc < 0)
 		return op_fail_err(d, DELETEVOL_END, &d->entry.op.err);
 	d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
@@ -136,11 +175,58 @@ judge_item(struct delete_volume *d)
 	return op_await(d, DELETEVOL_LOCKED);
 }
 
+/*
+ * No entry, so the volume is deleted, unless its image says otherwise: the
+ * journal was lost, or config.json names another RADOS namespace. The image
+ * of a mirror's other side is not for this side to delete.
+ */
 static enum op_verdict
-start_release(struct delete_volume *d)
+judge_left(struct delete_volume *d)
 {
+	const struct image_info *info = &d->left.info;
+
+	if (d->rpc.op.rc == -ENOENT ||
+	    (d->rpc.op.rc == 0 &&
+		(info->mirrored || (info->features & RBD_NON_PRIMARY))))
+		return nothing_there(d, &d->entry.op.err);
+	if (d->rpc.op.rc < 0)
+		return op_fail_err(d, DELETEVOL_END, &d->left.op.err);
+	return op_fail(d, DELETEVOL_END, ERR_FAILED_PRECONDITION,
+	    "volume %s: image %s exists, id %s, but %s; nothing is deleted",
+	    d->req->volume_id, d->image, info->id, d->entry.op.err.text);
+}
+
+static enum op_verdict
+discard_image(struct delete_volume *d)
+{
+	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
+
+	if (d->rpc.op.detached) /* nothing is changed: stop here */
+		return op_fail(
+		    d, DELETEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
+	if (!str_is_empty(id) && strlen(id) >= RBD_ID_SIZE)
+		return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
+		    "journal entry %s has an image id that is too long",
+		    d->id.uuid);
+	/* No id: ceph-csi was killed before it had stored it. */
+	discard_start(&d->discard, d->pool, d->image,
+	    str_is_empty(id) ? NULL : id, &d->rpc.op);
+	return op_await(d, DELETEVOL_DISCARDED);
+}
+
+static enum op_verdict
+discard_failed(struct delete_volume *d, struct discard *discard)
+{
+	err_prefix(&discard->op.err, "volume %s", d->req->volume_id);
+	return op_fail_err(d, DELETEVOL_UNLOCK, &discard->op.err);
+}
+
+static enum op_verdict
+release(struct delete_volume *d)
+{
+	if (d->migrated)
+		return op_goto(d, DELETEVOL_RELEASED);
 	d->release = (struct journal_release){
-		.order = JOURNAL_KEY_FIRST,
 		.pool = d->dir_pool,
 		.item_pool = d->pool,
 		.instance_id = d->rpc.env->instance_id,
@@ -152,86 +238,55 @@ start_release(struct delete_volume *d)
 }
 
 static enum op_verdict
-start_note(struct delete_volume *d)
+note(struct delete_volume *d, const struct discard *discard,
+    enum delete_volume_state next)
 {
-	journal_purge_note_start(d->pool, d->rpc.env->instance_id, d->image_id,
-	    d->image, &d->rpc.op);
-	return op_await(d, DELETEVOL_NOTED);
-}
-
-static void
-start_lane(struct delete_volume *d, enum lane_kind kind)
-{
-	d->lane = (struct lane_job){
-		.kind = kind,
-		.pool = d->pool,
-		.image = d->image,
-		.image_id = d->image_id,
-	};
-	lane_job_start(&d->lane, &d->rpc.op);
+	if (!discard->moved)
+		return op_goto(d, next);
+	journal_purge_note_start(d->pool, d->rpc.env->instance_id, discard->id,
+	    discard->name, &d->rpc.op);
+	return op_await(d, next);
 }
 
 static enum op_verdict
-find_image(struct delete_volume *d)
+discard_helper(struct delete_volume *d, const char *id)
 {
-	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
+	discard_start(&d->helper_discard, d->pool, d->helper, id, &d->rpc.op);
+	return op_await(d, DELETEVOL_HELPER_MOVED);
+}
 
-	if (d->rpc.op.detached) /* nothing is changed: stop here */
-		return op_fail(
-		    d, DELETEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
-	if (str_is_empty(id)) {
-		/* Killed in its creation, or made by ceph-csi before it
-		 * stored the id. */
-		image_lookup_start(
-		    &d->lookup, d->pool, d->image, NULL, false, &d->rpc.op);
-		return op_await(d, DELETEVOL_IMAGE_FOUND);
+/*
+ * A clone that ceph-csi made of a volume hangs on a helper, IMAGE-temp, which
+ * goes with it, as with ceph-csi. The directory was asked for the helper when
+ * the image was looked for; when it does not have it, then the helper may be in
+ * the trash already, and is the clone's parent. So the clone is noted after
+ * the helper: once it is purged nothing leads to the helper any more.
+ */
+static enum op_verdict
+look_for_helper(struct delete_volume *d)
+{
+	const struct trash_move *move = &d->discard.move;
+	const struct cls_parent *parent = &move->lookup.info.parent;
+
+	if (d->migrated)
+		return note(d, &d->discard, DELETEVOL_NOTED);
+	d->helper = arena_fmt(d->rpc.arena, "%s" IMAGE_HELPER_SUFFIX, d->image);
+	if (move->place.helper_id[0] != '\0') {
+		d->lane = (struct lane_job){
+			.kind = LANE_HELPER_FREE,
+			.pool = d->pool,
+			.image = d->image, /* the name of the snapshot */
+			.image_id = move->place.helper_id,
+		};
+		lane_job_start(&d->lane, &d->rpc.op);
+		return op_await(d, DELETEVOL_HELPER_FREED);
 	}
-	if (str_put(d->image_id, sizeof(d->image_id), "%s", id) < 0)
-		return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
-		    "journal entry %s has an image id that is too long",
-		    d->id.uuid);
-	trash_move_start(&d->move, d->pool, d->image, d->image_id, &d->rpc.op);
-	return op_await(d, DELETEVOL_MOVED);
-}
-
-static enum op_verdict
-judge_lookup(struct delete_volume *d)
-{
-	if (d->rpc.op.rc < 0 && d->rpc.op.rc != -ENOENT)
-		return op_fail_err(d, DELETEVOL_UNLOCK, &d->lookup.op.err);
-	if (d->lookup.info.id[0] == '\0') /* there is none */
-		return start_release(d);
-	memcpy(d->image_id, d->lookup.info.id, sizeof(d->image_id));
-	trash_move_start(&d->move, d->pool, d->image, d->image_id, &d->rpc.op);
-	return op_await(d, DELETEVOL_MOVED);
-}
-
-static enum op_verdict
-judge_move(struct delete_volume *d)
-{
-	if (d->rpc.op.rc >= 0)
-		return d->move.had_header ? start_note(d) : start_release(d);
-	if (d->move.obstacle != IMAGE_PLAIN) {
-		start_lane(d, LANE_LIST_WATCHERS);
-		return op_await(d, DELETEVOL_LANE_CHECKED);
-	}
-	if (d->move.watched) {
-		start_lane(d, LANE_LIST_WATCHERS);
-		return op_await(d, DELETEVOL_IN_USE);
-	}
-	return op_fail_err(d, DELETEVOL_UNLOCK, &d->move.op.err);
-}
-
-/* The lane is asked for the address; without it the refusal stands. */
-static enum op_verdict
-refuse(struct delete_volume *d)
-{
-	return op_fail(d, DELETEVOL_UNLOCK, ERR_FAILED_PRECONDITION,
-	    "volume %s is in use: image %s is open at %s%s", d->req->volume_id,
-	    d->image,
-	    d->lane.nwatchers > 0 ? d->lane.watcher[0]
-				  : "an address that could not be found out",
-	    d->lane.nwatchers > 1 ? " and others" : "");
+	if (!d->discard.moved || parent->pool != ceph_pool_id(d->pool) ||
+	    !str_eq(parent->rados_namespace, ceph_pool_namespace(d->pool)))
+		return note(d, &d->discard, DELETEVOL_NOTED);
+	image_place_start(
+	    &d->place, d->pool, d->helper, parent->id, &d->rpc.op);
+	return op_await(d, DELETEVOL_HELPER_FOUND);
 }
 
 static enum op_verdict
@@ -246,48 +301,65 @@ delete_volume_step(struct op *op)
 	case DELETEVOL_ITEM_READ:
 		return judge_item(d);
 
+	case DELETEVOL_LEFT_READ:
+		return judge_left(d);
+
 	case DELETEVOL_LOCKED:
-		return find_image(d);
+		return discard_image(d);
 
-	case DELETEVOL_IMAGE_FOUND:
-		return judge_lookup(d);
-
-	case DELETEVOL_MOVED:
-		return judge_move(d);
-
-	case DELETEVOL_IN_USE:
-		return refuse(d);
-
-	case DELETEVOL_LANE_CHECKED:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_err(d, DELETEVOL_UNLOCK, &d->lane.err);
-		if (op->rc == 0 && d->lane.nwatchers > 0)
-			return refuse(d);
-		start_lane(d, LANE_TRASH_MOVE);
-		return op_await(d, DELETEVOL_LANE_MOVED);
-
-	case DELETEVOL_LANE_MOVED:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_err(d, DELETEVOL_UNLOCK, &d->lane.err);
-		return start_note(d);
-
-	case DELETEVOL_NOTED:
+	case DELETEVOL_DISCARDED:
 		if (op->rc < 0)
-			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
-			    "note that image %s is to be purged", d->image);
-		d->noted = true;
-		return start_release(d);
+			return discard_failed(d, &d->discard);
+		return look_for_helper(d);
 
-	case DELETEVOL_RELEASED:
+	case DELETEVOL_HELPER_FOUND:
 		if (op->rc < 0)
 			return op_fail_err(
+			    d, DELETEVOL_UNLOCK, &d->place.op.err);
+		if (d->place.standing == IMAGE_IN_TRASH)
+			return discard_helper(d, d->place.id);
+		/* else a parent of another kind */
+		return note(d, &d->discard, DELETEVOL_NOTED);
+
+	case DELETEVOL_HELPER_FREED:
+		if (op->rc == -ENOLINK) { /* somebody's copy, it seems */
+			log_warn("volume.not_helper", "volume=%s image=%s",
+			    d->req->volume_id, d->helper);
+			return note(d, &d->discard, DELETEVOL_NOTED);
+		}
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_err(d, DELETEVOL_UNLOCK, &d->lane.err);
+		return discard_helper(d, d->discard.move.place.helper_id);
+
+	case DELETEVOL_HELPER_MOVED:
+		if (op->rc < 0)
+			return discard_failed(d, &d->helper_discard);
+		return note(d, &d->helper_discard, DELETEVOL_HELPER_NOTED);
+
+	case DELETEVOL_HELPER_NOTED:
+		if (d->helper_discard.moved && op->rc < 0)
+			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
+			    "note that image %s is to be purged", d->helper);
+		return note(d, &d->discard, DELETEVOL_NOTED);
+
+	case DELETEVOL_NOTED:
+		if (d->discard.moved && op->rc < 0)
+			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
+			    "note that image %s is to be purged", d->image);
+		return release(d);
+
+	case DELETEVOL_RELEASED:
+		if (!d->migrated && op->rc < 0)
+			return op_fail_err(
 			    d, DELETEVOL_UNLOCK, &d->release.op.err);
-		if (d->noted)
+		/* The clone first: it holds its helper. */
+		if (d->discard.moved)
 			purge_submit(d->pool, d->rpc.env->instance_id,
-			    d->image_id, d->image);
-		d->rpc.reply = csi_new(
-		    &csi__v1__delete_volume_response__descriptor, d->rpc.arena);
-		return op_goto(d, DELETEVOL_UNLOCK);
+			    d->discard.id, d->image);
+		if (d->helper_discard.moved)
+			purge_submit(d->pool, d->rpc.env->instance_id,
+			    d->helper_discard.id, d->helper);
+		return answer(d);
 
 	case DELETEVOL_UNLOCK:
 		if (d->name != NULL)

@@ -14,8 +14,12 @@ enum lane_kind {
 	LANE_LIST_WATCHERS = 1, /* of `image` or `image_id` */
 	LANE_CREATE = 2,        /* `image`; one that is there with this size is
 				   success, with another is -EEXIST */
-	LANE_TRASH_MOVE = 3,    /* `image`; -ENOENT: no such image */
-	LANE_TRASH_REMOVE = 4,  /* `image_id`; not in the trash: success */
+	LANE_TRASH_MOVE = 3,    /* `image`, if it has `image_id`, else -ESTALE;
+				   -ENOENT: no such image */
+	LANE_TRASH_REMOVE = 4,  /* `image_id`; not in the trash: success;
+				   `child` is set if it has children */
+	LANE_HELPER_FREE = 5,   /* of `image_id` the snapshot `image`; -ENOLINK:
+				   it is no helper of that image */
 };
 
 #define LANE_WATCHERS 8
@@ -30,6 +34,7 @@ struct lane_job {
 	/* the answer */
 	struct err err;            /* which call failed, and why */
 	char made_id[RBD_ID_SIZE]; /* LANE_CREATE */
+	char child[RBD_NAME_SIZE]; /* LANE_TRASH_REMOVE: POOL/IMAGE, or "" */
 	unsigned nwatchers;        /* LANE_LIST_WATCHERS */
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 

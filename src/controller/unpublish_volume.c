@@ -1,6 +1,10 @@
 /*
  * unpublish_volume.c - ControllerUnpublishVolume: removes the records that
  * publishing made. A volume, image or pool that is gone has none.
+ *
+ * The rule that holds it together: the records are in the image that has the
+ * id of the journal's entry, whatever its name is by now: an image that was
+ * renamed behind the journal's back can still be taken from its node.
  */
 #include "controller/controller.h"
 #include "controller/volume.h"
@@ -13,7 +17,8 @@
 
 enum unpublish_volume_state {
 	UNPUBLISH_START = 0,
-	UNPUBLISH_FOUND,     /* the volume's image is known */
+	UNPUBLISH_ITEM_READ, /* the journal entry has been read */
+	UNPUBLISH_FOUND,     /* it has no id: the image was looked up */
 	UNPUBLISH_META_READ, /* all its records are known */
 	UNPUBLISH_FORGOTTEN, /* the records are gone */
 	UNPUBLISH_END,
@@ -23,7 +28,11 @@ struct unpublish_volume {
 	struct csi_rpc rpc;
 	enum unpublish_volume_state state;
 	const Csi__V1__ControllerUnpublishVolumeRequest *req;
-	struct volume_lookup volume;
+	struct csi_volume_id id;
+	struct ceph_pool *pool;
+	struct journal_read entry;
+	struct image_lookup lookup;
+	const char *image_id;
 	struct image_meta_list list;
 };
 
@@ -39,8 +48,7 @@ answer(struct unpublish_volume *u)
 static enum op_verdict
 forget(struct unpublish_volume *u, const char *const *keys, size_t n)
 {
-	image_meta_remove_start(
-	    u->volume.pool, u->volume.info->id, keys, n, &u->rpc.op);
+	image_meta_remove_start(u->pool, u->image_id, keys, n, &u->rpc.op);
 	return op_await(u, UNPUBLISH_FORGOTTEN);
 }
 
@@ -79,26 +87,70 @@ forget_all(struct unpublish_volume *u)
 }
 
 static enum op_verdict
+start(struct unpublish_volume *u)
+{
+	struct err err = ERR_INIT;
+	int rc;
+
+	u->req = u->rpc.request;
+	rc = volume_pool_open(
+	    &u->rpc, u->req->volume_id, &u->id, &u->pool, &err);
+	if (rc == -ENOENT)
+		return answer(u);
+	if (rc < 0)
+		return op_fail_err(u, UNPUBLISH_END, &err);
+	journal_read_start(
+	    &u->entry, u->pool, u->id.uuid, 0, u->rpc.arena, &u->rpc.op);
+	return op_await(u, UNPUBLISH_ITEM_READ);
+}
+
+static enum op_verdict
+take_from(struct unpublish_volume *u, const char *image_id)
+{
+	u->image_id = image_id;
+	if (*u->req->node_id != '\0')
+		return forget_node(u);
+	image_meta_list_start(&u->list, u->pool, image_id, &u->rpc.op);
+	return op_await(u, UNPUBLISH_META_READ);
+}
+
+static enum op_verdict
+judge_item(struct unpublish_volume *u)
+{
+	const struct journal_item *item = &u->entry.item;
+
+	if (u->rpc.op.rc == -ENOENT)
+		return answer(u);
+	if (u->rpc.op.rc < 0) {
+		err_prefix(&u->entry.op.err, "volume %s", u->req->volume_id);
+		return op_fail_err(u, UNPUBLISH_END, &u->entry.op.err);
+	}
+	if (!str_is_empty(item->attr[JOURNAL_IMAGEID]))
+		return take_from(u, item->attr[JOURNAL_IMAGEID]);
+	image_lookup_start(&u->lookup, u->pool,
+	    volume_image_name(item, u->id.uuid, u->rpc.arena), NULL, false,
+	    &u->rpc.op);
+	return op_await(u, UNPUBLISH_FOUND);
+}
+
+static enum op_verdict
 unpublish_volume_step(struct op *op)
 {
 	struct unpublish_volume *u = (struct unpublish_volume *)op;
 
 	switch (u->state) {
 	case UNPUBLISH_START:
-		u->req = u->rpc.request;
-		volume_lookup_start(&u->volume, &u->rpc, u->req->volume_id);
-		return op_await(u, UNPUBLISH_FOUND);
+		return start(u);
+
+	case UNPUBLISH_ITEM_READ:
+		return judge_item(u);
 
 	case UNPUBLISH_FOUND:
 		if (op->rc == -ENOENT)
 			return answer(u);
 		if (op->rc < 0)
-			return op_fail_err(u, UNPUBLISH_END, &u->volume.op.err);
-		if (*u->req->node_id != '\0')
-			return forget_node(u);
-		image_meta_list_start(
-		    &u->list, u->volume.pool, u->volume.info->id, op);
-		return op_await(u, UNPUBLISH_META_READ);
+			return op_fail_err(u, UNPUBLISH_END, &u->lookup.op.err);
+		return take_from(u, u->lookup.info.id);
 
 	case UNPUBLISH_META_READ:
 		return forget_all(u);
@@ -106,8 +158,8 @@ unpublish_volume_step(struct op *op)
 	case UNPUBLISH_FORGOTTEN:
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_rc(u, UNPUBLISH_END, op->rc,
-			    "remove node %s from image %s", u->req->node_id,
-			    u->volume.image);
+			    "volume %s: remove node %s from image id %s",
+			    u->req->volume_id, u->req->node_id, u->image_id);
 		return answer(u);
 
 	case UNPUBLISH_END:

@@ -55,6 +55,51 @@ volume_is_encrypted(const struct image_meta_list *list)
 	    !str_is_empty(volume_meta_get(list, VOLUME_META_ENCRYPTED_OLD));
 }
 
+/* Whoever changed it behind the journal's back has to say what it is now. */
+static enum op_verdict
+refuse(struct volume_lookup *v, const char *why)
+{
+	return op_fail(v, VOLUME_END, ERR_FAILED_PRECONDITION,
+	    "volume %s: image %s in %s: %s", v->volume_id, v->image,
+	    ceph_pool_label(v->pool), why);
+}
+
+static enum op_verdict
+image_read(struct volume_lookup *v)
+{
+	const char *id = v->entry.item.attr[JOURNAL_IMAGEID];
+
+	if (v->op.rc == -ENOENT && !str_is_empty(id)) {
+		image_place_start(&v->place, v->pool, v->image, id, &v->op);
+		return op_await(v, VOLUME_PLACED);
+	}
+	if (v->op.rc < 0) {
+		err_prefix(&v->lookup.op.err, "volume %s", v->volume_id);
+		return op_fail_err(v, VOLUME_END, &v->lookup.op.err);
+	}
+	v->info = &v->lookup.info;
+	if (!str_is_empty(id) && !str_eq(v->info->id, id))
+		return refuse(v,
+		    arena_fmt(
+			v->rpc->arena, "has id %s, not %s", v->info->id, id));
+	return op_goto(v, VOLUME_END);
+}
+
+static enum op_verdict
+placed(struct volume_lookup *v)
+{
+	if (v->op.rc < 0) {
+		err_prefix(&v->place.op.err, "volume %s", v->volume_id);
+		return op_fail_err(v, VOLUME_END, &v->place.op.err);
+	}
+	if (v->place.standing == IMAGE_ELSEWHERE)
+		return refuse(v, v->place.why);
+	if (v->place.standing == IMAGE_IN_TRASH)
+		return refuse(v, "is in the trash");
+	return op_fail(v, VOLUME_END, ERR_NOT_FOUND, "volume %s: %s",
+	    v->volume_id, v->lookup.op.err.text);
+}
+
 static enum op_verdict
 volume_step(struct op *op)
 {
@@ -67,7 +112,9 @@ volume_step(struct op *op)
 			v->rpc, v->volume_id, &v->id, &v->pool, &err) < 0)
 			return op_fail_err(v, VOLUME_END, &err);
 		journal_read_start(&v->entry, v->pool, v->id.uuid,
-		    JOURNAL_BIT(JOURNAL_IMAGENAME), v->rpc->arena, op);
+		    JOURNAL_BIT(JOURNAL_IMAGENAME) |
+			JOURNAL_BIT(JOURNAL_IMAGEID),
+		    v->rpc->arena, op);
 		return op_await(v, VOLUME_ITEM_READ);
 
 	case VOLUME_ITEM_READ:
@@ -82,13 +129,10 @@ volume_step(struct op *op)
 		return op_await(v, VOLUME_IMAGE_READ);
 
 	case VOLUME_IMAGE_READ:
-		if (op->rc < 0) {
-			err_prefix(
-			    &v->lookup.op.err, "volume %s", v->volume_id);
-			return op_fail_err(v, VOLUME_END, &v->lookup.op.err);
-		}
-		v->info = &v->lookup.info;
-		return op_goto(v, VOLUME_END);
+		return image_read(v);
+
+	case VOLUME_PLACED:
+		return placed(v);
 
 	case VOLUME_END:
 		return OP_DONE;

@@ -57,6 +57,7 @@ enum volume_lookup_state {
 	VOLUME_START = 0,
 	VOLUME_ITEM_READ,  /* the journal entry has been read */
 	VOLUME_IMAGE_READ, /* the image has been looked up by its name */
+	VOLUME_PLACED,     /* no such image: where name and id are */
 	VOLUME_END,
 };
 
@@ -67,6 +68,7 @@ struct volume_lookup {
 	const char *volume_id;
 	struct journal_read entry;
 	struct image_lookup lookup;
+	struct image_place place;
 
 	/* the answer */
 	struct csi_volume_id id;
@@ -75,7 +77,10 @@ struct volume_lookup {
 	const struct image_info *info;
 };
 
-/* NOT_FOUND, naming the volume: no entry, or no image of its name. */
+/*
+ * NOT_FOUND, naming the volume: no entry, or no image. FAILED_PRECONDITION:
+ * the image's name and id do not belong together any more.
+ */
 void volume_lookup_start(
     struct volume_lookup *volume, struct csi_rpc *rpc, const char *volume_id);
 

@@ -74,3 +74,64 @@ bad:
 	return err_set(err, ERR_INVALID_ARGUMENT,
 	    "\"%.128s\" is no identifier of this driver", text);
 }
+
+#define MIGRATED "mig_mons-"
+#define MIGRATED_IMAGE "_image-"
+#define MIGRATED_PREFIX "kubernetes-dynamic-pvc-"
+
+bool
+csi_migrated_id_is(const char *text)
+{
+	return strstr(text, "mig") != NULL && strstr(text, "image-") != NULL &&
+	    strstr(text, "mons-") != NULL;
+}
+
+/* Pairs of hex digits to text; false: others, none, or a NUL among them. */
+static bool
+read_hex_text(const char *hex, char *out, size_t size)
+{
+	size_t len = strlen(hex);
+	uint64_t byte;
+
+	if (len == 0 || len % 2 != 0 || len / 2 >= size)
+		return false;
+	for (size_t i = 0; i < len / 2; i++) {
+		if (!read_hex(hex + 2 * i, 2, &byte) || byte == 0)
+			return false;
+		out[i] = (char)byte;
+	}
+	out[len / 2] = '\0';
+	return true;
+}
+
+int
+csi_migrated_id_parse(
+    const char *text, struct csi_migrated_id *id, struct err *err)
+{
+	const char *mons, *image, *pool;
+
+	if (!str_starts(text, MIGRATED))
+		goto bad;
+	mons = text + strlen(MIGRATED);
+	image = strstr(mons, MIGRATED_IMAGE);
+	pool = strrchr(mons, '_');
+	if (image == NULL || image == mons || pool == image ||
+	    memchr(mons, '_', (size_t)(image - mons)) != NULL ||
+	    str_put(id->cluster_id, sizeof(id->cluster_id), "%.*s",
+		(int)(image - mons), mons) < 0)
+		goto bad;
+	image += strlen(MIGRATED_IMAGE);
+	if (image >= pool ||
+	    memchr(image, '_', (size_t)(pool - image)) != NULL ||
+	    str_put(id->image, sizeof(id->image), MIGRATED_PREFIX "%.*s",
+		(int)(pool - image), image) < 0 ||
+	    !read_hex_text(pool + 1, id->pool, sizeof(id->pool)))
+		goto bad;
+	return 0;
+
+bad:
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "volume_id: \"%.128s\" is not mig_mons-CLUSTERID_image-NAME_POOL "
+	    "with the pool's name in hex",
+	    text);
+}

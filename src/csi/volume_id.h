@@ -39,4 +39,26 @@ int csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
 int csi_volume_id_parse(
     const char *text, struct csi_volume_id *id, struct err *err) must_check;
 
+/*
+ * Handles that CSI migration makes for volumes of the in-tree driver, in the
+ * form that ceph-csi reads (internal/rbd/migration.go):
+ *
+ *	mig_mons-CLUSTERID_image-SUFFIX_POOL
+ *
+ * CLUSTERID is the MD5 of the monitors, which config.json has as clusterID;
+ * the image is kubernetes-dynamic-pvc-SUFFIX; POOL is its pool's name in hex.
+ */
+struct csi_migrated_id {
+	char cluster_id[CSI_CLUSTER_ID_MAX + 1];
+	char image[CSI_VOLUME_ID_MAX + 1];
+	char pool[CSI_VOLUME_ID_MAX + 1];
+};
+
+/* Is it meant to be one? */
+bool csi_migrated_id_is(const char *text);
+
+/* INVALID_ARGUMENT: a part is missing or not in this form. */
+int csi_migrated_id_parse(
+    const char *text, struct csi_migrated_id *id, struct err *err) must_check;
+
 #endif

@@ -49,6 +49,15 @@ find_cluster_id(const struct csi_method *method, const void *request,
 		*cluster_id = arena_strdup(arena, id.cluster_id);
 		return FORWARD_CALL;
 	}
+	if (str_eq(method->name, "DeleteVolume") &&
+	    csi_migrated_id_is(volume_id)) {
+		struct csi_migrated_id migrated;
+
+		if (csi_migrated_id_parse(volume_id, &migrated, err) < 0)
+			return FORWARD_FAIL;
+		*cluster_id = arena_strdup(arena, migrated.cluster_id);
+		return FORWARD_CALL;
+	}
 	if (removes(method))
 		return FORWARD_EMPTY;
 	(void)err_set(err, ERR_NOT_FOUND,

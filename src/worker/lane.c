@@ -21,6 +21,7 @@ struct answer {
 	char id[ID_SIZE];
 	char *watcher[WATCHERS_MAX];
 	size_t nwatchers;
+	char *child;
 };
 
 static int
@@ -137,6 +138,54 @@ create(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 	return rc;
 }
 
+/* By name, as librbd wants it, if that name has the id that is meant. */
+static int
+trash_move(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+{
+	char id[ID_SIZE] = "";
+	rbd_image_t image;
+	int rc;
+
+	a->call = "open the image";
+	rc = rbd_open_read_only(io, job->image, &image, NULL);
+	if (rc < 0)
+		return rc;
+	rc = rbd_get_id(image, id, sizeof(id));
+	(void)rbd_close(image);
+	if (rc == 0 && !str_eq(id, job->image_id)) {
+		a->call = "the name has another id";
+		rc = -ESTALE;
+	}
+	if (rc < 0)
+		return rc;
+	a->call = "move the image to the trash";
+	return rbd_trash_move(io, job->image, 0);
+}
+
+/* Why it could not be removed: a child, if it has one. */
+static void
+find_child(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+{
+	rbd_linked_image_spec_t *list = NULL;
+	size_t n = 0;
+	rbd_image_t image;
+
+	if (rbd_open_by_id_read_only(io, job->image_id, &image, NULL) < 0)
+		return;
+	if (rbd_list_children3(image, NULL, &n) == -ERANGE && n > 0) {
+		list = mem_new(n * sizeof(*list));
+		if (rbd_list_children3(image, list, &n) == 0 && n > 0) {
+			a->child = str_fmt("%s%s%s/%s%s", list[0].pool_name,
+			    *list[0].pool_namespace != '\0' ? "/" : "",
+			    list[0].pool_namespace, list[0].image_name,
+			    list[0].trash ? " (in the trash)" : "");
+			rbd_linked_image_spec_list_cleanup(list, n);
+		}
+		free(list);
+	}
+	(void)rbd_close(image);
+}
+
 static int
 trash_remove(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 {
@@ -144,7 +193,85 @@ trash_remove(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 
 	a->call = "remove the image from the trash";
 	rc = rbd_trash_remove(io, job->image_id, true);
+	if (rc < 0 && rc != -ENOENT)
+		find_child(io, job, a);
 	return rc == -ENOENT ? 0 : rc;
+}
+
+/* What a snapshot is called, or was before it went to the trash. */
+static bool
+snapshot_is(rbd_image_t image, const rbd_snap_info_t *snap, const char *name,
+    bool *user)
+{
+	rbd_snap_namespace_type_t type;
+	char original[256] = "";
+
+	*user = false;
+	if (rbd_snap_get_namespace_type(image, snap->id, &type) < 0)
+		return false;
+	if (type == RBD_SNAP_NAMESPACE_TYPE_USER) {
+		*user = true;
+		return str_eq(snap->name, name);
+	}
+	return type == RBD_SNAP_NAMESPACE_TYPE_TRASH &&
+	    rbd_snap_get_trash_namespace(
+		image, snap->id, original, sizeof(original)) == 0 &&
+	    str_eq(original, name);
+}
+
+/*
+ * A helper that ceph-csi has made for the clone `job->image` has a snapshot of
+ * that name, or is a clone without a snapshot when ceph-csi was killed. All
+ * others, such as a copy that somebody has made under this name, are none.
+ */
+static int
+free_helper(rbd_image_t image, const Worker__Job *job, struct answer *a)
+{
+	rbd_linked_image_spec_t parent;
+	rbd_snap_spec_t at;
+	rbd_snap_info_t snap[WATCHERS_MAX];
+	int max = countof(snap), n, rc = 0;
+	bool is = false, others = false, has = false, user;
+
+	a->call = "list the helper's snapshots";
+	n = rbd_snap_list(image, snap, &max);
+	if (n < 0)
+		return n;
+	for (int i = 0; i < n; i++) {
+		if (snapshot_is(image, &snap[i], job->image, &user)) {
+			is = true;
+			has = has || user;
+		} else {
+			others = others || user;
+		}
+	}
+	rbd_snap_list_end(snap);
+	if (!is && !others && rbd_get_parent(image, &parent, &at) == 0) {
+		is = true;
+		rbd_linked_image_spec_cleanup(&parent);
+		rbd_snap_spec_cleanup(&at);
+	}
+	if (!is)
+		return -ENOLINK;
+	a->call = "remove the helper's snapshot";
+	if (has)
+		rc = rbd_snap_remove(image, job->image);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int
+helper_free(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+{
+	rbd_image_t image;
+	int rc;
+
+	a->call = "open the helper";
+	rc = rbd_open_by_id(io, job->image_id, &image, NULL);
+	if (rc < 0)
+		return rc;
+	rc = free_helper(image, job, a);
+	(void)rbd_close(image);
+	return rc;
 }
 
 static int
@@ -167,10 +294,11 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 	case WORKER__JOB__KIND__CREATE:
 		return create(io, job, a);
 	case WORKER__JOB__KIND__TRASH_MOVE:
-		a->call = "move the image to the trash";
-		return rbd_trash_move(io, job->image, 0);
+		return trash_move(io, job, a);
 	case WORKER__JOB__KIND__TRASH_REMOVE:
 		return trash_remove(io, job, a);
+	case WORKER__JOB__KIND__HELPER_FREE:
+		return helper_free(io, job, a);
 	default:
 		a->call = "no such job";
 		return -EOPNOTSUPP;
@@ -195,9 +323,12 @@ lane_run(struct channel *channel, struct ceph_connection *conn,
 	done.image_id = a.id;
 	done.watchers = a.watcher;
 	done.n_watchers = a.nwatchers;
+	if (a.child != NULL)
+		done.child = a.child;
 	frame.body_case = WORKER__FRAME__BODY_DONE;
 	frame.done = &done;
 	worker_send(channel, &frame);
 	for (size_t i = 0; i < a.nwatchers; i++)
 		free(a.watcher[i]);
+	free(a.child);
 }

@@ -124,6 +124,7 @@ take_done(struct lane *lane, const Worker__Done *done)
 	for (size_t i = 0; i < done->n_watchers && i < LANE_WATCHERS; i++)
 		(void)snprintf(job->watcher[job->nwatchers++],
 		    sizeof(job->watcher[0]), "%s", done->watchers[i]);
+	(void)snprintf(job->child, sizeof(job->child), "%s", done->child);
 	end_job(job);
 	if (done->rc == -ESHUTDOWN) { /* blocklisted: the next one is not */
 		let_go(lane);
@@ -333,6 +334,7 @@ lane_job_start(struct lane_job *job, struct op *waiter)
 	memset(&job->err, 0, sizeof(job->err));
 	job->nwatchers = 0;
 	job->made_id[0] = '\0';
+	job->child[0] = '\0';
 	STAILQ_INSERT_TAIL(&ln.queue, job, link);
 	dispatch();
 }

@@ -253,7 +253,9 @@ test_states(void)
 
 		memcpy(was, id, sizeof(was));
 		memcpy(id, "0000000000ffff", sizeof("0000000000ffff"));
-		is_int(do_move("odd"), 0, "an id that is nowhere is gone");
+		ok(do_move("odd") < 0 &&
+			move.move.op.err.code == ERR_FAILED_PRECONDITION,
+		    "an id that is nowhere is not that of the name");
 		memcpy(id, was, sizeof(was));
 	}
 	lookup = (struct lookup_call){ .pool = pool, .name = "odd" };
@@ -261,6 +263,67 @@ test_states(void)
 	    "and the name that belongs to another id stays");
 	is_int(do_move("odd"), 0, "its own id takes it along");
 	is_int(do_purge(), 0, "and it is purged");
+}
+
+/* Refused with a text that has `part`, and all is as it was. */
+static void
+test_refused(const char *name, const char *part, const char *what)
+{
+	struct dump before, after;
+
+	dump_pool(pool, &before);
+	ok(do_move(name) < 0 &&
+		move.move.op.err.code == ERR_FAILED_PRECONDITION &&
+		strstr(move.move.op.err.text, part) != NULL &&
+		strstr(move.move.op.err.text, id) != NULL,
+	    "%s: %s", what, move.move.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "%s: it stays as it was", what);
+	dump_free(&after);
+	dump_free(&before);
+}
+
+/* What an administrator does behind the journal's back. */
+static void
+test_elsewhere(void)
+{
+	auto_free char *other = NULL;
+
+	make("mine", 1);
+	(void)support_sh(true, "rbd rename " POOL "/mine " POOL "/kept");
+	test_refused("mine", "kept", "renamed");
+	(void)support_sh(true, "rados -p " POOL " cp rbd_id.kept rbd_id.mine");
+	test_refused("mine", "kept", "half renamed");
+	(void)support_sh(true, "rados -p " POOL " rm rbd_id.mine");
+	(void)support_sh(true,
+	    "rbd create --size 1M " POOL "/mine --image-feature layering");
+	test_refused("mine", "kept", "renamed, and the name used anew");
+	(void)support_sh(true, "rbd rm --no-progress " POOL "/mine");
+	(void)support_sh(true, "rbd trash mv " POOL "/kept");
+	test_refused("mine", "kept", "renamed and put into the trash");
+	(void)support_sh(true,
+	    "rbd trash restore --image mine " POOL "/%s && "
+	    "rbd trash mv --expires-at \"tomorrow\" " POOL "/mine",
+	    id);
+	test_refused("mine", "until", "in the trash until tomorrow");
+	(void)support_sh(true,
+	    "rbd trash restore " POOL "/%s && rbd rm --no-progress " POOL
+	    "/mine && rbd create --size 1M " POOL
+	    "/mine --image-feature layering",
+	    id);
+	other = support_sh_line(
+	    "rbd info --format json " POOL
+	    "/mine | sed \"s/.*\\\"id\\\":\\\"\\([^\\\"]*\\).*/\\1/\"");
+	test_refused("mine", other, "removed and made anew");
+	(void)support_sh(true, "rbd rm --no-progress " POOL "/mine");
+	is_int(do_move("mine"), 0, "what is nowhere is gone");
+	ok(!move.move.had_header, "and there is nothing to purge");
+
+	make("mine", 1);
+	(void)support_sh(true, "rbd trash mv " POOL "/mine");
+	ok(do_move("mine") == 0 && move.move.had_header,
+	    "in the trash under its own name and id it is moved already");
+	is_int(do_purge(), 0, "and is purged");
 }
 
 /* ---- creating what is there already ---- */
@@ -494,6 +557,7 @@ main(void)
 	test_watched();
 	test_silent();
 	test_states();
+	test_elsewhere();
 	test_clashes();
 	test_meta();
 	test_object_map();

@@ -666,7 +666,7 @@ test_repair(void)
 	const char *key = "csi.volume.pvc-half", *value = uuid;
 	size_t len = strlen(uuid);
 	rados_write_op_t op;
-	auto_free char *missing = NULL, *empty = NULL, *notes = NULL;
+	auto_free char *missing = NULL, *empty = NULL;
 
 	op = rados_create_write_op();
 	rados_write_op_omap_set(op, &key, &value, &len, 1);
@@ -688,14 +688,119 @@ test_repair(void)
 	ok(talk_purged(&worker), "no purge is left");
 	(void)rbd_trash_move(
 	    io, "csi-vol-11111111-2222-4333-8444-555555555555", 0);
-	free(take_ptr(&missing));
-	missing = make("pvc-half", NULL);
-	ok(*missing != '\0' && !str_eq(missing, empty),
-	    "an image that went to the trash is replaced by a new one");
-	ok(succeeded(call("DeleteVolume", req_delete(missing))),
-	    "which is deleted");
-	notes = str_fmt("rbd -p rbd trash purge >/dev/null 2>&1");
-	(void)!system(notes);
+	ok(failed(call("CreateVolume",
+		      req_create("pvc-half", fsid, "rbd", GIB, NULL)),
+	       FAILED_PRECONDITION, "in the trash"),
+	    "an image that went to the trash is not replaced");
+	ok(succeeded(call("DeleteVolume", req_delete(empty))),
+	    "but deleted it is");
+	ok(talk_purged(&worker), "and purged");
+}
+
+/* The first line of a command's output. */
+static char *
+shell(const char *command)
+{
+	char text[512] = "";
+	FILE *f = popen(command, "r");
+
+	if (f != NULL && fgets(text, sizeof(text), f) == NULL)
+		text[0] = '\0';
+	if (f != NULL)
+		(void)pclose(f);
+	text[strcspn(text, "\n")] = '\0';
+	return str_dup(text);
+}
+
+/* Refused everywhere, and neither image nor journal has changed. */
+static void
+test_refused_image(const char *volume, const char *part, const char *what)
+{
+	auto_free char *item = str_fmt(
+	    "csi.volume.%s", volume + strlen(volume) - 36);
+	auto_free char *entry = omap(item), *after = NULL, *key = NULL;
+	auto_free char *images = shell("rbd -p rbd ls | sort | md5sum");
+	auto_free char *still = NULL;
+
+	ok(failed(call("DeleteVolume", req_delete(volume)), FAILED_PRECONDITION,
+	       part),
+	    "%s: it is not deleted", what);
+	ok(failed(call("CreateVolume",
+		      req_create("pvc-else", fsid, "rbd", GIB, NULL)),
+	       FAILED_PRECONDITION, part),
+	    "%s: nor made anew", what);
+	ok(failed(publish(volume, "node-a", false, WRITER), FAILED_PRECONDITION,
+	       part),
+	    "%s: nor published", what);
+	ok(failed(call("ValidateVolumeCapabilities",
+		      req_validate(volume, WRITER, false)),
+	       FAILED_PRECONDITION, part),
+	    "%s: nor confirmed", what);
+	after = omap(item);
+	is_str(after, entry, "%s: its entry stays as it was", what);
+	key = omap_value("csi.volumes.default", "csi.volume.pvc-else");
+	ok(str_ends(volume, key != NULL ? key : "-"), "%s: so does its key",
+	    what);
+	still = shell("rbd -p rbd ls | sort | md5sum");
+	is_str(still, images, "%s: and every image", what);
+}
+
+/* What an administrator does to the image of a volume. */
+static void
+test_elsewhere(void)
+{
+	auto_free char *volume = make("pvc-else", NULL);
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - 36);
+	auto_free char *item = str_fmt(
+	    "csi.volume.%s", volume + strlen(volume) - 36);
+	auto_free char *id = omap_value(item, "csi.imageid");
+	auto_free char *meta = NULL, *left = NULL;
+	char other[64] = "";
+	rbd_image_t open;
+	int order = 0;
+
+	(void)succeeded(publish(volume, "node-a", false, WRITER));
+	(void)rbd_rename(io, image, "kept-by-admin");
+	test_refused_image(volume, "kept-by-admin", "a renamed image");
+	ok(succeeded(unpublish(volume, "node-a")),
+	    "a renamed image: its node gives it back");
+	meta = metadata("kept-by-admin");
+	ok(strstr(meta, "published") == NULL,
+	    "a renamed image: and its record goes");
+
+	(void)rbd_create(io, image, 16 * MIB, &order);
+	if (rbd_open_read_only(io, image, &open, NULL) == 0) {
+		(void)rbd_get_id(open, other, sizeof(other));
+		(void)rbd_close(open);
+	}
+	(void)rbd_remove(io, "kept-by-admin");
+	test_refused_image(volume, other, "an image made anew");
+	(void)rbd_remove(io, image);
+	ok(succeeded(call("DeleteVolume", req_delete(volume))),
+	    "an image that is nowhere is forgotten");
+	left = omap(item);
+	is_str(left, "-", "with its entry");
+
+	/* the journal's entry is lost, but not the image */
+	free(take_ptr(&volume));
+	volume = make("pvc-lost", NULL);
+	free(take_ptr(&item));
+	item = str_fmt("csi.volume.%s", volume + strlen(volume) - 36);
+	(void)rados_remove(io, item);
+	ok(failed(call("DeleteVolume", req_delete(volume)), FAILED_PRECONDITION,
+	       "csi-vol-"),
+	    "without an entry a volume whose image is there is not deleted");
+	free(take_ptr(&image));
+	image = str_fmt("csi-vol-%s", volume + strlen(volume) - 36);
+	(void)rbd_remove(io, image);
+	ok(succeeded(call("DeleteVolume", req_delete(volume))),
+	    "one whose image is gone is");
+	free(take_ptr(&volume));
+	volume = make("pvc-lost", NULL);
+	ok(*volume != '\0' &&
+		succeeded(call("DeleteVolume", req_delete(volume))),
+	    "and its name can be used again");
 }
 
 enum cost { COST_CREATE, COST_EXISTS, COST_DELETE, COST_PLAIN, COSTS };
@@ -929,6 +1034,7 @@ main(void)
 	test_validate();
 	test_namespace();
 	test_repair();
+	test_elsewhere();
 	test_cost();
 	test_lanes_die();
 	test_cancel();

@@ -252,7 +252,7 @@ is_whole(void)
 
 /* ---- CreateVolume ---- */
 
-static const char fresh[] = "read-dir write-dir write-item create write-item";
+static const char fresh[] = "read-dir write-dir create write-item swap-dir";
 static const char exists[] = "read-dir read-item lookup";
 
 static void
@@ -287,10 +287,11 @@ test_create_fails(void)
 	static const char *const want[] = {
 		"read-dir",
 		"read-dir write-dir drop-dir",
-		"read-dir write-dir write-item remove-item drop-dir",
-		"read-dir write-dir write-item create remove-item drop-dir",
-		"read-dir write-dir write-item create write-item write-notes "
+		"read-dir write-dir create remove-item drop-dir",
+		"read-dir write-dir create write-item write-notes "
 		"move purge remove-item drop-notes drop-dir",
+		"read-dir write-dir create write-item swap-dir swap-dir "
+		"write-notes move purge remove-item drop-notes drop-dir",
 	};
 
 	for (unsigned done = 0; done < 2; done++) {
@@ -485,7 +486,7 @@ test_delete(void)
 	    "and leaves nothing");
 	fake_script(FAKE_NONE, 0, 0);
 	delete (volume);
-	is_str(fake_log(), "read-item", "the second one takes this");
+	is_str(fake_log(), "read-item lookup", "the second one takes these");
 	ok(!err_is_set(&out.err) && out.readied, "and succeeds, too");
 	delete ("no-volume-at-all");
 	ok(!err_is_set(&out.err) && out.readied,
@@ -615,6 +616,144 @@ test_delete_refused(void)
 	end("delete", 0);
 }
 
+static const char *
+image_of(const char *volume_id)
+{
+	static char text[96];
+
+	(void)snprintf(text, sizeof(text), "csi-vol-%s",
+	    volume_id + strlen(volume_id) - UUID_LEN);
+	return text;
+}
+
+/* Name and id of the image disagree: nothing is destroyed or forgotten. */
+static void
+test_elsewhere(void)
+{
+	auto_free char *before = NULL;
+
+	prepare();
+	begin();
+	fake_rename(image_of(volume), "kept");
+	before = str_dup(fake_store());
+	fake_script(FAKE_NONE, 0, 0);
+	delete (volume);
+	is_str(fake_log(), "read-item move", "a renamed image: deleted is");
+	ok(out.err.code == ERR_FAILED_PRECONDITION &&
+		strstr(out.err.text, "kept") && str_eq(fake_store(), before),
+	    "nothing");
+	create();
+	ok(out.err.code == ERR_FAILED_PRECONDITION &&
+		strstr(out.err.text, "kept") && str_eq(fake_store(), before),
+	    "nor is it made anew");
+	fake_put_image(image_of(volume));
+	free(take_ptr(&before));
+	before = str_dup(fake_store());
+	delete (volume);
+	ok(out.err.code == ERR_FAILED_PRECONDITION &&
+		str_eq(fake_store(), before),
+	    "nor when another image has its name");
+	create();
+	ok(out.err.code == ERR_FAILED_PRECONDITION &&
+		str_eq(fake_store(), before),
+	    "which is not taken for it");
+	end("elsewhere", 0);
+
+	prepare();
+	begin();
+	fake_trash(image_of(volume));
+	free(take_ptr(&before));
+	before = str_dup(fake_store());
+	create();
+	ok(out.err.code == ERR_FAILED_PRECONDITION &&
+		str_eq(fake_store(), before),
+	    "one that somebody put into the trash is not made anew");
+	fake_put_key("csi.purge.default", "id1", image_of(volume));
+	create();
+	(void)fake_store();
+	ok(!err_is_set(&out.err) && !str_eq(out.volume_id, volume),
+	    "one whose deletion was cut off is");
+	end("elsewhere", 0);
+
+	prepare();
+	begin();
+	fake_trash(image_of(volume));
+	delete (volume);
+	ok(!err_is_set(&out.err) && is_empty(),
+	    "one in the trash under its name and id is deleted");
+	end("elsewhere", 0);
+}
+
+/* ceph-csi's helper goes with the clone, unless it is none. */
+static void
+test_helper(void)
+{
+	auto_free char *helper = NULL;
+
+	prepare();
+	begin();
+	helper = str_fmt("%s-temp", image_of(volume));
+	fake_put_image(helper);
+	fake_script(FAKE_NONE, 0, 0);
+	delete (volume);
+	is_str(fake_log(),
+	    "read-item move lane-helper move write-notes write-notes "
+	    "drop-dir remove-item purge purge drop-notes drop-notes",
+	    "a clone of ceph-csi's takes these calls");
+	ok(!err_is_set(&out.err) && is_empty(), "and leaves nothing");
+	end("helper", 0);
+
+	prepare();
+	begin();
+	free(take_ptr(&helper));
+	helper = str_fmt("%s-temp", image_of(volume));
+	fake_put_image(helper);
+	fake_script(FAKE_FAIL, 3, -ENOLINK);
+	delete (volume);
+	ok(!err_is_set(&out.err) && fake_has_image(helper, NULL) &&
+		!fake_has_image(image_of(volume), NULL),
+	    "a copy under the helper's name is not one");
+	end("helper", 0);
+
+	for (unsigned n = 1; n <= 8; n++) {
+		prepare();
+		free(take_ptr(&helper));
+		helper = str_fmt("%s-temp", image_of(volume));
+		fake_put_image(helper);
+		fake_set_parent_of(image_of(volume), helper);
+		(void)in_child(delete, volume, FAKE_KILL_DONE, n);
+		begin();
+		delete (volume);
+		ok(!err_is_set(&out.err) && is_empty(),
+		    "killed after call %u the next one takes it along", n);
+		end("helper", n);
+	}
+}
+
+/* Another process is at the same name and takes the reservation away. */
+static void
+test_overtaken(void)
+{
+	static const char uuid[] = "11111111-2222-4333-8444-555555555555";
+	static const char image[] =
+	    "csi-vol-11111111-2222-4333-8444-555555555555";
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.reserve." NAME, image);
+	create();
+	ok(is_whole() && str_ends(out.volume_id, uuid),
+	    "a reservation is completed with its UUID");
+	end("overtaken", 0);
+
+	fake_clear();
+	begin();
+	fake_put_key("csi.volumes.default", "csi.reserve." NAME, "nonsense");
+	create();
+	is_int(out.err.code, ERR_DATA_LOSS, "one without a UUID is refused");
+	end("overtaken", 0);
+}
+
 /* A purge that fails keeps its note for the next worker. */
 static void
 test_purge_later(void)
@@ -706,7 +845,7 @@ test_publish(void)
 	ok(!is_free() && out.readied, "no other node gets it meanwhile");
 	fake_script(FAKE_NONE, 0, 0);
 	unpublish(volume);
-	is_str(fake_log(), "read-item lookup meta-remove",
+	is_str(fake_log(), "read-item meta-remove",
 	    "unpublishing takes these calls");
 	ok(is_free(), "another node gets it then");
 	end("publish", 0);
@@ -964,6 +1103,9 @@ main(void)
 	test_delete_killed(FAKE_KILL);
 	test_delete_killed(FAKE_KILL_DONE);
 	test_delete_refused();
+	test_elsewhere();
+	test_helper();
+	test_overtaken();
 	test_purge_later();
 	test_publish();
 	test_publish_faults();

@@ -25,7 +25,8 @@ struct entry {
 };
 
 struct image {
-	char name[TEXT], id[TEXT]; /* name "": in the trash */
+	char name[TEXT], id[TEXT];           /* name "": in the trash */
+	char trash_name[TEXT], parent[TEXT]; /* parent: an id, or "" */
 	uint64_t size_bytes;
 	bool in_trash;
 	int obstacle;
@@ -279,6 +280,61 @@ fake_set_parent(const char *name, bool has)
 }
 
 void
+fake_set_parent_of(const char *name, const char *parent)
+{
+	struct image *image = image_named(name), *of = image_named(parent);
+
+	if (image == NULL || of == NULL)
+		abort();
+	(void)snprintf(image->parent, TEXT, "%s", of->id);
+}
+
+void
+fake_rename(const char *name, const char *to)
+{
+	struct image *image = image_named(name);
+
+	if (image == NULL)
+		abort();
+	(void)snprintf(image->name, TEXT, "%s", to);
+}
+
+void
+fake_put_image(const char *name)
+{
+	for (size_t i = 0; i < IMAGES; i++) {
+		struct image *image = &st->image[i];
+
+		if (image->id[0] != '\0')
+			continue;
+		(void)snprintf(image->name, TEXT, "%s", name);
+		(void)snprintf(image->id, TEXT, "id%u", ++st->ids);
+		image->size_bytes = 1 << 20;
+		return;
+	}
+	abort();
+}
+
+static void
+to_trash(struct image *image)
+{
+	if (!image->in_trash)
+		(void)snprintf(image->trash_name, TEXT, "%s", image->name);
+	image->in_trash = true;
+	image->name[0] = '\0';
+}
+
+void
+fake_trash(const char *name)
+{
+	struct image *image = image_named(name);
+
+	if (image == NULL)
+		abort();
+	to_trash(image);
+}
+
+void
 fake_set_obstacle(const char *name, int obstacle)
 {
 	image_there(name)->obstacle = obstacle;
@@ -413,7 +469,8 @@ struct rados_read {
 
 struct rados_write {
 	bool create, exclusive, exists, remove;
-	char expect_key[TEXT], expect_value[TEXT];
+	struct entry expect[2];
+	unsigned nexpect;
 	struct entry set[16];
 	unsigned nset;
 	char drop[16][TEXT];
@@ -552,8 +609,10 @@ void
 rados_write_omap_expect(
     struct rados_write *w, const char *key, const void *value, size_t len)
 {
-	(void)snprintf(w->expect_key, TEXT, "%s", key);
-	(void)snprintf(w->expect_value, TEXT, "%.*s", (int)len,
+	struct entry *e = &w->expect[w->nexpect++];
+
+	(void)snprintf(e->key, TEXT, "%s", key);
+	(void)snprintf(e->value, TEXT, "%.*s", (int)len,
 	    len > 0 ? (const char *)value : "");
 }
 
@@ -586,9 +645,9 @@ carry_out(const struct rados_write *w, const char *object)
 		return -EEXIST;
 	if (!there && !w->create)
 		return -ENOENT;
-	if (w->expect_key[0] != '\0') {
-		e = find(object, w->expect_key);
-		if (!str_eq(e != NULL ? e->value : "", w->expect_value))
+	for (unsigned i = 0; i < w->nexpect; i++) {
+		e = find(object, w->expect[i].key);
+		if (!str_eq(e != NULL ? e->value : "", w->expect[i].value))
 			return -ECANCELED;
 	}
 	put(object, "", "");
@@ -609,7 +668,11 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 	int rc, done = 0;
 
 	(void)pool;
-	if (enter(short_name(w->ndrop > 0 ? "drop" : "write", object), &rc))
+	if (enter(short_name(w->ndrop == 0 ? "write"
+			  : w->nset == 0   ? "drop"
+					   : "swap",
+		      object),
+		&rc))
 		done = carry_out(w, object);
 	free(w);
 	leave(waiter, rc < 0 ? rc : done);
@@ -839,28 +902,80 @@ watch_judge(
 
 /* ---- trash.h ---- */
 
+static void
+place(struct image_place *p, const char *name, const char *id)
+{
+	struct image *named = image_named(name);
+	struct image *image = id != NULL ? image_with_id(id) : named;
+	auto_free char *helper = str_fmt("%s" IMAGE_HELPER_SUFFIX, name);
+	struct image *beside = image_named(helper);
+
+	memset(p, 0, sizeof(*p));
+	if (beside != NULL)
+		(void)snprintf(p->helper_id, RBD_ID_SIZE, "%.60s", beside->id);
+	(void)snprintf(p->id, RBD_ID_SIZE, "%.60s",
+	    id != NULL          ? id
+		: image != NULL ? image->id
+				: "");
+	if (image != NULL && image == named)
+		p->standing = IMAGE_STANDS;
+	else if (image != NULL && named == NULL && image->in_trash &&
+	    str_eq(image->trash_name, name))
+		p->standing = IMAGE_IN_TRASH;
+	else if (image == NULL && named == NULL)
+		p->standing = IMAGE_GONE;
+	else
+		p->standing = IMAGE_ELSEWHERE;
+	if (p->standing == IMAGE_ELSEWHERE)
+		(void)snprintf(p->why, sizeof(p->why), "id %s is image %s",
+		    p->id, image != NULL ? image->name : "?");
+}
+
+void
+image_place_start(struct image_place *p, struct ceph_pool *pool,
+    const char *name, const char *id, struct op *waiter)
+{
+	int rc;
+
+	(void)pool;
+	if (enter("place", &rc) && rc == 0)
+		place(p, name, id);
+	leave_child(&p->op, waiter, rc, "look for the image");
+}
+
 void
 trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
     const char *id, struct op *waiter)
 {
-	struct image *image = image_with_id(id);
+	struct image *image;
 	int rc;
 
-	(void)name;
 	memset(m, 0, sizeof(*m));
 	m->pool = pool;
-	if (enter("move", &rc) && image != NULL) {
+	place(&m->place, name, id);
+	image = image_with_id(m->place.id);
+	if (!enter("move", &rc)) {
+		leave_child(&m->op, waiter, rc, "move");
+		return;
+	}
+	if (m->place.standing == IMAGE_ELSEWHERE) {
+		(void)err_set(
+		    &m->op.err, ERR_FAILED_PRECONDITION, "%s", m->place.why);
+	} else if (image != NULL) {
 		m->had_header = true;
 		m->obstacle = (enum image_obstacle)image->obstacle;
 		m->watched = image->watcher[0] != '\0';
+		m->lookup.info.parent.pool = *image->parent != '\0'
+		    ? the_pool.id
+		    : -1;
+		(void)snprintf(m->lookup.info.parent.id, RBD_ID_SIZE, "%.60s",
+		    image->parent);
 		if (m->obstacle != IMAGE_PLAIN)
 			rc = -EOPNOTSUPP;
 		else if (m->watched)
 			rc = -EBUSY;
 		else
-			image->in_trash = true;
-		if (image->in_trash)
-			image->name[0] = '\0';
+			to_trash(image);
 	}
 	leave_child(&m->op, waiter, rc, "move");
 }
@@ -907,13 +1022,16 @@ run_lane(struct lane_job *job)
 	case LANE_TRASH_MOVE:
 		if (image == NULL || image->in_trash)
 			return -ENOENT;
-		image->in_trash = true;
-		image->name[0] = '\0';
+		to_trash(image);
 		return 0;
 	case LANE_TRASH_REMOVE:
 		if (image != NULL)
 			memset(image, 0, sizeof(*image));
 		return 0;
+	case LANE_HELPER_FREE:
+		if (image == NULL)
+			return -ENOENT;
+		return str_eq(image->name, "") ? -EIO : 0;
 	}
 	abort();
 }
@@ -927,6 +1045,7 @@ lane_job_start(struct lane_job *job, struct op *waiter)
 		"lane-create",
 		"lane-move",
 		"lane-remove",
+		"lane-helper",
 	};
 	int rc, done = 0;
 

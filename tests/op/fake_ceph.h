@@ -48,6 +48,11 @@ const char *fake_meta(const char *name, const char *key); /* NULL: none */
 /* Why image_empty says that it is not, "": it is. */
 void fake_fill(const char *name, const char *why);
 void fake_set_parent(const char *name, bool has);
+void fake_put_image(const char *name); /* of 1 MiB, with an id of its own */
+void fake_set_parent_of(const char *name, const char *parent);
+/* As an administrator does it: */
+void fake_rename(const char *name, const char *to);
+void fake_trash(const char *name);
 /* Why librbd has to handle it: an enum image_obstacle. */
 void fake_set_obstacle(const char *name, int obstacle);
 

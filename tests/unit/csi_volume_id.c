@@ -59,6 +59,51 @@ static const struct {
 	{ "0001-0041-" C64 "x-0000000000000002-" UUID, "129 bytes" },
 };
 
+/* ---- volumes of the in-tree driver ---- */
+
+#define MIG "mig_mons-b7f67366bb43f32e07d8a261a7840da9_image-" UUID
+
+static const struct {
+	const char *text;
+	const char *what;
+} bad_migrated[] = {
+	{ "mig_mons-b7f6_image-" UUID, "no pool" },
+	{ MIG "_", "an empty pool" },
+	{ MIG "_7", "half a byte of pool" },
+	{ MIG "_7zz0", "a pool that is no hex" },
+	{ MIG "_7200", "a NUL in the pool" },
+	{ "mig_mons-_image-" UUID "_726264", "no cluster" },
+	{ "mig_mons-b7f6_image-_726264", "no image" },
+	{ "mig_image-" UUID "_mons-b7f6_726264", "parts in another order" },
+	{ "mig_mons-b7f6_other_image-" UUID "_726264", "a part too many" },
+	{ "mig_mons-b7f6_image-" UUID "_more_726264", "another one" },
+	{ "x-mig_mons-b7f6_image-" UUID "_726264", "something in front" },
+	{ "mig_mons-" C64 "0_image-a_726264", "a cluster that is too long" },
+};
+
+static void
+test_migrated(void)
+{
+	struct csi_migrated_id id;
+	struct err err = ERR_INIT;
+
+	ok(csi_migrated_id_is(MIG "_7265706c696361706f6f6c"),
+	    "a handle of the in-tree driver is known");
+	is_int(csi_migrated_id_parse(MIG "_7265706c696361706f6f6c", &id, &err),
+	    0, "and read");
+	is_str(
+	    id.cluster_id, "b7f67366bb43f32e07d8a261a7840da9", "its cluster");
+	is_str(id.image, "kubernetes-dynamic-pvc-" UUID, "its image");
+	is_str(id.pool, "replicapool", "its pool");
+	ok(!csi_migrated_id_is("0001-0009-rook-ceph-0000000000000002-" UUID),
+	    "one of ours is none");
+	for (size_t i = 0; i < countof(bad_migrated); i++)
+		ok(csi_migrated_id_is(bad_migrated[i].text) &&
+			csi_migrated_id_parse(
+			    bad_migrated[i].text, &id, &err) == -EINVAL,
+		    "refused: %s", bad_migrated[i].what);
+}
+
 int
 main(void)
 {
@@ -106,5 +151,6 @@ main(void)
 	id.uuid[35] = '\0';
 	is_int(
 	    csi_volume_id_fmt(text, &id, &err), -EINVAL, "nor is a short UUID");
+	test_migrated();
 	return tap_end();
 }

@@ -150,6 +150,24 @@ test_purges(void)
 	    "a note that is no text is refused");
 }
 
+static void
+test_reservations(void)
+{
+	static const char image[] = "k8s-11111111-2222-4333-8444-555555555555";
+	char uuid[JOURNAL_UUID_LEN + 1];
+
+	is_str(journal_reserve_fmt(arena, "pvc-1"), "csi.reserve.pvc-1",
+	    "a reservation has a key of its own");
+	is_str(journal_reserve_parse(arena, image, strlen(image), uuid), image,
+	    "and the image's name");
+	is_str(uuid, "11111111-2222-4333-8444-555555555555",
+	    "which ends with the UUID");
+	ok(journal_reserve_parse(arena, image, strlen(image) - 1, uuid) == NULL,
+	    "or is refused");
+	ok(journal_reserve_parse(arena, "short", 5, uuid) == NULL,
+	    "so is a short one");
+}
+
 int
 main(void)
 {
@@ -160,6 +178,7 @@ main(void)
 	test_uuids();
 	test_items();
 	test_purges();
+	test_reservations();
 	arena_free(arena);
 	return tap_end();
 }
