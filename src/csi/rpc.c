@@ -178,6 +178,56 @@ csi_wipe_secrets(const void *request)
 	}
 }
 
+/* "/a//b/./c/" -> "/a/b/c", in place. */
+static void
+clean_path(char *path)
+{
+	char *to = path;
+	const char *from = path;
+
+	while (*from == '/') {
+		size_t len;
+
+		from += strspn(from, "/");
+		len = strcspn(from, "/");
+		if (len > 0 && !(len == 1 && *from == '.')) {
+			*to++ = '/';
+			memmove(to, from, len);
+			to += len;
+		}
+		from += len;
+	}
+	if (to == path && *path == '/')
+		to++;
+	*to = '\0';
+}
+
+/*
+ * One spelling for each path, before it becomes the key of a lock or part of
+ * a fingerprint: what Node requests name "..._path". One that does not begin
+ * with a slash is left for validation.
+ */
+static void
+clean_paths(const ProtobufCMessage *message)
+{
+	const ProtobufCMessageDescriptor *type = message->descriptor;
+
+	for (unsigned f = 0; f < type->n_fields; f++) {
+		const ProtobufCFieldDescriptor *field = &type->fields[f];
+
+		/* Our own copies, as in csi_wipe_secrets. */
+		if (field->type == PROTOBUF_C_TYPE_STRING &&
+		    str_ends(field->name, "_path") &&
+		    reflect_count(message, field) == 1) {
+			char *path = *(char *const *)reflect_at(
+			    message, field, 0);
+
+			if (*path == '/')
+				clean_path(path);
+		}
+	}
+}
+
 struct csi_rpc *
 csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
     const void *body, size_t len, struct err *err)
@@ -188,6 +238,8 @@ csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
 	rpc->method = method;
 	rpc->arena = csi_arena_new();
 	rpc->request = csi_unpack(method->request, rpc->arena, body, len, err);
+	if (rpc->request != NULL)
+		clean_paths(rpc->request);
 	if (rpc->request == NULL || method->validate(rpc->request, err) < 0) {
 		csi_rpc_free(&rpc->op);
 		return NULL;

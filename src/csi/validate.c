@@ -76,6 +76,24 @@ check_volume_id(const char *id, struct err *err)
 	return 0;
 }
 
+/*
+ * On a node it is the name of a mount point too, beside the stash: it must be
+ * neither the directory itself nor a file of ours.
+ */
+static int
+check_mounted_id(const char *id, struct err *err)
+{
+	static const char *const taken[] = { ".", "image-meta.json",
+		"image-meta.json.tmp" };
+	int rc = check_volume_id(id, err);
+
+	for (size_t i = 0; rc == 0 && i < countof(taken); i++)
+		if (strcmp(id, taken[i]) == 0)
+			rc = err_set(err, ERR_INVALID_ARGUMENT,
+			    "volume_id: %s is no name for a mount point", id);
+	return rc;
+}
+
 static bool
 has_id_form(const char *id)
 {
@@ -96,7 +114,7 @@ check_node_volume_id(
 {
 	const char *is_static = csi_map_get(context, "staticVolume");
 	bool skip = false;
-	int rc = check_volume_id(id, err);
+	int rc = check_mounted_id(id, err);
 
 	if (rc < 0)
 		return rc;
@@ -106,6 +124,12 @@ check_node_volume_id(
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "volume_id: is no identifier of this driver");
 	return 0;
+}
+
+static bool
+has_two_dots(const char *path)
+{
+	return strstr(path, "/../") != NULL || str_ends(path, "/..");
 }
 
 static int
@@ -118,6 +142,9 @@ check_path(const char *path, const char *field, struct err *err)
 	if (path[0] != '/')
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s: is no absolute path", field);
+	if (has_two_dots(path))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: has .. as a component", field);
 	return 0;
 }
 
@@ -336,7 +363,7 @@ int
 csi_validate_node_unstage(const void *request, struct err *err)
 {
 	const Csi__V1__NodeUnstageVolumeRequest *r = request;
-	int rc = check_volume_id(r->volume_id, err);
+	int rc = check_mounted_id(r->volume_id, err);
 
 	return rc < 0
 	    ? rc
@@ -367,7 +394,7 @@ int
 csi_validate_node_unpublish(const void *request, struct err *err)
 {
 	const Csi__V1__NodeUnpublishVolumeRequest *r = request;
-	int rc = check_volume_id(r->volume_id, err);
+	int rc = check_mounted_id(r->volume_id, err);
 
 	return rc < 0 ? rc : check_path(r->target_path, "target_path", err);
 }
@@ -378,13 +405,14 @@ csi_validate_node_stats(const void *request, struct err *err)
 	const Csi__V1__NodeGetVolumeStatsRequest *r = request;
 	int rc;
 
-	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
+	if ((rc = check_mounted_id(r->volume_id, err)) < 0 ||
 	    (rc = check_filled(
 		 r->volume_path, PATH_MAX - 1, "volume_path", err)) < 0)
 		return rc;
 	/* Here a path without a volume is NOT_FOUND, whatever it looks like. */
-	if (r->volume_path[0] != '/')
+	if (r->volume_path[0] != '/' || has_two_dots(r->volume_path))
 		return err_set(err, ERR_NOT_FOUND,
-		    "volume_path: %.128s: is no absolute path", r->volume_path);
+		    "volume_path: %.128s: is no absolute path without ..",
+		    r->volume_path);
 	return 0;
 }

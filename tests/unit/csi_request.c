@@ -201,6 +201,21 @@ static const struct {
 	  "volume_id: missing" },
 	{ "NodeUnstageVolume", "{\"volumeId\":\"any\"}", INVALID,
 	  "staging_target_path: missing" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\".\","
+	  "\"stagingTargetPath\":\"/s\"}", INVALID, "volume_id: . is no name" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"image-meta.json\","
+	  "\"stagingTargetPath\":\"/s\"}", INVALID,
+	  "volume_id: image-meta.json is no name" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"image-meta\","
+	  "\"stagingTargetPath\":\"/s\"}", ERR_OK, NULL },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"any\","
+	  "\"stagingTargetPath\":\"/s/../x\"}", INVALID,
+	  "staging_target_path: has .. as a component" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"any\","
+	  "\"stagingTargetPath\":\"/s/..x/..\"}", INVALID,
+	  "staging_target_path: has .. as a component" },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"any\","
+	  "\"stagingTargetPath\":\"/s/..x\"}", ERR_OK, NULL },
 
 	/* NodePublishVolume, NodeUnpublishVolume */
 	{ "NodePublishVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
@@ -232,6 +247,8 @@ static const struct {
 	  ERR_OK, NULL },
 	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\",\"volumePath\":"
 	  "\"some/path\"}", ERR_NOT_FOUND, "volume_path: some/path" },
+	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\",\"volumePath\":"
+	  "\"/t/../x\"}", ERR_NOT_FOUND, "volume_path: /t/../x" },
 	{ "NodeGetVolumeStats", "{\"volumeId\":\"any\"}", INVALID,
 	  "volume_path: missing" },
 	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", INVALID,
@@ -507,6 +524,34 @@ test_unpacking(void)
 }
 
 static void
+test_paths(void)
+{
+	static const char *const spellings[] = { "/a/b", "//a/b", "/a//./b",
+		"/a/b/", "/./a/b/.//" };
+	struct arena *arena = csi_arena_new();
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < countof(spellings); i++) {
+		const struct csi_method *method = csi_method_by_name(
+		    "NodeUnpublishVolume");
+		auto_free char *json = str_fmt(
+		    "{\"volumeId\":\"any\",\"targetPath\":\"%s\"}",
+		    spellings[i]);
+		size_t len;
+		const void *bytes = csi_pack(
+		    request_of(method, json, arena), arena, &len, &err);
+		struct csi_rpc *rpc = csi_rpc_new(
+		    &nop_impl, method, bytes, len, &err);
+
+		is_str(rpc != NULL ? method->key(rpc->request) : err.text,
+		    "/a/b", "%s is locked as /a/b", spellings[i]);
+		if (rpc != NULL)
+			csi_rpc_free(&rpc->op);
+	}
+	arena_free(arena);
+}
+
+static void
 test_running(void)
 {
 	const struct csi_method *method = csi_method_by_name("DeleteVolume");
@@ -553,6 +598,7 @@ main(void)
 	test_methods();
 	test_keys();
 	test_unpacking();
+	test_paths();
 	test_running();
 	return tap_end();
 }
