@@ -2,6 +2,7 @@
  * device.c - the list of mappers, the choice among them, and what they share.
  */
 #include "node/device.h"
+#include "node/loopdev.h"
 
 #include "base/log.h"
 
@@ -11,6 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+
+#define UUID_LEN 36
 
 static const struct mapper *mappers[4];
 
@@ -145,5 +148,70 @@ device_sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only)
 		*size_bytes = sectors * 512;
 		*read_only = ro != 0;
 	}
+	return rc;
+}
+
+bool
+device_is_gone(dev_t devno)
+{
+	char file[LOOPDEV_FILE_MAX];
+	uint64_t size;
+	bool read_only;
+
+	return device_sysfs_size(devno, &size, &read_only) == -ENODEV ||
+	    (major(devno) == LOOP_MAJOR &&
+		loopdev_file((int)minor(devno), file) < 0);
+}
+
+bool
+device_is_named(const char *volume_id, const char *image)
+{
+	size_t len = strlen(image);
+	const char *tail;
+
+	if (str_eq(image, volume_id))
+		return true;
+	if (len < UUID_LEN)
+		return false;
+	tail = image + len - UUID_LEN;
+	for (int i = 0; i < UUID_LEN; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? tail[i] != '-'
+			 : strchr("0123456789abcdefABCDEF", tail[i]) == NULL)
+			return false;
+	}
+	return strstr(volume_id, tail) != NULL;
+}
+
+int
+device_identify(const struct device_spec *spec, const struct mapper *mapper,
+    dev_t devno, struct device *dev, const struct mapper **owner,
+    struct err *err)
+{
+	const struct mapper *each = mapper;
+	struct err why = ERR_INIT;
+	int rc = -ENODEV;
+
+	if (devno == 0) {
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "no block device is mounted there");
+		return -ENODEV;
+	}
+	if (device_is_gone(devno)) {
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "device %u:%u is gone", major(devno), minor(devno));
+		return -ESTALE;
+	}
+	(void)loopdev_below(devno, &devno, NULL);
+	for (size_t i = 0; rc == -ENODEV &&
+	     (mapper != NULL ? i == 0 : (each = device_mapper_at(i)) != NULL);
+	     i++) {
+		rc = each->verify(spec, devno, dev, &why);
+		if (owner != NULL)
+			*owner = each;
+	}
+	if (rc < 0 && err != NULL)
+		*err = why;
 	return rc;
 }

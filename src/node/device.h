@@ -173,4 +173,27 @@ int device_node_ensure(
 int device_sysfs_size(
     dev_t devno, uint64_t *size_bytes, bool *read_only) must_check;
 
+/*
+ * The kernel has no such device any more, or a loop device over nothing: where
+ * a mount shows it, nothing can be read or written.
+ */
+bool device_is_gone(dev_t devno);
+
+/*
+ * Whether an image's name is that of a volume: the same (a static volume), or
+ * with the UUID at its end in the volume's ID (a dynamic one, and one that was
+ * migrated from the in-tree driver).
+ */
+bool device_is_named(const char *volume_id, const char *image);
+
+/*
+ * In a child: as verify, by `mapper` or (NULL) by whichever knows the device;
+ * *owner (may be NULL) is that one. Also for a read-only layer (loopdev.h)
+ * upon the image's device: *dev is what is below it. -ESTALE also when it
+ * is gone (device_is_gone), whosever it was.
+ */
+int device_identify(const struct device_spec *spec, const struct mapper *mapper,
+    dev_t devno, struct device *dev, const struct mapper **owner,
+    struct err *err) must_check;
+
 #endif

@@ -14,6 +14,7 @@
  */
 #include "node/device.h"
 #include "node/krbd_line.h"
+#include "node/mount.h"
 
 #include "base/log.h"
 #include "base/map.h"
@@ -36,6 +37,7 @@
 #define BUSY_TRIES 50 /* 5 s: somebody still closes the device */
 #define BUSY_WAIT_MS 100
 #define KEY_BYTES_MAX 512
+#define SHOWN_MAX 16 /* numbers that are passed over */
 
 extern char **environ;
 
@@ -158,7 +160,7 @@ same_image(const struct device_spec *spec, const char *pool,
     const char *rados_namespace, const char *image)
 {
 	if (spec->image == NULL)
-		return str_eq(volume_key(image), spec_key(spec));
+		return device_is_named(spec->volume_id, image);
 	return str_eq(spec->image, image) &&
 	    str_eq(text_of(spec->pool), pool) &&
 	    str_eq(text_of(spec->rados_namespace), rados_namespace);
@@ -390,15 +392,32 @@ bus_write(const char *path, const char *line)
 	return 0;
 }
 
+/* Whether a mount shows the node of device `id`: 1 and its path, 0, -errno. */
+static int
+is_shown(int id, char path[PATH_MAX], struct err *err)
+{
+	dev_t devno;
+
+	return attr_devno(id, &devno) < 0 ? 0
+					  : mount_find_node(devno, path, err);
+}
+
 static int
 remove_id(int id, const char *options, struct err *err)
 {
 	const char *file = bus_file(BUS "/remove_single_major", BUS "/remove");
 	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
 	bool force = options != NULL && strstr(options, "force") != NULL;
-	char line[32];
-	int rc = 0;
+	char line[32], shown[PATH_MAX];
+	int rc = is_shown(id, shown, err);
 
+	if (rc > 0) { /* with its number they would get the next image */
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "/dev/rbd%d is still shown at %s", id, shown);
+		return -EBUSY;
+	}
+	if (rc < 0)
+		return rc;
 	(void)snprintf(line, sizeof(line), "%d%s", id, force ? " force" : "");
 	for (int i = 0; i < BUSY_TRIES; i++) {
 		rc = bus_write(file, line);
@@ -571,19 +590,13 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 	}
 }
 
+/* One more mapping of the image: *id is the one that was not there before. */
 static int
-map_anew(const struct device_spec *spec, int *id, struct err *err)
+map_once(
+    const struct device_spec *spec, const char *line, int *id, struct err *err)
 {
-	char line[KRBD_LINE_MAX];
-	int rc = krbd_line_fmt(spec, line, sizeof(line), err);
+	int rc = bus_write(bus_file(BUS "/add_single_major", BUS "/add"), line);
 
-	if (rc == 0)
-		rc = add_key(spec, err);
-	if (rc == 0)
-		rc = enter_net_namespace(spec->net_namespace, err);
-	if (rc < 0)
-		return rc;
-	rc = bus_write(bus_file(BUS "/add_single_major", BUS "/add"), line);
 	if (rc < 0)
 		return map_error(spec, rc, err);
 	*id = each_id(visit_stranger, spec);
@@ -591,10 +604,46 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 		*id = each_id(visit_any, spec);
 	if (*id < 0)
 		return err_set(err, ERR_INTERNAL,
-		    "map image %s: mapped, but "
-		    "not in " BUS "/devices",
+		    "map image %s: mapped, but not in " BUS "/devices",
 		    spec->image);
 	return 0;
+}
+
+/*
+ * The kernel gives the lowest number that is free. One that a mount still
+ * shows the node of, of an image that somebody unmapped by force, is held
+ * while the image is mapped again, and then given back.
+ */
+static int
+map_anew(const struct device_spec *spec, int *id, struct err *err)
+{
+	char line[KRBD_LINE_MAX], shown[PATH_MAX], number[16];
+	int held[SHOWN_MAX], n = 0;
+	int rc = krbd_line_fmt(spec, line, sizeof(line), err);
+
+	if (rc == 0)
+		rc = add_key(spec, err);
+	if (rc == 0)
+		rc = enter_net_namespace(spec->net_namespace, err);
+	if (rc == 0)
+		rc = map_once(spec, line, id, err);
+	while (rc == 0 && (rc = is_shown(*id, shown, err)) > 0) {
+		log_warn("krbd.shown", "id=%d path=%s", *id, shown);
+		held[n++] = *id;
+		set_known(*id, true);
+		rc = n < SHOWN_MAX
+		    ? map_once(spec, line, id, err)
+		    : err_set(err, ERR_FAILED_PRECONDITION,
+			  "map image %s: /dev/rbd%d and %d others are free, but shown at %s",
+			  spec->image, *id, n - 1, shown);
+	}
+	while (n > 0) {
+		(void)snprintf(number, sizeof(number), "%d", held[--n]);
+		(void)!bus_write(
+		    bus_file(BUS "/remove_single_major", BUS "/remove"),
+		    number);
+	}
+	return rc;
 }
 
 static int

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#define LOOP_MAJOR 7
 #define UNMAP_MS 5000
 #define OFFLOAD_MS 30000
 #define RETRY_MS 200
@@ -575,7 +574,7 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 	if (loopdev_file((int)minor(devno), file) < 0) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
 		    "/dev/loop%u is bound to nothing", minor(devno));
-		return -ESTALE;
+		return -ENODEV;
 	}
 	if (entry != NULL && loopdev_shows(file, entry->file))
 		return fill_device((int)minor(devno), entry->file, dev, err);

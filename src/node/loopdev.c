@@ -4,7 +4,9 @@
 #include "node/loopdev.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "node/device.h"
+#include "node/mount.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +21,6 @@
 #include <sys/sysmacros.h>
 #include <time.h>
 
-#define LOOP_MAJOR 7
 #define FREE_TRIES 64
 #define READ_BYTES 4096
 
@@ -117,6 +118,23 @@ loopdev_is(int id, const char *file)
 	char is[LOOPDEV_FILE_MAX];
 
 	return id >= 0 && loopdev_file(id, is) == 0 && loopdev_shows(is, file);
+}
+
+bool
+loopdev_below(dev_t devno, dev_t *below, char *file)
+{
+	char is[LOOPDEV_FILE_MAX];
+	struct stat st;
+
+	if (major(devno) != LOOP_MAJOR ||
+	    loopdev_file((int)minor(devno), is) < 0 ||
+	    !str_starts(is, "/dev/") || stat(is, &st) < 0 ||
+	    !S_ISBLK(st.st_mode))
+		return false;
+	*below = st.st_rdev;
+	if (file != NULL)
+		(void)snprintf(file, LOOPDEV_FILE_MAX, "%s", is);
+	return true;
 }
 
 bool
@@ -224,9 +242,24 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 	if (backing < 0)
 		return err_set_rc(err, -errno, "open %s", file);
 	for (int i = 0; i < FREE_TRIES; i++) {
+		char shown[PATH_MAX];
+
 		id = ioctl(control, LOOP_CTL_GET_FREE);
 		if (id < 0)
 			return err_set_rc(err, -errno, "no free loop device");
+		rc = mount_find_node(
+		    makedev(LOOP_MAJOR, (unsigned)id), shown, err);
+		if (rc > 0) { /* then one that never was */
+			log_warn("loop.shown", "loop=%d path=%s", id, shown);
+			id = ioctl(control, LOOP_CTL_ADD, -1);
+			rc = id < 0
+			    ? err_set_rc(err, -errno,
+				  "no new loop device, and /dev/loop%d is still shown at %s",
+				  id, shown)
+			    : 0;
+		}
+		if (rc < 0)
+			return rc;
 		rc = configure(id, backing, file, read_only, err);
 		if (rc == 0)
 			return id;
@@ -244,9 +277,20 @@ int
 loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
 {
 	int64_t until = clock_now_ms() + timeout_ms;
+	char shown[PATH_MAX];
 	long step = 1;
 	int fd, rc;
 
+	if (!loopdev_is(id, file))
+		return 0;
+	rc = mount_find_node(makedev(LOOP_MAJOR, (unsigned)id), shown, err);
+	if (rc > 0) {
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "/dev/loop%d is still shown at %s", id, shown);
+		return -EBUSY;
+	}
+	if (rc < 0)
+		return rc;
 	/*
 	 * With another opener the kernel only marks the device: it is free
 	 * when they have closed it. So look until it really is.

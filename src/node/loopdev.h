@@ -1,10 +1,14 @@
 /*
- * loopdev.h - loop devices over files that another process serves. Blocking,
- * for offload children only: an open of such a file waits for its server.
+ * loopdev.h - loop devices: over files that another process serves, and, for
+ * a target that must not write, as a read-only layer over a mapper's device.
+ * Blocking, for offload children only: an open of such a file waits for its
+ * server.
  *
  * The rule that holds it together: a loop device is known by its number AND
  * the path of its backing file; nothing is done to one that has another
- * backing file by now.
+ * backing file by now. A number that some mount still shows the node of
+ * (mount_find_node) is neither freed nor taken: whoever has that mount would
+ * read and write the next image of the number.
  */
 #ifndef NODE_LOOPDEV_H
 #define NODE_LOOPDEV_H
@@ -14,6 +18,7 @@
 
 #include <sys/types.h>
 
+#define LOOP_MAJOR 7
 #define LOOPDEV_FILE_MAX 4096 /* a path, as sysfs shows it */
 
 /*
@@ -29,6 +34,13 @@ int loopdev_attach(const char *file, bool read_only, struct err *err);
  * only; rbd-attachd gives no name twice.
  */
 bool loopdev_shows(const char *shown, const char *file);
+
+/*
+ * Whether `devno` is a loop device over a device node of /dev, a read-only
+ * layer: true, *below is that device and file[LOOPDEV_FILE_MAX] (may be NULL)
+ * its path. Else false, and nothing is set.
+ */
+bool loopdev_below(dev_t devno, dev_t *below, char *file);
 
 /* Whether loop device `id` is bound to `file`. */
 bool loopdev_is(int id, const char *file);
@@ -55,8 +67,8 @@ void loopdev_each(const char *prefix,
 
 /*
  * Frees the loop device and waits up to timeout_ms until it is. Success when
- * it is not bound to `file`; -EBUSY: somebody has it open, it will be freed
- * when they close it.
+ * it is not bound to `file`; -EBUSY: a mount shows its node (nothing is done),
+ * or somebody has it open, then it will be freed when they close it.
  */
 int loopdev_clear(
     int id, const char *file, int64_t timeout_ms, struct err *err) must_check;

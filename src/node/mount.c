@@ -4,12 +4,14 @@
  * (utab: _netdev says that a mount needs the network).
  */
 #include "node/mount.h"
+#include "node/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libmount.h>
 #include <linux/btrfs.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -21,8 +23,8 @@
 
 #define BUSY_TRIES 40 /* 1 s */
 #define BUSY_WAIT_MS 25
-#define STACK_MAX 16 /* mounts one above the other at one path */
 #define NETDEV "_netdev"
+#define DELETED "//deleted"
 
 /* What stat says of a mount whose device or server is gone. */
 static bool
@@ -87,28 +89,242 @@ look_deeper(int fd, const struct statx *stx, struct mount_point *point)
 	return 0;
 }
 
+/* ---- all mounts of this mount namespace ----------------------------------- */
+
+/* mountinfo's \040 and the like, in place. */
+static void
+unescape(char *text)
+{
+	char *to = text;
+
+	for (const char *from = text; *from != '\0';) {
+		if (from[0] == '\\' && from[1] >= '0' && from[1] <= '3' &&
+		    from[2] >= '0' && from[2] <= '7' && from[3] >= '0' &&
+		    from[3] <= '7') {
+			*to++ = (char)((from[1] - '0') << 6 |
+			    (from[2] - '0') << 3 | (from[3] - '0'));
+			from += 4;
+		} else {
+			*to++ = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+/*
+ * "36 35 98:0 ROOT POINT options tags - TYPE SOURCE options": cuts the line
+ * into what is wanted, or false.
+ */
+static bool
+line_parse(char *line, struct mount_entry *entry)
+{
+	char *field[5], *tail = strstr(line, " - "), *save;
+	unsigned maj, min;
+
+	if (tail == NULL)
+		return false;
+	*tail = '\0';
+	for (size_t i = 0; i < countof(field); i++) {
+		field[i] = strtok_r(i == 0 ? line : NULL, " ", &save);
+		if (field[i] == NULL)
+			return false;
+	}
+	if (sscanf(field[2], "%u:%u", &maj, &min) != 2)
+		return false;
+	entry->devno = makedev(maj, min);
+	entry->root = field[3];
+	entry->point = field[4];
+	entry->fstype = strtok_r(tail + 3, " ", &save);
+	entry->source = strtok_r(NULL, " \n", &save);
+	if (entry->fstype == NULL || entry->source == NULL)
+		return false;
+	unescape(field[3]);
+	unescape(field[4]);
+	unescape((char *)(uintptr_t)entry->source);
+	return true;
+}
+
+int
+mount_each(bool (*visit)(const struct mount_entry *entry, void *arg), void *arg,
+    struct err *err)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	struct mount_entry entry;
+	size_t size = 0;
+	bool more = true;
+	auto_free char *line = NULL;
+	int rc;
+
+	if (f == NULL)
+		return err_set_rc(err, -errno, "open /proc/self/mountinfo");
+	while (more && getline(&line, &size, f) >= 0)
+		if (line_parse(line, &entry))
+			more = visit(&entry, arg);
+	rc = ferror(f) ? -EIO : 0;
+	(void)fclose(f);
+	return rc < 0 ? err_set_rc(err, rc, "read /proc/self/mountinfo") : 0;
+}
+
+/* The disk that a number in sysfs is of, by its name; 0: there is none. */
+static dev_t
+devno_by_name(const char *name)
+{
+	char path[96], text[32] = "";
+	unsigned maj, min;
+	auto_close int fd = -1;
+
+	if (str_put(path, sizeof(path), "/sys/class/block/%s/dev", name) < 0)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+	    sscanf(text, "%u:%u", &maj, &min) != 2)
+		return 0;
+	return makedev(maj, min);
+}
+
+/*
+ * The name of a mapper's device node from the root of its bind mount, or
+ * false. What was removed meanwhile has "//deleted" behind its name.
+ */
+static bool
+node_name(const char *root, char *name, size_t size)
+{
+	const char *end = root + strlen(root), *base;
+	size_t stem;
+
+	if (str_ends(root, DELETED))
+		end -= strlen(DELETED);
+	for (base = end; base > root && base[-1] != '/'; base--)
+		;
+	if (str_put(name, size, "%.*s", (int)(end - base), base) < 0)
+		return false;
+	stem = str_starts(name, "loop") ? 4 : str_starts(name, "rbd") ? 3 : 0;
+	return stem > 0 && name[stem] != '\0' &&
+	    name[stem + strspn(name + stem, "0123456789")] == '\0';
+}
+
+/*
+ * By the name of what is bound first: a look at each file that is bound
+ * anywhere may wait for a dead server.
+ */
+dev_t
+mount_entry_node(const struct mount_entry *entry)
+{
+	char name[32];
+	auto_close int fd = -1;
+	struct stat st;
+
+	if (!node_name(entry->root, name, sizeof(name)))
+		return 0;
+	fd = path_open(entry->point, O_PATH | O_NOFOLLOW);
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISBLK(st.st_mode))
+		return st.st_rdev;
+	return devno_by_name(name); /* it is below another mount */
+}
+
+dev_t
+mount_entry_source(const struct mount_entry *entry)
+{
+	struct stat st;
+
+	if (major(entry->devno) != 0)
+		return entry->devno;
+	if (str_eq(entry->fstype, "btrfs"))
+		return entry->source[0] == '/' &&
+			stat(entry->source, &st) == 0 && S_ISBLK(st.st_mode)
+		    ? st.st_rdev
+		    : 0;
+	return mount_entry_node(entry);
+}
+
+struct node_search {
+	dev_t devno;
+	char *path;
+	bool found;
+};
+
+static bool
+on_node(const struct mount_entry *entry, void *arg)
+{
+	struct node_search *search = arg;
+
+	if (mount_entry_node(entry) != search->devno)
+		return true;
+	search->found = true;
+	(void)!str_put(search->path, PATH_MAX, "%s", entry->point);
+	return false;
+}
+
+int
+mount_find_node(dev_t devno, char path[PATH_MAX], struct err *err)
+{
+	struct node_search search = { .devno = devno, .path = path };
+	int rc = mount_each(on_node, &search, err);
+
+	return rc < 0 ? rc : search.found;
+}
+
+struct point_search {
+	const char *path;
+	dev_t source;
+	bool found;
+};
+
+static bool
+on_point(const struct mount_entry *entry, void *arg)
+{
+	struct point_search *search = arg;
+
+	if (str_eq(entry->point, search->path)) {
+		search->found = true; /* the last one is the topmost */
+		search->source = mount_entry_source(entry);
+	}
+	return true;
+}
+
+/* What a stat no longer tells. */
+static int
+dead_source(const char *path, dev_t *source)
+{
+	struct point_search search = { .path = path };
+	int rc = mount_each(on_point, &search, NULL);
+
+	*source = search.source;
+	return rc;
+}
+
+int
+mount_is_hidden(const char *path, struct err *err)
+{
+	struct point_search search = { .path = path };
+	int rc = mount_each(on_point, &search, err);
+
+	return rc < 0 ? rc : search.found;
+}
+
+/* ---- one path ------------------------------------------------------------- */
+
 int
 mount_look(
     const char *path, struct mount_point *point, int *fd_out, struct err *err)
 {
-	auto_close int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	auto_close int fd = path_open(path, O_PATH | O_NOFOLLOW);
 	struct statx stx = { 0 };
-	int rc = 0;
+	int rc = fd < 0 ? fd : 0;
 
 	memset(point, 0, sizeof(*point));
 	if (fd_out != NULL)
 		*fd_out = -1;
-	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+	if (rc == -ENOENT)
 		return 0;
-	if (fd < 0 ||
+	if (rc == 0 &&
 	    statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
 		STATX_TYPE | STATX_MODE, &stx) < 0)
 		rc = -errno;
 	if (rc == 0) {
 		if ((stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) == 0)
 			return err_set(err, ERR_UNIMPLEMENTED,
-			    "this kernel "
-			    "cannot tell mount points: Linux 5.12 is needed");
+			    "this kernel cannot tell mount points: Linux 5.12 is needed");
 		point->exists = true;
 		point->mode = stx.stx_mode;
 		point->mounted = (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT) !=
@@ -117,7 +333,7 @@ mount_look(
 	}
 	if (rc < 0 && is_dead(-rc)) {
 		point->exists = point->mounted = point->dead = true;
-		rc = 0;
+		rc = dead_source(path, &point->source);
 	}
 	if (rc < 0)
 		return err_set_rc(err, rc, "look at %s", path);
@@ -173,6 +389,8 @@ context_mount(struct libmnt_context *cxt, const char *source,
 
 	if (rc == 0)
 		rc = mnt_context_disable_canonicalize(cxt, 1);
+	if (rc == 0) /* the record would have the descriptor's path */
+		rc = mnt_context_disable_mtab(cxt, 1);
 	if (rc == 0)
 		rc = mnt_context_set_source(cxt, source);
 	if (rc == 0)
@@ -183,35 +401,6 @@ context_mount(struct libmnt_context *cxt, const char *source,
 		rc = mnt_context_set_options(cxt, options);
 	if (rc == 0)
 		rc = mnt_context_mount(cxt);
-	return rc;
-}
-
-int
-mount_filesystem(const char *source, const char *target, const char *fstype,
-    const char *options, bool read_only, struct err *err)
-{
-	auto_free char *all = join(options, read_only ? NETDEV ",ro" : NETDEV);
-	struct libmnt_context *cxt = mnt_new_context();
-	int rc;
-
-	if (cxt == NULL)
-		return err_set_rc(err, -ENOMEM, "mount %s", source);
-	rc = context_mount(cxt, source, target, fstype, all);
-	if (mnt_context_syscall_called(cxt)) {
-		rc = -mnt_context_get_syscall_errno(cxt);
-		if (rc > 0)
-			rc = -EIO;
-	} else if (rc > 0) {
-		rc = -EINVAL;
-	}
-	mnt_free_context(cxt);
-	if (rc == 0)
-		return 0;
-	/* What the kernel refuses is the volume's or the flags' state. */
-	(void)err_set(err, ERR_FAILED_PRECONDITION,
-	    "mount %s at %s as %s "
-	    "with \"%s\": %s",
-	    source, target, fstype, all, strerror(-rc));
 	return rc;
 }
 
@@ -233,7 +422,7 @@ record(struct libmnt_fs *fs, unsigned long flags, const char *target)
  * MS_BIND libmount would read all of mountinfo to find these out.)
  */
 static void
-record_bind(const char *device, const char *target)
+record_mount(const char *device, const char *target)
 {
 	struct libmnt_fs *fs = mnt_new_fs();
 
@@ -244,6 +433,44 @@ record_bind(const char *device, const char *target)
 	    mnt_fs_set_options(fs, NETDEV) == 0)
 		record(fs, 0, NULL);
 	mnt_unref_fs(fs);
+}
+
+int
+mount_filesystem(const char *source, const char *target, const char *fstype,
+    const char *options, bool read_only, struct err *err)
+{
+	auto_free char *all = join(options, read_only ? NETDEV ",ro" : NETDEV);
+	auto_close int at = path_open(
+	    target, O_PATH | O_NOFOLLOW | O_DIRECTORY);
+	struct libmnt_context *cxt = mnt_new_context();
+	char by_fd[40];
+	int rc;
+
+	if (cxt == NULL || at < 0) {
+		mnt_free_context(cxt);
+		return err_set_rc(err, at < 0 ? at : -ENOMEM, "mount %s at %s",
+		    source, target);
+	}
+	(void)snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d", at);
+	rc = context_mount(cxt, source, by_fd, fstype, all);
+	if (mnt_context_syscall_called(cxt)) {
+		rc = -mnt_context_get_syscall_errno(cxt);
+		if (rc > 0)
+			rc = -EIO;
+	} else if (rc > 0) {
+		rc = -EINVAL;
+	}
+	mnt_free_context(cxt);
+	if (rc == 0) {
+		record_mount(source, target);
+		return 0;
+	}
+	/* What the kernel refuses is the volume's or the flags' state. */
+	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	    "mount %s at %s as %s "
+	    "with \"%s\": %s",
+	    source, target, fstype, all, strerror(-rc));
+	return rc;
 }
 
 /* The attributes of a mount that MS_ flags stand for. */
@@ -283,12 +510,15 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
 {
 	auto_close int tree = open_tree(
 	    fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	auto_close int at = path_open(target, O_PATH | O_NOFOLLOW);
 	struct mount_attr attr = { 0 };
 	unsigned long flags = 0;
 
 	if (tree < 0)
 		return err_set_rc(
 		    err, -errno, "clone the mount for %s", target);
+	if (at < 0)
+		return err_set_rc(err, at, "open %s", target);
 	if (!str_is_empty(options))
 		(void)mnt_optstr_get_flags(
 		    options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP));
@@ -298,49 +528,37 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
 	if ((attr.attr_set != 0 || attr.attr_clr != 0) &&
 	    mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set_rc(err, -errno, "set mount flags of %s", target);
-	if (move_mount(tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+	if (move_mount(tree, "", at, "",
+		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return err_set_rc(err, -errno, "bind mount at %s", target);
 	if (device != NULL)
-		record_bind(device, target);
+		record_mount(device, target);
 	return 0;
-}
-
-/*
- * One unmount. Whoever just looks at the mount (statistics of the volume)
- * makes it busy for a moment: that is waited for, a user is not.
- */
-static int
-umount_one(const char *target, bool lazy)
-{
-	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
-
-	for (int i = 0;; i++) {
-		if (umount2(target, UMOUNT_NOFOLLOW) == 0)
-			return 0;
-		if (errno == EBUSY && lazy &&
-		    umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
-			return 0;
-		if (errno != EBUSY || i >= BUSY_TRIES)
-			return -errno;
-		(void)nanosleep(&pause, NULL);
-	}
 }
 
 int
 mount_umount(const char *target, bool lazy, struct err *err)
 {
-	for (int i = 0; i < STACK_MAX; i++) {
-		int rc = umount_one(target, lazy);
+	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
+	const char *name;
+	auto_close int dir = path_open_parent(target, &name);
+	char path[NAME_MAX + 40];
+	int rc = dir;
 
-		if (rc == 0)
-			continue;
-		/* EINVAL: not, or no longer, a mount point. */
-		if (rc != -EINVAL && rc != -ENOENT)
-			return err_set_rc(err, rc, "unmount %s", target);
-		if (i > 0)
+	if (rc >= 0)
+		rc = str_put(
+		    path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+	if (rc < 0)
+		return err_set_rc(err, rc, "unmount %s", target);
+	for (int i = 0;; i++) {
+		if (umount2(path, UMOUNT_NOFOLLOW) == 0 ||
+		    (errno == EBUSY && lazy &&
+			umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)) {
 			record(NULL, 0, target);
-		return 0;
+			return 0;
+		}
+		if (errno != EBUSY || i >= BUSY_TRIES)
+			return err_set_rc(err, -errno, "unmount %s", target);
+		(void)nanosleep(&pause, NULL);
 	}
-	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "unmount %s: more than %d mounts there", target, STACK_MAX);
 }

@@ -3,10 +3,11 @@
  * of libmount.
  *
  * The rule that holds it together: everything here may block and runs in an
- * offload child; nothing reads /proc/mounts, the cost of a call does not
- * depend on how much is mounted. Each step that changes something is one
- * system call, so that a child that is killed leaves no half-made mount.
- * Needs Linux 5.12 (mount_setattr).
+ * offload child. Paths have been resolved (path.h). Each step that changes
+ * something is one system call, so that a child that is killed leaves no
+ * half-made mount. What is at a path is told by the path; all mounts are read
+ * (mount_each) only where a device number is taken or given back. Needs Linux
+ * 5.12 (mount_setattr).
  */
 #ifndef NODE_MOUNT_H
 #define NODE_MOUNT_H
@@ -14,13 +15,14 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#include <limits.h>
 #include <sys/types.h>
 
 /* What is at a path. */
 struct mount_point {
 	bool exists;
 	bool mounted;   /* it is the root of a mount */
-	bool dead;      /* mounted, and its device is gone or broken */
+	bool dead;      /* mounted, and what is mounted does not answer */
 	bool read_only; /* of the mount, or of its file system */
 	mode_t mode;
 	/*
@@ -32,7 +34,7 @@ struct mount_point {
 
 /*
  * Looks at a path; a missing one is no error. Symbolic links are not
- * followed. With `fd` not NULL also gives an O_PATH descriptor of what was
+ * followed: one at the end is told by the mode, another is -ELOOP. With `fd` not NULL also gives an O_PATH descriptor of what was
  * looked at (-1 if it does not exist), which the caller closes.
  */
 int mount_look(const char *path, struct mount_point *point, int *fd,
@@ -61,10 +63,49 @@ int mount_bind(int fd, const char *device, const char *target,
     const char *options, bool read_only, struct err *err) must_check;
 
 /*
- * Unmounts all that is mounted at `target`, one above the other; nothing
- * mounted there is success. What is in use is -EBUSY, or with `lazy` (for a
- * device that is dead) it goes out of sight now, and away with its last user.
+ * Unmounts the topmost mount at `target`. What is in use is waited for, for
+ * a second: whoever just looks at the mount (statistics of the volume) makes
+ * it busy for a moment. Then it is -EBUSY, or with `lazy` (for a device that
+ * is dead) it goes out of sight now, and away with its last user.
  */
 int mount_umount(const char *target, bool lazy, struct err *err) must_check;
+
+/* ---- all mounts ------------------------------------------------------------ */
+
+/* One line of /proc/self/mountinfo. */
+struct mount_entry {
+	dev_t devno;       /* of the file system, made up for many kinds */
+	const char *root;  /* what of the file system is mounted ... */
+	const char *point; /* ... and where */
+	const char *fstype, *source;
+};
+
+/*
+ * Calls `visit` for each mount that this mount namespace has, until it
+ * returns false. What other namespaces have is not seen (docs/NODE.md).
+ */
+int mount_each(bool (*visit)(const struct mount_entry *entry, void *arg),
+    void *arg, struct err *err) must_check;
+
+/*
+ * The block device that a mount shows: its file system's, or the bound device
+ * node's; 0: none. mount_entry_node: bound device nodes of mappers only.
+ */
+dev_t mount_entry_source(const struct mount_entry *entry);
+dev_t mount_entry_node(const struct mount_entry *entry);
+
+/*
+ * Whether a mount shows the node of block device `devno`: 1 and its path, 0,
+ * or a negative errno. Such a mount does not keep the device, so the number
+ * must neither be given back nor taken while it is there.
+ */
+int mount_find_node(
+    dev_t devno, char path[PATH_MAX], struct err *err) must_check;
+
+/*
+ * Whether there is a mount at `path` that the path does not lead to, because
+ * its parent is gone or below another mount: 1, 0 or a negative errno.
+ */
+int mount_is_hidden(const char *path, struct err *err) must_check;
 
 #endif

@@ -462,7 +462,8 @@ stage_undo(struct stage *s)
 {
 	s->undo_args = (struct unstaging_args){ .staging = s->args.staging,
 		.volume_id = s->request->volume_id,
-		.spec = &s->args.spec };
+		.spec = &s->args.spec,
+		.undo = true };
 	memset(&s->undo_result, 0, sizeof(s->undo_result));
 	offload_start(&s->offload, s->what, staging_unstage, &s->undo_args,
 	    &s->undo_result, sizeof(s->undo_result), NODE_CHILD_MS, &s->rpc.op);
@@ -476,6 +477,8 @@ stage_undo_unstaged(struct stage *s)
 		op_set_err(&s->rpc.op, &s->offload.err);
 		return op_goto(s, STAGE_END);
 	}
+	if (s->undo_result.kept)
+		return op_goto(s, STAGE_END);
 	s->args.mapper->note(&s->args.spec, NULL);
 	if (s->args.mapper->close_start == NULL)
 		return op_goto(s, STAGE_END);

@@ -18,6 +18,7 @@ enum unpublish_state {
 struct unpublish {
 	struct csi_rpc rpc;
 	enum unpublish_state state;
+	struct unpublishing_args args;
 	struct offload offload;
 };
 
@@ -30,8 +31,10 @@ unpublish_start(struct unpublish *u)
 	if (u->rpc.op.detached)
 		return op_fail(u, UNPUBLISH_END, ERR_CANCELLED,
 		    "unpublish %s: the caller is gone", r->target_path);
+	u->args = (struct unpublishing_args){ .volume_id = r->volume_id,
+		.target = r->target_path };
 	offload_start(&u->offload, r->target_path, publishing_unpublish,
-	    r->target_path, NULL, 0, NODE_CHILD_MS, &u->rpc.op);
+	    &u->args, NULL, 0, NODE_CHILD_MS, &u->rpc.op);
 	return op_await(u, UNPUBLISH_REMOVED);
 }
 

@@ -95,6 +95,11 @@ unstage_step(struct op *op)
 	case UNSTAGE_UNSTAGED:
 		if (op->rc < 0)
 			return op_fail_err(u, UNSTAGE_END, &u->offload.err);
+		if (u->result.kept) {
+			u->rpc.reply = csi_new(
+			    u->rpc.method->reply, u->rpc.arena);
+			return op_goto(u, UNSTAGE_END);
+		}
 		if (u->result.had_stash)
 			staging_spec_of(&u->result.stash, &u->spec);
 		return op_goto(u, UNSTAGE_CLOSING);

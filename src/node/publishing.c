@@ -2,13 +2,17 @@
  * publishing.c - see publishing.h. Everything here runs in offload children.
  */
 #include "node/publishing.h"
-#include "node/mount.h"
+#include "node/loopdev.h"
+#include "node/mounted.h"
+#include "node/path.h"
 #include "node/staging.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 /* Where the staged volume is, and what was found there. */
 struct source {
@@ -34,32 +38,29 @@ differs(const char *asked, const char *found)
 	return !str_is_empty(asked) && !str_eq(asked, found);
 }
 
-/* Is a device this image? By the stash, and by the request too; as verify. */
+/*
+ * What is to be proven to be the image: by the stash, and by the request too.
+ * *mapper NULL: any.
+ */
 static int
-prove_image(const struct publishing_args *args, const struct source *source,
-    dev_t devno, struct device *dev, struct err *err)
+spec_of(const struct publishing_args *args, const struct source *source,
+    struct device_spec *spec, const struct mapper **mapper, struct err *err)
 {
-	struct device_spec spec = args->spec;
-	const struct mapper *mapper;
-	int rc = -ENODEV;
-
-	if (source->had_stash) {
-		if (source->stash.encrypted ||
-		    differs(spec.pool, source->stash.pool) ||
-		    differs(spec.image, source->stash.image))
-			return err_set(err, ERR_FAILED_PRECONDITION,
-			    "image %s/%s is staged at %s, not volume %s",
-			    source->stash.pool, source->stash.image,
-			    args->staging, spec.volume_id);
-		staging_spec_of(&source->stash, &spec);
-		mapper = staging_mapper_of(&source->stash, err);
-		return mapper == NULL ? -EBUSY
-				      : mapper->verify(&spec, devno, dev, err);
-	}
-	for (size_t i = 0;
-	     rc == -ENODEV && (mapper = device_mapper_at(i)) != NULL; i++)
-		rc = mapper->verify(&spec, devno, dev, err);
-	return rc;
+	*spec = args->spec;
+	*mapper = NULL;
+	if (!source->had_stash)
+		return 0;
+	if (source->stash.encrypted ||
+	    !stash_is_of(&source->stash, spec->volume_id) ||
+	    differs(spec->pool, source->stash.pool) ||
+	    differs(spec->image, source->stash.image))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s/%s is staged at %s, not volume %s",
+		    source->stash.pool, source->stash.image, args->staging,
+		    spec->volume_id);
+	staging_spec_of(&source->stash, spec);
+	*mapper = staging_mapper_of(&source->stash, err);
+	return *mapper == NULL ? -EBUSY : 0;
 }
 
 static int
@@ -67,6 +68,8 @@ check_source(
     const struct publishing_args *args, struct source *source, struct err *err)
 {
 	const struct mount_point *point = &source->point;
+	const struct mapper *mapper;
+	struct device_spec spec;
 	int rc = stash_read(args->staging, &source->stash, err);
 
 	if (rc < 0 && rc != -ENOENT)
@@ -80,10 +83,11 @@ check_source(
 		    "volume %s is not "
 		    "staged: %s is not a mount point",
 		    args->spec.volume_id, source->path);
-	if (!point->dead)
-		rc = prove_image(
-		    args, source, point->source, &source->device, err);
-	if (point->dead || rc == -ESTALE)
+	rc = spec_of(args, source, &spec, &mapper, err);
+	if (rc == 0)
+		rc = mounted_identify(
+		    &spec, mapper, point, &source->device, NULL, err);
+	if (rc == -ESTALE)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "the device below the staging path is gone, stage it "
 		    "again: volume %s at %s",
@@ -99,12 +103,21 @@ check_source(
 		    args->spec.volume_id, source->path);
 		return rc;
 	}
-	if (!args->block && point->read_only && !args->read_only)
+	if ((args->block ? source->device.read_only : point->read_only) &&
+	    !args->read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is "
 		    "staged read-only",
 		    args->spec.volume_id);
 	return 0;
+}
+
+/* The device that a mount shows, below a read-only layer. */
+static dev_t
+device_below(dev_t shown)
+{
+	(void)loopdev_below(shown, &shown, NULL);
+	return shown;
 }
 
 /*
@@ -115,30 +128,39 @@ static int
 check_target(const struct publishing_args *args, const struct source *source,
     bool *done, struct err *err)
 {
+	const struct mapper *mapper;
+	struct device_spec spec;
 	struct mount_point at;
 	struct device dev;
-	struct err ignored = ERR_INIT;
 	int rc = mount_look(args->target, &at, NULL, err);
 
 	*done = false;
+	if (rc == 0 && S_ISLNK(at.mode))
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "target_path: %s is a symbolic link", args->target);
 	if (rc < 0 || !at.mounted)
 		return rc;
-	if (at.dead ||
-	    (at.source != source->point.source &&
-		prove_image(args, source, at.source, &dev, &ignored) ==
-		    -ESTALE))
-		return mount_umount(args->target, true, err);
-	if (at.source != source->point.source ||
-	    S_ISBLK(at.mode) != args->block)
+	if (at.dead || device_below(at.source) != source->point.source) {
+		rc = spec_of(args, source, &spec, &mapper, err);
+		if (rc < 0)
+			return rc;
+		if (mounted_identify(&spec, mapper, &at, &dev, NULL, NULL) ==
+		    -ESTALE)
+			return mounted_take_away(
+			    args->target, &spec, mapper, err);
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "%s is a mount of something else than volume %s",
 		    args->target, args->spec.volume_id);
+	}
+	if (S_ISBLK(at.mode) != args->block)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is published at %s as a %s",
+		    args->spec.volume_id, args->target,
+		    args->block ? "file system" : "block device");
 	if (at.read_only != args->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
-		    "volume %s is "
-		    "published at %s %s",
-		    args->spec.volume_id, args->target,
-		    at.read_only ? "read-only" : "writable");
+		    "volume %s is published at %s %s", args->spec.volume_id,
+		    args->target, at.read_only ? "read-only" : "writable");
 	*done = true;
 	return 0;
 }
@@ -162,7 +184,8 @@ claim_single(
 		rc = mount_look(noted, &other, NULL, err);
 		if (rc < 0)
 			return rc;
-		if (other.mounted && other.source == source->point.source)
+		if (other.mounted &&
+		    device_below(other.source) == source->point.source)
 			return err_set(err, ERR_FAILED_PRECONDITION,
 			    "volume %s has a single writer and is published "
 			    "at %s",
@@ -175,51 +198,65 @@ claim_single(
 	return stash_write(args->staging, &source->stash, err);
 }
 
-/* The target's parents, as mkdir -p does. */
+/*
+ * A bind mount that is read-only does not keep anybody from writing to the
+ * device whose node it shows. So a target that must not write gets a node of
+ * its own, of a read-only loop device upon the volume's. Gives its number and
+ * an O_PATH descriptor of its node.
+ */
 static int
-make_parents(const char *path, struct err *err)
+make_layer(const struct source *source, int *fd, struct err *err)
 {
-	auto_free char *dir = str_dup(path);
+	const char *below = source->device.path;
+	struct mount_point point;
+	char path[DEVICE_PATH_MAX];
+	int id = loopdev_attach(below, true, err), rc;
 
-	for (char *slash = dir + 1; (slash = strchr(slash, '/')) != NULL;
-	     slash++) {
-		*slash = '\0';
-		if (mkdir(dir, 0750) < 0 && errno != EEXIST)
-			return err_set_rc(
-			    err, -errno, "make directory %s", dir);
-		*slash = '/';
-	}
-	return 0;
+	if (id < 0)
+		return id;
+	(void)snprintf(path, sizeof(path), "/dev/loop%d", id);
+	rc = mount_look(path, &point, fd, err);
+	if (rc == 0 && point.source != makedev(LOOP_MAJOR, (unsigned)id))
+		rc = err_set(
+		    err, ERR_INTERNAL, "%s is not loop device %d", path, id);
+	if (rc == 0)
+		return id;
+	(void)!loopdev_clear(id, below, 0, NULL);
+	return rc;
 }
 
 static int
 bind_target(const struct publishing_args *args, const struct source *source,
     struct err *err)
 {
-	struct err ignored = ERR_INIT;
-	int rc = make_parents(args->target, err);
+	auto_close int fd = -1;
+	int layer = -1, rc = path_make_parents(args->target, err);
 
 	if (rc == 0)
-		rc = staging_make_point(args->target, args->block, 0750, err);
-	if (rc < 0)
-		return rc;
-	rc = mount_bind(source->fd, args->block ? NULL : source->device.path,
-	    args->target, args->options, args->read_only, err);
-	if (rc < 0)
-		(void)!staging_remove_point(args->target, &ignored);
+		rc = path_make_point(args->target, args->block, 0750, err);
+	if (rc == 0 && args->block && args->read_only &&
+	    !source->device.read_only)
+		rc = layer = make_layer(source, &fd, err);
+	if (rc >= 0)
+		rc = mount_bind(layer >= 0 ? fd : source->fd,
+		    args->block ? NULL : source->device.path, args->target,
+		    args->options, args->read_only, err);
+	if (rc == 0)
+		return 0;
+	if (layer >= 0)
+		(void)!loopdev_clear(layer, source->device.path, 0, NULL);
+	(void)!path_remove_point(args->target, NULL);
 	return rc;
 }
 
-int
-publishing_publish(const void *p, void *none, struct err *err)
+static int
+publish(const struct publishing_args *args, struct err *err)
 {
-	const struct publishing_args *args = p;
 	struct source source = { .fd = -1 };
 	auto_close int lock = -1;
 	bool done = false;
 	int rc = staging_lock(args->staging, args->single_writer, &lock, err);
 
-	(void)none;
 	if (rc < 0)
 		return rc;
 	if (lock < 0)
@@ -240,18 +277,46 @@ publishing_publish(const void *p, void *none, struct err *err)
 }
 
 int
-publishing_unpublish(const void *p, void *none, struct err *err)
+publishing_publish(const void *p, void *none, struct err *err)
 {
-	const char *target = p;
-	struct mount_point point;
-	int rc = mount_look(target, &point, NULL, err);
+	struct publishing_args args = *(const struct publishing_args *)p;
+	char staging[PATH_MAX], target[PATH_MAX];
+	int rc = path_resolve(args.staging, staging, err);
 
 	(void)none;
-	if (rc == 0 && point.mounted)
-		rc = mount_umount(target, point.dead, err);
-	if (rc == 0 && point.exists)
-		rc = staging_remove_point(target, err);
-	return rc;
+	if (rc == 0)
+		rc = path_resolve(args.target, target, err);
+	args.staging = staging;
+	args.target = target;
+	return rc < 0 ? rc : publish(&args, err);
+}
+
+int
+publishing_unpublish(const void *p, void *none, struct err *err)
+{
+	const struct unpublishing_args *args = p;
+	const struct device_spec spec = { .volume_id = args->volume_id };
+	char target[PATH_MAX];
+	struct mount_point point;
+	int rc = path_resolve(args->target, target, err);
+
+	(void)none;
+	if (rc == 0)
+		rc = mounted_take_away(target, &spec, NULL, err);
+	if (rc == 0)
+		rc = path_remove_point(target, err);
+	if (rc == 0)
+		rc = mount_look(target, &point, NULL, err);
+	if (rc < 0)
+		return rc;
+	if (point.exists)
+		return err_set(
+		    err, ERR_ABORTED, "target_path: %s is there again", target);
+	rc = mount_is_hidden(target, err);
+	return rc > 0
+	    ? err_set(err, ERR_FAILED_PRECONDITION,
+		  "target_path: %s is mounted, but not to be reached", target)
+	    : rc;
 }
 
 static int
@@ -277,12 +342,17 @@ stats_of_filesystem(
 int
 publishing_stats(const void *p, void *result, struct err *err)
 {
-	const char *path = p;
 	struct publishing_stats *out = result;
+	struct err why = ERR_INIT;
 	struct mount_point point;
+	char path[PATH_MAX];
 	bool read_only;
-	int rc = mount_look(path, &point, NULL, err);
+	int rc = path_resolve(p, path, &why);
 
+	if (rc < 0)
+		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s",
+		    (const char *)p, why.text);
+	rc = mount_look(path, &point, NULL, err);
 	if (rc < 0)
 		return rc;
 	if (point.dead)

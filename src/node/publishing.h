@@ -23,10 +23,20 @@ struct publishing_args {
 	const char *options; /* mount flags, comma list */
 };
 
-/* Offload functions. The first two have no result. */
+struct unpublishing_args {
+	const char *volume_id;
+	const char *target; /* target_path */
+};
+
+/*
+ * Offload functions without a result. Unpublish takes away mounts of this
+ * volume only (mounted.h), and an empty file or directory; success means that
+ * there is neither a mount nor anything else at the target.
+ */
 int publishing_publish(
     const void *publishing_args, void *none, struct err *err);
-int publishing_unpublish(const void *target_path, void *none, struct err *err);
+int publishing_unpublish(
+    const void *unpublishing_args, void *none, struct err *err);
 
 struct publishing_stats {
 	bool block;

@@ -3,8 +3,10 @@
  */
 #include "node/staging.h"
 #include "node/filesystem.h"
-#include "node/mount.h"
+#include "node/mounted.h"
+#include "node/path.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,13 +26,13 @@ int
 staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
-	auto_close int fd = open(staging, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_close int fd = path_open(staging, O_RDONLY | O_DIRECTORY);
 
 	*fd_out = -1;
-	if (fd < 0 && errno == ENOENT)
+	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
-		return err_set_rc(err, -errno, "open %s", staging);
+		return err_set_rc(err, fd, "open %s", staging);
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
 			*fd_out = take_fd(&fd);
@@ -44,38 +46,6 @@ staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
 	    "an earlier operation still works at "
 	    "%s",
 	    staging);
-}
-
-int
-staging_make_point(const char *path, bool file, mode_t mode, struct err *err)
-{
-	auto_close int fd = -1;
-	struct stat st;
-
-	if (lstat(path, &st) == 0) {
-		if (file ? !S_ISDIR(st.st_mode) : S_ISDIR(st.st_mode))
-			return 0;
-		/* Of the other access type, from a call that failed. */
-		if ((file ? rmdir(path) : unlink(path)) < 0)
-			return err_set_rc(err, -errno, "replace %s", path);
-	}
-	if (!file)
-		return mkdir(path, mode) == 0
-		    ? 0
-		    : err_set_rc(err, -errno, "make directory %s", path);
-	fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
-	return fd >= 0 ? 0 : err_set_rc(err, -errno, "make file %s", path);
-}
-
-int
-staging_remove_point(const char *path, struct err *err)
-{
-	if (unlink(path) == 0 || errno == ENOENT || errno == ENOTDIR)
-		return 0;
-	if ((errno == EISDIR || errno == EPERM) &&
-	    (rmdir(path) == 0 || errno == ENOENT))
-		return 0;
-	return err_set_rc(err, -errno, "remove %s", path);
 }
 
 /* ---- stash and image ------------------------------------------------------ */
@@ -129,7 +99,9 @@ stash_fill(struct stash *stash, const struct device_spec *spec,
 	int rc;
 
 	memset(stash, 0, sizeof(*stash));
-	if ((rc = put(stash->pool, sizeof(stash->pool), spec->pool, "pool",
+	if ((rc = put(stash->volume_id, sizeof(stash->volume_id),
+		 spec->volume_id, "volume_id", err)) < 0 ||
+	    (rc = put(stash->pool, sizeof(stash->pool), spec->pool, "pool",
 		 err)) < 0 ||
 	    (rc = put(stash->rados_namespace, sizeof(stash->rados_namespace),
 		 spec->rados_namespace, "radosNamespace", err)) < 0 ||
@@ -151,35 +123,6 @@ stash_fill(struct stash *stash, const struct device_spec *spec,
 /* ---- stage ---------------------------------------------------------------- */
 
 /*
- * The mapper whose device is mounted: the stash names it; without one it is
- * the one that says so, the request's first. Returns what verify says.
- */
-static int
-find_owner(const struct staging_args *args, dev_t source, bool had_stash,
-    struct staging_result *res, const struct mapper **owner, struct err *err)
-{
-	const struct device_spec *spec = &args->spec;
-	const struct mapper *mapper = args->mapper;
-	struct err ignored = ERR_INIT;
-	int rc;
-
-	if (had_stash) {
-		mapper = staging_mapper_of(&res->stash, err);
-		if (mapper == NULL)
-			return -EBUSY;
-	}
-	*owner = mapper;
-	rc = mapper->verify(spec, source, &res->device, err);
-	for (size_t i = 0; rc == -ENODEV && !had_stash &&
-	     (mapper = device_mapper_at(i)) != NULL;
-	     i++) {
-		*owner = mapper;
-		rc = mapper->verify(spec, source, &res->device, &ignored);
-	}
-	return rc;
-}
-
-/*
  * Something is mounted at the target. Ours: done. A mount whose device is
  * gone: taken away. Anything else is not touched.
  */
@@ -188,15 +131,20 @@ stage_mounted(const struct staging_args *args, const char *target,
     const struct mount_point *point, bool had_stash, struct staging_result *res,
     struct err *err)
 {
-	const struct mapper *mapper;
+	const struct mapper *mapper = NULL;
 	bool block = S_ISBLK(point->mode), read_only;
-	int rc = point->dead
-	    ? -ESTALE
-	    : find_owner(args, point->source, had_stash, res, &mapper, err);
+	int rc;
 
+	if (had_stash) {
+		mapper = staging_mapper_of(&res->stash, err);
+		if (mapper == NULL)
+			return -EBUSY;
+	}
+	rc = mounted_identify(
+	    &args->spec, mapper, point, &res->device, &mapper, err);
 	if (rc == -ESTALE) {
 		*err = (struct err)ERR_INIT;
-		return mount_umount(target, true, err);
+		return mounted_take_away(target, &args->spec, mapper, err);
 	}
 	if (rc < 0) {
 		err_prefix(err, "%s is a mount of something else", target);
@@ -230,7 +178,7 @@ stage_block(
 		    res->device.path, major(res->device.devno),
 		    minor(res->device.devno));
 	if (rc == 0)
-		rc = staging_make_point(target, true, 0600, err);
+		rc = path_make_point(target, true, 0600, err);
 	if (rc == 0)
 		rc = mount_bind(fd, NULL, target, NULL, false, err);
 	return rc;
@@ -306,7 +254,7 @@ try_filesystem(const struct staging_args *args, const char *target,
 		rc = judge_probe(args, res, err);
 	if (rc < 0 || res->need != STAGING_NEEDS_NOTHING)
 		return rc;
-	rc = staging_make_point(target, false, 0750, err);
+	rc = path_make_point(target, false, 0750, err);
 	if (rc < 0)
 		return rc;
 	/* A clone has its source's UUID, and both may be on this node. */
@@ -382,11 +330,41 @@ stage_from_stash(const struct staging_args *args, const char *target,
 			   : stage_filesystem(args, target, res, err);
 }
 
-int
-staging_stage(const void *p, void *result, struct err *err)
+/*
+ * A stash of another volume is left over, unless something is mounted in the
+ * directory that it lies in.
+ */
+static int
+check_unstaged(const char *staging, const struct stash *stash, struct err *err)
 {
-	const struct staging_args *args = p;
-	struct staging_result *res = result;
+	int fd = path_open(staging, O_RDONLY | O_DIRECTORY);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *d;
+	int rc = 0;
+
+	if (dir == NULL)
+		return err_set_rc(
+		    err, fd < 0 ? fd : -errno, "read %s", staging);
+	while (rc == 0 && (d = readdir(dir)) != NULL) {
+		auto_free char *path = str_fmt("%s/%s", staging, d->d_name);
+		struct mount_point point;
+
+		if (str_eq(d->d_name, ".") || str_eq(d->d_name, ".."))
+			continue;
+		rc = mount_look(path, &point, NULL, err);
+		if (rc == 0 && point.mounted)
+			rc = err_set(err, ERR_FAILED_PRECONDITION,
+			    "image %s/%s is staged at %s, and mounted at %s",
+			    stash->pool, stash->image, staging, path);
+	}
+	(void)closedir(dir);
+	return rc;
+}
+
+static int
+stage(const struct staging_args *args, struct staging_result *res,
+    struct err *err)
+{
 	auto_free char *target = str_fmt(
 	    "%s/%s", args->staging, args->spec.volume_id);
 	auto_close int lock = -1;
@@ -403,6 +381,13 @@ staging_stage(const void *p, void *result, struct err *err)
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	had_stash = rc == 0;
+	if (had_stash && !stash_is_of(&res->stash, args->spec.volume_id)) {
+		rc = check_unstaged(args->staging, &res->stash, err);
+		if (rc < 0)
+			return rc;
+		memset(&res->stash, 0, sizeof(res->stash));
+		had_stash = false;
+	}
 	rc = mount_look(target, &point, NULL, err);
 	if (rc == 0 && point.mounted)
 		rc = stage_mounted(args, target, &point, had_stash, res, err);
@@ -411,73 +396,187 @@ staging_stage(const void *p, void *result, struct err *err)
 	return stage_from_stash(args, target, had_stash, res, err);
 }
 
+int
+staging_stage(const void *p, void *result, struct err *err)
+{
+	struct staging_args args = *(const struct staging_args *)p;
+	char staging[PATH_MAX];
+	int rc = path_resolve(args.staging, staging, err);
+
+	args.staging = staging;
+	return rc < 0 ? rc : stage(&args, result, err);
+}
+
 /* ---- unstage -------------------------------------------------------------- */
 
+/* What unstage has found, before it undoes anything. */
+struct staged {
+	struct device_spec spec;     /* by the stash, else by the volume's ID */
+	const struct mapper *mapper; /* by the stash, else NULL: any */
+	struct mount_point point;
+	struct device device; /* of what is mounted; devno 0: nothing is */
+};
+
 static int
-unmap_by(const struct mapper *mapper, const struct device_spec *spec,
-    dev_t source, struct err *err)
+unmap_by(
+    const struct mapper *mapper, const struct staged *staged, struct err *err)
 {
 	struct device_ref ref = DEVICE_REF_INIT;
 	struct device dev;
-	struct err ignored = ERR_INIT;
+	dev_t source = staged->device.devno;
 
-	if (source != 0 && mapper->verify(spec, source, &dev, &ignored) == 0)
+	if (source != 0 &&
+	    mapper->verify(&staged->spec, source, &dev, NULL) == 0)
 		ref = dev.ref;
 	else
-		mapper->find(spec, &ref);
-	return mapper->unmap(spec, &ref, err);
+		mapper->find(&staged->spec, &ref);
+	return mapper->unmap(&staged->spec, &ref, err);
 }
 
 static int
-unmap(const struct unstaging_args *args, const struct unstaging_result *res,
-    dev_t source, struct err *err)
+unmap(const struct staged *staged, struct err *err)
 {
-	struct device_spec spec = *args->spec;
 	const struct mapper *mapper;
 	int rc = 0;
 
-	if (res->had_stash) {
-		staging_spec_of(&res->stash, &spec);
-		mapper = staging_mapper_of(&res->stash, err);
-		return mapper == NULL ? -EBUSY
-				      : unmap_by(mapper, &spec, source, err);
-	}
+	if (!S_ISDIR(staged->point.mode)) /* a block device, or not known */
+		mounted_free_layers(&staged->spec, staged->mapper);
+	if (staged->mapper != NULL)
+		return unmap_by(staged->mapper, staged, err);
 	for (size_t i = 0; rc == 0 && (mapper = device_mapper_at(i)) != NULL;
 	     i++)
-		rc = unmap_by(mapper, &spec, source, err);
+		rc = unmap_by(mapper, staged, err);
 	return rc;
+}
+
+/* What lies upon the device without being mounted: LVM, multipath. */
+static int
+check_holders(const struct device *dev, const char *volume_id, struct err *err)
+{
+	auto_free char *path = str_fmt("/sys/dev/block/%u:%u/holders",
+	    major(dev->devno), minor(dev->devno));
+	DIR *dir = opendir(path);
+	const struct dirent *d;
+	int rc = 0;
+
+	while (dir != NULL && rc == 0 && (d = readdir(dir)) != NULL)
+		if (d->d_name[0] != '.')
+			rc = err_set(err, ERR_FAILED_PRECONDITION,
+			    "volume %s: its device %s is held by /dev/%s",
+			    volume_id, dev->path, d->d_name);
+	if (dir != NULL)
+		(void)closedir(dir);
+	return rc;
+}
+
+/*
+ * May the volume be unstaged here? *kept: yes, but the image stays mapped.
+ */
+static int
+judge_elsewhere(const struct unstaging_args *args, const struct staged *staged,
+    bool had_stash, bool *kept, struct err *err)
+{
+	auto_free char *target = str_fmt(
+	    "%s/%s", args->staging, args->volume_id);
+	auto_free struct mounted_elsewhere *other = mem_new(sizeof(*other));
+	bool here = had_stash || staged->point.mounted;
+	int rc = mounted_find(&staged->spec, staged->mapper,
+	    staged->device.devno, target, args->undo, other, err);
+
+	if (rc < 0)
+		return rc;
+	*kept = other->staging[0] != '\0' ||
+	    (args->undo && other->target[0] != '\0');
+	if (args->undo)
+		return 0;
+	if (other->target[0] != '\0' && (!*kept || !here))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s still shows volume %s", other->target, args->volume_id);
+	if (*kept && !here)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s is where volume %s is staged", other->staging,
+		    args->volume_id);
+	if (*kept || staged->device.devno == 0)
+		return 0;
+	return check_holders(&staged->device, args->volume_id, err);
+}
+
+/* Looks, and changes nothing. */
+static int
+find_staged(const struct unstaging_args *args, struct unstaging_result *res,
+    struct staged *staged, const char *target, struct err *err)
+{
+	int rc = stash_read(args->staging, &res->stash, err);
+
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	res->had_stash = rc == 0;
+	staged->spec = *args->spec;
+	if (res->had_stash && !stash_is_of(&res->stash, args->volume_id))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s/%s is staged at %s, not volume %s",
+		    res->stash.pool, res->stash.image, args->staging,
+		    args->volume_id);
+	if (res->had_stash && res->stash.encrypted)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s was staged encrypted, which this driver does not do",
+		    args->volume_id);
+	if (res->had_stash) {
+		staging_spec_of(&res->stash, &staged->spec);
+		staged->mapper = staging_mapper_of(&res->stash, err);
+		if (staged->mapper == NULL)
+			return -EBUSY;
+	}
+	rc = mount_look(target, &staged->point, NULL, err);
+	if (rc < 0 || !staged->point.mounted)
+		return rc;
+	rc = mounted_identify(&staged->spec, staged->mapper, &staged->point,
+	    &staged->device, NULL, err);
+	if (rc == -ESTALE) {
+		*err = (struct err)ERR_INIT;
+		return 0;
+	}
+	if (rc < 0) {
+		err_prefix(err,
+		    "%s is a mount of something else than volume %s", target,
+		    args->volume_id);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static int
+unstage(const struct unstaging_args *args, struct unstaging_result *res,
+    struct err *err)
+{
+	auto_free char *target = str_fmt(
+	    "%s/%s", args->staging, args->volume_id);
+	struct staged staged = { .mapper = NULL };
+	auto_close int lock = -1;
+	int rc = staging_lock(args->staging, true, &lock, err);
+
+	if (rc == 0)
+		rc = find_staged(args, res, &staged, target, err);
+	if (rc == 0)
+		rc = judge_elsewhere(
+		    args, &staged, res->had_stash, &res->kept, err);
+	if (rc == 0)
+		rc = mounted_take_away(
+		    target, &staged.spec, staged.mapper, err);
+	if (rc == 0)
+		rc = path_remove_point(target, err);
+	if (rc == 0 && !res->kept)
+		rc = unmap(&staged, err);
+	return rc < 0 ? rc : stash_remove(args->staging, err);
 }
 
 int
 staging_unstage(const void *p, void *result, struct err *err)
 {
-	const struct unstaging_args *args = p;
-	struct unstaging_result *res = result;
-	auto_free char *target = str_fmt(
-	    "%s/%s", args->staging, args->volume_id);
-	auto_close int lock = -1;
-	struct mount_point point;
-	int rc = staging_lock(args->staging, true, &lock, err);
+	struct unstaging_args args = *(const struct unstaging_args *)p;
+	char staging[PATH_MAX];
+	int rc = path_resolve(args.staging, staging, err);
 
-	if (rc < 0)
-		return rc;
-	rc = stash_read(args->staging, &res->stash, err);
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	res->had_stash = rc == 0;
-	if (res->had_stash && res->stash.encrypted)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is "
-		    "staged encrypted, which this driver does not do",
-		    args->volume_id);
-	rc = mount_look(target, &point, NULL, err);
-	if (rc == 0 && point.mounted)
-		rc = mount_umount(target, point.dead, err);
-	if (rc == 0)
-		rc = staging_remove_point(target, err);
-	if (rc == 0)
-		rc = unmap(args, res, point.mounted ? point.source : 0, err);
-	if (rc == 0)
-		rc = stash_remove(args->staging, err);
-	return rc;
+	args.staging = staging;
+	return rc < 0 ? rc : unstage(&args, result, err);
 }

@@ -63,16 +63,22 @@ struct unstaging_args {
 	const char *volume_id;
 	/* What is known without a stash; image NULL: by volume_id only. */
 	const struct device_spec *spec;
+	bool undo; /* of a stage that failed: what others use stays, silently */
 };
 
 struct unstaging_result {
 	bool had_stash;
+	bool kept; /* still mapped: another mount needs it */
 	struct stash stash;
 };
 
 /*
  * An offload_fn: unmounts, removes <staging>/<volume_id>, unmaps, removes the
- * stash. Nothing there is success. close_start is left to the caller.
+ * stash. Nothing there is success. close_start is left to the caller, unless
+ * `kept`. FAILED_PRECONDITION, and nothing is undone, while a target shows the
+ * image, when the stash or the mount is another volume's, and when the volume
+ * is not staged here but elsewhere. With a second staging path the mapping
+ * stays for that one.
  */
 int staging_unstage(const void *args, void *result, struct err *err);
 
@@ -93,12 +99,5 @@ const struct mapper *staging_mapper_of(
  */
 int staging_lock(
     const char *staging, bool exclusive, int *fd, struct err *err) must_check;
-
-/* Makes `path` an empty file or a directory, or takes the one there. */
-int staging_make_point(
-    const char *path, bool file, mode_t mode, struct err *err) must_check;
-
-/* Removes a mount point, file or empty directory; missing is success. */
-int staging_remove_point(const char *path, struct err *err) must_check;
 
 #endif

@@ -2,6 +2,7 @@
  * stash.c - reading and writing image-meta.json.
  */
 #include "node/stash.h"
+#include "node/device.h"
 
 #include "base/json.h"
 
@@ -48,6 +49,8 @@ from_json(
 		{ json, "logDir", stash->log_dir, sizeof(stash->log_dir) },
 		{ json, "logFileStrategy", stash->log_strategy,
 		    sizeof(stash->log_strategy) },
+		{ ours, "volumeId", stash->volume_id,
+		    sizeof(stash->volume_id) },
 		{ ours, "mapper", stash->mapper, sizeof(stash->mapper) },
 		{ ours, "fsid", stash->fsid, sizeof(stash->fsid) },
 		{ ours, "clusterID", stash->cluster_id,
@@ -97,14 +100,15 @@ static json_t *
 to_json(const struct stash *stash)
 {
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, "
-			 "s:{s:s, s:s, s:s, s:s, s:s}}",
+			 "s:{s:s, s:s, s:s, s:s, s:s, s:s}}",
 	    "Version", STASH_VERSION, "pool", stash->pool, "radosNamespace",
 	    stash->rados_namespace, "image", stash->image, "unmapOptions",
 	    stash->unmap_options, "accessType", stash->nbd, "encrypted",
 	    stash->encrypted, "device", stash->device, "logDir", stash->log_dir,
-	    "logFileStrategy", stash->log_strategy, OURS, "mapper",
-	    stash->mapper, "fsid", stash->fsid, "clusterID", stash->cluster_id,
-	    "imageId", stash->image_id, "singleTarget", stash->single_target);
+	    "logFileStrategy", stash->log_strategy, OURS, "volumeId",
+	    stash->volume_id, "mapper", stash->mapper, "fsid", stash->fsid,
+	    "clusterID", stash->cluster_id, "imageId", stash->image_id,
+	    "singleTarget", stash->single_target);
 }
 
 int
@@ -127,4 +131,12 @@ stash_remove(const char *staging, struct err *err)
 	if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
 		return err_set_rc(err, -errno, "remove %s", path);
 	return 0;
+}
+
+bool
+stash_is_of(const struct stash *stash, const char *volume_id)
+{
+	return stash->volume_id[0] != '\0'
+	    ? str_eq(stash->volume_id, volume_id)
+	    : device_is_named(volume_id, stash->image);
 }

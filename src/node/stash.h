@@ -29,6 +29,7 @@ struct stash {
 	char log_dir[STASH_NAME_MAX], log_strategy[32]; /* rbd-nbd only */
 
 	/* ours; "" in a file of ceph-csi */
+	char volume_id[136]; /* CSI allows 128 bytes */
 	char mapper[16];
 	char fsid[40];
 	char cluster_id[72]; /* as in config.json: mappers go by it */
@@ -51,5 +52,11 @@ int stash_write(
 
 /* Removes it; a missing one is success. */
 int stash_remove(const char *staging, struct err *err) must_check;
+
+/*
+ * Whether it is the stash of this volume. One of ceph-csi does not say so: it
+ * is, if the image has the volume's name (device_is_named).
+ */
+bool stash_is_of(const struct stash *stash, const char *volume_id);
 
 #endif

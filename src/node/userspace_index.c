@@ -13,9 +13,7 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
-#define LOOP_MAJOR 7
 #define GROW_MS 30000
-#define UUID_LEN 36
 
 static struct map index_ = MAP_INIT; /* by tag */
 static bool leftovers;
@@ -106,28 +104,17 @@ on_loop(int id, const char *file, void *arg)
 	return true;
 }
 
-/* The image's UUID, at the end of the volume's ID; NULL: it has none. */
-static const char *
-uuid_of(const char *volume_id)
-{
-	size_t len = str_is_empty(volume_id) ? 0 : strlen(volume_id);
-
-	return len < UUID_LEN ? NULL : volume_id + len - UUID_LEN;
-}
-
 static struct userspace_entry *
-entry_by_uuid(const char *volume_id)
+entry_by_id(const char *volume_id)
 {
-	const char *uuid = uuid_of(volume_id), *tag;
 	struct userspace_entry *entry;
+	const char *tag;
 	size_t at = 0;
 	void *value;
 
-	if (uuid == NULL)
-		return NULL;
 	while (map_next(&index_, &at, &tag, &value)) {
 		entry = value;
-		if (str_ends(entry->image, uuid))
+		if (device_is_named(volume_id, entry->image))
 			return entry;
 	}
 	return NULL;
@@ -139,7 +126,7 @@ userspace_index_find(const struct device_spec *spec)
 	char tag[TABLE_TAG_MAX];
 
 	if (str_is_empty(spec->image))
-		return entry_by_uuid(spec->volume_id);
+		return entry_by_id(spec->volume_id);
 	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
 	    spec->image);
 	return map_get(&index_, tag);
@@ -149,14 +136,14 @@ bool
 userspace_index_is_leftover(const struct device_spec *spec, const char *file)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
-	const char *image, *uuid = uuid_of(spec->volume_id);
+	const char *image;
 	char is[TABLE_TAG_MAX], tag[TABLE_TAG_MAX];
 
 	if (!file_parse(file, is, &image) ||
 	    (entry != NULL && loopdev_shows(file, entry->file)))
 		return false;
 	if (str_is_empty(spec->image))
-		return uuid != NULL && str_ends(image, uuid);
+		return device_is_named(spec->volume_id, image);
 	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
 	    spec->image);
 	return str_eq(is, tag);

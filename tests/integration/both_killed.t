@@ -128,6 +128,15 @@ is "the dead mount is kept by the open file" "$(loops)" 5
 kill "$user"
 ok "and goes with it" wait_for 10 loops_are 4
 ok "d, the block device, is staged anew" in_time stage d
+old=$(stat -c %Lr:%Hr "${target[d]}")
+ok "the dead device that its target shows stays bound" \
+	grep -q "${id[d]: -36}" "/sys/block/loop${old%:*}/loop/backing_file"
+ok "volume e, another block device" make e "$block"
+ok "is staged and published" use e
+ok "with data" bash -c "echo e | dd of=${target[e]} bs=4k conv=sync oflag=direct status=none"
+ok "by another device than d's old one" test "$(stat -c %Lr:%Hr "${target[e]}")" != "$old"
+fails_with FAILED_PRECONDITION "d is not unstaged while a dead target shows it" unstage d
+like "which is named" "$error" "${target[d]} still shows"
 ok "and published over the dead one" publish d
 is "with its data" "$(dd if="${target[d]}" bs=4k count=1 iflag=direct status=none | tr -d '\0')" d
 ok "b is unpublished" unpublish b
@@ -148,7 +157,7 @@ ok "d is unpublished while it is dead" unpublish d
 ok "d is unstaged" unstage d
 ok "c is still staged" in_time stage c
 ok "and published" publish c
-for name in a c d; do
+for name in a c d e; do
 	ok "$name is unpublished" unpublish "$name"
 	ok "$name is unstaged" unstage "$name"
 	ok "$name is deleted" delete "$name"

@@ -169,6 +169,9 @@ ok "and the volume itself is staged after that" stage
 ok "and published" publish
 fails_with FAILED_PRECONDITION "a volume that is used is not deleted" \
 	call Controller/DeleteVolume "{\"volumeId\": \"$id\"}"
+fails_with FAILED_PRECONDITION "nor is it unstaged" unstage
+like "and the target is named" "$error" "$target still shows"
+ok "it is mounted as before" mountpoint -q "$point"
 ok "it is unpublished" unpublish
 ok "unstaged" unstage
 ok "and deleted" remove

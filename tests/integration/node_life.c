@@ -17,9 +17,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/loop.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -945,6 +948,408 @@ dying_children(void)
 	}
 }
 
+/* ---- where else it is shown ------------------------------------------------ */
+
+static bool
+says(struct answer a, const char *text)
+{
+	bool good = strstr(a.text, text) != NULL;
+
+	if (!good)
+		diag("\"%s\" does not name %s", a.text, text);
+	return good;
+}
+
+/* Loop devices over device nodes: read-only layers of ours (or others'). */
+static int
+layers(void)
+{
+	FILE *p = popen(
+	    "cat /sys/block/loop*/loop/backing_file 2>/dev/null", "re");
+	char line[PATH_SIZE];
+	int n = 0;
+
+	while (p != NULL && fgets(line, sizeof(line), p) != NULL)
+		n += str_starts(line, "/dev/loop");
+	if (p != NULL)
+		(void)pclose(p);
+	return n;
+}
+
+static dev_t
+node_at(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 ? st.st_rdev : 0;
+}
+
+static void
+shown_elsewhere(int n, const char *fstype)
+{
+	const char *kind = fstype != NULL ? fstype : "block";
+	struct volume v, other, nowhere;
+	struct answer a;
+	char second[PATH_SIZE];
+
+	volume_init(&v, n, fstype, 64 * MIB);
+	volume_init(&other, n + 1, fstype, 64 * MIB);
+	put(second, "%s/pods/%d/second", top, n);
+	nowhere = v;
+	put(nowhere.staging, "%s/no-such-staging", top);
+	expect(stage(&v), ERR_OK, "staged");
+	expect(publish(&v), ERR_OK, "published");
+	ok(write_text(fstype != NULL ? v.file : v.target, "precious data"),
+	    "%s: written to", kind);
+	a = unstage(&v);
+	expect(a, ERR_FAILED_PRECONDITION, "a published volume stays staged");
+	ok(says(a, v.target), "%s: the target is named", kind);
+	ok(mounts_below(v.staged) == 1 && has_stash(&v),
+	    "%s: and nothing was undone", kind);
+	a = unstage(&nowhere);
+	expect(a, ERR_FAILED_PRECONDITION,
+	    "also when a path is named where it is not staged");
+	ok(says(a, v.target), "%s: the target is named", kind);
+	expect(stage(&other), ERR_OK, "another volume is staged");
+	expect(publish(&other), ERR_OK, "and published");
+	ok(has_text(fstype != NULL ? v.file : v.target, "precious data"),
+	    "%s: the first target shows the first volume", kind);
+	expect(unpublish(&other), ERR_OK, "unpublished");
+	expect(unstage(&other), ERR_OK, "unstaged");
+
+	expect(publish_at(&v, second, true, 0), ERR_OK, "published read-only");
+	expect(unpublish(&v), ERR_OK, "unpublished at the first target");
+	a = unstage(&v);
+	expect(a, ERR_FAILED_PRECONDITION, "it is still used");
+	ok(says(a, second), "%s: by the second", kind);
+	expect(unpublish_at(&v, second, 0), ERR_OK, "unpublished");
+	a = unstage(&nowhere);
+	expect(a, ERR_FAILED_PRECONDITION,
+	    "unstage where it is not staged does not take it away");
+	ok(says(a, v.staged), "%s: and tells where it is", kind);
+	expect(unstage(&v), ERR_OK, "unstaged");
+	expect(unstage(&nowhere), ERR_OK, "once it is nowhere that is success");
+	ok(nothing_left(&v), "%s: nothing is left", kind);
+}
+
+static void
+two_stagings(int n, const char *fstype)
+{
+	struct volume v, second;
+
+	volume_init(&v, n, fstype, 64 * MIB);
+	second = v;
+	put(second.staging, "%s/staging-%d-second", top, n);
+	put(second.staged, "%s/%s", second.staging, v.id);
+	(void)mkdir(second.staging, 0750);
+	expect(stage(&v), ERR_OK, "staged");
+	expect(stage(&second), ERR_OK, "staged at a second path");
+	is_int(loop_mapper_count(), 1, "and mapped once");
+	expect(publish(&second), ERR_OK, "published from there");
+	expect(unstage(&v), ERR_OK, "unstaged at the first path");
+	ok(!exists(v.staged) && !has_stash(&v), "which is empty then");
+	is_int(loop_mapper_count(), 1, "it is still mapped");
+	ok(write_text(fstype != NULL ? v.file : v.target, "x"),
+	    "and can be written to");
+	second.fstype = fstype != NULL ? NULL : "ext4";
+	second.flag = "no_such_option";
+	expect(stage(&second), ERR_ALREADY_EXISTS,
+	    "a stage of the other kind at the second path is refused");
+	second.fstype = "xfs";
+	put(second.staging, "%s/staging-%d", top, n);
+	ok(stage(&second).code != ERR_OK, "and one that fails at the first");
+	is_int(loop_mapper_count(), 1, "takes nothing back that others use");
+	put(second.staging, "%s/staging-%d-second", top, n);
+	expect(unstage(&second), ERR_FAILED_PRECONDITION,
+	    "the last one stays while it is published");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&second), ERR_OK, "unstaged");
+	ok(nothing_left(&v) && !has_stash(&second), "nothing is left");
+}
+
+static void
+other_stash(void)
+{
+	struct volume v, other;
+	char cmd[3 * PATH_SIZE];
+
+	volume_init(&v, 44, "ext4", 64 * MIB);
+	volume_init(&other, 45, "ext4", 64 * MIB);
+	expect(stage(&other), ERR_OK, "another volume is staged");
+	put(v.staging, "%s", other.staging);
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "a volume is not staged where another one is");
+	expect(
+	    publish(&v), ERR_FAILED_PRECONDITION, "nor published from there");
+	expect(unstage(&v), ERR_FAILED_PRECONDITION, "nor unstaged there");
+	ok(has_stash(&other) && mounts_below(other.staged) == 1 &&
+		loop_mapper_count() == 1,
+	    "which is as it was");
+	put(v.staging, "%s/staging-44", top);
+	put(cmd,
+	    "jq -c 'del(.\"rbd-csi\".volumeId)' %s/image-meta.json >%s/image-meta.json",
+	    other.staging, v.staging);
+	ok(system(cmd) == 0, "its stash, as ceph-csi has it, in our path");
+	expect(unstage(&v), ERR_FAILED_PRECONDITION, "is not believed");
+	is_int(loop_mapper_count(), 1, "the other one is mapped");
+	expect(stage(&v), ERR_OK, "a stage replaces what is left over");
+	is_int(loop_mapper_count(), 2, "by its own image");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	put(cmd,
+	    "jq -c 'del(.\"rbd-csi\")' %s/image-meta.json >%s/new && mv %s/new %s/image-meta.json",
+	    other.staging, other.staging, other.staging, other.staging);
+	ok(system(cmd) == 0, "a stash of ceph-csi of the volume itself");
+	expect(publish(&other), ERR_OK, "is believed by publish");
+	expect(unpublish(&other), ERR_OK, "unpublished");
+	expect(unstage(&other), ERR_OK, "and by unstage");
+	ok(nothing_left(&v) && nothing_left(&other), "nothing is left");
+}
+
+/* ---- what a target may be -------------------------------------------------- */
+
+static void
+not_ours(void)
+{
+	struct volume v, other;
+	struct answer a;
+	char path[PATH_SIZE], link[PATH_SIZE];
+	int fd, free_loop;
+
+	volume_init(&v, 46, "ext4", 64 * MIB);
+	volume_init(&other, 47, NULL, 16 * MIB);
+	expect(stage(&v), ERR_OK, "staged");
+	expect(publish(&v), ERR_OK, "published");
+	expect(unpublish(&v), ERR_OK, "unpublished: its parents are there");
+
+	ok(write_text(v.target, "precious data"), "a file with data is there");
+	expect(publish(&v), ERR_FAILED_PRECONDITION, "publish refuses it");
+	a = unpublish(&v);
+	expect(a, ERR_FAILED_PRECONDITION, "unpublish does not remove it");
+	ok(says(a, v.target) && has_text(v.target, "precious data"),
+	    "it is named, and there");
+	ok(truncate(v.target, 0) == 0, "empty as it is for a block device");
+	expect(unpublish(&v), ERR_OK, "it is removed");
+	ok(!exists(v.target), "it is gone");
+
+	(void)mkdir(v.target, 0750);
+	ok(mount("none", v.target, "tmpfs", 0, NULL) == 0, "a tmpfs is there");
+	expect(unpublish(&v), ERR_FAILED_PRECONDITION, "it stays");
+	is_int(mounts_below(v.target), 1, "it is mounted");
+	ok(umount2(v.target, 0) == 0, "it goes");
+	ok(mount("/", v.target, NULL, MS_BIND, NULL) == 0,
+	    "a bind mount of the root disk is there");
+	expect(unpublish(&v), ERR_FAILED_PRECONDITION, "it stays");
+	is_int(mounts_below(v.target), 1, "it is mounted");
+	ok(umount2(v.target, MNT_DETACH) == 0, "it goes");
+	put(path, "%s/data", v.target);
+	ok(write_text(path, "x"), "a directory with a file is there");
+	expect(unpublish(&v), ERR_FAILED_PRECONDITION, "it stays");
+	ok(unlink(path) == 0, "the file was there");
+	expect(unpublish(&v), ERR_OK, "an empty directory is removed");
+
+	expect(publish(&v), ERR_OK, "published");
+	expect(stage(&other), ERR_OK, "another volume is staged");
+	put(other.target, "%s/pods/46/block", top);
+	expect(publish(&other), ERR_OK, "and published");
+	put(path, "%s", other.target);
+	expect(unpublish_at(&v, path, 0), ERR_FAILED_PRECONDITION,
+	    "the first is not unpublished at the target of the second");
+	expect(unpublish_at(&other, v.target, 0), ERR_FAILED_PRECONDITION,
+	    "nor the second at that of the first");
+	expect(publish_at(&other, v.target, false, 0), ERR_FAILED_PRECONDITION,
+	    "nor published there");
+	is_int(mounts_below("/pods/46/"), 2, "both are as they were");
+	ok(mount("none", v.target, "tmpfs", 0, NULL) == 0,
+	    "a tmpfs upon the first");
+	expect(unpublish(&v), ERR_FAILED_PRECONDITION, "is not unmounted");
+	ok(umount2(v.target, 0) == 0, "it goes");
+	ok(mount(v.staged, v.target, NULL, MS_BIND, NULL) == 0,
+	    "bound once more by somebody else");
+	expect(unpublish(&v), ERR_OK, "both mounts of the volume go");
+
+	put(link, "%s/pods/46/link", top);
+	ok(symlink(other.target, link) == 0, "a symbolic link to a target");
+	expect(unpublish_at(&other, link, 0), ERR_FAILED_PRECONDITION,
+	    "is refused by unpublish");
+	expect(publish_at(&other, link, false, 0), ERR_FAILED_PRECONDITION,
+	    "and by publish");
+	ok(exists(link) && unlink(link) == 0, "it is there");
+	put(path, "%s/elsewhere", top);
+	ok(mkdir(path, 0750) == 0 && symlink(path, link) == 0,
+	    "a link to a directory");
+	put(path, "%s/pods/46/link/mount", top);
+	expect(publish_at(&other, path, false, 0), ERR_FAILED_PRECONDITION,
+	    "publish below it is refused");
+	ok(!exists(path), "nothing appears where it leads");
+	expect(unpublish_at(&other, path, 0), ERR_FAILED_PRECONDITION,
+	    "and so is unpublish");
+	expect(stats_of(&other, path), ERR_NOT_FOUND, "nothing is told of it");
+	(void)unlink(link);
+	ok(symlink(v.staging, link) == 0, "a link to a staging path");
+	put(path, "%s", v.staging);
+	put(v.staging, "%s/x", link);
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "is not followed by stage");
+	put(v.staging, "%s", path);
+	(void)unlink(link);
+	put(path, "%s/elsewhere", top);
+	(void)rmdir(path);
+
+	expect(unpublish(&other), ERR_OK, "the second is unpublished");
+	put(path, "%s/none/below", v.target);
+	expect(unpublish_at(&v, path, 0), ERR_OK,
+	    "without its parents there is no target");
+	put(path, "%s/pods/46/file", top);
+	ok(write_text(path, "x"), "a parent that is a file");
+	put(path, "%s/pods/46/file/below", top);
+	expect(unpublish_at(&v, path, 0), ERR_FAILED_PRECONDITION,
+	    "is no proof of anything");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	expect(unstage(&other), ERR_OK, "unstaged");
+
+	/* A device that is no more: nobody can tell whose it was. */
+	fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	free_loop = ioctl(fd, LOOP_CTL_ADD, -1);
+	put(path, "/dev/loop%d", free_loop);
+	close(fd);
+	ok(write_text(v.target, "") &&
+		mount(path, v.target, NULL, MS_BIND, NULL) == 0,
+	    "a loop device over nothing is at the target");
+	expect(unpublish(&v), ERR_OK, "it is unmounted");
+	ok(nothing_left(&v) && nothing_left(&other), "nothing is left");
+}
+
+static void
+spellings(void)
+{
+	struct volume v, odd;
+	char base[PATH_SIZE];
+
+	volume_init(&v, 48, NULL, 16 * MIB);
+	odd = v;
+	put(base, "%s", top + strlen("/var/"));
+	put(odd.staging, "/var//%s/./staging-48/", base);
+	put(odd.target, "//var/%s/pods//48/./mount/", base);
+	expect(stage(&odd), ERR_OK, "staged by an odd spelling");
+	expect(stage(&v), ERR_OK, "is staged by the usual one");
+	is_int(mounts_below(top), 1, "once");
+	expect(publish(&odd), ERR_OK, "published by an odd spelling");
+	expect(publish(&v), ERR_OK, "is published by the usual one");
+	is_int(mounts_below(top), 2, "once");
+	expect(stats_of(&odd, odd.target), ERR_OK, "it has statistics");
+	expect(unpublish(&odd), ERR_OK, "with a slash at its end");
+	ok(!exists(v.target), "it is unpublished");
+	put(odd.target, "%s/pods/48/x/../mount", top);
+	expect(publish(&odd), ERR_INVALID_ARGUMENT, ".. is refused");
+	expect(unpublish(&odd), ERR_INVALID_ARGUMENT, "also by unpublish");
+	expect(unstage(&odd), ERR_OK, "unstaged by an odd spelling");
+	ok(nothing_left(&v), "nothing is left");
+}
+
+static void
+odd_handles(void)
+{
+	static const char *const ids[] = { ".", "image-meta.json", "..",
+		"a/b" };
+	struct volume v;
+
+	volume_init(&v, 49, "ext4", 64 * MIB);
+	for (size_t i = 0; i < countof(ids); i++) {
+		put(v.id, "%s", ids[i]);
+		expect(stage(&v), ERR_INVALID_ARGUMENT, "no name for a mount");
+		expect(publish(&v), ERR_INVALID_ARGUMENT, "nor to publish");
+		expect(unpublish(&v), ERR_INVALID_ARGUMENT, "nor to unpublish");
+		expect(unstage(&v), ERR_INVALID_ARGUMENT, "nor to unstage");
+	}
+	ok(nothing_left(&v), "nothing is left");
+}
+
+/* ---- read-only ------------------------------------------------------------- */
+
+static bool
+can_write(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), off = 0;
+	bool done;
+
+	/* What a privileged container may try first. */
+	if (fd >= 0)
+		(void)ioctl(fd, BLKROSET, &off);
+	close(fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	done = fd >= 0 && pwrite(fd, "overwritten", 11, 0) == 11 &&
+	    fsync(fd) == 0;
+	if (fd >= 0)
+		close(fd);
+	return done;
+}
+
+static void
+read_only_block(void)
+{
+	struct volume v;
+	char ro[PATH_SIZE], shown[PATH_SIZE], node[PATH_SIZE];
+	int before = layers(), fd, number;
+
+	volume_init(&v, 50, NULL, 16 * MIB);
+	put(ro, "%s/pods/50/ro", top);
+	put(shown, "%s/shown", top);
+	expect(stage(&v), ERR_OK, "staged");
+	expect(publish(&v), ERR_OK, "published");
+	ok(write_text(v.target, "precious data"), "and written to");
+
+	/* The number that the kernel would give next is shown somewhere. */
+	fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	number = ioctl(fd, LOOP_CTL_GET_FREE);
+	close(fd);
+	put(node, "/dev/loop%d", number);
+	ok(write_text(shown, "") &&
+		mount(node, shown, NULL, MS_BIND, NULL) == 0,
+	    "a free loop device is shown by a mount");
+	expect(publish_at(&v, ro, true, 0), ERR_OK, "published read-only");
+	expect(publish_at(&v, ro, true, 0), ERR_OK, "is success again");
+	is_int(layers(), before + 1, "by one layer");
+	ok(node_at(ro) != node_at(shown) && node_at(ro) != node_at(v.target),
+	    "with a number that no other mount shows");
+	ok(umount2(shown, 0) == 0, "that one goes");
+	ok(has_text(ro, "precious data"), "the data can be read");
+	ok(!can_write(ro), "and not be written");
+	ok(has_text(v.target, "precious data"), "it is as it was");
+	ok(write_text(v.target, "Precious"), "at the other target it can");
+	expect(stats_of(&v, ro), ERR_OK, "statistics are told");
+	expect(publish_at(&v, ro, false, 0), ERR_ALREADY_EXISTS,
+	    "writable at the same target is refused");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(publish(&v), ERR_OK, "published again");
+	expect(unpublish_at(&v, ro, 0), ERR_OK, "unpublished");
+	is_int(layers(), before, "the layer is gone");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	v.mode = MODE(MULTI_NODE_READER_ONLY);
+	expect(stage(&v), ERR_OK, "staged read-only");
+	expect(publish_at(&v, ro, true, 0), ERR_OK, "published");
+	is_int(layers(), before, "without a layer");
+	ok(!can_write(ro), "and not writable");
+	expect(unpublish_at(&v, ro, 0), ERR_OK, "unpublished");
+	v.mode = MODE(SINGLE_NODE_WRITER);
+	expect(publish(&v), ERR_FAILED_PRECONDITION,
+	    "writable from there is refused");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	for (int at = 1; at < 4; at++) {
+		expect(stage(&v), ERR_OK, "staged");
+		(void)publish_at(&v, ro, true, at);
+		expect(publish_at(&v, ro, true, 0), ERR_OK,
+		    "publish after a kill in publish");
+		(void)unpublish_at(&v, ro, at);
+		expect(unpublish_at(&v, ro, 0), ERR_OK,
+		    "unpublish after a kill in unpublish");
+		expect(unstage(&v), ERR_OK, "unstaged");
+		is_int(layers(), before, "no layer is left");
+	}
+	ok(nothing_left(&v), "nothing is left");
+}
+
 /* ---- killed at each state ------------------------------------------------- */
 
 static void
@@ -1033,6 +1438,15 @@ main(void)
 	single_writer();
 	lost_stash();
 	dying_children();
+	shown_elsewhere(35, "ext4");
+	shown_elsewhere(37, NULL);
+	two_stagings(40, "ext4");
+	two_stagings(41, NULL);
+	other_stash();
+	not_ours();
+	spellings();
+	odd_handles();
+	read_only_block();
 	sweep("ext4");
 	sweep(NULL);
 
