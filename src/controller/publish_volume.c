@@ -43,9 +43,17 @@ struct publish_volume {
 	struct ceph_pool *pool;
 	const char *image, *image_id;
 	const char *account;      /* service accounts that may use it */
-	const char *holder;       /* another node that has it */
+	const char *holder;       /* another node that has it, in the way */
 	const char *maybe_holder; /* another node that staged it once */
 };
+
+#define MODE(name) CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__##name
+
+static bool
+writes(const struct publish_volume *p)
+{
+	return !p->req->readonly && !p->access.read_only;
+}
 
 static void
 put(struct publish_volume *p, Csi__V1__ControllerPublishVolumeResponse *reply,
@@ -74,6 +82,9 @@ answer(struct publish_volume *p)
 	put(p, reply, "userID", ceph_connection_user(conn));
 	put(p, reply, "clusterFsid", ceph_connection_fsid(conn));
 	put(p, reply, "serviceAccount", p->account);
+	/* The node is held to it: others may have the volume for writing. */
+	if (p->access.mode == MODE(MULTI_NODE_SINGLE_WRITER) && !writes(p))
+		put(p, reply, "readOnly", "true");
 	p->rpc.reply = reply;
 	return op_goto(p, PUBLISHVOL_END);
 }
@@ -136,15 +147,52 @@ start(struct publish_volume *p)
 
 /* ---- who has it ---- */
 
+/*
+ * What is recorded of a node: "rw" or "ro", and behind a blank the mode if it
+ * lets several nodes have the volume: whoever comes next is judged by it.
+ */
 static const char *
-mode_text(const struct publish_volume *p)
+record_text(const struct publish_volume *p)
 {
-	return p->req->readonly || p->access.read_only ? "ro" : "rw";
+	return arena_fmt(p->rpc.arena, "%s%s%s", writes(p) ? "rw" : "ro",
+	    p->access.multi_node ? " " : "",
+	    p->access.multi_node ? csi_access_mode_name(p->access.mode) : "");
+}
+
+/* Is a record of this node what is asked for? Older ones have no mode. */
+static bool
+is_same(const struct publish_volume *p, const char *text)
+{
+	return strchr(text, ' ') != NULL
+	    ? str_eq(text, record_text(p))
+	    : str_eq(text, writes(p) ? "rw" : "ro");
+}
+
+/* May this node not have the volume while another one has it like that? */
+static bool
+excludes(const struct publish_volume *p, const char *text)
+{
+	const char *blank = strchr(text, ' ');
+	Csi__V1__VolumeCapability__AccessMode__Mode theirs = MODE(UNKNOWN);
+	bool they_write = str_starts(text, "rw");
+
+	if (blank != NULL)
+		theirs = csi_access_mode_of(blank + 1);
+	if (!p->access.multi_node)
+		return true;
+	if (they_write && p->access.mode == MODE(MULTI_NODE_READER_ONLY))
+		return true;
+	if (!writes(p))
+		return false;
+	return theirs == MODE(MULTI_NODE_READER_ONLY) ||
+	    (they_write &&
+		(theirs == MODE(MULTI_NODE_SINGLE_WRITER) ||
+		    p->access.mode == MODE(MULTI_NODE_SINGLE_WRITER)));
 }
 
 /*
  * Goes through the records. Sets holder and maybe_holder, and returns this
- * node's own record ("rw", "ro") or NULL.
+ * node's own record or NULL.
  */
 static const char *
 judge_records(struct publish_volume *p)
@@ -163,8 +211,9 @@ judge_records(struct publish_volume *p)
 			of = meta->key + strlen(VOLUME_META_PUBLISHED);
 			if (str_eq(of, node))
 				own = arena_strdup(p->rpc.arena, meta->value);
-			else
-				p->holder = arena_strdup(p->rpc.arena, of);
+			else if (excludes(p, meta->value))
+				p->holder = arena_fmt(p->rpc.arena, "%s as %s",
+				    of, (const char *)meta->value);
 		} else if (str_starts(meta->key, user)) {
 			of = meta->key + strlen(user);
 			if (!str_eq(of, node))
@@ -180,7 +229,7 @@ static enum op_verdict
 record(struct publish_volume *p)
 {
 	const char *user = ceph_connection_user(controller_connection());
-	const char *mode = mode_text(p);
+	const char *mode = record_text(p);
 	struct cls_meta meta[2] = {
 		{
 		    .key = arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s",
@@ -208,8 +257,8 @@ static enum op_verdict
 refuse(struct publish_volume *p, const char *node)
 {
 	return op_fail(p, PUBLISHVOL_END, ERR_FAILED_PRECONDITION,
-	    "volume %s is published to node %s, and %s allows one node",
-	    p->req->volume_id, node, csi_access_mode_name(p->access.mode));
+	    "volume %s is published to node %s, which excludes %s as %s",
+	    p->req->volume_id, node, p->req->node_id, record_text(p));
 }
 
 static enum op_verdict
@@ -220,15 +269,16 @@ judge_meta(struct publish_volume *p)
 	if (p->rpc.op.rc < 0)
 		return op_fail_err(p, PUBLISHVOL_END, &p->list.op.err);
 	own = judge_records(p);
-	if (p->holder != NULL && !p->access.multi_node)
+	if (p->holder != NULL)
 		return refuse(p, p->holder);
-	if (own != NULL && !str_eq(own, mode_text(p)))
+	if (own != NULL && !is_same(p, own))
 		return op_fail(p, PUBLISHVOL_END, ERR_ALREADY_EXISTS,
 		    "volume %s is published to node %s as %s, not as %s",
-		    p->req->volume_id, p->req->node_id, own, mode_text(p));
+		    p->req->volume_id, p->req->node_id, own, record_text(p));
 	if (own != NULL)
 		return answer(p);
-	if (p->maybe_holder != NULL && !p->access.multi_node) {
+	if (p->maybe_holder != NULL &&
+	    (!p->access.multi_node || (writes(p) && !p->access.multi_writer))) {
 		/* Left behind by ceph-csi, or does that node still use it? */
 		watch_header_update_start(
 		    p->pool, p->image_id, &p->notified, &p->rpc.op);

@@ -17,6 +17,19 @@ csi_access_mode_name(Csi__V1__VolumeCapability__AccessMode__Mode mode)
 	return value != NULL ? value->name : "UNKNOWN";
 }
 
+Csi__V1__VolumeCapability__AccessMode__Mode
+csi_access_mode_of(const char *name)
+{
+	const ProtobufCEnumValue *value =
+	    protobuf_c_enum_descriptor_get_value_by_name(
+		&csi__v1__volume_capability__access_mode__mode__descriptor,
+		name);
+
+	return value != NULL
+	    ? (Csi__V1__VolumeCapability__AccessMode__Mode)value->value
+	    : MODE(UNKNOWN);
+}
+
 int
 csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
     struct csi_access *out, struct err *err)

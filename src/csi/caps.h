@@ -31,6 +31,10 @@ int csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 int csi_access_supported(const struct csi_access *access, const char *field,
     struct err *err) must_check;
 
+/* A mode as the text has it; UNKNOWN for what is none. */
+Csi__V1__VolumeCapability__AccessMode__Mode csi_access_mode_of(
+    const char *name);
+
 /* "SINGLE_NODE_WRITER" and so on. */
 const char *csi_access_mode_name(
     Csi__V1__VolumeCapability__AccessMode__Mode mode);

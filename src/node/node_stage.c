@@ -148,7 +148,9 @@ read_request(struct stage *s, struct err *err)
 	secret_set(&s->key, who.key, who.key_len);
 	s->args.spec.user = who.user;
 	s->args.spec.key = &s->key;
-	s->args.spec.read_only = access.read_only;
+	/* Set where another node may write (MULTI_NODE_SINGLE_WRITER). */
+	s->args.spec.read_only = access.read_only ||
+	    str_eq(csi_map_get(&publish, "readOnly"), "true");
 	s->args.staging = r->staging_target_path;
 	s->args.block = access.block;
 	s->args.fstype = access.fs_type;

@@ -15,6 +15,10 @@
 #include <sys/wait.h>
 
 #define WRITER CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER
+#define ONE_WRITES                                                             \
+	CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_SINGLE_WRITER
+#define ALL_READ                                                               \
+	CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_READER_ONLY
 #define MANY                                                                   \
 	CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_MULTI_WRITER
 #define MIB (INT64_C(1) << 20)
@@ -571,6 +575,78 @@ test_publish(void)
 	    "as any unknown one");
 }
 
+/* One writer, and who only reads; or readers only. */
+static void
+test_publish_modes(void)
+{
+	auto_free char *volume = make("pvc-modes", NULL);
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - 36);
+	auto_free char *meta = NULL;
+	const struct talk_reply *reply;
+	Csi__V1__ControllerPublishVolumeResponse *r;
+	rbd_image_t open;
+
+	ok(succeeded(publish(volume, "node-a", false, ONE_WRITES)),
+	    "one of several nodes writes");
+	ok(failed(publish(volume, "node-b", false, ONE_WRITES),
+	       FAILED_PRECONDITION, "node-a"),
+	    "a second one may not, and the first one is named");
+	reply = publish(volume, "node-b", true, ONE_WRITES);
+	if (!ok(succeeded(reply), "it may read"))
+		return;
+	r = csi__v1__controller_publish_volume_response__unpack(
+	    NULL, reply->len, reply->body);
+	is_str(published(r, "readOnly"), "true", "and is told so");
+	req_free(r);
+	ok(failed(publish(volume, "node-c", false, MANY), FAILED_PRECONDITION,
+	       "node-a"),
+	    "nor may one that knows of several writers");
+	ok(failed(publish(volume, "node-c", true, ALL_READ),
+	       FAILED_PRECONDITION, "node-a"),
+	    "one that wants readers only is refused");
+	ok(succeeded(publish(volume, "node-a", false, ONE_WRITES)) &&
+		succeeded(publish(volume, "node-b", true, ONE_WRITES)),
+	    "the same again is fine");
+	ok(failed(publish(volume, "node-b", false, ONE_WRITES),
+	       FAILED_PRECONDITION, "node-a"),
+	    "the reader does not become a writer");
+	meta = metadata(image);
+	ok(strstr(meta, "published/node-a=rw MULTI_NODE_SINGLE_WRITER\n") !=
+		    NULL &&
+		strstr(meta,
+		    "published/node-b=ro MULTI_NODE_SINGLE_WRITER\n") != NULL,
+	    "the records keep the mode");
+	ok(succeeded(unpublish(volume, "node-a")), "the writer goes");
+	ok(succeeded(publish(volume, "node-c", false, ONE_WRITES)),
+	    "another one may write");
+	ok(succeeded(unpublish(volume, "")), "all go");
+
+	ok(succeeded(publish(volume, "node-a", true, ALL_READ)) &&
+		succeeded(publish(volume, "node-b", false, ALL_READ)),
+	    "several nodes read");
+	ok(failed(publish(volume, "node-c", false, MANY), FAILED_PRECONDITION,
+	       "node-"),
+	    "a writer is refused");
+	ok(succeeded(unpublish(volume, "")), "all go");
+
+	if (rbd_open(io, image, &open, NULL) < 0)
+		return;
+	(void)rbd_metadata_set(
+	    open, ".rbd.csi.ceph.com/published/node-a", "rw");
+	(void)rbd_close(open);
+	ok(failed(publish(volume, "node-b", false, ONE_WRITES),
+	       FAILED_PRECONDITION, "node-a"),
+	    "a record without a mode counts as a writer");
+	ok(succeeded(publish(volume, "node-b", false, MANY)),
+	    "which many writers bear, as ever");
+	ok(failed(publish(volume, "node-a", false, WRITER), FAILED_PRECONDITION,
+	       "node-b"),
+	    "and one node for itself does not");
+	ok(succeeded(unpublish(volume, "")), "all go");
+	ok(succeeded(call("DeleteVolume", req_delete(volume))), "deleted");
+}
+
 /* ceph-csi's record alone counts only while somebody has the image open. */
 static void
 test_records_of_ceph_csi(void)
@@ -1030,6 +1106,7 @@ main(void)
 	test_lane_volume();
 	test_refused();
 	test_publish();
+	test_publish_modes();
 	test_records_of_ceph_csi();
 	test_validate();
 	test_namespace();
