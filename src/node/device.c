@@ -8,12 +8,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 
 #define UUID_LEN 36
+
+extern char **environ;
 
 static const struct mapper *mappers[4];
 
@@ -149,6 +153,18 @@ device_sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only)
 		*read_only = ro != 0;
 	}
 	return rc;
+}
+
+void
+device_load_module(const char *name)
+{
+	char *argv[] = { (char *)(uintptr_t) "modprobe",
+		(char *)(uintptr_t) "-q", (char *)(uintptr_t)name, NULL };
+	pid_t pid;
+	int status;
+
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
+		(void)waitpid(pid, &status, 0);
 }
 
 bool

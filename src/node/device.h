@@ -173,6 +173,9 @@ int device_node_ensure(
 int device_sysfs_size(
     dev_t devno, uint64_t *size_bytes, bool *read_only) must_check;
 
+/* Blocks; a kernel without the module is told by what is tried next. */
+void device_load_module(const char *name);
+
 /*
  * The kernel has no such device any more, or a loop device over nothing: where
  * a mount shows it, nothing can be read or written.

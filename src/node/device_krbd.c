@@ -24,12 +24,10 @@
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <sched.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #define BUS "/sys/bus/rbd"
@@ -38,8 +36,6 @@
 #define BUSY_WAIT_MS 100
 #define KEY_BYTES_MAX 512
 #define SHOWN_MAX 16 /* numbers that are passed over */
-
-extern char **environ;
 
 /* One mapping that we know of. */
 struct entry {
@@ -295,21 +291,6 @@ krbd_note(const struct device_spec *spec, const struct device_ref *ref)
 /* ---- start ---------------------------------------------------------------- */
 
 static void
-load_module(void)
-{
-	/* -q: a kernel without rbd is told by krbd_usable() in words */
-	char *argv[] = { (char *)(uintptr_t) "modprobe",
-		(char *)(uintptr_t) "-q", (char *)(uintptr_t) "rbd", NULL };
-	pid_t pid;
-	int status;
-
-	if (access(BUS, F_OK) == 0)
-		return;
-	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) == 0)
-		(void)waitpid(pid, &status, 0);
-}
-
-static void
 index_device(int id)
 {
 	char fsid[64], mons[ATTR_MAX], pool[ATTR_MAX], ns[ATTR_MAX];
@@ -358,7 +339,8 @@ krbd_init(const char *state_dir, struct err *err)
 {
 	(void)state_dir;
 	(void)err;
-	load_module();
+	if (access(BUS, F_OK) < 0)
+		device_load_module("rbd");
 	(void)each_id(visit_to_index, NULL);
 	return 0;
 }

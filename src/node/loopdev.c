@@ -235,6 +235,10 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 	auto_close int backing = -1;
 	int id, rc;
 
+	if (control < 0) { /* krbd alone does not need the driver */
+		device_load_module("loop");
+		control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	}
 	if (control < 0)
 		return err_set_rc(err, -errno, "/dev/loop-control");
 	backing = open(
