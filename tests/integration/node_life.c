@@ -45,6 +45,7 @@ struct volume {
 	const char *flag;       /* a mount flag or NULL */
 	const char *context[2]; /* a key of volume_context and its value */
 	int mode;
+	bool reader; /* as ControllerPublishVolume says */
 	char staging[PATH_SIZE], target[PATH_SIZE], staged[PATH_SIZE];
 	char file[PATH_SIZE];
 };
@@ -298,6 +299,7 @@ capability_of(const struct volume *v, Csi__V1__VolumeCapability *cap,
 static char key_user[] = "userID", key_key[] = "userKey", value_user[] = "u";
 static char value_key[] = "AQBhc2VjcmV0c2VjcmV0c2VjcmV0";
 static char key_pool[] = "pool", value_pool[] = "rbd", key_image[] = "image";
+static char key_reader[] = "readOnly", value_reader[] = "true";
 static char key_mons[] = "monitors", value_mons[] = "192.0.2.1:6789";
 static char key_id[] = "imageId", value_id[] = "12";
 
@@ -309,7 +311,7 @@ stage_at(const struct volume *v, int kill_at)
 	Csi__V1__VolumeCapability__MountVolume mount;
 	Csi__V1__VolumeCapability__BlockVolume block;
 	Csi__V1__VolumeCapability__AccessMode mode;
-	Csi__V1__NodeStageVolumeRequest__PublishContextEntry context[4], *c[4];
+	Csi__V1__NodeStageVolumeRequest__PublishContextEntry context[5], *c[5];
 	Csi__V1__NodeStageVolumeRequest__VolumeContextEntry entry, *e[1];
 	Csi__V1__NodeStageVolumeRequest__SecretsEntry *s[2];
 	char *flags[1], image[80];
@@ -320,7 +322,7 @@ stage_at(const struct volume *v, int kill_at)
 	r.staging_target_path = (char *)(uintptr_t)v->staging;
 	r.volume_capability = &cap;
 	strcpy(image, v->image);
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		csi__v1__node_stage_volume_request__publish_context_entry__init(
 		    &context[i]);
 		c[i] = &context[i];
@@ -334,7 +336,9 @@ stage_at(const struct volume *v, int kill_at)
 	context[3].key = key_id;
 	context[3].value = value_id;
 	r.publish_context = c;
-	r.n_publish_context = 4;
+	context[4].key = key_reader;
+	context[4].value = value_reader;
+	r.n_publish_context = v->reader ? 5 : 4;
 	csi__v1__node_stage_volume_request__volume_context_entry__init(&entry);
 	entry.key = (char *)(uintptr_t)v->context[0];
 	entry.value = (char *)(uintptr_t)v->context[1];
@@ -1335,6 +1339,16 @@ read_only_block(void)
 	expect(publish(&v), ERR_FAILED_PRECONDITION,
 	    "writable from there is refused");
 	expect(unstage(&v), ERR_OK, "unstaged");
+
+	v.mode = MODE(MULTI_NODE_SINGLE_WRITER);
+	v.reader = true;
+	expect(stage(&v), ERR_OK, "staged where another node may write");
+	expect(publish(&v), ERR_FAILED_PRECONDITION, "it is not writable");
+	expect(publish_at(&v, ro, true, 0), ERR_OK, "but can be read");
+	ok(!can_write(ro) && has_text(ro, "Precious"), "and only read");
+	expect(unpublish_at(&v, ro, 0), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	v.reader = false;
 
 	for (int at = 1; at < 4; at++) {
 		expect(stage(&v), ERR_OK, "staged");
