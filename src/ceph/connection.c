@@ -1,24 +1,20 @@
 /*
- * connection.c - opening a session with a cluster, and its pools.
+ * connection.c - a session with a cluster, and its pools.
  */
 #include "ceph/connection.h"
 
 #include "base/map.h"
-#include "ceph/encode.h"
-#include "ceph/mon_hosts.h"
+#include "ceph/connect.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <rados/librados.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define POOL_NAME_SIZE 256
 
 struct ceph_connection {
 	rados_t cluster;
-	char *user, *monitors, *address;
+	char *user, *address;
 	char fsid[CEPH_FSID_SIZE];
 	struct map pools; /* "id/namespace" -> struct ceph_pool */
 };
@@ -51,233 +47,6 @@ ceph_step_name(enum ceph_step step)
 	return "?";
 }
 
-/*
- * A key is base64 of u16 type, u32 + u32 time of creation, u16 length and as
- * many bytes. Says what is wrong with one before librados says "-22".
- */
-static int
-key_check(const char *user, const struct secret *key, struct err *err)
-{
-	unsigned char raw[256];
-	struct dec d;
-	long len;
-	uint16_t secret_len;
-	int rc = 0;
-
-	if (key == NULL || secret_is_empty(key))
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "key of client.%s: empty", user);
-	len = str_unbase64(raw, sizeof(raw), key->text, key->len);
-	if (len < 0) {
-		rc = err_set(err, ERR_INVALID_ARGUMENT,
-		    "key of client.%s: not base64", user);
-	} else {
-		dec_init(&d, raw, (size_t)len);
-		(void)dec_u16(&d);
-		(void)dec_u64(&d);
-		secret_len = dec_u16(&d);
-		if (dec_end(&d) < 0 || secret_len == 0 ||
-		    secret_len != dec_left(&d))
-			rc = err_set(err, ERR_INVALID_ARGUMENT,
-			    "key of client.%s: base64, but not of a Ceph key",
-			    user);
-	}
-	secret_wipe(raw, sizeof(raw));
-	return rc;
-}
-
-static int
-option_set(
-    rados_t cluster, const char *name, const char *value, struct err *err)
-{
-	int rc = rados_conf_set(cluster, name, value);
-
-	if (rc < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "ceph option %s: %s",
-		    name,
-		    rc == -ENOENT ? "no such option" : "not a valid value");
-	return 0;
-}
-
-/*
- * What differs from librados' own defaults: it writes no logs and collects
- * none, opens no socket, looks for no keyring; questions to the monitors end
- * some time; and the bound on operations under way, beyond which a submission
- * would block our loop, is out of reach.
- */
-static int
-options_set(rados_t cluster, const struct ceph_settings *settings,
-    unsigned timeout_s, struct err *err)
-{
-	static const struct ceph_option own[] = {
-		{ "keyring", "" },
-		{ "log_file", "" },
-		{ "log_to_stderr", "false" },
-		{ "err_to_stderr", "false" },
-		{ "log_to_syslog", "false" },
-		{ "admin_socket", "" },
-		{ "debug_ms", "0/0" },
-		{ "debug_monc", "0/0" },
-		{ "debug_auth", "0/0" },
-		{ "debug_objecter", "0/0" },
-		{ "debug_rados", "0/0" },
-		{ "debug_rbd", "0/0" },
-		{ "objecter_inflight_ops", "65536" },
-		{ "objecter_inflight_op_bytes", "1073741824" },
-		{ "rados_mon_op_timeout", "60" },
-	};
-	char timeout[16];
-	int rc = 0;
-
-	for (size_t i = 0; i < countof(own) && rc == 0; i++)
-		rc = option_set(cluster, own[i].name, own[i].value, err);
-	if (rc == 0)
-		rc = str_put(timeout, sizeof(timeout), "%u", timeout_s);
-	if (rc == 0)
-		rc = option_set(cluster, "client_mount_timeout", timeout, err);
-	for (size_t i = 0; i < settings->noptions && rc == 0; i++)
-		rc = option_set(cluster, settings->options[i].name,
-		    settings->options[i].value, err);
-	return rc;
-}
-
-/*
- * Copies the file to memory in a form that librados' parser bears: with a
- * newline behind the last line, without which it calls the whole file invalid,
- * and without a byte order mark and other bytes beyond ASCII, at which the one
- * of Debian 12 aborts the process. A descriptor or a negative errno.
- */
-static int
-conf_copy(const char *path)
-{
-	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
-	auto_close int to = memfd_create("ceph.conf", MFD_CLOEXEC);
-	char bytes[4096], *start;
-	bool first = true;
-	ssize_t n;
-
-	if (from < 0 || to < 0)
-		return -errno;
-	for (; (n = read(from, bytes, sizeof(bytes))) > 0; first = false) {
-		start = bytes;
-		if (first && n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
-			start += 3;
-			n -= 3;
-		}
-		for (ssize_t i = 0; i < n; i++)
-			if ((start[i] & 0x80) != 0)
-				start[i] = '?';
-		if (write(to, start, (size_t)n) != n)
-			return -EIO;
-	}
-	if (n < 0 || write(to, "\n", 1) != 1)
-		return -errno;
-	return take_fd(&to);
-}
-
-static int
-conf_read(rados_t cluster, const char *path, struct err *err)
-{
-	auto_close int fd = conf_copy(path);
-	char copy[32];
-	int rc = fd;
-
-	if (fd >= 0) {
-		(void)snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
-		rc = rados_conf_read_file(cluster, copy);
-	}
-	if (rc == -EINVAL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "read %s: it is not as librados wants it: sections in "
-		    "brackets, and lines of the form key = value",
-		    path);
-	if (rc < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s", path,
-		    strerror(-rc));
-	return 0;
-}
-
-static int
-configure(struct ceph_connection *conn, const struct ceph_settings *settings,
-    unsigned timeout_s, enum ceph_step *step, struct err *err)
-{
-	auto_free char *entity = str_fmt("client.%s", settings->user);
-	int rc;
-
-	*step = CEPH_STEP_SETTINGS;
-	rc = rados_create2(&conn->cluster, "ceph", entity, 0);
-	if (rc < 0)
-		return err_set_rc(err, rc, "create a session of %s", entity);
-	if (settings->conf_file != NULL) {
-		rc = conf_read(conn->cluster, settings->conf_file, err);
-		if (rc < 0)
-			return rc;
-	}
-	rc = options_set(conn->cluster, settings, timeout_s, err);
-	if (rc < 0)
-		return rc;
-
-	*step = CEPH_STEP_KEY;
-	rc = key_check(settings->user, settings->key, err);
-	if (rc < 0)
-		return rc;
-	if (rados_conf_set(conn->cluster, "key", settings->key->text) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "key of client.%s: librados does not take it",
-		    settings->user);
-
-	*step = CEPH_STEP_RESOLVE;
-	if (settings->monitors == NULL) {
-		conn->monitors = str_fmt("of %s",
-		    settings->conf_file != NULL ? settings->conf_file : "DNS");
-		return 0;
-	}
-	rc = mon_hosts_resolve(settings->monitors, &conn->monitors, err);
-	if (rc < 0)
-		return rc;
-	return option_set(conn->cluster, "mon_host", conn->monitors, err);
-}
-
-static int
-connect_monitors(struct ceph_connection *conn, unsigned timeout_s,
-    enum ceph_step *step, struct err *err)
-{
-	int rc = rados_connect(conn->cluster);
-
-	*step = CEPH_STEP_CONNECT;
-	switch (rc) {
-	case 0:
-		return 0;
-	case -ETIMEDOUT:
-		return err_set(err, ERR_UNAVAILABLE,
-		    "connect to monitors %s: timed out after %u s",
-		    conn->monitors, timeout_s);
-	case -EPERM:
-	case -EACCES:
-	case -EKEYREJECTED:
-		*step = CEPH_STEP_AUTHENTICATE;
-		return err_set(err, ERR_UNAUTHENTICATED,
-		    "authenticate "
-		    "client.%s: refused, no such user or a wrong key",
-		    conn->user);
-	case -EOPNOTSUPP:
-		*step = CEPH_STEP_AUTHENTICATE;
-		return err_set(err, ERR_UNAUTHENTICATED,
-		    "authenticate "
-		    "client.%s: the cluster and this librados have no "
-		    "method or key type in common",
-		    conn->user);
-	case -EINVAL:
-		*step = CEPH_STEP_SETTINGS;
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "monitors %s: not a list of addresses", conn->monitors);
-	default:
-		return err_set(err, ERR_UNAVAILABLE,
-		    "connect to monitors %s: %s", conn->monitors,
-		    strerror(-rc));
-	}
-}
-
 /* What is asked for later must not wait for the cluster then. */
 static int
 learn(struct ceph_connection *conn, struct err *err)
@@ -306,21 +75,13 @@ ceph_connection_open(const struct ceph_settings *settings,
 {
 	struct ceph_connection *conn;
 	enum ceph_step ignored;
-	unsigned timeout_s = settings->connect_timeout_s > 0
-	    ? settings->connect_timeout_s
-	    : CEPH_CONNECT_TIMEOUT_S;
 	int rc;
 
 	if (step == NULL)
 		step = &ignored;
-	*step = CEPH_STEP_SETTINGS;
-	if (str_is_empty(settings->user))
-		return err_set(err, ERR_INVALID_ARGUMENT, "no user is given");
 	conn = mem_new(sizeof(*conn));
 	conn->user = str_dup(settings->user);
-	rc = configure(conn, settings, timeout_s, step, err);
-	if (rc == 0)
-		rc = connect_monitors(conn, timeout_s, step, err);
+	rc = ceph_connect(settings, &conn->cluster, step, err);
 	if (rc == 0)
 		rc = learn(conn, err);
 	if (rc < 0) {
@@ -357,7 +118,6 @@ ceph_connection_close(struct ceph_connection *conn)
 	if (conn->cluster != NULL)
 		rados_shutdown(conn->cluster);
 	free(conn->user);
-	free(conn->monitors);
 	free(conn->address);
 	free(conn);
 }

@@ -34,7 +34,7 @@ struct ceph_settings {
 /* Which step of opening failed: for the text and for tests. */
 enum ceph_step {
 	CEPH_STEP_SETTINGS = 0, /* an option, file or value is not valid */
-	CEPH_STEP_KEY,          /* the key is not a Ceph key */
+	CEPH_STEP_KEY,          /* the key is not a Ceph key that we can use */
 	CEPH_STEP_RESOLVE,      /* no monitor's name could be resolved */
 	CEPH_STEP_CONNECT,      /* no monitor answered in time */
 	CEPH_STEP_AUTHENTICATE, /* a monitor refused the user or the key */
@@ -50,6 +50,7 @@ struct ceph_pool;
  * Connects. On failure *step (may be NULL) is the step that failed, and err
  * has it in words:
  *	INVALID_ARGUMENT   settings or key, which one and why
+ *	FAILED_PRECONDITION  the key is of a type that librados cannot use
  *	UNAVAILABLE        monitors not resolved or not reached in time
  *	UNAUTHENTICATED    user or key refused
  * The settings are copied; the key is wiped from memory that is ours.

@@ -275,7 +275,7 @@ static struct metric others[] = {
 	COUNTER("rbd_csi_worker_starts_total", read_worker_starts,
 	    "Processes ceph-worker that were started."),
 	COUNTER("rbd_csi_worker_failures_total", read_worker_failures,
-	    "Those that died, hung or could not connect."),
+	    "Those that died, hung, were shut out or could not connect."),
 	GAUGE("rbd_csi_offload_children_running", read_offload_running,
 	    "Children for blocking system calls."),
 	GAUGE("rbd_csi_offload_children_stuck", read_offload_stuck,

@@ -16,6 +16,7 @@
 #include "node/krbd_line.h"
 #include "node/mount.h"
 
+#include "base/cephx_key.h"
 #include "base/log.h"
 #include "base/map.h"
 
@@ -28,6 +29,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <time.h>
 
 #define BUS "/sys/bus/rbd"
@@ -476,34 +478,48 @@ fill_device(int id, struct device *dev, struct err *err)
 	return device_node_ensure(dev->path, dev->devno, err);
 }
 
+/*
+ * Takes the kernel's answer to a key apart: it does not know every type. Then
+ * another mapper may serve the image, which -ENXIO says.
+ */
+static int
+key_error(const struct device_spec *spec, int type, int rc, struct err *err)
+{
+	struct utsname kernel = { .release = "?" };
+	char who[96];
+
+	if (type == CEPHX_KEY_AES)
+		return err_set_rc(
+		    err, rc, "give the key of %s to the kernel", spec->user);
+	(void)uname(&kernel);
+	(void)snprintf(who, sizeof(who), "Linux %s", kernel.release);
+	cephx_key_refuse(spec->user, type, who,
+	    type == CEPHX_KEY_AES256K ? "Linux 7.0 or later" : "a newer kernel",
+	    err);
+	return -ENXIO;
+}
+
 /* The key, in the keyring of this process only. */
 static int
 add_key(const struct device_spec *spec, struct err *err)
 {
 	unsigned char bytes[KEY_BYTES_MAX];
 	char name[ATTR_MAX];
-	long len = -EINVAL;
-	int rc;
+	int type, rc;
+	long len;
 
-	if (spec->key != NULL && !secret_is_empty(spec->key))
-		len = str_unbase64(
-		    bytes, sizeof(bytes), spec->key->text, spec->key->len);
-	if (len <= 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userKey of %s is no Ceph key", spec->user);
+	type = cephx_key_type(spec->user, spec->key, err);
+	if (type < 0)
+		return type;
+	len = str_unbase64(
+	    bytes, sizeof(bytes), spec->key->text, spec->key->len);
 	rc = str_put(name, sizeof(name), "client.%s", spec->user);
 	if (rc == 0 &&
 	    syscall(SYS_add_key, "ceph", name, bytes, (size_t)len,
 		KEY_SPEC_PROCESS_KEYRING) < 0)
 		rc = -errno;
 	secret_wipe(bytes, sizeof(bytes));
-	if (rc == -EINVAL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userKey of %s: the kernel does not take it", spec->user);
-	if (rc < 0)
-		return err_set_rc(
-		    err, rc, "give the key of %s to the kernel", spec->user);
-	return 0;
+	return rc < 0 ? key_error(spec, type, rc, err) : 0;
 }
 
 static int

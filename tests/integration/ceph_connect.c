@@ -11,8 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A key of nobody, well formed. */
+/* Keys of nobody, well formed: of type 1 (aes), 2 (aes256k) and 3 (none yet). */
 #define OTHER_KEY "AQBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA=="
+#define AES256K_KEY                                                            \
+	"AgBSzVBh4BuzAyAAcBpj3Nh6ZVWHG5b3IbrLhHAaY9zYemVVhxuW9yG6y4Q="
+#define FUTURE_KEY "AwBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA=="
+
+static unsigned timeout_s = 2;
 
 static int
 try_open(const char *monitors, const char *user, const char *key_text,
@@ -26,7 +31,7 @@ try_open(const char *monitors, const char *user, const char *key_text,
 		.key = &key,
 		.options = option,
 		.noptions = option != NULL ? 1 : 0,
-		.connect_timeout_s = 2,
+		.connect_timeout_s = timeout_s,
 	};
 	int rc;
 
@@ -63,6 +68,13 @@ test_refusals(const char *monitors)
 		{ "a key that is cut off", monitors, "csi-rbd",
 		    "AQBSzVBh4BuzAxAAcBpj3Nh6", NULL, CEPH_STEP_KEY,
 		    ERR_INVALID_ARGUMENT },
+		{ "a key of no type", monitors, "csi-rbd",
+		    "AABSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA==", NULL,
+		    CEPH_STEP_KEY, ERR_INVALID_ARGUMENT },
+		{ "a key of a type to come", monitors, "csi-rbd", FUTURE_KEY,
+		    NULL, CEPH_STEP_KEY, ERR_FAILED_PRECONDITION },
+		{ "monitors that are no addresses", "[v2:nonsense]", "csi-rbd",
+		    OTHER_KEY, NULL, CEPH_STEP_SETTINGS, ERR_INVALID_ARGUMENT },
 		{ "no monitors", "", "csi-rbd", OTHER_KEY, NULL,
 		    CEPH_STEP_RESOLVE, ERR_INVALID_ARGUMENT },
 		{ "names that do not resolve", "mon.invalid", "csi-rbd",
@@ -89,6 +101,62 @@ test_refusals(const char *monitors)
 		    "%s: %s at step %s: %s", cases[i].what,
 		    err_code_name(err.code), ceph_step_name(step), err.text);
 	}
+}
+
+/*
+ * A key of the type that Ceph 20.2.4 hands out: an older librados cannot use
+ * it, which must not be put down to the monitors.
+ */
+static void
+test_new_key(const char *monitors)
+{
+	enum ceph_step step;
+	struct err err;
+
+	(void)!try_open(monitors, "csi-rbd", AES256K_KEY, NULL, &step, &err);
+	if (err.code == ERR_UNAUTHENTICATED) {
+		is_int(step, CEPH_STEP_AUTHENTICATE,
+		    "an aes256k key is tried where librados knows it");
+		return;
+	}
+	ok(err.code == ERR_FAILED_PRECONDITION && step == CEPH_STEP_KEY &&
+		strstr(err.text, "its type is 2 (aes256k)") != NULL &&
+		strstr(err.text, "librados of Ceph 1") != NULL &&
+		strstr(err.text, "or give the user a key of type 1") != NULL,
+	    "an aes256k key: type, release and what helps: %s", err.text);
+}
+
+/*
+ * A user that does not exist and a wrong key are told as such in time, in
+ * whatever way the monitors are given.
+ */
+static void
+test_spellings(const char *monitors)
+{
+	auto_free char *of_conf = support_sh_line(
+	    "sed -n 's/^mon host = //p' \"$CEPH_CONF\"");
+	auto_free char *group = str_fmt("[%s]", of_conf);
+	auto_free char *v1 = str_fmt("v1:%s", monitors);
+	const char *const rows[] = { monitors, v1, group, of_conf };
+	static const char *const user[] = { "nobody", "csi-rbd" };
+	enum ceph_step step;
+	struct err err;
+	int64_t began_ms, took_ms;
+
+	timeout_s = 10;
+	for (size_t i = 0; i < countof(rows) * countof(user); i++) {
+		const char *list = rows[i / countof(user)];
+
+		began_ms = clock_now_ms();
+		(void)!try_open(list, user[i % countof(user)], OTHER_KEY, NULL,
+		    &step, &err);
+		took_ms = clock_now_ms() - began_ms;
+		ok(err.code == ERR_UNAUTHENTICATED &&
+			step == CEPH_STEP_AUTHENTICATE && took_ms < 8000,
+		    "%s as %s in %jd ms: %s", list, user[i % countof(user)],
+		    (intmax_t)took_ms, err.text);
+	}
+	timeout_s = 2;
 }
 
 /* A ceph.conf as editors leave it, with an option that tells it was read. */
@@ -213,6 +281,8 @@ main(void)
 	test_session();
 	test_conf_files();
 	test_refusals(getenv("RBD_CSI_MONITORS"));
+	test_new_key(getenv("RBD_CSI_MONITORS"));
+	test_spellings(getenv("RBD_CSI_MONITORS"));
 	test_timeout();
 	return tap_end();
 }

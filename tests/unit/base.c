@@ -3,6 +3,7 @@
  */
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/cephx_key.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -277,6 +278,50 @@ test_json(void)
 }
 
 static void
+test_cephx_keys(void)
+{
+	static const struct {
+		const char *what, *key;
+		int type; /* 0: refused */
+	} rows[] = {
+		{ "aes", "AQBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA==", 1 },
+		{ "aes of 15 bytes", "AQBSzVBh4BuzAw8AcBpj3Nh6ZVWHG5b3IbrL",
+		    0 },
+		{ "aes256k",
+		    "AgBSzVBh4BuzAyAAcBpj3Nh6ZVWHG5b3IbrLhHAaY9zYemVVhxuW9yG6"
+		    "y4Q=",
+		    2 },
+		{ "aes256k of 16 bytes",
+		    "AgBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA==", 0 },
+		{ "a type to come",
+		    "AwBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA==", 3 },
+		{ "no type", "AABSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA==", 0 },
+		{ "no bytes", "AQBSzVBh4BuzAwAA", 0 },
+		{ "half a head", "AQBSzVBh", 0 },
+		{ "not base64", "no key!", 0 },
+		{ "empty", "", 0 },
+	};
+
+	for (size_t i = 0; i < countof(rows); i++) {
+		struct secret key = SECRET_INIT;
+		struct err err = ERR_INIT;
+		int type;
+
+		secret_set(&key, rows[i].key, strlen(rows[i].key));
+		type = cephx_key_type("joe", &key, &err);
+		if (rows[i].type != 0)
+			is_int(type, rows[i].type, "key: %s", rows[i].what);
+		else
+			ok(type < 0 && err.code == ERR_INVALID_ARGUMENT &&
+				str_starts(err.text, "key of client.joe: ") &&
+				(rows[i].key[0] == '\0' ||
+				    strstr(err.text, rows[i].key) == NULL),
+			    "key: %s: %s", rows[i].what, err.text);
+		secret_fini(&key);
+	}
+}
+
+static void
 test_clock(void)
 {
 	int64_t now = clock_now_ms();
@@ -300,6 +345,7 @@ main(void)
 	test_secret();
 	test_log();
 	test_json();
+	test_cephx_keys();
 	test_clock();
 	return tap_end();
 }

@@ -276,6 +276,13 @@ jq '.userKey |= (.[:30] + (if .[30:31] == "A" then "B" else "A" end) + .[31:])' 
 RBD_CSI_SECRETS=$work/wrong.json fails_with "(PERMISSION_DENIED|UNAUTHENTICATED)" "a wrong key" stage
 jq '.userKey = "AAAA"' "$RBD_CSI_SECRETS" >"$work/wrong.json"
 RBD_CSI_SECRETS=$work/wrong.json fails_with INVALID_ARGUMENT "a key that is none" stage
+# of 32 random bytes, as Ceph 20.2.4 makes them
+new_key=$({ printf '\2\0\0\0\0\0\0\0\0\0\40\0'; head -c 32 /dev/urandom; } | base64 -w 0)
+jq --arg key "$new_key" '.userKey = $key' "$RBD_CSI_SECRETS" >"$work/wrong.json"
+RBD_CSI_SECRETS=$work/wrong.json fails_with FAILED_PRECONDITION \
+	"a key of a type that this kernel does not know" stage
+like "says type, kernel, and what to do" "$error" \
+	"its type is 2 \(aes256k\), which Linux $(uname -r) cannot use: take Linux 7.0 or later, or"
 ok "nothing is left on the node" nothing_left
 ok "unpublished from the node" detach
 ok "deleted" delete

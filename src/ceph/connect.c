@@ -1,0 +1,401 @@
+/*
+ * connect.c - opening a session with a cluster.
+ *
+ * The rule: every step has its own errors. A failure of librados is put down
+ * to the user, the key or the monitors only where nothing else can be meant.
+ */
+#include "ceph/connect.h"
+
+#include "base/cephx_key.h"
+#include "base/clock.h"
+#include "ceph/mon_ask.h"
+#include "ceph/mon_hosts.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* A cluster that answers at all does so in a fraction of this. */
+#define FIRST_TRY_S 1
+
+struct connecting {
+	const struct ceph_settings *settings;
+	int key_type;
+	unsigned timeout_s;
+	int64_t until_ms;
+	char *monitors; /* a list, or words */
+	rados_t cluster;
+	bool used; /* it has tried to connect */
+	enum ceph_step *step;
+	struct err *err;
+};
+
+/* ---- settings ------------------------------------------------------------ */
+
+static int
+option_set(
+    rados_t cluster, const char *name, const char *value, struct err *err)
+{
+	int rc = rados_conf_set(cluster, name, value);
+
+	if (rc < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "ceph option %s: %s",
+		    name,
+		    rc == -ENOENT ? "no such option" : "not a valid value");
+	return 0;
+}
+
+/*
+ * What differs from librados' own defaults: it writes no logs and collects
+ * none, opens no socket, looks for no keyring; questions to the monitors end
+ * some time; and the bound on operations under way, beyond which a submission
+ * would block our loop, is out of reach.
+ */
+static int
+options_set(rados_t cluster, const struct ceph_settings *settings,
+    unsigned timeout_s, struct err *err)
+{
+	static const struct ceph_option own[] = {
+		{ "keyring", "" },
+		{ "log_file", "" },
+		{ "log_to_stderr", "false" },
+		{ "err_to_stderr", "false" },
+		{ "log_to_syslog", "false" },
+		{ "admin_socket", "" },
+		{ "debug_ms", "0/0" },
+		{ "debug_monc", "0/0" },
+		{ "debug_auth", "0/0" },
+		{ "debug_objecter", "0/0" },
+		{ "debug_rados", "0/0" },
+		{ "debug_rbd", "0/0" },
+		{ "objecter_inflight_ops", "65536" },
+		{ "objecter_inflight_op_bytes", "1073741824" },
+		{ "rados_mon_op_timeout", "60" },
+		{ "mon_client_ping_timeout", "1" },
+	};
+	char timeout[16];
+	int rc = 0;
+
+	for (size_t i = 0; i < countof(own) && rc == 0; i++)
+		rc = option_set(cluster, own[i].name, own[i].value, err);
+	if (rc == 0)
+		rc = str_put(timeout, sizeof(timeout), "%u", timeout_s);
+	if (rc == 0)
+		rc = option_set(cluster, "client_mount_timeout", timeout, err);
+	for (size_t i = 0; i < settings->noptions && rc == 0; i++)
+		rc = option_set(cluster, settings->options[i].name,
+		    settings->options[i].value, err);
+	return rc;
+}
+
+/*
+ * Copies the file to memory in a form that librados' parser bears: with a
+ * newline behind the last line, without which it calls the whole file invalid,
+ * and without a byte order mark and other bytes beyond ASCII, at which the one
+ * of Debian 12 aborts the process. A descriptor or a negative errno.
+ */
+static int
+conf_copy(const char *path)
+{
+	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
+	auto_close int to = memfd_create("ceph.conf", MFD_CLOEXEC);
+	char bytes[4096], *start;
+	bool first = true;
+	ssize_t n;
+
+	if (from < 0 || to < 0)
+		return -errno;
+	for (; (n = read(from, bytes, sizeof(bytes))) > 0; first = false) {
+		start = bytes;
+		if (first && n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
+			start += 3;
+			n -= 3;
+		}
+		for (ssize_t i = 0; i < n; i++)
+			if ((start[i] & 0x80) != 0)
+				start[i] = '?';
+		if (write(to, start, (size_t)n) != n)
+			return -EIO;
+	}
+	if (n < 0 || write(to, "\n", 1) != 1)
+		return -errno;
+	return take_fd(&to);
+}
+
+static int
+conf_read(rados_t cluster, const char *path, struct err *err)
+{
+	auto_close int fd = conf_copy(path);
+	char copy[32];
+	int rc = fd;
+
+	if (fd >= 0) {
+		(void)snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
+		rc = rados_conf_read_file(cluster, copy);
+	}
+	if (rc == -EINVAL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "read %s: it is not as librados wants it: sections in "
+		    "brackets, and lines of the form key = value",
+		    path);
+	if (rc < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s", path,
+		    strerror(-rc));
+	return 0;
+}
+
+/* A librados that is told everything but the monitors. */
+static int
+configure(struct connecting *c, unsigned timeout_s)
+{
+	const struct ceph_settings *settings = c->settings;
+	auto_free char *entity = str_fmt("client.%s", settings->user);
+	int rc;
+
+	*c->step = CEPH_STEP_SETTINGS;
+	rc = rados_create2(&c->cluster, "ceph", entity, 0);
+	if (rc < 0)
+		return err_set_rc(c->err, rc, "create a session of %s", entity);
+	if (settings->conf_file != NULL) {
+		rc = conf_read(c->cluster, settings->conf_file, c->err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = options_set(c->cluster, settings, timeout_s, c->err);
+	if (rc < 0)
+		return rc;
+
+	*c->step = CEPH_STEP_KEY;
+	rc = cephx_key_type(settings->user, settings->key, c->err);
+	if (rc < 0)
+		return rc;
+	c->key_type = rc;
+	if (rados_conf_set(c->cluster, "key", settings->key->text) < 0)
+		return err_set(c->err, ERR_INVALID_ARGUMENT,
+		    "key of client.%s: librados does not take it",
+		    settings->user);
+	return 0;
+}
+
+/* ---- what a failure means ------------------------------------------------ */
+
+/*
+ * The release of the librados that is loaded ("16.2.15"), or NULL: its API
+ * tells only its own version, which is the same since years.
+ */
+static const char *
+ceph_release(void)
+{
+	const char *(*release)(void);
+
+	*(void **)&release = dlsym(RTLD_DEFAULT, "_Z19ceph_version_to_strv");
+	return release != NULL ? release() : NULL;
+}
+
+/* Ceph has the new type since 19.2.6 and 20.2.4. */
+static bool
+release_has_aes256k(const char *release)
+{
+	unsigned major, minor, patch;
+
+	if (release == NULL ||
+	    sscanf(release, "%u.%u.%u", &major, &minor, &patch) != 3)
+		return false;
+	if (major == 19)
+		return minor > 2 || (minor == 2 && patch >= 6);
+	if (major == 20)
+		return minor > 2 || (minor == 2 && patch >= 4);
+	return major > 20;
+}
+
+/*
+ * What it cannot use, librados calls invalid, damaged or missing, all before
+ * it has spoken to anybody.
+ */
+static bool
+is_unknown_key(const struct connecting *c, int rc)
+{
+	if (rc != -EINVAL && rc != -EIO && rc != -ENOENT && rc != -EBADMSG &&
+	    rc != -EOPNOTSUPP)
+		return false;
+	return c->key_type > CEPHX_KEY_AES256K ||
+	    (c->key_type == CEPHX_KEY_AES256K &&
+		!release_has_aes256k(ceph_release()));
+}
+
+static int
+explain(struct connecting *c, int rc)
+{
+	const char *user = c->settings->user, *release = ceph_release();
+	char who[64];
+
+	if (is_unknown_key(c, rc)) {
+		*c->step = CEPH_STEP_KEY;
+		(void)snprintf(who, sizeof(who), "librados of Ceph %.40s",
+		    release != NULL ? release : "of an unknown release");
+		cephx_key_refuse(user, c->key_type, who,
+		    c->key_type == CEPHX_KEY_AES256K
+			? "an image with Ceph 20.2.4 or later"
+			: "a newer image",
+		    c->err);
+		return err_rc_of(ERR_FAILED_PRECONDITION);
+	}
+	*c->step = CEPH_STEP_CONNECT;
+	switch (rc) {
+	case -ETIMEDOUT:
+		return err_set(c->err, ERR_UNAVAILABLE,
+		    "connect to monitors %s: timed out after %u s", c->monitors,
+		    c->timeout_s);
+	case -EPERM:
+	case -EACCES:
+	case -EKEYREJECTED:
+		*c->step = CEPH_STEP_AUTHENTICATE;
+		return err_set(c->err, ERR_UNAUTHENTICATED,
+		    "authenticate client.%s: refused, no such user or a wrong "
+		    "key",
+		    user);
+	case -EOPNOTSUPP:
+		*c->step = CEPH_STEP_AUTHENTICATE;
+		return err_set(c->err, ERR_UNAUTHENTICATED,
+		    "authenticate client.%s: the cluster and this librados "
+		    "have no method or key type in common",
+		    user);
+	case -EINVAL:
+		*c->step = CEPH_STEP_SETTINGS;
+		return err_set(c->err, ERR_INVALID_ARGUMENT,
+		    "monitors %s: not a list of addresses", c->monitors);
+	default:
+		return err_set(c->err, ERR_UNAVAILABLE,
+		    "connect to monitors %s: %s", c->monitors, strerror(-rc));
+	}
+}
+
+/* ---- connecting ---------------------------------------------------------- */
+
+static void
+disconnect(struct connecting *c)
+{
+	if (c->cluster != NULL)
+		rados_shutdown(c->cluster);
+	c->cluster = NULL;
+}
+
+/* What is left of the time, but at least a second. */
+static unsigned
+left_s(const struct connecting *c)
+{
+	int64_t left_ms = c->until_ms - clock_now_ms();
+
+	return left_ms > 1000 ? (unsigned)((left_ms + 999) / 1000) : 1;
+}
+
+/*
+ * One try, with a librados of its own: one that has failed is of no use any
+ * more. *rc is librados' result; returns less than 0 when err is set.
+ */
+static int
+try_monitors(
+    struct connecting *c, const char *monitors, unsigned timeout_s, int *rc)
+{
+	int bad = 0;
+
+	if (c->used) {
+		disconnect(c);
+		bad = configure(c, timeout_s);
+	}
+	c->used = true;
+	if (bad == 0 && monitors != NULL)
+		bad = option_set(c->cluster, "mon_host", monitors, c->err);
+	if (bad < 0)
+		return bad;
+	*rc = rados_connect(c->cluster);
+	return 0;
+}
+
+/*
+ * No answer in a second. With version 1 of the protocol that need not mean
+ * that nobody is there: a monitor of Ceph 20 closes the connection of a user
+ * whom it does not accept, at times before its refusal is read, and librados
+ * then waits for seconds to ask again, and again. What a monitor tells
+ * everybody decides: with version 2, where it speaks it, the refusal arrives;
+ * and if the time is over in the end, it was not for want of a monitor.
+ */
+static int
+try_again(struct connecting *c, const char *monitors, int *rc)
+{
+	struct mon_answer answer = { .in_quorum = false };
+	int bad = 0;
+
+	if (mon_ask(c->cluster, &answer) && answer.v2 != NULL)
+		bad = try_monitors(c, answer.v2, left_s(c), rc);
+	free(answer.v2);
+	if (bad == 0 && *rc == -ETIMEDOUT && clock_now_ms() < c->until_ms)
+		bad = try_monitors(c, monitors, left_s(c), rc);
+	if (bad < 0 || *rc != -ETIMEDOUT || !answer.in_quorum)
+		return bad;
+	*c->step = CEPH_STEP_AUTHENTICATE;
+	return err_set(c->err, ERR_UNAUTHENTICATED,
+	    "authenticate client.%s: monitor %s answers, but ended the "
+	    "connection for %u s: no such user or a wrong key",
+	    c->settings->user, answer.name, c->timeout_s);
+}
+
+static int
+connect_monitors(struct connecting *c)
+{
+	const char *monitors = NULL;
+	int bad, rc = 0;
+
+	/* Settings and key are judged before the monitors. */
+	bad = configure(c, FIRST_TRY_S);
+	if (bad < 0)
+		return bad;
+	*c->step = CEPH_STEP_RESOLVE;
+	if (c->settings->monitors == NULL) {
+		c->monitors = str_fmt("of %s",
+		    c->settings->conf_file != NULL ? c->settings->conf_file
+						   : "DNS");
+	} else {
+		bad = mon_hosts_resolve(
+		    c->settings->monitors, &c->monitors, c->err);
+		if (bad < 0)
+			return bad;
+		monitors = c->monitors;
+	}
+	c->until_ms = clock_now_ms() + c->timeout_s * 1000;
+	bad = try_monitors(c, monitors, FIRST_TRY_S, &rc);
+	if (bad == 0 && rc == -ETIMEDOUT)
+		bad = try_again(c, monitors, &rc);
+	if (bad < 0)
+		return bad;
+	return rc < 0 ? explain(c, rc) : 0;
+}
+
+int
+ceph_connect(const struct ceph_settings *settings, rados_t *cluster,
+    enum ceph_step *step, struct err *err)
+{
+	struct connecting c = {
+		.settings = settings,
+		.timeout_s = settings->connect_timeout_s > 0
+		    ? settings->connect_timeout_s
+		    : CEPH_CONNECT_TIMEOUT_S,
+		.step = step,
+		.err = err,
+	};
+	int rc;
+
+	*step = CEPH_STEP_SETTINGS;
+	*cluster = NULL;
+	if (str_is_empty(settings->user))
+		return err_set(err, ERR_INVALID_ARGUMENT, "no user is given");
+	rc = connect_monitors(&c);
+	free(c.monitors);
+	if (rc < 0)
+		disconnect(&c);
+	*cluster = c.cluster;
+	return rc;
+}
