@@ -1,14 +1,16 @@
 """The parts of scripts/bench that need a Ceph cluster, and the stand that has one."""
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 
-from measure import TOP, cpu_seconds, processes_started, status, wait_for
+from measure import TOP, cpu_seconds, marked, status, wait_for
 
 
 class Stand:
@@ -20,6 +22,7 @@ class Stand:
         # not on a tmpfs: loop devices with direct I/O may refuse one
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="rbd-csi-bench.", dir="/var/tmp"))
         self.daemon = None
+        self.mark = f"RBD_CSI_BENCH={self.dir}"  # in the environment of rbd-csid and what it starts
 
     def start(self):
         cluster = self.dir / "ceph"
@@ -36,8 +39,9 @@ class Stand:
             [self.build / "rbd-csid", "--type=rbd", "--nodeserver", "--controllerserver", "--nodeid=bench",
              f"--endpoint={self.endpoint}", f"--config={self.env['RBD_CSI_CONFIG']}", f"--statedir={state}",
              "--drivername=rbd.csi.ceph.com", "--mounter-fallback=userspace",
-             f"--worker-path={self.build}/ceph-worker", f"--attachd-path={self.build}/rbd-attachd"],
-            env=self.env, stderr=self.log, stdout=self.log)
+             f"--worker-path={self.build}/ceph-worker", f"--attachd-path={self.build}/rbd-attachd",
+             f"--metrics-address=unix://{self.dir}/metrics.sock"],
+            env=self.env | dict([self.mark.split("=", 1)]), stderr=self.log, stdout=self.log)
         wait_for("an answer of rbd-csid", 20, lambda: self.call("Identity/Probe", {}, check=False).returncode == 0)
 
     def stop(self):
@@ -45,32 +49,38 @@ class Stand:
             if self.daemon is not None and self.daemon.poll() is None:
                 self.daemon.terminate()
                 self.daemon.wait(timeout=30)
-            for pid in self.own("rbd-attachd") + self.own("ceph-worker"):
-                os.kill(pid, signal.SIGTERM)
-            for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
-                point = line.split()[4]
-                if point.startswith(f"{self.dir}/"):
-                    subprocess.run(["umount", "-l", point], check=False)
+            # What is still attached, should a load have been cut short: mounts, loop devices, what serves them.
+            self.unmount(lambda point: not point.startswith(f"{self.dir}/state/"))
+            for path in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
+                if path.read_text().startswith(f"{self.dir}/"):
+                    subprocess.run(["losetup", "-d", f"/dev/{path.parts[3]}"], check=False)
+            for pid in marked(self.mark):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.unmount(lambda point: True)
         finally:
             subprocess.run([TOP / "scripts/dev-cluster", "down", "--dir", self.dir / "ceph"], check=False,
                            stdout=sys.stderr)
             shutil.rmtree(self.dir, ignore_errors=True)
 
+    def unmount(self, chosen):
+        for line in reversed(pathlib.Path("/proc/self/mountinfo").read_text().splitlines()):
+            point = line.split()[4]
+            if point.startswith(f"{self.dir}/") and chosen(point):
+                subprocess.run(["umount", "-l", point], check=False)
+
     def own(self, program):
-        """Pids of a helper program that belongs to this stand's daemon or state directory."""
-        pids = []
-        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                argv = path.read_bytes().split(b"\0")
-                parent = int(pathlib.Path(path.parent, "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-            if not argv[0].endswith(program.encode()):
-                continue
-            ours = str(self.dir).encode() in b" ".join(argv)
-            if ours or (self.daemon is not None and parent == self.daemon.pid):
-                pids.append(int(path.parent.name))
-        return pids
+        """Pids of a program that this stand's daemon has started."""
+        return [pid for pid in marked(self.mark) if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == program]
+
+    def processes_started(self):
+        """Programs and forked children that rbd-csid has started since its start."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(f"{self.dir}/metrics.sock")
+            sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+        counts = dict(line.split() for line in text.splitlines() if line.startswith("rbd_csi_") and len(line.split()) == 2)
+        return int(counts["rbd_csi_offload_forks_total"]) + int(counts["rbd_csi_tool_execs_total"])
 
     def call(self, method, request, check=True):
         return subprocess.run([self.build / "rbd-csictl", "--endpoint", self.endpoint, "--secrets",
@@ -122,9 +132,9 @@ def bench_volumes(stand):
 
 def bench_attach(stand):
     for count in (1, 32):
-        before = processes_started()
+        before = stand.processes_started()
         stand.bench("attach", "--count", count, "--callers", count, "--prefix", f"a{count}", prefix=f"attach.{count}")
-        stand.report.figure(f"attach.{count}.processes_per_volume", (processes_started() - before) / count, "processes")
+        stand.report.figure(f"attach.{count}.processes_per_volume", (stand.processes_started() - before) / count, "processes")
 
 
 def bench_images(stand):
@@ -207,5 +217,11 @@ def bench_krbd(stand):
         raise RuntimeError(f"bench krbd: {run.stdout[-3000:]}{run.stderr[-1000:]}")
 
 
+CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
+CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
+NEEDS = {"volumes": CLUSTER | CSI, "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
+         "throughput": CLUSTER | CSI | {"fio", "qemu-storage-daemon", "losetup"},
+         "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
+                                  "ip", "jq"}}
 PARTS = {"volumes": bench_volumes, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
          "krbd": bench_krbd}

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from measure import TOP, cpu_ns, memory_mib, status, wait_for
 
+NEEDS = {"rbd-csid", "rbd-csictl", "h2load", "go"}
 METHOD = "csi.v1.Node/NodeGetCapabilities"
 CONNECTIONS = 500
 GROWTH_KIB = 64  # a few pages; a leak of one byte in ten calls is more

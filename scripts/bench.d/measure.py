@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import time
 
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -34,6 +35,25 @@ class Report:
             print(f"-- {text}", flush=True)
 
 
+def missing(build, needs):
+    """Those of the programs that are not there; rbd-csi's own come from the build."""
+    own = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
+    return [name for name in sorted(needs)
+            if not (os.access(build / name, os.X_OK) if name in own else shutil.which(name))]
+
+
+def marked(mark):
+    """Pids of the processes that have this variable (NAME=VALUE) in their environment, as scripts/processes.sh finds them."""
+    pids = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                pids.append(int(path.parent.name))
+        except OSError:
+            continue
+    return pids
+
+
 def status(pid):
     """Resident KiB, threads of a process."""
     fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
@@ -58,13 +78,6 @@ def cpu_seconds(pid):
 def cpu_ns(pid):
     """CPU time of all threads of a process, also of those that have ended; the clock of clock_getcpuclockid(3)."""
     return time.clock_gettime_ns((~pid << 3) | 2)
-
-
-def processes_started():
-    for line in pathlib.Path("/proc/stat").read_text().splitlines():
-        if line.startswith("processes "):
-            return int(line.split()[1])
-    raise RuntimeError("no count of processes")
 
 
 def wait_for(what, seconds, condition):

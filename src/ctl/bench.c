@@ -4,7 +4,9 @@
  *
  * The rule that holds it together: a benchmark is a list of phases, a phase
  * sends every volume through the same few steps with at most `callers`
- * volumes at a time, and a step is one RPC.
+ * volumes at a time, and a step is one RPC. A step that was tried, whatever
+ * came of it, stays in the volume's `tried` until it was undone: what is in
+ * there at the end, early or not, is cleaned up.
  */
 #include "ctl/bench.h"
 
@@ -18,9 +20,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define TIMEOUT_MS (5 * 60 * 1000)
-
+/* In the order of a volume's life: each step undoes the one opposite. */
 enum step {
 	STEP_CREATE = 0,
 	STEP_CONTROLLER_PUBLISH,
@@ -44,11 +46,17 @@ static const char *const step_method[STEP_COUNT] = {
 	[STEP_DELETE] = "DeleteVolume",
 };
 
+static enum step
+opposite(enum step step)
+{
+	return STEP_COUNT - 1 - step;
+}
+
 struct phase {
 	const char *name;
 	bool quiet; /* prepares or cleans up: not reported */
 	enum step steps[4];
-	size_t nsteps;
+	size_t nsteps; /* 0: whatever undoes what was tried */
 };
 
 static const struct phase volumes_phases[] = {
@@ -91,6 +99,8 @@ static const struct kind {
 struct volume {
 	char name[80];
 	char *id;
+	unsigned tried;    /* 1 << enum step: sent, and not yet undone */
+	struct task *task; /* works on it now */
 	struct bench_pairs context, publish;
 	char *staging, *target;
 };
@@ -104,7 +114,8 @@ struct task {
 	struct bench *bench;
 	struct volume *volume;
 	const struct phase *phase;
-	size_t step;
+	size_t done; /* steps */
+	enum step step;
 	int64_t began_us;
 	struct client_call call;
 	struct arena *arena;
@@ -119,8 +130,10 @@ struct bench {
 	const struct bench_options *opt;
 	struct client *client;
 	struct volume *volumes;
-	size_t next; /* volume that starts next in this phase */
-	size_t running, failed;
+	size_t next;    /* volume that starts next in this phase */
+	unsigned allow; /* interrupts that do not end this phase */
+	size_t running, passed, failed;
+	size_t failed_by[ERR_UNAUTHENTICATED + 1]; /* enum err_code */
 	struct samples samples[STEP_COUNT];
 };
 
@@ -267,7 +280,7 @@ build(struct task *t, const struct csi_method *method, size_t *len)
 	const void *body;
 
 	put_common(t, message);
-	if (t->phase->steps[t->step] == STEP_CREATE) {
+	if (t->step == STEP_CREATE) {
 		Csi__V1__CreateVolumeRequest *create =
 		    (Csi__V1__CreateVolumeRequest *)message;
 
@@ -297,24 +310,69 @@ take_reply(struct task *t, const struct csi_method *method)
 		op_set_err(&t->op, &err);
 		return;
 	}
-	if (t->phase->steps[t->step] == STEP_CREATE) {
+	if (t->step == STEP_CREATE) {
 		const Csi__V1__CreateVolumeResponse *create = reply;
 
 		free(t->volume->id);
 		t->volume->id = str_dup(create->volume->volume_id);
 		take_map(create->volume, "volume_context", &t->volume->context);
 	}
-	if (t->phase->steps[t->step] == STEP_CONTROLLER_PUBLISH)
+	if (t->step == STEP_CONTROLLER_PUBLISH)
 		take_map(reply, "publish_context", &t->volume->publish);
 }
 
 /* ---- tasks --------------------------------------------------------------- */
 
+/* The next step of the phase, in t->step; false: there is none. */
+static bool
+task_choose(struct task *t)
+{
+	const struct volume *v = t->volume;
+	enum step last = STEP_PUBLISH;
+
+	if (t->phase->nsteps > 0) {
+		if (t->done == t->phase->nsteps)
+			return false;
+		t->step = t->phase->steps[t->done];
+		return true;
+	}
+	if (v->tried == 0)
+		return false;
+	while ((v->tried & 1u << last) == 0)
+		last--;
+	/* The ID that a lost answer would have told comes with another one. */
+	t->step = v->id == NULL ? STEP_CREATE : opposite(last);
+	return true;
+}
+
+/* By these a driver says that it has made nothing. */
+static bool
+is_refusal(enum err_code code)
+{
+	return code == ERR_INVALID_ARGUMENT || code == ERR_NOT_FOUND ||
+	    code == ERR_ALREADY_EXISTS || code == ERR_PERMISSION_DENIED ||
+	    code == ERR_FAILED_PRECONDITION || code == ERR_OUT_OF_RANGE ||
+	    code == ERR_UNIMPLEMENTED || code == ERR_UNAUTHENTICATED;
+}
+
+/* Keeps what the answer means for the volume's `tried`. */
+static void
+task_judge(struct task *t)
+{
+	struct volume *v = t->volume;
+
+	if (t->op.rc == 0 && t->step >= STEP_UNPUBLISH)
+		v->tried &= ~(1u << opposite(t->step));
+	else if (t->op.rc < 0 && t->step == STEP_CREATE && v->id == NULL &&
+	    (!t->call.connected || is_refusal(t->call.code)))
+		v->tried = 0;
+}
+
 static enum op_verdict
 task_send(struct task *t)
 {
 	const struct csi_method *method = csi_method_by_name(
-	    step_method[t->phase->steps[t->step]]);
+	    step_method[t->step]);
 	const void *body;
 	size_t len;
 
@@ -323,10 +381,12 @@ task_send(struct task *t)
 	body = build(t, method, &len);
 	if (body == NULL)
 		return OP_DONE;
+	if (t->step < STEP_UNPUBLISH)
+		t->volume->tried |= 1u << t->step;
 	client_call_init(&t->call, t->bench->client);
 	t->began_us = clock_now_us();
-	client_call_start(
-	    &t->call, method->path, body, len, TIMEOUT_MS, &t->op);
+	client_call_start(&t->call, method->path, body, len,
+	    t->bench->opt->timeout_ms, &t->op);
 	return op_await(t, TASK_ANSWERED);
 }
 
@@ -334,26 +394,24 @@ static enum op_verdict
 task_step(struct op *op)
 {
 	struct task *t = (struct task *)op;
-	enum step step = t->phase->steps[t->step];
 
 	switch (t->state) {
 	case TASK_NEXT:
-		if (t->step == t->phase->nsteps)
-			return OP_DONE;
-		return task_send(t);
+		return task_choose(t) ? task_send(t) : OP_DONE;
 	case TASK_ANSWERED:
+		task_judge(t);
 		if (op->rc < 0)
 			op_set_error(op, t->call.code, "%s of %s: %s",
-			    step_method[step], t->volume->name,
+			    step_method[t->step], t->volume->name,
 			    t->call.text != NULL ? t->call.text : "");
 		else
-			take_reply(t, csi_method_by_name(step_method[step]));
-		sample_add(&t->bench->samples[step],
-		    (double)(clock_now_us() - t->began_us) / 1000);
+			take_reply(t, csi_method_by_name(step_method[t->step]));
 		client_call_fini(&t->call);
 		if (err_is_set(&op->err))
 			return OP_DONE;
-		t->step++;
+		sample_add(&t->bench->samples[t->step],
+		    (double)(clock_now_us() - t->began_us) / 1000);
+		t->done++;
 		return op_goto(t, TASK_NEXT);
 	}
 	abort();
@@ -383,9 +441,15 @@ on_task_done(struct op *op, void *arg)
 	struct bench *b = arg;
 
 	b->running--;
-	if (err_is_set(&op->err) && b->failed++ < 5)
-		(void)fprintf(stderr, "%s: %s\n", err_code_name(op->err.code),
-		    op->err.text);
+	t->volume->task = NULL;
+	if (!err_is_set(&op->err)) {
+		b->passed++;
+	} else {
+		b->failed_by[op->err.code]++;
+		if (b->failed++ < BENCH_TOLD_MAX)
+			(void)fprintf(stderr, "%s: %s\n",
+			    err_code_name(op->err.code), op->err.text);
+	}
 	start_next(b, t->phase);
 }
 
@@ -394,12 +458,13 @@ start_next(struct bench *b, const struct phase *phase)
 {
 	struct task *t;
 
-	if (b->next == b->opt->count)
+	if (b->next == b->opt->count || bench_interrupts() > b->allow)
 		return;
 	t = mem_new(sizeof(*t));
 	t->bench = b;
 	t->phase = phase;
 	t->volume = &b->volumes[b->next++];
+	t->volume->task = t;
 	b->running++;
 	op_start(&t->op, &task_class, on_task_done, b);
 }
@@ -419,13 +484,33 @@ bench_figure(const struct bench_options *opt, const char *phase,
 		    "%-14s %-32s %10.1f %s\n", phase, what, value, unit);
 }
 
+void
+bench_failed_figures(const struct bench_options *opt, const char *phase,
+    size_t failed, const size_t *by_code, const char *unit)
+{
+	char what[64];
+
+	if (failed == 0)
+		return;
+	bench_figure(opt, phase, "failed", (double)failed, unit);
+	for (int code = ERR_OK + 1; code <= ERR_UNAUTHENTICATED; code++) {
+		if (by_code[code] == 0)
+			continue;
+		(void)snprintf(
+		    what, sizeof(what), "failed.%s", err_code_name(code));
+		bench_figure(opt, phase, what, (double)by_code[code], unit);
+	}
+}
+
+/* What failed is in no rate and no time. */
 static void
 report(struct bench *b, const struct phase *phase, double seconds)
 {
 	char what[64];
 
-	bench_figure(b->opt, phase->name, "rate",
-	    (double)b->opt->count / seconds, "1/s");
+	if (b->passed > 0)
+		bench_figure(b->opt, phase->name, "rate",
+		    (double)b->passed / seconds, "1/s");
 	for (size_t i = 0; i < phase->nsteps; i++) {
 		struct samples *s = &b->samples[phase->steps[i]];
 		const char *method = step_method[phase->steps[i]];
@@ -443,6 +528,7 @@ report(struct bench *b, const struct phase *phase, double seconds)
 	(void)fflush(stdout);
 }
 
+/* Returns how many volumes failed. */
 static size_t
 run_phase(struct bench *b, const struct phase *phase)
 {
@@ -452,17 +538,31 @@ run_phase(struct bench *b, const struct phase *phase)
 	for (size_t i = 0; i < STEP_COUNT; i++)
 		b->samples[i].count = 0;
 	b->next = 0;
+	b->passed = 0;
 	b->failed = 0;
+	memset(b->failed_by, 0, sizeof(b->failed_by));
 	for (size_t i = 0; i < callers; i++)
 		start_next(b, phase);
 	while (b->running > 0)
 		loop_turn(true);
 	if (!phase->quiet)
 		report(b, phase, (double)(clock_now_us() - began_us) / 1e6);
-	if (b->failed > 0)
-		bench_figure(b->opt, phase->name, "failed", (double)b->failed,
-		    "volumes");
+	bench_failed_figures(
+	    b->opt, phase->name, b->failed, b->failed_by, "volumes");
 	return b->failed;
+}
+
+/* The calls that run end; the phase does, too, unless it goes on. */
+static void
+on_interrupted(void *arg)
+{
+	struct bench *b = arg;
+
+	if (bench_interrupts() <= b->allow)
+		return;
+	for (size_t i = 0; i < b->opt->count; i++)
+		if (b->volumes[i].task != NULL)
+			client_call_cancel(&b->volumes[i].task->call);
 }
 
 static void
@@ -516,6 +616,18 @@ make_directories(const struct bench *b)
 	return 0;
 }
 
+static void
+remove_directories(const struct bench *b)
+{
+	for (size_t i = 0; i < b->opt->count; i++) {
+		const struct volume *v = &b->volumes[i];
+		auto_free char *parent = str_fmt("%s/%s", b->opt->dir, v->name);
+
+		if (v->tried == 0 && rmdir(v->staging) == 0)
+			(void)rmdir(parent);
+	}
+}
+
 /*
  * `release` takes over what a former `hold` attached: creating a volume that
  * exists gives its ID and contexts back.
@@ -523,25 +635,75 @@ make_directories(const struct bench *b)
 static const struct phase look_up = { "look_up", true,
 	{ STEP_CREATE, STEP_CONTROLLER_PUBLISH }, 2 };
 
+/* Undoes what was tried. An interrupt may have led here; one more ends it. */
+static const struct phase clean_up = { "clean_up", true, { STEP_CREATE }, 0 };
+
+static size_t
+left_behind(const struct bench *b)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < b->opt->count; i++) {
+		const struct volume *v = &b->volumes[i];
+
+		if (v->tried == 0)
+			continue;
+		if (left++ < BENCH_TOLD_MAX)
+			(void)fprintf(stderr, "left behind: volume %s, %s\n",
+			    v->name, v->id != NULL ? v->id : "no ID known");
+	}
+	if (left > 0)
+		bench_figure(
+		    b->opt, "clean_up", "left", (double)left, "volumes");
+	return left;
+}
+
+/* Returns how many volumes failed. */
+static size_t
+run_kind(struct bench *b, const struct kind *kind)
+{
+	bool release = str_eq(kind->name, "release");
+	size_t failed = 0;
+
+	if (b->opt->dir != NULL && make_directories(b) < 0)
+		failed = b->opt->count;
+	if (failed == 0 && release)
+		failed = run_phase(b, &look_up);
+	for (size_t i = 0; release && i < b->opt->count; i++)
+		if (b->volumes[i].id != NULL)
+			b->volumes[i].tried |= 1u << STEP_STAGE |
+			    1u << STEP_PUBLISH;
+	for (size_t i = 0;
+	     i < kind->nphases && failed == 0 && bench_interrupts() == 0; i++)
+		failed = run_phase(b, &kind->phases[i]);
+	return failed;
+}
+
 size_t
 bench_volumes(const struct bench_options *opt, struct client *client)
 {
 	struct bench b = { .opt = opt, .client = client };
 	const struct kind *kind = NULL;
-	size_t failed = 0;
+	size_t failed;
 
 	for (size_t i = 0; i < countof(kinds); i++)
 		if (str_eq(kinds[i].name, opt->kind))
 			kind = &kinds[i];
-	if (kind == NULL)
+	if (kind == NULL ||
+	    (opt->dir == NULL && kind->phases != volumes_phases))
 		return SIZE_MAX;
 	volumes_init(&b);
-	if (opt->dir != NULL && make_directories(&b) < 0)
-		failed = opt->count;
-	if (failed == 0 && str_eq(kind->name, "release"))
-		failed = run_phase(&b, &look_up);
-	for (size_t i = 0; i < kind->nphases && failed == 0; i++)
-		failed = run_phase(&b, &kind->phases[i]);
+	bench_interrupt_watch(on_interrupted, &b);
+	failed = run_kind(&b, kind);
+	if (kind->phases != hold_phases || failed > 0 ||
+	    bench_interrupts() > 0) {
+		b.allow = bench_interrupts();
+		(void)run_phase(&b, &clean_up);
+		failed += left_behind(&b);
+		if (opt->dir != NULL)
+			remove_directories(&b);
+	}
+	bench_interrupt_watch(NULL, NULL);
 	volumes_fini(&b);
 	return failed;
 }

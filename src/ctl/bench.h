@@ -34,15 +34,19 @@ struct bench_options {
 	const char *fstype; /* or "block" */
 	char *node_id;
 	uint64_t size_bytes;
+	int64_t timeout_ms; /* of a call; 0: none */
 	struct bench_pairs parameters, secrets;
 	bool json; /* one object a figure instead of a line */
 };
 
 /*
  * Each runs on the loop, prints its figures, and returns how many volumes or
- * calls failed; their errors are on standard error.
+ * calls failed or were left behind; their errors are on standard error. What
+ * failed is counted by its code, and is in no rate. After a failure or an
+ * interrupt what was made is taken away again.
  *
- * bench_volumes() is for all kinds but the first two; SIZE_MAX: unknown kind.
+ * bench_volumes() is for all kinds but the first two; SIZE_MAX: unknown kind,
+ * or one that wants a directory.
  * bench_connections() connects to `endpoint` by itself, and holds the
  * connections until there is a line on standard input, or its end.
  */
@@ -50,8 +54,21 @@ size_t bench_volumes(const struct bench_options *opt, struct client *client);
 size_t bench_calls(const struct bench_options *opt, struct client *client);
 size_t bench_connections(const struct bench_options *opt, const char *endpoint);
 
+#define BENCH_TOLD_MAX 5 /* failures that are told one by one */
+
 /* Prints one figure: a line, or a JSON object. */
 void bench_figure(const struct bench_options *opt, const char *phase,
     const char *what, double value, const char *unit);
+
+/* Those of failures, if there are any: all, and of each enum err_code. */
+void bench_failed_figures(const struct bench_options *opt, const char *phase,
+    size_t failed, const size_t *by_code, const char *unit);
+
+/*
+ * Interrupts (SIGINT, SIGTERM) that have come. `told(arg)` is called on the
+ * loop for each one that comes; NULL: nobody is.
+ */
+unsigned bench_interrupts(void);
+void bench_interrupt_watch(void (*told)(void *arg), void *arg);
 
 #endif

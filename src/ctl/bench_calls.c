@@ -19,8 +19,6 @@
 
 #define METHOD "NodeGetCapabilities"
 #define PATH "/csi.v1.Node/" METHOD
-#define TIMEOUT_MS (5 * 60 * 1000)
-#define TOLD_MAX 5 /* failures that are told one by one */
 
 /* Who calls: one call at a time, as long as there are some left. */
 enum caller_state { CALLER_NEXT = 0, CALLER_ANSWERED };
@@ -35,10 +33,13 @@ struct caller {
 
 /* A number of callers that work a number of calls off. */
 struct load {
+	const struct bench_options *opt;
+	struct caller *callers;
 	size_t left, running, failed;
-	struct client *client;   /* of all calls ... */
+	size_t failed_by[ERR_UNAUTHENTICATED + 1]; /* enum err_code */
+	struct client *client;                     /* of all calls ... */
 	struct client **clients; /* ... or one for each; else NULL */
-	struct histogram ns;
+	struct histogram ns;     /* of the calls that succeeded */
 };
 
 static uint64_t
@@ -62,8 +63,25 @@ caller_next(struct caller *c)
 	client_call_init(&c->call,
 	    load->clients != NULL ? load->clients[load->left] : load->client);
 	c->began_ns = clock_ns(CLOCK_MONOTONIC);
-	client_call_start(&c->call, PATH, "", 0, TIMEOUT_MS, &c->op);
+	client_call_start(&c->call, PATH, "", 0, load->opt->timeout_ms, &c->op);
 	return op_await(c, CALLER_ANSWERED);
+}
+
+static void
+caller_count(struct caller *c)
+{
+	struct load *load = c->load;
+
+	if (c->op.rc == 0) {
+		histogram_add(
+		    &load->ns, clock_ns(CLOCK_MONOTONIC) - c->began_ns);
+		return;
+	}
+	load->failed_by[c->call.code]++;
+	if (load->failed++ < BENCH_TOLD_MAX)
+		(void)fprintf(stderr, "%s: " METHOD ": %s\n",
+		    err_code_name(c->call.code),
+		    c->call.text != NULL ? c->call.text : "");
 }
 
 static enum op_verdict
@@ -75,12 +93,7 @@ caller_step(struct op *op)
 	case CALLER_NEXT:
 		return caller_next(c);
 	case CALLER_ANSWERED:
-		histogram_add(
-		    &c->load->ns, clock_ns(CLOCK_MONOTONIC) - c->began_ns);
-		if (op->rc < 0 && c->load->failed++ < TOLD_MAX)
-			(void)fprintf(stderr, "%s: " METHOD ": %s\n",
-			    err_code_name(c->call.code),
-			    c->call.text != NULL ? c->call.text : "");
+		caller_count(c);
 		client_call_fini(&c->call);
 		return op_goto(c, CALLER_NEXT);
 	}
@@ -101,10 +114,23 @@ on_caller_done(struct op *op, void *arg)
 	load->running--;
 }
 
+/* No call is begun any more, and those that run end. */
 static void
-report(const struct bench_options *opt, const struct load *load,
-    const char *phase, uint64_t ns, uint64_t cpu_ns)
+on_interrupted(void *arg)
 {
+	struct load *load = arg;
+
+	load->left = 0;
+	for (size_t i = 0; i < load->opt->callers; i++)
+		if (load->callers[i].state == CALLER_ANSWERED)
+			client_call_cancel(&load->callers[i].call);
+}
+
+static void
+report_times(
+    const struct load *load, const char *phase, uint64_t ns, uint64_t cpu_ns)
+{
+	const struct bench_options *opt = load->opt;
 	double calls = (double)load->ns.count;
 	double p50 = (double)histogram_percentile(&load->ns, 50);
 	double p99 = (double)histogram_percentile(&load->ns, 99);
@@ -114,23 +140,23 @@ report(const struct bench_options *opt, const struct load *load,
 	bench_figure(opt, phase, METHOD ".p99", p99 / 1e3, "us");
 	/* By these one sees whether the client or the server is the limit. */
 	bench_figure(opt, phase, "client_cpu_per_call",
-	    (double)cpu_ns / calls / 1e3, "us");
+	    (double)cpu_ns / (calls + (double)load->failed) / 1e3, "us");
 	bench_figure(
 	    opt, phase, "client_cpu", (double)cpu_ns / (double)ns * 100, "%");
-	if (load->failed > 0)
-		bench_figure(
-		    opt, phase, "failed", (double)load->failed, "calls");
 }
 
 /* Starts the callers and turns the loop until they are done. */
 static void
-run(const struct bench_options *opt, struct load *load, const char *phase)
+run(struct load *load, const char *phase)
 {
-	struct caller *callers = mem_new(opt->callers * sizeof(*callers));
+	size_t count = load->opt->callers;
+	struct caller *callers = mem_new(count * sizeof(*callers));
 	uint64_t ns = clock_ns(CLOCK_MONOTONIC);
 	uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 
-	for (size_t i = 0; i < opt->callers; i++) {
+	load->callers = callers;
+	bench_interrupt_watch(on_interrupted, load);
+	for (size_t i = 0; i < count; i++) {
 		callers[i].load = load;
 		load->running++;
 		op_start(&callers[i].op, &caller_class, on_caller_done, load);
@@ -139,16 +165,20 @@ run(const struct bench_options *opt, struct load *load, const char *phase)
 		loop_turn(true);
 	ns = clock_ns(CLOCK_MONOTONIC) - ns;
 	cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns;
+	bench_interrupt_watch(NULL, NULL);
 	free(callers);
-	report(opt, load, phase, ns, cpu_ns);
+	if (load->ns.count > 0)
+		report_times(load, phase, ns, cpu_ns);
+	bench_failed_figures(
+	    load->opt, phase, load->failed, load->failed_by, "calls");
 }
 
 size_t
 bench_calls(const struct bench_options *opt, struct client *client)
 {
-	struct load load = { .left = opt->count, .client = client };
+	struct load load = { .opt = opt, .left = opt->count, .client = client };
 
-	run(opt, &load, "calls");
+	run(&load, "calls");
 	return load.failed;
 }
 
@@ -161,8 +191,15 @@ on_stdin(struct io *io, int what)
 	io_stop(io);
 }
 
+static void
+on_told(void *arg)
+{
+	io_stop(arg);
+}
+
 /*
- * Serves the connections until there is a line on standard input, or its end.
+ * Serves the connections until there is a line on standard input, or its end,
+ * or an interrupt.
  * A file, or /dev/null, has either at once.
  */
 static void
@@ -177,8 +214,10 @@ hold_until_told(void)
 		isatty(STDIN_FILENO)))
 		return;
 	io_start(&in, STDIN_FILENO, IO_READ, on_stdin);
+	bench_interrupt_watch(on_told, &in);
 	while (in.ev != NULL)
 		loop_turn(true);
+	bench_interrupt_watch(NULL, NULL);
 }
 
 /* A connection is a descriptor, and there may be thousands. */
@@ -196,16 +235,17 @@ allow_descriptors(void)
 size_t
 bench_connections(const struct bench_options *opt, const char *endpoint)
 {
-	struct load load = { .left = opt->count };
+	struct load load = { .opt = opt, .left = opt->count };
 
 	allow_descriptors();
 	load.clients = mem_new(opt->count * sizeof(struct client *));
 	for (size_t i = 0; i < opt->count; i++)
 		load.clients[i] = client_new(endpoint);
-	run(opt, &load, "connections");
-	bench_figure(opt, "connections", "open",
-	    (double)(opt->count - load.failed), "connections");
-	hold_until_told();
+	run(&load, "connections");
+	bench_figure(
+	    opt, "connections", "open", (double)load.ns.count, "connections");
+	if (bench_interrupts() == 0)
+		hold_until_told();
 	for (size_t i = 0; i < opt->count; i++)
 		client_free(load.clients[i]);
 	free(load.clients);

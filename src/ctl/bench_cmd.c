@@ -4,13 +4,16 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "core/loop.h"
+#include "core/signal.h"
 #include "ctl/bench.h"
 #include "ctl/ctl.h"
 #include "rpc/client.h"
 
 #include <getopt.h>
+#include <signal.h>
 
 #define FILE_MAX_BYTES 65536
+#define TIMEOUT_MS (5 * 60 * 1000)
 
 enum option_id {
 	OPT_COUNT = 256,
@@ -55,14 +58,20 @@ usage(void)
 	    "\n"
 	    "  --count N            volumes, calls or connections (16)\n"
 	    "  --callers N          how many at once (1)\n"
-	    "  --prefix TEXT        of the volumes' names (bench)\n"
-	    "  --dir DIR            for staging and target paths\n"
+	    "  --prefix TEXT        of the volumes' names (bench): TEXT-0 and\n"
+	    "                       so on are made, and deleted in the end\n"
+	    "  --dir DIR            for staging and target paths; `volumes`\n"
+	    "                       does without\n"
 	    "  --fstype TYPE        ext4 (the default), xfs, btrfs or block\n"
 	    "  --node ID            node ID to publish to (bench)\n"
 	    "  --size BYTES         of a volume (1 GiB)\n"
 	    "  --parameters FILE    StorageClass parameters, a JSON object\n"
 	    "  --connect-per-call   a connection a call, as kubelet does\n"
-	    "  --json               one object a figure\n");
+	    "  --json               one object a figure\n"
+	    "\n"
+	    "What fails is counted by its code and is in no rate; then, and\n"
+	    "after Ctrl-C, what was made is taken away again. A second Ctrl-C\n"
+	    "gives that up, and what is left is told.\n");
 	return CTL_USAGE;
 }
 
@@ -145,6 +154,34 @@ parse(int argc, char **argv, struct bench_options *opt, bool *per_call)
 	return good && opt->kind != NULL && optind + 1 == argc;
 }
 
+static struct {
+	unsigned count;
+	void (*told)(void *arg);
+	void *arg;
+} interrupts;
+
+static void
+on_interrupt(int signo)
+{
+	(void)signo;
+	interrupts.count++;
+	if (interrupts.told != NULL)
+		interrupts.told(interrupts.arg);
+}
+
+unsigned
+bench_interrupts(void)
+{
+	return interrupts.count;
+}
+
+void
+bench_interrupt_watch(void (*told)(void *arg), void *arg)
+{
+	interrupts.told = told;
+	interrupts.arg = arg;
+}
+
 static size_t
 run(const struct bench_options *opt, const char *endpoint, bool per_call)
 {
@@ -173,6 +210,8 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		.fstype = "ext4",
 		.node_id = node,
 		.size_bytes = UINT64_C(1) << 30,
+		.timeout_ms = options->timeout_ms >= 0 ? options->timeout_ms
+						       : TIMEOUT_MS,
 	};
 	bool per_call = false;
 	size_t failed;
@@ -184,11 +223,14 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		return CTL_USAGE;
 	if (loop_init() < 0)
 		return CTL_FAILED;
+	signal_watch(SIGINT, on_interrupt);
+	signal_watch(SIGTERM, on_interrupt);
 	failed = run(&opt, options->endpoint, per_call);
+	signal_fini();
 	loop_fini();
 	bench_pairs_fini(&opt.parameters);
 	bench_pairs_fini(&opt.secrets);
 	if (failed == SIZE_MAX)
 		return usage();
-	return failed == 0 ? CTL_OK : CTL_FAILED;
+	return failed == 0 && interrupts.count == 0 ? CTL_OK : CTL_FAILED;
 }

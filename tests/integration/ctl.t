@@ -2,6 +2,7 @@
 # ctl.t: rbd-csictl call: where requests come from, what it prints, how it ends.
 . "$(dirname "$0")/lib.sh"
 need_cluster
+defer stop_attachds
 # shellcheck disable=SC2119 # no options of this script's
 start_daemon
 
@@ -105,6 +106,62 @@ ok "all of them" jq -es '[.[].name] == ["calls.rate", "calls.NodeGetCapabilities
 	all(.value > 0)' <<<"$reply"
 ctl 0 "also with a connection each" bench calls --count 50 --callers 5 --connect-per-call
 ctl 2 "there are kinds of loads" bench nonsense
+ctl 2 "most want a directory" bench attach
+
+# ---- loads that fail, or are ended -----------------------------------------------------------
+
+# figures FILTER: what jq makes of the figures in $reply, by their names
+figures() { jq -cs "map({(.name): .value}) | add | $1" <<<"$reply"; }
+volumes=$work/volumes
+mkdir "$volumes"
+echo "{\"clusterID\": \"$RBD_CSI_FSID\", \"pool\": \"rbd\", \"imageFeatures\": \"layering\"}" \
+	>"$work/class.json"
+prefix=ctl-$$
+load() { # KIND OPTION...
+	local kind=$1
+	shift
+	set -- --secrets "$RBD_CSI_SECRETS" bench "$kind" --json --prefix "$prefix" \
+		--node test-node --dir "$volumes" --parameters "$work/class.json" "$@"
+	"$build/rbd-csictl" --endpoint "$endpoint" "$@" >"$work/figures" 2>"$work/error"
+}
+loaded() { # WANTED-STATUS NAME KIND OPTION...
+	local rc=0
+	load "${@:3}" || rc=$?
+	reply=$(<"$work/figures")
+	is "$2" "$rc" "$1" || diag "$(<"$work/error")"
+}
+journal() { timeout 60 rados -p rbd listomapkeys csi.volumes.default | grep -c "\.$prefix-"; }
+nothing_is_left() {
+	is "... its volumes are gone" "$(journal)" 0
+	is "... and its mounts" "$(grep -c " $volumes/" /proc/self/mountinfo)" 0
+	is "... and its directories" "$(ls "$volumes")" ""
+}
+
+ctl 1 "nobody answers" --endpoint "unix://$work/nobody" bench calls --count 50 --callers 5 --json
+is "... which is no rate" "$(figures .)" '{"calls.failed":50,"calls.failed.UNAVAILABLE":50}'
+echo '{"clusterID": "nobody-s", "pool": "rbd"}' >"$work/bad.json"
+loaded 1 "every volume is refused" volumes --count 4 --parameters "$work/bad.json"
+is "... which is no rate" "$(figures '[keys[] | select(startswith("create.failed") | not)]')" '[]'
+is "... and counted" "$(figures '.["create.failed"]')" 4
+loaded 1 "no volume can be formatted" attach --count 3 --callers 3 --fstype xfs --size 16777216
+is "... which is counted" "$(figures '[.["attach_format.failed"], .["attach_format.rate"]]')" \
+	'[3,null]'
+nothing_is_left
+mounts_are() { (($(grep -c " $volumes/[^ ]*/target " /proc/self/mountinfo) >= $1)); }
+load attach --count 200 --callers 2 &
+load_pid=$!
+defer eval "kill $load_pid 2>/dev/null; true"
+ok "a load runs" wait_for 60 mounts_are 2
+kill "$(ours rbd-csictl)"
+wait "$load_pid"
+is "... and is ended" "$?" 1
+reply=$(<"$work/figures")
+is "... its calls were cancelled" "$(figures '.["attach_format.failed.CANCELLED"]')" 2
+nothing_is_left
+loaded 0 "a load that is left attached" hold --count 2
+ok "... is" mounts_are 2
+loaded 0 "... until it is released" release --count 2
+nothing_is_left
 
 # Connections are held until there is a line.
 # The listening socket and each connection have the path.

@@ -188,6 +188,18 @@ ours() {
 attachds() { ours rbd-attachd; }
 no_attachd() { ! attachds >/dev/null; }
 
+# stop_attachds: for `defer` before start_daemon: ends every rbd-attachd, which outlives rbd-csid, and
+# takes away what it had mounted.
+stop_attachds() {
+	local pid point
+	for pid in $(attachds); do
+		kill -TERM "$pid"
+		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
+	done
+	while read -r point; do
+		umount "$point" || return
+	done < <(awk -v d="$work/state/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)
+}
 # ---- cluster and daemon ----------------------------------------------------------------------
 
 # need_cluster: the one that the environment names, else one of this test's own.

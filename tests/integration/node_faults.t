@@ -64,17 +64,6 @@ mounts() { grep -c " $work/\(staging\|pods\)/" /proc/self/mountinfo; }
 left() { echo "$(loops) loop devices, $(mounts) mounts, $(find "$work/staging" "$work/pods" -mindepth 2 | wc -l) files"; }
 nothing="0 loop devices, 0 mounts, 0 files"
 
-# At the end: every rbd-attachd of ours, and what it had mounted.
-stop_attachds() {
-	local pid point
-	for pid in $(attachds); do
-		kill -TERM "$pid"
-		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
-	done
-	while read -r point; do
-		umount "$point" || return
-	done < <(awk -v d="$work/state/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)
-}
 defer stop_attachds
 
 ok "a volume is made and published to the node" make faults || bail "no volume"
