@@ -4,6 +4,7 @@
 #include "attach/image.h"
 
 #include "base/log.h"
+#include "ceph/image.h"
 #include "ceph/watch.h"
 
 #include <assert.h>
@@ -15,14 +16,27 @@
 /* How long a takeover waits before it tries an image again. */
 #define ADOPT_RETRY_MS 2000
 
+/*
+ * Images of which a predecessor may have died are opened last, one at a time:
+ * the first of them after so long at the latest, the next one when the one
+ * before has done I/O and lived on for a while, or does not come to it.
+ */
+#define SUSPECT_AFTER_MS 2000
+#define SUSPECT_LIVES_MS 300
+#define SUSPECT_STUCK_MS 10000
+#define PROBE_BYTES 512
+
 static struct {
 	struct image image[TABLE_SLOTS];
 	struct table *table;
 	struct ceph_connection *conn;
 	char *fenced;
 	const struct image_events *events;
-	unsigned open;   /* librbd has them open */
-	unsigned looked; /* index of the one that was looked at last */
+	unsigned open;            /* librbd has them open */
+	unsigned adopting;        /* those without suspicion, at the start */
+	struct image *trial;      /* the suspect that is tried; NULL: none */
+	struct timer trial_timer; /* its end, or that of the wait before */
+	unsigned looked;          /* index of the one that was looked at last */
 } im;
 
 static void resize_begin(struct image *image);
@@ -119,8 +133,7 @@ drop(struct image *image)
 
 enum open_state {
 	OPEN_START = 0,
-	OPEN_ID_READ,        /* the image's id is known by its name */
-	OPEN_LOCK_READ,      /* who holds the exclusive lock is known */
+	OPEN_HEADER_READ,    /* its header and lock are known */
 	OPEN_WATCHERS_KNOWN, /* and whether anybody has the image open */
 	OPEN_OPENED,         /* librbd has opened it */
 	OPEN_LOCKED,         /* librbd has taken the lock */
@@ -137,9 +150,7 @@ struct image_open {
 	struct ceph_pool *pool;
 	bool adopt;
 	bool exclusive_lock;
-	struct rados_read *read;
-	unsigned step;
-	struct cls_lock_info lock;
+	struct image_lookup lookup;
 	struct rados_notified notified;
 	struct image **result; /* attach: where the caller wants them */
 	struct err *err;
@@ -150,19 +161,6 @@ static bool
 is_read_only(const struct image_open *o)
 {
 	return (o->image->slot->flags & TABLE_SLOT_READ_ONLY) != 0;
-}
-
-static enum op_verdict
-open_read_lock(struct image_open *o)
-{
-	char object[RBD_OBJECT_SIZE];
-
-	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
-	    o->image->slot->image_id);
-	o->read = rados_read_new();
-	o->step = rados_read_call(o->read, cls_lock_get_info(RBD_LOCK_NAME));
-	rados_read_start(o->read, o->pool, object, &o->op);
-	return op_await(o, OPEN_LOCK_READ);
 }
 
 static enum op_verdict
@@ -179,60 +177,37 @@ static enum op_verdict
 open_begin(struct image_open *o)
 {
 	struct table_slot *slot = o->image->slot;
-	char object[RBD_OBJECT_SIZE];
 	struct err err = ERR_INIT;
 
 	if (ceph_pool_open(
 		im.conn, slot->pool, slot->rados_namespace, &o->pool, &err) < 0)
 		return op_fail_err(o, OPEN_END, &err);
 	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
-	if (!str_is_empty(slot->image_id))
-		return is_read_only(o) ? open_librbd(o) : open_read_lock(o);
-	(void)snprintf(object, sizeof(object), RBD_ID_PREFIX "%s", slot->image);
-	o->read = rados_read_new();
-	o->step = rados_read_call(o->read, cls_get_id());
-	rados_read_start(o->read, o->pool, object, &o->op);
-	return op_await(o, OPEN_ID_READ);
+	image_lookup_start(&o->lookup, o->pool, slot->image,
+	    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
+	    &o->op);
+	return op_await(o, OPEN_HEADER_READ);
 }
 
 static enum op_verdict
-open_id_read(struct image_open *o)
+open_header_read(struct image_open *o)
 {
+	const struct cls_lock_info *lock = &o->lookup.info.lock;
 	struct table_slot *slot = o->image->slot;
-	char id[RBD_ID_SIZE];
-	struct dec dec;
-	int rc = o->op.rc;
+	struct err err = ERR_INIT;
 
-	if (rc == 0)
-		rc = rados_read_result(o->read, o->step, &dec);
-	if (rc == 0)
-		rc = cls_parse_str(dec, id, sizeof(id));
-	rados_read_free(take_ptr(&o->read));
-	if (rc < 0)
-		return op_fail_rc(o, OPEN_END, rc, "id of image %s/%s",
-		    ceph_pool_label(o->pool), slot->image);
-	table_slot_set_id(slot, id);
-	return is_read_only(o) ? open_librbd(o) : open_read_lock(o);
-}
-
-static enum op_verdict
-open_lock_read(struct image_open *o)
-{
-	struct table_slot *slot = o->image->slot;
-	struct dec dec;
-	int rc = o->op.rc;
-
-	if (rc == 0)
-		rc = rados_read_result(o->read, o->step, &dec);
-	if (rc == 0)
-		rc = cls_parse_lock_info(dec, &o->lock);
-	rados_read_free(take_ptr(&o->read));
-	if (rc < 0)
-		return op_fail_rc(o, OPEN_END, rc,
-		    "lock of image %s/%s (id %s)", ceph_pool_label(o->pool),
-		    slot->image, slot->image_id);
-	if (o->lock.lockers == 0 ||
-	    (im.fenced != NULL && str_eq(o->lock.address, im.fenced)))
+	if (o->op.rc < 0) {
+		err_prefix(&o->lookup.op.err, "image %s", slot->image);
+		return op_fail_err(o, OPEN_END, &o->lookup.op.err);
+	}
+	if (image_header_check(&o->lookup.info, &err) < 0) {
+		err_prefix(&err, "image %s in %s", slot->image,
+		    ceph_pool_label(o->pool));
+		return op_fail_err(o, OPEN_END, &err);
+	}
+	table_slot_set_id(slot, o->lookup.info.id);
+	if (is_read_only(o) || lock->lockers == 0 ||
+	    (im.fenced != NULL && str_eq(lock->address, im.fenced)))
 		return open_librbd(o);
 	/*
 	 * Somebody holds the lock. librbd would simply ask for it, and a
@@ -248,6 +223,7 @@ open_lock_read(struct image_open *o)
 static enum op_verdict
 open_watchers_known(struct image_open *o)
 {
+	const struct cls_lock_info *lock = &o->lookup.info.lock;
 	struct table_slot *slot = o->image->slot;
 	enum watch_verdict verdict;
 	int rc = watch_judge(o->op.rc, &o->notified, &verdict);
@@ -261,16 +237,15 @@ open_watchers_known(struct image_open *o)
 	case WATCH_ALIVE:
 		return op_fail(o, OPEN_END, ERR_FAILED_PRECONDITION,
 		    "image %s/%s is locked by client.%" PRIu64 " at %s",
-		    ceph_pool_label(o->pool), slot->image, o->lock.client,
-		    o->lock.address);
+		    ceph_pool_label(o->pool), slot->image, lock->client,
+		    lock->address);
 	case WATCH_SILENT:
 		break;
 	}
 	return op_fail(o, OPEN_END, ERR_ABORTED,
 	    "image %s/%s is locked by client.%" PRIu64 " at %s, and who has it "
 	    "open does not answer",
-	    ceph_pool_label(o->pool), slot->image, o->lock.client,
-	    o->lock.address);
+	    ceph_pool_label(o->pool), slot->image, lock->client, lock->address);
 }
 
 static void
@@ -353,10 +328,8 @@ open_step(struct op *op)
 	switch (o->state) {
 	case OPEN_START:
 		return open_begin(o);
-	case OPEN_ID_READ:
-		return open_id_read(o);
-	case OPEN_LOCK_READ:
-		return open_lock_read(o);
+	case OPEN_HEADER_READ:
+		return open_header_read(o);
 	case OPEN_WATCHERS_KNOWN:
 		return open_watchers_known(o);
 	case OPEN_OPENED:
@@ -441,9 +414,109 @@ image_attach_start(const struct table_image *spec, struct image **result,
 	op_start(&o->op, &open_class, on_attached, NULL);
 }
 
-/* ---- adopt ------------------------------------------------------------- */
+/* ---- suspects ---------------------------------------------------------- */
 
 static void adopt(struct image *image);
+
+struct probe {
+	struct image_req req;
+	struct image *image;
+	char data[PROBE_BYTES];
+};
+
+static void
+try_next(struct timer *timer)
+{
+	struct image *image;
+
+	(void)timer;
+	im.trial = NULL;
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++) {
+		if (image->state != IMAGE_ADOPTING || image->io.dead ||
+		    image->opening || image->tried ||
+		    atomic_load(&image->slot->crashes) == 0)
+			continue;
+		log_warn("image.trial", "image=%s/%s", image->slot->pool,
+		    image->slot->image);
+		image->tried = true;
+		im.trial = image;
+		timer_start(&im.trial_timer, SUSPECT_STUCK_MS);
+		adopt(image);
+		return;
+	}
+}
+
+/* The image on trial comes to nothing: the next one's turn. */
+static void
+trial_is_over(const struct image *image)
+{
+	if (image == im.trial)
+		timer_start(&im.trial_timer, 0);
+}
+
+static void
+on_lived(struct timer *timer)
+{
+	log_info("image.acquitted", "image=%s", im.trial->slot->image);
+	atomic_store(&im.trial->slot->crashes, 0);
+	im.trial_timer.fire = try_next;
+	try_next(timer);
+}
+
+static void
+on_probe_answer(struct image_req *req)
+{
+	(void)req;
+}
+
+/* It has done I/O, after what had waited for it, and we are still here. */
+static void
+on_probe_done(struct image_req *req)
+{
+	struct probe *probe = container_of(req, struct probe, req);
+
+	if (probe->image == im.trial) {
+		im.trial_timer.fire = on_lived;
+		timer_start(&im.trial_timer, SUSPECT_LIVES_MS);
+	}
+	free(probe);
+}
+
+static void
+probe(struct image *image)
+{
+	struct probe *probe;
+
+	if (image != im.trial)
+		return;
+	probe = mem_new(sizeof(*probe));
+	probe->image = image;
+	probe->req = (struct image_req){ .kind = IMAGE_READ,
+		.len = PROBE_BYTES,
+		.data = probe->data,
+		.answer = on_probe_answer,
+		.done = on_probe_done };
+	image_io_submit(&image->io, &probe->req);
+}
+
+void
+image_note_crash(void)
+{
+	struct image *image;
+
+	if (im.table == NULL)
+		return;
+	if (im.trial != NULL) {
+		atomic_fetch_add(&im.trial->slot->crashes, 1);
+		return;
+	}
+	for (unsigned i = 0; (image = image_at(i)) != NULL; i++)
+		if (image->state != IMAGE_NONE &&
+		    (image->opening || image->io.ops > 0))
+			atomic_store(&image->slot->crashes, 1);
+}
+
+/* ---- adopt ------------------------------------------------------------- */
 
 struct adopt_retry {
 	struct timer timer;
@@ -471,20 +544,28 @@ on_adopted(struct op *op, void *arg)
 
 	(void)arg;
 	image->opening = false;
+	if (im.adopting > 0 && --im.adopting == 0 && im.trial == NULL)
+		timer_start(&im.trial_timer, 0);
 	if (op->err.rc == 0) {
 		log_info("image.adopted", "image=%s ms=%" PRId64 " waiting=%u",
 		    image->slot->image, op_age_ms(op), image->io.waiting);
+		probe(image);
 		return;
 	}
+	trial_is_over(image);
 	if (op->err.rc == -ESHUTDOWN)
 		note_refusal(image, op->err.rc);
 	hopeless = op->err.code == ERR_NOT_FOUND ||
+	    op->err.code == ERR_DATA_LOSS ||
 	    op->err.code == ERR_FAILED_PRECONDITION || image->io.dead;
 	log_error("image.adopt_failed", "image=%s hopeless=%d text=\"%s\"",
 	    image->slot->image, hopeless, op->err.text);
 	if (hopeless) {
 		if (!image->io.dead)
-			image_abort(image, TABLE_ABORTED_GONE);
+			image_abort(image,
+			    op->err.code == ERR_DATA_LOSS
+				? TABLE_ABORTED_DAMAGED
+				: TABLE_ABORTED_GONE);
 		return;
 	}
 	retry = mem_new(sizeof(*retry));
@@ -505,6 +586,24 @@ adopt(struct image *image)
 	op_start(&o->op, &open_class, on_adopted, NULL);
 }
 
+static void
+adopt_slot(struct image *image)
+{
+	unsigned crashes = atomic_load(&image->slot->crashes);
+
+	image->state = IMAGE_ADOPTING;
+	image->io.dead = atomic_load(&image->slot->aborted) !=
+	    TABLE_ABORTED_NOT;
+	if (image->io.dead)
+		return;
+	if (crashes > 1) {
+		image_abort(image, TABLE_ABORTED_CRASHED);
+	} else if (crashes == 0) {
+		im.adopting++;
+		adopt(image);
+	}
+}
+
 void
 image_adopt_all(void)
 {
@@ -519,13 +618,12 @@ image_adopt_all(void)
 			drop(image);
 			break;
 		case TABLE_SLOT_SERVED:
-			image->state = IMAGE_ADOPTING;
-			image->io.dead = atomic_load(&image->slot->aborted);
-			if (!image->io.dead)
-				adopt(image);
+			adopt_slot(image);
 			break;
 		}
 	}
+	im.trial_timer.fire = try_next;
+	timer_start(&im.trial_timer, im.adopting > 0 ? SUSPECT_AFTER_MS : 0);
 }
 
 /* ---- close ------------------------------------------------------------- */

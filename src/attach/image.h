@@ -30,6 +30,7 @@ struct image {
 	struct table_slot *slot;
 	enum image_state state;
 	bool opening;      /* an open is under way */
+	bool tried;        /* a suspect whose turn has come */
 	bool resizing;     /* a look at the header is under way */
 	bool resize_again; /* the header changed meanwhile */
 };
@@ -90,9 +91,17 @@ void image_look_again(void);
 /*
  * Takes over the images that the table names; each serves its requests as
  * soon as it is open. An image that cannot be opened is tried again until it
- * is aborted; one that is gone or somebody else's is aborted.
+ * is aborted; one that is gone, damaged or somebody else's is aborted. Images
+ * of which a predecessor may have died come last and one at a time, and are
+ * aborted when that has ended two of them.
  */
 void image_adopt_all(void);
+
+/*
+ * For a signal handler of any thread: this process dies of itself, perhaps of
+ * what an image makes librbd do. Notes in the table which ones it may be.
+ */
+void image_note_crash(void);
 
 /*
  * For a planned end: closes the images that are open, without a change in

@@ -109,6 +109,32 @@ harden(void)
 	(void)signal(SIGINT, SIG_IGN);
 }
 
+/*
+ * We die of ourselves, most likely of an assertion in librbd. A kill is not
+ * the fault of any image and does not come here.
+ */
+static void
+on_crash(int signo)
+{
+	static atomic_flag noted = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&noted))
+		image_note_crash();
+	(void)raise(signo); /* with its default by now */
+}
+
+static void
+watch_crashes(void)
+{
+	static const int signals[] = { SIGABRT, SIGSEGV, SIGBUS, SIGFPE,
+		SIGILL };
+	struct sigaction action = { .sa_handler = on_crash,
+		.sa_flags = (int)SA_RESETHAND };
+
+	for (size_t i = 0; i < countof(signals); i++)
+		(void)sigaction(signals[i], &action, NULL);
+}
+
 /* ---- the end ----------------------------------------------------------- */
 
 static void
@@ -454,6 +480,7 @@ main(int argc, char **argv)
 	    argc > 3 && strcmp(argv[3], "json") == 0 ? LOG_FORMAT_JSON
 						     : LOG_FORMAT_TEXT);
 	harden();
+	watch_crashes();
 	if (loop_init() < 0)
 		return 1;
 	signal_watch(SIGTERM, on_terminate);

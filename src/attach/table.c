@@ -234,6 +234,8 @@ table_aborted_text(enum table_aborted aborted)
 		return "aborted on request";
 	case TABLE_ABORTED_GONE:
 		return "deleted or taken over by another client";
+	case TABLE_ABORTED_DAMAGED:
+		return "aborted because its header is damaged";
 	case TABLE_ABORTED_REFUSED:
 		return "refused by the cluster: the user may not use it any "
 		       "more";

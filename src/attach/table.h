@@ -37,6 +37,7 @@ enum table_aborted {
 	TABLE_ABORTED_NOT = 0,
 	TABLE_ABORTED_ON_REQUEST,
 	TABLE_ABORTED_GONE,    /* deleted, or another client's, at a takeover */
+	TABLE_ABORTED_DAMAGED, /* its header cannot be */
 	TABLE_ABORTED_REFUSED, /* the user may not use it any more */
 	TABLE_ABORTED_CRASHED, /* its I/O has ended two servers */
 };

@@ -51,6 +51,14 @@ struct image_info {
 };
 
 /*
+ * Whether librbd can serve an image with this header: it trusts what it reads
+ * there, and dies of an object prefix that is too long or striping that cannot
+ * be. DATA_LOSS names what is wrong.
+ */
+int image_header_check(
+    const struct image_info *info, struct err *err) must_check;
+
+/*
  * Why an image is not for us to change or remove natively; librbd in a lane
  * has to do it.
  */

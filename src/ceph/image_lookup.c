@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
+/* With the largest stripe count the bytes of a set still fit into 64 bits. */
+#define ORDER_SANE 31
+
 /* Steps of the read of the header, in the order in which they are added. */
 enum header_step {
 	HEADER_SIZE = 0,
@@ -73,6 +76,8 @@ parse_striping(struct image_info *info, int rc, struct dec d)
 {
 	struct layout *layout = &info->layout;
 
+	if (layout->order > ORDER_SANE) /* not to be shifted by */
+		return -EBADMSG;
 	layout->stripe_unit = 1ull << layout->order;
 	layout->stripe_count = 1;
 	if (!(info->features & RBD_STRIPINGV2))

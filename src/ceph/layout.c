@@ -28,33 +28,50 @@ check_features(uint64_t features, struct err *err)
 	return 0;
 }
 
+/* What every image is bound to; `code` is that of a failure. */
 static int
-check_striping(struct layout *layout, struct err *err)
+check_shape(const struct layout *layout, uint64_t size_bytes, bool object_map,
+    enum err_code code, struct err *err)
 {
-	uint64_t object_bytes = 1ull << layout->order;
+	uint64_t object_bytes;
 
-	if (layout->stripe_unit == 0 && layout->stripe_count == 0) {
-		layout->stripe_unit = object_bytes;
-		layout->stripe_count = 1;
-		return 0;
-	}
-	if (layout->stripe_unit == 0 || layout->stripe_count == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "stripe unit and stripe count go together");
+	if (layout->order < LAYOUT_ORDER_MIN ||
+	    layout->order > LAYOUT_ORDER_MAX)
+		return err_set(err, code,
+		    "object size 2^%u is not within 2^%u and 2^%u",
+		    layout->order, LAYOUT_ORDER_MIN, LAYOUT_ORDER_MAX);
+	object_bytes = 1ull << layout->order;
 	if (layout->stripe_unit < STRIPE_UNIT_MIN ||
 	    layout->stripe_unit > object_bytes ||
 	    object_bytes % layout->stripe_unit != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return err_set(err, code,
 		    "stripe unit %llu "
 		    "does not divide the object size %llu",
 		    (unsigned long long)layout->stripe_unit,
 		    (unsigned long long)object_bytes);
 	/* the width that librbd's own arithmetic has for it */
-	if (layout->stripe_count > UINT32_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "stripe count %llu is too large",
+	if (layout->stripe_count == 0 || layout->stripe_count > UINT32_MAX)
+		return err_set(err, code, "stripe count %llu cannot be",
 		    (unsigned long long)layout->stripe_count);
+	if (size_bytes > INT64_MAX)
+		return err_set(err,
+		    code == ERR_INVALID_ARGUMENT ? ERR_OUT_OF_RANGE : code,
+		    "image size %llu", (unsigned long long)size_bytes);
+	if (object_map && layout_objects(layout, size_bytes) > OBJECT_MAP_MAX)
+		return err_set(err,
+		    code == ERR_INVALID_ARGUMENT ? ERR_OUT_OF_RANGE : code,
+		    "an image of %llu bytes "
+		    "has too many objects for an object map",
+		    (unsigned long long)size_bytes);
 	return 0;
+}
+
+int
+layout_check_stored(const struct layout *layout, uint64_t size_bytes,
+    uint64_t features, struct err *err)
+{
+	return check_shape(layout, size_bytes, (features & RBD_OBJECT_MAP) != 0,
+	    ERR_DATA_LOSS, err);
 }
 
 int
@@ -65,26 +82,18 @@ layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
 
 	if (layout->order == 0)
 		layout->order = LAYOUT_ORDER_DEFAULT;
-	if (layout->order < LAYOUT_ORDER_MIN ||
-	    layout->order > LAYOUT_ORDER_MAX)
+	if ((layout->stripe_unit == 0) != (layout->stripe_count == 0))
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "object size 2^%u is not within 2^%u and 2^%u",
-		    layout->order, LAYOUT_ORDER_MIN, LAYOUT_ORDER_MAX);
-	rc = check_striping(layout, err);
-	if (rc < 0)
+		    "stripe unit and stripe count go together");
+	if (layout->stripe_unit == 0 && layout->order <= LAYOUT_ORDER_MAX) {
+		layout->stripe_unit = 1ull << layout->order;
+		layout->stripe_count = 1;
+	}
+	if ((rc = check_features(*features, err)) < 0 ||
+	    (rc = check_shape(layout, size_bytes,
+		 (*features & RBD_OBJECT_MAP) != 0, ERR_INVALID_ARGUMENT,
+		 err)) < 0)
 		return rc;
-	rc = check_features(*features, err);
-	if (rc < 0)
-		return rc;
-	if (size_bytes > INT64_MAX)
-		return err_set(err, ERR_OUT_OF_RANGE, "image size %llu",
-		    (unsigned long long)size_bytes);
-	if ((*features & RBD_OBJECT_MAP) &&
-	    layout_objects(layout, size_bytes) > OBJECT_MAP_MAX)
-		return err_set(err, ERR_OUT_OF_RANGE,
-		    "an image of %llu bytes "
-		    "has too many objects for an object map",
-		    (unsigned long long)size_bytes);
 	if (*features & RBD_OBJECT_MAP)
 		*features |= RBD_FAST_DIFF;
 	if (layout_is_striped(layout))

@@ -31,6 +31,13 @@ struct layout {
 int layout_check(struct layout *layout, uint64_t size_bytes, uint64_t *features,
     struct err *err) must_check;
 
+/*
+ * The same for an image that exists: nothing is filled in. DATA_LOSS names
+ * what cannot be.
+ */
+int layout_check_stored(const struct layout *layout, uint64_t size_bytes,
+    uint64_t features, struct err *err) must_check;
+
 bool layout_is_striped(const struct layout *layout);
 
 /* Number of objects that an image of this size can have. */

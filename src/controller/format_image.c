@@ -75,9 +75,12 @@ static enum op_verdict
 found(struct format_image *f)
 {
 	struct cls_meta mark = { .key = VOLUME_META_FILESYSTEM };
+	struct err err = ERR_INIT;
 
 	if (f->rpc.op.rc < 0)
 		return op_fail_err(f, FORMAT_END, &f->lookup.op.err);
+	if (image_header_check(&f->lookup.info, &err) < 0)
+		return op_fail_err(f, FORMAT_END, &err);
 	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN) {
 		image_meta_list_start(
 		    &f->list, f->pool, f->lookup.info.id, &f->rpc.op);

@@ -303,6 +303,7 @@ static enum op_verdict
 publish_volume_step(struct op *op)
 {
 	struct publish_volume *p = (struct publish_volume *)op;
+	struct err err = ERR_INIT;
 
 	switch (p->state) {
 	case PUBLISHVOL_START:
@@ -315,6 +316,8 @@ publish_volume_step(struct op *op)
 		p->pool = p->volume.pool;
 		p->image = p->volume.image;
 		p->image_id = p->volume.info->id;
+		if (image_header_check(p->volume.info, &err) < 0)
+			return op_fail_err(p, PUBLISHVOL_END, &err);
 		image_meta_list_start(&p->list, p->pool, p->image_id, op);
 		return op_await(p, PUBLISHVOL_META_READ);
 
@@ -323,6 +326,8 @@ publish_volume_step(struct op *op)
 			return op_fail_err(
 			    p, PUBLISHVOL_END, &p->lookup.op.err);
 		p->image_id = p->lookup.info.id;
+		if (image_header_check(&p->lookup.info, &err) < 0)
+			return op_fail_err(p, PUBLISHVOL_END, &err);
 		return answer(p);
 
 	case PUBLISHVOL_META_READ:

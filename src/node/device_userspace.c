@@ -83,6 +83,7 @@ on_end(struct op *op, void *arg)
 
 enum open_state {
 	OPEN_START = 0,
+	OPEN_BURIED,   /* it was dead: closed there */
 	OPEN_ATTACHED, /* rbd-attachd has answered */
 	OPEN_UNMAPPED, /* was read-only: its loop device is free */
 	OPEN_CLOSED,   /* and the image closed */
@@ -145,6 +146,18 @@ open_begin(struct opening *o)
 		    spec->map_options);
 	entry = userspace_index_find(spec);
 	o->session = entry != NULL ? userspace_index_session(entry) : NULL;
+	if (o->session != NULL && userspace_index_verdict(entry, &err) < 0) {
+		/*
+		 * Its loop device may be kept by an open file: no reason to
+		 * wait, for it reads and writes nothing.
+		 */
+		log_info("userspace.bury", "session=%s text=\"%s\"",
+		    session_dir(o->session), err.text);
+		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
+			.ino = entry->ino };
+		session_call_start(o->session, &o->call, &o->op);
+		return op_await(o, OPEN_BURIED);
+	}
 	if (o->session == NULL)
 		o->session = session_get(&who, &o->op, &err);
 	if (o->session != NULL)
@@ -195,6 +208,11 @@ open_step(struct op *op)
 	switch (o->state) {
 	case OPEN_START:
 		return open_begin(o);
+	case OPEN_BURIED:
+		if (op->rc < 0)
+			return open_refused(o);
+		userspace_index_leave(userspace_index_find(o->open->spec));
+		return op_goto(o, OPEN_START);
 	case OPEN_ATTACHED:
 		return open_attached(o);
 	case OPEN_UNMAPPED:
@@ -576,6 +594,9 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 		    "/dev/loop%u is bound to nothing", minor(devno));
 		return -ENODEV;
 	}
+	if (entry != NULL && loopdev_shows(file, entry->file) &&
+	    userspace_index_verdict(entry, err) < 0)
+		return -ESTALE;
 	if (entry != NULL && loopdev_shows(file, entry->file))
 		return fill_device((int)minor(devno), entry->file, dev, err);
 	if (userspace_index_is_leftover(spec, file) &&

@@ -104,6 +104,36 @@ on_loop(int id, const char *file, void *arg)
 	return true;
 }
 
+int
+userspace_index_verdict(const struct userspace_entry *entry, struct err *err)
+{
+	struct session *s = userspace_index_session(entry);
+	struct table *table = s != NULL ? session_table(s) : NULL;
+	struct table_slot *slot = table != NULL
+	    ? table_slot_at(table, table_slot_index(entry->ino))
+	    : NULL;
+	uint32_t aborted;
+
+	if (slot == NULL || slot->ino != entry->ino ||
+	    table_slot_state(slot) == TABLE_SLOT_FREE)
+		return 0;
+	aborted = atomic_load(&slot->aborted);
+	if (aborted == TABLE_ABORTED_NOT)
+		return 0;
+	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	    "image %s is dead: it was %s", entry->image,
+	    table_aborted_text((enum table_aborted)aborted));
+	return -ESTALE;
+}
+
+void
+userspace_index_leave(struct userspace_entry *entry)
+{
+	if (entry != NULL)
+		leftovers = true;
+	userspace_index_drop(entry);
+}
+
 static struct userspace_entry *
 entry_by_id(const char *volume_id)
 {

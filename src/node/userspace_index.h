@@ -51,6 +51,19 @@ struct userspace_entry *userspace_index_add(const struct device_spec *spec,
     const struct session *s, uint64_t ino, const char *name, struct err *err);
 void userspace_index_drop(struct userspace_entry *entry);
 
+/*
+ * 0, or -ESTALE: rbd-attachd answers all I/O of the image with EIO, and `err`
+ * tells why. It must be detached before it can be attached anew.
+ */
+int userspace_index_verdict(
+    const struct userspace_entry *entry, struct err *err) must_check;
+
+/*
+ * The image is detached, but its loop device, which is dead, may still be
+ * bound: it is a leftover from now on.
+ */
+void userspace_index_leave(struct userspace_entry *entry);
+
 /* NULL: the session is no more. */
 struct session *userspace_index_session(const struct userspace_entry *entry);
 

@@ -22,7 +22,7 @@
 #define PROVEN_MS                                                              \
 	10000        /* served for so long: the next start is the
 				   first one again */
-#define CALL_TRIES 3 /* servers that die over one command */
+#define CALL_TRIES 2 /* servers that die over one command */
 
 /* ---- commands ---------------------------------------------------------- */
 

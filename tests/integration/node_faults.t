@@ -96,6 +96,24 @@ fails_with INVALID_ARGUMENT "a file system that nobody knows" \
 like "names the field" "$error" "volume_capability.mount.fs_type"
 is "nothing is left of all that" "$(left)" "$nothing"
 
+# ---- a header that cannot be -----------------------------------------------------------------
+
+image=$(request .publishContext.image | jq -r .)
+header=rbd_header.$(request .publishContext.imageId | jq -r .)
+# set_order OCTAL: what the image's header says
+set_order() { printf '%b' "\\0$1" | timeout 60 rados -p rbd setomapval "$header" order; }
+ok "the image's header is damaged" set_order 377
+fails_with DATA_LOSS "stage: is told" stage
+like "with the image" "$error" "$image"
+set_order 1
+fails_with DATA_LOSS "stage: an object size that librbd would take" stage
+like "says what is wrong" "$error" 'object size 2\^1 '
+fails_with DATA_LOSS "ControllerPublishVolume: is told, too" \
+	call Controller/ControllerPublishVolume "$(request \
+		". + {nodeId: \"test-node\", volumeCapability: $capability} | del(.publishContext)")"
+set_order 26
+is "nothing is left of it" "$(left)" "$nothing"
+
 # ---- a cluster that does not answer ----------------------------------------------------------
 
 stage_nowhere() {
@@ -247,7 +265,7 @@ ok "and one that is not" make without-file-system
 ok "the daemon ends" stop_daemon
 start_daemon --worker-path="$work/none"
 fails_with UNAVAILABLE "without ceph-worker nothing is formatted" stage
-like "which the error tells" "$error" "ask the cluster whether the volume may be formatted: start $work/none"
+like "which the error tells" "$error" "ask the cluster whether the volume may be formatted: .*start $work/none"
 is "nothing is left on the node" "$(left)" "$nothing"
 unformatted=("$volume" "$id" "$staging" "$target")
 become "${formatted[@]}"

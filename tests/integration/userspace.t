@@ -488,6 +488,147 @@ lost() {
 	is "no loop device is left" "$(our_loops)" 0
 }
 
+# ---- images that are no good -------------------------------------------------------------------
+
+# set_header IMAGE KEY HEX: what the image's header says there from now on
+set_header() {
+	local id
+	id=$(timeout 60 rados -p rbd get "rbd_id.$1" - | tail -c +5) || return
+	perl -e 'print pack("H*", shift)' "$3" >"$work/value"
+	timeout 60 rados -p rbd setomapval "rbd_header.$id" "$2" --input-file "$work/value"
+}
+
+get_header() {
+	local id
+	id=$(timeout 60 rados -p rbd get "rbd_id.$1" - | tail -c +5)
+	timeout 60 rados -p rbd getomapval "rbd_header.$id" "$2" "$work/was" >/dev/null 2>&1
+	od -An -v -tx1 "$work/was" | tr -d ' \n'
+}
+
+# hex_string TEXT: as the cluster encodes it
+hex_string() {
+	printf '%02x000000%s' "${#1}" "$(printf %s "$1" | od -An -v -tx1 | tr -d ' \n')"
+}
+
+# is_refused IMAGE WHAT KEY HEX TEXT: with that in its header the image is refused, which says
+# so; the image is as before afterwards
+is_refused() {
+	local was name=$prefix-$1
+	was=$(get_header "$name" "$3")
+	set_header "$name" "$3" "$4" || bail "set the header"
+	hold attach "$name"
+	like "$2: refused" "$error" "$5"
+	is "$2: by the same rbd-attachd" "$(attachds)" "$good_pid"
+	ok "$2: other images are served" reads "$good_device"
+	set_header "$name" "$3" "$was" || bail "restore the header"
+}
+
+bad() {
+	local good_pid good_device name long
+	image "$prefix-good" 64M "$all_features"
+	image "$prefix-bad" 64M "$all_features"
+	timeout 60 rbd create -s 64M --image-feature layering,striping --stripe-unit 64K \
+		--stripe-count 4 "rbd/$prefix-striped" || bail "rbd create"
+	defer timeout 60 rbd rm --no-progress "rbd/$prefix-striped"
+	dd if=/dev/urandom of="$work/block" bs=4k count=1 status=none
+	attach "$prefix-good"
+	good_device=$device
+	good_pid=$(attachds)
+	long=rbd_data.$(printf '%071d' 0)
+
+	is_refused bad "a long object prefix" object_prefix "$(hex_string "$long")" \
+		"DATA_LOSS .*object prefix"
+	is_refused bad "a longer one" object_prefix "$(hex_string "$long$long")" DATA_LOSS
+	is_refused bad "one that is a format" object_prefix "$(hex_string rbd_data.%n)" DATA_LOSS
+	is_refused bad "an empty one" object_prefix 00000000 DATA_LOSS
+	is_refused bad "order 0" order 00 "DATA_LOSS .*object size 2\^0"
+	is_refused bad "order 26" order 1a "DATA_LOSS .*object size 2\^26"
+	is_refused bad "order 255" order ff DATA_LOSS
+	is_refused bad "a size above 2^63" size 00000000000000f0 "DATA_LOSS .*image size"
+	is_refused bad "a size that no object map has" size 0000000000000040 \
+		"DATA_LOSS .*object map"
+	is_refused bad "an unknown feature" features 3d00000000010000 "image $prefix-bad|rbd/$prefix-bad"
+	is_refused bad "half a size" size 000000 "$prefix-bad|header"
+	is_refused striped "stripe unit 0" stripe_unit 0000000000000000 DATA_LOSS
+	is_refused striped "a stripe unit that does not divide" stripe_unit 0130000000000000 DATA_LOSS
+	is_refused striped "stripe count 0" stripe_count 0000000000000000 DATA_LOSS
+	ok "what is whole again is attached" hold attach "$prefix-bad" "$prefix-striped"
+
+	# With what is in its header now the successor must not open it.
+	attach "$prefix-bad"
+	dd if="$work/block" of="$device" bs=4k oflag=direct status=none
+	long=$(get_header "$prefix-bad" object_prefix)
+	set_header "$prefix-bad" object_prefix "$(hex_string "rbd_data.$(printf '%090d' 0)")"
+	kill_attachd_for_next
+	hold settle
+	ok "a header that is damaged while the image is attached ends the image" \
+		wait_for 20 fails_to_read "$device"
+	ok "which is told" logged "image.aborted image=rbd/$prefix-bad .*header is damaged"
+	ok "and no other" reads "$good_device"
+	set_header "$prefix-bad" object_prefix "$long"
+	ok "when it is repaired it is attached anew" attach "$prefix-bad"
+	ok "with its data" cmp -n 4096 "$work/block" "$device"
+	ok "detach" hold detach "$prefix-good" "$prefix-bad" "$prefix-striped"
+	is "no loop device is left" "$(our_loops)" 0
+}
+
+# crash: as an assertion in librbd does it
+crash() { kill -ABRT "$(attachds)"; }
+crash_for_next() {
+	local old
+	old=$(attachds)
+	kill -ABRT "$old"
+	wait_for 10 new_attachd "$old"
+}
+
+crashes() {
+	local osds busy idle dd_pid
+	mapfile -t osds < <(pgrep -f "^ceph-osd -c $RBD_CSI_CLUSTER_DIR/ceph.conf")
+	((${#osds[@]})) || bail "no OSD of our own"
+	image "$prefix-busy" 64M
+	image "$prefix-idle" 64M
+	attach "$prefix-idle"
+	idle=$device
+	attach "$prefix-busy"
+	busy=$device
+
+	kill -STOP "${osds[@]}"
+	defer kill -CONT "${osds[@]}"
+	timeout 100 dd if=/dev/zero of="$busy" bs=4k count=1 oflag=direct status=none 2>/dev/null &
+	dd_pid=$!
+	wait_for 20 in_flight "$busy" || bail "no write"
+	ok "rbd-attachd crashes while an image has I/O" crash_for_next
+	ok "that image is opened last" wait_for 30 logged "image.trial image=rbd/$prefix-busy"
+	is "the other one is not suspected" "$(lines "image.trial image=rbd/$prefix-idle")" 0
+	kill -CONT "${osds[@]}"
+	ok "the write succeeds" wait "$dd_pid"
+	ok "and the image is acquitted" wait_for 30 logged "image.acquitted image=$prefix-busy"
+
+	kill -STOP "${osds[@]}"
+	timeout 100 dd if=/dev/zero of="$busy" bs=4k count=1 oflag=direct status=none 2>/dev/null &
+	dd_pid=$!
+	wait_for 20 in_flight "$busy" || bail "no write"
+	ok "it crashes again" crash_for_next
+	ok "the image is on trial again" wait_for 30 more_lines "image.trial image=rbd/$prefix-busy" 1
+	ok "and ends that server, too" crash_for_next
+	ok "it is set aside, and named" wait_for 30 logged \
+		"image.aborted image=rbd/$prefix-busy .*set aside: its I/O has ended rbd-attachd twice"
+	ok "its I/O fails" fails_in_the_end "$dd_pid"
+	kill -CONT "${osds[@]}"
+	ok "the other one is served" wait_for 60 reads "$idle"
+	ok "a kill is no crash" kill_attachd_for_next
+	hold settle
+	ok "it is attached anew" attach "$prefix-busy"
+	ok "and written" timeout 60 dd if=/dev/zero of="$device" bs=4k count=1 oflag=direct
+	ok "detach" hold detach "$prefix-busy" "$prefix-idle"
+	is "no loop device is left" "$(our_loops)" 0
+}
+
+fails_in_the_end() { ! wait "$1"; }
+
+# in_flight DEVICE: has it I/O that is not finished?
+in_flight() { [[ $(awk '{ print $9 }' "/sys/block/${1#/dev/}/stat") -gt 0 ]]; }
+
 for section in $sections; do
 	diag "section $section"
 	case $section in

@@ -1,3 +1,4 @@
 #!/bin/bash
-# userspace_lost.t: who holds the descriptors, and sessions that are lost; sections of userspace.t
-exec "$(dirname "$0")/userspace.t" alone lost
+# userspace_lost.t: who holds the descriptors, sessions that are lost, images that are no good;
+# sections of userspace.t
+exec "$(dirname "$0")/userspace.t" alone lost bad crashes

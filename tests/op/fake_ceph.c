@@ -722,6 +722,11 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 			(void)snprintf(
 			    lookup->info.id, RBD_ID_SIZE, "%.60s", image->id);
 			lookup->info.size_bytes = image->size_bytes;
+			lookup->info.layout = (struct layout){ .order = 22,
+				.stripe_unit = 1 << 22,
+				.stripe_count = 1 };
+			(void)snprintf(lookup->info.prefix, RBD_PREFIX_SIZE,
+			    "rbd_data.%.60s", image->id);
 			lookup->info.parent.pool = image->has_parent ? 1 : -1;
 		}
 	}

@@ -2,6 +2,7 @@
  * ceph_layout.c - parameters of images, and lists of monitors.
  */
 #include "ceph/cls_rbd.h"
+#include "ceph/image.h"
 #include "ceph/layout.h"
 #include "ceph/mon_hosts.h"
 #include "tests/tap.h"
@@ -152,9 +153,62 @@ test_monitors(void)
 	    "a name that does not resolve is told: %s", err.text);
 }
 
+static void
+test_headers(void)
+{
+	static const struct {
+		const char *prefix;
+		struct layout layout;
+		uint64_t size, features;
+		const char *error; /* NULL: fit */
+	} cases[] = {
+		{ "rbd_data.10ab", { 22, 1 << 22, 1 }, 1ull << 40, 0x3d, NULL },
+		{ "rbd_data.3.10ab", { 12, 512, 16 }, 0, 0x3d, NULL },
+		{ "rbd_data.10ab", { 25, 1 << 25, 1 }, INT64_MAX, 1, NULL },
+		{ "", { 22, 1 << 22, 1 }, 1, 1, "object prefix" },
+		{ "data.10ab", { 22, 1 << 22, 1 }, 1, 1, "object prefix" },
+		{ "rbd_data.%s", { 22, 1 << 22, 1 }, 1, 1, "object prefix" },
+		{ "rbd_data.123456789012345678901234567890123456789012345678901"
+		  "2345678901234567890",
+		    { 22, 1 << 22, 1 }, 1, 1, "object prefix of 79 bytes" },
+		{ "rbd_data.10ab", { 0, 1, 1 }, 1, 1, "2^0" },
+		{ "rbd_data.10ab", { 26, 1 << 26, 1 }, 1, 1, "2^26" },
+		{ "rbd_data.10ab", { 22, 0, 1 }, 1, 1, "stripe unit 0" },
+		{ "rbd_data.10ab", { 22, 1 << 23, 1 }, 1, 1, "stripe unit" },
+		{ "rbd_data.10ab", { 22, 3000, 1 }, 1, 1, "stripe unit 3000" },
+		{ "rbd_data.10ab", { 22, 4096, 0 }, 1, 1, "stripe count 0" },
+		{ "rbd_data.10ab", { 22, 4096, 1ull << 32 }, 1, 1,
+		    "stripe count" },
+		{ "rbd_data.10ab", { 22, 1 << 22, 1 }, 1ull << 63, 1,
+		    "image size" },
+		{ "rbd_data.10ab", { 12, 4096, 1 }, 1ull << 50, 0x3d,
+		    "object map" },
+	};
+
+	for (size_t i = 0; i < countof(cases); i++) {
+		struct image_info info = { .id = "10ab",
+			.size_bytes = cases[i].size,
+			.features = cases[i].features,
+			.layout = cases[i].layout };
+		struct err err = ERR_INIT;
+
+		(void)snprintf(
+		    info.prefix, sizeof(info.prefix), "%s", cases[i].prefix);
+		if (cases[i].error == NULL)
+			ok(image_header_check(&info, &err) == 0, "a header: %s",
+			    err.text);
+		else
+			ok(image_header_check(&info, &err) < 0 &&
+				err.code == ERR_DATA_LOSS &&
+				strstr(err.text, cases[i].error) != NULL,
+			    "a header: %s", err.text);
+	}
+}
+
 int
 main(void)
 {
+	test_headers();
 	test_checks();
 	test_objects();
 	test_monitors();

@@ -285,6 +285,39 @@ test_failures(void)
 	    "a request that librbd does not take fails");
 }
 
+static int refusals, refused_rc;
+
+static void
+on_refused(struct image_io *io, int rc)
+{
+	(void)io;
+	refusals++;
+	refused_rc = rc;
+}
+
+static void
+test_refusals(void)
+{
+	static const int rcs[] = { -ESHUTDOWN, -EPERM, -EACCES };
+	struct image_io io = { 0 };
+	struct test_req t;
+
+	image_io_on_refusal(on_refused);
+	image_io_init(&io);
+	image_io_resume(&io);
+	put(&io, &t, IMAGE_WRITE, 512);
+	land(-EIO);
+	is_int(refusals, 0, "an I/O error is not the cluster's refusal");
+	for (size_t i = 0; i < countof(rcs); i++) {
+		put(&io, &t, IMAGE_WRITE, 512);
+		land(rcs[i]);
+		ok(refusals == (int)i + 1 && refused_rc == rcs[i] &&
+			t.rc == rcs[i],
+		    "%s is", strerror(-rcs[i]));
+	}
+	image_io_on_refusal(NULL);
+}
+
 static void
 test_short_read(void)
 {
@@ -347,6 +380,7 @@ main(void)
 		return 1;
 	test_limits();
 	test_failures();
+	test_refusals();
 	test_short_read();
 	test_abort();
 	loop_fini();
