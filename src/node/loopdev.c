@@ -147,6 +147,16 @@ loopdev_is_read_only(int id)
 }
 
 bool
+loopdev_was_read_only(int id)
+{
+	auto_close int fd = open_at(id, O_RDONLY, NULL);
+	struct loop_info64 info;
+
+	return fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 &&
+	    (info.lo_flags & LO_FLAGS_READ_ONLY) != 0;
+}
+
+bool
 loopdev_is_dead(int id)
 {
 	struct err ignored = ERR_INIT;

@@ -49,6 +49,9 @@ bool loopdev_is(int id, const char *file);
 int loopdev_file(int id, char *file) must_check;
 bool loopdev_is_read_only(int id);
 
+/* Whether it was made read-only, whatever BLKROSET has made of it since. */
+bool loopdev_was_read_only(int id);
+
 /*
  * Whether what serves its file is gone: a read past all caches fails. Waits
  * for a server that lives and does not answer.

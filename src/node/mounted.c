@@ -218,7 +218,7 @@ on_layer(int id, const char *file, void *arg)
 	dev_t devno = makedev(LOOP_MAJOR, (unsigned)id), below;
 	struct device dev;
 
-	if (loopdev_below(devno, &below, NULL) &&
+	if (loopdev_below(devno, &below, NULL) && loopdev_was_read_only(id) &&
 	    device_identify(
 		search->spec, search->mapper, devno, &dev, NULL, NULL) == 0)
 		(void)!loopdev_clear(id, file, LAYER_MS, NULL);

@@ -281,7 +281,8 @@ publishing_publish(const void *p, void *none, struct err *err)
 {
 	struct publishing_args args = *(const struct publishing_args *)p;
 	char staging[PATH_MAX], target[PATH_MAX];
-	int rc = path_resolve(args.staging, staging, err);
+	int rc = staging_resolve(
+	    args.staging, args.spec.volume_id, staging, err);
 
 	(void)none;
 	if (rc == 0)

@@ -23,6 +23,18 @@
 /* ---- the staging directory ------------------------------------------------ */
 
 int
+staging_resolve(const char *staging, const char *volume_id, char out[PATH_MAX],
+    struct err *err)
+{
+	auto_free char *target = str_fmt("%s/%s", staging, volume_id);
+	int rc = path_resolve(target, out, err);
+
+	if (rc == 0)
+		*strrchr(out, '/') = '\0';
+	return rc;
+}
+
+int
 staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
@@ -401,7 +413,8 @@ staging_stage(const void *p, void *result, struct err *err)
 {
 	struct staging_args args = *(const struct staging_args *)p;
 	char staging[PATH_MAX];
-	int rc = path_resolve(args.staging, staging, err);
+	int rc = staging_resolve(
+	    args.staging, args.spec.volume_id, staging, err);
 
 	args.staging = staging;
 	return rc < 0 ? rc : stage(&args, result, err);
@@ -575,7 +588,7 @@ staging_unstage(const void *p, void *result, struct err *err)
 {
 	struct unstaging_args args = *(const struct unstaging_args *)p;
 	char staging[PATH_MAX];
-	int rc = path_resolve(args.staging, staging, err);
+	int rc = staging_resolve(args.staging, args.volume_id, staging, err);
 
 	args.staging = staging;
 	return rc < 0 ? rc : unstage(&args, result, err);

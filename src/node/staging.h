@@ -93,6 +93,13 @@ const struct mapper *staging_mapper_of(
     const struct stash *stash, struct err *err);
 
 /*
+ * A request's staging path as path_resolve has it, links at its end included:
+ * it is the parent of what is mounted.
+ */
+int staging_resolve(const char *staging, const char *volume_id,
+    char out[PATH_MAX], struct err *err) must_check;
+
+/*
  * Locks a staging directory until the descriptor is closed; waits some
  * seconds for a child of a predecessor. *fd is -1 when there is no such
  * directory (0 is returned). ABORTED when it stays locked.

@@ -1193,6 +1193,9 @@ not_ours(void)
 	put(path, "%s", v.staging);
 	put(v.staging, "%s/x", link);
 	expect(stage(&v), ERR_FAILED_PRECONDITION, "is not followed by stage");
+	put(v.staging, "%s", link);
+	expect(stage(&v), ERR_FAILED_PRECONDITION, "nor as the staging path");
+	expect(unstage(&v), ERR_FAILED_PRECONDITION, "nor by unstage");
 	put(v.staging, "%s", path);
 	(void)unlink(link);
 	put(path, "%s/elsewhere", top);
