@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# volume.sh: one volume on krbd as the tests here call it, and what is there of it on the node; after
+# lib.sh, with a cluster and a daemon.
+# shellcheck disable=SC2016,SC2034,SC2154 # the variables in single quotes are jq's; others are the tests'
+
+all_features=layering,exclusive-lock,object-map,fast-diff,deep-flatten
+key=$(<"$RBD_CSI_KEYFILE")
+volume=
+context=
+
+# ---- one volume ------------------------------------------------------------------------------
+
+# capability FSTYPE [MODE]: FSTYPE "block" is a raw device.
+capability() {
+	local kind
+	[[ $1 == block ]] && kind='{"block": {}}' || kind="{\"mount\": {\"fsType\": \"$1\"}}"
+	jq -nc --argjson kind "$kind" --arg mode "${2:-SINGLE_NODE_WRITER}" \
+		'$kind + {accessMode: {mode: $mode}}'
+}
+
+# use NAME FSTYPE [MODE]: the volume and the paths that the functions below are about.
+use() {
+	staging=$work/staging/$1
+	target=$work/pods/$1/mount
+	data=$target/data
+	[[ $2 == block ]] && data=$target
+	cap=$(capability "$2" "${3:-}")
+	mkdir -p "$staging"
+}
+
+# create NAME FSTYPE FEATURES [CLUSTER]
+create() {
+	call Controller/CreateVolume "$(jq -nc --arg name "$1" --argjson cap "$(capability "$2")" \
+		--arg features "$3" --arg cluster "${4:-$RBD_CSI_FSID}" '{
+			name: $name, capacityRange: {requiredBytes: "1073741824"},
+			volumeCapabilities: [$cap],
+			parameters: {clusterID: $cluster, pool: "rbd", imageFeatures: $features}}')" &&
+		volume=$(jq -c '{volumeId: .volume.volumeId, volumeContext: .volume.volumeContext}' \
+			<<<"$reply") &&
+		image=$(jq -r .volumeContext.imageName <<<"$volume")
+}
+
+# with FILTER [id]: the volume's fields and more; "id": without the volume_context.
+with() {
+	jq -c --argjson cap "$cap" --argjson context "${context:-null}" --arg staging "$staging" \
+		--arg target "$target" "$1${2:+ | del(.volumeContext)}" <<<"$volume"
+}
+
+attach() {
+	call Controller/ControllerPublishVolume \
+		"$(with '. + {nodeId: "test-node", volumeCapability: $cap}')" &&
+		context=$(jq -c .publishContext <<<"$reply")
+}
+stage() {
+	rpc Node/NodeStageVolume "$(with '. + {stagingTargetPath: $staging,
+		volumeCapability: $cap, publishContext: $context}')"
+}
+publish() {
+	rpc Node/NodePublishVolume "$(with '. + {stagingTargetPath: $staging, targetPath: $target,
+		volumeCapability: $cap, publishContext: $context}')"
+}
+stats() { rpc Node/NodeGetVolumeStats "$(with '. + {volumePath: $target}' id)"; }
+unpublish() { rpc Node/NodeUnpublishVolume "$(with '. + {targetPath: $target}' id)"; }
+unstage() { rpc Node/NodeUnstageVolume "$(with '. + {stagingTargetPath: $staging}' id)"; }
+detach() { call Controller/ControllerUnpublishVolume "$(with '. + {nodeId: "test-node"}' id)"; }
+delete() { call Controller/DeleteVolume "$(with . id)"; }
+
+# ---- what is there ---------------------------------------------------------------------------
+
+mapped() { find /sys/bus/rbd/devices/ -mindepth 1 | wc -l; }
+attribute() { cat /sys/bus/rbd/devices/*/"$1"; }
+mounts() { grep -cF " $work/" /proc/self/mountinfo; }
+no_key() { ! grep -qF -- "$key" /sys/bus/rbd/devices/*/config_info; }
+no_key_in_keyrings() { ! grep -w ceph /proc/keys; }
+put_data() { echo "precious $1" | dd of="$data" conv=fsync,notrunc status=none; }
+has_data() { dd if="$data" bs=9 count=1 status=none | grep -q "^precious"; }
+nothing_left() { [[ $(mapped) == 0 && $(mounts) == 0 && ! -e $target && -z $(ls -A "$staging") ]]; }
+
+# started COMMAND...: tells how many processes and threads (the kernel's too) the system started
+# for its RPC, beyond what calling the daemon takes, and the time from call to answer.
+started() {
+	local started=1
+	"$@"
+}
+processes() { awk '/^processes/ { print $2 }' /proc/stat; }
+rpc() {
+	local before after begin rc=0
+	((started)) || { call "$@"; return; }
+	before=$(processes)
+	call Identity/Probe '{}' >/dev/null
+	after=$(processes)
+	begin=${EPOCHREALTIME/./}
+	call "$@" || rc=$?
+	told="${1#*/}: $((($(processes) - after) - (after - before))) processes and threads, \
+$(((${EPOCHREALTIME/./} - begin) / 1000)) ms"
+	return "$rc"
+}
+started=0
+told=
