@@ -118,7 +118,7 @@ unescape(char *text)
 static bool
 line_parse(char *line, struct mount_entry *entry)
 {
-	char *field[5], *tail = strstr(line, " - "), *save;
+	char *field[6], *tail = strstr(line, " - "), *save;
 	unsigned maj, min;
 
 	if (tail == NULL)
@@ -132,12 +132,17 @@ line_parse(char *line, struct mount_entry *entry)
 	if (sscanf(field[2], "%u:%u", &maj, &min) != 2)
 		return false;
 	entry->devno = makedev(maj, min);
+	entry->id = strtoull(field[0], NULL, 10);
 	entry->root = field[3];
 	entry->point = field[4];
+	entry->options = field[5];
 	entry->fstype = strtok_r(tail + 3, " ", &save);
 	entry->source = strtok_r(NULL, " \n", &save);
+	entry->fs_options = strtok_r(NULL, " \n", &save);
 	if (entry->fstype == NULL || entry->source == NULL)
 		return false;
+	if (entry->fs_options == NULL)
+		entry->fs_options = "";
 	unescape(field[3]);
 	unescape(field[4]);
 	unescape((char *)(uintptr_t)entry->source);
@@ -372,6 +377,73 @@ mount_check_options(const char *options, struct err *err)
 			    "mount flag %s is not possible for a volume",
 			    refused[i]);
 	return 0;
+}
+
+bool
+mount_options_read_only(const char *options)
+{
+	unsigned long flags = 0;
+
+	if (str_is_empty(options))
+		return false;
+	(void)mnt_optstr_get_flags(
+	    options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP));
+	return (flags & MS_RDONLY) != 0;
+}
+
+/* ext4 from Linux 6.15 on turns without a flag that statfs would show. */
+static bool
+ext4_had_errors(dev_t source)
+{
+	auto_free char *link = str_fmt(
+	    "/sys/dev/block/%u:%u", major(source), minor(source));
+	auto_free char *path = NULL;
+	char disk[PATH_MAX], count = '0';
+	ssize_t n = readlink(link, disk, sizeof(disk) - 1);
+	auto_close int fd = -1;
+
+	if (n < 0)
+		return false;
+	disk[n] = '\0';
+	path = str_fmt("/sys/fs/ext4/%s/errors_count", basename(disk));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, &count, 1) == 1 && count != '0';
+}
+
+struct turned {
+	uint64_t mount_id;
+	bool is;
+};
+
+static bool
+on_turned(const struct mount_entry *entry, void *arg)
+{
+	struct turned *turned = arg;
+
+	if (entry->id != turned->mount_id)
+		return true;
+	turned->is = str_starts(entry->options, "rw") &&
+	    (str_starts(entry->fs_options, "ro") ||
+		strstr(entry->fs_options, ",emergency_ro") != NULL);
+	return false;
+}
+
+bool
+mount_is_turned(const char *path, const struct mount_point *point)
+{
+	struct turned turned = { .is = false };
+	struct statx stx = { 0 };
+
+	if (!point->read_only && !ext4_had_errors(point->source))
+		return false;
+	if (statx(AT_FDCWD, path,
+		AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
+		STATX_MNT_ID, &stx) < 0 ||
+	    (stx.stx_mask & STATX_MNT_ID) == 0)
+		return false;
+	turned.mount_id = stx.stx_mnt_id;
+	(void)!mount_each(on_turned, &turned, NULL);
+	return turned.is;
 }
 
 /* "a,b" + "c"; the caller frees. */

@@ -46,6 +46,16 @@ int mount_look(const char *path, struct mount_point *point, int *fd,
  */
 int mount_check_options(const char *options, struct err *err) must_check;
 
+/* Do these options (checked) ask for a read-only file system? */
+bool mount_options_read_only(const char *options);
+
+/*
+ * Has the kernel made the file system that is mounted at `path` (and was
+ * looked at) read-only, for errors, though it was mounted writable? The list
+ * of all mounts tells; it is read only if there is a reason to suspect it.
+ */
+bool mount_is_turned(const char *path, const struct mount_point *point);
+
 /*
  * Mounts block device `source` at the directory `target`. `options` is a
  * comma list (maybe NULL); starts no helper program.
@@ -74,10 +84,12 @@ int mount_umount(const char *target, bool lazy, struct err *err) must_check;
 
 /* One line of /proc/self/mountinfo. */
 struct mount_entry {
+	uint64_t id;       /* as statx has it */
 	dev_t devno;       /* of the file system, made up for many kinds */
 	const char *root;  /* what of the file system is mounted ... */
 	const char *point; /* ... and where */
 	const char *fstype, *source;
+	const char *options, *fs_options; /* of the mount; of its file system */
 };
 
 /*

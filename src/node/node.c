@@ -148,6 +148,14 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	return rc;
 }
 
+bool
+node_is_read_only(
+    const struct csi_access *access, const char *options, bool readonly)
+{
+	return access->read_only || readonly ||
+	    (!access->block && mount_options_read_only(options));
+}
+
 int
 node_mount_flags(const Csi__V1__VolumeCapability *capability,
     struct arena *arena, const char **options, struct err *err)

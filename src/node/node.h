@@ -9,6 +9,7 @@
 #define NODE_NODE_H
 
 #include "base/arena.h"
+#include "csi/caps.h"
 #include "csi/params.h"
 #include "csi/rpc.h"
 #include "node/device.h"
@@ -92,6 +93,15 @@ int node_spec_fill(struct device_spec *spec, const char *volume_id,
 /* A boolean of a volume_context; absent is false. INVALID_ARGUMENT. */
 int node_is_true(const struct csi_map *context, const char *key, bool *value,
     struct err *err) must_check;
+
+/*
+ * What "read-only" means, for stage (and with it mkfs, mark, fsck and grow)
+ * and publish alike: a mode for readers, `ro` among the mount flags (the last
+ * of `ro` and `rw` counts), or `readonly` of a publish. Only the mode makes
+ * the device read-only, too: a file system with `ro` may replay its journal.
+ */
+bool node_is_read_only(
+    const struct csi_access *access, const char *options, bool readonly);
 
 /* The mount flags of a capability as a comma list, checked; "" for block. */
 int node_mount_flags(const Csi__V1__VolumeCapability *capability,

@@ -6,7 +6,6 @@
 #include "node/publishing.h"
 
 #include "core/offload.h"
-#include "csi/caps.h"
 
 #include <stdlib.h>
 
@@ -42,7 +41,8 @@ read_request(struct publish *p, const Csi__V1__NodePublishVolumeRequest *r,
 	p->args.staging = r->staging_target_path;
 	p->args.target = r->target_path;
 	p->args.block = access.block;
-	p->args.read_only = access.read_only || r->readonly;
+	p->args.read_only = node_is_read_only(
+	    &access, p->args.options, r->readonly);
 	p->args.single_writer = access.mode ==
 	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_SINGLE_WRITER;
 	return 0;

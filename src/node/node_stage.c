@@ -18,7 +18,6 @@
 #include "base/log.h"
 #include "core/child.h"
 #include "core/offload.h"
-#include "csi/caps.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -127,6 +126,7 @@ read_request(struct stage *s, struct err *err)
 	struct csi_credentials who;
 	struct csi_access access;
 	const struct mapper *mapper;
+	bool is_reader;
 	int rc;
 
 	if ((rc = csi_access_of(r->volume_capability, "volume_capability",
@@ -149,8 +149,10 @@ read_request(struct stage *s, struct err *err)
 	s->args.spec.user = who.user;
 	s->args.spec.key = &s->key;
 	/* Set where another node may write (MULTI_NODE_SINGLE_WRITER). */
-	s->args.spec.read_only = access.read_only ||
-	    str_eq(csi_map_get(&publish, "readOnly"), "true");
+	is_reader = str_eq(csi_map_get(&publish, "readOnly"), "true");
+	s->args.spec.read_only = access.read_only || is_reader;
+	s->args.read_only = node_is_read_only(
+	    &access, s->args.options, is_reader);
 	s->args.staging = r->staging_target_path;
 	s->args.block = access.block;
 	s->args.fstype = access.fs_type;

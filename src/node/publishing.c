@@ -103,12 +103,13 @@ check_source(
 		    args->spec.volume_id, source->path);
 		return rc;
 	}
-	if ((args->block ? source->device.read_only : point->read_only) &&
-	    !args->read_only)
+	if (args->read_only)
+		return 0;
+	if (!args->block && mount_is_turned(source->path, point))
+		return staging_refuse_turned(args->spec.volume_id, err);
+	if (args->block ? source->device.read_only : point->read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is "
-		    "staged read-only",
-		    args->spec.volume_id);
+		    "volume %s is staged read-only", args->spec.volume_id);
 	return 0;
 }
 

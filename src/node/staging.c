@@ -60,6 +60,15 @@ staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
 	    staging);
 }
 
+int
+staging_refuse_turned(const char *volume_id, struct err *err)
+{
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "the kernel has made the file system of volume %s read-only after "
+	    "errors: unstage it, then staging checks and repairs it",
+	    volume_id);
+}
+
 /* ---- stash and image ------------------------------------------------------ */
 
 void
@@ -164,7 +173,9 @@ stage_mounted(const struct staging_args *args, const char *target,
 	}
 	res->mapped = res->already = true;
 	read_only = block ? res->device.read_only : point->read_only;
-	if (block != args->block || read_only != args->spec.read_only)
+	if (!block && !args->read_only && mount_is_turned(target, point))
+		return staging_refuse_turned(args->spec.volume_id, err);
+	if (block != args->block || read_only != args->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "volume %s is staged "
 		    "at %s as a %s%s",
@@ -223,7 +234,7 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 		    "%s holds a "
 		    "partition table and no file system: it is not formatted",
 		    path);
-	if (empty && args->spec.read_only)
+	if (empty && args->read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "%s holds no file "
 		    "system, and cannot be formatted read-only",
@@ -242,11 +253,11 @@ judge_probe(const struct staging_args *args, struct staging_result *res,
 		    "%s is asked for",
 		    path, probe->fstype, args->fstype);
 	/* Before it has data, the cluster must know that it is whole. */
-	if (probe->young && !args->spec.read_only && !args->marked) {
+	if (probe->young && !args->read_only && !args->marked) {
 		res->need = STAGING_NEEDS_MARK;
 		return 0;
 	}
-	if (probe->errors && !args->spec.read_only && !args->checked) {
+	if (probe->errors && !args->read_only && !args->checked) {
 		res->need = STAGING_NEEDS_FSCK;
 		return check_unused(res, err);
 	}
@@ -274,10 +285,10 @@ try_filesystem(const struct staging_args *args, const char *target,
 	options = str_fmt("%s%s%s", xfs ? "nouuid" : "",
 	    xfs && !str_is_empty(args->options) ? "," : "",
 	    str_is_empty(args->options) ? "" : args->options);
-	rc = mount_filesystem(res->device.path, target, fstype, options,
-	    args->spec.read_only, err);
+	rc = mount_filesystem(
+	    res->device.path, target, fstype, options, args->read_only, err);
 	res->busy = rc == -EBUSY;
-	if (rc == 0 && !args->spec.read_only)
+	if (rc == 0 && !args->read_only)
 		rc = filesystem_grow(fstype, target, res->device.path,
 		    res->device.size_bytes, &res->grown, err);
 	return rc;

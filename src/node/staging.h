@@ -34,6 +34,7 @@ struct staging_args {
 	struct device_spec spec;
 	const struct mapper *mapper;
 	bool block;
+	bool read_only; /* node_is_read_only(); the device may be writable */
 	const char *fstype;  /* "" : whatever is there */
 	const char *options; /* mount flags, comma list */
 
@@ -106,5 +107,8 @@ int staging_resolve(const char *staging, const char *volume_id,
  */
 int staging_lock(
     const char *staging, bool exclusive, int *fd, struct err *err) must_check;
+
+/* The error for what mount_is_turned() tells. */
+int staging_refuse_turned(const char *volume_id, struct err *err) must_check;
 
 #endif

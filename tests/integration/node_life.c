@@ -855,6 +855,134 @@ formatting(void)
 	}
 }
 
+/* ---- read-only ------------------------------------------------------------ */
+
+static bool
+is_writable(const struct volume *v)
+{
+	return write_text(v->file, "x") || errno != EROFS;
+}
+
+/* Whatever makes it read-only: staged and published again and again. */
+static void
+reads(struct volume *v, bool readonly, const char *what)
+{
+	expect(stage(v), ERR_OK, what);
+	expect(stage(v), ERR_OK, "staging it again is success");
+	expect(publish_at(v, v->target, readonly, 0), ERR_OK, "published");
+	expect(publish_at(v, v->target, readonly, 0), ERR_OK, "again");
+	ok(!is_writable(v), "%s: nothing can be written", what);
+	expect(unpublish(v), ERR_OK, "unpublished");
+	expect(unstage(v), ERR_OK, "unstaged");
+	ok(nothing_left(v), "nothing is left");
+}
+
+static void
+read_only(void)
+{
+	struct volume v;
+	struct answer a;
+	struct statvfs fs;
+	char path[PATH_SIZE], cmd[PATH_SIZE + 80];
+
+	volume_init(&v, 60, "ext4", 64 * MIB);
+	image_path(&v, path);
+	v.flag = "ro";
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "with `ro` nothing is formatted");
+	is_str(mark_of(v.image), "", "and nothing marked");
+	ok(nothing_left(&v), "nothing is left");
+	v.flag = NULL;
+	expect(stage(&v), ERR_OK, "it is formatted");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	v.flag = "ro";
+	reads(&v, false, "`ro` among the mount flags");
+	v.flag = "rw,ro";
+	reads(&v, true, "`rw,ro` and readonly");
+	v.flag = "rw";
+	reads(&v, true, "`rw` and readonly");
+	v.flag = "ro,norecovery";
+	reads(&v, false, "`ro,norecovery`");
+	v.flag = "rw";
+	v.mode = MODE(MULTI_NODE_READER_ONLY);
+	reads(&v, false, "`rw` in a mode for readers");
+	v.mode = MODE(SINGLE_NODE_READER_ONLY);
+	v.flag = NULL;
+	reads(&v, false, "another mode for readers");
+	v.mode = MODE(SINGLE_NODE_WRITER);
+	expect(stage(&v), ERR_OK, "staged writable");
+	v.flag = "ro";
+	expect(stage(&v), ERR_ALREADY_EXISTS, "it is not staged with `ro`");
+	expect(
+	    publish(&v), ERR_OK, "with `ro` in publish only it is published");
+	expect(publish(&v), ERR_OK, "again");
+	ok(!is_writable(&v), "nothing can be written");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	v.flag = "ro,rw";
+	expect(stage(&v), ERR_OK, "`ro,rw` is writable");
+	expect(publish(&v), ERR_OK, "published");
+	ok(is_writable(&v), "something can be written");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	v.flag = "ro";
+	put(cmd, "debugfs -w -R 'set_super_value state 3' %s 2>/dev/null",
+	    path);
+	ok(system(cmd) == 0 && truncate(path, 128 * MIB) == 0,
+	    "it has errors, and the image is made larger");
+	a = stage(&v);
+	expect(a, ERR_OK, "with `ro` it is staged");
+	is_int(a.execs, 0, "without fsck");
+	ok(statvfs(v.staged, &fs) == 0 &&
+		(long long)(fs.f_blocks * fs.f_frsize) < 65 * MIB,
+	    "and not grown");
+	v.flag = NULL;
+	expect(stage(&v), ERR_ALREADY_EXISTS, "it is not staged writable");
+	a = publish(&v);
+	expect(a, ERR_FAILED_PRECONDITION, "nor published");
+	ok(strstr(a.text, "is staged read-only") != NULL, "as it says: %s",
+	    a.text);
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	volume_init(&v, 61, "ext4", 64 * MIB);
+	expect(stage(&v), ERR_OK, "staged writable");
+	expect(publish(&v), ERR_OK, "published");
+	ok(mount("none", v.staged, NULL, MS_REMOUNT, "abort") == 0,
+	    "an error makes the kernel turn it read-only");
+	ok(!is_writable(&v), "nothing can be written");
+	a = stage(&v);
+	expect(a, ERR_FAILED_PRECONDITION, "staging it again is refused");
+	ok(strstr(a.text, "the kernel has made") != NULL, "as it says: %s",
+	    a.text);
+	a = publish(&v);
+	expect(a, ERR_FAILED_PRECONDITION, "publishing again is refused");
+	ok(strstr(a.text, "the kernel has made") != NULL, "as it says: %s",
+	    a.text);
+	expect(publish_at(&v, path, true, 0), ERR_OK,
+	    "read-only it can be published elsewhere");
+	expect(unpublish_at(&v, path, 0), ERR_OK, "unpublished");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	a = stage(&v);
+	expect(a, ERR_OK, "staged anew");
+	is_int(a.execs, 1, "after fsck");
+	expect(publish(&v), ERR_OK, "published");
+	ok(is_writable(&v), "something can be written");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	volume_init(&v, 62, "xfs", 320 * MIB);
+	expect(stage(&v), ERR_OK, "an xfs");
+	expect(unstage(&v), ERR_OK, "unstaged");
+	v.flag = "norecovery";
+	expect(stage(&v), ERR_FAILED_PRECONDITION,
+	    "norecovery without `ro`: the kernel refuses");
+	ok(nothing_left(&v), "nothing is left");
+	v.flag = "ro,norecovery";
+	reads(&v, false, "xfs, `ro,norecovery`");
+}
+
 static void
 grows(int n, const char *fstype, long long from, long long to)
 {
@@ -1448,6 +1576,7 @@ main(void)
 	refusals();
 	signatures();
 	formatting();
+	read_only();
 	if (may_resize())
 		grows(27, "ext4", 64 * MIB, 256 * MIB);
 	grows(28, "xfs", 320 * MIB, 640 * MIB);
