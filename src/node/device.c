@@ -81,15 +81,22 @@ const struct mapper *
 device_choose(const char *mounter, const char *fallback, struct err *err)
 {
 	const char *name = mapper_name(mounter);
-	struct err why = ERR_INIT, ignored = ERR_INIT;
+	struct err why = ERR_INIT, also = ERR_INIT;
 	const struct mapper *mapper = usable(name, &why);
 
-	if (mapper == NULL && !str_is_empty(fallback) &&
-	    !str_eq(fallback, "none"))
-		mapper = usable(fallback, &ignored);
-	if (mapper == NULL)
+	if (mapper != NULL)
+		return mapper;
+	if (!str_is_empty(fallback) && !str_eq(fallback, "none") &&
+	    !str_eq(fallback, name)) {
+		mapper = usable(fallback, &also);
+		if (mapper == NULL)
+			(void)err_set(err, ERR_FAILED_PRECONDITION,
+			    "mounter %s: %s; mounter-fallback %s: %s", name,
+			    why.text, fallback, also.text);
+	} else {
 		(void)err_set(err, ERR_FAILED_PRECONDITION, "mounter %s: %s",
 		    name, why.text);
+	}
 	return mapper;
 }
 

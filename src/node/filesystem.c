@@ -122,6 +122,81 @@ filesystem_mkfs_is_old(const char *fstype, int status, const char *output)
 	    strstr(output, "Bad option(s) specified") != NULL;
 }
 
+/* Lines that tell which version it is, or what it can do. */
+static bool
+is_banner(const char *line, size_t len)
+{
+	static const char *const banner[] = { "mke2fs 1.", "e2fsck 1.",
+		"btrfs-progs v", "See http", " ", "\t" };
+
+	if (len == 0)
+		return true;
+	for (size_t i = 0; i < countof(banner); i++)
+		if (str_starts(line, banner[i]))
+			return true;
+	return false;
+}
+
+/* Appends a line to what has `used` bytes; false: it does not fit. */
+static bool
+add_line(char *reason, size_t *used, const char *line, size_t len)
+{
+	if (*used + 2 + len >= FILESYSTEM_REASON_SIZE)
+		return false;
+	if (*used > 0) {
+		reason[(*used)++] = ';';
+		reason[(*used)++] = ' ';
+	}
+	for (size_t i = 0; i < len; i++)
+		reason[(*used)++] = (unsigned char)line[i] < ' ' ? ' '
+								 : line[i];
+	return true;
+}
+
+/* Takes the newest line away again, or the end of the only one. */
+static void
+drop_line(const char *reason, size_t *used)
+{
+	size_t at = *used;
+
+	while (at > 0 && reason[at - 1] != ';')
+		at--;
+	*used = at > 0 ? at - 1 : *used / 2;
+}
+
+/*
+ * What a tool says first is wrong with its arguments, what it says last is
+ * why it gave up: if not all of it fits, both are kept.
+ */
+void
+filesystem_reason(const char *output, char reason[FILESYSTEM_REASON_SIZE])
+{
+	const char *last = NULL;
+	size_t used = 0, last_len = 0;
+	bool all = true;
+
+	while (*output != '\0' && !str_starts(output, "Usage:")) {
+		size_t len = strcspn(output, "\n");
+
+		if (!is_banner(output, len)) {
+			last = output;
+			last_len = len;
+			all = all && add_line(reason, &used, output, len);
+		}
+		output += len + (output[len] == '\n');
+	}
+	if (!all) {
+		if (last_len > FILESYSTEM_REASON_SIZE / 2)
+			last_len = FILESYSTEM_REASON_SIZE / 2;
+		while (!add_line(reason, &used, last, last_len))
+			drop_line(reason, &used);
+	}
+	reason[used] = '\0';
+	if (used == 0)
+		(void)!str_put(
+		    reason, FILESYSTEM_REASON_SIZE, "it says nothing");
+}
+
 const char **
 filesystem_fsck_argv(
     struct arena *arena, const char *fstype, const char *device)
@@ -144,18 +219,17 @@ int
 filesystem_fsck_judge(
     int status, const char *output, const char *device, struct err *err)
 {
-	int len = (int)strcspn(output, "\n");
+	char reason[FILESYSTEM_REASON_SIZE];
 
 	if (status <= 2) /* clean, repaired, repaired thoroughly */
 		return 0;
+	filesystem_reason(output, reason);
 	if ((status & 4) != 0 && status < 128)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "the file system "
-		    "on %s has errors that a person must repair with fsck: "
-		    "%.*s",
-		    device, len, output);
-	return err_set(err, ERR_INTERNAL, "fsck of %s ended with %d: %.*s",
-	    device, status, len, output);
+		    "a person must repair the file system on %s with fsck: %s",
+		    device, reason);
+	return err_set(err, ERR_INTERNAL, "fsck of %s ended with %d: %s",
+	    device, status, reason);
 }
 
 /* ---- growing --------------------------------------------------------------

@@ -40,6 +40,13 @@ const char **filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 bool filesystem_mkfs_is_old(const char *fstype, int status, const char *output);
 
 /*
+ * Why a tool failed, from what it has printed: the lines of the reason joined
+ * by "; ", without its banner and usage, cut to FILESYSTEM_REASON_SIZE.
+ */
+#define FILESYSTEM_REASON_SIZE 150
+void filesystem_reason(const char *output, char reason[FILESYSTEM_REASON_SIZE]);
+
+/*
  * The command line of the check that repairs what is safe to repair, or NULL
  * when this kind is repaired by mounting it or by a person only.
  */

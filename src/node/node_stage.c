@@ -205,10 +205,12 @@ stage_give_up(struct stage *s, const struct err *err)
 	return op_fail_err(s, STAGE_END, err);
 }
 
+/* `why` (or NULL) is what keeps the mapper of now from mapping the image. */
 static enum op_verdict
-stage_again_with(struct stage *s, const char *name)
+stage_again_with(struct stage *s, const char *name, const struct err *why)
 {
 	const struct mapper *mapper = device_mapper(name);
+	const char *earlier = s->args.mapper->name;
 	struct err err = ERR_INIT;
 
 	s->args.settled = true;
@@ -217,6 +219,9 @@ stage_again_with(struct stage *s, const char *name)
 		    "this driver has no mapper %s", name);
 	else if (mapper->usable(&err) && use_mapper(s, mapper, &err) == 0)
 		return stage_try(s);
+	if (why != NULL)
+		err_prefix(&err, "mapper %s: %s; mounter-fallback %s", earlier,
+		    why->text, name);
 	return stage_give_up(s, &err);
 }
 
@@ -231,7 +236,7 @@ stage_failed(struct stage *s, int rc)
 	    !str_eq(other, s->args.mapper->name)) {
 		log_info("stage.fallback", "volume=%s from=%s to=%s",
 		    s->request->volume_id, s->args.mapper->name, other);
-		return stage_again_with(s, other);
+		return stage_again_with(s, other, &s->offload.err);
 	}
 	return stage_give_up(s, &s->offload.err);
 }
@@ -361,7 +366,7 @@ stage_tried(struct stage *s)
 	case STAGING_NEEDS_NOTHING:
 		return stage_done(s);
 	case STAGING_NEEDS_MAPPER:
-		return stage_again_with(s, s->result.stash.mapper);
+		return stage_again_with(s, s->result.stash.mapper, NULL);
 	case STAGING_NEEDS_OPEN:
 		return stage_open(s);
 	case STAGING_NEEDS_MKFS:
@@ -415,6 +420,7 @@ stage_formatted(struct stage *s)
 {
 	const struct tool *tool = &s->tool;
 	const char *fstype = wanted_fstype(s);
+	char reason[FILESYSTEM_REASON_SIZE];
 
 	if (s->rpc.op.rc < 0)
 		return stage_tool_missing(s, "mkfs");
@@ -423,11 +429,12 @@ stage_formatted(struct stage *s)
 		mkfs_is_old = true;
 		return stage_mkfs(s);
 	}
-	if (tool->status != 0)
+	if (tool->status != 0) {
+		filesystem_reason(tool->output, reason);
 		return op_fail(s, STAGE_UNDO, ERR_INTERNAL,
-		    "mkfs of %s on %s ended with %d: %.*s", fstype,
-		    s->result.device.path, tool->status,
-		    (int)strcspn(tool->output, "\n"), tool->output);
+		    "mkfs of %s on %s ended with %d: %s", fstype,
+		    s->result.device.path, tool->status, reason);
+	}
 	s->args.formatted = true;
 	return stage_mark(s, fstype);
 }

@@ -826,7 +826,10 @@ formatting(void)
 	is_str(mark_of(v.image), "", "it has no mark");
 	v.context[0] = "mkfsOptions";
 	v.context[1] = "-N what";
-	expect(stage(&v), ERR_INTERNAL, "mkfs fails");
+	a = stage(&v);
+	expect(a, ERR_INTERNAL, "mkfs fails");
+	ok(strstr(a.text, "bad num inodes - what") != NULL, "as it says: %s",
+	    a.text);
 	ok(nothing_left(&v), "all is undone");
 	is_str(
 	    mark_of(v.image), "unfinished", "but that it was begun is known");

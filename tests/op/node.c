@@ -154,11 +154,15 @@ fake_init(const char *state_dir, struct err *err)
 	return 0;
 }
 
+static bool unusable;
+
 static bool
 fake_usable(struct err *why)
 {
-	(void)why;
-	return true;
+	if (unusable)
+		(void)err_set(
+		    why, ERR_FAILED_PRECONDITION, "no rbd in this kernel");
+	return !unusable;
 }
 
 static void
@@ -455,6 +459,26 @@ test_encrypted(void)
 	stage.n_publish_context = 2;
 }
 
+/* Who cannot map is named with his reason, each of them. */
+static void
+test_choice(void)
+{
+	struct err err = ERR_INIT;
+
+	unusable = true;
+	ok(device_choose("rbd", "userspace", &err) == NULL,
+	    "neither mapper can be used");
+	is_str(err.text,
+	    "mounter krbd: no rbd in this kernel; mounter-fallback userspace: "
+	    "this driver has no mapper userspace",
+	    "and both reasons are told");
+	err = (struct err)ERR_INIT;
+	ok(device_choose(NULL, "none", &err) == NULL, "no other is allowed");
+	is_str(err.text, "mounter krbd: no rbd in this kernel",
+	    "and one reason is told");
+	unusable = false;
+}
+
 /* By which id and how the image is formatted. */
 static void
 test_formatting(void)
@@ -580,6 +604,7 @@ main(void)
 	sweep("statistics", &node_stats_impl, &stats.base, one_stats, nothing);
 	test_encrypted();
 	test_formatting();
+	test_choice();
 	loop_fini();
 	return tap_end();
 }

@@ -322,6 +322,63 @@ test_superblock(void)
 	ok(!flags_of("vfat", 0, 0).young, "another one is never told young");
 }
 
+/* What a tool prints, and what of it is the reason. */
+static void
+test_reasons(void)
+{
+	static const struct {
+		const char *output, *reason;
+	} row[] = {
+		{ "mke2fs 1.47.0 (5-Feb-2023)\n\nBad option(s) specified: what\n"
+		  "\nExtended options are separated by commas, and may take an "
+		  "argument which\n\tis set off by an equals ('=') sign.\n"
+		  "\nValid extended options are:\n\tstride=<chunk in blocks>\n",
+		    "Bad option(s) specified: what; Extended options are "
+		    "separated by commas, and may take an argument which; "
+		    "Valid extended options are:" },
+		{ "mke2fs 1.47.0 (5-Feb-2023)\nInvalid filesystem option set: "
+		  "nosuch\n",
+		    "Invalid filesystem option set: nosuch" },
+		{ "mkfs.ext4: bad num inodes - what\n",
+		    "mkfs.ext4: bad num inodes - what" },
+		{ "mke2fs 1.47.0 (5-Feb-2023)\nCreating filesystem with 262144 4k "
+		  "blocks and 65536 inodes\nFilesystem UUID: 4e2cb0c8-1111\n"
+		  "Superblock backups stored on blocks: \n\t32768, 98304\n\n"
+		  "Allocating group tables: 0/8\b\b\b   \b\b\bdone\n"
+		  "mkfs.ext4: Input/output error while writing out and closing "
+		  "file system\n",
+		    "Creating filesystem with 262144 4k blocks and 65536 inodes; "
+		    "mkfs.ext4: Input/output error while writing out and "
+		    "closing file system" },
+		{ "mkfs.xfs: invalid option -- 'Z'\nunknown option -Z \nUsage: "
+		  "mkfs.xfs\n/* blocksize */\t\t[-b size=num]\n",
+		    "mkfs.xfs: invalid option -- 'Z'; unknown option -Z " },
+		{ "ERROR: '/dev/rbd0' is too small to make a usable filesystem\n"
+		  "btrfs-progs v6.2\nSee http://btrfs.wiki.kernel.org for more "
+		  "information.\n\n",
+		    "ERROR: '/dev/rbd0' is too small to make a usable filesystem" },
+		{ "\033[31mred\r\n", " [31mred " },
+		{ "", "it says nothing" },
+		{ "mke2fs 1.47.0 (5-Feb-2023)\n", "it says nothing" },
+	};
+	char reason[FILESYSTEM_REASON_SIZE], longest[600];
+
+	for (size_t i = 0; i < countof(row); i++) {
+		filesystem_reason(row[i].output, reason);
+		is_str(reason, row[i].reason, "reason %zu", i);
+	}
+	for (size_t len = 100; len < sizeof(longest); len++) {
+		memset(longest, 'x', len);
+		longest[len] = '\0';
+		longest[len / 2] = '\n';
+		filesystem_reason(longest, reason);
+		if (strlen(reason) < 50 ||
+		    strlen(reason) >= FILESYSTEM_REASON_SIZE)
+			ok(false, "%zu bytes: a reason of %zu", len,
+			    strlen(reason));
+	}
+}
+
 static void
 test_mount_flags(void)
 {
@@ -351,6 +408,7 @@ main(void)
 	test_line();
 	test_monitors();
 	test_superblock();
+	test_reasons();
 	test_mount_flags();
 	(void)rmdir(dir);
 	return tap_end();
