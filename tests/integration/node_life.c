@@ -769,7 +769,7 @@ signatures(void)
 		char got[8] = "", path[PATH_SIZE];
 		int fd;
 
-		volume_init(&v, 40 + (int)i, "ext4", 64 * MIB);
+		volume_init(&v, 80 + (int)i, "ext4", 64 * MIB);
 		ok(poke(&v, row[i].at, row[i].bytes, row[i].len), "%s",
 		    row[i].name);
 		expect(stage(&v), ERR_FAILED_PRECONDITION, "is not formatted");
@@ -792,7 +792,7 @@ formatting(void)
 	char path[PATH_SIZE], cmd[PATH_SIZE + 80];
 	int fd;
 
-	volume_init(&v, 50, "ext4", 256 * MIB);
+	volume_init(&v, 90, "ext4", 256 * MIB);
 	image_path(&v, path);
 	expect(stage(&v), ERR_OK, "a fresh volume is staged");
 	is_str(mark_of(v.image), "ext4", "its mark says that it is formatted");
@@ -816,7 +816,7 @@ formatting(void)
 	expect(stage(&v), ERR_FAILED_PRECONDITION, "it is not formatted");
 	is_str(mark_of(v.image), "ext4", "and keeps its mark");
 
-	volume_init(&v, 51, "ext4", 64 * MIB);
+	volume_init(&v, 91, "ext4", 64 * MIB);
 	v.context[0] = "staticVolume";
 	v.context[1] = "true";
 	expect(stage(&v), ERR_FAILED_PRECONDITION,
@@ -844,7 +844,7 @@ formatting(void)
 	for (size_t i = 0; i < 3; i++) {
 		static const char *const fstype[] = { "ext4", "xfs", "btrfs" };
 
-		volume_init(&v, 52 + (int)i, fstype[i], 320 * MIB);
+		volume_init(&v, 92 + (int)i, fstype[i], 320 * MIB);
 		image_path(&v, path);
 		put(cmd, "mkfs.%s -q %s >/dev/null", fstype[i], path);
 		ok(system(cmd) == 0, "%s: made", fstype[i]);
@@ -886,7 +886,7 @@ read_only(void)
 	struct volume v;
 	struct answer a;
 	struct statvfs fs;
-	char path[PATH_SIZE], cmd[PATH_SIZE + 80];
+	char path[PATH_SIZE], second[PATH_SIZE], cmd[PATH_SIZE + 80];
 
 	volume_init(&v, 60, "ext4", 64 * MIB);
 	image_path(&v, path);
@@ -949,6 +949,7 @@ read_only(void)
 	expect(unstage(&v), ERR_OK, "unstaged");
 
 	volume_init(&v, 61, "ext4", 64 * MIB);
+	put(second, "%s/pods/61/second", top);
 	expect(stage(&v), ERR_OK, "staged writable");
 	expect(publish(&v), ERR_OK, "published");
 	ok(mount("none", v.staged, NULL, MS_REMOUNT, "abort") == 0,
@@ -962,9 +963,9 @@ read_only(void)
 	expect(a, ERR_FAILED_PRECONDITION, "publishing again is refused");
 	ok(strstr(a.text, "the kernel has made") != NULL, "as it says: %s",
 	    a.text);
-	expect(publish_at(&v, path, true, 0), ERR_OK,
+	expect(publish_at(&v, second, true, 0), ERR_OK,
 	    "read-only it can be published elsewhere");
-	expect(unpublish_at(&v, path, 0), ERR_OK, "unpublished");
+	expect(unpublish_at(&v, second, 0), ERR_OK, "unpublished");
 	expect(unpublish(&v), ERR_OK, "unpublished");
 	expect(unstage(&v), ERR_OK, "unstaged");
 	a = stage(&v);
