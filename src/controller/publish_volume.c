@@ -268,6 +268,11 @@ judge_meta(struct publish_volume *p)
 
 	if (p->rpc.op.rc < 0)
 		return op_fail_err(p, PUBLISHVOL_END, &p->list.op.err);
+	if (volume_is_encrypted(&p->list))
+		return op_fail(p, PUBLISHVOL_END, ERR_UNIMPLEMENTED,
+		    "volume %s: image %s is encrypted, which this driver "
+		    "cannot stage",
+		    p->req->volume_id, p->image);
 	own = judge_records(p);
 	if (p->holder != NULL)
 		return refuse(p, p->holder);

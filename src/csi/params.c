@@ -221,6 +221,24 @@ refuse_unsupported(const struct csi_map *map, const char *pool, struct err *err)
 	return 0;
 }
 
+int
+csi_check_plain(const struct csi_map *context, struct err *err)
+{
+	const char *text = csi_map_get(context, "encrypted");
+	bool encrypted = false;
+
+	if (!str_is_empty(text) && csi_parse_bool(text, &encrypted) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_context.encrypted: \"%.32s\" is neither true nor "
+		    "false",
+		    text);
+	if (encrypted)
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "volume_context.encrypted: this driver cannot stage "
+		    "encrypted volumes");
+	return 0;
+}
+
 /* librbd's limits: objects of 4 KiB to 32 MiB. */
 #define OBJECT_SIZE_MIN (UINT64_C(1) << 12)
 #define OBJECT_SIZE_MAX (UINT64_C(1) << 25)

@@ -88,6 +88,12 @@ struct csi_class_params {
 int csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err) must_check;
 
+/*
+ * Refuses the volume_context of an encrypted volume, which this driver can
+ * neither create nor stage: UNIMPLEMENTED; INVALID_ARGUMENT for no boolean.
+ */
+int csi_check_plain(const struct csi_map *context, struct err *err) must_check;
+
 /* Who to log in as. Both point into the secrets. */
 struct csi_credentials {
 	const char *user; /* without "client." */

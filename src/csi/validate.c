@@ -292,7 +292,8 @@ csi_validate_controller_publish(const void *request, struct err *err)
 		0 ||
 	    (rc = check_access(r->volume_capability, "volume_capability",
 		 &access, err)) < 0 ||
-	    (rc = check_map(&context, "volume_context", err)) < 0)
+	    (rc = check_map(&context, "volume_context", err)) < 0 ||
+	    (rc = csi_check_plain(&context, err)) < 0)
 		return rc;
 	return check_optional_credentials(&secrets, err);
 }

@@ -2,6 +2,7 @@
  * device.c - the list of mappers, the choice among them, and what they share.
  */
 #include "node/device.h"
+#include "node/crypt.h"
 #include "node/loopdev.h"
 
 #include "base/log.h"
@@ -227,6 +228,7 @@ device_identify(const struct device_spec *spec, const struct mapper *mapper,
 		return -ESTALE;
 	}
 	(void)loopdev_below(devno, &devno, NULL);
+	(void)crypt_below(devno, &devno);
 	for (size_t i = 0; rc == -ENODEV &&
 	     (mapper != NULL ? i == 0 : (each = device_mapper_at(i)) != NULL);
 	     i++) {

@@ -192,7 +192,8 @@ bool device_is_named(const char *volume_id, const char *image);
 /*
  * In a child: as verify, by `mapper` or (NULL) by whichever knows the device;
  * *owner (may be NULL) is that one. Also for a read-only layer (loopdev.h)
- * upon the image's device: *dev is what is below it. -ESTALE also when it
+ * or an encrypting one (crypt.h) upon the image's device: *dev is what is
+ * below it. -ESTALE also when it
  * is gone (device_is_gone), whosever it was.
  */
 int device_identify(const struct device_spec *spec, const struct mapper *mapper,

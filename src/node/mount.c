@@ -4,6 +4,7 @@
  * (utab: _netdev says that a mount needs the network).
  */
 #include "node/mount.h"
+#include "node/crypt.h"
 #include "node/path.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@
 
 #define BUSY_TRIES 40 /* 1 s */
 #define BUSY_WAIT_MS 25
+#define NODE_NAME_MAX 192 /* of a device's file in /dev */
 #define NETDEV "_netdev"
 #define DELETED "//deleted"
 
@@ -174,7 +176,7 @@ mount_each(bool (*visit)(const struct mount_entry *entry, void *arg), void *arg,
 static dev_t
 devno_by_name(const char *name)
 {
-	char path[96], text[32] = "";
+	char path[256], text[32] = "";
 	unsigned maj, min;
 	auto_close int fd = -1;
 
@@ -203,7 +205,11 @@ node_name(const char *root, char *name, size_t size)
 		;
 	if (str_put(name, size, "%.*s", (int)(end - base), base) < 0)
 		return false;
-	stem = str_starts(name, "loop") ? 4 : str_starts(name, "rbd") ? 3 : 0;
+	if (str_starts(name, CRYPT_PREFIX))
+		return true;
+	stem = str_starts(name, "loop")                          ? 4
+	    : str_starts(name, "rbd") || str_starts(name, "dm-") ? 3
+								 : 0;
 	return stem > 0 && name[stem] != '\0' &&
 	    name[stem + strspn(name + stem, "0123456789")] == '\0';
 }
@@ -215,7 +221,7 @@ node_name(const char *root, char *name, size_t size)
 dev_t
 mount_entry_node(const struct mount_entry *entry)
 {
-	char name[32];
+	char name[NODE_NAME_MAX];
 	auto_close int fd = -1;
 	struct stat st;
 

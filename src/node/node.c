@@ -89,18 +89,6 @@ image_name(struct device_spec *spec, const struct csi_map *context,
 	return 0;
 }
 
-static int
-check_plain(const struct csi_map *context, struct err *err)
-{
-	bool encrypted;
-	int rc = node_is_true(context, "encrypted", &encrypted, err);
-
-	if (rc == 0 && encrypted)
-		rc = err_set(err, ERR_UNIMPLEMENTED,
-		    "volume_context.encrypted: this driver does not encrypt");
-	return rc;
-}
-
 int
 node_spec_fill(struct device_spec *spec, const char *volume_id,
     const struct csi_map *publish, const struct csi_map *context, bool reach,
@@ -110,7 +98,7 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	bool dynamic = csi_volume_id_parse(volume_id, &id, NULL) == 0;
 	struct node_cluster cluster = { 0 };
 	struct err why = ERR_INIT;
-	int rc = check_plain(context, err);
+	int rc = csi_check_plain(context, err);
 
 	if (rc < 0)
 		return rc;

@@ -2,6 +2,7 @@
  * staging.c - see staging.h. Everything here runs in offload children.
  */
 #include "node/staging.h"
+#include "node/crypt.h"
 #include "node/filesystem.h"
 #include "node/mounted.h"
 #include "node/path.h"
@@ -484,7 +485,7 @@ check_holders(const struct device *dev, const char *volume_id, struct err *err)
 	int rc = 0;
 
 	while (dir != NULL && rc == 0 && (d = readdir(dir)) != NULL)
-		if (d->d_name[0] != '.')
+		if (d->d_name[0] != '.' && !crypt_is_of(d->d_name, volume_id))
 			rc = err_set(err, ERR_FAILED_PRECONDITION,
 			    "volume %s: its device %s is held by /dev/%s",
 			    volume_id, dev->path, d->d_name);
@@ -541,10 +542,6 @@ find_staged(const struct unstaging_args *args, struct unstaging_result *res,
 		    "image %s/%s is staged at %s, not volume %s",
 		    res->stash.pool, res->stash.image, args->staging,
 		    args->volume_id);
-	if (res->had_stash && res->stash.encrypted)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s was staged encrypted, which this driver does not do",
-		    args->volume_id);
 	if (res->had_stash) {
 		staging_spec_of(&res->stash, &staged->spec);
 		staged->mapper = staging_mapper_of(&res->stash, err);
@@ -569,6 +566,36 @@ find_staged(const struct unstaging_args *args, struct unstaging_result *res,
 	return 0;
 }
 
+/*
+ * Closes what ceph-csi has opened upon the device. By the stash or, where that
+ * is lost, by its name; only if it lies on this image.
+ */
+static int
+close_crypt(const struct staged *staged, const struct unstaging_args *args,
+    const struct unstaging_result *res, struct err *err)
+{
+	bool may_be = !res->had_stash || res->stash.encrypted;
+	dev_t devno = may_be ? crypt_find(args->volume_id) : 0;
+	struct device dev;
+	int rc;
+
+	if (devno == 0)
+		return 0;
+	rc = device_identify(
+	    &staged->spec, staged->mapper, devno, &dev, NULL, err);
+	if (rc < 0 && rc != -ESTALE) {
+		err_prefix(
+		    err, "the mapping " CRYPT_PREFIX "%s", args->volume_id);
+		return rc;
+	}
+	rc = crypt_close(args->volume_id, err);
+	if (rc == 0 && crypt_find(args->volume_id) != 0)
+		rc = err_set(err, ERR_INTERNAL,
+		    "the mapping " CRYPT_PREFIX "%s is there again",
+		    args->volume_id);
+	return rc;
+}
+
 static int
 unstage(const struct unstaging_args *args, struct unstaging_result *res,
     struct err *err)
@@ -589,6 +616,8 @@ unstage(const struct unstaging_args *args, struct unstaging_result *res,
 		    target, &staged.spec, staged.mapper, err);
 	if (rc == 0)
 		rc = path_remove_point(target, err);
+	if (rc == 0 && !res->kept)
+		rc = close_crypt(&staged, args, res, err);
 	if (rc == 0 && !res->kept)
 		rc = unmap(&staged, err);
 	return rc < 0 ? rc : stash_remove(args->staging, err);

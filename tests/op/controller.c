@@ -851,6 +851,32 @@ test_publish(void)
 	end("publish", 0);
 }
 
+/* The volume_context may not tell: a hand-written PV. */
+static void
+test_publish_encrypted(void)
+{
+	static const char *const keys[] = { "rbd.csi.ceph.com/encrypted",
+		".rbd.csi.ceph.com/encrypted" };
+
+	for (size_t i = 0; i < countof(keys); i++) {
+		auto_free char *name = NULL;
+
+		prepare();
+		begin();
+		name = str_fmt(
+		    "csi-vol-%s", volume + strlen(volume) - UUID_LEN);
+		fake_set_meta(name, keys[i], "encrypted");
+		node = "node-a";
+		publish(volume);
+		ok(out.err.code == ERR_UNIMPLEMENTED &&
+			strstr(out.err.text, "encrypted") != NULL,
+		    "an image that ceph-csi has encrypted is not published");
+		is_str(fake_log(), "read-item lookup meta-list",
+		    "and nothing recorded");
+		end("publish", 0);
+	}
+}
+
 static void
 test_publish_faults(void)
 {
@@ -1108,6 +1134,7 @@ main(void)
 	test_overtaken();
 	test_purge_later();
 	test_publish();
+	test_publish_encrypted();
 	test_publish_faults();
 	test_publish_killed();
 	test_format();

@@ -131,6 +131,18 @@ static const struct {
 	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
 	  "\"volumeCapability\":" CAP ",\"secrets\":{\"userID\":\"u\"}}",
 	  INVALID, "secrets.userKey: missing" },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"true\"}}",
+	  ERR_UNIMPLEMENTED, "volume_context.encrypted: " },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"false\"}}",
+	  ERR_OK, NULL },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"yes\"}}",
+	  INVALID, "volume_context.encrypted: " },
 	{ "ControllerPublishVolume", "{\"nodeId\":\"n\","
 	  "\"volumeCapability\":" CAP "," KEYS "}", INVALID,
 	  "volume_id: missing" },

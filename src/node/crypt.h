@@ -1,0 +1,37 @@
+/*
+ * crypt.h - the dm-crypt mappings that ceph-csi opens upon an image's device:
+ * telling and closing them, which takes no key.
+ *
+ * The rule that holds it together: a mapping is a volume's by its name,
+ * luks-rbd-<volume ID>, and by the device that it lies on. Blocking, for
+ * offload children only.
+ */
+#ifndef NODE_CRYPT_H
+#define NODE_CRYPT_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+#include <sys/types.h>
+
+#define CRYPT_PREFIX "luks-rbd-"
+
+/*
+ * Whether `devno` is a dm-crypt mapping (or a dm-integrity one, which may lie
+ * below it) upon one other device: true and *below, the device at the bottom.
+ */
+bool crypt_below(dev_t devno, dev_t *below);
+
+/* The mapping of this volume, 0: there is none. */
+dev_t crypt_find(const char *volume_id);
+
+/* Is this block device, "dm-0", a mapping of this volume? */
+bool crypt_is_of(const char *disk, const char *volume_id);
+
+/*
+ * Closes the mapping of this volume, and dm-integrity's below it. None there
+ * is success; -EBUSY when it stays in use for some seconds.
+ */
+int crypt_close(const char *volume_id, struct err *err) must_check;
+
+#endif
