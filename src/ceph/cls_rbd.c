@@ -134,6 +134,12 @@ cls_set_stripe_unit_count(uint64_t unit, uint64_t count)
 }
 
 struct cls_call
+cls_set_size(uint64_t size_bytes)
+{
+	return call_u64("set_size", size_bytes);
+}
+
+struct cls_call
 cls_get_size(uint64_t snap)
 {
 	return call_u64("get_size", snap);
@@ -474,6 +480,14 @@ cls_object_map_has(const struct cls_object_map *map, uint64_t i)
 {
 	return i < map->objects &&
 	    (map->states[i / 4] >> (6 - 2 * (i % 4)) & 3) != OBJECT_NONEXISTENT;
+}
+
+uint64_t
+cls_object_map_next(const struct cls_object_map *map, uint64_t i)
+{
+	while (i < map->objects && !cls_object_map_has(map, i))
+		i += i % 4 == 0 && map->states[i / 4] == 0 ? 4 : 1;
+	return i < map->objects ? i : map->objects;
 }
 
 /*

@@ -116,6 +116,7 @@ struct cls_call cls_create(uint64_t size_bytes, uint8_t order,
  */
 struct cls_call cls_set_stripe_unit_count(uint64_t unit, uint64_t count);
 
+struct cls_call cls_set_size(uint64_t size_bytes);
 struct cls_call cls_get_size(uint64_t snap); /* -> u8 order, u64 */
 struct cls_call cls_get_features(uint64_t snap, bool read_only);
 struct cls_call cls_get_object_prefix(void);     /* -> string */
@@ -227,6 +228,8 @@ struct cls_object_map {
 int cls_parse_object_map(struct dec d, struct cls_object_map *map) must_check;
 /* False: it certainly does not exist, or is beyond the map. */
 bool cls_object_map_has(const struct cls_object_map *map, uint64_t i);
+/* The first one from i on that it has, or map->objects. */
+uint64_t cls_object_map_next(const struct cls_object_map *map, uint64_t i);
 
 /* Who holds a lock; `lockers` may be above 1 for shared locks. */
 struct cls_lock_info {

@@ -561,11 +561,12 @@ journal_release_start(struct journal_release *release, struct op *waiter)
 
 void
 journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image, struct op *waiter)
+    const char *image_id, const struct journal_purge *purge, struct op *waiter)
 {
-	struct rados_omap_entry entry = text_entry(image_id, image);
+	struct arena *arena = arena_new(8192);
+	struct rados_omap_entry entry = text_entry(
+	    image_id, journal_purge_fmt(arena, purge));
 	struct rados_write *w = rados_write_new();
-	struct arena *arena = arena_new(1024);
 
 	rados_write_create(w, false);
 	rados_write_omap_set(w, &entry, 1);

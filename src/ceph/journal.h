@@ -186,7 +186,7 @@ void journal_release_start(struct journal_release *release, struct op *waiter);
 #define JOURNAL_PURGE_PAGE 256
 
 void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image, struct op *waiter);
+    const char *image_id, const struct journal_purge *purge, struct op *waiter);
 void journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, struct op *waiter); /* -ENOENT: is gone */
 

@@ -180,8 +180,39 @@ journal_item_is_complete(const struct journal_item *item)
 	    !str_is_empty(item->attr[JOURNAL_IMAGENAME]);
 }
 
-const char *
-journal_purge_parse(struct arena *arena, const void *value, size_t len)
+char *
+journal_purge_fmt(struct arena *arena, const struct journal_purge *purge)
 {
-	return text_of(arena, value, len);
+	if (purge->slices > 0)
+		return arena_fmt(arena, "%s\t%llu/%u", purge->image,
+		    (unsigned long long)purge->done, purge->slices);
+	if (purge->done > 0)
+		return arena_fmt(arena, "%s\t%llu", purge->image,
+		    (unsigned long long)purge->done);
+	return arena_strdup(arena, purge->image);
+}
+
+void
+journal_purge_parse(struct journal_purge *purge, struct arena *arena,
+    const void *value, size_t len)
+{
+	char *text = text_of(arena, value, len), *tab, *slash;
+	uint64_t done, slices = 0;
+
+	*purge = (struct journal_purge){ .image = text };
+	tab = text != NULL ? strchr(text, '\t') : NULL;
+	if (tab == NULL)
+		return;
+	*tab++ = '\0';
+	slash = strchr(tab, '/');
+	if (slash != NULL) {
+		*slash++ = '\0';
+		if (str_to_u64(slash, &slices) < 0 || slices == 0 ||
+		    slices > UINT32_MAX)
+			return;
+	}
+	if (str_to_u64(tab, &done) < 0 || (slices > 0 && done > slices))
+		return;
+	purge->done = done;
+	purge->slices = (uint32_t)slices;
 }

@@ -96,11 +96,20 @@ const char *journal_item_damage(
 bool journal_item_is_complete(const struct journal_item *item);
 
 /*
- * The value of a purge note: the name that the image had, for people; all
- * that a purge needs is the image id, the note's key. Reading gives NULL for a
- * value that is no text.
+ * The value of a purge note: the name that the image had when it went to the
+ * trash, and behind a tab how far the purge has got: "DONE" data objects, or
+ * "DONE/SLICES" slices of the pool's listing. Reading gives a NULL image for a
+ * value that is no text; what stands behind the tab and is not in this form
+ * is as if it was not there.
  */
-const char *journal_purge_parse(
-    struct arena *arena, const void *value, size_t len);
+struct journal_purge {
+	const char *image;
+	uint64_t done;
+	uint32_t slices; /* 0: objects */
+};
+
+char *journal_purge_fmt(struct arena *arena, const struct journal_purge *purge);
+void journal_purge_parse(struct journal_purge *purge, struct arena *arena,
+    const void *value, size_t len);
 
 #endif

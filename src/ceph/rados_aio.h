@@ -161,16 +161,17 @@ void rados_notify_start(struct ceph_pool *pool, const char *object,
 
 struct rados_remove_many {
 	struct ceph_pool *pool;
-	uint64_t count;     /* objects 0 ... count - 1 */
 	unsigned in_flight; /* 1 ... RADOS_REMOVE_IN_FLIGHT_MAX */
-	/* Writes the name of object i into buf[size]; false: leave it out. */
-	bool (*name)(void *arg, uint64_t i, char *buf, size_t size);
+	int64_t until_ms;   /* none is started after this time */
+	/* Writes the name of the next object into buf[size]; false: no more. */
+	bool (*next)(void *arg, char *buf, size_t size);
 	void *arg; /* lives until the wake */
 };
 
 /*
  * Removes them with a bound on those in flight, as one wait, full_try. A
- * missing object is success. After the first failure none is started; rc is
+ * missing object is success. When the wait ends without a failure, all that
+ * `next` has named are gone. After the first failure none is started; rc is
  * that failure, once those in flight are in.
  */
 void rados_remove_many_start(

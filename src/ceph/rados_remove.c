@@ -3,6 +3,7 @@
  */
 #include "ceph/rados_wait.h"
 
+#include "base/clock.h"
 #include "ceph/rados_aio.h"
 
 #include <assert.h>
@@ -20,21 +21,10 @@ struct removal {
 	struct rados_remove_many spec;
 	struct op *waiter;
 	struct job job; /* the start, and the end */
-	uint64_t next;  /* the first object that is not started */
 	unsigned busy;  /* slots in use */
 	int rc;         /* first failure */
 	struct slot slot[RADOS_REMOVE_IN_FLIGHT_MAX];
 };
-
-/* The name of the next object to remove; false when there is none. */
-static bool
-next_name(struct removal *rm, char *buf, size_t size)
-{
-	while (rm->next < rm->spec.count)
-		if (rm->spec.name(rm->spec.arg, rm->next++, buf, size))
-			return true;
-	return false;
-}
 
 /* False when there is nothing left to start. */
 static bool
@@ -45,7 +35,8 @@ slot_start(struct slot *slot)
 	rados_completion_t completion;
 	rados_write_op_t op;
 
-	if (!next_name(rm, object, sizeof(object)))
+	if (clock_now_ms() >= rm->spec.until_ms ||
+	    !rm->spec.next(rm->spec.arg, object, sizeof(object)))
 		return false;
 	op = rados_create_write_op();
 	rados_write_op_remove(op);

@@ -68,14 +68,44 @@ struct trash_move {
 void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
     const char *name, const char *id, struct op *waiter);
 
+/*
+ * How far the removal of an image's data objects has got: `done` objects, or
+ * `done` of `slices` slices of the pool's listing.
+ */
+struct trash_progress {
+	uint32_t slices; /* 0: object by object */
+	uint64_t done;
+};
+
+/*
+ * Which objects of a prefix a slice of a pool's listing has. Listing blocks,
+ * so a lane does it, which this layer does not know: `start` is the caller's.
+ */
+struct trash_list {
+	void (*start)(struct trash_list *list, struct op *waiter);
+	struct ceph_pool *pool;
+	const char *prefix;
+	uint32_t slice, slices; /* slices 0: only pool_objects is wanted */
+
+	/* the answer */
+	uint64_t pool_objects; /* of all images, namespaces and kinds */
+	uint64_t *object;      /* heap; their numbers in the image */
+	size_t n;
+	bool more; /* there are others in this slice: list it again */
+};
+
 enum trash_purge_state {
 	PURGE_START = 0,
+	PURGE_ENTRY_CHECKED, /* the trash has answered: is it still ours? */
 	PURGE_MARKED,        /* the trash entry is REMOVING, or refused */
 	PURGE_ENTRY_READ,    /* refused: what the entry says */
 	PURGE_LOOKED_UP,     /* the header has answered */
 	PURGE_WATCH_CHECKED, /* the notification has come back */
 	PURGE_MAP_READ,      /* the object map has answered */
-	PURGE_DATA_REMOVED,  /* all data objects are gone */
+	PURGE_POOL_ASKED,    /* how many objects the pool has is known */
+	PURGE_LISTED,        /* the objects in a slice are known */
+	PURGE_DATA_REMOVED,  /* data objects are gone */
+	PURGE_EMPTIED,       /* all are, and a clone's size is 0 */
 	PURGE_HEADER_REMOVED,
 	PURGE_MAP_REMOVED,
 	PURGE_ENTRY_REMOVED, /* nothing is left */
@@ -86,11 +116,18 @@ enum trash_purge_state {
 struct trash_purge {
 	struct op op;
 	enum trash_purge_state state;
-	struct ceph_pool *pool;
-	const char *id; /* the caller's, until the end */
+	struct ceph_pool *pool, *data_pool;
+	const char *id, *name; /* the caller's, until the end */
 	unsigned in_flight;
+	int64_t slice_ms, until_ms;
+	struct trash_list *list;
+	uint64_t count;               /* data objects that there can be */
+	size_t taken;                 /* of those listed */
 	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
 	bool watched;                 /* refused: somebody has it open */
+	bool foreign;                 /* the trash has it under another name */
+	bool more;                    /* the time is over: go on another time */
+	struct trash_progress at;     /* in and out */
 	uint64_t objects;          /* removals of data objects that it took */
 	struct cls_object_map map; /* in `read`, if has_map */
 	bool has_map;
@@ -101,16 +138,36 @@ struct trash_purge {
 
 #define TRASH_PURGE_IN_FLIGHT 16
 
+struct trash_purge_spec {
+	struct ceph_pool *pool;
+	const char *id;
+	/*
+	 * What the image was called when it went to the trash, if that was not
+	 * just now: an entry of another name is not touched (`foreign`), nor
+	 * one that somebody wants to be kept for a while.
+	 */
+	const char *name;
+	unsigned in_flight;
+	int64_t slice_ms; /* no removal is started after this time of them */
+	struct trash_progress at;
+	struct trash_list *list; /* NULL: nothing is ever listed */
+};
+
 /*
  * Removes an image that is in the trash, for ever: entry REMOVING, watcher
- * check, data objects (at most `in_flight` at a time; those that a valid
- * object map says do not exist are left out), header, object map, entry. No entry in the trash is success: nothing is left of it.
+ * check, data objects (at most `in_flight` at a time), header, object map,
+ * entry. Which data objects: those that a valid object map says may exist; of
+ * a large image without one those that a listing of the pool shows, if that is
+ * less work; else all that there can be. No entry in the trash is success:
+ * nothing is left of it. Success with `more` set: the time was over before the
+ * data objects were; `at` is where to go on.
  *
- * FAILED_PRECONDITION: somebody has it open (`watched`), or the entry is
- * being moved or restored. UNIMPLEMENTED, with `obstacle` set: librbd in a
- * lane has to do it. The entry is NORMAL again then and no data are lost.
+ * FAILED_PRECONDITION: somebody has it open (`watched`), the entry is being
+ * moved or restored, or is kept for a while. UNIMPLEMENTED, with `obstacle`
+ * set: librbd in a lane has to do it. The entry is NORMAL again then and no
+ * data are lost, but those of a large clone, which is emptied first.
  */
-void trash_purge_start(struct trash_purge *purge, struct ceph_pool *pool,
-    const char *id, unsigned in_flight, struct op *waiter);
+void trash_purge_start(struct trash_purge *purge,
+    const struct trash_purge_spec *spec, struct op *waiter);
 
 #endif

@@ -1,11 +1,33 @@
 /*
  * trash_purge.c - removing an image's objects, its trash entry last.
+ *
+ * The rule that holds it together: progress counts only while the entry is
+ * REMOVING, from which nobody can restore the image and write to it anew.
  */
 #include "ceph/trash.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Images with fewer objects are removed object by object without asking. */
+#define LIST_FROM 4096
+/* To remove an object that is not there costs as much as to list so many. */
+#define LIST_WORTH 20
+/* Objects of the pool in one slice. */
+#define LIST_SLICE 4096
+#define LIST_SLICES_MAX 65536
+
+static void
+entry_read_start(struct trash_purge *p)
+{
+	p->read = rados_read_new();
+	(void)rados_read_call(p->read, cls_trash_get(p->id));
+	rados_read_start(p->read, p->pool, RBD_TRASH, &p->op);
+}
 
 static void
 state_set_start(
@@ -29,9 +51,7 @@ marked(struct trash_purge *p)
 	case -ENOENT:
 		return op_goto(p, PURGE_END);
 	case -ESTALE:
-		p->read = rados_read_new();
-		(void)rados_read_call(p->read, cls_trash_get(p->id));
-		rados_read_start(p->read, p->pool, RBD_TRASH, &p->op);
+		entry_read_start(p);
 		return op_await(p, PURGE_ENTRY_READ);
 	default:
 		return op_fail_rc(p, PURGE_END, p->op.rc,
@@ -40,23 +60,54 @@ marked(struct trash_purge *p)
 	}
 }
 
-static enum op_verdict
-entry_read(struct trash_purge *p)
+static int
+take_entry(struct trash_purge *p, struct cls_trash_entry *entry)
 {
-	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
 	struct dec d;
 	int rc = rados_read_result(p->read, 0, &d);
 
 	if (rc == 0)
-		rc = cls_parse_trash(d, &entry);
+		rc = cls_parse_trash(d, entry);
 	rados_read_free(p->read);
 	p->read = NULL;
-	if (rc == -ENOENT)
-		return op_goto(p, PURGE_END);
-	if (rc < 0)
-		return op_fail_rc(p, PURGE_END, rc,
+	if (rc < 0 && rc != -ENOENT)
+		op_set_error_rc(&p->op, rc,
 		    "image %s in %s: read its trash entry", p->id,
 		    ceph_pool_label(p->pool));
+	return rc;
+}
+
+/* The image went to the trash some time ago: is that what lies there now? */
+static enum op_verdict
+entry_checked(struct trash_purge *p)
+{
+	struct cls_trash_entry entry;
+
+	if (take_entry(p, &entry) < 0)
+		return op_goto(p, PURGE_END);
+	if (!str_eq(entry.name, p->name)) {
+		p->foreign = true;
+		return op_goto(p, PURGE_END);
+	}
+	if (trash_is_deferred(&entry))
+		return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: the trash keeps it until %lld s since "
+		    "1970, as somebody has asked",
+		    p->id, ceph_pool_label(p->pool),
+		    (long long)entry.deferred_until.tv_sec);
+	if (entry.state != TRASH_REMOVING)
+		p->at = (struct trash_progress){ 0 };
+	state_set_start(p, TRASH_REMOVING, TRASH_NORMAL);
+	return op_await(p, PURGE_MARKED);
+}
+
+static enum op_verdict
+entry_read(struct trash_purge *p)
+{
+	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
+
+	if (take_entry(p, &entry) < 0)
+		return op_goto(p, PURGE_END);
 	return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
 	    "image %s in %s: is being %s the trash", p->id,
 	    ceph_pool_label(p->pool),
@@ -81,6 +132,34 @@ header_remove(struct trash_purge *p)
 	return op_await(p, PURGE_HEADER_REMOVED);
 }
 
+/*
+ * A clone's parent has to be told, which librbd does; but it would remove each
+ * object that there can be. So a large one is emptied before.
+ */
+static bool
+is_emptied(const struct trash_purge *p)
+{
+	return p->obstacle == IMAGE_HAS_PARENT && p->list != NULL &&
+	    p->count > LIST_FROM && !(p->lookup.info.features & RBD_OBJECT_MAP);
+}
+
+static enum op_verdict
+data_end(struct trash_purge *p)
+{
+	char object[RBD_OBJECT_SIZE];
+	struct rados_write *w;
+
+	if (p->obstacle == IMAGE_PLAIN)
+		return header_remove(p);
+	image_header_object(object, p->id);
+	w = rados_write_new();
+	rados_write_assert_exists(w);
+	rados_write_call(w, cls_set_size(0));
+	rados_write_full_try(w);
+	rados_write_start(w, p->pool, object, &p->op);
+	return op_await(p, PURGE_EMPTIED);
+}
+
 static enum op_verdict
 looked_up(struct trash_purge *p)
 {
@@ -89,7 +168,9 @@ looked_up(struct trash_purge *p)
 	if (p->op.rc < 0)
 		return op_fail_err(p, PURGE_END, &p->lookup.op.err);
 	p->obstacle = image_obstacle(&p->lookup.info, true);
-	if (p->obstacle != IMAGE_PLAIN) {
+	p->count = layout_objects(
+	    &p->lookup.info.layout, p->lookup.info.size_bytes);
+	if (p->obstacle != IMAGE_PLAIN && !is_emptied(p)) {
 		op_set_error(&p->op, ERR_UNIMPLEMENTED,
 		    "image %s in %s: not to be purged natively, %s", p->id,
 		    ceph_pool_label(p->pool), image_obstacle_text(p->obstacle));
@@ -99,42 +180,134 @@ looked_up(struct trash_purge *p)
 	return op_await(p, PURGE_WATCH_CHECKED);
 }
 
-/* Counts what it names: that is what has to be removed. */
+/* ---- data objects ---- */
+
+/* The next one by its number: all there can be, or those of the map. */
 static bool
-data_name(void *arg, uint64_t i, char *buf, size_t size)
+next_by_number(void *arg, char *buf, size_t size)
 {
 	struct trash_purge *p = arg;
 
-	if (p->has_map && !cls_object_map_has(&p->map, i))
+	if (p->has_map)
+		p->at.done = cls_object_map_next(&p->map, p->at.done);
+	if (p->at.done >= p->count)
 		return false;
 	p->objects++;
-	(void)snprintf(buf, size, "%s.%016llx", p->lookup.info.prefix,
-	    (unsigned long long)i);
+	(void)snprintf(
+	    buf, size, "%s.%016" PRIx64, p->lookup.info.prefix, p->at.done++);
+	return true;
+}
+
+static bool
+next_listed(void *arg, char *buf, size_t size)
+{
+	struct trash_purge *p = arg;
+
+	if (p->taken == p->list->n)
+		return false;
+	p->objects++;
+	(void)snprintf(buf, size, "%s.%016" PRIx64, p->lookup.info.prefix,
+	    p->list->object[p->taken++]);
 	return true;
 }
 
 static enum op_verdict
 data_remove(struct trash_purge *p)
 {
-	const struct image_info *info = &p->lookup.info;
 	struct rados_remove_many many = {
-		.pool = p->pool,
-		.count = layout_objects(&info->layout, info->size_bytes),
+		.pool = p->data_pool,
 		.in_flight = p->in_flight,
-		.name = data_name,
+		.until_ms = p->until_ms,
+		.next = p->at.slices > 0 ? next_listed : next_by_number,
 		.arg = p,
 	};
-	struct err err = ERR_INIT;
 
-	if (info->data_pool >= 0 &&
-	    ceph_pool_open_id(ceph_pool_connection(p->pool), info->data_pool,
-		ceph_pool_namespace(p->pool), &many.pool, &err) < 0) {
-		if (err.code == ERR_NOT_FOUND) /* and so are the data */
-			return header_remove(p);
-		return op_fail_err(p, PURGE_END, &err);
-	}
+	p->taken = 0;
 	rados_remove_many_start(&many, &p->op);
 	return op_await(p, PURGE_DATA_REMOVED);
+}
+
+static void
+list_drop(struct trash_purge *p)
+{
+	if (p->list == NULL)
+		return;
+	free(p->list->object);
+	p->list->object = NULL;
+	p->list->n = 0;
+}
+
+static enum op_verdict
+list_start(struct trash_purge *p, enum trash_purge_state next)
+{
+	p->list->pool = p->data_pool;
+	p->list->prefix = p->lookup.info.prefix;
+	p->list->slice = (uint32_t)p->at.done;
+	p->list->slices = p->at.slices;
+	list_drop(p);
+	p->list->start(p->list, &p->op);
+	return op_await(p, next);
+}
+
+static enum op_verdict
+data_begin(struct trash_purge *p)
+{
+	const struct image_info *info = &p->lookup.info;
+	struct err err = ERR_INIT;
+
+	p->until_ms = clock_now_ms() + p->slice_ms;
+	p->data_pool = p->pool;
+	if (info->data_pool >= 0 &&
+	    ceph_pool_open_id(ceph_pool_connection(p->pool), info->data_pool,
+		ceph_pool_namespace(p->pool), &p->data_pool, &err) < 0) {
+		if (err.code == ERR_NOT_FOUND) /* and so are the data */
+			return data_end(p);
+		return op_fail_err(p, PURGE_END, &err);
+	}
+	if (p->has_map || p->list == NULL || p->count <= LIST_FROM) {
+		if (p->at.slices > 0) /* it was listed when there was no map */
+			p->at = (struct trash_progress){ 0 };
+		return data_remove(p);
+	}
+	if (p->at.slices > 0)
+		return list_start(p, PURGE_LISTED);
+	return p->at.done > 0 ? data_remove(p)
+			      : list_start(p, PURGE_POOL_ASKED);
+}
+
+static enum op_verdict
+pool_asked(struct trash_purge *p)
+{
+	uint64_t there = p->list->pool_objects;
+
+	if (p->op.rc < 0) /* it is only that it takes longer */
+		there = UINT64_MAX;
+	if (there / LIST_WORTH >= p->count)
+		return data_remove(p);
+	there = there / LIST_SLICE + 1;
+	p->at.slices = there < LIST_SLICES_MAX ? (uint32_t)there
+					       : LIST_SLICES_MAX;
+	return list_start(p, PURGE_LISTED);
+}
+
+/* Of these, or of this slice, all are gone, or the time is over. */
+static enum op_verdict
+data_removed(struct trash_purge *p)
+{
+	bool late = clock_now_ms() >= p->until_ms;
+
+	if (p->at.slices == 0) {
+		p->more = p->has_map
+		    ? cls_object_map_next(&p->map, p->at.done) < p->count
+		    : p->at.done < p->count;
+	} else {
+		if (p->taken == p->list->n && !p->list->more)
+			p->at.done++;
+		p->more = p->at.done < p->at.slices;
+		if (p->more && !late)
+			return list_start(p, PURGE_LISTED);
+	}
+	return p->more ? op_goto(p, PURGE_END) : data_end(p);
 }
 
 /*
@@ -145,13 +318,11 @@ data_remove(struct trash_purge *p)
 static enum op_verdict
 map_read(struct trash_purge *p)
 {
-	const struct image_info *info = &p->lookup.info;
 	struct dec d;
 
 	p->has_map = p->op.rc == 0 && rados_read_result(p->read, 0, &d) == 0 &&
-	    cls_parse_object_map(d, &p->map) == 0 &&
-	    p->map.objects >= layout_objects(&info->layout, info->size_bytes);
-	return data_remove(p);
+	    cls_parse_object_map(d, &p->map) == 0 && p->map.objects >= p->count;
+	return data_begin(p);
 }
 
 static enum op_verdict
@@ -162,7 +333,7 @@ map_read_start(struct trash_purge *p)
 
 	if (!(info->features & RBD_OBJECT_MAP) ||
 	    (info->flags & RBD_FLAG_OBJECT_MAP_INVALID))
-		return data_remove(p);
+		return data_begin(p);
 	image_map_object(object, p->id);
 	p->read = rados_read_new();
 	(void)rados_read_call(p->read, cls_object_map_load());
@@ -211,9 +382,15 @@ trash_purge_step(struct op *op)
 
 	switch (p->state) {
 	case PURGE_START:
+		if (p->name != NULL) {
+			entry_read_start(p);
+			return op_await(p, PURGE_ENTRY_CHECKED);
+		}
 		state_set_start(p, TRASH_REMOVING, TRASH_NORMAL);
 		return op_await(p, PURGE_MARKED);
 
+	case PURGE_ENTRY_CHECKED:
+		return entry_checked(p);
 	case PURGE_MARKED:
 		return marked(p);
 	case PURGE_ENTRY_READ:
@@ -226,10 +403,28 @@ trash_purge_step(struct op *op)
 	case PURGE_MAP_READ:
 		return map_read(p);
 
+	case PURGE_POOL_ASKED:
+		return pool_asked(p);
+
+	case PURGE_LISTED:
+		if (op->rc < 0)
+			return op_fail_rc(p, PURGE_END, op->rc,
+			    "image %s in %s: list its data", p->id,
+			    ceph_pool_label(p->pool));
+		return data_remove(p);
+
 	case PURGE_DATA_REMOVED:
 		if (!removed(p, "data"))
 			return op_goto(p, PURGE_END);
-		return header_remove(p);
+		return data_removed(p);
+
+	case PURGE_EMPTIED:
+		if (removed(p, "size"))
+			op_set_error(op, ERR_UNIMPLEMENTED,
+			    "image %s in %s: not to be purged natively, %s",
+			    p->id, ceph_pool_label(p->pool),
+			    image_obstacle_text(p->obstacle));
+		return restore(p);
 
 	case PURGE_HEADER_REMOVED:
 		if (!removed(p, "header"))
@@ -257,6 +452,8 @@ trash_purge_step(struct op *op)
 
 	case PURGE_END:
 		rados_read_free(p->read);
+		p->read = NULL;
+		list_drop(p);
 		return OP_DONE;
 	}
 	abort();
@@ -268,12 +465,16 @@ static const struct op_class trash_purge_class = {
 };
 
 void
-trash_purge_start(struct trash_purge *p, struct ceph_pool *pool, const char *id,
-    unsigned in_flight, struct op *waiter)
+trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
+    struct op *waiter)
 {
 	memset(p, 0, sizeof(*p));
-	p->pool = pool;
-	p->id = id;
-	p->in_flight = in_flight;
+	p->pool = spec->pool;
+	p->id = spec->id;
+	p->name = spec->name;
+	p->in_flight = spec->in_flight;
+	p->slice_ms = spec->slice_ms;
+	p->at = spec->at;
+	p->list = spec->list;
 	op_start_child(&p->op, &trash_purge_class, waiter);
 }

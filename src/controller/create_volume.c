@@ -547,7 +547,8 @@ create_volume_step(struct op *op)
 		 * there is void.
 		 */
 		journal_purge_note_start(c->reserve.item_pool,
-		    c->rpc.env->instance_id, c->id, c->spec.name, op);
+		    c->rpc.env->instance_id, c->id,
+		    &(struct journal_purge){ .image = c->spec.name }, op);
 		return op_await(c, CREATEVOL_UNDO_NOTED);
 
 	case CREATEVOL_UNDO_NOTED:

@@ -244,7 +244,7 @@ note(struct delete_volume *d, const struct discard *discard,
 	if (!discard->moved)
 		return op_goto(d, next);
 	journal_purge_note_start(d->pool, d->rpc.env->instance_id, discard->id,
-	    discard->name, &d->rpc.op);
+	    &(struct journal_purge){ .image = discard->name }, &d->rpc.op);
 	return op_await(d, next);
 }
 

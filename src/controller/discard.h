@@ -4,7 +4,6 @@
 #ifndef CONTROLLER_DISCARD_H
 #define CONTROLLER_DISCARD_H
 
-#include "ceph/trash.h"
 #include "controller/lane.h"
 
 enum discard_state {

@@ -7,7 +7,7 @@
 #ifndef CONTROLLER_LANE_H
 #define CONTROLLER_LANE_H
 
-#include "ceph/image.h"
+#include "ceph/trash.h"
 
 /* What a lane can do; the numbers are those of proto/worker.proto. */
 enum lane_kind {
@@ -20,6 +20,7 @@ enum lane_kind {
 				   `child` is set if it has children */
 	LANE_HELPER_FREE = 5,   /* of `image_id` the snapshot `image`; -ENOLINK:
 				   it is no helper of that image */
+	LANE_LIST_OBJECTS = 6,  /* of `pool`, for `list` */
 };
 
 #define LANE_WATCHERS 8
@@ -30,6 +31,7 @@ struct lane_job {
 	struct ceph_pool *pool;
 	const char *image, *image_id;
 	const struct image_spec *spec; /* LANE_CREATE */
+	struct trash_list *list;       /* LANE_LIST_OBJECTS: and the answer */
 
 	/* the answer */
 	struct err err;            /* which call failed, and why */

@@ -1,5 +1,10 @@
 /*
  * purge.c - the queue of purges, and reading the notes.
+ *
+ * The rule that holds it together: a purge runs for a slice of time, then its
+ * note says how far it has got and it goes to the end of the queue, so that no
+ * image, however large, keeps others waiting. Nothing is known that a note
+ * does not say: the next worker goes on.
  */
 #include "controller/purge.h"
 
@@ -17,11 +22,13 @@
 
 #define RETRY_MIN_MS (INT64_C(30) * 1000) /* a dead watcher is gone by then */
 #define RETRY_MAX_MS (INT64_C(10) * 60 * 1000)
+#define SLICE_MS 2000
 
 enum purge_state {
 	PURGING_START = 0,
 	PURGING_TRASH_GONE, /* the native purge has ended */
 	PURGING_LANE_DONE,  /* librbd has done what we could not */
+	PURGING_NOTED,      /* its time is over: how far it has got */
 	PURGING_NOTE_GONE,
 	PURGING_END,
 };
@@ -32,7 +39,12 @@ struct purge {
 	struct ceph_pool *pool;
 	char *instance_id, *image_id, *image;
 	char *key; /* in the map of all purges */
-	int64_t wait_ms, due_ms;
+	int64_t wait_ms, due_ms, since_ms;
+	bool fresh;   /* the image has just gone to the trash */
+	bool paused;  /* not done, not failed */
+	bool blocked; /* by clones of it */
+	struct trash_progress at;
+	struct trash_list list;
 	struct trash_purge trash;
 	struct lane_job lane;
 	STAILQ_ENTRY(purge)
@@ -72,6 +84,89 @@ purge_free(struct purge *p)
 
 /* ---- one purge ---- */
 
+static void
+on_list(struct trash_list *list, struct op *waiter)
+{
+	struct purge *p = container_of(list, struct purge, list);
+
+	p->lane = (struct lane_job){
+		.kind = LANE_LIST_OBJECTS,
+		.pool = list->pool,
+		.list = list,
+	};
+	lane_job_start(&p->lane, waiter);
+}
+
+static enum op_verdict
+start_slice(struct purge *p)
+{
+	struct trash_purge_spec spec = {
+		.pool = p->pool,
+		.id = p->image_id,
+		.name = p->fresh ? NULL : p->image,
+		.in_flight = TRASH_PURGE_IN_FLIGHT,
+		.slice_ms = SLICE_MS,
+		.at = p->at,
+		.list = &p->list,
+	};
+
+	p->fresh = false;
+	p->blocked = false;
+	p->list.start = on_list;
+	trash_purge_start(&p->trash, &spec, &p->op);
+	return op_await(p, PURGING_TRASH_GONE);
+}
+
+static enum op_verdict
+drop_note(struct purge *p)
+{
+	journal_purge_done_start(p->pool, p->instance_id, p->image_id, &p->op);
+	return op_await(p, PURGING_NOTE_GONE);
+}
+
+static enum op_verdict
+trash_gone(struct purge *p)
+{
+	struct journal_purge note = { .image = p->image };
+
+	p->at = p->trash.at;
+	if (p->op.rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
+		p->lane = (struct lane_job){
+			.kind = LANE_TRASH_REMOVE,
+			.pool = p->pool,
+			.image_id = p->image_id,
+		};
+		lane_job_start(&p->lane, &p->op);
+		return op_await(p, PURGING_LANE_DONE);
+	}
+	if (p->op.rc < 0)
+		return op_fail_err(p, PURGING_END, &p->trash.op.err);
+	if (p->trash.foreign)
+		log_warn("purge.foreign", "pool=%s image=%s id=%s",
+		    ceph_pool_name(p->pool), p->image, p->image_id);
+	if (!p->trash.more)
+		return drop_note(p);
+	note.done = p->at.done;
+	note.slices = p->at.slices;
+	p->paused = true;
+	journal_purge_note_start(
+	    p->pool, p->instance_id, p->image_id, &note, &p->op);
+	return op_await(p, PURGING_NOTED);
+}
+
+static enum op_verdict
+lane_done(struct purge *p)
+{
+	if (p->op.rc >= 0)
+		return drop_note(p);
+	p->blocked = p->lane.child[0] != '\0';
+	if (p->blocked)
+		return op_fail(p, PURGING_END, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: its clone %s has to go before it",
+		    p->image, ceph_pool_label(p->pool), p->lane.child);
+	return op_fail_err(p, PURGING_END, &p->lane.err);
+}
+
 static enum op_verdict
 purge_step(struct op *op)
 {
@@ -79,32 +174,20 @@ purge_step(struct op *op)
 
 	switch (p->state) {
 	case PURGING_START:
-		trash_purge_start(
-		    &p->trash, p->pool, p->image_id, TRASH_PURGE_IN_FLIGHT, op);
-		return op_await(p, PURGING_TRASH_GONE);
+		return start_slice(p);
 
 	case PURGING_TRASH_GONE:
-		if (op->rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
-			p->lane = (struct lane_job){
-				.kind = LANE_TRASH_REMOVE,
-				.pool = p->pool,
-				.image_id = p->image_id,
-			};
-			lane_job_start(&p->lane, op);
-			return op_await(p, PURGING_LANE_DONE);
-		}
-		if (op->rc < 0)
-			return op_fail_err(p, PURGING_END, &p->trash.op.err);
-		journal_purge_done_start(
-		    p->pool, p->instance_id, p->image_id, op);
-		return op_await(p, PURGING_NOTE_GONE);
+		return trash_gone(p);
 
 	case PURGING_LANE_DONE:
+		return lane_done(p);
+
+	case PURGING_NOTED:
 		if (op->rc < 0)
-			return op_fail_err(p, PURGING_END, &p->lane.err);
-		journal_purge_done_start(
-		    p->pool, p->instance_id, p->image_id, op);
-		return op_await(p, PURGING_NOTE_GONE);
+			return op_fail_rc(p, PURGING_END, op->rc,
+			    "note how far the purge of image id %s in %s is",
+			    p->image_id, ceph_pool_label(p->pool));
+		return op_goto(p, PURGING_END);
 
 	case PURGING_NOTE_GONE:
 		if (op->rc < 0 && op->rc != -ENOENT)
@@ -137,6 +220,21 @@ arm_retry(void)
 	timer_start(&pq.retry, first - clock_now_ms());
 }
 
+/*
+ * A clone has gone: its parent may go now, if that is what was in the way. It
+ * may have been so a moment ago without being seen.
+ */
+static void
+release_blocked(void)
+{
+	struct purge *p;
+
+	STAILQ_FOREACH (p, &pq.later, link)
+		if (p->blocked || p->trash.obstacle == IMAGE_HAS_SNAPSHOTS)
+			p->due_ms = clock_now_ms();
+	arm_retry();
+}
+
 static void
 on_retry(struct timer *timer)
 {
@@ -164,10 +262,14 @@ on_purge_freed(struct op *op)
 	char text[ERR_TEXT_MAX + 16];
 
 	pq.running--;
-	if (!err_is_set(&op->err)) {
+	if (p->paused && !err_is_set(&op->err)) {
+		STAILQ_INSERT_TAIL(&pq.ready, p, link);
+	} else if (!err_is_set(&op->err)) {
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
-		    (long long)op_age_ms(op));
+		    (long long)(clock_now_ms() - p->since_ms));
+		if (p->trash.obstacle == IMAGE_HAS_PARENT)
+			release_blocked();
 		(void)map_remove(&pq.known, p->key);
 		purge_free(p);
 	} else {
@@ -204,14 +306,16 @@ run_queue(void)
 		pq.running++;
 		memset(&p->op, 0, sizeof(p->op));
 		p->state = PURGING_START;
+		p->paused = false;
 		p->op.subject = p->image;
 		op_start(&p->op, &purge_class, NULL, NULL);
 	}
 }
 
-void
-purge_submit(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image)
+/* Of an image that has just gone to the trash (`fresh`), or of a note. */
+static void
+submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
+    const struct journal_purge *note, bool fresh)
 {
 	auto_free char *key = str_fmt("%lld/%s/%s",
 	    (long long)ceph_pool_id(pool), ceph_pool_namespace(pool), image_id);
@@ -224,11 +328,22 @@ purge_submit(struct ceph_pool *pool, const char *instance_id,
 	p->pool = pool;
 	p->instance_id = str_dup(instance_id);
 	p->image_id = str_dup(image_id);
-	p->image = str_dup(image);
+	p->image = str_dup(note->image != NULL ? note->image : "");
+	p->at = (struct trash_progress){ note->slices, note->done };
+	p->fresh = fresh;
+	p->since_ms = clock_now_ms();
 	p->key = take_ptr(&key);
 	(void)map_set(&pq.known, p->key, p);
 	STAILQ_INSERT_TAIL(&pq.ready, p, link);
 	run_queue();
+}
+
+void
+purge_submit(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, const char *image)
+{
+	submit(pool, instance_id, image_id,
+	    &(struct journal_purge){ .image = image }, true);
 }
 
 /* ---- the notes of a pool ---- */
@@ -269,15 +384,14 @@ resume_take_page(struct resume *r)
 	for (size_t i = 0; i < n; i++) {
 		const struct rados_omap_entry *e = rados_read_omap_entry(
 		    r->read, r->step, i);
-		const char *image = journal_purge_parse(
-		    r->arena, e->value, e->len);
+		struct journal_purge note;
 
+		journal_purge_parse(&note, r->arena, e->value, e->len);
 		if (str_put(r->after, sizeof(r->after), "%s", e->key) < 0)
 			return op_fail(r, RESUME_END, ERR_DATA_LOSS,
 			    "a purge note in %s has no image id",
 			    ceph_pool_label(r->pool));
-		purge_submit(r->pool, r->instance_id, e->key,
-		    image != NULL ? image : "?");
+		submit(r->pool, r->instance_id, e->key, &note, false);
 		r->found++;
 	}
 	if (n > 0 && rados_read_omap_more(r->read, r->step))
@@ -371,6 +485,18 @@ purge_running(void)
 		STAILQ_FOREACH (p, &pq.ready, link)
 			n++;
 	return n;
+}
+
+void
+purge_waits(unsigned *waiting, unsigned *blocked)
+{
+	const struct purge *p;
+
+	*waiting = *blocked = 0;
+	if (!pq.up)
+		return;
+	STAILQ_FOREACH (p, &pq.later, link)
+		(*(p->blocked ? blocked : waiting))++;
 }
 
 void

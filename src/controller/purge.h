@@ -11,8 +11,8 @@
 #define PURGES_MAX 4 /* at once */
 
 /*
- * Purges an image that is in the trash and has its note. One that is queued
- * or running already is not taken twice.
+ * Purges an image that has just gone to the trash and has its note. One that
+ * is queued or running already is not taken twice.
  */
 void purge_submit(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const char *image);
@@ -25,6 +25,9 @@ void purge_resume(struct ceph_pool *pool, const char *instance_id);
 
 /* How many are under way; those that wait for another try do not count. */
 unsigned purge_running(void);
+
+/* How many wait for another try, and how many for the image's clones to go. */
+void purge_waits(unsigned *waiting, unsigned *blocked);
 
 /* Forgets what is queued. No operation may run. */
 void purge_fini(void);

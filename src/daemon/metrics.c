@@ -143,6 +143,16 @@ read_sessions(struct metric_reading *reading)
 		    (double)stats.in_state[i]);
 }
 
+static void
+read_purges(struct metric_reading *reading)
+{
+	struct sessions_stats stats = sessions();
+
+	tell_of(reading, "running", (double)stats.purges.running);
+	tell_of(reading, "waiting", (double)stats.purges.waiting);
+	tell_of(reading, "blocked", (double)stats.purges.blocked);
+}
+
 /* The second number of statm is that of resident pages. */
 static void
 read_resident(struct metric_reading *reading)
@@ -271,6 +281,14 @@ static struct metric others[] = {
 	    .label = { "state" },
 	    .max = SESSION_STATE_COUNT,
 	    .read = read_sessions,
+	},
+	{
+	    .name = "rbd_csi_purges",
+	    .help = "Images of deleted volumes that are to be purged.",
+	    .kind = METRIC_GAUGE,
+	    .label = { "state" },
+	    .max = 3,
+	    .read = read_purges,
 	},
 	COUNTER("rbd_csi_worker_starts_total", read_worker_starts,
 	    "Processes ceph-worker that were started."),

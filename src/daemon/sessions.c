@@ -452,23 +452,24 @@ on_ready_timer(struct session *s)
 	struct failure failure = { .code = ERR_UNAVAILABLE,
 		.what = "ceph-worker of cluster" };
 
-	if (TAILQ_EMPTY(&s->running)) {
+	if (TAILQ_EMPTY(&s->running) && !worker_has_purges(s->worker)) {
 		log_info("session.idle", "cluster=%s user=%s", s->cluster_id,
 		    s->user);
 		session_free(s);
-		return;
-	}
-	if (silent_ms < SILENT_MS) {
+	} else if (TAILQ_EMPTY(&s->running)) {
+		session_watch(s);
+	} else if (silent_ms < SILENT_MS) {
 		timer_start(&s->timer,
 		    SILENT_MS - silent_ms < SLOW_MS ? SILENT_MS - silent_ms
 						    : SLOW_MS);
 		session_probe(s);
-		return;
+	} else {
+		worker_kill(s->worker);
+		(void)snprintf(failure.how, sizeof(failure.how),
+		    " was stuck for %lld s and was ended",
+		    (long long)silent_ms / 1000);
+		session_down(s, &failure);
 	}
-	worker_kill(s->worker);
-	(void)snprintf(failure.how, sizeof(failure.how),
-	    " was stuck for %lld s and was ended", (long long)silent_ms / 1000);
-	session_down(s, &failure);
 }
 
 static void
@@ -877,7 +878,8 @@ sessions_stats(struct sessions_stats *stats)
 	const struct session *s;
 
 	*stats = (struct sessions_stats){ .worker_starts = ss.worker_starts,
-		.failures = ss.failures };
+		.failures = ss.failures,
+		.purges = worker_purges() };
 	LIST_FOREACH (s, &ss.all, link)
 		stats->in_state[s->state]++;
 }

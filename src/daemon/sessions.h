@@ -118,8 +118,14 @@ const char *sessions_call_state(const struct session_call *call);
 void sessions_dump(struct buf *out);
 size_t sessions_count(void);
 
+/* Images of deleted volumes: being purged, to be tried again, held by clones. */
+struct sessions_purges {
+	uint32_t running, waiting, blocked;
+};
+
 struct sessions_stats {
 	size_t in_state[SESSION_STATE_COUNT]; /* sessions of now */
+	struct sessions_purges purges;        /* of all sessions */
 	uint64_t worker_starts;               /* since the start */
 	uint64_t
 	    failures; /* workers that died, hung, were shut out or could not connect */

@@ -35,7 +35,20 @@ struct worker {
 	struct timer timer;
 	LIST_ENTRY(worker)
 	link;
+	struct sessions_purges purges; /* as told last */
 };
+
+static struct sessions_purges purges; /* of all workers */
+
+static void
+set_purges(
+    struct worker *w, uint32_t running, uint32_t waiting, uint32_t blocked)
+{
+	purges.running += running - w->purges.running;
+	purges.waiting += waiting - w->purges.waiting;
+	purges.blocked += blocked - w->purges.blocked;
+	w->purges = (struct sessions_purges){ running, waiting, blocked };
+}
 
 static LIST_HEAD(, worker) workers = LIST_HEAD_INITIALIZER(workers);
 
@@ -51,6 +64,7 @@ worker_free(struct worker *w)
 void
 worker_let_go(struct worker *w)
 {
+	set_purges(w, 0, 0, 0);
 	channel_free(w->channel);
 	w->channel = NULL;
 	if (w->exited)
@@ -63,6 +77,18 @@ void
 worker_kill(struct worker *w)
 {
 	helper_kill(&w->helper, SIGKILL);
+}
+
+bool
+worker_has_purges(const struct worker *w)
+{
+	return w->purges.running + w->purges.waiting + w->purges.blocked > 0;
+}
+
+struct sessions_purges
+worker_purges(void)
+{
+	return purges;
 }
 
 pid_t
@@ -175,6 +201,8 @@ on_reply(struct worker *w, const Worker__Reply *reply)
 static void
 on_progress(struct worker *w, const Worker__Progress *progress)
 {
+	set_purges(w, progress->purges, progress->purges_waiting,
+	    progress->purges_blocked);
 	for (size_t i = 0; i < progress->n_running; i++) {
 		const Worker__Running *running = progress->running[i];
 		struct session_call *call = w->ops->call_of(

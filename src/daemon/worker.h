@@ -50,6 +50,10 @@ void worker_let_go(struct worker *worker);
 void worker_kill(struct worker *worker); /* SIGKILL; still to be let go */
 pid_t worker_pid(const struct worker *worker);
 
+/* Images that it purges, or is to purge: work, too, as it has told last. */
+bool worker_has_purges(const struct worker *worker);
+struct sessions_purges worker_purges(void); /* those of all workers */
+
 int worker_send_request(struct worker *worker, const struct session_call *call,
     struct err *err) must_check;
 void worker_send_cancel(struct worker *worker, uint64_t id);

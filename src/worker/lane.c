@@ -10,10 +10,13 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define WATCHERS_MAX 64
 #define ID_SIZE 64
+#define LIST_PAGE 512
+#define LIST_MAX 100000 /* objects in one answer */
 
 /* The answer while it is made. */
 struct answer {
@@ -22,6 +25,10 @@ struct answer {
 	char *watcher[WATCHERS_MAX];
 	size_t nwatchers;
 	char *child;
+	uint64_t pool_objects;
+	uint64_t *object;
+	size_t nobjects;
+	bool more;
 };
 
 static int
@@ -274,6 +281,69 @@ helper_free(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 	return rc;
 }
 
+/* Takes the number of a data object with this prefix. */
+static void
+take_object(struct answer *a, const char *prefix, size_t len,
+    const rados_object_list_item *item)
+{
+	char hex[17] = "", *end;
+
+	if (item->oid_length != len + 17 ||
+	    memcmp(item->oid, prefix, len) != 0 || item->oid[len] != '.')
+		return;
+	memcpy(hex, item->oid + len + 1, 16);
+	a->object[a->nobjects] = strtoull(hex, &end, 16);
+	if (*end == '\0')
+		a->nobjects++;
+}
+
+static int
+list_slice(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+{
+	rados_object_list_cursor begin = rados_object_list_begin(io);
+	rados_object_list_cursor end = rados_object_list_end(io);
+	rados_object_list_cursor from = rados_object_list_begin(io);
+	rados_object_list_cursor to = rados_object_list_begin(io);
+	rados_object_list_item item[LIST_PAGE];
+	size_t len = strlen(job->prefix);
+	int n = 0;
+
+	a->object = mem_new((LIST_MAX + LIST_PAGE) * sizeof(*a->object));
+	rados_object_list_slice(
+	    io, begin, end, job->slice, job->slices, &from, &to);
+	while (rados_object_list_cursor_cmp(io, from, to) < 0) {
+		a->more = a->nobjects >= LIST_MAX;
+		if (a->more)
+			break;
+		n = rados_object_list(
+		    io, from, to, LIST_PAGE, NULL, 0, item, &from);
+		if (n < 0)
+			break;
+		for (int i = 0; i < n; i++)
+			take_object(a, job->prefix, len, &item[i]);
+		rados_object_list_free((size_t)n, item);
+	}
+	rados_object_list_cursor_free(io, begin);
+	rados_object_list_cursor_free(io, end);
+	rados_object_list_cursor_free(io, from);
+	rados_object_list_cursor_free(io, to);
+	return n < 0 ? n : 0;
+}
+
+static int
+list_objects(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+{
+	struct rados_pool_stat_t stat;
+	int rc;
+
+	a->call = "list the pool's objects";
+	if (job->slices > 0)
+		return list_slice(io, job, a);
+	rc = rados_ioctx_pool_stat(io, &stat);
+	a->pool_objects = stat.num_objects;
+	return rc;
+}
+
 static int
 run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
     struct err *err)
@@ -299,6 +369,8 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 		return trash_remove(io, job, a);
 	case WORKER__JOB__KIND__HELPER_FREE:
 		return helper_free(io, job, a);
+	case WORKER__JOB__KIND__LIST_OBJECTS:
+		return list_objects(io, job, a);
 	default:
 		a->call = "no such job";
 		return -EOPNOTSUPP;
@@ -325,10 +397,15 @@ lane_run(struct channel *channel, struct ceph_connection *conn,
 	done.n_watchers = a.nwatchers;
 	if (a.child != NULL)
 		done.child = a.child;
+	done.pool_objects = a.pool_objects;
+	done.objects = a.object;
+	done.n_objects = a.nobjects;
+	done.more = a.more;
 	frame.body_case = WORKER__FRAME__BODY_DONE;
 	frame.done = &done;
 	worker_send(channel, &frame);
 	for (size_t i = 0; i < a.nwatchers; i++)
 		free(a.watcher[i]);
 	free(a.child);
+	free(a.object);
 }

@@ -103,6 +103,17 @@ on_idle(struct timer *timer)
 }
 
 static void
+take_list(struct trash_list *list, const Worker__Done *done)
+{
+	list->pool_objects = done->pool_objects;
+	list->more = done->more;
+	list->n = done->n_objects;
+	list->object = mem_new((list->n + 1) * sizeof(*list->object));
+	for (size_t i = 0; i < list->n; i++)
+		list->object[i] = done->objects[i];
+}
+
+static void
 take_done(struct lane *lane, const Worker__Done *done)
 {
 	struct lane_job *job = lane->job;
@@ -125,6 +136,8 @@ take_done(struct lane *lane, const Worker__Done *done)
 		(void)snprintf(job->watcher[job->nwatchers++],
 		    sizeof(job->watcher[0]), "%s", done->watchers[i]);
 	(void)snprintf(job->child, sizeof(job->child), "%s", done->child);
+	if (job->list != NULL)
+		take_list(job->list, done);
 	end_job(job);
 	if (done->rc == -ESHUTDOWN) { /* blocklisted: the next one is not */
 		let_go(lane);
@@ -272,6 +285,11 @@ send_job(struct lane *lane, struct lane_job *job)
 	m.rados_namespace = text(ceph_pool_namespace(job->pool));
 	m.image = text(job->image);
 	m.image_id = text(job->image_id);
+	if (job->list != NULL) {
+		m.prefix = text(job->list->prefix);
+		m.slice = job->list->slice;
+		m.slices = job->list->slices;
+	}
 	if (job->spec != NULL)
 		pack_spec(&m, job->spec, settings, list);
 	frame.body_case = WORKER__FRAME__BODY_JOB;

@@ -26,6 +26,7 @@ static struct {
 	const struct session *session;
 	LIST_HEAD(, request) running;
 	size_t nrunning;
+	bool had_purges; /* when progress was told last */
 	struct timer progress;
 } rq;
 
@@ -84,17 +85,22 @@ on_progress(struct timer *timer)
 	    (rq.nrunning + 1) * sizeof(*running));
 	auto_free Worker__Running **list = mem_new(
 	    (rq.nrunning + 1) * sizeof(void *));
+	unsigned purges;
 
 	if (rq.channel == NULL)
 		return;
 	progress.running = list;
 	progress.n_running = slow_ones(running, list);
 	progress.purges = purge_running();
+	purge_waits(&progress.purges_waiting, &progress.purges_blocked);
+	purges = progress.purges + progress.purges_waiting +
+	    progress.purges_blocked;
 	frame.body_case = WORKER__FRAME__BODY_PROGRESS;
 	frame.progress = &progress;
-	if (progress.n_running > 0 || progress.purges > 0)
+	if (progress.n_running > 0 || purges > 0 || rq.had_purges)
 		worker_send(rq.channel, &frame);
-	if (rq.nrunning > 0 || progress.purges > 0)
+	rq.had_purges = purges > 0;
+	if (rq.nrunning > 0 || purges > 0)
 		timer_start(timer, PROGRESS_MS);
 }
 

@@ -131,8 +131,16 @@ purge_start(void *arg, struct op *waiter)
 {
 	struct purge_call *call = arg;
 
-	trash_purge_start(
-	    &call->purge, call->pool, call->id, TRASH_PURGE_IN_FLIGHT, waiter);
+	trash_purge_start(&call->purge,
+	    &(struct trash_purge_spec){
+		.pool = call->pool,
+		.id = call->id,
+		.name = call->name,
+		.in_flight = TRASH_PURGE_IN_FLIGHT,
+		.slice_ms = call->slice_ms != 0 ? call->slice_ms : INT32_MAX,
+		.at = call->at,
+	    },
+	    waiter);
 }
 
 static void

@@ -73,7 +73,9 @@ struct move_call {
 struct purge_call {
 	struct trash_purge purge;
 	struct ceph_pool *pool;
-	const char *id;
+	const char *id, *name; /* name NULL: it has just gone to the trash */
+	int64_t slice_ms;      /* 0: as long as it takes */
+	struct trash_progress at;
 };
 
 struct lookup_call {

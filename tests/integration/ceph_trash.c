@@ -526,6 +526,69 @@ test_object_map(void)
 	dump_free(&before);
 }
 
+/* A purge whose time is over goes on where it stopped. */
+static void
+test_slices(void)
+{
+	struct dump before, after;
+	struct trash_progress at = { 0 };
+	unsigned turns = 0;
+
+	dump_pool(pool, &before);
+	make("sliced", 1); /* without a map: 64 objects there can be */
+	(void)do_move("sliced");
+	do {
+		purge = (struct purge_call){
+			.pool = pool,
+			.id = id,
+			.name = "sliced",
+			.slice_ms = 1,
+			.at = at,
+		};
+		if (run_purge(&purge) < 0)
+			break;
+		at = purge.purge.at;
+		turns++;
+	} while (purge.purge.more && turns < 1000);
+	ok(purge.purge.op.err.code == ERR_OK && turns > 1 && at.done == 64,
+	    "a purge in slices of 1 ms takes %u of them", turns);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "and leaves nothing");
+	dump_free(&after);
+	dump_free(&before);
+
+	make("sliced", 1);
+	(void)do_move("sliced");
+	purge = (struct purge_call){
+		.pool = pool,
+		.id = id,
+		.name = "sliced",
+		.at = { 0, 60 },
+	};
+	is_int(run_purge(&purge), 0, "an image that could have been restored");
+	is_int(purge.purge.objects, 64, "is purged from the start");
+
+	make("sliced", 1);
+	(void)do_move("sliced");
+	purge = (struct purge_call){
+		.pool = pool, .id = id, .name = "another"
+	};
+	ok(run_purge(&purge) == 0 && purge.purge.foreign,
+	    "an image that is in the trash under another name is not ours");
+	(void)support_sh(true, "rbd trash restore " POOL "/%s", id);
+	is_int(do_move("sliced"), 0, "it is whole");
+	(void)support_sh(true,
+	    "rbd trash restore " POOL "/%s && "
+	    "rbd trash mv --expires-at tomorrow " POOL "/sliced",
+	    id);
+	purge = (struct purge_call){ .pool = pool, .id = id, .name = "sliced" };
+	ok(run_purge(&purge) < 0 &&
+		purge.purge.op.err.code == ERR_FAILED_PRECONDITION,
+	    "nor is one to be kept until tomorrow: %s",
+	    purge.purge.op.err.text);
+	is_int(do_purge(), 0, "without the name it is not asked again");
+}
+
 /* A read that nobody waits for any more, as when its owner gives up. */
 static void
 test_abandoned(void)
@@ -561,6 +624,7 @@ main(void)
 	test_clashes();
 	test_meta();
 	test_object_map();
+	test_slices();
 	test_abandoned();
 	dump_pool(pool, &after);
 	ok(dump_same(&after, &clean), "in the end nothing is left");

@@ -986,15 +986,14 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 }
 
 void
-trash_purge_start(struct trash_purge *p, struct ceph_pool *pool, const char *id,
-    unsigned in_flight, struct op *waiter)
+trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
+    struct op *waiter)
 {
-	struct image *image = image_with_id(id);
+	struct image *image = image_with_id(spec->id);
 	int rc;
 
-	(void)in_flight;
 	memset(p, 0, sizeof(*p));
-	p->pool = pool;
+	p->pool = spec->pool;
 	if (enter("purge", &rc) && image != NULL && image->in_trash) {
 		p->obstacle = (enum image_obstacle)image->obstacle;
 		if (p->obstacle != IMAGE_PLAIN)
@@ -1037,6 +1036,8 @@ run_lane(struct lane_job *job)
 		if (image == NULL)
 			return -ENOENT;
 		return str_eq(image->name, "") ? -EIO : 0;
+	case LANE_LIST_OBJECTS:
+		break;
 	}
 	abort();
 }

@@ -141,13 +141,41 @@ test_items(void)
 	is_str(item.attr[JOURNAL_IMAGEID], "", "an empty value is a text");
 }
 
+/* A note is written and read back, or is what `value` says. */
+static void
+is_purge(const char *value, const char *image, uint64_t done, uint32_t slices,
+    const char *what)
+{
+	struct journal_purge purge;
+
+	journal_purge_parse(&purge, arena, value, strlen(value));
+	ok(str_eq(purge.image, image) && purge.done == done &&
+		purge.slices == slices,
+	    "%s", what);
+}
+
 static void
 test_purges(void)
 {
-	is_str(journal_purge_parse(arena, "csi-vol-1", 9), "csi-vol-1",
+	struct journal_purge purge = { .image = "csi-vol-1" };
+
+	is_str(journal_purge_fmt(arena, &purge), "csi-vol-1",
 	    "a purge note names its image");
-	ok(journal_purge_parse(arena, "a\0b", 3) == NULL,
-	    "a note that is no text is refused");
+	purge.done = 7;
+	is_str(journal_purge_fmt(arena, &purge), "csi-vol-1\t7",
+	    "and tells how many objects are gone");
+	purge.slices = 9;
+	is_str(journal_purge_fmt(arena, &purge), "csi-vol-1\t7/9",
+	    "or how many slices");
+	is_purge("csi-vol-1", "csi-vol-1", 0, 0, "a name is read");
+	is_purge("csi-vol-1\t7", "csi-vol-1", 7, 0, "objects are read");
+	is_purge("csi-vol-1\t7/9", "csi-vol-1", 7, 9, "slices are read");
+	is_purge("csi-vol-1\t9/7", "csi-vol-1", 0, 0,
+	    "more than there are is no progress");
+	is_purge("csi-vol-1\tx", "csi-vol-1", 0, 0, "nor is nonsense");
+	is_purge("csi-vol-1\t7/0", "csi-vol-1", 0, 0, "nor no slices");
+	journal_purge_parse(&purge, arena, "a\0b", 3);
+	ok(purge.image == NULL, "a note that is no text is refused");
 }
 
 static void

@@ -1,0 +1,145 @@
+#!/bin/bash
+# deletion.t: what DeleteVolume does with images that are not simply its own: renamed ones, clones
+# that ceph-csi has made, huge ones, in-tree ones; and that it never says OK for what it has not
+# done.
+. "$(dirname "$0")/lib.sh"
+need_cluster
+
+pool=t-deletion
+ceph osd pool create "$pool" 8 >/dev/null 2>&1
+rbd pool init "$pool" || bail "no pool"
+defer ceph osd pool rm "$pool" "$pool" --yes-i-really-really-mean-it
+
+# In-tree handles name the cluster by the MD5 of its monitors.
+mons=$(printf %s "$RBD_CSI_MONITORS" | md5sum | cut -d' ' -f1)
+jq --arg id "$mons" '. + [.[0] + {clusterID: $id}]' "$RBD_CSI_CONFIG" >"$work/config.json"
+RBD_CSI_CONFIG=$work/config.json start_daemon --metrics-address="unix://$work/metrics.sock"
+
+create() { # NAME BYTES [IMAGE-FEATURES]
+	call Controller/CreateVolume "$(jq -n --arg name "$1" --arg bytes "$2" --arg pool "$pool" \
+		--arg cluster "$RBD_CSI_FSID" --arg features "${3:-layering}" '{
+		name: $name, capacityRange: {requiredBytes: $bytes},
+		volumeCapabilities: [{block: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}],
+		parameters: {clusterID: $cluster, pool: $pool, imageFeatures: $features}}')" || return
+	volume=$(jq -r .volume.volumeId <<<"$reply")
+	image=csi-vol-${volume: -36}
+}
+delete() { call Controller/DeleteVolume "{\"volumeId\": \"$1\"}"; }
+has_image() { rbd info "$pool/$1" >/dev/null 2>&1; }
+has_entry() { rados -p "$pool" stat "csi.volume.${1: -36}" >/dev/null 2>&1; }
+in_trash() { rbd trash ls --all "$pool" | grep -q " $1\$"; }
+trash_is_empty() { [[ -z $(rbd trash ls --all "$pool") ]]; }
+no_notes() { [[ -z $(rados -p "$pool" listomapkeys csi.purge.default) ]]; }
+purges() { # STATE
+	curl -sf --unix-socket "$work/metrics.sock" http://x/metrics |
+		sed -n "s/^rbd_csi_purges{state=\"$1\"} //p"
+}
+purges_are() { [[ $(purges "$1") == "$2" ]]; }
+
+# ---- an administrator's image ----------------------------------------------------------------
+
+ok "a volume is made" create pvc-admin 1073741824
+id=$(rados -p "$pool" getomapval "csi.volume.${volume: -36}" csi.imageid /dev/stdout 2>/dev/null)
+rbd rename "$pool/$image" "$pool/kept"
+fails_with FAILED_PRECONDITION "a renamed image is not deleted" delete "$volume"
+like "its new name is told" "$error" kept
+like "and its id" "$error" "$id"
+ok "the image is there" has_image kept
+ok "so is the journal's entry" has_entry "$volume"
+rbd rename "$pool/kept" "$pool/$image"
+rbd rm --no-progress "$pool/$image"
+rbd import --no-progress --dest-pool "$pool" /etc/hostname "$image"
+fails_with FAILED_PRECONDITION "nor is one that was imported under its name" delete "$volume"
+ok "which is there" has_image "$image"
+ok "so is the entry" has_entry "$volume"
+rbd rm --no-progress "$pool/$image"
+ok "what is nowhere is forgotten" delete "$volume"
+
+# ---- a clone that ceph-csi has made ------------------------------------------------------------
+
+# clone_of SOURCE NEW: the images that ceph-csi's CreateVolume makes for a volume from a volume.
+clone_of() {
+	local clone="rbd clone --rbd-default-clone-format 2"
+	rbd snap create --no-progress "$pool/$1@$2-temp" &&
+		$clone "$pool/$1@$2-temp" "$pool/$2-temp" &&
+		rbd snap rm --no-progress "$pool/$1@$2-temp" &&
+		rbd snap create --no-progress "$pool/$2-temp@$2" &&
+		$clone "$pool/$2-temp@$2" "$pool/$2"
+}
+# as_clone SOURCE VOLUME: makes the image of the volume one.
+as_clone() {
+	local new=csi-vol-${2: -36}
+	rbd rm --no-progress "$pool/$new" && clone_of "$1" "$new" &&
+		rados -p "$pool" setomapval "csi.volume.${2: -36}" csi.imageid \
+			"$(rbd info --format json "$pool/$new" | jq -r .id)"
+}
+
+create pvc-source 67108864
+source_volume=$volume source_image=$image
+create pvc-clone 67108864
+clone_volume=$volume clone_image=$image
+ok "a volume becomes a clone of another as ceph-csi makes it" as_clone "$source_image" "$clone_volume"
+ok "the source is deleted" delete "$source_volume"
+ok "it stays in the trash, for the clone hangs on it" in_trash "$source_image"
+ok "a metric says that a purge is blocked" wait_for 20 purges_are blocked 1
+like "the log names the clone" "$(grep purge.later "$work/csid.log")" "$clone_image-temp"
+ok "the clone is deleted" delete "$clone_volume"
+ok "its helper has gone with it" eval "! has_image '$clone_image-temp'"
+ok "all three are purged, and soon" wait_for 25 trash_is_empty
+ok "no note is left" wait_for 10 no_notes
+ok "no purge is blocked any more" wait_for 10 purges_are blocked 0
+
+create pvc-source 67108864
+source_volume=$volume source_image=$image
+create pvc-clone 67108864
+clone_volume=$volume clone_image=$image
+as_clone "$source_image" "$clone_volume" >/dev/null
+rbd snap rm --no-progress "$pool/$clone_image-temp@$clone_image"
+rbd trash mv "$pool/$clone_image-temp"
+ok "a clone whose helper is in the trash already is deleted" delete "$clone_volume"
+ok "so is its source" delete "$source_volume"
+ok "and all is purged" wait_for 45 trash_is_empty
+
+create pvc-copied 67108864
+rbd cp --no-progress "$pool/$image" "$pool/$image-temp"
+ok "a volume is deleted" delete "$volume"
+ok "a copy that somebody made under the helper's name stays" has_image "$image-temp"
+rbd rm --no-progress "$pool/$image-temp"
+
+# ---- huge images -------------------------------------------------------------------------------
+
+# 1 PiB is too large for an object map: 268 million objects there can be, two there are.
+huge=()
+for i in 1 2 3 4; do
+	create "pvc-huge-$i" $((1 << 50))
+	huge+=("$volume")
+	rbd bench --io-type write --io-size 4096 --io-total 8192 --io-pattern rand \
+		"$pool/$image" >/dev/null 2>&1
+done
+create pvc-small 67108864
+objects() { rados -p "$pool" ls | grep -c '^rbd_data\.'; }
+ok "there are data of huge images" test "$(objects)" -ge 4
+for volume in "${huge[@]}" "$volume"; do
+	delete "$volume" >/dev/null || diag "$error"
+done
+ok "four images of 1 PiB and a small one are purged in seconds" wait_for 40 trash_is_empty
+is "with all their data" "$(objects)" 0
+ok "no note is left of them" wait_for 10 no_notes
+
+# ---- never OK for what was not done ------------------------------------------------------------
+
+hex=$(printf %s "$pool" | od -An -tx1 | tr -d ' \n')
+rbd create --size 64M "$pool/kubernetes-dynamic-pvc-77777777-aaaa"
+fails_with FAILED_PRECONDITION "an in-tree volume of an unknown cluster is not deleted" \
+	delete "mig_mons-0123456789abcdef0123456789abcdef_image-77777777-aaaa_$hex"
+fails_with INVALID_ARGUMENT "nor is one whose handle has no pool" \
+	delete "mig_mons-${mons}_image-77777777-aaaa"
+ok "its image is there" has_image kubernetes-dynamic-pvc-77777777-aaaa
+ok "an in-tree volume is deleted" delete "mig_mons-${mons}_image-77777777-aaaa_$hex"
+ok "its image is gone" eval "! has_image kubernetes-dynamic-pvc-77777777-aaaa"
+ok "and purged" wait_for 20 trash_is_empty
+ok "twice it is success, too" delete "mig_mons-${mons}_image-77777777-aaaa_$hex"
+fails_with FAILED_PRECONDITION "a volume of an unknown cluster is not deleted" delete \
+	0001-0007-nowhere-0000000000000001-5e0a1a7c-1f8b-4e2d-9a43-0c1d2e3f4a5b
+
+done_testing
