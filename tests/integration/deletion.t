@@ -142,4 +142,18 @@ ok "twice it is success, too" delete "mig_mons-${mons}_image-77777777-aaaa_$hex"
 fails_with FAILED_PRECONDITION "a volume of an unknown cluster is not deleted" delete \
 	0001-0007-nowhere-0000000000000001-5e0a1a7c-1f8b-4e2d-9a43-0c1d2e3f4a5b
 
+# ---- going back to ceph-csi --------------------------------------------------------------------
+
+# What docs/JOURNAL.md says about a purge that was not done, on what a killed rbd-csi leaves.
+ok "a volume is made" create pvc-back 67108864
+stop_daemon
+rbd trash mv "$pool/$image"
+id=$(rbd trash ls --all "$pool" | cut -d' ' -f1)
+rados -p "$pool" setomapval csi.purge.default "$id" "$image"
+ok "the manager takes what a note names" ceph rbd task add trash remove "$pool/$id"
+ok "and removes it" wait_for 60 trash_is_empty
+RBD_CSI_CONFIG=$work/config.json start_daemon
+ok "the note is void for the next rbd-csi" delete "$volume"
+ok "and goes" wait_for 10 no_notes
+
 done_testing
