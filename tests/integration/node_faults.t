@@ -277,5 +277,34 @@ become "${unformatted[@]}"
 ok "with ceph-worker the other one is formatted" cycle
 ok "deleted" remove
 
+# ---- a static volume -------------------------------------------------------------------------
+
+# Nothing but its handle tells at the target whose mount it is.
+rbd -c "$CEPH_CONF" create --size 64 rbd/static-disk
+capability='{"block": {}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}'
+volume=$(jq -n --arg cluster "$RBD_CSI_FSID" '{volumeId: "static-disk", volumeContext: {
+	staticVolume: "true", clusterID: $cluster, pool: "rbd", mounter: "userspace"}}')
+id=static-disk
+staging=$work/staging/static
+target=$work/pods/static/mount
+mkdir -p "$staging" "$work/pods/static"
+writable=$target
+ok "a static volume is staged" stage
+ok "and published" publish
+target=$work/pods/static/ro
+ok "and published read-only" call Node/NodePublishVolume "$(request ". + {readonly: true,
+	stagingTargetPath: \"$staging\", targetPath: \"$target\", volumeCapability: $capability}")"
+cannot_write() { ! dd if=/dev/zero of="$1" bs=4096 count=1 oflag=direct; }
+ok "where it cannot be written" cannot_write "$target"
+ok "only there" dd if=/dev/zero of="$writable" bs=4096 count=1 oflag=direct
+id=static-dis fails_with FAILED_PRECONDITION "another one is not unpublished there" unpublish
+ok "it is unpublished" unpublish
+fails_with FAILED_PRECONDITION "and used by the other target" unstage
+target=$writable
+ok "unpublished there, too" unpublish
+ok "unstaged" unstage
+is "nothing is left" "$(left)" "$nothing"
+rbd -c "$CEPH_CONF" rm --no-progress rbd/static-disk
+
 ok "the daemon ends" stop_daemon
 done_testing
