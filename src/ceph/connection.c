@@ -23,8 +23,15 @@ struct ceph_pool {
 	struct ceph_connection *conn;
 	rados_ioctx_t io;
 	int64_t id;
-	char *name, *rados_namespace, *label;
+	struct pool_name *name; /* of now; those before it stay in use */
+	char *rados_namespace;
 	bool validated;
+};
+
+/* A pool's names, the newest first: who has got one keeps it over a rename. */
+struct pool_name {
+	char *name, *label;
+	struct pool_name *older;
 };
 
 const char *
@@ -96,10 +103,16 @@ ceph_connection_open(const struct ceph_settings *settings,
 static void
 pool_free(struct ceph_pool *pool)
 {
+	struct pool_name *name;
+
+	while ((name = pool->name) != NULL) {
+		pool->name = name->older;
+		free(name->name);
+		free(name->label);
+		free(name);
+	}
 	rados_ioctx_destroy(pool->io);
-	free(pool->name);
 	free(pool->rados_namespace);
-	free(pool->label);
 	free(pool);
 }
 
@@ -176,6 +189,30 @@ ceph_pool_open(struct ceph_connection *conn, const char *name,
 	return ceph_pool_open_id(conn, id, rados_namespace, pool, err);
 }
 
+static void
+pool_put_name(struct ceph_pool *pool, const char *name)
+{
+	struct pool_name *new = mem_new(sizeof(*new));
+	const char *ns = pool->rados_namespace;
+
+	new->name = str_dup(name);
+	new->label = ns[0] != '\0' ? str_fmt("pool %s/%s", name, ns)
+				   : str_fmt("pool %s", name);
+	new->older = pool->name;
+	pool->name = new;
+}
+
+/* It may have been renamed; librados' copy of the cluster map tells. */
+static void
+pool_read_name(struct ceph_pool *pool)
+{
+	char name[POOL_NAME_SIZE];
+
+	if (rados_ioctx_get_pool_name(pool->io, name, sizeof(name)) >= 0 &&
+	    !str_eq(name, pool->name->name))
+		pool_put_name(pool, name);
+}
+
 int
 ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
     const char *rados_namespace, struct ceph_pool **out, struct err *err)
@@ -208,10 +245,8 @@ ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
 	pool->conn = conn;
 	pool->io = io;
 	pool->id = id;
-	pool->name = str_dup(name);
 	pool->rados_namespace = str_dup(ns);
-	pool->label = ns[0] != '\0' ? str_fmt("pool %s/%s", name, ns)
-				    : str_fmt("pool %s", name);
+	pool_put_name(pool, name);
 	(void)map_set(&conn->pools, key, pool);
 	*out = pool;
 	return 0;
@@ -232,7 +267,9 @@ ceph_pool_id(const struct ceph_pool *pool)
 const char *
 ceph_pool_name(const struct ceph_pool *pool)
 {
-	return pool->name;
+	/* Who asks for it twice may be told two names, and keeps both. */
+	pool_read_name((struct ceph_pool *)(uintptr_t)pool);
+	return pool->name->name;
 }
 
 const char *
@@ -244,7 +281,7 @@ ceph_pool_namespace(const struct ceph_pool *pool)
 const char *
 ceph_pool_label(const struct ceph_pool *pool)
 {
-	return pool->label;
+	return pool->name->label;
 }
 
 void *

@@ -98,6 +98,7 @@ int ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
 
 struct ceph_connection *ceph_pool_connection(const struct ceph_pool *pool);
 int64_t ceph_pool_id(const struct ceph_pool *pool);
+/* The name of now: a pool may be renamed. What was told lives like the pool. */
 const char *ceph_pool_name(const struct ceph_pool *pool);
 const char *ceph_pool_namespace(const struct ceph_pool *pool); /* or "" */
 

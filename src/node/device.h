@@ -35,6 +35,7 @@ struct device_spec {
 	const char *user;          /* without "client." */
 	const struct secret *key;  /* base64 text; attach only */
 	const char *pool;
+	int64_t pool_id;             /* of the handle; 0: unknown */
 	const char *rados_namespace; /* "" is the default namespace */
 	const char *image;           /* name */
 	const char *image_id;        /* may be unknown */

@@ -164,18 +164,39 @@ same_image(const struct device_spec *spec, const char *pool,
 	    str_eq(text_of(spec->rados_namespace), rados_namespace);
 }
 
+/*
+ * A name that is the volume's no more: was a pool renamed, or made anew, it is
+ * another one's. Where both ids are known they decide: 1 the same pool, 0
+ * another one, -1 unknown.
+ */
+static int
+same_pool_id(const struct device_spec *spec, int id)
+{
+	char text[32];
+	uint64_t pool_id;
+
+	if (spec->pool_id <= 0 ||
+	    attr_read(id, "pool_id", text, sizeof(text)) < 0 ||
+	    str_to_u64(text, &pool_id) < 0)
+		return -1;
+	return pool_id == (uint64_t)spec->pool_id;
+}
+
 /* Does device `id` map this image (not a snapshot of it)? */
 static bool
 id_matches(const struct device_spec *spec, int id)
 {
 	char image[ATTR_MAX], pool[ATTR_MAX], ns[ATTR_MAX], text[ATTR_MAX];
 	char fsid[64];
+	int same;
 
 	if (attr_read(id, "name", image, sizeof(image)) < 0 ||
 	    attr_read(id, "pool", pool, sizeof(pool)) < 0)
 		return false;
 	(void)attr_read(id, "pool_ns", ns, sizeof(ns));
-	if (!same_image(spec, pool, ns, image))
+	same = same_pool_id(spec, id);
+	if (same == 0 ||
+	    !same_image(spec, same > 0 ? text_of(spec->pool) : pool, ns, image))
 		return false;
 	if (attr_read(id, "current_snap", text, sizeof(text)) < 0 ||
 	    strcmp(text, "-") != 0)
@@ -644,6 +665,25 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 	return rc;
 }
 
+/*
+ * What was mapped by name has to be the volume's image: same pool, image and
+ * cluster by their ids. Nothing has been read from it yet.
+ */
+static int
+check_mapped(const struct device_spec *spec, int id, struct err *err)
+{
+	struct err ignored = ERR_INIT;
+
+	if (id_matches(spec, id))
+		return 0;
+	if (remove_id(id, spec->unmap_options, &ignored) < 0)
+		log_warn("krbd.other", "id=%d text=\"%s\"", id, ignored.text);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "map %s/%s: that is another image now than volume %s; was a pool "
+	    "renamed or made anew? Detach the volume and attach it again",
+	    spec->pool, spec->image, spec->volume_id);
+}
+
 static int
 krbd_map(const struct device_spec *spec, const struct device_ref *ref,
     struct device *dev, struct err *err)
@@ -662,6 +702,8 @@ krbd_map(const struct device_spec *spec, const struct device_ref *ref,
 		}
 	}
 	rc = map_anew(spec, &id, err);
+	if (rc == 0)
+		rc = check_mapped(spec, id, err);
 	if (rc < 0)
 		return rc;
 	return fill_device(id, dev, err);

@@ -279,14 +279,26 @@ struct closing {
 	struct timer retry, fence;
 };
 
-/* A session that may have the image, and about which more is known soon. */
 static bool
-any_is_unsettled(void)
+is_unsettled(const struct session *s)
 {
-	struct session *s = NULL;
+	return session_state(s) == SESSION_JOINING || session_is_lost(s);
+}
 
+/*
+ * Is there a session that may have the image, and about which more is known
+ * soon? Its own one if that is known: another cluster's is not waited for.
+ */
+static bool
+is_unsettled_image(const struct userspace_entry *entry)
+{
+	struct session *s = entry != NULL ? userspace_index_session(entry)
+					  : NULL;
+
+	if (s != NULL)
+		return is_unsettled(s);
 	while ((s = session_next(s)) != NULL)
-		if (session_state(s) == SESSION_JOINING || session_is_lost(s))
+		if (is_unsettled(s))
 			return true;
 	return false;
 }
@@ -300,7 +312,7 @@ close_begin(struct closing *c)
 	 * A loop device may be known before its image table is; and a process
 	 * whose session is lost may still have writes under way.
 	 */
-	if ((entry == NULL || entry->ino == 0) && any_is_unsettled()) {
+	if ((entry == NULL || entry->ino == 0) && is_unsettled_image(entry)) {
 		session_wait_start(&c->op);
 		return op_await(c, CLOSE_START);
 	}

@@ -109,13 +109,20 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	if (!str_is_empty(spec->cluster_id))
 		(void)config->find_cluster(
 		    spec->cluster_id, arena, &cluster, &why);
+	/*
+	 * A VolumeAttachment keeps what was true when it was made: config.json
+	 * is asked first, and publish_context for what it does not know.
+	 */
 	spec->monitors = first_of(
-	    csi_map_get(publish, "monitors"), cluster.monitors);
+	    cluster.monitors, csi_map_get(publish, "monitors"));
 	spec->net_namespace = cluster.net_namespace;
 	spec->fsid = csi_map_get(publish, "clusterFsid");
 	spec->pool = first_of(
 	    csi_map_get(publish, "pool"), csi_map_get(context, "pool"));
-	spec->rados_namespace = csi_map_get(publish, "radosNamespace");
+	spec->pool_id = dynamic ? id.pool_id : 0;
+	spec->rados_namespace = dynamic && cluster.monitors != NULL
+	    ? cluster.rados_namespace
+	    : csi_map_get(publish, "radosNamespace");
 	if (spec->rados_namespace == NULL)
 		spec->rados_namespace = first_of(cluster.rados_namespace,
 		    csi_map_get(context, "radosNamespace"));

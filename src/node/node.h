@@ -80,9 +80,11 @@ extern const struct csi_impl node_stats_impl;
 #define NODE_CHILD_MS INT64_C(300000)
 
 /*
- * The image that a request is about, from publish_context (set by our
- * ControllerPublishVolume), else from volume_context and config.json, as for
- * volumes of ceph-csi. Strings live as long as the request and the arena.
+ * The image that a request is about: the cluster from config.json, the rest
+ * from publish_context (set by our ControllerPublishVolume), else from
+ * volume_context, as for volumes of ceph-csi. Pool and image are names there;
+ * by the handle's pool id and the image's id a mapper sees whether these are
+ * still the volume's. Strings live as long as the request and the arena.
  * `reach`: it is to be attached, so monitors are needed too. Refuses
  * encrypted volumes: they must never be taken for unformatted ones.
  */

@@ -164,4 +164,18 @@ ask auth get-or-create client.rbd-csi-revoked mon 'profile rbd' osd 'profile rbd
 ok "with a new key it works at once" as rbd-csi-revoked \
 	"$(ask auth get-key client.rbd-csi-revoked)" create revoked "$RBD_CSI_FSID" "$pool"
 
+# ---- renamed ---------------------------------------------------------------------------------
+
+ok "a volume in a pool" create renamed "$RBD_CSI_FSID" "$pool"
+ok "is published with the pool's name" publish
+is "of then" "$(jq -r .publishContext.pool <<<"$reply")" "$pool"
+ok "the pool is renamed" ask osd pool rename "$pool" "$pool-2"
+pool=$pool-2
+ok "it is published again" publish
+is "with the name of now" "$(jq -r .publishContext.pool <<<"$reply")" "$pool"
+ok "and made anew in the pool of that name" create renamed-2 "$RBD_CSI_FSID" "$pool"
+fails_with INVALID_ARGUMENT "which is known by no other" \
+	create renamed-3 "$RBD_CSI_FSID" rbd-csi-revoked
+ok "unpublished" unpublish
+
 done_testing

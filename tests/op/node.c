@@ -428,13 +428,64 @@ make_requests(void)
 	stats.volume_path = target_path;
 }
 
+static bool config_knows;
+
 static int
 find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
     struct err *err)
 {
 	(void)arena;
-	(void)cluster;
-	return err_set(err, ERR_FAILED_PRECONDITION, "cluster %s", id);
+	if (!config_knows)
+		return err_set(err, ERR_FAILED_PRECONDITION, "cluster %s", id);
+	*cluster = (struct node_cluster){
+		.monitors = "now:1",
+		.rados_namespace = "ns-now",
+	};
+	return 0;
+}
+
+/* publish_context is as old as the VolumeAttachment, config.json is not. */
+static void
+test_spec(void)
+{
+	ENTRY(NodeStageVolumeRequest__PublishContextEntry, old_ns,
+	    "radosNamespace", "ns-then");
+	Csi__V1__NodeStageVolumeRequest__PublishContextEntry *entries[] = {
+		&pool, &mons, &old_ns, &image_id
+	};
+	Csi__V1__NodeStageVolumeRequest request =
+	    CSI__V1__NODE_STAGE_VOLUME_REQUEST__INIT;
+	struct arena *arena = arena_new(1 << 16);
+	struct csi_map publish_context, none = { .count = 0 };
+	struct device_spec spec;
+	struct err err = ERR_INIT;
+
+	old_ns.base.descriptor = pool.base.descriptor;
+	request.publish_context = entries;
+	request.n_publish_context = countof(entries);
+	publish_context = csi_map_of(&request, publish_context);
+	config_knows = true;
+	is_int(node_spec_fill(&spec, volume_id, &publish_context, &none, true,
+		   arena, &err),
+	    0, "an image is told from a request");
+	is_str(spec.monitors, "now:1", "its monitors by config.json");
+	is_str(spec.rados_namespace, "ns-now", "and its namespace");
+	is_int(spec.pool_id, 1, "its pool by the handle");
+	is_str(spec.image_id, "12", "its image by the id");
+	config_knows = false;
+	is_int(node_spec_fill(&spec, volume_id, &publish_context, &none, true,
+		   arena, &err),
+	    0, "what config.json does not know");
+	is_str(spec.monitors, "a:1", "has the monitors of publish_context");
+	is_str(spec.rados_namespace, "ns-then", "and the namespace");
+	request.n_publish_context = 1;
+	publish_context = csi_map_of(&request, publish_context);
+	ok(node_spec_fill(&spec, volume_id, &publish_context, &none, true,
+	       arena, &err) < 0 &&
+		err.code == ERR_FAILED_PRECONDITION &&
+		strstr(err.text, "no monitors for volume") != NULL,
+	    "or none: %s", err.text);
+	arena_free(arena);
 }
 
 static void
@@ -589,6 +640,7 @@ main(void)
 	log_init("op/node", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	node_init(&config);
 	make_requests();
+	test_spec();
 	sweep("stage of a formatted volume", &node_stage_impl, &stage.base,
 	    formatted, undone);
 	sweep("stage with open, mkfs and fsck", &node_stage_impl, &stage.base,

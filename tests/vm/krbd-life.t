@@ -110,6 +110,44 @@ ok "unpublished" unpublish
 ok "unstaged" unstage
 ok "nothing is left on the node" nothing_left
 
+echo "# a pool that is renamed, and another one of its old name"
+ceph_admin() { timeout 60 ceph -c "$CEPH_CONF" "$@"; }
+new_pool() {
+	ceph_admin osd pool create "$1" 1 && timeout 60 rbd -c "$CEPH_CONF" pool init "$1"
+}
+no_pool() { ceph_admin osd pool rm "$1" "$1" --yes-i-really-really-mean-it; }
+kept=$volume kept_context=$context kept_image=$image
+defer no_pool krbd-old
+defer no_pool krbd-new
+ok "a pool" new_pool krbd-old
+use renamed ext4
+create_in() {
+	call Controller/CreateVolume "$(jq -nc --argjson cap "$cap" --arg cluster "$RBD_CSI_FSID" '{
+		name: "renamed", capacityRange: {requiredBytes: "67108864"}, volumeCapabilities: [$cap],
+		parameters: {clusterID: $cluster, pool: "krbd-old", imageFeatures: "layering"}}')" &&
+		volume=$(jq -c '{volumeId: .volume.volumeId, volumeContext: .volume.volumeContext}' \
+			<<<"$reply") && image=$(jq -r .volumeContext.imageName <<<"$volume")
+}
+ok "a volume in it" create_in
+ok "published to the node" attach
+ok "the pool is renamed" ceph_admin osd pool rename krbd-old krbd-new
+ok "another one gets its name" new_pool krbd-old
+ok "with an image of the same name" timeout 60 rbd -c "$CEPH_CONF" create --size 64M \
+	--image-feature layering "krbd-old/$image"
+fails_with FAILED_PRECONDITION "the volume's name leads to another image now" stage
+like "which is told" "$error" "that is another image now than volume"
+ok "nothing is left on the node" nothing_left
+ok "unpublished" detach
+ok "published to the node again" attach
+is "with the name of now" "$(jq -r .pool <<<"$context")" krbd-new
+ok "staged" stage
+is "from the right pool" "$(attribute pool)" krbd-new
+ok "unstaged" unstage
+ok "unpublished" detach
+ok "deleted" delete
+volume=$kept context=$kept_context image=$kept_image
+use restarts ext4
+
 echo "# refusals"
 good=$context
 context=$(jq -c '.image = "no-such-image" | del(.imageId)' <<<"$good")
