@@ -1349,11 +1349,12 @@ not_ours(void)
 	fd = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	free_loop = ioctl(fd, LOOP_CTL_ADD, -1);
 	put(path, "/dev/loop%d", free_loop);
-	close(fd);
 	ok(write_text(v.target, "") &&
 		mount(path, v.target, NULL, MS_BIND, NULL) == 0,
 	    "a loop device over nothing is at the target");
 	expect(unpublish(&v), ERR_OK, "it is unmounted");
+	(void)ioctl(fd, LOOP_CTL_REMOVE, free_loop);
+	close(fd);
 	ok(nothing_left(&v) && nothing_left(&other), "nothing is left");
 }
 
