@@ -4,8 +4,9 @@
  */
 #include "base/log.h"
 
+#include "base/str.h"
+
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -42,24 +43,218 @@ log_set_sink(void (*sink)(enum log_level level, const char *line))
 	lg.sink = sink;
 }
 
+/* ---- text that is cut where it does not fit ------------------------------ */
+
+struct log_text {
+	char *buf;
+	size_t size, used; /* always one byte is left for the NUL */
+};
+
+static void
+put(struct log_text *out, const char *s, size_t len)
+{
+	size_t room = out->size - 1 - out->used;
+
+	if (len > room)
+		len = room;
+	memcpy(out->buf + out->used, s, len);
+	out->used += len;
+	out->buf[out->used] = '\0';
+}
+
+/*
+ * Writes the first character of s[len], or its escape as JSON has it, into
+ * `text`; returns its bytes in `s`.
+ */
+static size_t
+escape(const char *s, size_t len, bool quotes, char text[8])
+{
+	static const char plain[] = "\b\t\n\f\r", letter[] = "btnfr";
+	const char *known;
+	uint32_t point;
+	size_t n = str_utf8(s, len, &point);
+
+	if (n == 0) {
+		(void)snprintf(text, 8, "\\ufffd");
+		return 1;
+	}
+	known = point != 0 && point < 0x20 ? strchr(plain, (int)point) : NULL;
+	if (known != NULL)
+		(void)snprintf(text, 8, "\\%c", letter[known - plain]);
+	else if (str_is_control(point))
+		(void)snprintf(text, 8, "\\u%04x", point);
+	else if (quotes && (point == '"' || point == '\\'))
+		(void)snprintf(text, 8, "\\%c", (int)point);
+	else
+		(void)snprintf(text, 8, "%.*s", (int)n, s);
+	return n;
+}
+
+/* `keep` bytes stay free, for a quote that has to follow. */
+static void
+put_escaped(
+    struct log_text *out, const char *s, size_t len, bool quotes, size_t keep)
+{
+	while (len > 0) {
+		char text[8];
+		size_t n = escape(s, len, quotes, text);
+
+		if (out->used + strlen(text) + keep >= out->size)
+			return;
+		put(out, text, strlen(text));
+		s += n;
+		len -= n;
+	}
+}
+
+static void
+put_quoted(struct log_text *out, const char *s, size_t len)
+{
+	if (out->used + 3 > out->size)
+		return;
+	put(out, "\"", 1);
+	put_escaped(out, s, len, true, 1);
+	put(out, "\"", 1);
+}
+
+/* Would quotes change nothing, since the text is one log_quote() already? */
+static bool
+is_quoted(const char *s, size_t len)
+{
+	char text[8];
+	bool escaped = false;
+	size_t n;
+
+	if (len < 2 || s[0] != '"' || s[len - 1] != '"')
+		return false;
+	for (size_t i = 1; i < len - 1; i += n) {
+		n = escape(s + i, len - 1 - i, false, text);
+		if (strncmp(text, s + i, n) != 0 || (s[i] == '"' && !escaped))
+			return false;
+		escaped = s[i] == '\\' && !escaped;
+	}
+	return !escaped;
+}
+
+/* The value of a key: in quotes if it could be taken for something else. */
+static void
+put_value(struct log_text *out, const char *s, size_t len)
+{
+	bool plain = true;
+
+	if (is_quoted(s, len)) {
+		put(out, s, len);
+		return;
+	}
+	for (size_t i = 0, n; i < len && plain; i += n) {
+		char text[8];
+
+		n = escape(s + i, len - i, true, text);
+		plain = s[i] != ' ' && strlen(text) == n &&
+		    memcmp(text, s + i, n) == 0;
+	}
+	if (plain)
+		put(out, s, len);
+	else
+		put_quoted(out, s, len);
+}
+
 const char *
 log_quote(char *buf, size_t size, const char *s)
 {
-	size_t n = 0;
+	struct log_text out = { .buf = buf, .size = size };
 
 	if (size < 3)
 		return "";
-	buf[n++] = '"';
-	for (s = s != NULL ? s : ""; *s != '\0' && n + 3 < size; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			buf[n++] = '\\';
-		buf[n++] = c < ' ' || c == 0x7f ? ' ' : (char)c;
-	}
-	buf[n++] = '"';
-	buf[n] = '\0';
+	s = s != NULL ? s : "";
+	put_quoted(&out, s, strlen(s));
 	return buf;
+}
+
+/* ---- lines --------------------------------------------------------------- */
+
+/* A string; what stands before its conversion tells what it is. */
+static void
+put_string(struct log_text *out, const char *fmt, const char *spec,
+    const char *s, size_t max)
+{
+	size_t len, before = (size_t)(spec - fmt);
+
+	s = s != NULL ? s : "(null)";
+	len = strnlen(s, max);
+	if (before > 0 && spec[-1] == '=')
+		put_value(out, s, len);
+	else
+		put_escaped(out, s, len,
+		    before > 1 && spec[-1] == '"' && spec[-2] == '=', 0);
+}
+
+/* Everything but a string, as printf would write it. */
+static void
+put_number(struct log_text *out, const char *spec, size_t len, va_list *ap)
+{
+	char one[16], text[64] = "";
+	int longs = 0;
+
+	if (len >= sizeof(one))
+		abort();
+	memcpy(one, spec, len);
+	one[len] = '\0';
+	for (size_t i = 1; i + 1 < len; i++)
+		longs += one[i] == 'l' || one[i] == 'z' || one[i] == 'j' ||
+		    one[i] == 't';
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	if (strchr("aefgAEFG", one[len - 1]) != NULL)
+		(void)snprintf(text, sizeof(text), one, va_arg(*ap, double));
+	else if (one[len - 1] == 'p')
+		(void)snprintf(text, sizeof(text), one, va_arg(*ap, void *));
+	else if (longs > 0) /* all of 8 bytes where we run */
+		(void)snprintf(text, sizeof(text), one, va_arg(*ap, long));
+	else
+		(void)snprintf(text, sizeof(text), one, va_arg(*ap, int));
+#pragma GCC diagnostic pop
+	put(out, text, strlen(text));
+}
+
+_Static_assert(sizeof(long) == sizeof(long long) &&
+	sizeof(long) == sizeof(size_t) && sizeof(long) == sizeof(intmax_t),
+    "put_number() takes one for the other");
+
+/*
+ * printf, but for strings: whatever comes from outside, a line stays one line
+ * and a value stays one value.
+ */
+static void
+put_formatted(struct log_text *out, const char *fmt, va_list *ap)
+{
+	for (const char *p = fmt; *p != '\0';) {
+		const char *spec = p;
+		size_t max = SIZE_MAX, len = strcspn(p, "%");
+
+		put(out, p, len);
+		p += len;
+		if (*p == '\0')
+			return;
+		spec = p++;
+		p += strspn(p, "-+ #0123456789.*lhzjt");
+		if (*p == '\0')
+			return;
+		if (*p == '%') {
+			put(out, "%", 1);
+		} else if (*p == 's') {
+			const char *dot = memchr(spec, '.', (size_t)(p - spec));
+
+			if (dot != NULL)
+				max = (size_t)(dot[1] == '*'
+					? va_arg(*ap, int)
+					: (int)strtol(dot + 1, NULL, 10));
+			put_string(out, fmt, spec, va_arg(*ap, char *), max);
+		} else {
+			put_number(out, spec, (size_t)(p + 1 - spec), ap);
+		}
+		p++;
+	}
 }
 
 static void
@@ -80,13 +275,15 @@ log_line(enum log_level level, const char *event, const char *fmt, ...)
 {
 	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2], when[40];
 	char quoted[LINE_MAX_BYTES - 200];
+	struct log_text out = { .buf = text, .size = sizeof(text) };
 	int saved = errno, n;
 	va_list ap;
 
 	if (!log_enabled(level))
 		return;
+	text[0] = '\0';
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	put_formatted(&out, fmt, &ap);
 	va_end(ap);
 	put_time(when, sizeof(when));
 	if (lg.format == LOG_FORMAT_JSON)

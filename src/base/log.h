@@ -4,8 +4,10 @@
  *
  *	log_info("rpc.end", "method=%s code=%s ms=%lld", ...);
  *
- * Values that may hold blanks are put in quotes by the caller with
- * log_quote().
+ * Values come from outside as they like: a "%s" after "=" is put in quotes when
+ * it has blanks, quotes or control characters in it, and no string brings a
+ * control character or a byte that is not UTF-8 into the log; those are
+ * escaped as in JSON. log_quote() is for text that is put together first.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -50,8 +52,8 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
 
 /*
  * Copies `s` (may be NULL) into buf[size] in double quotes, with quotes,
- * backslashes and control characters escaped and what does not fit cut off.
- * Returns buf.
+ * backslashes, control characters and what is not UTF-8 escaped as in JSON,
+ * and what does not fit cut off. Returns buf.
  */
 const char *log_quote(char *buf, size_t size, const char *s);
 

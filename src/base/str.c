@@ -119,6 +119,38 @@ str_to_u64(const char *s, uint64_t *value)
 	return 0;
 }
 
+size_t
+str_utf8(const char *s, size_t len, uint32_t *point)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	const unsigned char *p = (const unsigned char *)s;
+	size_t n = p[0] < 0x80 ? 1
+	    : p[0] < 0xc0      ? 0
+	    : p[0] < 0xe0      ? 2
+	    : p[0] < 0xf0      ? 3
+	    : p[0] < 0xf8      ? 4
+			       : 0;
+	uint32_t c = n < 2 ? p[0] : p[0] & (0x7fu >> n);
+
+	if (n == 0 || n > len)
+		return 0;
+	for (size_t i = 1; i < n; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (p[i] & 0x3fu);
+	}
+	if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+		return 0;
+	*point = c;
+	return n;
+}
+
+bool
+str_is_control(uint32_t point)
+{
+	return point < 0x20 || (point >= 0x7f && point < 0xa0);
+}
+
 void
 str_hex(char *out, const void *bytes, size_t len)
 {

@@ -88,6 +88,16 @@ bool str_ends(const char *s, const char *suffix);
  */
 int str_to_u64(const char *s, uint64_t *value) must_check;
 
+/*
+ * The number of bytes, 1 to 4, of the code point at `s`, which is put into
+ * *point; 0 if the `len` > 0 bytes there do not begin with well-formed UTF-8
+ * (overlong forms and surrogates are not; RFC 3629).
+ */
+size_t str_utf8(const char *s, size_t len, uint32_t *point);
+
+/* C0, DEL and C1: what a terminal may obey. */
+bool str_is_control(uint32_t point);
+
 /* Bytes as lower-case hex; out holds 2 * len + 1. */
 void str_hex(char *out, const void *bytes, size_t len);
 

@@ -143,13 +143,6 @@ read_request(struct create_volume *c, struct err *err)
 
 	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
-	if (c->req->volume_content_source != NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_content_source: volumes from snapshots or other "
-		    "volumes are not supported");
-	if (c->req->n_mutable_parameters > 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mutable_parameters: are not supported");
 	if ((rc = csi_class_params_parse(&c->params, &c->cls, err)) < 0 ||
 	    (rc = csi_volume_size(
 		 c->req->capacity_range, &c->size_bytes, err)) < 0 ||
@@ -253,6 +246,14 @@ look_up(struct create_volume *c)
 }
 
 static enum op_verdict
+refuse_source(struct create_volume *c)
+{
+	return op_fail(c, CREATEVOL_UNLOCK, ERR_INVALID_ARGUMENT,
+	    "volume_content_source: volumes from snapshots or other volumes "
+	    "are not supported");
+}
+
+static enum op_verdict
 judge_find(struct create_volume *c)
 {
 	const struct journal_item *item = &c->find.item;
@@ -269,6 +270,8 @@ judge_find(struct create_volume *c)
 		    item->attr[JOURNAL_IMAGENAME], NULL, false, &c->rpc.op);
 		return op_await(c, CREATEVOL_IMAGE_READ);
 	}
+	if (c->req->volume_content_source != NULL)
+		return refuse_source(c);
 	if (c->rpc.op.detached)
 		return op_fail(
 		    c, CREATEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
@@ -345,9 +348,10 @@ judge_existing(struct create_volume *c)
 {
 	const Csi__V1__CapacityRange *range = c->req->capacity_range;
 	const struct image_info *info = &c->lookup.info;
-
 	const char *id = c->find.item.attr[JOURNAL_IMAGEID];
 
+	if (c->rpc.op.rc == -ENOENT && c->req->volume_content_source != NULL)
+		return refuse_source(c);
 	if (c->rpc.op.rc == -ENOENT) {
 		image_place_start(&c->place, c->find.item_pool,
 		    c->find.item.attr[JOURNAL_IMAGENAME], id, &c->rpc.op);
@@ -359,6 +363,13 @@ judge_existing(struct create_volume *c)
 		return refuse_image(c,
 		    arena_fmt(
 			c->rpc.arena, "that has id %s, not %s", info->id, id));
+	if (c->req->volume_content_source != NULL)
+		return info->parent.pool >= 0
+		    ? refuse_source(c) /* it may have been made from it */
+		    : op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
+			  "volume %s exists and was not made from "
+			  "volume_content_source",
+			  c->req->name);
 	if (info->size_bytes < c->size_bytes)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
 		    "volume %s exists with %llu bytes, fewer than the %llu "

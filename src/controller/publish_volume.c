@@ -13,7 +13,6 @@
 #include "ceph/watch.h"
 #include "csi.pb-c.h"
 #include "csi/caps.h"
-#include "csi/params.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +21,6 @@
 enum publish_volume_state {
 	PUBLISHVOL_START = 0,
 	PUBLISHVOL_FOUND,         /* the volume and its image are there */
-	PUBLISHVOL_STATIC_FOUND,  /* the image of a static volume is there */
 	PUBLISHVOL_META_READ,     /* the nodes that have it are known */
 	PUBLISHVOL_WATCH_CHECKED, /* whether anybody has the image open */
 	PUBLISHVOL_RECORDED,      /* this node is recorded */
@@ -33,9 +31,9 @@ struct publish_volume {
 	struct csi_rpc rpc;
 	enum publish_volume_state state;
 	const Csi__V1__ControllerPublishVolumeRequest *req;
+	struct csi_map context;
 	struct csi_access access;
 	struct volume_lookup volume;
-	struct image_lookup lookup; /* of a static volume */
 	struct image_meta_list list;
 	struct rados_notified notified;
 
@@ -89,47 +87,14 @@ answer(struct publish_volume *p)
 	return op_goto(p, PUBLISHVOL_END);
 }
 
-/* ---- static volumes: the ID is an image's name, nothing is recorded ---- */
-
-static bool
-is_static(struct publish_volume *p, const struct csi_map *context)
-{
-	const char *text = csi_map_get(context, "staticVolume");
-	bool yes = false;
-
-	(void)p;
-	return text != NULL && csi_parse_bool(text, &yes) == 0 && yes;
-}
-
-static enum op_verdict
-start_static(struct publish_volume *p, const struct csi_map *context)
-{
-	const char *pool = csi_map_get(context, "pool");
-	struct err err = ERR_INIT;
-
-	if (str_is_empty(pool))
-		return op_fail(p, PUBLISHVOL_END, ERR_INVALID_ARGUMENT,
-		    "volume_context.pool: missing");
-	if (ceph_pool_open(controller_connection(), pool,
-		p->rpc.env->rados_namespace, &p->pool, &err) < 0) {
-		err_prefix(&err, "volume %s", p->req->volume_id);
-		return op_fail_err(p, PUBLISHVOL_END, &err);
-	}
-	p->image = p->req->volume_id;
-	image_lookup_start(
-	    &p->lookup, p->pool, p->image, NULL, false, &p->rpc.op);
-	return op_await(p, PUBLISHVOL_STATIC_FOUND);
-}
-
 static enum op_verdict
 start(struct publish_volume *p)
 {
 	const char *node = p->rpc.env->node_id;
 	struct err err = ERR_INIT;
-	struct csi_map context;
 
 	p->req = p->rpc.request;
-	context = csi_map_of(p->req, volume_context);
+	p->context = csi_map_of(p->req, volume_context);
 	if (csi_access_of(p->req->volume_capability, "volume_capability",
 		&p->access, &err) < 0 ||
 	    csi_access_supported(&p->access, "volume_capability", &err) < 0)
@@ -139,9 +104,8 @@ start(struct publish_volume *p)
 		return op_fail(p, PUBLISHVOL_END, ERR_NOT_FOUND,
 		    "node %s: this driver serves node %s only", p->req->node_id,
 		    node);
-	if (is_static(p, &context))
-		return start_static(p, &context);
-	volume_lookup_start(&p->volume, &p->rpc, p->req->volume_id);
+	volume_lookup_start(
+	    &p->volume, &p->rpc, p->req->volume_id, &p->context);
 	return op_await(p, PUBLISHVOL_FOUND);
 }
 
@@ -323,17 +287,14 @@ publish_volume_step(struct op *op)
 		p->image_id = p->volume.info->id;
 		if (image_header_check(p->volume.info, &err) < 0)
 			return op_fail_err(p, PUBLISHVOL_END, &err);
+		/*
+		 * Of a static volume nothing is recorded: unpublishing could
+		 * not find the record, since it is not told the pool.
+		 */
+		if (p->volume.is_static)
+			return answer(p);
 		image_meta_list_start(&p->list, p->pool, p->image_id, op);
 		return op_await(p, PUBLISHVOL_META_READ);
-
-	case PUBLISHVOL_STATIC_FOUND:
-		if (op->rc < 0)
-			return op_fail_err(
-			    p, PUBLISHVOL_END, &p->lookup.op.err);
-		p->image_id = p->lookup.info.id;
-		if (image_header_check(&p->lookup.info, &err) < 0)
-			return op_fail_err(p, PUBLISHVOL_END, &err);
-		return answer(p);
 
 	case PUBLISHVOL_META_READ:
 		return judge_meta(p);

@@ -1,6 +1,6 @@
 /*
  * validate_capabilities.c - ValidateVolumeCapabilities: is the volume there,
- * and can it be used in these ways.
+ * and can it be used in these ways. What was not compared is not confirmed.
  */
 #include "controller/controller.h"
 #include "controller/volume.h"
@@ -8,6 +8,7 @@
 #include "csi.pb-c.h"
 #include "csi/caps.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 enum validate_capabilities_state {
@@ -20,50 +21,162 @@ struct validate_capabilities {
 	struct csi_rpc rpc;
 	enum validate_capabilities_state state;
 	const Csi__V1__ValidateVolumeCapabilitiesRequest *req;
+	struct csi_map context;
 	struct volume_lookup volume;
 };
 
-/* Confirmed means: every one of them; else the message tells which is not. */
+/* ---- what can be compared ---- */
+
+/*
+ * Does the volume have what the request says of it? 1: yes, 0: that cannot be
+ * told, -EINVAL: no, and err says what it has.
+ */
+static int
+compare_text(
+    const char *field, const char *has, const char *asked, struct err *err)
+{
+	if (str_eq(has, asked))
+		return 1;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "%s: the volume has \"%s\", not \"%s\"", field, has, asked);
+}
+
+static int
+compare_number(
+    const char *field, uint64_t has, const char *asked, struct err *err)
+{
+	uint64_t n;
+
+	if (str_to_u64(asked, &n) == 0 && n == has)
+		return 1;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "%s: the volume has %llu, not \"%s\"", field,
+	    (unsigned long long)has, asked);
+}
+
+static int
+compare_features(
+    const char *field, uint64_t has, const char *asked, struct err *err)
+{
+	uint64_t bits;
+	char names[128];
+	int rc = csi_features_parse(asked, &bits, err);
+
+	if (rc < 0)
+		return rc;
+	if ((bits & ~has) == 0)
+		return 1;
+	csi_features_fmt(bits & ~has, names, sizeof(names));
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "%s: the volume does not have %s", field, names);
+}
+
+static int
+compare(const struct validate_capabilities *v, const char *field,
+    const char *key, const char *asked, struct err *err)
+{
+	const struct volume_lookup *volume = &v->volume;
+	const struct layout *layout = &volume->info->layout;
+	bool yes;
+
+	if (str_eq(key, "clusterID"))
+		return compare_text(field, v->rpc.env->cluster_id, asked, err);
+	if (str_eq(key, "pool"))
+		return compare_text(
+		    field, ceph_pool_name(volume->pool), asked, err);
+	if (str_eq(key, "imageName"))
+		return compare_text(field, volume->image, asked, err);
+	if (str_eq(key, "staticVolume"))
+		return csi_parse_bool(asked, &yes) == 0 &&
+		    yes == volume->is_static;
+	if (str_eq(key, "volumeNamePrefix"))
+		return str_starts(volume->image, asked)
+		    ? 1
+		    : compare_text(field, volume->image, asked, err);
+	if (str_eq(key, "imageFeatures"))
+		return compare_features(
+		    field, volume->info->features, asked, err);
+	if (str_eq(key, "objectSize"))
+		return compare_number(
+		    field, UINT64_C(1) << layout->order, asked, err);
+	if (str_eq(key, "stripeUnit"))
+		return compare_number(field, layout->stripe_unit, asked, err);
+	if (str_eq(key, "stripeCount"))
+		return compare_number(field, layout->stripe_count, asked, err);
+	return 0;
+}
+
+/*
+ * Copies what the volume has to the reply's map, and leaves out what nobody
+ * has compared. -EINVAL: something else was asked for.
+ */
+static int
+confirm_map(const struct validate_capabilities *v, const char *name,
+    const ProtobufCMessageDescriptor *type, void *entries, size_t *count,
+    struct err *err)
+{
+	struct csi_map map = csi_map_field(v->req, name);
+
+	for (size_t i = 0; i < map.count; i++) {
+		const char *key = csi_map_key(&map, i);
+		const char *value = csi_map_value(&map, i);
+		const char *field = arena_fmt(
+		    v->rpc.arena, "%s.%.64s", name, key);
+		int rc = compare(v, field, key, value, err);
+
+		if (rc < 0)
+			return rc;
+		if (rc > 0)
+			volume_map_put(
+			    v->rpc.arena, type, entries, count, key, value);
+	}
+	return 0;
+}
+
+static int
+confirm(const struct validate_capabilities *v,
+    Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *confirmed,
+    struct err *err)
+{
+	int rc = csi_capabilities_supported(
+	    v->req->volume_capabilities, v->req->n_volume_capabilities, err);
+
+	if (rc < 0)
+		return rc;
+	confirmed->n_volume_capabilities = v->req->n_volume_capabilities;
+	confirmed->volume_capabilities = v->req->volume_capabilities;
+	if (v->req->n_mutable_parameters > 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "mutable_parameters.%.64s: this driver has no mutable "
+		    "parameters",
+		    v->req->mutable_parameters[0]->key);
+	if ((rc = confirm_map(v, "volume_context",
+		 &csi__v1__validate_volume_capabilities_response__confirmed__volume_context_entry__descriptor,
+		 &confirmed->volume_context, &confirmed->n_volume_context,
+		 err)) < 0)
+		return rc;
+	return confirm_map(v, "parameters",
+	    &csi__v1__validate_volume_capabilities_response__confirmed__parameters_entry__descriptor,
+	    &confirmed->parameters, &confirmed->n_parameters, err);
+}
+
+/* Confirmed means: all that was compared; else the message tells what not. */
 static enum op_verdict
 answer(struct validate_capabilities *v)
 {
-	Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *confirmed;
 	Csi__V1__ValidateVolumeCapabilitiesResponse *reply = csi_new(
 	    &csi__v1__validate_volume_capabilities_response__descriptor,
 	    v->rpc.arena);
-	struct csi_access access;
-	struct err err = ERR_INIT;
-
-	v->rpc.reply = reply;
-	for (size_t i = 0; i < v->req->n_volume_capabilities; i++) {
-		char *field = arena_fmt(
-		    v->rpc.arena, "volume_capabilities[%zu]", i);
-
-		if (csi_access_of(v->req->volume_capabilities[i], field,
-			&access, &err) < 0 ||
-		    csi_access_supported(&access, field, &err) < 0) {
-			reply->message = arena_strdup(v->rpc.arena, err.text);
-			return op_goto(v, VALIDATECAP_END);
-		}
-	}
-	confirmed = csi_new(
+	Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *confirmed = csi_new(
 	    &csi__v1__validate_volume_capabilities_response__confirmed__descriptor,
 	    v->rpc.arena);
-	/* Same entry type in all three maps on the wire. */
-	confirmed->n_volume_capabilities = v->req->n_volume_capabilities;
-	confirmed->volume_capabilities = v->req->volume_capabilities;
-	for (size_t i = 0; i < v->req->n_volume_context; i++)
-		volume_map_put(v->rpc.arena,
-		    &csi__v1__validate_volume_capabilities_response__confirmed__volume_context_entry__descriptor,
-		    &confirmed->volume_context, &confirmed->n_volume_context,
-		    v->req->volume_context[i]->key,
-		    v->req->volume_context[i]->value);
-	for (size_t i = 0; i < v->req->n_parameters; i++)
-		volume_map_put(v->rpc.arena,
-		    &csi__v1__validate_volume_capabilities_response__confirmed__parameters_entry__descriptor,
-		    &confirmed->parameters, &confirmed->n_parameters,
-		    v->req->parameters[i]->key, v->req->parameters[i]->value);
-	reply->confirmed = confirmed;
+	struct err err = ERR_INIT;
+
+	if (confirm(v, confirmed, &err) == 0)
+		reply->confirmed = confirmed;
+	else
+		reply->message = arena_strdup(v->rpc.arena, err.text);
+	v->rpc.reply = reply;
 	return op_goto(v, VALIDATECAP_END);
 }
 
@@ -75,7 +188,9 @@ validate_capabilities_step(struct op *op)
 	switch (v->state) {
 	case VALIDATECAP_START:
 		v->req = v->rpc.request;
-		volume_lookup_start(&v->volume, &v->rpc, v->req->volume_id);
+		v->context = csi_map_of(v->req, volume_context);
+		volume_lookup_start(
+		    &v->volume, &v->rpc, v->req->volume_id, &v->context);
 		return op_await(v, VALIDATECAP_FOUND);
 
 	case VALIDATECAP_FOUND:

@@ -100,18 +100,49 @@ placed(struct volume_lookup *v)
 	    v->volume_id, v->lookup.op.err.text);
 }
 
+/* Pool and image of a static volume stand in its context and its ID. */
+static int
+open_static(struct volume_lookup *v, struct err *err)
+{
+	const char *pool = csi_map_get(v->context, "pool");
+	int rc;
+
+	if (str_is_empty(pool))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "volume_context.pool: missing");
+	rc = ceph_pool_open(controller_connection(), pool,
+	    v->rpc->env->rados_namespace, &v->pool, err);
+	if (rc < 0)
+		err_prefix(err, "volume %s", v->volume_id);
+	v->image = v->volume_id;
+	return rc;
+}
+
+static enum op_verdict
+volume_image(struct volume_lookup *v)
+{
+	image_lookup_start(&v->lookup, v->pool, v->image, NULL, false, &v->op);
+	return op_await(v, VOLUME_IMAGE_READ);
+}
+
 static enum op_verdict
 volume_step(struct op *op)
 {
 	struct volume_lookup *v = container_of(op, struct volume_lookup, op);
+	struct csi_volume_id id;
 	struct err err = ERR_INIT;
 
 	switch (v->state) {
 	case VOLUME_START:
+		if (v->is_static)
+			return open_static(v, &err) < 0
+			    ? op_fail_err(v, VOLUME_END, &err)
+			    : volume_image(v);
 		if (volume_pool_open(
-			v->rpc, v->volume_id, &v->id, &v->pool, &err) < 0)
+			v->rpc, v->volume_id, &id, &v->pool, &err) < 0)
 			return op_fail_err(v, VOLUME_END, &err);
-		journal_read_start(&v->entry, v->pool, v->id.uuid,
+		v->uuid = arena_strdup(v->rpc->arena, id.uuid);
+		journal_read_start(&v->entry, v->pool, v->uuid,
 		    JOURNAL_BIT(JOURNAL_IMAGENAME) |
 			JOURNAL_BIT(JOURNAL_IMAGEID),
 		    v->rpc->arena, op);
@@ -123,10 +154,8 @@ volume_step(struct op *op)
 			return op_fail_err(v, VOLUME_END, &v->entry.op.err);
 		}
 		v->image = volume_image_name(
-		    &v->entry.item, v->id.uuid, v->rpc->arena);
-		image_lookup_start(
-		    &v->lookup, v->pool, v->image, NULL, false, op);
-		return op_await(v, VOLUME_IMAGE_READ);
+		    &v->entry.item, v->uuid, v->rpc->arena);
+		return volume_image(v);
 
 	case VOLUME_IMAGE_READ:
 		return image_read(v);
@@ -146,12 +175,14 @@ static const struct op_class volume_class = {
 };
 
 void
-volume_lookup_start(
-    struct volume_lookup *volume, struct csi_rpc *rpc, const char *volume_id)
+volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
+    const char *volume_id, const struct csi_map *context)
 {
 	memset(volume, 0, sizeof(*volume));
 	volume->rpc = rpc;
 	volume->volume_id = volume_id;
+	volume->context = context;
+	volume->is_static = context != NULL && csi_is_static(context);
 	op_start_child(&volume->op, &volume_class, &rpc->op);
 }
 

@@ -7,6 +7,7 @@
 
 #include "ceph/image.h"
 #include "ceph/journal.h"
+#include "csi/params.h"
 #include "csi/rpc.h"
 #include "csi/volume_id.h"
 
@@ -66,23 +67,27 @@ struct volume_lookup {
 	enum volume_lookup_state state;
 	struct csi_rpc *rpc;
 	const char *volume_id;
+	const struct csi_map *context; /* NULL: the request has none */
+	const char *uuid;
 	struct journal_read entry;
 	struct image_lookup lookup;
 	struct image_place place;
 
 	/* the answer */
-	struct csi_volume_id id;
+	bool is_static; /* no journal entry: the ID is the image's name */
 	struct ceph_pool *pool;
 	const char *image;
 	const struct image_info *info;
 };
 
 /*
- * NOT_FOUND, naming the volume: no entry, or no image. FAILED_PRECONDITION:
- * the image's name and id do not belong together any more.
+ * `context` is the request's volume_context, which lives as long as the
+ * request; NULL if it has none such. NOT_FOUND, naming the volume: no entry,
+ * or no image. FAILED_PRECONDITION: the image's name and id do not belong
+ * together any more. INVALID_ARGUMENT: a static volume without its pool.
  */
-void volume_lookup_start(
-    struct volume_lookup *volume, struct csi_rpc *rpc, const char *volume_id);
+void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
+    const char *volume_id, const struct csi_map *context);
 
 /*
  * Adds an entry to a map<string,string> of a reply; `type` is the entry's

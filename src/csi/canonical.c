@@ -11,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All fields marked csi_secret have this name; tests/sanity checks that. */
-#define SECRET_FIELD "secrets"
-
 #define END_OF_MESSAGE UINT64_C(0) /* no field has this number */
 
 static int
@@ -106,7 +103,7 @@ put_message(struct buf *out, const ProtobufCMessage *message)
 		const ProtobufCFieldDescriptor *field = &type->fields[f];
 		size_t count = reflect_count(message, field);
 
-		if (count == 0 || strcmp(field->name, SECRET_FIELD) == 0)
+		if (count == 0 || strcmp(field->name, CSI_SECRETS) == 0)
 			continue;
 		if ((rc = put_number(out, field->id)) < 0)
 			return rc;

@@ -93,3 +93,23 @@ csi_access_supported(
 		    field, csi_access_mode_name(access->mode));
 	return 0;
 }
+
+int
+csi_capabilities_supported(
+    Csi__V1__VolumeCapability *const *caps, size_t count, struct err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct csi_access access;
+		char field[48];
+		int rc = str_put(
+		    field, sizeof(field), "volume_capabilities[%zu]", i);
+
+		if (rc == 0)
+			rc = csi_access_of(caps[i], field, &access, err);
+		if (rc == 0)
+			rc = csi_access_supported(&access, field, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}

@@ -35,6 +35,10 @@ int csi_access_supported(const struct csi_access *access, const char *field,
 Csi__V1__VolumeCapability__AccessMode__Mode csi_access_mode_of(
     const char *name);
 
+/* All of volume_capabilities; INVALID_ARGUMENT names the first that is not. */
+int csi_capabilities_supported(Csi__V1__VolumeCapability *const *caps,
+    size_t count, struct err *err) must_check;
+
 /* "SINGLE_NODE_WRITER" and so on. */
 const char *csi_access_mode_name(
     Csi__V1__VolumeCapability__AccessMode__Mode mode);

@@ -117,7 +117,7 @@ static const struct csi_method methods[] = {
 		validate_volume_capabilities),
 	    .served = true,
 	    .run = CSI_RUN_CONTROLLER,
-	    .secrets = CSI_SECRETS_REQUIRED,
+	    .secrets = CSI_SECRETS_OPTIONAL,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .validate = csi_validate_capabilities,
 	},

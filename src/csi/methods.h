@@ -22,9 +22,8 @@ enum csi_secrets {
 	    0,                /* the request has none, or they do not matter */
 	CSI_SECRETS_REQUIRED, /* validate refuses a request without */
 	/*
-	 * Without credentials the daemon answers an empty reply and does
-	 * nothing, as ceph-csi does when no controllerPublishSecretRef is
-	 * configured.
+	 * Without credentials the daemon answers by itself and does nothing,
+	 * as ceph-csi does when no controllerPublishSecretRef is configured.
 	 */
 	CSI_SECRETS_OPTIONAL,
 };

@@ -81,6 +81,15 @@ csi_parse_bool(const char *text, bool *value)
 	return -EINVAL;
 }
 
+bool
+csi_is_static(const struct csi_map *context)
+{
+	const char *text = csi_map_get(context, "staticVolume");
+	bool yes = false;
+
+	return text != NULL && csi_parse_bool(text, &yes) == 0 && yes;
+}
+
 enum csi_mounter
 csi_mounter_of(const char *text)
 {
@@ -388,7 +397,9 @@ int
 csi_volume_size(
     const Csi__V1__CapacityRange *range, uint64_t *bytes, struct err *err)
 {
-	uint64_t required, limit, unit, size;
+	static const uint64_t units[] = { CSI_GIB, CSI_MIB, CSI_SECTOR };
+	uint64_t required, limit, size = 0;
+	size_t i;
 
 	if (range == NULL) {
 		*bytes = CSI_GIB;
@@ -413,18 +424,22 @@ csi_volume_size(
 		    "capacity_range.limit_bytes: the smallest volume has "
 		    "1 MiB");
 
-	unit = required < CSI_GIB ? CSI_MIB : CSI_GIB;
-	size = (required + unit - 1) / unit * unit;
-	if (size > INT64_MAX)
+	/* The coarsest unit that fits; a narrow range gets a finer one. */
+	i = required < CSI_GIB ? 1 : 0;
+	do {
+		size = (required + units[i] - 1) / units[i] * units[i];
+		if (size <= (limit != 0 ? limit : INT64_MAX)) {
+			*bytes = size;
+			return 0;
+		}
+	} while (limit != 0 && ++i < countof(units));
+	if (limit == 0)
 		return err_set(err, ERR_OUT_OF_RANGE,
 		    "capacity_range.required_bytes: too large");
-	if (limit != 0 && size > limit)
-		return err_set(err, ERR_OUT_OF_RANGE,
-		    "capacity_range.limit_bytes: sizes are whole %s, which "
-		    "makes %llu bytes",
-		    unit == CSI_MIB ? "MiB" : "GiB", (unsigned long long)size);
-	*bytes = size;
-	return 0;
+	return err_set(err, ERR_OUT_OF_RANGE,
+	    "capacity_range.limit_bytes: sizes are whole sectors, which "
+	    "makes %llu bytes",
+	    (unsigned long long)size);
 }
 
 /* --- map options --- */

@@ -21,6 +21,9 @@ struct csi_map {
 	((struct csi_map){ .count = (message)->n_##field,                      \
 	    .entry = (ProtobufCMessage *const *)(void *)(message)->field })
 
+/* All fields marked csi_secret have this name; tests/sanity checks that. */
+#define CSI_SECRETS "secrets"
+
 /* Key and value of entry `i`; never NULL after unpacking. */
 const char *csi_map_key(const struct csi_map *map, size_t i);
 const char *csi_map_value(const struct csi_map *map, size_t i);
@@ -32,6 +35,12 @@ const char *csi_map_get(const struct csi_map *map, const char *key);
  * The map field `name` of any message; empty if the message has none such.
  */
 struct csi_map csi_map_field(const void *message, const char *name);
+
+/*
+ * Does a volume_context say that the volume is static: an image that somebody
+ * else made, whose name is the volume's ID (ceph-csi: docs/static-pvc.md)?
+ */
+bool csi_is_static(const struct csi_map *context);
 
 /* Go's strconv.ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
 int csi_parse_bool(const char *text, bool *value) must_check;
@@ -111,15 +120,17 @@ struct csi_credentials {
 int csi_credentials_get(const struct csi_map *secrets,
     struct csi_credentials *out, struct err *err) must_check;
 
+#define CSI_SECTOR (UINT64_C(1) << 9)
 #define CSI_MIB (UINT64_C(1) << 20)
 #define CSI_GIB (UINT64_C(1) << 30)
 
 /*
  * The size of a new volume: required_bytes rounded up to MiB below 1 GiB, to
- * GiB from there on, as ceph-csi does (it is visible as the PV's capacity);
- * 1 GiB, or as much as limit_bytes allows, if nothing is required. `range`
+ * GiB from there on, as ceph-csi does (it is visible as the PV's capacity).
+ * Where limit_bytes does not allow that: to MiB, or to sectors of 512 bytes.
+ * 1 GiB, or as many MiB as limit_bytes allows, if nothing is required. `range`
  * NULL: 1 GiB. Returns 0, INVALID_ARGUMENT (negative, limit below required,
- * neither given) or OUT_OF_RANGE (the rounded size exceeds the limit).
+ * neither given) or OUT_OF_RANGE (no whole sectors within the range).
  */
 int csi_volume_size(const Csi__V1__CapacityRange *range, uint64_t *bytes,
     struct err *err) must_check;

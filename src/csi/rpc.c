@@ -3,6 +3,7 @@
  */
 #include "csi/rpc.h"
 
+#include "base/pb.h"
 #include "base/secret.h"
 #include "csi/params.h"
 #include "csi/reflect.h"
@@ -41,73 +42,69 @@ unpack_free(void *data, void *p)
 	(void)p;
 }
 
-/* Well-formed UTF-8: no overlong forms, no surrogates, up to U+10FFFF. */
+/*
+ * Proto3 strings are UTF-8. The specification of CSI bans most control
+ * characters from names; here no string has them, so that nothing that is
+ * named by a request has one in its name. Secrets may, but not a NUL, which
+ * would cut them.
+ */
 static bool
-is_utf8(const char *text)
+is_banned(uint32_t point, bool secret)
 {
-	const unsigned char *p = (const unsigned char *)text;
-
-	while (*p != 0) {
-		unsigned char c = *p++;
-		unsigned char low = 0x80, high = 0xbf;
-		int more;
-
-		if (c < 0x80)
-			continue;
-		if (c >= 0xc2 && c <= 0xdf)
-			more = 1;
-		else if (c >= 0xe0 && c <= 0xef)
-			more = 2;
-		else if (c >= 0xf0 && c <= 0xf4)
-			more = 3;
-		else
-			return false;
-		if (c == 0xe0)
-			low = 0xa0;
-		else if (c == 0xed)
-			high = 0x9f;
-		else if (c == 0xf0)
-			low = 0x90;
-		else if (c == 0xf4)
-			high = 0x8f;
-		while (more-- > 0) {
-			if (*p < low || *p > high)
-				return false;
-			p++;
-			low = 0x80;
-			high = 0xbf;
-		}
-	}
-	return true;
+	if (secret)
+		return point == 0;
+	return str_is_control(point) && point != '\t' && point != '\n' &&
+	    point != '\r';
 }
 
-/* Proto3 strings are UTF-8, which protobuf-c does not check. */
 static int
-check_text(const ProtobufCMessage *message, struct err *err)
+check_string(struct pb text, bool secret, struct err *err)
 {
-	const ProtobufCMessageDescriptor *type = message->descriptor;
+	const char *p = (const char *)text.at;
+	uint32_t point;
 
-	for (unsigned f = 0; f < type->n_fields; f++) {
-		const ProtobufCFieldDescriptor *field = &type->fields[f];
-		size_t count = reflect_count(message, field);
+	for (size_t i = 0, n; i < text.len; i += n) {
+		n = str_utf8(p + i, text.len - i, &point);
+		if (n == 0)
+			return err_set(
+			    err, ERR_INVALID_ARGUMENT, "is not UTF-8");
+		if (is_banned(point, secret))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "has the control character U+%04X in it", point);
+	}
+	return 0;
+}
 
-		for (size_t i = 0; i < count; i++) {
-			const void *value = reflect_at(message, field, i);
-			int rc = 0;
+/*
+ * Checks every string of a packed message. Only the wire tells how long a
+ * string is: protobuf-c's ends at its first NUL.
+ */
+static int
+check_text(const ProtobufCMessageDescriptor *type, struct pb wire, bool secret,
+    struct err *err)
+{
+	struct pb_field value;
+	int rc;
 
-			if (field->type == PROTOBUF_C_TYPE_MESSAGE)
-				rc = check_text(
-				    *(ProtobufCMessage *const *)value, err);
-			else if (field->type == PROTOBUF_C_TYPE_STRING &&
-			    !is_utf8(*(char *const *)value))
-				rc = err_set(
-				    err, ERR_INVALID_ARGUMENT, "is not UTF-8");
-			if (rc < 0) {
-				err_prefix(err, "%s", field->name);
-				return rc;
-			}
+	while ((rc = pb_next(&wire, &value)) > 0) {
+		const ProtobufCFieldDescriptor *field =
+		    protobuf_c_message_descriptor_get_field(type, value.number);
+
+		if (field == NULL || !value.has_bytes)
+			continue;
+		if (field->type == PROTOBUF_C_TYPE_MESSAGE)
+			rc = check_text(reflect_type(field), value.bytes,
+			    secret || str_eq(field->name, CSI_SECRETS), err);
+		else if (field->type == PROTOBUF_C_TYPE_STRING)
+			rc = check_string(value.bytes, secret, err);
+		if (rc < 0) {
+			err_prefix(err, "%s", field->name);
+			return rc;
 		}
 	}
+	if (rc < 0)
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "is no %s", type->short_name);
 	return 0;
 }
 
@@ -135,7 +132,9 @@ csi_unpack(const ProtobufCMessageDescriptor *type, struct arena *arena,
 		    type->short_name);
 		return NULL;
 	}
-	return check_text(message, err) == 0 ? message : NULL;
+	if (check_text(type, (struct pb){ body, len }, false, err) < 0)
+		return NULL;
+	return message;
 }
 
 void *
@@ -167,7 +166,7 @@ csi_pack(const void *message, struct arena *arena, size_t *len, struct err *err)
 void
 csi_wipe_secrets(const void *request)
 {
-	struct csi_map secrets = csi_map_field(request, "secrets");
+	struct csi_map secrets = csi_map_field(request, CSI_SECRETS);
 
 	for (size_t i = 0; i < secrets.count; i++) {
 		const char *value = csi_map_value(&secrets, i);

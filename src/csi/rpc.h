@@ -55,8 +55,8 @@ struct csi_impl {
  * started yet; the caller sets env, if any, and then either starts it or
  * frees it with csi_rpc_free(). The body is not needed afterwards.
  *
- * NULL with `err` set: INVALID_ARGUMENT (not such a message, text that is not
- * UTF-8, or what the method's validate says), OUT_OF_RANGE (sizes) or
+ * NULL with `err` set: INVALID_ARGUMENT (not such a message, text that csi_unpack
+ * refuses, or what the method's validate says), OUT_OF_RANGE (sizes) or
  * RESOURCE_EXHAUSTED (unpacks to too much).
  */
 struct csi_rpc *csi_rpc_new(const struct csi_impl *impl,
@@ -74,8 +74,10 @@ void csi_rpc_start(
 void csi_rpc_free(struct op *op);
 
 /*
- * Unpacks one message into an arena, checked for UTF-8. NULL with `err` set
- * as above. For the daemon, which looks at a request before it knows who will
+ * Unpacks one message into an arena. Its strings are UTF-8 and have none of
+ * the characters that CSI bans: U+0000 to U+001F but tab, newline and return,
+ * U+007F to U+009F; secrets may have them, apart from NUL. NULL with `err` set
+ * as above, naming the field. For the daemon, which looks at a request before it knows who will
  * work on it.
  */
 const void *csi_unpack(const ProtobufCMessageDescriptor *type,

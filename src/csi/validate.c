@@ -7,6 +7,7 @@
 #include "csi/params.h"
 #include "csi/volume_id.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 
@@ -112,14 +113,13 @@ static int
 check_node_volume_id(
     const char *id, const struct csi_map *context, struct err *err)
 {
-	const char *is_static = csi_map_get(context, "staticVolume");
-	bool skip = false;
+	struct csi_volume_id unused;
 	int rc = check_mounted_id(id, err);
 
-	if (rc < 0)
+	if (rc < 0 || csi_is_static(context))
 		return rc;
-	if (is_static != NULL && csi_parse_bool(is_static, &skip) == 0 && skip)
-		return 0;
+	if (csi_volume_id_parse(id, &unused, err) == -EPROTONOSUPPORT)
+		return -EPROTONOSUPPORT;
 	if (!has_id_form(id))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "volume_id: is no identifier of this driver");
@@ -221,7 +221,7 @@ check_new_volume_access(const Csi__V1__CreateVolumeRequest *r, struct err *err)
 		    (rc = check_supported_access(
 			 r->volume_capabilities[i], field, &access, err)) < 0)
 			return rc;
-		if (access.read_only)
+		if (access.read_only && r->volume_content_source == NULL)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "%s.access_mode.mode: %s is nothing for a new, "
 			    "empty volume",
@@ -242,10 +242,6 @@ csi_validate_create_volume(const void *request, struct err *err)
 
 	if ((rc = check_filled(r->name, NAME_MAX_BYTES, "name", err)) < 0)
 		return rc;
-	if (r->volume_content_source != NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_content_source: volumes from snapshots or other "
-		    "volumes are not supported");
 	if ((rc = check_new_volume_access(r, err)) < 0 ||
 	    (rc = check_map(&parameters, "parameters", err)) < 0 ||
 	    (rc = csi_class_params_parse(&parameters, &class, err)) < 0)
@@ -262,7 +258,9 @@ csi_validate_create_volume(const void *request, struct err *err)
 		    "are not supported");
 	if (r->n_mutable_parameters > 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mutable_parameters: not supported");
+		    "mutable_parameters.%.64s: this driver has no mutable "
+		    "parameters",
+		    r->mutable_parameters[0]->key);
 	if ((rc = check_credentials(&secrets, err)) < 0)
 		return rc;
 	return csi_volume_size(r->capacity_range, &bytes, err);
@@ -334,7 +332,7 @@ csi_validate_capabilities(const void *request, struct err *err)
 			 r->volume_capabilities[i], field, &access, err)) < 0)
 			return rc;
 	}
-	return check_credentials(&secrets, err);
+	return check_optional_credentials(&secrets, err);
 }
 
 /* --- Node --- */

@@ -39,8 +39,6 @@ read_hex(const char *text, int digits, uint64_t *value)
 			v = v << 4 | (uint64_t)(c - '0');
 		else if (c >= 'a' && c <= 'f')
 			v = v << 4 | (uint64_t)(c - 'a' + 10);
-		else if (c >= 'A' && c <= 'F')
-			v = v << 4 | (uint64_t)(c - 'A' + 10);
 		else
 			return false;
 	}
@@ -53,17 +51,25 @@ csi_volume_id_parse(const char *text, struct csi_volume_id *id, struct err *err)
 {
 	size_t total = strlen(text);
 	uint64_t version, len, pool;
-	const char *p;
+	const char *p = text + 10;
 
 	if (total < FIXED || total > CSI_VOLUME_ID_MAX)
 		goto bad;
-	if (!read_hex(text, 4, &version) || !read_hex(text + 5, 4, &len))
+	if (!read_hex(text, 4, &version) || text[4] != '-' ||
+	    !read_hex(text + 5, 4, &len) || text[9] != '-')
 		goto bad;
-	if (len != total - FIXED) /* leaves exactly a UUID at the end */
+	if (len == 0 || len != total - FIXED) /* leaves a UUID at the end */
 		goto bad;
-	p = text + 10;
-	if (!read_hex(p + len + 1, POOL_DIGITS, &pool))
+	if (p[len] != '-' || !read_hex(p + len + 1, POOL_DIGITS, &pool) ||
+	    p[len + 1 + POOL_DIGITS] != '-')
 		goto bad;
+	if (version != VERSION) {
+		(void)err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_id: %s has version %.4s, of which this driver "
+		    "knows nothing; it knows %04x",
+		    text, text, VERSION);
+		return -EPROTONOSUPPORT;
+	}
 	memcpy(id->cluster_id, p, len);
 	id->cluster_id[len] = '\0';
 	id->pool_id = (int64_t)pool;

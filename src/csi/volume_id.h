@@ -31,10 +31,14 @@ int csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
     const struct csi_volume_id *id, struct err *err) must_check;
 
 /*
- * Reads one, as tolerantly as ceph-csi: the version may be any hex number,
- * separators may be any byte, hex may be of either case and the UUID is just
- * 36 bytes. Returns 0 or -EINVAL with INVALID_ARGUMENT; callers for whom an
- * unknown volume is NOT_FOUND or success go by the return value.
+ * Reads one. What ceph-csi reads and never writes (other separators, capital
+ * hex) is none of ours: one volume has one identifier, by which it is locked.
+ * The UUID is 36 bytes of anything.
+ *
+ * Returns 0; -EINVAL for what has not this form: callers for whom an unknown
+ * volume is NOT_FOUND or success go by that; -EPROTONOSUPPORT for another
+ * version, which may be a volume, but not one that we can judge: never
+ * success. Both set INVALID_ARGUMENT.
  */
 int csi_volume_id_parse(
     const char *text, struct csi_volume_id *id, struct err *err) must_check;

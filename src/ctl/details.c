@@ -4,7 +4,7 @@
  */
 #include "ctl/details.h"
 
-#include "rpc/pb.h"
+#include "base/pb.h"
 
 #include <string.h>
 

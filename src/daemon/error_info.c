@@ -3,7 +3,7 @@
  */
 #include "daemon/error_info.h"
 
-#include "rpc/pb.h"
+#include "base/pb.h"
 
 #include <string.h>
 

@@ -3,7 +3,9 @@
  */
 #include "daemon/forward.h"
 
+#include "csi/caps.h"
 #include "csi/params.h"
+#include "csi/rpc.h"
 #include "csi/volume_id.h"
 
 #include <errno.h>
@@ -31,24 +33,33 @@ removes(const struct csi_method *method)
 	    str_eq(method->name, "ControllerUnpublishVolume");
 }
 
-/* The clusterID, copied to the arena; by volume ID or by parameter. */
+/*
+ * The clusterID, copied to the arena: of a static volume by its context, of
+ * others by their ID, of a new one by parameter.
+ */
 static enum forward_verdict
 find_cluster_id(const struct csi_method *method, const void *request,
     struct arena *arena, const char **cluster_id, struct err *err)
 {
 	const char *volume_id = string_field(request, "volume_id");
 	struct csi_map parameters = csi_map_field(request, "parameters");
-	const char *given = csi_map_get(&parameters, "clusterID");
+	struct csi_map context = csi_map_field(request, "volume_context");
 	struct csi_volume_id id;
+	int rc;
 
-	if (volume_id == NULL) {
-		*cluster_id = given != NULL ? given : "";
+	if (volume_id == NULL || csi_is_static(&context)) {
+		*cluster_id = csi_map_get(
+		    volume_id == NULL ? &parameters : &context, "clusterID");
 		return FORWARD_CALL;
 	}
-	if (csi_volume_id_parse(volume_id, &id, NULL) == 0) {
+	rc = csi_volume_id_parse(volume_id, &id, err);
+	if (rc == 0) {
 		*cluster_id = arena_strdup(arena, id.cluster_id);
 		return FORWARD_CALL;
 	}
+	if (rc == -EPROTONOSUPPORT)
+		return FORWARD_FAIL;
+	*err = (struct err)ERR_INIT;
 	if (str_eq(method->name, "DeleteVolume") &&
 	    csi_migrated_id_is(volume_id)) {
 		struct csi_migrated_id migrated;
@@ -59,23 +70,50 @@ find_cluster_id(const struct csi_method *method, const void *request,
 		return FORWARD_CALL;
 	}
 	if (removes(method))
-		return FORWARD_EMPTY;
+		return FORWARD_ANSWER;
 	(void)err_set(err, ERR_NOT_FOUND,
 	    "volume %s does not exist: no identifier of this driver",
 	    volume_id);
 	return FORWARD_FAIL;
 }
 
+/*
+ * What is answered without credentials, as CSI allows it: publishing is done
+ * by the node alone, as with ceph-csi; nothing is validated.
+ */
+static const void *
+answer_unasked(
+    const struct csi_method *method, const void *request, struct arena *arena)
+{
+	const Csi__V1__ValidateVolumeCapabilitiesRequest *r = request;
+	Csi__V1__ValidateVolumeCapabilitiesResponse *reply;
+	struct err err = ERR_INIT;
+
+	if (!str_eq(method->name, "ValidateVolumeCapabilities"))
+		return NULL;
+	reply = csi_new(method->reply, arena);
+	if (csi_capabilities_supported(
+		r->volume_capabilities, r->n_volume_capabilities, &err) < 0)
+		reply->message = arena_strdup(arena, err.text);
+	else
+		reply->message = arena_fmt(arena,
+		    "volume %s was not looked at: the request has no secrets",
+		    r->volume_id);
+	return reply;
+}
+
 static enum forward_verdict
 find_credentials(const struct csi_method *method, const void *request,
-    struct forward *out, struct err *err)
+    struct arena *arena, struct forward *out, struct err *err)
 {
-	struct csi_map secrets = csi_map_field(request, "secrets");
+	struct csi_map secrets = csi_map_field(request, CSI_SECRETS);
 	struct csi_credentials found;
 
 	/* PVs of before controllerPublishSecretRef have none for ever. */
-	if (secrets.count == 0 && method->secrets == CSI_SECRETS_OPTIONAL)
-		return FORWARD_EMPTY;
+	if (secrets.count == 0 && method->secrets == CSI_SECRETS_OPTIONAL) {
+		out->reply = answer_unasked(method, request, arena);
+		return FORWARD_ANSWER;
+	}
 	if (csi_credentials_get(&secrets, &found, err) < 0)
 		return FORWARD_FAIL;
 	out->session.user = found.user;
@@ -97,9 +135,14 @@ forward_resolve(const struct config *config, const struct csi_method *method,
 	*out = (struct forward){ .key = SECRET_INIT };
 	verdict = find_cluster_id(method, request, arena, &cluster_id, err);
 	if (verdict == FORWARD_CALL)
-		verdict = find_credentials(method, request, out, err);
+		verdict = find_credentials(method, request, arena, out, err);
 	if (verdict != FORWARD_CALL)
 		return verdict;
+	if (str_is_empty(cluster_id)) {
+		(void)err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_context.clusterID: missing");
+		return FORWARD_FAIL;
+	}
 	if (config_find(config, cluster_id, arena, &out->cluster, &why) < 0) {
 		if (str_eq(method->name, "CreateVolume"))
 			(void)err_set(err, ERR_INVALID_ARGUMENT,

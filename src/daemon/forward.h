@@ -12,7 +12,7 @@
 
 enum forward_verdict {
 	FORWARD_CALL = 0, /* ask the session */
-	FORWARD_EMPTY,    /* answer OK with an empty message, ask nobody */
+	FORWARD_ANSWER,   /* answer OK with `reply`, ask nobody */
 	FORWARD_FAIL,     /* err says why */
 };
 
@@ -21,11 +21,14 @@ struct forward {
 	struct session_key session;
 	struct config_cluster cluster;
 	struct secret key;
+	const void *reply; /* NULL: an empty message */
 };
 
 /*
  * Decides for an unpacked, validated request. A volume ID that is none of
- * ours is success for what removes, NOT_FOUND for the rest; a clusterID that
+ * ours is success for what removes, NOT_FOUND for the rest, unless the
+ * volume_context says that it is a static volume; one of another version is
+ * INVALID_ARGUMENT for all of them. A clusterID that
  * config.json does not have is the fault of the StorageClass for CreateVolume
  * (INVALID_ARGUMENT), of the configuration for the rest
  * (FAILED_PRECONDITION); missing credentials are INVALID_ARGUMENT unless the

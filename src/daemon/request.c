@@ -137,27 +137,33 @@ request_impl(const struct csi_method *method)
 	return NULL;
 }
 
+/* Packs the reply; the arena may go afterwards. */
+static void
+request_set_reply(struct request *r, const void *reply, struct arena *arena)
+{
+	size_t len;
+	const void *bytes = csi_pack(reply, arena, &len, &r->err);
+
+	if (bytes == NULL)
+		return;
+	r->reply = mem_new(len + 1);
+	if (len > 0)
+		memcpy(r->reply, bytes, len);
+	r->reply_len = len;
+}
+
 /* The operation is freed after this: what is needed is copied. */
 static void
 on_rpc_done(struct op *op, void *arg)
 {
 	struct csi_rpc *rpc = (struct csi_rpc *)op;
 	struct request *r = arg;
-	const void *bytes;
-	size_t len;
 
 	request_note_states(r, op);
 	r->err = op->err;
 	r->rpc = NULL;
-	if (!err_is_set(&r->err)) {
-		bytes = csi_pack(rpc->reply, rpc->arena, &len, &r->err);
-		if (bytes != NULL) {
-			r->reply = mem_new(len + 1);
-			if (len > 0)
-				memcpy(r->reply, bytes, len);
-			r->reply_len = len;
-		}
-	}
+	if (!err_is_set(&r->err))
+		request_set_reply(r, rpc->reply, rpc->arena);
 	op_wake(&r->op, 0);
 }
 
@@ -181,8 +187,11 @@ run_controller(struct request *r)
 
 	switch (forward_resolve(rq.setup.config, r->method, r->message,
 	    r->arena, forward, &r->err)) {
+	case FORWARD_ANSWER: /* without one, reply_len is 0: an empty message */
+		if (forward->reply != NULL)
+			request_set_reply(r, forward->reply, r->arena);
+		return op_goto(r, REQUEST_RAN);
 	case FORWARD_FAIL:
-	case FORWARD_EMPTY: /* r->reply_len is 0: an empty message */
 		return op_goto(r, REQUEST_RAN);
 	case FORWARD_CALL:
 		break;

@@ -6,7 +6,7 @@
  */
 #include "rpc/health.h"
 
-#include "rpc/pb.h"
+#include "base/pb.h"
 #include "rpc/stream.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@
 #include "rpc/reflection.h"
 
 #include "base/err.h"
-#include "rpc/pb.h"
+#include "base/pb.h"
 #include "rpc/stream.h"
 
 #include <errno.h>

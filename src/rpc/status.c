@@ -3,8 +3,8 @@
  */
 #include "rpc/status.h"
 
+#include "base/pb.h"
 #include "rpc/grpc.h"
-#include "rpc/pb.h"
 
 #include <string.h>
 

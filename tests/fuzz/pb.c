@@ -2,7 +2,7 @@
  * pb.c - fuzz target: protobuf's wire format. Fields point into the input and
  * are as long as they say; what is read and written again is read the same.
  */
-#include "rpc/pb.h"
+#include "base/pb.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>

@@ -8,8 +8,8 @@
  * Every call has a deadline, which is what bounds each wait.
  */
 #include "base/log.h"
+#include "base/pb.h"
 #include "rpc/client.h"
-#include "rpc/pb.h"
 #include "tests/tap.h"
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 #include "tests/interop/testservice.h"
 
 #include "base/log.h"
-#include "rpc/pb.h"
+#include "base/pb.h"
 #include "rpc/stream.h"
 
 #include <errno.h>

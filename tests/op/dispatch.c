@@ -2,9 +2,9 @@
  * Dispatch: joining, waiting, deadlines, detaching and the order of the
  * queue, with scripted calls, Node operations and sessions.
  */
+#include "base/pb.h"
 #include "core/loop.h"
 #include "csi.pb-c.h"
-#include "rpc/pb.h"
 #include "tests/op/fake_rpc.h"
 #include "tests/tap.h"
 

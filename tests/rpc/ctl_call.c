@@ -2,9 +2,9 @@
  * ctl_call.c - rbd-csictl call against a server of the test's own: streams,
  * Ctrl-C, metadata, details of failures. RBD_CSICTL is the program's path.
  */
+#include "base/pb.h"
 #include "core/child.h"
 #include "rpc/health.h"
-#include "rpc/pb.h"
 #include "rpc/stream.h"
 #include "tests/rpc/caller.h"
 #include "tests/tap.h"

@@ -214,6 +214,57 @@ keep_line(enum log_level level, const char *line)
 	(void)snprintf(last_line, sizeof(last_line), "%s", line);
 }
 
+/* One value each, as it stands after "v=", and after "t=" in quotes. */
+static const struct {
+	const char *value, *alone, *within;
+} values[] = {
+	{ "plain-1/2.3", "plain-1/2.3", "plain-1/2.3" },
+	{ "", "", "" },
+	{ "caf\xc3\xa9", "caf\xc3\xa9", "caf\xc3\xa9" },
+	{ "two words", "\"two words\"", "two words" },
+	{ "x code=OK", "\"x code=OK\"", "x code=OK" },
+	{ "a\"b", "\"a\\\"b\"", "a\\\"b" },
+	{ "a\\b", "\"a\\\\b\"", "a\\\\b" },
+	{ "a\nb", "\"a\\nb\"", "a\\nb" },
+	{ "a\rb\t", "\"a\\rb\\t\"", "a\\rb\\t" },
+	{ "\x1b[31m", "\"\\u001b[31m\"", "\\u001b[31m" },
+	{ "\x7f", "\"\\u007f\"", "\\u007f" },
+	{ "\xc2\x9b", "\"\\u009b\"", "\\u009b" },
+	{ "\xff", "\"\\ufffd\"", "\\ufffd" },
+	{ "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"",
+	    "\\ufffd\\ufffd\\ufffd" },
+	{ "\xe2\x82", "\"\\ufffd\\ufffd\"", "\\ufffd\\ufffd" },
+	{ "\"quoted already\"", "\"quoted already\"",
+	    "\\\"quoted already\\\"" },
+	{ "\"a\" b \"c\"", "\"\\\"a\\\" b \\\"c\\\"\"",
+	    "\\\"a\\\" b \\\"c\\\"" },
+	{ "\"a\nb\"", "\"\\\"a\\nb\\\"\"", "\\\"a\\nb\\\"" },
+	{ "\"a\\\"", "\"\\\"a\\\\\\\"\"", "\\\"a\\\\\\\"" },
+};
+
+static void
+test_log_values(void)
+{
+	char want[256];
+
+	for (size_t i = 0; i < countof(values); i++) {
+		log_info("e", "v=%s t=\"%s\" n=%d", values[i].value,
+		    values[i].value, 7);
+		(void)snprintf(want, sizeof(want), " e v=%s t=\"%s\" n=7",
+		    values[i].alone, values[i].within);
+		ok(strstr(last_line, want) != NULL, "a value in the log: %s",
+		    want);
+	}
+	log_info("e", "a %s b", "free\ntext\x1b \"x\"");
+	ok(strstr(last_line, " e a free\\ntext\\u001b \"x\" b") != NULL,
+	    "text that is no value keeps its blanks and quotes only");
+	log_info("e", "%d %5.1f %lld %zu %c %#x %.3s|%.*s|100%%", -1, 2.55,
+	    1LL << 40, (size_t)3, 'c', 255u, "abcdef", 2, "xyz");
+	ok(strstr(last_line,
+	       " e -1   2.5 1099511627776 3 c 0xff abc|xy|100%") != NULL,
+	    "numbers are as printf has them: %s", last_line);
+}
+
 static void
 test_log(void)
 {
@@ -225,18 +276,21 @@ test_log(void)
 	ok(strstr(last_line, " info test[") != NULL &&
 		strstr(last_line, "] rpc.end code=OK") != NULL,
 	    "a text line");
+	test_log_values();
 	last_line[0] = '\0';
 	log_debug("x", "y=%d", 1);
 	is_str(last_line, "", "debug is off");
 	log_init("test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
-	log_debug("x", "y=\"a\nb\"");
-	ok(strstr(last_line, "\"event\":\"x\",\"detail\":\"y=\\\"a b\\\"\"}") !=
-		NULL,
-	    "a JSON line is escaped");
-	is_str(log_quote(quoted, sizeof(quoted), "a\"b\\\n"), "\"a\\\"b\\\\ \"",
-	    "quotes, backslashes and newlines");
-	is_str(log_quote(quoted, 8, "abcdefghij"), "\"abcd\"",
+	log_debug("x", "y=\"%s\"", "a\nb");
+	ok(strstr(last_line,
+	       "\"event\":\"x\",\"detail\":\"y=\\\"a\\\\nb\\\"\"}") != NULL,
+	    "a JSON line is escaped: %s", last_line);
+	is_str(log_quote(quoted, sizeof(quoted), "a\"b\\\n"),
+	    "\"a\\\"b\\\\\\n\"", "quotes, backslashes and newlines");
+	is_str(log_quote(quoted, 8, "abcdefghij"), "\"abcde\"",
 	    "what does not fit is cut");
+	is_str(log_quote(quoted, 8, "abcd\n"), "\"abcd\"",
+	    "but not within an escape");
 	log_set_sink(NULL);
 	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 }

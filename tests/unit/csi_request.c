@@ -76,10 +76,10 @@ static const struct {
 	  INVALID, "MULTI_NODE_READER_ONLY is nothing for a new, empty" },
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
 	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"s\"}}}",
-	  INVALID, "volume_content_source" },
+	  ERR_OK, NULL }, /* whether there is one already decides */
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
 	  ",\"mutableParameters\":{\"baseIops\":\"5\"}}", INVALID,
-	  "mutable_parameters" },
+	  "mutable_parameters.baseIops: this driver has no" },
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
 	  ",\"capacityRange\":{\"requiredBytes\":2,\"limitBytes\":1}}",
 	  INVALID, "limit_bytes is below required_bytes" },
@@ -162,6 +162,10 @@ static const struct {
 	/* ValidateVolumeCapabilities */
 	{ "ValidateVolumeCapabilities", "{" VOLUME "," CAPS "," KEYS "}",
 	  ERR_OK, NULL },
+	{ "ValidateVolumeCapabilities", "{" VOLUME "," CAPS "}", ERR_OK, NULL },
+	{ "ValidateVolumeCapabilities", "{" VOLUME "," CAPS
+	  ",\"secrets\":{\"userID\":\"u\"}}", INVALID,
+	  "secrets.userKey: missing" },
 	{ "ValidateVolumeCapabilities", "{" VOLUME "," KEYS "}", INVALID,
 	  "volume_capabilities: missing" },
 	{ "ValidateVolumeCapabilities", "{" CAPS "," KEYS "}", INVALID,
@@ -504,6 +508,28 @@ static const struct {
 	  "the body is no DeleteVolumeRequest" },
 	{ "\x0a\x01i\x12\x06\x0a\x01k\x12\x01\xff", 11, INVALID,
 	  "secrets: value: is not UTF-8" },
+	/* NUL, and what CSI bans, in any string but a secret. */
+	{ "\x0a\x03" "a\0b", 5, INVALID,
+	  "volume_id: has the control character U+0000 in it" },
+	{ "\x0a\x01\0", 3, INVALID,
+	  "volume_id: has the control character U+0000 in it" },
+	{ "\x0a\x02" "a\x1b", 4, INVALID,
+	  "volume_id: has the control character U+001B in it" },
+	{ "\x0a\x02" "a\x7f", 4, INVALID,
+	  "volume_id: has the control character U+007F in it" },
+	{ "\x0a\x03" "a\xc2\x80", 5, INVALID,
+	  "volume_id: has the control character U+0080 in it" },
+	{ "\x0a\x01\x08\x0a\x01i", 6, INVALID, /* the last one counts */
+	  "volume_id: has the control character U+0008 in it" },
+	{ "\x0a\x01i\x12\x08\x0a\x01k\x12\x03" "a\0b", 13, INVALID,
+	  "secrets: value: has the control character U+0000 in it" },
+	{ "\x0a\x01i\x12\x06\x0a\x01\0\x12\x01v", 11, INVALID,
+	  "secrets: key: has the control character U+0000 in it" },
+	/* These pass, to fail later. */
+	{ "\x0a\x05" "a\t\r\n/", 7, INVALID,
+	  "volume_id: has a slash, a backslash or two dots in it" },
+	{ "\x0a\x01i\x12\x06\x0a\x01k\x12\x01\x1b", 11, INVALID,
+	  "secrets.userID: missing" },
 	{ "", 0, INVALID, "volume_id: missing" },
 };
 /* clang-format on */

@@ -5,6 +5,7 @@
 #include "tests/tap.h"
 
 #include <errno.h>
+#include <string.h>
 
 #define UUID "9a5d6f1c-3e0b-4a52-8a43-0f6d8b2f7c11"
 #define C16 "0123456789abcdef"
@@ -26,22 +27,6 @@ static const struct {
 
 static const struct {
 	const char *text;
-	const char *cluster;
-	int64_t pool;
-	const char *what;
-} tolerant[] = {
-	{ "00FF-0009-rook-ceph-000000000000000A-" UUID, "rook-ceph", 10,
-	    "another version and capital hex are read" },
-	{ "0001x0001xaX0000000000000001y" UUID, "a", 1,
-	    "separators may be any byte" },
-	{ "0001-0001-a-0000000000000001-this is no uuid but has 36 letters k",
-	    "a", 1, "the UUID is 36 bytes of anything" },
-	{ "0001-0000--0000000000000001-" UUID, "", 1,
-	    "an empty cluster ID is read" },
-};
-
-static const struct {
-	const char *text;
 	const char *what;
 } bad[] = {
 	{ "", "nothing" },
@@ -57,7 +42,16 @@ static const struct {
 	{ "0001-00-9-rook-ceph-0000000000000002-" UUID, "length is no hex" },
 	{ "0001-0009-rook-ceph-00000000000000 2-" UUID, "pool is no hex" },
 	{ "0001-0041-" C64 "x-0000000000000002-" UUID, "129 bytes" },
+	{ "0001-0000--0000000000000001-" UUID, "an empty cluster ID" },
+	{ "0001-0009-rook-ceph-000000000000000A-" UUID, "capital hex" },
+	{ "0001x0001-a-0000000000000001-" UUID, "another 1st separator" },
+	{ "0001-0001xa-0000000000000001-" UUID, "another 2nd separator" },
+	{ "0001-0001-ax0000000000000001-" UUID, "another 3rd separator" },
+	{ "0001-0001-a-0000000000000001x" UUID, "another 4th separator" },
 };
+
+static const char *const versions[] = { "0000", "0002", "0010", "9999",
+	"ffff" };
 
 /* ---- volumes of the in-tree driver ---- */
 
@@ -129,11 +123,20 @@ main(void)
 	is_int(strlen(text), CSI_VOLUME_ID_MAX,
 	    "the longest cluster ID gives the longest identifier");
 
-	for (size_t i = 0; i < countof(tolerant); i++) {
-		is_int(csi_volume_id_parse(tolerant[i].text, &id, &err), 0,
-		    "%s", tolerant[i].what);
-		is_str(id.cluster_id, tolerant[i].cluster, "its cluster");
-		is_int(id.pool_id, tolerant[i].pool, "its pool");
+	is_int(csi_volume_id_parse("0001-0001-a-0000000000000001-"
+				   "this is no uuid but has 36 letters k",
+		   &id, &err),
+	    0, "the UUID is 36 bytes of anything");
+
+	for (size_t i = 0; i < countof(versions); i++) {
+		(void)snprintf(text, sizeof(text),
+		    "%s-0009-rook-ceph-0000000000000002-" UUID, versions[i]);
+		err = (struct err)ERR_INIT;
+		ok(csi_volume_id_parse(text, &id, &err) == -EPROTONOSUPPORT &&
+			err.code == ERR_INVALID_ARGUMENT &&
+			strstr(err.text, text) != NULL,
+		    "version %s is no volume of ours, nor an unknown one: %s",
+		    versions[i], err.text);
 	}
 
 	for (size_t i = 0; i < countof(bad); i++) {

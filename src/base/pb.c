@@ -1,7 +1,7 @@
 /*
  * pb.c - protobuf's wire format.
  */
-#include "rpc/pb.h"
+#include "base/pb.h"
 
 #include <errno.h>
 #include <string.h>

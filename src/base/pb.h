@@ -1,10 +1,10 @@
 /*
- * pb.h - protobuf's wire format, as much as the services of gRPC itself need
- * (health, reflection); CSI's messages are protobuf-c's, which src/rpc does
- * not know. Source: protobuf.dev, "Encoding".
+ * pb.h - protobuf's wire format: for the services of gRPC itself (health,
+ * reflection), which have no generated messages, and for what protobuf-c does
+ * not tell of CSI's. Source: protobuf.dev, "Encoding".
  */
-#ifndef RPC_PB_H
-#define RPC_PB_H
+#ifndef BASE_PB_H
+#define BASE_PB_H
 
 #include "base/buf.h"
 
