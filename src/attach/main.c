@@ -32,12 +32,10 @@
 #include <inttypes.h>
 #include <malloc.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -92,11 +90,6 @@ write_text(const char *path, const char *text)
 static void
 harden(void)
 {
-	const struct rlimit none = { 0, 0 };
-
-	/* Its memory holds the session's key: no core dump, no ptrace. */
-	try_("dumpable", prctl(PR_SET_DUMPABLE, 0));
-	try_("core", setrlimit(RLIMIT_CORE, &none));
 	try_("io_flusher", prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
 	try_("oom_score_adj", write_text("/proc/self/oom_score_adj", "-999"));
 	try_("mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
@@ -104,8 +97,6 @@ harden(void)
 	(void)mallopt(M_ARENA_MAX, 4);
 	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGHUP, SIG_IGN);
 	(void)signal(SIGINT, SIG_IGN);
 }
 
@@ -468,6 +459,7 @@ main(int argc, char **argv)
 {
 	struct err err = ERR_INIT;
 
+	process_begin();
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
 		printf("rbd-attachd %s\n", PACKAGE_VERSION);
 		return 0;

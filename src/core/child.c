@@ -4,10 +4,10 @@
 #include "core/child.h"
 
 #include "base/log.h"
+#include "core/signal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -34,7 +34,7 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 {
 	posix_spawn_file_actions_t act;
 	posix_spawnattr_t attr;
-	sigset_t none, all;
+	sigset_t blocked, all;
 	short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
 	int high[8] = { 0 }, rc = 0;
 	size_t n = 0;
@@ -42,7 +42,8 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 	if (nfds > countof(high))
 		return -E2BIG;
 	for (; n < nfds && rc == 0; n++) {
-		high[n] = fcntl(fds[n], F_DUPFD_CLOEXEC, 64);
+		high[n] = fcntl(
+		    fds[n], F_DUPFD_CLOEXEC, first + (int)countof(high));
 		if (high[n] < 0) {
 			rc = -errno;
 			break;
@@ -51,9 +52,9 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 	if (rc == 0) {
 		(void)posix_spawn_file_actions_init(&act);
 		(void)posix_spawnattr_init(&attr);
-		(void)sigemptyset(&none);
+		signal_requests(&blocked);
 		(void)sigfillset(&all);
-		(void)posix_spawnattr_setsigmask(&attr, &none);
+		(void)posix_spawnattr_setsigmask(&attr, &blocked);
 		(void)posix_spawnattr_setsigdefault(&attr, &all);
 		if (own_session)
 			flags |= POSIX_SPAWN_SETSID;

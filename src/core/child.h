@@ -33,6 +33,11 @@ struct tool {
 };
 
 /*
+ * Both are started with the signals of signal_requests() blocked: a tool dies
+ * of none of them, a helper unblocks them by process_begin().
+ */
+
+/*
  * Runs argv (argv[0] is found in PATH; NULL terminated; copied by the kernel
  * before this returns) with standard input from /dev/null. Wakes `waiter`
  * with 0 when it has ended by itself (see status), -ETIMEDOUT when it had to

@@ -4,10 +4,10 @@
 #include "core/offload.h"
 
 #include "base/log.h"
+#include "core/signal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -64,13 +64,9 @@ run_child(struct offload *off, int pipe_fd)
 	struct reply_head head = { .err = ERR_INIT };
 	unsigned char *out = mem_new(sizeof(head) + off->result_size);
 	size_t len = sizeof(head) + off->result_size, sent = 0;
-	sigset_t none;
 
 	close_others(off, pipe_fd);
-	for (int s = 1; s < NSIG; s++)
-		(void)signal(s, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	signal_forget();
 	(void)prctl(PR_SET_NAME, "rbd-csi-offload");
 
 	head.rc = off->fn(off->args, out + sizeof(head), &head.err);
@@ -207,7 +203,8 @@ fail(struct offload *off, int rc)
 static void
 launch(struct offload *off)
 {
-	int fd[2], pidfd;
+	int fd[2], pidfd, rc;
+	sigset_t before;
 
 	of.running++;
 	off->want = sizeof(struct reply_head) + off->result_size;
@@ -216,13 +213,14 @@ launch(struct offload *off)
 		fail(off, -errno);
 		return;
 	}
+	signal_hold(&before);
 	off->pid = fork();
 	if (off->pid == 0)
 		run_child(off, fd[1]);
+	rc = off->pid < 0 ? -errno : 0;
+	signal_release(&before);
 	(void)close(fd[1]);
-	if (off->pid < 0) {
-		int rc = -errno;
-
+	if (rc < 0) {
 		(void)close(fd[0]);
 		fail(off, rc);
 		return;
@@ -230,8 +228,7 @@ launch(struct offload *off)
 	of.forks++;
 	pidfd = (int)syscall(SYS_pidfd_open, off->pid, 0u);
 	if (pidfd < 0) { /* out of descriptors: the child must not run on */
-		int rc = -errno;
-
+		rc = -errno;
 		(void)kill(off->pid, SIGKILL);
 		(void)waitpid(off->pid, &off->status, 0);
 		(void)close(fd[0]);

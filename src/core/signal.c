@@ -1,14 +1,16 @@
 /*
- * signal.c - a fixed table of signal watchers.
+ * signal.c - a fixed table of signal watchers, and dispositions.
  */
 #include "core/signal.h"
 
-#include "base/str.h"
 #include "core/loop.h"
 
 #include <event2/event.h>
-#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+static const int requests[] = { SIGHUP, SIGUSR1, SIGUSR2 };
 
 static struct {
 	struct event *ev;
@@ -44,4 +46,57 @@ signal_fini(void)
 			event_free(watch[i].ev);
 			watch[i].ev = NULL;
 		}
+}
+
+void
+signal_requests(sigset_t *set)
+{
+	(void)sigemptyset(set);
+	for (size_t i = 0; i < countof(requests); i++)
+		(void)sigaddset(set, requests[i]);
+}
+
+void
+process_begin(void)
+{
+	const struct rlimit none = { 0, 0 };
+	sigset_t set;
+
+	(void)prctl(PR_SET_DUMPABLE, 0);
+	(void)setrlimit(RLIMIT_CORE, &none);
+	(void)signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < countof(requests); i++)
+		(void)signal(requests[i], SIG_IGN);
+	signal_requests(&set);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+void
+signal_hold(sigset_t *before)
+{
+	sigset_t all;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, before);
+}
+
+void
+signal_release(const sigset_t *before)
+{
+	(void)sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+void
+signal_forget(void)
+{
+	sigset_t none;
+
+	for (int s = 1; s < NSIG; s++)
+		(void)signal(s, SIG_DFL);
+	for (size_t i = 0; i < countof(requests); i++)
+		(void)signal(requests[i], SIG_IGN);
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

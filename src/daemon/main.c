@@ -13,6 +13,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
 #include "daemon/format.h"
+#include "daemon/liveness.h"
 #include "daemon/metrics.h"
 #include "daemon/options.h"
 #include "daemon/sessions.h"
@@ -25,13 +26,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #define FILES_WANTED 65536
 #define FILES_KEPT 256 /* not for clients' connections */
+#define FILES_LEAST 64 /* librados needs most of them */
 
 static struct {
 	struct options options;
@@ -83,7 +84,10 @@ on_replace(int signo)
 	device_userspace_restart_all();
 }
 
-/* Descriptors 0 to 2 are open, so that no socket becomes one of them. */
+/*
+ * Descriptors 0 to 2 are open, so that no socket becomes one of them, and
+ * there may be as many as the hard limit allows, within reason.
+ */
 static int
 prepare_process(struct err *err)
 {
@@ -97,13 +101,18 @@ prepare_process(struct err *err)
 		return err_set_rc(err, -errno, "open /dev/null");
 	(void)close(fd);
 	(void)umask(022);
-	(void)signal(SIGPIPE, SIG_IGN);
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0 &&
-	    files.rlim_cur < files.rlim_max) {
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return err_set_rc(err, -errno, "read the limit of open files");
+	if (files.rlim_cur < files.rlim_max && files.rlim_cur < FILES_WANTED) {
 		files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max
 							       : FILES_WANTED;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
+	if (files.rlim_cur < FILES_LEAST)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "the limit of open files (ulimit -Hn, LimitNOFILE=) is "
+		    "%llu, and rbd-csid needs %d at least",
+		    (unsigned long long)files.rlim_cur, FILES_LEAST);
 	return 0;
 }
 
@@ -306,15 +315,10 @@ start_server(const struct options *o, struct err *err)
 }
 
 static int
-start(const struct options *o, struct err *err)
+start_driver(const struct options *o, struct err *err)
 {
-	int rc;
+	int rc = make_dirs(o->statedir, err);
 
-	rc = prepare_process(err);
-	if (rc == 0)
-		rc = make_dirs(o->statedir, err);
-	if (rc == 0 && (rc = loop_init()) < 0)
-		return err_set_rc(err, rc, "start the event loop");
 	if (rc < 0)
 		return rc;
 	offload_set_max((unsigned)o->offload_max);
@@ -334,18 +338,76 @@ start(const struct options *o, struct err *err)
 	signal_watch(SIGHUP, on_reload);
 	signal_watch(SIGUSR1, on_dump);
 	signal_watch(SIGUSR2, on_replace);
+	log_info("daemon.start",
+	    "version=%s driver=%s node=%s endpoint=%s services=Identity%s%s",
+	    PACKAGE_VERSION, o->drivername, o->nodeid, o->socket_path,
+	    o->controllerserver ? ",Controller" : "",
+	    o->nodeserver ? ",Node" : "");
 	return 0;
+}
+
+static void
+on_stop_helper(int signo)
+{
+	(void)signo;
+	loop_stop();
+}
+
+static int
+start_helper(const struct options *o, struct err *err)
+{
+	signal_watch(SIGTERM, on_stop_helper);
+	signal_watch(SIGINT, on_stop_helper);
+	signal_watch(SIGUSR1, on_dump);
+	log_info("daemon.start", "version=%s type=%s endpoint=%s",
+	    PACKAGE_VERSION, o->type_text, o->socket_path);
+	if (o->type == OPTIONS_LIVENESS)
+		return liveness_start(o, err);
+	/* So that ceph-csi's Deployment stays up with this image in it. */
+	log_warn("controller.idle",
+	    "text=\"--type=controller does nothing yet: the journal of "
+	    "volumes that were mirrored to this cluster is not written; the "
+	    "container may be left out\"");
+	return 0;
+}
+
+static int
+start(const struct options *o, struct err *err)
+{
+	int rc = prepare_process(err);
+
+	if (rc == 0 && (rc = loop_init()) < 0)
+		return err_set_rc(err, rc, "start the event loop");
+	if (rc < 0)
+		return rc;
+	return o->type == OPTIONS_RBD ? start_driver(o, err)
+				      : start_helper(o, err);
 }
 
 /* Frees everything, so that a leak checker has nothing to say. */
 static void
-finish(void)
+finish_driver(void)
 {
 	metrics_stop();
 	server_free(d.server);
 	dispatch_fini();
 	sessions_fini();
 	config_free(d.config);
+}
+
+static void
+finish(const struct options *o)
+{
+	if (o->type == OPTIONS_RBD) {
+		log_info("daemon.stop", "complete=%d", drain_is_complete());
+		if (!drain_is_complete())
+			return;
+		finish_driver();
+	} else {
+		if (o->type == OPTIONS_LIVENESS)
+			liveness_stop();
+		log_info("daemon.stop", "type=%s", o->type_text);
+	}
 	signal_fini();
 	loop_fini();
 }
@@ -365,6 +427,7 @@ main(int argc, char *argv[])
 	struct options *o = &d.options;
 	struct err err = ERR_INIT;
 
+	process_begin();
 	if (options_parse(o, argc, argv, &err) < 0)
 		goto bad_usage;
 	if (o->help || o->help_markdown || o->version) {
@@ -385,15 +448,8 @@ main(int argc, char *argv[])
 		log_error("daemon.start", "%s", err.text);
 		return 1;
 	}
-	log_info("daemon.start",
-	    "version=%s driver=%s node=%s endpoint=%s services=Identity%s%s",
-	    PACKAGE_VERSION, o->drivername, o->nodeid, o->socket_path,
-	    o->controllerserver ? ",Controller" : "",
-	    o->nodeserver ? ",Node" : "");
 	loop_run();
-	log_info("daemon.stop", "complete=%d", drain_is_complete());
-	if (drain_is_complete())
-		finish();
+	finish(o);
 	return 0;
 
 bad_usage:

@@ -5,7 +5,6 @@
 #include "daemon/metrics.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/map.h"
 #include "core/child.h"
 #include "core/offload.h"
@@ -15,11 +14,10 @@
 #include "daemon/request.h"
 #include "daemon/sessions.h"
 #include "obs/metrics.h"
+#include "obs/process_metrics.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define CODES (ERR_UNAUTHENTICATED + 1)
 #define METHODS_MAX 64 /* all that are served, and "other" */
@@ -45,7 +43,6 @@ static struct {
 	unsigned method_count;
 	struct timer lag_timer;
 	struct metric_series *lag;
-	int64_t started_ms; /* of the wall clock */
 } mt;
 
 /* ---- read when somebody asks --------------------------------------------- */
@@ -110,7 +107,6 @@ READ(read_offload_running, offload_running())
 READ(read_offload_stuck, offload_stuck())
 READ(read_offload_forks, offload_forks())
 READ(read_execs, tool_execs())
-READ(read_started, (double)mt.started_ms / 1000)
 READ(read_alive, !drain_is_started())
 
 static void
@@ -151,29 +147,6 @@ read_purges(struct metric_reading *reading)
 	tell_of(reading, "running", (double)stats.purges.running);
 	tell_of(reading, "waiting", (double)stats.purges.waiting);
 	tell_of(reading, "blocked", (double)stats.purges.blocked);
-}
-
-/* The second number of statm is that of resident pages. */
-static void
-read_resident(struct metric_reading *reading)
-{
-	FILE *file = fopen("/proc/self/statm", "re");
-	unsigned long long total, pages;
-
-	if (file == NULL)
-		return;
-	if (fscanf(file, "%llu %llu", &total, &pages) == 2)
-		tell(reading, (double)pages * (double)sysconf(_SC_PAGESIZE));
-	(void)fclose(file);
-}
-
-static void
-read_cpu(struct metric_reading *reading)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) == 0)
-		tell(reading, (double)ts.tv_sec + (double)ts.tv_nsec / 1e9);
 }
 
 /* ---- the list ------------------------------------------------------------ */
@@ -302,12 +275,6 @@ static struct metric others[] = {
 	    "Children that were started."),
 	COUNTER("rbd_csi_tool_execs_total", read_execs,
 	    "Programs that were started, such as mkfs."),
-	COUNTER("process_cpu_seconds_total", read_cpu,
-	    "Time of the processor that the daemon has used."),
-	GAUGE("process_resident_memory_bytes", read_resident,
-	    "Memory that is resident."),
-	GAUGE("process_start_time_seconds", read_started,
-	    "When the daemon was started, since 1970."),
 };
 
 /* ---- counted here -------------------------------------------------------- */
@@ -374,15 +341,6 @@ on_lag_timer(struct timer *timer)
 /* ---- serving ------------------------------------------------------------- */
 
 static int
-get_metrics(struct buf *body)
-{
-	if (metrics_text(body) == 0)
-		return 200;
-	buf_clear(body);
-	return 500;
-}
-
-static int
 get_healthz(struct buf *body)
 {
 	bool draining = drain_is_started();
@@ -393,7 +351,7 @@ get_healthz(struct buf *body)
 }
 
 static const struct http_route routes[] = {
-	{ "/metrics", "text/plain; version=0.0.4; charset=utf-8", get_metrics },
+	{ "/metrics", METRICS_TYPE, metrics_get },
 	{ "/healthz", "text/plain; charset=utf-8", get_healthz },
 };
 
@@ -405,15 +363,13 @@ metrics_start(const struct metrics_setup *setup, struct err *err)
 	memset(&mt, 0, sizeof(mt));
 	if (*setup->address == '\0')
 		return 0;
-	mt.http = http_new(
+	mt.http = http_serve(
 	    setup->address, &setup->file, routes, countof(routes), err);
 	if (mt.http == NULL) {
 		err_prefix(err, "--metrics-address=%s", setup->address);
 		return err->rc;
 	}
-	log_info("metrics.listen", "address=%s", http_address(mt.http));
 	mt.server = setup->server;
-	mt.started_ms = clock_wall_ms();
 	add_methods(setup->router);
 	metrics_add(&build_info);
 	metric_set(metric_series(&build_info, version), 1);
@@ -423,6 +379,7 @@ metrics_start(const struct metrics_setup *setup, struct err *err)
 	mt.lag = metric_series(&loop_lag, NULL);
 	for (size_t i = 0; i < countof(others); i++)
 		metrics_add(&others[i]);
+	process_metrics_add();
 	mt.lag_timer.fire = on_lag_timer;
 	timer_start(&mt.lag_timer, LAG_EVERY_MS);
 	return 0;

@@ -16,7 +16,7 @@ struct metrics_setup {
 	const struct router *router;
 };
 
-/* Starts to count and to serve. 0, or the errors of http_new(). */
+/* Starts to count and to serve. 0, or the errors of http_serve(). */
 int metrics_start(
     const struct metrics_setup *setup, struct err *err) must_check;
 void metrics_stop(void);

@@ -242,7 +242,7 @@ options_parse(struct options *o, int argc, char *const argv[], struct err *err)
 {
 	const char *endpoint = getenv("CSI_ENDPOINT");
 
-	*o = (struct options){ .type = "" };
+	*o = (struct options){ .type_text = "" };
 	for (size_t i = 0; i < option_count; i++)
 		if (option_table[i].field != 0 &&
 		    option_set(

@@ -16,9 +16,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum options_type {
+	OPTIONS_RBD = 0,    /* the driver */
+	OPTIONS_LIVENESS,   /* asks a driver whether it is there */
+	OPTIONS_CONTROLLER, /* runs, and does nothing yet */
+};
+
 struct options {
 	/* what to be */
-	const char *type;
+	const char *type_text;
 	const char *endpoint;
 	const char *drivername;
 	const char *nodeid;
@@ -63,6 +69,11 @@ struct options {
 	int64_t grpc_request_ms;
 	int64_t grpc_write_ms;
 
+	/* --type=liveness */
+	int64_t metrics_port;
+	const char *metrics_path;
+	int64_t probe_poll_ms, probe_timeout_ms;
+
 	/* only checked */
 	int64_t clone_depth_hard, clone_depth_soft;
 	int64_t snapshots_max, snapshots_min;
@@ -73,7 +84,8 @@ struct options {
 	bool help_markdown;
 	bool version;
 
-	/* by options_check: from endpoint, and from the socket's options */
+	/* by options_check: from type, endpoint, and the socket's options */
+	enum options_type type;
 	char socket_path[108];
 	struct unix_socket_file socket_file;
 };

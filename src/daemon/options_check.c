@@ -11,8 +11,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define TYPE_RBD "rbd"
-
 /* A name as Kubernetes takes it for a driver. */
 static bool
 drivername_is_good(const char *name)
@@ -40,24 +38,33 @@ drivername_is_good(const char *name)
 }
 
 static int
-check_type(const struct options *o, struct err *err)
+check_type(struct options *o, struct err *err)
 {
-	static const char *const others[] = { "liveness", "controller",
-		"cephfs", "nfs", "nvmeof" };
+	static const char *const served[] = {
+		[OPTIONS_RBD] = "rbd",
+		[OPTIONS_LIVENESS] = "liveness",
+		[OPTIONS_CONTROLLER] = "controller",
+	};
+	static const char *const others[] = { "cephfs", "nfs", "nvmeof" };
 
-	if (str_eq(o->type, TYPE_RBD))
-		return 0;
-	if (*o->type == '\0')
+	if (*o->type_text == '\0')
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "--type must be given: rbd");
+	for (size_t i = 0; i < countof(served); i++)
+		if (str_eq(o->type_text, served[i])) {
+			o->type = (enum options_type)i;
+			return 0;
+		}
 	for (size_t i = 0; i < countof(others); i++)
-		if (str_eq(o->type, others[i]))
+		if (str_eq(o->type_text, others[i]))
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "--type=%s is one of ceph-csi's that rbd-csid does "
-			    "not serve; it serves rbd",
-			    o->type);
+			    "not serve; it serves rbd, liveness and controller",
+			    o->type_text);
 	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "--type=%s is unknown; rbd-csid serves rbd", o->type);
+	    "--type=%s is unknown; rbd-csid serves rbd, liveness and "
+	    "controller",
+	    o->type_text);
 }
 
 /* "unix:///a/b.sock" in any case; one slash in front of the path or more. */
@@ -229,30 +236,42 @@ check_absolute(const char *name, const char *value, struct err *err)
 	    "--%s=%s: must be an absolute path", name, value);
 }
 
-int
-options_check(struct options *o, struct err *err)
+/* What a driver needs, and its helpers do without. */
+static int
+check_driver(struct options *o, struct err *err)
 {
-	static const char *const formats[] = { "text", "json", NULL };
-	static const char *const levels[] = { "error", "warn", "info", "debug",
-		NULL };
 	static const char *const fallbacks[] = { "none", "krbd", "userspace",
 		NULL };
 	int rc;
 
-	if ((rc = check_type(o, err)) < 0 ||
-	    (rc = check_endpoint(o, err)) < 0 ||
-	    (rc = check_not_empty("nodeid", o->nodeid, err)) < 0 ||
+	if ((rc = check_not_empty("nodeid", o->nodeid, err)) < 0 ||
 	    (rc = check_not_empty("instanceid", o->instanceid, err)) < 0 ||
 	    (rc = check_not_empty("config", o->config, err)) < 0 ||
 	    (rc = check_absolute("statedir", o->statedir, err)) < 0 ||
 	    (rc = check_socket_mode(o, err)) < 0 ||
 	    (rc = check_socket_owner(o, err)) < 0 ||
 	    (rc = check_metrics_address(o, err)) < 0 ||
+	    (rc = check_one_of(
+		 "mounter-fallback", o->mounter_fallback, fallbacks, err)) < 0)
+		return rc;
+	if (!o->controllerserver && !o->nodeserver)
+		o->controllerserver = o->nodeserver = true;
+	return 0;
+}
+
+int
+options_check(struct options *o, struct err *err)
+{
+	static const char *const formats[] = { "text", "json", NULL };
+	static const char *const levels[] = { "error", "warn", "info", "debug",
+		NULL };
+	int rc;
+
+	if ((rc = check_type(o, err)) < 0 ||
+	    (rc = check_endpoint(o, err)) < 0 ||
 	    (rc = check_one_of("log-format", o->log_format, formats, err)) <
 		0 ||
 	    (rc = check_one_of("log-level", o->log_level, levels, err)) < 0 ||
-	    (rc = check_one_of("mounter-fallback", o->mounter_fallback,
-		 fallbacks, err)) < 0 ||
 	    (rc = check_feature_gates(o, err)) < 0 ||
 	    (rc = check_pairs(o, err)) < 0)
 		return rc;
@@ -261,7 +280,7 @@ options_check(struct options *o, struct err *err)
 		    "--drivername=%s: must be a DNS name of at most 63 "
 		    "characters",
 		    o->drivername);
-	if (!o->controllerserver && !o->nodeserver)
-		o->controllerserver = o->nodeserver = true;
-	return 0;
+	if (o->type == OPTIONS_LIVENESS)
+		return check_absolute("metricspath", o->metrics_path, err);
+	return o->type == OPTIONS_RBD ? check_driver(o, err) : 0;
 }

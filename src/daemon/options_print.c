@@ -8,6 +8,7 @@ static const char *const group_title[GROUP_COUNT] = {
 	[GROUP_DAEMON] = "The daemon",
 	[GROUP_PROCESSES] = "Processes and limits",
 	[GROUP_GRPC] = "Limits of the gRPC server",
+	[GROUP_LIVENESS] = "For --type=liveness",
 	[GROUP_TELL] = "Tell and exit",
 	[GROUP_CEPH_CSI] = "Accepted for ceph-csi's manifests, without effect",
 	[GROUP_KLOG] = "Accepted for klog, without effect",
@@ -19,6 +20,9 @@ static const struct {
 	{ "CSI_ENDPOINT",
 	    "where to serve when `--endpoint` is not given, as "
 	    "the CSI specification has it" },
+	{ "POD_IP",
+	    "where `--type=liveness` serves metrics; all addresses "
+	    "if it is not set" },
 };
 
 /* Copies help to `out` without the backticks of Markdown. */

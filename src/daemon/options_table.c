@@ -20,12 +20,16 @@
 
 const struct option_def option_table[] = {
 	/* the driver */
-	{ "type", OPTION_STRING, OPTION_USED, GROUP_DRIVER, FIELD(type),
-	    .value = "", .help = "what to run: `rbd`. Must be given" },
+	{ "type", OPTION_STRING, OPTION_USED, GROUP_DRIVER, FIELD(type_text),
+	    .value = "",
+	    .help = "what to run: `rbd`, the driver; `liveness` or "
+		    "`controller`, its helpers in ceph-csi's manifests (see "
+		    "below). Must be given" },
 	{ "endpoint", OPTION_STRING, OPTION_USED, GROUP_DRIVER, FIELD(endpoint),
 	    .value = "unix:///tmp/csi.sock",
-	    .help = "where to serve CSI: `unix://` and a path. A stale socket "
-		    "file is replaced, a live one is not" },
+	    .help = "where to serve CSI, or for `--type=liveness` where it is "
+		    "served: `unix://` and a path. A stale socket file is "
+		    "replaced, a live one is not" },
 	{ "drivername", OPTION_STRING, OPTION_USED, GROUP_DRIVER,
 	    FIELD(drivername), .value = "rbd.csi.ceph.com",
 	    .help = "name of the driver: at most 63 characters, a DNS name" },
@@ -171,6 +175,21 @@ const struct option_def option_table[] = {
 	    FIELD(grpc_write_ms), .value = "60s", INT_RANGE(100, HOUR_MS),
 	    .help = "how long a client may take to accept an answer" },
 
+	/* --type=liveness */
+	{ "metricsport", OPTION_INT, OPTION_USED, GROUP_LIVENESS,
+	    FIELD(metrics_port), .value = "8080", INT_RANGE(0, 65535),
+	    .help = "port to serve metrics on, at `$POD_IP`. The driver has "
+		    "`--metrics-address`" },
+	{ "metricspath", OPTION_STRING, OPTION_USED, GROUP_LIVENESS,
+	    FIELD(metrics_path), .value = "/metrics",
+	    .help = "path to serve metrics at" },
+	{ "polltime", OPTION_DURATION, OPTION_USED, GROUP_LIVENESS,
+	    FIELD(probe_poll_ms), .value = "60s", INT_RANGE(1, 24 * HOUR_MS),
+	    .help = "time from the answer of one probe to the next probe" },
+	{ "timeout", OPTION_DURATION, OPTION_USED, GROUP_LIVENESS,
+	    FIELD(probe_timeout_ms), .value = "3s", INT_RANGE(1, HOUR_MS),
+	    .help = "how long a probe may take" },
+
 	/* tell and exit */
 	{ "help", OPTION_BOOL, OPTION_USED, GROUP_TELL, FIELD(help),
 	    .value = "false", .help = "print this and exit" },
@@ -231,17 +250,6 @@ const struct option_def option_table[] = {
 	    .value = "false", .help = "there is one thread" },
 	{ "enableprofiling", OPTION_BOOL, OPTION_IGNORED, GROUP_CEPH_CSI,
 	    .value = "false", .help = "of Go" },
-	{ "metricsport", OPTION_INT, OPTION_IGNORED, GROUP_CEPH_CSI,
-	    .value = "8080", INT_RANGE(0, 65535),
-	    .help = "for `--type=liveness`" },
-	{ "metricspath", OPTION_STRING, OPTION_IGNORED, GROUP_CEPH_CSI,
-	    .value = "/metrics", .help = "for `--type=liveness`" },
-	{ "polltime", OPTION_DURATION, OPTION_IGNORED, GROUP_CEPH_CSI,
-	    .value = "60s", INT_RANGE(0, INT64_MAX),
-	    .help = "for `--type=liveness`" },
-	{ "timeout", OPTION_DURATION, OPTION_IGNORED, GROUP_CEPH_CSI,
-	    .value = "3s", INT_RANGE(0, INT64_MAX),
-	    .help = "for `--type=liveness`" },
 	{ "forcecephkernelclient", OPTION_BOOL, OPTION_IGNORED, GROUP_CEPH_CSI,
 	    .value = "false", .help = "of CephFS" },
 	{ "kernelmountoptions", OPTION_STRING, OPTION_IGNORED, GROUP_CEPH_CSI,

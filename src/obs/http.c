@@ -21,8 +21,9 @@
 
 #define BACKLOG 16
 #define ACCEPT_BATCH 16
-#define RETRY_MS 1000  /* after running out of descriptors */
-#define LINGER_MS 1000 /* for the peer to close after its answer */
+#define RETRY_MS 1000   /* after running out of descriptors */
+#define LISTEN_MS 10000 /* after the address could not be had */
+#define LINGER_MS 1000  /* for the peer to close after its answer */
 #define UNIX_PREFIX "unix://"
 
 enum http_state {
@@ -48,6 +49,10 @@ struct http {
 	size_t route_count;
 	struct io io;
 	struct timer retry;
+	struct timer again; /* http_serve: until it listens */
+	char *wanted;       /* the address as given */
+	struct unix_socket_file mode;
+	struct err why; /* why it does not listen, as last told */
 	bool is_unix;
 	struct unix_socket file;
 	char address[160];
@@ -389,40 +394,106 @@ listen_tcp(struct http *http, const char *address, struct err *err)
 }
 
 static int
-listen_unix(struct http *http, const char *path,
-    const struct unix_socket_file *file, struct err *err)
+listen_unix(struct http *http, const char *path, struct err *err)
 {
 	int rc = unix_socket_address(&http->file.address, path, err);
 
 	if (rc == 0)
-		rc = unix_socket_listen(&http->file, file, BACKLOG, err);
+		rc = unix_socket_listen(&http->file, &http->mode, BACKLOG, err);
 	http->is_unix = rc >= 0;
-	(void)snprintf(http->address, sizeof(http->address), "unix://%s",
-	    http->file.address.sun_path);
+	if (rc >= 0)
+		(void)snprintf(http->address, sizeof(http->address),
+		    "unix://%s", http->file.address.sun_path);
 	return rc;
+}
+
+static int
+http_listen(struct http *http, struct err *err)
+{
+	const char *address = http->wanted;
+	int fd = str_starts(address, UNIX_PREFIX)
+	    ? listen_unix(http, address + strlen(UNIX_PREFIX), err)
+	    : listen_tcp(http, address, err);
+
+	if (fd >= 0)
+		io_start(&http->io, fd, IO_READ, on_accept);
+	return fd < 0 ? fd : 0;
+}
+
+static void
+http_wait(struct http *http, const struct err *err)
+{
+	if (!str_eq(err->text, http->why.text))
+		log_warn("metrics.unavailable",
+		    "address=%s retry_ms=%d text=%s", http->wanted, LISTEN_MS,
+		    err->text);
+	http->why = *err;
+	timer_start(&http->again, LISTEN_MS);
+}
+
+static void
+on_again(struct timer *timer)
+{
+	struct http *http = container_of(timer, struct http, again);
+	struct err err = ERR_INIT;
+
+	if (http_listen(http, &err) == 0)
+		log_info("metrics.listen", "address=%s", http->address);
+	else
+		http_wait(http, &err);
+}
+
+static struct http *
+http_make(const char *address, const struct unix_socket_file *file,
+    const struct http_route *routes, size_t route_count)
+{
+	struct http *http = mem_new(sizeof(*http));
+
+	TAILQ_INIT(&http->conns);
+	http->routes = routes;
+	http->route_count = route_count;
+	http->wanted = str_dup(address);
+	http->mode = *file;
+	http->retry.fire = on_retry;
+	http->again.fire = on_again;
+	return http;
 }
 
 struct http *
 http_new(const char *address, const struct unix_socket_file *file,
     const struct http_route *routes, size_t route_count, struct err *err)
 {
-	struct http *http = mem_new(sizeof(*http));
-	int fd = http_address_check(address, err);
+	struct http *http;
 
-	TAILQ_INIT(&http->conns);
-	http->routes = routes;
-	http->route_count = route_count;
-	http->retry.fire = on_retry;
-	if (fd == 0 && str_starts(address, UNIX_PREFIX))
-		fd = listen_unix(
-		    http, address + strlen(UNIX_PREFIX), file, err);
-	else if (fd == 0)
-		fd = listen_tcp(http, address, err);
-	if (fd < 0) {
-		free(http);
+	if (http_address_check(address, err) < 0)
+		return NULL;
+	http = http_make(address, file, routes, route_count);
+	if (http_listen(http, err) < 0) {
+		http_free(http);
 		return NULL;
 	}
-	io_start(&http->io, fd, IO_READ, on_accept);
+	return http;
+}
+
+struct http *
+http_serve(const char *address, const struct unix_socket_file *file,
+    const struct http_route *routes, size_t route_count, struct err *err)
+{
+	struct http *http;
+	int rc = http_address_check(address, err);
+
+	if (rc < 0)
+		return NULL;
+	http = http_make(address, file, routes, route_count);
+	rc = http_listen(http, err);
+	if (rc == 0) {
+		log_info("metrics.listen", "address=%s", http->address);
+	} else if (rc == -EADDRINUSE || rc == -EADDRNOTAVAIL) {
+		http_wait(http, err);
+	} else {
+		http_free(http);
+		http = NULL;
+	}
 	return http;
 }
 
@@ -436,11 +507,14 @@ http_free(struct http *http)
 	if (http->is_unix)
 		unix_socket_remove(&http->file);
 	timer_stop(&http->retry);
-	io_close(&http->io);
+	timer_stop(&http->again);
+	if (http->io.ev != NULL)
+		io_close(&http->io);
 	for (conn = TAILQ_FIRST(&http->conns); conn != NULL; conn = next) {
 		next = TAILQ_NEXT(conn, link);
 		conn_end(conn);
 	}
+	free(http->wanted);
 	free(http);
 }
 

@@ -37,9 +37,19 @@ int http_address_check(const char *address, struct err *err) must_check;
  */
 struct http *http_new(const char *address, const struct unix_socket_file *file,
     const struct http_route *routes, size_t route_count, struct err *err);
+
+/*
+ * The same, but a port that somebody else has now, or an address that this
+ * host does not have yet, is a warning and tried again every 10 s: those who
+ * are served otherwise must not suffer for it. NULL for the rest.
+ */
+struct http *http_serve(const char *address,
+    const struct unix_socket_file *file, const struct http_route *routes,
+    size_t route_count, struct err *err);
+
 void http_free(struct http *http);
 
-/* Where it listens, with the port it has: "127.0.0.1:43210". */
+/* Where it listens, with the port it has: "127.0.0.1:43210"; "" if nowhere. */
 const char *http_address(const struct http *http);
 
 #endif

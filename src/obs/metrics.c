@@ -305,3 +305,12 @@ metrics_text(struct buf *out)
 	}
 	return reading.rc;
 }
+
+int
+metrics_get(struct buf *body)
+{
+	if (metrics_text(body) == 0)
+		return 200;
+	buf_clear(body);
+	return 500;
+}

@@ -70,6 +70,10 @@ void metric_tell(
 /* All of them: 0, or -EMSGSIZE when it does not fit. */
 int metrics_text(struct buf *out) must_check;
 
+/* The same for an http_route: 200 or 500. */
+int metrics_get(struct buf *body);
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
 /* Frees all series and forgets all metrics. */
 void metrics_fini(void);
 

@@ -21,7 +21,6 @@
 #include "ceph/rados_aio.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,12 +244,10 @@ main(void)
 	int type;
 	socklen_t len = sizeof(type);
 
-	/* Keys in our memory are not for core files or other processes. */
-	(void)prctl(PR_SET_DUMPABLE, 0);
+	process_begin();
 	/* The parent ends us by the channel, not a terminal by a signal. */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGTERM, SIG_IGN);
-	(void)signal(SIGPIPE, SIG_IGN);
 	log_init("ceph-worker", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	if (getsockopt(CHANNEL_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
 		fprintf(stderr,

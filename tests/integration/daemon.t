@@ -74,13 +74,38 @@ ok "--help" "$build/rbd-csid" --help
 "$build/rbd-csid" --type=rbd --nodeid=n --frob 2>"$work/usage"
 is "an unknown option ends it with status 1" $? 1
 like "and is named" "$(<"$work/usage")" 'unknown option "--frob"'
-"$build/rbd-csid" --type=liveness --nodeid=n 2>"$work/usage"
+"$build/rbd-csid" --type=cephfs --nodeid=n 2>"$work/usage"
 is "a type that it does not serve ends it with status 1" $? 1
+
+(
+	ulimit -n 40
+	exec "$build/rbd-csid" --type=rbd --nodeid=n --endpoint="$endpoint" --config="$config" \
+		--statedir="$work/state2"
+) 2>"$work/usage"
+is "too few descriptors end it with status 1" $? 1
+like "and are named" "$(<"$work/usage")" 'limit of open files \(ulimit -Hn.* is 40, .*needs 64'
+
+# ---- what stands beside the driver in ceph-csi's manifests -----------------------------------
+
+end_helper() { is_gone "$1" || kill -KILL "$1"; }
+port() { sed -n 's/.*metrics.listen address=//p' "$work/liveness.log"; }
+live_is() { [[ $(curl -s "http://$(port)/probes" | sed -n 's/^csi_liveness //p') == "$1" ]]; }
+POD_IP=127.0.0.1 "$build/rbd-csid" --type=liveness --endpoint="$endpoint" --metricsport=0 \
+	--metricspath=/probes --polltime=100ms --timeout=3s --v=5 2>"$work/liveness.log" &
+liveness=$!
+defer end_helper "$liveness"
+ok "--type=liveness serves csi_liveness: no driver, 0" wait_for 10 live_is 0
+"$build/rbd-csid" --type=controller --v=5 --drivername=rbd.csi.ceph.com --drivernamespace=default \
+	--setmetadata=true 2>"$work/controller.log" &
+controller=$!
+defer end_helper "$controller"
+ok "--type=controller starts" wait_for 10 grep -q controller.idle "$work/controller.log"
 
 # ---- socket ----------------------------------------------------------------------------------
 
 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$work/csi.sock"
 start_daemon --drain-timeout=25s
+ok "--type=liveness: a driver that answers, 1" wait_for 10 live_is 1
 ok "a stale socket is replaced" call Identity/GetPluginInfo '{}'
 is "it is root's alone" "$(stat -c %a "$work/csi.sock")" 600
 "$build/rbd-csid" --type=rbd --nodeid=n --endpoint="$endpoint" --config="$config" \
@@ -192,6 +217,31 @@ kill -USR1 "$worker"
 ok "SIGUSR1 to a worker its operations" wait_for 5 logged "ceph-worker\[$worker\] dump.end"
 ok "which goes on" kill -0 "$worker"
 
+# All of its processes: children that it has forked have its name.
+family() { pgrep -f "^$build/rbd-csid .*--endpoint=$endpoint "; }
+tell_all() {
+	while [[ ! -e $work/told-enough ]]; do
+		for signal in USR1 HUP; do
+			# shellcheck disable=SC2046  # one argument a process
+			kill "-$signal" $(family) 2>/dev/null
+		done
+	done
+}
+asked_without_harm() {
+	local i
+	for ((i = 0; i < 100; i++)); do
+		call Node/NodeGetVolumeStats "{\"volume_id\": \"x\", \"volume_path\": \"$work\"}"
+		[[ $error != *signal* ]] || return 1
+	done
+}
+tell_all &
+teller=$!
+ok "SIGUSR1 and SIGHUP to all of its processes harm no call" asked_without_harm
+touch "$work/told-enough"
+wait "$teller"
+is "no core file of it can be" "$(awk '/^Max core file size/ { print $5, $6 }' "/proc/$csid_pid/limits")" \
+	"0 0"
+
 # ---- death of the worker ---------------------------------------------------------------------
 
 kill_worker() {
@@ -262,5 +312,11 @@ start_daemon --drain-timeout=25s
 ok "what the clients could not finish is made again and removed" \
 	bench volumes --count 200 --callers 16 --parameters "$work/parameters.json"
 ok "SIGTERM ends it at once when nothing runs" stop_daemon
+ok "--type=liveness: the driver is gone, 0" wait_for 10 live_is 0
+kill "$liveness" "$controller"
+wait "$liveness"
+is "--type=liveness ends on SIGTERM with status 0" $? 0
+wait "$controller"
+is "so does --type=controller" $? 0
 
 done_testing

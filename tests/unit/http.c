@@ -398,6 +398,30 @@ unix_sockets(void)
 	http_free(http);
 }
 
+/* One that serves where `http` does, as soon as that has gone. */
+static void
+taken(struct http *http)
+{
+	auto_free char *where = str_dup(http_address(http));
+	struct err err = ERR_INIT;
+	struct http *next = http_serve(
+	    where, UNIX_SOCKET_FILE(0600), routes, 1, &err);
+
+	if (!ok(next != NULL, "or waited for: %s", err.text))
+		return;
+	is_str(http_address(next), "", "it serves nowhere yet");
+	pass(10001);
+	is_str(http_address(next), "", "nor while the port is taken");
+	http_free(http);
+	pass(10001);
+	is_str(http_address(next), where, "but soon after it is free");
+	http_free(next);
+	err = (struct err)ERR_INIT;
+	ok(http_serve("unix:///nowhere/at/all", UNIX_SOCKET_FILE(0600), routes,
+	       1, &err) == NULL,
+	    "where nobody could ever serve is refused: %s", err.text);
+}
+
 /* The port in "127.0.0.1:port" of a server that was asked for any. */
 static void
 tcp(void)
@@ -424,7 +448,7 @@ tcp(void)
 	ok(http_new(http_address(http), UNIX_SOCKET_FILE(0600), routes, 1,
 	       &err) == NULL,
 	    "a port that is taken is refused: %s", err.text);
-	http_free(http);
+	taken(http);
 	all = serve(":0");
 	ok(all != NULL && strstr(http_address(all), ":") != NULL,
 	    "no host is all addresses: %s", http_address(all));

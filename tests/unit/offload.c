@@ -3,11 +3,13 @@
  */
 #include "core/offload.h"
 #include "core/child.h"
+#include "core/signal.h"
 #include "tests/tap.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -120,6 +122,105 @@ fn_open_fds(const void *args, void *result, struct err *err)
 			open_fds++;
 	((int *)result)[0] = open_fds;
 	return 0;
+}
+
+/* As if somebody named all of rbd-csid's processes. */
+static int
+fn_signals(const void *args, void *result, struct err *err)
+{
+	static const int told[] = { SIGHUP, SIGUSR1, SIGUSR2, SIGTERM, SIGINT };
+
+	(void)args;
+	(void)err;
+	for (size_t i = 0; i < countof(told); i++)
+		(void)raise(told[i]);
+	((int *)result)[0] = 7;
+	return 0;
+}
+
+static int
+fn_begin(const void *args, void *result, struct err *err)
+{
+	struct rlimit core;
+	sigset_t set;
+
+	(void)args;
+	(void)err;
+	signal_requests(&set);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	(void)signal(SIGUSR1, SIG_DFL);
+	process_begin();
+	(void)raise(SIGUSR1);
+	(void)raise(SIGPIPE);
+	(void)sigprocmask(SIG_SETMASK, NULL, &set);
+	((int *)result)[0] = getrlimit(RLIMIT_CORE, &core) == 0 &&
+	    core.rlim_max == 0 && prctl(PR_GET_DUMPABLE) == 0;
+	((int *)result)[1] = sigismember(&set, SIGUSR1);
+	return 0;
+}
+
+static int watched;
+
+static void
+on_told(int signo)
+{
+	watched = signo;
+}
+
+static void
+test_signals(void)
+{
+	static const int told[] = { SIGHUP, SIGUSR1, SIGUSR2 };
+	static const char *const tool[] = { "sh", "-c",
+		"kill -HUP $$; kill -USR1 $$; kill -USR2 $$; echo alive",
+		NULL };
+	struct run r = { .fn = fn_signals };
+	bool all = true;
+
+	run(&r);
+	ok(r.rc == 0 && r.result[0] == 7,
+	    "a child ignores what is meant for its parent");
+	for (size_t i = 0; i < countof(told); i++)
+		signal_watch(told[i], on_told);
+	for (int i = 0; i < 50; i++) { /* at its birth, too */
+		r = (struct run){ .fn = fn_double, .arg = i };
+		start(&r);
+		while (offload_running() == 0)
+			loop_turn(false);
+		for (size_t k = 0; k < countof(told); k++)
+			(void)kill(r.off.pid, told[k]);
+		finish_all();
+		all = all && r.rc == 0 && r.result[0] == 2 * i;
+	}
+	ok(all, "from its first moment on");
+	is_int(watched, 0, "and its parent hears nothing of it");
+	signal_fini();
+	r = (struct run){ .argv = tool };
+	run(&r);
+	is_str(r.tool.output, "alive\n", "so does a program that is started");
+	r = (struct run){ .fn = fn_begin };
+	run(&r);
+	is_int(
+	    r.result[0], 1, "our programs leave no core and cannot be traced");
+	is_int(r.result[1], 0,
+	    "and hear signals again that they were born without");
+}
+
+static void
+test_few_files(void)
+{
+	static const char *const argv[] = { "true", NULL };
+	struct run r = { .argv = argv };
+	struct rlimit before, few;
+
+	(void)getrlimit(RLIMIT_NOFILE, &before);
+	few = before;
+	few.rlim_cur = 32;
+	(void)setrlimit(RLIMIT_NOFILE, &few);
+	run(&r);
+	(void)setrlimit(RLIMIT_NOFILE, &before);
+	is_int(r.rc, 0, "a program is started with 32 descriptors: %s",
+	    r.tool.err.text);
 }
 
 static void
@@ -268,6 +369,8 @@ main(void)
 	if (loop_init() < 0)
 		return 99;
 	test_offload();
+	test_signals();
+	test_few_files();
 	test_queue();
 	test_tool();
 	test_helper();

@@ -46,6 +46,11 @@ test_accepted(void)
 		"--type=rbd --nodeid=n --feature-gates=",
 		"--type=rbd --nodeid=n --polltime=60s --timeout=3s",
 		"--type=rbd --nodeid=n --endpoint=UNIX://tmp/a.sock",
+		"--type=liveness --endpoint=unix:///csi/csi.sock "
+		"--metricsport=8680 --metricspath=/metrics --polltime=60s "
+		"--timeout=3s",
+		"--type=controller --v=5 --drivername=rbd.csi.ceph.com "
+		"--drivernamespace=default --setmetadata=true",
 		"--type=rbd --nodeid=n --drivername=Rbd.csi.Ceph.com",
 		"--type=rbd --nodeid=n --logtostderr --vmodule=a=1",
 		"--type=rbd --nodeid=n --setmetadata=true --automaxprocs",
@@ -70,10 +75,18 @@ test_refused(void)
 		const char *line, *text;
 	} bad[] = {
 		{ "--nodeid=n", "--type must be given: rbd" },
-		{ "--type=liveness",
-		    "--type=liveness is one of ceph-csi's "
-		    "that rbd-csid does not serve; it serves rbd" },
-		{ "--type=x", "--type=x is unknown; rbd-csid serves rbd" },
+		{ "--type=cephfs",
+		    "--type=cephfs is one of ceph-csi's that rbd-csid does not "
+		    "serve; it serves rbd, liveness and controller" },
+		{ "--type=x",
+		    "--type=x is unknown; rbd-csid serves rbd, liveness and "
+		    "controller" },
+		{ "--type=liveness --metricspath=metrics",
+		    "--metricspath=metrics: must be an absolute path" },
+		{ "--type=liveness --metricsport=65536",
+		    "--metricsport=65536: must be from 0 to 65535" },
+		{ "--type=liveness --timeout=0",
+		    "--timeout=0: must be from 1ms to 3600000ms" },
 		{ "--type=rbd", "--nodeid must not be empty" },
 		{ "--type=rbd --nodeid=n --frob",
 		    "unknown option \"--frob\" "
