@@ -14,6 +14,7 @@
 #include "controller/volume.h"
 
 #include "base/log.h"
+#include "base/rules.h"
 #include "ceph/defaults.h"
 #include "ceph/trash.h"
 #include "csi.pb-c.h"
@@ -82,6 +83,13 @@ struct create_volume {
 
 /* ---- what is asked for ---- */
 
+static bool
+is_for_context(const char *key)
+{
+	return !str_starts(key, "csi.storage.k8s.io/") &&
+	    !str_eq(key, "topologyConstrainedPools");
+}
+
 static void
 add_meta(struct create_volume *c, const char *key, const char *value)
 {
@@ -135,6 +143,54 @@ open_pool(struct create_volume *c, const char *param, const char *name,
 	return rc;
 }
 
+/*
+ * What is copied to the volume_context comes back with each call of the node,
+ * together with what we and external-provisioner add to it: all of it has to
+ * be within the limit of a map.
+ */
+#define CONTEXT_SPARE 128 /* storage.kubernetes.io/csiProvisionerIdentity */
+
+static int
+check_context(const struct create_volume *c, struct err *err)
+{
+	const struct csi_class_params *p = &c->cls;
+	const char *ns = c->rpc.env->rados_namespace;
+	size_t bytes = CONTEXT_SPARE +
+	    strlen("pool"
+		   "journalPool") +
+	    2 * strlen(p->pool) + strlen("imageName") + strlen(p->name_prefix) +
+	    CSI_UUID_LEN;
+	struct err why = ERR_INIT;
+
+	if (csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD && *ns != '\0' &&
+	    rules_namespace("rbd.radosNamespace of config.json", ns, &why) < 0)
+		return err_set(err, ERR_FAILED_PRECONDITION, "%s", why.text);
+	bytes += *ns != '\0' ? strlen("radosNamespace") + strlen(ns) : 0;
+	for (size_t i = 0; i < c->params.count; i++)
+		if (is_for_context(csi_map_key(&c->params, i)))
+			bytes += strlen(csi_map_key(&c->params, i)) +
+			    strlen(csi_map_value(&c->params, i));
+	if (bytes > CSI_MAP_MAX_BYTES)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters: make a volume_context of %zu bytes, more than "
+		    "%d",
+		    bytes, CSI_MAP_MAX_BYTES);
+	return 0;
+}
+
+static void
+tell_unknown(const struct create_volume *c)
+{
+	const char *key;
+	size_t at = 0;
+
+	while ((key = csi_class_params_unknown(&c->params, &at)) != NULL)
+		log_warn("volume.parameter",
+		    "volume=%s parameter=%s text=\"is unknown, and only copied "
+		    "to the volume_context\"",
+		    c->req->name, key);
+}
+
 static int
 read_request(struct create_volume *c, struct err *err)
 {
@@ -144,6 +200,7 @@ read_request(struct create_volume *c, struct err *err)
 	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
 	if ((rc = csi_class_params_parse(&c->params, &c->cls, err)) < 0 ||
+	    (rc = check_context(c, err)) < 0 ||
 	    (rc = csi_volume_size(
 		 c->req->capacity_range, &c->size_bytes, err)) < 0 ||
 	    (rc = open_pool(c, "pool", c->cls.pool, &c->pool, err)) < 0)
@@ -163,6 +220,7 @@ read_request(struct create_volume *c, struct err *err)
 	};
 	spec->data_pool = c->data_pool;
 	fill_meta(c);
+	tell_unknown(c);
 	return 0;
 }
 
@@ -191,8 +249,7 @@ fill_context(struct create_volume *c, Csi__V1__Volume *v, const char *image)
 	for (size_t i = 0; i < c->params.count; i++) {
 		const char *key = csi_map_key(&c->params, i);
 
-		if (str_starts(key, "csi.storage.k8s.io/") ||
-		    str_eq(key, "topologyConstrainedPools"))
+		if (!is_for_context(key))
 			continue;
 		volume_map_put(c->rpc.arena,
 		    &csi__v1__volume__volume_context_entry__descriptor,

@@ -3,6 +3,8 @@
  */
 #include "csi/caps.h"
 
+#include "base/rules.h"
+
 #include <errno.h>
 
 #define MODE(name) CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__##name
@@ -91,6 +93,12 @@ csi_access_supported(
 		    "%s.access_mode.mode: %s needs a block volume, a file "
 		    "system has one writing node",
 		    field, csi_access_mode_name(access->mode));
+	if (!access->block && *access->fs_type != '\0' &&
+	    !rules_fs_type_is_known(access->fs_type))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s.mount.fs_type: \"%.32s\" is not supported; " RULES_FS_TYPES
+		    " are",
+		    field, access->fs_type);
 	return 0;
 }
 

@@ -26,7 +26,7 @@ int csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 
 /*
  * Whether RBD can give it: a file system has one writing node, or only
- * readers. Returns 0 or INVALID_ARGUMENT.
+ * readers, and is one that we can make. Returns 0 or INVALID_ARGUMENT.
  */
 int csi_access_supported(const struct csi_access *access, const char *field,
     struct err *err) must_check;

@@ -3,10 +3,14 @@
  */
 #include "csi/params.h"
 
+#include "base/rules.h"
 #include "csi/reflect.h"
+#include "csi/volume_id.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 /* --- maps --- */
 
@@ -90,14 +94,35 @@ csi_is_static(const struct csi_map *context)
 	return text != NULL && csi_parse_bool(text, &yes) == 0 && yes;
 }
 
+static const struct {
+	const char *name;
+	enum csi_mounter mounter;
+} mounters[] = {
+	{ "rbd", CSI_MOUNTER_KRBD },
+	{ "krbd", CSI_MOUNTER_KRBD },
+	{ "rbd-nbd", CSI_MOUNTER_NBD },
+	{ "userspace", CSI_MOUNTER_USERSPACE },
+};
+
 enum csi_mounter
 csi_mounter_of(const char *text)
 {
-	if (str_eq(text, "rbd-nbd"))
-		return CSI_MOUNTER_NBD;
-	if (str_eq(text, "userspace"))
-		return CSI_MOUNTER_USERSPACE;
+	for (size_t i = 0; i < countof(mounters); i++)
+		if (str_eq(text, mounters[i].name))
+			return mounters[i].mounter;
 	return CSI_MOUNTER_KRBD;
+}
+
+static int
+check_mounter(const char *text, struct err *err)
+{
+	for (size_t i = 0; i < countof(mounters); i++)
+		if (str_eq(text, mounters[i].name))
+			return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "parameters.mounter: \"%.32s\" is unknown; rbd, rbd-nbd and "
+	    "userspace are known",
+	    text);
 }
 
 /* --- image features --- */
@@ -177,6 +202,123 @@ csi_features_fmt(uint64_t bits, char *out, size_t size)
 		    str_put(out + used, size - used, "%s%s",
 			used > 0 ? "," : "", features[i].name) == 0)
 			used += strlen(out + used);
+}
+
+/* --- keys of StorageClass parameters --- */
+
+/*
+ * What ceph-csi or we read, or ceph-csi once read, and what users put there:
+ * such a key is right as it is written.
+ */
+static const char *const class_keys[] = { "clusterID", "pool", "dataPool",
+	"journalPool", "radosNamespace", "volumeNamePrefix", "imageFeatures",
+	"imageFormat", "mounter", "mapOptions", "unmapOptions", "mountOptions",
+	"tryOtherMounters", "mkfsOptions", "cephLogDir", "cephLogStrategy",
+	"encrypted", "encryptionKMSID", "encryptionType", "encryptionCipher",
+	"encryptionKeySize", "encryptionSectorSize", "integrityMode",
+	"stripeUnit", "stripeCount", "objectSize", "topologyConstrainedPools",
+	"thickProvision", "multiNodeWritable", "monitors", "monValueFromSecret",
+	"adminId", "adminid", "adminID", "userId", "userid", "userID",
+	"adminSecretName", "userSecretName", "fsType", "fstype" };
+
+/* What the volume_context says itself: nobody but the driver knows it. */
+static const char *const context_keys[] = { "imageName", "staticVolume",
+	"migration" };
+
+#define KEY_MAX 32 /* longer keys are like none of ours */
+
+/* Levenshtein's distance, letters of either case being the same. */
+static unsigned
+distance(const char *a, const char *b)
+{
+	unsigned row[KEY_MAX + 1];
+	size_t n = strlen(b);
+
+	for (size_t j = 0; j <= n; j++)
+		row[j] = (unsigned)j;
+	for (; *a != '\0'; a++) {
+		unsigned diagonal = row[0]++;
+
+		for (size_t j = 1; j <= n; j++) {
+			unsigned least = diagonal +
+			    (tolower((unsigned char)*a) !=
+				tolower((unsigned char)b[j - 1]));
+
+			if (least > row[j] + 1)
+				least = row[j] + 1;
+			if (least > row[j - 1] + 1)
+				least = row[j - 1] + 1;
+			diagonal = row[j];
+			row[j] = least;
+		}
+	}
+	return row[n];
+}
+
+static bool
+is_in(const char *const list[], size_t count, const char *key)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(list[i], key) == 0)
+			return true;
+	return false;
+}
+
+/* The key that may have been meant: one slip in a short one, two in others. */
+static const char *
+meant(const char *key)
+{
+	/* However it is written: nobody must get plain data for it. */
+	if (strncasecmp(key, "encrypt", 7) == 0)
+		return "encrypted";
+	if (strlen(key) > KEY_MAX)
+		return NULL;
+	for (size_t i = 0; i < countof(class_keys); i++)
+		if (distance(key, class_keys[i]) <=
+		    (strlen(class_keys[i]) < 8 ? 1 : 2))
+			return class_keys[i];
+	return NULL;
+}
+
+static bool
+is_of_kubernetes(const char *key)
+{
+	return str_starts(key, "csi.storage.k8s.io/");
+}
+
+static int
+check_keys(const struct csi_map *map, struct err *err)
+{
+	for (size_t i = 0; i < map->count; i++) {
+		const char *key = csi_map_key(map, i);
+		const char *other;
+
+		if (is_of_kubernetes(key) ||
+		    is_in(class_keys, countof(class_keys), key))
+			continue;
+		if (is_in(context_keys, countof(context_keys), key))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "parameters.%s: is nothing for a new volume", key);
+		other = meant(key);
+		if (other != NULL)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "parameters.%s: is unknown; %s may be meant", key,
+			    other);
+	}
+	return 0;
+}
+
+const char *
+csi_class_params_unknown(const struct csi_map *parameters, size_t *at)
+{
+	while (*at < parameters->count) {
+		const char *key = csi_map_key(parameters, (*at)++);
+
+		if (!is_of_kubernetes(key) &&
+		    !is_in(class_keys, countof(class_keys), key))
+			return key;
+	}
+	return NULL;
 }
 
 /* --- StorageClass parameters --- */
@@ -304,6 +446,54 @@ get_features(
 	return 0;
 }
 
+/* What NodeStageVolume will find in the volume_context. */
+static int
+check_options(const struct csi_map *map, struct err *err)
+{
+	static const enum csi_mounter kinds[] = { CSI_MOUNTER_KRBD,
+		CSI_MOUNTER_NBD, CSI_MOUNTER_USERSPACE };
+	static const char *const keys[] = { "mapOptions", "unmapOptions" };
+
+	for (size_t i = 0; i < countof(keys) * countof(kinds); i++) {
+		const char *key = keys[i / countof(kinds)];
+		enum csi_mounter kind = kinds[i % countof(kinds)];
+		auto_free char *field = str_fmt("parameters.%s", key);
+		auto_free char *mine = NULL;
+		const char *text = csi_map_get(map, key);
+		int rc;
+
+		if (text == NULL)
+			continue;
+		rc = csi_map_options(text, kind, &mine, err);
+		if (rc < 0)
+			err_prefix(err, "parameters.%s", key);
+		else if (kind == CSI_MOUNTER_KRBD)
+			rc = rules_krbd_options(field, mine, err);
+		if (rc < 0)
+			return rc;
+	}
+	return rules_mkfs_options(
+	    "parameters.mkfsOptions", csi_map_get(map, "mkfsOptions"), err);
+}
+
+/* Names that every later step has to use. */
+static int
+check_names(const struct csi_class_params *p, struct err *err)
+{
+	auto_free char *image = str_fmt("%s%0*d", p->name_prefix, 36, 0);
+	int rc = csi_cluster_id_check(p->cluster_id, err);
+
+	if (rc < 0)
+		err_prefix(err, "parameters.clusterID");
+	if (rc == 0)
+		rc = check_mounter(p->mounter, err);
+	if (rc == 0 && csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
+		rc = rules_pool("parameters.pool", p->pool, err);
+	if (rc == 0)
+		rc = rules_image("parameters.volumeNamePrefix", image, err);
+	return rc;
+}
+
 int
 csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err)
@@ -316,7 +506,8 @@ csi_class_params_parse(const struct csi_map *parameters,
 	if (str_is_empty(p.cluster_id))
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "parameters.clusterID: missing");
-	if ((rc = get_filled(parameters, "pool", &p.pool, err)) < 0 ||
+	if ((rc = check_keys(parameters, err)) < 0 ||
+	    (rc = get_filled(parameters, "pool", &p.pool, err)) < 0 ||
 	    (rc = refuse_unsupported(parameters, p.pool, err)) < 0)
 		return rc;
 	if (p.pool == NULL)
@@ -331,7 +522,9 @@ csi_class_params_parse(const struct csi_map *parameters,
 		p.name_prefix = "csi-vol-";
 	if (!str_is_empty(csi_map_get(parameters, "mounter")))
 		p.mounter = csi_map_get(parameters, "mounter");
-	if ((rc = get_features(parameters, &p, err)) < 0 ||
+	if ((rc = check_names(&p, err)) < 0 ||
+	    (rc = check_options(parameters, err)) < 0 ||
+	    (rc = get_features(parameters, &p, err)) < 0 ||
 	    (rc = get_layout(parameters, &p, err)) < 0)
 		return rc;
 	*out = p;

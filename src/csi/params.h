@@ -24,6 +24,9 @@ struct csi_map {
 /* All fields marked csi_secret have this name; tests/sanity checks that. */
 #define CSI_SECRETS "secrets"
 
+/* The most bytes of keys and values in a map (CSI specification). */
+#define CSI_MAP_MAX_BYTES 4096
+
 /* Key and value of entry `i`; never NULL after unpacking. */
 const char *csi_map_key(const struct csi_map *map, size_t i);
 const char *csi_map_value(const struct csi_map *map, size_t i);
@@ -76,6 +79,14 @@ enum csi_mounter {
 
 enum csi_mounter csi_mounter_of(const char *text); /* NULL: krbd */
 
+/*
+ * A parameter of a StorageClass that nobody reads, or NULL: the next one after
+ * *at (0 at first), which moves on. ceph-csi copies such to the
+ * volume_context, so we do.
+ */
+const char *csi_class_params_unknown(
+    const struct csi_map *parameters, size_t *at);
+
 /* StorageClass parameters of a new volume, read and checked. */
 struct csi_class_params {
 	const char *cluster_id;
@@ -92,7 +103,8 @@ struct csi_class_params {
 
 /*
  * Returns 0 or INVALID_ARGUMENT naming the parameter. Encryption and pools by
- * topology are refused here, never silently left out.
+ * topology are refused here, never silently left out; so is what later calls
+ * could not use, and a key that differs little from one that counts.
  */
 int csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err) must_check;

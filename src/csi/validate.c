@@ -3,6 +3,7 @@
  */
 #include "csi/validate.h"
 
+#include "base/rules.h"
 #include "csi/caps.h"
 #include "csi/params.h"
 #include "csi/volume_id.h"
@@ -14,7 +15,6 @@
 /* Size limits of the CSI specification. */
 #define NAME_MAX_BYTES 128
 #define NODE_ID_MAX_BYTES 256
-#define MAP_MAX_BYTES 4096
 #define MOUNT_FLAGS_MAX_BYTES 4096
 
 /* Indexed names for err texts: "volume_capabilities[3]". */
@@ -54,9 +54,9 @@ check_map(const struct csi_map *map, const char *field, struct err *err)
 		    strcmp(key, "topologyConstrainedPools") != 0)
 			bytes += strlen(key) + strlen(csi_map_value(map, i));
 	}
-	if (bytes > MAP_MAX_BYTES)
+	if (bytes > CSI_MAP_MAX_BYTES)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: more than %d bytes", field, MAP_MAX_BYTES);
+		    "%s: more than %d bytes", field, CSI_MAP_MAX_BYTES);
 	return 0;
 }
 
@@ -152,6 +152,7 @@ static int
 check_access(const Csi__V1__VolumeCapability *cap, const char *field,
     struct csi_access *access, struct err *err)
 {
+	char flags[FIELD_MAX + 24];
 	size_t bytes = 0;
 	int rc = csi_access_of(cap, field, access, err);
 
@@ -161,8 +162,13 @@ check_access(const Csi__V1__VolumeCapability *cap, const char *field,
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s.mount.fs_type: longer than %d bytes", field,
 		    NAME_MAX_BYTES);
-	for (size_t i = 0; i < cap->mount->n_mount_flags; i++)
+	rc = str_put(flags, sizeof(flags), "%s.mount.mount_flags", field);
+	for (size_t i = 0; i < cap->mount->n_mount_flags && rc == 0; i++) {
 		bytes += strlen(cap->mount->mount_flags[i]);
+		rc = rules_mount_flags(flags, cap->mount->mount_flags[i], err);
+	}
+	if (rc < 0)
+		return rc;
 	if (bytes > MOUNT_FLAGS_MAX_BYTES)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s.mount.mount_flags: more than %d bytes", field,
@@ -246,10 +252,6 @@ csi_validate_create_volume(const void *request, struct err *err)
 	    (rc = check_map(&parameters, "parameters", err)) < 0 ||
 	    (rc = csi_class_params_parse(&parameters, &class, err)) < 0)
 		return rc;
-	if (strlen(class.cluster_id) > CSI_CLUSTER_ID_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.clusterID: longer than %d bytes",
-		    CSI_CLUSTER_ID_MAX);
 	/* As with ceph-csi, without requirements parameters.pool counts. */
 	if (r->accessibility_requirements != NULL &&
 	    csi_map_get(&parameters, "topologyConstrainedPools") != NULL)

@@ -11,14 +11,34 @@
 #define POOL_DIGITS 16
 
 int
+csi_cluster_id_check(const char *text, struct err *err)
+{
+	static const char word[] =
+	    "0123456789_-"
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	if (*text == '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT, "missing");
+	if (strlen(text) > CSI_CLUSTER_ID_MAX)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "longer than %d bytes", CSI_CLUSTER_ID_MAX);
+	if (text[strspn(text, word)] != '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "\"%s\" has other characters than letters, digits, - and "
+		    "_, which volume IDs cannot have",
+		    text);
+	return 0;
+}
+
+int
 csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
     const struct csi_volume_id *id, struct err *err)
 {
 	size_t len = strnlen(id->cluster_id, sizeof(id->cluster_id));
+	int rc = csi_cluster_id_check(id->cluster_id, err);
 
-	if (len == 0 || len > CSI_CLUSTER_ID_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "cluster ID: needs 1 to %d bytes", CSI_CLUSTER_ID_MAX);
+	if (rc < 0)
+		return rc;
 	if (strnlen(id->uuid, sizeof(id->uuid)) != CSI_UUID_LEN)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "volume UUID: needs %d bytes", CSI_UUID_LEN);

@@ -24,8 +24,15 @@ struct csi_volume_id {
 };
 
 /*
+ * May the identifiers of new volumes have this cluster ID: 1 to 64 letters,
+ * digits, "-" and "_"? NodeStageVolume takes no other identifier, in ceph-csi
+ * neither. 0 or INVALID_ARGUMENT.
+ */
+int csi_cluster_id_check(const char *text, struct err *err) must_check;
+
+/*
  * Writes the identifier with its NUL into out. Returns 0 or
- * INVALID_ARGUMENT: cluster ID empty or too long, UUID not of 36 bytes.
+ * INVALID_ARGUMENT: csi_cluster_id_check(), UUID not of 36 bytes.
  */
 int csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
     const struct csi_volume_id *id, struct err *err) must_check;

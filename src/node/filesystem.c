@@ -5,6 +5,8 @@
  */
 #include "node/filesystem.h"
 
+#include "base/rules.h"
+
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +14,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define OPTIONS_MAX 64
+/* mkfs, what is added to its options, and those. */
+#define WORDS_MAX (RULES_MKFS_OPTIONS_MAX + 8)
 
 static const struct kind {
 	const char *fstype, *mkfs;
@@ -42,12 +45,6 @@ kind_of(const char *fstype)
 	return NULL;
 }
 
-bool
-filesystem_is_known(const char *fstype)
-{
-	return kind_of(fstype) != NULL;
-}
-
 /* Linux serves the whole ext family by one driver, and mkfs options blur it. */
 bool
 filesystem_is_same(const char *wanted, const char *found)
@@ -66,7 +63,7 @@ add_words(
 		size_t len = strcspn(words, " ");
 
 		if (len > 0) {
-			if (*argc >= OPTIONS_MAX)
+			if (*argc >= WORDS_MAX)
 				return -E2BIG;
 			argv[(*argc)++] = arena_fmt(
 			    arena, "%.*s", (int)len, words);
@@ -83,7 +80,7 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 {
 	const struct kind *kind = kind_of(fstype);
 	const char **argv = arena_new_bytes(
-	    arena, (OPTIONS_MAX + 2) * sizeof(*argv));
+	    arena, (WORDS_MAX + 2) * sizeof(*argv));
 	size_t argc = 0;
 	int rc;
 
@@ -92,6 +89,8 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 		    "file system %s is not supported", fstype);
 		return NULL;
 	}
+	if (rules_mkfs_options("mkfsOptions", options, err) < 0)
+		return NULL;
 	if (str_is_empty(options))
 		options = how == FILESYSTEM_MKFS_FRESH ? kind->fresh
 						       : kind->unknown;
@@ -104,8 +103,7 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 	    strstr(options, kind->unless) == NULL)
 		rc = add_words(arena, argv, &argc, kind->extra);
 	if (rc < 0) {
-		(void)err_set(err, ERR_INVALID_ARGUMENT,
-		    "mkfsOptions: more than %d options", OPTIONS_MAX);
+		(void)err_set_rc(err, rc, "mkfs of %s", fstype);
 		return NULL;
 	}
 	argv[argc++] = arena_strdup(arena, device);

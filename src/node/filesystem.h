@@ -10,9 +10,6 @@
 
 #define FILESYSTEM_DEFAULT "ext4"
 
-/* Can we make it? ext4, ext3, xfs, btrfs. */
-bool filesystem_is_known(const char *fstype);
-
 /* Does `found` on a device serve a request for `wanted`? */
 bool filesystem_is_same(const char *wanted, const char *found);
 

@@ -5,6 +5,8 @@
  */
 #include "node/krbd_line.h"
 
+#include "base/rules.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -181,39 +183,6 @@ append_monitors(
 	return 0;
 }
 
-/* Looks for option `name` in a comma list; *value points to what follows =. */
-static bool
-has_option(const char *options, const char *name, const char **value)
-{
-	size_t len = strlen(name);
-
-	while (options != NULL && *options != '\0') {
-		size_t n = strcspn(options, ",");
-
-		if (n >= len && strncmp(options, name, len) == 0 &&
-		    (n == len || options[len] == '=')) {
-			*value = options + len + (n > len);
-			return true;
-		}
-		options += n + (options[n] == ',');
-	}
-	return false;
-}
-
-int
-krbd_options_check(const char *options, struct err *err)
-{
-	static const char *const ours[] = { "name", "key", "secret",
-		"_pool_ns" };
-	const char *value;
-
-	for (size_t i = 0; i < countof(ours); i++)
-		if (has_option(options, ours[i], &value))
-			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "mapOptions: %s is set by the driver", ours[i]);
-	return 0;
-}
-
 /* Appends each option but those that only the command line tool knows. */
 static int
 append_options(char *out, size_t size, const char *options)
@@ -232,42 +201,33 @@ append_options(char *out, size_t size, const char *options)
 	return 0;
 }
 
-/* A token of the line: no blank in it, and not empty. */
 static int
-check_token(
-    const char *what, const char *text, const char *forbidden, struct err *err)
+check_monitors(const char *monitors, struct err *err)
 {
-	if (str_is_empty(text))
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "%s is missing", what);
-	if (text[strcspn(text, forbidden)] != '\0')
+	if (str_is_empty(monitors))
+		return err_set(err, ERR_INVALID_ARGUMENT, "monitors: missing");
+	if (monitors[strcspn(monitors, "\f\n\r\t\v")] != '\0')
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s \"%s\" cannot be "
-		    "given to the kernel",
-		    what, text);
+		    "monitors: \"%s\" cannot be given to the kernel", monitors);
 	return 0;
 }
-
-#define BLANKS " \f\n\r\t\v"
 
 static int
 check_spec(const struct device_spec *spec, struct err *err)
 {
-	int rc = check_token("pool", spec->pool, BLANKS, err);
+	int rc = rules_pool("pool", spec->pool, err);
 
 	if (rc == 0)
-		rc = check_token("image", spec->image, BLANKS "@/", err);
+		rc = rules_image("image", spec->image, err);
 	if (rc == 0)
-		rc = check_token("userID", spec->user, BLANKS ",", err);
+		rc = rules_user("userID", spec->user, err);
 	if (rc == 0)
-		rc = check_token("monitors", spec->monitors, "\f\n\r\t\v", err);
+		rc = check_monitors(spec->monitors, err);
 	if (rc == 0 && !str_is_empty(spec->rados_namespace))
-		rc = check_token(
-		    "radosNamespace", spec->rados_namespace, BLANKS ",", err);
-	if (rc == 0 && !str_is_empty(spec->map_options))
-		rc = check_token("mapOptions", spec->map_options, BLANKS, err);
+		rc = rules_namespace(
+		    "radosNamespace", spec->rados_namespace, err);
 	if (rc == 0)
-		rc = krbd_options_check(spec->map_options, err);
+		rc = rules_krbd_options("mapOptions", spec->map_options, err);
 	return rc;
 }
 
@@ -276,7 +236,7 @@ krbd_line_fmt(
     const struct device_spec *spec, char *out, size_t size, struct err *err)
 {
 	const char *mode = "";
-	bool chosen = has_option(spec->map_options, "ms_mode", &mode);
+	bool chosen = rules_option_find(spec->map_options, "ms_mode", &mode);
 	bool msgr2 = chosen && !str_starts(mode, "legacy");
 	int rc = check_spec(spec, err);
 

@@ -26,7 +26,4 @@ int krbd_line_fmt(const struct device_spec *spec, char *out, size_t size,
  */
 bool krbd_monitors_meet(const char *a, const char *b);
 
-/* Kernel options may not name these: they are ours or would show a secret. */
-int krbd_options_check(const char *options, struct err *err) must_check;
-
 #endif

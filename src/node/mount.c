@@ -353,38 +353,6 @@ mount_look(
 	return 0;
 }
 
-int
-mount_check_options(const char *options, struct err *err)
-{
-	static const char *const refused[] = { "loop", "offset", "sizelimit",
-		"encryption", "helper", "uhelper", "fstab", "user", "users",
-		"owner", "group" };
-	unsigned long flags = 0;
-	char *value;
-	size_t len;
-
-	if (str_is_empty(options))
-		return 0;
-	if (mnt_optstr_get_flags(
-		options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP)) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mount flags \"%s\" cannot be read", options);
-	if ((flags &
-		(MS_BIND | MS_MOVE | MS_REMOUNT | MS_SHARED | MS_PRIVATE |
-		    MS_SLAVE | MS_UNBINDABLE)) != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mount flags \"%s\" "
-		    "change other mounts than the volume's",
-		    options);
-	for (size_t i = 0; i < countof(refused); i++)
-		if (mnt_optstr_get_option(options, refused[i], &value, &len) ==
-		    0)
-			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "mount flag %s is not possible for a volume",
-			    refused[i]);
-	return 0;
-}
-
 bool
 mount_options_read_only(const char *options)
 {

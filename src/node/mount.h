@@ -40,12 +40,6 @@ struct mount_point {
 int mount_look(const char *path, struct mount_point *point, int *fd,
     struct err *err) must_check;
 
-/*
- * Refuses options that would make mount do something else than mount: bind,
- * move, remount, loop and the like. `options` is a comma list or NULL.
- */
-int mount_check_options(const char *options, struct err *err) must_check;
-
 /* Do these options (checked) ask for a read-only file system? */
 bool mount_options_read_only(const char *options);
 

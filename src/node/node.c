@@ -3,6 +3,8 @@
  * is about.
  */
 #include "node/node.h"
+
+#include "base/rules.h"
 #include "node/mount.h"
 
 #include "csi/volume_id.h"
@@ -169,5 +171,6 @@ node_mount_flags(const Csi__V1__VolumeCapability *capability,
 					     : arena_fmt(arena, "%s,%s", all,
 						   mount->mount_flags[i]);
 	*options = all;
-	return mount_check_options(all, err);
+	return rules_mount_flags(
+	    "volume_capability.mount.mount_flags", all, err);
 }

@@ -139,12 +139,6 @@ read_request(struct stage *s, struct err *err)
 	    (rc = node_mount_flags(r->volume_capability, s->rpc.arena,
 		 &s->args.options, err)) < 0)
 		return rc;
-	if (!access.block && !str_is_empty(access.fs_type) &&
-	    !filesystem_is_known(access.fs_type))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_capability."
-		    "mount.fs_type: %s is not supported",
-		    access.fs_type);
 	secret_set(&s->key, who.key, who.key_len);
 	s->args.spec.user = who.user;
 	s->args.spec.key = &s->key;

@@ -186,6 +186,31 @@ like "by its field" "$error" 'name: has the control character U\+001B'
 fails_with INVALID_ARGUMENT "and in a parameter" create x '{"parameters": {"a": "\u0007"}}'
 ok "deleted by its identifier" delete "$one"
 
+# ---- what is born can be used all its life ---------------------------------------------------
+
+while read -r what more; do
+	fails_with INVALID_ARGUMENT "a new volume with another $what is refused" create born "$more"
+	like "which is named" "$error" "$what"
+done <<-'END'
+	parameters.clusterID {"parameters": {"clusterID": "prod.ceph"}}
+	parameters.volumeNamePrefix {"parameters": {"volumeNamePrefix": "a/b-"}}
+	parameters.mounter {"parameters": {"mounter": "userspce"}}
+	parameters.mapOptions {"parameters": {"mapOptions": "fuse:x"}}
+	parameters.Pool {"parameters": {"Pool": "rbd"}}
+	parameters.imageFeature {"parameters": {"imageFeature": "layering"}}
+	parameters.staticVolume {"parameters": {"staticVolume": "true"}}
+	mount.fs_type {"volume_capabilities": [{"mount": {"fs_type": "EXT4"}, "access_mode": {"mode": 1}}]}
+	mount.mount_flags {"volume_capabilities": [{"mount": {"mount_flags": ["bind"]}, "access_mode": {"mode": 1}}]}
+END
+large=$(printf '%03950d' 0)
+fails_with INVALID_ARGUMENT "parameters that no volume_context could carry are refused" create born \
+	"{\"parameters\": {\"note\": \"$large\"}}"
+like "and told so" "$error" 'volume_context of [0-9]+ bytes, more than 4096'
+ok "other keys are copied" create born '{"parameters": {"team": "blue"}}'
+is "to the volume_context" "$(field .volume.volumeContext.team)" blue
+ok "and named in the log" grep -q "volume.parameter volume=$prefix-born parameter=team" "$work/csid.log"
+ok "the volume is deleted" delete "$id"
+
 # ---- sizes -----------------------------------------------------------------------------------
 
 while read -r required limit want; do

@@ -230,6 +230,9 @@ fill(struct fixture *f, char *text)
 	}
 }
 
+#define X22 "xxxxxxxxxxxxxxxxxxxxxx"
+#define X220 X22 X22 X22 X22 X22 X22 X22 X22 X22 X22
+
 static const struct {
 	const char *parameters;
 	const char *in_error; /* NULL: accepted */
@@ -272,6 +275,62 @@ static const struct {
 	{ "clusterID=c pool=p objectSize=8192 stripeCount=2 stripeUnit=3000",
 	    "parameters.stripeUnit" },
 	{ "clusterID=c pool=p thickProvision=true adminId=x", NULL },
+
+	/* what later calls could not use */
+	{ "clusterID=prod.ceph pool=p", "parameters.clusterID: \"prod.ceph\"" },
+	{ "clusterID=a..b pool=p", "parameters.clusterID: \"a..b\"" },
+	{ "clusterID=a/b pool=p", "parameters.clusterID: \"a/b\"" },
+	{ "clusterID=a_b-C9 pool=p", NULL },
+	{ "clusterID=c pool=p volumeNamePrefix=a/b-",
+	    "parameters.volumeNamePrefix: \"a/b-" },
+	{ "clusterID=c pool=p volumeNamePrefix=a@b-",
+	    "parameters.volumeNamePrefix: \"a@b-" },
+	{ "clusterID=c pool=p volumeNamePrefix=a\tb-",
+	    "parameters.volumeNamePrefix: \"a\tb-" },
+	{ "clusterID=c pool=p volumeNamePrefix=" X220,
+	    "parameters.volumeNamePrefix: longer than 255" },
+	{ "clusterID=c pool=p\tq", "parameters.pool: \"p\tq\"" },
+	{ "clusterID=c pool=p\tq mounter=userspace", NULL },
+	{ "clusterID=c pool=p mounter=userspce",
+	    "parameters.mounter: \"userspce\" is unknown" },
+	{ "clusterID=c pool=p mounter=Rbd", "parameters.mounter: \"Rbd\"" },
+	{ "clusterID=c pool=p mounter=krbd", NULL },
+	{ "clusterID=c pool=p mounter=", NULL },
+	{ "clusterID=c pool=p mapOptions=fuse:x",
+	    "parameters.mapOptions: map options: unknown mounter \"fuse\"" },
+	{ "clusterID=c pool=p unmapOptions=crush_location=a:b",
+	    "parameters.unmapOptions" },
+	{ "clusterID=c pool=p mapOptions=krbd:secret=x",
+	    "parameters.mapOptions: secret is set by the driver" },
+	{ "clusterID=c pool=p mapOptions=name=x",
+	    "parameters.mapOptions: name is set by the driver" },
+	{ "clusterID=c pool=p mapOptions=lock_on_read,queue_depth=8", NULL },
+	{ "clusterID=c pool=p mapOptions=krbd:a,b;nbd:secret=c", NULL },
+	{ "clusterID=c pool=p imageName=x",
+	    "parameters.imageName: is nothing" },
+	{ "clusterID=c pool=p staticVolume=true",
+	    "parameters.staticVolume: is nothing" },
+	{ "clusterID=c pool=p migration=true", "parameters.migration" },
+
+	/* keys that are nearly right */
+	{ "clusterID=c Pool=p", "parameters.Pool: is unknown; pool may" },
+	{ "clusterId=c pool=p", "parameters.clusterID: missing" },
+	{ "clusterID=c pool=p clusterId=d",
+	    "parameters.clusterId: is unknown; clusterID may" },
+	{ "clusterID=c pool=p imageFeature=layering",
+	    "parameters.imageFeature: is unknown; imageFeatures may" },
+	{ "clusterID=c pool=p imageFaetures=layering",
+	    "parameters.imageFaetures: is unknown; imageFeatures may" },
+	{ "clusterID=c pool=p mountOption=ro",
+	    "parameters.mountOption: is unknown; mountOptions may" },
+	{ "clusterID=c pool=p datapool=q", "dataPool may be meant" },
+	{ "clusterID=c pool=p pol=q", "pool may be meant" },
+	{ "clusterID=c pool=p encryption=true", "encrypted may be meant" },
+	{ "clusterID=c pool=p Encrypted=true", "encrypted may be meant" },
+	{ "clusterID=c pool=p stripe-unit=4096", "stripeUnit may be meant" },
+	{ "clusterID=c pool=p team=blue tier=3 description=x po=l", NULL },
+	{ "clusterID=c pool=p csi.storage.k8s.io/pool=x", NULL },
+	{ "clusterID=c pool=p fstype=ext4 fsType=ext4 userid=x", NULL },
 };
 
 static void
@@ -279,7 +338,8 @@ test_class_params(void)
 {
 	struct csi_class_params p;
 	struct fixture f;
-	char text[256];
+	char text[512];
+	size_t at = 0;
 
 	for (size_t i = 0; i < countof(classes); i++) {
 		struct err err = ERR_INIT;
@@ -319,6 +379,14 @@ test_class_params(void)
 	    "all parameters are read");
 	is_str(
 	    csi_map_get(&f.map, "nothing"), NULL, "an absent key has no value");
+
+	(void)snprintf(text, sizeof(text),
+	    "clusterID=c team=blue csi.storage.k8s.io/pv/name=x tier=3");
+	fill(&f, text);
+	is_str(csi_class_params_unknown(&f.map, &at), "team",
+	    "what nobody reads is told");
+	is_str(csi_class_params_unknown(&f.map, &at), "tier", "one by one");
+	is_str(csi_class_params_unknown(&f.map, &at), NULL, "to the last one");
 
 	(void)snprintf(text, sizeof(text), "a=1 b=2 a=3");
 	fill(&f, text);

@@ -105,6 +105,16 @@ static const struct {
 	  "{\"fsType\":\"" X128 "x\"},\"accessMode\":{\"mode\":1}}]," PARAMS
 	  "," KEYS "}", INVALID, "mount.fs_type: longer" },
 	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{\"fsType\":\"EXT4\"},\"accessMode\":{\"mode\":1}}]," PARAMS
+	  "," KEYS "}", INVALID, "[0].mount.fs_type: \"EXT4\" is not" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{\"fsType\":\"xfs\"},\"accessMode\":{\"mode\":1}}]," PARAMS
+	  "," KEYS "}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
+	  "{\"mountFlags\":[\"noatime\",\"nosuid,bind\"]},\"accessMode\":"
+	  "{\"mode\":1}}]," PARAMS "," KEYS "}", INVALID,
+	  "[0].mount.mount_flags: bind is not possible" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
 	  "{\"mountFlags\":[\"" X4096 "\",\"x\"]},\"accessMode\":{\"mode\":1}}"
 	  "]," PARAMS "," KEYS "}", INVALID, "mount.mount_flags: more" },
 

@@ -3,8 +3,9 @@
  * of mkfs and fsck, the kernel's map line, superblock flags, mount flags.
  */
 #include "node/filesystem.h"
+
+#include "base/rules.h"
 #include "node/krbd_line.h"
-#include "node/mount.h"
 #include "node/probe.h"
 #include "node/stash.h"
 #include "tests/tap.h"
@@ -386,14 +387,15 @@ test_mount_flags(void)
 		"context=\"system_u:object_r:container_file_t:s0:c1,c2\"",
 		"data=ordered,errors=remount-ro" };
 	static const char *const bad[] = { "bind", "ro,remount", "rbind",
-		"loop", "noatime,shared", "offset=512", "uhelper=x" };
+		"loop", "noatime,shared", "offset=512", "uhelper=x",
+		"context=\"a,b", "data=\"x\",loop" };
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < countof(good); i++)
-		is_int(mount_check_options(good[i], &err), 0, "taken: %s",
+		is_int(rules_mount_flags("f", good[i], &err), 0, "taken: %s",
 		    good[i]);
 	for (size_t i = 0; i < countof(bad); i++)
-		ok(mount_check_options(bad[i], &err) < 0, "refused: %s",
+		ok(rules_mount_flags("f", bad[i], &err) < 0, "refused: %s",
 		    bad[i]);
 }
 
