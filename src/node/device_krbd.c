@@ -609,23 +609,70 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 	}
 }
 
+/* The devices that were there before a map. */
+static int before[4096];
+static size_t nbefore;
+
+static bool
+visit_before(int id, const void *arg)
+{
+	(void)arg;
+	if (nbefore < countof(before))
+		before[nbefore++] = id;
+	return false;
+}
+
+static bool
+visit_new(int id, const void *arg)
+{
+	for (size_t i = 0; i < nbefore; i++)
+		if (before[i] == id)
+			return false;
+	return nbefore < countof(before) && id_matches(arg, id);
+}
+
+/*
+ * The kernel maps by name. Is the device that it has made another image's, by
+ * the ids of pool, image and cluster, it goes again: nothing was read from it.
+ */
+static int
+refuse_other(const struct device_spec *spec, struct err *err)
+{
+	struct device_spec by_name = *spec;
+	struct err why = ERR_INIT;
+	int id;
+
+	by_name.pool_id = 0;
+	by_name.image_id = by_name.fsid = NULL;
+	id = each_id(visit_new, &by_name);
+	if (id < 0)
+		return err_set(err, ERR_INTERNAL,
+		    "map image %s: mapped, but not in " BUS "/devices",
+		    spec->image);
+	if (remove_id(id, spec->unmap_options, &why) < 0)
+		log_warn("krbd.other", "id=%d text=\"%s\"", id, why.text);
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "map %s/%s: that is another image now than volume %s; was a pool "
+	    "renamed or made anew? Detach the volume and attach it again",
+	    spec->pool, spec->image, spec->volume_id);
+}
+
 /* One more mapping of the image: *id is the one that was not there before. */
 static int
 map_once(
     const struct device_spec *spec, const char *line, int *id, struct err *err)
 {
-	int rc = bus_write(bus_file(BUS "/add_single_major", BUS "/add"), line);
+	int rc;
 
+	nbefore = 0;
+	(void)each_id(visit_before, NULL);
+	rc = bus_write(bus_file(BUS "/add_single_major", BUS "/add"), line);
 	if (rc < 0)
 		return map_error(spec, rc, err);
 	*id = each_id(visit_stranger, spec);
 	if (*id < 0) /* it got an id of which the index knows another use */
 		*id = each_id(visit_any, spec);
-	if (*id < 0)
-		return err_set(err, ERR_INTERNAL,
-		    "map image %s: mapped, but not in " BUS "/devices",
-		    spec->image);
-	return 0;
+	return *id < 0 ? refuse_other(spec, err) : 0;
 }
 
 /*
@@ -665,25 +712,6 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 	return rc;
 }
 
-/*
- * What was mapped by name has to be the volume's image: same pool, image and
- * cluster by their ids. Nothing has been read from it yet.
- */
-static int
-check_mapped(const struct device_spec *spec, int id, struct err *err)
-{
-	struct err ignored = ERR_INIT;
-
-	if (id_matches(spec, id))
-		return 0;
-	if (remove_id(id, spec->unmap_options, &ignored) < 0)
-		log_warn("krbd.other", "id=%d text=\"%s\"", id, ignored.text);
-	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "map %s/%s: that is another image now than volume %s; was a pool "
-	    "renamed or made anew? Detach the volume and attach it again",
-	    spec->pool, spec->image, spec->volume_id);
-}
-
 static int
 krbd_map(const struct device_spec *spec, const struct device_ref *ref,
     struct device *dev, struct err *err)
@@ -702,8 +730,6 @@ krbd_map(const struct device_spec *spec, const struct device_ref *ref,
 		}
 	}
 	rc = map_anew(spec, &id, err);
-	if (rc == 0)
-		rc = check_mapped(spec, id, err);
 	if (rc < 0)
 		return rc;
 	return fill_device(id, dev, err);
