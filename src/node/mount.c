@@ -497,7 +497,8 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 		return err_set_rc(err, at < 0 ? at : -ENOMEM, "mount %s at %s",
 		    source, target);
 	}
-	(void)snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d", at);
+	/* move_mount(2), which newer libmounts use, follows no last link. */
+	(void)snprintf(by_fd, sizeof(by_fd), "/proc/self/fd/%d/.", at);
 	rc = context_mount(cxt, source, by_fd, fstype, all);
 	if (mnt_context_syscall_called(cxt)) {
 		rc = -mnt_context_get_syscall_errno(cxt);
