@@ -284,6 +284,12 @@ test_move_of_ceph_csi(const struct kind *kind)
 {
 	struct dump clean, got;
 
+	/* Python forbids rbd_support in the manager of Debian 13's 18.2. */
+	if (support_sh(false,
+		"ceph rbd task list 2>&1 | grep -q 'no valid command'") == 0) {
+		diag("this cluster's manager has no tasks of rbd");
+		return;
+	}
 	(void)support_sh(true, "rados -p " POOL " create rbd_task");
 	dump_all(&clean);
 	for (unsigned n = 1; n <= 3; n++) {
