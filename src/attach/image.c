@@ -2,6 +2,7 @@
  * image.c - see image.h.
  */
 #include "attach/image.h"
+#include "attach/image_resize.h"
 
 #include "base/log.h"
 #include "ceph/image.h"
@@ -15,6 +16,9 @@
 
 /* How long a takeover waits before it tries an image again. */
 #define ADOPT_RETRY_MS 2000
+
+/* How long an attach waits for the cluster. */
+#define ATTACH_MS 30000
 
 /*
  * Images of which a predecessor may have died are opened last, one at a time:
@@ -39,13 +43,10 @@ static struct {
 	unsigned looked;          /* index of the one that was looked at last */
 } im;
 
-static void resize_begin(struct image *image);
-
 /* ---- look-up ----------------------------------------------------------- */
 
-/* `rc` is what librbd or the cluster says about an image that is attached. */
-static void
-note_refusal(struct image *image, int rc)
+void
+image_note_refusal(struct image *image, int rc)
 {
 	if (image_io_is_refusal(rc) && !image->io.dead)
 		im.events->refused(image, rc);
@@ -54,7 +55,7 @@ note_refusal(struct image *image, int rc)
 static void
 on_io_refused(struct image_io *io, int rc)
 {
-	note_refusal(container_of(io, struct image, io), rc);
+	image_note_refusal(container_of(io, struct image, io), rc);
 }
 
 void
@@ -133,10 +134,12 @@ drop(struct image *image)
 
 enum open_state {
 	OPEN_START = 0,
-	OPEN_HEADER_READ,    /* its header and lock are known */
-	OPEN_WATCHERS_KNOWN, /* and whether anybody has the image open */
-	OPEN_OPENED,         /* librbd has opened it */
-	OPEN_LOCKED,         /* librbd has taken the lock */
+	OPEN_ROOM_KNOWN,      /* the pool is not full */
+	OPEN_HEADER_READ,     /* its header and lock are known */
+	OPEN_WATCHERS_KNOWN,  /* and whether anybody has the image open */
+	OPEN_OPENED,          /* librbd has opened it */
+	OPEN_DATA_ROOM_KNOWN, /* nor is the pool of its data full */
+	OPEN_LOCKED,          /* librbd has taken the lock */
 	/* undo */
 	OPEN_CLOSE,
 	OPEN_CLOSED,
@@ -147,7 +150,8 @@ struct image_open {
 	struct op op;
 	enum open_state state;
 	struct image *image;
-	struct ceph_pool *pool;
+	struct ceph_pool *pool, *data_pool;
+	struct timer late; /* attach */
 	bool adopt;
 	bool exclusive_lock;
 	struct image_lookup lookup;
@@ -174,6 +178,28 @@ open_librbd(struct image_open *o)
 }
 
 static enum op_verdict
+open_find(struct image_open *o)
+{
+	struct table_slot *slot = o->image->slot;
+
+	image_lookup_start(&o->lookup, o->pool, slot->image,
+	    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
+	    &o->op);
+	return op_await(o, OPEN_HEADER_READ);
+}
+
+/*
+ * In a full pool librbd's open, its lock and all that mkfs and mount write
+ * would wait for room with a stage on hold. So a new attach is refused there;
+ * what is attached already waits, as with krbd.
+ */
+static bool
+needs_room(const struct image_open *o)
+{
+	return !o->adopt && !is_read_only(o);
+}
+
+static enum op_verdict
 open_begin(struct image_open *o)
 {
 	struct table_slot *slot = o->image->slot;
@@ -183,10 +209,10 @@ open_begin(struct image_open *o)
 		im.conn, slot->pool, slot->rados_namespace, &o->pool, &err) < 0)
 		return op_fail_err(o, OPEN_END, &err);
 	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
-	image_lookup_start(&o->lookup, o->pool, slot->image,
-	    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
-	    &o->op);
-	return op_await(o, OPEN_HEADER_READ);
+	if (!needs_room(o))
+		return open_find(o);
+	rados_room_start(o->pool, &o->op);
+	return op_await(o, OPEN_ROOM_KNOWN);
 }
 
 static enum op_verdict
@@ -254,7 +280,7 @@ on_header_change(struct image_io *io)
 	struct image *image = container_of(io, struct image, io);
 
 	if (image->state == IMAGE_SERVED)
-		resize_begin(image);
+		image_resize_begin(image, im.conn, im.events->resized);
 }
 
 static enum op_verdict
@@ -270,6 +296,31 @@ open_serve(struct image_open *o)
 	table_slot_set_state(image->slot, TABLE_SLOT_SERVED);
 	image_io_resume(&image->io);
 	return op_goto(o, OPEN_END);
+}
+
+static enum op_verdict
+open_lock(struct image_open *o)
+{
+	if (!o->exclusive_lock || is_read_only(o))
+		return open_serve(o);
+	/* A flush changes nothing, but librbd takes the lock for it. */
+	image_io_flush_start(&o->image->io, &o->op);
+	return op_await(o, OPEN_LOCKED);
+}
+
+static enum op_verdict
+open_data_pool(struct image_open *o)
+{
+	int64_t id = image_io_data_pool(&o->image->io);
+	struct err err = ERR_INIT;
+
+	if (id == ceph_pool_id(o->pool))
+		return open_lock(o);
+	if (ceph_pool_open_id(im.conn, id, ceph_pool_namespace(o->pool),
+		&o->data_pool, &err) < 0)
+		return op_fail_err(o, OPEN_CLOSE, &err);
+	rados_room_start(o->data_pool, &o->op);
+	return op_await(o, OPEN_DATA_ROOM_KNOWN);
 }
 
 static enum op_verdict
@@ -296,11 +347,7 @@ open_opened(struct image_open *o)
 		im.events->resized(image);
 	}
 	atomic_store(&slot->size_bytes, size);
-	if (!o->exclusive_lock || is_read_only(o))
-		return open_serve(o);
-	/* A flush changes nothing, but librbd takes the lock for it. */
-	image_io_flush_start(&image->io, &o->op);
-	return op_await(o, OPEN_LOCKED);
+	return needs_room(o) ? open_data_pool(o) : open_lock(o);
 }
 
 static enum op_verdict
@@ -328,12 +375,24 @@ open_step(struct op *op)
 	switch (o->state) {
 	case OPEN_START:
 		return open_begin(o);
+	case OPEN_ROOM_KNOWN:
+		if (op->rc < 0)
+			return op_fail_rc(o, OPEN_END, op->rc, "image %s: %s",
+			    o->image->slot->image, ceph_pool_label(o->pool));
+		return open_find(o);
 	case OPEN_HEADER_READ:
 		return open_header_read(o);
 	case OPEN_WATCHERS_KNOWN:
 		return open_watchers_known(o);
 	case OPEN_OPENED:
 		return open_opened(o);
+	case OPEN_DATA_ROOM_KNOWN:
+		if (op->rc < 0)
+			return op_fail_rc(o, OPEN_CLOSE, op->rc,
+			    "image %s: its data are in %s",
+			    o->image->slot->image,
+			    ceph_pool_label(o->data_pool));
+		return open_lock(o);
 	case OPEN_LOCKED:
 		return open_locked(o);
 	case OPEN_CLOSE:
@@ -360,23 +419,47 @@ static const struct op_class open_class = {
 	.free = open_free,
 };
 
+static void close_begin(struct image *image, struct op *waiter, bool drops);
+
+/* librbd cannot be told to give up: whatever it opens is closed again. */
+static void
+on_attach_late(struct timer *timer)
+{
+	struct image_open *o = container_of(timer, struct image_open, late);
+	struct op *waiter = take_ptr(&o->waiter);
+
+	op_wake(waiter,
+	    err_set_rc(o->err, -ETIME, "image %s/%s: not open after %d s",
+		o->image->slot->pool, o->image->slot->image, ATTACH_MS / 1000));
+}
+
 static void
 on_attached(struct op *op, void *arg)
 {
 	struct image_open *o = (struct image_open *)op;
-	struct op *waiter = o->waiter;
+	struct image *image = o->image;
 
 	(void)arg;
-	o->image->opening = false;
-	if (op->err.rc == 0) {
-		*o->result = o->image;
-	} else {
-		*o->err = op->err;
-		if (op->err.rc == -ESHUTDOWN)
-			note_refusal(o->image, op->err.rc);
-		drop(o->image);
+	timer_stop(&o->late);
+	image->opening = false;
+	if (op->err.rc == -ESHUTDOWN)
+		image_note_refusal(image, op->err.rc);
+	if (op->err.rc < 0)
+		drop(image);
+	if (o->waiter == NULL) {
+		log_warn("image.late", "image=%s ms=%" PRId64 " text=\"%s\"",
+		    image->slot->image, op_age_ms(op), op->err.text);
+		if (op->err.rc < 0)
+			return;
+		table_slot_set_state(image->slot, TABLE_SLOT_CLOSING);
+		close_begin(image, NULL, true);
+		return;
 	}
-	op_wake(waiter, op->err.rc);
+	if (op->err.rc == 0)
+		*o->result = image;
+	else
+		*o->err = op->err;
+	op_wake(o->waiter, op->err.rc);
 }
 
 void
@@ -410,6 +493,8 @@ image_attach_start(const struct table_image *spec, struct image **result,
 	o->result = result;
 	o->err = err;
 	o->waiter = waiter;
+	o->late.fire = on_attach_late;
+	timer_start(&o->late, ATTACH_MS);
 	o->op.subject = image->slot->image;
 	op_start(&o->op, &open_class, on_attached, NULL);
 }
@@ -554,7 +639,7 @@ on_adopted(struct op *op, void *arg)
 	}
 	trial_is_over(image);
 	if (op->err.rc == -ESHUTDOWN)
-		note_refusal(image, op->err.rc);
+		image_note_refusal(image, op->err.rc);
 	hopeless = op->err.code == ERR_NOT_FOUND ||
 	    op->err.code == ERR_DATA_LOSS ||
 	    op->err.code == ERR_FAILED_PRECONDITION || image->io.dead;
@@ -637,8 +722,8 @@ struct image_close {
 	struct op op;
 	enum close_state state;
 	struct image *image;
-	struct err *err;
-	struct op *waiter; /* NULL: a planned end, the slot stays */
+	bool drops;        /* its slot; not at a planned end */
+	struct op *waiter; /* or NULL */
 };
 
 static enum op_verdict
@@ -681,18 +766,19 @@ on_closed(struct op *op, void *arg)
 	struct image_close *c = (struct image_close *)op;
 
 	(void)arg;
-	if (c->waiter == NULL)
-		return;
-	drop(c->image);
-	op_wake(c->waiter, 0);
+	if (c->drops)
+		drop(c->image);
+	if (c->waiter != NULL)
+		op_wake(c->waiter, 0);
 }
 
 static void
-close_begin(struct image *image, struct op *waiter)
+close_begin(struct image *image, struct op *waiter, bool drops)
 {
 	struct image_close *c = mem_new(sizeof(*c));
 
 	c->image = image;
+	c->drops = drops;
 	c->waiter = waiter;
 	c->op.subject = image->slot->image;
 	image->state = IMAGE_CLOSING;
@@ -711,7 +797,7 @@ image_detach_start(struct image *image, struct err *err, struct op *waiter)
 	}
 	table_slot_set_state(image->slot, TABLE_SLOT_CLOSING);
 	(void)image_io_abort(&image->io);
-	close_begin(image, waiter);
+	close_begin(image, waiter, true);
 }
 
 void
@@ -743,7 +829,7 @@ image_close_all(void)
 
 	for (unsigned i = 0; (image = image_at(i)) != NULL; i++)
 		if (image->state == IMAGE_SERVED)
-			close_begin(image, NULL);
+			close_begin(image, NULL, false);
 }
 
 unsigned
@@ -753,130 +839,6 @@ image_open_count(void)
 }
 
 /* ---- resize ------------------------------------------------------------ */
-
-enum resize_state {
-	RESIZE_START = 0,
-	RESIZE_READ,
-};
-
-struct image_resize {
-	struct op op;
-	enum resize_state state;
-	struct image *image;
-	uint64_t ino; /* the slot may be another image's by then */
-	struct rados_read *read;
-	unsigned step;
-};
-
-static enum op_verdict
-resize_start(struct image_resize *r)
-{
-	struct table_slot *slot = r->image->slot;
-	char object[RBD_OBJECT_SIZE];
-	struct ceph_pool *pool;
-	struct err err = ERR_INIT;
-
-	/* It was opened by this name: no wait. */
-	if (ceph_pool_open(
-		im.conn, slot->pool, slot->rados_namespace, &pool, &err) < 0) {
-		op_set_err(&r->op, &err);
-		return OP_DONE;
-	}
-	(void)snprintf(
-	    object, sizeof(object), RBD_HEADER_PREFIX "%s", slot->image_id);
-	r->read = rados_read_new();
-	r->step = rados_read_call(r->read, cls_get_size(RBD_NOSNAP));
-	rados_read_start(r->read, pool, object, &r->op);
-	return op_await(r, RESIZE_READ);
-}
-
-static enum op_verdict
-resize_read(struct image_resize *r)
-{
-	struct table_slot *slot = r->image->slot;
-	uint64_t size = 0, old = atomic_load(&slot->size_bytes);
-	uint8_t order;
-	struct dec dec;
-	int rc = r->op.rc;
-
-	if (rc == 0)
-		rc = rados_read_result(r->read, r->step, &dec);
-	if (rc == 0)
-		rc = cls_parse_size(dec, &order, &size);
-	if (rc < 0) {
-		op_set_error_rc(&r->op, rc, "size of image %s", slot->image);
-		return OP_DONE;
-	}
-	if (r->image->state != IMAGE_SERVED || slot->ino != r->ino ||
-	    size == old)
-		return OP_DONE;
-	atomic_store(&slot->size_bytes, size);
-	log_info("image.resized", "image=%s from=%" PRIu64 " to=%" PRIu64,
-	    slot->image, old, size);
-	im.events->resized(r->image);
-	return OP_DONE;
-}
-
-static enum op_verdict
-resize_step(struct op *op)
-{
-	struct image_resize *r = (struct image_resize *)op;
-
-	switch (r->state) {
-	case RESIZE_START:
-		return resize_start(r);
-	case RESIZE_READ:
-		return resize_read(r);
-	}
-	abort();
-}
-
-static void
-resize_free(struct op *op)
-{
-	struct image_resize *r = (struct image_resize *)op;
-
-	rados_read_free(r->read);
-	free(r);
-}
-
-static const struct op_class resize_class = {
-	.name = "attach.resize",
-	.step = resize_step,
-	.free = resize_free,
-};
-
-static void
-on_resize_end(struct op *op, void *arg)
-{
-	const struct image_resize *r = (struct image_resize *)op;
-	struct image *image = arg;
-
-	if (op->err.rc < 0)
-		log_warn("image.resize", "image=%s text=\"%s\"",
-		    image->slot->image, op->err.text);
-	image->resizing = false;
-	if (image->state == IMAGE_SERVED && image->slot->ino == r->ino)
-		note_refusal(image, op->err.rc);
-	if (image->resize_again && image->state == IMAGE_SERVED)
-		resize_begin(image);
-}
-
-static void
-resize_begin(struct image *image)
-{
-	struct image_resize *r;
-
-	image->resize_again = image->resizing;
-	if (image->resizing)
-		return;
-	image->resizing = true;
-	r = mem_new(sizeof(*r));
-	r->image = image;
-	r->ino = image->slot->ino;
-	r->op.subject = image->slot->image;
-	op_start(&r->op, &resize_class, on_resize_end, image);
-}
 
 void
 image_look_again(void)
@@ -890,7 +852,7 @@ image_look_again(void)
 		    image->io.dead)
 			continue;
 		if (!image->resizing)
-			resize_begin(image);
+			image_resize_begin(image, im.conn, im.events->resized);
 		return;
 	}
 }

@@ -81,6 +81,9 @@ void image_abort(struct image *image, enum table_aborted why);
 /* The same for all, without a word in the table: the session is lost. */
 void image_abort_all(void);
 
+/* `rc` is what librbd or the cluster says about an image that is attached. */
+void image_note_refusal(struct image *image, int rc);
+
 /*
  * Reads the header of one image, of another one each time: the cluster's
  * refusal is noticed also where there is no I/O, and a change of size whose

@@ -10,35 +10,37 @@
 static const struct {
 	int rc;
 	enum err_code code;
+	const char *text; /* NULL: strerror's */
 } table[] = {
-	{ 0, ERR_OK },
-	{ -ECANCELED, ERR_CANCELLED },
-	{ -EINVAL, ERR_INVALID_ARGUMENT },
-	{ -ETIMEDOUT, ERR_DEADLINE_EXCEEDED },
-	{ -ENOENT, ERR_NOT_FOUND },
-	{ -EEXIST, ERR_ALREADY_EXISTS },
-	{ -EPERM, ERR_PERMISSION_DENIED },
-	{ -EACCES, ERR_PERMISSION_DENIED },
-	{ -ENOSPC, ERR_RESOURCE_EXHAUSTED },
-	{ -EDQUOT, ERR_RESOURCE_EXHAUSTED },
-	{ -ENOMEM, ERR_RESOURCE_EXHAUSTED },
-	{ -EMFILE, ERR_RESOURCE_EXHAUSTED },
-	{ -EBUSY, ERR_FAILED_PRECONDITION },
-	{ -ENOTEMPTY, ERR_FAILED_PRECONDITION },
-	{ -EROFS, ERR_FAILED_PRECONDITION },
-	{ -EAGAIN, ERR_ABORTED },
-	{ -ERANGE, ERR_OUT_OF_RANGE },
-	{ -ENOSYS, ERR_UNIMPLEMENTED },
-	{ -EOPNOTSUPP, ERR_UNIMPLEMENTED },
-	{ -EIO, ERR_INTERNAL },
-	{ -ENOTCONN, ERR_UNAVAILABLE },
-	{ -ECONNREFUSED, ERR_UNAVAILABLE },
-	{ -ECONNRESET, ERR_UNAVAILABLE },
-	{ -EPIPE, ERR_UNAVAILABLE },
-	{ -ESHUTDOWN, ERR_UNAVAILABLE }, /* a blocklisted Ceph client */
-	{ -EBADMSG, ERR_DATA_LOSS },
-	{ -EKEYREJECTED, ERR_UNAUTHENTICATED },
-	{ -EPROTO, ERR_UNKNOWN },
+	{ 0, ERR_OK, NULL },
+	{ -ECANCELED, ERR_CANCELLED, NULL },
+	{ -EINVAL, ERR_INVALID_ARGUMENT, NULL },
+	{ -ETIMEDOUT, ERR_DEADLINE_EXCEEDED, NULL },
+	{ -ENOENT, ERR_NOT_FOUND, NULL },
+	{ -EEXIST, ERR_ALREADY_EXISTS, NULL },
+	{ -EPERM, ERR_PERMISSION_DENIED, NULL },
+	{ -EACCES, ERR_PERMISSION_DENIED, NULL },
+	{ -ENOSPC, ERR_RESOURCE_EXHAUSTED, NULL },
+	{ -EDQUOT, ERR_RESOURCE_EXHAUSTED, "the pool is full" },
+	{ -ENOMEM, ERR_RESOURCE_EXHAUSTED, NULL },
+	{ -EMFILE, ERR_RESOURCE_EXHAUSTED, NULL },
+	{ -EBUSY, ERR_FAILED_PRECONDITION, NULL },
+	{ -ENOTEMPTY, ERR_FAILED_PRECONDITION, NULL },
+	{ -EROFS, ERR_FAILED_PRECONDITION, NULL },
+	{ -EAGAIN, ERR_ABORTED, NULL },
+	{ -ERANGE, ERR_OUT_OF_RANGE, NULL },
+	{ -ENOSYS, ERR_UNIMPLEMENTED, NULL },
+	{ -EOPNOTSUPP, ERR_UNIMPLEMENTED, NULL },
+	{ -EIO, ERR_INTERNAL, NULL },
+	{ -ENOTCONN, ERR_UNAVAILABLE, NULL },
+	{ -ECONNREFUSED, ERR_UNAVAILABLE, NULL },
+	{ -ECONNRESET, ERR_UNAVAILABLE, NULL },
+	{ -EPIPE, ERR_UNAVAILABLE, NULL },
+	{ -ESHUTDOWN, ERR_UNAVAILABLE, NULL }, /* a blocklisted Ceph client */
+	{ -ETIME, ERR_UNAVAILABLE, "the cluster does not answer" },
+	{ -EBADMSG, ERR_DATA_LOSS, NULL },
+	{ -EKEYREJECTED, ERR_UNAUTHENTICATED, NULL },
+	{ -EPROTO, ERR_UNKNOWN, NULL },
 };
 
 static const char *const names[] = {
@@ -68,6 +70,15 @@ err_code_of(int rc)
 		if (table[i].rc == rc)
 			return table[i].code;
 	return ERR_INTERNAL;
+}
+
+static const char *
+text_of(int rc)
+{
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].rc == rc && table[i].text != NULL)
+			return table[i].text;
+	return strerror(-rc);
 }
 
 int
@@ -112,7 +123,7 @@ err_vset_rc(struct err *err, int rc, const char *fmt, va_list ap)
 	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	used = strlen(err->text);
 	(void)snprintf(
-	    err->text + used, sizeof(err->text) - used, ": %s", strerror(-rc));
+	    err->text + used, sizeof(err->text) - used, ": %s", text_of(rc));
 	return rc;
 }
 

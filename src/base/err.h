@@ -56,6 +56,8 @@ int err_set(struct err *err, enum err_code code, const char *fmt, ...)
 /*
  * The same for a failed call: `rc` is its negative errno, which chooses the
  * code (err_code_of) and whose meaning is appended to the text. Returns rc.
+ * Two have a meaning of our own: -EDQUOT is a full Ceph pool, for whatever
+ * reason, and -ETIME a cluster that does not answer.
  */
 int err_set_rc(struct err *err, int rc, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -85,6 +85,11 @@ options_set(rados_t cluster, const struct ceph_settings *settings,
 		rc = str_put(timeout, sizeof(timeout), "%u", timeout_s);
 	if (rc == 0)
 		rc = option_set(cluster, "client_mount_timeout", timeout, err);
+	if (rc == 0)
+		rc = str_put(
+		    timeout, sizeof(timeout), "%u", settings->op_timeout_s);
+	if (rc == 0)
+		rc = option_set(cluster, "rados_osd_op_timeout", timeout, err);
 	for (size_t i = 0; i < settings->noptions && rc == 0; i++)
 		rc = option_set(cluster, settings->options[i].name,
 		    settings->options[i].value, err);

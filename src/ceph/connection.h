@@ -27,9 +27,17 @@ struct ceph_settings {
 	const struct ceph_option *options; /* set last, over everything else */
 	size_t noptions;
 	unsigned connect_timeout_s; /* 0: CEPH_CONNECT_TIMEOUT_S */
+	unsigned op_timeout_s;      /* of each operation; 0: none */
 };
 
 #define CEPH_CONNECT_TIMEOUT_S 10
+
+/*
+ * What waits longer for an OSD than this is given up with -ETIME where
+ * somebody waits with a lock in his hands. librados never sends such an
+ * operation again. Never for users' data.
+ */
+#define CEPH_OP_TIMEOUT_S 30
 
 /* Which step of opening failed: for the text and for tests. */
 enum ceph_step {

@@ -63,7 +63,6 @@ image_id_remove_start(
 	rados_write_assert_exists(w);
 	rados_write_data_expect(w, 0, content.buf.data, content.buf.len);
 	rados_write_remove(w);
-	rados_write_full_try(w);
 	rados_write_start(w, pool, object, waiter);
 	enc_fini(&content);
 }

@@ -44,7 +44,6 @@ dir_add_start(struct image_create *c)
 	if (ceph_pool_namespace(c->pool)[0] != '\0')
 		rados_write_call(w, cls_dir_state_assert_ready());
 	rados_write_call(w, cls_dir_add_image(c->spec->name, c->id));
-	rados_write_full_try(w);
 	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op);
 }
 
@@ -65,7 +64,6 @@ id_set_start(struct image_create *c)
 	image_id_object(object, c->spec->name);
 	rados_write_create(w, true);
 	rados_write_call(w, cls_set_id(c->id));
-	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
 
@@ -103,7 +101,6 @@ header_make_start(struct image_create *c)
 	if (c->spec->nmeta > 0)
 		rados_write_call(
 		    w, cls_metadata_set(c->spec->meta, c->spec->nmeta));
-	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
 
@@ -118,7 +115,6 @@ stripe_start(struct image_create *c)
 	rados_write_call(w,
 	    cls_set_stripe_unit_count(
 		c->layout.stripe_unit, c->layout.stripe_count));
-	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
 
@@ -134,7 +130,6 @@ map_make_start(struct image_create *c)
 	rados_write_call(w,
 	    cls_object_map_resize(
 		layout_objects(&c->layout, c->spec->size_bytes)));
-	rados_write_full_try(w);
 	rados_write_start(w, c->pool, object, &c->op);
 }
 
@@ -378,7 +373,12 @@ map_made(struct image_create *c)
 	    ceph_pool_label(c->pool));
 }
 
-/* ---- the undo ladder ---- */
+/*
+ * ---- the undo ladder ----
+ *
+ * It is not tried on a cluster that does not answer: each rung would wait
+ * again. What is left is as after a kill, and the next call completes it.
+ */
 
 static void
 undo_note(struct image_create *c, const char *what)
@@ -393,6 +393,8 @@ undo_map(struct image_create *c)
 {
 	char object[RBD_OBJECT_SIZE];
 
+	if (c->op.err.rc == -ETIME)
+		return op_goto(c, CREATE_END);
 	if (!c->made_map)
 		return op_goto(c, CREATE_UNDO_HEADER);
 	image_map_object(object, c->id);
@@ -433,7 +435,6 @@ undo_dir(struct image_create *c)
 	undo_note(c, RBD_ID_PREFIX);
 	w = rados_write_new();
 	rados_write_call(w, cls_dir_remove_image(c->spec->name, c->id));
-	rados_write_full_try(w);
 	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op);
 	return op_await(c, CREATE_END);
 }

@@ -52,7 +52,6 @@ image_meta_remove_start(struct ceph_pool *pool, const char *id,
 	rados_write_assert_exists(w);
 	for (size_t i = 0; i < n; i++)
 		rados_write_call(w, cls_metadata_remove(keys[i]));
-	rados_write_full_try(w);
 	rados_write_start(w, pool, object, waiter);
 }
 

@@ -226,7 +226,6 @@ remove_key(struct arena *arena, struct ceph_pool *pool, const char *instance_id,
 	rados_write_assert_exists(w);
 	rados_write_omap_expect(w, key, value, strlen(value));
 	rados_write_omap_remove(w, &key, 1);
-	rados_write_full_try(w);
 	rados_write_start(
 	    w, pool, journal_directory_fmt(arena, instance_id), waiter);
 }
@@ -268,7 +267,12 @@ reserve_step(struct op *op)
 			    "another process makes %s", volume_name(r));
 		op_set_error_rc(op, op->rc, "reserve %s in the journal of %s",
 		    volume_name(r), ceph_pool_label(r->pool));
-		/* it may have landed all the same */
+		/*
+		 * It may have landed all the same. On a cluster that does not
+		 * answer no undo is tried: the next call goes on from there.
+		 */
+		if (op->rc == -ETIME)
+			return op_goto(r, RESERVE_END);
 		remove_key(r->arena, r->pool, r->instance_id,
 		    journal_reserve_fmt(r->arena, volume_name(r)),
 		    r->item.attr[JOURNAL_IMAGENAME], op);
@@ -570,7 +574,7 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 
 	rados_write_create(w, false);
 	rados_write_omap_set(w, &entry, 1);
-	rados_write_full_try(w);
+	rados_write_although_full(w);
 	rados_write_start(
 	    w, pool, journal_purges_fmt(arena, instance_id), waiter);
 	arena_free(arena);
@@ -585,7 +589,6 @@ journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
 
 	rados_write_assert_exists(w);
 	rados_write_omap_remove(w, &image_id, 1);
-	rados_write_full_try(w);
 	rados_write_start(
 	    w, pool, journal_purges_fmt(arena, instance_id), waiter);
 	arena_free(arena);

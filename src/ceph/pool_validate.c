@@ -34,7 +34,6 @@ write_start(struct pool_validate *v, const char *text)
 
 	rados_write_create(w, false);
 	rados_write_data(w, 0, text, strlen(text));
-	rados_write_full_try(w);
 	rados_write_start(w, v->info_pool, RBD_INFO, &v->op);
 }
 

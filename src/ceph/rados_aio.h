@@ -16,6 +16,13 @@
 #include "core/op.h"
 
 /*
+ * A result of librados or librbd as op->rc has it and base/err.h knows it: one
+ * number for a full pool, whether by a quota or by its OSDs, and one for an
+ * operation that was given up.
+ */
+int rados_answer(int rc);
+
+/*
  * ---- Reading: several steps on one object in one operation ----
  *
  *	r = rados_read_new();
@@ -120,21 +127,35 @@ void rados_write_data_expect(
     struct rados_write *w, uint64_t offset, const void *bytes, size_t len);
 
 /*
- * Lets the operation pass in a cluster or pool that is full: for what frees
- * space in the end (LIBRADOS_OPERATION_FULL_TRY).
+ * A write in a full pool ends with -EDQUOT at once, whether a quota or the
+ * OSDs are full, if it would add an object or bytes of data; all others pass,
+ * so also changes of an omap and removals (LIBRADOS_OPERATION_FULL_TRY; the
+ * rule is in the OSD's PrimaryLogPG::prepare_transaction). Without that flag
+ * librados would wait for room. This lets an operation pass that makes a small
+ * object: only for what frees space in the end.
  */
-void rados_write_full_try(struct rados_write *w);
+void rados_write_although_full(struct rados_write *w);
 
 /*
  * Sends it; `w` is gone. A failure that is not an answer of the OSD
- * (-ETIMEDOUT, -ESHUTDOWN) may hide a write that has landed.
+ * (-ETIME, -ESHUTDOWN) may hide a write that has landed.
  */
 void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
     const char *object, struct op *waiter);
 
-/* The commonest write: removes an object, full_try. -ENOENT: was not there. */
+/* The commonest write: removes an object. -ENOENT: was not there. */
 void rados_remove_start(
     struct ceph_pool *pool, const char *object, struct op *waiter);
+
+/*
+ * Is there room in the pool? Wakes with 0, with -EDQUOT when the pool is full,
+ * or with another failure. Changes nothing: the same removal of an object
+ * that is not there is sent twice, once in the way that waits for room. In a
+ * full pool librados keeps that one back, and OSDs drop it, while the other
+ * is answered, and the two go to one placement group by one connection: so
+ * no clock is needed to tell a full pool from a slow one.
+ */
+void rados_room_start(struct ceph_pool *pool, struct op *waiter);
 
 /*
  * ---- Notifying the watchers of an object ----
@@ -147,9 +168,11 @@ struct rados_notified {
 /*
  * Sends `payload` to everybody who watches the object and waits for their
  * answers up to timeout_ms. *result is filled also when rc is -ETIMEDOUT: not
- * all have answered. -ENOENT: no such object. *result has to live as long as
- * the waiter.
+ * all have answered. -ENOENT: no such object. -ETIME: the OSD has not answered
+ * RADOS_NOTIFY_GRACE_MS after that. *result has to live as long as the waiter.
  */
+#define RADOS_NOTIFY_GRACE_MS 30000
+
 void rados_notify_start(struct ceph_pool *pool, const char *object,
     const void *payload, size_t len, unsigned timeout_ms,
     struct rados_notified *result, struct op *waiter);
@@ -169,9 +192,9 @@ struct rados_remove_many {
 };
 
 /*
- * Removes them with a bound on those in flight, as one wait, full_try. A
- * missing object is success. When the wait ends without a failure, all that
- * `next` has named are gone. After the first failure none is started; rc is
+ * Removes them with a bound on those in flight, as one wait. A missing object
+ * is success. When the wait ends without a failure, all that `next` has named
+ * are gone. After the first failure none is started; rc is
  * that failure, once those in flight are in.
  */
 void rados_remove_many_start(

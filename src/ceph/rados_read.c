@@ -197,8 +197,7 @@ on_read(struct rados_wait *wait)
 				wait->rc = rc;
 		}
 	}
-	if (wait->rc > 0)
-		wait->rc = 0;
+	wait->rc = wait->rc > 0 ? 0 : rados_answer(wait->rc);
 	rados_wait_wake(wait);
 	if (r->abandoned)
 		read_destroy(r);

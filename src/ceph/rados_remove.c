@@ -62,7 +62,7 @@ on_removed(struct rados_wait *wait)
 	struct removal *rm = slot->removal;
 
 	if (wait->rc < 0 && wait->rc != -ENOENT && rm->rc == 0)
-		rm->rc = wait->rc;
+		rm->rc = rados_answer(wait->rc);
 	if (rm->rc == 0 && slot_start(slot))
 		return;
 	if (--rm->busy == 0)

@@ -62,14 +62,33 @@ rados_wait_arm(struct rados_wait *wait)
 }
 
 void
+rados_wait_sent(struct rados_wait *wait, int rc)
+{
+	if (rc < 0) {
+		wait->rc = rc;
+		loop_post(&wait->job);
+	}
+}
+
+void
 rados_wait_submitted(
     struct rados_wait *wait, rados_completion_t completion, int rc)
 {
 	/* librados keeps its own reference until the callback has returned */
 	rados_aio_release(completion);
-	if (rc < 0) {
-		wait->rc = rc;
-		loop_post(&wait->job);
+	rados_wait_sent(wait, rc);
+}
+
+int
+rados_answer(int rc)
+{
+	switch (rc) {
+	case -ENOSPC:
+		return -EDQUOT;
+	case -ETIMEDOUT:
+		return -ETIME;
+	default:
+		return rc;
 	}
 }
 

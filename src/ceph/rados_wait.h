@@ -30,6 +30,9 @@ rados_completion_t rados_wait_arm(struct rados_wait *wait);
 void rados_wait_submitted(
     struct rados_wait *wait, rados_completion_t completion, int rc);
 
+/* The same where the caller goes on to hold the completion. */
+void rados_wait_sent(struct rados_wait *wait, int rc);
+
 /* Wakes the waiter, if there is one, with the wait's rc. */
 void rados_wait_wake(const struct rados_wait *wait);
 

@@ -4,6 +4,7 @@
 #include "ceph/rados_wait.h"
 
 #include "ceph/rados_aio.h"
+#include "core/timer.h"
 
 #include <errno.h>
 #include <string.h>
@@ -25,6 +26,7 @@ rados_write_new(void)
 	struct rados_write *w = mem_new(sizeof(*w));
 
 	w->op = rados_create_write_op();
+	w->flags = LIBRADOS_OPERATION_FULL_TRY;
 	return w;
 }
 
@@ -121,9 +123,9 @@ rados_write_data_expect(
 }
 
 void
-rados_write_full_try(struct rados_write *w)
+rados_write_although_full(struct rados_write *w)
 {
-	w->flags |= LIBRADOS_OPERATION_FULL_TRY;
+	w->flags |= LIBRADOS_OPERATION_FULL_FORCE;
 }
 
 static void
@@ -131,8 +133,8 @@ on_written(struct rados_wait *wait)
 {
 	struct rados_write *w = container_of(wait, struct rados_write, wait);
 
-	if (wait->rc <= COMPARE_FAILED)
-		wait->rc = -ECANCELED;
+	wait->rc = wait->rc <= COMPARE_FAILED ? -ECANCELED
+					      : rados_answer(wait->rc);
 	rados_wait_wake(wait);
 	rados_write_free(w);
 }
@@ -160,14 +162,91 @@ rados_remove_start(
 	struct rados_write *w = rados_write_new();
 
 	rados_write_remove(w);
-	rados_write_full_try(w);
 	rados_write_start(w, pool, object, waiter);
+}
+
+/* ---- is there room? ---- */
+
+/* Never made. */
+#define NO_OBJECT "rbd_csi.no_such_object"
+
+struct room {
+	struct rados_wait waits;    /* for room, where there is none */
+	struct rados_wait tries;    /* with FULL_TRY */
+	rados_completion_t waiting; /* of the first; NULL: not sent */
+	struct ceph_pool *pool;
+	unsigned under_way;
+};
+
+static void
+room_end(struct room *room)
+{
+	int rc = rados_answer(room->tries.rc);
+
+	if (--room->under_way > 0)
+		return;
+	if (rc == -ENOENT)
+		rc = room->waits.rc == -ECANCELED ? -EDQUOT : 0;
+	room->tries.rc = rc;
+	rados_wait_wake(&room->tries);
+	rados_aio_release(room->waiting);
+	free(room);
+}
+
+static void
+on_waited(struct rados_wait *wait)
+{
+	room_end(container_of(wait, struct room, waits));
+}
+
+/* Has no effect on the other one if that is answered, too. */
+static void
+on_tried(struct rados_wait *wait)
+{
+	struct room *room = container_of(wait, struct room, tries);
+
+	(void)rados_aio_cancel(ceph_pool_ioctx(room->pool), room->waiting);
+	room_end(room);
+}
+
+static int
+remove_nothing(struct ceph_pool *pool, rados_completion_t completion, int flags)
+{
+	rados_write_op_t op = rados_create_write_op();
+	int rc;
+
+	rados_write_op_assert_exists(op);
+	rados_write_op_remove(op);
+	rc = rados_aio_write_op_operate(
+	    op, ceph_pool_ioctx(pool), completion, NO_OBJECT, NULL, flags);
+	rados_release_write_op(op);
+	return rc;
+}
+
+void
+rados_room_start(struct ceph_pool *pool, struct op *waiter)
+{
+	struct room *room = mem_new(sizeof(*room));
+	rados_completion_t trying;
+
+	room->pool = pool;
+	room->under_way = 2;
+	room->waits.finish = on_waited;
+	room->tries.finish = on_tried;
+	room->tries.waiter = waiter;
+	room->waiting = rados_wait_arm(&room->waits);
+	rados_wait_sent(&room->waits, remove_nothing(pool, room->waiting, 0));
+	trying = rados_wait_arm(&room->tries);
+	rados_wait_submitted(&room->tries, trying,
+	    remove_nothing(pool, trying, LIBRADOS_OPERATION_FULL_TRY));
 }
 
 /* ---- notifications ---- */
 
+/* Operations on watches have no time-out in librados: this one is ours. */
 struct notify {
 	struct rados_wait wait;
+	struct timer late;
 	struct rados_notified *result;
 	char *reply;
 	size_t reply_len;
@@ -187,10 +266,23 @@ on_notified(struct rados_wait *wait)
 		&timeouts, &ntimeouts) == 0)
 		rados_free_notify_response(acks, nacks, timeouts);
 	rados_buffer_free(n->reply);
-	n->result->acks = (uint32_t)nacks;
-	n->result->timeouts = (uint32_t)ntimeouts;
+	if (wait->waiter != NULL) {
+		n->result->acks = (uint32_t)nacks;
+		n->result->timeouts = (uint32_t)ntimeouts;
+	}
+	timer_stop(&n->late);
 	rados_wait_wake(wait);
 	free(n);
+}
+
+/* What it was to tell is told some day, which does no harm. */
+static void
+on_late(struct timer *timer)
+{
+	struct notify *n = container_of(timer, struct notify, late);
+	struct op *waiter = take_ptr(&n->wait.waiter);
+
+	op_wake(waiter, -ETIME);
 }
 
 void
@@ -204,6 +296,8 @@ rados_notify_start(struct ceph_pool *pool, const char *object,
 	n->result = result;
 	n->wait.waiter = waiter;
 	n->wait.finish = on_notified;
+	n->late.fire = on_late;
+	timer_start(&n->late, timeout_ms + RADOS_NOTIFY_GRACE_MS);
 	completion = rados_wait_arm(&n->wait);
 	rados_wait_submitted(&n->wait, completion,
 	    rados_aio_notify(ceph_pool_ioctx(pool), object, completion, payload,

@@ -58,7 +58,6 @@ settle_start(struct trash_move *m)
 
 	rados_write_call(
 	    w, cls_trash_state_set(m->place.id, TRASH_NORMAL, TRASH_MOVING));
-	rados_write_full_try(w);
 	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
 }
 
@@ -130,7 +129,7 @@ entry_add_start(struct trash_move *m)
 	entry.deferred_until = entry.deleted;
 	rados_write_create(w, false);
 	rados_write_call(w, cls_trash_add(m->place.id, &entry));
-	rados_write_full_try(w);
+	rados_write_although_full(w);
 	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
 }
 
@@ -213,7 +212,6 @@ name_removed(struct trash_move *m)
 			return op_goto(m, MOVE_END);
 		w = rados_write_new();
 		rados_write_call(w, cls_trash_remove(m->place.id));
-		rados_write_full_try(w);
 		rados_write_start(w, m->pool, RBD_TRASH, &m->op);
 		return op_await(m, MOVE_TAKEN_BACK);
 	}
@@ -223,7 +221,6 @@ name_removed(struct trash_move *m)
 		    ceph_pool_label(m->pool));
 	w = rados_write_new();
 	rados_write_call(w, cls_dir_remove_image(m->name, m->place.id));
-	rados_write_full_try(w);
 	rados_write_start(w, m->pool, RBD_DIRECTORY, &m->op);
 	return op_await(m, MOVE_DIR_REMOVED);
 }

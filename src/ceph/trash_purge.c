@@ -36,7 +36,6 @@ state_set_start(
 	struct rados_write *w = rados_write_new();
 
 	rados_write_call(w, cls_trash_state_set(p->id, to, from));
-	rados_write_full_try(w);
 	rados_write_start(w, p->pool, RBD_TRASH, &p->op);
 }
 
@@ -155,7 +154,6 @@ data_end(struct trash_purge *p)
 	w = rados_write_new();
 	rados_write_assert_exists(w);
 	rados_write_call(w, cls_set_size(0));
-	rados_write_full_try(w);
 	rados_write_start(w, p->pool, object, &p->op);
 	return op_await(p, PURGE_EMPTIED);
 }
@@ -438,7 +436,6 @@ trash_purge_step(struct op *op)
 			return op_goto(p, PURGE_END);
 		w = rados_write_new();
 		rados_write_call(w, cls_trash_remove(p->id));
-		rados_write_full_try(w);
 		rados_write_start(w, p->pool, RBD_TRASH, op);
 		return op_await(p, PURGE_ENTRY_REMOVED);
 

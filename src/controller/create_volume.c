@@ -35,6 +35,7 @@ enum create_volume_state {
 	CREATEVOL_PLACED,     /* no such image: where name and id are */
 	CREATEVOL_NOTE_READ,  /* in the trash: is it ours to purge? */
 	CREATEVOL_STALE_GONE, /* its image was gone: the entry is, too */
+	CREATEVOL_ROOM_KNOWN, /* the data pool is not full */
 	CREATEVOL_RESERVED,   /* name, UUID and image name are ours */
 	CREATEVOL_IMAGE_MADE, /* the image exists with its metadata */
 	CREATEVOL_LANE_MADE,  /* the same, by librbd */
@@ -311,6 +312,14 @@ refuse_source(struct create_volume *c)
 }
 
 static enum op_verdict
+reserve(struct create_volume *c)
+{
+	journal_reserve_start(&c->reserve, &c->find, c->cls.name_prefix,
+	    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE), &c->rpc.op);
+	return op_await(c, CREATEVOL_RESERVED);
+}
+
+static enum op_verdict
 judge_find(struct create_volume *c)
 {
 	const struct journal_item *item = &c->find.item;
@@ -332,9 +341,11 @@ judge_find(struct create_volume *c)
 	if (c->rpc.op.detached)
 		return op_fail(
 		    c, CREATEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
-	journal_reserve_start(&c->reserve, &c->find, c->cls.name_prefix,
-	    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE), &c->rpc.op);
-	return op_await(c, CREATEVOL_RESERVED);
+	if (c->data_pool == NULL)
+		return reserve(c);
+	/* Nothing is written there now; the other pool tells by itself. */
+	rados_room_start(c->data_pool, &c->rpc.op);
+	return op_await(c, CREATEVOL_ROOM_KNOWN);
 }
 
 /* An entry without an image: worth nothing. */
@@ -488,9 +499,12 @@ judge_created(struct create_volume *c)
 		return commit(c, c->create.id);
 	/*
 	 * An image that was there before this call keeps its reservation.
-	 * Otherwise image_create has removed what it had made.
+	 * Otherwise image_create has removed what it had made, unless the
+	 * cluster does not answer: the reservation leads to what is left.
 	 */
-	return op_fail_err(c, c->made ? CREATEVOL_UNDO_ENTRY : CREATEVOL_UNLOCK,
+	return op_fail_err(c,
+	    c->made && c->rpc.op.rc != -ETIME ? CREATEVOL_UNDO_ENTRY
+					      : CREATEVOL_UNLOCK,
 	    &c->create.op.err);
 }
 
@@ -502,10 +516,14 @@ judge_commit(struct create_volume *c)
 		    c->req->name, c->rpc.arena, &c->rpc.op);
 		return op_await(c, CREATEVOL_OVERTAKEN);
 	}
-	/* What another call has begun may be in its hands: it stays. */
+	/*
+	 * What another call has begun may be in its hands: it stays. So does
+	 * what a cluster has that does not answer.
+	 */
 	if (c->rpc.op.rc < 0)
 		return op_fail_err(c,
-		    c->made ? CREATEVOL_UNDO_COMMIT : CREATEVOL_UNLOCK,
+		    c->made && c->rpc.op.rc != -ETIME ? CREATEVOL_UNDO_COMMIT
+						      : CREATEVOL_UNLOCK,
 		    &c->commit.op.err);
 	return answer(c, c->reserve.item_pool, c->reserve.uuid, c->spec.name,
 	    c->size_bytes);
@@ -579,6 +597,13 @@ create_volume_step(struct op *op)
 			return op_fail_err(
 			    c, CREATEVOL_UNLOCK, &c->release.op.err);
 		return look_up(c);
+
+	case CREATEVOL_ROOM_KNOWN:
+		if (op->rc < 0)
+			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
+			    "parameters.dataPool: %s",
+			    ceph_pool_label(c->data_pool));
+		return reserve(c);
 
 	case CREATEVOL_RESERVED:
 		return make_image(c);

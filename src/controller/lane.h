@@ -8,6 +8,7 @@
 #define CONTROLLER_LANE_H
 
 #include "ceph/trash.h"
+#include "core/timer.h"
 
 /* What a lane can do; the numbers are those of proto/worker.proto. */
 enum lane_kind {
@@ -24,6 +25,12 @@ enum lane_kind {
 };
 
 #define LANE_WATCHERS 8
+
+/*
+ * A job for which a request waits ends after this time; what a purge asks for
+ * in the background may take days.
+ */
+#define LANE_JOB_MS 60000
 
 /* Embed it; zeroed is valid. Pointers live until the wake. */
 struct lane_job {
@@ -43,14 +50,16 @@ struct lane_job {
 	/* private */
 	uint64_t id;
 	struct op *waiter;
+	struct timer late;
+	void *lane; /* that works on it; NULL: it is queued */
 	STAILQ_ENTRY(lane_job)
 	link;
 };
 
 /*
  * Queues the job for the next free lane and wakes `waiter` with 0 or a
- * negative errno; `err` is set then. -EPIPE: the lane died over it; it may or
- * may not have been done.
+ * negative errno; `err` is set then. -EPIPE, -ETIME: the lane died over it, or
+ * was killed when it was late; it may or may not have been done.
  */
 void lane_job_start(struct lane_job *job, struct op *waiter);
 

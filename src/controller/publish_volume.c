@@ -309,8 +309,8 @@ publish_volume_step(struct op *op)
 			    p->req->volume_id);
 		if (op->rc < 0)
 			return op_fail_rc(p, PUBLISHVOL_END, op->rc,
-			    "record node %s on image %s", p->req->node_id,
-			    p->image);
+			    "record node %s on image %s in %s", p->req->node_id,
+			    p->image, ceph_pool_label(p->pool));
 		return answer(p);
 
 	case PUBLISHVOL_END:

@@ -158,8 +158,9 @@ unpublish_volume_step(struct op *op)
 	case UNPUBLISH_FORGOTTEN:
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_rc(u, UNPUBLISH_END, op->rc,
-			    "volume %s: remove node %s from image id %s",
-			    u->req->volume_id, u->req->node_id, u->image_id);
+			    "volume %s: remove node %s from image id %s in %s",
+			    u->req->volume_id, u->req->node_id, u->image_id,
+			    ceph_pool_label(u->pool));
 		return answer(u);
 
 	case UNPUBLISH_END:

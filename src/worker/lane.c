@@ -4,6 +4,7 @@
 #include "worker/lane.h"
 
 #include "base/log.h"
+#include "ceph/rados_aio.h"
 #include "worker/requests.h"
 
 #include <rbd/librbd.h>
@@ -145,6 +146,21 @@ create(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 	return rc;
 }
 
+/*
+ * The trash of a pool that is full already when its first image goes there;
+ * the entry adds nothing that counts. A failure shows in what comes next.
+ */
+static void
+make_trash(rados_ioctx_t io)
+{
+	rados_write_op_t op = rados_create_write_op();
+
+	rados_write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
+	(void)rados_write_op_operate2(op, io, RBD_TRASH, NULL,
+	    LIBRADOS_OPERATION_FULL_TRY | LIBRADOS_OPERATION_FULL_FORCE);
+	rados_release_write_op(op);
+}
+
 /* By name, as librbd wants it, if that name has the id that is meant. */
 static int
 trash_move(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
@@ -165,6 +181,7 @@ trash_move(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 	}
 	if (rc < 0)
 		return rc;
+	make_trash(io);
 	a->call = "move the image to the trash";
 	return rbd_trash_move(io, job->image, 0);
 }
@@ -358,6 +375,8 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 		return rc;
 	}
 	io = ceph_pool_ioctx(pool);
+	/* No lane writes users' data: none waits for room. */
+	rados_set_pool_full_try(io);
 	switch ((int)job->kind) {
 	case WORKER__JOB__KIND__LIST_WATCHERS:
 		return list_watchers(io, job, ceph_connection_address(conn), a);
@@ -388,7 +407,7 @@ lane_run(struct channel *channel, struct ceph_connection *conn,
 	char text[1024];
 
 	done.id = job->id;
-	done.rc = run(conn, job, &a, &err);
+	done.rc = rados_answer(run(conn, job, &a, &err));
 	(void)snprintf(text, sizeof(text), "%s/%s: %s", job->pool,
 	    *job->image != '\0' ? job->image : job->image_id, a.call);
 	done.text = text;

@@ -12,6 +12,7 @@
 #include "worker/requests.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -41,6 +42,7 @@ static void dispatch(void);
 static void
 end_job(struct lane_job *job)
 {
+	timer_stop(&job->late);
 	op_wake(job->waiter, job->err.rc);
 }
 
@@ -77,9 +79,11 @@ let_go(struct lane *lane)
 	lane->channel = NULL;
 	if (job != NULL) {
 		lane->job = NULL;
-		(void)err_set(&job->err, ERR_UNAVAILABLE,
-		    "librbd: the lane died over this");
-		job->err.rc = -EPIPE;
+		if (!err_is_set(&job->err)) {
+			(void)err_set(&job->err, ERR_UNAVAILABLE,
+			    "librbd: the lane died over this");
+			job->err.rc = -EPIPE;
+		}
 		end_job(job);
 	}
 	if (lane->helper.pid == 0)
@@ -94,6 +98,27 @@ on_exited(struct helper *helper, int status)
 	log_debug("lane.exit", "status=%d", status);
 	if (lane->channel == NULL)
 		lane_free(lane); /* else its end of file comes next */
+}
+
+/* A lane that is late waits in librbd, and only a signal ends that. */
+static void
+on_late(struct timer *timer)
+{
+	struct lane_job *job = container_of(timer, struct lane_job, late);
+	struct lane *lane = job->lane;
+
+	(void)err_set_rc(&job->err, -ETIME, "librbd: %s/%s: %s after %d s",
+	    ceph_pool_name(job->pool),
+	    !str_is_empty(job->image) ? job->image : job->image_id,
+	    lane != NULL ? "not done" : "no lane was free", LANE_JOB_MS / 1000);
+	if (lane == NULL) {
+		STAILQ_REMOVE(&ln.queue, job, lane_job, link);
+		end_job(job);
+		return;
+	}
+	log_warn("lane.late", "text=\"%s\"", job->err.text);
+	helper_kill(&lane->helper, SIGKILL);
+	let_go(lane);
 }
 
 static void
@@ -279,6 +304,7 @@ send_job(struct lane *lane, struct lane_job *job)
 
 	timer_stop(&lane->idle);
 	lane->job = job;
+	job->lane = lane;
 	m.id = job->id;
 	m.kind = (Worker__Job__Kind)job->kind;
 	m.pool = text(ceph_pool_name(job->pool));
@@ -353,6 +379,10 @@ lane_job_start(struct lane_job *job, struct op *waiter)
 	job->nwatchers = 0;
 	job->made_id[0] = '\0';
 	job->child[0] = '\0';
+	job->lane = NULL;
+	job->late = (struct timer){ .fire = on_late };
+	if (job->kind != LANE_TRASH_REMOVE && job->kind != LANE_LIST_OBJECTS)
+		timer_start(&job->late, LANE_JOB_MS);
 	STAILQ_INSERT_TAIL(&ln.queue, job, link);
 	dispatch();
 }

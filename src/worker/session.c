@@ -82,6 +82,7 @@ session_connect(const struct session *s, struct ceph_connection **conn,
 		.options = s->options,
 		.noptions = s->noptions,
 		.connect_timeout_s = (s->connect_timeout_ms + 999) / 1000,
+		.op_timeout_s = CEPH_OP_TIMEOUT_S,
 	};
 	enum ceph_step at = CEPH_STEP_SETTINGS;
 	int rc;

@@ -31,6 +31,14 @@ test_err(void)
 	is_int(err.code, ERR_PERMISSION_DENIED, "its code is in the table");
 	is_str(
 	    err.text, "open /x: Permission denied", "its meaning is appended");
+	(void)err_set_rc(&err, -EDQUOT, "pool p: write x");
+	is_int(err.code, ERR_RESOURCE_EXHAUSTED, "a full pool has a code");
+	is_str(err.text, "pool p: write x: the pool is full",
+	    "and words of its own");
+	(void)err_set_rc(&err, -ETIME, "read x");
+	is_int(err.code, ERR_UNAVAILABLE, "so has a cluster without answers");
+	is_str(err.text, "read x: the cluster does not answer",
+	    "and words of its own");
 	is_int(err_set(NULL, ERR_ABORTED, "x"), -EAGAIN,
 	    "nobody has to want the text");
 	for (int code = 1; code <= 16; code++)

@@ -166,6 +166,13 @@ rbd_get_features(rbd_image_t image, uint64_t *features)
 	return 0;
 }
 
+int64_t
+rbd_get_data_pool_id(rbd_image_t image)
+{
+	(void)image;
+	return 0;
+}
+
 int
 rbd_lock_acquire(rbd_image_t image, rbd_lock_mode_t mode)
 {
