@@ -224,3 +224,28 @@ str_unbase64(void *out, size_t max, const char *text, size_t len)
 	}
 	return (long)n;
 }
+
+static bool
+has_item(const char *list, const char *item, size_t len)
+{
+	for (;; list++) {
+		if (strncmp(list, item, len) == 0 &&
+		    (list[len] == ',' || list[len] == '\0'))
+			return true;
+		list = strchr(list, ',');
+		if (list == NULL)
+			return false;
+	}
+}
+
+bool
+str_list_has(const char *list, const char *items)
+{
+	for (size_t len;; items += len + 1) {
+		len = strcspn(items, ",");
+		if (!has_item(list, items, len))
+			return false;
+		if (items[len] == '\0')
+			return true;
+	}
+}

@@ -110,4 +110,7 @@ size_t str_base64_len(size_t len); /* with the closing NUL */
 void str_base64(char *out, const void *bytes, size_t len);
 long str_unbase64(void *out, size_t max, const char *text, size_t len);
 
+/* Whether the comma separated list has each of the comma separated items. */
+bool str_list_has(const char *list, const char *items);
+
 #endif

@@ -35,6 +35,7 @@ KEY(controller_unpublish_key, ControllerUnpublishVolumeRequest, volume_id)
 KEY(node_stage_key, NodeStageVolumeRequest, volume_id)
 KEY(node_unstage_key, NodeUnstageVolumeRequest, volume_id)
 KEY(node_publish_key, NodePublishVolumeRequest, target_path)
+KEY(node_publish_volume, NodePublishVolumeRequest, volume_id)
 KEY(node_unpublish_key, NodeUnpublishVolumeRequest, target_path)
 KEY(node_stats_key, NodeGetVolumeStatsRequest, volume_path)
 
@@ -59,8 +60,9 @@ const struct csi_method csi_method_format = {
 
 /*
  * Locks: Controller RPCs of a volume exclude each other ("volume"), so do
- * stage and unstage ("stage"), publish and unpublish of one path ("path"). A
- * stuck attach must not hold up the controller, and stuck statistics must not
+ * stage and unstage ("stage"), publish and unpublish of one path ("path"), and
+ * a publish, which may have to stage anew, is one of the former, too. A stuck
+ * attach must not hold up the controller, and stuck statistics must not
  * hold up an unpublish, so these are sets of their own; statistics have a lock
  * so that kubelet's polls of a dead file system join the one that hangs.
  */
@@ -182,6 +184,8 @@ static const struct csi_method methods[] = {
 	    .validate = csi_validate_node_publish,
 	    .lock = "path",
 	    .key = node_publish_key,
+	    .then_lock = "stage",
+	    .then_key = node_publish_volume,
 	},
 	{
 	    METHOD(Node, NodeUnpublishVolume, node_unpublish_volume),

@@ -57,6 +57,12 @@ struct csi_method {
 	 */
 	const char *lock;
 	const char *(*key)(const void *request);
+	/*
+	 * One more, taken after the first. Calls are joined by the first one
+	 * only; nothing takes these two sets in the other order.
+	 */
+	const char *then_lock;
+	const char *(*then_key)(const void *request);
 };
 
 /* By full path as gRPC has it, or by plain name; NULL if CSI has none such. */

@@ -123,6 +123,23 @@ find_credentials(const struct csi_method *method, const void *request,
 	return FORWARD_CALL;
 }
 
+/*
+ * What publishing with a secret has recorded must go without one, too, or no
+ * other node gets the volume: a session that works does it.
+ */
+static bool
+borrow_credentials(struct forward *out)
+{
+	const struct session_key like = {
+		.monitors = out->cluster.monitors,
+		.netns = out->cluster.netns,
+	};
+
+	out->borrowed = sessions_credentials(
+	    &like, &out->session.user, &out->session.key);
+	return out->borrowed;
+}
+
 enum forward_verdict
 forward_resolve(const struct config *config, const struct csi_method *method,
     const void *request, struct arena *arena, struct forward *out,
@@ -131,19 +148,26 @@ forward_resolve(const struct config *config, const struct csi_method *method,
 	struct err why = ERR_INIT;
 	enum forward_verdict verdict;
 	const char *cluster_id;
+	int rc;
 
 	*out = (struct forward){ .key = SECRET_INIT };
 	verdict = find_cluster_id(method, request, arena, &cluster_id, err);
-	if (verdict == FORWARD_CALL)
-		verdict = find_credentials(method, request, arena, out, err);
 	if (verdict != FORWARD_CALL)
+		return verdict;
+	verdict = find_credentials(method, request, arena, out, err);
+	if (verdict == FORWARD_FAIL ||
+	    (verdict == FORWARD_ANSWER &&
+		(!removes(method) || str_is_empty(cluster_id))))
 		return verdict;
 	if (str_is_empty(cluster_id)) {
 		(void)err_set(err, ERR_INVALID_ARGUMENT,
 		    "volume_context.clusterID: missing");
 		return FORWARD_FAIL;
 	}
-	if (config_find(config, cluster_id, arena, &out->cluster, &why) < 0) {
+	rc = config_find(config, cluster_id, arena, &out->cluster, &why);
+	if (verdict == FORWARD_ANSWER && (rc < 0 || !borrow_credentials(out)))
+		return FORWARD_ANSWER;
+	if (rc < 0) {
 		if (str_eq(method->name, "CreateVolume"))
 			(void)err_set(err, ERR_INVALID_ARGUMENT,
 			    "parameters: %s", why.text);

@@ -22,6 +22,7 @@ struct forward {
 	struct config_cluster cluster;
 	struct secret key;
 	const void *reply; /* NULL: an empty message */
+	bool borrowed;     /* the credentials, of a session that works */
 };
 
 /*
@@ -32,7 +33,8 @@ struct forward {
  * config.json does not have is the fault of the StorageClass for CreateVolume
  * (INVALID_ARGUMENT), of the configuration for the rest
  * (FAILED_PRECONDITION); missing credentials are INVALID_ARGUMENT unless the
- * method does without.
+ * method does without. What removes then takes those of a session with this
+ * cluster that works now.
  */
 enum forward_verdict forward_resolve(const struct config *config,
     const struct csi_method *method, const void *request, struct arena *arena,

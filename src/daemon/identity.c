@@ -93,6 +93,7 @@ node_get_capabilities(const struct identity *who, struct arena *arena)
 	static const Csi__V1__NodeServiceCapability__RPC__Type served[] = {
 		CSI__V1__NODE_SERVICE_CAPABILITY__RPC__TYPE__STAGE_UNSTAGE_VOLUME,
 		CSI__V1__NODE_SERVICE_CAPABILITY__RPC__TYPE__GET_VOLUME_STATS,
+		CSI__V1__NODE_SERVICE_CAPABILITY__RPC__TYPE__VOLUME_CONDITION,
 		CSI__V1__NODE_SERVICE_CAPABILITY__RPC__TYPE__SINGLE_NODE_MULTI_WRITER,
 	};
 	Csi__V1__NodeGetCapabilitiesResponse *reply = csi_new(

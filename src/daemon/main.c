@@ -199,6 +199,22 @@ find_cluster(const char *cluster_id, struct arena *arena,
 	return rc;
 }
 
+static bool
+credentials(const struct device_spec *spec, const char **user, const char **key)
+{
+	const struct session_key like = {
+		.monitors = spec->monitors != NULL ? spec->monitors : "",
+		.netns = spec->net_namespace != NULL ? spec->net_namespace : "",
+		.user = spec->user,
+	};
+	const struct secret *secret;
+
+	if (!sessions_credentials(&like, user, &secret))
+		return false;
+	*key = secret->text;
+	return true;
+}
+
 static int
 start_node(const struct options *o, struct err *err)
 {
@@ -210,6 +226,7 @@ start_node(const struct options *o, struct err *err)
 		.mounter_fallback = o->mounter_fallback,
 		.find_cluster = find_cluster,
 		.format_start = format_start,
+		.credentials = credentials,
 	};
 	node_init(&setup);
 	device_userspace_set_program(o->attachd_path);

@@ -70,13 +70,25 @@ caller_note(const struct caller *caller)
 	    request_note(caller->request, note, sizeof(note)));
 }
 
+const struct request_lock *
+request_waits(const struct request *r)
+{
+	for (size_t i = 0; i < REQUEST_LOCKS; i++)
+		if (r->lock[i].claim.queue != NULL &&
+		    !keylock_owns(&r->lock[i].claim))
+			return &r->lock[i];
+	return NULL;
+}
+
 /* Nobody waits for the request any more. */
 static void
 request_abandon(struct request *r)
 {
-	if (r->claim.queue != NULL && !keylock_owns(&r->claim)) {
+	const struct request_lock *lock = request_waits(r);
+
+	if (lock != NULL) {
 		r->op.detached = true;
-		keylock_cancel(r->locks, &r->claim);
+		keylock_cancel(lock->locks, &r->lock[lock - r->lock].claim);
 	} else if (r->call.session != NULL && !r->call.sent) {
 		r->op.detached = true;
 		sessions_call_cancel(&r->call);
@@ -256,6 +268,9 @@ request_ran(struct request *r)
 		r->reply_len = r->call.reply_len;
 		memcpy(r->states, r->call.states, sizeof(r->states));
 		r->call = (struct session_call){ .id = 0 };
+		/* Not this user's volume: as if there had been no session. */
+		if (r->forward.borrowed && r->err.code == ERR_PERMISSION_DENIED)
+			r->err = (struct err)ERR_INIT;
 	}
 	/* Stopped because nobody wanted it, and then somebody did. */
 	if (r->op.detached && r->err.code == ERR_CANCELLED &&
@@ -273,17 +288,19 @@ request_same(const struct request *r)
 {
 	struct keylock_claim *claim;
 
-	if (r->locks == NULL)
+	if (r->lock[0].locks == NULL)
 		return NULL;
-	claim = keylock_find(r->locks, r->key, r->print.data, r->print.len);
-	return claim != NULL ? container_of(claim, struct request, claim)
-			     : NULL;
+	claim = keylock_find(
+	    r->lock[0].locks, r->key, r->print.data, r->print.len);
+	return claim != NULL
+	    ? container_of(claim, struct request_lock, claim)->request
+	    : NULL;
 }
 
 static void
 note_wait(struct request *r)
 {
-	if (keylock_owns(&r->claim))
+	if (request_waits(r) == NULL)
 		return;
 	rq.stats.waits++;
 	r->waits_since_ms = clock_now_ms();
@@ -312,6 +329,23 @@ request_merge(struct request *r, struct request *same)
 	TAILQ_CONCAT(&same->callers, &r->callers, link);
 }
 
+/* Takes the first lock that it has not; with all of them it runs. */
+static enum op_verdict
+request_lock_next(struct request *r)
+{
+	for (size_t i = 0; i < REQUEST_LOCKS; i++) {
+		struct request_lock *lock = &r->lock[i];
+
+		if (lock->locks == NULL || keylock_owns(&lock->claim))
+			continue;
+		keylock_take_start(
+		    lock->locks, &lock->claim, lock->key, &r->op);
+		note_wait(r);
+		return op_await(r, REQUEST_LOCKED);
+	}
+	return request_run(r);
+}
+
 static enum op_verdict
 request_begin(struct request *r)
 {
@@ -324,11 +358,7 @@ request_begin(struct request *r)
 		return op_goto(r, REQUEST_END);
 	}
 	rq.stats.started++;
-	if (r->locks == NULL)
-		return op_goto(r, REQUEST_LOCKED);
-	keylock_take_start(r->locks, &r->claim, r->key, &r->op);
-	note_wait(r);
-	return op_await(r, REQUEST_LOCKED);
+	return request_lock_next(r);
 }
 
 static enum op_verdict
@@ -342,16 +372,18 @@ request_step(struct op *op)
 
 	case REQUEST_LOCKED:
 		note_waited(r);
-		if (op->rc < 0) /* given up while it waited for the lock */
+		if (op->rc < 0) /* given up while it waited for a lock */
 			return op_goto(r, REQUEST_END);
-		return request_run(r);
+		return request_lock_next(r);
 
 	case REQUEST_RAN:
 		return request_ran(r);
 
 	case REQUEST_END:
-		if (keylock_owns(&r->claim))
-			keylock_release(r->locks, &r->claim);
+		for (size_t i = REQUEST_LOCKS; i-- > 0;)
+			if (keylock_owns(&r->lock[i].claim))
+				keylock_release(
+				    r->lock[i].locks, &r->lock[i].claim);
 		return OP_DONE;
 	}
 	abort();
@@ -396,6 +428,7 @@ request_free(struct op *op)
 	free(r->body);
 	free(r->reply);
 	free(r->key);
+	free(r->then_key);
 	free(r->subject);
 	buf_fini(&r->print);
 	free(r);
@@ -411,17 +444,17 @@ request_free(struct op *op)
 /* ---- arrival ------------------------------------------------------------- */
 
 static struct keylock *
-locks_of(const struct csi_method *method)
+locks_of(const char *name)
 {
 	size_t i = 0;
 
-	if (method->lock == NULL)
+	if (name == NULL)
 		return NULL;
 	for (; rq.sets[i].name != NULL; i++)
-		if (str_eq(rq.sets[i].name, method->lock))
+		if (str_eq(rq.sets[i].name, name))
 			return rq.sets[i].locks;
 	assert(i + 1 < countof(rq.sets));
-	rq.sets[i].name = method->lock;
+	rq.sets[i].name = name;
 	rq.sets[i].locks = keylock_new();
 	return rq.sets[i].locks;
 }
@@ -448,6 +481,12 @@ request_parse(struct request *r, const struct call *call, struct err *err)
 		message = r->message;
 	}
 	r->key = str_dup(r->method->key != NULL ? r->method->key(message) : "");
+	if (r->method->then_key != NULL)
+		r->then_key = str_dup(r->method->then_key(message));
+	r->lock[0].locks = locks_of(r->method->lock);
+	r->lock[0].key = r->key;
+	r->lock[1].locks = locks_of(r->method->then_lock);
+	r->lock[1].key = r->then_key;
 	r->subject = str_fmt("%s %s", r->method->name, r->key);
 	r->op.subject = r->subject;
 	if (csi_canonical(r->method, message, &r->print) < 0)
@@ -498,7 +537,6 @@ request_settle(struct request *r, struct call *call)
 		call_fail_err(call, &err);
 		return true;
 	}
-	r->locks = locks_of(r->method);
 	same = request_same(r);
 	if (same != NULL) {
 		same->joined++;
@@ -529,9 +567,12 @@ request_take(struct call *call, const struct csi_method *method)
 	r->len = call->request_len;
 	if (r->len > USUAL_BYTES)
 		more(&rq.large_bytes, &rq.large_peak, r->len);
-	r->claim.what = method->name;
-	r->claim.print = r->print.data;
-	r->claim.print_len = r->print.len;
+	for (size_t i = 0; i < REQUEST_LOCKS; i++) {
+		r->lock[i].request = r;
+		r->lock[i].claim.what = method->name;
+	}
+	r->lock[0].claim.print = r->print.data;
+	r->lock[0].claim.print_len = r->print.len;
 	request_add_caller(r, call);
 	op_start(&r->op, &request_class, NULL, NULL);
 }

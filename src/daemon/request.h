@@ -70,23 +70,32 @@ void requests_when_idle(void (*idle)(void));
 
 enum request_state {
 	REQUEST_NEW = 0, /* nothing is held */
-	REQUEST_LOCKED,  /* the lock is ours, or was given up */
+	REQUEST_LOCKED,  /* a lock is ours, or was given up */
 	REQUEST_RAN,     /* the execution has ended */
 	REQUEST_END,     /* all is given back */
+};
+
+#define REQUEST_LOCKS 2
+
+struct request_lock {
+	struct keylock *locks; /* NULL: none */
+	const char *key;
+	struct keylock_claim claim;
+	struct request *request;
 };
 
 struct request {
 	struct op op;
 	enum request_state state;
 	const struct csi_method *method;
-	char *key;     /* what it locks, "" without a lock; on the heap */
-	char *subject; /* for people */
+	char *key; /* what it locks first, "" without a lock; on the heap */
+	char *then_key; /* and after that, or NULL */
+	char *subject;  /* for people */
 	unsigned char *body;
 	size_t len;
-	struct buf print; /* fingerprint */
-	struct keylock *locks;
-	struct keylock_claim claim;
-	int64_t waits_since_ms; /* for the lock; 0: does not */
+	struct buf print;                        /* fingerprint */
+	struct request_lock lock[REQUEST_LOCKS]; /* in the order taken */
+	int64_t waits_since_ms;                  /* for the lock; 0: does not */
 	TAILQ_HEAD(, caller) callers;
 	unsigned joined; /* callers that came after the first one */
 	struct timer linger;
@@ -123,6 +132,9 @@ struct caller {
  */
 void request_fail_late(
     const struct request *r, const char *domain, struct call *call);
+
+/* The lock that it waits for, or NULL. */
+const struct request_lock *request_waits(const struct request *r);
 
 /* "key=... op=..." for the log line of an end. */
 #define REQUEST_NOTE_MAX (SESSION_STATES_MAX + 300)

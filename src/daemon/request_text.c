@@ -79,17 +79,20 @@ request_note(const struct request *r, char *buf, size_t size)
 static const struct request *
 in_the_way(const struct request *r)
 {
-	if (r->claim.queue == NULL || keylock_owns(&r->claim))
+	const struct request_lock *lock = request_waits(r);
+
+	if (lock == NULL)
 		return r;
 	return container_of(
-	    keylock_owner(r->locks, r->key), struct request, claim);
+	    keylock_owner(lock->locks, lock->key), struct request_lock, claim)
+	    ->request;
 }
 
 static int64_t
 age_of(const struct request *owner, const struct request *r)
 {
 	return owner == r ? op_age_ms(&r->op)
-			  : clock_now_ms() - owner->claim.since_ms;
+			  : clock_now_ms() - owner->lock[0].claim.since_ms;
 }
 
 static void

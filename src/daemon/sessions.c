@@ -321,38 +321,13 @@ session_send_waiting(struct session *s)
 
 /* ---- which session? ------------------------------------------------------- */
 
-static bool
-has_item(const char *list, const char *item, size_t len)
-{
-	for (;; list++) {
-		if (strncmp(list, item, len) == 0 &&
-		    (list[len] == ',' || list[len] == '\0'))
-			return true;
-		list = strchr(list, ',');
-		if (list == NULL)
-			return false;
-	}
-}
-
-static bool
-has_all(const char *list, const char *items)
-{
-	for (size_t len;; items += len + 1) {
-		len = strcspn(items, ",");
-		if (!has_item(list, items, len))
-			return false;
-		if (items[len] == '\0')
-			return true;
-	}
-}
-
 /* The same monitors, in any order. */
 static bool
 is_same_cluster(
     const struct session *s, const char *monitors, const char *netns)
 {
-	return str_eq(s->netns, netns) && has_all(s->monitors, monitors) &&
-	    has_all(monitors, s->monitors);
+	return str_eq(s->netns, netns) && str_list_has(s->monitors, monitors) &&
+	    str_list_has(monitors, s->monitors);
 }
 
 /* ---- does it still work? ------------------------------------------------- */
@@ -777,6 +752,24 @@ sessions_call_start(
 	call->waiter = waiter;
 	call->since_ms = clock_now_ms();
 	session_ask(session_get(key), call);
+}
+
+bool
+sessions_credentials(const struct session_key *key, const char **user,
+    const struct secret **secret)
+{
+	const struct session *s;
+
+	LIST_FOREACH (s, &ss.all, link) {
+		if (s->state != SESSION_READY || s->retired ||
+		    !is_same_cluster(s, key->monitors, key->netns) ||
+		    (!str_is_empty(key->user) && !str_eq(s->user, key->user)))
+			continue;
+		*user = s->user;
+		*secret = &s->key;
+		return true;
+	}
+	return false;
 }
 
 void

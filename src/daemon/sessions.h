@@ -101,6 +101,14 @@ void sessions_call_start(struct session_call *call,
     const struct session_key *key, struct op *waiter);
 
 /*
+ * User and key of a session that works now, for a call that has none: at the
+ * monitors of `key`, in its network namespace, as its user unless that is
+ * empty. Borrowed for this turn; false: there is none.
+ */
+bool sessions_credentials(const struct session_key *key, const char **user,
+    const struct secret **secret);
+
+/*
  * Nobody wants the answer any more. A call that was not sent ends at once
  * (-ECANCELED); the worker of one that was is told, and the wake comes when
  * it has brought the operation to a safe end.

@@ -116,6 +116,14 @@ struct mapper {
 	void (*close_start)(struct device_open *open, struct op *waiter);
 
 	/*
+	 * In the daemon, from memory; may be NULL. User and key of a session
+	 * that serves images of this cluster now, as spec->user if that is
+	 * known; they live until the next turn. False: there is none.
+	 */
+	bool (*credentials)(const struct device_spec *spec, const char **user,
+	    const char **key);
+
+	/*
 	 * In a child: maps the image, or takes the mapping that `ref` names
 	 * if it is this image's with the wanted read-only flag (another flag:
 	 * unmaps and maps anew, -EBUSY when in use). Fills *dev, dev->ref

@@ -623,10 +623,32 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 	return -ENODEV;
 }
 
+static bool
+userspace_credentials(
+    const struct device_spec *spec, const char **user, const char **key)
+{
+	struct session *s = NULL;
+
+	while ((s = session_next(s)) != NULL) {
+		struct table *table = session_table(s);
+
+		if (session_state(s) != SESSION_READY || table == NULL ||
+		    !str_eq(table->cluster_id, spec->cluster_id) ||
+		    (!str_is_empty(spec->user) &&
+			!str_eq(table->user, spec->user)))
+			continue;
+		*user = table->user;
+		*key = table->key;
+		return true;
+	}
+	return false;
+}
+
 const struct mapper device_userspace = {
 	.name = "userspace",
 	.init = userspace_init,
 	.usable = userspace_usable,
+	.credentials = userspace_credentials,
 	.find = userspace_find,
 	.note = userspace_note,
 	.open_start = userspace_open_start,

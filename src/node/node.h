@@ -59,6 +59,9 @@ struct node_config {
 	 * that it has a file system.
 	 */
 	void (*format_start)(struct node_format *ask, struct op *waiter);
+	/* As a mapper's credentials, of the sessions of ceph-worker. */
+	bool (*credentials)(const struct device_spec *spec, const char **user,
+	    const char **key);
 };
 
 /* Borrowed: it must outlive the service. */

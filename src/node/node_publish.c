@@ -1,31 +1,43 @@
 /*
  * node_publish.c - NodePublishVolume: bind the staged volume at a pod's
  * target path, after proof that it is the image. One child.
+ *
+ * A volume that was staged and is no more (both processes of the userspace
+ * mapper died, or the node has booted) is staged anew: kubelet does not do
+ * that, it goes on asking for this call. It runs NodeStageVolume with what
+ * this request has, under the lock that stage and unstage take.
  */
 #include "node/node.h"
 #include "node/publishing.h"
 
+#include "base/log.h"
 #include "core/offload.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum publish_state {
 	PUBLISH_START = 0, /* nothing is done */
 	PUBLISH_BOUND,     /* the child has ended */
+	PUBLISH_RESTAGED,  /* the volume is staged anew */
 	PUBLISH_END,
 };
 
 struct publish {
 	struct csi_rpc rpc;
 	enum publish_state state;
+	const Csi__V1__NodePublishVolumeRequest *request;
 	struct publishing_args args;
+	struct publishing_result result;
 	struct offload offload;
+	bool restaged;
+	struct err restage_err;
 };
 
 static int
-read_request(struct publish *p, const Csi__V1__NodePublishVolumeRequest *r,
-    struct err *err)
+read_request(struct publish *p, struct err *err)
 {
+	const Csi__V1__NodePublishVolumeRequest *r = p->request;
 	struct csi_map publish = csi_map_of(r, publish_context);
 	struct csi_map context = csi_map_of(r, volume_context);
 	struct csi_access access;
@@ -38,6 +50,7 @@ read_request(struct publish *p, const Csi__V1__NodePublishVolumeRequest *r,
 	    (rc = node_mount_flags(r->volume_capability, p->rpc.arena,
 		 &p->args.options, err)) < 0)
 		return rc;
+	p->args.spec.user = csi_map_get(&publish, "userID");
 	p->args.staging = r->staging_target_path;
 	p->args.target = r->target_path;
 	p->args.block = access.block;
@@ -49,20 +62,119 @@ read_request(struct publish *p, const Csi__V1__NodePublishVolumeRequest *r,
 }
 
 static enum op_verdict
+publish_bind(struct publish *p)
+{
+	p->result.lost = false;
+	offload_start(&p->offload, p->request->target_path, publishing_publish,
+	    &p->args, &p->result, sizeof(p->result), NODE_CHILD_MS, &p->rpc.op);
+	return op_await(p, PUBLISH_BOUND);
+}
+
+static enum op_verdict
 publish_start(struct publish *p)
 {
-	const Csi__V1__NodePublishVolumeRequest *r = p->rpc.request;
 	struct err err = ERR_INIT;
 
-	p->rpc.op.subject = r->target_path;
+	p->request = p->rpc.request;
+	p->rpc.op.subject = p->request->target_path;
 	if (p->rpc.op.detached)
 		return op_fail(p, PUBLISH_END, ERR_CANCELLED,
-		    "publish at %s: the caller is gone", r->target_path);
-	if (read_request(p, r, &err) < 0)
+		    "publish at %s: the caller is gone",
+		    p->request->target_path);
+	if (read_request(p, &err) < 0)
 		return op_fail_err(p, PUBLISH_END, &err);
-	offload_start(&p->offload, r->target_path, publishing_publish, &p->args,
-	    NULL, 0, NODE_CHILD_MS, &p->rpc.op);
-	return op_await(p, PUBLISH_BOUND);
+	return publish_bind(p);
+}
+
+/* ---- staging anew --------------------------------------------------------- */
+
+static bool
+find_credentials(const struct publish *p, const char **user, const char **key)
+{
+	const struct device_spec *spec = &p->args.spec;
+	const struct mapper *mapper;
+
+	for (size_t i = 0; (mapper = device_mapper_at(i)) != NULL; i++)
+		if (mapper->credentials != NULL &&
+		    mapper->credentials(spec, user, key))
+			return true;
+	return node_config()->credentials(spec, user, key);
+}
+
+/* Entries of the two messages' maps are alike on the wire. */
+static struct csi_rpc *
+restage_new(
+    const struct publish *p, const char *user, const char *key, struct err *err)
+{
+	const Csi__V1__NodePublishVolumeRequest *r = p->request;
+	Csi__V1__NodeStageVolumeRequest stage =
+	    CSI__V1__NODE_STAGE_VOLUME_REQUEST__INIT;
+	Csi__V1__NodeStageVolumeRequest__SecretsEntry entry
+	    [2] = { CSI__V1__NODE_STAGE_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		    CSI__V1__NODE_STAGE_VOLUME_REQUEST__SECRETS_ENTRY__INIT },
+       *secrets[2] = { &entry[0], &entry[1] };
+	auto_free unsigned char *bytes = NULL;
+	struct csi_rpc *rpc;
+	size_t len;
+
+	stage.volume_id = r->volume_id;
+	stage.staging_target_path = r->staging_target_path;
+	stage.volume_capability = r->volume_capability;
+	stage.publish_context = (void *)r->publish_context;
+	stage.n_publish_context = r->n_publish_context;
+	stage.volume_context = (void *)r->volume_context;
+	stage.n_volume_context = r->n_volume_context;
+	if (user != NULL) {
+		entry[0].key = (char *)(uintptr_t) "userID";
+		entry[0].value = (char *)(uintptr_t)user;
+		entry[1].key = (char *)(uintptr_t) "userKey";
+		entry[1].value = (char *)(uintptr_t)key;
+		stage.secrets = secrets;
+		stage.n_secrets = 2;
+	} else {
+		stage.secrets = (void *)r->secrets;
+		stage.n_secrets = r->n_secrets;
+	}
+	len = csi__v1__node_stage_volume_request__get_packed_size(&stage);
+	bytes = mem_new(len + 1);
+	(void)csi__v1__node_stage_volume_request__pack(&stage, bytes);
+	rpc = csi_rpc_new(&node_stage_impl,
+	    csi_method_by_name("NodeStageVolume"), bytes, len, err);
+	secret_wipe(bytes, len);
+	return rpc;
+}
+
+static void
+on_restaged(struct op *op, void *arg)
+{
+	struct publish *p = arg;
+
+	p->restage_err = op->err;
+	op_wake(&p->rpc.op, op->err.rc);
+}
+
+static enum op_verdict
+publish_restage(struct publish *p)
+{
+	const char *user = NULL, *key = NULL;
+	struct err err = ERR_INIT;
+	struct csi_rpc *rpc;
+
+	if (p->request->n_secrets == 0 && !find_credentials(p, &user, &key))
+		return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
+		    "no key to stage it again (StorageClass: "
+		    "csi.storage.k8s.io/node-publish-secret-name): %s",
+		    p->offload.err.text);
+	rpc = restage_new(p, user, key, &err);
+	if (rpc == NULL) {
+		err_prefix(&err, "stage it again");
+		return op_fail_err(p, PUBLISH_END, &err);
+	}
+	log_warn("publish.restage", "volume=%s key=%s", p->request->volume_id,
+	    user != NULL ? "of a session" : "of the request");
+	p->restaged = true;
+	csi_rpc_start(rpc, on_restaged, p);
+	return op_await(p, PUBLISH_RESTAGED);
 }
 
 static enum op_verdict
@@ -75,10 +187,20 @@ publish_step(struct op *op)
 		return publish_start(p);
 
 	case PUBLISH_BOUND:
+		if (op->rc < 0 && p->result.lost && !p->restaged)
+			return publish_restage(p);
 		if (op->rc < 0)
 			return op_fail_err(p, PUBLISH_END, &p->offload.err);
 		p->rpc.reply = csi_new(p->rpc.method->reply, p->rpc.arena);
 		return op_goto(p, PUBLISH_END);
+
+	case PUBLISH_RESTAGED:
+		if (op->rc < 0) {
+			err_prefix(&p->restage_err, "stage volume %s again",
+			    p->request->volume_id);
+			return op_fail_err(p, PUBLISH_END, &p->restage_err);
+		}
+		return publish_bind(p);
 
 	case PUBLISH_END:
 		return OP_DONE;

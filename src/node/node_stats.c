@@ -1,7 +1,9 @@
 /*
  * node_stats.c - NodeGetVolumeStats. A dead file system makes statvfs wait
  * for ever: it waits in a child, and the caller gets an error, never an
- * earlier answer.
+ * earlier answer. A volume that is known to be dead is told as that: by its
+ * condition, with a usage whose numbers are unknown, because kubelet does not
+ * look at the condition of an answer without any usage.
  */
 #include "node/node.h"
 #include "node/publishing.h"
@@ -21,6 +23,7 @@ enum stats_state {
 struct stats {
 	struct csi_rpc rpc;
 	enum stats_state state;
+	struct publishing_where where;
 	struct publishing_stats result;
 	struct offload offload;
 };
@@ -34,9 +37,11 @@ stats_start(struct stats *s)
 	if (s->rpc.op.detached)
 		return op_fail(s, STATS_END, ERR_CANCELLED,
 		    "statistics of %s: the caller is gone", r->volume_path);
-	offload_start(&s->offload, r->volume_path, publishing_stats,
-	    r->volume_path, &s->result, sizeof(s->result), STATS_MS,
-	    &s->rpc.op);
+	s->where = (struct publishing_where){ .path = r->volume_path,
+		.staging = r->staging_target_path,
+		.volume_id = r->volume_id };
+	offload_start(&s->offload, r->volume_path, publishing_stats, &s->where,
+	    &s->result, sizeof(s->result), STATS_MS, &s->rpc.op);
 	return op_await(s, STATS_READ);
 }
 
@@ -69,9 +74,14 @@ stats_read(struct stats *s)
 	s->rpc.reply = reply;
 	add_usage(s, CSI__V1__VOLUME_USAGE__UNIT__BYTES, got->total_bytes,
 	    got->used_bytes, got->available_bytes);
-	if (!got->block)
+	if (!got->block && got->dead[0] == '\0')
 		add_usage(s, CSI__V1__VOLUME_USAGE__UNIT__INODES, got->inodes,
 		    got->used_inodes, got->free_inodes);
+	reply->volume_condition = csi_new(
+	    &csi__v1__volume_condition__descriptor, s->rpc.arena);
+	reply->volume_condition->abnormal = got->dead[0] != '\0';
+	reply->volume_condition->message = arena_strdup(s->rpc.arena,
+	    got->dead[0] != '\0' ? got->dead : "the volume is well");
 	return op_goto(s, STATS_END);
 }
 

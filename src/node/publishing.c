@@ -64,8 +64,8 @@ spec_of(const struct publishing_args *args, const struct source *source,
 }
 
 static int
-check_source(
-    const struct publishing_args *args, struct source *source, struct err *err)
+check_source(const struct publishing_args *args, struct source *source,
+    struct publishing_result *res, struct err *err)
 {
 	const struct mount_point *point = &source->point;
 	const struct mapper *mapper;
@@ -78,20 +78,24 @@ check_source(
 	rc = mount_look(source->path, &source->point, &source->fd, err);
 	if (rc < 0)
 		return rc;
-	if (!point->mounted)
+	if (!point->mounted) {
+		res->lost = source->had_stash;
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is not "
 		    "staged: %s is not a mount point",
 		    args->spec.volume_id, source->path);
+	}
 	rc = spec_of(args, source, &spec, &mapper, err);
 	if (rc == 0)
 		rc = mounted_identify(
 		    &spec, mapper, point, &source->device, NULL, err);
-	if (rc == -ESTALE)
+	if (rc == -ESTALE) {
+		res->lost = true;
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "the device below the staging path is gone, stage it "
 		    "again: volume %s at %s",
 		    args->spec.volume_id, source->path);
+	}
 	if (S_ISBLK(point->mode) != args->block)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is "
@@ -251,7 +255,8 @@ bind_target(const struct publishing_args *args, const struct source *source,
 }
 
 static int
-publish(const struct publishing_args *args, struct err *err)
+publish(const struct publishing_args *args, struct publishing_result *res,
+    struct err *err)
 {
 	struct source source = { .fd = -1 };
 	auto_close int lock = -1;
@@ -266,7 +271,7 @@ publish(const struct publishing_args *args, struct err *err)
 		    "staged: %s does not exist",
 		    args->spec.volume_id, args->staging);
 	source.path = str_fmt("%s/%s", args->staging, args->spec.volume_id);
-	rc = check_source(args, &source, err);
+	rc = check_source(args, &source, res, err);
 	if (rc == 0)
 		rc = check_target(args, &source, &done, err);
 	if (rc == 0 && !done)
@@ -278,19 +283,18 @@ publish(const struct publishing_args *args, struct err *err)
 }
 
 int
-publishing_publish(const void *p, void *none, struct err *err)
+publishing_publish(const void *p, void *result, struct err *err)
 {
 	struct publishing_args args = *(const struct publishing_args *)p;
 	char staging[PATH_MAX], target[PATH_MAX];
 	int rc = staging_resolve(
 	    args.staging, args.spec.volume_id, staging, err);
 
-	(void)none;
 	if (rc == 0)
 		rc = path_resolve(args.target, target, err);
 	args.staging = staging;
 	args.target = target;
-	return rc < 0 ? rc : publish(&args, err);
+	return rc < 0 ? rc : publish(&args, result, err);
 }
 
 int
@@ -322,15 +326,22 @@ publishing_unpublish(const void *p, void *none, struct err *err)
 }
 
 static int
-stats_of_filesystem(
-    const char *path, struct publishing_stats *out, struct err *err)
+say_dead(struct publishing_stats *out, const char *path, const char *why)
+{
+	*out = (struct publishing_stats){ .block = out->block };
+	(void)snprintf(out->dead, sizeof(out->dead),
+	    "the volume at %.90s is dead: %s", path, why);
+	return 0;
+}
+
+static int
+stats_of_filesystem(const char *path, struct publishing_stats *out)
 {
 	struct statvfs fs;
 	uint64_t unit;
 
 	if (statvfs(path, &fs) < 0)
-		return err_set(err, ERR_INTERNAL, "volume at %s is dead: %s",
-		    path, strerror(errno));
+		return say_dead(out, path, strerror(errno));
 	unit = fs.f_frsize;
 	out->total_bytes = fs.f_blocks * unit;
 	out->available_bytes = fs.f_bavail * unit;
@@ -341,43 +352,57 @@ stats_of_filesystem(
 	return 0;
 }
 
+/*
+ * A file system answers from memory when its device is dead: the mapper knows
+ * better. What no mapper knows is not judged.
+ */
+static bool
+is_lost(const struct publishing_where *where, const struct mount_point *point)
+{
+	struct device_spec spec = { .volume_id = where->volume_id };
+	struct stash stash;
+	struct device dev;
+	struct err ignored = ERR_INIT;
+
+	if (!str_is_empty(where->staging) &&
+	    stash_read(where->staging, &stash, &ignored) == 0)
+		staging_spec_of(&stash, &spec);
+	return mounted_identify(&spec, NULL, point, &dev, NULL, &ignored) ==
+	    -ESTALE;
+}
+
 int
 publishing_stats(const void *p, void *result, struct err *err)
 {
+	const struct publishing_where *where = p;
 	struct publishing_stats *out = result;
 	struct err why = ERR_INIT;
 	struct mount_point point;
 	char path[PATH_MAX];
 	bool read_only;
-	int rc = path_resolve(p, path, &why);
+	int rc = path_resolve(where->path, path, &why);
 
 	if (rc < 0)
 		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s",
-		    (const char *)p, why.text);
+		    where->path, why.text);
 	rc = mount_look(path, &point, NULL, err);
 	if (rc < 0)
 		return rc;
-	if (point.dead)
-		return err_set(err, ERR_INTERNAL,
-		    "volume at %s is dead: its "
-		    "device does not answer",
-		    path);
 	if (!point.exists || !point.mounted)
 		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s", path,
 		    point.exists ? "not a mount point" : "no such path");
+	out->block = S_ISBLK(point.mode);
+	if (point.dead)
+		return say_dead(out, path, "its device does not answer");
+	if (is_lost(where, &point))
+		return say_dead(out, path, "nobody serves its device any more");
 	if (S_ISDIR(point.mode))
-		return stats_of_filesystem(path, out, err);
-	out->block = true;
-	if (!S_ISBLK(point.mode))
+		return stats_of_filesystem(path, out);
+	if (!out->block)
 		return err_set(err, ERR_NOT_FOUND,
 		    "no volume at %s: neither "
 		    "a directory nor a block device",
 		    path);
 	rc = device_sysfs_size(point.source, &out->total_bytes, &read_only);
-	if (rc < 0)
-		return err_set(err, ERR_INTERNAL,
-		    "volume at %s is dead: its "
-		    "device is gone",
-		    path);
-	return 0;
+	return rc < 0 ? say_dead(out, path, "its device is gone") : 0;
 }

@@ -23,32 +23,45 @@ struct publishing_args {
 	const char *options; /* mount flags, comma list */
 };
 
+struct publishing_result {
+	/* It was staged, and its device or its mount is gone: stage it anew. */
+	bool lost;
+};
+
 struct unpublishing_args {
 	const char *volume_id;
 	const char *target; /* target_path */
 };
 
 /*
- * Offload functions without a result. Unpublish takes away mounts of this
+ * Offload functions; the second one has no result. Unpublish takes away mounts of this
  * volume only (mounted.h), and an empty file or directory; success means that
  * there is neither a mount nor anything else at the target.
  */
 int publishing_publish(
-    const void *publishing_args, void *none, struct err *err);
+    const void *publishing_args, void *publishing_result, struct err *err);
 int publishing_unpublish(
     const void *unpublishing_args, void *none, struct err *err);
+
+struct publishing_where {
+	const char *path;      /* at which the volume is published or staged */
+	const char *staging;   /* or "" */
+	const char *volume_id; /* for where there is no stash */
+};
 
 struct publishing_stats {
 	bool block;
 	uint64_t total_bytes, used_bytes, available_bytes;
 	uint64_t inodes, used_inodes, free_inodes; /* file system only */
+	/* Nothing can be read or written there; "" : it is well. */
+	char dead[160];
 };
 
 /*
- * args is the volume_path. NOT_FOUND when no volume is published there,
- * INTERNAL when its device is dead.
+ * NOT_FOUND when no volume is published there. That it is dead is no failure:
+ * no number is set then. A volume that lives costs no I/O but a look at sysfs.
  */
 int publishing_stats(
-    const void *volume_path, void *publishing_stats, struct err *err);
+    const void *publishing_where, void *publishing_stats, struct err *err);
 
 #endif

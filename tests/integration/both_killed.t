@@ -1,8 +1,8 @@
 #!/bin/bash
 # both_killed.t: rbd-csid and rbd-attachd are killed together, as when their container ends, with
 # volumes staged and published. The next identical NodeStageVolume repairs each of them at once,
-# so do NodeUnstageVolume and NodeUnpublishVolume; what was synced is there, and after the
-# deletes nothing is left.
+# so do NodePublishVolume for another pod, NodeUnstageVolume and NodeUnpublishVolume; statistics
+# tell a dead volume; what was synced is there, and after the deletes nothing is left.
 . "$(dirname "$0")/lib.sh"
 
 need_cluster
@@ -113,20 +113,48 @@ ok "both processes are killed while a file is open" kill_both
 ok "the next rbd-csid unmounts the dead FUSE directory" \
 	wait_for 10 bash -c "! grep -q ' $work/state/attach/' /proc/self/mountinfo"
 
-fails_with FAILED_PRECONDITION "a volume is not published from a dead staging" \
-	call Node/NodePublishVolume "$(jq --arg t "$work/other" '.target_path = $t' \
-		<<<"${publish_json[a]}")"
-like "which says what to do" "$error" 'gone, stage it again'
+# keyless METHOD JSON: as kubelet calls where the PersistentVolume names no secret.
+echo '{}' >"$work/no-secrets"
+keyless() { RBD_CSI_SECRETS=$work/no-secrets call "$@"; }
+# condition NAME: what the statistics of a volume say of it.
+condition() {
+	call Node/NodeGetVolumeStats "{\"volume_id\": \"${id[$1]}\",
+		\"volume_path\": \"${target[$1]}\", \"staging_target_path\": \"${staging[$1]}\"}" &&
+		jq -r '.volumeCondition | "\(.abnormal // false) \(.message)"' <<<"$reply"
+}
+for name in a d; do
+	like "the statistics of $name say that it is dead" "$(condition "$name")" '^true .*is dead'
+done
+is "with a usage, or kubelet would not look" "$(condition a >/dev/null; jq '.usage | length' <<<"$reply")" 1
+other() { jq --arg t "$work/other-$1" '.target_path = $t' <<<"${publish_json[$1]}"; }
+fails_with FAILED_PRECONDITION "a volume is not published from a dead staging without a key" \
+	keyless Node/NodePublishVolume "$(other a)"
+like "which says what to do" "$error" 'node-publish-secret-name.*gone, stage it again'
+ok "nothing is mounted there" test ! -e "$work/other-a"
+
+ok "b is published for another pod, and staged anew for that" \
+	in_time call Node/NodePublishVolume "$(other b)"
+diag "$took ms"
+is "with its data" "$(<"$work/other-b/file")" b
+ok "it can be written" bash -c "echo b >$work/other-b/file && sync -f $work/other-b/file"
+ok "and unpublished" call Node/NodeUnpublishVolume \
+	"{\"volume_id\": \"${id[b]}\", \"target_path\": \"$work/other-b\"}"
+ok "c, too, without a secret, by the session that is there now" \
+	in_time keyless Node/NodePublishVolume "$(other c)"
+is "with its data" "$(<"$work/other-c/file")" c
+ok "and unpublished" call Node/NodeUnpublishVolume \
+	"{\"volume_id\": \"${id[c]}\", \"target_path\": \"$work/other-c\"}"
 
 ok "a is staged anew by the same call" in_time stage a
 diag "$took ms"
 ok "the client that died is fenced" grep -q "takeover.fenced" "$work/csid.log"
 ok "it is published over the dead mount" publish a
 is "with its data" "$(<"${target[a]}/file")" a
+is "its statistics say that it is well" "$(condition a)" "false the volume is well"
 ok "it can be written" bash -c "echo more >${target[a]}/file && sync -f ${target[a]}/file"
-is "the dead mount is kept by the open file" "$(loops)" 5
+is "the dead mount is kept by the open file" "$(loops)" 7
 kill "$user"
-ok "and goes with it" wait_for 10 loops_are 4
+ok "and goes with it" wait_for 10 loops_are 6
 ok "d, the block device, is staged anew" in_time stage d
 old=$(stat -c %Lr:%Hr "${target[d]}")
 ok "the dead device that its target shows stays bound" \

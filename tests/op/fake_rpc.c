@@ -114,7 +114,7 @@ fake_wake(int rc)
 /* ---- sessions ------------------------------------------------------------ */
 
 unsigned fake_session_calls, fake_session_cancels;
-bool fake_session_waits;
+bool fake_session_waits, fake_session_lends;
 
 static struct session_call *open_call;
 
@@ -131,6 +131,19 @@ sessions_call_start(
 	call->waiter = waiter;
 	call->sent = !fake_session_waits;
 	open_call = call;
+}
+
+bool
+sessions_credentials(const struct session_key *key, const char **user,
+    const struct secret **secret)
+{
+	static struct secret k = { .text = (char *)(uintptr_t) "k", .len = 1 };
+
+	if (!fake_session_lends || !str_eq(key->monitors, "m:1"))
+		return false;
+	*user = "u";
+	*secret = &k;
+	return true;
 }
 
 static void

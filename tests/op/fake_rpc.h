@@ -61,6 +61,7 @@ void fake_wake(int rc);                     /* ends the oldest one */
 
 extern unsigned fake_session_calls, fake_session_cancels;
 extern bool fake_session_waits; /* calls are not sent before fake_send() */
+extern bool fake_session_lends; /* there is one whose key can be used */
 bool fake_session_is_open(void);
 bool fake_session_is_sent(void);
 bool fake_session_is_cancelled(void);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- the script ----------------------------------------------------------- */
 
@@ -21,6 +22,7 @@ struct wait {
 	const char *call;       /* who must be asked */
 	enum staging_need need; /* of a stage child */
 	bool mapped;
+	bool lost;  /* of a publish child: not staged any more */
 	int status; /* of a tool */
 };
 
@@ -104,8 +106,12 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 			    r->stash.mapper, sizeof(r->stash.mapper), "krbd");
 		}
 	}
-	if (rc < 0)
+	if (rc == 0 && fn == publishing_publish && now->lost) {
+		((struct publishing_result *)result)->lost = true;
+		rc = err_set(&off->err, ERR_FAILED_PRECONDITION, "it is lost");
+	} else if (rc < 0) {
 		(void)err_set(&off->err, ERR_INTERNAL, "as the test wants it");
+	}
 	op_wake(waiter, rc);
 }
 
@@ -363,6 +369,9 @@ ENTRY(NodeStageVolumeRequest__VolumeContextEntry, is_static, "staticVolume",
     "true");
 ENTRY(NodeStageVolumeRequest__PublishContextEntry, image_id, "imageId", "12");
 ENTRY(NodePublishVolumeRequest__PublishContextEntry, pool2, "pool", "rbd");
+ENTRY(NodePublishVolumeRequest__PublishContextEntry, mons2, "monitors", "a:1");
+ENTRY(NodePublishVolumeRequest__SecretsEntry, secret_id2, "userID", "u");
+ENTRY(NodePublishVolumeRequest__SecretsEntry, secret_key2, "userKey", "AAAA");
 
 static Csi__V1__VolumeCapability cap;
 static Csi__V1__VolumeCapability__MountVolume mount_type;
@@ -382,7 +391,7 @@ make_requests(void)
 	static Csi__V1__NodeStageVolumeRequest__PublishContextEntry
 	    *context[] = { &pool, &mons };
 	static Csi__V1__NodePublishVolumeRequest__PublishContextEntry
-	    *context2[] = { &pool2 };
+	    *context2[] = { &pool2, &mons2 };
 
 	secret_id.base.descriptor = secret_key.base.descriptor =
 	    &csi__v1__node_stage_volume_request__secrets_entry__descriptor;
@@ -390,7 +399,9 @@ make_requests(void)
 	    &csi__v1__node_stage_volume_request__publish_context_entry__descriptor;
 	encrypted.base.descriptor = is_static.base.descriptor =
 	    &csi__v1__node_stage_volume_request__volume_context_entry__descriptor;
-	pool2.base.descriptor =
+	secret_id2.base.descriptor = secret_key2.base.descriptor =
+	    &csi__v1__node_publish_volume_request__secrets_entry__descriptor;
+	pool2.base.descriptor = mons2.base.descriptor =
 	    &csi__v1__node_publish_volume_request__publish_context_entry__descriptor;
 	csi__v1__volume_capability__init(&cap);
 	csi__v1__volume_capability__mount_volume__init(&mount_type);
@@ -416,7 +427,7 @@ make_requests(void)
 	publish.target_path = target_path;
 	publish.volume_capability = &cap;
 	publish.publish_context = context2;
-	publish.n_publish_context = 1;
+	publish.n_publish_context = 2;
 	csi__v1__node_unstage_volume_request__init(&unstage);
 	unstage.volume_id = volume_id;
 	unstage.staging_target_path = staging_path;
@@ -587,10 +598,62 @@ test_formatting(void)
 	stage.n_volume_context = 0;
 }
 
+/* ---- what was staged and is no more ---------------------------------------- */
+
+static bool lends; /* a session's credentials */
+
+static bool
+fake_credentials(
+    const struct device_spec *spec, const char **user, const char **key)
+{
+	(void)spec;
+	*user = "u";
+	*key = "AAAA";
+	return lends;
+}
+
+static void
+test_restaging(void)
+{
+	static Csi__V1__NodePublishVolumeRequest__SecretsEntry *secrets[] = {
+		&secret_id2, &secret_key2
+	};
+	static const struct wait lost[] = { { .call = "publish", .lost = true },
+		{ .call = "stage", .mapped = true }, { .call = "publish" },
+		{ .call = NULL } };
+	static const struct wait twice[] = { { .call = "publish",
+						 .lost = true },
+		{ .call = "stage", .mapped = true },
+		{ .call = "publish", .lost = true }, { .call = NULL } };
+	static const char *const after[] = { "", "unstage close", "" };
+
+	run(&node_publish_impl, &publish.base, lost, 0, 0);
+	is_int(outcome.code, ERR_FAILED_PRECONDITION,
+	    "a lost volume cannot be staged without a key");
+	ok(strstr(outcome.text, "node-publish-secret-name") != NULL,
+	    "which says what to do");
+	is_str(calls, "publish", "and nothing is tried");
+
+	lends = true;
+	sweep("publish of a lost volume, with a session's key",
+	    &node_publish_impl, &publish.base, lost, after);
+	lends = false;
+	publish.secrets = secrets;
+	publish.n_secrets = 2;
+	sweep("publish of a lost volume, with the request's key",
+	    &node_publish_impl, &publish.base, lost, after);
+	run(&node_publish_impl, &publish.base, twice, 0, 0);
+	is_int(outcome.code, ERR_FAILED_PRECONDITION,
+	    "one that is lost again is staged anew once");
+	is_str(calls, "publish stage publish", "and then given up");
+	publish.n_secrets = 0;
+}
+
 int
 main(void)
 {
 	static const struct node_config config = { .state_dir = "/run",
+		.credentials = fake_credentials,
 		.find_cluster = find_cluster,
 		.format_start = fake_format };
 	static const struct wait formatted[] = {
@@ -657,6 +720,7 @@ main(void)
 	test_encrypted();
 	test_formatting();
 	test_choice();
+	test_restaging();
 	loop_fini();
 	return tap_end();
 }
