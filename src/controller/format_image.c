@@ -52,6 +52,7 @@ answer(struct format_image *f)
 
 	reply->image_id = f->lookup.info.id;
 	reply->again = f->again;
+	reply->pool = arena_strdup(f->rpc.arena, ceph_pool_name(f->pool));
 	f->rpc.reply = reply;
 	return op_goto(f, FORMAT_END);
 }
@@ -60,10 +61,15 @@ static enum op_verdict
 start(struct format_image *f)
 {
 	struct err err = ERR_INIT;
+	int rc;
 
 	f->req = f->rpc.request;
-	if (ceph_pool_open(controller_connection(), f->req->pool,
-		f->req->rados_namespace, &f->pool, &err) < 0)
+	rc = f->req->step == WORKER__FORMAT_REQUEST__STEP__POOL
+	    ? ceph_pool_open_id(controller_connection(), f->req->pool_id,
+		  f->req->rados_namespace, &f->pool, &err)
+	    : ceph_pool_open(controller_connection(), f->req->pool,
+		  f->req->rados_namespace, &f->pool, &err);
+	if (rc < 0)
 		return op_fail_err(f, FORMAT_END, &err);
 	image_lookup_start(&f->lookup, f->pool, f->req->image,
 	    str_is_empty(f->req->image_id) ? NULL : f->req->image_id, false,
@@ -79,6 +85,9 @@ found(struct format_image *f)
 
 	if (f->rpc.op.rc < 0)
 		return op_fail_err(f, FORMAT_END, &f->lookup.op.err);
+	/* The look-up has also brought the cluster's map of now. */
+	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__POOL)
+		return answer(f);
 	if (image_header_check(&f->lookup.info, &err) < 0)
 		return op_fail_err(f, FORMAT_END, &err);
 	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN) {

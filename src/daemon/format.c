@@ -32,15 +32,26 @@ text(const char *s)
 	return (char *)(uintptr_t)(s != NULL ? s : "");
 }
 
+static const struct {
+	Worker__FormatRequest__Step step;
+	const char *what;
+} steps[] = {
+	[NODE_FORMAT_BEGIN] = { WORKER__FORMAT_REQUEST__STEP__BEGIN,
+	    "whether the volume may be formatted" },
+	[NODE_FORMAT_END] = { WORKER__FORMAT_REQUEST__STEP__END,
+	    "to note the volume's file system" },
+	[NODE_FORMAT_POOL] = { WORKER__FORMAT_REQUEST__STEP__POOL,
+	    "what the volume's pool is called" },
+};
+
 static void
 pack(struct format_ask *f)
 {
 	const struct device_spec *spec = f->ask->spec;
 	Worker__FormatRequest request = WORKER__FORMAT_REQUEST__INIT;
 
-	request.step = f->ask->step == NODE_FORMAT_BEGIN
-	    ? WORKER__FORMAT_REQUEST__STEP__BEGIN
-	    : WORKER__FORMAT_REQUEST__STEP__END;
+	request.step = steps[f->ask->step].step;
+	request.pool_id = spec->pool_id;
 	request.volume_id = text(spec->volume_id);
 	request.pool = text(spec->pool);
 	request.rados_namespace = text(spec->rados_namespace);
@@ -85,6 +96,9 @@ read_reply(struct format_ask *f, struct err *err)
 		rc = str_put(f->ask->image_id, sizeof(f->ask->image_id), "%s",
 		    reply->image_id);
 	if (rc == 0)
+		rc = str_put(
+		    f->ask->pool, sizeof(f->ask->pool), "%s", reply->pool);
+	if (rc == 0)
 		f->ask->again = reply->again;
 	else
 		(void)err_set(
@@ -103,10 +117,8 @@ answered(struct format_ask *f)
 		return op_goto(f, FORMATASK_END);
 	/* The cluster's own words, or why nobody could ask it. */
 	if (err.code != ERR_FAILED_PRECONDITION)
-		err_prefix(&err, "ask the cluster %s",
-		    f->ask->step == NODE_FORMAT_BEGIN
-			? "whether the volume may be formatted"
-			: "to note the volume's file system");
+		err_prefix(
+		    &err, "ask the cluster %s", steps[f->ask->step].what);
 	f->ask->err = err;
 	return op_fail_err(f, FORMATASK_END, &err);
 }

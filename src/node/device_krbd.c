@@ -651,9 +651,9 @@ refuse_other(const struct device_spec *spec, struct err *err)
 		    spec->image);
 	if (remove_id(id, spec->unmap_options, &why) < 0)
 		log_warn("krbd.other", "id=%d text=\"%s\"", id, why.text);
-	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "map %s/%s: that is another image now than volume %s; was a pool "
-	    "renamed or made anew? Detach the volume and attach it again",
+	return err_set(err, ERR_NOT_FOUND,
+	    "map %s/%s: that is another image than volume %s; was it removed "
+	    "and made anew?",
 	    spec->pool, spec->image, spec->volume_id);
 }
 

@@ -24,11 +24,12 @@ struct node_cluster {
 enum node_format_step {
 	NODE_FORMAT_BEGIN = 0, /* may the image be formatted? */
 	NODE_FORMAT_END,       /* it has a file system now */
+	NODE_FORMAT_POOL,      /* what is its pool called now? */
 };
 
 /*
- * A question to the image's cluster before and after mkfs; embedded in the op
- * that waits. What the device shows is never proof that it may be formatted.
+ * A question to the image's cluster: before and after mkfs, and where the
+ * pool's name may have changed; embedded in the op that waits. What the device shows is never proof that it may be formatted.
  */
 struct node_format {
 	enum node_format_step step;
@@ -40,6 +41,7 @@ struct node_format {
 	struct err err; /* of a negative rc */
 	bool again;     /* BEGIN: an mkfs was cut off and has left something */
 	char image_id[64];
+	char pool[256]; /* POOL: the name of the pool with the handle's id */
 };
 
 struct node_config {
@@ -56,7 +58,7 @@ struct node_config {
 	 * is proven to hold nothing, or an mkfs that was cut off; its mark is
 	 * set. FAILED_PRECONDITION tells why it is not; any other error, too,
 	 * means that it must not be formatted. END: rc 0 when the mark says
-	 * that it has a file system.
+	 * that it has a file system. POOL: rc 0 with the name.
 	 */
 	void (*format_start)(struct node_format *ask, struct op *waiter);
 	/* As a mapper's credentials, of the sessions of ceph-worker. */

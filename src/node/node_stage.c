@@ -30,6 +30,7 @@ enum stage_state {
 	STAGE_START = 0, /* nothing is done */
 	STAGE_TRIED,     /* a child went as far as it could */
 	STAGE_OPENED,    /* open_start has ended */
+	STAGE_NAMED,     /* the cluster has said what the pool is called now */
 	STAGE_PROVEN,    /* the cluster has said whether it may be formatted */
 	STAGE_FORMATTED, /* mkfs has ended */
 	STAGE_MARKED,    /* the cluster knows of the file system */
@@ -47,8 +48,10 @@ struct stage {
 	const Csi__V1__NodeStageVolumeRequest *request;
 	struct secret key;
 	const char *mkfs_options;
-	bool is_static; /* somebody else's image: never formatted */
-	bool proven;    /* the cluster says that it may be formatted */
+	bool is_static;     /* somebody else's image: never formatted */
+	bool proven;        /* the cluster says that it may be formatted */
+	bool named;         /* spec.pool is the pool's name of now */
+	struct err unfound; /* why nothing was found by the name of before */
 	struct staging_args args;
 	struct staging_result result;
 	struct unstaging_args undo_args;
@@ -219,12 +222,49 @@ stage_again_with(struct stage *s, const char *name, const struct err *why)
 	return stage_give_up(s, &err);
 }
 
+/* Nothing is there by the pool's name. The handle has its id: ask for it. */
+static bool
+may_be_renamed(const struct stage *s, const struct err *err)
+{
+	return err->code == ERR_NOT_FOUND && !s->named &&
+	    s->args.spec.pool_id > 0;
+}
+
+static enum op_verdict
+stage_name_pool(struct stage *s, const struct err *unfound)
+{
+	s->named = true;
+	s->unfound = *unfound;
+	s->format = (struct node_format){ .step = NODE_FORMAT_POOL,
+		.spec = &s->args.spec };
+	node_config()->format_start(&s->format, &s->rpc.op);
+	return op_await(s, STAGE_NAMED);
+}
+
+static enum op_verdict
+stage_named(struct stage *s)
+{
+	const char *now = s->format.pool;
+	struct err err = ERR_INIT;
+
+	if (s->rpc.op.rc < 0 || str_eq(now, s->args.spec.pool))
+		return stage_give_up(s, &s->unfound);
+	log_info("stage.pool_renamed", "volume=%s from=%s to=%s",
+	    s->request->volume_id, s->args.spec.pool, now);
+	s->args.spec.pool = arena_strdup(s->rpc.arena, now);
+	if (use_mapper(s, s->args.mapper, &err) < 0)
+		return stage_give_up(s, &err);
+	return stage_try(s);
+}
+
 /* The kernel lacks a feature of the image: is there an other mapper? */
 static enum op_verdict
 stage_failed(struct stage *s, int rc)
 {
 	const char *other = node_config()->mounter_fallback;
 
+	if (may_be_renamed(s, &s->offload.err))
+		return stage_name_pool(s, &s->offload.err);
 	if (rc == -ENXIO && !s->args.settled && other != NULL &&
 	    device_mapper(other) != NULL &&
 	    !str_eq(other, s->args.mapper->name)) {
@@ -376,6 +416,8 @@ stage_tried(struct stage *s)
 static enum op_verdict
 stage_opened(struct stage *s)
 {
+	if (s->rpc.op.rc < 0 && may_be_renamed(s, &s->open.err))
+		return stage_name_pool(s, &s->open.err);
 	if (s->rpc.op.rc < 0)
 		return op_fail_err(s, STAGE_UNDO, &s->open.err);
 	s->args.opened = true;
@@ -506,6 +548,8 @@ stage_step(struct op *op)
 		return stage_tried(s);
 	case STAGE_OPENED:
 		return stage_opened(s);
+	case STAGE_NAMED:
+		return stage_named(s);
 	case STAGE_PROVEN:
 		return stage_proven(s);
 	case STAGE_FORMATTED:

@@ -39,8 +39,9 @@ differs(const char *asked, const char *found)
 }
 
 /*
- * What is to be proven to be the image: by the stash, and by the request too.
- * *mapper NULL: any.
+ * What is to be proven to be the image: by the stash, and by the request too,
+ * but for the pool's name, which may have changed since the volume was
+ * attached. *mapper NULL: any.
  */
 static int
 spec_of(const struct publishing_args *args, const struct source *source,
@@ -52,7 +53,7 @@ spec_of(const struct publishing_args *args, const struct source *source,
 		return 0;
 	if (source->stash.encrypted ||
 	    !stash_is_of(&source->stash, spec->volume_id) ||
-	    differs(spec->pool, source->stash.pool) ||
+	    (spec->pool_id <= 0 && differs(spec->pool, source->stash.pool)) ||
 	    differs(spec->image, source->stash.image))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s/%s is staged at %s, not volume %s",

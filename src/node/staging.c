@@ -153,20 +153,24 @@ stage_mounted(const struct staging_args *args, const char *target,
     const struct mount_point *point, bool had_stash, struct staging_result *res,
     struct err *err)
 {
+	struct device_spec spec = args->spec;
 	const struct mapper *mapper = NULL;
 	bool block = S_ISBLK(point->mode), read_only;
 	int rc;
 
+	/* The pool was found by its id then, and may have been renamed. */
+	if (had_stash && spec.pool_id > 0 &&
+	    stash_is_of(&res->stash, spec.volume_id))
+		spec.pool = res->stash.pool;
 	if (had_stash) {
 		mapper = staging_mapper_of(&res->stash, err);
 		if (mapper == NULL)
 			return -EBUSY;
 	}
-	rc = mounted_identify(
-	    &args->spec, mapper, point, &res->device, &mapper, err);
+	rc = mounted_identify(&spec, mapper, point, &res->device, &mapper, err);
 	if (rc == -ESTALE) {
 		*err = (struct err)ERR_INIT;
-		return mounted_take_away(target, &args->spec, mapper, err);
+		return mounted_take_away(target, &spec, mapper, err);
 	}
 	if (rc < 0) {
 		err_prefix(err, "%s is a mount of something else", target);

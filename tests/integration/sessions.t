@@ -44,6 +44,7 @@ config=$work/config.json
 jq '[null] + . + [{clusterid: "case", Monitors: .[0].monitors}, {clusterID: "bad", monitors: "m"}]' \
 	"$RBD_CSI_CONFIG" >"$config"
 RBD_CSI_CONFIG=$config
+defer stop_attachds
 start_daemon
 
 # ---- keys as people store them ---------------------------------------------------------------
@@ -169,8 +170,20 @@ ok "with a new key it works at once" as rbd-csi-revoked \
 ok "a volume in a pool" create renamed "$RBD_CSI_FSID" "$pool"
 ok "is published with the pool's name" publish
 is "of then" "$(jq -r .publishContext.pool <<<"$reply")" "$pool"
+volume=$(jq -c --arg id "$id" --argjson access "$access" --arg staging "$work/staging" \
+	--arg cluster "$RBD_CSI_FSID" '{volume_id: $id, staging_target_path: $staging, volume_capability: $access,
+	publish_context: .publishContext, volume_context: {clusterID: $cluster}}' <<<"$reply")
+mkdir "$work/staging"
 ok "the pool is renamed" ask osd pool rename "$pool" "$pool-2"
 pool=$pool-2
+ok "the volume is staged with the old name, which the attachment has kept" \
+	call Node/NodeStageVolume "$volume"
+ok "the log tells both names" logged "stage.pool_renamed .*from=${pool%-2} to=$pool"
+ok "staged already" call Node/NodeStageVolume "$volume"
+ok "published" call Node/NodePublishVolume "$(jq -c --arg target "$work/target" \
+	'. + {target_path: $target}' <<<"$volume")"
+ok "unpublished" call Node/NodeUnpublishVolume "{\"volume_id\": \"$id\", \"target_path\": \"$work/target\"}"
+ok "and unstaged" call Node/NodeUnstageVolume "$(jq -c '{volume_id, staging_target_path}' <<<"$volume")"
 ok "it is published again" publish
 is "with the name of now" "$(jq -r .publishContext.pool <<<"$reply")" "$pool"
 ok "and made anew in the pool of that name" create renamed-2 "$RBD_CSI_FSID" "$pool"
