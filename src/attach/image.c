@@ -199,14 +199,27 @@ needs_room(const struct image_open *o)
 	return !o->adopt && !is_read_only(o);
 }
 
+int
+image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
+    struct ceph_pool **pool, struct err *err)
+{
+	int64_t id = atomic_load(&slot->pool_id);
+	int rc = id > 0
+	    ? ceph_pool_open_id(conn, id, slot->rados_namespace, pool, err)
+	    : ceph_pool_open(
+		  conn, slot->pool, slot->rados_namespace, pool, err);
+
+	if (rc == 0)
+		atomic_store(&slot->pool_id, ceph_pool_id(*pool));
+	return rc;
+}
+
 static enum op_verdict
 open_begin(struct image_open *o)
 {
-	struct table_slot *slot = o->image->slot;
 	struct err err = ERR_INIT;
 
-	if (ceph_pool_open(
-		im.conn, slot->pool, slot->rados_namespace, &o->pool, &err) < 0)
+	if (image_pool_open(im.conn, o->image->slot, &o->pool, &err) < 0)
 		return op_fail_err(o, OPEN_END, &err);
 	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
 	if (!needs_room(o))

@@ -13,9 +13,8 @@
 
 #include "attach/image_io.h"
 #include "attach/table.h"
+#include "ceph/connection.h"
 #include "core/timer.h"
-
-struct ceph_connection;
 
 enum image_state {
 	IMAGE_NONE = 0, /* the slot is free */
@@ -56,6 +55,13 @@ struct image *image_by_ino(uint64_t ino);      /* visible ones only */
 struct image *image_by_file(const char *name); /* the same */
 struct image *image_find(
     const char *pool, const char *rados_namespace, const char *name);
+
+/*
+ * The image's pool, by the id that it had when it was opened first: its name
+ * may have changed. Errors as ceph_pool_open().
+ */
+int image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
+    struct ceph_pool **pool, struct err *err) must_check;
 
 /*
  * Opens an image and takes its lock. On success (waiter woken with 0)

@@ -34,9 +34,8 @@ resize_start(struct image_resize *r)
 	struct ceph_pool *pool;
 	struct err err = ERR_INIT;
 
-	/* It was opened by this name: no wait. */
-	if (ceph_pool_open(
-		r->conn, slot->pool, slot->rados_namespace, &pool, &err) < 0) {
+	/* It is open: no wait. */
+	if (image_pool_open(r->conn, slot, &pool, &err) < 0) {
 		op_set_err(&r->op, &err);
 		return OP_DONE;
 	}

@@ -206,6 +206,7 @@ table_slot_fill(struct table *table, unsigned index,
 	slot->ino = serial << TABLE_SLOT_BITS | index;
 	slot->flags = image->read_only ? TABLE_SLOT_READ_ONLY : 0;
 	atomic_store(&slot->size_bytes, 0);
+	atomic_store(&slot->pool_id, 0);
 	atomic_store(&slot->aborted, TABLE_ABORTED_NOT);
 	atomic_store(&slot->crashes, 0);
 	return 0;

@@ -53,6 +53,7 @@ struct table_slot {
 	_Atomic uint64_t size_bytes;
 	_Atomic uint32_t aborted; /* enum table_aborted */
 	_Atomic uint32_t crashes; /* servers that may have died of it */
+	_Atomic int64_t pool_id;  /* once it was open; its name may change */
 	char pool[TABLE_NAME_MAX];
 	char rados_namespace[TABLE_NAME_MAX];
 	char image[TABLE_NAME_MAX];

@@ -182,6 +182,11 @@ ok "the log tells both names" logged "stage.pool_renamed .*from=${pool%-2} to=$p
 ok "staged already" call Node/NodeStageVolume "$volume"
 ok "published" call Node/NodePublishVolume "$(jq -c --arg target "$work/target" \
 	'. + {target_path: $target}' <<<"$volume")"
+ok "the pool is renamed while it is attached" ask osd pool rename "$pool" "${pool%-2}-3"
+pool=${pool%-2}-3
+for pid in $(attachds); do kill -KILL "$pid"; done
+ok "a new server finds it" timeout 60 dd if=/dev/zero of="$work/target/file" bs=64k count=1 \
+	conv=fsync status=none
 ok "unpublished" call Node/NodeUnpublishVolume "{\"volume_id\": \"$id\", \"target_path\": \"$work/target\"}"
 ok "and unstaged" call Node/NodeUnstageVolume "$(jq -c '{volume_id, staging_target_path}' <<<"$volume")"
 ok "it is published again" publish
