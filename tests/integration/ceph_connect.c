@@ -47,7 +47,9 @@ static void
 test_refusals(const char *monitors)
 {
 	static const struct ceph_option unknown = { "no_such_option", "1" };
-	static const struct ceph_option wrong = { "rados_osd_op_timeout", "x" };
+	static const struct ceph_option wrong = {
+		"rbd_concurrent_management_ops", "x"
+	};
 	const struct {
 		const char *what, *monitors, *user, *key;
 		const struct ceph_option *option;
@@ -167,18 +169,20 @@ test_conf_files(void)
 		const char *what, *text;
 		bool good;
 	} rows[] = {
-		{ "a final newline", "[global]\nrados_osd_op_timeout = 7\n",
+		{ "a final newline",
+		    "[global]\nrbd_concurrent_management_ops = 7\n", true },
+		{ "no final newline",
+		    "[global]\nrbd_concurrent_management_ops = 7", true },
+		{ "blanks at the end",
+		    "[global]\nrbd_concurrent_management_ops = 7\n ", true },
+		{ "CRLF", "[global]\r\nrbd_concurrent_management_ops = 7\r",
 		    true },
-		{ "no final newline", "[global]\nrados_osd_op_timeout = 7",
-		    true },
-		{ "blanks at the end", "[global]\nrados_osd_op_timeout = 7\n ",
-		    true },
-		{ "CRLF", "[global]\r\nrados_osd_op_timeout = 7\r", true },
 		{ "a byte order mark",
-		    "\xef\xbb\xbf[global]\nrados_osd_op_timeout = 7\n", true },
+		    "\xef\xbb\xbf[global]\nrbd_concurrent_management_ops = 7\n",
+		    true },
 		{ "letters beyond ASCII",
 		    "[global]\nhost = Z\xc3\xbcrich\n"
-		    "rados_osd_op_timeout = 7 # \xc3\xbc",
+		    "rbd_concurrent_management_ops = 7 # \xc3\xbc",
 		    true },
 		{ "a word alone", "nonsense\n", false },
 	};
@@ -208,7 +212,8 @@ test_conf_files(void)
 		value[0] = '\0';
 		if (ceph_connection_open(&settings, &conn, &step, &err) == 0)
 			(void)rados_conf_get(ceph_connection_handle(conn),
-			    "rados_osd_op_timeout", value, sizeof(value));
+			    "rbd_concurrent_management_ops", value,
+			    sizeof(value));
 		if (rows[i].good)
 			ok(str_starts(value, "7"), "a ceph.conf with %s: %s",
 			    rows[i].what, err.text);
