@@ -63,6 +63,9 @@ buffer_get(void)
 		log_error("fuse.memory", "bytes=%d", BUFFER_BYTES);
 		abort(); /* a successor goes on */
 	}
+	/* Its pages are there before read(2) holds a request. */
+	for (size_t i = 0; i < BUFFER_BYTES; i += PAGE)
+		((volatile char *)p)[i] = 0;
 	return p;
 }
 

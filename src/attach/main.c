@@ -18,6 +18,7 @@
 #include "attach/control.h"
 #include "attach/fuse.h"
 #include "attach/image.h"
+#include "attach/memory.h"
 #include "attach/takeover.h"
 #include "attach/wire.h"
 #include "base/clock.h"
@@ -57,6 +58,7 @@ static struct {
 	const char *directory; /* of the session */
 	struct table *table;
 	struct ceph_connection *conn;
+	bool flusher; /* the kernel does not let us wait for ourselves */
 	bool serving, draining, failed, lost;
 	int64_t drain_until_ms;
 	struct timer start_timer, drain_timer, alone_timer, look_timer;
@@ -65,11 +67,12 @@ static struct {
 
 /* ---- hardening --------------------------------------------------------- */
 
-static void
+static bool
 try_(const char *what, int rc)
 {
 	if (rc < 0)
 		log_warn("start.hardening", "what=%s errno=%d", what, errno);
+	return rc >= 0;
 }
 
 static int
@@ -90,9 +93,11 @@ write_text(const char *path, const char *text)
 static void
 harden(void)
 {
-	try_("io_flusher", prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
-	try_("oom_score_adj", write_text("/proc/self/oom_score_adj", "-999"));
-	try_("mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
+	ad.flusher = try_("io_flusher", prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
+	(void)try_(
+	    "oom_score_adj", write_text("/proc/self/oom_score_adj", "-999"));
+	(void)try_(
+	    "mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
 	/* Few arenas, and no mmap and munmap for each large buffer. */
 	(void)mallopt(M_ARENA_MAX, 4);
 	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -330,6 +335,21 @@ connect_ceph(const char **step, struct err *err)
 	return rc;
 }
 
+/* Before the first image: those that are attached are served anyhow. */
+static int
+check_memory(struct err *err)
+{
+	struct memory_limit limit;
+
+	memory_look("", &limit);
+	if (memory_is_short(&limit))
+		log_warn("start.memory",
+		    "limit_bytes=%" PRIu64 " used_bytes=%" PRIu64
+		    " text=\"the OOM killer may end us\"",
+		    limit.bytes, limit.used);
+	return memory_check(&limit, ad.flusher, err);
+}
+
 /* Everything up to the first I/O. Blocks for as long as the cluster does. */
 static int
 begin(const char **step, char **fenced, struct err *err)
@@ -348,6 +368,9 @@ begin(const char **step, char **fenced, struct err *err)
 			.table = ad.table,
 			.drain = drain });
 	}
+	*step = "memory";
+	if (attached() == 0 && (rc = check_memory(err)) < 0)
+		return rc;
 	*step = "socket";
 	if ((rc = control_listen(err)) < 0 ||
 	    (rc = connect_ceph(step, err)) < 0)

@@ -89,6 +89,12 @@ bool str_ends(const char *s, const char *suffix);
 int str_to_u64(const char *s, uint64_t *value) must_check;
 
 /*
+ * The text of a file of /proc or /sys, cut off where `size` ends. False, and
+ * "", if it is empty or cannot be read.
+ */
+bool str_of_file(const char *path, char *text, size_t size);
+
+/*
  * The number of bytes, 1 to 4, of the code point at `s`, which is put into
  * *point; 0 if the `len` > 0 bytes there do not begin with well-formed UTF-8
  * (overlong forms and surrogates are not; RFC 3629).

@@ -139,6 +139,15 @@ userspace_is_mounted(const char *dir)
 		above.stx_dev_minor != root.stx_dev_minor);
 }
 
+void
+userspace_abort(const char *dir)
+{
+	auto_free char *mnt = str_fmt("%s/mnt", dir);
+
+	/* Busy or not: the connection is aborted first. */
+	(void)umount2(mnt, MNT_FORCE | UMOUNT_NOFOLLOW);
+}
+
 bool
 userspace_fuse_has_ended(int fuse_fd)
 {

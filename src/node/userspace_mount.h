@@ -28,6 +28,9 @@ void userspace_unmount_begin(
  */
 bool userspace_is_mounted(const char *dir);
 
+/* All I/O of its files fails from now on. Does not wait. */
+void userspace_abort(const char *dir);
+
 /*
  * Whether FUSE answers nobody any more, though it was mounted: `umount -f`,
  * or an abort by fusectl.

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "config.h"
 #include "node/userspace_found.h"
+#include "node/userspace_mount.h"
 #include "node/userspace_session_impl.h"
 
 #include <errno.h>
@@ -449,5 +450,35 @@ process_timer(struct timer *timer)
 		log_warn("userspace.drain_late", "session=%s pid=%d", s->dir,
 		    (int)s->pid);
 		session_replace(s, false);
+	}
+}
+
+void
+process_watch(struct timer *timer)
+{
+	struct session *s = container_of(timer, struct session, watch_timer);
+
+	timer_start(timer, WATCH_LOOK_MS);
+	if (s->pid == 0)
+		return;
+	switch (watch_look(&s->watch, "", s->pid)) {
+	case WATCH_FINE:
+		return;
+	case WATCH_KILL:
+		log_error("userspace.stuck",
+		    "session=%s pid=%d thread=%d text=\"its reclaim of "
+		    "memory hangs, as if it waited for its own volumes: "
+		    "killing it\"",
+		    s->dir, (int)s->pid, (int)s->watch.thread);
+		process_kill(s);
+		return;
+	case WATCH_ABORT:
+		log_error("userspace.stuck",
+		    "session=%s pid=%d text=\"and cannot die: aborting its FUSE "
+		    "connection\"",
+		    s->dir, (int)s->pid);
+		userspace_abort(s->dir);
+		session_lose_if_aborted(s);
+		return;
 	}
 }

@@ -169,6 +169,7 @@ session_free(struct session *s)
 	session_set_state(s, SESSION_ENDING); /* wakes who waits for a change */
 	LIST_REMOVE(s, link);
 	timer_stop(&s->timer);
+	timer_stop(&s->watch_timer);
 	channel_free(s->channel);
 	close_fd(&s->fuse_fd);
 	close_fd(&s->table_fd);
@@ -228,6 +229,8 @@ session_new(const char *dir, enum session_state state)
 	s->state = state;
 	s->fuse_fd = s->table_fd = -1;
 	s->timer.fire = process_timer;
+	s->watch_timer.fire = process_watch;
+	timer_start(&s->watch_timer, WATCH_LOOK_MS);
 	TAILQ_INIT(&s->calls);
 	(void)snprintf(s->dir, sizeof(s->dir), "%s", dir);
 	LIST_INSERT_HEAD(&session_shared.sessions, s, link);

@@ -10,6 +10,7 @@
 #include "core/child.h"
 #include "core/timer.h"
 #include "node/userspace_session.h"
+#include "node/userspace_watch.h"
 
 TAILQ_HEAD(call_list, session_call);
 
@@ -28,9 +29,11 @@ struct session {
 	unsigned failures;  /* starts in a row */
 	int64_t ready_ms;
 	struct err err; /* why the last start failed, or why it is lost */
-	bool ends;      /* DRAINING: for good */
-	bool retired;   /* takes no new images */
-	bool lost;      /* ends although images are attached */
+	struct watch watch;
+	struct timer watch_timer;
+	bool ends;    /* DRAINING: for good */
+	bool retired; /* takes no new images */
+	bool lost;    /* ends although images are attached */
 	LIST_ENTRY(session)
 	link;
 };
@@ -75,6 +78,7 @@ void session_free(struct session *s);
 /* ---- userspace_process.c ---- */
 
 void process_timer(struct timer *timer); /* of a session */
+void process_watch(struct timer *timer); /* the watch_timer of one */
 void process_start(struct session *s);
 void process_kill(struct session *s);
 void process_drain(struct session *s);

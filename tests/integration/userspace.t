@@ -20,11 +20,14 @@ wants() { [[ " $sections " == *" $1 "* ]]; }
 # ---- the holder ------------------------------------------------------------------------------
 
 holder_pid=
+group= # of cgroups
+holder_under=() # what starts it
 
 start_holder() {
 	rm -f "$work/to" "$work/from"
 	mkfifo "$work/to" "$work/from"
-	"$holder" "$1" "$server" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd \
+	"${holder_under[@]}" "$holder" "$1" "$server" "$RBD_CSI_MONITORS" \
+		"$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd \
 		<"$work/to" >"$work/from" 2>>"$work/holder.log" &
 	holder_pid=$!
 	exec {to_holder}>"$work/to" {from_holder}<"$work/from"
@@ -628,6 +631,96 @@ fails_in_the_end() { ! wait "$1"; }
 
 # in_flight DEVICE: has it I/O that is not finished?
 in_flight() { [[ $(awk '{ print $9 }' "/sys/block/${1#/dev/}/stat") -gt 0 ]]; }
+
+# ---- memory ------------------------------------------------------------------------------------
+
+memory_root=
+for root in /sys/fs/cgroup/memory /sys/fs/cgroup; do
+	[[ -e $root/memory.stat || $(cat "$root/cgroup.controllers" 2>/dev/null) == *memory* ]] &&
+		memory_root=$root && break
+done
+
+limit_file=memory.max
+no_limit=max
+[[ -e $memory_root/memory.limit_in_bytes ]] && limit_file=memory.limit_in_bytes no_limit=-1
+set_limit() { echo "$2" >"$1/$limit_file"; }
+
+# without the capability that would spare rbd-attachd the limit
+unspared=(setpriv --bounding-set -sys_resource --inh-caps -sys_resource)
+
+# limited COMMAND...: becomes it, in $group
+limited() { exec bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
+
+# Whatever waits for memory goes on then, and can end.
+remove_group() {
+	local pid
+	set_limit "$1" "$no_limit"
+	while read -r pid; do echo "$pid" >"$memory_root/cgroup.procs"; done <"$1/cgroup.procs"
+	wait_for 30 rmdir "$1" 2>/dev/null
+}
+
+memory() {
+	[[ -n $memory_root ]] || { skip "memory limits" "no memory cgroup"; return; }
+	put_away
+	group=$memory_root/rbd-csi-$$
+	mkdir "$group"
+	defer remove_group "$group"
+	image "$prefix-mem" 64M
+	set_limit "$group" $((40 << 20))
+	holder_under=(limited "${unspared[@]}")
+	start_holder "$state"
+	hold attach "$prefix-mem"
+	like "where I/O could wait for itself no image is attached, and why is told" "$error" \
+		"FAILED_PRECONDITION memory limit of 40 MiB.* CAP_SYS_RESOURCE"
+	set_limit "$group" "$no_limit"
+	ok "without a limit it is attached" wait_for 20 hold attach "$prefix-mem"
+	ok "detach" hold detach "$prefix-mem"
+	put_away
+	holder_under=()
+	start_holder "$state"
+}
+
+# The limit comes after the images, and whoever dirties their pages shares it: rbd-attachd waits
+# for itself.
+hang() {
+	local i old_pid device devices=() writers=() failed=0
+	[[ $limit_file == memory.limit_in_bytes ]] ||
+		{ skip "a rbd-attachd that waits for itself" "no memory cgroup of version 1"; return; }
+	put_away
+	group=$memory_root/rbd-csi-$$-hang
+	mkdir "$group"
+	defer remove_group "$group"
+	holder_under=("${unspared[@]}")
+	start_holder "$state"
+	for i in 1 2 3 4 5 6 7 8; do
+		image "$prefix-hang$i" 256M "$all_features"
+		attach "$prefix-hang$i"
+		devices+=("$device")
+	done
+	old_pid=$(attachds)
+	echo "$old_pid" >"$group/cgroup.procs"
+	set_limit "$group" $((40 << 20))
+	for device in "${devices[@]}"; do
+		limited timeout 200 dd if=/dev/zero of="$device" bs=1M count=200 conv=fsync \
+			status=none 2>>"$work/dd.err" &
+		writers+=("$!")
+	done
+	ok "a rbd-attachd that waits for itself is killed" wait_for 90 logged \
+		"userspace.stuck .*pid=$old_pid .*killing it"
+	ok "as it cannot die, its FUSE connection is aborted" wait_for 120 logged \
+		"userspace.stuck .*pid=$old_pid .*aborting"
+	ok "it ends" wait_for 30 is_gone "$old_pid"
+	set_limit "$group" "$no_limit"
+	for i in "${writers[@]}"; do wait "$i" 2>/dev/null || ((++failed)); done
+	ok "whoever waited has failed, and does not wait any more" test "$failed" -gt 0
+	ok "the image is attached anew" attach "$prefix-hang1"
+	ok "and can be read" reads "$device"
+	ok "detach" hold detach "$prefix-hang"{1..8}
+	ok "no loop device is left" wait_for 10 no_loops
+	put_away
+	holder_under=()
+	start_holder "$state"
+}
 
 for section in $sections; do
 	diag "section $section"

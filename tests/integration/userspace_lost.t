@@ -1,4 +1,4 @@
 #!/bin/bash
-# userspace_lost.t: who holds the descriptors, sessions that are lost, images that are no good;
-# sections of userspace.t
-exec "$(dirname "$0")/userspace.t" alone lost bad crashes
+# userspace_lost.t: who holds the descriptors, sessions that are lost, images that are no good,
+# memory limits; sections of userspace.t
+exec "$(dirname "$0")/userspace.t" alone lost bad crashes memory hang

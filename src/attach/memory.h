@@ -1,0 +1,41 @@
+/*
+ * memory.h - whether I/O can be served under a memory limit.
+ *
+ * The rule that holds it together: this process writes back the node's dirty
+ * pages. In a memory cgroup of version 1 any allocation at the limit, our own
+ * and the kernel's for our system calls, may wait until such a page is
+ * written, and so for ourselves, for ever. The kernel spares a process with
+ * PR_SET_IO_FLUSHER that, which needs CAP_SYS_RESOURCE. Version 2 lets who
+ * dirties pages wait, not who reclaims them; there a limit that is too low
+ * ends in the OOM killer, as under version 1 with PR_SET_IO_FLUSHER.
+ */
+#ifndef ATTACH_MEMORY_H
+#define ATTACH_MEMORY_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+struct memory_limit {
+	uint64_t bytes; /* the tightest one above us; UINT64_MAX: none */
+	uint64_t used;  /* of it, by processes */
+	bool version_1; /* of the cgroup */
+};
+
+/*
+ * Of this process; none if it cannot be told. `root` is "" but in tests. Half
+ * of the node's memory and more is no limit: before dirty pages fill it the
+ * kernel stops who makes them (vm.dirty_ratio is 20 %).
+ */
+void memory_look(const char *root, struct memory_limit *limit);
+
+/* Whether so little is left that the OOM killer is likely. Pure. */
+bool memory_is_short(const struct memory_limit *limit);
+
+/*
+ * Whether images may be attached; `flusher`: we are an I/O flusher.
+ * FAILED_PRECONDITION with the limit and the remedy. Pure.
+ */
+int memory_check(
+    const struct memory_limit *limit, bool flusher, struct err *err) must_check;
+
+#endif
