@@ -99,6 +99,8 @@ find_judge_key(struct journal_find *f)
 		return op_fail(f, FIND_END, ERR_DATA_LOSS,
 		    "journal of %s: key %s has no valid value",
 		    ceph_pool_label(f->pool), e->key);
+	f->value = arena_fmt(
+	    f->arena, "%.*s", (int)e->len, (const char *)e->value);
 	f->item_pool = f->pool;
 	if (f->ref.has_pool) {
 		rc = ceph_pool_open_id(ceph_pool_connection(f->pool),
@@ -216,18 +218,32 @@ volume_name(const struct journal_reserve *r)
 	return r->item.attr[JOURNAL_VOLNAME];
 }
 
-/* Removes a key of the directory while it has this value. */
-static void
-remove_key(struct arena *arena, struct ceph_pool *pool, const char *instance_id,
-    const char *key, const char *value, struct op *waiter)
+void
+journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
+    const struct rados_omap_entry *key, const char *other,
+    const char *other_value, struct op *waiter)
 {
 	struct rados_write *w = rados_write_new();
+	struct arena *arena = arena_new(1024);
 
 	rados_write_assert_exists(w);
-	rados_write_omap_expect(w, key, value, strlen(value));
-	rados_write_omap_remove(w, &key, 1);
+	rados_write_omap_expect(w, key->key, key->value, key->len);
+	if (other != NULL)
+		rados_write_omap_expect(w, other, other_value,
+		    other_value != NULL ? strlen(other_value) : 0);
+	rados_write_omap_remove(w, &key->key, 1);
 	rados_write_start(
 	    w, pool, journal_directory_fmt(arena, instance_id), waiter);
+	arena_free(arena);
+}
+
+static void
+remove_key(struct ceph_pool *pool, const char *instance_id, const char *key,
+    const char *value, struct op *waiter)
+{
+	struct rados_omap_entry entry = text_entry(key, value);
+
+	journal_key_remove_start(pool, instance_id, &entry, NULL, NULL, waiter);
 }
 
 /* The name is ours if nobody has it and nobody makes it. */
@@ -273,7 +289,7 @@ reserve_step(struct op *op)
 		 */
 		if (op->rc == -ETIME)
 			return op_goto(r, RESERVE_END);
-		remove_key(r->arena, r->pool, r->instance_id,
+		remove_key(r->pool, r->instance_id,
 		    journal_reserve_fmt(r->arena, volume_name(r)),
 		    r->item.attr[JOURNAL_IMAGENAME], op);
 		return op_await(r, RESERVE_UNDONE);
@@ -310,8 +326,8 @@ journal_reserve_start(struct journal_reserve *r,
 	r->pool = r->item_pool = find->pool;
 	r->instance_id = find->instance_id;
 	r->arena = find->arena;
-	r->has_key = find->found;
 	if (find->found) {
+		r->key_value = find->value;
 		memcpy(r->uuid, find->ref.uuid, sizeof(r->uuid));
 		r->item = find->item;
 		r->item_pool = find->item_pool;
@@ -371,6 +387,19 @@ swap_keys_start(const struct journal_reserve *r, const char *from,
 	    journal_directory_fmt(r->arena, r->instance_id), waiter);
 }
 
+/* Half a volume's key is there, unless somebody has removed it meanwhile. */
+static void
+assert_key_start(const struct journal_reserve *r, struct op *waiter)
+{
+	struct rados_write *w = rados_write_new();
+
+	rados_write_assert_exists(w);
+	rados_write_omap_expect(w, journal_key_fmt(r->arena, volume_name(r)),
+	    r->key_value, strlen(r->key_value));
+	rados_write_start(w, r->pool,
+	    journal_directory_fmt(r->arena, r->instance_id), waiter);
+}
+
 static enum op_verdict
 commit_step(struct op *op)
 {
@@ -387,8 +416,10 @@ commit_step(struct op *op)
 			return op_fail_rc(c, COMMIT_END, op->rc,
 			    "write journal entry %s in %s", r->uuid,
 			    ceph_pool_label(r->item_pool));
-		if (r->has_key)
-			return op_goto(c, COMMIT_END);
+		if (r->key_value != NULL) {
+			assert_key_start(r, op);
+			return op_await(c, COMMIT_KEY_SET);
+		}
 		c->key_tried = true;
 		swap_keys_start(r,
 		    journal_reserve_fmt(r->arena, volume_name(r)),
@@ -508,10 +539,10 @@ release_one(struct journal_release *r, bool key)
 		rados_remove_start(
 		    r->item_pool, journal_item_fmt(arena, r->uuid), &r->op);
 	else if (r->reserved != NULL)
-		remove_key(arena, r->pool, r->instance_id,
+		remove_key(r->pool, r->instance_id,
 		    journal_reserve_fmt(arena, r->name), r->reserved, &r->op);
 	else if (r->name != NULL)
-		remove_key(arena, r->pool, r->instance_id,
+		remove_key(r->pool, r->instance_id,
 		    journal_key_fmt(arena, r->name), release_value(r, arena),
 		    &r->op);
 	else

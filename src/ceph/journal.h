@@ -42,6 +42,7 @@ struct journal_find {
 	/* the answer */
 	bool found; /* the directory has the name */
 	struct journal_ref ref;
+	const char *value;    /* of the key, as it is */
 	const char *reserved; /* else: image name of a reservation, or NULL */
 	char reserved_uuid[JOURNAL_UUID_LEN + 1];
 	struct ceph_pool *item_pool; /* pool of item and image */
@@ -76,7 +77,8 @@ struct journal_reserve {
 	struct ceph_pool *pool;
 	const char *instance_id;
 	struct arena *arena;
-	bool has_key; /* ceph-csi's key leads here: half a volume of it */
+	const char *key_value; /* ceph-csi's key leads here: half a volume of
+				  it; NULL: no */
 
 	/* the answer */
 	struct ceph_pool *item_pool;
@@ -110,8 +112,9 @@ struct journal_commit {
 
 /*
  * Makes a volume of a reservation whose image is whole: writes the item with
- * the image id, then the directory key. -EAGAIN: the reservation is gone or
- * another volume has the name: look up again.
+ * the image id, then the directory key; half a volume's key has to be there
+ * still. -EAGAIN: the reservation or that key is gone, or another volume has
+ * the name: look up again.
  */
 void journal_commit_start(struct journal_commit *commit,
     const struct journal_reserve *reserve, struct op *waiter);
@@ -179,6 +182,15 @@ struct journal_release {
  * UUID; what is gone already is success.
  */
 void journal_release_start(struct journal_release *release, struct op *waiter);
+
+/*
+ * Removes a key of the directory while it has this value and, if `other` is
+ * not NULL, while the key `other` has `other_value` (NULL: is not there).
+ * -ECANCELED, -ENOENT: it was changed.
+ */
+void journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
+    const struct rados_omap_entry *key, const char *other,
+    const char *other_value, struct op *waiter);
 
 /* ---- purge notes: images in the trash that are for us to remove ---- */
 

@@ -69,6 +69,13 @@ void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
     const char *name, const char *id, struct op *waiter);
 
 /*
+ * Makes a MOVING entry NORMAL, which is the last step of a move: the image has
+ * to be out of the directory. -ESTALE: the entry has another state.
+ */
+void trash_settle_start(
+    struct ceph_pool *pool, const char *id, struct op *waiter);
+
+/*
  * How far the removal of an image's data objects has got: `done` objects, or
  * `done` of `slices` slices of the pool's listing.
  */

@@ -51,14 +51,14 @@ may_leave(struct trash_move *m, const struct cls_trash_entry *entry)
 	return false;
 }
 
-static void
-settle_start(struct trash_move *m)
+void
+trash_settle_start(struct ceph_pool *pool, const char *id, struct op *waiter)
 {
 	struct rados_write *w = rados_write_new();
 
 	rados_write_call(
-	    w, cls_trash_state_set(m->place.id, TRASH_NORMAL, TRASH_MOVING));
-	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
+	    w, cls_trash_state_set(id, TRASH_NORMAL, TRASH_MOVING));
+	rados_write_start(w, pool, RBD_TRASH, waiter);
 }
 
 static enum op_verdict
@@ -95,7 +95,7 @@ looked_up(struct trash_move *m)
 		m->had_header = true;
 		if (m->place.trash.state != TRASH_MOVING)
 			return op_goto(m, MOVE_END);
-		settle_start(m);
+		trash_settle_start(m->pool, m->place.id, &m->op);
 		return op_await(m, MOVE_SETTLED);
 	}
 	if (!m->had_header)
@@ -234,7 +234,7 @@ dir_removed(struct trash_move *m)
 		    ceph_pool_label(m->pool));
 	if (!m->moving)
 		return op_goto(m, MOVE_END);
-	settle_start(m);
+	trash_settle_start(m->pool, m->place.id, &m->op);
 	return op_await(m, MOVE_SETTLED);
 }
 

@@ -6,6 +6,7 @@
 #include "controller/purge.h"
 
 static const struct csi_impl *const impls[] = {
+	&audit_impl,
 	&create_volume_impl,
 	&delete_volume_impl,
 	&publish_volume_impl,
@@ -42,7 +43,7 @@ controller_find(const char *path, const struct csi_method **method)
 		return &format_image_impl;
 	}
 	*method = csi_method_find(path);
-	if (*method == NULL || !str_eq((*method)->service, "Controller"))
+	if (*method == NULL || (*method)->run != CSI_RUN_CONTROLLER)
 		return NULL;
 	for (size_t i = 0; i < countof(impls); i++)
 		if (str_eq(impls[i]->method, (*method)->name))

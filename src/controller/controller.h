@@ -22,8 +22,8 @@ void controller_init(struct ceph_connection *conn);
 void controller_fini(void);
 
 /*
- * What implements a method (full path): a Controller RPC, or what nodes ask
- * (csi_method_format). NULL: none such.
+ * What implements a method (full path): a Controller RPC, one of Admin,
+ * or what nodes ask (csi_method_format). NULL: none such.
  */
 const struct csi_impl *controller_find(
     const char *path, const struct csi_method **method);
@@ -39,6 +39,7 @@ struct keylock *controller_names(void);
 char *controller_name_key(struct arena *arena, const struct ceph_pool *pool,
     const char *request_name);
 
+extern const struct csi_impl audit_impl;
 extern const struct csi_impl create_volume_impl;
 extern const struct csi_impl delete_volume_impl;
 extern const struct csi_impl format_image_impl;

@@ -555,7 +555,7 @@ start_undo_entry(struct create_volume *c)
 		.instance_id = c->rpc.env->instance_id,
 		.uuid = c->reserve.uuid,
 		.name = c->req->name,
-		.reserved = c->reserve.has_key ? NULL : c->spec.name,
+		.reserved = c->reserve.key_value != NULL ? NULL : c->spec.name,
 	};
 	journal_release_start(&c->release, &c->rpc.op);
 }

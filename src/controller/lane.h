@@ -22,6 +22,7 @@ enum lane_kind {
 	LANE_HELPER_FREE = 5,   /* of `image_id` the snapshot `image`; -ENOLINK:
 				   it is no helper of that image */
 	LANE_LIST_OBJECTS = 6,  /* of `pool`, for `list` */
+	LANE_FIND_CHILD = 7, /* of `image_id`, in the trash or not: `child` */
 };
 
 #define LANE_WATCHERS 8
@@ -43,7 +44,7 @@ struct lane_job {
 	/* the answer */
 	struct err err;            /* which call failed, and why */
 	char made_id[RBD_ID_SIZE]; /* LANE_CREATE */
-	char child[RBD_NAME_SIZE]; /* LANE_TRASH_REMOVE: POOL/IMAGE, or "" */
+	char child[RBD_NAME_SIZE]; /* POOL/IMAGE, or "" */
 	unsigned nwatchers;        /* LANE_LIST_WATCHERS */
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 

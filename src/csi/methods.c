@@ -1,8 +1,10 @@
 /*
- * methods.c - one entry for each RPC of CSI 1.13, in the order of csi.proto.
+ * methods.c - one entry for each RPC of CSI 1.13, in the order of csi.proto,
+ * and for those of rbd-csid's own service.
  */
 #include "csi/methods.h"
 
+#include "admin.pb-c.h"
 #include "csi.pb-c.h"
 #include "csi/validate.h"
 #include "worker.pb-c.h"
@@ -210,6 +212,20 @@ static const struct csi_method methods[] = {
 	{ METHOD(Node, NodeExpandVolume, node_expand_volume) },
 	{ METHOD(Node, NodeGetCapabilities, node_get_capabilities), INSTANT },
 	{ METHOD(Node, NodeGetInfo, node_get_info), INSTANT },
+
+	{
+	    .path = "/rbdcsi.admin.v1.Admin/Audit",
+	    .path_len = sizeof("/rbdcsi.admin.v1.Admin/Audit") - 1,
+	    .service = "Admin",
+	    .name = "Audit",
+	    .request = &rbdcsi__admin__v1__audit_request__descriptor,
+	    .reply = &rbdcsi__admin__v1__audit_response__descriptor,
+	    .served = true,
+	    .run = CSI_RUN_CONTROLLER,
+	    .secrets = CSI_SECRETS_REQUIRED,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .validate = csi_validate_audit,
+	},
 };
 
 const struct csi_method *

@@ -1,7 +1,7 @@
 /*
- * methods.h - the table of every RPC that CSI 1.13 knows: what it takes, how
- * it is checked, what it locks and where it runs. Nothing else in the project
- * lists RPCs.
+ * methods.h - the table of every RPC that CSI 1.13 knows, and of our own
+ * service, Admin: what it takes, how it is checked, what it locks and where it
+ * runs. Nothing else in the project lists RPCs.
  */
 #ifndef CSI_METHODS_H
 #define CSI_METHODS_H
@@ -65,7 +65,7 @@ struct csi_method {
 	const char *(*then_key)(const void *request);
 };
 
-/* By full path as gRPC has it, or by plain name; NULL if CSI has none such. */
+/* By full path as gRPC has it, or by plain name; NULL: there is none such. */
 const struct csi_method *csi_method_find(const char *path);
 const struct csi_method *csi_method_by_name(const char *name);
 

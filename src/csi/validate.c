@@ -3,6 +3,7 @@
  */
 #include "csi/validate.h"
 
+#include "admin.pb-c.h"
 #include "base/rules.h"
 #include "csi/caps.h"
 #include "csi/params.h"
@@ -276,6 +277,20 @@ csi_validate_delete_volume(const void *request, struct err *err)
 	int rc = check_volume_id(r->volume_id, err);
 
 	return rc < 0 ? rc : check_credentials(&secrets, err);
+}
+
+int
+csi_validate_audit(const void *request, struct err *err)
+{
+	const Rbdcsi__Admin__V1__AuditRequest *r = request;
+	struct csi_map secrets = csi_map_of(r, secrets);
+	int rc;
+
+	if ((rc = check_filled(
+		 r->cluster_id, NAME_MAX_BYTES, "cluster_id", err)) < 0 ||
+	    (rc = check_filled(r->pool, NAME_MAX_BYTES, "pool", err)) < 0)
+		return rc;
+	return check_credentials(&secrets, err);
 }
 
 int

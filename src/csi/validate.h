@@ -15,6 +15,7 @@ int csi_validate_delete_volume(const void *request, struct err *err);
 int csi_validate_controller_publish(const void *request, struct err *err);
 int csi_validate_controller_unpublish(const void *request, struct err *err);
 int csi_validate_capabilities(const void *request, struct err *err);
+int csi_validate_audit(const void *request, struct err *err);
 int csi_validate_node_stage(const void *request, struct err *err);
 int csi_validate_node_unstage(const void *request, struct err *err);
 int csi_validate_node_publish(const void *request, struct err *err);

@@ -122,9 +122,9 @@ on_interrupt(int signo)
 	client_call_cancel(running);
 }
 
-/* A failure straight from the call: its text may be long. */
-static void
-print_failure(const struct client_call *rpc)
+/* Straight from the call: its text may be long. */
+void
+ctl_print_failure(const struct client_call *rpc)
 {
 	size_t len;
 	const void *details = client_call_details(rpc, &len);
@@ -160,8 +160,8 @@ add_header(struct client_call *rpc, const char *text, struct err *err)
 	return rc < 0 ? err_set_rc(err, rc, "--header %s", text) : 0;
 }
 
-static int
-add_headers(
+int
+ctl_add_headers(
     const struct ctl_options *options, struct client_call *rpc, struct err *err)
 {
 	for (size_t i = 0; i < options->header_count; i++)
@@ -182,7 +182,7 @@ run_call(struct call_op *c)
 	signal_fini();
 
 	if (c->rpc.code != ERR_OK) {
-		print_failure(&c->rpc);
+		ctl_print_failure(&c->rpc);
 		return c->rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
 	}
 	if (err_is_set(&c->op.err)) {
@@ -200,7 +200,7 @@ call(const struct ctl_options *options, struct call_op *c)
 	struct err err = ERR_INIT;
 
 	client_call_init(&c->rpc, client);
-	if (add_headers(options, &c->rpc, &err) < 0)
+	if (ctl_add_headers(options, &c->rpc, &err) < 0)
 		ctl_print_err(&err);
 	else
 		status = run_call(c);

@@ -5,6 +5,7 @@
 #define CTL_CTL_H
 
 #include "base/err.h"
+#include "base/str.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -40,7 +41,18 @@ struct ctl_command {
 /* "CODE: text" on standard error. */
 void ctl_print_err(const struct err *err);
 
+struct client_call;
+
+/* Adds the options' headers to a call that is to be started. */
+int ctl_add_headers(const struct ctl_options *options, struct client_call *rpc,
+    struct err *err) must_check;
+
+/* How a call failed, on standard error. */
+void ctl_print_failure(const struct client_call *rpc);
+
 enum ctl_status ctl_call(
+    const struct ctl_options *options, int argc, char **argv);
+enum ctl_status ctl_audit(
     const struct ctl_options *options, int argc, char **argv);
 enum ctl_status ctl_bench(
     const struct ctl_options *options, int argc, char **argv);

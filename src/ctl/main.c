@@ -16,6 +16,9 @@ static const struct ctl_command commands[] = {
 	    "call any RPC of CSI or of gRPC's health service, with JSON in\n"
 	    "      and out; Ctrl-C cancels it",
 	    ctl_call },
+	{ "audit", "--cluster ID --pool POOL [--repair] [-o json]",
+	    "compare a pool's journal with its images; audit --help",
+	    ctl_audit },
 	{ "bench", "KIND [BENCH OPTION]...",
 	    "time many RPCs at once; without KIND: its options", ctl_bench },
 };

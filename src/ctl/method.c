@@ -28,15 +28,14 @@ is_path(const char *text, const char *path)
 {
 	if (*text == '/')
 		text++;
-	return str_eq(text, path + 1) || str_eq(text, path + strlen(HEALTH));
+	return str_eq(text, path + 1) || str_eq(text, strrchr(path, '.') + 1);
 }
 
 bool
 ctl_method_find(struct ctl_method *method, const char *text)
 {
-	static const char package[] = "csi.v1.";
-	const struct csi_method *csi;
-	auto_free char *path = NULL;
+	size_t count;
+	const struct csi_method *csi = csi_methods(&count);
 
 	for (size_t i = 0; i < countof(health); i++) {
 		if (is_path(text, health[i].path)) {
@@ -44,21 +43,18 @@ ctl_method_find(struct ctl_method *method, const char *text)
 			return true;
 		}
 	}
-	if (*text == '/')
-		text++;
-	if (str_starts(text, package))
-		text += strlen(package);
-	path = str_fmt("/%s%s", package, text);
-	csi = csi_method_find(path);
-	if (csi == NULL)
-		return false;
-	*method = (struct ctl_method){
-		.path = csi->path,
-		.request = csi->request,
-		.reply = csi->reply,
-		.stream = csi->stream,
-	};
-	return true;
+	for (size_t i = 0; i < count; i++) {
+		if (is_path(text, csi[i].path)) {
+			*method = (struct ctl_method){
+				.path = csi[i].path,
+				.request = csi[i].request,
+				.reply = csi[i].reply,
+				.stream = csi[i].stream,
+			};
+			return true;
+		}
+	}
+	return false;
 }
 
 void

@@ -1,6 +1,6 @@
 /*
- * method.h - the methods that `rbd-csictl call` knows: those of CSI, by its
- * table, and those of gRPC's health service.
+ * method.h - the methods that `rbd-csictl call` knows: those of CSI and Admin,
+ * by their table, and those of gRPC's health service.
  */
 #ifndef CTL_METHOD_H
 #define CTL_METHOD_H

@@ -72,7 +72,8 @@ is_served_here(const struct csi_method *method)
 {
 	const struct identity *who = &dp.identity;
 
-	if (str_eq(method->service, "Controller"))
+	if (str_eq(method->service, "Controller") ||
+	    str_eq(method->service, "Admin"))
 		return who->controller;
 	if (str_eq(method->service, "Node"))
 		return who->node || str_eq(method->name, "NodeGetCapabilities");

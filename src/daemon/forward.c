@@ -34,8 +34,9 @@ removes(const struct csi_method *method)
 }
 
 /*
- * The clusterID, copied to the arena: of a static volume by its context, of
- * others by their ID, of a new one by parameter.
+ * The clusterID, copied to the arena: by a field of its own, of a
+ * static volume by its context, of others by their ID, of a new one by
+ * parameter.
  */
 static enum forward_verdict
 find_cluster_id(const struct csi_method *method, const void *request,
@@ -44,9 +45,14 @@ find_cluster_id(const struct csi_method *method, const void *request,
 	const char *volume_id = string_field(request, "volume_id");
 	struct csi_map parameters = csi_map_field(request, "parameters");
 	struct csi_map context = csi_map_field(request, "volume_context");
+	const char *given = string_field(request, "cluster_id");
 	struct csi_volume_id id;
 	int rc;
 
+	if (given != NULL) {
+		*cluster_id = given;
+		return FORWARD_CALL;
+	}
 	if (volume_id == NULL || csi_is_static(&context)) {
 		*cluster_id = csi_map_get(
 		    volume_id == NULL ? &parameters : &context, "clusterID");

@@ -240,7 +240,7 @@ start_node(const struct options *o, struct err *err)
 static int
 start_own_services(const struct options *o, struct err *err)
 {
-	static const char *names[3 + countof(own_services)];
+	static const char *names[4 + countof(own_services)];
 	size_t csi = 0, all;
 
 	names[csi++] = "csi.v1.Identity";
@@ -249,6 +249,8 @@ start_own_services(const struct options *o, struct err *err)
 	if (o->nodeserver)
 		names[csi++] = "csi.v1.Node";
 	all = csi;
+	if (o->controllerserver)
+		names[all++] = "rbdcsi.admin.v1.Admin";
 	for (size_t i = 0; i < countof(own_services); i++)
 		names[all++] = own_services[i]->name;
 	health_init(names, csi);

@@ -186,19 +186,23 @@ trash_move(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 	return rbd_trash_move(io, job->image, 0);
 }
 
-/* Why it could not be removed: a child, if it has one. */
-static void
+/* Which may be in the trash; its first child, if it has one. */
+static int
 find_child(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 {
 	rbd_linked_image_spec_t *list = NULL;
 	size_t n = 0;
 	rbd_image_t image;
+	int rc = open_image(io, job, false, &image, a);
 
-	if (rbd_open_by_id_read_only(io, job->image_id, &image, NULL) < 0)
-		return;
-	if (rbd_list_children3(image, NULL, &n) == -ERANGE && n > 0) {
+	if (rc < 0)
+		return rc;
+	a->call = "list the image's children";
+	rc = rbd_list_children3(image, NULL, &n);
+	if (rc == -ERANGE && n > 0) {
 		list = mem_new(n * sizeof(*list));
-		if (rbd_list_children3(image, list, &n) == 0 && n > 0) {
+		rc = rbd_list_children3(image, list, &n);
+		if (rc == 0 && n > 0) {
 			a->child = str_fmt("%s%s%s/%s%s", list[0].pool_name,
 			    *list[0].pool_namespace != '\0' ? "/" : "",
 			    list[0].pool_namespace, list[0].image_name,
@@ -208,17 +212,17 @@ find_child(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 		free(list);
 	}
 	(void)rbd_close(image);
+	return rc;
 }
 
 static int
 trash_remove(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 {
-	int rc;
+	int rc = rbd_trash_remove(io, job->image_id, true);
 
-	a->call = "remove the image from the trash";
-	rc = rbd_trash_remove(io, job->image_id, true);
 	if (rc < 0 && rc != -ENOENT)
-		find_child(io, job, a);
+		(void)find_child(io, job, a); /* why */
+	a->call = "remove the image from the trash";
 	return rc == -ENOENT ? 0 : rc;
 }
 
@@ -390,6 +394,8 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 		return helper_free(io, job, a);
 	case WORKER__JOB__KIND__LIST_OBJECTS:
 		return list_objects(io, job, a);
+	case WORKER__JOB__KIND__FIND_CHILD:
+		return find_child(io, job, a);
 	default:
 		a->call = "no such job";
 		return -EOPNOTSUPP;

@@ -53,7 +53,7 @@ def health(channel):
 def reflection(channel):
     database = ProtoReflectionDescriptorDatabase(channel)
     services = sorted(database.get_services())
-    ok("csi.v1.Node" in services and len(services) == 6, "reflection: the services", services)
+    ok("csi.v1.Node" in services and len(services) == 7, "reflection: the services", services)
     pool = DescriptorPool(database)
     request = pool.FindMessageTypeByName("csi.v1.NodeStageVolumeRequest")
     got = request.fields_by_name["volume_capability"].message_type.full_name

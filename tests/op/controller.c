@@ -5,6 +5,7 @@
  */
 #include "tests/op/fake_ceph.h"
 
+#include "admin.pb-c.h"
 #include "base/log.h"
 #include "ceph/image.h"
 #include "controller/controller.h"
@@ -36,9 +37,21 @@ static struct outcome {
 	char volume_id[160];
 	bool readied;
 	bool again; /* of Format */
+	/* of Audit */
+	size_t findings, repaired;
+	char token[16];
 } out;
 
 /* ---- running one RPC ---- */
+
+static void
+take_audit(const Rbdcsi__Admin__V1__AuditResponse *reply)
+{
+	out.findings = reply->n_findings;
+	for (size_t i = 0; i < reply->n_findings; i++)
+		out.repaired += reply->findings[i]->repaired;
+	(void)snprintf(out.token, sizeof(out.token), "%s", reply->next_token);
+}
 
 static void
 on_done(struct op *op, void *arg)
@@ -54,6 +67,8 @@ on_done(struct op *op, void *arg)
 	if (rpc->reply != NULL && str_eq(rpc->method->name, "CreateVolume"))
 		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
 		    reply->volume->volume_id);
+	if (rpc->reply != NULL && str_eq(rpc->method->name, "Audit"))
+		take_audit(rpc->reply);
 	if (rpc->reply != NULL && str_eq(rpc->method->name, "Format"))
 		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
 }
@@ -64,6 +79,8 @@ run(const char *method, const void *request)
 {
 	auto_free char *path = str_eq(method, "Format")
 	    ? str_dup(csi_method_format.path)
+	    : str_eq(method, "Audit")
+	    ? str_dup(csi_method_by_name(method)->path)
 	    : str_fmt("/csi.v1.Controller/%s", method);
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
@@ -1109,6 +1126,109 @@ test_format_faults(void)
 	}
 }
 
+/* ---- Audit ---- */
+
+#define LONE_UUID "11111111-2222-4333-8444-555555555555"
+#define LONE_KEY "csi.volumes.default", "csi.volume.lone"
+#define RESERVED "csi.volumes.default", "csi.reserve.left"
+
+static void
+audit(bool repair, const char *token)
+{
+	Rbdcsi__Admin__V1__AuditRequest r =
+	    RBDCSI__ADMIN__V1__AUDIT_REQUEST__INIT;
+	Rbdcsi__Admin__V1__AuditRequest__SecretsEntry secret[2] = {
+		RBDCSI__ADMIN__V1__AUDIT_REQUEST__SECRETS_ENTRY__INIT,
+		RBDCSI__ADMIN__V1__AUDIT_REQUEST__SECRETS_ENTRY__INIT,
+	}, *secrets[2] = { &secret[0], &secret[1] };
+	char text[4][16] = { "userID", "csi", "userKey", "k" };
+	auto_free char *start = str_dup(token);
+
+	r.cluster_id = (char[]){ "c" };
+	r.pool = (char[]){ "rbd" };
+	r.repair = repair;
+	r.token = start;
+	for (int i = 0; i < 2; i++) {
+		secret[i].key = text[2 * i];
+		secret[i].value = text[2 * i + 1];
+	}
+	r.secrets = secrets;
+	r.n_secrets = 2;
+	run("Audit", &r);
+}
+
+static void
+test_audit(void)
+{
+	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_FAIL_DONE,
+		FAKE_DROP };
+	static const char *const tokens[] = { "", "1", "2", "3" };
+	auto_free char *whole = NULL, *before = NULL;
+	unsigned calls;
+
+	fake_clear();
+	begin();
+	create();
+	whole = str_dup(fake_store());
+	for (size_t i = 0; i < countof(tokens); i++) {
+		audit(true, tokens[i]);
+		ok(!err_is_set(&out.err) && out.findings == 0 &&
+			str_eq(out.token, i == 3 ? "" : tokens[i + 1]),
+		    "a healthy volume: page \"%s\" has nothing", tokens[i]);
+	}
+	audit(true, "x");
+	is_int(out.err.code, ERR_INVALID_ARGUMENT, "a token is none of ours");
+
+	fake_put_key(LONE_KEY, LONE_UUID);
+	fake_put_key(RESERVED, "csi-vol-" LONE_UUID);
+	before = str_dup(fake_store());
+	audit(false, "");
+	ok(out.findings == 2 && out.repaired == 0 &&
+		str_eq(fake_store(), before),
+	    "a key and a reservation that lead to nothing are only told");
+	fake_script(FAKE_NONE, 0, 0);
+	audit(true, "");
+	calls = fake_calls();
+	ok(out.findings == 2 && out.repaired == 2 &&
+		str_eq(fake_store(), whole),
+	    "repair removes both, and nothing else");
+	fake_put_key("csi.volume." LONE_UUID, "csi.volname", "left");
+	fake_put_key(RESERVED, "csi-vol-" LONE_UUID);
+	audit(true, "");
+	ok(out.repaired == 1 && str_eq(fake_store(), whole),
+	    "a reservation goes with its entry");
+	fake_put_image("csi-vol-" LONE_UUID);
+	fake_put_key(RESERVED, "csi-vol-" LONE_UUID);
+	free(before);
+	before = str_dup(fake_store());
+	audit(true, "");
+	ok(out.findings == 1 && out.repaired == 0 &&
+		str_eq(fake_store(), before),
+	    "but not while its image is there");
+	end("audit", 0);
+
+	for (size_t i = 0; i < countof(faults); i++) {
+		for (unsigned n = 1; n <= calls; n++) {
+			fake_clear();
+			begin();
+			create();
+			free(whole);
+			whole = str_dup(fake_store());
+			fake_put_key(LONE_KEY, LONE_UUID);
+			fake_put_key(RESERVED, "csi-vol-" LONE_UUID);
+			fake_script(faults[i], n, -EIO);
+			audit(true, "");
+			ok(faults[i] == FAKE_DROP || err_is_set(&out.err),
+			    "fault %zu at wait %u is told", i, n);
+			fake_script(FAKE_NONE, 0, 0);
+			audit(true, "");
+			ok(!err_is_set(&out.err) && str_eq(fake_store(), whole),
+			    "and the next one repairs");
+			end("audit", n);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -1139,6 +1259,7 @@ main(void)
 	test_publish_killed();
 	test_format();
 	test_format_faults();
+	test_audit();
 	loop_fini();
 	return tap_end();
 }

@@ -1014,6 +1014,14 @@ trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
 	leave_child(&p->op, waiter, rc, "purge");
 }
 
+void
+trash_settle_start(struct ceph_pool *pool, const char *id, struct op *waiter)
+{
+	(void)pool;
+	(void)id;
+	leave(waiter, -EOPNOTSUPP);
+}
+
 /* ---- lanes ---- */
 
 static int
@@ -1032,6 +1040,7 @@ run_lane(struct lane_job *job)
 			    RBD_ADDR_SIZE, "%.70s", image->watcher);
 		return 0;
 	case LANE_CREATE:
+	case LANE_FIND_CHILD:
 		return -EOPNOTSUPP;
 	case LANE_TRASH_MOVE:
 		if (image == NULL || image->in_trash)

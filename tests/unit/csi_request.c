@@ -118,6 +118,12 @@ static const struct {
 	  "{\"mountFlags\":[\"" X4096 "\",\"x\"]},\"accessMode\":{\"mode\":1}}"
 	  "]," PARAMS "," KEYS "}", INVALID, "mount.mount_flags: more" },
 
+	{ "Audit", "{\"clusterId\":\"c\",\"pool\":\"p\"," KEYS "}", ERR_OK, NULL },
+	{ "Audit", "{\"pool\":\"p\"," KEYS "}", INVALID, "cluster_id: missing" },
+	{ "Audit", "{\"clusterId\":\"c\"," KEYS "}", INVALID, "pool: missing" },
+	{ "Audit", "{\"clusterId\":\"c\",\"pool\":\"p\"}", INVALID,
+	    "secrets: missing" },
+
 	/* DeleteVolume: an unknown ID is no error here. */
 	{ "DeleteVolume", "{" VOLUME "," KEYS "}", ERR_OK, NULL },
 	{ "DeleteVolume", "{\"volumeId\":\"fake-vol-id\"," KEYS "}", ERR_OK,
@@ -421,7 +427,7 @@ test_methods(void)
 	size_t count, served = 0;
 	const struct csi_method *all = csi_methods(&count);
 
-	is_int(count, 36, "all of CSI 1.13's methods are known");
+	is_int(count, 37, "all of CSI 1.13's methods are known, and Audit");
 	for (size_t i = 0; i < count; i++) {
 		ok(csi_method_find(all[i].path) == &all[i] &&
 			csi_method_by_name(all[i].name) == &all[i],
@@ -433,7 +439,7 @@ test_methods(void)
 			(all[i].lock == NULL) == (all[i].key == NULL),
 		    "%s: the entry is complete", all[i].name);
 	}
-	is_int(served, 16, "so many are served");
+	is_int(served, 17, "so many are served");
 	ok(csi_method_find("/csi.v1.Node/Nothing") == NULL &&
 		csi_method_find("") == NULL,
 	    "others are not found");

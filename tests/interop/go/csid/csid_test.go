@@ -26,7 +26,8 @@ import (
 var (
 	served = []string{"", "csi.v1.Controller", "csi.v1.Identity", "csi.v1.Node"}
 	listed = []string{"csi.v1.Controller", "csi.v1.Identity", "csi.v1.Node", "grpc.health.v1.Health",
-		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
+		"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
+		"rbdcsi.admin.v1.Admin"}
 )
 
 func connect(t *testing.T, options ...grpc.DialOption) *grpc.ClientConn {
