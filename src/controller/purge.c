@@ -40,9 +40,10 @@ struct purge {
 	char *instance_id, *image_id, *image;
 	char *key; /* in the map of all purges */
 	int64_t wait_ms, due_ms, since_ms;
-	bool fresh;   /* the image has just gone to the trash */
-	bool paused;  /* not done, not failed */
-	bool blocked; /* by clones of it */
+	bool fresh;    /* the image has just gone to the trash */
+	bool paused;   /* not done, not failed */
+	bool blocked;  /* by clones of it */
+	unsigned gone; /* how many clones had gone when it started */
 	struct trash_progress at;
 	struct trash_list list;
 	struct trash_purge trash;
@@ -58,6 +59,7 @@ static struct {
 	struct map pools; /* pool and instance whose notes were read */
 	struct purge_list ready, later;
 	unsigned running, resuming;
+	unsigned gone; /* clones that have been purged */
 	struct timer retry;
 	bool up;
 } pq;
@@ -220,17 +222,25 @@ arm_retry(void)
 	timer_start(&pq.retry, first - clock_now_ms());
 }
 
+/* It may have been clones a moment ago, without being seen. */
+static bool
+waits_for_clones(const struct purge *p)
+{
+	return p->blocked || p->trash.obstacle == IMAGE_HAS_SNAPSHOTS;
+}
+
 /*
- * A clone has gone: its parent may go now, if that is what was in the way. It
- * may have been so a moment ago without being seen.
+ * A clone has gone: its parent may go now, if that is what was in the way. A
+ * parent that is being tried just now looks at the count when it has failed.
  */
 static void
 release_blocked(void)
 {
 	struct purge *p;
 
+	pq.gone++;
 	STAILQ_FOREACH (p, &pq.later, link)
-		if (p->blocked || p->trash.obstacle == IMAGE_HAS_SNAPSHOTS)
+		if (waits_for_clones(p))
 			p->due_ms = clock_now_ms();
 	arm_retry();
 }
@@ -268,7 +278,8 @@ on_purge_freed(struct op *op)
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)(clock_now_ms() - p->since_ms));
-		if (p->trash.obstacle == IMAGE_HAS_PARENT)
+		/* What has snapshots, as ceph-csi's helper, may be a clone. */
+		if (p->trash.obstacle != IMAGE_PLAIN)
 			release_blocked();
 		(void)map_remove(&pq.known, p->key);
 		purge_free(p);
@@ -282,7 +293,9 @@ on_purge_freed(struct op *op)
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)p->wait_ms,
 		    log_quote(text, sizeof(text), op->err.text));
-		p->due_ms = clock_now_ms() + p->wait_ms;
+		p->due_ms = clock_now_ms();
+		if (!waits_for_clones(p) || p->gone == pq.gone)
+			p->due_ms += p->wait_ms;
 		STAILQ_INSERT_TAIL(&pq.later, p, link);
 		arm_retry();
 	}
@@ -307,6 +320,7 @@ run_queue(void)
 		memset(&p->op, 0, sizeof(p->op));
 		p->state = PURGING_START;
 		p->paused = false;
+		p->gone = pq.gone;
 		p->op.subject = p->image;
 		op_start(&p->op, &purge_class, NULL, NULL);
 	}
