@@ -205,6 +205,7 @@ put_number(struct log_text *out, const char *spec, size_t len, va_list *ap)
 		    one[i] == 't';
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	/* NOLINTBEGIN(bugprone-branch-clone): the types differ */
 	if (strchr("aefgAEFG", one[len - 1]) != NULL)
 		(void)snprintf(text, sizeof(text), one, va_arg(*ap, double));
 	else if (one[len - 1] == 'p')
@@ -213,6 +214,7 @@ put_number(struct log_text *out, const char *spec, size_t len, va_list *ap)
 		(void)snprintf(text, sizeof(text), one, va_arg(*ap, long));
 	else
 		(void)snprintf(text, sizeof(text), one, va_arg(*ap, int));
+		/* NOLINTEND(bugprone-branch-clone) */
 #pragma GCC diagnostic pop
 	put(out, text, strlen(text));
 }
@@ -229,7 +231,7 @@ static void
 put_formatted(struct log_text *out, const char *fmt, va_list *ap)
 {
 	for (const char *p = fmt; *p != '\0';) {
-		const char *spec = p;
+		const char *spec;
 		size_t max = SIZE_MAX, len = strcspn(p, "%");
 
 		put(out, p, len);

@@ -80,7 +80,7 @@ take_entry(struct trash_purge *p, struct cls_trash_entry *entry)
 static enum op_verdict
 entry_checked(struct trash_purge *p)
 {
-	struct cls_trash_entry entry;
+	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
 
 	if (take_entry(p, &entry) < 0)
 		return op_goto(p, PURGE_END);

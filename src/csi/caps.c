@@ -107,7 +107,7 @@ csi_capabilities_supported(
     Csi__V1__VolumeCapability *const *caps, size_t count, struct err *err)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct csi_access access;
+		struct csi_access access = { .fs_type = "" };
 		char field[48];
 		int rc = str_put(
 		    field, sizeof(field), "volume_capabilities[%zu]", i);

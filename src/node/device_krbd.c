@@ -401,7 +401,7 @@ bus_write(const char *path, const char *line)
 static int
 is_shown(int id, char path[PATH_MAX], struct err *err)
 {
-	dev_t devno;
+	dev_t devno = 0;
 
 	return attr_devno(id, &devno) < 0 ? 0
 					  : mount_find_node(devno, path, err);

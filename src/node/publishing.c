@@ -304,7 +304,7 @@ publishing_unpublish(const void *p, void *none, struct err *err)
 	const struct unpublishing_args *args = p;
 	const struct device_spec spec = { .volume_id = args->volume_id };
 	char target[PATH_MAX];
-	struct mount_point point;
+	struct mount_point point = { .exists = false };
 	int rc = path_resolve(args->target, target, err);
 
 	(void)none;
