@@ -111,7 +111,8 @@ ctl 2 "most want a directory" bench attach
 # ---- loads that fail, or are ended -----------------------------------------------------------
 
 # figures FILTER: what jq makes of the figures in $reply, by their names
-figures() { jq -cs "map({(.name): .value}) | add | $1" <<<"$reply"; }
+# Numbers as jq writes them, "50" for "50.000": newer ones leave them as they came.
+figures() { jq -cs "map({(.name): (.value + 0)}) | add | $1" <<<"$reply"; }
 volumes=$work/volumes
 mkdir "$volumes"
 echo "{\"clusterID\": \"$RBD_CSI_FSID\", \"pool\": \"rbd\", \"imageFeatures\": \"layering\"}" \

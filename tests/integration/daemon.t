@@ -90,7 +90,7 @@ like "and are named" "$(<"$work/usage")" 'limit of open files \(ulimit -Hn.* is 
 
 end_helper() { is_gone "$1" || kill -KILL "$1"; }
 port() { sed -n 's/.*metrics.listen address=//p' "$work/liveness.log"; }
-live_is() { [[ $(curl -s "http://$(port)/probes" | sed -n 's/^csi_liveness //p') == "$1" ]]; }
+live_is() { [[ $(http_get "$(port)" /probes 2>/dev/null | sed -n 's/^csi_liveness //p') == "$1" ]]; }
 POD_IP=127.0.0.1 "$build/rbd-csid" --type=liveness --endpoint="$endpoint" --metricsport=0 \
 	--metricspath=/probes --polltime=100ms --timeout=3s --v=5 2>"$work/liveness.log" &
 liveness=$!

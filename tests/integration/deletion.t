@@ -31,7 +31,7 @@ in_trash() { rbd trash ls --all "$pool" | grep -q " $1\$"; }
 trash_is_empty() { [[ -z $(rbd trash ls --all "$pool") ]]; }
 no_notes() { [[ -z $(rados -p "$pool" listomapkeys csi.purge.default) ]]; }
 purges() { # STATE
-	curl -sf --unix-socket "$work/metrics.sock" http://x/metrics |
+	http_get "unix://$work/metrics.sock" /metrics |
 		sed -n "s/^rbd_csi_purges{state=\"$1\"} //p"
 }
 purges_are() { [[ $(purges "$1") == "$2" ]]; }

@@ -57,6 +57,11 @@ nothing_to_purge() {
 		[[ -z $(timeout 60 rados -c "$CEPH_CONF" -p "$pool" listomapkeys csi.purge.default) ]]
 }
 
+# is_full POOL: the monitors say so, and the OSDs know it: a write waits.
+is_full() {
+	flagged "$1" && ! timeout 2 rados -c "$CEPH_CONF" -p "$1" put probe "$0" 2>/dev/null
+}
+
 # in_time COMMAND...: at once, with much to spare on a busy machine.
 in_time() {
 	local begin=${EPOCHREALTIME/./} rc=0
@@ -80,7 +85,7 @@ ok "volume d, with its data in another pool" create d "$apart"
 ok "a is published" publish a
 
 admin osd pool set-quota "$pool" max_objects 1 >"$work/out" 2>&1
-ok "the pool is full by its quota of objects" wait_for 90 flagged "$pool"
+ok "the pool is full by its quota of objects" wait_for 90 is_full "$pool"
 before=$(objects "$pool")
 fails_with RESOURCE_EXHAUSTED "a volume is not made" in_time create new "$plain"
 like "which names the pool" "$error" "pool $pool: .*the pool is full"
@@ -106,7 +111,7 @@ ok "and unstaged" unstage a
 ok "something is in the data pool" \
 	timeout 60 rados -c "$CEPH_CONF" -p "$data" put something "$0"
 admin osd pool set-quota "$data" max_bytes 1 >"$work/out" 2>&1
-ok "the data pool is full by its quota of bytes" wait_for 90 flagged "$data"
+ok "the data pool is full by its quota of bytes" wait_for 90 is_full "$data"
 fails_with RESOURCE_EXHAUSTED "a volume with its data there is not made" \
 	in_time create new-d "$apart"
 like "which names the data pool" "$error" "dataPool: pool $data: the pool is full"
@@ -123,7 +128,7 @@ ratios() {
 }
 defer ratios 0.85 0.9 0.95
 ratios 0.0000001 0.0000002 0.0000003 >"$work/out" 2>&1
-ok "the OSDs are full" wait_for 90 flagged "$pool"
+ok "the OSDs are full" wait_for 90 is_full "$pool"
 fails_with RESOURCE_EXHAUSTED "a volume is not made" in_time create full "$plain"
 like "which names the pool" "$error" "pool $pool: .*the pool is full"
 ok "one is published" in_time publish new

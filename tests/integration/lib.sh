@@ -200,6 +200,22 @@ stop_attachds() {
 		umount "$point" || return
 	done < <(awk -v d="$work/state/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)
 }
+# http_get ADDRESS PATH: the body of an answer of ADDRESS, host:port or unix:///path; fails unless it
+# is 200.
+http_get() {
+	python3 -c '
+import http.client, socket, sys
+address, path = sys.argv[1:]
+peer = http.client.HTTPConnection(address if address[:4] != "unix" else "localhost", timeout=10)
+if address[:7] == "unix://":
+    peer.sock = socket.socket(socket.AF_UNIX)
+    peer.sock.connect(address[7:])
+peer.request("GET", path)
+answer = peer.getresponse()
+sys.stdout.write(answer.read().decode())
+sys.exit(answer.status != 200)' "$@"
+}
+
 # ---- cluster and daemon ----------------------------------------------------------------------
 
 # need_cluster: the one that the environment names, else one of this test's own.

@@ -82,7 +82,8 @@ like "names the user" "$error" "client\.$user"
 fails_with NOT_FOUND "an image that is not there" \
 	stage_as '.publishContext.image = "no-such-image" | .publishContext.imageId = "123456789abc"'
 like "is named" "$error" "no-such-image"
-fails_with NOT_FOUND "a pool that is not there" stage_as '.publishContext.pool = "no-such-pool"'
+fails_with NOT_FOUND "a pool that is not there, by name nor by id" stage_as '.publishContext.pool = "no-such-pool" |
+	.volumeId |= .[:-53] + "00000000000ffff0" + .[-37:]'
 like "is named" "$error" "no-such-pool"
 fails_with "(INVALID_ARGUMENT|FAILED_PRECONDITION)" "a cluster that is not in config.json" \
 	stage_as 'del(.publishContext) | .volumeId = "0001-0005-unset-" + .volumeId[-53:] |

@@ -154,9 +154,10 @@ good=$context
 context=$(jq -c '.image = "no-such-image" | del(.imageId)' <<<"$good")
 fails_with NOT_FOUND "an image that does not exist" stage
 like "says so" "$error" "does not exist"
-context=$(jq -c '.pool = "no-such-pool"' <<<"$good")
-fails_with NOT_FOUND "a pool that does not exist" stage
-context=$good
+context=$(jq -c '.pool = "no-such-pool"' <<<"$good") kept=$volume
+volume=$(jq -c '.volumeId |= .[:-53] + "00000000000ffff0" + .[-37:]' <<<"$volume")
+fails_with NOT_FOUND "a pool that does not exist, by name nor by id" stage
+context=$good volume=$kept
 jq '.userKey |= (.[:30] + (if .[30:31] == "A" then "B" else "A" end) + .[31:])' \
 	"$RBD_CSI_SECRETS" >"$work/wrong.json"
 RBD_CSI_SECRETS=$work/wrong.json fails_with "(PERMISSION_DENIED|UNAUTHENTICATED)" "a wrong key" stage
