@@ -262,7 +262,7 @@ publish(const struct publishing_args *args, struct publishing_result *res,
 	struct source source = { .fd = -1 };
 	auto_close int lock = -1;
 	bool done = false;
-	int rc = staging_lock(args->staging, args->single_writer, &lock, err);
+	int rc = staging_lock(args->staging, &lock, err);
 
 	if (rc < 0)
 		return rc;

@@ -36,7 +36,7 @@ staging_resolve(const char *staging, const char *volume_id, char out[PATH_MAX],
 }
 
 int
-staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
+staging_lock(const char *staging, int *fd_out, struct err *err)
 {
 	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
 	auto_close int fd = path_open(staging, O_RDONLY | O_DIRECTORY);
@@ -47,7 +47,7 @@ staging_lock(const char *staging, bool exclusive, int *fd_out, struct err *err)
 	if (fd < 0)
 		return err_set_rc(err, fd, "open %s", staging);
 	for (int i = 0; i < LOCK_TRIES; i++) {
-		if (flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
 			*fd_out = take_fd(&fd);
 			return 0;
 		}
@@ -398,7 +398,7 @@ stage(const struct staging_args *args, struct staging_result *res,
 	auto_close int lock = -1;
 	struct mount_point point;
 	bool had_stash;
-	int rc = staging_lock(args->staging, true, &lock, err);
+	int rc = staging_lock(args->staging, &lock, err);
 
 	if (rc < 0)
 		return rc;
@@ -608,7 +608,7 @@ unstage(const struct unstaging_args *args, struct unstaging_result *res,
 	    "%s/%s", args->staging, args->volume_id);
 	struct staged staged = { .mapper = NULL };
 	auto_close int lock = -1;
-	int rc = staging_lock(args->staging, true, &lock, err);
+	int rc = staging_lock(args->staging, &lock, err);
 
 	if (rc == 0)
 		rc = find_staged(args, res, &staged, target, err);

@@ -101,12 +101,11 @@ int staging_resolve(const char *staging, const char *volume_id,
     char out[PATH_MAX], struct err *err) must_check;
 
 /*
- * Locks a staging directory until the descriptor is closed; waits some
+ * Locks a staging directory for itself until the descriptor is closed; waits some
  * seconds for a child of a predecessor. *fd is -1 when there is no such
  * directory (0 is returned). ABORTED when it stays locked.
  */
-int staging_lock(
-    const char *staging, bool exclusive, int *fd, struct err *err) must_check;
+int staging_lock(const char *staging, int *fd, struct err *err) must_check;
 
 /* The error for what mount_is_turned() tells. */
 int staging_refuse_turned(const char *volume_id, struct err *err) must_check;

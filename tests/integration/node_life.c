@@ -208,12 +208,24 @@ find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
 	return 0;
 }
 
+static bool lends; /* a session's credentials */
+
+static bool
+credentials(const struct device_spec *spec, const char **user, const char **key)
+{
+	(void)spec;
+	*user = "csi";
+	*key = "AQAAAAAAAAAAAA==";
+	return lends;
+}
+
 static void
 serve(const struct csi_impl *impl, const void *body, size_t len, int out)
 {
 	static const struct node_config config = { .state_dir = "/run",
 		.find_cluster = find_cluster,
-		.format_start = format_start };
+		.format_start = format_start,
+		.credentials = credentials };
 	const struct csi_method *method = csi_method_by_name(impl->method);
 	struct err err = ERR_INIT;
 	struct csi_rpc *rpc;
@@ -605,8 +617,13 @@ stale_staging(void)
 	expect(publish(&v), ERR_FAILED_PRECONDITION,
 	    "the directory that is left is not published");
 	ok(!exists(v.target), "and no target appears");
-	expect(stage(&v), ERR_OK, "it is staged anew");
-	expect(publish(&v), ERR_OK, "and published");
+	lends = true;
+	expect(publish(&v), ERR_OK,
+	    "with a session's key it is staged anew and published");
+	lends = false;
+	ok(mounts_below(v.staged) == 1, "at its staging path, too");
+	expect(stage(&v), ERR_OK, "staged already");
+	expect(publish(&v), ERR_OK, "published already");
 	expect(unpublish(&v), ERR_OK, "unpublished");
 	expect(unstage(&v), ERR_OK, "unstaged");
 	ok(mkdir(v.staged, 0750) == 0, "an empty directory is in the way");
