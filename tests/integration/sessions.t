@@ -165,6 +165,19 @@ ask auth get-or-create client.rbd-csi-revoked mon 'profile rbd' osd 'profile rbd
 ok "with a new key it works at once" as rbd-csi-revoked \
 	"$(ask auth get-key client.rbd-csi-revoked)" create revoked "$RBD_CSI_FSID" "$pool"
 
+# ---- detached without a secret ---------------------------------------------------------------
+
+without_secrets() { local RBD_CSI_SECRETS=$work/none.json; echo '{}' >"$RBD_CSI_SECRETS"; "$@"; }
+records() {
+	timeout 60 rbd -c "$CEPH_CONF" image-meta list "rbd/csi-vol-${id: -36}" | grep -c 'published/'
+}
+ok "a volume" create detached
+ok "is published" publish
+is "which leaves a record" "$(records)" 1
+ok "it is unpublished without a secret" without_secrets unpublish
+is "and the record goes, by a session that works" "$(records)" 0
+ok "the volume is deleted" delete
+
 # ---- renamed ---------------------------------------------------------------------------------
 
 ok "a volume in a pool" create renamed "$RBD_CSI_FSID" "$pool"
