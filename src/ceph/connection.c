@@ -175,6 +175,14 @@ ceph_connection_handle(const struct ceph_connection *conn)
 }
 
 int
+ceph_connection_refresh(struct ceph_connection *conn, struct err *err)
+{
+	int rc = rados_wait_for_latest_osdmap(conn->cluster);
+
+	return rc < 0 ? err_set_rc(err, rc, "ask for the cluster's map") : 0;
+}
+
+int
 ceph_pool_open(struct ceph_connection *conn, const char *name,
     const char *rados_namespace, struct ceph_pool **pool, struct err *err)
 {

@@ -108,6 +108,14 @@ struct ceph_connection *ceph_pool_connection(const struct ceph_pool *pool);
 int64_t ceph_pool_id(const struct ceph_pool *pool);
 /* The name of now: a pool may be renamed. What was told lives like the pool. */
 const char *ceph_pool_name(const struct ceph_pool *pool);
+
+/*
+ * Brings the cluster's map of now, for who has to know a pool's name of now.
+ * A round trip to the monitors that blocks, as a look-up of a pool that the
+ * map of then does not have: only where that has failed already.
+ */
+int ceph_connection_refresh(
+    struct ceph_connection *conn, struct err *err) must_check;
 const char *ceph_pool_namespace(const struct ceph_pool *pool); /* or "" */
 
 /* For people: "pool rbd" or "pool rbd/ns1". */

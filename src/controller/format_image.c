@@ -64,13 +64,20 @@ start(struct format_image *f)
 	int rc;
 
 	f->req = f->rpc.request;
-	rc = f->req->step == WORKER__FORMAT_REQUEST__STEP__POOL
-	    ? ceph_pool_open_id(controller_connection(), f->req->pool_id,
-		  f->req->rados_namespace, &f->pool, &err)
-	    : ceph_pool_open(controller_connection(), f->req->pool,
-		  f->req->rados_namespace, &f->pool, &err);
+	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__POOL) {
+		rc = ceph_connection_refresh(controller_connection(), &err);
+		if (rc == 0)
+			rc = ceph_pool_open_id(controller_connection(),
+			    f->req->pool_id, f->req->rados_namespace, &f->pool,
+			    &err);
+	} else {
+		rc = ceph_pool_open(controller_connection(), f->req->pool,
+		    f->req->rados_namespace, &f->pool, &err);
+	}
 	if (rc < 0)
 		return op_fail_err(f, FORMAT_END, &err);
+	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__POOL)
+		return answer(f);
 	image_lookup_start(&f->lookup, f->pool, f->req->image,
 	    str_is_empty(f->req->image_id) ? NULL : f->req->image_id, false,
 	    &f->rpc.op);
@@ -85,9 +92,6 @@ found(struct format_image *f)
 
 	if (f->rpc.op.rc < 0)
 		return op_fail_err(f, FORMAT_END, &f->lookup.op.err);
-	/* The look-up has also brought the cluster's map of now. */
-	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__POOL)
-		return answer(f);
 	if (image_header_check(&f->lookup.info, &err) < 0)
 		return op_fail_err(f, FORMAT_END, &err);
 	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN) {

@@ -392,6 +392,14 @@ ceph_pool_open(struct ceph_connection *conn, const char *name, const char *ns,
 }
 
 int
+ceph_connection_refresh(struct ceph_connection *conn, struct err *err)
+{
+	(void)conn;
+	(void)err;
+	return 0;
+}
+
+int
 ceph_pool_open_id(struct ceph_connection *conn, int64_t id, const char *ns,
     struct ceph_pool **pool, struct err *err)
 {
