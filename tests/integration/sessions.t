@@ -202,8 +202,9 @@ ok "a new server finds it" timeout 60 dd if=/dev/zero of="$work/target/file" bs=
 	conv=fsync status=none
 ok "unpublished" call Node/NodeUnpublishVolume "{\"volume_id\": \"$id\", \"target_path\": \"$work/target\"}"
 ok "and unstaged" call Node/NodeUnstageVolume "$(jq -c '{volume_id, staging_target_path}' <<<"$volume")"
-ok "it is published again" publish
-is "with the name of now" "$(jq -r .publishContext.pool <<<"$reply")" "$pool"
+# as soon as an OSD has told the worker of it
+publishes_as() { publish && [[ $(jq -r .publishContext.pool <<<"$reply") == "$1" ]]; }
+ok "it is published again, with the name of now" wait_for 20 publishes_as "$pool"
 ok "and made anew in the pool of that name" create renamed-2 "$RBD_CSI_FSID" "$pool"
 fails_with INVALID_ARGUMENT "which is known by no other" \
 	create renamed-3 "$RBD_CSI_FSID" rbd-csi-revoked
