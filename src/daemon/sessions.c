@@ -116,6 +116,19 @@ call_end(struct session_call *call)
 	op_wake(call->waiter, call->err.rc);
 }
 
+/* What a session was made of; borrows its strings. */
+static struct session_key
+key_of(struct session *s)
+{
+	return (struct session_key){
+		.cluster_id = s->cluster_id,
+		.monitors = s->monitors,
+		.user = s->user,
+		.netns = s->netns,
+		.key = &s->key,
+	};
+}
+
 /*
  * Its session is of no use any more: asks in another one, once. Every request
  * can be repeated.
@@ -124,13 +137,7 @@ static bool
 call_again(struct session_call *call)
 {
 	struct session *s = call->session;
-	const struct session_key key = {
-		.cluster_id = s->cluster_id,
-		.monitors = s->monitors,
-		.user = s->user,
-		.netns = s->netns,
-		.key = &s->key,
-	};
+	const struct session_key key = key_of(s);
 
 	if (call->repeated || call->cancelled)
 		return false;
@@ -356,13 +363,7 @@ session_probe(struct session *s)
 {
 	const struct session_call *oldest = TAILQ_FIRST(&s->running);
 	int64_t now_ms = clock_now_ms();
-	const struct session_key key = {
-		.cluster_id = s->cluster_id,
-		.monitors = s->monitors,
-		.user = s->user,
-		.netns = s->netns,
-		.key = &s->key,
-	};
+	const struct session_key key = key_of(s);
 
 	if (s->probe != NULL || s->retired ||
 	    now_ms - oldest->sent_ms < SLOW_MS ||
