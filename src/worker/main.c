@@ -214,7 +214,9 @@ static const struct channel_ops channel_ops = {
 
 /*
  * Orderly if nothing runs any more. Otherwise memory is still in use by
- * librados, and closing it could wait for a cluster that does not answer.
+ * librados, and closing it could wait for a cluster that does not answer. A
+ * lane has closed its image already, and librbd's threads may keep
+ * rados_shutdown waiting.
  */
 static void
 finish(void)
@@ -223,9 +225,9 @@ finish(void)
 
 	if (!wk.failed && wk.conn != NULL)
 		log_info("session.down", "cluster=%s", wk.session.cluster_id);
-	if (!idle)
+	if (wk.lane || !idle)
 		_exit(wk.failed ? EXIT_FAILURE : EXIT_SUCCESS);
-	if (wk.conn != NULL && !wk.lane) {
+	if (wk.conn != NULL) {
 		worker_requests_fini();
 		lanes_fini();
 		controller_fini();

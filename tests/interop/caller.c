@@ -7,6 +7,7 @@
  *
  * Every call has a deadline, which is what bounds each wait.
  */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/pb.h"
 #include "rpc/client.h"
@@ -38,6 +39,7 @@ struct act {
 	enum { ACT_START = 0, ACT_WOKEN } state;
 	enum act_kind kind;
 	const char *path; /* of ACT_CALL */
+	int64_t timeout_ms;
 	struct talk *talk;
 	bool done;
 	int rc;
@@ -67,7 +69,7 @@ act_step(struct op *op)
 		break;
 	case ACT_CALL:
 		client_call_start(&t->call, act->path, t->message.data,
-		    t->message.len, TIMEOUT_MS, op);
+		    t->message.len, act->timeout_ms, op);
 		break;
 	}
 	return op_await(act, ACT_WOKEN);
@@ -78,7 +80,12 @@ static const struct op_class act_class = { .name = "act", .step = act_step };
 static void
 act_start(struct act *act, struct talk *t, enum act_kind kind, const char *path)
 {
-	*act = (struct act){ .talk = t, .kind = kind, .path = path };
+	*act = (struct act){
+		.talk = t,
+		.kind = kind,
+		.path = path,
+		.timeout_ms = TIMEOUT_MS,
+	};
 	op_start(&act->op, &act_class, NULL, NULL);
 }
 
@@ -515,28 +522,52 @@ static const struct {
 	CASE(timeout_on_sleeping_server),
 };
 
+/*
+ * One more call to a server that was told to leave. grpcio may take a call
+ * and neither begin nor cancel it: such a call ends at its deadline.
+ */
+static enum err_code
+knock(char text[ERR_TEXT_MAX])
+{
+	struct talk t;
+	struct act act = {
+		.talk = &t,
+		.kind = ACT_CALL,
+		.path = SERVICE "EmptyCall",
+		.timeout_ms = 1000,
+	};
+	enum err_code code;
+
+	talk_init(&t);
+	op_start(&act.op, &act_class, NULL, NULL);
+	(void)act_wait(&act);
+	code = t.call.code;
+	(void)snprintf(text, ERR_TEXT_MAX, "%s", t.call.text);
+	talk_fini(&t);
+	return code;
+}
+
 /* The server ends gracefully while a stream is open. */
 static void
 server_leaves(pid_t pid)
 {
-	struct talk t, other;
+	char text[ERR_TEXT_MAX];
+	int64_t end = clock_now_ms() + TIMEOUT_MS;
+	enum err_code code;
+	struct talk t;
 	bool good;
 
-	talk_open(&t, SERVICE "FullDuplexCall", TIMEOUT_MS);
+	talk_open(&t, SERVICE "FullDuplexCall", 2 * TIMEOUT_MS);
 	good = ping(&t, responses[0], requests[0]);
 	(void)kill(pid, SIGTERM);
-	do { /* until it takes no more: some may still be in time */
-		talk_init(&other);
-		(void)act_run(&other, ACT_CALL, SERVICE "EmptyCall");
-		if (other.call.code == ERR_OK)
-			talk_fini(&other);
-	} while (other.call.code == ERR_OK);
+	do /* until it takes no more: some may still be in time */
+		code = knock(text);
+	while ((code == ERR_OK || code == ERR_DEADLINE_EXCEEDED) &&
+	    clock_now_ms() < end);
 	/* grpcio cancels a call that came in but was not begun. */
-	if (!ok(other.call.code == ERR_UNAVAILABLE ||
-		    other.call.code == ERR_CANCELLED,
+	if (!ok(code == ERR_UNAVAILABLE || code == ERR_CANCELLED,
 		"a server that leaves takes no new call"))
-		diag("got %d, %s", (int)other.call.code, other.call.text);
-	talk_fini(&other);
+		diag("got %d, %s", (int)code, text);
 	good = ping(&t, responses[1], requests[1]) && good;
 	client_call_send_end(&t.call);
 	good = ends_with(&t, ERR_OK) && good;
