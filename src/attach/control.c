@@ -148,9 +148,9 @@ call_step(struct op *op)
 	case CALL_START:
 		if (c->request.kind == WIRE_ATTACH)
 			image_attach_start(
-			    &c->request.image, &c->image, &c->err, op);
+			    &c->request.image, &c->image, &c->err, &op->wake);
 		else
-			image_detach_start(c->image, &c->err, op);
+			image_detach_start(c->image, &c->err, &op->wake);
 		return op_await(c, CALL_ENDED);
 	case CALL_ENDED:
 		if (op->rc < 0)
@@ -161,10 +161,23 @@ call_step(struct op *op)
 }
 
 static void
-call_free(struct op *op)
+call_end(struct op *op)
 {
 	struct call *c = (struct call *)op;
+	struct wire_answer answer = { .id = c->request.id, .err = op->err };
+	bool attach = c->request.kind == WIRE_ATTACH;
 
+	log_info(attach ? "image.attach" : "image.detach",
+	    "image=%s code=%s ms=%lld%s%s%s", c->op.subject,
+	    err_code_name(op->err.code), (long long)op_age_ms(op),
+	    op->err.rc < 0 ? " text=\"" : "", op->err.text,
+	    op->err.rc < 0 ? "\"" : "");
+	if (c->client != NULL) {
+		LIST_REMOVE(c, link);
+		if (attach && op->err.rc == 0)
+			fill_attached(&answer, c->image);
+		send_answer(c->client, &answer, NULL, 0);
+	}
 	wire_request_fini(&c->request);
 	free(c);
 }
@@ -172,29 +185,8 @@ call_free(struct op *op)
 static const struct op_class call_class = {
 	.name = "attach.call",
 	.step = call_step,
-	.free = call_free,
+	.end = call_end,
 };
-
-static void
-on_call_end(struct op *op, void *arg)
-{
-	struct call *c = (struct call *)op;
-	struct wire_answer answer = { .id = c->request.id, .err = op->err };
-	bool attach = c->request.kind == WIRE_ATTACH;
-
-	(void)arg;
-	log_info(attach ? "image.attach" : "image.detach",
-	    "image=%s code=%s ms=%lld%s%s%s", c->op.subject,
-	    err_code_name(op->err.code), (long long)op_age_ms(op),
-	    op->err.rc < 0 ? " text=\"" : "", op->err.text,
-	    op->err.rc < 0 ? "\"" : "");
-	if (c->client == NULL)
-		return;
-	LIST_REMOVE(c, link);
-	if (attach && op->err.rc == 0)
-		fill_attached(&answer, c->image);
-	send_answer(c->client, &answer, NULL, 0);
-}
 
 static void
 call_begin(
@@ -209,7 +201,7 @@ call_begin(
 	LIST_INSERT_HEAD(&client->calls, c, link);
 	c->op.subject = image != NULL ? image->slot->image
 				      : c->request.image.image;
-	op_start(&c->op, &call_class, on_call_end, NULL);
+	op_start(&c->op, &call_class, NULL);
 }
 
 static void
@@ -407,7 +399,7 @@ control_listen(struct err *err)
 		(void)close(fd);
 		return rc;
 	}
-	io_start(&ct.listener, fd, IO_READ, on_connect);
+	io_watch(&ct.listener, fd, IO_READ, on_connect);
 	return 0;
 }
 

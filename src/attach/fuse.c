@@ -487,7 +487,7 @@ read_one(void)
 	if (n <= 0) {
 		if (n < 0 && errno != ENODEV)
 			log_error("fuse.read", "errno=%d", errno);
-		io_stop(&fs.io);
+		io_unwatch(&fs.io);
 		fs.ended();
 		return false;
 	}
@@ -539,7 +539,7 @@ fuse_serve(int fd, struct table *table, void (*ended)(void))
 	fs.fd = fd;
 	fs.table = table;
 	fs.ended = ended;
-	io_start(&fs.io, fd, IO_READ, on_readable);
+	io_watch(&fs.io, fd, IO_READ, on_readable);
 }
 
 int

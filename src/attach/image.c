@@ -158,7 +158,7 @@ struct image_open {
 	struct rados_notified notified;
 	struct image **result; /* attach: where the caller wants them */
 	struct err *err;
-	struct op *waiter;
+	struct wake *waiter;
 };
 
 static bool
@@ -173,7 +173,7 @@ open_librbd(struct image_open *o)
 	struct table_slot *slot = o->image->slot;
 
 	image_io_open_start(&o->image->io, slot->image, slot->image_id,
-	    is_read_only(o), &o->op);
+	    is_read_only(o), &o->op.wake);
 	return op_await(o, OPEN_OPENED);
 }
 
@@ -184,7 +184,7 @@ open_find(struct image_open *o)
 
 	image_lookup_start(&o->lookup, o->pool, slot->image,
 	    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
-	    &o->op);
+	    &o->op.wake);
 	return op_await(o, OPEN_HEADER_READ);
 }
 
@@ -224,7 +224,7 @@ open_begin(struct image_open *o)
 	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
 	if (!needs_room(o))
 		return open_find(o);
-	rados_room_start(o->pool, &o->op);
+	rados_room_start(o->pool, &o->op.wake);
 	return op_await(o, OPEN_ROOM_KNOWN);
 }
 
@@ -255,7 +255,7 @@ open_header_read(struct image_open *o)
 	 * is broken by librbd, which blocklists the owner.
 	 */
 	watch_header_update_start(
-	    o->pool, slot->image_id, &o->notified, &o->op);
+	    o->pool, slot->image_id, &o->notified, &o->op.wake);
 	return op_await(o, OPEN_WATCHERS_KNOWN);
 }
 
@@ -317,7 +317,7 @@ open_lock(struct image_open *o)
 	if (!o->exclusive_lock || is_read_only(o))
 		return open_serve(o);
 	/* A flush changes nothing, but librbd takes the lock for it. */
-	image_io_flush_start(&o->image->io, &o->op);
+	image_io_flush_start(&o->image->io, &o->op.wake);
 	return op_await(o, OPEN_LOCKED);
 }
 
@@ -332,7 +332,7 @@ open_data_pool(struct image_open *o)
 	if (ceph_pool_open_id(im.conn, id, ceph_pool_namespace(o->pool),
 		&o->data_pool, &err) < 0)
 		return op_fail_err(o, OPEN_CLOSE, &err);
-	rados_room_start(o->data_pool, &o->op);
+	rados_room_start(o->data_pool, &o->op.wake);
 	return op_await(o, OPEN_DATA_ROOM_KNOWN);
 }
 
@@ -409,7 +409,7 @@ open_step(struct op *op)
 	case OPEN_LOCKED:
 		return open_locked(o);
 	case OPEN_CLOSE:
-		image_io_close_start(&o->image->io, op);
+		image_io_close_start(&o->image->io, &op->wake);
 		return op_await(o, OPEN_CLOSED);
 	case OPEN_CLOSED:
 		im.open--;
@@ -420,40 +420,35 @@ open_step(struct op *op)
 	abort();
 }
 
-static void
-open_free(struct op *op)
-{
-	free(op);
-}
+static void open_end(struct op *op);
 
 static const struct op_class open_class = {
 	.name = "attach.open",
 	.step = open_step,
-	.free = open_free,
+	.end = open_end,
 };
 
-static void close_begin(struct image *image, struct op *waiter, bool drops);
+static void close_begin(struct image *image, struct wake *waiter, bool drops);
 
 /* librbd cannot be told to give up: whatever it opens is closed again. */
 static void
 on_attach_late(struct timer *timer)
 {
 	struct image_open *o = container_of(timer, struct image_open, late);
-	struct op *waiter = take_ptr(&o->waiter);
+	struct wake *waiter = take_ptr(&o->waiter);
 
-	op_wake(waiter,
+	wake_up(waiter,
 	    err_set_rc(o->err, -ETIME, "image %s/%s: not open after %d s",
 		o->image->slot->pool, o->image->slot->image, ATTACH_MS / 1000));
 }
 
 static void
-on_attached(struct op *op, void *arg)
+attached(struct image_open *o)
 {
-	struct image_open *o = (struct image_open *)op;
+	const struct op *op = &o->op;
 	struct image *image = o->image;
 
-	(void)arg;
-	timer_stop(&o->late);
+	timer_disarm(&o->late);
 	image->opening = false;
 	if (op->err.rc == -ESHUTDOWN)
 		image_note_refusal(image, op->err.rc);
@@ -472,12 +467,12 @@ on_attached(struct op *op, void *arg)
 		*o->result = image;
 	else
 		*o->err = op->err;
-	op_wake(o->waiter, op->err.rc);
+	wake_up(o->waiter, op->err.rc);
 }
 
 void
 image_attach_start(const struct table_image *spec, struct image **result,
-    struct err *err, struct op *waiter)
+    struct err *err, struct wake *waiter)
 {
 	struct image_open *o;
 	struct image *image;
@@ -489,13 +484,13 @@ image_attach_start(const struct table_image *spec, struct image **result,
 		table_slot_state(image->slot) != TABLE_SLOT_FREE))
 		i++;
 	if (image == NULL) {
-		op_wake(waiter,
+		wake_up(waiter,
 		    err_set(err, ERR_RESOURCE_EXHAUSTED,
 			"all %u places for images are taken", i));
 		return;
 	}
 	if ((rc = table_slot_fill(im.table, i, spec, err)) < 0) {
-		op_wake(waiter, rc);
+		wake_up(waiter, rc);
 		return;
 	}
 	image_io_init(&image->io);
@@ -507,9 +502,9 @@ image_attach_start(const struct table_image *spec, struct image **result,
 	o->err = err;
 	o->waiter = waiter;
 	o->late.fire = on_attach_late;
-	timer_start(&o->late, ATTACH_MS);
+	timer_arm(&o->late, ATTACH_MS);
 	o->op.subject = image->slot->image;
-	op_start(&o->op, &open_class, on_attached, NULL);
+	op_start(&o->op, &open_class, NULL);
 }
 
 /* ---- suspects ---------------------------------------------------------- */
@@ -538,7 +533,7 @@ try_next(struct timer *timer)
 		    image->slot->image);
 		image->tried = true;
 		im.trial = image;
-		timer_start(&im.trial_timer, SUSPECT_STUCK_MS);
+		timer_arm(&im.trial_timer, SUSPECT_STUCK_MS);
 		adopt(image);
 		return;
 	}
@@ -549,7 +544,7 @@ static void
 trial_is_over(const struct image *image)
 {
 	if (image == im.trial)
-		timer_start(&im.trial_timer, 0);
+		timer_arm(&im.trial_timer, 0);
 }
 
 static void
@@ -575,7 +570,7 @@ on_probe_done(struct image_req *req)
 
 	if (probe->image == im.trial) {
 		im.trial_timer.fire = on_lived;
-		timer_start(&im.trial_timer, SUSPECT_LIVES_MS);
+		timer_arm(&im.trial_timer, SUSPECT_LIVES_MS);
 	}
 	free(probe);
 }
@@ -633,17 +628,16 @@ on_adopt_retry(struct timer *timer)
 }
 
 static void
-on_adopted(struct op *op, void *arg)
+adopted(struct image_open *o)
 {
-	struct image_open *o = (struct image_open *)op;
+	const struct op *op = &o->op;
 	struct image *image = o->image;
 	struct adopt_retry *retry;
 	bool hopeless;
 
-	(void)arg;
 	image->opening = false;
 	if (im.adopting > 0 && --im.adopting == 0 && im.trial == NULL)
-		timer_start(&im.trial_timer, 0);
+		timer_arm(&im.trial_timer, 0);
 	if (op->err.rc == 0) {
 		log_info("image.adopted", "image=%s ms=%" PRId64 " waiting=%u",
 		    image->slot->image, op_age_ms(op), image->io.waiting);
@@ -669,7 +663,19 @@ on_adopted(struct op *op, void *arg)
 	retry = mem_new(sizeof(*retry));
 	retry->image = image;
 	retry->timer.fire = on_adopt_retry;
-	timer_start(&retry->timer, ADOPT_RETRY_MS);
+	timer_arm(&retry->timer, ADOPT_RETRY_MS);
+}
+
+static void
+open_end(struct op *op)
+{
+	struct image_open *o = (struct image_open *)op;
+
+	if (o->adopt)
+		adopted(o);
+	else
+		attached(o);
+	free(o);
 }
 
 static void
@@ -681,7 +687,7 @@ adopt(struct image *image)
 	o->image = image;
 	o->adopt = true;
 	o->op.subject = image->slot->image;
-	op_start(&o->op, &open_class, on_adopted, NULL);
+	op_start(&o->op, &open_class, NULL);
 }
 
 static void
@@ -721,7 +727,7 @@ image_adopt_all(void)
 		}
 	}
 	im.trial_timer.fire = try_next;
-	timer_start(&im.trial_timer, im.adopting > 0 ? SUSPECT_AFTER_MS : 0);
+	timer_arm(&im.trial_timer, im.adopting > 0 ? SUSPECT_AFTER_MS : 0);
 }
 
 /* ---- close ------------------------------------------------------------- */
@@ -735,8 +741,8 @@ struct image_close {
 	struct op op;
 	enum close_state state;
 	struct image *image;
-	bool drops;        /* its slot; not at a planned end */
-	struct op *waiter; /* or NULL */
+	bool drops;          /* its slot; not at a planned end */
+	struct wake *waiter; /* or NULL */
 };
 
 static enum op_verdict
@@ -748,7 +754,7 @@ close_step(struct op *op)
 	case CLOSE_START:
 		if (c->image->io.rbd == NULL)
 			return OP_DONE;
-		image_io_close_start(&c->image->io, op);
+		image_io_close_start(&c->image->io, &op->wake);
 		return op_await(c, CLOSE_CLOSED);
 	case CLOSE_CLOSED:
 		im.open--;
@@ -762,31 +768,24 @@ close_step(struct op *op)
 }
 
 static void
-close_free(struct op *op)
+close_end(struct op *op)
 {
-	free(op);
+	struct image_close *c = (struct image_close *)op;
+
+	if (c->drops)
+		drop(c->image);
+	wake_up(c->waiter, 0);
+	free(c);
 }
 
 static const struct op_class close_class = {
 	.name = "attach.close",
 	.step = close_step,
-	.free = close_free,
+	.end = close_end,
 };
 
 static void
-on_closed(struct op *op, void *arg)
-{
-	struct image_close *c = (struct image_close *)op;
-
-	(void)arg;
-	if (c->drops)
-		drop(c->image);
-	if (c->waiter != NULL)
-		op_wake(c->waiter, 0);
-}
-
-static void
-close_begin(struct image *image, struct op *waiter, bool drops)
+close_begin(struct image *image, struct wake *waiter, bool drops)
 {
 	struct image_close *c = mem_new(sizeof(*c));
 
@@ -795,14 +794,14 @@ close_begin(struct image *image, struct op *waiter, bool drops)
 	c->waiter = waiter;
 	c->op.subject = image->slot->image;
 	image->state = IMAGE_CLOSING;
-	op_start(&c->op, &close_class, on_closed, NULL);
+	op_start(&c->op, &close_class, NULL);
 }
 
 void
-image_detach_start(struct image *image, struct err *err, struct op *waiter)
+image_detach_start(struct image *image, struct err *err, struct wake *waiter)
 {
 	if (image->opening || image->state == IMAGE_CLOSING) {
-		op_wake(waiter,
+		wake_up(waiter,
 		    err_set(err, ERR_ABORTED, "image %s is being %s",
 			image->slot->image,
 			image->state == IMAGE_CLOSING ? "closed" : "opened"));

@@ -70,7 +70,7 @@ int image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
  * *err must stay valid until the wake.
  */
 void image_attach_start(const struct table_image *spec, struct image **image,
-    struct err *err, struct op *waiter);
+    struct err *err, struct wake *waiter);
 
 /*
  * Closes it. The caller has seen to it that no loop device uses its file:
@@ -79,7 +79,7 @@ void image_attach_start(const struct table_image *spec, struct image **image,
  * that takes as long as the cluster does. -EALREADY: a close is under way.
  */
 void image_detach_start(
-    struct image *image, struct err *err, struct op *waiter);
+    struct image *image, struct err *err, struct wake *waiter);
 
 /* Answers all requests with EIO, now and for ever. */
 void image_abort(struct image *image, enum table_aborted why);

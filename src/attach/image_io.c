@@ -230,20 +230,20 @@ on_op(rbd_completion_t completion, void *arg)
 	int rc = (int)rbd_aio_get_return_value(completion);
 
 	rbd_aio_release(completion);
-	op_wake_remote(arg, rc < 0 ? rc : 0);
+	wake_up_remote(arg, rc < 0 ? rc : 0);
 }
 
 /* The call was not accepted: no callback will come. */
 static void
-refused(rbd_completion_t completion, int rc, struct op *waiter)
+refused(rbd_completion_t completion, int rc, struct wake *waiter)
 {
 	rbd_aio_release(completion);
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 void
 image_io_open_start(struct image_io *io, const char *image,
-    const char *image_id, bool read_only, struct op *waiter)
+    const char *image_id, bool read_only, struct wake *waiter)
 {
 	rbd_completion_t c;
 	bool by_id = !str_is_empty(image_id);
@@ -251,7 +251,7 @@ image_io_open_start(struct image_io *io, const char *image,
 
 	io->rbd = NULL;
 	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
-		op_wake(waiter, rc);
+		wake_up(waiter, rc);
 		return;
 	}
 	if (by_id && read_only)
@@ -269,7 +269,7 @@ image_io_open_start(struct image_io *io, const char *image,
 }
 
 void
-image_io_close_start(struct image_io *io, struct op *waiter)
+image_io_close_start(struct image_io *io, struct wake *waiter)
 {
 	rbd_image_t rbd = io->rbd;
 	rbd_completion_t c;
@@ -281,7 +281,7 @@ image_io_close_start(struct image_io *io, struct op *waiter)
 	io->ready = false;
 	io->rbd = NULL;
 	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
-		op_wake(waiter, rc);
+		wake_up(waiter, rc);
 		return;
 	}
 	if ((rc = rbd_aio_close(rbd, c)) < 0)
@@ -289,13 +289,13 @@ image_io_close_start(struct image_io *io, struct op *waiter)
 }
 
 void
-image_io_flush_start(struct image_io *io, struct op *waiter)
+image_io_flush_start(struct image_io *io, struct wake *waiter)
 {
 	rbd_completion_t c;
 	int rc;
 
 	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
-		op_wake(waiter, rc);
+		wake_up(waiter, rc);
 		return;
 	}
 	if ((rc = rbd_aio_flush(io->rbd, c)) < 0)

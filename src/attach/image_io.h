@@ -110,9 +110,9 @@ uint64_t image_io_total_bytes(void);
  * after a close (whatever it returned), io->rbd is NULL.
  */
 void image_io_open_start(struct image_io *io, const char *image,
-    const char *image_id, bool read_only, struct op *waiter);
-void image_io_close_start(struct image_io *io, struct op *waiter);
-void image_io_flush_start(struct image_io *io, struct op *waiter);
+    const char *image_id, bool read_only, struct wake *waiter);
+void image_io_close_start(struct image_io *io, struct wake *waiter);
+void image_io_flush_start(struct image_io *io, struct wake *waiter);
 
 /* What an open image knows of itself, without asking the cluster. */
 int image_io_info(struct image_io *io, char *image_id, size_t id_size,

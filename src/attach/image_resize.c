@@ -43,7 +43,7 @@ resize_start(struct image_resize *r)
 	    object, sizeof(object), RBD_HEADER_PREFIX "%s", slot->image_id);
 	r->read = rados_read_new();
 	r->step = rados_read_call(r->read, cls_get_size(RBD_NOSNAP));
-	rados_read_start(r->read, pool, object, &r->op);
+	rados_read_start(r->read, pool, object, &r->op.wake);
 	return op_await(r, RESIZE_READ);
 }
 
@@ -89,27 +89,11 @@ resize_step(struct op *op)
 }
 
 static void
-resize_free(struct op *op)
-{
-	struct image_resize *r = (struct image_resize *)op;
-
-	rados_read_free(r->read);
-	free(r);
-}
-
-static const struct op_class resize_class = {
-	.name = "attach.resize",
-	.step = resize_step,
-	.free = resize_free,
-};
-
-static void
-on_resize_end(struct op *op, void *arg)
+resize_end(struct op *op)
 {
 	struct image_resize *r = (struct image_resize *)op;
 	struct image *image = r->image;
 
-	(void)arg;
 	if (op->err.rc < 0)
 		log_warn("image.resize", "image=%s text=\"%s\"",
 		    image->slot->image, op->err.text);
@@ -118,7 +102,15 @@ on_resize_end(struct op *op, void *arg)
 		image_note_refusal(image, op->err.rc);
 	if (image->resize_again && image->state == IMAGE_SERVED)
 		image_resize_begin(image, r->conn, r->resized);
+	rados_read_free(r->read);
+	free(r);
 }
+
+static const struct op_class resize_class = {
+	.name = "attach.resize",
+	.step = resize_step,
+	.end = resize_end,
+};
 
 void
 image_resize_begin(struct image *image, struct ceph_connection *conn,
@@ -136,5 +128,5 @@ image_resize_begin(struct image *image, struct ceph_connection *conn,
 	r->resized = resized;
 	r->ino = image->slot->ino;
 	r->op.subject = image->slot->image;
-	op_start(&r->op, &resize_class, on_resize_end, NULL);
+	op_start(&r->op, &resize_class, NULL);
 }

@@ -156,7 +156,7 @@ on_drain_timer(struct timer *timer)
 	} else {
 		if (image_io_total() == 0)
 			image_close_all();
-		timer_start(timer, 1);
+		timer_arm(timer, 1);
 	}
 }
 
@@ -173,8 +173,8 @@ drain(void)
 	/* Of a session that is lost all is answered, with EIO, to the end. */
 	if (!ad.lost)
 		fuse_pause();
-	timer_stop(&ad.start_timer);
-	timer_start(&ad.drain_timer, 0);
+	timer_disarm(&ad.start_timer);
+	timer_arm(&ad.drain_timer, 0);
 }
 
 static unsigned
@@ -215,7 +215,7 @@ on_alone_timer(struct timer *timer)
 	if (alone && ad.alone)
 		drain();
 	ad.alone = alone;
-	timer_start(timer, ALONE_MS);
+	timer_arm(timer, ALONE_MS);
 }
 
 /* ---- when the cluster shuts us out ------------------------------------- */
@@ -279,7 +279,7 @@ on_look_timer(struct timer *timer)
 		return;
 	}
 	image_look_again();
-	timer_start(timer, LOOK_MS);
+	timer_arm(timer, LOOK_MS);
 }
 
 /* ---- the start --------------------------------------------------------- */
@@ -412,9 +412,9 @@ serve(char *fenced)
 		    rc);
 	control_serving();
 	ad.alone_timer.fire = on_alone_timer;
-	timer_start(&ad.alone_timer, ALONE_MS);
+	timer_arm(&ad.alone_timer, ALONE_MS);
 	ad.look_timer.fire = on_look_timer;
-	timer_start(&ad.look_timer, LOOK_MS);
+	timer_arm(&ad.look_timer, LOOK_MS);
 }
 
 /*
@@ -451,7 +451,7 @@ on_start_timer(struct timer *timer)
 		ad.failed = true;
 		loop_stop();
 	} else {
-		timer_start(timer, RETRY_MS);
+		timer_arm(timer, RETRY_MS);
 	}
 }
 
@@ -505,7 +505,7 @@ main(int argc, char **argv)
 		return 1;
 	}
 	ad.start_timer.fire = on_start_timer;
-	timer_start(&ad.start_timer, 0);
+	timer_arm(&ad.start_timer, 0);
 	loop_run();
 	/*
 	 * Not through librados' shutdown: after an unclean end its threads

@@ -50,8 +50,8 @@ image_map_object(char *buf, const char *id)
 }
 
 void
-image_id_remove_start(
-    struct ceph_pool *pool, const char *name, const char *id, struct op *waiter)
+image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
+    struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];

@@ -30,7 +30,7 @@ void image_map_object(char *buf, const char *id);
  * holds another id, and stays.
  */
 void image_id_remove_start(struct ceph_pool *pool, const char *name,
-    const char *id, struct op *waiter);
+    const char *id, struct wake *waiter);
 
 /* Everything that the header says, read in one operation. */
 struct image_info {
@@ -103,7 +103,7 @@ struct image_lookup {
 };
 
 void image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
-    const char *name, const char *id, bool check_mirror, struct op *waiter);
+    const char *name, const char *id, bool check_mirror, struct wake *waiter);
 
 /*
  * Where an image stands: do the name and the id that a journal entry, a note
@@ -152,7 +152,7 @@ struct image_place {
  * leads to. Fails only if the cluster does not answer.
  */
 void image_place_start(struct image_place *place, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter);
+    const char *name, const char *id, struct wake *waiter);
 
 /*
  * Creation. All pointers are the caller's and live until the end.
@@ -220,7 +220,7 @@ struct image_create {
  * coded data pool without overwrites).
  */
 void image_create_start(struct image_create *create, struct ceph_pool *pool,
-    const struct image_spec *spec, struct op *waiter);
+    const struct image_spec *spec, struct wake *waiter);
 
 /*
  * Is there nothing in the image, for sure? It has no parent, no journal with
@@ -251,7 +251,7 @@ struct image_empty {
 
 /* *info is the caller's, as looked up just now, and lives until the end. */
 void image_empty_start(struct image_empty *empty, struct ceph_pool *pool,
-    const struct image_info *info, struct op *waiter);
+    const struct image_info *info, struct wake *waiter);
 
 /*
  * ---- Metadata, by image id ----
@@ -260,22 +260,22 @@ void image_empty_start(struct image_empty *empty, struct ceph_pool *pool,
  * needed for keys that start with "conf_" only, which librbd reads anew.
  */
 void image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct op *waiter);
+    const struct cls_meta *meta, size_t n, struct wake *waiter);
 
 /* Only if the key is not there: else -ECANCELED. */
 void image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct op *waiter);
+    const struct cls_meta *meta, struct wake *waiter);
 
 /* Keys that are not there are no error. */
 void image_meta_remove_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct op *waiter);
+    const char *const *keys, size_t n, struct wake *waiter);
 
 /*
  * Reads up to RADOS_READ_STEPS keys in one operation. Free *read in the end;
  * image_meta_value() gives -ENOENT for a key that is not there.
  */
 struct rados_read *image_meta_get_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct op *waiter);
+    const char *const *keys, size_t n, struct wake *waiter);
 int image_meta_value(const struct rados_read *read, unsigned i,
     struct dec_bytes *value) must_check;
 
@@ -301,7 +301,7 @@ struct image_meta_list {
 /* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */
 #define IMAGE_META_MAX 16384
 void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
-    const char *id, struct op *waiter);
+    const char *id, struct wake *waiter);
 void image_meta_list_fini(struct image_meta_list *list);
 
 #endif

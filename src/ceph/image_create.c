@@ -32,7 +32,7 @@ begin(struct image_create *c)
 		c->data_pool = c->pool;
 	else
 		c->features |= RBD_DATA_POOL;
-	pool_validate_start(&c->validate, c->data_pool, &c->op);
+	pool_validate_start(&c->validate, c->data_pool, &c->op.wake);
 	return op_await(c, CREATE_POOL_VALIDATED);
 }
 
@@ -44,7 +44,7 @@ dir_add_start(struct image_create *c)
 	if (ceph_pool_namespace(c->pool)[0] != '\0')
 		rados_write_call(w, cls_dir_state_assert_ready());
 	rados_write_call(w, cls_dir_add_image(c->spec->name, c->id));
-	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op);
+	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op.wake);
 }
 
 static void
@@ -52,7 +52,7 @@ dir_read_start(struct image_create *c)
 {
 	c->read = rados_read_new();
 	(void)rados_read_call(c->read, cls_dir_get_id(c->spec->name));
-	rados_read_start(c->read, c->pool, RBD_DIRECTORY, &c->op);
+	rados_read_start(c->read, c->pool, RBD_DIRECTORY, &c->op.wake);
 }
 
 static void
@@ -64,7 +64,7 @@ id_set_start(struct image_create *c)
 	image_id_object(object, c->spec->name);
 	rados_write_create(w, true);
 	rados_write_call(w, cls_set_id(c->id));
-	rados_write_start(w, c->pool, object, &c->op);
+	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
 static void
@@ -75,7 +75,7 @@ id_read_start(struct image_create *c)
 	image_id_object(object, c->spec->name);
 	c->read = rados_read_new();
 	(void)rados_read_call(c->read, cls_get_id());
-	rados_read_start(c->read, c->pool, object, &c->op);
+	rados_read_start(c->read, c->pool, object, &c->op.wake);
 }
 
 /* The prefix carries the metadata pool's id when the data are elsewhere. */
@@ -101,7 +101,7 @@ header_make_start(struct image_create *c)
 	if (c->spec->nmeta > 0)
 		rados_write_call(
 		    w, cls_metadata_set(c->spec->meta, c->spec->nmeta));
-	rados_write_start(w, c->pool, object, &c->op);
+	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
 static void
@@ -115,7 +115,7 @@ stripe_start(struct image_create *c)
 	rados_write_call(w,
 	    cls_set_stripe_unit_count(
 		c->layout.stripe_unit, c->layout.stripe_count));
-	rados_write_start(w, c->pool, object, &c->op);
+	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
 /* Never touches a map that exists: it may know of data by now. */
@@ -130,7 +130,7 @@ map_make_start(struct image_create *c)
 	rados_write_call(w,
 	    cls_object_map_resize(
 		layout_objects(&c->layout, c->spec->size_bytes)));
-	rados_write_start(w, c->pool, object, &c->op);
+	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
 static enum op_verdict
@@ -261,7 +261,7 @@ static enum op_verdict
 header_read_start(struct image_create *c)
 {
 	image_lookup_start(
-	    &c->lookup, c->pool, c->spec->name, c->id, false, &c->op);
+	    &c->lookup, c->pool, c->spec->name, c->id, false, &c->op.wake);
 	return op_await(c, CREATE_HEADER_READ);
 }
 
@@ -275,7 +275,7 @@ header_made(struct image_create *c)
 	if (c->op.rc == -EEXIST && c->made_id) {
 		c->read = rados_read_new();
 		(void)rados_read_call(c->read, cls_trash_get(c->id));
-		rados_read_start(c->read, c->pool, RBD_TRASH, &c->op);
+		rados_read_start(c->read, c->pool, RBD_TRASH, &c->op.wake);
 		return op_await(c, CREATE_TRASH_READ);
 	}
 	if (c->op.rc == -EEXIST)
@@ -357,7 +357,7 @@ header_read(struct image_create *c)
 	if (c->spec->nmeta == 0)
 		return complete_striping(c);
 	image_meta_set_start(
-	    c->pool, c->id, c->spec->meta, c->spec->nmeta, &c->op);
+	    c->pool, c->id, c->spec->meta, c->spec->nmeta, &c->op.wake);
 	return op_await(c, CREATE_META_SET);
 }
 
@@ -398,7 +398,7 @@ undo_map(struct image_create *c)
 	if (!c->made_map)
 		return op_goto(c, CREATE_UNDO_HEADER);
 	image_map_object(object, c->id);
-	rados_remove_start(c->pool, object, &c->op);
+	rados_remove_start(c->pool, object, &c->op.wake);
 	return op_await(c, CREATE_UNDO_HEADER);
 }
 
@@ -411,7 +411,7 @@ undo_header(struct image_create *c)
 		return op_goto(c, CREATE_UNDO_ID);
 	undo_note(c, "the object map");
 	image_header_object(object, c->id);
-	rados_remove_start(c->pool, object, &c->op);
+	rados_remove_start(c->pool, object, &c->op.wake);
 	return op_await(c, CREATE_UNDO_ID);
 }
 
@@ -421,7 +421,7 @@ undo_id(struct image_create *c)
 	if (!c->made_id)
 		return op_goto(c, CREATE_UNDO_DIR);
 	undo_note(c, "the header");
-	image_id_remove_start(c->pool, c->spec->name, c->id, &c->op);
+	image_id_remove_start(c->pool, c->spec->name, c->id, &c->op.wake);
 	return op_await(c, CREATE_UNDO_DIR);
 }
 
@@ -435,7 +435,7 @@ undo_dir(struct image_create *c)
 	undo_note(c, RBD_ID_PREFIX);
 	w = rados_write_new();
 	rados_write_call(w, cls_dir_remove_image(c->spec->name, c->id));
-	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op);
+	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op.wake);
 	return op_await(c, CREATE_END);
 }
 
@@ -508,10 +508,10 @@ static const struct op_class image_create_class = {
 
 void
 image_create_start(struct image_create *c, struct ceph_pool *pool,
-    const struct image_spec *spec, struct op *waiter)
+    const struct image_spec *spec, struct wake *waiter)
 {
 	memset(c, 0, sizeof(*c));
 	c->pool = pool;
 	c->spec = spec;
-	op_start_child(&c->op, &image_create_class, waiter);
+	op_start(&c->op, &image_create_class, waiter);
 }

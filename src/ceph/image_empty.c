@@ -79,7 +79,7 @@ search(struct image_empty *e)
 	e->search.name = data_name;
 	e->search.arg = e;
 	e->search.read_max = READ_MAX_BYTES;
-	rados_search_start(&e->search, &e->op);
+	rados_search_start(&e->search, &e->op.wake);
 	return op_await(e, EMPTY_SEARCHED);
 }
 
@@ -127,7 +127,7 @@ map_read_start(struct image_empty *e)
 	image_map_object(object, e->info->id);
 	e->read = rados_read_new();
 	(void)rados_read_call(e->read, cls_object_map_load());
-	rados_read_start(e->read, e->pool, object, &e->op);
+	rados_read_start(e->read, e->pool, object, &e->op.wake);
 	return op_await(e, EMPTY_MAP_READ);
 }
 
@@ -145,7 +145,7 @@ journal_read_start(struct image_empty *e)
 	e->read = rados_read_new();
 	(void)rados_read_omap_keys(
 	    e->read, journal_keys, countof(journal_keys));
-	rados_read_start(e->read, e->pool, object, &e->op);
+	rados_read_start(e->read, e->pool, object, &e->op.wake);
 	return op_await(e, EMPTY_JOURNAL_READ);
 }
 
@@ -196,7 +196,7 @@ journal_read(struct image_empty *e)
 	e->search.in_flight = IN_FLIGHT;
 	e->search.name = journal_name;
 	e->search.arg = e;
-	rados_search_start(&e->search, &e->op);
+	rados_search_start(&e->search, &e->op.wake);
 	return op_await(e, EMPTY_JOURNAL_SEARCHED);
 }
 
@@ -250,10 +250,10 @@ static const struct op_class image_empty_class = {
 
 void
 image_empty_start(struct image_empty *e, struct ceph_pool *pool,
-    const struct image_info *info, struct op *waiter)
+    const struct image_info *info, struct wake *waiter)
 {
 	memset(e, 0, sizeof(*e));
 	e->pool = pool;
 	e->info = info;
-	op_start_child(&e->op, &image_empty_class, waiter);
+	op_start(&e->op, &image_empty_class, waiter);
 }

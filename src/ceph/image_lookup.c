@@ -34,7 +34,7 @@ read_id_start(struct image_lookup *l)
 	image_id_object(object, l->name);
 	l->read = rados_read_new();
 	(void)rados_read_call(l->read, cls_get_id());
-	rados_read_start(l->read, l->pool, object, &l->op);
+	rados_read_start(l->read, l->pool, object, &l->op.wake);
 }
 
 static void
@@ -59,7 +59,7 @@ read_header_start(struct image_lookup *l)
 	rados_read_may_fail(r);
 	assert(last == HEADER_STRIPE);
 	image_header_object(object, l->info.id);
-	rados_read_start(r, l->pool, object, &l->op);
+	rados_read_start(r, l->pool, object, &l->op.wake);
 }
 
 static void
@@ -67,7 +67,7 @@ read_mirror_start(struct image_lookup *l)
 {
 	l->read = rados_read_new();
 	(void)rados_read_call(l->read, cls_mirror_image_get(l->info.id));
-	rados_read_start(l->read, l->pool, RBD_MIRRORING, &l->op);
+	rados_read_start(l->read, l->pool, RBD_MIRRORING, &l->op.wake);
 }
 
 /* Until a striped image's striping is stored it has the default one. */
@@ -221,7 +221,7 @@ static const struct op_class image_lookup_class = {
 
 void
 image_lookup_start(struct image_lookup *l, struct ceph_pool *pool,
-    const char *name, const char *id, bool check_mirror, struct op *waiter)
+    const char *name, const char *id, bool check_mirror, struct wake *waiter)
 {
 	memset(l, 0, sizeof(*l));
 	l->pool = pool;
@@ -229,5 +229,5 @@ image_lookup_start(struct image_lookup *l, struct ceph_pool *pool,
 	l->check_mirror = check_mirror;
 	if (id != NULL && str_put(l->info.id, sizeof(l->info.id), "%s", id) < 0)
 		l->info.id[0] = '\0';
-	op_start_child(&l->op, &image_lookup_class, waiter);
+	op_start(&l->op, &image_lookup_class, waiter);
 }

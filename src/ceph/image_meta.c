@@ -13,7 +13,7 @@
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct op *waiter)
+    const struct cls_meta *meta, size_t n, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
@@ -27,7 +27,7 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 
 void
 image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct op *waiter)
+    const struct cls_meta *meta, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	auto_free char *key = str_fmt("metadata_%s", meta->key);
@@ -43,7 +43,7 @@ image_meta_add_start(struct ceph_pool *pool, const char *id,
 
 void
 image_meta_remove_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct op *waiter)
+    const char *const *keys, size_t n, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
@@ -57,7 +57,7 @@ image_meta_remove_start(struct ceph_pool *pool, const char *id,
 
 struct rados_read *
 image_meta_get_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct op *waiter)
+    const char *const *keys, size_t n, struct wake *waiter)
 {
 	struct rados_read *r = rados_read_new();
 	char object[RBD_OBJECT_SIZE];
@@ -95,7 +95,7 @@ page_start(struct image_meta_list *l)
 	rados_read_assert_exists(l->read);
 	(void)rados_read_call(
 	    l->read, cls_metadata_list(after, CLS_METADATA_PAGE));
-	rados_read_start(l->read, l->pool, object, &l->op);
+	rados_read_start(l->read, l->pool, object, &l->op.wake);
 }
 
 static const char *
@@ -192,13 +192,13 @@ static const struct op_class image_meta_list_class = {
 
 void
 image_meta_list_start(struct image_meta_list *l, struct ceph_pool *pool,
-    const char *id, struct op *waiter)
+    const char *id, struct wake *waiter)
 {
 	memset(l, 0, sizeof(*l));
 	l->pool = pool;
 	l->id = id;
 	l->arena = arena_new(META_BYTES_MAX);
-	op_start_child(&l->op, &image_meta_list_class, waiter);
+	op_start(&l->op, &image_meta_list_class, waiter);
 }
 
 void

@@ -35,7 +35,7 @@ read_directory_start(struct image_place *p)
 		(void)rados_read_call(p->read, cls_dir_get_name(p->id));
 		rados_read_may_fail(p->read);
 	}
-	rados_read_start(p->read, p->pool, RBD_DIRECTORY, &p->op);
+	rados_read_start(p->read, p->pool, RBD_DIRECTORY, &p->op.wake);
 }
 
 /* The string that a step has read; "" if there is no such thing. */
@@ -103,7 +103,7 @@ directory_read(struct image_place *p)
 	image_id_object(object, p->name);
 	p->read = rados_read_new();
 	(void)rados_read_call(p->read, cls_get_id());
-	rados_read_start(p->read, p->pool, object, &p->op);
+	rados_read_start(p->read, p->pool, object, &p->op.wake);
 	return op_await(p, PLACE_NAME_READ);
 }
 
@@ -112,7 +112,7 @@ read_trash(struct image_place *p)
 {
 	p->read = rados_read_new();
 	(void)rados_read_call(p->read, cls_trash_get(p->id));
-	rados_read_start(p->read, p->pool, RBD_TRASH, &p->op);
+	rados_read_start(p->read, p->pool, RBD_TRASH, &p->op.wake);
 	return op_await(p, PLACE_TRASH_READ);
 }
 
@@ -165,7 +165,7 @@ trash_read(struct image_place *p)
 	image_header_object(object, p->id);
 	p->read = rados_read_new();
 	rados_read_assert_exists(p->read);
-	rados_read_start(p->read, p->pool, object, &p->op);
+	rados_read_start(p->read, p->pool, object, &p->op.wake);
 	return op_await(p, PLACE_HEADER_READ);
 }
 
@@ -208,12 +208,12 @@ static const struct op_class image_place_class = {
 
 void
 image_place_start(struct image_place *p, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter)
+    const char *name, const char *id, struct wake *waiter)
 {
 	memset(p, 0, sizeof(*p));
 	p->pool = pool;
 	p->name = name;
 	if (id != NULL && str_put(p->id, sizeof(p->id), "%s", id) < 0)
 		p->id[0] = '\0';
-	op_start_child(&p->op, &image_place_class, waiter);
+	op_start(&p->op, &image_place_class, waiter);
 }

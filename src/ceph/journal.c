@@ -55,7 +55,7 @@ take_item(const struct rados_read *read, unsigned step, unsigned needs,
 static void
 start_item_read(struct rados_read **read, unsigned *step,
     struct ceph_pool *pool, struct arena *arena, const char *uuid,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	rados_read_free(*read);
 	*read = rados_read_new();
@@ -114,15 +114,15 @@ find_judge_key(struct journal_find *f)
 			rados_write_omap_remove(w, key, 1);
 			rados_write_start(w, f->pool,
 			    journal_directory_fmt(f->arena, f->instance_id),
-			    &f->op);
+			    &f->op.wake);
 			return op_await(f, FIND_KEY_DROPPED);
 		}
 		if (rc < 0)
 			return op_fail_err(f, FIND_END, &err);
 	}
 	f->found = true;
-	start_item_read(
-	    &f->read, &f->step, f->item_pool, f->arena, f->ref.uuid, &f->op);
+	start_item_read(&f->read, &f->step, f->item_pool, f->arena, f->ref.uuid,
+	    &f->op.wake);
 	return op_await(f, FIND_ITEM_READ);
 }
 
@@ -164,7 +164,7 @@ find_step(struct op *op)
 		f->read = rados_read_new();
 		f->step = rados_read_omap_keys(f->read, keys, countof(keys));
 		rados_read_start(f->read, f->pool,
-		    journal_directory_fmt(f->arena, f->instance_id), op);
+		    journal_directory_fmt(f->arena, f->instance_id), &op->wake);
 		return op_await(f, FIND_KEY_READ);
 
 	case FIND_KEY_READ:
@@ -200,14 +200,14 @@ static const struct op_class find_class = {
 void
 journal_find_start(struct journal_find *find, struct ceph_pool *pool,
     const char *instance_id, const char *name, struct arena *arena,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	memset(find, 0, sizeof(*find));
 	find->pool = pool;
 	find->instance_id = instance_id;
 	find->name = name;
 	find->arena = arena;
-	op_start_child(&find->op, &find_class, waiter);
+	op_start(&find->op, &find_class, waiter);
 }
 
 /* ---- reserve ---- */
@@ -221,7 +221,7 @@ volume_name(const struct journal_reserve *r)
 void
 journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
     const struct rados_omap_entry *key, const char *other,
-    const char *other_value, struct op *waiter)
+    const char *other_value, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	struct arena *arena = arena_new(1024);
@@ -239,7 +239,7 @@ journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
 
 static void
 remove_key(struct ceph_pool *pool, const char *instance_id, const char *key,
-    const char *value, struct op *waiter)
+    const char *value, struct wake *waiter)
 {
 	struct rados_omap_entry entry = text_entry(key, value);
 
@@ -261,7 +261,7 @@ claim_start(struct journal_reserve *r)
 	rados_write_omap_expect(w, entry.key, NULL, 0);
 	rados_write_omap_set(w, &entry, 1);
 	rados_write_start(w, r->pool,
-	    journal_directory_fmt(r->arena, r->instance_id), &r->op);
+	    journal_directory_fmt(r->arena, r->instance_id), &r->op.wake);
 }
 
 static enum op_verdict
@@ -291,7 +291,7 @@ reserve_step(struct op *op)
 			return op_goto(r, RESERVE_END);
 		remove_key(r->pool, r->instance_id,
 		    journal_reserve_fmt(r->arena, volume_name(r)),
-		    r->item.attr[JOURNAL_IMAGENAME], op);
+		    r->item.attr[JOURNAL_IMAGENAME], &op->wake);
 		return op_await(r, RESERVE_UNDONE);
 
 	case RESERVE_UNDONE:
@@ -318,7 +318,7 @@ random_bytes(unsigned char *out, size_t len)
 void
 journal_reserve_start(struct journal_reserve *r,
     const struct journal_find *find, const char *prefix, const char *owner,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	unsigned char seed[16];
 
@@ -345,15 +345,15 @@ journal_reserve_start(struct journal_reserve *r,
 	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
 		r->item.attr[JOURNAL_OWNER] = owner;
 	if (find->found || find->reserved != NULL)
-		op_wake(waiter, 0);
+		wake_up(waiter, 0);
 	else
-		op_start_child(&r->op, &reserve_class, waiter);
+		op_start(&r->op, &reserve_class, waiter);
 }
 
 /* ---- commit ---- */
 
 static void
-write_item_start(const struct journal_reserve *r, struct op *waiter)
+write_item_start(const struct journal_reserve *r, struct wake *waiter)
 {
 	struct rados_omap_entry entries[JOURNAL_ATTR_COUNT];
 	struct rados_write *w = rados_write_new();
@@ -373,7 +373,8 @@ write_item_start(const struct journal_reserve *r, struct op *waiter)
 /* One of the two keys takes the other one's place, or nothing happens. */
 static void
 swap_keys_start(const struct journal_reserve *r, const char *from,
-    const char *value, const char *to, const char *new_value, struct op *waiter)
+    const char *value, const char *to, const char *new_value,
+    struct wake *waiter)
 {
 	struct rados_omap_entry entry = text_entry(to, new_value);
 	struct rados_write *w = rados_write_new();
@@ -389,7 +390,7 @@ swap_keys_start(const struct journal_reserve *r, const char *from,
 
 /* Half a volume's key is there, unless somebody has removed it meanwhile. */
 static void
-assert_key_start(const struct journal_reserve *r, struct op *waiter)
+assert_key_start(const struct journal_reserve *r, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 
@@ -408,7 +409,7 @@ commit_step(struct op *op)
 
 	switch (c->state) {
 	case COMMIT_START:
-		write_item_start(r, op);
+		write_item_start(r, &op->wake);
 		return op_await(c, COMMIT_ITEM_WRITTEN);
 
 	case COMMIT_ITEM_WRITTEN:
@@ -417,14 +418,15 @@ commit_step(struct op *op)
 			    "write journal entry %s in %s", r->uuid,
 			    ceph_pool_label(r->item_pool));
 		if (r->key_value != NULL) {
-			assert_key_start(r, op);
+			assert_key_start(r, &op->wake);
 			return op_await(c, COMMIT_KEY_SET);
 		}
 		c->key_tried = true;
 		swap_keys_start(r,
 		    journal_reserve_fmt(r->arena, volume_name(r)),
 		    r->item.attr[JOURNAL_IMAGENAME],
-		    journal_key_fmt(r->arena, volume_name(r)), r->uuid, op);
+		    journal_key_fmt(r->arena, volume_name(r)), r->uuid,
+		    &op->wake);
 		return op_await(c, COMMIT_KEY_SET);
 
 	case COMMIT_KEY_SET:
@@ -450,15 +452,15 @@ static const struct op_class commit_class = {
 
 void
 journal_commit_start(struct journal_commit *c,
-    const struct journal_reserve *reserve, struct op *waiter)
+    const struct journal_reserve *reserve, struct wake *waiter)
 {
 	memset(c, 0, sizeof(*c));
 	c->reserve = reserve;
-	op_start_child(&c->op, &commit_class, waiter);
+	op_start(&c->op, &commit_class, waiter);
 }
 
 void
-journal_uncommit_start(const struct journal_reserve *r, struct op *waiter)
+journal_uncommit_start(const struct journal_reserve *r, struct wake *waiter)
 {
 	swap_keys_start(r, journal_key_fmt(r->arena, volume_name(r)), r->uuid,
 	    journal_reserve_fmt(r->arena, volume_name(r)),
@@ -476,7 +478,7 @@ read_step(struct op *op)
 	switch (r->state) {
 	case READ_START:
 		start_item_read(
-		    &r->read, &r->step, r->pool, r->arena, r->uuid, op);
+		    &r->read, &r->step, r->pool, r->arena, r->uuid, &op->wake);
 		return op_await(r, READ_ITEM_READ);
 
 	case READ_ITEM_READ:
@@ -508,14 +510,14 @@ static const struct op_class read_class = {
 
 void
 journal_read_start(struct journal_read *read, struct ceph_pool *pool,
-    const char *uuid, unsigned needs, struct arena *arena, struct op *waiter)
+    const char *uuid, unsigned needs, struct arena *arena, struct wake *waiter)
 {
 	memset(read, 0, sizeof(*read));
 	read->pool = pool;
 	read->needs = needs;
 	read->uuid = uuid;
 	read->arena = arena;
-	op_start_child(&read->op, &read_class, waiter);
+	op_start(&read->op, &read_class, waiter);
 }
 
 /* ---- release ---- */
@@ -536,17 +538,18 @@ release_one(struct journal_release *r, bool key)
 	struct arena *arena = arena_new(4096);
 
 	if (!key)
-		rados_remove_start(
-		    r->item_pool, journal_item_fmt(arena, r->uuid), &r->op);
+		rados_remove_start(r->item_pool,
+		    journal_item_fmt(arena, r->uuid), &r->op.wake);
 	else if (r->reserved != NULL)
 		remove_key(r->pool, r->instance_id,
-		    journal_reserve_fmt(arena, r->name), r->reserved, &r->op);
+		    journal_reserve_fmt(arena, r->name), r->reserved,
+		    &r->op.wake);
 	else if (r->name != NULL)
 		remove_key(r->pool, r->instance_id,
 		    journal_key_fmt(arena, r->name), release_value(r, arena),
-		    &r->op);
+		    &r->op.wake);
 	else
-		op_wake(&r->op, 0);
+		wake_up(&r->op.wake, 0);
 	arena_free(arena);
 }
 
@@ -585,18 +588,19 @@ static const struct op_class release_class = {
 };
 
 void
-journal_release_start(struct journal_release *release, struct op *waiter)
+journal_release_start(struct journal_release *release, struct wake *waiter)
 {
 	memset(&release->op, 0, sizeof(release->op));
 	release->state = RELEASE_START;
-	op_start_child(&release->op, &release_class, waiter);
+	op_start(&release->op, &release_class, waiter);
 }
 
 /* ---- purge notes ---- */
 
 void
 journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const struct journal_purge *purge, struct op *waiter)
+    const char *image_id, const struct journal_purge *purge,
+    struct wake *waiter)
 {
 	struct arena *arena = arena_new(8192);
 	struct rados_omap_entry entry = text_entry(
@@ -613,7 +617,7 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 
 void
 journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, struct op *waiter)
+    const char *image_id, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 	struct arena *arena = arena_new(1024);
@@ -627,7 +631,7 @@ journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
 
 struct rados_read *
 journal_purge_read_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, struct op *waiter)
+    const char *image_id, struct wake *waiter)
 {
 	struct rados_read *read = rados_read_new();
 	struct arena *arena = arena_new(1024);
@@ -641,7 +645,7 @@ journal_purge_read_start(struct ceph_pool *pool, const char *instance_id,
 
 struct rados_read *
 journal_purge_list_start(struct ceph_pool *pool, const char *instance_id,
-    const char *after, unsigned *step, struct op *waiter)
+    const char *after, unsigned *step, struct wake *waiter)
 {
 	struct rados_read *read = rados_read_new();
 	struct arena *arena = arena_new(1024);

@@ -60,7 +60,7 @@ struct journal_find {
  */
 void journal_find_start(struct journal_find *find, struct ceph_pool *pool,
     const char *instance_id, const char *name, struct arena *arena,
-    struct op *waiter);
+    struct wake *waiter);
 
 /* ---- reserving, and committing ---- */
 
@@ -94,7 +94,7 @@ struct journal_reserve {
  */
 void journal_reserve_start(struct journal_reserve *reserve,
     const struct journal_find *find, const char *prefix, const char *owner,
-    struct op *waiter);
+    struct wake *waiter);
 
 enum journal_commit_state {
 	COMMIT_START = 0,
@@ -117,7 +117,7 @@ struct journal_commit {
  * the name: look up again.
  */
 void journal_commit_start(struct journal_commit *commit,
-    const struct journal_reserve *reserve, struct op *waiter);
+    const struct journal_reserve *reserve, struct wake *waiter);
 
 /*
  * Takes a commit back as far as the key goes, which may or may not have been
@@ -125,7 +125,7 @@ void journal_commit_start(struct journal_commit *commit,
  * -ECANCELED or -ENOENT: it was not set.
  */
 void journal_uncommit_start(
-    const struct journal_reserve *reserve, struct op *waiter);
+    const struct journal_reserve *reserve, struct wake *waiter);
 
 /* ---- by UUID ---- */
 
@@ -154,7 +154,7 @@ struct journal_read {
  * `needs` (JOURNAL_BIT()s) is damaged; all others do not matter.
  */
 void journal_read_start(struct journal_read *read, struct ceph_pool *pool,
-    const char *uuid, unsigned needs, struct arena *arena, struct op *waiter);
+    const char *uuid, unsigned needs, struct arena *arena, struct wake *waiter);
 
 /* ---- giving a name back ---- */
 
@@ -181,7 +181,8 @@ struct journal_release {
  * leads to what is left. Key and reservation go only while they are of this
  * UUID; what is gone already is success.
  */
-void journal_release_start(struct journal_release *release, struct op *waiter);
+void journal_release_start(
+    struct journal_release *release, struct wake *waiter);
 
 /*
  * Removes a key of the directory while it has this value and, if `other` is
@@ -190,7 +191,7 @@ void journal_release_start(struct journal_release *release, struct op *waiter);
  */
 void journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
     const struct rados_omap_entry *key, const char *other,
-    const char *other_value, struct op *waiter);
+    const char *other_value, struct wake *waiter);
 
 /* ---- purge notes: images in the trash that are for us to remove ---- */
 
@@ -198,13 +199,14 @@ void journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
 #define JOURNAL_PURGE_PAGE 256
 
 void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const struct journal_purge *purge, struct op *waiter);
+    const char *image_id, const struct journal_purge *purge,
+    struct wake *waiter);
 void journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, struct op *waiter); /* -ENOENT: is gone */
+    const char *image_id, struct wake *waiter); /* -ENOENT: is gone */
 
 /* Reads one note as step 0 of the read returned. No entries: no note. */
 struct rados_read *journal_purge_read_start(struct ceph_pool *pool,
-    const char *instance_id, const char *image_id, struct op *waiter);
+    const char *instance_id, const char *image_id, struct wake *waiter);
 
 /*
  * Reads a page of notes after image id `after` ("" : from the start) as step
@@ -212,6 +214,6 @@ struct rados_read *journal_purge_read_start(struct ceph_pool *pool,
  */
 struct rados_read *journal_purge_list_start(struct ceph_pool *pool,
     const char *instance_id, const char *after, unsigned *step,
-    struct op *waiter);
+    struct wake *waiter);
 
 #endif

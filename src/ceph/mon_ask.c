@@ -21,8 +21,7 @@ add_v2(const json_t *mon, struct buf *list)
 	const json_t *addr;
 	size_t i;
 
-	json_array_foreach(addrs, i, addr)
-	{
+	json_array_foreach (addrs, i, addr) {
 		const char *at = json_get_string(addr, "addr");
 
 		if (at != NULL && str_eq(json_get_string(addr, "type"), "v2"))
@@ -41,9 +40,9 @@ read_answer(const json_t *json, struct mon_answer *answer)
 	size_t i;
 
 	buf_init(&list, LIST_MAX);
-	json_array_foreach(
+	json_array_foreach (
 	    json_object_get(json_object_get(status, "monmap"), "mons"), i, mon)
-	    add_v2(mon, &list);
+		add_v2(mon, &list);
 	*answer = (struct mon_answer){
 		.in_quorum = str_eq(state, "leader") || str_eq(state, "peon"),
 		.v2 = list.len > 0

@@ -23,7 +23,7 @@ read_start(struct pool_validate *v)
 		return op_goto(v, VALIDATE_END);
 	v->read = rados_read_new();
 	(void)rados_read_data(v->read, 0, sizeof(final_text));
-	rados_read_start(v->read, v->info_pool, RBD_INFO, &v->op);
+	rados_read_start(v->read, v->info_pool, RBD_INFO, &v->op.wake);
 	return op_await(v, VALIDATE_READ);
 }
 
@@ -34,7 +34,7 @@ write_start(struct pool_validate *v, const char *text)
 
 	rados_write_create(w, false);
 	rados_write_data(w, 0, text, strlen(text));
-	rados_write_start(w, v->info_pool, RBD_INFO, &v->op);
+	rados_write_start(w, v->info_pool, RBD_INFO, &v->op.wake);
 }
 
 static bool
@@ -66,7 +66,7 @@ judge_read(struct pool_validate *v)
 		write_start(v, final_text);
 		return op_await(v, VALIDATE_OVERWRITTEN);
 	}
-	rados_snap_id_create_start(v->info_pool, &v->snap, &v->op);
+	rados_snap_id_create_start(v->info_pool, &v->snap, &v->op.wake);
 	return op_await(v, VALIDATE_SNAP_MADE);
 }
 
@@ -100,7 +100,7 @@ pool_validate_step(struct op *op)
 			return op_fail_rc(v, VALIDATE_END, op->rc,
 			    "write " RBD_INFO " in %s",
 			    ceph_pool_label(v->info_pool));
-		rados_snap_id_remove_start(v->info_pool, v->snap, op);
+		rados_snap_id_remove_start(v->info_pool, v->snap, &op->wake);
 		return op_await(v, VALIDATE_SNAP_REMOVED);
 
 	case VALIDATE_SNAP_REMOVED:
@@ -134,9 +134,9 @@ static const struct op_class pool_validate_class = {
 
 void
 pool_validate_start(
-    struct pool_validate *v, struct ceph_pool *pool, struct op *waiter)
+    struct pool_validate *v, struct ceph_pool *pool, struct wake *waiter)
 {
 	memset(v, 0, sizeof(*v));
 	v->pool = pool;
-	op_start_child(&v->op, &pool_validate_class, waiter);
+	op_start(&v->op, &pool_validate_class, waiter);
 }

@@ -33,7 +33,7 @@ struct pool_validate {
  * snapshots. FAILED_PRECONDITION: an erasure coded pool that does not allow
  * overwrites.
  */
-void pool_validate_start(
-    struct pool_validate *validate, struct ceph_pool *pool, struct op *waiter);
+void pool_validate_start(struct pool_validate *validate, struct ceph_pool *pool,
+    struct wake *waiter);
 
 #endif

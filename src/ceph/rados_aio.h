@@ -27,7 +27,7 @@ int rados_answer(int rc);
  *
  *	r = rados_read_new();
  *	size = rados_read_call(r, cls_get_size(RBD_NOSNAP));
- *	rados_read_start(r, pool, object, op);
+ *	rados_read_start(r, pool, object, &op->wake);
  *	return op_await(...);
  *	...
  *	rc = rados_read_result(r, size, &dec);
@@ -65,7 +65,7 @@ unsigned rados_read_omap_page(
 void rados_read_may_fail(struct rados_read *r);
 
 void rados_read_start(struct rados_read *r, struct ceph_pool *pool,
-    const char *object, struct op *waiter);
+    const char *object, struct wake *waiter);
 
 /*
  * Result of a step after the wake: its own code (0 or negative) and for calls
@@ -93,7 +93,7 @@ bool rados_read_omap_more(const struct rados_read *r, unsigned step);
  *	w = rados_write_new();
  *	rados_write_create(w, true);
  *	rados_write_call(w, cls_set_id(id));
- *	rados_write_start(w, pool, object, op);		takes w
+ *	rados_write_start(w, pool, object, &op->wake);		takes w
  *
  * Every input is copied as it is added. Class methods in one operation do not
  * see each other's omap writes, only that the object exists by now: never put
@@ -141,11 +141,11 @@ void rados_write_although_full(struct rados_write *w);
  * (-ETIME, -ESHUTDOWN) may hide a write that has landed.
  */
 void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
-    const char *object, struct op *waiter);
+    const char *object, struct wake *waiter);
 
 /* The commonest write: removes an object. -ENOENT: was not there. */
 void rados_remove_start(
-    struct ceph_pool *pool, const char *object, struct op *waiter);
+    struct ceph_pool *pool, const char *object, struct wake *waiter);
 
 /*
  * Is there room in the pool? Wakes with 0, with -EDQUOT when the pool is full,
@@ -155,7 +155,7 @@ void rados_remove_start(
  * is answered, and the two go to one placement group by one connection: so
  * no clock is needed to tell a full pool from a slow one.
  */
-void rados_room_start(struct ceph_pool *pool, struct op *waiter);
+void rados_room_start(struct ceph_pool *pool, struct wake *waiter);
 
 /*
  * ---- Notifying the watchers of an object ----
@@ -175,7 +175,7 @@ struct rados_notified {
 
 void rados_notify_start(struct ceph_pool *pool, const char *object,
     const void *payload, size_t len, unsigned timeout_ms,
-    struct rados_notified *result, struct op *waiter);
+    struct rados_notified *result, struct wake *waiter);
 
 /*
  * ---- Removing many objects ----
@@ -198,7 +198,7 @@ struct rados_remove_many {
  * that failure, once those in flight are in.
  */
 void rados_remove_many_start(
-    const struct rados_remove_many *many, struct op *waiter);
+    const struct rados_remove_many *many, struct wake *waiter);
 
 /*
  * ---- Looking for data in many objects ----
@@ -226,7 +226,7 @@ struct rados_search {
  * so the time goes by `count`: some 10,000 a second. A failure is the rc of
  * the wake. The struct lives until then.
  */
-void rados_search_start(struct rados_search *search, struct op *waiter);
+void rados_search_start(struct rados_search *search, struct wake *waiter);
 
 /*
  * ---- Self-managed snapshot ids, which the monitors give out ----
@@ -235,9 +235,9 @@ void rados_search_start(struct rados_search *search, struct op *waiter);
  * at the same time. *id has to live as long as the waiter.
  */
 void rados_snap_id_create_start(
-    struct ceph_pool *pool, uint64_t *id, struct op *waiter);
+    struct ceph_pool *pool, uint64_t *id, struct wake *waiter);
 void rados_snap_id_remove_start(
-    struct ceph_pool *pool, uint64_t id, struct op *waiter);
+    struct ceph_pool *pool, uint64_t id, struct wake *waiter);
 
 /*
  * Calls `lost` when an operation is answered with -ESHUTDOWN for the first

@@ -205,7 +205,7 @@ on_read(struct rados_wait *wait)
 
 void
 rados_read_start(struct rados_read *r, struct ceph_pool *pool,
-    const char *object, struct op *waiter)
+    const char *object, struct wake *waiter)
 {
 	rados_completion_t completion;
 	int rc = r->failed;

@@ -19,7 +19,7 @@ struct slot {
 
 struct removal {
 	struct rados_remove_many spec;
-	struct op *waiter;
+	struct wake *waiter;
 	struct job job; /* the start, and the end */
 	unsigned busy;  /* slots in use */
 	int rc;         /* first failure */
@@ -51,7 +51,7 @@ slot_start(struct slot *slot)
 static void
 finish(struct removal *rm)
 {
-	op_wake(rm->waiter, rm->rc);
+	wake_up(rm->waiter, rm->rc);
 	free(rm);
 }
 
@@ -88,7 +88,8 @@ on_start(struct job *job)
 }
 
 void
-rados_remove_many_start(const struct rados_remove_many *many, struct op *waiter)
+rados_remove_many_start(
+    const struct rados_remove_many *many, struct wake *waiter)
 {
 	struct removal *rm = mem_new(sizeof(*rm));
 

@@ -29,7 +29,7 @@ struct glance {
 
 struct searching {
 	struct rados_search *spec; /* the caller's */
-	struct op *waiter;
+	struct wake *waiter;
 	struct job job;      /* the start */
 	uint64_t next;       /* the first object that is not started */
 	uint64_t read_bytes; /* asked for until now */
@@ -55,7 +55,7 @@ finish(struct searching *s)
 {
 	for (size_t i = 0; i < countof(s->slot); i++)
 		free(s->slot[i].chunk);
-	op_wake(s->waiter, s->rc);
+	wake_up(s->waiter, s->rc);
 	free(s);
 }
 
@@ -157,7 +157,7 @@ on_start(struct job *job)
 }
 
 void
-rados_search_start(struct rados_search *spec, struct op *waiter)
+rados_search_start(struct rados_search *spec, struct wake *waiter)
 {
 	struct searching *s = mem_new(sizeof(*s));
 

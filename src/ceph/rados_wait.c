@@ -96,5 +96,5 @@ void
 rados_wait_wake(const struct rados_wait *wait)
 {
 	if (wait->waiter != NULL)
-		op_wake(wait->waiter, wait->rc);
+		wake_up(wait->waiter, wait->rc);
 }

@@ -12,7 +12,7 @@
 /* Embed it; it lives until `finish` is called. */
 struct rados_wait {
 	struct job job;
-	struct op *waiter; /* NULL: nobody waits any more */
+	struct wake *waiter; /* NULL: nobody waits any more */
 	int rc;
 	void (*finish)(struct rados_wait *wait); /* on the loop's thread */
 };

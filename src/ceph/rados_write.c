@@ -141,7 +141,7 @@ on_written(struct rados_wait *wait)
 
 void
 rados_write_start(struct rados_write *w, struct ceph_pool *pool,
-    const char *object, struct op *waiter)
+    const char *object, struct wake *waiter)
 {
 	rados_completion_t completion;
 	int rc = w->failed;
@@ -157,7 +157,7 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 
 void
 rados_remove_start(
-    struct ceph_pool *pool, const char *object, struct op *waiter)
+    struct ceph_pool *pool, const char *object, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 
@@ -224,7 +224,7 @@ remove_nothing(struct ceph_pool *pool, rados_completion_t completion, int flags)
 }
 
 void
-rados_room_start(struct ceph_pool *pool, struct op *waiter)
+rados_room_start(struct ceph_pool *pool, struct wake *waiter)
 {
 	struct room *room = mem_new(sizeof(*room));
 	rados_completion_t trying;
@@ -270,7 +270,7 @@ on_notified(struct rados_wait *wait)
 		n->result->acks = (uint32_t)nacks;
 		n->result->timeouts = (uint32_t)ntimeouts;
 	}
-	timer_stop(&n->late);
+	timer_disarm(&n->late);
 	rados_wait_wake(wait);
 	free(n);
 }
@@ -280,15 +280,15 @@ static void
 on_late(struct timer *timer)
 {
 	struct notify *n = container_of(timer, struct notify, late);
-	struct op *waiter = take_ptr(&n->wait.waiter);
+	struct wake *waiter = take_ptr(&n->wait.waiter);
 
-	op_wake(waiter, -ETIME);
+	wake_up(waiter, -ETIME);
 }
 
 void
 rados_notify_start(struct ceph_pool *pool, const char *object,
     const void *payload, size_t len, unsigned timeout_ms,
-    struct rados_notified *result, struct op *waiter)
+    struct rados_notified *result, struct wake *waiter)
 {
 	struct notify *n = mem_new(sizeof(*n));
 	rados_completion_t completion;
@@ -297,7 +297,7 @@ rados_notify_start(struct ceph_pool *pool, const char *object,
 	n->wait.waiter = waiter;
 	n->wait.finish = on_notified;
 	n->late.fire = on_late;
-	timer_start(&n->late, timeout_ms + RADOS_NOTIFY_GRACE_MS);
+	timer_arm(&n->late, timeout_ms + RADOS_NOTIFY_GRACE_MS);
 	completion = rados_wait_arm(&n->wait);
 	rados_wait_submitted(&n->wait, completion,
 	    rados_aio_notify(ceph_pool_ioctx(pool), object, completion, payload,
@@ -325,7 +325,7 @@ on_snap_id(struct rados_wait *wait)
 
 void
 rados_snap_id_create_start(
-    struct ceph_pool *pool, uint64_t *id, struct op *waiter)
+    struct ceph_pool *pool, uint64_t *id, struct wake *waiter)
 {
 	struct snap_id *s = mem_new(sizeof(*s));
 	rados_completion_t completion;
@@ -341,7 +341,7 @@ rados_snap_id_create_start(
 
 void
 rados_snap_id_remove_start(
-    struct ceph_pool *pool, uint64_t id, struct op *waiter)
+    struct ceph_pool *pool, uint64_t id, struct wake *waiter)
 {
 	struct snap_id *s = mem_new(sizeof(*s));
 	rados_completion_t completion;

@@ -66,14 +66,14 @@ struct trash_move {
  * nothing has been changed.
  */
 void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter);
+    const char *name, const char *id, struct wake *waiter);
 
 /*
  * Makes a MOVING entry NORMAL, which is the last step of a move: the image has
  * to be out of the directory. -ESTALE: the entry has another state.
  */
 void trash_settle_start(
-    struct ceph_pool *pool, const char *id, struct op *waiter);
+    struct ceph_pool *pool, const char *id, struct wake *waiter);
 
 /*
  * How far the removal of an image's data objects has got: `done` objects, or
@@ -89,7 +89,7 @@ struct trash_progress {
  * so a lane does it, which this layer does not know: `start` is the caller's.
  */
 struct trash_list {
-	void (*start)(struct trash_list *list, struct op *waiter);
+	void (*start)(struct trash_list *list, struct wake *waiter);
 	struct ceph_pool *pool;
 	const char *prefix;
 	uint32_t slice, slices; /* slices 0: only pool_objects is wanted */
@@ -175,6 +175,6 @@ struct trash_purge_spec {
  * data are lost, but those of a large clone, which is emptied first.
  */
 void trash_purge_start(struct trash_purge *purge,
-    const struct trash_purge_spec *spec, struct op *waiter);
+    const struct trash_purge_spec *spec, struct wake *waiter);
 
 #endif

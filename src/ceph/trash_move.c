@@ -22,7 +22,7 @@ trash_is_deferred(const struct cls_trash_entry *entry)
 static enum op_verdict
 name_remove(struct trash_move *m)
 {
-	image_id_remove_start(m->pool, m->name, m->place.id, &m->op);
+	image_id_remove_start(m->pool, m->name, m->place.id, &m->op.wake);
 	return op_await(m, MOVE_NAME_REMOVED);
 }
 
@@ -52,7 +52,7 @@ may_leave(struct trash_move *m, const struct cls_trash_entry *entry)
 }
 
 void
-trash_settle_start(struct ceph_pool *pool, const char *id, struct op *waiter)
+trash_settle_start(struct ceph_pool *pool, const char *id, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new();
 
@@ -81,7 +81,7 @@ placed(struct trash_move *m)
 		break;
 	}
 	image_lookup_start(
-	    &m->lookup, m->pool, m->name, m->place.id, true, &m->op);
+	    &m->lookup, m->pool, m->name, m->place.id, true, &m->op.wake);
 	return op_await(m, MOVE_LOOKED_UP);
 }
 
@@ -95,7 +95,7 @@ looked_up(struct trash_move *m)
 		m->had_header = true;
 		if (m->place.trash.state != TRASH_MOVING)
 			return op_goto(m, MOVE_END);
-		trash_settle_start(m->pool, m->place.id, &m->op);
+		trash_settle_start(m->pool, m->place.id, &m->op.wake);
 		return op_await(m, MOVE_SETTLED);
 	}
 	if (!m->had_header)
@@ -107,7 +107,8 @@ looked_up(struct trash_move *m)
 		    "%s",
 		    m->name, ceph_pool_label(m->pool),
 		    image_obstacle_text(m->obstacle));
-	watch_header_update_start(m->pool, m->place.id, &m->notified, &m->op);
+	watch_header_update_start(
+	    m->pool, m->place.id, &m->notified, &m->op.wake);
 	return op_await(m, MOVE_WATCH_CHECKED);
 }
 
@@ -130,7 +131,7 @@ entry_add_start(struct trash_move *m)
 	rados_write_create(w, false);
 	rados_write_call(w, cls_trash_add(m->place.id, &entry));
 	rados_write_although_full(w);
-	rados_write_start(w, m->pool, RBD_TRASH, &m->op);
+	rados_write_start(w, m->pool, RBD_TRASH, &m->op.wake);
 }
 
 static enum op_verdict
@@ -169,7 +170,7 @@ added(struct trash_move *m)
 		    ceph_pool_label(m->pool));
 	m->read = rados_read_new();
 	(void)rados_read_call(m->read, cls_trash_get(m->place.id));
-	rados_read_start(m->read, m->pool, RBD_TRASH, &m->op);
+	rados_read_start(m->read, m->pool, RBD_TRASH, &m->op.wake);
 	return op_await(m, MOVE_ENTRY_READ);
 }
 
@@ -212,7 +213,7 @@ name_removed(struct trash_move *m)
 			return op_goto(m, MOVE_END);
 		w = rados_write_new();
 		rados_write_call(w, cls_trash_remove(m->place.id));
-		rados_write_start(w, m->pool, RBD_TRASH, &m->op);
+		rados_write_start(w, m->pool, RBD_TRASH, &m->op.wake);
 		return op_await(m, MOVE_TAKEN_BACK);
 	}
 	if (m->op.rc < 0 && m->op.rc != -ENOENT)
@@ -221,7 +222,7 @@ name_removed(struct trash_move *m)
 		    ceph_pool_label(m->pool));
 	w = rados_write_new();
 	rados_write_call(w, cls_dir_remove_image(m->name, m->place.id));
-	rados_write_start(w, m->pool, RBD_DIRECTORY, &m->op);
+	rados_write_start(w, m->pool, RBD_DIRECTORY, &m->op.wake);
 	return op_await(m, MOVE_DIR_REMOVED);
 }
 
@@ -234,7 +235,7 @@ dir_removed(struct trash_move *m)
 		    ceph_pool_label(m->pool));
 	if (!m->moving)
 		return op_goto(m, MOVE_END);
-	trash_settle_start(m->pool, m->place.id, &m->op);
+	trash_settle_start(m->pool, m->place.id, &m->op.wake);
 	return op_await(m, MOVE_SETTLED);
 }
 
@@ -248,7 +249,8 @@ trash_move_step(struct op *op)
 		if (strlen(m->name) >= RBD_NAME_SIZE)
 			return op_fail(m, MOVE_END, ERR_INVALID_ARGUMENT,
 			    "image %s: the name is too long", m->name);
-		image_place_start(&m->place, m->pool, m->name, m->id, op);
+		image_place_start(
+		    &m->place, m->pool, m->name, m->id, &op->wake);
 		return op_await(m, MOVE_PLACED);
 
 	case MOVE_PLACED:
@@ -294,11 +296,11 @@ static const struct op_class trash_move_class = {
 
 void
 trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
-    const char *id, struct op *waiter)
+    const char *id, struct wake *waiter)
 {
 	memset(m, 0, sizeof(*m));
 	m->pool = pool;
 	m->name = name;
 	m->id = id;
-	op_start_child(&m->op, &trash_move_class, waiter);
+	op_start(&m->op, &trash_move_class, waiter);
 }

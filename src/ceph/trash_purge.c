@@ -26,7 +26,7 @@ entry_read_start(struct trash_purge *p)
 {
 	p->read = rados_read_new();
 	(void)rados_read_call(p->read, cls_trash_get(p->id));
-	rados_read_start(p->read, p->pool, RBD_TRASH, &p->op);
+	rados_read_start(p->read, p->pool, RBD_TRASH, &p->op.wake);
 }
 
 static void
@@ -36,7 +36,7 @@ state_set_start(
 	struct rados_write *w = rados_write_new();
 
 	rados_write_call(w, cls_trash_state_set(p->id, to, from));
-	rados_write_start(w, p->pool, RBD_TRASH, &p->op);
+	rados_write_start(w, p->pool, RBD_TRASH, &p->op.wake);
 }
 
 static enum op_verdict
@@ -45,7 +45,7 @@ marked(struct trash_purge *p)
 	switch (p->op.rc) {
 	case 0:
 		image_lookup_start(
-		    &p->lookup, p->pool, NULL, p->id, true, &p->op);
+		    &p->lookup, p->pool, NULL, p->id, true, &p->op.wake);
 		return op_await(p, PURGE_LOOKED_UP);
 	case -ENOENT:
 		return op_goto(p, PURGE_END);
@@ -127,7 +127,7 @@ header_remove(struct trash_purge *p)
 	char object[RBD_OBJECT_SIZE];
 
 	image_header_object(object, p->id);
-	rados_remove_start(p->pool, object, &p->op);
+	rados_remove_start(p->pool, object, &p->op.wake);
 	return op_await(p, PURGE_HEADER_REMOVED);
 }
 
@@ -154,7 +154,7 @@ data_end(struct trash_purge *p)
 	w = rados_write_new();
 	rados_write_assert_exists(w);
 	rados_write_call(w, cls_set_size(0));
-	rados_write_start(w, p->pool, object, &p->op);
+	rados_write_start(w, p->pool, object, &p->op.wake);
 	return op_await(p, PURGE_EMPTIED);
 }
 
@@ -174,7 +174,7 @@ looked_up(struct trash_purge *p)
 		    ceph_pool_label(p->pool), image_obstacle_text(p->obstacle));
 		return restore(p);
 	}
-	watch_header_update_start(p->pool, p->id, &p->notified, &p->op);
+	watch_header_update_start(p->pool, p->id, &p->notified, &p->op.wake);
 	return op_await(p, PURGE_WATCH_CHECKED);
 }
 
@@ -221,7 +221,7 @@ data_remove(struct trash_purge *p)
 	};
 
 	p->taken = 0;
-	rados_remove_many_start(&many, &p->op);
+	rados_remove_many_start(&many, &p->op.wake);
 	return op_await(p, PURGE_DATA_REMOVED);
 }
 
@@ -243,7 +243,7 @@ list_start(struct trash_purge *p, enum trash_purge_state next)
 	p->list->slice = (uint32_t)p->at.done;
 	p->list->slices = p->at.slices;
 	list_drop(p);
-	p->list->start(p->list, &p->op);
+	p->list->start(p->list, &p->op.wake);
 	return op_await(p, next);
 }
 
@@ -335,7 +335,7 @@ map_read_start(struct trash_purge *p)
 	image_map_object(object, p->id);
 	p->read = rados_read_new();
 	(void)rados_read_call(p->read, cls_object_map_load());
-	rados_read_start(p->read, p->pool, object, &p->op);
+	rados_read_start(p->read, p->pool, object, &p->op.wake);
 	return op_await(p, PURGE_MAP_READ);
 }
 
@@ -428,7 +428,7 @@ trash_purge_step(struct op *op)
 		if (!removed(p, "header"))
 			return op_goto(p, PURGE_END);
 		image_map_object(object, p->id);
-		rados_remove_start(p->pool, object, op);
+		rados_remove_start(p->pool, object, &op->wake);
 		return op_await(p, PURGE_MAP_REMOVED);
 
 	case PURGE_MAP_REMOVED:
@@ -436,7 +436,7 @@ trash_purge_step(struct op *op)
 			return op_goto(p, PURGE_END);
 		w = rados_write_new();
 		rados_write_call(w, cls_trash_remove(p->id));
-		rados_write_start(w, p->pool, RBD_TRASH, op);
+		rados_write_start(w, p->pool, RBD_TRASH, &op->wake);
 		return op_await(p, PURGE_ENTRY_REMOVED);
 
 	case PURGE_ENTRY_REMOVED:
@@ -463,7 +463,7 @@ static const struct op_class trash_purge_class = {
 
 void
 trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	memset(p, 0, sizeof(*p));
 	p->pool = spec->pool;
@@ -473,5 +473,5 @@ trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
 	p->slice_ms = spec->slice_ms;
 	p->at = spec->at;
 	p->list = spec->list;
-	op_start_child(&p->op, &trash_purge_class, waiter);
+	op_start(&p->op, &trash_purge_class, waiter);
 }

@@ -9,7 +9,7 @@
 
 void
 watch_header_update_start(struct ceph_pool *pool, const char *id,
-    struct rados_notified *result, struct op *waiter)
+    struct rados_notified *result, struct wake *waiter)
 {
 	char object[RBD_OBJECT_SIZE];
 	struct enc payload;

@@ -26,7 +26,7 @@ enum watch_verdict {
  * another failure; watch_judge() makes sense of the two.
  */
 void watch_header_update_start(struct ceph_pool *pool, const char *id,
-    struct rados_notified *result, struct op *waiter);
+    struct rados_notified *result, struct wake *waiter);
 
 /*
  * From op->rc and *result: 0 and *verdict, or the failure. A time-out is not

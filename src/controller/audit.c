@@ -142,7 +142,7 @@ remove_key(struct audit *a)
 {
 	journal_key_remove_start(a->pool, a->rpc.env->instance_id, a->entry,
 	    a->reservation ? journal_key_fmt(a->rpc.arena, a->volume) : NULL,
-	    a->key_value, &a->rpc.op);
+	    a->key_value, &a->rpc.op.wake);
 }
 
 static void
@@ -154,13 +154,14 @@ remove_note(struct audit *a)
 	rados_write_omap_expect(
 	    w, a->entry->key, a->entry->value, a->entry->len);
 	rados_write_omap_remove(w, &a->entry->key, 1);
-	rados_write_start(w, a->pool, object_of(a, PHASE_NOTES), &a->rpc.op);
+	rados_write_start(
+	    w, a->pool, object_of(a, PHASE_NOTES), &a->rpc.op.wake);
 }
 
 static void
 settle_trash(struct audit *a)
 {
-	trash_settle_start(a->pool, a->place.id, &a->rpc.op);
+	trash_settle_start(a->pool, a->place.id, &a->rpc.op.wake);
 }
 
 static enum op_verdict
@@ -184,7 +185,7 @@ mended(struct audit *a)
 	if (a->phase == PHASE_KEYS && a->reservation && a->has_entry) {
 		a->has_entry = false;
 		rados_remove_start(a->pool,
-		    journal_item_fmt(a->rpc.arena, a->uuid), &a->rpc.op);
+		    journal_item_fmt(a->rpc.arena, a->uuid), &a->rpc.op.wake);
 		return op_await(a, AUDIT_ENTRY_GONE);
 	}
 	a->finding->repaired = true;
@@ -204,7 +205,7 @@ list_start(struct audit *a, struct rados_read **read, enum audit_phase phase,
 	rados_read_free(*read);
 	*read = rados_read_new();
 	(void)rados_read_omap_page(*read, after, prefix, PAGE);
-	rados_read_start(*read, a->pool, object_of(a, phase), &a->rpc.op);
+	rados_read_start(*read, a->pool, object_of(a, phase), &a->rpc.op.wake);
 }
 
 /* The last key of what `second` has listed. */
@@ -321,7 +322,7 @@ static enum op_verdict
 read_entry(struct audit *a)
 {
 	journal_read_start(&a->item, a->item_pool, a->uuid, JOURNAL_IDENTITY,
-	    a->rpc.arena, &a->rpc.op);
+	    a->rpc.arena, &a->rpc.op.wake);
 	return op_await(a, AUDIT_ENTRY_READ);
 }
 
@@ -329,7 +330,7 @@ static enum op_verdict
 place(struct audit *a, const char *image, const char *id)
 {
 	image_place_start(&a->place, a->item_pool, image,
-	    str_is_empty(id) ? NULL : id, &a->rpc.op);
+	    str_is_empty(id) ? NULL : id, &a->rpc.op.wake);
 	return op_await(a, AUDIT_PLACED);
 }
 
@@ -354,8 +355,8 @@ look_at_key(struct audit *a)
 		a->second = rados_read_new();
 		key = journal_key_fmt(a->rpc.arena, a->volume);
 		(void)rados_read_omap_keys(a->second, &key, 1);
-		rados_read_start(
-		    a->second, a->pool, object_of(a, PHASE_KEYS), &a->rpc.op);
+		rados_read_start(a->second, a->pool, object_of(a, PHASE_KEYS),
+		    &a->rpc.op.wake);
 		return op_await(a, AUDIT_KEY_READ);
 	}
 	if (!str_starts(e->key, VOLUME_PREFIX))
@@ -640,7 +641,7 @@ judge_note(struct audit *a)
 		.pool = a->pool,
 		.image_id = a->place.id,
 	};
-	lane_job_start(&a->lane, &a->rpc.op);
+	lane_job_start(&a->lane, &a->rpc.op.wake);
 	return op_await(a, AUDIT_CHILD_FOUND);
 }
 
@@ -732,13 +733,12 @@ audit_free(struct op *op)
 	rados_read_free(a->read);
 	rados_read_free(a->second);
 	map_fini(&a->reserved);
-	csi_rpc_free(op);
 }
 
 static const struct op_class audit_class = {
 	.name = "Audit",
 	.step = audit_step,
-	.free = audit_free,
+	.end = audit_free,
 };
 
 const struct csi_impl audit_impl = {

@@ -299,7 +299,7 @@ look_up(struct create_volume *c)
 		    "volume %s is being made by several processes",
 		    c->req->name);
 	journal_find_start(&c->find, c->pool, c->rpc.env->instance_id,
-	    c->req->name, c->rpc.arena, &c->rpc.op);
+	    c->req->name, c->rpc.arena, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_FOUND);
 }
 
@@ -315,7 +315,8 @@ static enum op_verdict
 reserve(struct create_volume *c)
 {
 	journal_reserve_start(&c->reserve, &c->find, c->cls.name_prefix,
-	    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE), &c->rpc.op);
+	    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE),
+	    &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_RESERVED);
 }
 
@@ -333,7 +334,8 @@ judge_find(struct create_volume *c)
 	if (c->find.found && journal_item_is_complete(item) &&
 	    !str_is_empty(item->attr[JOURNAL_IMAGEID])) {
 		image_lookup_start(&c->lookup, c->find.item_pool,
-		    item->attr[JOURNAL_IMAGENAME], NULL, false, &c->rpc.op);
+		    item->attr[JOURNAL_IMAGENAME], NULL, false,
+		    &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_IMAGE_READ);
 	}
 	if (c->req->volume_content_source != NULL)
@@ -344,7 +346,7 @@ judge_find(struct create_volume *c)
 	if (c->data_pool == NULL)
 		return reserve(c);
 	/* Nothing is written there now; the other pool tells by itself. */
-	rados_room_start(c->data_pool, &c->rpc.op);
+	rados_room_start(c->data_pool, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_ROOM_KNOWN);
 }
 
@@ -361,7 +363,7 @@ drop_stale(struct create_volume *c)
 		.uuid = c->find.ref.uuid,
 		.name = c->req->name,
 	};
-	journal_release_start(&c->release, &c->rpc.op);
+	journal_release_start(&c->release, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_STALE_GONE);
 }
 
@@ -384,7 +386,7 @@ judge_place(struct create_volume *c)
 		return drop_stale(c);
 	case IMAGE_IN_TRASH:
 		c->note = journal_purge_read_start(c->find.item_pool,
-		    c->rpc.env->instance_id, c->place.id, &c->rpc.op);
+		    c->rpc.env->instance_id, c->place.id, &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_NOTE_READ);
 	case IMAGE_STANDS:
 		return refuse_image(c, "that has no header");
@@ -422,7 +424,7 @@ judge_existing(struct create_volume *c)
 		return refuse_source(c);
 	if (c->rpc.op.rc == -ENOENT) {
 		image_place_start(&c->place, c->find.item_pool,
-		    c->find.item.attr[JOURNAL_IMAGENAME], id, &c->rpc.op);
+		    c->find.item.attr[JOURNAL_IMAGENAME], id, &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_PLACED);
 	}
 	if (c->rpc.op.rc < 0)
@@ -470,13 +472,13 @@ make_image(struct create_volume *c)
 			.image = c->spec.name,
 			.spec = &c->spec,
 		};
-		lane_job_start(&c->lane, &c->rpc.op);
+		lane_job_start(&c->lane, &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_LANE_MADE);
 	}
 	image_id_generate(controller_connection(), c->id);
 	c->spec.id = c->id;
 	image_create_start(
-	    &c->create, c->reserve.item_pool, &c->spec, &c->rpc.op);
+	    &c->create, c->reserve.item_pool, &c->spec, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_IMAGE_MADE);
 }
 
@@ -487,7 +489,7 @@ commit(struct create_volume *c, const char *id)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_INTERNAL,
 		    "image %s has an id that is too long", c->spec.name);
 	c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
-	journal_commit_start(&c->commit, &c->reserve, &c->rpc.op);
+	journal_commit_start(&c->commit, &c->reserve, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_COMMITTED);
 }
 
@@ -513,7 +515,7 @@ judge_commit(struct create_volume *c)
 {
 	if (c->rpc.op.rc == -EAGAIN) {
 		journal_find_start(&c->find, c->pool, c->rpc.env->instance_id,
-		    c->req->name, c->rpc.arena, &c->rpc.op);
+		    c->req->name, c->rpc.arena, &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_OVERTAKEN);
 	}
 	/*
@@ -557,7 +559,7 @@ start_undo_entry(struct create_volume *c)
 		.name = c->req->name,
 		.reserved = c->reserve.key_value != NULL ? NULL : c->spec.name,
 	};
-	journal_release_start(&c->release, &c->rpc.op);
+	journal_release_start(&c->release, &c->rpc.op.wake);
 }
 
 static enum op_verdict
@@ -574,7 +576,7 @@ create_volume_step(struct op *op)
 		c->claim.what = "CreateVolume";
 		keylock_take_start(controller_names(), &c->claim,
 		    controller_name_key(c->rpc.arena, c->pool, c->req->name),
-		    op);
+		    &op->wake);
 		return op_await(c, CREATEVOL_LOCKED);
 
 	case CREATEVOL_LOCKED:
@@ -626,7 +628,7 @@ create_volume_step(struct op *op)
 	case CREATEVOL_UNDO_COMMIT:
 		if (!c->commit.key_tried)
 			return op_goto(c, CREATEVOL_UNDO_IMAGE);
-		journal_uncommit_start(&c->reserve, op);
+		journal_uncommit_start(&c->reserve, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_IMAGE);
 
 	case CREATEVOL_UNDO_IMAGE:
@@ -641,14 +643,15 @@ create_volume_step(struct op *op)
 		 */
 		journal_purge_note_start(c->reserve.item_pool,
 		    c->rpc.env->instance_id, c->id,
-		    &(struct journal_purge){ .image = c->spec.name }, op);
+		    &(struct journal_purge){ .image = c->spec.name },
+		    &op->wake);
 		return op_await(c, CREATEVOL_UNDO_NOTED);
 
 	case CREATEVOL_UNDO_NOTED:
 		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_goto(c, CREATEVOL_UNLOCK);
-		trash_move_start(
-		    &c->move, c->reserve.item_pool, c->spec.name, c->id, op);
+		trash_move_start(&c->move, c->reserve.item_pool, c->spec.name,
+		    c->id, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_MOVED);
 
 	case CREATEVOL_UNDO_MOVED:
@@ -681,7 +684,6 @@ create_volume_step(struct op *op)
 static const struct op_class create_volume_class = {
 	.name = "CreateVolume",
 	.step = create_volume_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl create_volume_impl = {

@@ -119,7 +119,7 @@ start(struct delete_volume *d)
 		return op_fail_err(d, DELETEVOL_END, &err);
 	journal_read_start(&d->entry, d->pool, d->id.uuid,
 	    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
-	    &d->rpc.op);
+	    &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_ITEM_READ);
 }
 
@@ -152,7 +152,7 @@ judge_item(struct delete_volume *d)
 	if (d->rpc.op.rc == -ENOENT) {
 		d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
 		image_lookup_start(
-		    &d->left, d->pool, d->image, NULL, true, &d->rpc.op);
+		    &d->left, d->pool, d->image, NULL, true, &d->rpc.op.wake);
 		return op_await(d, DELETEVOL_LEFT_READ);
 	}
 	if (d->rpc.op.rc < 0)
@@ -171,7 +171,7 @@ judge_item(struct delete_volume *d)
 	d->claim.what = "DeleteVolume";
 	keylock_take_start(controller_names(), &d->claim,
 	    controller_name_key(d->rpc.arena, d->dir_pool, d->name),
-	    &d->rpc.op);
+	    &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_LOCKED);
 }
 
@@ -210,7 +210,7 @@ discard_image(struct delete_volume *d)
 		    d->id.uuid);
 	/* No id: ceph-csi was killed before it had stored it. */
 	discard_start(&d->discard, d->pool, d->image,
-	    str_is_empty(id) ? NULL : id, &d->rpc.op);
+	    str_is_empty(id) ? NULL : id, &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_DISCARDED);
 }
 
@@ -233,7 +233,7 @@ release(struct delete_volume *d)
 		.uuid = d->id.uuid,
 		.name = d->name,
 	};
-	journal_release_start(&d->release, &d->rpc.op);
+	journal_release_start(&d->release, &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_RELEASED);
 }
 
@@ -244,14 +244,15 @@ note(struct delete_volume *d, const struct discard *discard,
 	if (!discard->moved)
 		return op_goto(d, next);
 	journal_purge_note_start(d->pool, d->rpc.env->instance_id, discard->id,
-	    &(struct journal_purge){ .image = discard->name }, &d->rpc.op);
+	    &(struct journal_purge){ .image = discard->name }, &d->rpc.op.wake);
 	return op_await(d, next);
 }
 
 static enum op_verdict
 discard_helper(struct delete_volume *d, const char *id)
 {
-	discard_start(&d->helper_discard, d->pool, d->helper, id, &d->rpc.op);
+	discard_start(
+	    &d->helper_discard, d->pool, d->helper, id, &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_HELPER_MOVED);
 }
 
@@ -278,14 +279,14 @@ look_for_helper(struct delete_volume *d)
 			.image = d->image, /* the name of the snapshot */
 			.image_id = move->place.helper_id,
 		};
-		lane_job_start(&d->lane, &d->rpc.op);
+		lane_job_start(&d->lane, &d->rpc.op.wake);
 		return op_await(d, DELETEVOL_HELPER_FREED);
 	}
 	if (!d->discard.moved || parent->pool != ceph_pool_id(d->pool) ||
 	    !str_eq(parent->rados_namespace, ceph_pool_namespace(d->pool)))
 		return note(d, &d->discard, DELETEVOL_NOTED);
 	image_place_start(
-	    &d->place, d->pool, d->helper, parent->id, &d->rpc.op);
+	    &d->place, d->pool, d->helper, parent->id, &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_HELPER_FOUND);
 }
 
@@ -375,7 +376,6 @@ delete_volume_step(struct op *op)
 static const struct op_class delete_volume_class = {
 	.name = "DeleteVolume",
 	.step = delete_volume_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl delete_volume_impl = {

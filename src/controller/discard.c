@@ -16,7 +16,7 @@ start_lane(struct discard *d, enum lane_kind kind)
 		.image = d->name,
 		.image_id = d->id,
 	};
-	lane_job_start(&d->lane, &d->op);
+	lane_job_start(&d->lane, &d->op.wake);
 }
 
 static enum op_verdict
@@ -55,7 +55,8 @@ discard_step(struct op *op)
 
 	switch (d->state) {
 	case DISCARD_START:
-		trash_move_start(&d->move, d->pool, d->name, d->wanted_id, op);
+		trash_move_start(
+		    &d->move, d->pool, d->name, d->wanted_id, &op->wake);
 		return op_await(d, DISCARD_MOVED);
 
 	case DISCARD_MOVED:
@@ -91,12 +92,12 @@ static const struct op_class discard_class = {
 
 void
 discard_start(struct discard *d, struct ceph_pool *pool, const char *name,
-    const char *id, struct op *waiter)
+    const char *id, struct wake *waiter)
 {
 	memset(d, 0, sizeof(*d));
 	d->pool = pool;
 	d->name = name;
 	d->id = d->move.place.id;
 	d->wanted_id = id;
-	op_start_child(&d->op, &discard_class, waiter);
+	op_start(&d->op, &discard_class, waiter);
 }

@@ -34,6 +34,6 @@ struct discard {
  * address, or name and id do not belong together (trash_move_start()).
  */
 void discard_start(struct discard *discard, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter);
+    const char *name, const char *id, struct wake *waiter);
 
 #endif

@@ -80,7 +80,7 @@ start(struct format_image *f)
 		return answer(f);
 	image_lookup_start(&f->lookup, f->pool, f->req->image,
 	    str_is_empty(f->req->image_id) ? NULL : f->req->image_id, false,
-	    &f->rpc.op);
+	    &f->rpc.op.wake);
 	return op_await(f, FORMAT_FOUND);
 }
 
@@ -96,12 +96,13 @@ found(struct format_image *f)
 		return op_fail_err(f, FORMAT_END, &err);
 	if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN) {
 		image_meta_list_start(
-		    &f->list, f->pool, f->lookup.info.id, &f->rpc.op);
+		    &f->list, f->pool, f->lookup.info.id, &f->rpc.op.wake);
 		return op_await(f, FORMAT_META_READ);
 	}
 	mark.value = f->req->fstype;
 	mark.len = strlen(f->req->fstype);
-	image_meta_set_start(f->pool, f->lookup.info.id, &mark, 1, &f->rpc.op);
+	image_meta_set_start(
+	    f->pool, f->lookup.info.id, &mark, 1, &f->rpc.op.wake);
 	return op_await(f, FORMAT_MARKED);
 }
 
@@ -116,7 +117,7 @@ static enum op_verdict
 watch(struct format_image *f)
 {
 	watch_header_update_start(
-	    f->pool, f->lookup.info.id, &f->notified, &f->rpc.op);
+	    f->pool, f->lookup.info.id, &f->notified, &f->rpc.op.wake);
 	return op_await(f, FORMAT_WATCHED);
 }
 
@@ -145,7 +146,7 @@ meta_read(struct format_image *f)
 			"it has had %s, which is damaged or lost", mark));
 	if (f->again)
 		return watch(f);
-	image_empty_start(&f->empty, f->pool, &f->lookup.info, &f->rpc.op);
+	image_empty_start(&f->empty, f->pool, &f->lookup.info, &f->rpc.op.wake);
 	return op_await(f, FORMAT_SEARCHED);
 }
 
@@ -177,7 +178,8 @@ watched(struct format_image *f)
 		    f, FORMAT_END, ERR_CANCELLED, "the caller is gone");
 	if (f->again)
 		return answer(f);
-	image_meta_add_start(f->pool, f->lookup.info.id, &mark, &f->rpc.op);
+	image_meta_add_start(
+	    f->pool, f->lookup.info.id, &mark, &f->rpc.op.wake);
 	return op_await(f, FORMAT_MARKED);
 }
 
@@ -228,13 +230,12 @@ format_image_free(struct op *op)
 	struct format_image *f = (struct format_image *)op;
 
 	image_meta_list_fini(&f->list);
-	csi_rpc_free(op);
 }
 
 static const struct op_class format_image_class = {
 	.name = "Format",
 	.step = format_image_step,
-	.free = format_image_free,
+	.end = format_image_free,
 };
 
 const struct csi_impl format_image_impl = {

@@ -50,7 +50,7 @@ struct lane_job {
 
 	/* private */
 	uint64_t id;
-	struct op *waiter;
+	struct wake *waiter;
 	struct timer late;
 	void *lane; /* that works on it; NULL: it is queued */
 	STAILQ_ENTRY(lane_job)
@@ -62,6 +62,6 @@ struct lane_job {
  * negative errno; `err` is set then. -EPIPE, -ETIME: the lane died over it, or
  * was killed when it was late; it may or may not have been done.
  */
-void lane_job_start(struct lane_job *job, struct op *waiter);
+void lane_job_start(struct lane_job *job, struct wake *waiter);
 
 #endif

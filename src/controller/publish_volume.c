@@ -213,7 +213,7 @@ record(struct publish_volume *p)
 		return op_fail(
 		    p, PUBLISHVOL_END, ERR_CANCELLED, "the caller is gone");
 	image_meta_set_start(
-	    p->pool, p->image_id, meta, countof(meta), &p->rpc.op);
+	    p->pool, p->image_id, meta, countof(meta), &p->rpc.op.wake);
 	return op_await(p, PUBLISHVOL_RECORDED);
 }
 
@@ -250,7 +250,7 @@ judge_meta(struct publish_volume *p)
 	    (!p->access.multi_node || (writes(p) && !p->access.multi_writer))) {
 		/* Left behind by ceph-csi, or does that node still use it? */
 		watch_header_update_start(
-		    p->pool, p->image_id, &p->notified, &p->rpc.op);
+		    p->pool, p->image_id, &p->notified, &p->rpc.op.wake);
 		return op_await(p, PUBLISHVOL_WATCH_CHECKED);
 	}
 	return record(p);
@@ -293,7 +293,8 @@ publish_volume_step(struct op *op)
 		 */
 		if (p->volume.is_static)
 			return answer(p);
-		image_meta_list_start(&p->list, p->pool, p->image_id, op);
+		image_meta_list_start(
+		    &p->list, p->pool, p->image_id, &op->wake);
 		return op_await(p, PUBLISHVOL_META_READ);
 
 	case PUBLISHVOL_META_READ:
@@ -325,13 +326,12 @@ publish_volume_free(struct op *op)
 	struct publish_volume *p = (struct publish_volume *)op;
 
 	image_meta_list_fini(&p->list);
-	csi_rpc_free(op);
 }
 
 static const struct op_class publish_volume_class = {
 	.name = "ControllerPublishVolume",
 	.step = publish_volume_step,
-	.free = publish_volume_free,
+	.end = publish_volume_free,
 };
 
 const struct csi_impl publish_volume_impl = {

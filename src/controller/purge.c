@@ -87,7 +87,7 @@ purge_free(struct purge *p)
 /* ---- one purge ---- */
 
 static void
-on_list(struct trash_list *list, struct op *waiter)
+on_list(struct trash_list *list, struct wake *waiter)
 {
 	struct purge *p = container_of(list, struct purge, list);
 
@@ -115,14 +115,15 @@ start_slice(struct purge *p)
 	p->fresh = false;
 	p->blocked = false;
 	p->list.start = on_list;
-	trash_purge_start(&p->trash, &spec, &p->op);
+	trash_purge_start(&p->trash, &spec, &p->op.wake);
 	return op_await(p, PURGING_TRASH_GONE);
 }
 
 static enum op_verdict
 drop_note(struct purge *p)
 {
-	journal_purge_done_start(p->pool, p->instance_id, p->image_id, &p->op);
+	journal_purge_done_start(
+	    p->pool, p->instance_id, p->image_id, &p->op.wake);
 	return op_await(p, PURGING_NOTE_GONE);
 }
 
@@ -138,7 +139,7 @@ trash_gone(struct purge *p)
 			.pool = p->pool,
 			.image_id = p->image_id,
 		};
-		lane_job_start(&p->lane, &p->op);
+		lane_job_start(&p->lane, &p->op.wake);
 		return op_await(p, PURGING_LANE_DONE);
 	}
 	if (p->op.rc < 0)
@@ -152,7 +153,7 @@ trash_gone(struct purge *p)
 	note.slices = p->at.slices;
 	p->paused = true;
 	journal_purge_note_start(
-	    p->pool, p->instance_id, p->image_id, &note, &p->op);
+	    p->pool, p->instance_id, p->image_id, &note, &p->op.wake);
 	return op_await(p, PURGING_NOTED);
 }
 
@@ -219,7 +220,7 @@ arm_retry(void)
 	if (first == INT64_MAX)
 		return;
 	pq.retry.fire = on_retry;
-	timer_start(&pq.retry, first - clock_now_ms());
+	timer_arm(&pq.retry, first - clock_now_ms());
 }
 
 /* It may have been clones a moment ago, without being seen. */
@@ -305,7 +306,7 @@ on_purge_freed(struct op *op)
 static const struct op_class purge_class = {
 	.name = "purge",
 	.step = purge_step,
-	.free = on_purge_freed,
+	.end = on_purge_freed,
 };
 
 static void
@@ -322,7 +323,7 @@ run_queue(void)
 		p->paused = false;
 		p->gone = pq.gone;
 		p->op.subject = p->image;
-		op_start(&p->op, &purge_class, NULL, NULL);
+		op_start(&p->op, &purge_class, NULL);
 	}
 }
 
@@ -386,7 +387,7 @@ resume_next_page(struct resume *r)
 {
 	rados_read_free(r->read);
 	r->read = journal_purge_list_start(
-	    r->pool, r->instance_id, r->after, &r->step, &r->op);
+	    r->pool, r->instance_id, r->after, &r->step, &r->op.wake);
 	return op_await(r, RESUME_PAGE_READ);
 }
 
@@ -464,7 +465,7 @@ resume_free(struct op *op)
 static const struct op_class resume_class = {
 	.name = "purge.resume",
 	.step = resume_step,
-	.free = resume_free,
+	.end = resume_free,
 };
 
 void
@@ -486,7 +487,7 @@ purge_resume(struct ceph_pool *pool, const char *instance_id)
 	r->key = take_ptr(&key);
 	r->op.subject = ceph_pool_name(pool);
 	pq.resuming++;
-	op_start(&r->op, &resume_class, NULL, NULL);
+	op_start(&r->op, &resume_class, NULL);
 }
 
 unsigned
@@ -518,7 +519,7 @@ purge_fini(void)
 {
 	struct purge *p;
 
-	timer_stop(&pq.retry);
+	timer_disarm(&pq.retry);
 	init();
 	STAILQ_CONCAT(&pq.ready, &pq.later);
 	while ((p = STAILQ_FIRST(&pq.ready)) != NULL) {

@@ -48,7 +48,7 @@ answer(struct unpublish_volume *u)
 static enum op_verdict
 forget(struct unpublish_volume *u, const char *const *keys, size_t n)
 {
-	image_meta_remove_start(u->pool, u->image_id, keys, n, &u->rpc.op);
+	image_meta_remove_start(u->pool, u->image_id, keys, n, &u->rpc.op.wake);
 	return op_await(u, UNPUBLISH_FORGOTTEN);
 }
 
@@ -100,7 +100,7 @@ start(struct unpublish_volume *u)
 	if (rc < 0)
 		return op_fail_err(u, UNPUBLISH_END, &err);
 	journal_read_start(
-	    &u->entry, u->pool, u->id.uuid, 0, u->rpc.arena, &u->rpc.op);
+	    &u->entry, u->pool, u->id.uuid, 0, u->rpc.arena, &u->rpc.op.wake);
 	return op_await(u, UNPUBLISH_ITEM_READ);
 }
 
@@ -110,7 +110,7 @@ take_from(struct unpublish_volume *u, const char *image_id)
 	u->image_id = image_id;
 	if (*u->req->node_id != '\0')
 		return forget_node(u);
-	image_meta_list_start(&u->list, u->pool, image_id, &u->rpc.op);
+	image_meta_list_start(&u->list, u->pool, image_id, &u->rpc.op.wake);
 	return op_await(u, UNPUBLISH_META_READ);
 }
 
@@ -129,7 +129,7 @@ judge_item(struct unpublish_volume *u)
 		return take_from(u, item->attr[JOURNAL_IMAGEID]);
 	image_lookup_start(&u->lookup, u->pool,
 	    volume_image_name(item, u->id.uuid, u->rpc.arena), NULL, false,
-	    &u->rpc.op);
+	    &u->rpc.op.wake);
 	return op_await(u, UNPUBLISH_FOUND);
 }
 
@@ -175,13 +175,12 @@ unpublish_volume_free(struct op *op)
 	struct unpublish_volume *u = (struct unpublish_volume *)op;
 
 	image_meta_list_fini(&u->list);
-	csi_rpc_free(op);
 }
 
 static const struct op_class unpublish_volume_class = {
 	.name = "ControllerUnpublishVolume",
 	.step = unpublish_volume_step,
-	.free = unpublish_volume_free,
+	.end = unpublish_volume_free,
 };
 
 const struct csi_impl unpublish_volume_impl = {

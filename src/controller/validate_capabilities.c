@@ -208,7 +208,6 @@ validate_capabilities_step(struct op *op)
 static const struct op_class validate_capabilities_class = {
 	.name = "ValidateVolumeCapabilities",
 	.step = validate_capabilities_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl validate_capabilities_impl = {

@@ -70,7 +70,8 @@ image_read(struct volume_lookup *v)
 	const char *id = v->entry.item.attr[JOURNAL_IMAGEID];
 
 	if (v->op.rc == -ENOENT && !str_is_empty(id)) {
-		image_place_start(&v->place, v->pool, v->image, id, &v->op);
+		image_place_start(
+		    &v->place, v->pool, v->image, id, &v->op.wake);
 		return op_await(v, VOLUME_PLACED);
 	}
 	if (v->op.rc < 0) {
@@ -121,7 +122,8 @@ open_static(struct volume_lookup *v, struct err *err)
 static enum op_verdict
 volume_image(struct volume_lookup *v)
 {
-	image_lookup_start(&v->lookup, v->pool, v->image, NULL, false, &v->op);
+	image_lookup_start(
+	    &v->lookup, v->pool, v->image, NULL, false, &v->op.wake);
 	return op_await(v, VOLUME_IMAGE_READ);
 }
 
@@ -145,7 +147,7 @@ volume_step(struct op *op)
 		journal_read_start(&v->entry, v->pool, v->uuid,
 		    JOURNAL_BIT(JOURNAL_IMAGENAME) |
 			JOURNAL_BIT(JOURNAL_IMAGEID),
-		    v->rpc->arena, op);
+		    v->rpc->arena, &op->wake);
 		return op_await(v, VOLUME_ITEM_READ);
 
 	case VOLUME_ITEM_READ:
@@ -183,7 +185,7 @@ volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
 	volume->volume_id = volume_id;
 	volume->context = context;
 	volume->is_static = context != NULL && csi_is_static(context);
-	op_start_child(&volume->op, &volume_class, &rpc->op);
+	op_start(&volume->op, &volume_class, &rpc->op.wake);
 }
 
 void

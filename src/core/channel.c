@@ -254,7 +254,7 @@ channel_new(int fd, size_t max_frame, size_t max_queued,
 	STAILQ_INIT(&c->parcels);
 	buf_init(&c->in, max_frame + HEAD + READ_BYTES);
 	buf_init(&c->out, max_queued);
-	io_start(&c->io, fd, IO_READ, on_ready);
+	io_watch(&c->io, fd, IO_READ, on_ready);
 	return c;
 }
 
@@ -269,7 +269,7 @@ channel_free(struct channel *c)
 		*c->freed = true;
 	loop_unpost(&c->close_job);
 	fd = c->io.fd;
-	io_stop(&c->io);
+	io_unwatch(&c->io);
 	(void)close(fd);
 	for (size_t i = 0; i < c->nfds; i++)
 		(void)close(c->fds[i]);

@@ -83,17 +83,17 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 static void
 tool_complete(struct tool *tool)
 {
-	struct op *waiter = tool->waiter;
+	struct wake *waiter = tool->waiter;
 	int rc = 0;
 
-	timer_stop(&tool->deadline);
+	timer_disarm(&tool->deadline);
 	tool->output[tool->got] = '\0';
 	tool->waiter = NULL;
 	if (tool->killed)
 		rc = err_set(&tool->err, ERR_DEADLINE_EXCEEDED,
 		    "%s: killed after %lld ms", tool->name,
 		    (long long)tool->timeout_ms);
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 static void
@@ -149,12 +149,12 @@ on_tool_deadline(struct timer *timer)
 	    tool->name, (long long)tool->timeout_ms);
 	tool->killed = true;
 	(void)kill(tool->pid, SIGKILL);
-	timer_start(timer, 60 * 1000); /* still there then: say so again */
+	timer_arm(timer, 60 * 1000); /* still there then: say so again */
 }
 
 void
 tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	int fd[2], out[2], pidfd, rc;
 
@@ -170,7 +170,7 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 			(void)close(fd[0]);
 	}
 	if (rc < 0) {
-		op_wake(
+		wake_up(
 		    waiter, err_set_rc(&tool->err, rc, "start %s", argv[0]));
 		return;
 	}
@@ -180,15 +180,15 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 		(void)kill(tool->pid, SIGKILL);
 		(void)waitpid(tool->pid, NULL, 0);
 		(void)close(fd[0]);
-		op_wake(
+		wake_up(
 		    waiter, err_set_rc(&tool->err, rc, "watch %s", argv[0]));
 		return;
 	}
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	io_start(&tool->out, fd[0], IO_READ, on_output);
-	io_start(&tool->pidfd, pidfd, IO_READ, on_tool_exit);
+	io_watch(&tool->out, fd[0], IO_READ, on_output);
+	io_watch(&tool->pidfd, pidfd, IO_READ, on_tool_exit);
 	tool->deadline.fire = on_tool_deadline;
-	timer_start(&tool->deadline, timeout_ms);
+	timer_arm(&tool->deadline, timeout_ms);
 }
 
 uint64_t
@@ -212,7 +212,7 @@ on_helper_exit(struct io *io, int what)
 }
 
 int
-helper_start(struct helper *helper, const char *const argv[], const int *fds,
+helper_spawn(struct helper *helper, const char *const argv[], const int *fds,
     size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status))
 {
@@ -231,7 +231,7 @@ helper_start(struct helper *helper, const char *const argv[], const int *fds,
 	}
 	helper->pid = pid;
 	helper->exited = exited;
-	io_start(&helper->pidfd, pidfd, IO_READ, on_helper_exit);
+	io_watch(&helper->pidfd, pidfd, IO_READ, on_helper_exit);
 	return 0;
 }
 

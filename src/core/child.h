@@ -23,7 +23,7 @@ struct tool {
 
 	/* private */
 	const char *name;
-	struct op *waiter;
+	struct wake *waiter;
 	pid_t pid;
 	struct io out, pidfd;
 	size_t got;
@@ -45,7 +45,7 @@ struct tool {
  * started.
  */
 void tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
-    struct op *waiter);
+    struct wake *waiter);
 uint64_t tool_execs(void); /* programs started since the start */
 
 /* A helper process. Embed it; zeroed is valid. */
@@ -64,7 +64,7 @@ struct helper {
  * to our group. `exited` is called from the loop when it ends. Returns 0 or
  * a negative errno.
  */
-int helper_start(struct helper *helper, const char *const argv[],
+int helper_spawn(struct helper *helper, const char *const argv[],
     const int *fds, size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status)) must_check;
 

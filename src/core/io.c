@@ -58,7 +58,7 @@ io_want(struct io *io, int wants)
 }
 
 int
-io_try_start(
+io_try_watch(
     struct io *io, int fd, int wants, void (*ready)(struct io *io, int what))
 {
 	int rc;
@@ -72,22 +72,22 @@ io_try_start(
 	io->ready = ready;
 	rc = watch(io, wants);
 	if (rc < 0)
-		io_stop(io);
+		io_unwatch(io);
 	return rc;
 }
 
 void
-io_start(
+io_watch(
     struct io *io, int fd, int wants, void (*ready)(struct io *io, int what))
 {
-	if (io_try_start(io, fd, wants, ready) < 0) {
+	if (io_try_watch(io, fd, wants, ready) < 0) {
 		(void)fprintf(stderr, "cannot watch descriptor %d\n", fd);
 		abort();
 	}
 }
 
 void
-io_stop(struct io *io)
+io_unwatch(struct io *io)
 {
 	if (io->ev == NULL)
 		return;
@@ -102,6 +102,6 @@ io_close(struct io *io)
 {
 	int fd = io->fd;
 
-	io_stop(io);
+	io_unwatch(io);
 	(void)close(fd);
 }

@@ -24,19 +24,19 @@ struct io {
 
 /*
  * Watches `fd` for `wants`; level triggered. Call again to change `wants`.
- * io_stop() ends the watch (before the descriptor is closed).
+ * io_unwatch() ends the watch (before the descriptor is closed).
  */
-void io_start(
+void io_watch(
     struct io *io, int fd, int wants, void (*ready)(struct io *io, int what));
 
 /*
- * The same for a descriptor that a peer made us have: -ENOMEM where io_start()
+ * The same for a descriptor that a peer made us have: -ENOMEM where io_watch()
  * ends the process, and nothing is watched then.
  */
-int io_try_start(struct io *io, int fd, int wants,
+int io_try_watch(struct io *io, int fd, int wants,
     void (*ready)(struct io *io, int what)) must_check;
 void io_want(struct io *io, int wants);
-void io_stop(struct io *io);
+void io_unwatch(struct io *io);
 
 /* Ends the watch and closes the descriptor, for those who own it. */
 void io_close(struct io *io);

@@ -36,16 +36,16 @@ keylock_free(struct keylock *locks)
 static void
 grant(struct keylock_claim *claim)
 {
-	struct op *waiter = claim->waiter;
+	struct wake *waiter = claim->waiter;
 
 	claim->waiter = NULL;
 	claim->since_ms = clock_now_ms();
-	op_wake(waiter, 0);
+	wake_up(waiter, 0);
 }
 
 void
 keylock_take_start(struct keylock *locks, struct keylock_claim *claim,
-    const char *key, struct op *waiter)
+    const char *key, struct wake *waiter)
 {
 	struct keylock_queue *queue = map_get(&locks->queues, key);
 
@@ -84,13 +84,13 @@ leave(struct keylock *locks, struct keylock_claim *claim)
 void
 keylock_cancel(struct keylock *locks, struct keylock_claim *claim)
 {
-	struct op *waiter = claim->waiter;
+	struct wake *waiter = claim->waiter;
 
 	if (waiter == NULL)
 		return;
 	claim->waiter = NULL;
 	leave(locks, claim);
-	op_wake(waiter, -ECANCELED);
+	wake_up(waiter, -ECANCELED);
 }
 
 void

@@ -20,7 +20,7 @@ struct keylock_claim {
 	size_t print_len;
 	int64_t since_ms;            /* when it became the owner */
 	struct keylock_queue *queue; /* the queue it stands in, or NULL */
-	struct op *waiter;           /* who waits to own, NULL once it does */
+	struct wake *waiter;         /* who waits to own, NULL once it does */
 	TAILQ_ENTRY(keylock_claim)
 	link;
 };
@@ -33,7 +33,7 @@ void keylock_free(struct keylock *locks); /* must be empty */
  * it, or with -ECANCELED after keylock_cancel().
  */
 void keylock_take_start(struct keylock *locks, struct keylock_claim *claim,
-    const char *key, struct op *waiter);
+    const char *key, struct wake *waiter);
 
 /* A claim that still waits leaves the queue; its waiter is woken. */
 void keylock_cancel(struct keylock *locks, struct keylock_claim *claim);

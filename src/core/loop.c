@@ -148,7 +148,7 @@ run_batch(struct job_list *jobs)
 void
 loop_turn(bool block)
 {
-	timer_arm();
+	timer_next();
 	(void)event_base_loop(lp.base,
 	    block && STAILQ_EMPTY(&lp.ready) && STAILQ_EMPTY(&lp.late)
 		? EVLOOP_ONCE

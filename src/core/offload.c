@@ -114,18 +114,18 @@ judge(struct offload *off)
 static void
 complete(struct offload *off)
 {
-	struct op *waiter = off->waiter;
+	struct wake *waiter = off->waiter;
 	struct offload *next;
 	int rc = judge(off);
 
-	timer_stop(&off->deadline);
+	timer_disarm(&off->deadline);
 	free(off->reply);
 	off->reply = NULL;
 	off->waiter = NULL;
 	of.running--;
 	if (off->late)
 		of.stuck--;
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 	next = STAILQ_FIRST(&of.queue);
 	if (next != NULL && of.running < of.max) {
 		STAILQ_REMOVE_HEAD(&of.queue, link);
@@ -184,20 +184,20 @@ on_deadline(struct timer *timer)
 	    (long long)off->timeout_ms, off->killed);
 	off->killed = true;
 	(void)kill(off->pid, SIGKILL);
-	timer_start(timer, 60 * 1000); /* still there then: say so again */
+	timer_arm(timer, 60 * 1000); /* still there then: say so again */
 }
 
 /* The child could not be made: the waiter learns it from the loop. */
 static void
 fail(struct offload *off, int rc)
 {
-	struct op *waiter = off->waiter;
+	struct wake *waiter = off->waiter;
 
 	free(off->reply);
 	off->reply = NULL;
 	off->waiter = NULL;
 	of.running--;
-	op_wake(waiter, err_set_rc(&off->err, rc, "fork for %s", off->what));
+	wake_up(waiter, err_set_rc(&off->err, rc, "fork for %s", off->what));
 }
 
 static void
@@ -236,16 +236,16 @@ launch(struct offload *off)
 		return;
 	}
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
-	io_start(&off->pipe, fd[0], IO_READ, on_pipe);
-	io_start(&off->pidfd, pidfd, IO_READ, on_exit_of_child);
+	io_watch(&off->pipe, fd[0], IO_READ, on_pipe);
+	io_watch(&off->pidfd, pidfd, IO_READ, on_exit_of_child);
 	off->deadline.fire = on_deadline;
-	timer_start(&off->deadline, off->timeout_ms);
+	timer_arm(&off->deadline, off->timeout_ms);
 }
 
 void
 offload_start(struct offload *off, const char *what, offload_fn fn,
     const void *args, void *result, size_t result_size, int64_t timeout_ms,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	off->err = (struct err)ERR_INIT;
 	off->what = what;

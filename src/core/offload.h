@@ -33,7 +33,7 @@ struct offload {
 	const void *args;
 	void *result;
 	size_t result_size;
-	struct op *waiter;
+	struct wake *waiter;
 	pid_t pid;
 	struct io pipe, pidfd;
 	unsigned char *reply;
@@ -56,7 +56,7 @@ struct offload {
  */
 void offload_start(struct offload *off, const char *what, offload_fn fn,
     const void *args, void *result, size_t result_size, int64_t timeout_ms,
-    struct op *waiter);
+    struct wake *waiter);
 
 /* How many children may run at once (default 64); the others wait, FIFO. */
 void offload_set_max(unsigned max);

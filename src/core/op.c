@@ -16,86 +16,48 @@ static uint64_t last_id;
 static void (*hook)(struct op *op, const char *state);
 
 static void
-finish(struct op *op)
+op_woken(struct wake *wake, int rc)
 {
-	struct op *parent = op->parent;
-	int rc = op->err.rc;
-
-	LIST_REMOVE(op, link);
-	nlive--;
-	if (op->done != NULL)
-		op->done(op, op->done_arg);
-	if (op->cls->free != NULL)
-		op->cls->free(op);
-	if (parent != NULL)
-		op_wake(parent, rc);
-}
-
-static void
-on_wake(struct job *job)
-{
-	struct op *op = container_of(job, struct op, wake_job);
+	struct op *op = container_of(wake, struct op, wake);
 	enum op_verdict verdict;
+	struct wake *waiter = op->waiter;
 
 	assert(op->waiting);
 	op->waiting = false;
+	op->rc = rc;
 	while ((verdict = op->cls->step(op)) == OP_AGAIN)
 		;
-	if (verdict == OP_WAIT)
+	if (verdict == OP_WAIT) {
 		op->waiting = true;
-	else
-		finish(op);
+		return;
+	}
+	rc = op->err.rc;
+	LIST_REMOVE(op, link);
+	nlive--;
+	if (op->cls->end != NULL)
+		op->cls->end(op);
+	wake_up(waiter, rc);
 }
 
-static void
-start(struct op *op, const struct op_class *cls)
+void
+op_start(struct op *op, const struct op_class *cls, struct wake *waiter)
 {
+	op->wake.fn = op_woken;
 	op->cls = cls;
 	op->id = ++last_id;
-	op->rc = 0;
-	op->err = (struct err)ERR_INIT;
-	op->detached = false;
-	op->nsteps = 0;
-	op->started_us = clock_now_us();
-	op->wake_job.run = on_wake;
 	op->waiting = true;
+	op->detached = false;
+	op->waiter = waiter;
+	if (op->subject == NULL && waiter != NULL && waiter->fn == op_woken)
+		op->subject = container_of(waiter, struct op, wake)->subject;
+	op->state_name = "START";
+	op->started_us = op->since_us = clock_now_us();
+	if (op->trail != NULL)
+		op->trail->count = 0;
+	op->err = (struct err)ERR_INIT;
 	LIST_INSERT_HEAD(&live, op, link);
 	nlive++;
-	loop_post(&op->wake_job);
-}
-
-void
-op_start(struct op *op, const struct op_class *cls,
-    void (*done)(struct op *op, void *arg), void *arg)
-{
-	op->parent = NULL;
-	op->done = done;
-	op->done_arg = arg;
-	start(op, cls);
-}
-
-void
-op_start_child(struct op *child, const struct op_class *cls, struct op *parent)
-{
-	child->parent = parent;
-	child->done = NULL;
-	child->subject = child->subject != NULL ? child->subject
-						: parent->subject;
-	start(child, cls);
-}
-
-void
-op_wake(struct op *op, int rc)
-{
-	op->rc = rc;
-	loop_post(&op->wake_job);
-}
-
-void
-op_wake_remote(struct op *op, int rc)
-{
-	op->rc = rc;
-	loop_post_remote(&op->wake_job);
+	wake_up(&op->wake, 0);
 }
 
 void
@@ -143,15 +105,33 @@ op_set_error_rc(struct op *op, int rc, const char *fmt, ...)
 }
 
 void
-op_mark(struct op *op, const char *state, int line)
+op_mark(struct op *op, const char *state)
 {
-	op->trail[op->nsteps++ % OP_TRAIL] = (struct op_mark){
-		.state = state,
-		.line = line,
-		.at_us = clock_now_us(),
-	};
+	op->state_name = state;
+	op->since_us = clock_now_us();
+	if (op->trail != NULL)
+		op->trail->mark[op->trail->count++ % OP_TRAIL] =
+		    (struct op_mark){ state, op->since_us };
 	if (hook != NULL)
 		hook(op, state);
+}
+
+const char *
+op_trail_at(const struct op_trail *trail, unsigned i, int64_t *us)
+{
+	const struct op_mark *mark, *next;
+
+	if (trail == NULL)
+		return NULL;
+	if (trail->count > OP_TRAIL)
+		i += trail->count - OP_TRAIL;
+	if (i >= trail->count)
+		return NULL;
+	mark = &trail->mark[i % OP_TRAIL];
+	next = &trail->mark[(i + 1) % OP_TRAIL];
+	*us = (i + 1 < trail->count ? next->at_us : clock_now_us()) -
+	    mark->at_us;
+	return mark->state;
 }
 
 void
@@ -160,18 +140,16 @@ op_set_hook(void (*new_hook)(struct op *op, const char *state))
 	hook = new_hook;
 }
 
-const char *
-op_state(const struct op *op)
-{
-	if (op->nsteps == 0)
-		return "START";
-	return op->trail[(op->nsteps - 1) % OP_TRAIL].state;
-}
-
 int64_t
 op_age_ms(const struct op *op)
 {
 	return (clock_now_us() - op->started_us) / 1000;
+}
+
+struct op *
+op_next(const struct op *op)
+{
+	return op == NULL ? LIST_FIRST(&live) : LIST_NEXT(op, link);
 }
 
 size_t
@@ -184,25 +162,21 @@ void
 op_dump(struct buf *out)
 {
 	const struct op *op;
+	const char *state;
+	int64_t us;
 
 	LIST_FOREACH (op, &live, link) {
-		unsigned i = op->nsteps > OP_TRAIL ? op->nsteps - OP_TRAIL : 0;
-
 		(void)buf_printf(out,
-		    "op=%llu name=%s subject=%s age_ms=%lld "
-		    "state=%s%s%s trail=",
+		    "op=%llu name=%s subject=%s age_ms=%lld state=%s%s%s",
 		    (unsigned long long)op->id, op->cls->name,
 		    op->subject != NULL ? op->subject : "-",
-		    (long long)op_age_ms(op), op_state(op),
+		    (long long)op_age_ms(op), op->state_name,
 		    err_is_set(&op->err) ? " failing" : "",
 		    op->detached ? " detached" : "");
-		for (; i < op->nsteps; i++) {
-			const struct op_mark *mark = &op->trail[i % OP_TRAIL];
-
-			(void)buf_printf(out, "%s(%d,+%lldms)", mark->state,
-			    mark->line,
-			    (long long)((mark->at_us - op->started_us) / 1000));
-		}
+		for (unsigned i = 0;
+		     (state = op_trail_at(op->trail, i, &us)) != NULL; i++)
+			(void)buf_printf(out, "%s%s:%.1f",
+			    i == 0 ? " trail=" : ",", state, (double)us / 1000);
 		(void)buf_printf(out, "\n");
 	}
 }

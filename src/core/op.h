@@ -1,25 +1,25 @@
 /*
  * op.h - an asynchronous operation: one struct, one step function, one wait
- * at a time.
+ * at a time. What waits only once is no operation: see wake.h.
  *
  * A step function judges op->rc, does the work of its state and returns
  *	OP_AGAIN  the state changed, call me again
- *	OP_WAIT   something was started that will op_wake() me exactly once
+ *	OP_WAIT   something was started that will wake op->wake exactly once
  *	OP_DONE   finished; op->err tells how
- * by op_goto(), op_await() or op_fail(), which also leave a trail.
+ * by op_goto(), op_await() or op_fail(), which also note the state.
  *
  * Rules (asserted):
  *   - a wake never runs the step inside the call that started the wait;
  *   - at most one wait is open per op; fan out with child ops;
- *   - done() is called exactly once, also when the caller was detached;
- *     the op is freed in one place, after done(), with no wait open.
+ *   - an op ends once, also when its caller is gone: it leaves the list of
+ *     live ops, its class's `end` is called, and its waiter is woken.
  */
 #ifndef CORE_OP_H
 #define CORE_OP_H
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "core/loop.h"
+#include "core/wake.h"
 
 enum op_verdict {
 	OP_AGAIN = 0,
@@ -27,61 +27,53 @@ enum op_verdict {
 	OP_DONE,
 };
 
-#define OP_TRAIL 24 /* state changes that are remembered */
-
 struct op;
 
 struct op_class {
 	const char *name; /* for people: "CreateVolume", "journal.read" */
 	enum op_verdict (*step)(struct op *op);
-	void (*free)(struct op *op); /* NULL: embedded in something else */
+	/*
+	 * Called once, when the op has finished and is not live any more. May
+	 * free it. NULL: the op is embedded in something else.
+	 */
+	void (*end)(struct op *op);
 };
 
-struct op_mark {
-	const char *state; /* string constant */
-	int line;
-	int64_t at_us; /* clock_now_us() when it was entered */
+#define OP_TRAIL 24 /* state changes that are remembered */
+
+/* Where an op has been; for ops whose way is told to people. */
+struct op_trail {
+	unsigned count; /* of all state changes */
+	struct op_mark {
+		const char *state; /* string constant */
+		int64_t at_us;     /* clock_now_us() when it was entered */
+	} mark[OP_TRAIL];          /* ring, newest at count - 1 */
 };
 
 struct op {
+	struct wake wake; /* ends the wait; first, see op_woken() */
 	const struct op_class *cls;
 	uint64_t id;
-	int rc;         /* result of the wait that just ended */
+	int rc;                 /* result of the wait that just ended */
+	bool waiting;           /* a wait is open */
+	bool detached;          /* nobody waits for the answer any more */
+	struct wake *waiter;    /* woken at the end with err.rc, or NULL */
+	const char *subject;    /* what it works on, for people; may be NULL */
+	const char *state_name; /* newest state, "START" before the first */
+	int64_t started_us, since_us; /* the op, and the newest state */
+	struct op_trail *trail;       /* set before the start, or NULL */
 	struct err err; /* first failure, ERR_OK while all is well */
-	bool waiting;   /* a wait is open */
-	bool detached;  /* nobody waits for the answer any more */
-	int64_t started_us;
-	const char *subject; /* what it works on, for people; may be NULL */
-	struct op *parent;   /* woken at the end, or NULL */
-	void (*done)(struct op *op, void *arg);
-	void *done_arg;
-	struct job wake_job;
 	LIST_ENTRY(op)
 	link;
-	unsigned nsteps;
-	struct op_mark trail[OP_TRAIL]; /* ring, newest at nsteps - 1 */
 };
 
 /*
- * Starts an op; its struct is zeroed, or (embedded children) finished before
- * and its typed state set back to the first one. The first step runs from
- * the loop.
- * `done` (may be NULL) is called when it has finished, before it is freed.
+ * Starts an op; its struct is zeroed, or (embedded ones) finished before and
+ * its typed state set back to the first one. The first step runs from the
+ * loop. `waiter` (may be NULL) is woken with err.rc when it has finished; an
+ * op that another one waits for takes over that one's subject if it has none.
  */
-void op_start(struct op *op, const struct op_class *cls,
-    void (*done)(struct op *op, void *arg), void *arg);
-
-/*
- * The same for a child: when it has finished the parent is woken with the
- * child's err.rc (0 or negative). The child must stay in memory until then:
- * embedded in the parent's struct it does.
- */
-void op_start_child(
-    struct op *child, const struct op_class *cls, struct op *parent);
-
-/* Ends a wait; op->rc = rc. The step runs from the loop, never inside. */
-void op_wake(struct op *op, int rc);        /* on the loop's thread */
-void op_wake_remote(struct op *op, int rc); /* from any other thread */
+void op_start(struct op *op, const struct op_class *cls, struct wake *waiter);
 
 /*
  * The caller is gone. The op goes on to a safe end; steps look at
@@ -96,13 +88,20 @@ void op_set_error(struct op *op, enum err_code code, const char *fmt, ...)
 void op_set_error_rc(struct op *op, int rc, const char *fmt, ...)
     printf_like(3, 4);
 
-/* Name of the newest state, "START" before the first change. */
-const char *op_state(const struct op *op);
 int64_t op_age_ms(const struct op *op);
+
+/* The live ops, newest first: op_next(NULL) is the first one. */
+struct op *op_next(const struct op *op);
+size_t op_count(void);
 
 /* One line per live op: id, class, subject, age, state, trail. */
 void op_dump(struct buf *out);
-size_t op_count(void); /* live ops */
+
+/*
+ * The i-th of the states that a trail still has, with how long the op was in
+ * it; NULL: there is none (`trail` may be NULL).
+ */
+const char *op_trail_at(const struct op_trail *trail, unsigned i, int64_t *us);
 
 /*
  * Called at each state change of every op: debug log, tests that fail or
@@ -110,13 +109,13 @@ size_t op_count(void); /* live ops */
  */
 void op_set_hook(void (*hook)(struct op *op, const char *state));
 
-void op_mark(struct op *op, const char *state, int line);
+void op_mark(struct op *op, const char *state);
 
 /*
  * `o` points to a struct with `struct op op` (or `struct csi_rpc rpc`, whose
  * first member is an op) first and a typed `state`: gdb prints its name.
  */
-#define op_set(o, s) ((o)->state = (s), op_mark((struct op *)(o), #s, __LINE__))
+#define op_set(o, s) ((o)->state = (s), op_mark((struct op *)(o), #s))
 #define op_goto(o, s) (op_set(o, s), OP_AGAIN)
 #define op_await(o, s) (op_set(o, s), OP_WAIT)
 #define op_fail(o, s, ...)                                                     \

@@ -15,7 +15,7 @@ arm(struct timeouts *list, int64_t now_ms)
 	const struct timeout *first = TAILQ_FIRST(&list->waiting);
 
 	if (first != NULL && !timer_is_running(&list->timer))
-		timer_start(&list->timer, first->due_ms - now_ms);
+		timer_arm(&list->timer, first->due_ms - now_ms);
 }
 
 static void
@@ -27,7 +27,7 @@ on_timer(struct timer *timer)
 
 	while ((first = TAILQ_FIRST(&list->waiting)) != NULL &&
 	    first->due_ms <= now_ms) {
-		timeout_stop(first);
+		timeout_disarm(first);
 		list->expired(first);
 	}
 	arm(list, now_ms);
@@ -46,15 +46,15 @@ void
 timeouts_fini(struct timeouts *list)
 {
 	assert(TAILQ_EMPTY(&list->waiting));
-	timer_stop(&list->timer);
+	timer_disarm(&list->timer);
 }
 
 void
-timeout_start(struct timeout *timeout, struct timeouts *list)
+timeout_arm(struct timeout *timeout, struct timeouts *list)
 {
 	int64_t now_ms = clock_now_ms();
 
-	timeout_stop(timeout);
+	timeout_disarm(timeout);
 	timeout->list = list;
 	timeout->due_ms = now_ms + list->after_ms;
 	TAILQ_INSERT_TAIL(&list->waiting, timeout, link);
@@ -64,7 +64,7 @@ timeout_start(struct timeout *timeout, struct timeouts *list)
 }
 
 void
-timeout_stop(struct timeout *timeout)
+timeout_disarm(struct timeout *timeout)
 {
 	if (timeout->list == NULL)
 		return;

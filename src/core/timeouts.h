@@ -36,8 +36,8 @@ void timeouts_init(struct timeouts *list, int64_t after_ms,
 void timeouts_fini(struct timeouts *list); /* nothing may wait any more */
 
 /* Starts, or starts anew; a timeout of another list leaves that. */
-void timeout_start(struct timeout *timeout, struct timeouts *list);
-void timeout_stop(struct timeout *timeout); /* no effect if stopped */
+void timeout_arm(struct timeout *timeout, struct timeouts *list);
+void timeout_disarm(struct timeout *timeout); /* no effect if stopped */
 
 /* The one that has waited longest, or NULL. */
 struct timeout *timeouts_oldest(const struct timeouts *list);

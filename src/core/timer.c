@@ -88,9 +88,9 @@ set_first(struct timer *heap)
 }
 
 void
-timer_start(struct timer *timer, int64_t in_ms)
+timer_arm(struct timer *timer, int64_t in_ms)
 {
-	timer_stop(timer);
+	timer_disarm(timer);
 	timer->due_ms = clock_now_ms() + (in_ms > 0 ? in_ms : 0);
 	timer->child = NULL;
 	timer->next = NULL;
@@ -99,7 +99,7 @@ timer_start(struct timer *timer, int64_t in_ms)
 }
 
 void
-timer_stop(struct timer *timer)
+timer_disarm(struct timer *timer)
 {
 	if (timer->link == NULL)
 		return;
@@ -142,7 +142,7 @@ timer_fini(void)
 }
 
 void
-timer_arm(void)
+timer_next(void)
 {
 	int64_t in_ms;
 	struct timeval tv;
@@ -175,7 +175,7 @@ timer_run_due(void)
 
 		if (timer->due_ms > now_ms)
 			return;
-		timer_stop(timer);
+		timer_disarm(timer);
 		timer->fire(timer);
 	}
 }

@@ -20,14 +20,14 @@ struct timer {
 };
 
 /* Starts or moves: fires once, `in_ms` from now (0 or less: next turn). */
-void timer_start(struct timer *timer, int64_t in_ms);
-void timer_stop(struct timer *timer); /* no effect if stopped */
+void timer_arm(struct timer *timer, int64_t in_ms);
+void timer_disarm(struct timer *timer); /* no effect if stopped */
 bool timer_is_running(const struct timer *timer);
 
 /* For the loop. */
 int timer_init(void) must_check;
 void timer_fini(void);
-void timer_arm(void);
+void timer_next(void);
 void timer_run_due(void);
 
 #endif

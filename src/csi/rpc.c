@@ -235,12 +235,14 @@ csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
 
 	rpc->impl = impl;
 	rpc->method = method;
+	rpc->op.trail = &rpc->trail;
+	rpc->op.state_name = "START";
 	rpc->arena = csi_arena_new();
 	rpc->request = csi_unpack(method->request, rpc->arena, body, len, err);
 	if (rpc->request != NULL)
 		clean_paths(rpc->request);
 	if (rpc->request == NULL || method->validate(rpc->request, err) < 0) {
-		csi_rpc_free(&rpc->op);
+		csi_rpc_free(rpc);
 		return NULL;
 	}
 	if (method->key != NULL)
@@ -249,17 +251,16 @@ csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
 }
 
 void
-csi_rpc_start(
-    struct csi_rpc *rpc, void (*done)(struct op *op, void *arg), void *arg)
+csi_rpc_start(struct csi_rpc *rpc, struct wake *waiter)
 {
-	op_start(&rpc->op, rpc->impl->cls, done, arg);
+	op_start(&rpc->op, rpc->impl->cls, waiter);
 }
 
 void
-csi_rpc_free(struct op *op)
+csi_rpc_free(struct csi_rpc *rpc)
 {
-	struct csi_rpc *rpc = (struct csi_rpc *)op;
-
+	if (rpc == NULL)
+		return;
 	if (rpc->request != NULL)
 		csi_wipe_secrets(rpc->request);
 	arena_free(rpc->arena);

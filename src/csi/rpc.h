@@ -28,6 +28,7 @@ struct csi_impl;
 
 struct csi_rpc {
 	struct op op; /* first member */
+	struct op_trail trail;
 	const struct csi_impl *impl;
 	const struct csi_method *method;
 	struct arena *arena;       /* request, reply and what they need */
@@ -38,8 +39,8 @@ struct csi_rpc {
 
 /*
  * What implements a method in this process. `size` is that of the concrete
- * struct, whose first member is a struct csi_rpc; cls->free is csi_rpc_free,
- * or a function that ends with it.
+ * struct, whose first member is a struct csi_rpc; cls->end gives back what
+ * that struct holds beside it.
  */
 struct csi_impl {
 	const char *method; /* plain name */
@@ -64,14 +65,13 @@ struct csi_rpc *csi_rpc_new(const struct csi_impl *impl,
     struct err *err);
 
 /*
- * Starts the operation. done() is called once, from the loop, never from in
- * here; the op core frees the operation (and its arena) after it.
+ * Starts the operation and wakes `waiter` when it has finished, which then
+ * frees it.
  */
-void csi_rpc_start(
-    struct csi_rpc *rpc, void (*done)(struct op *op, void *arg), void *arg);
+void csi_rpc_start(struct csi_rpc *rpc, struct wake *waiter);
 
-/* An op_class's free: wipes the secrets, frees the arena and the struct. */
-void csi_rpc_free(struct op *op);
+/* Wipes the secrets, frees the arena and the struct; NULL is fine. */
+void csi_rpc_free(struct csi_rpc *rpc);
 
 /*
  * Unpacks one message into an arena. Its strings are UTF-8 and have none of

@@ -64,7 +64,7 @@ ask(struct audit_ctl *a)
 		return op_fail_err(a, AUDIT_CTL_END, &err);
 	}
 	client_call_start(&a->rpc, a->method.path, body, len,
-	    timeout_ms >= 0 ? timeout_ms : TIMEOUT_MS, &a->op);
+	    timeout_ms >= 0 ? timeout_ms : TIMEOUT_MS, &a->op.wake);
 	arena_free(arena);
 	return op_await(a, AUDIT_CTL_ANSWERED);
 }
@@ -111,18 +111,18 @@ audit_ctl_step(struct op *op)
 	abort();
 }
 
+static void
+audit_ctl_end(struct op *op)
+{
+	(void)op;
+	loop_stop();
+}
+
 static const struct op_class audit_ctl_class = {
 	.name = "audit",
 	.step = audit_ctl_step,
+	.end = audit_ctl_end,
 };
-
-static void
-on_done(struct op *op, void *arg)
-{
-	(void)op;
-	(void)arg;
-	loop_stop();
-}
 
 /* ---- telling it ---- */
 
@@ -141,8 +141,7 @@ print(const struct audit_ctl *a)
 	size_t i, left = 0, all = json_array_size(a->findings);
 	json_t *f;
 
-	json_array_foreach(a->findings, i, f)
-	{
+	json_array_foreach (a->findings, i, f) {
 		bool repaired = json_is_true(json_object_get(f, "repaired"));
 
 		left += !repaired;
@@ -173,7 +172,7 @@ run_audit(struct audit_ctl *a)
 	a->findings = json_array();
 	a->token = str_dup("");
 	a->client = client_new(a->options->endpoint);
-	op_start(&a->op, &audit_ctl_class, on_done, NULL);
+	op_start(&a->op, &audit_ctl_class, NULL);
 	loop_run();
 	if (err_is_set(&a->op.err)) {
 		ctl_print_err(&a->op.err);

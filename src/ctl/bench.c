@@ -386,7 +386,7 @@ task_send(struct task *t)
 	client_call_init(&t->call, t->bench->client);
 	t->began_us = clock_now_us();
 	client_call_start(&t->call, method->path, body, len,
-	    t->bench->opt->timeout_ms, &t->op);
+	    t->bench->opt->timeout_ms, &t->op.wake);
 	return op_await(t, TASK_ANSWERED);
 }
 
@@ -417,28 +417,13 @@ task_step(struct op *op)
 	abort();
 }
 
-static void
-task_free(struct op *op)
-{
-	struct task *t = (struct task *)op;
-
-	arena_free(t->arena);
-	free(t);
-}
-
-static const struct op_class task_class = {
-	.name = "bench",
-	.step = task_step,
-	.free = task_free,
-};
-
 static void start_next(struct bench *b, const struct phase *phase);
 
 static void
-on_task_done(struct op *op, void *arg)
+task_end(struct op *op)
 {
 	struct task *t = (struct task *)op;
-	struct bench *b = arg;
+	struct bench *b = t->bench;
 
 	b->running--;
 	t->volume->task = NULL;
@@ -451,7 +436,15 @@ on_task_done(struct op *op, void *arg)
 			    err_code_name(op->err.code), op->err.text);
 	}
 	start_next(b, t->phase);
+	arena_free(t->arena);
+	free(t);
 }
+
+static const struct op_class task_class = {
+	.name = "bench",
+	.step = task_step,
+	.end = task_end,
+};
 
 static void
 start_next(struct bench *b, const struct phase *phase)
@@ -466,7 +459,7 @@ start_next(struct bench *b, const struct phase *phase)
 	t->volume = &b->volumes[b->next++];
 	t->volume->task = t;
 	b->running++;
-	op_start(&t->op, &task_class, on_task_done, b);
+	op_start(&t->op, &task_class, NULL);
 }
 
 /* ---- phases and report --------------------------------------------------- */

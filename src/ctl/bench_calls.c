@@ -63,7 +63,8 @@ caller_next(struct caller *c)
 	client_call_init(&c->call,
 	    load->clients != NULL ? load->clients[load->left] : load->client);
 	c->began_ns = clock_ns(CLOCK_MONOTONIC);
-	client_call_start(&c->call, PATH, "", 0, load->opt->timeout_ms, &c->op);
+	client_call_start(
+	    &c->call, PATH, "", 0, load->opt->timeout_ms, &c->op.wake);
 	return op_await(c, CALLER_ANSWERED);
 }
 
@@ -100,19 +101,17 @@ caller_step(struct op *op)
 	abort();
 }
 
+static void
+caller_end(struct op *op)
+{
+	((struct caller *)op)->load->running--;
+}
+
 static const struct op_class caller_class = {
 	.name = "bench.calls",
 	.step = caller_step,
+	.end = caller_end,
 };
-
-static void
-on_caller_done(struct op *op, void *arg)
-{
-	struct load *load = arg;
-
-	(void)op;
-	load->running--;
-}
 
 /* No call is begun any more, and those that run end. */
 static void
@@ -159,7 +158,7 @@ run(struct load *load, const char *phase)
 	for (size_t i = 0; i < count; i++) {
 		callers[i].load = load;
 		load->running++;
-		op_start(&callers[i].op, &caller_class, on_caller_done, load);
+		op_start(&callers[i].op, &caller_class, NULL);
 	}
 	while (load->running > 0)
 		loop_turn(true);
@@ -188,13 +187,13 @@ static void
 on_stdin(struct io *io, int what)
 {
 	(void)what;
-	io_stop(io);
+	io_unwatch(io);
 }
 
 static void
 on_told(void *arg)
 {
-	io_stop(arg);
+	io_unwatch(arg);
 }
 
 /*
@@ -213,7 +212,7 @@ hold_until_told(void)
 	    !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
 		isatty(STDIN_FILENO)))
 		return;
-	io_start(&in, STDIN_FILENO, IO_READ, on_stdin);
+	io_watch(&in, STDIN_FILENO, IO_READ, on_stdin);
 	bench_interrupt_watch(on_told, &in);
 	while (in.ev != NULL)
 		loop_turn(true);

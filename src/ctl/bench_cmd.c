@@ -88,8 +88,9 @@ read_pairs(const char *path, struct bench_pairs *pairs)
 		ctl_print_err(&err);
 		return false;
 	}
-	json_object_foreach(json, name, value) if (json_is_string(value))
-	    bench_pairs_add(pairs, name, json_string_value(value));
+	json_object_foreach (json, name, value)
+		if (json_is_string(value))
+			bench_pairs_add(pairs, name, json_string_value(value));
 	return true;
 }
 

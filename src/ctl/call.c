@@ -68,7 +68,7 @@ call_print(struct call_op *c)
 		op_set_err(&c->op, &err);
 	if (err_is_set(&err) || !c->method.stream)
 		return OP_DONE;
-	client_call_read_start(&c->rpc, &c->op);
+	client_call_read_start(&c->rpc, &c->op.wake);
 	return op_await(c, CALL_READ);
 }
 
@@ -81,16 +81,16 @@ call_step(struct op *op)
 	case CALL_START:
 		if (!c->method.stream) {
 			client_call_start(&c->rpc, c->method.path, c->body,
-			    c->len, c->timeout_ms, op);
+			    c->len, c->timeout_ms, &op->wake);
 			return op_await(c, CALL_ANSWERED);
 		}
 		client_call_open(&c->rpc, c->method.path, c->timeout_ms);
-		client_call_send_start(&c->rpc, c->body, c->len, op);
+		client_call_send_start(&c->rpc, c->body, c->len, &op->wake);
 		return op_await(c, CALL_SENT);
 
 	case CALL_SENT: /* if that went wrong, reading tells why */
 		client_call_send_end(&c->rpc);
-		client_call_read_start(&c->rpc, op);
+		client_call_read_start(&c->rpc, &op->wake);
 		return op_await(c, CALL_READ);
 
 	case CALL_ANSWERED:
@@ -102,18 +102,18 @@ call_step(struct op *op)
 	abort();
 }
 
+static void
+call_end(struct op *op)
+{
+	(void)op;
+	loop_stop();
+}
+
 static const struct op_class call_class = {
 	.name = "call",
 	.step = call_step,
+	.end = call_end,
 };
-
-static void
-on_done(struct op *op, void *arg)
-{
-	(void)op;
-	(void)arg;
-	loop_stop();
-}
 
 static void
 on_interrupt(int signo)
@@ -177,7 +177,7 @@ run_call(struct call_op *c)
 	running = &c->rpc;
 	signal_watch(SIGINT, on_interrupt);
 	signal_watch(SIGTERM, on_interrupt);
-	op_start(&c->op, &call_class, on_done, NULL);
+	op_start(&c->op, &call_class, NULL);
 	loop_run();
 	signal_fini();
 

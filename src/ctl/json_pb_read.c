@@ -402,8 +402,7 @@ read_map(struct reader *r, const ProtobufCFieldDescriptor *field,
 	entries = room(r, json_object_size(json) * reflect_size(field->type));
 	if (entries == NULL)
 		return -ENOMEM;
-	json_object_foreach((json_t *)(uintptr_t)json, name, member)
-	{
+	json_object_foreach ((json_t *)(uintptr_t)json, name, member) {
 		size_t was = path_enter(r, name);
 		ProtobufCMessage *entry = room(r, type->sizeof_message);
 		int rc;
@@ -483,8 +482,7 @@ read_object(struct reader *r, const json_t *json, ProtobufCMessage *message)
 
 	if (!json_is_object(json))
 		return fail(r, "has to be an object");
-	json_object_foreach((json_t *)(uintptr_t)json, name, member)
-	{
+	json_object_foreach ((json_t *)(uintptr_t)json, name, member) {
 		const ProtobufCFieldDescriptor *field = field_by_name(
 		    type, name);
 		size_t was = path_enter(r, name);

@@ -60,9 +60,9 @@ add_secrets(const struct ctl_method *method, const char *file, json_t *request,
 		own = json_object();
 		(void)json_object_set_new(request, "secrets", own);
 	}
-	json_object_foreach(
-	    secrets, name, value) if (json_object_get(own, name) == NULL)(void)
-	    json_object_set(own, name, value);
+	json_object_foreach (secrets, name, value)
+		if (json_object_get(own, name) == NULL)
+			(void)json_object_set(own, name, value);
 	return 0;
 }
 

@@ -116,8 +116,7 @@ read_monitors(const json_t *list, char **out, struct err *err)
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "monitors is not a list");
 	buf_init(&joined, FILE_MAX_BYTES);
-	json_array_foreach(list, i, item)
-	{
+	json_array_foreach (list, i, item) {
 		auto_free char *text = text_of(
 		    json_is_null(item) ? NULL : item);
 
@@ -186,8 +185,7 @@ clusters_read(struct config *config)
 	config->count = json_array_size(config->root);
 	config->cluster = mem_new(
 	    (config->count + 1) * sizeof(*config->cluster));
-	json_array_foreach(config->root, i, entry)
-	{
+	json_array_foreach (config->root, i, entry) {
 		struct cluster *c = &config->cluster[i];
 
 		if (read_members(c, entry) == 0)
@@ -237,7 +235,7 @@ on_change(struct io *io, int what)
 			    at);
 
 			if (event_is_ours(config, ev))
-				timer_start(&config->reload, SETTLE_MS);
+				timer_arm(&config->reload, SETTLE_MS);
 			at += (ssize_t)(sizeof(*ev) + ev->len);
 		}
 }
@@ -247,7 +245,7 @@ watch_end(struct config *config)
 {
 	if (config->watch_fd < 0)
 		return;
-	io_stop(&config->watch);
+	io_unwatch(&config->watch);
 	(void)close(config->watch_fd);
 	config->watch_fd = -1;
 }
@@ -265,9 +263,9 @@ watch_again(struct config *config)
 	if (whole && config->target != NULL)
 		whole = watch_dir_of(config, config->target);
 	if (config->watch_fd >= 0)
-		io_start(&config->watch, config->watch_fd, IO_READ, on_change);
+		io_watch(&config->watch, config->watch_fd, IO_READ, on_change);
 	if (!whole)
-		timer_start(&config->reload, RECHECK_MS);
+		timer_arm(&config->reload, RECHECK_MS);
 }
 
 void
@@ -277,7 +275,7 @@ config_reload(struct config *config)
 	char quoted[ERR_TEXT_MAX + 8];
 	json_t *root;
 
-	timer_stop(&config->reload);
+	timer_disarm(&config->reload);
 	watch_again(config);
 	root = json_read_lenient(config->path, FILE_MAX_BYTES, &err);
 	if (root != NULL && !json_is_array(root)) {
@@ -328,7 +326,7 @@ config_new(const char *path)
 void
 config_free(struct config *config)
 {
-	timer_stop(&config->reload);
+	timer_disarm(&config->reload);
 	watch_end(config);
 	json_decref(config->root);
 	clusters_free(config);

@@ -61,7 +61,7 @@ on_timeout(struct timer *timer)
 }
 
 void
-drain_start(struct server *server, int64_t timeout_ms)
+drain_begin(struct server *server, int64_t timeout_ms)
 {
 	if (dr.started) {
 		log_warn("drain.hurry", "running=%zu", requests_running());
@@ -73,7 +73,7 @@ drain_start(struct server *server, int64_t timeout_ms)
 	dr.timer.fire = on_timeout;
 	log_info("drain.start", "running=%zu connections=%zu",
 	    requests_running(), server_connection_count(server));
-	timer_start(&dr.timer, timeout_ms);
+	timer_arm(&dr.timer, timeout_ms);
 	server_drain(server, on_connections_ended, NULL);
 	requests_when_idle(check);
 }

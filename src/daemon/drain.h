@@ -11,7 +11,7 @@
  * Takes no new connection, sends the clients away, lets what runs finish for
  * at most `timeout_ms`, then stops the loop. A second call stops it at once.
  */
-void drain_start(struct server *server, int64_t timeout_ms);
+void drain_begin(struct server *server, int64_t timeout_ms);
 
 bool drain_is_started(void);
 

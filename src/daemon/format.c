@@ -81,7 +81,7 @@ start(struct format_ask *f)
 	f->call.monitors = key.monitors;
 	f->call.rados_namespace = text(spec->rados_namespace);
 	pack(f);
-	sessions_call_start(&f->call, &key, &f->op);
+	sessions_call_start(&f->call, &key, &f->op.wake);
 	return op_await(f, FORMATASK_ANSWERED);
 }
 
@@ -152,11 +152,11 @@ format_free(struct op *op)
 static const struct op_class format_class = {
 	.name = "format.ask",
 	.step = format_step,
-	.free = format_free,
+	.end = format_free,
 };
 
 void
-format_start(struct node_format *ask, struct op *waiter)
+format_start(struct node_format *ask, struct wake *waiter)
 {
 	struct format_ask *f = mem_new(sizeof(*f));
 
@@ -165,5 +165,5 @@ format_start(struct node_format *ask, struct op *waiter)
 	ask->err = (struct err)ERR_INIT;
 	ask->again = false;
 	ask->image_id[0] = '\0';
-	op_start_child(&f->op, &format_class, waiter);
+	op_start(&f->op, &format_class, waiter);
 }

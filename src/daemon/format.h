@@ -8,6 +8,6 @@
 #include "node/node.h"
 
 /* node_config's format_start. */
-void format_start(struct node_format *ask, struct op *waiter);
+void format_start(struct node_format *ask, struct wake *waiter);
 
 #endif

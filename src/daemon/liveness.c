@@ -76,13 +76,13 @@ liveness_step(struct op *op)
 	case LIVENESS_START:
 		client_call_init(&lv.call, lv.client);
 		client_call_start(&lv.call, "/csi.v1.Identity/Probe", "", 0,
-		    lv.timeout_ms, op);
+		    lv.timeout_ms, &op->wake);
 		return op_await(&lv, LIVENESS_ANSWERED);
 
 	case LIVENESS_ANSWERED:
 		judge(op->rc);
 		client_call_fini(&lv.call);
-		timer_start(&lv.poll, lv.poll_ms);
+		timer_arm(&lv.poll, lv.poll_ms);
 		return OP_DONE;
 	}
 	abort();
@@ -99,7 +99,7 @@ on_poll(struct timer *timer)
 	(void)timer;
 	memset(&lv.op, 0, sizeof(lv.op));
 	lv.state = LIVENESS_START;
-	op_start(&lv.op, &liveness_class, NULL, NULL);
+	op_start(&lv.op, &liveness_class, NULL);
 }
 
 /* ---- what is served ------------------------------------------------------ */
@@ -137,7 +137,7 @@ start_http(const struct options *o, struct err *err)
 }
 
 int
-liveness_start(const struct options *o, struct err *err)
+liveness_begin(const struct options *o, struct err *err)
 {
 	int rc;
 
@@ -157,12 +157,12 @@ liveness_start(const struct options *o, struct err *err)
 void
 liveness_stop(void)
 {
-	timer_stop(&lv.poll);
+	timer_disarm(&lv.poll);
 	if (lv.state == LIVENESS_ANSWERED && lv.op.waiting)
 		client_call_cancel(&lv.call);
 	while (op_count() > 0)
 		loop_turn(true);
-	timer_stop(&lv.poll);
+	timer_disarm(&lv.poll);
 	http_free(lv.http);
 	client_free(lv.client);
 	metrics_fini();

@@ -13,7 +13,7 @@
  * Serves --metricspath on $POD_IP (all addresses, if that is not set) and
  * --metricsport. 0, or the errors of http_serve().
  */
-int liveness_start(const struct options *o, struct err *err) must_check;
+int liveness_begin(const struct options *o, struct err *err) must_check;
 void liveness_stop(void);
 
 #endif

@@ -58,7 +58,7 @@ on_stop(int signo)
 {
 	(void)signo;
 	health_shutdown();
-	drain_start(d.server, d.options.drain_timeout_ms);
+	drain_begin(d.server, d.options.drain_timeout_ms);
 }
 
 static void
@@ -327,7 +327,7 @@ start_server(const struct options *o, struct err *err)
 
 	metrics.server = d.server = server_new(&router, &limits);
 	dump_add_source(dump_counts);
-	rc = metrics_start(&metrics, err);
+	rc = metrics_begin(&metrics, err);
 	if (rc < 0)
 		return rc;
 	return server_listen(d.server, o->socket_path, &o->socket_file, err);
@@ -381,7 +381,7 @@ start_helper(const struct options *o, struct err *err)
 	log_info("daemon.start", "version=%s type=%s endpoint=%s",
 	    PACKAGE_VERSION, o->type_text, o->socket_path);
 	if (o->type == OPTIONS_LIVENESS)
-		return liveness_start(o, err);
+		return liveness_begin(o, err);
 	/* So that ceph-csi's Deployment stays up with this image in it. */
 	log_warn("controller.idle",
 	    "text=\"--type=controller does nothing yet: the journal of "

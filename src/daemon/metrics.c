@@ -335,7 +335,7 @@ static void
 on_lag_timer(struct timer *timer)
 {
 	metric_observe(mt.lag, (double)(clock_now_ms() - timer->due_ms) / 1000);
-	timer_start(timer, LAG_EVERY_MS);
+	timer_arm(timer, LAG_EVERY_MS);
 }
 
 /* ---- serving ------------------------------------------------------------- */
@@ -356,7 +356,7 @@ static const struct http_route routes[] = {
 };
 
 int
-metrics_start(const struct metrics_setup *setup, struct err *err)
+metrics_begin(const struct metrics_setup *setup, struct err *err)
 {
 	const char *const version[] = { setup->version };
 
@@ -381,7 +381,7 @@ metrics_start(const struct metrics_setup *setup, struct err *err)
 		metrics_add(&others[i]);
 	process_metrics_add();
 	mt.lag_timer.fire = on_lag_timer;
-	timer_start(&mt.lag_timer, LAG_EVERY_MS);
+	timer_arm(&mt.lag_timer, LAG_EVERY_MS);
 	return 0;
 }
 
@@ -390,7 +390,7 @@ metrics_stop(void)
 {
 	if (mt.http == NULL)
 		return;
-	timer_stop(&mt.lag_timer);
+	timer_disarm(&mt.lag_timer);
 	http_free(mt.http);
 	mt.http = NULL;
 	metrics_fini();

@@ -17,7 +17,7 @@ struct metrics_setup {
 };
 
 /* Starts to count and to serve. 0, or the errors of http_serve(). */
-int metrics_start(
+int metrics_begin(
     const struct metrics_setup *setup, struct err *err) must_check;
 void metrics_stop(void);
 

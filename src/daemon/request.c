@@ -56,7 +56,7 @@ static void request_free(struct op *op);
 static const struct op_class request_class = {
 	.name = "call",
 	.step = request_step,
-	.free = request_free,
+	.end = request_free,
 };
 
 /* ---- callers ------------------------------------------------------------- */
@@ -93,7 +93,7 @@ request_abandon(struct request *r)
 		r->op.detached = true;
 		sessions_call_cancel(&r->call);
 	} else {
-		timer_start(&r->linger, rq.idle == NULL ? LINGER_MS : 0);
+		timer_arm(&r->linger, rq.idle == NULL ? LINGER_MS : 0);
 	}
 }
 
@@ -129,7 +129,7 @@ request_add_caller(struct request *r, struct call *call)
 	struct caller *caller = arena_new_bytes(
 	    call_arena(call), sizeof(*caller));
 
-	timer_stop(&r->linger);
+	timer_disarm(&r->linger);
 	caller->call = call;
 	caller->request = r;
 	TAILQ_INSERT_TAIL(&r->callers, caller, link);
@@ -164,19 +164,17 @@ request_set_reply(struct request *r, const void *reply, struct arena *arena)
 	r->reply_len = len;
 }
 
-/* The operation is freed after this: what is needed is copied. */
+/* Takes what is needed of the operation, and frees it. */
 static void
-on_rpc_done(struct op *op, void *arg)
+take_rpc(struct request *r)
 {
-	struct csi_rpc *rpc = (struct csi_rpc *)op;
-	struct request *r = arg;
+	struct csi_rpc *rpc = take_ptr(&r->rpc);
 
-	request_note_states(r, op);
-	r->err = op->err;
-	r->rpc = NULL;
+	request_note_states(r, &rpc->op);
+	r->err = rpc->op.err;
 	if (!err_is_set(&r->err))
 		request_set_reply(r, rpc->reply, rpc->arena);
-	op_wake(&r->op, 0);
+	csi_rpc_free(rpc);
 }
 
 static enum op_verdict
@@ -187,7 +185,7 @@ run_node(struct request *r)
 		    r->body, r->len, &r->err);
 	if (r->rpc == NULL)
 		return op_goto(r, REQUEST_RAN);
-	csi_rpc_start(r->rpc, on_rpc_done, r);
+	csi_rpc_start(r->rpc, &r->op.wake);
 	return op_await(r, REQUEST_RAN);
 }
 
@@ -217,7 +215,7 @@ run_controller(struct request *r)
 		.len = r->len,
 		.deadline_ms = first->call->deadline_ms,
 	};
-	sessions_call_start(&r->call, &forward->session, &r->op);
+	sessions_call_start(&r->call, &forward->session, &r->op.wake);
 	return op_await(r, REQUEST_RAN);
 }
 
@@ -261,7 +259,9 @@ request_answer(struct request *r)
 static enum op_verdict
 request_ran(struct request *r)
 {
-	timer_stop(&r->linger);
+	timer_disarm(&r->linger);
+	if (r->rpc != NULL)
+		take_rpc(r);
 	if (r->method->run == CSI_RUN_CONTROLLER && r->call.waiter != NULL) {
 		r->err = r->call.err;
 		r->reply = take_ptr(&r->call.reply);
@@ -320,7 +320,7 @@ request_merge(struct request *r, struct request *same)
 {
 	struct caller *caller;
 
-	timer_stop(&same->linger);
+	timer_disarm(&same->linger);
 	TAILQ_FOREACH (caller, &r->callers, link) {
 		caller->request = same;
 		same->joined++;
@@ -339,7 +339,7 @@ request_lock_next(struct request *r)
 		if (lock->locks == NULL || keylock_owns(&lock->claim))
 			continue;
 		keylock_take_start(
-		    lock->locks, &lock->claim, lock->key, &r->op);
+		    lock->locks, &lock->claim, lock->key, &r->op.wake);
 		note_wait(r);
 		return op_await(r, REQUEST_LOCKED);
 	}
@@ -415,10 +415,9 @@ request_free(struct op *op)
 	size_t large = 0;
 
 	assert(TAILQ_EMPTY(&r->callers));
-	timer_stop(&r->linger);
+	timer_disarm(&r->linger);
 	LIST_REMOVE(r, link);
-	if (r->rpc != NULL) /* never started */
-		csi_rpc_free(&r->rpc->op);
+	csi_rpc_free(r->rpc); /* never started */
 	if (r->message != NULL)
 		csi_wipe_secrets(r->message);
 	arena_free(r->arena);
@@ -435,7 +434,7 @@ request_free(struct op *op)
 	less(&rq.large_bytes, &rq.large_peak, large, TRIM_BYTES);
 	less(&rq.count, &rq.count_peak, 1, TRIM_REQUESTS);
 	if (rq.count == 0) {
-		timer_stop(&rq.slow);
+		timer_disarm(&rq.slow);
 		if (rq.idle != NULL && !rq.idle_job.queued)
 			loop_post(&rq.idle_job);
 	}
@@ -507,7 +506,7 @@ request_new(const struct csi_method *method)
 	LIST_INSERT_HEAD(&rq.live, r, link);
 	more(&rq.count, &rq.count_peak, 1);
 	if (rq.count == 1 && rq.setup.slow_ms > 0)
-		timer_start(&rq.slow, rq.setup.slow_ms);
+		timer_arm(&rq.slow, rq.setup.slow_ms);
 	return r;
 }
 
@@ -574,7 +573,7 @@ request_take(struct call *call, const struct csi_method *method)
 	r->lock[0].claim.print = r->print.data;
 	r->lock[0].claim.print_len = r->print.len;
 	request_add_caller(r, call);
-	op_start(&r->op, &request_class, NULL, NULL);
+	op_start(&r->op, &request_class, NULL);
 }
 
 /* ---- all of them --------------------------------------------------------- */
@@ -587,7 +586,7 @@ on_slow(struct timer *timer)
 	LIST_FOREACH (r, &rq.live, link)
 		if (op_age_ms(&r->op) >= rq.setup.slow_ms)
 			request_log_slow(r);
-	timer_start(timer, rq.setup.slow_ms);
+	timer_arm(timer, rq.setup.slow_ms);
 }
 
 static void
@@ -650,7 +649,7 @@ requests_when_idle(void (*idle)(void))
 	rq.idle = idle;
 	LIST_FOREACH (r, &rq.live, link)
 		if (timer_is_running(&r->linger))
-			timer_start(&r->linger, 0);
+			timer_arm(&r->linger, 0);
 	if (rq.count == 0 && !rq.idle_job.queued)
 		loop_post(&rq.idle_job);
 }

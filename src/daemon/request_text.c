@@ -29,32 +29,27 @@ put_where(const struct request *r, char *buf, size_t size)
 		sessions_call_where(&r->call, buf, size);
 		return;
 	}
-	if (op == NULL || op->nsteps == 0) {
+	if (op == NULL || op->trail->count == 0) {
 		(void)snprintf(buf, size, "starting");
 		return;
 	}
-	(void)snprintf(buf, size, "in state %s for %lld s", op_state(op),
-	    (long long)(clock_now_us() -
-		op->trail[(op->nsteps - 1) % OP_TRAIL].at_us) /
-		1000000);
+	(void)snprintf(buf, size, "in state %s for %lld s", op->state_name,
+	    (long long)(clock_now_us() - op->since_us) / 1000000);
 }
 
 void
 request_note_states(struct request *r, const struct op *op)
 {
-	unsigned i = op->nsteps > OP_TRAIL ? op->nsteps - OP_TRAIL : 0;
 	char *buf = r->states;
 	size_t size = sizeof(r->states), at = 0;
+	const char *state;
+	int64_t us;
 
 	*buf = '\0';
-	for (; i < op->nsteps; i++) {
-		const struct op_mark *mark = &op->trail[i % OP_TRAIL];
-		int64_t until_us = i + 1 < op->nsteps
-		    ? op->trail[(i + 1) % OP_TRAIL].at_us
-		    : clock_now_us();
+	for (unsigned i = 0; (state = op_trail_at(op->trail, i, &us)) != NULL;
+	     i++) {
 		int n = snprintf(buf + at, size - at, "%s%s:%.1f",
-		    at > 0 ? "," : "", mark->state,
-		    (double)(until_us - mark->at_us) / 1000);
+		    at > 0 ? "," : "", state, (double)us / 1000);
 
 		if (n < 0 || (size_t)n >= size - at) {
 			buf[at] = '\0';
@@ -119,10 +114,10 @@ static const char *
 state_of(const struct request *r)
 {
 	if (r->rpc != NULL)
-		return op_state(&r->rpc->op);
+		return r->rpc->op.state_name;
 	if (r->method->run == CSI_RUN_CONTROLLER)
 		return sessions_call_state(&r->call);
-	return op_state(&r->op);
+	return r->op.state_name;
 }
 
 /* The same for programs, as docs/GRPC.md has it. */
@@ -185,5 +180,5 @@ request_log_slow(const struct request *r)
 	log_warn("op.slow", "method=%s key=%s op=%llu ms=%lld state=%s %s",
 	    r->method->name, log_quote(key, sizeof(key), r->key),
 	    (unsigned long long)r->op.id, (long long)op_age_ms(&r->op),
-	    op_state(&r->op), where);
+	    r->op.state_name, where);
 }

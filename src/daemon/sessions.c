@@ -113,7 +113,7 @@ static void
 call_end(struct session_call *call)
 {
 	call_take_out(call);
-	op_wake(call->waiter, call->err.rc);
+	wake_up(call->waiter, call->err.rc);
 }
 
 /* What a session was made of; borrows its strings. */
@@ -192,7 +192,7 @@ session_enter(struct session *s, enum session_state state, int64_t timer_ms)
 {
 	s->state = state;
 	s->since_ms = clock_now_ms();
-	timer_start(&s->timer, timer_ms);
+	timer_arm(&s->timer, timer_ms);
 }
 
 /* Somebody may wait for the room that there is now. */
@@ -227,7 +227,7 @@ probe_part(struct session *suspect)
 static void
 session_free(struct session *s)
 {
-	timer_stop(&s->timer);
+	timer_disarm(&s->timer);
 	worker_drop(s);
 	probe_part(s);
 	probe_part(s->suspect);
@@ -298,7 +298,7 @@ session_retire(struct session *s, const char *why)
 static void
 session_watch(struct session *s)
 {
-	timer_start(
+	timer_arm(
 	    &s->timer, TAILQ_EMPTY(&s->running) ? ss.setup.idle_ms : SLOW_MS);
 }
 
@@ -435,7 +435,7 @@ on_ready_timer(struct session *s)
 	} else if (TAILQ_EMPTY(&s->running)) {
 		session_watch(s);
 	} else if (silent_ms < SILENT_MS) {
-		timer_start(&s->timer,
+		timer_arm(&s->timer,
 		    SILENT_MS - silent_ms < SLOW_MS ? SILENT_MS - silent_ms
 						    : SLOW_MS);
 		session_probe(s);
@@ -746,8 +746,8 @@ session_ask(struct session *s, struct session_call *call)
 }
 
 void
-sessions_call_start(
-    struct session_call *call, const struct session_key *key, struct op *waiter)
+sessions_call_start(struct session_call *call, const struct session_key *key,
+    struct wake *waiter)
 {
 	call->id = ++ss.last_id;
 	call->waiter = waiter;

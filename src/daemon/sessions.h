@@ -78,7 +78,7 @@ struct session_call {
 	/* private */
 	uint64_t id;
 	struct session *session;
-	struct op *waiter;
+	struct wake *waiter;
 	int64_t since_ms, sent_ms;
 	bool sent, cancelled, repeated;
 	char state[48];   /* from the worker, "" unknown */
@@ -98,7 +98,7 @@ void sessions_fini(void);
  * answer.
  */
 void sessions_call_start(struct session_call *call,
-    const struct session_key *key, struct op *waiter);
+    const struct session_key *key, struct wake *waiter);
 
 /*
  * User and key of a session that works now, for a call that has none: at the

@@ -55,7 +55,7 @@ static LIST_HEAD(, worker) workers = LIST_HEAD_INITIALIZER(workers);
 static void
 worker_free(struct worker *w)
 {
-	timer_stop(&w->timer);
+	timer_disarm(&w->timer);
 	channel_free(w->channel);
 	LIST_REMOVE(w, link);
 	free(w);
@@ -70,7 +70,7 @@ worker_let_go(struct worker *w)
 	if (w->exited)
 		worker_free(w);
 	else
-		timer_start(&w->timer, END_MS);
+		timer_arm(&w->timer, END_MS);
 }
 
 void
@@ -136,7 +136,7 @@ on_exited(struct helper *helper, int status)
 	if (w->channel == NULL)
 		worker_free(w);
 	else
-		timer_start(&w->timer, CLOSED_MS);
+		timer_arm(&w->timer, CLOSED_MS);
 }
 
 static void
@@ -335,7 +335,7 @@ worker_new(const struct worker_hello *hello, const struct worker_ops *ops,
 	if (rc == 0) {
 		w->channel = channel_new(
 		    fd[0], FRAME_MAX, QUEUED_MAX, &channel_ops, w);
-		rc = helper_start(&w->helper, argv, &fd[1], 1, true, on_exited);
+		rc = helper_spawn(&w->helper, argv, &fd[1], 1, true, on_exited);
 		(void)close(fd[1]);
 	}
 	if (rc < 0) {

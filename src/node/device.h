@@ -112,8 +112,8 @@ struct mapper {
 	 * closing what is not are success. -EBUSY from open_start: somebody
 	 * else uses the image (text names them).
 	 */
-	void (*open_start)(struct device_open *open, struct op *waiter);
-	void (*close_start)(struct device_open *open, struct op *waiter);
+	void (*open_start)(struct device_open *open, struct wake *waiter);
+	void (*close_start)(struct device_open *open, struct wake *waiter);
 
 	/*
 	 * In the daemon, from memory; may be NULL. User and key of a session

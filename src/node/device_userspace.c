@@ -57,8 +57,8 @@ unmap_child(const void *args, void *result, struct err *err)
 }
 
 static void
-unmap_start(
-    struct unmapping *u, const struct userspace_entry *entry, struct op *waiter)
+unmap_start(struct unmapping *u, const struct userspace_entry *entry,
+    struct wake *waiter)
 {
 	u->args.loop = entry->loop;
 	(void)snprintf(u->args.file, sizeof(u->args.file), "%s", entry->file);
@@ -67,16 +67,16 @@ unmap_start(
 }
 
 static void
-on_end(struct op *op, void *arg)
+access_end(struct op *op, struct device_open *open)
 {
-	struct device_open *open = arg;
-	struct op *waiter = open->state;
+	struct wake *waiter = open->state;
 
 	open->state = NULL;
 	open->err = op->err;
 	/* Somebody else has the image: the interface has a number for it. */
-	op_wake(waiter,
+	wake_up(waiter,
 	    op->err.code == ERR_FAILED_PRECONDITION ? -EBUSY : op->err.rc);
+	free(op);
 }
 
 /* ---- open -------------------------------------------------------------- */
@@ -121,7 +121,7 @@ open_attach(struct opening *o)
 		    .image = spec->image,
 		    .image_id = spec->image_id,
 		    .read_only = spec->read_only } };
-	session_call_start(o->session, &o->call, &o->op);
+	session_call_start(o->session, &o->call, &o->op.wake);
 	return op_await(o, OPEN_ATTACHED);
 }
 
@@ -155,11 +155,11 @@ open_begin(struct opening *o)
 		    session_dir(o->session), err.text);
 		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 			.ino = entry->ino };
-		session_call_start(o->session, &o->call, &o->op);
+		session_call_start(o->session, &o->call, &o->op.wake);
 		return op_await(o, OPEN_BURIED);
 	}
 	if (o->session == NULL)
-		o->session = session_get(&who, &o->op, &err);
+		o->session = session_get(&who, &o->op.wake, &err);
 	if (o->session != NULL)
 		return open_attach(o);
 	if (err.rc < 0) {
@@ -187,7 +187,7 @@ open_attached(struct opening *o)
 	if (entry == NULL)
 		return op_fail_err(o, OPEN_END, &err);
 	if (answer->attached.read_only && !o->open->spec->read_only) {
-		unmap_start(&o->unmap, entry, &o->op);
+		unmap_start(&o->unmap, entry, &o->op.wake);
 		return op_await(o, OPEN_UNMAPPED);
 	}
 	ref->id = entry->loop >= 0 || !answer->attached.existed ? entry->loop
@@ -222,7 +222,7 @@ open_step(struct op *op)
 			entry->loop = LOOP_NONE;
 		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 			.ino = o->call.answer.attached.ino };
-		session_call_start(o->session, &o->call, op);
+		session_call_start(o->session, &o->call, &op->wake);
 		return op_await(o, OPEN_CLOSED);
 	case OPEN_CLOSED:
 		return op->rc < 0 ? open_refused(o) : open_attach(o);
@@ -233,26 +233,26 @@ open_step(struct op *op)
 }
 
 static void
-access_free(struct op *op)
+open_end(struct op *op)
 {
-	free(op);
+	access_end(op, ((struct opening *)op)->open);
 }
 
 static const struct op_class open_class = {
 	.name = "userspace.open",
 	.step = open_step,
-	.free = access_free,
+	.end = open_end,
 };
 
 static void
-userspace_open_start(struct device_open *open, struct op *waiter)
+userspace_open_start(struct device_open *open, struct wake *waiter)
 {
 	struct opening *o = mem_new(sizeof(*o));
 
 	o->open = open;
 	open->state = waiter;
 	o->op.subject = open->spec->image;
-	op_start(&o->op, &open_class, on_end, open);
+	op_start(&o->op, &open_class, NULL);
 }
 
 /* ---- close and abort --------------------------------------------------- */
@@ -313,7 +313,7 @@ close_begin(struct closing *c)
 	 * whose session is lost may still have writes under way.
 	 */
 	if ((entry == NULL || entry->ino == 0) && is_unsettled_image(entry)) {
-		session_wait_start(&c->op);
+		session_wait_start(&c->op.wake);
 		return op_await(c, CLOSE_START);
 	}
 	if (entry == NULL)
@@ -324,7 +324,8 @@ close_begin(struct closing *c)
 		return op_goto(c, CLOSE_UNMAP);
 	c->call.request = (struct wire_request){ .kind = WIRE_ABORT,
 		.ino = c->ino };
-	session_call_start(userspace_index_session(entry), &c->call, &c->op);
+	session_call_start(
+	    userspace_index_session(entry), &c->call, &c->op.wake);
 	return op_await(c, CLOSE_ABORTED);
 }
 
@@ -335,7 +336,7 @@ close_unmap(struct closing *c)
 
 	if (entry == NULL || entry->loop == LOOP_NONE)
 		return op_goto(c, CLOSE_SEND);
-	unmap_start(&c->unmap, entry, &c->op);
+	unmap_start(&c->unmap, entry, &c->op.wake);
 	return op_await(c, CLOSE_UNMAPPED);
 }
 
@@ -358,7 +359,7 @@ on_fence(struct timer *timer)
 static void
 on_retry(struct timer *timer)
 {
-	op_wake(&container_of(timer, struct closing, retry)->op, 0);
+	wake_up(&container_of(timer, struct closing, retry)->op.wake, 0);
 }
 
 static enum op_verdict
@@ -372,12 +373,12 @@ close_send(struct closing *c)
 		return op_goto(c, CLOSE_END);
 	if (c->fence.fire == NULL) {
 		c->fence.fire = on_fence;
-		timer_start(
+		timer_arm(
 		    &c->fence, c->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
 	}
 	c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 		.ino = c->ino };
-	session_call_start(s, &c->call, &c->op);
+	session_call_start(s, &c->call, &c->op.wake);
 	return op_await(c, CLOSE_CLOSED);
 }
 
@@ -412,7 +413,7 @@ close_step(struct op *op)
 			return op_goto(c, CLOSE_START);
 		if (op->rc < 0 && c->call.err.code == ERR_ABORTED) {
 			c->retry.fire = on_retry;
-			timer_start(&c->retry, RETRY_MS);
+			timer_arm(&c->retry, RETRY_MS);
 			return op_await(c, CLOSE_SEND);
 		}
 		if (op->rc < 0)
@@ -420,20 +421,26 @@ close_step(struct op *op)
 		userspace_index_drop(userspace_index_find(c->open->spec));
 		return op_goto(c, CLOSE_END);
 	case CLOSE_END:
-		timer_stop(&c->fence);
+		timer_disarm(&c->fence);
 		return OP_DONE;
 	}
 	abort();
 }
 
+static void
+close_end(struct op *op)
+{
+	access_end(op, ((struct closing *)op)->open);
+}
+
 static const struct op_class close_class = {
 	.name = "userspace.close",
 	.step = close_step,
-	.free = access_free,
+	.end = close_end,
 };
 
 static void
-close_or_abort(struct device_open *open, bool abort_first, struct op *waiter)
+close_or_abort(struct device_open *open, bool abort_first, struct wake *waiter)
 {
 	struct closing *c = mem_new(sizeof(*c));
 
@@ -441,17 +448,17 @@ close_or_abort(struct device_open *open, bool abort_first, struct op *waiter)
 	c->abort = abort_first;
 	open->state = waiter;
 	c->op.subject = open->spec->image;
-	op_start(&c->op, &close_class, on_end, open);
+	op_start(&c->op, &close_class, NULL);
 }
 
 static void
-userspace_close_start(struct device_open *open, struct op *waiter)
+userspace_close_start(struct device_open *open, struct wake *waiter)
 {
 	close_or_abort(open, false, waiter);
 }
 
 void
-device_userspace_abort_start(struct device_open *open, struct op *waiter)
+device_userspace_abort_start(struct device_open *open, struct wake *waiter)
 {
 	close_or_abort(open, true, waiter);
 }

@@ -19,7 +19,8 @@ void device_userspace_set_program(const char *path);
  * rbd-attachd is replaced, which fences the late writes. Wakes `waiter` like
  * the mapper's close_start.
  */
-void device_userspace_abort_start(struct device_open *open, struct op *waiter);
+void device_userspace_abort_start(
+    struct device_open *open, struct wake *waiter);
 
 /* A clean restart of every rbd-attachd, under load if need be. */
 void device_userspace_restart_all(void);

@@ -60,7 +60,7 @@ struct node_config {
 	 * means that it must not be formatted. END: rc 0 when the mark says
 	 * that it has a file system. POOL: rc 0 with the name.
 	 */
-	void (*format_start)(struct node_format *ask, struct op *waiter);
+	void (*format_start)(struct node_format *ask, struct wake *waiter);
 	/* As a mapper's credentials, of the sessions of ceph-worker. */
 	bool (*credentials)(const struct device_spec *spec, const char **user,
 	    const char **key);

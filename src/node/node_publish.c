@@ -31,7 +31,7 @@ struct publish {
 	struct publishing_result result;
 	struct offload offload;
 	bool restaged;
-	struct err restage_err;
+	struct csi_rpc *restage;
 };
 
 static int
@@ -66,7 +66,8 @@ publish_bind(struct publish *p)
 {
 	p->result.lost = false;
 	offload_start(&p->offload, p->request->target_path, publishing_publish,
-	    &p->args, &p->result, sizeof(p->result), NODE_CHILD_MS, &p->rpc.op);
+	    &p->args, &p->result, sizeof(p->result), NODE_CHILD_MS,
+	    &p->rpc.op.wake);
 	return op_await(p, PUBLISH_BOUND);
 }
 
@@ -144,15 +145,6 @@ restage_new(
 	return rpc;
 }
 
-static void
-on_restaged(struct op *op, void *arg)
-{
-	struct publish *p = arg;
-
-	p->restage_err = op->err;
-	op_wake(&p->rpc.op, op->err.rc);
-}
-
 static enum op_verdict
 publish_restage(struct publish *p)
 {
@@ -173,7 +165,8 @@ publish_restage(struct publish *p)
 	log_warn("publish.restage", "volume=%s key=%s", p->request->volume_id,
 	    user != NULL ? "of a session" : "of the request");
 	p->restaged = true;
-	csi_rpc_start(rpc, on_restaged, p);
+	p->restage = rpc;
+	csi_rpc_start(rpc, &p->rpc.op.wake);
 	return op_await(p, PUBLISH_RESTAGED);
 }
 
@@ -181,6 +174,7 @@ static enum op_verdict
 publish_step(struct op *op)
 {
 	struct publish *p = (struct publish *)op;
+	struct err err;
 
 	switch (p->state) {
 	case PUBLISH_START:
@@ -195,10 +189,12 @@ publish_step(struct op *op)
 		return op_goto(p, PUBLISH_END);
 
 	case PUBLISH_RESTAGED:
+		err = p->restage->op.err;
+		csi_rpc_free(take_ptr(&p->restage));
 		if (op->rc < 0) {
-			err_prefix(&p->restage_err, "stage volume %s again",
+			err_prefix(&err, "stage volume %s again",
 			    p->request->volume_id);
-			return op_fail_err(p, PUBLISH_END, &p->restage_err);
+			return op_fail_err(p, PUBLISH_END, &err);
 		}
 		return publish_bind(p);
 
@@ -211,7 +207,6 @@ publish_step(struct op *op)
 static const struct op_class publish_class = {
 	.name = "NodePublishVolume",
 	.step = publish_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl node_publish_impl = {

@@ -173,7 +173,7 @@ stage_try(struct stage *s)
 		s->request->volume_id) < 0)
 		s->what[sizeof(s->what) - 1] = '\0';
 	offload_start(&s->offload, s->what, staging_stage, &s->args, &s->result,
-	    sizeof(s->result), NODE_CHILD_MS, &s->rpc.op);
+	    sizeof(s->result), NODE_CHILD_MS, &s->rpc.op.wake);
 	return op_await(s, STAGE_TRIED);
 }
 
@@ -237,7 +237,7 @@ stage_name_pool(struct stage *s, const struct err *unfound)
 	s->unfound = *unfound;
 	s->format = (struct node_format){ .step = NODE_FORMAT_POOL,
 		.spec = &s->args.spec };
-	node_config()->format_start(&s->format, &s->rpc.op);
+	node_config()->format_start(&s->format, &s->rpc.op.wake);
 	return op_await(s, STAGE_NAMED);
 }
 
@@ -281,7 +281,7 @@ stage_open(struct stage *s)
 	memset(&s->open, 0, sizeof(s->open));
 	s->open.spec = &s->args.spec;
 	s->open.ref = s->args.ref;
-	s->args.mapper->open_start(&s->open, &s->rpc.op);
+	s->args.mapper->open_start(&s->open, &s->rpc.op.wake);
 	return op_await(s, STAGE_OPENED);
 }
 
@@ -298,7 +298,7 @@ stage_prove(struct stage *s)
 {
 	s->format = (struct node_format){ .step = NODE_FORMAT_BEGIN,
 		.spec = &s->args.spec };
-	node_config()->format_start(&s->format, &s->rpc.op);
+	node_config()->format_start(&s->format, &s->rpc.op.wake);
 	return op_await(s, STAGE_PROVEN);
 }
 
@@ -308,7 +308,7 @@ stage_mark(struct stage *s, const char *fstype)
 	s->format = (struct node_format){
 		.step = NODE_FORMAT_END, .spec = &s->args.spec, .fstype = fstype
 	};
-	node_config()->format_start(&s->format, &s->rpc.op);
+	node_config()->format_start(&s->format, &s->rpc.op.wake);
 	return op_await(s, STAGE_MARKED);
 }
 
@@ -328,7 +328,7 @@ stage_mkfs(struct stage *s)
 	log_info("stage.mkfs", "volume=%s fstype=%s device=%s again=%d",
 	    s->request->volume_id, wanted_fstype(s), s->result.device.path,
 	    again);
-	tool_start(&s->tool, argv, MKFS_MS, &s->rpc.op);
+	tool_start(&s->tool, argv, MKFS_MS, &s->rpc.op.wake);
 	return op_await(s, STAGE_FORMATTED);
 }
 
@@ -356,7 +356,7 @@ stage_fsck(struct stage *s)
 		    s->result.probe.fstype, s->result.device.path);
 	log_warn("stage.fsck", "volume=%s device=%s", s->request->volume_id,
 	    s->result.device.path);
-	tool_start(&s->tool, argv, FSCK_MS, &s->rpc.op);
+	tool_start(&s->tool, argv, FSCK_MS, &s->rpc.op.wake);
 	return op_await(s, STAGE_CHECKED);
 }
 
@@ -513,7 +513,8 @@ stage_undo(struct stage *s)
 		.undo = true };
 	memset(&s->undo_result, 0, sizeof(s->undo_result));
 	offload_start(&s->offload, s->what, staging_unstage, &s->undo_args,
-	    &s->undo_result, sizeof(s->undo_result), NODE_CHILD_MS, &s->rpc.op);
+	    &s->undo_result, sizeof(s->undo_result), NODE_CHILD_MS,
+	    &s->rpc.op.wake);
 	return op_await(s, STAGE_UNDO_UNSTAGED);
 }
 
@@ -532,7 +533,7 @@ stage_undo_unstaged(struct stage *s)
 	memset(&s->open, 0, sizeof(s->open));
 	s->open.spec = &s->args.spec;
 	s->open.ref = (struct device_ref)DEVICE_REF_INIT;
-	s->args.mapper->close_start(&s->open, &s->rpc.op);
+	s->args.mapper->close_start(&s->open, &s->rpc.op.wake);
 	return op_await(s, STAGE_UNDO_CLOSED);
 }
 
@@ -578,13 +579,12 @@ static void
 stage_free(struct op *op)
 {
 	secret_fini(&stage_of(op)->key);
-	csi_rpc_free(op);
 }
 
 static const struct op_class stage_class = {
 	.name = "NodeStageVolume",
 	.step = stage_step,
-	.free = stage_free,
+	.end = stage_free,
 };
 
 const struct csi_impl node_stage_impl = {

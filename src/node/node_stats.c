@@ -41,7 +41,7 @@ stats_start(struct stats *s)
 		.staging = r->staging_target_path,
 		.volume_id = r->volume_id };
 	offload_start(&s->offload, r->volume_path, publishing_stats, &s->where,
-	    &s->result, sizeof(s->result), STATS_MS, &s->rpc.op);
+	    &s->result, sizeof(s->result), STATS_MS, &s->rpc.op.wake);
 	return op_await(s, STATS_READ);
 }
 
@@ -104,7 +104,6 @@ stats_step(struct op *op)
 static const struct op_class stats_class = {
 	.name = "NodeGetVolumeStats",
 	.step = stats_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl node_stats_impl = {

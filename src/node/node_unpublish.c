@@ -34,7 +34,7 @@ unpublish_start(struct unpublish *u)
 	u->args = (struct unpublishing_args){ .volume_id = r->volume_id,
 		.target = r->target_path };
 	offload_start(&u->offload, r->target_path, publishing_unpublish,
-	    &u->args, NULL, 0, NODE_CHILD_MS, &u->rpc.op);
+	    &u->args, NULL, 0, NODE_CHILD_MS, &u->rpc.op.wake);
 	return op_await(u, UNPUBLISH_REMOVED);
 }
 
@@ -62,7 +62,6 @@ unpublish_step(struct op *op)
 static const struct op_class unpublish_class = {
 	.name = "NodeUnpublishVolume",
 	.step = unpublish_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl node_unpublish_impl = {

@@ -48,7 +48,7 @@ unstage_start(struct unstage *u)
 	if (str_put(u->what, sizeof(u->what), "unstage %s", r->volume_id) < 0)
 		u->what[sizeof(u->what) - 1] = '\0';
 	offload_start(&u->offload, u->what, staging_unstage, &u->args,
-	    &u->result, sizeof(u->result), NODE_CHILD_MS, &u->rpc.op);
+	    &u->result, sizeof(u->result), NODE_CHILD_MS, &u->rpc.op.wake);
 	return op_await(u, UNSTAGE_UNSTAGED);
 }
 
@@ -74,7 +74,7 @@ unstage_closing(struct unstage *u)
 			memset(&u->open, 0, sizeof(u->open));
 			u->open.spec = &u->spec;
 			u->open.ref = ref;
-			mapper->close_start(&u->open, &u->rpc.op);
+			mapper->close_start(&u->open, &u->rpc.op.wake);
 			return op_await(u, UNSTAGE_CLOSED);
 		}
 		mapper->note(&u->spec, NULL);
@@ -122,7 +122,6 @@ unstage_step(struct op *op)
 static const struct op_class unstage_class = {
 	.name = "NodeUnstageVolume",
 	.step = unstage_step,
-	.free = csi_rpc_free,
 };
 
 const struct csi_impl node_unstage_impl = {

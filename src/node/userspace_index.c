@@ -222,7 +222,7 @@ grow_step(struct op *op)
 	switch (g->state) {
 	case GROW_START:
 		offload_start(&g->off, "new size of a loop device", grow_child,
-		    &g->args, &g->none, sizeof(g->none), GROW_MS, op);
+		    &g->args, &g->none, sizeof(g->none), GROW_MS, &op->wake);
 		return op_await(g, GROW_DONE);
 	case GROW_DONE:
 		log_line(op->rc < 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
@@ -242,7 +242,7 @@ grow_free(struct op *op)
 static const struct op_class grow_class = {
 	.name = "userspace.grow",
 	.step = grow_step,
-	.free = grow_free,
+	.end = grow_free,
 };
 
 static void
@@ -260,7 +260,7 @@ grow(const struct userspace_entry *entry, uint64_t size_bytes)
 	g = mem_new(sizeof(*g));
 	g->args.loop = entry->loop;
 	(void)snprintf(g->args.file, sizeof(g->args.file), "%s", entry->file);
-	op_start(&g->op, &grow_class, NULL, NULL);
+	op_start(&g->op, &grow_class, NULL);
 }
 
 /* ---- what the sessions tell -------------------------------------------- */

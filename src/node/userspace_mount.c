@@ -32,6 +32,8 @@ struct mount_op {
 	struct offload off;
 	struct mount_args args;
 	char none;
+	void (*done)(struct op *op, void *arg);
+	void *arg;
 };
 
 static int
@@ -85,7 +87,7 @@ mount_step(struct op *op)
 			m->off.keep_fd[0] = m->args.fuse_fd;
 		offload_start(&m->off, mounts ? "mount FUSE" : "unmount FUSE",
 		    mounts ? mount_child : unmount_child, &m->args, &m->none,
-		    sizeof(m->none), mounts ? MOUNT_MS : UNMOUNT_MS, op);
+		    sizeof(m->none), mounts ? MOUNT_MS : UNMOUNT_MS, &op->wake);
 		return op_await(m, MOUNT_DONE);
 	case MOUNT_DONE:
 		if (op->rc < 0)
@@ -96,15 +98,18 @@ mount_step(struct op *op)
 }
 
 static void
-mount_free(struct op *op)
+mount_end(struct op *op)
 {
-	free(op);
+	struct mount_op *m = (struct mount_op *)op;
+
+	m->done(op, m->arg);
+	free(m);
 }
 
 static const struct op_class mount_class = {
 	.name = "userspace.mount",
 	.step = mount_step,
-	.free = mount_free,
+	.end = mount_end,
 };
 
 void
@@ -116,7 +121,9 @@ userspace_mount_begin(const char *dir, int fuse_fd,
 	m->args.fuse_fd = fuse_fd;
 	(void)snprintf(m->args.dir, sizeof(m->args.dir), "%s", dir);
 	m->op.subject = m->args.dir;
-	op_start(&m->op, &mount_class, done, arg);
+	m->done = done;
+	m->arg = arg;
+	op_start(&m->op, &mount_class, NULL);
 }
 
 void

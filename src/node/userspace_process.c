@@ -32,7 +32,7 @@ end_call(struct session_call *call, const struct err *err)
 {
 	TAILQ_REMOVE(&call->session->calls, call, link);
 	call->err = *err;
-	op_wake(call->waiter, err->rc);
+	wake_up(call->waiter, err->rc);
 }
 
 void
@@ -61,7 +61,7 @@ send_call(struct session *s, struct session_call *call)
 
 void
 session_call_start(
-    struct session *s, struct session_call *call, struct op *waiter)
+    struct session *s, struct session_call *call, struct wake *waiter)
 {
 	call->session = s;
 	call->waiter = waiter;
@@ -85,7 +85,7 @@ process_gone(struct session *s)
 	channel_free(s->channel);
 	s->channel = NULL;
 	s->pid = 0;
-	timer_stop(&s->timer);
+	timer_disarm(&s->timer);
 	if (session_used(s) > 0)
 		session_lose_if_aborted(s);
 	for (call = TAILQ_FIRST(&s->calls); call != NULL; call = next) {
@@ -109,7 +109,7 @@ process_gone(struct session *s)
 	s->ready_ms = 0;
 	session_set_state(s, SESSION_DOWN);
 	/* The first successor at once: I/O is waiting. */
-	timer_start(&s->timer,
+	timer_arm(&s->timer,
 	    s->failures == 0      ? 0
 		: s->failures > 6 ? BACKOFF_MAX_MS
 				  : BACKOFF_MIN_MS << (s->failures - 1));
@@ -134,7 +134,7 @@ process_found_gone(struct io *io, int what)
 	int fd = io->fd;
 
 	(void)what;
-	io_stop(io);
+	io_unwatch(io);
 	(void)close(fd);
 	log_line(s->state == SESSION_DRAINING ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
 	    "userspace.exited", "session=%s state=%s images=%u", s->dir,
@@ -162,7 +162,7 @@ on_closed(struct channel *channel, int rc, void *arg)
 		/* It may hold the only descriptors: ask again, if it lives. */
 		channel_free(channel);
 		s->channel = NULL;
-		timer_start(&s->timer, RECONNECT_MS);
+		timer_arm(&s->timer, RECONNECT_MS);
 		return;
 	}
 	/*
@@ -186,7 +186,7 @@ serve(struct session *s, const struct wire_answer *answer)
 	s->ready_ms = clock_now_ms();
 	s->err = (struct err)ERR_INIT;
 	session_set_state(s, SESSION_READY);
-	timer_start(&s->timer, IDLE_MS);
+	timer_arm(&s->timer, IDLE_MS);
 	session_shared.ops->ready(s);
 	if (!str_eq(answer->ready.version, PACKAGE_VERSION)) {
 		session_replace(s, true);
@@ -237,7 +237,7 @@ forget(struct session *s, const struct err *err)
 
 	log_error("userspace.join", "session=%s pid=%d text=\"%s\"", s->dir,
 	    (int)s->pid, err->text);
-	io_stop(&s->pidfd);
+	io_unwatch(&s->pidfd);
 	(void)close(fd);
 	session_shared.ops->gone(s);
 	session_fail_calls(s, err);
@@ -354,7 +354,7 @@ process_hello(struct session *s, int fd, bool want_descriptors)
 /* ---- start ------------------------------------------------------------- */
 
 void
-process_start(struct session *s)
+process_spawn(struct session *s)
 {
 	char level[2] = { (char)('0' +
 			      (log_enabled(LOG_LEVEL_DEBUG) ? LOG_LEVEL_DEBUG
@@ -369,7 +369,7 @@ process_start(struct session *s)
 		fds[0] = pair[1];
 		fds[1] = s->fuse_fd;
 		fds[2] = s->table_fd;
-		rc = helper_start(&s->helper, argv, fds, 3, true, on_exited);
+		rc = helper_spawn(&s->helper, argv, fds, 3, true, on_exited);
 		(void)close(pair[1]);
 		if (rc < 0)
 			(void)close(pair[0]);
@@ -411,7 +411,7 @@ process_connect(struct session *s)
 	if (fd >= 0)
 		process_hello(s, fd, s->state == SESSION_JOINING);
 	else
-		timer_start(&s->timer, RECONNECT_MS);
+		timer_arm(&s->timer, RECONNECT_MS);
 }
 
 void
@@ -422,7 +422,7 @@ process_drain(struct session *s)
 	int len = wire_request_pack(&drain, buf);
 
 	session_set_state(s, SESSION_DRAINING);
-	timer_start(&s->timer, DRAIN_MS);
+	timer_arm(&s->timer, DRAIN_MS);
 	if (len > 0 && s->channel != NULL)
 		(void)channel_send(s->channel, buf, (size_t)len);
 }
@@ -435,7 +435,7 @@ process_timer(struct timer *timer)
 	if (s->state == SESSION_DOWN && s->lost) {
 		session_begin_end(s);
 	} else if (s->state == SESSION_DOWN) {
-		process_start(s);
+		process_spawn(s);
 	} else if (s->state == SESSION_STARTING ||
 	    s->state == SESSION_JOINING) {
 		process_connect(s);
@@ -444,7 +444,7 @@ process_timer(struct timer *timer)
 			s->ends = true;
 			session_replace(s, true);
 		} else {
-			timer_start(&s->timer, IDLE_MS);
+			timer_arm(&s->timer, IDLE_MS);
 		}
 	} else if (s->state == SESSION_DRAINING) {
 		log_warn("userspace.drain_late", "session=%s pid=%d", s->dir,
@@ -458,7 +458,7 @@ process_watch(struct timer *timer)
 {
 	struct session *s = container_of(timer, struct session, watch_timer);
 
-	timer_start(timer, WATCH_LOOK_MS);
+	timer_arm(timer, WATCH_LOOK_MS);
 	if (s->pid == 0)
 		return;
 	switch (watch_look(&s->watch, "", s->pid)) {

@@ -27,7 +27,7 @@ session_set_state(struct session *s, enum session_state state)
 	    session_state_name(s->state), session_state_name(state));
 	s->state = state;
 	while (session_shared.nwaiting > 0)
-		op_wake(session_shared.waiting[--session_shared.nwaiting], 0);
+		wake_up(session_shared.waiting[--session_shared.nwaiting], 0);
 }
 
 const char *
@@ -99,7 +99,7 @@ session_next(struct session *s)
 }
 
 void
-session_wait_start(struct op *waiter)
+session_wait_start(struct wake *waiter)
 {
 	if (session_shared.nwaiting == session_shared.waiting_room) {
 		session_shared.waiting_room = session_shared.waiting_room * 2 +
@@ -135,7 +135,7 @@ session_lose(struct session *s, const struct err *why)
 	if (s->pid != 0)
 		process_drain(s);
 	else
-		timer_start(&s->timer, 0);
+		timer_arm(&s->timer, 0);
 }
 
 void
@@ -168,8 +168,8 @@ session_free(struct session *s)
 {
 	session_set_state(s, SESSION_ENDING); /* wakes who waits for a change */
 	LIST_REMOVE(s, link);
-	timer_stop(&s->timer);
-	timer_stop(&s->watch_timer);
+	timer_disarm(&s->timer);
+	timer_disarm(&s->watch_timer);
 	channel_free(s->channel);
 	close_fd(&s->fuse_fd);
 	close_fd(&s->table_fd);
@@ -201,7 +201,7 @@ void
 session_begin_end(struct session *s)
 {
 	session_set_state(s, SESSION_ENDING);
-	timer_stop(&s->timer);
+	timer_disarm(&s->timer);
 	session_shared.ops->gone(s);
 	address_bury(s->dir);
 	close_fd(&s->fuse_fd);
@@ -218,7 +218,7 @@ on_mounted(struct op *op, void *arg)
 		session_begin_end(s);
 		return;
 	}
-	process_start(s);
+	process_spawn(s);
 }
 
 static struct session *
@@ -230,7 +230,7 @@ session_new(const char *dir, enum session_state state)
 	s->fuse_fd = s->table_fd = -1;
 	s->timer.fire = process_timer;
 	s->watch_timer.fire = process_watch;
-	timer_start(&s->watch_timer, WATCH_LOOK_MS);
+	timer_arm(&s->watch_timer, WATCH_LOOK_MS);
 	TAILQ_INIT(&s->calls);
 	(void)snprintf(s->dir, sizeof(s->dir), "%s", dir);
 	LIST_INSERT_HEAD(&session_shared.sessions, s, link);
@@ -294,7 +294,7 @@ create(const struct table_identity *who, const char *hash, struct err *err)
 
 struct session *
 session_get(
-    const struct table_identity *who, struct op *waiter, struct err *err)
+    const struct table_identity *who, struct wake *waiter, struct err *err)
 {
 	char hash[TABLE_TAG_MAX];
 	struct session *s;
@@ -320,7 +320,7 @@ session_get(
 	}
 	s = create(who, hash, err);
 	if (s == NULL)
-		op_wake(waiter, err->rc);
+		wake_up(waiter, err->rc);
 	return s;
 }
 
@@ -345,7 +345,7 @@ join(const char *dir)
 		session_begin_end(s);
 		return;
 	}
-	io_start(&s->pidfd, pidfd, IO_READ, process_found_gone);
+	io_watch(&s->pidfd, pidfd, IO_READ, process_found_gone);
 	if (process_seize(s, pidfd, &err) == 0) {
 		session_set_state(s, SESSION_STARTING);
 		session_shared.ops->found(s);

@@ -45,7 +45,7 @@ struct session_call {
 
 	/* private */
 	struct session *session;
-	struct op *waiter;
+	struct wake *waiter;
 	bool sent;
 	unsigned tries;
 	TAILQ_ENTRY(session_call)
@@ -80,10 +80,10 @@ struct session *session_next(struct session *session);
  * lost still ends: `waiter` is woken when that changed, and should try again.
  */
 struct session *session_get(
-    const struct table_identity *who, struct op *waiter, struct err *err);
+    const struct table_identity *who, struct wake *waiter, struct err *err);
 
 /* Wakes `waiter` when any session's state changes. One wait at a time. */
-void session_wait_start(struct op *waiter);
+void session_wait_start(struct wake *waiter);
 
 /*
  * Sends a command, also when rbd-attachd is being replaced just now: it is
@@ -91,7 +91,7 @@ void session_wait_start(struct op *waiter);
  * woken with the answer, or when no session can be had.
  */
 void session_call_start(
-    struct session *session, struct session_call *call, struct op *waiter);
+    struct session *session, struct session_call *call, struct wake *waiter);
 
 /*
  * Ends rbd-attachd and starts a successor. `clean`: drained first; else it is

@@ -43,7 +43,7 @@ extern struct session_shared {
 	char *program;
 	const struct session_ops *ops;
 	LIST_HEAD(, session) sessions;
-	struct op **waiting;
+	struct wake **waiting;
 	size_t nwaiting, waiting_room;
 } session_shared;
 
@@ -79,7 +79,7 @@ void session_free(struct session *s);
 
 void process_timer(struct timer *timer); /* of a session */
 void process_watch(struct timer *timer); /* the watch_timer of one */
-void process_start(struct session *s);
+void process_spawn(struct session *s);
 void process_kill(struct session *s);
 void process_drain(struct session *s);
 

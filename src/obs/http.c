@@ -63,7 +63,7 @@ struct http {
 static void
 conn_end(struct http_conn *conn)
 {
-	timer_stop(&conn->deadline);
+	timer_disarm(&conn->deadline);
 	io_close(&conn->io);
 	buf_fini(&conn->out);
 	TAILQ_REMOVE(&conn->http->conns, conn, link);
@@ -186,7 +186,7 @@ write_answer(struct http_conn *conn)
 	(void)shutdown(conn->io.fd, SHUT_WR);
 	conn->state = HTTP_LINGERING;
 	io_want(&conn->io, IO_READ);
-	timer_start(&conn->deadline, LINGER_MS);
+	timer_arm(&conn->deadline, LINGER_MS);
 }
 
 static void
@@ -220,10 +220,10 @@ conn_start(struct http *http, int fd)
 	conn->http = http;
 	buf_init(&conn->out, HTTP_BODY_MAX + HTTP_HEAD_MAX);
 	conn->deadline.fire = on_deadline;
-	timer_start(&conn->deadline, HTTP_DEADLINE_MS);
+	timer_arm(&conn->deadline, HTTP_DEADLINE_MS);
 	TAILQ_INSERT_TAIL(&http->conns, conn, link);
 	http->conn_count++;
-	io_start(&conn->io, fd, IO_READ, on_conn_ready);
+	io_watch(&conn->io, fd, IO_READ, on_conn_ready);
 }
 
 static void
@@ -253,7 +253,7 @@ on_accept(struct io *io, int what)
 		log_warn("http.accept", "address=%s error=\"%s\"",
 		    http->address, strerror(errno));
 		io_want(io, 0);
-		timer_start(&http->retry, RETRY_MS);
+		timer_arm(&http->retry, RETRY_MS);
 		return;
 	}
 }
@@ -416,7 +416,7 @@ http_listen(struct http *http, struct err *err)
 	    : listen_tcp(http, address, err);
 
 	if (fd >= 0)
-		io_start(&http->io, fd, IO_READ, on_accept);
+		io_watch(&http->io, fd, IO_READ, on_accept);
 	return fd < 0 ? fd : 0;
 }
 
@@ -428,7 +428,7 @@ http_wait(struct http *http, const struct err *err)
 		    "address=%s retry_ms=%d text=%s", http->wanted, LISTEN_MS,
 		    err->text);
 	http->why = *err;
-	timer_start(&http->again, LISTEN_MS);
+	timer_arm(&http->again, LISTEN_MS);
 }
 
 static void
@@ -506,8 +506,8 @@ http_free(struct http *http)
 		return;
 	if (http->is_unix)
 		unix_socket_remove(&http->file);
-	timer_stop(&http->retry);
-	timer_stop(&http->again);
+	timer_disarm(&http->retry);
+	timer_disarm(&http->again);
 	if (http->io.ev != NULL)
 		io_close(&http->io);
 	for (conn = TAILQ_FIRST(&http->conns); conn != NULL; conn = next) {

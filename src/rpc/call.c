@@ -54,7 +54,7 @@ static void
 close_call(struct call *call, enum err_code code, const char *text)
 {
 	assert(call->open);
-	timer_stop(&call->timer);
+	timer_disarm(&call->timer);
 	tell_end(call, code, text);
 	call->open = false;
 	arena_free(call->arena);
@@ -259,7 +259,7 @@ set_timeout(struct call *call, int64_t timeout_ms)
 		margin = MARGIN_MAX_MS;
 	call->deadline_ms = call->started_us / 1000 + timeout_ms - margin;
 	call->timer.fire = on_deadline;
-	timer_start(&call->timer, call->deadline_ms - clock_now_ms());
+	timer_arm(&call->timer, call->deadline_ms - clock_now_ms());
 }
 
 void

@@ -76,8 +76,8 @@ struct client_call {
 	enum client_call_state state;
 	struct client *client;
 	struct client_conn *conn; /* QUEUED and OPEN */
-	struct op *reader;        /* while it waits */
-	struct op *sender;        /* while it waits */
+	struct wake *reader;      /* while it waits */
+	struct wake *sender;      /* while it waits */
 	const char *path;
 	struct metadata headers; /* to be sent */
 	struct buf out;          /* messages with their prefixes */
@@ -132,7 +132,7 @@ int client_call_add_header(struct client_call *call, const char *name,
  * the answer; else with the negative errno of `code`.
  */
 void client_call_start(struct client_call *call, const char *path,
-    const void *body, size_t len, int64_t timeout_ms, struct op *waiter);
+    const void *body, size_t len, int64_t timeout_ms, struct wake *waiter);
 
 /* ---- calls of many messages ---- */
 
@@ -145,8 +145,8 @@ void client_call_open(
  * the server has taken so much that there is room for another one, or with
  * -EPIPE when the call takes no more: reading tells why.
  */
-void client_call_send_start(
-    struct client_call *call, const void *bytes, size_t len, struct op *waiter);
+void client_call_send_start(struct client_call *call, const void *bytes,
+    size_t len, struct wake *waiter);
 
 /* That was the last message. */
 void client_call_send_end(struct client_call *call);
@@ -156,13 +156,13 @@ void client_call_send_end(struct client_call *call);
  * holds until the next read (has_message), or when the call has ended with OK
  * (has_message is false); else with the negative errno of `code`.
  */
-void client_call_read_start(struct client_call *call, struct op *waiter);
+void client_call_read_start(struct client_call *call, struct wake *waiter);
 
 /*
  * Waits for the only message of a server that does not stream, and for the
  * status; as client_call_start() does.
  */
-void client_call_finish_start(struct client_call *call, struct op *waiter);
+void client_call_finish_start(struct client_call *call, struct wake *waiter);
 
 /*
  * Takes the call back: it ends with CANCELLED, and who waits is woken so. No

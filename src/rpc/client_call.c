@@ -25,21 +25,17 @@ static void try_submit(struct client_call *call);
 void
 client_call_wake_reader(struct client_call *call, int rc)
 {
-	struct op *op = call->reader;
+	struct wake *reader = take_ptr(&call->reader);
 
-	call->reader = NULL;
-	if (op != NULL)
-		op_wake(op, rc);
+	wake_up(reader, rc);
 }
 
 void
 client_call_wake_sender(struct client_call *call, int rc)
 {
-	struct op *op = call->sender;
+	struct wake *sender = take_ptr(&call->sender);
 
-	call->sender = NULL;
-	if (op != NULL)
-		op_wake(op, rc);
+	wake_up(sender, rc);
 }
 
 static bool
@@ -58,8 +54,8 @@ client_call_end(struct client_call *call, enum err_code code, const char *text)
 		text = "no answer in time";
 	}
 	client_conn_leave(call, NGHTTP2_CANCEL);
-	timer_stop(&call->deadline);
-	timer_stop(&call->retry);
+	timer_disarm(&call->deadline);
+	timer_disarm(&call->retry);
 	call->state = CLIENT_CALL_ENDED;
 	call->code = code;
 	call->text = code != ERR_OK ? str_dup(text != NULL ? text : "") : NULL;
@@ -207,7 +203,7 @@ client_call_settle(struct client_call *call)
 	if (call->over && call->conn != NULL) {
 		/* If we were still sending: that is of no use any more. */
 		client_conn_leave(call, NGHTTP2_NO_ERROR);
-		timer_stop(&call->deadline);
+		timer_disarm(&call->deadline);
 		call->state = CLIENT_CALL_ANSWERED;
 		client_call_wake_sender(call, -EPIPE);
 	}
@@ -233,7 +229,7 @@ try_submit(struct client_call *call)
 		call->connected = true;
 		client_conn_join(conn, call);
 	} else if (rc == -EAGAIN) {
-		timer_start(&call->retry, RETRY_MS);
+		timer_arm(&call->retry, RETRY_MS);
 	} else {
 		(void)err_set_rc(
 		    &err, rc, "connect %s", call->client->address.sun_path);
@@ -266,7 +262,7 @@ start(struct client_call *call, const char *path, int64_t timeout_ms)
 		return;
 	}
 	if (timeout_ms > 0)
-		timer_start(&call->deadline, timeout_ms);
+		timer_arm(&call->deadline, timeout_ms);
 	try_submit(call);
 }
 
@@ -307,7 +303,7 @@ client_call_add_header(
 
 void
 client_call_start(struct client_call *call, const char *path, const void *body,
-    size_t len, int64_t timeout_ms, struct op *waiter)
+    size_t len, int64_t timeout_ms, struct wake *waiter)
 {
 	call->reader = waiter;
 	call->want = CLIENT_WANT_ANSWER;

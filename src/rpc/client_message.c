@@ -100,7 +100,7 @@ read_inbox(struct client_call *call)
 
 static void
 start_reading(
-    struct client_call *call, enum client_want want, struct op *waiter)
+    struct client_call *call, enum client_want want, struct wake *waiter)
 {
 	assert(call->state != CLIENT_CALL_IDLE && call->reader == NULL);
 	call->reader = waiter;
@@ -118,13 +118,13 @@ start_reading(
 }
 
 void
-client_call_read_start(struct client_call *call, struct op *waiter)
+client_call_read_start(struct client_call *call, struct wake *waiter)
 {
 	start_reading(call, CLIENT_WANT_MESSAGE, waiter);
 }
 
 void
-client_call_finish_start(struct client_call *call, struct op *waiter)
+client_call_finish_start(struct client_call *call, struct wake *waiter)
 {
 	start_reading(call, CLIENT_WANT_ANSWER, waiter);
 }
@@ -187,8 +187,8 @@ client_call_enqueue(struct client_call *call, const void *bytes, size_t len)
 }
 
 void
-client_call_send_start(
-    struct client_call *call, const void *bytes, size_t len, struct op *waiter)
+client_call_send_start(struct client_call *call, const void *bytes, size_t len,
+    struct wake *waiter)
 {
 	assert(call->state != CLIENT_CALL_IDLE && !call->no_more);
 	assert(call->sender == NULL);

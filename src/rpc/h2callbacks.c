@@ -30,7 +30,7 @@ on_begin_headers(
 			return 0;
 		}
 		conn->called = true;
-		timeout_stop(&conn->wait);
+		timeout_disarm(&conn->wait);
 		(void)nghttp2_session_set_stream_user_data(session, id, s);
 		return 0;
 	}
@@ -68,7 +68,7 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 		conn->go_known = true;
 	if (frame->hd.type == NGHTTP2_SETTINGS &&
 	    conn->wait.list == &conn->host->handshake)
-		timeout_start(&conn->wait, &conn->host->first_call);
+		timeout_arm(&conn->wait, &conn->host->first_call);
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	s = stream_get(session, frame);

@@ -68,7 +68,7 @@ h2conn_has_no_stream(struct h2conn *conn)
 	struct h2host *host = conn->host;
 
 	if (host->limits.idle_ms > 0)
-		timeout_start(&conn->wait, &host->idle);
+		timeout_arm(&conn->wait, &host->idle);
 	host->conn_left(host);
 }
 
@@ -95,11 +95,11 @@ conn_rested(struct h2io *h2)
 	struct h2host *host = conn->host;
 
 	if (h2->unsent.len == 0) {
-		timeout_stop(&conn->stuck);
+		timeout_disarm(&conn->stuck);
 	} else if (conn->stuck.list == NULL ||
 	    conn->stuck_bytes != h2->bytes.out) {
 		conn->stuck_bytes = h2->bytes.out;
-		timeout_start(&conn->stuck, &host->stuck);
+		timeout_arm(&conn->stuck, &host->stuck);
 	}
 }
 
@@ -119,8 +119,8 @@ conn_ended(struct h2io *h2, const char *why)
 		h2stream_lost(s);
 	host->counters.bytes_in += h2->bytes.in;
 	host->counters.bytes_out += h2->bytes.out;
-	timeout_stop(&conn->wait);
-	timeout_stop(&conn->stuck);
+	timeout_disarm(&conn->wait);
+	timeout_disarm(&conn->stuck);
 	LIST_REMOVE(conn, link);
 	free(conn);
 	host->conn_count--;
@@ -193,7 +193,7 @@ conn_get(struct h2host *host, int fd)
 }
 
 void
-h2conn_start(struct h2host *host, int fd)
+h2conn_accept(struct h2host *host, int fd)
 {
 	struct h2conn *conn = conn_get(host, fd);
 
@@ -202,12 +202,12 @@ h2conn_start(struct h2host *host, int fd)
 		turn_away(host, fd);
 		return;
 	}
-	h2guard_start(conn);
+	h2guard_arm(conn);
 	LIST_INIT(&conn->streams);
 	STAILQ_INIT(&conn->touched);
 	LIST_INSERT_HEAD(&host->conns, conn, link);
 	host->conn_count++;
-	timeout_start(&conn->wait, &host->handshake);
+	timeout_arm(&conn->wait, &host->handshake);
 	h2io_flush_soon(&conn->h2);
 	if (host->draining)
 		h2conn_tell_to_go(conn);

@@ -40,7 +40,7 @@ struct h2conn {
 };
 
 /* Serves a connected, non-blocking socket, which it takes over. */
-void h2conn_start(struct h2host *host, int fd);
+void h2conn_accept(struct h2host *host, int fd);
 
 /*
  * Counts and logs a fault, sends GOAWAY with `error` if the socket takes it,

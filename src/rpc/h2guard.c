@@ -53,7 +53,7 @@ h2guard_earn(struct h2conn *conn)
 }
 
 void
-h2guard_start(struct h2conn *conn)
+h2guard_arm(struct h2conn *conn)
 {
 	conn->budget = BUDGET_FULL;
 	conn->budget_ms = clock_now_ms();

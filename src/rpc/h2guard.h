@@ -13,7 +13,7 @@
 struct h2conn;
 
 /* The budget of a new connection. */
-void h2guard_start(struct h2conn *conn);
+void h2guard_arm(struct h2conn *conn);
 
 /* The peer has wasted our time to the worth of `frames`. */
 void h2guard_spend(struct h2conn *conn, int frames);

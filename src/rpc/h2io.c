@@ -26,7 +26,7 @@ h2io_end(struct h2io *h2, const char *why)
 	int fd = h2->io.fd;
 
 	loop_unpost(&h2->flush);
-	io_stop(&h2->io);
+	io_unwatch(&h2->io);
 	(void)close(fd);
 	nghttp2_session_del(h2->session);
 	h2->session = NULL;
@@ -251,5 +251,5 @@ h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
 	};
 	/* One round of output, cut short by the socket, always fits. */
 	buf_init(&h2->unsent, 2 * sizeof(output));
-	return io_try_start(&h2->io, fd, IO_READ, on_ready);
+	return io_try_watch(&h2->io, fd, IO_READ, on_ready);
 }

@@ -100,7 +100,7 @@ static void
 answered(struct h2stream *s)
 {
 	s->state = STREAM_ANSWERED;
-	timeout_start(&s->wait, &s->conn->host->unread);
+	timeout_arm(&s->wait, &s->conn->host->unread);
 }
 
 int

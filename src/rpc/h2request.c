@@ -10,7 +10,7 @@
 static void
 complete(struct h2stream *s)
 {
-	timeout_stop(&s->wait);
+	timeout_disarm(&s->wait);
 	s->state = STREAM_WHOLE;
 	h2stream_touch(s);
 }
@@ -22,7 +22,7 @@ spoil(struct h2stream *s)
 	if (s->head.fault == HEAD_MALFORMED || s->head.http_status == 431)
 		h2guard_spend(s->conn, H2GUARD_MISTAKE);
 	if (s->state != STREAM_CALLED) {
-		timeout_stop(&s->wait);
+		timeout_disarm(&s->wait);
 		s->state = STREAM_FAULTY;
 	}
 	h2stream_touch(s);
@@ -209,7 +209,7 @@ h2stream_late(struct h2stream *s)
 void
 h2stream_turn_away(struct h2stream *s)
 {
-	timeout_stop(&s->wait);
+	timeout_disarm(&s->wait);
 	s->state = STREAM_ANSWERED;
 	s->conn->host->counters.refusals[SERVER_REFUSED_SLOW]++;
 	call_refused(&s->call, ERR_UNAVAILABLE,

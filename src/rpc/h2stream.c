@@ -86,7 +86,7 @@ h2stream_new(struct h2conn *conn, int32_t id)
 	s->call.path = s->head.path;
 	s->call.started_us = clock_now_us();
 	s->refusal = SERVER_REFUSED_OTHER;
-	timeout_start(&s->wait, &host->arriving);
+	timeout_arm(&s->wait, &host->arriving);
 	LIST_INSERT_HEAD(&conn->streams, s, link);
 	host->stream_count++;
 	return s;
@@ -102,7 +102,7 @@ stream_free(struct h2stream *s)
 	host->stream_count--;
 	conn->buffered_bytes -= s->counted;
 	host->buffered_bytes -= s->counted;
-	timeout_stop(&s->wait);
+	timeout_disarm(&s->wait);
 	metadata_fini(&s->metadata);
 	metadata_fini(&s->headers);
 	metadata_fini(&s->trailers);

@@ -37,7 +37,7 @@ pause_accept(struct listener *ln)
 {
 	ln->paused = true;
 	io_want(&ln->io, 0);
-	timer_start(&ln->retry, RETRY_MS);
+	timer_arm(&ln->retry, RETRY_MS);
 }
 
 static void
@@ -85,7 +85,7 @@ on_retry(struct timer *timer)
 }
 
 int
-listen_start(struct listener *ln, const char *endpoint,
+listen_open(struct listener *ln, const char *endpoint,
     const struct unix_socket_file *file, struct err *err)
 {
 	int rc = listen_parse(endpoint, &ln->file.address, err), fd;
@@ -97,7 +97,7 @@ listen_start(struct listener *ln, const char *endpoint,
 		return fd;
 	ln->paused = false;
 	ln->retry.fire = on_retry;
-	io_start(&ln->io, fd, IO_READ, on_ready);
+	io_watch(&ln->io, fd, IO_READ, on_ready);
 	return 0;
 }
 
@@ -107,7 +107,7 @@ listen_resume(struct listener *ln)
 	if (!ln->paused || ln->io.ev == NULL)
 		return;
 	ln->paused = false;
-	timer_stop(&ln->retry);
+	timer_disarm(&ln->retry);
 	io_want(&ln->io, IO_READ);
 }
 
@@ -118,9 +118,9 @@ listen_stop(struct listener *ln)
 
 	if (ln->io.ev == NULL)
 		return;
-	timer_stop(&ln->retry);
+	timer_disarm(&ln->retry);
 	unix_socket_remove(&ln->file);
 	accept_some(ln, BACKLOG);
-	io_stop(&ln->io);
+	io_unwatch(&ln->io);
 	(void)close(fd);
 }

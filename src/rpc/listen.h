@@ -35,7 +35,7 @@ int listen_parse(const char *endpoint, struct sockaddr_un *address,
  * Listens; both callbacks must be set. Errors are those of
  * listen_parse() and unix_socket_listen().
  */
-int listen_start(struct listener *listener, const char *endpoint,
+int listen_open(struct listener *listener, const char *endpoint,
     const struct unix_socket_file *file, struct err *err) must_check;
 
 void listen_resume(struct listener *listener);

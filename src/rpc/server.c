@@ -49,7 +49,7 @@ on_drained(struct job *job)
 {
 	struct server *server = container_of(job, struct server, drained_job);
 
-	timer_stop(&server->drain_timer);
+	timer_disarm(&server->drain_timer);
 	server->drained(server->drained_arg);
 }
 
@@ -70,7 +70,7 @@ on_conn_left(struct h2host *host)
 	if ((server->conn_peak - host->conn_count >= TRIM_CONNECTIONS ||
 		host->buffered_peak - host->buffered_bytes >= TRIM_BYTES) &&
 	    !timer_is_running(&server->trim_timer))
-		timer_start(&server->trim_timer, TRIM_DELAY_MS);
+		timer_arm(&server->trim_timer, TRIM_DELAY_MS);
 	check_drained(server);
 }
 
@@ -124,7 +124,7 @@ on_drain_timer(struct timer *timer)
 	}
 	server->goodbye_said = true;
 	h2host_drain_now(&server->host);
-	timer_start(timer, DRAIN_REQUEST_MS);
+	timer_arm(timer, DRAIN_REQUEST_MS);
 }
 
 struct server *
@@ -145,13 +145,13 @@ int
 server_listen(struct server *server, const char *endpoint,
     const struct unix_socket_file *file, struct err *err)
 {
-	return listen_start(&server->listener, endpoint, file, err);
+	return listen_open(&server->listener, endpoint, file, err);
 }
 
 void
 server_serve(struct server *server, int fd)
 {
-	h2conn_start(&server->host, fd);
+	h2conn_accept(&server->host, fd);
 	if (server->conn_peak < server->host.conn_count)
 		server->conn_peak = server->host.conn_count;
 }
@@ -163,7 +163,7 @@ server_drain(struct server *server, void (*done)(void *arg), void *arg)
 	server->drained_arg = arg;
 	h2host_drain(&server->host);
 	listen_stop(&server->listener);
-	timer_start(&server->drain_timer, DRAIN_ANSWER_MS);
+	timer_arm(&server->drain_timer, DRAIN_ANSWER_MS);
 	check_drained(server);
 }
 
@@ -173,8 +173,8 @@ server_free(struct server *server)
 	server->drained = NULL;
 	listen_stop(&server->listener);
 	h2host_fini(&server->host);
-	timer_stop(&server->trim_timer);
-	timer_stop(&server->drain_timer);
+	timer_disarm(&server->trim_timer);
+	timer_disarm(&server->drain_timer);
 	loop_unpost(&server->drained_job);
 	free(server);
 }

@@ -42,8 +42,8 @@ static void dispatch(void);
 static void
 end_job(struct lane_job *job)
 {
-	timer_stop(&job->late);
-	op_wake(job->waiter, job->err.rc);
+	timer_disarm(&job->late);
+	wake_up(job->waiter, job->err.rc);
 }
 
 static void
@@ -61,7 +61,7 @@ fail_first(enum err_code code, const char *text)
 static void
 lane_free(struct lane *lane)
 {
-	timer_stop(&lane->idle);
+	timer_disarm(&lane->idle);
 	LIST_REMOVE(lane, link);
 	ln.nlanes--;
 	free(lane);
@@ -74,7 +74,7 @@ let_go(struct lane *lane)
 {
 	struct lane_job *job = lane->job;
 
-	timer_stop(&lane->idle);
+	timer_disarm(&lane->idle);
 	channel_free(lane->channel);
 	lane->channel = NULL;
 	if (job != NULL) {
@@ -168,7 +168,7 @@ take_done(struct lane *lane, const Worker__Done *done)
 		let_go(lane);
 		return;
 	}
-	timer_start(&lane->idle,
+	timer_arm(&lane->idle,
 	    ln.session->lane_idle_ms != 0 ? ln.session->lane_idle_ms
 					  : LANE_IDLE_DEFAULT_MS);
 	dispatch();
@@ -243,7 +243,7 @@ start_lane(void)
 	if (rc < 0)
 		return rc;
 	lane = mem_new(sizeof(*lane));
-	rc = helper_start(&lane->helper, argv, &fd[1], 1, true, on_exited);
+	rc = helper_spawn(&lane->helper, argv, &fd[1], 1, true, on_exited);
 	(void)close(fd[1]);
 	if (rc < 0) {
 		(void)close(fd[0]);
@@ -302,7 +302,7 @@ send_job(struct lane *lane, struct lane_job *job)
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Job m = WORKER__JOB__INIT;
 
-	timer_stop(&lane->idle);
+	timer_disarm(&lane->idle);
 	lane->job = job;
 	job->lane = lane;
 	m.id = job->id;
@@ -371,7 +371,7 @@ dispatch(void)
 }
 
 void
-lane_job_start(struct lane_job *job, struct op *waiter)
+lane_job_start(struct lane_job *job, struct wake *waiter)
 {
 	job->waiter = waiter;
 	job->id = ++ln.last_id;
@@ -382,7 +382,7 @@ lane_job_start(struct lane_job *job, struct op *waiter)
 	job->lane = NULL;
 	job->late = (struct timer){ .fire = on_late };
 	if (job->kind != LANE_TRASH_REMOVE && job->kind != LANE_LIST_OBJECTS)
-		timer_start(&job->late, LANE_JOB_MS);
+		timer_arm(&job->late, LANE_JOB_MS);
 	STAILQ_INSERT_TAIL(&ln.queue, job, link);
 	dispatch();
 }
@@ -402,7 +402,7 @@ lanes_fini(void)
 
 	while ((lane = LIST_FIRST(&ln.lanes)) != NULL) {
 		helper_forget(&lane->helper);
-		timer_stop(&lane->idle);
+		timer_disarm(&lane->idle);
 		channel_free(lane->channel);
 		LIST_REMOVE(lane, link);
 		free(lane);

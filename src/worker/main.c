@@ -156,7 +156,7 @@ on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
 		secret_wipe(frame->hello->key.data, frame->hello->key.len);
 	} else if (frame->body_case == WORKER__FRAME__BODY_REQUEST &&
 	    !wk.lane) {
-		worker_requests_start(frame->request);
+		worker_requests_take(frame->request);
 		secret_wipe(
 		    frame->request->body.data, frame->request->body.len);
 	} else if (frame->body_case == WORKER__FRAME__BODY_CANCEL && !wk.lane) {
@@ -179,7 +179,7 @@ on_drain(struct timer *timer)
 		    worker_requests_running(), purge_running());
 		loop_stop();
 	} else {
-		timer_start(timer, DRAIN_POLL_MS);
+		timer_arm(timer, DRAIN_POLL_MS);
 	}
 }
 
@@ -197,7 +197,7 @@ on_closed(struct channel *channel, int rc, void *arg)
 	worker_requests_orphan();
 	wk.drain_until_ms = clock_now_ms() + DRAIN_MS;
 	wk.drain.fire = on_drain;
-	timer_start(&wk.drain, 0);
+	timer_arm(&wk.drain, 0);
 }
 
 static void
@@ -235,7 +235,7 @@ finish(void)
 	channel_free(wk.channel);
 	ceph_connection_close(wk.conn);
 	session_fini(&wk.session);
-	timer_stop(&wk.drain);
+	timer_disarm(&wk.drain);
 	signal_fini();
 	loop_fini();
 }

@@ -16,6 +16,7 @@
 struct request {
 	uint64_t id;
 	struct csi_rpc *rpc;
+	struct wake done;
 	int64_t late_ms; /* when its caller has given up; 0: unknown */
 	LIST_ENTRY(request)
 	link;
@@ -51,16 +52,12 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 
 	LIST_FOREACH (r, &rq.running, link) {
 		const struct op *op = &r->rpc->op;
-		int64_t since_us = op->started_us;
-
 		if (op_age_ms(op) < PROGRESS_MS)
 			continue;
-		if (op->nsteps > 0)
-			since_us = op->trail[(op->nsteps - 1) % OP_TRAIL].at_us;
 		worker__running__init(&running[n]);
 		running[n].id = r->id;
-		running[n].state = (char *)(uintptr_t)op_state(op);
-		running[n].state_ms = (uint64_t)(now_us - since_us) / 1000;
+		running[n].state = (char *)(uintptr_t)op->state_name;
+		running[n].state_ms = (uint64_t)(now_us - op->since_us) / 1000;
 		list[n] = &running[n];
 		n++;
 		if (r->late_ms != 0 && clock_now_ms() > r->late_ms) {
@@ -70,7 +67,7 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 			    "state=%s ms=%lld",
 			    (unsigned long long)r->id, op->cls->name,
 			    op->subject != NULL ? op->subject : "-",
-			    op_state(op), (long long)op_age_ms(op));
+			    op->state_name, (long long)op_age_ms(op));
 		}
 	}
 	return n;
@@ -101,7 +98,7 @@ on_progress(struct timer *timer)
 		worker_send(rq.channel, &frame);
 	rq.had_purges = purges > 0;
 	if (rq.nrunning > 0 || purges > 0)
-		timer_start(timer, PROGRESS_MS);
+		timer_arm(timer, PROGRESS_MS);
 }
 
 static void
@@ -109,7 +106,7 @@ watch_progress(void)
 {
 	if (!timer_is_running(&rq.progress) && rq.channel != NULL) {
 		rq.progress.fire = on_progress;
-		timer_start(&rq.progress, PROGRESS_MS);
+		timer_arm(&rq.progress, PROGRESS_MS);
 	}
 }
 
@@ -133,21 +130,15 @@ send_failure(uint64_t id, const struct err *err)
 static size_t
 states_of(const struct op *op, Worker__State *state, Worker__State **list)
 {
-	unsigned i = op->nsteps > OP_TRAIL ? op->nsteps - OP_TRAIL : 0;
-	int64_t now_us = clock_now_us();
+	const char *name;
+	int64_t us;
 	size_t n = 0;
 
-	for (; i < op->nsteps; i++) {
-		const struct op_mark *mark = &op->trail[i % OP_TRAIL];
-		int64_t end_us = i + 1 < op->nsteps
-		    ? op->trail[(i + 1) % OP_TRAIL].at_us
-		    : now_us;
-
+	for (; (name = op_trail_at(op->trail, (unsigned)n, &us)) != NULL; n++) {
 		worker__state__init(&state[n]);
-		state[n].name = (char *)(uintptr_t)mark->state;
-		state[n].us = (uint64_t)(end_us - mark->at_us);
+		state[n].name = (char *)(uintptr_t)name;
+		state[n].us = (uint64_t)us;
 		list[n] = &state[n];
-		n++;
 	}
 	return n;
 }
@@ -180,15 +171,16 @@ send_reply(const struct request *r)
 }
 
 static void
-on_done(struct op *op, void *arg)
+on_done(struct wake *wake, int rc)
 {
-	struct request *r = arg;
+	struct request *r = container_of(wake, struct request, done);
 
-	(void)op;
+	(void)rc;
 	if (rq.channel != NULL)
 		send_reply(r);
 	LIST_REMOVE(r, link);
 	rq.nrunning--;
+	csi_rpc_free(r->rpc);
 	free(r);
 	watch_progress(); /* a deletion leaves a purge behind */
 }
@@ -221,7 +213,7 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 }
 
 void
-worker_requests_start(const Worker__Request *request)
+worker_requests_take(const Worker__Request *request)
 {
 	const struct csi_method *method;
 	const struct csi_impl *impl = controller_find(request->method, &method);
@@ -249,7 +241,8 @@ worker_requests_start(const Worker__Request *request)
 		r->late_ms = clock_now_ms() + request->timeout_ms;
 	LIST_INSERT_HEAD(&rq.running, r, link);
 	rq.nrunning++;
-	csi_rpc_start(rpc, on_done, r);
+	r->done.fn = on_done;
+	csi_rpc_start(rpc, &r->done);
 	watch_progress();
 }
 
@@ -269,7 +262,7 @@ worker_requests_orphan(void)
 	struct request *r;
 
 	rq.channel = NULL;
-	timer_stop(&rq.progress);
+	timer_disarm(&rq.progress);
 	LIST_FOREACH (r, &rq.running, link)
 		op_detach(&r->rpc->op);
 }
@@ -291,6 +284,6 @@ worker_requests_init(struct channel *channel, const struct session *session)
 void
 worker_requests_fini(void)
 {
-	timer_stop(&rq.progress);
+	timer_disarm(&rq.progress);
 	rq.channel = NULL;
 }

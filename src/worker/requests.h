@@ -16,7 +16,7 @@ void worker_send(struct channel *channel, const Worker__Frame *frame);
 
 void worker_requests_init(
     struct channel *channel, const struct session *session);
-void worker_requests_start(const Worker__Request *request);
+void worker_requests_take(const Worker__Request *request);
 void worker_requests_cancel(uint64_t id);
 
 /* The daemon is gone: nobody is answered any more. */

@@ -45,19 +45,19 @@ begin(struct image *image)
 	switch (phase) {
 	case PHASE_CREATE:
 		image_create_start(
-		    &image->create, pool, &image->spec, &image->op);
+		    &image->create, pool, &image->spec, &image->op.wake);
 		return;
 	case PHASE_LOOKUP:
-		image_lookup_start(
-		    &image->lookup, pool, image->name, NULL, false, &image->op);
+		image_lookup_start(&image->lookup, pool, image->name, NULL,
+		    false, &image->op.wake);
 		return;
 	case PHASE_MOVE:
-		trash_move_start(
-		    &image->move, pool, image->name, image->id, &image->op);
+		trash_move_start(&image->move, pool, image->name, image->id,
+		    &image->op.wake);
 		return;
 	case PHASE_PURGE:
 		trash_purge_start(&image->purge, pool, image->id,
-		    TRASH_PURGE_IN_FLIGHT, &image->op);
+		    TRASH_PURGE_IN_FLIGHT, &image->op.wake);
 		return;
 	case PHASES:
 		break;

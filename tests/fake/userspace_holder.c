@@ -95,14 +95,14 @@ task_begin(struct task *t)
 	mapper->find(&t->spec, &t->open.ref);
 	switch (t->kind) {
 	case JOB_ATTACH:
-		mapper->open_start(&t->open, &t->op);
+		mapper->open_start(&t->open, &t->op.wake);
 		return op_await(t, TASK_OPENED);
 	case JOB_DETACH:
 		offload_start(&t->off, "unmap", unmap_child, t, &t->none,
-		    sizeof(t->none), 30000, &t->op);
+		    sizeof(t->none), 30000, &t->op.wake);
 		return op_await(t, TASK_UNMAPPED);
 	case JOB_ABORT:
-		device_userspace_abort_start(&t->open, &t->op);
+		device_userspace_abort_start(&t->open, &t->op.wake);
 		return op_await(t, TASK_CLOSED);
 	}
 	abort();
@@ -120,7 +120,7 @@ task_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_err(t, TASK_END, &t->open.err);
 		offload_start(&t->off, "map", map_child, t, &t->dev,
-		    sizeof(t->dev), 30000, op);
+		    sizeof(t->dev), 30000, &op->wake);
 		return op_await(t, TASK_MAPPED);
 	case TASK_MAPPED:
 		if (op->rc < 0)
@@ -131,7 +131,7 @@ task_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_err(t, TASK_END, &t->off.err);
 		mapper->note(&t->spec, NULL);
-		mapper->close_start(&t->open, op);
+		mapper->close_start(&t->open, &op->wake);
 		return op_await(t, TASK_CLOSED);
 	case TASK_CLOSED:
 		if (op->rc < 0)
@@ -144,18 +144,6 @@ task_step(struct op *op)
 }
 
 static void
-task_free(struct op *op)
-{
-	free(op);
-}
-
-static const struct op_class task_class = {
-	.name = "holder",
-	.step = task_step,
-	.free = task_free,
-};
-
-static void
 finish(void)
 {
 	printf("%s %.1f\n", holder.failed ? "err" : "ok",
@@ -165,12 +153,11 @@ finish(void)
 }
 
 static void
-on_task_end(struct op *op, void *arg)
+task_end(struct op *op)
 {
 	struct task *t = (struct task *)op;
 	double ms = (double)(clock_now_us() - op->started_us) / 1000;
 
-	(void)arg;
 	if (op->err.rc < 0) {
 		holder.failed = true;
 		printf("%s %s %s %.1f\n", t->image, err_code_name(op->err.code),
@@ -181,7 +168,14 @@ on_task_end(struct op *op, void *arg)
 	}
 	if (--holder.running == 0)
 		finish();
+	free(t);
 }
+
+static const struct op_class task_class = {
+	.name = "holder",
+	.step = task_step,
+	.end = task_end,
+};
 
 static void
 fill_spec(struct device_spec *spec, const char *image, bool read_only)
@@ -205,7 +199,7 @@ task_new(enum job_kind kind, const char *image, bool read_only)
 	(void)snprintf(t->image, sizeof(t->image), "%s", image);
 	fill_spec(&t->spec, t->image, read_only);
 	holder.running++;
-	op_start(&t->op, &task_class, on_task_end, NULL);
+	op_start(&t->op, &task_class, NULL);
 }
 
 static void
@@ -219,42 +213,21 @@ find(const char *image)
 	printf("%d %s\n", ref.id, ref.file);
 }
 
-enum settle_state {
-	SETTLE_LOOK = 0,
-};
-
-struct settle {
-	struct op op;
-	enum settle_state state;
-};
-
-static enum op_verdict
-settle_step(struct op *op)
+static void
+settle(struct wake *wake, int rc)
 {
-	struct settle *settle = (struct settle *)op;
 	struct session *s = NULL;
 
+	(void)rc;
 	while ((s = session_next(s)) != NULL)
 		if (session_state(s) != SESSION_READY) {
-			session_wait_start(op);
-			return op_await(settle, SETTLE_LOOK);
+			session_wait_start(wake);
+			return;
 		}
-	return OP_DONE;
-}
-
-static const struct op_class settle_class = {
-	.name = "settle",
-	.step = settle_step,
-	.free = task_free,
-};
-
-static void
-on_settled(struct op *op, void *arg)
-{
-	(void)op;
-	(void)arg;
 	finish();
 }
+
+static struct wake settled = { .fn = settle };
 
 static void
 pids(void)
@@ -288,9 +261,7 @@ command(char *line)
 		return holder.running == 0;
 	}
 	if (strcmp(verb, "settle") == 0) {
-		struct settle *settle = mem_new(sizeof(*settle));
-
-		op_start(&settle->op, &settle_class, on_settled, NULL);
+		wake_up(&settled, 0);
 		return false;
 	}
 	if (strcmp(verb, "find") == 0)
@@ -369,7 +340,7 @@ main(int argc, char **argv)
 		return 1;
 	}
 	(void)fcntl(0, F_SETFL, O_NONBLOCK);
-	io_start(&holder.in, 0, IO_READ, on_input);
+	io_watch(&holder.in, 0, IO_READ, on_input);
 	printf("ready\n");
 	fflush(stdout);
 	loop_run();

@@ -78,14 +78,14 @@ one_send(struct one *o)
 	static const unsigned char message[MESSAGE_BYTES];
 
 	o->sends++;
-	client_call_send_start(&o->call, message, sizeof(message), &o->op);
+	client_call_send_start(&o->call, message, sizeof(message), &o->op.wake);
 	return op_await(o, ONE_SENT);
 }
 
 static enum op_verdict
 one_read(struct one *o)
 {
-	client_call_read_start(&o->call, &o->op);
+	client_call_read_start(&o->call, &o->op.wake);
 	return op_await(o, ONE_READ);
 }
 
@@ -98,7 +98,7 @@ one_start(struct one *o)
 		return one_send(o);
 	}
 	client_call_start(
-	    &o->call, "/f.S/Echo", "hello", 5, TIMEOUT_MS, &o->op);
+	    &o->call, "/f.S/Echo", "hello", 5, TIMEOUT_MS, &o->op.wake);
 	return op_await(o, ONE_ENDED);
 }
 
@@ -159,7 +159,7 @@ caller_add(bool many)
 	cl.call_count++;
 	o->many = many;
 	client_call_init(&o->call, cl.client);
-	op_start(&o->op, &one_class, NULL, NULL);
+	op_start(&o->op, &one_class, NULL);
 }
 
 void

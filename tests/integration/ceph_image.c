@@ -287,7 +287,7 @@ struct empty_call {
 };
 
 static void
-empty_start(void *arg, struct op *waiter)
+empty_start(void *arg, struct wake *waiter)
 {
 	struct empty_call *call = arg;
 
@@ -295,7 +295,7 @@ empty_start(void *arg, struct op *waiter)
 }
 
 static void
-meta_add_start(void *arg, struct op *waiter)
+meta_add_start(void *arg, struct wake *waiter)
 {
 	struct empty_call *call = arg;
 

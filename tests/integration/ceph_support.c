@@ -3,6 +3,8 @@
  */
 #include "tests/integration/ceph_support.h"
 
+#include "tests/waited.h"
+
 #include <errno.h>
 #include <rados/librados.h>
 #include <stdlib.h>
@@ -72,46 +74,17 @@ support_pool(struct ceph_connection *conn, const char *name, const char *ns)
 
 /* ---- one call ---- */
 
-enum runner_state { RUNNER_START = 0, RUNNER_WOKEN };
-
-struct runner {
-	struct op op;
-	enum runner_state state;
-	void (*start)(void *arg, struct op *waiter);
-	void *arg;
-	bool done;
-};
-
-static enum op_verdict
-runner_step(struct op *op)
-{
-	struct runner *r = (struct runner *)op;
-
-	if (r->state == RUNNER_WOKEN) {
-		r->done = true;
-		return OP_DONE;
-	}
-	r->start(r->arg, op);
-	return op_await(r, RUNNER_WOKEN);
-}
-
 int
-support_run(void (*start)(void *arg, struct op *waiter), void *arg)
+support_run(void (*start)(void *arg, struct wake *waiter), void *arg)
 {
-	static const struct op_class cls = {
-		.name = "test",
-		.step = runner_step,
-	};
-	struct runner r = { .start = start, .arg = arg };
+	struct waited end = WAITED_INIT;
 
-	op_start(&r.op, &cls, NULL, NULL);
-	while (!r.done)
-		loop_turn(true);
-	return r.op.rc;
+	start(arg, &end.wake);
+	return waited_for(&end);
 }
 
 static void
-create_start(void *arg, struct op *waiter)
+create_start(void *arg, struct wake *waiter)
 {
 	struct create_call *call = arg;
 
@@ -119,7 +92,7 @@ create_start(void *arg, struct op *waiter)
 }
 
 static void
-move_start(void *arg, struct op *waiter)
+move_start(void *arg, struct wake *waiter)
 {
 	struct move_call *call = arg;
 
@@ -127,7 +100,7 @@ move_start(void *arg, struct op *waiter)
 }
 
 static void
-purge_start(void *arg, struct op *waiter)
+purge_start(void *arg, struct wake *waiter)
 {
 	struct purge_call *call = arg;
 
@@ -144,7 +117,7 @@ purge_start(void *arg, struct op *waiter)
 }
 
 static void
-lookup_start(void *arg, struct op *waiter)
+lookup_start(void *arg, struct wake *waiter)
 {
 	struct lookup_call *call = arg;
 

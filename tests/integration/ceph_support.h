@@ -22,7 +22,7 @@ void support_make_pool(const char *name);
 bool support_make_ec_pool(const char *name);
 
 /* Runs one asynchronous call to its end and returns what it woke with. */
-int support_run(void (*start)(void *arg, struct op *waiter), void *arg);
+int support_run(void (*start)(void *arg, struct wake *waiter), void *arg);
 
 /*
  * Runs a shell command, quietly unless it fails and `show` is set; returns

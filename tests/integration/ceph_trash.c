@@ -405,7 +405,7 @@ struct meta_call {
 };
 
 static void
-meta_set_start(void *arg, struct op *waiter)
+meta_set_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 
@@ -413,7 +413,7 @@ meta_set_start(void *arg, struct op *waiter)
 }
 
 static void
-meta_remove_start(void *arg, struct op *waiter)
+meta_remove_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 
@@ -421,7 +421,7 @@ meta_remove_start(void *arg, struct op *waiter)
 }
 
 static void
-meta_get_start(void *arg, struct op *waiter)
+meta_get_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 
@@ -429,7 +429,7 @@ meta_get_start(void *arg, struct op *waiter)
 }
 
 static void
-meta_list_start(void *arg, struct op *waiter)
+meta_list_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 

@@ -10,6 +10,7 @@
 #include "node/staging.h"
 #include "tests/fake/loop_mapper.h"
 #include "tests/tap.h"
+#include "tests/waited.h"
 
 #include "base/log.h"
 #include "core/child.h"
@@ -94,7 +95,6 @@ struct answer {
 
 static int die_at; /* the state at which the process ends, 0: never */
 static unsigned states;
-static bool ended;
 static struct answer answer;
 
 static void
@@ -107,19 +107,16 @@ on_state(struct op *op, const char *state)
 }
 
 static void
-on_done(struct op *op, void *arg)
+take_result(const struct csi_rpc *rpc, bool stats)
 {
-	const struct csi_rpc *rpc = (const struct csi_rpc *)op;
-
-	answer.code = (int)op->err.code;
-	memcpy(answer.text, op->err.text, sizeof(answer.text));
-	if (arg != NULL && answer.code == 0) {
+	answer.code = (int)rpc->op.err.code;
+	memcpy(answer.text, rpc->op.err.text, sizeof(answer.text));
+	if (stats && answer.code == 0) {
 		const Csi__V1__NodeGetVolumeStatsResponse *r = rpc->reply;
 
 		answer.bytes = r->usage[0]->total;
 		answer.inodes = r->n_usage > 1 ? r->usage[1]->total : -1;
 	}
-	ended = true;
 }
 
 /*
@@ -180,7 +177,7 @@ holds_data(const char *image)
 }
 
 static void
-format_start(struct node_format *ask, struct op *waiter)
+format_start(struct node_format *ask, struct wake *waiter)
 {
 	const char *image = ask->spec->image, *mark = mark_of(image);
 
@@ -193,7 +190,7 @@ format_start(struct node_format *ask, struct op *waiter)
 		    "image %s is not formatted", image);
 	else
 		set_mark(image, "unfinished");
-	op_wake(waiter, ask->err.rc);
+	wake_up(waiter, ask->err.rc);
 }
 
 static int
@@ -227,6 +224,7 @@ serve(const struct csi_impl *impl, const void *body, size_t len, int out)
 		.format_start = format_start,
 		.credentials = credentials };
 	const struct csi_method *method = csi_method_by_name(impl->method);
+	struct waited done = WAITED_INIT;
 	struct err err = ERR_INIT;
 	struct csi_rpc *rpc;
 
@@ -239,10 +237,10 @@ serve(const struct csi_impl *impl, const void *body, size_t len, int out)
 		answer.code = (int)err.code;
 		memcpy(answer.text, err.text, sizeof(answer.text));
 	} else {
-		csi_rpc_start(
-		    rpc, on_done, impl == &node_stats_impl ? &answer : NULL);
-		while (!ended)
-			loop_turn(true);
+		csi_rpc_start(rpc, &done.wake);
+		(void)waited_for(&done);
+		take_result(rpc, impl == &node_stats_impl);
+		csi_rpc_free(rpc);
 	}
 	answer.forks = (unsigned)offload_forks();
 	answer.execs = (unsigned)tool_execs();

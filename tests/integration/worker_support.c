@@ -73,10 +73,10 @@ talk_until(const bool *flag, int ms)
 {
 	struct alarm alarm = { .timer.fire = on_alarm };
 
-	timer_start(&alarm.timer, ms);
+	timer_arm(&alarm.timer, ms);
 	while (!*flag && !alarm.over)
 		loop_turn(true);
-	timer_stop(&alarm.timer);
+	timer_disarm(&alarm.timer);
 	return *flag;
 }
 
@@ -233,7 +233,7 @@ talk_start(struct talk *t, const char *program, const struct talk_hello *hello)
 
 	memset(t, 0, sizeof(*t));
 	if (channel_pair(fd) < 0 ||
-	    helper_start(&t->helper, argv, &fd[1], 1, true, on_exited) < 0) {
+	    helper_spawn(&t->helper, argv, &fd[1], 1, true, on_exited) < 0) {
 		printf("Bail out! cannot start %s\n", program);
 		exit(1);
 	}

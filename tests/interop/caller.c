@@ -59,17 +59,17 @@ act_step(struct op *op)
 	switch (act->kind) {
 	case ACT_SEND:
 		client_call_send_start(
-		    &t->call, t->message.data, t->message.len, op);
+		    &t->call, t->message.data, t->message.len, &op->wake);
 		break;
 	case ACT_READ:
-		client_call_read_start(&t->call, op);
+		client_call_read_start(&t->call, &op->wake);
 		break;
 	case ACT_FINISH:
-		client_call_finish_start(&t->call, op);
+		client_call_finish_start(&t->call, &op->wake);
 		break;
 	case ACT_CALL:
 		client_call_start(&t->call, act->path, t->message.data,
-		    t->message.len, act->timeout_ms, op);
+		    t->message.len, act->timeout_ms, &op->wake);
 		break;
 	}
 	return op_await(act, ACT_WOKEN);
@@ -86,7 +86,7 @@ act_start(struct act *act, struct talk *t, enum act_kind kind, const char *path)
 		.path = path,
 		.timeout_ms = TIMEOUT_MS,
 	};
-	op_start(&act->op, &act_class, NULL, NULL);
+	op_start(&act->op, &act_class, NULL);
 }
 
 static int
@@ -539,7 +539,7 @@ knock(char text[ERR_TEXT_MAX])
 	enum err_code code;
 
 	talk_init(&t);
-	op_start(&act.op, &act_class, NULL, NULL);
+	op_start(&act.op, &act_class, NULL);
 	(void)act_wait(&act);
 	code = t.call.code;
 	(void)snprintf(text, ERR_TEXT_MAX, "%s", t.call.text);

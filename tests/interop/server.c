@@ -103,7 +103,7 @@ on_gone(struct call *call, enum call_gone why)
 	if (why == CALL_DEADLINE)
 		call_fail(call, ERR_DEADLINE_EXCEEDED, "was asleep");
 	if (nap != NULL)
-		timer_stop(&nap->timer);
+		timer_disarm(&nap->timer);
 	free(nap);
 }
 
@@ -124,7 +124,7 @@ nap(struct call *call)
 
 	n->call = call;
 	n->timer.fire = on_awake;
-	timer_start(&n->timer, (int64_t)request_number(call, &rest));
+	timer_arm(&n->timer, (int64_t)request_number(call, &rest));
 	call->data = n;
 	call->gone = on_gone;
 }

@@ -12,6 +12,7 @@
 #include "controller/purge.h"
 #include "csi.pb-c.h"
 #include "tests/tap.h"
+#include "tests/waited.h"
 #include "worker.pb-c.h"
 
 #include <errno.h>
@@ -32,7 +33,6 @@ static const struct csi_env env = {
 };
 
 static struct outcome {
-	bool done;
 	struct err err;
 	char volume_id[160];
 	bool readied;
@@ -54,14 +54,11 @@ take_audit(const Rbdcsi__Admin__V1__AuditResponse *reply)
 }
 
 static void
-on_done(struct op *op, void *arg)
+take_result(const struct csi_rpc *rpc)
 {
-	struct csi_rpc *rpc = (struct csi_rpc *)op;
 	const Csi__V1__CreateVolumeResponse *reply = rpc->reply;
 
-	(void)arg;
-	out.done = true;
-	out.err = op->err;
+	out.err = rpc->op.err;
 	out.readied = rpc->reply != NULL;
 	out.volume_id[0] = '\0';
 	if (rpc->reply != NULL && str_eq(rpc->method->name, "CreateVolume"))
@@ -86,6 +83,7 @@ run(const char *method, const void *request)
 	auto_free unsigned char *body = mem_new(len + 1);
 	const struct csi_method *found;
 	const struct csi_impl *impl = controller_find(path, &found);
+	struct waited done = WAITED_INIT;
 	struct err err = ERR_INIT;
 	struct csi_rpc *rpc;
 
@@ -98,8 +96,11 @@ run(const char *method, const void *request)
 	rpc->env = &env;
 	memset(&out, 0, sizeof(out));
 	fake_set_victim(&rpc->op);
-	csi_rpc_start(rpc, on_done, NULL);
-	while (!out.done || op_count() > 0)
+	csi_rpc_start(rpc, &done.wake);
+	(void)waited_for(&done);
+	take_result(rpc);
+	csi_rpc_free(rpc);
+	while (op_count() > 0)
 		loop_turn(true);
 	fake_set_victim(NULL);
 }

@@ -40,7 +40,7 @@ main(void)
 
 	fake_init();
 	fake_start(false, true, NULL);
-	drain_start(NULL, 60 * SECOND_MS);
+	drain_begin(NULL, 60 * SECOND_MS);
 	fake_turn();
 	ok(connections_ended != NULL, "the server is told to drain");
 	ok(!drain_is_complete(), "nothing runs, but there is a connection");

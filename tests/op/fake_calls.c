@@ -24,7 +24,7 @@ end(struct call *call, enum err_code code, const char *text)
 	(void)snprintf(fake->text, sizeof(fake->text), "%s", text);
 	(void)snprintf(fake->note, sizeof(fake->note), "%s",
 	    call->note != NULL ? call->note : "");
-	timer_stop(&call->timer);
+	timer_disarm(&call->timer);
 	arena_free(call->arena);
 	call->arena = NULL;
 }
@@ -90,7 +90,7 @@ call_default_timeout(struct call *call, int64_t ms)
 	if (call->deadline_ms == 0)
 		call->deadline_ms = clock_now_ms() + ms;
 	call->timer.fire = on_deadline;
-	timer_start(&call->timer, call->deadline_ms - clock_now_ms());
+	timer_arm(&call->timer, call->deadline_ms - clock_now_ms());
 }
 
 /* `bytes` are not used after this. */
@@ -135,7 +135,7 @@ fake_leave(struct fake_call *fake, enum call_gone why)
 {
 	fake->call.gone(&fake->call, why);
 	fake->left = true;
-	timer_stop(&fake->call.timer);
+	timer_disarm(&fake->call.timer);
 	arena_free(fake->call.arena);
 	fake->call.arena = NULL;
 }

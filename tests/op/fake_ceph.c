@@ -154,16 +154,16 @@ enter(const char *name, int *rc)
 
 /* The call has been carried out, or not. */
 static void
-leave(struct op *waiter, int rc)
+leave(struct wake *waiter, int rc)
 {
 	if (sc.fault == FAKE_KILL_DONE && sc.calls == sc.n)
 		_exit(FAKE_KILLED);
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 /* The same for a child that has its error in its op. */
 static void
-leave_child(struct op *child, struct op *waiter, int rc, const char *what)
+leave_child(struct op *child, struct wake *waiter, int rc, const char *what)
 {
 	if (rc < 0)
 		(void)err_set_rc(&child->err, rc, "%s", what);
@@ -540,7 +540,7 @@ short_name(const char *verb, const char *object)
 
 void
 rados_read_start(struct rados_read *r, struct ceph_pool *pool,
-    const char *object, struct op *waiter)
+    const char *object, struct wake *waiter)
 {
 	int rc;
 
@@ -614,7 +614,7 @@ rados_write_although_full(struct rados_write *w)
 }
 
 void
-rados_room_start(struct ceph_pool *pool, struct op *waiter)
+rados_room_start(struct ceph_pool *pool, struct wake *waiter)
 {
 	int rc;
 
@@ -681,7 +681,7 @@ carry_out(const struct rados_write *w, const char *object)
 
 void
 rados_write_start(struct rados_write *w, struct ceph_pool *pool,
-    const char *object, struct op *waiter)
+    const char *object, struct wake *waiter)
 {
 	int rc, done = 0;
 
@@ -698,7 +698,7 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 
 void
 rados_remove_start(
-    struct ceph_pool *pool, const char *object, struct op *waiter)
+    struct ceph_pool *pool, const char *object, struct wake *waiter)
 {
 	int rc;
 
@@ -724,7 +724,7 @@ image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
 
 void
 image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
-    const char *name, const char *id, bool check_mirror, struct op *waiter)
+    const char *name, const char *id, bool check_mirror, struct wake *waiter)
 {
 	const struct image *image;
 	int rc;
@@ -753,7 +753,7 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 
 void
 image_create_start(struct image_create *c, struct ceph_pool *pool,
-    const struct image_spec *spec, struct op *waiter)
+    const struct image_spec *spec, struct wake *waiter)
 {
 	struct image *image = image_named(spec->name);
 	int rc;
@@ -780,7 +780,7 @@ image_create_start(struct image_create *c, struct ceph_pool *pool,
 
 void
 image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
-    const char *id, struct op *waiter)
+    const char *id, struct wake *waiter)
 {
 	const struct image *image = image_with_id(id);
 	int rc;
@@ -838,7 +838,7 @@ fake_set_meta(const char *name, const char *key, const char *value)
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct op *waiter)
+    const struct cls_meta *meta, size_t n, struct wake *waiter)
 {
 	struct image *image = image_with_id(id);
 	int rc;
@@ -852,7 +852,7 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 
 void
 image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct op *waiter)
+    const struct cls_meta *meta, struct wake *waiter)
 {
 	struct image *image = image_with_id(id);
 	int rc;
@@ -869,7 +869,7 @@ image_meta_add_start(struct ceph_pool *pool, const char *id,
 
 void
 image_empty_start(struct image_empty *e, struct ceph_pool *pool,
-    const struct image_info *info, struct op *waiter)
+    const struct image_info *info, struct wake *waiter)
 {
 	int rc;
 
@@ -883,7 +883,7 @@ image_empty_start(struct image_empty *e, struct ceph_pool *pool,
 
 void
 image_meta_remove_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct op *waiter)
+    const char *const *keys, size_t n, struct wake *waiter)
 {
 	struct image *image = image_with_id(id);
 	int rc;
@@ -899,7 +899,7 @@ image_meta_remove_start(struct ceph_pool *pool, const char *id,
 
 void
 watch_header_update_start(struct ceph_pool *pool, const char *id,
-    struct rados_notified *result, struct op *waiter)
+    struct rados_notified *result, struct wake *waiter)
 {
 	const struct image *image = image_with_id(id);
 	int rc;
@@ -956,7 +956,7 @@ place(struct image_place *p, const char *name, const char *id)
 
 void
 image_place_start(struct image_place *p, struct ceph_pool *pool,
-    const char *name, const char *id, struct op *waiter)
+    const char *name, const char *id, struct wake *waiter)
 {
 	int rc;
 
@@ -968,7 +968,7 @@ image_place_start(struct image_place *p, struct ceph_pool *pool,
 
 void
 trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
-    const char *id, struct op *waiter)
+    const char *id, struct wake *waiter)
 {
 	struct image *image;
 	int rc;
@@ -1005,7 +1005,7 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 
 void
 trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	struct image *image = image_with_id(spec->id);
 	int rc;
@@ -1023,7 +1023,7 @@ trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
 }
 
 void
-trash_settle_start(struct ceph_pool *pool, const char *id, struct op *waiter)
+trash_settle_start(struct ceph_pool *pool, const char *id, struct wake *waiter)
 {
 	(void)pool;
 	(void)id;
@@ -1070,7 +1070,7 @@ run_lane(struct lane_job *job)
 }
 
 void
-lane_job_start(struct lane_job *job, struct op *waiter)
+lane_job_start(struct lane_job *job, struct wake *waiter)
 {
 	static const char *const names[] = {
 		"",

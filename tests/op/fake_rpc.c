@@ -88,7 +88,6 @@ fake_step(struct op *op)
 static const struct op_class fake_class = {
 	.name = "fake",
 	.step = fake_step,
-	.free = csi_rpc_free,
 };
 
 static const struct csi_impl impls[] = {
@@ -108,7 +107,7 @@ fake_wake(int rc)
 	struct fake_op *f = running[0];
 
 	memmove(running, running + 1, --fake_running * sizeof(running[0]));
-	op_wake(&f->rpc.op, rc);
+	wake_up(&f->rpc.op.wake, rc);
 }
 
 /* ---- sessions ------------------------------------------------------------ */
@@ -119,8 +118,8 @@ bool fake_session_waits, fake_session_lends;
 static struct session_call *open_call;
 
 void
-sessions_call_start(
-    struct session_call *call, const struct session_key *key, struct op *waiter)
+sessions_call_start(struct session_call *call, const struct session_key *key,
+    struct wake *waiter)
 {
 	fake_session_calls++;
 	if (!str_eq(key->cluster_id, "a") || !str_eq(key->monitors, "m:1") ||
@@ -153,7 +152,7 @@ session_end(void)
 
 	call->session = NULL;
 	open_call = NULL;
-	op_wake(call->waiter, call->err.rc);
+	wake_up(call->waiter, call->err.rc);
 }
 
 void

@@ -234,7 +234,7 @@ start(const char *at, struct server *server, const struct router *router)
 	};
 	struct err err = ERR_INIT;
 
-	is_int(metrics_start(&setup, &err), 0, "metrics start%s",
+	is_int(metrics_begin(&setup, &err), 0, "metrics start%s",
 	    *at == '\0' ? ", switched off" : "");
 }
 

@@ -10,6 +10,7 @@
 #include "node/publishing.h"
 #include "node/staging.h"
 #include "tests/tap.h"
+#include "tests/waited.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -66,7 +67,7 @@ play(const char *what, const struct wait **now)
 void
 offload_start(struct offload *off, const char *what, offload_fn fn,
     const void *args, void *result, size_t result_size, int64_t timeout_ms,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	const struct wait *now;
 	int rc;
@@ -112,12 +113,12 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 	} else if (rc < 0) {
 		(void)err_set(&off->err, ERR_INTERNAL, "as the test wants it");
 	}
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 void
 tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
-    struct op *waiter)
+    struct wake *waiter)
 {
 	const struct wait *now;
 	int rc;
@@ -129,13 +130,13 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	tool->status = now->status;
 	if (rc < 0)
 		(void)err_set(&tool->err, ERR_INTERNAL, "as the test wants it");
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 static bool again; /* what the cluster says of an mkfs that was cut off */
 
 static void
-fake_format(struct node_format *ask, struct op *waiter)
+fake_format(struct node_format *ask, struct wake *waiter)
 {
 	const struct wait *now;
 	auto_free char *name = ask->step == NODE_FORMAT_BEGIN
@@ -147,7 +148,7 @@ fake_format(struct node_format *ask, struct op *waiter)
 	(void)!str_put(ask->image_id, sizeof(ask->image_id), "1234");
 	if (rc < 0)
 		(void)err_set(&ask->err, ERR_INTERNAL, "as the test wants it");
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 static bool mapped;
@@ -186,25 +187,25 @@ fake_note(const struct device_spec *spec, const struct device_ref *ref)
 }
 
 static void
-fake_open(struct device_open *open, struct op *waiter)
+fake_open(struct device_open *open, struct wake *waiter)
 {
 	const struct wait *now;
 	int rc = play("open", &now);
 
 	if (rc < 0)
 		(void)err_set(&open->err, ERR_INTERNAL, "as the test wants it");
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 static void
-fake_close(struct device_open *open, struct op *waiter)
+fake_close(struct device_open *open, struct wake *waiter)
 {
 	const struct wait *now;
 	int rc = play("close", &now);
 
 	if (rc < 0)
 		(void)err_set(&open->err, ERR_INTERNAL, "as the test wants it");
-	op_wake(waiter, rc);
+	wake_up(waiter, rc);
 }
 
 static int
@@ -255,16 +256,7 @@ static const struct mapper fake = {
 /* ---- running -------------------------------------------------------------- */
 
 static struct err outcome;
-static bool ended, replied;
-
-static void
-on_done(struct op *op, void *arg)
-{
-	(void)arg;
-	outcome = op->err;
-	replied = ((const struct csi_rpc *)op)->reply != NULL;
-	ended = true;
-}
+static bool replied;
 
 static void
 run(const struct csi_impl *impl, const ProtobufCMessage *request,
@@ -272,6 +264,7 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request,
 {
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
+	struct waited done = WAITED_INIT;
 	struct err err = ERR_INIT;
 	struct csi_rpc *rpc;
 
@@ -283,15 +276,18 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request,
 	fail_at = fail;
 	detach_at = detach;
 	calls[0] = '\0';
-	mapped = ended = replied = false;
+	mapped = replied = false;
 	if (rpc == NULL) {
 		outcome = err;
 		return;
 	}
 	current = &rpc->op;
-	csi_rpc_start(rpc, on_done, NULL);
-	while (!ended)
+	csi_rpc_start(rpc, &done.wake);
+	while (!done.done)
 		loop_turn(false);
+	outcome = rpc->op.err;
+	replied = rpc->reply != NULL;
+	csi_rpc_free(rpc);
 }
 
 static size_t

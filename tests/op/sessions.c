@@ -38,7 +38,7 @@ asker_step(struct op *op)
 
 	switch (a->state) {
 	case ASKER_NEW:
-		sessions_call_start(&a->call, &a->key, op);
+		sessions_call_start(&a->call, &a->key, &op->wake);
 		return op_await(a, ASKER_ANSWERED);
 	case ASKER_ANSWERED:
 		a->ended = true;
@@ -64,9 +64,9 @@ turn(void)
 {
 	struct timer tick = { .fire = on_tick };
 
-	timer_start(&tick, 5);
+	timer_arm(&tick, 5);
 	loop_turn(true);
-	timer_stop(&tick);
+	timer_disarm(&tick);
 }
 
 static bool
@@ -105,7 +105,7 @@ begin_as(
 	a->call.rados_namespace = "";
 	a->call.body = body;
 	a->call.len = strlen(body);
-	op_start(&a->op, &asker_class, NULL, NULL);
+	op_start(&a->op, &asker_class, NULL);
 	return a;
 }
 

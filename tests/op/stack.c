@@ -28,7 +28,7 @@ static const char *const event_name[EVENT_COUNT] = { "the client closes",
 	"the client cancels", "deadlines pass", "the server drains",
 	"the server ends", "all goes well" };
 
-enum wake {
+enum wake_when {
 	WAKE_AFTER = 0, /* the operations end when all has settled */
 	WAKE_BEFORE,    /* ... in the turn of the event, before it */
 	WAKE_LATER,     /* ... in the same turn, behind it */
@@ -39,7 +39,7 @@ struct trial {
 	const struct script *script;
 	size_t at;
 	enum event event;
-	enum wake wake;
+	enum wake_when wake;
 };
 
 static const struct router router = {

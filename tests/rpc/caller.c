@@ -79,7 +79,7 @@ one_step(struct op *op)
 	switch (o->state) {
 	case ONE_START:
 		client_call_start(&o->call, o->method, o->body, strlen(o->body),
-		    o->timeout_ms, op);
+		    o->timeout_ms, &op->wake);
 		return op_await(o, ONE_ANSWERED);
 	case ONE_ANSWERED:
 		o->rc = op->rc;
@@ -108,7 +108,7 @@ void
 one_begin(struct one *o)
 {
 	one_running++;
-	op_start(&o->op, &one_class, NULL, NULL);
+	op_start(&o->op, &one_class, NULL);
 }
 
 void
@@ -143,11 +143,11 @@ act_step(struct op *op)
 	case ACT_START:
 		if (act->kind == ACT_SEND)
 			client_call_send_start(
-			    act->call, act->bytes, act->len, op);
+			    act->call, act->bytes, act->len, &op->wake);
 		else if (act->kind == ACT_READ)
-			client_call_read_start(act->call, op);
+			client_call_read_start(act->call, &op->wake);
 		else
-			client_call_finish_start(act->call, op);
+			client_call_finish_start(act->call, &op->wake);
 		return op_await(act, ACT_WOKEN);
 	case ACT_WOKEN:
 		act->rc = op->rc;
@@ -169,7 +169,7 @@ act_start(struct act *act, enum act_kind kind, struct client_call *call,
 		.bytes = bytes,
 		.len = len,
 	};
-	op_start(&act->op, &act_class, NULL, NULL);
+	op_start(&act->op, &act_class, NULL);
 }
 
 bool

@@ -696,7 +696,7 @@ default_timeouts_apply(void)
 	is_int(call.deadline_ms, NOW_MS + 950, "a default deadline is set");
 	call_default_timeout(&call, 5000);
 	is_int(call.deadline_ms, NOW_MS + 950, "... once");
-	timer_stop(&call.timer);
+	timer_disarm(&call.timer);
 }
 
 int

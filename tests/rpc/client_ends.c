@@ -175,10 +175,10 @@ talk_send(struct talk *t)
 {
 	if (t->rounds++ == 2) {
 		client_call_send_end(&t->call);
-		client_call_read_start(&t->call, &t->op);
+		client_call_read_start(&t->call, &t->op.wake);
 		return op_await(t, TALK_ENDED);
 	}
-	client_call_send_start(&t->call, "hello", 5, &t->op);
+	client_call_send_start(&t->call, "hello", 5, &t->op.wake);
 	return op_await(t, TALK_SENT);
 }
 
@@ -192,7 +192,7 @@ talk_step(struct op *op)
 		client_call_open(&t->call, "/t.S/Echo", TIMEOUT_MS);
 		return talk_send(t);
 	case TALK_SENT: /* if that failed, reading tells why */
-		client_call_read_start(&t->call, op);
+		client_call_read_start(&t->call, &op->wake);
 		return op_await(t, TALK_READ);
 	case TALK_READ:
 		if (op->rc == 0 && t->call.has_message)
@@ -240,7 +240,7 @@ end_streams(enum way way)
 
 		clock_fake(NOW_MS);
 		client_call_init(&t.call, client);
-		op_start(&t.op, &talk_class, NULL, NULL);
+		op_start(&t.op, &talk_class, NULL);
 		turn((int)n);
 		whole = t.done;
 		end_talk(&t, way);

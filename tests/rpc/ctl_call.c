@@ -144,7 +144,7 @@ run_step(struct op *op)
 {
 	switch (run.state) {
 	case RUN_START:
-		tool_start(&run.tool, run.argv, TIMEOUT_MS, op);
+		tool_start(&run.tool, run.argv, TIMEOUT_MS, &op->wake);
 		return op_await(&run, RUN_ENDED);
 	case RUN_ENDED:
 		run.rc = op->rc;
@@ -168,7 +168,7 @@ start(const char *const *args)
 	run.argv[n++] = caller_endpoint;
 	for (size_t i = 0; i < ARGS_MAX && args[i] != NULL; i++)
 		run.argv[n++] = args[i];
-	op_start(&run.op, &run_class, NULL, NULL);
+	op_start(&run.op, &run_class, NULL);
 }
 
 static bool

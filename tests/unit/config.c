@@ -80,10 +80,10 @@ becomes(const struct config *config, const char *id, bool wanted)
 		arena_free(arena);
 		if (found == wanted)
 			break;
-		timer_start(&tick, 10);
+		timer_arm(&tick, 10);
 		loop_turn(true);
 	} while (clock_now_ms() < end_ms);
-	timer_stop(&tick);
+	timer_disarm(&tick);
 	return found == wanted;
 }
 

@@ -8,6 +8,7 @@
 #include "csi/rpc.h"
 #include "ctl/json_pb.h"
 #include "tests/tap.h"
+#include "tests/waited.h"
 
 #include <errno.h>
 
@@ -490,7 +491,6 @@ nop_step(struct op *op)
 static const struct op_class nop_class = {
 	.name = "DeleteVolume",
 	.step = nop_step,
-	.free = csi_rpc_free,
 };
 
 static const struct csi_impl nop_impl = {
@@ -498,13 +498,6 @@ static const struct csi_impl nop_impl = {
 	.cls = &nop_class,
 	.size = sizeof(struct csi_rpc),
 };
-
-static void
-on_done(struct op *op, void *arg)
-{
-	*(bool *)arg = ((struct csi_rpc *)op)->reply != NULL;
-	loop_stop();
-}
 
 /* clang-format off */
 static const struct {
@@ -600,7 +593,7 @@ test_paths(void)
 		is_str(rpc != NULL ? method->key(rpc->request) : err.text,
 		    "/a/b", "%s is locked as /a/b", spellings[i]);
 		if (rpc != NULL)
-			csi_rpc_free(&rpc->op);
+			csi_rpc_free(rpc);
 	}
 	arena_free(arena);
 }
@@ -614,7 +607,7 @@ test_running(void)
 	const void *request, *bytes;
 	const char *key;
 	struct csi_rpc *rpc;
-	bool done = false;
+	struct waited done = WAITED_INIT;
 	size_t len;
 
 	request = request_of(method,
@@ -635,11 +628,12 @@ test_running(void)
 	is_str(key, "", "and gone after wiping");
 
 	ok(loop_init() == 0, "a loop");
-	csi_rpc_start(rpc, on_done, &done);
-	ok(!done, "nothing happens inside start");
-	loop_run();
-	ok(done, "it runs to its end, with a reply");
-	is_int(op_count(), 0, "and is freed");
+	csi_rpc_start(rpc, &done.wake);
+	ok(rpc->reply == NULL && !done.done, "nothing happens inside start");
+	ok(waited_for(&done) == 0 && rpc->reply != NULL,
+	    "it runs to its end, with a reply");
+	is_int(op_count(), 0, "and is not live any more");
+	csi_rpc_free(rpc);
 	loop_fini();
 	arena_free(arena);
 }

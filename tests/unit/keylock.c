@@ -26,7 +26,7 @@ taker_step(struct op *op)
 
 	switch (t->state) {
 	case TAKER_BEGIN:
-		keylock_take_start(locks, &t->claim, t->key, op);
+		keylock_take_start(locks, &t->claim, t->key, &op->wake);
 		return op_await(t, TAKER_TAKEN);
 	case TAKER_TAKEN:
 		t->got = op->rc;
@@ -53,7 +53,7 @@ begin(struct taker *t, const char *what, const char *key, const char *print)
 	t->claim.what = what;
 	t->claim.print = print;
 	t->claim.print_len = print != NULL ? strlen(print) : 0;
-	op_start(&t->op, &taker_class, NULL, NULL);
+	op_start(&t->op, &taker_class, NULL);
 }
 
 static void
@@ -95,14 +95,14 @@ main(void)
 	is_int(c.got, -ECANCELED, "a waiter can leave the queue");
 	keylock_cancel(locks, &a.claim);
 	ok(keylock_owns(&a.claim), "an owner cannot be cancelled");
-	op_wake(&a.op, 0);
+	wake_up(&a.op.wake, 0);
 	turns();
 	is_str(order, "aocb", "the next in the queue owns it");
-	op_wake(&b.op, 0);
-	op_wake(&other.op, 0);
+	wake_up(&b.op.wake, 0);
+	wake_up(&other.op.wake, 0);
 	turns();
 	is_str(order, "aocbd", "first come, first served");
-	op_wake(&d.op, 0);
+	wake_up(&d.op.wake, 0);
 	turns();
 	is_int(keylock_count(locks), 0, "an empty key is forgotten");
 	is_int(op_count(), 0, "no op is left");

@@ -7,6 +7,7 @@
 #include "core/signal.h"
 #include "core/timer.h"
 #include "tests/tap.h"
+#include "tests/waited.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -130,12 +131,12 @@ test_timers(void)
 	clock_fake(1000);
 	for (size_t i = 0; i < countof(timer); i++) {
 		timer[i].fire = on_timer;
-		timer_start(&timer[i], in_ms[i]);
+		timer_arm(&timer[i], in_ms[i]);
 	}
 	loop_turn(false);
 	is_str(trace, "", "nothing is due yet");
-	timer_stop(&timer[2]);
-	timer_start(&timer[0], 5);
+	timer_disarm(&timer[2]);
+	timer_arm(&timer[0], 5);
 	clock_fake(1020);
 	loop_turn(false);
 	is_str(trace, "5 10 20 20 ", "what is due fires, in order");
@@ -145,7 +146,7 @@ test_timers(void)
 	ok(!timer_is_running(&timer[4]), "a fired timer has stopped");
 	clock_fake(-1);
 	trace[0] = '\0';
-	timer_start(&timer[0], 20);
+	timer_arm(&timer[0], 20);
 	loop_turn(true);
 	for (int i = 0; i < 10 && trace[0] == '\0'; i++)
 		loop_turn(true);
@@ -194,12 +195,12 @@ test_many_timers(void)
 		} else if (x >> 26 < 12) {
 			started -= many.due_ms[i] != 0;
 			many.due_ms[i] = 0;
-			timer_stop(&many.timer[i]);
+			timer_disarm(&many.timer[i]);
 		} else {
 			started += many.due_ms[i] == 0;
 			many.due_ms[i] = now_ms + (x >> 8 & 255);
 			many.timer[i].fire = on_one_of_many;
-			timer_start(&many.timer[i], x >> 8 & 255);
+			timer_arm(&many.timer[i], x >> 8 & 255);
 		}
 	}
 	many.last_ms = 0;
@@ -217,7 +218,7 @@ on_readable(struct io *io, int what)
 
 	(void)!read(io->fd, &c, 1);
 	note(what & IO_READ ? "r" : "w");
-	io_stop(io);
+	io_unwatch(io);
 }
 
 static void
@@ -228,7 +229,7 @@ test_io(void)
 
 	trace[0] = '\0';
 	(void)!pipe(fd);
-	io_start(&io, fd[0], 0, on_readable);
+	io_watch(&io, fd[0], 0, on_readable);
 	(void)!write(fd[1], "x", 1);
 	loop_turn(false);
 	is_str(trace, "", "a watcher that wants nothing sleeps");
@@ -279,15 +280,15 @@ walk_step(struct op *op)
 
 	switch (w->state) {
 	case WALK_BEGIN:
-		op_wake(op, w->fail_at == 1 ? -EIO : 0);
+		wake_up(&op->wake, w->fail_at == 1 ? -EIO : 0);
 		return op_await(w, WALK_FIRST);
 	case WALK_FIRST:
 		if (op->rc < 0)
 			return op_fail_rc(w, WALK_END, op->rc, "first %s", "x");
 		if (w->child != NULL)
-			op_start_child(&w->child->op, &walk_class, op);
+			op_start(&w->child->op, &walk_class, &op->wake);
 		else
-			op_wake(op, 0);
+			wake_up(&op->wake, 0);
 		return op_await(w, WALK_SECOND);
 	case WALK_SECOND:
 		if (w->child != NULL && op->rc < 0)
@@ -302,13 +303,6 @@ walk_step(struct op *op)
 }
 
 static const struct op_class walk_class = { .name = "walk", .step = walk_step };
-
-static void
-on_walk_done(struct op *op, void *arg)
-{
-	(void)op;
-	++*(int *)arg;
-}
 
 static void
 on_state(struct op *op, const char *state)
@@ -329,15 +323,15 @@ test_ops(void)
 {
 	struct walk child = { .fail_at = 0 }, parent = { .child = &child };
 	struct buf dump;
-	int done = 0;
+	struct waited done = WAITED_INIT;
 
 	trace[0] = '\0';
 	op_set_hook(on_state);
-	op_start(&parent.op, &walk_class, on_walk_done, &done);
-	is_str(op_state(&parent.op), "START", "no step runs inside the start");
+	op_start(&parent.op, &walk_class, &done.wake);
+	is_str(parent.op.state_name, "START", "no step runs inside the start");
 	is_int(op_count(), 1, "a started op is live");
 	loop_turn(false);
-	is_str(op_state(&parent.op), "WALK_FIRST", "one wait a turn");
+	is_str(parent.op.state_name, "WALK_FIRST", "one wait a turn");
 	loop_turn(false);
 	is_int(op_count(), 2, "the child is live beside it");
 	buf_init(&dump, 4096);
@@ -347,19 +341,21 @@ test_ops(void)
 	    "live ops can be listed with their states");
 	buf_fini(&dump);
 	turn_until_idle();
-	is_int(done, 1, "done is called once");
+	is_int(waited_for(&done), 0, "the waiter is woken");
 	is_str(trace, "_FIRST_SECOND_FIRST_SECOND_END_END",
 	    "the hook sees every state");
 
 	child = (struct walk){ .fail_at = 1 };
 	parent = (struct walk){ .child = &child };
-	op_start(&parent.op, &walk_class, on_walk_done, &done);
+	done = WAITED_INIT;
+	op_start(&parent.op, &walk_class, &done.wake);
 	op_detach(&parent.op);
 	turn_until_idle();
 	is_int(parent.op.err.rc, -EIO, "a child's failure reaches the parent");
 	is_str(parent.op.err.text, "first x: Input/output error",
 	    "with the first failure's text");
-	is_int(done, 2, "done is called for a detached op too");
+	is_int(waited_for(&done), -EIO,
+	    "the waiter of a detached op is woken, too, with its failure");
 	op_set_hook(NULL);
 }
 

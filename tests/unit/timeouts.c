@@ -42,7 +42,7 @@ start_all(int64_t step_ms)
 	for (int i = 0; i < (int)countof(things); i++) {
 		things[i].id = i;
 		clock_fake(NOW_MS + i * step_ms);
-		timeout_start(&things[i].timeout, &list);
+		timeout_arm(&things[i].timeout, &list);
 	}
 }
 
@@ -63,9 +63,9 @@ they_start_anew(void)
 {
 	start_all(0);
 	clock_fake(NOW_MS + 50);
-	timeout_start(&things[0].timeout, &list);
-	timeout_stop(&things[1].timeout);
-	timeout_stop(&things[1].timeout);
+	timeout_arm(&things[0].timeout, &list);
+	timeout_disarm(&things[1].timeout);
+	timeout_disarm(&things[1].timeout);
 	ok(timeouts_oldest(&list) == &things[2].timeout,
 	    "the oldest is the one that has waited longest");
 	is_str(at(100), "23", "a stopped one never expires");
@@ -76,7 +76,7 @@ static void
 they_move(void)
 {
 	start_all(0);
-	timeout_start(&things[2].timeout, &other);
+	timeout_arm(&things[2].timeout, &other);
 	is_int(list.count, 3, "a timeout is in one list only");
 	is_str(at(10), "2", "... and expires by that");
 	is_str(at(100), "013", "... the others by theirs");
@@ -89,11 +89,11 @@ never_is_a_time(void)
 
 	timeouts_init(&never, 0, on_expired);
 	clock_fake(NOW_MS);
-	timeout_start(&things[0].timeout, &never);
+	timeout_arm(&things[0].timeout, &never);
 	is_str(at(INT64_C(1) << 40), "", "0 is never");
 	ok(timeouts_oldest(&never) == &things[0].timeout,
 	    "... but they have an order");
-	timeout_stop(&things[0].timeout);
+	timeout_disarm(&things[0].timeout);
 	timeouts_fini(&never);
 }
 
