@@ -3,6 +3,7 @@
  */
 #include "core/channel.h"
 
+#include "base/secret.h"
 #include "core/io.h"
 #include "core/loop.h"
 
@@ -121,6 +122,7 @@ flush(struct channel *c)
 		if (now)
 			drop_parcel(c);
 		c->sent += (uint64_t)n;
+		secret_wipe(c->out.data, (size_t)n);
 		buf_consume(&c->out, (size_t)n);
 	}
 	io_want(&c->io, c->out.len > 0 ? IO_READ | IO_WRITE : IO_READ);
@@ -195,6 +197,7 @@ deliver(struct channel *c)
 		c->ops->frame(c, p + HEAD, len, fds, nfds, c->arg);
 		if (freed)
 			return;
+		secret_wipe(c->in.data + used - len, len);
 	}
 	c->freed = NULL;
 	buf_consume(&c->in, used);
@@ -280,57 +283,62 @@ channel_free(struct channel *c)
 	free(c);
 }
 
-static int
-queue_fds(struct channel *c, const int *fds, size_t nfds)
+int
+channel_begin(struct channel *c, size_t len, const int *fds, size_t nfds,
+    unsigned char **bytes)
 {
-	struct parcel *parcel = mem_new(sizeof(*parcel));
+	struct parcel *parcel = NULL;
+	unsigned char *head;
+	int fd;
 
-	parcel->at = c->sent + c->out.len;
-	for (; parcel->nfds < nfds; parcel->nfds++) {
-		int fd = fcntl(fds[parcel->nfds], F_DUPFD_CLOEXEC, 3);
-
-		if (fd < 0) {
-			int rc = -errno;
-
-			while (parcel->nfds > 0)
-				(void)close(parcel->fd[--parcel->nfds]);
-			free(parcel);
-			return rc;
-		}
-		parcel->fd[parcel->nfds] = fd;
+	if (c->eof)
+		return c->broken != 0 ? c->broken : -EPIPE;
+	if (len > c->max_frame || nfds > CHANNEL_FDS_MAX)
+		return -EMSGSIZE;
+	head = buf_reserve(&c->out, HEAD + len);
+	if (head == NULL) {
+		fail(c, -ENOBUFS);
+		return -ENOBUFS;
 	}
-	STAILQ_INSERT_TAIL(&c->parcels, parcel, link);
+	if (nfds > 0) {
+		parcel = mem_new(sizeof(*parcel));
+		parcel->at = c->sent + c->out.len;
+		STAILQ_INSERT_TAIL(&c->parcels, parcel, link);
+	}
+	for (size_t i = 0; i < nfds; i++) {
+		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
+		if (fd < 0) {
+			fail(c, -errno);
+			return c->broken;
+		}
+		parcel->fd[parcel->nfds++] = fd;
+	}
+	put_u32(head, len);
+	put_u32(head + 4, nfds);
+	c->out.len += HEAD + len;
+	*bytes = head + HEAD;
 	return 0;
+}
+
+int
+channel_push(struct channel *c)
+{
+	flush(c);
+	return c->broken;
 }
 
 int
 channel_send_fds(struct channel *c, const void *bytes, size_t len,
     const int *fds, size_t nfds)
 {
-	unsigned char head[HEAD];
-	int rc = 0;
+	unsigned char *to;
+	int rc = channel_begin(c, len, fds, nfds, &to);
 
-	if (c->eof)
-		return c->broken != 0 ? c->broken : -EPIPE;
-	if (len > c->max_frame || nfds > CHANNEL_FDS_MAX)
-		return -EMSGSIZE;
-	if (c->out.len + HEAD + len > c->max_queued) {
-		fail(c, -ENOBUFS);
-		return -ENOBUFS;
-	}
-	if (nfds > 0)
-		rc = queue_fds(c, fds, nfds);
 	if (rc < 0)
 		return rc;
-	put_u32(head, len);
-	put_u32(head + 4, nfds);
-	if (buf_append(&c->out, head, HEAD) < 0 ||
-	    buf_append(&c->out, bytes, len) < 0) {
-		fail(c, -ENOBUFS);
-		return -ENOBUFS;
-	}
-	flush(c);
-	return c->broken;
+	if (len > 0)
+		memcpy(to, bytes, len);
+	return channel_push(c);
 }
 
 int

@@ -3,7 +3,8 @@
  * processes, with descriptors beside them where needed.
  *
  * On the wire: u32 length and u32 number of descriptors, little endian, then
- * the bytes. Descriptors travel with the first byte of their frame.
+ * the bytes. Descriptors travel with the first byte of their frame. Frames may
+ * hold keys: what was sent, or handed over, is wiped.
  */
 #ifndef CORE_CHANNEL_H
 #define CORE_CHANNEL_H
@@ -39,10 +40,18 @@ struct channel *channel_new(int fd, size_t max_frame, size_t max_queued,
 void channel_free(struct channel *channel); /* closes; NULL is fine */
 
 /*
- * Queues a frame and sends what the socket takes. Descriptors are copied
- * (the caller keeps its own). Returns 0 or a negative errno when the channel
- * is closed or over its limits; `closed` is called from the loop then.
+ * Puts a frame of `len` bytes at the end of the queue: *bytes is where they go,
+ * before channel_push() and before the next frame. Descriptors are copied (the
+ * caller keeps its own). Returns 0 or a negative errno when the channel is
+ * closed or over its limits; `closed` is called from the loop then.
  */
+int channel_begin(struct channel *channel, size_t len, const int *fds,
+    size_t nfds, unsigned char **bytes) must_check;
+
+/* Sends what the socket takes. 0, or why the channel is broken. */
+int channel_push(struct channel *channel);
+
+/* The same for bytes that are there. */
 int channel_send(struct channel *channel, const void *bytes, size_t len);
 int channel_send_fds(struct channel *channel, const void *bytes, size_t len,
     const int *fds, size_t nfds);

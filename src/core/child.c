@@ -13,6 +13,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+/* The first descriptor that is given: of a tool its standard output. */
+#define TOOL_FD 1
+#define HELPER_FD 3
+
 extern char **environ;
 
 static uint64_t execs;
@@ -30,7 +34,7 @@ pidfd_of(pid_t pid)
  */
 static int
 spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
-    int first, bool search, bool own_session)
+    int first, bool own_session)
 {
 	posix_spawn_file_actions_t act;
 	posix_spawnattr_t attr;
@@ -68,8 +72,9 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 			    &act, high[i], first + (int)i);
 		(void)posix_spawn_file_actions_addclosefrom_np(
 		    &act, first + (int)nfds > 3 ? first + (int)nfds : 3);
-		rc = -(search ? posix_spawnp : posix_spawn)(pid, argv[0], &act,
-		    &attr, (char *const *)(uintptr_t)argv, environ);
+		rc = -(first == HELPER_FD ? posix_spawn : posix_spawnp)(pid,
+		    argv[0], &act, &attr, (char *const *)(uintptr_t)argv,
+		    environ);
 		(void)posix_spawn_file_actions_destroy(&act);
 		(void)posix_spawnattr_destroy(&attr);
 	}
@@ -164,7 +169,7 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	rc = pipe2(fd, O_CLOEXEC) < 0 ? -errno : 0;
 	if (rc == 0) {
 		out[0] = out[1] = fd[1];
-		rc = spawn(&tool->pid, argv, out, 2, 1, true, false);
+		rc = spawn(&tool->pid, argv, out, 2, TOOL_FD, false);
 		(void)close(fd[1]);
 		if (rc < 0)
 			(void)close(fd[0]);
@@ -201,14 +206,24 @@ static void
 on_helper_exit(struct io *io, int what)
 {
 	struct helper *helper = container_of(io, struct helper, pidfd);
-	int status;
+	int status = 0;
 
 	(void)what;
-	if (waitpid(helper->pid, &status, WNOHANG) != helper->pid)
+	/* -ECHILD: somebody else's child, which is gone all the same. */
+	if (waitpid(helper->pid, &status, WNOHANG) == 0)
 		return;
 	io_close(io);
 	helper->pid = 0;
 	helper->exited(helper, status);
+}
+
+void
+helper_adopt(struct helper *helper, pid_t pid, int pidfd,
+    void (*exited)(struct helper *helper, int status))
+{
+	helper->pid = pid;
+	helper->exited = exited;
+	io_watch(&helper->pidfd, pidfd, IO_READ, on_helper_exit);
 }
 
 int
@@ -219,7 +234,7 @@ helper_spawn(struct helper *helper, const char *const argv[], const int *fds,
 	pid_t pid = 0;
 	int rc, pidfd;
 
-	rc = spawn(&pid, argv, fds, nfds, 3, false, own_session);
+	rc = spawn(&pid, argv, fds, nfds, HELPER_FD, own_session);
 	if (rc < 0)
 		return rc;
 	pidfd = pidfd_of(pid);
@@ -229,9 +244,7 @@ helper_spawn(struct helper *helper, const char *const argv[], const int *fds,
 		(void)waitpid(pid, NULL, 0);
 		return rc;
 	}
-	helper->pid = pid;
-	helper->exited = exited;
-	io_watch(&helper->pidfd, pidfd, IO_READ, on_helper_exit);
+	helper_adopt(helper, pid, pidfd, exited);
 	return 0;
 }
 
@@ -239,7 +252,8 @@ void
 helper_kill(struct helper *helper, int signo)
 {
 	if (helper->pid > 0)
-		(void)kill(helper->pid, signo);
+		(void)syscall(
+		    SYS_pidfd_send_signal, helper->pidfd.fd, signo, NULL, 0u);
 }
 
 void

@@ -68,6 +68,13 @@ int helper_spawn(struct helper *helper, const char *const argv[],
     const int *fds, size_t nfds, bool own_session,
     void (*exited)(struct helper *helper, int status)) must_check;
 
+/*
+ * The same for a process that runs already; takes over `pidfd`. Of one that is
+ * no child of ours the wait status is 0.
+ */
+void helper_adopt(struct helper *helper, pid_t pid, int pidfd,
+    void (*exited)(struct helper *helper, int status));
+
 void helper_kill(struct helper *helper, int signo); /* no effect if gone */
 
 /* Stops watching; the process lives on and is nobody's child to reap. */
