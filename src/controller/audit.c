@@ -742,7 +742,6 @@ static const struct op_class audit_class = {
 };
 
 const struct csi_impl audit_impl = {
-	.method = "Audit",
 	.cls = &audit_class,
 	.size = sizeof(struct audit),
 };

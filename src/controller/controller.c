@@ -5,13 +5,14 @@
 
 #include "controller/purge.h"
 
-static const struct csi_impl *const impls[] = {
-	&audit_impl,
-	&create_volume_impl,
-	&delete_volume_impl,
-	&publish_volume_impl,
-	&unpublish_volume_impl,
-	&validate_capabilities_impl,
+static const struct csi_impl *const impls[CSI_COUNT] = {
+	[CSI_CREATE_VOLUME] = &create_volume_impl,
+	[CSI_DELETE_VOLUME] = &delete_volume_impl,
+	[CSI_CONTROLLER_PUBLISH_VOLUME] = &publish_volume_impl,
+	[CSI_CONTROLLER_UNPUBLISH_VOLUME] = &unpublish_volume_impl,
+	[CSI_VALIDATE_VOLUME_CAPABILITIES] = &validate_capabilities_impl,
+	[CSI_ADMIN_AUDIT] = &audit_impl,
+	[CSI_FORMAT] = &format_image_impl,
 };
 
 static struct {
@@ -24,6 +25,7 @@ controller_init(struct ceph_connection *conn)
 {
 	ctl.conn = conn;
 	ctl.names = keylock_new();
+	csi_impls_check(impls, CSI_WORKER, true, true);
 }
 
 void
@@ -36,19 +38,12 @@ controller_fini(void)
 }
 
 const struct csi_impl *
-controller_find(const char *path, const struct csi_method **method)
+controller_find(const char *path, const struct csi_definition **def)
 {
-	if (str_eq(path, csi_method_format.path)) {
-		*method = &csi_method_format;
-		return &format_image_impl;
-	}
-	*method = csi_method_find(path);
-	if (*method == NULL || (*method)->run != CSI_RUN_CONTROLLER)
-		return NULL;
-	for (size_t i = 0; i < countof(impls); i++)
-		if (str_eq(impls[i]->method, (*method)->name))
-			return impls[i];
-	return NULL;
+	*def = csi_definition_find(path);
+	if (*def == NULL && str_eq(path, csi_definitions[CSI_FORMAT].path))
+		*def = &csi_definitions[CSI_FORMAT];
+	return *def != NULL ? impls[csi_definition_id(*def)] : NULL;
 }
 
 struct ceph_connection *

@@ -22,11 +22,11 @@ void controller_init(struct ceph_connection *conn);
 void controller_fini(void);
 
 /*
- * What implements a method (full path): a Controller RPC, one of Admin,
- * or what nodes ask (csi_method_format). NULL: none such.
+ * What implements an RPC (full path), also what nodes ask (CSI_FORMAT), and
+ * its definition. NULL: nothing here does.
  */
 const struct csi_impl *controller_find(
-    const char *path, const struct csi_method **method);
+    const char *path, const struct csi_definition **def);
 
 struct ceph_connection *controller_connection(void);
 

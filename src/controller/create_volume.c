@@ -200,10 +200,9 @@ read_request(struct create_volume *c, struct err *err)
 
 	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
-	if ((rc = csi_class_params_parse(&c->params, &c->cls, err)) < 0 ||
-	    (rc = check_context(c, err)) < 0 ||
-	    (rc = csi_volume_size(
-		 c->req->capacity_range, &c->size_bytes, err)) < 0 ||
+	c->cls = c->rpc.in->class;
+	c->size_bytes = c->rpc.in->size_bytes;
+	if ((rc = check_context(c, err)) < 0 ||
 	    (rc = open_pool(c, "pool", c->cls.pool, &c->pool, err)) < 0)
 		return rc;
 	if (c->cls.data_pool != NULL &&
@@ -687,7 +686,6 @@ static const struct op_class create_volume_class = {
 };
 
 const struct csi_impl create_volume_impl = {
-	.method = "CreateVolume",
 	.cls = &create_volume_class,
 	.size = sizeof(struct create_volume),
 };

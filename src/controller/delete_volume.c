@@ -84,16 +84,14 @@ answer(struct delete_volume *d)
 static enum op_verdict
 start_migrated(struct delete_volume *d)
 {
-	struct csi_migrated_id id;
+	const struct csi_migrated_id *id = &d->rpc.in->migrated;
 	struct err err = ERR_INIT;
 	int rc;
 
-	if (csi_migrated_id_parse(d->req->volume_id, &id, &err) < 0)
-		return op_fail_err(d, DELETEVOL_END, &err);
 	d->migrated = true;
-	d->image = arena_strdup(d->rpc.arena, id.image);
+	d->image = id->image;
 	rc = ceph_pool_open(
-	    controller_connection(), id.pool, "", &d->pool, &err);
+	    controller_connection(), id->pool, "", &d->pool, &err);
 	if (rc == -ENOENT)
 		return nothing_there(d, &err);
 	if (rc < 0)
@@ -109,7 +107,7 @@ start(struct delete_volume *d)
 	int rc;
 
 	d->req = d->rpc.request;
-	if (csi_migrated_id_is(d->req->volume_id))
+	if (d->rpc.in->id_kind == CSI_ID_MIGRATED)
 		return start_migrated(d);
 	rc = volume_pool_open(
 	    &d->rpc, d->req->volume_id, &d->id, &d->pool, &err);
@@ -379,7 +377,6 @@ static const struct op_class delete_volume_class = {
 };
 
 const struct csi_impl delete_volume_impl = {
-	.method = "DeleteVolume",
 	.cls = &delete_volume_class,
 	.size = sizeof(struct delete_volume),
 };

@@ -239,7 +239,6 @@ static const struct op_class format_image_class = {
 };
 
 const struct csi_impl format_image_impl = {
-	.method = "Format",
 	.cls = &format_image_class,
 	.size = sizeof(struct format_image),
 };

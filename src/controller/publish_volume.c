@@ -95,9 +95,8 @@ start(struct publish_volume *p)
 
 	p->req = p->rpc.request;
 	p->context = csi_map_of(p->req, volume_context);
-	if (csi_access_of(p->req->volume_capability, "volume_capability",
-		&p->access, &err) < 0 ||
-	    csi_access_supported(&p->access, "volume_capability", &err) < 0)
+	p->access = p->rpc.in->access;
+	if (csi_access_supported(&p->access, "volume_capability", &err) < 0)
 		return op_fail_err(p, PUBLISHVOL_END, &err);
 	/* A driver that serves one node itself knows that node only. */
 	if (!str_is_empty(node) && !str_eq(node, p->req->node_id))
@@ -335,7 +334,6 @@ static const struct op_class publish_volume_class = {
 };
 
 const struct csi_impl publish_volume_impl = {
-	.method = "ControllerPublishVolume",
 	.cls = &publish_volume_class,
 	.size = sizeof(struct publish_volume),
 };

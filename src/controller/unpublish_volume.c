@@ -184,7 +184,6 @@ static const struct op_class unpublish_volume_class = {
 };
 
 const struct csi_impl unpublish_volume_impl = {
-	.method = "ControllerUnpublishVolume",
 	.cls = &unpublish_volume_class,
 	.size = sizeof(struct unpublish_volume),
 };

@@ -211,7 +211,6 @@ static const struct op_class validate_capabilities_class = {
 };
 
 const struct csi_impl validate_capabilities_impl = {
-	.method = "ValidateVolumeCapabilities",
 	.cls = &validate_capabilities_class,
 	.size = sizeof(struct validate_capabilities),
 };

@@ -14,12 +14,12 @@ int
 volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
     struct csi_volume_id *id, struct ceph_pool **pool, struct err *err)
 {
-	struct err why = ERR_INIT;
 	int rc;
 
-	if (csi_volume_id_parse(volume_id, id, &why) < 0)
-		return err_set(
-		    err, ERR_NOT_FOUND, "volume %s: %s", volume_id, why.text);
+	if (rpc->in->id_kind != CSI_ID_OURS)
+		return err_set(err, ERR_NOT_FOUND,
+		    "volume %s: is no identifier of this driver", volume_id);
+	*id = rpc->in->id;
 	rc = ceph_pool_open_id(controller_connection(), id->pool_id,
 	    rpc->env->rados_namespace, pool, err);
 	if (rc < 0) {

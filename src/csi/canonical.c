@@ -137,9 +137,9 @@ put_message(struct buf *out, const ProtobufCMessage *message)
 
 int
 csi_canonical(
-    const struct csi_method *method, const void *request, struct buf *out)
+    const struct csi_definition *def, const void *request, struct buf *out)
 {
-	int rc = put_string(out, method->path);
+	int rc = put_string(out, def->path);
 
 	return rc < 0 ? rc : put_message(out, request);
 }

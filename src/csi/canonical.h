@@ -7,14 +7,14 @@
 #define CSI_CANONICAL_H
 
 #include "base/buf.h"
-#include "csi/methods.h"
+#include "csi/definitions.h"
 
 /*
- * Appends the canonical bytes of an unpacked request of `method` to `out`.
+ * Appends the canonical bytes of an unpacked request of `def` to `out`.
  * The order of map entries does not matter; of equal keys the last one counts.
  * Returns 0 or -EMSGSIZE when `out` is full.
  */
-int csi_canonical(const struct csi_method *method, const void *request,
+int csi_canonical(const struct csi_definition *def, const void *request,
     struct buf *out) must_check;
 
 #endif

@@ -1,13 +1,15 @@
 /*
- * rpc.c - from packed bytes to an operation, and its end.
+ * rpc.c - from packed bytes to a request, to an operation, and its end.
  */
 #include "csi/rpc.h"
 
+#include "base/log.h"
 #include "base/pb.h"
 #include "base/secret.h"
 #include "csi/params.h"
 #include "csi/reflect.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,20 +165,6 @@ csi_pack(const void *message, struct arena *arena, size_t *len, struct err *err)
 	return bytes;
 }
 
-void
-csi_wipe_secrets(const void *request)
-{
-	struct csi_map secrets = csi_map_field(request, CSI_SECRETS);
-
-	for (size_t i = 0; i < secrets.count; i++) {
-		const char *value = csi_map_value(&secrets, i);
-
-		/* Our own copy, made by csi_unpack in writable memory. */
-		if (*value != '\0')
-			secret_wipe((void *)(uintptr_t)value, strlen(value));
-	}
-}
-
 /* "/a//b/./c/" -> "/a/b/c", in place. */
 static void
 clean_path(char *path)
@@ -214,7 +202,7 @@ clean_paths(const ProtobufCMessage *message)
 	for (unsigned f = 0; f < type->n_fields; f++) {
 		const ProtobufCFieldDescriptor *field = &type->fields[f];
 
-		/* Our own copies, as in csi_wipe_secrets. */
+		/* Our own copies. */
 		if (field->type == PROTOBUF_C_TYPE_STRING &&
 		    str_ends(field->name, "_path") &&
 		    reflect_count(message, field) == 1) {
@@ -227,26 +215,175 @@ clean_paths(const ProtobufCMessage *message)
 	}
 }
 
-struct csi_rpc *
-csi_rpc_new(const struct csi_impl *impl, const struct csi_method *method,
+/*
+ * The specification's limit, apart from what kubelet adds for itself (tokens
+ * of service accounts) and from the pools by topology, of which a StorageClass
+ * may well have more: neither is carried on to other calls.
+ */
+static int
+check_map(const struct csi_map *map, const char *field, struct err *err)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < map->count; i++) {
+		const char *key = csi_map_key(map, i);
+
+		if (!str_starts(key, "csi.storage.k8s.io/") &&
+		    strcmp(key, "topologyConstrainedPools") != 0)
+			bytes += strlen(key) + strlen(csi_map_value(map, i));
+	}
+	if (bytes > CSI_MAP_MAX_BYTES)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: more than %d bytes", field, CSI_MAP_MAX_BYTES);
+	return 0;
+}
+
+/* Maps and credentials, which are alike in all requests. */
+static int
+check_common(struct csi_request *in, struct err *err)
+{
+	const ProtobufCMessage *message = in->message;
+	const ProtobufCMessageDescriptor *type = message->descriptor;
+	struct csi_map secrets = csi_map_field(message, CSI_SECRETS);
+	int rc = 0;
+
+	for (unsigned f = 0; f < type->n_fields && rc == 0; f++) {
+		struct csi_map map = csi_map_field(
+		    message, type->fields[f].name);
+
+		if (!str_eq(type->fields[f].name, CSI_SECRETS))
+			rc = check_map(&map, type->fields[f].name, err);
+	}
+	if (rc == 0 &&
+	    (in->def->credentials == CSI_CREDENTIALS_REQUEST ||
+		(in->def->credentials != CSI_CREDENTIALS_UNUSED &&
+		    secrets.count > 0)))
+		rc = csi_credentials_get(&secrets, &in->credentials, err);
+	return rc;
+}
+
+/* The string field of this name. */
+static const char *
+string_field(const ProtobufCMessage *message, const char *name)
+{
+	return *(char *const *)reflect_at(message,
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, name),
+	    0);
+}
+
+/*
+ * Which cluster the request is about: of a static volume it stands in the
+ * context, of others in their identifier. One of another version may be a
+ * volume, but not one that we can judge.
+ */
+static int
+find_cluster(struct csi_request *in, struct err *err)
+{
+	struct csi_map context = csi_map_field(in->message, "volume_context");
+	struct err why = ERR_INIT;
+	const char *id;
+	int rc;
+
+	switch (in->def->session.by) {
+	case CSI_SESSION_NONE:
+		return 0;
+	case CSI_SESSION_OF_PARAMETERS:
+		in->cluster_id = in->class.cluster_id;
+		return 0;
+	case CSI_SESSION_OF_FIELD:
+		in->cluster_id = string_field(
+		    in->message, in->def->session.field);
+		return 0;
+	case CSI_SESSION_OF_ID:
+		break;
+	}
+	if (csi_is_static(&context)) {
+		in->id_kind = CSI_ID_STATIC;
+		in->cluster_id = csi_map_get(&context, "clusterID");
+		return 0;
+	}
+	id = string_field(in->message, in->def->session.field);
+	rc = csi_volume_id_parse(id, &in->id, &why);
+	if (rc == -EPROTONOSUPPORT) {
+		*err = why;
+		return rc;
+	}
+	if (rc == 0) {
+		in->id_kind = CSI_ID_OURS;
+		in->cluster_id = in->id.cluster_id;
+		return 0;
+	}
+	in->id_kind = CSI_ID_UNKNOWN;
+	if (!in->def->migrated || !csi_migrated_id_is(id))
+		return 0;
+	in->id_kind = CSI_ID_MIGRATED;
+	in->cluster_id = in->migrated.cluster_id;
+	return csi_migrated_id_parse(id, &in->migrated, err);
+}
+
+int
+csi_request_read(struct csi_request *in, const struct csi_definition *def,
     const void *body, size_t len, struct err *err)
 {
-	struct csi_rpc *rpc = mem_new(impl->size);
+	*in = (struct csi_request){ .def = def, .arena = csi_arena_new() };
+	in->message = csi_unpack(def->request, in->arena, body, len, err);
+	if (in->message != NULL) {
+		clean_paths(in->message);
+		if ((def->check == NULL || def->check(in, err) == 0) &&
+		    check_common(in, err) == 0 && find_cluster(in, err) == 0)
+			return 0;
+	}
+	csi_request_fini(in);
+	return err->rc;
+}
 
-	rpc->impl = impl;
-	rpc->method = method;
+void
+csi_request_fini(struct csi_request *in)
+{
+	struct csi_map secrets = { .count = 0 };
+
+	if (in->message != NULL)
+		secrets = csi_map_field(in->message, CSI_SECRETS);
+	for (size_t i = 0; i < secrets.count; i++) {
+		const char *value = csi_map_value(&secrets, i);
+
+		/* Our own copy, made by csi_unpack in writable memory. */
+		if (*value != '\0')
+			secret_wipe((void *)(uintptr_t)value, strlen(value));
+	}
+	arena_free(in->arena);
+	*in = (struct csi_request){ .def = NULL };
+}
+
+void
+csi_impls_check(const struct csi_impl *const impls[CSI_COUNT],
+    enum csi_place place, bool controller, bool node)
+{
+	for (size_t i = 0; i < CSI_COUNT; i++)
+		if (csi_definitions[i].place == place && impls[i] == NULL &&
+		    csi_is_served_with(&csi_definitions[i], controller, node)) {
+			log_error("csi.table",
+			    "method=%s has no implementation",
+			    csi_definitions[i].name);
+			abort();
+		}
+}
+
+struct csi_rpc *
+csi_rpc_new(const struct csi_impl *impl, const struct csi_request *in,
+    const struct csi_env *env)
+{
+	struct csi_rpc *rpc = arena_new_bytes(in->arena, impl->size);
+
 	rpc->op.trail = &rpc->trail;
 	rpc->op.state_name = "START";
-	rpc->arena = csi_arena_new();
-	rpc->request = csi_unpack(method->request, rpc->arena, body, len, err);
-	if (rpc->request != NULL)
-		clean_paths(rpc->request);
-	if (rpc->request == NULL || method->validate(rpc->request, err) < 0) {
-		csi_rpc_free(rpc);
-		return NULL;
-	}
-	if (method->key != NULL)
-		rpc->op.subject = method->key(rpc->request);
+	rpc->op.subject = in->def->lock[0].key(in->message);
+	rpc->impl = impl;
+	rpc->in = in;
+	rpc->request = in->message;
+	rpc->arena = in->arena;
+	rpc->env = env;
 	return rpc;
 }
 
@@ -256,13 +393,9 @@ csi_rpc_start(struct csi_rpc *rpc, struct wake *waiter)
 	op_start(&rpc->op, rpc->impl->cls, waiter);
 }
 
-void
-csi_rpc_free(struct csi_rpc *rpc)
+void *
+csi_rpc_reply(struct csi_rpc *rpc)
 {
-	if (rpc == NULL)
-		return;
-	if (rpc->request != NULL)
-		csi_wipe_secrets(rpc->request);
-	arena_free(rpc->arena);
-	free(rpc);
+	rpc->reply = csi_new(rpc->in->def->reply, rpc->arena);
+	return rpc->reply;
 }

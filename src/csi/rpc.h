@@ -2,8 +2,8 @@
  * rpc.h - one execution of one CSI RPC, as an operation. The same file serves
  * Node RPCs in rbd-csid and Controller RPCs in ceph-worker.
  *
- * The rule that holds it together: request and reply live in the operation's
- * arena, and the arena dies with the operation, after done().
+ * The rule that holds it together: request and reply live in the request's
+ * arena, which its owner frees after the operation's done().
  */
 #ifndef CSI_RPC_H
 #define CSI_RPC_H
@@ -11,7 +11,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "core/op.h"
-#include "csi/methods.h"
+#include "csi/definitions.h"
 
 /* What a Controller RPC knows about its cluster and its driver. */
 struct csi_env {
@@ -24,61 +24,68 @@ struct csi_env {
 	const char *node_id;      /* "" : this process serves no node */
 };
 
-struct csi_impl;
-
 struct csi_rpc {
 	struct op op; /* first member */
 	struct op_trail trail;
 	const struct csi_impl *impl;
-	const struct csi_method *method;
-	struct arena *arena;       /* request, reply and what they need */
+	const struct csi_request *in;
+	const void *request;       /* in->message */
+	struct arena *arena;       /* in->arena */
 	const struct csi_env *env; /* in the arena; NULL for Node RPCs */
-	const void *request;       /* const Csi__V1__...Request * */
 	void *reply;               /* set before OP_DONE, unless failed */
 };
 
 /*
- * What implements a method in this process. `size` is that of the concrete
+ * What implements an RPC in this process. `size` is that of the concrete
  * struct, whose first member is a struct csi_rpc; cls->end gives back what
- * that struct holds beside it.
+ * that struct holds beside the arena.
  */
 struct csi_impl {
-	const char *method; /* plain name */
 	const struct op_class *cls;
 	size_t size;
 };
+
+/*
+ * A program's table of them, by csi_id. Ends the program when one that is to
+ * run at `place` in a daemon that serves these is missing.
+ */
+void csi_impls_check(const struct csi_impl *const impls[CSI_COUNT],
+    enum csi_place place, bool controller, bool node);
 
 /* The most bytes that a packed request or reply may have. */
 #define CSI_MESSAGE_MAX ((size_t)4 << 20)
 
 /*
- * Unpacks and validates `body` into a new, zeroed concrete struct that is not
- * started yet; the caller sets env, if any, and then either starts it or
- * frees it with csi_rpc_free(). The body is not needed afterwards.
- *
- * NULL with `err` set: INVALID_ARGUMENT (not such a message, text that csi_unpack
- * refuses, or what the method's validate says), OUT_OF_RANGE (sizes) or
- * RESOURCE_EXHAUSTED (unpacks to too much).
+ * Unpacks, checks and reads `body`, which is not needed afterwards; the caller
+ * ends it with csi_request_fini(). 0, or `in` is empty and `err` set:
+ * INVALID_ARGUMENT (not such a message, text that csi_unpack refuses, or what
+ * the definition's check says), OUT_OF_RANGE (sizes) or RESOURCE_EXHAUSTED
+ * (unpacks to too much).
  */
-struct csi_rpc *csi_rpc_new(const struct csi_impl *impl,
-    const struct csi_method *method, const void *body, size_t len,
-    struct err *err);
+int csi_request_read(struct csi_request *in, const struct csi_definition *def,
+    const void *body, size_t len, struct err *err) must_check;
+
+/* Overwrites the secrets and frees the arena. */
+void csi_request_fini(struct csi_request *in);
 
 /*
- * Starts the operation and wakes `waiter` when it has finished, which then
- * frees it.
+ * A new, zeroed concrete struct for a request, in its arena. `env` is NULL for
+ * Node RPCs.
  */
+struct csi_rpc *csi_rpc_new(const struct csi_impl *impl,
+    const struct csi_request *in, const struct csi_env *env);
+
+/* Starts the operation and wakes `waiter` when it has finished. */
 void csi_rpc_start(struct csi_rpc *rpc, struct wake *waiter);
 
-/* Wipes the secrets, frees the arena and the struct; NULL is fine. */
-void csi_rpc_free(struct csi_rpc *rpc);
+/* A new, empty reply: rpc->reply. */
+void *csi_rpc_reply(struct csi_rpc *rpc);
 
 /*
  * Unpacks one message into an arena. Its strings are UTF-8 and have none of
  * the characters that CSI bans: U+0000 to U+001F but tab, newline and return,
  * U+007F to U+009F; secrets may have them, apart from NUL. NULL with `err` set
- * as above, naming the field. For the daemon, which looks at a request before it knows who will
- * work on it.
+ * as above, naming the field.
  */
 const void *csi_unpack(const ProtobufCMessageDescriptor *type,
     struct arena *arena, const void *body, size_t len, struct err *err);
@@ -95,8 +102,5 @@ const void *csi_pack(
 
 /* An arena of the size that one request and its reply may take. */
 struct arena *csi_arena_new(void);
-
-/* Overwrites the values of the `secrets` map of a request, if it has one. */
-void csi_wipe_secrets(const void *request);
 
 #endif

@@ -35,15 +35,17 @@ enum step {
 	STEP_COUNT,
 };
 
-static const char *const step_method[STEP_COUNT] = {
-	[STEP_CREATE] = "CreateVolume",
-	[STEP_CONTROLLER_PUBLISH] = "ControllerPublishVolume",
-	[STEP_STAGE] = "NodeStageVolume",
-	[STEP_PUBLISH] = "NodePublishVolume",
-	[STEP_UNPUBLISH] = "NodeUnpublishVolume",
-	[STEP_UNSTAGE] = "NodeUnstageVolume",
-	[STEP_CONTROLLER_UNPUBLISH] = "ControllerUnpublishVolume",
-	[STEP_DELETE] = "DeleteVolume",
+static const struct csi_definition *const step_def[STEP_COUNT] = {
+	[STEP_CREATE] = &csi_definitions[CSI_CREATE_VOLUME],
+	[STEP_CONTROLLER_PUBLISH] =
+	    &csi_definitions[CSI_CONTROLLER_PUBLISH_VOLUME],
+	[STEP_STAGE] = &csi_definitions[CSI_NODE_STAGE_VOLUME],
+	[STEP_PUBLISH] = &csi_definitions[CSI_NODE_PUBLISH_VOLUME],
+	[STEP_UNPUBLISH] = &csi_definitions[CSI_NODE_UNPUBLISH_VOLUME],
+	[STEP_UNSTAGE] = &csi_definitions[CSI_NODE_UNSTAGE_VOLUME],
+	[STEP_CONTROLLER_UNPUBLISH] =
+	    &csi_definitions[CSI_CONTROLLER_UNPUBLISH_VOLUME],
+	[STEP_DELETE] = &csi_definitions[CSI_DELETE_VOLUME],
 };
 
 static enum step
@@ -273,9 +275,9 @@ put_common(const struct task *t, ProtobufCMessage *message)
 }
 
 static const void *
-build(struct task *t, const struct csi_method *method, size_t *len)
+build(struct task *t, const struct csi_definition *def, size_t *len)
 {
-	ProtobufCMessage *message = csi_new(method->request, t->arena);
+	ProtobufCMessage *message = csi_new(def->request, t->arena);
 	struct err err = ERR_INIT;
 	const void *body;
 
@@ -300,11 +302,11 @@ build(struct task *t, const struct csi_method *method, size_t *len)
 }
 
 static void
-take_reply(struct task *t, const struct csi_method *method)
+take_reply(struct task *t, const struct csi_definition *def)
 {
 	struct err err = ERR_INIT;
-	const void *reply = csi_unpack(method->reply, t->arena,
-	    t->call.reply.data, t->call.reply.len, &err);
+	const void *reply = csi_unpack(
+	    def->reply, t->arena, t->call.reply.data, t->call.reply.len, &err);
 
 	if (reply == NULL) {
 		op_set_err(&t->op, &err);
@@ -371,21 +373,20 @@ task_judge(struct task *t)
 static enum op_verdict
 task_send(struct task *t)
 {
-	const struct csi_method *method = csi_method_by_name(
-	    step_method[t->step]);
+	const struct csi_definition *def = step_def[t->step];
 	const void *body;
 	size_t len;
 
 	arena_free(t->arena);
 	t->arena = csi_arena_new();
-	body = build(t, method, &len);
+	body = build(t, def, &len);
 	if (body == NULL)
 		return OP_DONE;
 	if (t->step < STEP_UNPUBLISH)
 		t->volume->tried |= 1u << t->step;
 	client_call_init(&t->call, t->bench->client);
 	t->began_us = clock_now_us();
-	client_call_start(&t->call, method->path, body, len,
+	client_call_start(&t->call, def->path, body, len,
 	    t->bench->opt->timeout_ms, &t->op.wake);
 	return op_await(t, TASK_ANSWERED);
 }
@@ -402,10 +403,10 @@ task_step(struct op *op)
 		task_judge(t);
 		if (op->rc < 0)
 			op_set_error(op, t->call.code, "%s of %s: %s",
-			    step_method[t->step], t->volume->name,
+			    step_def[t->step]->name, t->volume->name,
 			    t->call.text != NULL ? t->call.text : "");
 		else
-			take_reply(t, csi_method_by_name(step_method[t->step]));
+			take_reply(t, step_def[t->step]);
 		client_call_fini(&t->call);
 		if (err_is_set(&op->err))
 			return OP_DONE;
@@ -506,7 +507,7 @@ report(struct bench *b, const struct phase *phase, double seconds)
 		    (double)b->passed / seconds, "1/s");
 	for (size_t i = 0; i < phase->nsteps; i++) {
 		struct samples *s = &b->samples[phase->steps[i]];
-		const char *method = step_method[phase->steps[i]];
+		const char *method = step_def[phase->steps[i]]->name;
 
 		if (s->count == 0)
 			continue;

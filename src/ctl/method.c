@@ -3,7 +3,7 @@
  */
 #include "ctl/method.h"
 
-#include "csi/methods.h"
+#include "csi/definitions.h"
 #include "grpc/health/v1/health.pb-c.h"
 
 #include <string.h>
@@ -34,8 +34,7 @@ is_path(const char *text, const char *path)
 bool
 ctl_method_find(struct ctl_method *method, const char *text)
 {
-	size_t count;
-	const struct csi_method *csi = csi_methods(&count);
+	const struct csi_definition *csi = csi_definitions;
 
 	for (size_t i = 0; i < countof(health); i++) {
 		if (is_path(text, health[i].path)) {
@@ -43,7 +42,7 @@ ctl_method_find(struct ctl_method *method, const char *text)
 			return true;
 		}
 	}
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
 		if (is_path(text, csi[i].path)) {
 			*method = (struct ctl_method){
 				.path = csi[i].path,
@@ -60,10 +59,9 @@ ctl_method_find(struct ctl_method *method, const char *text)
 void
 ctl_method_list(FILE *out)
 {
-	size_t count;
-	const struct csi_method *csi = csi_methods(&count);
+	const struct csi_definition *csi = csi_definitions;
 
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
 		(void)fprintf(out, "  %s/%s%s\n", csi[i].service, csi[i].name,
 		    csi[i].stream ? " (stream)" : "");
 	for (size_t i = 0; i < countof(health); i++)

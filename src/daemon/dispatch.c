@@ -1,129 +1,189 @@
 /*
  * dispatch.c - who serves a call: the daemon at once, a request, or nobody.
+ * Capabilities are told only when they are true: sidecars rely on them.
  */
 #include "daemon/dispatch.h"
 
-/* What an instant method answers never changes: it is packed once. */
-struct answer {
-	const void *bytes;
-	size_t len;
-};
+#include "csi.pb-c.h"
+#include <config.h>
 
 static struct {
-	struct identity identity;
-	struct arena *arena;    /* has the answers */
-	struct answer *answers; /* in the order of csi_methods() */
+	struct dispatch_setup setup;
+	struct arena *arena; /* has the answers */
+	/* What an instant RPC answers never changes: it is packed once. */
+	struct {
+		const void *bytes;
+		size_t len;
+	} answers[CSI_COUNT];
 } dp;
 
-static size_t
-index_of(const struct csi_method *method)
-{
-	size_t count;
+/* ---- what the daemon knows ----------------------------------------------- */
 
-	return (size_t)(method - csi_methods(&count));
+static void
+get_plugin_info(void *message)
+{
+	Csi__V1__GetPluginInfoResponse *reply = message;
+
+	reply->name = arena_strdup(dp.arena, dp.setup.driver_name);
+	reply->vendor_version = arena_strdup(dp.arena, PACKAGE_VERSION);
 }
 
 static void
-pack_answers(void)
+get_plugin_capabilities(void *message)
 {
-	struct err err = ERR_INIT;
-	size_t count;
-	const struct csi_method *methods = csi_methods(&count);
+	Csi__V1__GetPluginCapabilitiesResponse *reply = message;
+	Csi__V1__PluginCapability *capability;
 
-	dp.arena = csi_arena_new();
-	dp.answers = arena_new_bytes(dp.arena, count * sizeof(*dp.answers));
-	for (size_t i = 0; i < count; i++) {
-		const struct csi_method *method = &methods[i];
-		struct answer *answer = &dp.answers[i];
-		const void *reply;
+	if (!dp.setup.controller)
+		return;
+	capability = csi_new(&csi__v1__plugin_capability__descriptor, dp.arena);
+	capability->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_SERVICE;
+	capability->service = csi_new(
+	    &csi__v1__plugin_capability__service__descriptor, dp.arena);
+	capability->service->type =
+	    CSI__V1__PLUGIN_CAPABILITY__SERVICE__TYPE__CONTROLLER_SERVICE;
+	reply->capabilities = arena_new_bytes(dp.arena, sizeof(void *));
+	reply->capabilities[reply->n_capabilities++] = capability;
+}
 
-		if (!method->served || method->run != CSI_RUN_INSTANT)
+static void
+controller_get_capabilities(void *message)
+{
+	const ProtobufCEnumDescriptor *types =
+	    &csi__v1__controller_service_capability__rpc__type__descriptor;
+	Csi__V1__ControllerGetCapabilitiesResponse *reply = message;
+
+	reply->capabilities = arena_new_bytes(
+	    dp.arena, types->n_values * sizeof(void *));
+	for (unsigned i = 0; i < types->n_values; i++) {
+		Csi__V1__ControllerServiceCapability *can;
+
+		if (!csi_capability_is_served(
+			"Controller", types->values[i].value))
 			continue;
-		reply = identity_reply(&dp.identity, method, dp.arena);
-		if (reply != NULL)
-			answer->bytes = csi_pack(
-			    reply, dp.arena, &answer->len, &err);
-		if (answer->bytes == NULL)
-			abort(); /* a method without its function */
+		can = csi_new(
+		    &csi__v1__controller_service_capability__descriptor,
+		    dp.arena);
+		can->type_case =
+		    CSI__V1__CONTROLLER_SERVICE_CAPABILITY__TYPE_RPC;
+		can->rpc = csi_new(
+		    &csi__v1__controller_service_capability__rpc__descriptor,
+		    dp.arena);
+		can->rpc->type =
+		    (Csi__V1__ControllerServiceCapability__RPC__Type)types
+			->values[i]
+			.value;
+		reply->capabilities[reply->n_capabilities++] = can;
 	}
 }
 
 static void
-dispatch_instant(struct call *call, const struct csi_method *method)
+node_get_capabilities(void *message)
 {
-	const struct answer *answer = &dp.answers[index_of(method)];
+	const ProtobufCEnumDescriptor *types =
+	    &csi__v1__node_service_capability__rpc__type__descriptor;
+	Csi__V1__NodeGetCapabilitiesResponse *reply = message;
+
+	reply->capabilities = arena_new_bytes(
+	    dp.arena, types->n_values * sizeof(void *));
+	for (unsigned i = 0; i < types->n_values; i++) {
+		Csi__V1__NodeServiceCapability *can;
+
+		if (!csi_capability_is_served("Node", types->values[i].value))
+			continue;
+		can = csi_new(
+		    &csi__v1__node_service_capability__descriptor, dp.arena);
+		can->type_case = CSI__V1__NODE_SERVICE_CAPABILITY__TYPE_RPC;
+		can->rpc = csi_new(
+		    &csi__v1__node_service_capability__rpc__descriptor,
+		    dp.arena);
+		can->rpc->type = (Csi__V1__NodeServiceCapability__RPC__Type)
+				     types->values[i]
+					 .value;
+		reply->capabilities[reply->n_capabilities++] = can;
+	}
+}
+
+static void
+node_get_info(void *message)
+{
+	Csi__V1__NodeGetInfoResponse *reply = message;
+
+	reply->node_id = arena_strdup(dp.arena, dp.setup.node_id);
+}
+
+/* Fills an empty reply. An empty Probe means ready: the daemon listens. */
+static void (*const instant_fill[CSI_COUNT])(void *message) = {
+	[CSI_GET_PLUGIN_INFO] = get_plugin_info,
+	[CSI_GET_PLUGIN_CAPABILITIES] = get_plugin_capabilities,
+	[CSI_CONTROLLER_GET_CAPABILITIES] = controller_get_capabilities,
+	[CSI_NODE_GET_CAPABILITIES] = node_get_capabilities,
+	[CSI_NODE_GET_INFO] = node_get_info,
+};
+
+static void
+dispatch_instant(struct call *call, const struct csi_definition *def)
+{
+	enum csi_id id = csi_definition_id(def);
 	struct err err = ERR_INIT;
 
 	/* No bytes are a message, too: the usual one. */
 	if (call->request_len == 0 ||
-	    csi_unpack(method->request, call_arena(call), call->request,
+	    csi_unpack(def->request, call_arena(call), call->request,
 		call->request_len, &err) != NULL)
-		call_reply(call, answer->bytes, answer->len);
+		call_reply(call, dp.answers[id].bytes, dp.answers[id].len);
 	else
 		call_fail_err(call, &err);
 }
 
-/*
- * NodeGetCapabilities is answered by a controller, too: external-resizer asks
- * for it on the controller's socket and ends when it gets an error.
- */
-static bool
-is_served_here(const struct csi_method *method)
-{
-	const struct identity *who = &dp.identity;
-
-	if (str_eq(method->service, "Controller") ||
-	    str_eq(method->service, "Admin"))
-		return who->controller;
-	if (str_eq(method->service, "Node"))
-		return who->node || str_eq(method->name, "NodeGetCapabilities");
-	return true;
-}
-
-/* Why nobody here serves the method; 0 if somebody does. */
-static int
-refuse(const struct csi_method *method, struct err *err)
-{
-	if (!method->served)
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "%s is not served by this driver", method->name);
-	if (!is_served_here(method))
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "%s: this process does not serve the %s service",
-		    method->name, method->service);
-	if (method->run == CSI_RUN_NODE && request_impl(method) == NULL)
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "%s is not served on this node", method->name);
-	return 0;
-}
+/* ---- calls --------------------------------------------------------------- */
 
 void
 dispatch_call(struct call *call)
 {
-	const struct csi_method *method = csi_method_find(call->path);
+	const struct csi_definition *def = csi_definition_find(call->path);
 	struct err err = ERR_INIT;
 
-	if (method == NULL) {
+	if (def == NULL)
 		(void)err_set(
 		    &err, ERR_UNIMPLEMENTED, "unknown method %s", call->path);
+	else if (def->place == CSI_UNSERVED)
+		(void)err_set(&err, ERR_UNIMPLEMENTED,
+		    "%s is not served by this driver", def->name);
+	else if (!csi_is_served_with(def, dp.setup.controller, dp.setup.node))
+		(void)err_set(&err, ERR_UNIMPLEMENTED,
+		    "%s: this process does not serve the %s service", def->name,
+		    def->service);
+	if (err_is_set(&err))
 		call_fail_err(call, &err);
-	} else if (refuse(method, &err) < 0) {
-		call_fail_err(call, &err);
-	} else if (method->run == CSI_RUN_INSTANT) {
-		dispatch_instant(call, method);
-	} else {
-		request_take(call, method);
-	}
+	else if (def->place == CSI_INSTANT)
+		dispatch_instant(call, def);
+	else
+		request_take(call, def);
 }
 
 void
 dispatch_init(const struct dispatch_setup *setup)
 {
 	struct requests_setup requests = setup->requests;
+	struct err err = ERR_INIT;
 
-	dp.identity = setup->identity;
-	pack_answers();
-	requests.driver_name = dp.identity.driver_name;
+	dp.setup = *setup;
+	dp.arena = csi_arena_new();
+	for (size_t i = 0; i < CSI_COUNT; i++) {
+		void *reply;
+
+		if (csi_definitions[i].place != CSI_INSTANT)
+			continue;
+		reply = csi_new(csi_definitions[i].reply, dp.arena);
+		if (instant_fill[i] != NULL)
+			instant_fill[i](reply);
+		dp.answers[i].bytes = csi_pack(
+		    reply, dp.arena, &dp.answers[i].len, &err);
+	}
+	csi_impls_check(
+	    requests.impls, CSI_DAEMON, setup->controller, setup->node);
+	requests.driver_name = setup->driver_name;
 	requests_init(&requests);
 }
 

@@ -1,14 +1,17 @@
 /*
- * dispatch.h - from a call to whoever serves it.
+ * dispatch.h - from a call to whoever serves it; the RPCs that the daemon
+ * answers from what it knows: who it is, what it serves, which node this is.
  */
 #ifndef DAEMON_DISPATCH_H
 #define DAEMON_DISPATCH_H
 
-#include "daemon/identity.h"
 #include "daemon/request.h"
 
 struct dispatch_setup {
-	struct identity identity;
+	const char *driver_name;
+	const char *node_id;
+	bool controller; /* the Controller service is served */
+	bool node;       /* the Node service is served */
 	struct requests_setup requests;
 };
 

@@ -3,7 +3,7 @@
  */
 #include "daemon/format.h"
 
-#include "csi/methods.h"
+#include "csi/definitions.h"
 #include "daemon/sessions.h"
 #include "worker.pb-c.h"
 
@@ -76,7 +76,7 @@ start(struct format_ask *f)
 		.key = spec->key,
 	};
 
-	f->call.method = csi_method_format.path;
+	f->call.method = csi_definitions[CSI_FORMAT].path;
 	f->call.cluster_id = key.cluster_id;
 	f->call.monitors = key.monitors;
 	f->call.rados_namespace = text(spec->rados_namespace);

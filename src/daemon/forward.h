@@ -5,10 +5,10 @@
 #ifndef DAEMON_FORWARD_H
 #define DAEMON_FORWARD_H
 
-#include "base/arena.h"
-#include "csi/methods.h"
 #include "daemon/config.h"
 #include "daemon/sessions.h"
+
+struct csi_request;
 
 enum forward_verdict {
 	FORWARD_CALL = 0, /* ask the session */
@@ -26,18 +26,13 @@ struct forward {
 };
 
 /*
- * Decides for an unpacked, validated request. A volume ID that is none of
- * ours is success for what removes, NOT_FOUND for the rest, unless the
- * volume_context says that it is a static volume; one of another version is
- * INVALID_ARGUMENT for all of them. A clusterID that
- * config.json does not have is the fault of the StorageClass for CreateVolume
- * (INVALID_ARGUMENT), of the configuration for the rest
- * (FAILED_PRECONDITION); missing credentials are INVALID_ARGUMENT unless the
- * method does without. What removes then takes those of a session with this
- * cluster that works now.
+ * Decides by the request's definition. An identifier that is nobody's is
+ * success for what removes, NOT_FOUND for the rest. A clusterID that
+ * config.json does not have is the fault of the StorageClass where that names
+ * it (INVALID_ARGUMENT), of the configuration for the rest
+ * (FAILED_PRECONDITION).
  */
 enum forward_verdict forward_resolve(const struct config *config,
-    const struct csi_method *method, const void *request, struct arena *arena,
-    struct forward *out, struct err *err);
+    const struct csi_request *in, struct forward *out, struct err *err);
 
 #endif

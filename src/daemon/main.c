@@ -40,6 +40,15 @@ static struct {
 	struct server *server;
 } d;
 
+/* What runs in this process. */
+static const struct csi_impl *const impls[CSI_COUNT] = {
+	[CSI_NODE_STAGE_VOLUME] = &node_stage_impl,
+	[CSI_NODE_UNSTAGE_VOLUME] = &node_unstage_impl,
+	[CSI_NODE_PUBLISH_VOLUME] = &node_publish_impl,
+	[CSI_NODE_UNPUBLISH_VOLUME] = &node_unpublish_impl,
+	[CSI_NODE_GET_VOLUME_STATS] = &node_stats_impl,
+};
+
 static const struct rpc_service *const own_services[] = {
 	&health_service,
 	&reflection_v1,
@@ -263,18 +272,17 @@ start_own_services(const struct options *o, struct err *err)
 static void
 start_dispatch(const struct options *o)
 {
-	struct dispatch_setup setup = {
-		.identity = { .driver_name = o->drivername,
-		    .node_id = o->nodeid,
-		    .controller = o->controllerserver,
-		    .node = o->nodeserver },
+	const struct dispatch_setup setup = {
+		.driver_name = o->drivername,
+		.node_id = o->nodeid,
+		.controller = o->controllerserver,
+		.node = o->nodeserver,
 		.requests = { .config = d.config,
+		    .impls = impls,
 		    .slow_ms = o->slow_op_ms,
 		    .max = (size_t)o->requests_max },
 	};
 
-	if (o->nodeserver)
-		setup.requests.node = node_impls(&setup.requests.node_count);
 	dispatch_init(&setup);
 }
 

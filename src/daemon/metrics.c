@@ -9,7 +9,7 @@
 #include "core/child.h"
 #include "core/offload.h"
 #include "core/timer.h"
-#include "csi/methods.h"
+#include "csi/definitions.h"
 #include "daemon/drain.h"
 #include "daemon/request.h"
 #include "daemon/sessions.h"
@@ -294,11 +294,8 @@ add_method(char *path)
 static void
 add_methods(const struct router *router)
 {
-	size_t count;
-	const struct csi_method *csi = csi_methods(&count);
-
-	for (size_t i = 0; i < count; i++)
-		add_method(str_dup(csi[i].path));
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
+		add_method(str_dup(csi_definitions[i].path));
 	for (size_t i = 0; i < router->service_count; i++) {
 		const struct rpc_service *sv = router->services[i];
 

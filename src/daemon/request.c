@@ -36,10 +36,7 @@
 
 static struct {
 	struct requests_setup setup;
-	struct {
-		const char *name;
-		struct keylock *locks;
-	} sets[8];
+	struct keylock *locks[CSI_LOCK_COUNT];
 	LIST_HEAD(, request) live;
 	size_t count;
 	size_t large_bytes; /* of the requests that are larger than usual */
@@ -73,7 +70,7 @@ caller_note(const struct caller *caller)
 const struct request_lock *
 request_waits(const struct request *r)
 {
-	for (size_t i = 0; i < REQUEST_LOCKS; i++)
+	for (size_t i = 0; i < CSI_LOCKS_MAX; i++)
 		if (r->lock[i].claim.queue != NULL &&
 		    !keylock_owns(&r->lock[i].claim))
 			return &r->lock[i];
@@ -135,79 +132,37 @@ request_add_caller(struct request *r, struct call *call)
 	TAILQ_INSERT_TAIL(&r->callers, caller, link);
 	call->data = caller;
 	call->gone = on_gone;
-	call_default_timeout(call, r->method->timeout_ms);
+	call_default_timeout(call, r->in.def->timeout_ms);
 }
 
 /* ---- running ------------------------------------------------------------- */
 
-const struct csi_impl *
-request_impl(const struct csi_method *method)
-{
-	for (size_t i = 0; i < rq.setup.node_count; i++)
-		if (str_eq(rq.setup.node[i].method, method->name))
-			return &rq.setup.node[i];
-	return NULL;
-}
-
-/* Packs the reply; the arena may go afterwards. */
+/* Packs the reply, in the arena. */
 static void
-request_set_reply(struct request *r, const void *reply, struct arena *arena)
+request_set_reply(struct request *r, const void *reply)
 {
-	size_t len;
-	const void *bytes = csi_pack(reply, arena, &len, &r->err);
-
-	if (bytes == NULL)
-		return;
-	r->reply = mem_new(len + 1);
-	if (len > 0)
-		memcpy(r->reply, bytes, len);
-	r->reply_len = len;
-}
-
-/* Takes what is needed of the operation, and frees it. */
-static void
-take_rpc(struct request *r)
-{
-	struct csi_rpc *rpc = take_ptr(&r->rpc);
-
-	request_note_states(r, &rpc->op);
-	r->err = rpc->op.err;
-	if (!err_is_set(&r->err))
-		request_set_reply(r, rpc->reply, rpc->arena);
-	csi_rpc_free(rpc);
+	r->reply = csi_pack(reply, r->in.arena, &r->reply_len, &r->err);
 }
 
 static enum op_verdict
-run_node(struct request *r)
-{
-	if (r->rpc == NULL)
-		r->rpc = csi_rpc_new(request_impl(r->method), r->method,
-		    r->body, r->len, &r->err);
-	if (r->rpc == NULL)
-		return op_goto(r, REQUEST_RAN);
-	csi_rpc_start(r->rpc, &r->op.wake);
-	return op_await(r, REQUEST_RAN);
-}
-
-static enum op_verdict
-run_controller(struct request *r)
+run_worker(struct request *r)
 {
 	const struct caller *first = TAILQ_FIRST(&r->callers);
 	struct forward *forward = &r->forward;
 
-	switch (forward_resolve(rq.setup.config, r->method, r->message,
-	    r->arena, forward, &r->err)) {
+	switch (forward_resolve(rq.setup.config, &r->in, forward, &r->err)) {
 	case FORWARD_ANSWER: /* without one, reply_len is 0: an empty message */
 		if (forward->reply != NULL)
-			request_set_reply(r, forward->reply, r->arena);
+			request_set_reply(r, forward->reply);
 		return op_goto(r, REQUEST_RAN);
 	case FORWARD_FAIL:
 		return op_goto(r, REQUEST_RAN);
 	case FORWARD_CALL:
 		break;
 	}
+	free(r->call.reply);
 	r->call = (struct session_call){
-		.method = r->method->path,
+		.method = r->in.def->path,
 		.cluster_id = forward->cluster.cluster_id,
 		.monitors = forward->cluster.monitors,
 		.rados_namespace = forward->cluster.rados_namespace,
@@ -216,7 +171,7 @@ run_controller(struct request *r)
 		.deadline_ms = first->call->deadline_ms,
 	};
 	sessions_call_start(&r->call, &forward->session, &r->op.wake);
-	return op_await(r, REQUEST_RAN);
+	return op_await(r, REQUEST_ANSWERED);
 }
 
 static enum op_verdict
@@ -226,7 +181,12 @@ request_run(struct request *r)
 		return op_goto(r, REQUEST_END);
 	r->op.detached = false;
 	r->err = (struct err)ERR_INIT;
-	return r->method->run == CSI_RUN_NODE ? run_node(r) : run_controller(r);
+	if (r->in.def->place == CSI_WORKER)
+		return run_worker(r);
+	r->rpc = csi_rpc_new(
+	    rq.setup.impls[csi_definition_id(r->in.def)], &r->in, NULL);
+	csi_rpc_start(r->rpc, &r->op.wake);
+	return op_await(r, REQUEST_RAN);
 }
 
 /* Old monitors or an old key's cluster may be what the error is due to. */
@@ -260,17 +220,12 @@ static enum op_verdict
 request_ran(struct request *r)
 {
 	timer_disarm(&r->linger);
-	if (r->rpc != NULL)
-		take_rpc(r);
-	if (r->method->run == CSI_RUN_CONTROLLER && r->call.waiter != NULL) {
-		r->err = r->call.err;
-		r->reply = take_ptr(&r->call.reply);
-		r->reply_len = r->call.reply_len;
-		memcpy(r->states, r->call.states, sizeof(r->states));
-		r->call = (struct session_call){ .id = 0 };
-		/* Not this user's volume: as if there had been no session. */
-		if (r->forward.borrowed && r->err.code == ERR_PERMISSION_DENIED)
-			r->err = (struct err)ERR_INIT;
+	if (r->rpc != NULL) {
+		request_note_states(r, &r->rpc->op);
+		r->err = r->rpc->op.err;
+		if (!err_is_set(&r->err))
+			request_set_reply(r, r->rpc->reply);
+		r->rpc = NULL;
 	}
 	/* Stopped because nobody wanted it, and then somebody did. */
 	if (r->op.detached && r->err.code == ERR_CANCELLED &&
@@ -333,7 +288,7 @@ request_merge(struct request *r, struct request *same)
 static enum op_verdict
 request_lock_next(struct request *r)
 {
-	for (size_t i = 0; i < REQUEST_LOCKS; i++) {
+	for (size_t i = 0; i < CSI_LOCKS_MAX; i++) {
 		struct request_lock *lock = &r->lock[i];
 
 		if (lock->locks == NULL || keylock_owns(&lock->claim))
@@ -376,11 +331,21 @@ request_step(struct op *op)
 			return op_goto(r, REQUEST_END);
 		return request_lock_next(r);
 
+	case REQUEST_ANSWERED:
+		r->err = r->call.err;
+		r->reply = r->call.reply;
+		r->reply_len = r->call.reply_len;
+		memcpy(r->states, r->call.states, sizeof(r->states));
+		/* Not this user's volume: as if there had been no session. */
+		if (r->forward.borrowed && r->err.code == ERR_PERMISSION_DENIED)
+			r->err = (struct err)ERR_INIT;
+		return op_goto(r, REQUEST_RAN);
+
 	case REQUEST_RAN:
 		return request_ran(r);
 
 	case REQUEST_END:
-		for (size_t i = REQUEST_LOCKS; i-- > 0;)
+		for (size_t i = CSI_LOCKS_MAX; i-- > 0;)
 			if (keylock_owns(&r->lock[i].claim))
 				keylock_release(
 				    r->lock[i].locks, &r->lock[i].claim);
@@ -417,18 +382,13 @@ request_free(struct op *op)
 	assert(TAILQ_EMPTY(&r->callers));
 	timer_disarm(&r->linger);
 	LIST_REMOVE(r, link);
-	csi_rpc_free(r->rpc); /* never started */
-	if (r->message != NULL)
-		csi_wipe_secrets(r->message);
-	arena_free(r->arena);
+	csi_request_fini(&r->in);
 	if (r->len > USUAL_BYTES)
 		large = r->len;
-	secret_wipe(r->body, r->len);
+	if (r->body != NULL)
+		secret_wipe(r->body, r->len);
 	free(r->body);
-	free(r->reply);
-	free(r->key);
-	free(r->then_key);
-	free(r->subject);
+	free(r->call.reply);
 	buf_fini(&r->print);
 	free(r);
 	less(&rq.large_bytes, &rq.large_peak, large, TRIM_BYTES);
@@ -442,64 +402,11 @@ request_free(struct op *op)
 
 /* ---- arrival ------------------------------------------------------------- */
 
-static struct keylock *
-locks_of(const char *name)
-{
-	size_t i = 0;
-
-	if (name == NULL)
-		return NULL;
-	for (; rq.sets[i].name != NULL; i++)
-		if (str_eq(rq.sets[i].name, name))
-			return rq.sets[i].locks;
-	assert(i + 1 < countof(rq.sets));
-	rq.sets[i].name = name;
-	rq.sets[i].locks = keylock_new();
-	return rq.sets[i].locks;
-}
-
-/* Unpacks and validates as the method's place needs it. */
-static int
-request_parse(struct request *r, const struct call *call, struct err *err)
-{
-	const void *message;
-
-	if (r->method->run == CSI_RUN_NODE) {
-		r->rpc = csi_rpc_new(request_impl(r->method), r->method,
-		    call->request, call->request_len, err);
-		if (r->rpc == NULL)
-			return err->rc;
-		message = r->rpc->request;
-	} else {
-		r->arena = csi_arena_new();
-		r->message = csi_unpack(r->method->request, r->arena,
-		    call->request, call->request_len, err);
-		if (r->message == NULL ||
-		    r->method->validate(r->message, err) < 0)
-			return err->rc;
-		message = r->message;
-	}
-	r->key = str_dup(r->method->key != NULL ? r->method->key(message) : "");
-	if (r->method->then_key != NULL)
-		r->then_key = str_dup(r->method->then_key(message));
-	r->lock[0].locks = locks_of(r->method->lock);
-	r->lock[0].key = r->key;
-	r->lock[1].locks = locks_of(r->method->then_lock);
-	r->lock[1].key = r->then_key;
-	r->subject = str_fmt("%s %s", r->method->name, r->key);
-	r->op.subject = r->subject;
-	if (csi_canonical(r->method, message, &r->print) < 0)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED,
-		    "the request has more fields than fit");
-	return 0;
-}
-
 static struct request *
-request_new(const struct csi_method *method)
+request_new(void)
 {
 	struct request *r = mem_new(sizeof(*r));
 
-	r->method = method;
 	r->linger.fire = on_linger;
 	TAILQ_INIT(&r->callers);
 	buf_init(&r->print, PRINT_MAX);
@@ -525,14 +432,42 @@ check_room(size_t len, struct err *err)
 	return 0;
 }
 
+static int
+request_read(struct request *r, const struct csi_definition *def,
+    const struct call *call, struct err *err)
+{
+	if (csi_request_read(
+		&r->in, def, call->request, call->request_len, err) < 0)
+		return err->rc;
+	if (csi_canonical(def, r->in.message, &r->print) < 0)
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "the request has more fields than fit");
+	for (size_t i = 0; i < CSI_LOCKS_MAX; i++) {
+		struct request_lock *lock = &r->lock[i];
+
+		lock->request = r;
+		lock->claim.what = def->name;
+		if (def->lock[i].set == CSI_LOCK_NONE)
+			continue;
+		lock->locks = rq.locks[def->lock[i].set];
+		lock->key = def->lock[i].key(r->in.message);
+	}
+	r->key = def->lock[0].key(r->in.message);
+	r->lock[0].claim.print = r->print.data;
+	r->lock[0].claim.print_len = r->print.len;
+	r->op.subject = arena_fmt(r->in.arena, "%s %s", def->name, r->key);
+	return 0;
+}
+
 /* Joins the one that is the same, or refuses; false: it is to be run. */
 static bool
-request_settle(struct request *r, struct call *call)
+request_settle(
+    struct request *r, const struct csi_definition *def, struct call *call)
 {
 	struct request *same;
 	struct err err = ERR_INIT;
 
-	if (request_parse(r, call, &err) < 0) {
+	if (request_read(r, def, call, &err) < 0) {
 		call_fail_err(call, &err);
 		return true;
 	}
@@ -552,26 +487,22 @@ request_settle(struct request *r, struct call *call)
 }
 
 void
-request_take(struct call *call, const struct csi_method *method)
+request_take(struct call *call, const struct csi_definition *def)
 {
-	struct request *r = request_new(method);
+	struct request *r = request_new();
 
-	if (request_settle(r, call)) {
+	if (request_settle(r, def, call)) {
 		request_free(&r->op);
 		return;
 	}
-	r->body = mem_new(call->request_len + 1);
-	if (call->request_len > 0)
-		memcpy(r->body, call->request, call->request_len);
 	r->len = call->request_len;
 	if (r->len > USUAL_BYTES)
 		more(&rq.large_bytes, &rq.large_peak, r->len);
-	for (size_t i = 0; i < REQUEST_LOCKS; i++) {
-		r->lock[i].request = r;
-		r->lock[i].claim.what = method->name;
+	if (def->place == CSI_WORKER) {
+		r->body = mem_new(r->len + 1);
+		if (r->len > 0)
+			memcpy(r->body, call->request, r->len);
 	}
-	r->lock[0].claim.print = r->print.data;
-	r->lock[0].claim.print_len = r->print.len;
 	request_add_caller(r, call);
 	op_start(&r->op, &request_class, NULL);
 }
@@ -606,6 +537,8 @@ requests_init(const struct requests_setup *setup)
 		rq.setup.max = DEFAULT_MAX;
 	rq.slow.fire = on_slow;
 	rq.idle_job.run = on_idle;
+	for (size_t i = 0; i < countof(rq.locks); i++)
+		rq.locks[i] = keylock_new();
 	LIST_INIT(&rq.live);
 }
 
@@ -614,8 +547,8 @@ requests_fini(void)
 {
 	assert(rq.count == 0);
 	loop_unpost(&rq.idle_job);
-	for (size_t i = 0; rq.sets[i].name != NULL; i++)
-		keylock_free(rq.sets[i].locks);
+	for (size_t i = 0; i < countof(rq.locks); i++)
+		keylock_free(rq.locks[i]);
 }
 
 size_t

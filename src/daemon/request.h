@@ -21,9 +21,8 @@
 
 struct requests_setup {
 	const struct config *config;
-	const char *driver_name;     /* dispatch_init() sets it */
-	const struct csi_impl *node; /* Node RPCs that run in this process */
-	size_t node_count;
+	const char *driver_name;             /* dispatch_init() sets it */
+	const struct csi_impl *const *impls; /* of CSI_DAEMON, by csi_id */
 	int64_t slow_ms; /* report executions older than this; 0: never */
 	size_t max;      /* executions at once; 0: 4096 */
 };
@@ -32,15 +31,12 @@ void requests_init(const struct requests_setup *setup);
 void requests_fini(void); /* nothing may run any more */
 
 /*
- * Takes a call of a method that is served, and ends it now or later. Beyond
+ * Takes a call of an RPC that is served, and ends it now or later. Beyond
  * `max` executions, of which some may have lost their callers, it is refused:
  * who resets his streams at once cannot start work without end. UNAVAILABLE,
  * since external-provisioner takes RESOURCE_EXHAUSTED for a full node.
  */
-void request_take(struct call *call, const struct csi_method *method);
-
-/* What implements a Node RPC here, or NULL. */
-const struct csi_impl *request_impl(const struct csi_method *method);
+void request_take(struct call *call, const struct csi_definition *def);
 
 size_t requests_running(void); /* also those without a caller */
 
@@ -69,13 +65,12 @@ void requests_when_idle(void (*idle)(void));
 /* ---- private to request*.c ----------------------------------------------- */
 
 enum request_state {
-	REQUEST_NEW = 0, /* nothing is held */
-	REQUEST_LOCKED,  /* a lock is ours, or was given up */
-	REQUEST_RAN,     /* the execution has ended */
-	REQUEST_END,     /* all is given back */
+	REQUEST_NEW = 0,  /* nothing is held */
+	REQUEST_LOCKED,   /* a lock is ours, or was given up */
+	REQUEST_ANSWERED, /* by the session, or there is none */
+	REQUEST_RAN,      /* the execution has ended */
+	REQUEST_END,      /* all is given back */
 };
-
-#define REQUEST_LOCKS 2
 
 struct request_lock {
 	struct keylock *locks; /* NULL: none */
@@ -87,31 +82,25 @@ struct request_lock {
 struct request {
 	struct op op;
 	enum request_state state;
-	const struct csi_method *method;
-	char *key; /* what it locks first, "" without a lock; on the heap */
-	char *then_key; /* and after that, or NULL */
-	char *subject;  /* for people */
-	unsigned char *body;
+	struct csi_request in;
+	unsigned char *body; /* CSI_WORKER: what is sent on */
 	size_t len;
 	struct buf print;                        /* fingerprint */
-	struct request_lock lock[REQUEST_LOCKS]; /* in the order taken */
-	int64_t waits_since_ms;                  /* for the lock; 0: does not */
+	struct request_lock lock[CSI_LOCKS_MAX]; /* in the order taken */
+	const char *key;                         /* of the first */
+	int64_t waits_since_ms;                  /* for a lock; 0: does not */
 	TAILQ_HEAD(, caller) callers;
 	unsigned joined; /* callers that came after the first one */
 	struct timer linger;
 
-	/* Node: the operation, until it is done. */
-	struct csi_rpc *rpc;
+	struct csi_rpc *rpc;    /* CSI_DAEMON: while it runs */
+	struct forward forward; /* CSI_WORKER */
+	struct session_call
+	    call; /* CSI_WORKER: .session is set while it runs */
 
-	/* Controller */
-	struct arena *arena;
-	const void *message;
-	struct forward forward;
-	struct session_call call;
-
-	/* the result */
+	/* the result; a reply lives in the arena, or is the call's */
 	struct err err;
-	unsigned char *reply;
+	const void *reply;
 	size_t reply_len;
 	char states[SESSION_STATES_MAX];
 	LIST_ENTRY(request)

@@ -12,20 +12,12 @@
 #define WHERE_MAX 400
 #define INFO_MAX 4096 /* more than a target path can have */
 
-static const char *
-noun_of(const struct csi_method *method)
-{
-	if (str_eq(method->lock, "path") || str_eq(method->lock, "stats"))
-		return "path";
-	return "volume";
-}
-
 static void
 put_where(const struct request *r, char *buf, size_t size)
 {
 	const struct op *op = r->rpc != NULL ? &r->rpc->op : NULL;
 
-	if (op == NULL && r->method->run == CSI_RUN_CONTROLLER) {
+	if (op == NULL && r->in.def->place == CSI_WORKER) {
 		sessions_call_where(&r->call, buf, size);
 		return;
 	}
@@ -95,19 +87,19 @@ put_why_late(
     const struct request *r, const struct request *owner, struct err *err)
 {
 	long long age_s = (long long)age_of(owner, r) / 1000;
-	const char *noun = noun_of(owner->method);
+	const char *noun = owner->in.def->noun;
 	char where[WHERE_MAX];
 
 	put_where(owner, where, sizeof(where));
 	if (owner != r)
 		(void)err_set(err, ERR_ABORTED,
 		    "operation %s on %s %s running for %lld s (%s)",
-		    owner->method->name, noun, owner->key, age_s, where);
+		    owner->in.def->name, noun, owner->key, age_s, where);
 	else
 		(void)err_set(err, ERR_DEADLINE_EXCEEDED,
 		    "operation %s on %s %s running for %lld s: %s; it goes on, "
 		    "ask again",
-		    r->method->name, noun, r->key, age_s, where);
+		    r->in.def->name, noun, r->key, age_s, where);
 }
 
 static const char *
@@ -115,7 +107,7 @@ state_of(const struct request *r)
 {
 	if (r->rpc != NULL)
 		return r->rpc->op.state_name;
-	if (r->method->run == CSI_RUN_CONTROLLER)
+	if (r->in.def->place == CSI_WORKER)
 		return sessions_call_state(&r->call);
 	return r->op.state_name;
 }
@@ -127,7 +119,7 @@ put_info(const struct request *r, const struct request *owner,
 {
 	char age_ms[24];
 	const struct error_info_field metadata[] = {
-		{ "operation", owner->method->name },
+		{ "operation", owner->in.def->name },
 		{ "subject", owner->key },
 		{ "state", state_of(owner) },
 		{ "age_ms", age_ms },
@@ -166,7 +158,7 @@ request_log_end(const struct request *r)
 	char note[REQUEST_NOTE_MAX], quoted[ERR_TEXT_MAX + 8];
 
 	log_info("op.end", "method=%s %s code=%s ms=%lld callers=0 text=%s",
-	    r->method->name, request_note(r, note, sizeof(note)),
+	    r->in.def->name, request_note(r, note, sizeof(note)),
 	    err_code_name(r->err.code), (long long)op_age_ms(&r->op),
 	    log_quote(quoted, sizeof(quoted), r->err.text));
 }
@@ -178,7 +170,7 @@ request_log_slow(const struct request *r)
 
 	put_where(r, where, sizeof(where));
 	log_warn("op.slow", "method=%s key=%s op=%llu ms=%lld state=%s %s",
-	    r->method->name, log_quote(key, sizeof(key), r->key),
+	    r->in.def->name, log_quote(key, sizeof(key), r->key),
 	    (unsigned long long)r->op.id, (long long)op_age_ms(&r->op),
 	    r->op.state_name, where);
 }

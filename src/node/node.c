@@ -26,20 +26,6 @@ node_config(void)
 	return config;
 }
 
-const struct csi_impl *
-node_impls(size_t *count)
-{
-	static struct csi_impl table[5];
-
-	table[0] = node_stage_impl;
-	table[1] = node_unstage_impl;
-	table[2] = node_publish_impl;
-	table[3] = node_unpublish_impl;
-	table[4] = node_stats_impl;
-	*count = countof(table);
-	return table;
-}
-
 int
 node_is_true(
     const struct csi_map *map, const char *key, bool *value, struct err *err)

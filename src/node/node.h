@@ -70,9 +70,6 @@ struct node_config {
 void node_init(const struct node_config *config);
 const struct node_config *node_config(void);
 
-/* The Node RPCs that run as operations. */
-const struct csi_impl *node_impls(size_t *count);
-
 extern const struct csi_impl node_stage_impl;
 extern const struct csi_impl node_unstage_impl;
 extern const struct csi_impl node_publish_impl;

@@ -31,6 +31,7 @@ struct publish {
 	struct publishing_result result;
 	struct offload offload;
 	bool restaged;
+	struct csi_request restage_request; /* a NodeStageVolume */
 	struct csi_rpc *restage;
 };
 
@@ -40,12 +41,10 @@ read_request(struct publish *p, struct err *err)
 	const Csi__V1__NodePublishVolumeRequest *r = p->request;
 	struct csi_map publish = csi_map_of(r, publish_context);
 	struct csi_map context = csi_map_of(r, volume_context);
-	struct csi_access access;
+	const struct csi_access *access = &p->rpc.in->access;
 	int rc;
 
-	if ((rc = csi_access_of(r->volume_capability, "volume_capability",
-		 &access, err)) < 0 ||
-	    (rc = node_spec_fill(&p->args.spec, r->volume_id, &publish,
+	if ((rc = node_spec_fill(&p->args.spec, r->volume_id, &publish,
 		 &context, false, p->rpc.arena, err)) < 0 ||
 	    (rc = node_mount_flags(r->volume_capability, p->rpc.arena,
 		 &p->args.options, err)) < 0)
@@ -53,10 +52,10 @@ read_request(struct publish *p, struct err *err)
 	p->args.spec.user = csi_map_get(&publish, "userID");
 	p->args.staging = r->staging_target_path;
 	p->args.target = r->target_path;
-	p->args.block = access.block;
+	p->args.block = access->block;
 	p->args.read_only = node_is_read_only(
-	    &access, p->args.options, r->readonly);
-	p->args.single_writer = access.mode ==
+	    access, p->args.options, r->readonly);
+	p->args.single_writer = access->mode ==
 	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_SINGLE_WRITER;
 	return 0;
 }
@@ -103,9 +102,9 @@ find_credentials(const struct publish *p, const char **user, const char **key)
 }
 
 /* Entries of the two messages' maps are alike on the wire. */
-static struct csi_rpc *
-restage_new(
-    const struct publish *p, const char *user, const char *key, struct err *err)
+static int
+restage_read(
+    struct publish *p, const char *user, const char *key, struct err *err)
 {
 	const Csi__V1__NodePublishVolumeRequest *r = p->request;
 	Csi__V1__NodeStageVolumeRequest stage =
@@ -115,8 +114,8 @@ restage_new(
 		    CSI__V1__NODE_STAGE_VOLUME_REQUEST__SECRETS_ENTRY__INIT },
        *secrets[2] = { &entry[0], &entry[1] };
 	auto_free unsigned char *bytes = NULL;
-	struct csi_rpc *rpc;
 	size_t len;
+	int rc;
 
 	stage.volume_id = r->volume_id;
 	stage.staging_target_path = r->staging_target_path;
@@ -139,10 +138,10 @@ restage_new(
 	len = csi__v1__node_stage_volume_request__get_packed_size(&stage);
 	bytes = mem_new(len + 1);
 	(void)csi__v1__node_stage_volume_request__pack(&stage, bytes);
-	rpc = csi_rpc_new(&node_stage_impl,
-	    csi_method_by_name("NodeStageVolume"), bytes, len, err);
+	rc = csi_request_read(&p->restage_request,
+	    &csi_definitions[CSI_NODE_STAGE_VOLUME], bytes, len, err);
 	secret_wipe(bytes, len);
-	return rpc;
+	return rc;
 }
 
 static enum op_verdict
@@ -150,23 +149,21 @@ publish_restage(struct publish *p)
 {
 	const char *user = NULL, *key = NULL;
 	struct err err = ERR_INIT;
-	struct csi_rpc *rpc;
 
 	if (p->request->n_secrets == 0 && !find_credentials(p, &user, &key))
 		return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
 		    "no key to stage it again (StorageClass: "
 		    "csi.storage.k8s.io/node-publish-secret-name): %s",
 		    p->offload.err.text);
-	rpc = restage_new(p, user, key, &err);
-	if (rpc == NULL) {
+	if (restage_read(p, user, key, &err) < 0) {
 		err_prefix(&err, "stage it again");
 		return op_fail_err(p, PUBLISH_END, &err);
 	}
 	log_warn("publish.restage", "volume=%s key=%s", p->request->volume_id,
 	    user != NULL ? "of a session" : "of the request");
 	p->restaged = true;
-	p->restage = rpc;
-	csi_rpc_start(rpc, &p->rpc.op.wake);
+	p->restage = csi_rpc_new(&node_stage_impl, &p->restage_request, NULL);
+	csi_rpc_start(p->restage, &p->rpc.op.wake);
 	return op_await(p, PUBLISH_RESTAGED);
 }
 
@@ -185,12 +182,12 @@ publish_step(struct op *op)
 			return publish_restage(p);
 		if (op->rc < 0)
 			return op_fail_err(p, PUBLISH_END, &p->offload.err);
-		p->rpc.reply = csi_new(p->rpc.method->reply, p->rpc.arena);
+		(void)csi_rpc_reply(&p->rpc);
 		return op_goto(p, PUBLISH_END);
 
 	case PUBLISH_RESTAGED:
 		err = p->restage->op.err;
-		csi_rpc_free(take_ptr(&p->restage));
+		csi_request_fini(&p->restage_request);
 		if (op->rc < 0) {
 			err_prefix(&err, "stage volume %s again",
 			    p->request->volume_id);
@@ -210,7 +207,6 @@ static const struct op_class publish_class = {
 };
 
 const struct csi_impl node_publish_impl = {
-	.method = "NodePublishVolume",
 	.cls = &publish_class,
 	.size = sizeof(struct publish),
 };

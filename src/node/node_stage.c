@@ -125,34 +125,30 @@ read_request(struct stage *s, struct err *err)
 	const Csi__V1__NodeStageVolumeRequest *r = s->request;
 	struct csi_map publish = csi_map_of(r, publish_context);
 	struct csi_map context = csi_map_of(r, volume_context);
-	struct csi_map secrets = csi_map_of(r, secrets);
-	struct csi_credentials who;
-	struct csi_access access;
+	const struct csi_credentials *who = &s->rpc.in->credentials;
+	const struct csi_access *access = &s->rpc.in->access;
 	const struct mapper *mapper;
 	bool is_reader;
 	int rc;
 
-	if ((rc = csi_access_of(r->volume_capability, "volume_capability",
-		 &access, err)) < 0 ||
-	    (rc = csi_credentials_get(&secrets, &who, err)) < 0 ||
-	    (rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
+	if ((rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
 		 &context, true, s->rpc.arena, err)) < 0 ||
 	    (rc = node_is_true(&context, "staticVolume", &s->is_static, err)) <
 		0 ||
 	    (rc = node_mount_flags(r->volume_capability, s->rpc.arena,
 		 &s->args.options, err)) < 0)
 		return rc;
-	secret_set(&s->key, who.key, who.key_len);
-	s->args.spec.user = who.user;
+	secret_set(&s->key, who->key, who->key_len);
+	s->args.spec.user = who->user;
 	s->args.spec.key = &s->key;
 	/* Set where another node may write (MULTI_NODE_SINGLE_WRITER). */
 	is_reader = str_eq(csi_map_get(&publish, "readOnly"), "true");
-	s->args.spec.read_only = access.read_only || is_reader;
+	s->args.spec.read_only = access->read_only || is_reader;
 	s->args.read_only = node_is_read_only(
-	    &access, s->args.options, is_reader);
+	    access, s->args.options, is_reader);
 	s->args.staging = r->staging_target_path;
-	s->args.block = access.block;
-	s->args.fstype = access.fs_type;
+	s->args.block = access->block;
+	s->args.fstype = access->fs_type;
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
@@ -367,7 +363,7 @@ stage_done(struct stage *s)
 		log_info("stage.grown", "volume=%s device=%s bytes=%llu",
 		    s->request->volume_id, s->result.device.path,
 		    (unsigned long long)s->result.device.size_bytes);
-	s->rpc.reply = csi_new(s->rpc.method->reply, s->rpc.arena);
+	(void)csi_rpc_reply(&s->rpc);
 	return op_goto(s, STAGE_END);
 }
 
@@ -588,7 +584,6 @@ static const struct op_class stage_class = {
 };
 
 const struct csi_impl node_stage_impl = {
-	.method = "NodeStageVolume",
 	.cls = &stage_class,
 	.size = sizeof(struct stage),
 };

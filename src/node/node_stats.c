@@ -68,10 +68,9 @@ stats_read(struct stats *s)
 
 	if (s->rpc.op.rc < 0)
 		return op_fail_err(s, STATS_END, &s->offload.err);
-	reply = csi_new(s->rpc.method->reply, s->rpc.arena);
+	reply = csi_rpc_reply(&s->rpc);
 	reply->usage = arena_new_bytes(
 	    s->rpc.arena, 2 * sizeof(Csi__V1__VolumeUsage *));
-	s->rpc.reply = reply;
 	add_usage(s, CSI__V1__VOLUME_USAGE__UNIT__BYTES, got->total_bytes,
 	    got->used_bytes, got->available_bytes);
 	if (!got->block && got->dead[0] == '\0')
@@ -107,7 +106,6 @@ static const struct op_class stats_class = {
 };
 
 const struct csi_impl node_stats_impl = {
-	.method = "NodeGetVolumeStats",
 	.cls = &stats_class,
 	.size = sizeof(struct stats),
 };

@@ -50,7 +50,7 @@ unpublish_step(struct op *op)
 	case UNPUBLISH_REMOVED:
 		if (op->rc < 0)
 			return op_fail_err(u, UNPUBLISH_END, &u->offload.err);
-		u->rpc.reply = csi_new(u->rpc.method->reply, u->rpc.arena);
+		(void)csi_rpc_reply(&u->rpc);
 		return op_goto(u, UNPUBLISH_END);
 
 	case UNPUBLISH_END:
@@ -65,7 +65,6 @@ static const struct op_class unpublish_class = {
 };
 
 const struct csi_impl node_unpublish_impl = {
-	.method = "NodeUnpublishVolume",
 	.cls = &unpublish_class,
 	.size = sizeof(struct unpublish),
 };

@@ -79,7 +79,7 @@ unstage_closing(struct unstage *u)
 		}
 		mapper->note(&u->spec, NULL);
 	}
-	u->rpc.reply = csi_new(u->rpc.method->reply, u->rpc.arena);
+	(void)csi_rpc_reply(&u->rpc);
 	return op_goto(u, UNSTAGE_END);
 }
 
@@ -96,8 +96,7 @@ unstage_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_err(u, UNSTAGE_END, &u->offload.err);
 		if (u->result.kept) {
-			u->rpc.reply = csi_new(
-			    u->rpc.method->reply, u->rpc.arena);
+			(void)csi_rpc_reply(&u->rpc);
 			return op_goto(u, UNSTAGE_END);
 		}
 		if (u->result.had_stash)
@@ -125,7 +124,6 @@ static const struct op_class unstage_class = {
 };
 
 const struct csi_impl node_unstage_impl = {
-	.method = "NodeUnstageVolume",
 	.cls = &unstage_class,
 	.size = sizeof(struct unstage),
 };

@@ -15,6 +15,7 @@
 
 struct request {
 	uint64_t id;
+	struct csi_request in;
 	struct csi_rpc *rpc;
 	struct wake done;
 	int64_t late_ms; /* when its caller has given up; 0: unknown */
@@ -180,7 +181,7 @@ on_done(struct wake *wake, int rc)
 		send_reply(r);
 	LIST_REMOVE(r, link);
 	rq.nrunning--;
-	csi_rpc_free(r->rpc);
+	csi_request_fini(&r->in);
 	free(r);
 	watch_progress(); /* a deletion leaves a purge behind */
 }
@@ -215,11 +216,10 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 void
 worker_requests_take(const Worker__Request *request)
 {
-	const struct csi_method *method;
-	const struct csi_impl *impl = controller_find(request->method, &method);
+	const struct csi_definition *def;
+	const struct csi_impl *impl = controller_find(request->method, &def);
 	struct err err = ERR_INIT;
 	struct request *r;
-	struct csi_rpc *rpc;
 
 	if (impl == NULL) {
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
@@ -227,22 +227,22 @@ worker_requests_take(const Worker__Request *request)
 		send_failure(request->id, &err);
 		return;
 	}
-	rpc = csi_rpc_new(
-	    impl, method, request->body.data, request->body.len, &err);
-	if (rpc == NULL) {
+	r = mem_new(sizeof(*r));
+	if (csi_request_read(
+		&r->in, def, request->body.data, request->body.len, &err) < 0) {
 		send_failure(request->id, &err);
+		free(r);
 		return;
 	}
-	rpc->env = env_of(rpc->arena, request->cluster);
-	r = mem_new(sizeof(*r));
 	r->id = request->id;
-	r->rpc = rpc;
 	if (request->timeout_ms != 0)
 		r->late_ms = clock_now_ms() + request->timeout_ms;
 	LIST_INSERT_HEAD(&rq.running, r, link);
 	rq.nrunning++;
+	r->rpc = csi_rpc_new(
+	    impl, &r->in, env_of(r->in.arena, request->cluster));
 	r->done.fn = on_done;
-	csi_rpc_start(rpc, &r->done);
+	csi_rpc_start(r->rpc, &r->done);
 	watch_progress();
 }
 

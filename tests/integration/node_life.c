@@ -8,6 +8,7 @@
  */
 #include "node/node.h"
 #include "node/staging.h"
+#include "tests/definition.h"
 #include "tests/fake/loop_mapper.h"
 #include "tests/tap.h"
 #include "tests/waited.h"
@@ -217,30 +218,31 @@ credentials(const struct device_spec *spec, const char **user, const char **key)
 }
 
 static void
-serve(const struct csi_impl *impl, const void *body, size_t len, int out)
+serve(const struct csi_impl *impl, const struct csi_definition *def,
+    const void *body, size_t len, int out)
 {
 	static const struct node_config config = { .state_dir = "/run",
 		.find_cluster = find_cluster,
 		.format_start = format_start,
 		.credentials = credentials };
-	const struct csi_method *method = csi_method_by_name(impl->method);
 	struct waited done = WAITED_INIT;
-	struct err err = ERR_INIT;
+	struct csi_request in;
 	struct csi_rpc *rpc;
+	struct err err = ERR_INIT;
 
 	if (loop_init() < 0 || device_register(&loop_mapper, "/run", &err) < 0)
 		_exit(1);
 	node_init(&config);
 	op_set_hook(on_state);
-	rpc = csi_rpc_new(impl, method, body, len, &err);
-	if (rpc == NULL) {
+	if (csi_request_read(&in, def, body, len, &err) < 0) {
 		answer.code = (int)err.code;
 		memcpy(answer.text, err.text, sizeof(answer.text));
 	} else {
+		rpc = csi_rpc_new(impl, &in, NULL);
 		csi_rpc_start(rpc, &done.wake);
 		(void)waited_for(&done);
 		take_result(rpc, impl == &node_stats_impl);
-		csi_rpc_free(rpc);
+		csi_request_fini(&in);
 	}
 	answer.forks = (unsigned)offload_forks();
 	answer.execs = (unsigned)tool_execs();
@@ -266,7 +268,7 @@ run(const struct csi_impl *impl, const void *request, int kill_at)
 	pid = fork();
 	if (pid == 0) {
 		die_at = kill_at;
-		serve(impl, body, len, fd[1]);
+		serve(impl, definition_taking(request), body, len, fd[1]);
 	}
 	close(fd[1]);
 	if (read(fd[0], &got, sizeof(got)) != sizeof(got))

@@ -11,6 +11,7 @@
 #include "controller/controller.h"
 #include "controller/purge.h"
 #include "csi.pb-c.h"
+#include "tests/definition.h"
 #include "tests/tap.h"
 #include "tests/waited.h"
 #include "worker.pb-c.h"
@@ -61,12 +62,12 @@ take_result(const struct csi_rpc *rpc)
 	out.err = rpc->op.err;
 	out.readied = rpc->reply != NULL;
 	out.volume_id[0] = '\0';
-	if (rpc->reply != NULL && str_eq(rpc->method->name, "CreateVolume"))
+	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "CreateVolume"))
 		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
 		    reply->volume->volume_id);
-	if (rpc->reply != NULL && str_eq(rpc->method->name, "Audit"))
+	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Audit"))
 		take_audit(rpc->reply);
-	if (rpc->reply != NULL && str_eq(rpc->method->name, "Format"))
+	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Format"))
 		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
 }
 
@@ -74,35 +75,31 @@ take_result(const struct csi_rpc *rpc)
 static void
 run(const char *method, const void *request)
 {
-	auto_free char *path = str_eq(method, "Format")
-	    ? str_dup(csi_method_format.path)
-	    : str_eq(method, "Audit")
-	    ? str_dup(csi_method_by_name(method)->path)
-	    : str_fmt("/csi.v1.Controller/%s", method);
+	const struct csi_definition *def;
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
-	const struct csi_method *found;
-	const struct csi_impl *impl = controller_find(path, &found);
+	const struct csi_impl *impl = controller_find(
+	    definition_of(method)->path, &def);
 	struct waited done = WAITED_INIT;
-	struct err err = ERR_INIT;
+	struct csi_request in;
 	struct csi_rpc *rpc;
+	struct err err = ERR_INIT;
 
 	(void)protobuf_c_message_pack(request, body);
-	rpc = csi_rpc_new(impl, found, body, len, &err);
-	if (rpc == NULL) {
+	if (csi_request_read(&in, def, body, len, &err) < 0) {
 		diag("%s: %s", method, err.text);
 		abort();
 	}
-	rpc->env = &env;
 	memset(&out, 0, sizeof(out));
+	rpc = csi_rpc_new(impl, &in, &env);
 	fake_set_victim(&rpc->op);
 	csi_rpc_start(rpc, &done.wake);
 	(void)waited_for(&done);
 	take_result(rpc);
-	csi_rpc_free(rpc);
 	while (op_count() > 0)
 		loop_turn(true);
 	fake_set_victim(NULL);
+	csi_request_fini(&in);
 }
 
 static void

@@ -383,8 +383,8 @@ test_refused(void)
 	    "serve the Controller service",
 	    "a service that is switched off");
 	fake_free(a);
-	a = fake_ask("NodeStageVolume", NULL, 0);
-	ok(a->code == ERR_UNIMPLEMENTED, "no implementation: %s", a->text);
+	a = fake_ask("Format", NULL, 0);
+	ok(a->code == ERR_UNIMPLEMENTED, "no client's: %s", a->text);
 	fake_free(a);
 	a = fake_ask("NodeUnstageVolume", NULL, 0);
 	ok(a->code == ERR_INVALID_ARGUMENT, "validation: %s", a->text);

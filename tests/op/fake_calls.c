@@ -1,6 +1,7 @@
 /*
  * fake_calls.c - calls in place of src/rpc, and what they ask.
  */
+#include "tests/definition.h"
 #include "tests/op/fake_rpc.h"
 
 #include "base/clock.h"
@@ -98,7 +99,7 @@ static void
 ask(struct fake_call *fake, const char *method, const void *bytes, size_t len,
     int64_t timeout_ms)
 {
-	const struct csi_method *m = csi_method_by_name(method);
+	const struct csi_definition *m = definition_of(method);
 
 	fake->call.path = m != NULL ? m->path : method;
 	fake->call.request = bytes;

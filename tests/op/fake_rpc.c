@@ -78,8 +78,7 @@ fake_step(struct op *op)
 		else if (op->rc < 0)
 			op_set_error_rc(op, op->rc, "unmap");
 		else
-			f->rpc.reply = csi_new(
-			    f->rpc.method->reply, f->rpc.arena);
+			(void)csi_rpc_reply(&f->rpc);
 		return OP_DONE;
 	}
 	abort();
@@ -90,9 +89,14 @@ static const struct op_class fake_class = {
 	.step = fake_step,
 };
 
-static const struct csi_impl impls[] = {
-	{ "NodeUnstageVolume", &fake_class, sizeof(struct fake_op) },
-	{ "NodeUnpublishVolume", &fake_class, sizeof(struct fake_op) },
+static const struct csi_impl impl = { &fake_class, sizeof(struct fake_op) };
+
+static const struct csi_impl *const impls[CSI_COUNT] = {
+	[CSI_NODE_STAGE_VOLUME] = &impl,
+	[CSI_NODE_UNSTAGE_VOLUME] = &impl,
+	[CSI_NODE_PUBLISH_VOLUME] = &impl,
+	[CSI_NODE_UNPUBLISH_VOLUME] = &impl,
+	[CSI_NODE_GET_VOLUME_STATS] = &impl,
 };
 
 bool
@@ -226,13 +230,12 @@ void
 fake_start(bool controller, bool node, const struct config *config)
 {
 	const struct dispatch_setup setup = {
-		.identity = { .driver_name = "rbd.csi.ceph.com",
-		    .node_id = "node-1",
-		    .controller = controller,
-		    .node = node },
+		.driver_name = "rbd.csi.ceph.com",
+		.node_id = "node-1",
+		.controller = controller,
+		.node = node,
 		.requests = { .config = config,
-		    .node = impls,
-		    .node_count = countof(impls),
+		    .impls = impls,
 		    .slow_ms = 20 * SECOND_MS,
 		    .max = FAKE_REQUESTS_MAX },
 	};

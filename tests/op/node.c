@@ -9,6 +9,7 @@
 #include "core/offload.h"
 #include "node/publishing.h"
 #include "node/staging.h"
+#include "tests/definition.h"
 #include "tests/tap.h"
 #include "tests/waited.h"
 
@@ -266,28 +267,30 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request,
 	auto_free unsigned char *body = mem_new(len + 1);
 	struct waited done = WAITED_INIT;
 	struct err err = ERR_INIT;
+	struct csi_request in;
 	struct csi_rpc *rpc;
+	int rc;
 
 	(void)protobuf_c_message_pack(request, body);
-	rpc = csi_rpc_new(
-	    impl, csi_method_by_name(impl->method), body, len, &err);
+	rc = csi_request_read(&in, definition_taking(request), body, len, &err);
 	script = play_script;
 	at = 0;
 	fail_at = fail;
 	detach_at = detach;
 	calls[0] = '\0';
 	mapped = replied = false;
-	if (rpc == NULL) {
+	if (rc < 0) {
 		outcome = err;
 		return;
 	}
+	rpc = csi_rpc_new(impl, &in, NULL);
 	current = &rpc->op;
 	csi_rpc_start(rpc, &done.wake);
 	while (!done.done)
 		loop_turn(false);
 	outcome = rpc->op.err;
 	replied = rpc->reply != NULL;
-	csi_rpc_free(rpc);
+	csi_request_fini(&in);
 }
 
 static size_t

@@ -7,6 +7,7 @@
 #include "csi/canonical.h"
 #include "csi/rpc.h"
 #include "ctl/json_pb.h"
+#include "tests/definition.h"
 #include "tests/tap.h"
 #include "tests/waited.h"
 
@@ -293,7 +294,7 @@ static const struct {
 
 static const void *
 request_of(
-    const struct csi_method *method, const char *json, struct arena *arena)
+    const struct csi_definition *method, const char *json, struct arena *arena)
 {
 	auto_json json_t *in = json_loads(json, 0, NULL);
 	struct err err = ERR_INIT;
@@ -308,13 +309,17 @@ static void
 test_checks(void)
 {
 	for (size_t i = 0; i < countof(checks); i++) {
-		const struct csi_method *method = csi_method_by_name(
+		const struct csi_definition *method = definition_of(
 		    checks[i].method);
 		struct arena *arena = csi_arena_new();
 		const void *request = request_of(method, checks[i].json, arena);
+		struct csi_request in;
 		struct err err = ERR_INIT;
-		int rc = request == NULL ? 0 : method->validate(request, &err);
+		size_t len;
+		const void *bytes = csi_pack(request, arena, &len, &err);
+		int rc = csi_request_read(&in, method, bytes, len, &err);
 
+		csi_request_fini(&in);
 		ok(request != NULL && err.code == checks[i].code &&
 			(rc == 0) == (checks[i].code == ERR_OK) &&
 			(checks[i].in_text == NULL ||
@@ -374,7 +379,7 @@ static const struct {
 static void
 test_prints(void)
 {
-	const struct csi_method *method = csi_method_by_name("CreateVolume");
+	const struct csi_definition *method = definition_of("CreateVolume");
 	struct arena *arena = csi_arena_new();
 	struct buf base, other;
 
@@ -400,11 +405,11 @@ test_prints(void)
 	/* Two methods with requests that look alike. */
 	buf_init(&other, CSI_MESSAGE_MAX);
 	buf_clear(&base);
-	method = csi_method_by_name("DeleteVolume");
+	method = definition_of("DeleteVolume");
 	ok(csi_canonical(
 	       method, request_of(method, "{" VOLUME "}", arena), &base) == 0,
 	    "DeleteVolume");
-	method = csi_method_by_name("ControllerUnpublishVolume");
+	method = definition_of("ControllerUnpublishVolume");
 	ok(csi_canonical(method, request_of(method, "{" VOLUME "}", arena),
 	       &other) == 0 &&
 		(base.len != other.len ||
@@ -420,45 +425,78 @@ test_prints(void)
 	arena_free(arena);
 }
 
-/* --- the method table --- */
+/* --- the definitions --- */
 
 static void
-test_methods(void)
+test_definitions(void)
 {
-	size_t count, served = 0;
-	const struct csi_method *all = csi_methods(&count);
+	const struct csi_definition *def = csi_definitions;
+	size_t served = 0;
 
-	is_int(count, 37, "all of CSI 1.13's methods are known, and Audit");
-	for (size_t i = 0; i < count; i++) {
-		ok(csi_method_find(all[i].path) == &all[i] &&
-			csi_method_by_name(all[i].name) == &all[i],
-		    "%s is found by path and by name", all[i].path);
-		if (!all[i].served)
+	is_int(CSI_CLIENT_COUNT, 37,
+	    "all of CSI 1.13's RPCs are defined, and Audit");
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++, def++) {
+		ok(csi_definition_find(def->path) == def &&
+			definition_of(def->name) == def,
+		    "%s is found by its path, and has a name of its own",
+		    def->path);
+		if (def->place == CSI_UNSERVED)
 			continue;
 		served++;
-		ok(all[i].validate != NULL && all[i].timeout_ms > 0 &&
-			(all[i].lock == NULL) == (all[i].key == NULL),
-		    "%s: the entry is complete", all[i].name);
+		ok(def->timeout_ms > 0 &&
+			(def->place == CSI_INSTANT ||
+			    (def->lock[0].key != NULL && def->noun != NULL)),
+		    "%s: the definition is complete", def->name);
+		for (size_t j = 0; j < CSI_LOCKS_MAX; j++)
+			ok(def->lock[j].set == CSI_LOCK_NONE ||
+				def->lock[j].key != NULL,
+			    "%s: lock %zu has a key", def->name, j);
 	}
 	is_int(served, 17, "so many are served");
-	ok(csi_method_find("/csi.v1.Node/Nothing") == NULL &&
-		csi_method_find("") == NULL,
+	ok(csi_definition_find("/csi.v1.Node/Nothing") == NULL &&
+		csi_definition_find("") == NULL,
 	    "others are not found");
+	ok(csi_definition_find(csi_definitions[CSI_FORMAT].path) == NULL,
+	    "what nodes ask of ceph-worker is no client's");
+}
+
+/* What GetCapabilities says: everything that makes it is served. */
+static void
+test_capabilities(void)
+{
+	static const int controller[] = { 1, 2 }, node[] = { 1, 2, 4, 5 };
+	size_t c = 0, n = 0;
+
+	for (int i = 1; i < 32; i++) {
+		if (csi_capability_is_served("Controller", i))
+			is_int(i, c < countof(controller) ? controller[c] : -1,
+			    "Controller capability %zu", c),
+			    c++;
+		if (csi_capability_is_served("Node", i))
+			is_int(i, n < countof(node) ? node[n] : -1,
+			    "Node capability %zu", n),
+			    n++;
+	}
+	is_int(c, countof(controller), "the Controller has no more, no less");
+	is_int(n, countof(node), "nor has the Node service");
 }
 
 /* clang-format off */
 static const struct {
-	const char *method, *json, *lock, *key;
+	const char *method, *json;
+	enum csi_lock_set set[CSI_LOCKS_MAX];
+	const char *key[CSI_LOCKS_MAX];
 } keys[] = {
-	{ "CreateVolume", "{\"name\":\"v\"}", "name", "v" },
-	{ "DeleteVolume", "{\"volumeId\":\"i\"}", "volume", "i" },
-	{ "ControllerPublishVolume", "{\"volumeId\":\"i\"}", "volume", "i" },
-	{ "ControllerUnpublishVolume", "{\"volumeId\":\"i\"}", "volume", "i" },
-	{ "NodeStageVolume", "{\"volumeId\":\"i\"}", "stage", "i" },
-	{ "NodeUnstageVolume", "{\"volumeId\":\"i\"}", "stage", "i" },
-	{ "NodePublishVolume", "{\"targetPath\":\"/t\"}", "path", "/t" },
-	{ "NodeUnpublishVolume", "{\"targetPath\":\"/t\"}", "path", "/t" },
-	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", "stats", "/t" },
+	{ "CreateVolume", "{\"name\":\"v\"}", { CSI_LOCK_NAME }, { "v" } },
+	{ "DeleteVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_VOLUME }, { "i" } },
+	{ "ControllerPublishVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_VOLUME }, { "i" } },
+	{ "ControllerUnpublishVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_VOLUME }, { "i" } },
+	{ "NodeStageVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_STAGE }, { "i" } },
+	{ "NodeUnstageVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_STAGE }, { "i" } },
+	{ "NodePublishVolume", "{\"targetPath\":\"/t\",\"volumeId\":\"i\"}",
+	  { CSI_LOCK_PATH, CSI_LOCK_STAGE }, { "/t", "i" } },
+	{ "NodeUnpublishVolume", "{\"targetPath\":\"/t\"}", { CSI_LOCK_PATH }, { "/t" } },
+	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", { CSI_LOCK_STATS }, { "/t" } },
 };
 /* clang-format on */
 
@@ -466,13 +504,18 @@ static void
 test_keys(void)
 {
 	for (size_t i = 0; i < countof(keys); i++) {
-		const struct csi_method *method = csi_method_by_name(
+		const struct csi_definition *method = definition_of(
 		    keys[i].method);
 		struct arena *arena = csi_arena_new();
 
-		is_str(method->lock, keys[i].lock, "%s locks", method->name);
-		is_str(method->key(request_of(method, keys[i].json, arena)),
-		    keys[i].key, "by its field");
+		for (size_t j = 0; j < CSI_LOCKS_MAX; j++) {
+			is_int(method->lock[j].set, keys[i].set[j],
+			    "%s: set %zu", method->name, j);
+			if (keys[i].key[j] != NULL)
+				is_str(method->lock[j].key(request_of(
+					   method, keys[i].json, arena)),
+				    keys[i].key[j], "and its key");
+		}
 		arena_free(arena);
 	}
 }
@@ -484,7 +527,7 @@ nop_step(struct op *op)
 {
 	struct csi_rpc *rpc = (struct csi_rpc *)op;
 
-	rpc->reply = csi_new(rpc->method->reply, rpc->arena);
+	(void)csi_rpc_reply(rpc);
 	return OP_DONE;
 }
 
@@ -494,7 +537,6 @@ static const struct op_class nop_class = {
 };
 
 static const struct csi_impl nop_impl = {
-	.method = "DeleteVolume",
 	.cls = &nop_class,
 	.size = sizeof(struct csi_rpc),
 };
@@ -546,16 +588,17 @@ static const struct {
 static void
 test_unpacking(void)
 {
-	const struct csi_method *method = csi_method_by_name("DeleteVolume");
+	const struct csi_definition *method = definition_of("DeleteVolume");
 	auto_free char *huge = NULL;
 	const size_t huge_len = 3 * 1024 * 1024;
+	struct csi_request in;
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < countof(bodies); i++) {
 		err = (struct err)ERR_INIT;
-		ok(csi_rpc_new(&nop_impl, method, bodies[i].bytes,
-		       bodies[i].len, &err) == NULL &&
-			err.code == bodies[i].code,
+		ok(csi_request_read(
+		       &in, method, bodies[i].bytes, bodies[i].len, &err) < 0 &&
+			in.arena == NULL && err.code == bodies[i].code,
 		    "body %zu is refused", i);
 		is_str(err.text, bodies[i].text, "and says why");
 	}
@@ -565,7 +608,7 @@ test_unpacking(void)
 	for (size_t i = 0; i < huge_len; i += 2)
 		huge[i] = 0x12;
 	err = (struct err)ERR_INIT;
-	ok(csi_rpc_new(&nop_impl, method, huge, huge_len, &err) == NULL &&
+	ok(csi_request_read(&in, method, huge, huge_len, &err) < 0 &&
 		err.code == ERR_RESOURCE_EXHAUSTED,
 	    "what unpacks to too much is refused");
 }
@@ -579,7 +622,7 @@ test_paths(void)
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < countof(spellings); i++) {
-		const struct csi_method *method = csi_method_by_name(
+		const struct csi_definition *method = definition_of(
 		    "NodeUnpublishVolume");
 		auto_free char *json = str_fmt(
 		    "{\"volumeId\":\"any\",\"targetPath\":\"%s\"}",
@@ -587,13 +630,13 @@ test_paths(void)
 		size_t len;
 		const void *bytes = csi_pack(
 		    request_of(method, json, arena), arena, &len, &err);
-		struct csi_rpc *rpc = csi_rpc_new(
-		    &nop_impl, method, bytes, len, &err);
+		struct csi_request in;
 
-		is_str(rpc != NULL ? method->key(rpc->request) : err.text,
+		is_str(csi_request_read(&in, method, bytes, len, &err) == 0
+			? method->lock[0].key(in.message)
+			: err.text,
 		    "/a/b", "%s is locked as /a/b", spellings[i]);
-		if (rpc != NULL)
-			csi_rpc_free(rpc);
+		csi_request_fini(&in);
 	}
 	arena_free(arena);
 }
@@ -601,11 +644,11 @@ test_paths(void)
 static void
 test_running(void)
 {
-	const struct csi_method *method = csi_method_by_name("DeleteVolume");
+	const struct csi_definition *method = definition_of("DeleteVolume");
 	struct arena *arena = csi_arena_new();
 	struct err err = ERR_INIT;
 	const void *request, *bytes;
-	const char *key;
+	struct csi_request in;
 	struct csi_rpc *rpc;
 	struct waited done = WAITED_INIT;
 	size_t len;
@@ -615,26 +658,25 @@ test_running(void)
 	    "\x98\x80\"," KEYS "}",
 	    arena);
 	bytes = csi_pack(request, arena, &len, &err);
-	rpc = csi_rpc_new(&nop_impl, method, bytes, len, &err);
-	ok(rpc != NULL && rpc->request != NULL, "a good body is unpacked");
+	ok(csi_request_read(&in, method, bytes, len, &err) == 0 &&
+		in.message != NULL,
+	    "a good body is unpacked");
+	is_str(in.credentials.user, "u", "its credentials are read");
+	is_int(in.id_kind, CSI_ID_UNKNOWN, "its identifier is nobody's");
+
+	ok(loop_init() == 0, "a loop");
+	rpc = csi_rpc_new(&nop_impl, &in, NULL);
+	csi_rpc_start(rpc, &done.wake);
 	is_str(rpc->op.subject, "i\xe2\x82\xac\xf0\x9f\x98\x80",
 	    "the lock's key is the subject, whatever UTF-8 it is");
 
-	key = ((const Csi__V1__DeleteVolumeRequest *)rpc->request)
-		  ->secrets[1]
-		  ->value;
-	is_str(key, "k", "the secrets are there");
-	csi_wipe_secrets(rpc->request);
-	is_str(key, "", "and gone after wiping");
-
-	ok(loop_init() == 0, "a loop");
-	csi_rpc_start(rpc, &done.wake);
-	ok(rpc->reply == NULL && !done.done, "nothing happens inside start");
+	ok(rpc->reply == NULL && !done.done, "nothing happens inside of it");
 	ok(waited_for(&done) == 0 && rpc->reply != NULL,
 	    "it runs to its end, with a reply");
 	is_int(op_count(), 0, "and is not live any more");
-	csi_rpc_free(rpc);
 	loop_fini();
+	csi_request_fini(&in);
+	ok(in.arena == NULL && in.message == NULL, "nothing is left of it");
 	arena_free(arena);
 }
 
@@ -643,7 +685,8 @@ main(void)
 {
 	test_checks();
 	test_prints();
-	test_methods();
+	test_definitions();
+	test_capabilities();
 	test_keys();
 	test_unpacking();
 	test_paths();

@@ -1,13 +1,11 @@
 /*
- * validate.c - one function for each request that this driver serves.
+ * checks.c - one function for each request that this driver serves.
  */
-#include "csi/validate.h"
+#include "csi/checks.h"
 
 #include "admin.pb-c.h"
 #include "base/rules.h"
-#include "csi/caps.h"
-#include "csi/params.h"
-#include "csi/volume_id.h"
+#include "csi/rpc.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -36,29 +34,6 @@ check_filled(const char *text, size_t max, const char *field, struct err *err)
 	if (*text == '\0')
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing", field);
 	return check_length(text, max, field, err);
-}
-
-/*
- * The specification's limit, apart from what kubelet adds for itself (tokens
- * of service accounts) and from the pools by topology, of which a StorageClass
- * may well have more: neither is carried on to other calls.
- */
-static int
-check_map(const struct csi_map *map, const char *field, struct err *err)
-{
-	size_t bytes = 0;
-
-	for (size_t i = 0; i < map->count; i++) {
-		const char *key = csi_map_key(map, i);
-
-		if (!str_starts(key, "csi.storage.k8s.io/") &&
-		    strcmp(key, "topologyConstrainedPools") != 0)
-			bytes += strlen(key) + strlen(csi_map_value(map, i));
-	}
-	if (bytes > CSI_MAP_MAX_BYTES)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: more than %d bytes", field, CSI_MAP_MAX_BYTES);
-	return 0;
 }
 
 /*
@@ -186,29 +161,6 @@ check_supported_access(const Csi__V1__VolumeCapability *cap, const char *field,
 	return rc < 0 ? rc : csi_access_supported(access, field, err);
 }
 
-static int
-check_credentials(const struct csi_map *secrets, struct err *err)
-{
-	struct csi_credentials unused;
-
-	return csi_credentials_get(secrets, &unused, err);
-}
-
-/* Credentials that may be left out, but not be wrong. */
-static int
-check_optional_credentials(const struct csi_map *secrets, struct err *err)
-{
-	return secrets->count == 0 ? 0 : check_credentials(secrets, err);
-}
-
-int
-csi_validate_none(const void *request, struct err *err)
-{
-	(void)request;
-	(void)err;
-	return 0;
-}
-
 /* --- Controller --- */
 
 static int
@@ -238,20 +190,16 @@ check_new_volume_access(const Csi__V1__CreateVolumeRequest *r, struct err *err)
 }
 
 int
-csi_validate_create_volume(const void *request, struct err *err)
+csi_check_create_volume(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__CreateVolumeRequest *r = request;
+	const Csi__V1__CreateVolumeRequest *r = in->message;
 	struct csi_map parameters = csi_map_of(r, parameters);
-	struct csi_map secrets = csi_map_of(r, secrets);
-	struct csi_class_params class;
-	uint64_t bytes;
 	int rc;
 
 	if ((rc = check_filled(r->name, NAME_MAX_BYTES, "name", err)) < 0)
 		return rc;
 	if ((rc = check_new_volume_access(r, err)) < 0 ||
-	    (rc = check_map(&parameters, "parameters", err)) < 0 ||
-	    (rc = csi_class_params_parse(&parameters, &class, err)) < 0)
+	    (rc = csi_class_params_parse(&parameters, &in->class, err)) < 0)
 		return rc;
 	/* As with ceph-csi, without requirements parameters.pool counts. */
 	if (r->accessibility_requirements != NULL &&
@@ -264,74 +212,57 @@ csi_validate_create_volume(const void *request, struct err *err)
 		    "mutable_parameters.%.64s: this driver has no mutable "
 		    "parameters",
 		    r->mutable_parameters[0]->key);
-	if ((rc = check_credentials(&secrets, err)) < 0)
-		return rc;
-	return csi_volume_size(r->capacity_range, &bytes, err);
+	return csi_volume_size(r->capacity_range, &in->size_bytes, err);
 }
 
 int
-csi_validate_delete_volume(const void *request, struct err *err)
+csi_check_delete_volume(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__DeleteVolumeRequest *r = request;
-	struct csi_map secrets = csi_map_of(r, secrets);
-	int rc = check_volume_id(r->volume_id, err);
+	const Csi__V1__DeleteVolumeRequest *r = in->message;
 
-	return rc < 0 ? rc : check_credentials(&secrets, err);
+	return check_volume_id(r->volume_id, err);
 }
 
 int
-csi_validate_audit(const void *request, struct err *err)
+csi_check_audit(struct csi_request *in, struct err *err)
 {
-	const Rbdcsi__Admin__V1__AuditRequest *r = request;
-	struct csi_map secrets = csi_map_of(r, secrets);
-	int rc;
+	const Rbdcsi__Admin__V1__AuditRequest *r = in->message;
+	int rc = check_filled(r->cluster_id, NAME_MAX_BYTES, "cluster_id", err);
 
-	if ((rc = check_filled(
-		 r->cluster_id, NAME_MAX_BYTES, "cluster_id", err)) < 0 ||
-	    (rc = check_filled(r->pool, NAME_MAX_BYTES, "pool", err)) < 0)
-		return rc;
-	return check_credentials(&secrets, err);
+	return rc < 0 ? rc : check_filled(r->pool, NAME_MAX_BYTES, "pool", err);
 }
 
 int
-csi_validate_controller_publish(const void *request, struct err *err)
+csi_check_controller_publish(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__ControllerPublishVolumeRequest *r = request;
-	struct csi_map secrets = csi_map_of(r, secrets);
+	const Csi__V1__ControllerPublishVolumeRequest *r = in->message;
 	struct csi_map context = csi_map_of(r, volume_context);
-	struct csi_access access;
 	int rc;
 
 	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
 	    (rc = check_filled(r->node_id, NODE_ID_MAX_BYTES, "node_id", err)) <
 		0 ||
 	    (rc = check_access(r->volume_capability, "volume_capability",
-		 &access, err)) < 0 ||
-	    (rc = check_map(&context, "volume_context", err)) < 0 ||
-	    (rc = csi_check_plain(&context, err)) < 0)
+		 &in->access, err)) < 0)
 		return rc;
-	return check_optional_credentials(&secrets, err);
+	return csi_check_plain(&context, err);
 }
 
 int
-csi_validate_controller_unpublish(const void *request, struct err *err)
+csi_check_controller_unpublish(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__ControllerUnpublishVolumeRequest *r = request;
-	struct csi_map secrets = csi_map_of(r, secrets);
-	int rc;
+	const Csi__V1__ControllerUnpublishVolumeRequest *r = in->message;
+	int rc = check_volume_id(r->volume_id, err);
 
-	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
-	    (rc = check_length(r->node_id, NODE_ID_MAX_BYTES, "node_id", err)) <
-		0)
-		return rc;
-	return check_optional_credentials(&secrets, err);
+	return rc < 0
+	    ? rc
+	    : check_length(r->node_id, NODE_ID_MAX_BYTES, "node_id", err);
 }
 
 int
-csi_validate_capabilities(const void *request, struct err *err)
+csi_check_capabilities(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__ValidateVolumeCapabilitiesRequest *r = request;
-	struct csi_map secrets = csi_map_of(r, secrets);
+	const Csi__V1__ValidateVolumeCapabilitiesRequest *r = in->message;
 	int rc = check_volume_id(r->volume_id, err);
 
 	if (rc < 0)
@@ -349,36 +280,29 @@ csi_validate_capabilities(const void *request, struct err *err)
 			 r->volume_capabilities[i], field, &access, err)) < 0)
 			return rc;
 	}
-	return check_optional_credentials(&secrets, err);
+	return 0;
 }
 
 /* --- Node --- */
 
 int
-csi_validate_node_stage(const void *request, struct err *err)
+csi_check_node_stage(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__NodeStageVolumeRequest *r = request;
-	struct csi_map publish = csi_map_of(r, publish_context);
+	const Csi__V1__NodeStageVolumeRequest *r = in->message;
 	struct csi_map context = csi_map_of(r, volume_context);
-	struct csi_map secrets = csi_map_of(r, secrets);
-	struct csi_access access;
 	int rc;
 
 	if ((rc = check_supported_access(r->volume_capability,
-		 "volume_capability", &access, err)) < 0 ||
-	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0 ||
-	    (rc = check_path(
-		 r->staging_target_path, "staging_target_path", err)) < 0 ||
-	    (rc = check_map(&publish, "publish_context", err)) < 0 ||
-	    (rc = check_map(&context, "volume_context", err)) < 0)
+		 "volume_capability", &in->access, err)) < 0 ||
+	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0)
 		return rc;
-	return check_credentials(&secrets, err);
+	return check_path(r->staging_target_path, "staging_target_path", err);
 }
 
 int
-csi_validate_node_unstage(const void *request, struct err *err)
+csi_check_node_unstage(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__NodeUnstageVolumeRequest *r = request;
+	const Csi__V1__NodeUnstageVolumeRequest *r = in->message;
 	int rc = check_mounted_id(r->volume_id, err);
 
 	return rc < 0
@@ -387,38 +311,33 @@ csi_validate_node_unstage(const void *request, struct err *err)
 }
 
 int
-csi_validate_node_publish(const void *request, struct err *err)
+csi_check_node_publish(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__NodePublishVolumeRequest *r = request;
-	struct csi_map publish = csi_map_of(r, publish_context);
+	const Csi__V1__NodePublishVolumeRequest *r = in->message;
 	struct csi_map context = csi_map_of(r, volume_context);
-	struct csi_access access;
 	int rc;
 
 	if ((rc = check_supported_access(r->volume_capability,
-		 "volume_capability", &access, err)) < 0 ||
+		 "volume_capability", &in->access, err)) < 0 ||
 	    (rc = check_node_volume_id(r->volume_id, &context, err)) < 0 ||
-	    (rc = check_path(r->target_path, "target_path", err)) < 0 ||
-	    (rc = check_path(
-		 r->staging_target_path, "staging_target_path", err)) < 0 ||
-	    (rc = check_map(&publish, "publish_context", err)) < 0)
+	    (rc = check_path(r->target_path, "target_path", err)) < 0)
 		return rc;
-	return check_map(&context, "volume_context", err);
+	return check_path(r->staging_target_path, "staging_target_path", err);
 }
 
 int
-csi_validate_node_unpublish(const void *request, struct err *err)
+csi_check_node_unpublish(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__NodeUnpublishVolumeRequest *r = request;
+	const Csi__V1__NodeUnpublishVolumeRequest *r = in->message;
 	int rc = check_mounted_id(r->volume_id, err);
 
 	return rc < 0 ? rc : check_path(r->target_path, "target_path", err);
 }
 
 int
-csi_validate_node_stats(const void *request, struct err *err)
+csi_check_node_stats(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__NodeGetVolumeStatsRequest *r = request;
+	const Csi__V1__NodeGetVolumeStatsRequest *r = in->message;
 	int rc;
 
 	if ((rc = check_mounted_id(r->volume_id, err)) < 0 ||
@@ -431,4 +350,22 @@ csi_validate_node_stats(const void *request, struct err *err)
 		    "volume_path: %.128s: is no absolute path without ..",
 		    r->volume_path);
 	return 0;
+}
+
+const void *
+csi_capabilities_unasked(const void *request, struct arena *arena)
+{
+	const Csi__V1__ValidateVolumeCapabilitiesRequest *r = request;
+	Csi__V1__ValidateVolumeCapabilitiesResponse *reply = csi_new(
+	    &csi__v1__validate_volume_capabilities_response__descriptor, arena);
+	struct err err = ERR_INIT;
+
+	if (csi_capabilities_supported(
+		r->volume_capabilities, r->n_volume_capabilities, &err) < 0)
+		reply->message = arena_strdup(arena, err.text);
+	else
+		reply->message = arena_fmt(arena,
+		    "volume %s was not looked at: the request has no secrets",
+		    r->volume_id);
+	return reply;
 }

@@ -1,0 +1,296 @@
+/*
+ * definitions.c - the definitions, in the order of csi.proto.
+ */
+#include "csi/definitions.h"
+
+#include "admin.pb-c.h"
+#include "csi.pb-c.h"
+#include "csi/checks.h"
+#include "worker.pb-c.h"
+
+#include <string.h>
+
+#define SECOND_MS INT64_C(1000)
+
+#define RPC(svc, rpc, type)                                                    \
+	.path = "/csi.v1." #svc "/" #rpc, .service = #svc, .name = #rpc,       \
+	.request = &csi__v1__##type##_request__descriptor,                     \
+	.reply = &csi__v1__##type##_response__descriptor
+
+#define ADMIN(rpc, type)                                                       \
+	.path = "/rbdcsi.admin.v1.Admin/" #rpc, .service = "Admin",            \
+	.name = #rpc,                                                          \
+	.request = &rbdcsi__admin__v1__##type##_request__descriptor,           \
+	.reply = &rbdcsi__admin__v1__##type##_response__descriptor
+
+#define INSTANT .place = CSI_INSTANT, .timeout_ms = 10 * SECOND_MS
+
+#define CONTROLLER_CAN(name)                                                   \
+	CSI__V1__CONTROLLER_SERVICE_CAPABILITY__RPC__TYPE__##name
+#define NODE_CAN(name) CSI__V1__NODE_SERVICE_CAPABILITY__RPC__TYPE__##name
+
+/* One function for each field that a lock goes by. */
+#define KEY(function, request, field)                                          \
+	static const char *function(const void *req)                           \
+	{                                                                      \
+		return ((const request *)req)->field;                          \
+	}
+
+KEY(create_volume_name, Csi__V1__CreateVolumeRequest, name)
+KEY(delete_volume_id, Csi__V1__DeleteVolumeRequest, volume_id)
+KEY(controller_publish_id, Csi__V1__ControllerPublishVolumeRequest, volume_id)
+KEY(controller_unpublish_id, Csi__V1__ControllerUnpublishVolumeRequest,
+    volume_id)
+KEY(validate_id, Csi__V1__ValidateVolumeCapabilitiesRequest, volume_id)
+KEY(audit_pool, Rbdcsi__Admin__V1__AuditRequest, pool)
+KEY(node_stage_id, Csi__V1__NodeStageVolumeRequest, volume_id)
+KEY(node_unstage_id, Csi__V1__NodeUnstageVolumeRequest, volume_id)
+KEY(node_publish_path, Csi__V1__NodePublishVolumeRequest, target_path)
+KEY(node_publish_id, Csi__V1__NodePublishVolumeRequest, volume_id)
+KEY(node_unpublish_path, Csi__V1__NodeUnpublishVolumeRequest, target_path)
+KEY(format_id, Worker__FormatRequest, volume_id)
+KEY(node_stats_path, Csi__V1__NodeGetVolumeStatsRequest, volume_path)
+
+/*
+ * Locks: Controller RPCs of a volume exclude each other, so do stage and
+ * unstage, publish and unpublish of one path, and a publish, which may have to
+ * stage anew, is one of the former, too. A stuck attach must not hold up the
+ * controller, and stuck statistics must not hold up an unpublish, so these are
+ * sets of their own; statistics have a lock so that kubelet's polls of a dead
+ * file system join the one that hangs.
+ */
+const struct csi_definition csi_definitions[CSI_COUNT] = {
+	[CSI_GET_PLUGIN_INFO] = { RPC(Identity, GetPluginInfo, get_plugin_info),
+	    INSTANT },
+	[CSI_GET_PLUGIN_CAPABILITIES] = { RPC(Identity, GetPluginCapabilities,
+					      get_plugin_capabilities),
+	    INSTANT },
+	[CSI_PROBE] = { RPC(Identity, Probe, probe), INSTANT },
+
+	[CSI_CREATE_VOLUME] = {
+	    RPC(Controller, CreateVolume, create_volume),
+	    .place = CSI_WORKER,
+	    .with = CSI_WITH_CONTROLLER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(CREATE_DELETE_VOLUME) },
+	    .check = csi_check_create_volume,
+	    .lock = { { CSI_LOCK_NAME, create_volume_name } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_PARAMETERS },
+	    .credentials = CSI_CREDENTIALS_REQUEST,
+	},
+	[CSI_DELETE_VOLUME] = {
+	    RPC(Controller, DeleteVolume, delete_volume),
+	    .place = CSI_WORKER,
+	    .with = CSI_WITH_CONTROLLER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(CREATE_DELETE_VOLUME) },
+	    .check = csi_check_delete_volume,
+	    .lock = { { CSI_LOCK_VOLUME, delete_volume_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .migrated = true,
+	    .removes = true,
+	    .credentials = CSI_CREDENTIALS_REQUEST,
+	},
+	[CSI_CONTROLLER_PUBLISH_VOLUME] = {
+	    RPC(Controller, ControllerPublishVolume, controller_publish_volume),
+	    .place = CSI_WORKER,
+	    .with = CSI_WITH_CONTROLLER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(PUBLISH_UNPUBLISH_VOLUME) },
+	    .check = csi_check_controller_publish,
+	    .lock = { { CSI_LOCK_VOLUME, controller_publish_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .credentials = CSI_CREDENTIALS_OPTIONAL,
+	},
+	[CSI_CONTROLLER_UNPUBLISH_VOLUME] = {
+	    RPC(Controller, ControllerUnpublishVolume,
+		controller_unpublish_volume),
+	    .place = CSI_WORKER,
+	    .with = CSI_WITH_CONTROLLER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(PUBLISH_UNPUBLISH_VOLUME) },
+	    .check = csi_check_controller_unpublish,
+	    .lock = { { CSI_LOCK_VOLUME, controller_unpublish_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .removes = true,
+	    .credentials = CSI_CREDENTIALS_BORROWED,
+	},
+	[CSI_VALIDATE_VOLUME_CAPABILITIES] = {
+	    RPC(Controller, ValidateVolumeCapabilities,
+		validate_volume_capabilities),
+	    .place = CSI_WORKER,
+	    .with = CSI_WITH_CONTROLLER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .check = csi_check_capabilities,
+	    .lock = { { CSI_LOCK_NONE, validate_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .credentials = CSI_CREDENTIALS_OPTIONAL,
+	    .unasked = csi_capabilities_unasked,
+	},
+	[CSI_LIST_VOLUMES] = { RPC(Controller, ListVolumes, list_volumes) },
+	[CSI_CONTROLLER_LIST_VOLUME_HEALTH] = { RPC(Controller,
+	    ControllerListVolumeHealth, controller_list_volume_health) },
+	[CSI_CONTROLLER_GET_VOLUME_HEALTH] = { RPC(Controller,
+	    ControllerGetVolumeHealth, controller_get_volume_health) },
+	[CSI_GET_CAPACITY] = { RPC(Controller, GetCapacity, get_capacity) },
+	[CSI_CONTROLLER_GET_CAPABILITIES] = { RPC(Controller,
+						  ControllerGetCapabilities,
+						  controller_get_capabilities),
+	    INSTANT, .with = CSI_WITH_CONTROLLER },
+	[CSI_CREATE_SNAPSHOT] = { RPC(
+	    Controller, CreateSnapshot, create_snapshot) },
+	[CSI_DELETE_SNAPSHOT] = { RPC(
+	    Controller, DeleteSnapshot, delete_snapshot) },
+	[CSI_LIST_SNAPSHOTS] = { RPC(
+	    Controller, ListSnapshots, list_snapshots) },
+	[CSI_GET_SNAPSHOT] = { RPC(Controller, GetSnapshot, get_snapshot) },
+	[CSI_CONTROLLER_EXPAND_VOLUME] = { RPC(
+	    Controller, ControllerExpandVolume, controller_expand_volume) },
+	[CSI_CONTROLLER_GET_VOLUME] = { RPC(
+	    Controller, ControllerGetVolume, controller_get_volume) },
+	[CSI_CONTROLLER_MODIFY_VOLUME] = { RPC(
+	    Controller, ControllerModifyVolume, controller_modify_volume) },
+
+	[CSI_GROUP_CONTROLLER_GET_CAPABILITIES] = { RPC(GroupController,
+	    GroupControllerGetCapabilities,
+	    group_controller_get_capabilities) },
+	[CSI_CREATE_VOLUME_GROUP_SNAPSHOT] = { RPC(GroupController,
+	    CreateVolumeGroupSnapshot, create_volume_group_snapshot) },
+	[CSI_DELETE_VOLUME_GROUP_SNAPSHOT] = { RPC(GroupController,
+	    DeleteVolumeGroupSnapshot, delete_volume_group_snapshot) },
+	[CSI_GET_VOLUME_GROUP_SNAPSHOT] = { RPC(GroupController,
+	    GetVolumeGroupSnapshot, get_volume_group_snapshot) },
+
+	[CSI_GET_METADATA_ALLOCATED] = { RPC(SnapshotMetadata,
+					     GetMetadataAllocated,
+					     get_metadata_allocated),
+	    .stream = true },
+	[CSI_GET_METADATA_DELTA] = { RPC(SnapshotMetadata, GetMetadataDelta,
+					 get_metadata_delta),
+	    .stream = true },
+
+	[CSI_NODE_STAGE_VOLUME] = {
+	    RPC(Node, NodeStageVolume, node_stage_volume),
+	    .place = CSI_DAEMON,
+	    .with = CSI_WITH_NODE,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .capability = { NODE_CAN(STAGE_UNSTAGE_VOLUME) },
+	    .check = csi_check_node_stage,
+	    .lock = { { CSI_LOCK_STAGE, node_stage_id } },
+	    .noun = "volume",
+	    .credentials = CSI_CREDENTIALS_REQUEST,
+	},
+	[CSI_NODE_UNSTAGE_VOLUME] = {
+	    RPC(Node, NodeUnstageVolume, node_unstage_volume),
+	    .place = CSI_DAEMON,
+	    .with = CSI_WITH_NODE,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .capability = { NODE_CAN(STAGE_UNSTAGE_VOLUME) },
+	    .check = csi_check_node_unstage,
+	    .lock = { { CSI_LOCK_STAGE, node_unstage_id } },
+	    .noun = "volume",
+	},
+	[CSI_NODE_PUBLISH_VOLUME] = {
+	    RPC(Node, NodePublishVolume, node_publish_volume),
+	    .place = CSI_DAEMON,
+	    .with = CSI_WITH_NODE,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { NODE_CAN(SINGLE_NODE_MULTI_WRITER) },
+	    .check = csi_check_node_publish,
+	    .lock = { { CSI_LOCK_PATH, node_publish_path },
+		{ CSI_LOCK_STAGE, node_publish_id } },
+	    .noun = "path",
+	},
+	[CSI_NODE_UNPUBLISH_VOLUME] = {
+	    RPC(Node, NodeUnpublishVolume, node_unpublish_volume),
+	    .place = CSI_DAEMON,
+	    .with = CSI_WITH_NODE,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .check = csi_check_node_unpublish,
+	    .lock = { { CSI_LOCK_PATH, node_unpublish_path } },
+	    .noun = "path",
+	},
+	[CSI_NODE_GET_VOLUME_STATS] = {
+	    RPC(Node, NodeGetVolumeStats, node_get_volume_stats),
+	    .place = CSI_DAEMON,
+	    .with = CSI_WITH_NODE,
+	    .timeout_ms = 30 * SECOND_MS,
+	    .capability = { NODE_CAN(GET_VOLUME_STATS),
+		NODE_CAN(VOLUME_CONDITION) },
+	    .check = csi_check_node_stats,
+	    .lock = { { CSI_LOCK_STATS, node_stats_path } },
+	    .noun = "path",
+	},
+	[CSI_NODE_GET_VOLUME_HEALTH] = { RPC(
+	    Node, NodeGetVolumeHealth, node_get_volume_health) },
+	[CSI_NODE_GET_STORAGE_HEALTH] = { RPC(
+	    Node, NodeGetStorageHealth, node_get_storage_health) },
+	[CSI_NODE_EXPAND_VOLUME] = { RPC(
+	    Node, NodeExpandVolume, node_expand_volume) },
+	/*
+	 * A controller answers it, too: external-resizer asks for it on the
+	 * controller's socket and ends when it gets an error.
+	 */
+	[CSI_NODE_GET_CAPABILITIES] = { RPC(Node, NodeGetCapabilities,
+					    node_get_capabilities),
+	    INSTANT },
+	[CSI_NODE_GET_INFO] = { RPC(Node, NodeGetInfo, node_get_info), INSTANT,
+	    .with = CSI_WITH_NODE },
+
+	[CSI_ADMIN_AUDIT] = {
+	    ADMIN(Audit, audit),
+	    .place = CSI_WORKER,
+	    .with = CSI_WITH_CONTROLLER,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .check = csi_check_audit,
+	    .lock = { { CSI_LOCK_NONE, audit_pool } },
+	    .noun = "pool",
+	    .session = { CSI_SESSION_OF_FIELD, "cluster_id" },
+	    .credentials = CSI_CREDENTIALS_REQUEST,
+	},
+
+	/* What a Node RPC asks about a file system (proto/worker.proto). */
+	[CSI_FORMAT] = {
+	    .path = "/worker/Format",
+	    .service = "worker",
+	    .name = "Format",
+	    .request = &worker__format_request__descriptor,
+	    .reply = &worker__format_reply__descriptor,
+	    .place = CSI_WORKER,
+	    .lock = { { CSI_LOCK_VOLUME, format_id } },
+	    .noun = "volume",
+	},
+};
+
+const struct csi_definition *
+csi_definition_find(const char *path)
+{
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
+		if (strcmp(csi_definitions[i].path, path) == 0)
+			return &csi_definitions[i];
+	return NULL;
+}
+
+bool
+csi_capability_is_served(const char *service, int capability)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
+		const struct csi_definition *def = &csi_definitions[i];
+
+		if (!str_eq(def->service, service) ||
+		    (def->capability[0] != capability &&
+			def->capability[1] != capability))
+			continue;
+		if (def->place == CSI_UNSERVED)
+			return false;
+		found = true;
+	}
+	return found;
+}
