@@ -254,7 +254,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .credentials = CSI_CREDENTIALS_REQUEST,
 	},
 
-	/* What a Node RPC asks about a file system (proto/worker.proto). */
+	/* What a Node RPC asks about formatting: proto/worker.proto. */
 	[CSI_FORMAT] = {
 	    .path = "/worker/Format",
 	    .service = "worker",

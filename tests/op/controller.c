@@ -75,11 +75,10 @@ take_result(const struct csi_rpc *rpc)
 static void
 run(const char *method, const void *request)
 {
-	const struct csi_definition *def;
+	const struct csi_definition *def = definition_taking(request);
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
-	const struct csi_impl *impl = controller_find(
-	    definition_of(method)->path, &def);
+	const struct csi_impl *impl = controller_find(def->path, &def);
 	struct waited done = WAITED_INIT;
 	struct csi_request in;
 	struct csi_rpc *rpc;

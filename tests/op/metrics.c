@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/loop.h"
-#include "csi/methods.h"
+#include "csi/definitions.h"
 #include "daemon/request.h"
 #include "rpc/health.h"
 #include "tests/tap.h"

@@ -468,14 +468,16 @@ test_capabilities(void)
 	size_t c = 0, n = 0;
 
 	for (int i = 1; i < 32; i++) {
-		if (csi_capability_is_served("Controller", i))
+		if (csi_capability_is_served("Controller", i)) {
 			is_int(i, c < countof(controller) ? controller[c] : -1,
-			    "Controller capability %zu", c),
-			    c++;
-		if (csi_capability_is_served("Node", i))
+			    "Controller capability %zu", c);
+			c++;
+		}
+		if (csi_capability_is_served("Node", i)) {
 			is_int(i, n < countof(node) ? node[n] : -1,
-			    "Node capability %zu", n),
-			    n++;
+			    "Node capability %zu", n);
+			n++;
+		}
 	}
 	is_int(c, countof(controller), "the Controller has no more, no less");
 	is_int(n, countof(node), "nor has the Node service");
