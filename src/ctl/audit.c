@@ -4,6 +4,7 @@
  */
 #include "base/json.h"
 #include "core/loop.h"
+#include "core/op.h"
 #include "csi/rpc.h"
 #include "ctl/ctl.h"
 #include "ctl/json_pb.h"

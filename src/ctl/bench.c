@@ -11,6 +11,7 @@
 #include "ctl/bench.h"
 
 #include "base/clock.h"
+#include "core/op.h"
 #include "csi/rpc.h"
 #include "rpc/client.h"
 

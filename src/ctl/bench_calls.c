@@ -9,6 +9,7 @@
 #include "ctl/bench.h"
 
 #include "core/io.h"
+#include "core/op.h"
 #include "ctl/histogram.h"
 #include "rpc/client.h"
 

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "core/loop.h"
+#include "core/op.h"
 #include "core/signal.h"
 #include "ctl/bench.h"
 #include "ctl/ctl.h"

@@ -4,6 +4,7 @@
  * it comes; Ctrl-C cancels.
  */
 #include "base/json.h"
+#include "core/op.h"
 #include "core/signal.h"
 #include "csi/rpc.h"
 #include "ctl/ctl.h"
@@ -152,7 +153,7 @@ add_header(struct client_call *rpc, const char *text, struct err *err)
 	name = str_fmt("%.*s", (int)(colon - text), text);
 	bytes = mem_new(len + 1);
 	if (str_ends(name, "-bin"))
-		n = metadata_decode(bytes, len, value, len);
+		n = str_unbase64(bytes, len, value, len);
 	else
 		memcpy(bytes, value, len);
 	rc = n < 0 ? (int)n

@@ -5,6 +5,7 @@
 #include "daemon/liveness.h"
 
 #include "base/log.h"
+#include "core/op.h"
 #include "core/timer.h"
 #include "csi.pb-c.h"
 #include "csi/rpc.h"

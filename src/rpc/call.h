@@ -1,11 +1,12 @@
 /*
- * call.h - one RPC as its handler sees it: the whole request, a deadline, and
- * exactly one way out.
+ * call.h - one RPC as its handler sees it: the whole request, or many
+ * messages; a deadline; and exactly one way out.
  *
  * The rule that holds it together: a call ends once, by call_reply(), by
- * call_fail() or by its `gone` callback, and must not be touched afterwards.
- * `gone` comes only while the call is open and never inside a function that
- * the handler called, so a handler that has ended its call needs no guard.
+ * call_fail(), by stream_end() or by its `gone` callback, and must not be
+ * touched afterwards. `gone` comes only while the call is open and never
+ * inside a function that the handler called, so a handler that has ended its
+ * call needs no guard.
  */
 #ifndef RPC_CALL_H
 #define RPC_CALL_H
@@ -36,8 +37,8 @@ struct call {
 	void *data;
 
 	/*
-	 * For handlers of calls with many messages, see stream.h; NULL in all
-	 * others. None comes inside a function that the handler called.
+	 * For handlers of calls with many messages; NULL in all others. None
+	 * comes inside a function that the handler called.
 	 *
 	 * message: what stream_read() asked for. `bytes` is NULL when the
 	 * client has sent its last message; valid until the next stream_read().
@@ -83,11 +84,11 @@ void call_fail_details(struct call *call, const struct err *err,
     const struct call_details *details);
 
 /*
- * Custom metadata (metadata.h). call_header: the value of a header as sent,
- * those of several of that name joined by ','; NULL: there is none. It lives
- * until the call ends. call_header_bytes: the decoded value of a "-bin" name,
- * the first if there are several; how many bytes, -ENOENT, or -EINVAL for what
- * is no base64 or more than `max`.
+ * Custom metadata (grpc.h). call_header: the value of a header as sent, those
+ * of several of that name joined by ','; NULL: there is none. It lives until
+ * the call ends. call_header_bytes: the decoded value of a "-bin" name, the
+ * first if there are several; how many bytes, -ENOENT, or -EINVAL for what is
+ * no base64 or more than `max`.
  */
 const char *call_header(struct call *call, const char *name);
 long call_header_bytes(
@@ -108,18 +109,35 @@ struct arena *call_arena(struct call *call);
 /* Gives a call that came without a deadline one, `ms` after its arrival. */
 void call_default_timeout(struct call *call, int64_t ms);
 
+/* ---- many messages, in one direction or both ---- */
+
 /*
- * For h2conn: opens the call whose request is complete (timeout_ms: -1 none;
- * `handler` must end it or set `gone`), and ends it from outside.
+ * Nobody is faster than the other end. A message comes only after
+ * stream_read() has asked for it, and until then the client's window stays
+ * shut; stream_send() queues a little, then refuses until the client has taken
+ * it.
+ *
+ * The table of methods says whether a client streams (rpc_method); a server
+ * may send many messages on any call. call_reply() sends the last message and
+ * OK, stream_end() OK alone, call_fail() an error behind what was sent.
  */
-void call_open(
-    struct call *call, int64_t timeout_ms, void (*handler)(struct call *call));
-void call_lost(struct call *call, enum call_gone why);
 
-/* For h2conn: what came after the call was opened is wrong; answers so. */
-void call_broken(struct call *call, enum err_code code, const char *text);
+/*
+ * Asks for the next message, which comes by call->message() and never inside
+ * this function. Gives the one before back. Nothing comes when the call ends.
+ */
+void stream_read(struct call *call);
 
-/* For h2conn: logs the end of a call that never reached a handler. */
-void call_refused(struct call *call, enum err_code code, const char *text);
+/*
+ * Sends one message of several; copies it. -EAGAIN: nothing is taken, since
+ * the client does not read what is queued for it; call->writable(), which
+ * must be set, tells when to try again. -EMSGSIZE: larger than the server's
+ * limit; -ENOMEM: there is no memory for it, or the server holds too much for
+ * this client already, which is no reason to wait: the call is to be failed.
+ */
+int stream_send(struct call *call, const void *bytes, size_t len) must_check;
+
+/* Ends the call with OK and without another message. */
+void stream_end(struct call *call);
 
 #endif

@@ -11,10 +11,9 @@
 #ifndef RPC_CLIENT_H
 #define RPC_CLIENT_H
 
-#include "core/op.h"
 #include "core/timer.h"
+#include "core/wake.h"
 #include "rpc/client_head.h"
-#include "rpc/grpc.h"
 
 struct client;
 struct client_conn;
@@ -174,7 +173,7 @@ void client_call_cancel(struct client_call *call);
  * What the server has sent beside messages: metadata before them and after
  * them, the first value of a name (NULL: there is none), and the serialized
  * google.rpc.Status of a failure (NULL: none). They live as long as the call.
- * Values of names in "-bin" are as sent: metadata_decode() has their bytes.
+ * Values of names in "-bin" are as sent: str_unbase64() has their bytes.
  */
 const char *client_call_header(
     const struct client_call *call, const char *name);

@@ -1,19 +1,22 @@
 /*
  * client_call.c - a call of a client, from its beginning to its end in
- * client_call_end(), which is the only place where a status is set.
+ * end_call(), which is the only place where a status is set.
  *
- * What comes is noted by the functions client_call_on_x(), inside nghttp2;
- * client_call_settle() acts on it. A call leaves its connection as soon as the
- * server has ended the stream: what nobody has read yet stays in `inbox`.
+ * What comes is noted inside nghttp2; client_call_settle() acts on it. A call
+ * leaves its connection as soon as the server has ended the stream: what
+ * nobody has read yet stays in `inbox`.
  */
 #include "base/clock.h"
-#include "rpc/client_conn.h"
+#include "rpc/client_impl.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#define OUT_MAX ((size_t)64 << 20)   /* the largest message sent */
+#define QUEUE_MAX ((size_t)64 << 10) /* less is queued: send more */
+#define KEPT_MAX ((size_t)64 << 10)  /* of what is sent, for a second try */
 #define INBOX_MAX ((size_t)64 << 10) /* HTTP/2's first window, 65,535 */
 #define RETRY_MS 5                   /* when the listen queue is full */
 #define REFUSED_MAX 3                /* tries more, then the call fails */
@@ -22,34 +25,13 @@ static void try_submit(struct client_call *call);
 
 /* ---- the end ---- */
 
-void
-client_call_wake_reader(struct client_call *call, int rc)
-{
-	struct wake *reader = take_ptr(&call->reader);
-
-	wake_up(reader, rc);
-}
-
-void
-client_call_wake_sender(struct client_call *call, int rc)
-{
-	struct wake *sender = take_ptr(&call->sender);
-
-	wake_up(sender, rc);
-}
-
-static bool
-is_late(const struct client_call *call)
-{
-	return timer_is_running(&call->deadline) &&
-	    call->deadline.due_ms <= clock_now_ms();
-}
-
-void
-client_call_end(struct client_call *call, enum err_code code, const char *text)
+/* `text` may be NULL. */
+static void
+end_call(struct client_call *call, enum err_code code, const char *text)
 {
 	/* The server's clock may be a little faster than ours. */
-	if (code == ERR_CANCELLED && is_late(call)) {
+	if (code == ERR_CANCELLED && timer_is_running(&call->deadline) &&
+	    call->deadline.due_ms <= clock_now_ms()) {
 		code = ERR_DEADLINE_EXCEEDED;
 		text = "no answer in time";
 	}
@@ -63,53 +45,47 @@ client_call_end(struct client_call *call, enum err_code code, const char *text)
 		call->has_message = false;
 		buf_clear(&call->reply);
 	}
-	client_call_wake_reader(call, code == ERR_OK ? 0 : err_rc_of(code));
-	client_call_wake_sender(call, -EPIPE);
+	wake_up(take_ptr(&call->reader), code == ERR_OK ? 0 : err_rc_of(code));
+	wake_up(take_ptr(&call->sender), -EPIPE);
 }
 
 static void
 end_for_fault(struct client_call *call)
 {
-	switch (call->fault) {
-	case CLIENT_FAULT_TOO_LARGE:
-		client_call_end(
-		    call, ERR_RESOURCE_EXHAUSTED, "answer is too large");
-		return;
-	case CLIENT_FAULT_HEADERS:
-		client_call_end(call, ERR_RESOURCE_EXHAUSTED,
-		    "answer has too much metadata");
-		return;
-	case CLIENT_FAULT_SECOND:
-		client_call_end(
-		    call, ERR_UNIMPLEMENTED, "answer is two messages");
-		return;
-	case CLIENT_FAULT_GARBLED:
-		client_call_end(
-		    call, ERR_INTERNAL, "answer is compressed or garbled");
-		return;
-	case CLIENT_FAULT_NONE:
-		break;
-	}
-	abort();
+	static const struct {
+		enum err_code code;
+		const char *text;
+	} of[] = {
+		[CLIENT_FAULT_TOO_LARGE] = { ERR_RESOURCE_EXHAUSTED,
+		    "answer is too large" },
+		[CLIENT_FAULT_GARBLED] = { ERR_INTERNAL,
+		    "answer is compressed or garbled" },
+		[CLIENT_FAULT_SECOND] = { ERR_UNIMPLEMENTED,
+		    "answer is two messages" },
+		[CLIENT_FAULT_HEADERS] = { ERR_RESOURCE_EXHAUSTED,
+		    "answer has too much metadata" },
+	};
+
+	end_call(call, of[call->fault].code, of[call->fault].text);
 }
 
 /* All that came is read: what was the answer? */
 static void
-judge(struct client_call *call)
+end_for_answer(struct client_call *call)
 {
 	char text[CLIENT_TEXT_MAX];
 	const char *why;
 	enum err_code code = client_head_verdict(&call->head, text, &why);
 
-	if (code == ERR_OK && grpc_reader_in_message(&call->input))
-		client_call_end(
-		    call, ERR_INTERNAL, "answer ends inside a message");
-	else if (code == ERR_OK && call->want == CLIENT_WANT_ANSWER &&
-	    !call->has_message)
-		client_call_end(
-		    call, ERR_UNIMPLEMENTED, "no message in the answer");
-	else
-		client_call_end(call, code, why);
+	if (code == ERR_OK && call->input.prefix_len > 0) {
+		code = ERR_INTERNAL;
+		why = "answer ends inside a message";
+	} else if (code == ERR_OK && call->want == CLIENT_WANT_ANSWER &&
+	    !call->has_message) {
+		code = ERR_UNIMPLEMENTED;
+		why = "no message in the answer";
+	}
+	end_call(call, code, why);
 }
 
 /*
@@ -143,16 +119,14 @@ end_for_reset(struct client_call *call)
 	    call->broken ? "the server breaks HTTP/2's rules: %s"
 			 : "stream ended without a status: %s",
 	    nghttp2_http2_strerror(call->reset_code));
-	client_call_end(
-	    call, client_head_code_of_reset(call->reset_code), text);
+	end_call(call, client_head_code_of_reset(call->reset_code), text);
 }
 
 void
 client_call_move(struct client_call *call)
 {
 	if (!try_again(call))
-		client_call_end(
-		    call, ERR_UNAVAILABLE, "no server takes the call");
+		end_call(call, ERR_UNAVAILABLE, "no server takes the call");
 }
 
 void
@@ -161,32 +135,13 @@ client_call_lost(struct client_call *call, enum err_code code, const char *text)
 	if (call->over || call->closed || call->fault != CLIENT_FAULT_NONE)
 		client_call_settle(call); /* came just before */
 	else if (call->sent || !try_again(call))
-		client_call_end(call, code, text);
+		end_call(call, code, text);
 }
 
-/* ---- what comes ---- */
-
-void
-client_call_on_headers(struct client_call *call, bool ends_stream)
+static size_t
+queued(const struct client_call *call)
 {
-	client_head_end(&call->head, ends_stream);
-	if (call->fault != CLIENT_FAULT_NONE)
-		client_conn_touch(call);
-}
-
-void
-client_call_on_end(struct client_call *call)
-{
-	call->over = true;
-	client_conn_touch(call);
-}
-
-void
-client_call_on_close(struct client_call *call, uint32_t reset_code)
-{
-	call->closed = true;
-	call->reset_code = reset_code;
-	client_conn_touch(call);
+	return call->out.len - call->out_at;
 }
 
 void
@@ -205,17 +160,193 @@ client_call_settle(struct client_call *call)
 		client_conn_leave(call, NGHTTP2_NO_ERROR);
 		timer_disarm(&call->deadline);
 		call->state = CLIENT_CALL_ANSWERED;
-		client_call_wake_sender(call, -EPIPE);
+		wake_up(take_ptr(&call->sender), -EPIPE);
 	}
 	if (call->want == CLIENT_WANT_NOTHING && call->has_message)
-		client_call_wake_reader(call, 0);
+		wake_up(take_ptr(&call->reader), 0);
 	if (call->over && call->inbox.len == 0 && call->reader != NULL)
-		judge(call);
-	else if (client_call_queued(call) <= CLIENT_QUEUE_MAX)
-		client_call_wake_sender(call, 0);
+		end_for_answer(call);
+	else if (queued(call) <= QUEUE_MAX)
+		wake_up(take_ptr(&call->sender), 0);
 }
 
-/* ---- connecting ---- */
+/* ---- messages in: DATA becomes messages as the reader asks for them ---- */
+
+/* Reads what the reader has asked for: returns how many bytes that were. */
+static size_t
+read_messages(struct client_call *call, const unsigned char *bytes, size_t len)
+{
+	struct buf older;
+	size_t left = len;
+
+	while (left > 0 && call->want != CLIENT_WANT_NOTHING &&
+	    call->fault == CLIENT_FAULT_NONE) {
+		if (call->want == CLIENT_WANT_ANSWER && call->has_message) {
+			call->fault = CLIENT_FAULT_SECOND;
+			break;
+		}
+		switch (grpc_reader_feed(&call->input, &bytes, &left)) {
+		case GRPC_READ_MORE:
+			break;
+		case GRPC_READ_MESSAGE:
+			older = call->reply;
+			call->reply = call->input.message;
+			call->input.message = older;
+			grpc_reader_next(&call->input);
+			call->has_message = true;
+			if (call->want == CLIENT_WANT_MESSAGE)
+				call->want = CLIENT_WANT_NOTHING;
+			break;
+		case GRPC_READ_TOO_LARGE:
+		case GRPC_READ_NO_MEMORY:
+			call->fault = CLIENT_FAULT_TOO_LARGE;
+			break;
+		case GRPC_READ_COMPRESSED:
+		case GRPC_READ_BAD_FLAG:
+			call->fault = CLIENT_FAULT_GARBLED;
+			break;
+		}
+	}
+	return len - left;
+}
+
+void
+client_call_on_data(struct client_call *call, const uint8_t *bytes, size_t len)
+{
+	size_t used = len;
+
+	if (call->fault == CLIENT_FAULT_NONE &&
+	    client_head_takes_data(&call->head)) {
+		used = call->inbox.len == 0 ? read_messages(call, bytes, len)
+					    : 0;
+		/* The window sees to it that there is room for the rest. */
+		if (used < len && call->fault == CLIENT_FAULT_NONE) {
+			buf_consume(&call->inbox, call->inbox_at);
+			call->inbox_at = 0;
+			if (buf_append(&call->inbox, bytes + used, len - used) <
+			    0)
+				call->fault = CLIENT_FAULT_TOO_LARGE;
+		}
+	}
+	client_conn_consume(call, used);
+	client_conn_touch(call);
+}
+
+static void
+read_next(struct client_call *call, enum client_want want, struct wake *waiter)
+{
+	size_t used;
+
+	assert(call->state != CLIENT_CALL_IDLE && call->reader == NULL);
+	call->reader = waiter;
+	call->has_message = false;
+	buf_clear(&call->reply);
+	if (call->state == CLIENT_CALL_ENDED) {
+		wake_up(take_ptr(&call->reader),
+		    call->code == ERR_OK ? 0 : err_rc_of(call->code));
+		return;
+	}
+	call->want = want;
+	if (call->inbox.len > 0) { /* it came before */
+		used = read_messages(call, call->inbox.data + call->inbox_at,
+		    call->inbox.len - call->inbox_at);
+		call->inbox_at += used;
+		client_conn_consume(call, used);
+		if (call->inbox_at == call->inbox.len) {
+			buf_fini(&call->inbox);
+			call->inbox_at = 0;
+		}
+	}
+	client_call_settle(call);
+}
+
+void
+client_call_read_start(struct client_call *call, struct wake *waiter)
+{
+	read_next(call, CLIENT_WANT_MESSAGE, waiter);
+}
+
+void
+client_call_finish_start(struct client_call *call, struct wake *waiter)
+{
+	read_next(call, CLIENT_WANT_ANSWER, waiter);
+}
+
+/* ---- messages out: they become DATA as the server takes them ---- */
+
+ssize_t
+client_call_on_read(
+    struct client_call *call, uint8_t *out, size_t room, uint32_t *flags)
+{
+	size_t n = queued(call);
+
+	if (n > room)
+		n = room;
+	if (n > 0)
+		memcpy(out, call->out.data + call->out_at, n);
+	call->out_at += n;
+	if (call->sender != NULL && queued(call) <= QUEUE_MAX)
+		client_conn_touch(call);
+	if (queued(call) == 0 && call->no_more) {
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+	} else if (n == 0) {
+		call->deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
+	return (ssize_t)n;
+}
+
+/* Adds a message to `out`; false: the call has ended over it. */
+static bool
+enqueue(struct client_call *call, const void *bytes, size_t len)
+{
+	unsigned char *to;
+
+	if (call->out_at > 0 &&
+	    call->out.len + GRPC_PREFIX_BYTES + len > KEPT_MAX) {
+		buf_consume(&call->out, call->out_at);
+		call->out_at = 0;
+		call->committed = true;
+	}
+	to = len > OUT_MAX ? NULL
+			   : buf_reserve(&call->out, GRPC_PREFIX_BYTES + len);
+	if (to == NULL) {
+		end_call(call, ERR_RESOURCE_EXHAUSTED, "request is too large");
+		return false;
+	}
+	grpc_prefix_put(to, (uint32_t)len);
+	if (len > 0)
+		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
+	call->out.len += GRPC_PREFIX_BYTES + len;
+	return true;
+}
+
+void
+client_call_send_start(struct client_call *call, const void *bytes, size_t len,
+    struct wake *waiter)
+{
+	assert(call->state != CLIENT_CALL_IDLE && !call->no_more);
+	assert(call->sender == NULL);
+	call->sender = waiter;
+	if (call->state == CLIENT_CALL_ENDED || call->over) {
+		wake_up(take_ptr(&call->sender), -EPIPE);
+		return;
+	}
+	if (!enqueue(call, bytes, len))
+		return;
+	client_conn_resume(call);
+	if (queued(call) <= QUEUE_MAX)
+		wake_up(take_ptr(&call->sender), 0);
+}
+
+void
+client_call_send_end(struct client_call *call)
+{
+	call->no_more = true;
+	client_conn_resume(call);
+}
+
+/* ---- the beginning ---- */
 
 static void
 try_submit(struct client_call *call)
@@ -233,49 +364,31 @@ try_submit(struct client_call *call)
 	} else {
 		(void)err_set_rc(
 		    &err, rc, "connect %s", call->client->address.sun_path);
-		client_call_end(call, ERR_UNAVAILABLE, err.text);
+		end_call(call, ERR_UNAVAILABLE, err.text);
 	}
 }
 
 static void
-on_retry(struct timer *timer)
+on_retry_submit(struct timer *timer)
 {
 	try_submit(container_of(timer, struct client_call, retry));
 }
 
 static void
-on_deadline(struct timer *timer)
+on_answer_late(struct timer *timer)
 {
-	client_call_end(container_of(timer, struct client_call, deadline),
+	end_call(container_of(timer, struct client_call, deadline),
 	    ERR_DEADLINE_EXCEEDED, "no answer in time");
 }
-
-static void
-start(struct client_call *call, const char *path, int64_t timeout_ms)
-{
-	assert(call->state == CLIENT_CALL_IDLE);
-	call->path = path;
-	call->timeout_ms = timeout_ms;
-	if (call->client->endpoint_rc < 0) {
-		client_call_end(call, call->client->endpoint_err.code,
-		    call->client->endpoint_err.text);
-		return;
-	}
-	if (timeout_ms > 0)
-		timer_arm(&call->deadline, timeout_ms);
-	try_submit(call);
-}
-
-/* ---- what callers see ---- */
 
 void
 client_call_init(struct client_call *call, struct client *client)
 {
 	*call = (struct client_call){ .client = client };
-	call->deadline.fire = on_deadline;
-	call->retry.fire = on_retry;
+	call->deadline.fire = on_answer_late;
+	call->retry.fire = on_retry_submit;
 	buf_init(&call->reply, client->reply_bytes);
-	buf_init(&call->out, CLIENT_OUT_MAX + GRPC_PREFIX_BYTES);
+	buf_init(&call->out, OUT_MAX + GRPC_PREFIX_BYTES);
 	buf_init(&call->inbox, INBOX_MAX);
 	grpc_reader_init(&call->input, client->reply_bytes);
 }
@@ -289,7 +402,7 @@ client_call_fini(struct client_call *call)
 	buf_fini(&call->reply);
 	buf_fini(&call->out);
 	buf_fini(&call->inbox);
-	grpc_reader_fini(&call->input);
+	buf_fini(&call->input.message);
 	client_head_fini(&call->head);
 	metadata_fini(&call->headers);
 }
@@ -302,28 +415,42 @@ client_call_add_header(
 }
 
 void
+client_call_open(struct client_call *call, const char *path, int64_t timeout_ms)
+{
+	const struct client *client = call->client;
+
+	assert(call->state == CLIENT_CALL_IDLE);
+	call->path = path;
+	call->timeout_ms = timeout_ms;
+	if (client->endpoint_rc < 0) {
+		end_call(
+		    call, client->endpoint_err.code, client->endpoint_err.text);
+		return;
+	}
+	if (timeout_ms > 0)
+		timer_arm(&call->deadline, timeout_ms);
+	try_submit(call);
+}
+
+void
 client_call_start(struct client_call *call, const char *path, const void *body,
     size_t len, int64_t timeout_ms, struct wake *waiter)
 {
 	call->reader = waiter;
 	call->want = CLIENT_WANT_ANSWER;
 	call->no_more = true;
-	if (client_call_enqueue(call, body, len))
-		start(call, path, timeout_ms);
-}
-
-void
-client_call_open(struct client_call *call, const char *path, int64_t timeout_ms)
-{
-	start(call, path, timeout_ms);
+	if (enqueue(call, body, len))
+		client_call_open(call, path, timeout_ms);
 }
 
 void
 client_call_cancel(struct client_call *call)
 {
 	if (call->state != CLIENT_CALL_IDLE && call->state != CLIENT_CALL_ENDED)
-		client_call_end(call, ERR_CANCELLED, "cancelled by the caller");
+		end_call(call, ERR_CANCELLED, "cancelled by the caller");
 }
+
+/* ---- what the server has sent beside messages ---- */
 
 static const char *
 first_value(const struct metadata *md, const char *name)

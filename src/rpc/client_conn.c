@@ -1,12 +1,18 @@
 /*
- * client_conn.c - a client's connections over nghttp2.
+ * client_conn.c - a client, and its connections over nghttp2.
  */
-#include "rpc/client_conn.h"
+#include "config.h"
 
+#include "base/clock.h"
+#include "rpc/client_impl.h"
+
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#define REPLY_BYTES ((size_t)64 << 20)
 
 /* A stream number that is not given out any more: they are used up. */
 #define LAST_STREAM (INT32_MAX - 2)
@@ -21,7 +27,7 @@ call_get(nghttp2_session *session, const nghttp2_frame *frame)
 }
 
 static int
-on_header(nghttp2_session *session, const nghttp2_frame *frame,
+on_answer_header(nghttp2_session *session, const nghttp2_frame *frame,
     const uint8_t *name, size_t name_len, const uint8_t *value,
     size_t value_len, uint8_t flags, void *arg)
 {
@@ -77,9 +83,11 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 	if (call == NULL)
 		return 0;
 	if (frame->hd.type == NGHTTP2_HEADERS)
-		client_call_on_headers(call, ends);
+		client_head_end(&call->head, ends);
 	if (ends)
-		client_call_on_end(call);
+		call->over = true;
+	if (ends || call->fault != CLIENT_FAULT_NONE)
+		client_conn_touch(call);
 	return 0;
 }
 
@@ -123,7 +131,9 @@ on_stream_close(
 	conn->streams--;
 	if (call != NULL) {
 		(void)nghttp2_session_set_stream_user_data(session, id, NULL);
-		client_call_on_close(call, error_code);
+		call->closed = true;
+		call->reset_code = error_code;
+		client_conn_touch(call);
 	}
 	return 0;
 }
@@ -142,16 +152,33 @@ on_body_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 	return client_call_on_read(call, out, room, flags);
 }
 
-/* ---- sending a request ---- */
+/* ---- streams ---- */
 
+/* The stream's number, or an error of nghttp2. */
 static int32_t
 submit(struct client_conn *conn, struct client_call *call)
 {
 	nghttp2_data_provider data = { .read_callback = on_body_read };
-	nghttp2_nv nv[CLIENT_REQUEST_NV_MAX];
+	nghttp2_nv nv[8 + METADATA_FIELDS_MAX];
 	char timeout[GRPC_TIMEOUT_MAX];
-	size_t n = client_request_fields(call, nv, timeout);
+	int64_t left_ms;
+	size_t n = 0;
 
+	/* In the order that grpc/grpc doc/PROTOCOL-HTTP2.md asks for. */
+	nv[n++] = grpc_field(":method", "POST", GRPC_FIXED);
+	nv[n++] = grpc_field(":scheme", "http", GRPC_FIXED);
+	nv[n++] = grpc_field(":path", call->path, GRPC_NAME_FIXED);
+	nv[n++] = grpc_field(":authority", "localhost", GRPC_FIXED);
+	if (call->timeout_ms > 0) {
+		left_ms = call->deadline.due_ms - clock_now_ms();
+		grpc_timeout_fmt(timeout, left_ms > 0 ? left_ms : 1);
+		nv[n++] = grpc_field("grpc-timeout", timeout, GRPC_DIVERSE);
+	}
+	nv[n++] = grpc_field("te", "trailers", GRPC_FIXED);
+	nv[n++] = grpc_field("content-type", "application/grpc", GRPC_FIXED);
+	nv[n++] = grpc_field(
+	    "user-agent", "grpc-c-rbd-csi/" PACKAGE_VERSION, GRPC_FIXED);
+	n += metadata_fields(&call->headers, nv + n);
 	return nghttp2_submit_request(
 	    conn->h2.session, NULL, nv, n, &data, call);
 }
@@ -164,6 +191,15 @@ has_room(const struct client_conn *conn)
 		conn->h2.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }
 
+/* No new call goes to it. */
+static void
+retire(struct client_conn *conn)
+{
+	conn->retired = true;
+	if (conn->client->shared == conn)
+		conn->client->shared = NULL;
+}
+
 static void
 open_stream(struct client_conn *conn, struct client_call *call)
 {
@@ -172,16 +208,16 @@ open_stream(struct client_conn *conn, struct client_call *call)
 	TAILQ_INSERT_TAIL(&conn->calls, call, link);
 	call->state = CLIENT_CALL_OPEN;
 	call->stream_id = id;
-	if (id > 0)
+	if (id > 0) {
 		conn->streams++;
-	else /* it can be sent elsewhere */
-		client_call_on_close(call, NGHTTP2_REFUSED_STREAM);
-	h2io_flush_soon(&conn->h2);
-	if (id < 0 || id >= LAST_STREAM) {
-		conn->retired = true;
-		if (conn->client->shared == conn)
-			conn->client->shared = NULL;
+	} else { /* it can be sent elsewhere */
+		call->closed = true;
+		call->reset_code = NGHTTP2_REFUSED_STREAM;
+		client_conn_touch(call);
 	}
+	h2io_flush_soon(&conn->h2);
+	if (id < 0 || id >= LAST_STREAM)
+		retire(conn);
 }
 
 void
@@ -200,18 +236,6 @@ client_conn_join(struct client_conn *conn, struct client_call *call)
 	}
 }
 
-/* A connection that nobody will use any more says good-bye. */
-static void
-end_if_idle(struct client_conn *conn)
-{
-	if (!conn->retired || conn->h2.session == NULL ||
-	    !TAILQ_EMPTY(&conn->calls) || !TAILQ_EMPTY(&conn->waiting))
-		return;
-	(void)nghttp2_session_terminate_session(
-	    conn->h2.session, NGHTTP2_NO_ERROR);
-	h2io_flush_soon(&conn->h2);
-}
-
 void
 client_conn_leave(struct client_call *call, uint32_t reset_code)
 {
@@ -227,15 +251,22 @@ client_conn_leave(struct client_call *call, uint32_t reset_code)
 		TAILQ_REMOVE(&conn->waiting, call, link);
 	else
 		TAILQ_REMOVE(&conn->calls, call, link);
-	if (call->state == CLIENT_CALL_OPEN && !call->closed &&
-	    conn->h2.session != NULL) {
+	if (conn->h2.session == NULL)
+		return;
+	if (call->state == CLIENT_CALL_OPEN && !call->closed) {
 		(void)nghttp2_session_set_stream_user_data(
 		    conn->h2.session, call->stream_id, NULL);
 		(void)nghttp2_submit_rst_stream(conn->h2.session,
 		    NGHTTP2_FLAG_NONE, call->stream_id, reset_code);
 		h2io_flush_soon(&conn->h2);
 	}
-	end_if_idle(conn);
+	/* A connection that nobody will use any more says good-bye. */
+	if (conn->retired && TAILQ_EMPTY(&conn->calls) &&
+	    TAILQ_EMPTY(&conn->waiting)) {
+		(void)nghttp2_session_terminate_session(
+		    conn->h2.session, NGHTTP2_NO_ERROR);
+		h2io_flush_soon(&conn->h2);
+	}
 }
 
 void
@@ -261,26 +292,32 @@ client_conn_resume(struct client_call *call)
 void
 client_conn_consume(struct client_call *call, size_t len)
 {
-	if (call->conn != NULL && !call->closed && len > 0)
-		(void)nghttp2_session_consume_stream(
-		    call->conn->h2.session, call->stream_id, len);
-}
+	struct client_conn *conn = call->conn;
 
-void
-client_conn_flush(struct client_call *call)
-{
-	if (call->conn != NULL &&
-	    nghttp2_session_want_write(call->conn->h2.session))
-		h2io_flush_soon(&call->conn->h2);
+	if (conn == NULL || call->closed || len == 0)
+		return;
+	(void)nghttp2_session_consume_stream(
+	    conn->h2.session, call->stream_id, len);
+	if (nghttp2_session_want_write(conn->h2.session))
+		h2io_flush_soon(&conn->h2);
 }
 
 /* ---- connections ---- */
 
 static void
-start_waiting(struct client_conn *conn)
+conn_settle(struct h2io *h2)
 {
+	struct client_conn *conn = container_of(h2, struct client_conn, h2);
 	struct client_call *call;
 
+	if (conn->going)
+		retire(conn);
+	conn->going = false;
+	while ((call = STAILQ_FIRST(&conn->touched)) != NULL) {
+		STAILQ_REMOVE_HEAD(&conn->touched, touch_link);
+		call->touched = false;
+		client_call_settle(call);
+	}
 	while ((call = TAILQ_FIRST(&conn->waiting)) != NULL && has_room(conn) &&
 	    !conn->retired) {
 		TAILQ_REMOVE(&conn->waiting, call, link);
@@ -291,84 +328,30 @@ start_waiting(struct client_conn *conn)
 }
 
 static void
-conn_settle(struct h2io *h2)
-{
-	struct client_conn *conn = container_of(h2, struct client_conn, h2);
-	struct client_call *call;
-
-	if (conn->going) {
-		conn->going = false;
-		conn->retired = true;
-		if (conn->client->shared == conn)
-			conn->client->shared = NULL;
-	}
-	while ((call = STAILQ_FIRST(&conn->touched)) != NULL) {
-		STAILQ_REMOVE_HEAD(&conn->touched, touch_link);
-		call->touched = false;
-		client_call_settle(call);
-	}
-	start_waiting(conn);
-}
-
-static void
-loss_text(
-    const struct client_conn *conn, const char *why, char *text, size_t size)
-{
-	if (conn->goaway != NGHTTP2_NO_ERROR)
-		why = nghttp2_http2_strerror(conn->goaway);
-	else if (conn->fault != NGHTTP2_NO_ERROR)
-		why = "the server breaks HTTP/2's rules";
-	(void)snprintf(text, size, "connection to %s lost%s%s",
-	    conn->client->address.sun_path, why != NULL ? ": " : "",
-	    why != NULL ? why : "");
-}
-
-static void
 conn_ended(struct h2io *h2, const char *why)
 {
 	struct client_conn *conn = container_of(h2, struct client_conn, h2);
 	enum err_code code = ERR_UNAVAILABLE;
 	struct client_call *call;
-	char text[256] = "";
+	char text[256];
 
-	if (conn->client->shared == conn)
-		conn->client->shared = NULL;
+	retire(conn);
 	/* What never spoke HTTP/2 may be another program, and end. */
 	if (conn->fault != NGHTTP2_NO_ERROR && conn->greeted)
 		code = client_head_code_of_reset(conn->fault);
-	if (!TAILQ_EMPTY(&conn->calls) || !TAILQ_EMPTY(&conn->waiting))
-		loss_text(conn, why, text, sizeof(text));
+	if (conn->goaway != NGHTTP2_NO_ERROR)
+		why = nghttp2_http2_strerror(conn->goaway);
+	else if (conn->fault != NGHTTP2_NO_ERROR)
+		why = "the server breaks HTTP/2's rules";
+	(void)snprintf(text, sizeof(text), "connection to %s lost%s%s",
+	    conn->client->address.sun_path, why != NULL ? ": " : "",
+	    why != NULL ? why : "");
 	while ((call = TAILQ_FIRST(&conn->calls)) != NULL)
 		client_call_lost(call, code, text);
 	while ((call = TAILQ_FIRST(&conn->waiting)) != NULL)
 		client_call_lost(call, code, text);
 	LIST_REMOVE(conn, link);
 	free(conn);
-}
-
-static const struct h2io_ops conn_ops = {
-	.settle = conn_settle,
-	.ended = conn_ended,
-};
-
-static struct client_conn *
-conn_new(struct client *client)
-{
-	static const nghttp2_settings_entry settings[] = {
-		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
-	};
-	struct client_conn *conn = mem_new(sizeof(*conn));
-
-	if (nghttp2_session_client_new2(&conn->h2.session, client->callbacks,
-		conn, client->option) < 0 ||
-	    nghttp2_submit_settings(conn->h2.session, NGHTTP2_FLAG_NONE,
-		settings, countof(settings)) < 0)
-		abort(); /* out of memory */
-	conn->client = client;
-	TAILQ_INIT(&conn->calls);
-	TAILQ_INIT(&conn->waiting);
-	STAILQ_INIT(&conn->touched);
-	return conn;
 }
 
 /*
@@ -378,8 +361,16 @@ conn_new(struct client *client)
 int
 client_conn_get(struct client *client, struct client_conn **conn)
 {
-	auto_close int fd = -1;
+	static const struct h2io_ops ops = {
+		.settle = conn_settle,
+		.ended = conn_ended,
+	};
+	static const nghttp2_settings_entry settings[] = {
+		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
+	};
+	nghttp2_session *session;
 	struct client_conn *made;
+	auto_close int fd = -1;
 	int rc;
 
 	*conn = client->shared;
@@ -388,16 +379,25 @@ client_conn_get(struct client *client, struct client_conn **conn)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	made = conn_new(client);
+	made = mem_new(sizeof(*made));
+	made->client = client;
+	TAILQ_INIT(&made->calls);
+	TAILQ_INIT(&made->waiting);
+	STAILQ_INIT(&made->touched);
+	if (nghttp2_session_client_new2(
+		&session, client->callbacks, made, client->option) < 0 ||
+	    nghttp2_submit_settings(
+		session, NGHTTP2_FLAG_NONE, settings, countof(settings)) < 0)
+		abort(); /* out of memory */
 	if (connect(fd, (const struct sockaddr *)&client->address,
 		sizeof(client->address)) < 0) {
 		rc = -errno;
-		nghttp2_session_del(made->h2.session);
+		nghttp2_session_del(session);
 		free(made);
 		return rc;
 	}
 	LIST_INSERT_HEAD(&client->conns, made, link);
-	if (h2io_init(&made->h2, made->h2.session, take_fd(&fd), &conn_ops) < 0)
+	if (h2io_init(&made->h2, session, take_fd(&fd), &ops) < 0)
 		abort(); /* out of memory */
 	if (!client->connect_per_call)
 		client->shared = made;
@@ -405,18 +405,22 @@ client_conn_get(struct client *client, struct client_conn **conn)
 	return 0;
 }
 
-/* ---- what they share ---- */
+/* ---- the client ---- */
 
-void
-client_conns_init(struct client *client)
+struct client *
+client_new(const char *endpoint)
 {
+	struct client *client = mem_new(sizeof(*client));
 	nghttp2_session_callbacks *cb;
 
+	client->endpoint_rc = endpoint_parse(
+	    endpoint, &client->address, &client->endpoint_err);
+	client->reply_bytes = REPLY_BYTES;
 	LIST_INIT(&client->conns);
 	if (nghttp2_session_callbacks_new(&cb) < 0 ||
 	    nghttp2_option_new(&client->option) < 0)
 		abort(); /* out of memory */
-	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+	nghttp2_session_callbacks_set_on_header_callback(cb, on_answer_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(
 	    cb, on_data_chunk);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
@@ -428,15 +432,33 @@ client_conns_init(struct client *client)
 	client->callbacks = cb;
 	/* A stream's window opens as its messages are read. */
 	nghttp2_option_set_no_auto_window_update(client->option, 1);
+	return client;
 }
 
 void
-client_conns_fini(struct client *client)
+client_connect_per_call(struct client *client)
+{
+	client->connect_per_call = true;
+	client->shared = NULL;
+}
+
+void
+client_limit_reply(struct client *client, size_t bytes)
+{
+	client->reply_bytes = bytes;
+}
+
+void
+client_free(struct client *client)
 {
 	struct client_conn *conn;
 
-	while ((conn = LIST_FIRST(&client->conns)) != NULL)
+	while ((conn = LIST_FIRST(&client->conns)) != NULL) {
+		assert(
+		    TAILQ_EMPTY(&conn->calls) && TAILQ_EMPTY(&conn->waiting));
 		h2io_end(&conn->h2, NULL);
+	}
 	nghttp2_session_callbacks_del(client->callbacks);
 	nghttp2_option_del(client->option);
+	free(client);
 }

@@ -3,9 +3,6 @@
  */
 #include "rpc/client_head.h"
 
-#include "rpc/grpc.h"
-
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,7 +70,7 @@ note_details(struct client_head *head, const char *value, size_t len)
 
 	free(head->details);
 	head->details = mem_new(len + 1);
-	n = metadata_decode(head->details, len, value, len);
+	n = str_unbase64(head->details, len, value, len);
 	if (n < 0) {
 		free(head->details);
 		head->details = NULL;
@@ -92,7 +89,7 @@ note_type(struct client_head *head, const char *value, size_t len)
 }
 
 static bool
-is(const char *name, size_t len, const char *word)
+name_is(const char *name, size_t len, const char *word)
 {
 	return len == strlen(word) && memcmp(name, word, len) == 0;
 }
@@ -104,15 +101,15 @@ client_head_field(struct client_head *head, const char *name, size_t name_len,
 	head->bytes += name_len + value_len + FIELD_OVERHEAD;
 	if (head->bytes > LISTS_MAX)
 		return false;
-	if (is(name, name_len, ":status"))
+	if (name_is(name, name_len, ":status"))
 		head->http_status = parse_http_status(value, value_len);
-	else if (is(name, name_len, "grpc-status"))
+	else if (name_is(name, name_len, "grpc-status"))
 		note_status(head, value, value_len);
-	else if (is(name, name_len, "content-type"))
+	else if (name_is(name, name_len, "content-type"))
 		note_type(head, value, value_len);
-	else if (is(name, name_len, "grpc-message"))
+	else if (name_is(name, name_len, "grpc-message"))
 		note_text(head, value, value_len);
-	else if (is(name, name_len, "grpc-status-details-bin"))
+	else if (name_is(name, name_len, "grpc-status-details-bin"))
 		note_details(head, value, value_len);
 	else
 		return metadata_note(
@@ -141,29 +138,6 @@ client_head_takes_data(const struct client_head *head)
 	return head->is_grpc && head->http_status == 200;
 }
 
-static enum err_code
-code_of_http(unsigned status)
-{
-	switch (status) {
-	case 400:
-	case 431:
-		return ERR_INTERNAL;
-	case 401:
-		return ERR_UNAUTHENTICATED;
-	case 403:
-		return ERR_PERMISSION_DENIED;
-	case 404:
-		return ERR_UNIMPLEMENTED;
-	case 429:
-	case 502:
-	case 503:
-	case 504:
-		return ERR_UNAVAILABLE;
-	default:
-		return ERR_UNKNOWN;
-	}
-}
-
 enum err_code
 client_head_verdict(const struct client_head *head, char text[CLIENT_TEXT_MAX],
     const char **why)
@@ -187,7 +161,24 @@ client_head_verdict(const struct client_head *head, char text[CLIENT_TEXT_MAX],
 	    "answer has HTTP status %u, content type \"%s\" and %s",
 	    head->http_status, head->type,
 	    head->has_status ? "grpc-status 0" : "no grpc-status");
-	return code_of_http(head->http_status);
+	switch (head->http_status) {
+	case 400:
+	case 431:
+		return ERR_INTERNAL;
+	case 401:
+		return ERR_UNAUTHENTICATED;
+	case 403:
+		return ERR_PERMISSION_DENIED;
+	case 404:
+		return ERR_UNIMPLEMENTED;
+	case 429:
+	case 502:
+	case 503:
+	case 504:
+		return ERR_UNAVAILABLE;
+	default:
+		return ERR_UNKNOWN;
+	}
 }
 
 enum err_code

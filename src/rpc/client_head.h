@@ -8,7 +8,7 @@
 #define RPC_CLIENT_HEAD_H
 
 #include "base/err.h"
-#include "rpc/metadata.h"
+#include "rpc/grpc.h"
 
 /* Zeroed, nothing has come. */
 struct client_head {

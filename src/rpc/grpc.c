@@ -4,6 +4,7 @@
 #include "rpc/grpc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -11,17 +12,15 @@
 #define MINUTE_MS (60 * SECOND_MS)
 #define HOUR_MS (60 * MINUTE_MS)
 
+/* PROTOCOL-HTTP2 suggests that peers take 8 KiB of metadata. */
+#define SENT_MAX ((size_t)8 << 10)
+#define NOTED_MAX ((size_t)1 << 20) /* bounded before, by the header list */
+
 void
 grpc_reader_init(struct grpc_reader *reader, size_t max)
 {
 	*reader = (struct grpc_reader){ .prefix_len = 0 };
 	buf_init(&reader->message, max);
-}
-
-void
-grpc_reader_fini(struct grpc_reader *reader)
-{
-	buf_fini(&reader->message);
 }
 
 void
@@ -32,32 +31,11 @@ grpc_reader_next(struct grpc_reader *reader)
 	reader->want = 0;
 }
 
-bool
-grpc_reader_in_message(const struct grpc_reader *reader)
-{
-	return reader->prefix_len > 0;
-}
-
-static enum grpc_read
-prefix_read(struct grpc_reader *reader)
-{
-	const unsigned char *p = reader->prefix;
-
-	if (p[0] == 1)
-		return GRPC_READ_COMPRESSED;
-	if (p[0] != 0)
-		return GRPC_READ_BAD_FLAG;
-	reader->want = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 |
-	    (uint32_t)p[3] << 8 | p[4];
-	return reader->want <= reader->message.max ? GRPC_READ_MORE
-						   : GRPC_READ_TOO_LARGE;
-}
-
 enum grpc_read
 grpc_reader_feed(
     struct grpc_reader *reader, const unsigned char **bytes, size_t *len)
 {
-	enum grpc_read verdict;
+	const unsigned char *p = reader->prefix;
 	size_t n;
 
 	while (reader->prefix_len < GRPC_PREFIX_BYTES) {
@@ -67,9 +45,14 @@ grpc_reader_feed(
 		(*len)--;
 		if (reader->prefix_len < GRPC_PREFIX_BYTES)
 			continue;
-		verdict = prefix_read(reader);
-		if (verdict != GRPC_READ_MORE)
-			return verdict;
+		if (p[0] == 1)
+			return GRPC_READ_COMPRESSED;
+		if (p[0] != 0)
+			return GRPC_READ_BAD_FLAG;
+		reader->want = (uint32_t)p[1] << 24 | (uint32_t)p[2] << 16 |
+		    (uint32_t)p[3] << 8 | p[4];
+		if (reader->want > reader->message.max)
+			return GRPC_READ_TOO_LARGE;
 	}
 
 	/* Memory follows the bytes that came, not the length announced. */
@@ -131,21 +114,6 @@ grpc_timeout_parse(const char *value, size_t len, int64_t *ms)
 	return 0;
 }
 
-/* Each call of a client has a time-out, so this is no snprintf(). */
-static void
-digits_put(char **out, int64_t n)
-{
-	char digits[20];
-	size_t at = sizeof(digits);
-
-	do {
-		digits[--at] = (char)('0' + n % 10);
-		n /= 10;
-	} while (n > 0);
-	memcpy(*out, digits + at, sizeof(digits) - at);
-	*out += sizeof(digits) - at;
-}
-
 void
 grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms)
 {
@@ -164,9 +132,8 @@ grpc_timeout_fmt(char out[GRPC_TIMEOUT_MAX], int64_t ms)
 		;
 	if (ms / units[i].ms < most)
 		n = (ms + units[i].ms - 1) / units[i].ms;
-	digits_put(&out, n);
-	*out++ = units[i].unit;
-	*out = '\0';
+	(void)snprintf(
+	    out, GRPC_TIMEOUT_MAX, "%u%c", (unsigned)n, units[i].unit);
 }
 
 size_t
@@ -235,4 +202,126 @@ grpc_content_type_is(const char *value, size_t len)
 	if (len < n || strncasecmp(value, type, n) != 0)
 		return false;
 	return len == n || value[n] == '+' || value[n] == ';';
+}
+
+/* ---- fields ---- */
+
+nghttp2_nv
+grpc_field(const char *name, const char *value, unsigned flags)
+{
+	return (nghttp2_nv){
+		.name = (uint8_t *)(uintptr_t)name,
+		.namelen = strlen(name),
+		.value = (uint8_t *)(uintptr_t)value,
+		.valuelen = strlen(value),
+		.flags = (uint8_t)flags,
+	};
+}
+
+static bool
+is_reserved(const char *name, size_t len)
+{
+	static const char *const reserved[] = { "te", "host", "user-agent",
+		"content-type", "content-length", "connection", "trailer" };
+
+	if (len == 0 || name[0] == ':' ||
+	    (len >= 5 && memcmp(name, "grpc-", 5) == 0))
+		return true;
+	for (size_t i = 0; i < countof(reserved); i++)
+		if (strlen(reserved[i]) == len &&
+		    memcmp(reserved[i], name, len) == 0)
+			return true;
+	return false;
+}
+
+void
+metadata_fini(struct metadata *md)
+{
+	buf_fini(&md->bytes);
+	md->count = 0;
+}
+
+static int
+metadata_append(struct metadata *md, const char *name, size_t name_len,
+    const char *value, size_t value_len)
+{
+	char *to = buf_reserve(&md->bytes, name_len + value_len + 2);
+
+	if (to == NULL)
+		return -EMSGSIZE;
+	memcpy(to, name, name_len);
+	to[name_len] = '\0';
+	to += name_len + 1;
+	if (value_len > 0)
+		memcpy(to, value, value_len);
+	to[value_len] = '\0';
+	md->bytes.len += name_len + value_len + 2;
+	md->count++;
+	return 0;
+}
+
+int
+metadata_note(struct metadata *md, const char *name, size_t name_len,
+    const char *value, size_t value_len)
+{
+	if (is_reserved(name, name_len))
+		return 0;
+	md->bytes.max = NOTED_MAX;
+	return metadata_append(md, name, name_len, value, value_len);
+}
+
+int
+metadata_add(
+    struct metadata *md, const char *name, const void *bytes, size_t len)
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyz0123456789-_.";
+	size_t name_len = strlen(name);
+	const char *text = bytes;
+
+	if (name[strspn(name, good)] != '\0' || is_reserved(name, name_len))
+		return -EINVAL;
+	md->bytes.max = SENT_MAX;
+	if (str_ends(name, "-bin")) {
+		auto_free char *base64 = len <= SENT_MAX
+		    ? malloc(str_base64_len(len))
+		    : NULL;
+
+		if (base64 == NULL || md->count >= METADATA_FIELDS_MAX)
+			return -EMSGSIZE;
+		str_base64(base64, bytes, len);
+		/* The specification wants it sent without padding. */
+		return metadata_append(
+		    md, name, name_len, base64, strcspn(base64, "="));
+	}
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < ' ' || text[i] > '~')
+			return -EINVAL;
+	if (len > 0 && (text[0] == ' ' || text[len - 1] == ' '))
+		return -EINVAL;
+	if (md->count >= METADATA_FIELDS_MAX)
+		return -EMSGSIZE;
+	return metadata_append(md, name, name_len, text, len);
+}
+
+bool
+metadata_next(const struct metadata *md, size_t *at, const char **name,
+    const char **value)
+{
+	if (*at >= md->bytes.len)
+		return false;
+	*name = (const char *)md->bytes.data + *at;
+	*value = *name + strlen(*name) + 1;
+	*at += strlen(*name) + strlen(*value) + 2;
+	return true;
+}
+
+size_t
+metadata_fields(const struct metadata *md, nghttp2_nv *nv)
+{
+	const char *name, *value;
+	size_t at = 0, n = 0;
+
+	while (metadata_next(md, &at, &name, &value))
+		nv[n++] = grpc_field(name, value, 0);
+	return n;
 }

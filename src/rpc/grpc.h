@@ -1,21 +1,26 @@
 /*
  * grpc.h - gRPC's own encodings on top of HTTP/2: length-prefixed messages,
- * timeouts, percent-encoded texts, content types. Pure functions; source:
- * grpc/grpc doc/PROTOCOL-HTTP2.md.
+ * timeouts, percent-encoded texts, content types, custom metadata. Pure
+ * functions; source: grpc/grpc doc/PROTOCOL-HTTP2.md.
  */
 #ifndef RPC_GRPC_H
 #define RPC_GRPC_H
 
 #include "base/buf.h"
 
+#include <nghttp2/nghttp2.h>
+
 #define GRPC_PREFIX_BYTES 5 /* compressed flag, length as 32 bits */
 
-/* Puts messages together from pieces that do not care for their borders. */
+/*
+ * Puts messages together from pieces that do not care for their borders.
+ * buf_fini() of `message` frees it.
+ */
 struct grpc_reader {
 	struct buf message; /* the message so far; its cap is the limit */
 	unsigned char prefix[GRPC_PREFIX_BYTES];
-	unsigned prefix_len;
-	uint32_t want; /* length of the message, once prefix is whole */
+	unsigned prefix_len; /* more than 0: a message has begun */
+	uint32_t want;       /* length of the message, once prefix is whole */
 };
 
 enum grpc_read {
@@ -28,7 +33,6 @@ enum grpc_read {
 };
 
 void grpc_reader_init(struct grpc_reader *reader, size_t max);
-void grpc_reader_fini(struct grpc_reader *reader);
 
 /*
  * Takes bytes from *bytes up to the end of one message and moves *bytes and
@@ -38,9 +42,6 @@ void grpc_reader_fini(struct grpc_reader *reader);
 enum grpc_read grpc_reader_feed(
     struct grpc_reader *reader, const unsigned char **bytes, size_t *len);
 void grpc_reader_next(struct grpc_reader *reader);
-
-/* A message has begun and is not whole. */
-bool grpc_reader_in_message(const struct grpc_reader *reader);
 
 void grpc_prefix_put(unsigned char prefix[GRPC_PREFIX_BYTES], uint32_t len);
 
@@ -67,5 +68,57 @@ size_t grpc_percent_decode(char *out, const char *text, size_t len);
 
 /* "application/grpc", "application/grpc+x", "application/grpc;x". */
 bool grpc_content_type_is(const char *value, size_t len);
+
+/* ---- fields ---- */
+
+/*
+ * A field for nghttp2, which takes names and values without const but does
+ * not write to them. `flags`: NGHTTP2_NV_FLAG_...; constants need no copy,
+ * other values may outlive their stream in a queue.
+ */
+nghttp2_nv grpc_field(const char *name, const char *value, unsigned flags);
+#define GRPC_NAME_FIXED NGHTTP2_NV_FLAG_NO_COPY_NAME
+#define GRPC_FIXED (GRPC_NAME_FIXED | NGHTTP2_NV_FLAG_NO_COPY_VALUE)
+/* Too diverse for HPACK's table. */
+#define GRPC_DIVERSE (GRPC_NAME_FIXED | NGHTTP2_NV_FLAG_NO_INDEX)
+
+/*
+ * Custom metadata of calls: what applications send in headers and trailers.
+ * Values of names that end in "-bin" are bytes, and go over the wire in
+ * base64 (str_unbase64() reads them); all others are printable ASCII.
+ */
+
+/* More than so many fields are not sent. */
+#define METADATA_FIELDS_MAX 16
+
+/* A row of fields as they go over the wire; zeroed: none. */
+struct metadata {
+	struct buf bytes; /* "name\0value\0" each */
+	size_t count;
+};
+
+void metadata_fini(struct metadata *md); /* may be used again */
+
+/*
+ * Adds a field as it came if an application may care for it: not those of
+ * HTTP and gRPC themselves. The caller has bounded the list; -EMSGSIZE: there
+ * is no memory for it.
+ */
+int metadata_note(struct metadata *md, const char *name, size_t name_len,
+    const char *value, size_t value_len) must_check;
+
+/*
+ * Adds a field to send. -EINVAL: a name with capitals or of HTTP's or gRPC's
+ * own, or text that is not printable ASCII; -EMSGSIZE: too many or too large.
+ */
+int metadata_add(struct metadata *md, const char *name, const void *bytes,
+    size_t len) must_check;
+
+/* The next field from *at on, which is 0 at first; false: there is none. */
+bool metadata_next(const struct metadata *md, size_t *at, const char **name,
+    const char **value);
+
+/* Fills nv[] with at most METADATA_FIELDS_MAX and returns how many. */
+size_t metadata_fields(const struct metadata *md, nghttp2_nv *nv);
 
 #endif

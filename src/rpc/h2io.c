@@ -9,6 +9,8 @@
  */
 #include "rpc/h2io.h"
 
+#include "core/unix_socket.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,94 +22,151 @@
 static unsigned char input[64 * 1024];
 static unsigned char output[64 * 1024];
 
+int
+endpoint_parse(
+    const char *endpoint, struct sockaddr_un *address, struct err *err)
+{
+	const char *path = endpoint;
+
+	if (str_starts(path, "unix://"))
+		path += strlen("unix://");
+	else if (str_starts(path, "unix:"))
+		path += strlen("unix:");
+	else if (strstr(path, "://") != NULL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "endpoint %s is not a unix socket", endpoint);
+	if (unix_socket_address(address, path, err) < 0) {
+		err_prefix(err, "endpoint %s", endpoint);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+size_t
+h2scan_next(struct h2scan *scan, const unsigned char *bytes, size_t len,
+    nghttp2_frame_hd *hd, bool *begins)
+{
+	const unsigned char *p = scan->head;
+	size_t n = 0;
+
+	*begins = false;
+	if (scan->left == 0) {
+		n = H2SCAN_HEAD_BYTES - scan->have;
+		if (n > len)
+			n = len;
+		memcpy(scan->head + scan->have, bytes, n);
+		scan->have += n;
+		if (scan->have < H2SCAN_HEAD_BYTES)
+			return n;
+		*hd = (nghttp2_frame_hd){
+			.length = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2],
+			.type = p[3],
+			.flags = p[4],
+			.stream_id = (int32_t)((uint32_t)(p[5] & 0x7f) << 24 |
+			    (uint32_t)p[6] << 16 | (uint32_t)p[7] << 8 | p[8]),
+		};
+		*begins = true;
+		scan->have = 0;
+		scan->left = hd->length;
+	}
+	if (scan->left < len - n)
+		len = n + scan->left;
+	scan->left -= len - n;
+	return len;
+}
+
 void
 h2io_end(struct h2io *h2, const char *why)
 {
-	int fd = h2->io.fd;
-
 	loop_unpost(&h2->flush);
-	io_unwatch(&h2->io);
-	(void)close(fd);
+	io_close(&h2->io);
 	nghttp2_session_del(h2->session);
 	h2->session = NULL;
 	buf_fini(&h2->unsent);
 	h2->ops->ended(h2, why);
 }
 
-/* Sends bytes or keeps them aside; false: the connection has ended. */
-static bool
-send_or_keep(struct h2io *h2, const unsigned char *bytes, size_t len)
+/* Sends what the socket takes: how many bytes, or -1: ended. */
+static ssize_t
+send_some(struct h2io *h2, const unsigned char *bytes, size_t len)
 {
-	ssize_t n = 0;
+	size_t sent = 0;
 
-	while (len > 0 && h2->unsent.len == 0) {
-		n = send(h2->io.fd, bytes, len, MSG_NOSIGNAL);
+	while (sent < len) {
+		ssize_t n = send(
+		    h2->io.fd, bytes + sent, len - sent, MSG_NOSIGNAL);
+
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno != EAGAIN) {
-			h2io_end(h2, strerror(errno));
-			return false;
-		}
-		if (n < 0)
+		if (n < 0 && errno == EAGAIN)
 			break;
-		bytes += n;
-		len -= (size_t)n;
-		h2->bytes.out += (size_t)n;
+		if (n < 0) {
+			h2io_end(h2, strerror(errno));
+			return -1;
+		}
+		sent += (size_t)n;
+		h2->bytes_out += (size_t)n;
 	}
-	if (len > 0 && buf_append(&h2->unsent, bytes, len) < 0) {
-		h2io_end(h2, "output buffer is full");
-		return false;
-	}
-	return true;
+	return (ssize_t)sent;
 }
 
 /* Tries again to send what was kept aside; false: ended. */
 static bool
 send_kept(struct h2io *h2)
 {
-	while (h2->unsent_at < h2->unsent.len) {
-		ssize_t n = send(h2->io.fd, h2->unsent.data + h2->unsent_at,
-		    h2->unsent.len - h2->unsent_at, MSG_NOSIGNAL);
+	ssize_t n;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return true;
-		if (n < 0) {
-			h2io_end(h2, strerror(errno));
-			return false;
-		}
-		h2->unsent_at += (size_t)n;
-		h2->bytes.out += (size_t)n;
+	if (h2->unsent.len == 0)
+		return true;
+	n = send_some(h2, h2->unsent.data + h2->unsent_at,
+	    h2->unsent.len - h2->unsent_at);
+	if (n < 0)
+		return false;
+	h2->unsent_at += (size_t)n;
+	if (h2->unsent_at == h2->unsent.len) {
+		buf_fini(&h2->unsent);
+		h2->unsent_at = 0;
 	}
-	buf_fini(&h2->unsent);
-	h2->unsent_at = 0;
 	return true;
 }
 
-/* Sends what the session has, gathered into few calls; false: ended. */
+/*
+ * Sends what the session has, gathered into few calls, and keeps aside what
+ * the socket does not take; false: ended.
+ */
 static bool
 send_queued(struct h2io *h2)
 {
 	const uint8_t *bytes;
 	size_t len = 0;
-	ssize_t n;
+	ssize_t n, sent;
 
-	while (h2->unsent.len == 0 &&
-	    (n = nghttp2_session_mem_send(h2->session, &bytes)) != 0) {
+	for (;;) {
+		n = h2->unsent.len == 0
+		    ? nghttp2_session_mem_send(h2->session, &bytes)
+		    : 0;
 		if (n < 0) {
 			h2io_end(h2, nghttp2_strerror((int)n));
 			return false;
 		}
-		if (len + (size_t)n > sizeof(output)) {
-			if (!send_or_keep(h2, output, len))
+		if (n == 0 || len + (size_t)n > sizeof(output)) {
+			sent = h2->unsent.len == 0 ? send_some(h2, output, len)
+						   : 0;
+			if (sent < 0)
 				return false;
+			if (len > (size_t)sent &&
+			    buf_append(&h2->unsent, output + sent,
+				len - (size_t)sent) < 0) {
+				h2io_end(h2, "output buffer is full");
+				return false;
+			}
 			len = 0;
 		}
+		if (n == 0)
+			return true;
 		memcpy(output + len, bytes, (size_t)n);
 		len += (size_t)n;
 	}
-	return send_or_keep(h2, output, len);
 }
 
 void
@@ -131,35 +190,16 @@ h2io_flush_now(struct h2io *h2)
 	h2->flush.run(&h2->flush);
 }
 
-/* Gives bytes to nghttp2, frame by frame; 0 or an error of it. */
-static int
-feed(struct h2io *h2, const unsigned char *bytes, size_t len)
-{
-	nghttp2_frame_hd hd;
-	ssize_t used = 0;
-	bool begins;
-	size_t n;
-	int rc;
-
-	for (; len > 0 && used >= 0; bytes += n, len -= n) {
-		n = h2scan_next(&h2->scan, bytes, len, &hd, &begins);
-		if (begins && h2->ops->frame != NULL &&
-		    (rc = h2->ops->frame(h2, &hd)) < 0)
-			return rc;
-		used = nghttp2_session_mem_recv(h2->session, bytes, n);
-	}
-	return used < 0 ? (int)used : 0;
-}
-
-/* Reads a while; false: ended. */
+/* Reads a while and gives it to nghttp2 frame by frame; false: ended. */
 static bool
 read_some(struct h2io *h2)
 {
-	ssize_t n;
-	int error;
+	nghttp2_frame_hd hd;
+	bool begins;
 
 	for (int i = 0; i < READS_PER_TURN; i++) {
-		n = recv(h2->io.fd, input, sizeof(input), 0);
+		ssize_t n = recv(h2->io.fd, input, sizeof(input), 0), rc = 0;
+
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -168,12 +208,20 @@ read_some(struct h2io *h2)
 			h2io_end(h2, n < 0 ? strerror(errno) : NULL);
 			return false;
 		}
-		h2->bytes.in += (size_t)n;
-		error = feed(h2, input, (size_t)n);
-		if (error < 0) {
+		h2->bytes_in += (size_t)n;
+		for (size_t at = 0, len; at < (size_t)n && rc >= 0; at += len) {
+			len = h2scan_next(&h2->scan, input + at, (size_t)n - at,
+			    &hd, &begins);
+			if (begins && h2->ops->frame != NULL)
+				rc = h2->ops->frame(h2, &hd);
+			if (rc >= 0)
+				rc = nghttp2_session_mem_recv(
+				    h2->session, input + at, len);
+		}
+		if (rc < 0) {
 			if (h2->ops->refused != NULL)
-				h2->ops->refused(h2, error);
-			h2io_end_told(h2, nghttp2_strerror(error));
+				h2->ops->refused(h2, (int)rc);
+			h2io_end_told(h2, nghttp2_strerror((int)rc));
 			return false;
 		}
 		if ((size_t)n < sizeof(input))
@@ -183,7 +231,7 @@ read_some(struct h2io *h2)
 }
 
 static void
-on_flush(struct job *job)
+h2io_on_flush(struct job *job)
 {
 	struct h2io *h2 = container_of(job, struct h2io, flush);
 
@@ -219,7 +267,7 @@ on_flush(struct job *job)
 }
 
 static void
-on_ready(struct io *io, int what)
+h2io_on_ready(struct io *io, int what)
 {
 	struct h2io *h2 = container_of(io, struct h2io, io);
 
@@ -239,17 +287,18 @@ int
 h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops)
 {
-	h2->session = session;
-	h2->ops = ops;
-	h2->flush.run = on_flush;
-	h2->unsent_at = 0;
-	h2->bytes = (struct h2io_bytes){ .in = 0 };
-	h2->is_client = nghttp2_session_check_server_session(session) == 0;
-	h2->fresh = !h2->is_client;
-	h2->scan = (struct h2scan){
-		.left = h2->fresh ? H2IO_PREFACE_BYTES : 0,
+	bool is_client = nghttp2_session_check_server_session(session) == 0;
+
+	*h2 = (struct h2io){
+		.session = session,
+		.ops = ops,
+		.flush.run = h2io_on_flush,
+		.is_client = is_client,
+		.fresh = !is_client,
+		/* A client says this before its first frame: RFC 9113 3.4. */
+		.scan.left = is_client ? 0 : NGHTTP2_CLIENT_MAGIC_LEN,
 	};
 	/* One round of output, cut short by the socket, always fits. */
 	buf_init(&h2->unsent, 2 * sizeof(output));
-	return io_try_watch(&h2->io, fd, IO_READ, on_ready);
+	return io_try_watch(&h2->io, fd, IO_READ, h2io_on_ready);
 }

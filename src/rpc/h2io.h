@@ -10,11 +10,44 @@
 #define RPC_H2IO_H
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "core/io.h"
 #include "core/loop.h"
-#include "rpc/h2scan.h"
 
 #include <nghttp2/nghttp2.h>
+#include <sys/un.h>
+
+/*
+ * The path in "unix:///path", "unix:/path", "unix:relative" or "/path" as an
+ * address. Returns 0 or ERR_INVALID_ARGUMENT.
+ */
+int endpoint_parse(const char *endpoint, struct sockaddr_un *address,
+    struct err *err) must_check;
+
+/* ---- where frames begin ---- */
+
+#define H2SCAN_HEAD_BYTES 9
+
+/*
+ * Where frames begin in a stream of bytes. nghttp2 tells nobody of frames that
+ * it ignores, and a peer that sends only such shall be noticed. Zeroed: a
+ * frame begins. Source: RFC 9113 4.1.
+ */
+struct h2scan {
+	size_t left; /* bytes until the next frame begins */
+	unsigned char head[H2SCAN_HEAD_BYTES];
+	size_t have; /* of head */
+};
+
+/*
+ * How many of the `len` bytes, more than 0, belong together: no frame begins
+ * behind the first of them. True in *begins: the head of a frame is complete
+ * with these, and in *hd.
+ */
+size_t h2scan_next(struct h2scan *scan, const unsigned char *bytes, size_t len,
+    nghttp2_frame_hd *hd, bool *begins);
+
+/* ---- connections ---- */
 
 struct h2io;
 
@@ -36,10 +69,6 @@ struct h2io_ops {
 	void (*ended)(struct h2io *h2, const char *why);
 };
 
-struct h2io_bytes {
-	uint64_t in, out;
-};
-
 /* Embed it. */
 struct h2io {
 	nghttp2_session *session;
@@ -48,17 +77,15 @@ struct h2io {
 	struct job flush;
 	struct buf unsent; /* what the socket did not take */
 	size_t unsent_at;
-	struct h2io_bytes bytes;
+	uint64_t bytes_in, bytes_out;
 	struct h2scan scan; /* of what comes in */
 	bool is_client;
 	bool fresh; /* a server's, and nothing was tried to be read */
 };
 
-/* What a client says before its first frame: RFC 9113 3.4. */
-#define H2IO_PREFACE_BYTES NGHTTP2_CLIENT_MAGIC_LEN
-
 /*
- * Takes over `session` and the connected, non-blocking socket `fd`. Returns 0, or -ENOMEM and has taken nothing.
+ * Takes over `session` and the connected, non-blocking socket `fd`. Returns 0,
+ * or -ENOMEM and has taken nothing.
  */
 int h2io_init(struct h2io *h2, nghttp2_session *session, int fd,
     const struct h2io_ops *ops) must_check;

@@ -7,7 +7,7 @@
 #include "rpc/health.h"
 
 #include "base/pb.h"
-#include "rpc/stream.h"
+#include "rpc/call.h"
 
 #include <errno.h>
 #include <string.h>

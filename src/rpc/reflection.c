@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 #include "base/pb.h"
-#include "rpc/stream.h"
+#include "rpc/call.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,14 +1,34 @@
 /*
- * server.c - the listening socket and its connections.
+ * server.c - the listening socket, limits and what is done when they are
+ * reached, and the orderly end.
  */
+#include "config.h"
+
 #include "rpc/server.h"
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "core/loop.h"
-#include "rpc/h2conn.h"
-#include "rpc/listen.h"
+#include "rpc/server_impl.h"
 
+#include <errno.h>
 #include <malloc.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BACKLOG 4096    /* the kernel cuts it to net.core.somaxconn */
+#define ACCEPT_BATCH 64 /* then those who are connected get their turn */
+#define RETRY_MS 100
+
+/*
+ * Our own budget of frames (server_conn.c) ends a connection earlier and says
+ * why; these only stand behind it.
+ */
+#define RESET_BURST 4000
+#define RESETS_PER_S 400
+#define MAX_CONTINUATIONS 8 /* frames that continue one header list */
+
+/* A new connection is left alone so long: its first call may be on its way. */
+#define CHANCE_MS 200
 
 /* How long a client may take to answer the ping behind the first GOAWAY. */
 #define DRAIN_ANSWER_MS 1000
@@ -24,24 +44,254 @@
 #define TRIM_BYTES ((size_t)1 << 20)
 #define TRIM_DELAY_MS 1000
 
-struct server {
-	struct h2host host;
-	struct listener listener;
-	size_t conn_peak; /* since memory was given back */
-	bool told_full;   /* that there is no room is logged once */
-	struct timer trim_timer;
-	struct timer drain_timer;
-	bool goodbye_said; /* GOAWAY's second step, to all */
-	struct job drained_job;
-	void (*drained)(void *arg);
-	void *drained_arg;
-	struct server_counters counters; /* server_counters() makes them */
-};
-
-static struct server *
-server_of(struct h2host *host)
+const char *
+server_fault_name(enum server_fault fault)
 {
-	return container_of(host, struct server, host);
+	static const char *const name[SERVER_FAULT_COUNT] = {
+		[SERVER_FAULT_PROTOCOL] = "protocol",
+		[SERVER_FAULT_FLOOD] = "flood",
+		[SERVER_FAULT_HANDSHAKE] = "handshake",
+		[SERVER_FAULT_FIRST_CALL] = "first_call",
+		[SERVER_FAULT_IDLE] = "idle",
+		[SERVER_FAULT_STALLED] = "stalled",
+		[SERVER_FAULT_SLOW_READER] = "slow_reader",
+		[SERVER_FAULT_EVICTED] = "evicted",
+		[SERVER_FAULT_MEMORY] = "memory",
+	};
+
+	return name[fault];
+}
+
+const char *
+server_refusal_name(enum server_refusal refusal)
+{
+	static const char *const name[SERVER_REFUSED_COUNT] = {
+		[SERVER_REFUSED_MALFORMED] = "malformed",
+		[SERVER_REFUSED_HEADERS] = "headers",
+		[SERVER_REFUSED_CALLS] = "calls",
+		[SERVER_REFUSED_MEMORY] = "memory",
+		[SERVER_REFUSED_SLOW] = "slow",
+		[SERVER_REFUSED_OTHER] = "other",
+	};
+
+	return name[refusal];
+}
+
+/* ---- when a time is over ---- */
+
+static void
+on_wait_over(struct timeout *timeout)
+{
+	struct server_conn *conn = container_of(
+	    timeout, struct server_conn, wait);
+
+	if (conn->called)
+		server_conn_end(conn, SERVER_FAULT_IDLE, NGHTTP2_NO_ERROR);
+	else if (conn->greeted)
+		server_conn_end(
+		    conn, SERVER_FAULT_FIRST_CALL, NGHTTP2_NO_ERROR);
+	else
+		server_conn_end(
+		    conn, SERVER_FAULT_HANDSHAKE, NGHTTP2_SETTINGS_TIMEOUT);
+}
+
+static void
+on_stuck(struct timeout *timeout)
+{
+	server_conn_end(container_of(timeout, struct server_conn, stuck),
+	    SERVER_FAULT_SLOW_READER, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static void
+on_unread(struct timeout *timeout)
+{
+	server_conn_end(container_of(timeout, struct server_stream, wait)->conn,
+	    SERVER_FAULT_SLOW_READER, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+/* ---- when there is no room ---- */
+
+/* The connection that has waited longest, if it had its chance. */
+static struct server_conn *
+oldest_of(const struct timeouts *list)
+{
+	const struct timeout *first = timeouts_oldest(list);
+
+	if (first == NULL ||
+	    clock_now_ms() < first->due_ms - list->after_ms + CHANCE_MS)
+		return NULL;
+	return container_of(first, struct server_conn, wait);
+}
+
+/*
+ * How many connections may be made. When there is no room, one ends for a new
+ * one: the oldest that never made a call though it had time to; else the
+ * youngest that has nothing to do, since the old ones are sidecars, which end
+ * themselves when their connection is lost.
+ */
+static size_t
+make_room(struct server *server)
+{
+	struct server_conn *conn;
+
+	if (server->conn_count < server->limits.connections) {
+		server->told_full = false;
+		return server->limits.connections - server->conn_count;
+	}
+	conn = oldest_of(&server->handshake);
+	if (conn == NULL)
+		conn = oldest_of(&server->first_call);
+	if (conn == NULL)
+		LIST_FOREACH (conn, &server->conns, link)
+			if (conn->called && LIST_EMPTY(&conn->streams) &&
+			    conn->h2.unsent.len == 0 && !conn->h2.flush.queued)
+				break;
+	if (conn != NULL) {
+		server_conn_end(conn, SERVER_FAULT_EVICTED, NGHTTP2_NO_ERROR);
+		return 1;
+	}
+	if (!server->told_full)
+		log_warn("rpc.full", "connections=%zu", server->conn_count);
+	server->told_full = true;
+	return 0;
+}
+
+static struct server_conn *
+greediest(const struct server *server)
+{
+	struct server_conn *conn, *most = LIST_FIRST(&server->conns);
+
+	LIST_FOREACH (conn, &server->conns, link)
+		if (conn->buffered_bytes > most->buffered_bytes)
+			most = conn;
+	return most;
+}
+
+static void
+on_relief(struct job *job)
+{
+	struct server *server = container_of(job, struct server, relief);
+
+	while (server->buffered_bytes > server->limits.buffered_bytes)
+		server_conn_end(greediest(server), SERVER_FAULT_MEMORY,
+		    NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+bool
+server_has_room(struct server *server, const struct server_conn *conn)
+{
+	if (server->buffered_bytes <= server->limits.buffered_bytes)
+		return true;
+	if (conn == greediest(server))
+		return false;
+	if (!server->relief.queued)
+		loop_post(&server->relief);
+	return true;
+}
+
+/* ---- the listening socket ---- */
+
+static void
+accept_some(struct server *server, size_t most)
+{
+	size_t room = make_room(server);
+
+	for (size_t i = 0; i < most && i < room; i++) {
+		int fd = accept4(
+		    server->io.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			server->starved = false;
+			server_serve(server, fd);
+			continue;
+		}
+		if (errno == EAGAIN)
+			return;
+		if (errno == EINTR || errno == ECONNABORTED)
+			continue;
+		/* Out of descriptors or memory: let some connections end. */
+		if (!server->starved)
+			log_error("rpc.accept", "path=%s error=\"%s\"",
+			    server->file.address.sun_path, strerror(errno));
+		server->starved = true;
+		room = 0;
+	}
+	if (room == 0) {
+		server->paused = true;
+		io_want(&server->io, 0);
+		timer_arm(&server->accept_timer, RETRY_MS);
+	}
+}
+
+static void
+on_acceptable(struct io *io, int what)
+{
+	(void)what;
+	accept_some(container_of(io, struct server, io), ACCEPT_BATCH);
+}
+
+static void
+resume_accept(struct server *server)
+{
+	if (!server->paused || server->io.ev == NULL)
+		return;
+	server->paused = false;
+	timer_disarm(&server->accept_timer);
+	io_want(&server->io, IO_READ);
+}
+
+static void
+on_accept_timer(struct timer *timer)
+{
+	resume_accept(container_of(timer, struct server, accept_timer));
+}
+
+int
+server_listen(struct server *server, const char *endpoint,
+    const struct unix_socket_file *file, struct err *err)
+{
+	int rc = endpoint_parse(endpoint, &server->file.address, err), fd;
+
+	if (rc < 0)
+		return rc;
+	fd = unix_socket_listen(&server->file, file, BACKLOG, err);
+	if (fd < 0)
+		return fd;
+	server->paused = false;
+	io_watch(&server->io, fd, IO_READ, on_acceptable);
+	return 0;
+}
+
+/* Takes what is in the queue already; the file goes if it is still ours. */
+static void
+stop_listening(struct server *server)
+{
+	if (server->io.ev == NULL)
+		return;
+	unix_socket_remove(&server->file);
+	accept_some(server, BACKLOG);
+	timer_disarm(&server->accept_timer);
+	io_close(&server->io);
+}
+
+void
+server_serve(struct server *server, int fd)
+{
+	server_conn_open(server, fd);
+	if (server->conn_peak < server->conn_count)
+		server->conn_peak = server->conn_count;
+}
+
+/* ---- coming and going ---- */
+
+static void
+on_trim_timer(struct timer *timer)
+{
+	struct server *server = container_of(timer, struct server, trim_timer);
+
+	server->conn_peak = server->conn_count;
+	server->buffered_peak = server->buffered_bytes;
+	(void)malloc_trim(0);
 }
 
 static void
@@ -53,159 +303,165 @@ on_drained(struct job *job)
 	server->drained(server->drained_arg);
 }
 
-static void
-check_drained(struct server *server)
+void
+server_conn_left(struct server *server)
 {
-	if (server->drained != NULL && server->host.conn_count == 0 &&
+	resume_accept(server);
+	if ((server->conn_peak - server->conn_count >= TRIM_CONNECTIONS ||
+		server->buffered_peak - server->buffered_bytes >= TRIM_BYTES) &&
+	    !timer_is_running(&server->trim_timer))
+		timer_arm(&server->trim_timer, TRIM_DELAY_MS);
+	if (server->drained != NULL && server->conn_count == 0 &&
 	    !server->drained_job.queued)
 		loop_post(&server->drained_job);
 }
 
-static void
-on_conn_left(struct h2host *host)
-{
-	struct server *server = server_of(host);
-
-	listen_resume(&server->listener);
-	if ((server->conn_peak - host->conn_count >= TRIM_CONNECTIONS ||
-		host->buffered_peak - host->buffered_bytes >= TRIM_BYTES) &&
-	    !timer_is_running(&server->trim_timer))
-		timer_arm(&server->trim_timer, TRIM_DELAY_MS);
-	check_drained(server);
-}
-
-/* One that nobody needs goes for a new one; if there is none, that waits. */
-static size_t
-on_room(struct listener *listener)
-{
-	struct server *server = container_of(listener, struct server, listener);
-	struct h2host *host = &server->host;
-	struct h2conn *spare;
-
-	if (host->conn_count < host->limits.connections) {
-		server->told_full = false;
-		return host->limits.connections - host->conn_count;
-	}
-	spare = h2host_least_needed(host);
-	if (spare != NULL) {
-		h2conn_end(spare, SERVER_FAULT_EVICTED, NGHTTP2_NO_ERROR);
-		return 1;
-	}
-	if (!server->told_full)
-		log_warn("rpc.full", "connections=%zu", host->conn_count);
-	server->told_full = true;
-	return 0;
-}
-
-static void
-on_accepted(struct listener *listener, int fd)
-{
-	server_serve(container_of(listener, struct server, listener), fd);
-}
-
-static void
-on_trim_timer(struct timer *timer)
-{
-	struct server *server = container_of(timer, struct server, trim_timer);
-
-	server->conn_peak = server->host.conn_count;
-	server->host.buffered_peak = server->host.buffered_bytes;
-	(void)malloc_trim(0);
-}
-
+/* The clients had time to answer; then, to finish what they had begun. */
 static void
 on_drain_timer(struct timer *timer)
 {
 	struct server *server = container_of(timer, struct server, drain_timer);
+	struct server_conn *conn;
+	struct timeout *late;
 
 	if (server->goodbye_said) {
-		h2host_turn_away(&server->host);
+		while ((late = timeouts_oldest(&server->arriving)) != NULL)
+			server_stream_turn_away(
+			    container_of(late, struct server_stream, wait));
 		return;
 	}
 	server->goodbye_said = true;
-	h2host_drain_now(&server->host);
+	LIST_FOREACH (conn, &server->conns, link) {
+		conn->go_known = true;
+		h2io_flush_soon(&conn->h2);
+	}
 	timer_arm(timer, DRAIN_REQUEST_MS);
-}
-
-struct server *
-server_new(const struct router *router, const struct server_limits *limits)
-{
-	struct server *server = mem_new(sizeof(*server));
-
-	h2host_init(&server->host, router, limits, on_conn_left);
-	server->listener.room = on_room;
-	server->listener.accepted = on_accepted;
-	server->trim_timer.fire = on_trim_timer;
-	server->drain_timer.fire = on_drain_timer;
-	server->drained_job.run = on_drained;
-	return server;
-}
-
-int
-server_listen(struct server *server, const char *endpoint,
-    const struct unix_socket_file *file, struct err *err)
-{
-	return listen_open(&server->listener, endpoint, file, err);
-}
-
-void
-server_serve(struct server *server, int fd)
-{
-	h2conn_accept(&server->host, fd);
-	if (server->conn_peak < server->host.conn_count)
-		server->conn_peak = server->host.conn_count;
 }
 
 void
 server_drain(struct server *server, void (*done)(void *arg), void *arg)
 {
+	struct server_conn *conn;
+
 	server->drained = done;
 	server->drained_arg = arg;
-	h2host_drain(&server->host);
-	listen_stop(&server->listener);
+	server->draining = true;
+	LIST_FOREACH (conn, &server->conns, link)
+		server_conn_tell_to_go(conn);
+	stop_listening(server);
 	timer_arm(&server->drain_timer, DRAIN_ANSWER_MS);
-	check_drained(server);
+	server_conn_left(server);
+}
+
+struct server *
+server_new(const struct router *router, const struct server_limits *limits)
+{
+	static const struct server_limits none = { .connections = 0 };
+	const struct server_limits *l = limits != NULL ? limits : &none;
+	struct server *server = mem_new(sizeof(*server));
+	nghttp2_option *option;
+
+	server->router = router;
+	server->limits = (struct server_limits){
+		.connections = l->connections ?: 512,
+		.streams = l->streams ?: 256,
+		.calls = l->calls ?: 4096,
+		.request_bytes = l->request_bytes ?: (size_t)4 << 20,
+		.reply_bytes = l->reply_bytes ?: (size_t)16 << 20,
+		.header_bytes = l->header_bytes ?: (size_t)16 << 10,
+		.buffered_bytes = l->buffered_bytes ?: (size_t)64 << 20,
+		.handshake_ms = l->handshake_ms ?: 10 * 1000,
+		.first_call_ms = l->first_call_ms ?: 5 * 60 * 1000,
+		.idle_ms = l->idle_ms,
+		.request_ms = l->request_ms ?: 30 * 1000,
+		.write_ms = l->write_ms ?: 60 * 1000,
+	};
+	l = &server->limits;
+	timeouts_init(&server->handshake, l->handshake_ms, on_wait_over);
+	timeouts_init(&server->first_call, l->first_call_ms, on_wait_over);
+	timeouts_init(&server->idle, l->idle_ms, on_wait_over);
+	timeouts_init(&server->stuck, l->write_ms, on_stuck);
+	timeouts_init(&server->arriving, l->request_ms, server_stream_late);
+	timeouts_init(&server->unread, l->write_ms, on_unread);
+	server->relief.run = on_relief;
+	server->accept_timer.fire = on_accept_timer;
+	server->trim_timer.fire = on_trim_timer;
+	server->drain_timer.fire = on_drain_timer;
+	server->drained_job.run = on_drained;
+
+	if (nghttp2_session_callbacks_new(&server->callbacks) < 0 ||
+	    nghttp2_option_new(&option) < 0)
+		abort(); /* out of memory */
+	server_conn_callbacks(server->callbacks);
+	server->option = option;
+	/* server_head.c has the rules; server_head.h tells why. */
+	nghttp2_option_set_no_http_messaging(option, 1);
+	nghttp2_option_set_no_closed_streams(option, 1);
+	/* A stream's window opens as its messages are read. */
+	nghttp2_option_set_no_auto_window_update(option, 1);
+#ifdef HAVE_NGHTTP2_OPTION_SET_STREAM_RESET_RATE_LIMIT
+	nghttp2_option_set_stream_reset_rate_limit(
+	    option, RESET_BURST, RESETS_PER_S);
+#endif
+#ifdef HAVE_NGHTTP2_OPTION_SET_MAX_CONTINUATIONS
+	nghttp2_option_set_max_continuations(option, MAX_CONTINUATIONS);
+#endif
+	return server;
 }
 
 void
 server_free(struct server *server)
 {
+	struct server_conn *conn;
+
 	server->drained = NULL;
-	listen_stop(&server->listener);
-	h2host_fini(&server->host);
+	stop_listening(server);
+	while ((conn = LIST_FIRST(&server->conns)) != NULL)
+		h2io_end(&conn->h2, NULL);
+	loop_unpost(&server->relief);
+	loop_unpost(&server->drained_job);
+	timeouts_fini(&server->handshake);
+	timeouts_fini(&server->first_call);
+	timeouts_fini(&server->idle);
+	timeouts_fini(&server->stuck);
+	timeouts_fini(&server->arriving);
+	timeouts_fini(&server->unread);
 	timer_disarm(&server->trim_timer);
 	timer_disarm(&server->drain_timer);
-	loop_unpost(&server->drained_job);
+	nghttp2_session_callbacks_del(server->callbacks);
+	nghttp2_option_del(server->option);
 	free(server);
 }
 
-size_t
-server_buffered_bytes(const struct server *server)
-{
-	return server->host.buffered_bytes;
-}
+/* ---- what it has seen ---- */
 
 const struct server_counters *
 server_counters(struct server *server)
 {
-	const struct h2conn *conn;
+	const struct server_conn *conn;
 
-	server->counters = server->host.counters;
-	LIST_FOREACH (conn, &server->host.conns, link) {
-		server->counters.bytes_in += conn->h2.bytes.in;
-		server->counters.bytes_out += conn->h2.bytes.out;
+	server->told = server->counters;
+	LIST_FOREACH (conn, &server->conns, link) {
+		server->told.bytes_in += conn->h2.bytes_in;
+		server->told.bytes_out += conn->h2.bytes_out;
 	}
-	return &server->counters;
+	return &server->told;
 }
 
 size_t
 server_connection_count(const struct server *server)
 {
-	return server->host.conn_count;
+	return server->conn_count;
 }
 
 size_t
 server_call_count(const struct server *server)
 {
-	return server->host.call_count;
+	return server->call_count;
+}
+
+size_t
+server_buffered_bytes(const struct server *server)
+{
+	return server->buffered_bytes;
 }

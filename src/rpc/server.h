@@ -9,14 +9,14 @@
 #define RPC_SERVER_H
 
 #include "core/unix_socket.h"
-#include "rpc/counters.h"
 #include "rpc/router.h"
 
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Zero means the default. docs/GRPC.md tells what happens beyond each. */
 struct server_limits {
-	unsigned connections;  /* 4096 */
+	unsigned connections;  /* 512 */
 	unsigned streams;      /* 256 open at once on one connection */
 	unsigned calls;        /* 4096 at once; a connection's first gets in */
 	size_t request_bytes;  /* 4 MiB, one message */
@@ -29,6 +29,46 @@ struct server_limits {
 	int64_t idle_ms;       /* 0, for ever: one that has made calls */
 	int64_t request_ms;    /* 30 s: the one message of a unary call */
 	int64_t write_ms;      /* 60 s: the client takes its answer */
+};
+
+/* Why a connection was ended. */
+enum server_fault {
+	SERVER_FAULT_PROTOCOL = 0, /* HTTP/2 was broken */
+	SERVER_FAULT_FLOOD,        /* too many frames that carry no work */
+	SERVER_FAULT_HANDSHAKE,    /* no preface and SETTINGS in time */
+	SERVER_FAULT_FIRST_CALL,   /* never made a call */
+	SERVER_FAULT_IDLE,         /* made none for too long */
+	SERVER_FAULT_STALLED,      /* stopped inside a header list */
+	SERVER_FAULT_SLOW_READER,  /* does not take its answers */
+	SERVER_FAULT_EVICTED,      /* had nothing to do, others needed room */
+	SERVER_FAULT_MEMORY,       /* there was no memory for it */
+	SERVER_FAULT_COUNT,
+};
+
+/* Why a request was refused before it reached a handler. */
+enum server_refusal {
+	SERVER_REFUSED_MALFORMED = 0, /* HTTP/2's rules for requests broken */
+	SERVER_REFUSED_HEADERS,       /* header list too large */
+	SERVER_REFUSED_CALLS,         /* too many calls run */
+	SERVER_REFUSED_MEMORY,        /* too many bytes are held */
+	SERVER_REFUSED_SLOW,          /* not whole in time */
+	SERVER_REFUSED_OTHER,         /* no such method, wrong message, ... */
+	SERVER_REFUSED_COUNT,
+};
+
+/* "flood" and so on, for metrics and the log. */
+const char *server_fault_name(enum server_fault fault);
+const char *server_refusal_name(enum server_refusal refusal);
+
+/* All of them only grow. */
+struct server_counters {
+	uint64_t connections_accepted;
+	uint64_t calls_started;   /* reached a handler */
+	uint64_t calls_ended;     /* of those */
+	uint64_t streams_refused; /* REFUSED_STREAM: one too many */
+	uint64_t bytes_in, bytes_out;
+	uint64_t faults[SERVER_FAULT_COUNT];
+	uint64_t refusals[SERVER_REFUSED_COUNT];
 };
 
 struct server;

@@ -4,6 +4,7 @@
 #include "tests/fuzz/caller.h"
 
 #include "base/clock.h"
+#include "core/op.h"
 #include "rpc/client.h"
 
 #include <errno.h>

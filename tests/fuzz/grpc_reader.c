@@ -33,12 +33,12 @@ read_all(struct fuzz_input in, size_t piece, struct buf *log)
 				abort();
 			buf_printf(log, "|");
 			grpc_reader_next(&reader);
-			fuzz_check(!grpc_reader_in_message(&reader));
+			fuzz_check(reader.prefix_len == 0);
 			verdict = GRPC_READ_MORE;
 		}
 	}
-	buf_printf(log, "%d%d", verdict, grpc_reader_in_message(&reader));
-	grpc_reader_fini(&reader);
+	buf_printf(log, "%d%d", verdict, reader.prefix_len > 0);
+	buf_fini(&reader.message);
 }
 
 int

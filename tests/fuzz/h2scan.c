@@ -2,7 +2,7 @@
  * h2scan.c - fuzz target: where frames begin. Pieces of any length lead to the
  * same frames, as long as one begins behind the other.
  */
-#include "rpc/h2scan.h"
+#include "rpc/h2io.h"
 #include "tests/fuzz/fuzz.h"
 
 /* A sum over all heads that are found; pieces of `piece` bytes. */

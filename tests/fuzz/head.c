@@ -3,7 +3,7 @@
  * fields, each a byte with the length of the name (its high bit: a name that
  * matters), the name, the length of the value and the value.
  */
-#include "rpc/head.h"
+#include "rpc/server_head.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

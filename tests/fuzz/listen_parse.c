@@ -2,7 +2,7 @@
  * listen_parse.c - fuzz target: socket addresses. What is taken is a path that
  * can be written as an endpoint again; what is refused has a reason.
  */
-#include "rpc/listen.h"
+#include "rpc/h2io.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>
@@ -17,7 +17,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > 0)
 		memcpy(endpoint, data, size);
-	if (listen_parse(endpoint, &address, &err) < 0) {
+	if (endpoint_parse(endpoint, &address, &err) < 0) {
 		fuzz_check(err.code == ERR_INVALID_ARGUMENT);
 		fuzz_check(err.text[0] != '\0');
 		return 0;
@@ -26,7 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_check(address.sun_path[0] != '\0');
 	fuzz_check(str_ends(endpoint, address.sun_path));
 	again = str_fmt("unix://%s", address.sun_path);
-	fuzz_check(listen_parse(again, &same, &err) == 0);
+	fuzz_check(endpoint_parse(again, &same, &err) == 0);
 	fuzz_check(str_eq(same.sun_path, address.sun_path));
 	return 0;
 }

@@ -5,9 +5,9 @@
 
 #include "base/buf.h"
 #include "daemon/descriptors.h"
+#include "rpc/call.h"
 #include "rpc/health.h"
 #include "rpc/reflection.h"
-#include "rpc/stream.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@
 /* A call that was not answered at once. */
 struct held {
 	struct call *call;
-	bool inside;        /* a function of call.h or stream.h */
+	bool inside;        /* a function of call.h */
 	bool by_itself;     /* no business of service_poke() */
 	bool reading;       /* a message is owed */
 	bool refused;       /* writable() is owed */

@@ -1,7 +1,7 @@
 /*
  * service.h - handlers for the fuzz targets: calls of all four kinds, which
  * answer by themselves or are held until the input says what to do. Each
- * checks the promises of call.h and stream.h.
+ * checks the promises of call.h.
  *
  *	/f.S/Echo	one message in, the same out, at once, and so is metadata
  *	/f.S/Fail	the first byte of the request is the code, the rest the text

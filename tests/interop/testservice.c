@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/pb.h"
-#include "rpc/stream.h"
+#include "rpc/call.h"
 
 #include <errno.h>
 #include <string.h>

@@ -12,7 +12,6 @@
 #include "rpc/call.h"
 #include "rpc/health.h"
 #include "rpc/reflection.h"
-#include "rpc/stream.h"
 #include "tests/rpc/peer.h"
 #include "tests/tap.h"
 

@@ -5,6 +5,7 @@
 #ifndef TESTS_RPC_CALLER_H
 #define TESTS_RPC_CALLER_H
 
+#include "core/op.h"
 #include "rpc/client.h"
 #include "rpc/server.h"
 

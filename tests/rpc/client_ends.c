@@ -3,8 +3,8 @@
  * its life: it ends so, and nothing of it is left, at neither end.
  */
 #include "base/clock.h"
-#include "rpc/client_conn.h"
-#include "rpc/stream.h"
+#include "rpc/call.h"
+#include "rpc/client_impl.h"
 #include "tests/rpc/caller.h"
 #include "tests/rpc/rawserver.h"
 #include "tests/tap.h"

@@ -4,7 +4,7 @@
  * grpc/grpc doc/negative-http2-interop-test-descriptions.md.
  */
 #include "base/clock.h"
-#include "rpc/client_conn.h"
+#include "rpc/client_impl.h"
 #include "tests/rpc/caller.h"
 #include "tests/rpc/rawserver.h"
 #include "tests/tap.h"

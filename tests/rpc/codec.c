@@ -3,9 +3,9 @@
  * content types, socket addresses, routes.
  */
 #include "rpc/grpc.h"
-#include "rpc/listen.h"
+#include "rpc/h2io.h"
 #include "rpc/router.h"
-#include "rpc/status.h"
+#include "rpc/server_head.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -172,14 +172,14 @@ feed_split(const unsigned char *bytes, size_t len, size_t cut, size_t max,
 				    reader.message.len);
 				grpc_reader_next(&reader);
 			} else if (verdict != GRPC_READ_MORE) {
-				grpc_reader_fini(&reader);
+				buf_fini(&reader.message);
 				return verdict;
 			}
 		}
 	}
-	if (verdict == GRPC_READ_MESSAGE && grpc_reader_in_message(&reader))
+	if (verdict == GRPC_READ_MESSAGE && reader.prefix_len > 0)
 		verdict = GRPC_READ_MORE;
-	grpc_reader_fini(&reader);
+	buf_fini(&reader.message);
 	return verdict;
 }
 
@@ -267,7 +267,7 @@ endpoints_are_read(void)
 	for (size_t i = 0; i < countof(rows); i++) {
 		struct sockaddr_un address;
 		struct err err = ERR_INIT;
-		int rc = listen_parse(rows[i].endpoint, &address, &err);
+		int rc = endpoint_parse(rows[i].endpoint, &address, &err);
 
 		if (rows[i].path != NULL)
 			ok(rc == 0 && str_eq(address.sun_path, rows[i].path),

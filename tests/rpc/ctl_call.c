@@ -4,8 +4,8 @@
  */
 #include "base/pb.h"
 #include "core/child.h"
+#include "rpc/call.h"
 #include "rpc/health.h"
-#include "rpc/stream.h"
 #include "tests/rpc/caller.h"
 #include "tests/tap.h"
 

@@ -1,7 +1,7 @@
 /*
  * h2scan.c - heads of frames are found however the bytes come in pieces.
  */
-#include "rpc/h2scan.h"
+#include "rpc/h2io.h"
 
 #include "tests/tap.h"
 

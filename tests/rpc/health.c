@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "base/pb.h"
 #include "core/loop.h"
+#include "rpc/call.h"
 #include "rpc/grpc.h"
-#include "rpc/stream.h"
 #include "tests/rpc/peer.h"
 #include "tests/tap.h"
 
@@ -158,7 +158,7 @@ states(const struct exchange *x)
 		grpc_reader_next(&reader);
 	}
 	text[n] = '\0';
-	grpc_reader_fini(&reader);
+	buf_fini(&reader.message);
 	return text;
 }
 

@@ -5,7 +5,7 @@
 
 #include "base/buf.h"
 #include "core/loop.h"
-#include "rpc/stream.h"
+#include "rpc/call.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  */
 #include "tests/rpc/manyservice.h"
 
-#include "rpc/stream.h"
+#include "rpc/call.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
  * metadata_rows.c - rows of fields: what is kept, what may be sent, bytes.
  */
-#include "rpc/metadata.h"
+#include "rpc/grpc.h"
 
 #include "tests/tap.h"
 
@@ -89,20 +89,20 @@ bytes_survive_base64(void)
 		all &= metadata_add(&md, "x-bin", bytes, len) == 0 &&
 		    metadata_next(&md, &at, &name, &value) &&
 		    strchr(value, '=') == NULL &&
-		    metadata_decode(back, sizeof(back), value, strlen(value)) ==
+		    str_unbase64(back, sizeof(back), value, strlen(value)) ==
 			(long)len &&
 		    memcmp(back, bytes, len) == 0;
 		metadata_fini(&md);
 	}
 	ok(all, "bytes of any length go over the wire in base64");
-	is_int(metadata_decode(back, sizeof(back), "AAE=", 4), 2,
-	    "padding is taken");
-	is_int(metadata_decode(back, sizeof(back), "AAE", 3), 2,
+	is_int(
+	    str_unbase64(back, sizeof(back), "AAE=", 4), 2, "padding is taken");
+	is_int(str_unbase64(back, sizeof(back), "AAE", 3), 2,
 	    "... and not needed");
-	is_int(metadata_decode(back, sizeof(back), "A*E=", 4), -EINVAL,
+	is_int(str_unbase64(back, sizeof(back), "A*E=", 4), -EINVAL,
 	    "what is no base64 is told");
-	is_int(metadata_decode(back, 1, "AAE=", 4), -EINVAL,
-	    "so is more than fits");
+	is_int(
+	    str_unbase64(back, 1, "AAE=", 4), -EINVAL, "so is more than fits");
 }
 
 int

@@ -363,6 +363,6 @@ exchange_message(const struct exchange *x, const unsigned char **bytes)
 		len = (long)reader.message.len;
 		*bytes = x->reply.data + GRPC_PREFIX_BYTES;
 	}
-	grpc_reader_fini(&reader);
+	buf_fini(&reader.message);
 	return len;
 }

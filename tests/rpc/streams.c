@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "core/loop.h"
+#include "rpc/call.h"
 #include "rpc/grpc.h"
-#include "rpc/stream.h"
 #include "tests/rpc/peer.h"
 #include "tests/tap.h"
 
@@ -250,9 +250,9 @@ reply_count(const struct exchange *x)
 		grpc_reader_next(&reader);
 		n++;
 	}
-	if (grpc_reader_in_message(&reader))
+	if (reader.prefix_len > 0)
 		n = -1;
-	grpc_reader_fini(&reader);
+	buf_fini(&reader.message);
 	return n;
 }
 

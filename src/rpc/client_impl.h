@@ -1,14 +1,14 @@
 /*
- * client_conn.h - connections of a client: which one a call goes to, how many
- * streams the server allows, and what happens when the server leaves. For
- * src/rpc/client*.c.
+ * client_impl.h - what client_conn.c and client_call.c share: connections,
+ * which one a call goes to, how many streams the server allows, and what
+ * happens when the server leaves.
  *
  * The rule that holds it together: nghttp2's callbacks only tell the calls
- * what came (client_call_on_x) and put them on `touched`; conn_settle() then
- * lets each of them act.
+ * what came (client_call_on_x) and put them on `touched`; the connection's
+ * settle() then lets each of them act.
  */
-#ifndef RPC_CLIENT_CONN_H
-#define RPC_CLIENT_CONN_H
+#ifndef RPC_CLIENT_IMPL_H
+#define RPC_CLIENT_IMPL_H
 
 #include "rpc/client.h"
 #include "rpc/h2io.h"
@@ -45,10 +45,6 @@ struct client_conn {
 	link;
 };
 
-/* Sets up and frees what all connections of a client share, and them. */
-void client_conns_init(struct client *client);
-void client_conns_fini(struct client *client);
-
 /* A connection for a new call, or a negative errno; -EAGAIN: try later. */
 int client_conn_get(
     struct client *client, struct client_conn **conn) must_check;
@@ -68,25 +64,10 @@ void client_conn_resume(struct client_call *call);
 /* So many bytes of DATA are read: the stream's window may open again. */
 void client_conn_consume(struct client_call *call, size_t len);
 
-/* Sends what that has led to, when it was not called by nghttp2. */
-void client_conn_flush(struct client_call *call);
-
-#define CLIENT_REQUEST_NV_MAX (8 + METADATA_FIELDS_MAX)
-
-/*
- * Fills nv[CLIENT_REQUEST_NV_MAX] with the header list of a call that gets its
- * stream now, and returns how many; timeout[] is the text of one of them.
- */
-size_t client_request_fields(const struct client_call *call, nghttp2_nv *nv,
-    char timeout[GRPC_TIMEOUT_MAX]);
-
 /* ---- calls, for nghttp2's callbacks: they note what came ---- */
 
-void client_call_on_headers(struct client_call *call, bool ends_stream);
 void client_call_on_data(
     struct client_call *call, const uint8_t *bytes, size_t len);
-void client_call_on_end(struct client_call *call);
-void client_call_on_close(struct client_call *call, uint32_t reset_code);
 
 /* Gives the next bytes to send: how many, or NGHTTP2_ERR_DEFERRED. */
 ssize_t client_call_on_read(
@@ -103,19 +84,5 @@ void client_call_move(struct client_call *call);
 /* The connection is lost. */
 void client_call_lost(
     struct client_call *call, enum err_code code, const char *text);
-
-/* Ends the call and wakes who waits; `text` may be NULL. */
-void client_call_end(
-    struct client_call *call, enum err_code code, const char *text);
-void client_call_wake_reader(struct client_call *call, int rc);
-void client_call_wake_sender(struct client_call *call, int rc);
-
-#define CLIENT_OUT_MAX ((size_t)64 << 20)   /* the largest message sent */
-#define CLIENT_QUEUE_MAX ((size_t)64 << 10) /* less is queued: send more */
-
-/* Adds a message to `out`; false: the call has ended over it. */
-bool client_call_enqueue(
-    struct client_call *call, const void *bytes, size_t len) must_check;
-size_t client_call_queued(const struct client_call *call);
 
 #endif

@@ -1,0 +1,399 @@
+/*
+ * server_head.c - what a request's header list must be, and how an answer is
+ * put into header lists.
+ */
+#include "rpc/server_head.h"
+
+#include "base/pb.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* ---- of a request ---- */
+
+#define FIELD_OVERHEAD 32 /* RFC 9113 6.5.2: each field counts 32 more */
+
+enum {
+	FIELD_METHOD = 1 << 0,
+	FIELD_SCHEME = 1 << 1,
+	FIELD_PATH = 1 << 2,
+	FIELD_AUTHORITY = 1 << 3,
+	FIELD_HOST = 1 << 4,
+	FIELD_CONTENT_TYPE = 1 << 5,
+	FIELD_CONTENT_LENGTH = 1 << 6,
+	FIELD_TIMEOUT = 1 << 7,
+	FIELD_TE = 1 << 8,
+	FIELD_ENCODING = 1 << 9,
+	FIELD_HTTP1 = 1 << 10, /* of HTTP/1 connections: RFC 9113 8.2.2 */
+};
+
+static bool
+is_word(const char *bytes, size_t len, const char *word)
+{
+	return strlen(word) == len && memcmp(bytes, word, len) == 0;
+}
+
+/* The bit of a field that is told apart, or 0. */
+static unsigned
+field_of(const char *name, size_t len)
+{
+	static const struct {
+		const char *name;
+		unsigned field;
+	} known[] = {
+		{ ":method", FIELD_METHOD },
+		{ ":scheme", FIELD_SCHEME },
+		{ ":path", FIELD_PATH },
+		{ ":authority", FIELD_AUTHORITY },
+		{ "host", FIELD_HOST },
+		{ "content-type", FIELD_CONTENT_TYPE },
+		{ "content-length", FIELD_CONTENT_LENGTH },
+		{ "grpc-timeout", FIELD_TIMEOUT },
+		{ "te", FIELD_TE },
+		{ "grpc-encoding", FIELD_ENCODING },
+		{ "connection", FIELD_HTTP1 },
+		{ "keep-alive", FIELD_HTTP1 },
+		{ "proxy-connection", FIELD_HTTP1 },
+		{ "transfer-encoding", FIELD_HTTP1 },
+		{ "upgrade", FIELD_HTTP1 },
+	};
+
+	for (size_t i = 0; i < countof(known); i++)
+		if (is_word(name, len, known[i].name))
+			return known[i].field;
+	return 0;
+}
+
+void
+head_init(struct head *head)
+{
+	*head = (struct head){ .timeout_ms = -1, .content_length = -1 };
+}
+
+void
+head_malformed(struct head *head, const char *text)
+{
+	if (head->fault == HEAD_MALFORMED)
+		return;
+	head->fault = HEAD_MALFORMED;
+	head->code = ERR_INTERNAL;
+	head->text = text;
+}
+
+void
+head_refuse(
+    struct head *head, int http_status, enum err_code code, const char *text)
+{
+	if (head->fault != HEAD_FINE)
+		return;
+	head->fault = HEAD_REFUSED;
+	head->http_status = http_status;
+	head->code = code;
+	head->text = text;
+}
+
+/* What a byte may be part of. */
+enum {
+	IN_NAME = 1, /* RFC 9110 5.6.2 token, no capitals (RFC 9113 8.2.1) */
+	IN_VALUE = 2,
+};
+
+static bool
+all_are(const char *bytes, size_t len, unsigned char class)
+{
+	/* Each byte of each request is looked at: hence a table. */
+	static unsigned char table[256];
+	unsigned char all = class;
+
+	if (table['a'] == 0) {
+		for (int c = 1; c < 256; c++) {
+			if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+			    strchr("!#$%&'*+-.^_`|~", c) != NULL)
+				table[c] |= IN_NAME;
+			if (c != '\r' && c != '\n')
+				table[c] |= IN_VALUE;
+		}
+	}
+	for (size_t i = 0; i < len; i++)
+		all &= table[(unsigned char)bytes[i]];
+	return all == class;
+}
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* The rules for every field; false: a fault is noted. */
+static bool
+field_is_sane(struct head *head, const char *name, size_t name_len,
+    const char *value, size_t value_len, size_t max)
+{
+	size_t colon = name_len > 0 && name[0] == ':' ? 1 : 0;
+
+	head->list_bytes += name_len + value_len + FIELD_OVERHEAD;
+	if (head->list_bytes > max)
+		head_refuse(head, 431, ERR_RESOURCE_EXHAUSTED,
+		    "header list is too large");
+	else if (name_len == colon ||
+	    !all_are(name + colon, name_len - colon, IN_NAME))
+		head_malformed(head, "bad header name");
+	else if (value_len > 0 &&
+	    (is_blank(value[0]) || is_blank(value[value_len - 1]) ||
+		!all_are(value, value_len, IN_VALUE)))
+		head_malformed(head, "bad header value");
+	else
+		return true;
+	return false;
+}
+
+static void
+path_field(struct head *head, const char *value, size_t len)
+{
+	bool good = len < sizeof(head->path) && len > 0 && value[0] == '/';
+
+	/* Visible bytes only: it stands in a log line without quotes. */
+	for (size_t i = 0; i < len && good; i++)
+		good = value[i] > ' ' && value[i] <= '~' && value[i] != '"';
+	if (len == 0)
+		head_malformed(head, "empty :path");
+	else if (!good)
+		head_refuse(
+		    head, 200, ERR_UNIMPLEMENTED, "malformed method name");
+	else
+		memcpy(head->path, value, len);
+}
+
+static void
+content_length_field(
+    struct head *head, const char *value, size_t len, bool again)
+{
+	bool good = len > 0 && len <= 18;
+	int64_t n = 0;
+
+	for (size_t i = 0; i < len && good; i++) {
+		good = value[i] >= '0' && value[i] <= '9';
+		n = n * 10 + (value[i] - '0');
+	}
+	if (good && (!again || n == head->content_length))
+		head->content_length = n;
+	else
+		head_malformed(head, "bad content-length");
+}
+
+bool
+head_field(struct head *head, const char *name, size_t name_len,
+    const char *value, size_t value_len, size_t max)
+{
+	unsigned field;
+	bool again;
+
+	if (!field_is_sane(head, name, name_len, value, value_len, max))
+		return false;
+	field = field_of(name, name_len);
+	again = (head->seen & field) != 0;
+	head->seen |= field;
+	if (name[0] != ':') {
+		head->regular = true;
+	} else if (head->regular) {
+		head_malformed(head, "pseudo-header after a regular one");
+		return false;
+	}
+	switch (field) {
+	case FIELD_METHOD:
+	case FIELD_SCHEME:
+	case FIELD_PATH:
+		if (again)
+			head_malformed(head, "duplicate pseudo-header");
+		else if (field == FIELD_PATH)
+			path_field(head, value, value_len);
+		else if (field == FIELD_METHOD &&
+		    !is_word(value, value_len, "POST"))
+			head_refuse(
+			    head, 405, ERR_INTERNAL, "method is not POST");
+		return false;
+	case FIELD_AUTHORITY:
+		if (again) /* as grpc-go answers it */
+			head_refuse(head, 400, ERR_INTERNAL, "two :authority");
+		return false;
+	case FIELD_HOST:
+		if (again)
+			head_refuse(
+			    head, 400, ERR_INTERNAL, "two host headers");
+		return false;
+	case FIELD_CONTENT_TYPE:
+		if (again || !grpc_content_type_is(value, value_len))
+			head_refuse(head, 415, ERR_INVALID_ARGUMENT,
+			    "content-type is not application/grpc");
+		return false;
+	case FIELD_CONTENT_LENGTH:
+		content_length_field(head, value, value_len, again);
+		return false;
+	case FIELD_TIMEOUT:
+		if (again ||
+		    grpc_timeout_parse(value, value_len, &head->timeout_ms) < 0)
+			head_refuse(
+			    head, 400, ERR_INTERNAL, "malformed grpc-timeout");
+		return false;
+	case FIELD_TE:
+		if (value_len != strlen("trailers") ||
+		    strncasecmp(value, "trailers", value_len) != 0)
+			head_malformed(head, "te other than trailers");
+		return false;
+	case FIELD_ENCODING:
+		if (!is_word(value, value_len, "identity"))
+			head_refuse(head, 200, ERR_UNIMPLEMENTED,
+			    "compressed messages are not supported");
+		return false;
+	case FIELD_HTTP1:
+		head_malformed(head, "connection-specific header");
+		return false;
+	default:
+		if (name[0] == ':')
+			head_malformed(head, "unknown pseudo-header");
+		return name[0] != ':';
+	}
+}
+
+void
+head_trailer_field(struct head *head, const char *name, size_t name_len,
+    const char *value, size_t value_len, size_t max)
+{
+	if (field_is_sane(head, name, name_len, value, value_len, max) &&
+	    (name[0] == ':' || field_of(name, name_len) == FIELD_HTTP1))
+		head_malformed(head, "header not allowed in trailers");
+}
+
+void
+head_end(struct head *head)
+{
+	const unsigned must = FIELD_METHOD | FIELD_SCHEME | FIELD_PATH;
+
+	/* A list that was cut off at the limit says nothing about the rest. */
+	if (head->fault == HEAD_REFUSED && head->http_status == 431)
+		return;
+	if ((head->seen & must) != must)
+		head_malformed(head, "missing pseudo-header");
+	if ((head->seen & FIELD_CONTENT_TYPE) == 0)
+		head_refuse(
+		    head, 415, ERR_INVALID_ARGUMENT, "content-type is missing");
+}
+
+/* ---- of an answer ---- */
+
+/* Field numbers of google.rpc.Status and google.protobuf.Any. */
+enum {
+	DETAILS_CODE = 1,
+	DETAILS_MESSAGE = 2,
+	DETAILS_DETAIL = 3,
+	ANY_TYPE_URL = 1,
+	ANY_VALUE = 2,
+};
+
+/* The longest prefix of `text` that fits and ends between characters. */
+static size_t
+cut_len(const char *text)
+{
+	size_t len = strnlen(text, STATUS_TEXT_MAX + 1);
+
+	if (len <= STATUS_TEXT_MAX)
+		return len;
+	len = STATUS_TEXT_MAX;
+	while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+		len--;
+	return len;
+}
+
+void
+status_set(struct status *status, enum err_code code, const char *text)
+{
+	size_t len = text != NULL ? cut_len(text) : 0;
+
+	status_fini(status);
+	status->code = code <= ERR_UNAUTHENTICATED ? code : ERR_UNKNOWN;
+	if (len == 0)
+		return;
+	status->message = malloc(GRPC_PERCENT_ROOM(len));
+	if (status->message != NULL)
+		(void)grpc_percent_encode(status->message, text, len);
+}
+
+void
+status_set_details(struct status *status, const char *text, const char *type,
+    const void *bytes, size_t len)
+{
+	struct buf any, out;
+	char url[128];
+	int rc = str_put(url, sizeof(url), "type.googleapis.com/%s", type);
+
+	buf_init(&any, STATUS_DETAILS_MAX);
+	buf_init(&out, STATUS_DETAILS_MAX);
+	if (rc == 0)
+		rc = pb_put(&any, ANY_TYPE_URL, url, strlen(url));
+	if (rc == 0)
+		rc = pb_put(&any, ANY_VALUE, bytes, len);
+	if (rc == 0)
+		rc = pb_put_varint(&out, DETAILS_CODE, status->code);
+	if (rc == 0)
+		rc = pb_put(&out, DETAILS_MESSAGE, text, cut_len(text));
+	if (rc == 0)
+		rc = pb_put(&out, DETAILS_DETAIL, any.data, any.len);
+	free(status->details);
+	status->details = rc == 0 ? malloc(str_base64_len(out.len)) : NULL;
+	if (status->details != NULL) {
+		str_base64(status->details, out.data, out.len);
+		/* PROTOCOL-HTTP2 wants it without padding. */
+		status->details[strcspn(status->details, "=")] = '\0';
+	}
+	buf_fini(&any);
+	buf_fini(&out);
+}
+
+void
+status_fini(struct status *status)
+{
+	free(status->message);
+	free(status->details);
+	status->message = NULL;
+	status->details = NULL;
+}
+
+size_t
+status_headers(int http_status, const struct metadata *headers, nghttp2_nv *nv)
+{
+	static const struct {
+		int number;
+		const char *text;
+	} known[] = { { 400, "400" }, { 405, "405" }, { 415, "415" },
+		{ 431, "431" } };
+	const char *text = "200";
+
+	for (size_t i = 0; i < countof(known); i++)
+		if (known[i].number == http_status)
+			text = known[i].text;
+	nv[0] = grpc_field(":status", text, GRPC_FIXED);
+	nv[1] = grpc_field("content-type", "application/grpc", GRPC_FIXED);
+	return 2 + metadata_fields(headers, nv + 2);
+}
+
+size_t
+status_trailers(const struct status *status, const struct metadata *trailers,
+    nghttp2_nv *nv)
+{
+	static const char *const number[] = { "0", "1", "2", "3", "4", "5", "6",
+		"7", "8", "9", "10", "11", "12", "13", "14", "15", "16" };
+	size_t n = 0;
+
+	nv[n++] = grpc_field("grpc-status", number[status->code], GRPC_FIXED);
+	if (status->message != NULL)
+		nv[n++] = grpc_field(
+		    "grpc-message", status->message, GRPC_DIVERSE);
+	if (status->details != NULL)
+		nv[n++] = grpc_field(
+		    "grpc-status-details-bin", status->details, GRPC_DIVERSE);
+	if (status->code == ERR_UNIMPLEMENTED)
+		nv[n++] = grpc_field(
+		    "grpc-accept-encoding", "identity", GRPC_FIXED);
+	return n + metadata_fields(trailers, nv + n);
+}
