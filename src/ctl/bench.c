@@ -13,9 +13,8 @@
 #include "base/clock.h"
 #include "core/op.h"
 #include "csi/rpc.h"
+#include "ctl/json_pb.h"
 #include "rpc/client.h"
-
-#include "csi.pb-c.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -104,7 +103,7 @@ struct volume {
 	char *id;
 	unsigned tried;    /* 1 << enum step: sent, and not yet undone */
 	struct task *task; /* works on it now */
-	struct bench_pairs context, publish;
+	json_t *context, *publish;
 	char *staging, *target;
 };
 
@@ -119,7 +118,7 @@ struct task {
 	const struct phase *phase;
 	size_t done; /* steps */
 	enum step step;
-	int64_t began_us;
+	int64_t began_us, took_us;
 	struct client_call call;
 	struct arena *arena;
 };
@@ -166,162 +165,84 @@ percentile(const struct samples *s, unsigned percent)
 
 /* ---- requests ------------------------------------------------------------ */
 
-/* Every generated map entry has this shape. */
-struct entry {
-	ProtobufCMessage base;
-	char *key, *value;
-};
-
-/* Puts the pairs into the map field `name` of a message. */
-static void
-put_map(struct arena *arena, ProtobufCMessage *message, const char *name,
-    const struct bench_pairs *pairs)
+static json_t *
+capability(const struct bench_options *opt)
 {
-	const ProtobufCFieldDescriptor *field =
-	    protobuf_c_message_descriptor_get_field_by_name(
-		message->descriptor, name);
-	struct entry **list;
+	json_t *cap = json_pack(
+	    "{s:{s:s}}", "access_mode", "mode", "SINGLE_NODE_WRITER");
 
-	if (field == NULL || pairs->count == 0)
-		return;
-	list = arena_new_bytes(arena, pairs->count * sizeof(struct entry *));
-	for (size_t i = 0; i < pairs->count; i++) {
-		list[i] = csi_new(field->descriptor, arena);
-		list[i]->key = pairs->key[i];
-		list[i]->value = pairs->value[i];
-	}
-	*(size_t *)(void *)((char *)message +
-	    field->quantifier_offset) = pairs->count;
-	*(struct entry ***)(void *)((char *)message + field->offset) = list;
-}
-
-/* Keeps a map field of a reply. */
-static void
-take_map(const void *reply, const char *name, struct bench_pairs *pairs)
-{
-	const ProtobufCMessage *message = reply;
-	const ProtobufCFieldDescriptor *field =
-	    protobuf_c_message_descriptor_get_field_by_name(
-		message->descriptor, name);
-	size_t count = *(const size_t *)(const void *)((const char *)message +
-	    field->quantifier_offset);
-	struct entry *const *list = *(
-	    struct entry *const *const *)(const void *)((const char *)message +
-	    field->offset);
-
-	bench_pairs_fini(pairs);
-	for (size_t i = 0; i < count; i++)
-		bench_pairs_add(pairs, list[i]->key, list[i]->value);
-}
-
-static Csi__V1__VolumeCapability *
-capability(const struct bench *b, struct arena *arena)
-{
-	Csi__V1__VolumeCapability *cap = csi_new(
-	    &csi__v1__volume_capability__descriptor, arena);
-
-	cap->access_mode = csi_new(
-	    &csi__v1__volume_capability__access_mode__descriptor, arena);
-	cap->access_mode->mode =
-	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
-	if (str_eq(b->opt->fstype, "block")) {
-		cap->access_type_case =
-		    CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
-		cap->block = csi_new(
-		    &csi__v1__volume_capability__block_volume__descriptor,
-		    arena);
-		return cap;
-	}
-	cap->access_type_case = CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT;
-	cap->mount = csi_new(
-	    &csi__v1__volume_capability__mount_volume__descriptor, arena);
-	cap->mount->fs_type = arena_strdup(arena, b->opt->fstype);
+	(void)json_object_set_new(cap,
+	    str_eq(opt->fstype, "block") ? "block" : "mount",
+	    str_eq(opt->fstype, "block")
+		? json_object()
+		: json_pack("{s:s}", "fs_type", opt->fstype));
 	return cap;
 }
 
-/* Sets a string field if the message has one of that name. */
-static void
-put_string(ProtobufCMessage *message, const char *name, char *value)
-{
-	const ProtobufCFieldDescriptor *field =
-	    protobuf_c_message_descriptor_get_field_by_name(
-		message->descriptor, name);
-
-	if (field != NULL)
-		*(char **)(void *)((char *)message + field->offset) = value;
-}
-
-/* The fields that many requests share, wherever the request has them. */
-static void
-put_common(const struct task *t, ProtobufCMessage *message)
-{
-	const struct bench_options *opt = t->bench->opt;
-	struct volume *v = t->volume;
-	const ProtobufCFieldDescriptor *field;
-
-	put_string(message, "volume_id", v->id);
-	put_string(message, "name", v->name);
-	put_string(message, "node_id", opt->node_id);
-	put_string(message, "staging_target_path", v->staging);
-	put_string(message, "target_path", v->target);
-	put_map(t->arena, message, "parameters", &opt->parameters);
-	put_map(t->arena, message, "secrets", &opt->secrets);
-	put_map(t->arena, message, "volume_context", &v->context);
-	put_map(t->arena, message, "publish_context", &v->publish);
-	field = protobuf_c_message_descriptor_get_field_by_name(
-	    message->descriptor, "volume_capability");
-	if (field != NULL)
-		*(void **)(void *)((char *)message +
-		    field->offset) = capability(t->bench, t->arena);
-}
-
+/* Of all that requests have, what this one's type has. */
 static const void *
 build(struct task *t, const struct csi_definition *def, size_t *len)
 {
-	ProtobufCMessage *message = csi_new(def->request, t->arena);
+	const struct bench_options *opt = t->bench->opt;
+	const struct volume *v = t->volume;
+	auto_json json_t *fields = json_pack(
+	    "{s:s, s:s?, s:s, s:s, s:s, s:O?, s:O?, s:O?, s:O?, s:o, s:[o], "
+	    "s:{s:I}}",
+	    "name", v->name, "volume_id", v->id, "node_id", opt->node_id,
+	    "staging_target_path", v->staging, "target_path", v->target,
+	    "parameters", opt->parameters, "secrets", opt->secrets,
+	    "volume_context", v->context, "publish_context", v->publish,
+	    "volume_capability", capability(opt), "volume_capabilities",
+	    capability(opt), "capacity_range", "required_bytes",
+	    (json_int_t)opt->size_bytes);
+	ProtobufCMessage *message;
 	struct err err = ERR_INIT;
-	const void *body;
+	const void *body = NULL;
+	const char *name;
+	json_t *value;
+	void *next;
 
-	put_common(t, message);
-	if (t->step == STEP_CREATE) {
-		Csi__V1__CreateVolumeRequest *create =
-		    (Csi__V1__CreateVolumeRequest *)message;
-
-		create->capacity_range = csi_new(
-		    &csi__v1__capacity_range__descriptor, t->arena);
-		create->capacity_range->required_bytes =
-		    (int64_t)t->bench->opt->size_bytes;
-		create->volume_capabilities = arena_new_bytes(
-		    t->arena, sizeof(void *));
-		create->volume_capabilities[0] = capability(t->bench, t->arena);
-		create->n_volume_capabilities = 1;
-	}
-	body = csi_pack(message, t->arena, len, &err);
+	json_object_foreach_safe(fields, next, name, value) if (
+	    protobuf_c_message_descriptor_get_field_by_name(def->request,
+		name) == NULL)(void) json_object_del(fields, name);
+	message = json_pb_read(def->request, fields, t->arena, &err);
+	if (message != NULL)
+		body = csi_pack(message, t->arena, len, &err);
 	if (body == NULL)
 		op_set_err(&t->op, &err);
 	return body;
 }
 
+/* What the next requests need. */
 static void
 take_reply(struct task *t, const struct csi_definition *def)
 {
 	struct err err = ERR_INIT;
-	const void *reply = csi_unpack(
-	    def->reply, t->arena, t->call.reply.data, t->call.reply.len, &err);
+	const void *message = csi_unpack(def->reply, t->arena,
+	    t->call.reply.data, t->call.reply.len, &err);
+	auto_json json_t *reply = NULL;
+	struct volume *v = t->volume;
+	const json_t *made;
 
+	if (message != NULL)
+		reply = json_pb_write(message, &err);
 	if (reply == NULL) {
 		op_set_err(&t->op, &err);
 		return;
 	}
 	if (t->step == STEP_CREATE) {
-		const Csi__V1__CreateVolumeResponse *create = reply;
-
-		free(t->volume->id);
-		t->volume->id = str_dup(create->volume->volume_id);
-		take_map(create->volume, "volume_context", &t->volume->context);
+		made = json_object_get(reply, "volume");
+		free(v->id);
+		v->id = str_dup(json_get_string(made, "volumeId"));
+		json_decref(v->context);
+		v->context = json_incref(
+		    json_object_get(made, "volumeContext"));
 	}
-	if (t->step == STEP_CONTROLLER_PUBLISH)
-		take_map(reply, "publish_context", &t->volume->publish);
+	if (t->step == STEP_CONTROLLER_PUBLISH) {
+		json_decref(v->publish);
+		v->publish = json_incref(
+		    json_object_get(reply, "publishContext"));
+	}
 }
 
 /* ---- tasks --------------------------------------------------------------- */
@@ -358,61 +279,52 @@ is_refusal(enum err_code code)
 	    code == ERR_UNIMPLEMENTED || code == ERR_UNAUTHENTICATED;
 }
 
-/* Keeps what the answer means for the volume's `tried`. */
-static void
-task_judge(struct task *t)
-{
-	struct volume *v = t->volume;
-
-	if (t->op.rc == 0 && t->step >= STEP_UNPUBLISH)
-		v->tried &= ~(1u << opposite(t->step));
-	else if (t->op.rc < 0 && t->step == STEP_CREATE && v->id == NULL &&
-	    (!t->call.connected || is_refusal(t->call.code)))
-		v->tried = 0;
-}
-
-static enum op_verdict
-task_send(struct task *t)
-{
-	const struct csi_definition *def = step_def[t->step];
-	const void *body;
-	size_t len;
-
-	arena_free(t->arena);
-	t->arena = csi_arena_new();
-	body = build(t, def, &len);
-	if (body == NULL)
-		return OP_DONE;
-	if (t->step < STEP_UNPUBLISH)
-		t->volume->tried |= 1u << t->step;
-	client_call_init(&t->call, t->bench->client);
-	t->began_us = clock_now_us();
-	client_call_start(&t->call, def->path, body, len,
-	    t->bench->opt->timeout_ms, &t->op.wake);
-	return op_await(t, TASK_ANSWERED);
-}
-
 static enum op_verdict
 task_step(struct op *op)
 {
 	struct task *t = (struct task *)op;
+	struct volume *v = t->volume;
+	const struct csi_definition *def;
+	const void *body;
+	size_t len;
 
 	switch (t->state) {
 	case TASK_NEXT:
-		return task_choose(t) ? task_send(t) : OP_DONE;
+		if (!task_choose(t))
+			return OP_DONE;
+		def = step_def[t->step];
+		arena_free(t->arena);
+		t->arena = csi_arena_new();
+		body = build(t, def, &len);
+		if (body == NULL)
+			return OP_DONE;
+		if (t->step < STEP_UNPUBLISH)
+			v->tried |= 1u << t->step;
+		client_call_init(&t->call, t->bench->client);
+		t->began_us = clock_now_us();
+		client_call_start(&t->call, def->path, body, len,
+		    t->bench->opt->timeout_ms, &op->wake);
+		return op_await(t, TASK_ANSWERED);
+
 	case TASK_ANSWERED:
-		task_judge(t);
+		t->took_us = clock_now_us() - t->began_us;
+		if (op->rc == 0 && t->step >= STEP_UNPUBLISH)
+			v->tried &= ~(1u << opposite(t->step));
+		else if (op->rc < 0 && t->step == STEP_CREATE &&
+		    v->id == NULL &&
+		    (!t->call.connected || is_refusal(t->call.code)))
+			v->tried = 0;
 		if (op->rc < 0)
 			op_set_error(op, t->call.code, "%s of %s: %s",
-			    step_def[t->step]->name, t->volume->name,
+			    step_def[t->step]->name, v->name,
 			    t->call.text != NULL ? t->call.text : "");
 		else
 			take_reply(t, step_def[t->step]);
 		client_call_fini(&t->call);
 		if (err_is_set(&op->err))
 			return OP_DONE;
-		sample_add(&t->bench->samples[t->step],
-		    (double)(clock_now_us() - t->began_us) / 1000);
+		sample_add(
+		    &t->bench->samples[t->step], (double)t->took_us / 1000);
 		t->done++;
 		return op_goto(t, TASK_NEXT);
 	}
@@ -585,8 +497,8 @@ volumes_fini(struct bench *b)
 		free(v->id);
 		free(v->staging);
 		free(v->target);
-		bench_pairs_fini(&v->context);
-		bench_pairs_fini(&v->publish);
+		json_decref(v->context);
+		json_decref(v->publish);
 	}
 	free(b->volumes);
 	for (size_t i = 0; i < STEP_COUNT; i++)
@@ -701,27 +613,4 @@ bench_volumes(const struct bench_options *opt, struct client *client)
 	bench_interrupt_watch(NULL, NULL);
 	volumes_fini(&b);
 	return failed;
-}
-
-void
-bench_pairs_add(struct bench_pairs *pairs, const char *key, const char *value)
-{
-	size_t n = pairs->count++;
-
-	pairs->key = mem_grow(pairs->key, (n + 1) * sizeof(char *));
-	pairs->value = mem_grow(pairs->value, (n + 1) * sizeof(char *));
-	pairs->key[n] = str_dup(key);
-	pairs->value[n] = str_dup(value);
-}
-
-void
-bench_pairs_fini(struct bench_pairs *pairs)
-{
-	for (size_t i = 0; i < pairs->count; i++) {
-		free(pairs->key[i]);
-		free(pairs->value[i]);
-	}
-	free(pairs->key);
-	free(pairs->value);
-	*pairs = (struct bench_pairs){ .count = 0 };
 }

@@ -4,19 +4,9 @@
 #ifndef CTL_BENCH_H
 #define CTL_BENCH_H
 
-#include "base/str.h"
+#include "base/json.h"
 
 struct client;
-
-/* A string map. */
-struct bench_pairs {
-	char **key, **value;
-	size_t count;
-};
-
-void bench_pairs_add(
-    struct bench_pairs *pairs, const char *key, const char *value);
-void bench_pairs_fini(struct bench_pairs *pairs);
 
 struct bench_options {
 	/*
@@ -32,10 +22,10 @@ struct bench_options {
 	const char *prefix; /* of the volumes' names */
 	const char *dir;    /* for staging and target paths; NULL: none */
 	const char *fstype; /* or "block" */
-	char *node_id;
+	const char *node_id;
 	uint64_t size_bytes;
-	int64_t timeout_ms; /* of a call; 0: none */
-	struct bench_pairs parameters, secrets;
+	int64_t timeout_ms;           /* of a call; 0: none */
+	json_t *parameters, *secrets; /* objects of strings, or NULL */
 	bool json; /* one object a figure instead of a line */
 };
 

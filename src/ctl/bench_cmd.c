@@ -76,23 +76,16 @@ usage(void)
 	return CTL_USAGE;
 }
 
-/* Reads a JSON object of strings. */
 static bool
-read_pairs(const char *path, struct bench_pairs *pairs)
+read_pairs(const char *path, json_t **pairs)
 {
 	struct err err = ERR_INIT;
-	auto_json json_t *json = json_read_file(path, FILE_MAX_BYTES, &err);
-	const char *name;
-	json_t *value;
 
-	if (json == NULL) {
+	json_decref(*pairs);
+	*pairs = json_read_file(path, FILE_MAX_BYTES, &err);
+	if (*pairs == NULL)
 		ctl_print_err(&err);
-		return false;
-	}
-	json_object_foreach (json, name, value)
-		if (json_is_string(value))
-			bench_pairs_add(pairs, name, json_string_value(value));
-	return true;
+	return *pairs != NULL;
 }
 
 static bool
@@ -204,13 +197,12 @@ run(const struct bench_options *opt, const char *endpoint, bool per_call)
 enum ctl_status
 ctl_bench(const struct ctl_options *options, int argc, char **argv)
 {
-	char node[] = "bench";
 	struct bench_options opt = {
 		.count = 16,
 		.callers = 1,
 		.prefix = "bench",
 		.fstype = "ext4",
-		.node_id = node,
+		.node_id = "bench",
 		.size_bytes = UINT64_C(1) << 30,
 		.timeout_ms = options->timeout_ms >= 0 ? options->timeout_ms
 						       : TIMEOUT_MS,
@@ -230,8 +222,8 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 	failed = run(&opt, options->endpoint, per_call);
 	signal_fini();
 	loop_fini();
-	bench_pairs_fini(&opt.parameters);
-	bench_pairs_fini(&opt.secrets);
+	json_decref(opt.parameters);
+	json_decref(opt.secrets);
 	if (failed == SIZE_MAX)
 		return usage();
 	return failed == 0 && interrupts.count == 0 ? CTL_OK : CTL_FAILED;

@@ -1,7 +1,8 @@
 /*
  * json_pb.h - protobuf messages as JSON and back, by protobuf's own mapping
  * (proto3 JSON): lowerCamelCase names, 64-bit numbers as strings, enums by
- * name, bytes in base64, timestamps as RFC 3339, wrappers as plain values.
+ * name, and written only, since no request has them: timestamps as RFC 3339,
+ * wrappers as plain values.
  *
  * Reading is liberal where that mapping is (original field names, numbers or
  * strings, enums by number) and strict elsewhere: an unknown field is an
@@ -16,8 +17,7 @@
 #include <protobuf-c/protobuf-c.h>
 
 /*
- * A message of `type` from a JSON object (or from what stands for a well-known
- * type), in the arena. NULL with INVALID_ARGUMENT whose text begins with the
+ * A message of `type` from a JSON object, in the arena. NULL with INVALID_ARGUMENT whose text begins with the
  * path of the value, as in "volumeCapabilities[0].mount.fsTypo: ...".
  */
 ProtobufCMessage *json_pb_read(const ProtobufCMessageDescriptor *type,
