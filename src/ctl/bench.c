@@ -218,8 +218,8 @@ static void
 take_reply(struct task *t, const struct csi_definition *def)
 {
 	struct err err = ERR_INIT;
-	const void *message = csi_unpack(def->reply, t->arena,
-	    t->call.reply.data, t->call.reply.len, &err);
+	const void *message = csi_unpack(
+	    def->reply, t->arena, t->call.reply.data, t->call.reply.len, &err);
 	auto_json json_t *reply = NULL;
 	struct volume *v = t->volume;
 	const json_t *made;
