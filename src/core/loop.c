@@ -64,7 +64,7 @@ loop_init(void)
 	    lp.base, lp.wake_fd, EV_READ | EV_PERSIST, on_remote, NULL);
 	if (lp.wake_ev == NULL || event_add(lp.wake_ev, NULL) < 0)
 		return -ENOMEM;
-	return timer_init();
+	return timer_init(lp.base);
 }
 
 void

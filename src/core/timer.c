@@ -7,7 +7,6 @@
 #include "core/timer.h"
 
 #include "base/clock.h"
-#include "core/loop.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -125,10 +124,10 @@ on_due(evutil_socket_t fd, short what, void *arg)
 }
 
 int
-timer_init(void)
+timer_init(struct event_base *base)
 {
 	tm.armed_ms = -1;
-	tm.ev = event_new(loop_base(), -1, 0, on_due, NULL);
+	tm.ev = event_new(base, -1, 0, on_due, NULL);
 	return tm.ev != NULL ? 0 : -ENOMEM;
 }
 

@@ -8,6 +8,8 @@
 
 #include "base/str.h"
 
+struct event_base;
+
 /* Embed it; zeroed is a valid, stopped timer. */
 struct timer {
 	void (*fire)(struct timer *timer);
@@ -25,7 +27,7 @@ void timer_disarm(struct timer *timer); /* no effect if stopped */
 bool timer_is_running(const struct timer *timer);
 
 /* For the loop. */
-int timer_init(void) must_check;
+int timer_init(struct event_base *base) must_check;
 void timer_fini(void);
 void timer_next(void);
 void timer_run_due(void);
