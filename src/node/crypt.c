@@ -2,8 +2,9 @@
  * crypt.c - dm devices in sysfs, and their removal by the control device.
  */
 #include "node/crypt.h"
+#include "node/device.h"
+#include "node/sysfs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
@@ -11,61 +12,38 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
 #define INTEGRITY "_dif" /* what cryptsetup calls the lower one */
 #define DEPTH_MAX 4
 #define BUSY_TRIES 50
 #define BUSY_WAIT_MS 100
 
-/* A line of a file in sysfs, without its end; false: there is none. */
+struct slaves {
+	const char *dir;
+	dev_t devno; /* of the last one */
+	int n;
+};
+
 static bool
-read_line(const char *path, char *text, size_t size)
+on_slave(const char *name, void *arg)
 {
-	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+	struct slaves *slaves = arg;
 
-	if (n < 0)
-		return false;
-	text[n] = '\0';
-	text[strcspn(text, "\n")] = '\0';
+	slaves->devno = sysfs_devno("%s/%s/dev", slaves->dir, name);
+	slaves->n++;
 	return true;
-}
-
-static dev_t
-read_devno(const char *path)
-{
-	char text[32];
-	unsigned maj, min;
-
-	if (!read_line(path, text, sizeof(text)) ||
-	    sscanf(text, "%u:%u", &maj, &min) != 2)
-		return 0;
-	return makedev(maj, min);
 }
 
 /* The one device that `devno` lies on; 0: none, or several. */
 static dev_t
 slave_of(dev_t devno)
 {
-	auto_free char *path = str_fmt(
-	    "/sys/dev/block/%u:%u/slaves", major(devno), minor(devno));
-	DIR *dir = opendir(path);
-	const struct dirent *d;
-	dev_t slave = 0;
-	int n = 0;
+	auto_free char *dir = str_fmt(
+	    "dev/block/%u:%u/slaves", major(devno), minor(devno));
+	struct slaves slaves = { .dir = dir };
 
-	while (dir != NULL && (d = readdir(dir)) != NULL) {
-		auto_free char *file = str_fmt("%s/%s/dev", path, d->d_name);
-
-		if (d->d_name[0] == '.')
-			continue;
-		slave = read_devno(file);
-		n++;
-	}
-	if (dir != NULL)
-		(void)closedir(dir);
-	return n == 1 ? slave : 0;
+	sysfs_each(dir, on_slave, &slaves);
+	return slaves.n == 1 ? slaves.devno : 0;
 }
 
 /* The first slave is what a mapping is upon, for as long as it is one. */
@@ -75,12 +53,11 @@ crypt_below(dev_t devno, dev_t *below)
 	bool is = false;
 
 	for (int i = 0; i < DEPTH_MAX && devno != 0; i++) {
-		auto_free char *path = str_fmt(
-		    "/sys/dev/block/%u:%u/dm/uuid", major(devno), minor(devno));
 		char uuid[DM_UUID_LEN + 1];
 
-		if (!read_line(path, uuid, sizeof(uuid)) ||
-		    !str_starts(uuid, "CRYPT-")) {
+		(void)sysfs_read(uuid, sizeof(uuid), "dev/block/%u:%u/dm/uuid",
+		    major(devno), minor(devno));
+		if (!str_starts(uuid, "CRYPT-")) {
 			if (is)
 				*below = devno;
 			return is;
@@ -94,45 +71,47 @@ crypt_below(dev_t devno, dev_t *below)
 bool
 crypt_is_of(const char *disk, const char *volume_id)
 {
-	auto_free char *path = str_fmt("/sys/class/block/%s/dm/name", disk);
 	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s", volume_id);
 	auto_free char *lower = str_fmt("%s" INTEGRITY, mine);
 	char name[DM_NAME_LEN + 1];
 
-	return read_line(path, name, sizeof(name)) &&
-	    (str_eq(name, mine) || str_eq(name, lower));
+	(void)sysfs_read(name, sizeof(name), "class/block/%s/dm/name", disk);
+	return str_eq(name, mine) || str_eq(name, lower);
+}
+
+struct crypt_search {
+	const char *name;
+	dev_t found;
+};
+
+static bool
+on_block(const char *disk, void *arg)
+{
+	struct crypt_search *search = arg;
+	char name[DM_NAME_LEN + 1];
+
+	if (!str_starts(disk, "dm-"))
+		return true;
+	(void)sysfs_read(name, sizeof(name), "class/block/%s/dm/name", disk);
+	if (str_eq(name, search->name))
+		search->found = sysfs_devno("class/block/%s/dev", disk);
+	return search->found == 0;
 }
 
 dev_t
 crypt_find(const char *volume_id)
 {
 	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s", volume_id);
-	DIR *dir = opendir("/sys/class/block");
-	const struct dirent *d;
-	dev_t found = 0;
+	struct crypt_search search = { .name = mine };
 
-	while (dir != NULL && found == 0 && (d = readdir(dir)) != NULL) {
-		auto_free char *name_path = str_fmt(
-		    "/sys/class/block/%s/dm/name", d->d_name);
-		auto_free char *dev_path = str_fmt(
-		    "/sys/class/block/%s/dev", d->d_name);
-		char name[DM_NAME_LEN + 1];
-
-		if (str_starts(d->d_name, "dm-") &&
-		    read_line(name_path, name, sizeof(name)) &&
-		    str_eq(name, mine))
-			found = read_devno(dev_path);
-	}
-	if (dir != NULL)
-		(void)closedir(dir);
-	return found;
+	sysfs_each("class/block", on_block, &search);
+	return search.found;
 }
 
 /* Removes one mapping; what just looks at it (udev) is waited for. */
 static int
 remove_mapping(int control, const char *name, struct err *err)
 {
-	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
 	auto_free char *node = str_fmt("/dev/mapper/%s", name);
 
 	for (int i = 0;; i++) {
@@ -148,7 +127,7 @@ remove_mapping(int control, const char *name, struct err *err)
 		if (errno != EBUSY || i >= BUSY_TRIES)
 			return err_set_rc(
 			    err, -errno, "close the mapping %s", name);
-		(void)nanosleep(&pause, NULL);
+		device_pause_ms(BUSY_WAIT_MS);
 	}
 	(void)unlink(node); /* without udev nobody else does */
 	return 0;

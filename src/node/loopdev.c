@@ -7,8 +7,8 @@
 #include "base/log.h"
 #include "node/device.h"
 #include "node/mount.h"
+#include "node/sysfs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,7 +19,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
 #define FREE_TRIES 64
 #define READ_BYTES 4096
@@ -32,16 +31,8 @@
 /* Bounds what one image can make its server hold: half of the default. */
 #define REQUESTS_MAX 64
 
-static void
-pause_ms(long ms)
-{
-	struct timespec t = { .tv_sec = 0, .tv_nsec = ms * 1000000 };
-
-	(void)nanosleep(&t, NULL);
-}
-
 static int
-open_at(int id, int flags, struct err *err)
+loop_open(int id, int flags, struct err *err)
 {
 	char path[DEVICE_PATH_MAX];
 	int fd, rc;
@@ -54,26 +45,6 @@ open_at(int id, int flags, struct err *err)
 	return fd < 0 ? err_set_rc(err, -errno, "open %s", path) : fd;
 }
 
-static int
-read_sysfs(int id, const char *name, char *buf, size_t size)
-{
-	char path[128];
-	ssize_t n;
-	int fd;
-
-	(void)snprintf(path, sizeof(path), "/sys/block/loop%d/%s", id, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -ENXIO;
-	n = read(fd, buf, size - 1);
-	(void)close(fd);
-	if (n <= 0)
-		return -ENXIO;
-	buf[n] = '\0';
-	buf[strcspn(buf, "\n")] = '\0';
-	return 0;
-}
-
 /*
  * Lowers a limit of the queue if it is above `most`. A write freezes the queue
  * for milliseconds; the value outlives the loop device's file, so the next
@@ -82,26 +53,27 @@ read_sysfs(int id, const char *name, char *buf, size_t size)
 static void
 lower_limit(int id, const char *name, uint64_t most)
 {
-	char path[128], text[24];
+	auto_free char *path = NULL;
+	auto_close int fd = -1;
 	uint64_t is;
-	int fd;
+	char text[24];
 
-	if (read_sysfs(id, name, text, sizeof(text)) < 0 ||
-	    str_to_u64(text, &is) < 0 || is <= most)
+	if (sysfs_u64(&is, "block/loop%d/%s", id, name) < 0 || is <= most)
 		return;
-	(void)snprintf(path, sizeof(path), "/sys/block/loop%d/%s", id, name);
+	path = str_fmt("%s/block/loop%d/%s", node_paths.sys, id, name);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
 	(void)snprintf(text, sizeof(text), "%" PRIu64, most);
-	(void)!write(fd, text, strlen(text));
-	(void)close(fd);
+	if (fd >= 0)
+		(void)!write(fd, text, strlen(text));
 }
 
 int
 loopdev_file(int id, char *file)
 {
-	return read_sysfs(id, "loop/backing_file", file, LOOPDEV_FILE_MAX);
+	int rc = sysfs_read(
+	    file, LOOPDEV_FILE_MAX, "block/loop%d/loop/backing_file", id);
+
+	return rc < 0 || *file == '\0' ? -ENXIO : 0;
 }
 
 bool
@@ -121,7 +93,7 @@ loopdev_is(int id, const char *file)
 }
 
 bool
-loopdev_below(dev_t devno, dev_t *below, char *file)
+loopdev_below(dev_t devno, dev_t *below)
 {
 	char is[LOOPDEV_FILE_MAX];
 	struct stat st;
@@ -132,24 +104,21 @@ loopdev_below(dev_t devno, dev_t *below, char *file)
 	    !S_ISBLK(st.st_mode))
 		return false;
 	*below = st.st_rdev;
-	if (file != NULL)
-		(void)snprintf(file, LOOPDEV_FILE_MAX, "%s", is);
 	return true;
 }
 
 bool
 loopdev_is_read_only(int id)
 {
-	char value[8];
+	uint64_t is;
 
-	return read_sysfs(id, "ro", value, sizeof(value)) == 0 &&
-	    str_eq(value, "1");
+	return sysfs_u64(&is, "block/loop%d/ro", id) == 0 && is == 1;
 }
 
 bool
 loopdev_was_read_only(int id)
 {
-	auto_close int fd = open_at(id, O_RDONLY, NULL);
+	auto_close int fd = loop_open(id, O_RDONLY, NULL);
 	struct loop_info64 info;
 
 	return fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0 &&
@@ -160,61 +129,68 @@ bool
 loopdev_is_dead(int id)
 {
 	struct err ignored = ERR_INIT;
-	auto_close int fd = open_at(id, O_RDONLY | O_DIRECT, &ignored);
+	auto_close int fd = loop_open(id, O_RDONLY | O_DIRECT, &ignored);
 	static _Alignas(READ_BYTES) char block[READ_BYTES];
 
 	return fd >= 0 && pread(fd, block, sizeof(block), 0) < 0 &&
 	    errno == EIO;
 }
 
+struct loop_search {
+	const char *prefix;
+	bool (*visit)(int id, const char *file, void *arg);
+	void *arg;
+};
+
+static bool
+on_disk(const char *name, void *arg)
+{
+	const struct loop_search *search = arg;
+	char file[LOOPDEV_FILE_MAX];
+	uint64_t id;
+
+	return !str_starts(name, "loop") || str_to_u64(name + 4, &id) < 0 ||
+	    loopdev_file((int)id, file) < 0 ||
+	    !str_starts(file, search->prefix) ||
+	    search->visit((int)id, file, search->arg);
+}
+
 void
 loopdev_each(const char *prefix,
     bool (*visit)(int id, const char *file, void *arg), void *arg)
 {
-	char file[LOOPDEV_FILE_MAX];
-	DIR *dir = opendir("/sys/block");
-	struct dirent *entry;
-	uint64_t id;
+	struct loop_search search = { prefix, visit, arg };
 
-	if (dir == NULL)
-		return;
-	while ((entry = readdir(dir)) != NULL)
-		if (str_starts(entry->d_name, "loop") &&
-		    str_to_u64(entry->d_name + 4, &id) == 0 &&
-		    loopdev_file((int)id, file) == 0 &&
-		    str_starts(file, prefix) && !visit((int)id, file, arg))
-			break;
-	(void)closedir(dir);
+	sysfs_each("block", on_disk, &search);
 }
 
-struct find {
+struct file_search {
 	const char *file;
 	int id;
 };
 
 static bool
-on_found(int id, const char *file, void *arg)
+on_file(int id, const char *file, void *arg)
 {
-	struct find *find = arg;
+	struct file_search *search = arg;
 
-	if (!loopdev_shows(file, find->file))
-		return true;
-	find->id = id;
-	return false;
+	if (loopdev_shows(file, search->file))
+		search->id = id;
+	return search->id < 0;
 }
 
 int
 loopdev_find(const char *file)
 {
-	struct find find = { .file = file, .id = -ENOENT };
+	struct file_search search = { .file = file, .id = -ENOENT };
 
-	loopdev_each("/", on_found, &find);
-	return find.id;
+	loopdev_each("/", on_file, &search);
+	return search.id;
 }
 
 /* Returns 0, -EBUSY (somebody else took the device), or another failure. */
 static int
-configure(
+loop_configure(
     int id, int backing, const char *file, bool read_only, struct err *err)
 {
 	struct loop_config config = {
@@ -223,7 +199,7 @@ configure(
 		.info.lo_flags = LO_FLAGS_DIRECT_IO |
 		    (read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
-	auto_close int fd = open_at(id, read_only ? O_RDONLY : O_RDWR, err);
+	auto_close int fd = loop_open(id, read_only ? O_RDONLY : O_RDWR, err);
 
 	if (fd < 0)
 		return fd;
@@ -274,17 +250,15 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 		}
 		if (rc < 0)
 			return rc;
-		rc = configure(id, backing, file, read_only, err);
+		rc = loop_configure(id, backing, file, read_only, err);
 		if (rc == 0)
 			return id;
 		if (rc != -EBUSY)
 			return rc;
-		pause_ms(1); /* another child was faster */
+		device_pause_ms(1); /* another child was faster */
 	}
 	return err_set(err, ERR_UNAVAILABLE,
-	    "no free loop device after %d "
-	    "tries",
-	    FREE_TRIES);
+	    "no free loop device after %d tries", FREE_TRIES);
 }
 
 int
@@ -310,7 +284,7 @@ loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
 	 * when they have closed it. So look until it really is.
 	 */
 	while (loopdev_is(id, file)) {
-		fd = open_at(id, O_RDONLY, err);
+		fd = loop_open(id, O_RDONLY, err);
 		if (fd < 0)
 			return fd;
 		rc = loopdev_is(id, file) && ioctl(fd, LOOP_CLR_FD) < 0 ? -errno
@@ -325,7 +299,7 @@ loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
 			    "/dev/loop%d is still in use", id);
 			return -EBUSY;
 		}
-		pause_ms(step);
+		device_pause_ms(step);
 		step = step < 100 ? step * 2 : step;
 	}
 	return 0;
@@ -338,14 +312,12 @@ loopdev_grow(int id, const char *file, struct err *err)
 	struct stat st;
 
 	if (!loopdev_is(id, file))
-		return err_set(err, ERR_NOT_FOUND,
-		    "loop device %d has another "
-		    "file",
-		    id);
+		return err_set(
+		    err, ERR_NOT_FOUND, "loop device %d has another file", id);
 	/* Older kernels take the size that the last stat has seen. */
 	if (stat(file, &st) < 0)
 		return err_set_rc(err, -errno, "size of %s", file);
-	fd = open_at(id, O_RDONLY, err);
+	fd = loop_open(id, O_RDONLY, err);
 	if (fd < 0)
 		return fd;
 	if (ioctl(fd, LOOP_SET_CAPACITY, 0) < 0)

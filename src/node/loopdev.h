@@ -37,10 +37,9 @@ bool loopdev_shows(const char *shown, const char *file);
 
 /*
  * Whether `devno` is a loop device over a device node of /dev, a read-only
- * layer: true, *below is that device and file[LOOPDEV_FILE_MAX] (may be NULL)
- * its path. Else false, and nothing is set.
+ * layer: true, and *below is that device. Else false, and nothing is set.
  */
-bool loopdev_below(dev_t devno, dev_t *below, char *file);
+bool loopdev_below(dev_t devno, dev_t *below);
 
 /* Whether loop device `id` is bound to `file`. */
 bool loopdev_is(int id, const char *file);

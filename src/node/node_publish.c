@@ -1,23 +1,311 @@
 /*
  * node_publish.c - NodePublishVolume: bind the staged volume at a pod's
- * target path, after proof that it is the image. One child.
+ * target path, after proof that it is the image; NodeUnpublishVolume: take it
+ * away again. One child each.
+ *
+ * The rule that holds it together: nothing is bind mounted before it is
+ * proven to be the image: the staging path is a mount, its device is a
+ * mapping of this image, and exactly what was looked at is what is bound. A
+ * staging path that a reboot left behind is an empty directory on the node's
+ * own disk; no pod may ever get that.
  *
  * A volume that was staged and is no more (both processes of the userspace
  * mapper died, or the node has booted) is staged anew: kubelet does not do
  * that, it goes on asking for this call. It runs NodeStageVolume with what
  * this request has, under the lock that stage and unstage take.
  */
+#include "node/attachment.h"
+#include "node/loopdev.h"
 #include "node/node.h"
-#include "node/publishing.h"
+#include "node/path.h"
+#include "node/staging.h"
+#include "node/sysfs.h"
 
 #include "base/log.h"
 #include "core/offload.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* ---- publish: the child --------------------------------------------------- */
+
+struct publishing_args {
+	const char *staging;     /* staging_target_path */
+	const char *target;      /* target_path */
+	struct device_spec spec; /* of the request; the stash rules */
+	bool block;
+	bool read_only;
+	bool single_writer;  /* at no other target of this node */
+	const char *options; /* mount flags, comma list */
+};
+
+/* What the staging path has. */
+struct publishing_source {
+	char *path; /* <staging>/<volume_id> */
+	int fd;     /* O_PATH of what was looked at */
+	struct mount_point point;
+	struct device device;
+	struct stash stash;
+	bool had_stash;
+	/*
+	 * What is to be proven to be the image: by the stash, and by the
+	 * request too, but for the pool's name, which may have changed since
+	 * the volume was attached.
+	 */
+	struct device_claim claim;
+};
+
+static bool
+differs(const char *asked, const char *found)
+{
+	return !str_is_empty(asked) && !str_eq(asked, found);
+}
+
+/*
+ * Is the volume staged there, so that it can be published as asked? *lost: it
+ * was, and its device or its mount is gone.
+ */
+static int
+publish_check_source(const struct publishing_args *args,
+    struct publishing_source *source, bool *lost, struct err *err)
+{
+	const char *volume_id = args->spec.volume_id;
+	const struct mount_point *point = &source->point;
+	const struct stash *stash = &source->stash;
+	struct attachment at = { .mapper = NULL };
+	int rc = stash_read(args->staging, &source->stash, err);
+
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	source->had_stash = rc == 0;
+	rc = mount_look(source->path, &source->point, &source->fd, err);
+	if (rc < 0)
+		return rc;
+	if (!point->mounted) {
+		*lost = source->had_stash;
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is not staged: %s is not a mount point",
+		    volume_id, source->path);
+	}
+	source->claim.spec = args->spec;
+	if (source->had_stash &&
+	    (stash->encrypted || !stash_is_of(stash, volume_id) ||
+		(args->spec.pool_id <= 0 &&
+		    differs(args->spec.pool, stash->pool)) ||
+		differs(args->spec.image, stash->image)))
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s/%s is staged at %s, not volume %s", stash->pool,
+		    stash->image, args->staging, volume_id);
+	else if (source->had_stash)
+		rc = stash_claim(stash, &source->claim, err);
+	if (rc == 0)
+		rc = attachment_find(&source->claim, point, &at, err);
+	source->device = at.device;
+	if (rc == -ESTALE) {
+		*lost = true;
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "the device below the staging path is gone, stage it again: volume %s at %s",
+		    volume_id, source->path);
+	}
+	if (S_ISBLK(point->mode) != args->block)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is staged as a %s", volume_id,
+		    args->block ? "file system" : "block device");
+	if (rc < 0) {
+		err_prefix(err, "volume %s is not what is mounted at %s",
+		    volume_id, source->path);
+		return rc;
+	}
+	if (args->read_only)
+		return 0;
+	if (!args->block && mount_is_turned(source->path, point))
+		return staging_refuse_turned(volume_id, err);
+	if (args->block ? at.device.read_only : point->read_only)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is staged read-only", volume_id);
+	return 0;
+}
+
+/* The device that a mount shows, below a read-only layer. */
+static dev_t
+below_layer(dev_t shown)
+{
+	(void)loopdev_below(shown, &shown);
+	return shown;
+}
+
+/*
+ * What is at the target already. *done: it is published as asked. A mount
+ * whose device is gone is taken away.
+ */
+static int
+publish_check_target(const struct publishing_args *args,
+    const struct publishing_source *source, bool *done, struct err *err)
+{
+	const char *volume_id = args->spec.volume_id;
+	struct attachment shown;
+	struct mount_point at;
+	int rc = mount_look(args->target, &at, NULL, err);
+
+	*done = false;
+	if (rc == 0 && S_ISLNK(at.mode))
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "target_path: %s is a symbolic link", args->target);
+	if (rc < 0 || !at.mounted)
+		return rc;
+	if (at.dead || below_layer(at.source) != source->point.source) {
+		if (attachment_find(&source->claim, &at, &shown, NULL) ==
+		    -ESTALE)
+			return attachment_unmount(
+			    args->target, &source->claim, err);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s is a mount of something else than volume %s",
+		    args->target, volume_id);
+	}
+	if (S_ISBLK(at.mode) != args->block)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is published at %s as a %s", volume_id,
+		    args->target,
+		    args->block ? "file system" : "block device");
+	if (at.read_only != args->read_only)
+		return err_set(err, ERR_ALREADY_EXISTS,
+		    "volume %s is published at %s %s", volume_id, args->target,
+		    at.read_only ? "read-only" : "writable");
+	*done = true;
+	return 0;
+}
+
+/*
+ * SINGLE_NODE_SINGLE_WRITER: the stash names the one target. It counts as
+ * long as the volume is mounted there.
+ */
+static int
+publish_claim_single(const struct publishing_args *args,
+    struct publishing_source *source, struct err *err)
+{
+	char *noted = source->stash.single_target;
+	struct mount_point other;
+	int rc;
+
+	if (!args->single_writer || !source->had_stash ||
+	    str_eq(noted, args->target))
+		return 0;
+	if (noted[0] != '\0') {
+		rc = mount_look(noted, &other, NULL, err);
+		if (rc < 0)
+			return rc;
+		if (other.mounted &&
+		    below_layer(other.source) == source->point.source)
+			return err_set(err, ERR_FAILED_PRECONDITION,
+			    "volume %s has a single writer and is published at %s",
+			    args->spec.volume_id, noted);
+	}
+	if (str_put(noted, sizeof(source->stash.single_target), "%s",
+		args->target) < 0)
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "target_path: too long");
+	return stash_write(args->staging, &source->stash, err);
+}
+
+/*
+ * A bind mount that is read-only does not keep anybody from writing to the
+ * device whose node it shows. So a target that must not write gets a node of
+ * its own, of a read-only loop device upon the volume's. Gives its number and
+ * an O_PATH descriptor of its node.
+ */
+static int
+publish_make_layer(const char *below, int *fd, struct err *err)
+{
+	struct mount_point point;
+	char path[DEVICE_PATH_MAX];
+	int id = loopdev_attach(below, true, err), rc;
+
+	if (id < 0)
+		return id;
+	(void)snprintf(
+	    path, sizeof(path), "%s/loop%d", node_paths.dev, id);
+	rc = mount_look(path, &point, fd, err);
+	if (rc == 0 && point.source != makedev(LOOP_MAJOR, (unsigned)id))
+		rc = err_set(
+		    err, ERR_INTERNAL, "%s is not loop device %d", path, id);
+	if (rc == 0)
+		return id;
+	(void)!loopdev_clear(id, below, 0, NULL);
+	return rc;
+}
+
+static int
+publish_bind(const struct publishing_args *args,
+    const struct publishing_source *source, struct err *err)
+{
+	const char *device = source->device.path;
+	auto_close int fd = -1;
+	int layer = -1, rc = path_make_parents(args->target, err);
+
+	if (rc == 0)
+		rc = path_make_point(args->target, args->block, 0750, err);
+	if (rc == 0 && args->block && args->read_only &&
+	    !source->device.read_only)
+		rc = layer = publish_make_layer(device, &fd, err);
+	if (rc >= 0)
+		rc = mount_bind(layer >= 0 ? fd : source->fd,
+		    args->block ? NULL : device, args->target, args->options,
+		    args->read_only, err);
+	if (rc == 0)
+		return 0;
+	if (layer >= 0)
+		(void)!loopdev_clear(layer, device, 0, NULL);
+	(void)!path_remove_point(args->target, NULL);
+	return rc;
+}
+
+static int
+publish_child(const void *p, void *result, struct err *err)
+{
+	struct publishing_args args = *(const struct publishing_args *)p;
+	const char *volume_id = args.spec.volume_id;
+	struct publishing_source source = { .fd = -1 };
+	char staging[PATH_MAX], target[PATH_MAX];
+	auto_close int lock = -1;
+	bool done = false;
+	int rc = staging_resolve(args.staging, volume_id, staging, err);
+
+	args.staging = staging;
+	args.target = target;
+	if (rc == 0)
+		rc = path_resolve(
+		    ((const struct publishing_args *)p)->target, target, err);
+	if (rc == 0)
+		rc = staging_lock(staging, &lock, err);
+	if (rc == 0 && lock < 0)
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s is not staged: %s does not exist", volume_id,
+		    staging);
+	if (rc < 0)
+		return rc;
+	source.path = str_fmt("%s/%s", staging, volume_id);
+	rc = publish_check_source(&args, &source, result, err);
+	if (rc == 0)
+		rc = publish_check_target(&args, &source, &done, err);
+	if (rc == 0 && !done)
+		rc = publish_claim_single(&args, &source, err);
+	if (rc == 0 && !done)
+		rc = publish_bind(&args, &source, err);
+	if (source.fd >= 0)
+		(void)close(source.fd);
+	free(source.path);
+	return rc;
+}
+
+/* ---- publish: the operation ----------------------------------------------- */
 
 enum publish_state {
 	PUBLISH_START = 0, /* nothing is done */
+	PUBLISH_BIND,      /* a child is to bind it */
 	PUBLISH_BOUND,     /* the child has ended */
 	PUBLISH_RESTAGED,  /* the volume is staged anew */
 	PUBLISH_END,
@@ -28,15 +316,14 @@ struct publish {
 	enum publish_state state;
 	const Csi__V1__NodePublishVolumeRequest *request;
 	struct publishing_args args;
-	struct publishing_result result;
+	bool lost; /* it was staged, and is no more */
 	struct offload offload;
-	bool restaged;
 	struct csi_request restage_request; /* a NodeStageVolume */
-	struct csi_rpc *restage;
+	struct csi_rpc *restage;            /* NULL: not tried yet */
 };
 
 static int
-read_request(struct publish *p, struct err *err)
+publish_read_request(struct publish *p, struct err *err)
 {
 	const Csi__V1__NodePublishVolumeRequest *r = p->request;
 	struct csi_map publish = csi_map_of(r, publish_context);
@@ -60,48 +347,24 @@ read_request(struct publish *p, struct err *err)
 	return 0;
 }
 
-static enum op_verdict
-publish_bind(struct publish *p)
-{
-	p->result.lost = false;
-	offload_start(&p->offload, p->request->target_path, publishing_publish,
-	    &p->args, &p->result, sizeof(p->result), NODE_CHILD_MS,
-	    &p->rpc.op.wake);
-	return op_await(p, PUBLISH_BOUND);
-}
-
-static enum op_verdict
-publish_start(struct publish *p)
-{
-	struct err err = ERR_INIT;
-
-	p->request = p->rpc.request;
-	p->rpc.op.subject = p->request->target_path;
-	if (p->rpc.op.detached)
-		return op_fail(p, PUBLISH_END, ERR_CANCELLED,
-		    "publish at %s: the caller is gone",
-		    p->request->target_path);
-	if (read_request(p, &err) < 0)
-		return op_fail_err(p, PUBLISH_END, &err);
-	return publish_bind(p);
-}
-
-/* ---- staging anew --------------------------------------------------------- */
-
 static bool
-find_credentials(const struct publish *p, const char **user, const char **key)
+find_credentials(
+    const struct device_spec *spec, const char **user, const char **key)
 {
-	const struct device_spec *spec = &p->args.spec;
 	const struct mapper *mapper;
 
-	for (size_t i = 0; (mapper = device_mapper_at(i)) != NULL; i++)
+	for (size_t i = 0; (mapper = mapper_at(i)) != NULL; i++)
 		if (mapper->credentials != NULL &&
 		    mapper->credentials(spec, user, key))
 			return true;
 	return node_config()->credentials(spec, user, key);
 }
 
-/* Entries of the two messages' maps are alike on the wire. */
+/*
+ * NodeStageVolume with what this request has, and a session's user and key
+ * (NULL: the request's own). Entries of the two messages' maps are alike on
+ * the wire.
+ */
 static int
 restage_read(
     struct publish *p, const char *user, const char *key, struct err *err)
@@ -141,59 +404,65 @@ restage_read(
 	rc = csi_request_read(&p->restage_request,
 	    &csi_definitions[CSI_NODE_STAGE_VOLUME], bytes, len, err);
 	secret_wipe(bytes, len);
+	if (rc < 0)
+		err_prefix(err, "stage it again");
+	else
+		log_warn("publish.restage", "volume=%s key=%s", r->volume_id,
+		    user != NULL ? "of a session" : "of the request");
 	return rc;
-}
-
-static enum op_verdict
-publish_restage(struct publish *p)
-{
-	const char *user = NULL, *key = NULL;
-	struct err err = ERR_INIT;
-
-	if (p->request->n_secrets == 0 && !find_credentials(p, &user, &key))
-		return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
-		    "no key to stage it again (StorageClass: "
-		    "csi.storage.k8s.io/node-publish-secret-name): %s",
-		    p->offload.err.text);
-	if (restage_read(p, user, key, &err) < 0) {
-		err_prefix(&err, "stage it again");
-		return op_fail_err(p, PUBLISH_END, &err);
-	}
-	log_warn("publish.restage", "volume=%s key=%s", p->request->volume_id,
-	    user != NULL ? "of a session" : "of the request");
-	p->restaged = true;
-	p->restage = csi_rpc_new(&node_stage_impl, &p->restage_request, NULL);
-	csi_rpc_start(p->restage, &p->rpc.op.wake);
-	return op_await(p, PUBLISH_RESTAGED);
 }
 
 static enum op_verdict
 publish_step(struct op *op)
 {
 	struct publish *p = (struct publish *)op;
-	struct err err;
+	const char *user = NULL, *key = NULL;
+	struct err err = ERR_INIT;
 
 	switch (p->state) {
 	case PUBLISH_START:
-		return publish_start(p);
+		p->request = p->rpc.request;
+		op->subject = p->request->target_path;
+		if (op->detached)
+			return op_fail(p, PUBLISH_END, ERR_CANCELLED,
+			    "publish at %s: the caller is gone", op->subject);
+		if (publish_read_request(p, &err) < 0)
+			return op_fail_err(p, PUBLISH_END, &err);
+		return op_goto(p, PUBLISH_BIND);
+
+	case PUBLISH_BIND:
+		p->lost = false;
+		offload_start(&p->offload, op->subject, publish_child, &p->args,
+		    &p->lost, sizeof(p->lost), NODE_CHILD_MS, &op->wake);
+		return op_await(p, PUBLISH_BOUND);
 
 	case PUBLISH_BOUND:
-		if (op->rc < 0 && p->result.lost && !p->restaged)
-			return publish_restage(p);
-		if (op->rc < 0)
+		if (op->rc == 0) {
+			(void)csi_rpc_reply(&p->rpc);
+			return op_goto(p, PUBLISH_END);
+		}
+		if (!p->lost || p->restage != NULL)
 			return op_fail_err(p, PUBLISH_END, &p->offload.err);
-		(void)csi_rpc_reply(&p->rpc);
-		return op_goto(p, PUBLISH_END);
+		if (p->request->n_secrets == 0 &&
+		    !find_credentials(&p->args.spec, &user, &key))
+			return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
+			    "no key to stage it again (StorageClass: csi.storage.k8s.io/node-publish-secret-name): %s",
+			    p->offload.err.text);
+		if (restage_read(p, user, key, &err) < 0)
+			return op_fail_err(p, PUBLISH_END, &err);
+		p->restage = csi_rpc_new(
+		    &node_stage_impl, &p->restage_request, NULL);
+		csi_rpc_start(p->restage, &op->wake);
+		return op_await(p, PUBLISH_RESTAGED);
 
 	case PUBLISH_RESTAGED:
 		err = p->restage->op.err;
 		csi_request_fini(&p->restage_request);
-		if (op->rc < 0) {
-			err_prefix(&err, "stage volume %s again",
-			    p->request->volume_id);
-			return op_fail_err(p, PUBLISH_END, &err);
-		}
-		return publish_bind(p);
+		if (op->rc == 0)
+			return op_goto(p, PUBLISH_BIND);
+		err_prefix(
+		    &err, "stage volume %s again", p->request->volume_id);
+		return op_fail_err(p, PUBLISH_END, &err);
 
 	case PUBLISH_END:
 		return OP_DONE;
@@ -209,4 +478,94 @@ static const struct op_class publish_class = {
 const struct csi_impl node_publish_impl = {
 	.cls = &publish_class,
 	.size = sizeof(struct publish),
+};
+
+/* ---- unpublish ------------------------------------------------------------ */
+
+struct unpublishing_args {
+	const char *volume_id, *target;
+};
+
+/*
+ * Takes away mounts of this volume only, and an empty file or directory.
+ * Success means that there is neither a mount nor anything else.
+ */
+static int
+unpublish_child(const void *p, void *none, struct err *err)
+{
+	const struct unpublishing_args *args = p;
+	const struct device_claim claim = { .spec.volume_id = args->volume_id };
+	struct mount_point point = { .exists = false };
+	char target[PATH_MAX];
+	int rc = path_resolve(args->target, target, err);
+
+	(void)none;
+	if (rc == 0)
+		rc = attachment_unmount(target, &claim, err);
+	if (rc == 0)
+		rc = path_remove_point(target, err);
+	if (rc == 0)
+		rc = mount_look(target, &point, NULL, err);
+	if (rc == 0 && point.exists)
+		rc = err_set(
+		    err, ERR_ABORTED, "target_path: %s is there again", target);
+	if (rc == 0)
+		rc = mount_is_hidden(target, err);
+	return rc > 0
+	    ? err_set(err, ERR_FAILED_PRECONDITION,
+		  "target_path: %s is mounted, but not to be reached", target)
+	    : rc;
+}
+
+enum unpublish_state {
+	UNPUBLISH_START = 0, /* nothing is done */
+	UNPUBLISH_REMOVED,   /* the child has ended */
+	UNPUBLISH_END,
+};
+
+struct unpublish {
+	struct csi_rpc rpc;
+	enum unpublish_state state;
+	struct unpublishing_args args;
+	struct offload offload;
+};
+
+static enum op_verdict
+unpublish_step(struct op *op)
+{
+	struct unpublish *u = (struct unpublish *)op;
+	const Csi__V1__NodeUnpublishVolumeRequest *r = u->rpc.request;
+
+	switch (u->state) {
+	case UNPUBLISH_START:
+		op->subject = r->target_path;
+		if (op->detached)
+			return op_fail(u, UNPUBLISH_END, ERR_CANCELLED,
+			    "unpublish %s: the caller is gone", r->target_path);
+		u->args.volume_id = r->volume_id;
+		u->args.target = r->target_path;
+		offload_start(&u->offload, r->target_path, unpublish_child,
+		    &u->args, NULL, 0, NODE_CHILD_MS, &op->wake);
+		return op_await(u, UNPUBLISH_REMOVED);
+
+	case UNPUBLISH_REMOVED:
+		if (op->rc < 0)
+			return op_fail_err(u, UNPUBLISH_END, &u->offload.err);
+		(void)csi_rpc_reply(&u->rpc);
+		return op_goto(u, UNPUBLISH_END);
+
+	case UNPUBLISH_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class unpublish_class = {
+	.name = "NodeUnpublishVolume",
+	.step = unpublish_step,
+};
+
+const struct csi_impl node_unpublish_impl = {
+	.cls = &unpublish_class,
+	.size = sizeof(struct unpublish),
 };

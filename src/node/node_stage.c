@@ -11,7 +11,6 @@
  * as finished, mount. A call that is cut off anywhere in it is repaired by the
  * next one (docs/NODE.md).
  */
-#include "node/filesystem.h"
 #include "node/node.h"
 #include "node/staging.h"
 
@@ -28,10 +27,12 @@
 
 enum stage_state {
 	STAGE_START = 0, /* nothing is done */
-	STAGE_TRIED,     /* a child went as far as it could */
+	STAGE_TRY,       /* a child is to go as far as it can */
+	STAGE_TRIED,     /* it went as far as it could */
 	STAGE_OPENED,    /* open_start has ended */
 	STAGE_NAMED,     /* the cluster has said what the pool is called now */
 	STAGE_PROVEN,    /* the cluster has said whether it may be formatted */
+	STAGE_FORMAT,    /* it may be */
 	STAGE_FORMATTED, /* mkfs has ended */
 	STAGE_MARKED,    /* the cluster knows of the file system */
 	STAGE_CHECKED,   /* fsck has ended */
@@ -52,6 +53,7 @@ struct stage {
 	bool proven;        /* the cluster says that it may be formatted */
 	bool named;         /* spec.pool is the pool's name of now */
 	struct err unfound; /* why nothing was found by the name of before */
+	const struct mapper *mapper;
 	struct staging_args args;
 	struct staging_result result;
 	struct unstaging_args undo_args;
@@ -66,61 +68,46 @@ struct stage {
 /* Set by the first mkfs.ext4 that knows no assume_storage_prezeroed. */
 static bool mkfs_is_old;
 
-static struct stage *
-stage_of(struct op *op)
-{
-	return (struct stage *)op;
-}
-
 /* ---- what is asked for ---------------------------------------------------- */
 
-static enum csi_mounter
-mounter_of(const struct mapper *mapper)
-{
-	if (str_eq(mapper->name, "userspace"))
-		return CSI_MOUNTER_USERSPACE;
-	return str_eq(mapper->name, "nbd") ? CSI_MOUNTER_NBD : CSI_MOUNTER_KRBD;
-}
-
 static int
-read_options(
+stage_options(
     struct stage *s, const char *key, const char **out, struct err *err)
 {
 	struct csi_map context = csi_map_of(s->request, volume_context);
 	const char *text = csi_map_get(&context, key);
 	auto_free char *mine = NULL;
-	int rc;
 
 	*out = "";
 	if (str_is_empty(text))
 		return 0;
-	rc = csi_map_options(text, mounter_of(s->args.mapper), &mine, err);
-	if (rc == 0)
-		*out = arena_strdup(s->rpc.arena, mine);
-	else
+	if (csi_map_options(
+		text, csi_mounter_of(s->mapper->mounter), &mine, err) < 0) {
 		err_prefix(err, "volume_context.%s", key);
-	return rc;
-}
-
-/* From now on with this mapper: its options, and what it knows already. */
-static int
-use_mapper(struct stage *s, const struct mapper *mapper, struct err *err)
-{
-	int rc;
-
-	s->args.mapper = mapper;
-	s->args.opened = false;
-	if ((rc = read_options(
-		 s, "mapOptions", &s->args.spec.map_options, err)) < 0 ||
-	    (rc = read_options(
-		 s, "unmapOptions", &s->args.spec.unmap_options, err)) < 0)
-		return rc;
-	mapper->find(&s->args.spec, &s->args.ref);
+		return err->rc;
+	}
+	*out = arena_strdup(s->rpc.arena, mine);
 	return 0;
 }
 
+/* From now on with this mapper. */
 static int
-read_request(struct stage *s, struct err *err)
+stage_use_mapper(
+    struct stage *s, const struct mapper *mapper, struct err *err)
+{
+	int rc;
+
+	s->mapper = mapper;
+	s->args.mapper = mapper->child;
+	s->args.opened = false;
+	rc = stage_options(s, "mapOptions", &s->args.spec.map_options, err);
+	return rc < 0 ? rc
+		      : stage_options(s, "unmapOptions",
+			    &s->args.spec.unmap_options, err);
+}
+
+static int
+stage_read_request(struct stage *s, struct err *err)
 {
 	const Csi__V1__NodeStageVolumeRequest *r = s->request;
 	struct csi_map publish = csi_map_of(r, publish_context);
@@ -152,418 +139,344 @@ read_request(struct stage *s, struct err *err)
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
-	mapper = device_choose(csi_map_get(&context, "mounter"),
+	mapper = mapper_choose(csi_map_get(&context, "mounter"),
 	    node_config()->mounter_fallback, err);
 	if (mapper == NULL)
 		return -EBUSY;
-	return use_mapper(s, mapper, err);
+	(void)!str_put(s->what, sizeof(s->what), "stage %s", r->volume_id);
+	return stage_use_mapper(s, mapper, err);
 }
 
-/* ---- steps ---------------------------------------------------------------- */
-
-static enum op_verdict
-stage_try(struct stage *s)
-{
-	memset(&s->result, 0, sizeof(s->result));
-	if (str_put(s->what, sizeof(s->what), "stage %s",
-		s->request->volume_id) < 0)
-		s->what[sizeof(s->what) - 1] = '\0';
-	offload_start(&s->offload, s->what, staging_stage, &s->args, &s->result,
-	    sizeof(s->result), NODE_CHILD_MS, &s->rpc.op.wake);
-	return op_await(s, STAGE_TRIED);
-}
-
-static enum op_verdict
-stage_start(struct stage *s)
-{
-	struct err err = ERR_INIT;
-
-	s->request = s->rpc.request;
-	s->rpc.op.subject = s->request->volume_id;
-	if (s->rpc.op.detached) /* nothing made yet */
-		return op_fail(s, STAGE_END, ERR_CANCELLED,
-		    "stage volume %s: the caller is gone",
-		    s->request->volume_id);
-	if (read_request(s, &err) < 0)
-		return op_fail_err(s, STAGE_END, &err);
-	return stage_try(s);
-}
-
-/* A failure leads back to nothing, but only from what was made here. */
-static enum op_verdict
-stage_give_up(struct stage *s, const struct err *err)
-{
-	if (s->result.touched)
-		return op_fail_err(s, STAGE_UNDO, err);
-	return op_fail_err(s, STAGE_END, err);
-}
-
-/* `why` (or NULL) is what keeps the mapper of now from mapping the image. */
-static enum op_verdict
-stage_again_with(struct stage *s, const char *name, const struct err *why)
-{
-	const struct mapper *mapper = device_mapper(name);
-	const char *earlier = s->args.mapper->name;
-	struct err err = ERR_INIT;
-
-	s->args.settled = true;
-	if (mapper == NULL)
-		(void)err_set(&err, ERR_FAILED_PRECONDITION,
-		    "this driver has no mapper %s", name);
-	else if (mapper->usable(&err) && use_mapper(s, mapper, &err) == 0)
-		return stage_try(s);
-	if (why != NULL)
-		err_prefix(&err, "mapper %s: %s; mounter-fallback %s", earlier,
-		    why->text, name);
-	return stage_give_up(s, &err);
-}
-
-/* Nothing is there by the pool's name. The handle has its id: ask for it. */
-static bool
-may_be_renamed(const struct stage *s, const struct err *err)
-{
-	return err->code == ERR_NOT_FOUND && !s->named &&
-	    s->args.spec.pool_id > 0;
-}
-
-static enum op_verdict
-stage_name_pool(struct stage *s, const struct err *unfound)
-{
-	s->named = true;
-	s->unfound = *unfound;
-	s->format = (struct node_format){ .step = NODE_FORMAT_POOL,
-		.spec = &s->args.spec };
-	node_config()->format_start(&s->format, &s->rpc.op.wake);
-	return op_await(s, STAGE_NAMED);
-}
-
-static enum op_verdict
-stage_named(struct stage *s)
-{
-	const char *now = s->format.pool;
-	struct err err = ERR_INIT;
-
-	if (s->rpc.op.rc < 0 || str_eq(now, s->args.spec.pool))
-		return stage_give_up(s, &s->unfound);
-	log_info("stage.pool_renamed", "volume=%s from=%s to=%s",
-	    s->request->volume_id, s->args.spec.pool, now);
-	s->args.spec.pool = arena_strdup(s->rpc.arena, now);
-	if (use_mapper(s, s->args.mapper, &err) < 0)
-		return stage_give_up(s, &err);
-	return stage_try(s);
-}
-
-/* The kernel lacks a feature of the image: is there an other mapper? */
-static enum op_verdict
-stage_failed(struct stage *s, int rc)
-{
-	const char *other = node_config()->mounter_fallback;
-
-	if (may_be_renamed(s, &s->offload.err))
-		return stage_name_pool(s, &s->offload.err);
-	if (rc == -ENXIO && !s->args.settled && other != NULL &&
-	    device_mapper(other) != NULL &&
-	    !str_eq(other, s->args.mapper->name)) {
-		log_info("stage.fallback", "volume=%s from=%s to=%s",
-		    s->request->volume_id, s->args.mapper->name, other);
-		return stage_again_with(s, other, &s->offload.err);
-	}
-	return stage_give_up(s, &s->offload.err);
-}
-
-static enum op_verdict
-stage_open(struct stage *s)
-{
-	memset(&s->open, 0, sizeof(s->open));
-	s->open.spec = &s->args.spec;
-	s->open.ref = s->args.ref;
-	s->args.mapper->open_start(&s->open, &s->rpc.op.wake);
-	return op_await(s, STAGE_OPENED);
-}
-
-static const char *
-wanted_fstype(const struct stage *s)
-{
-	return str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
-					    : s->args.fstype;
-}
-
-/* A node without a cluster to ask formats nothing. */
-static enum op_verdict
-stage_prove(struct stage *s)
-{
-	s->format = (struct node_format){ .step = NODE_FORMAT_BEGIN,
-		.spec = &s->args.spec };
-	node_config()->format_start(&s->format, &s->rpc.op.wake);
-	return op_await(s, STAGE_PROVEN);
-}
-
-static enum op_verdict
-stage_mark(struct stage *s, const char *fstype)
-{
-	s->format = (struct node_format){
-		.step = NODE_FORMAT_END, .spec = &s->args.spec, .fstype = fstype
-	};
-	node_config()->format_start(&s->format, &s->rpc.op.wake);
-	return op_await(s, STAGE_MARKED);
-}
-
-static enum op_verdict
-stage_mkfs(struct stage *s)
-{
-	bool again = s->format.again;
-	struct err err = ERR_INIT;
-	const char **argv = filesystem_mkfs_argv(s->rpc.arena, wanted_fstype(s),
-	    s->mkfs_options, s->result.device.path,
-	    again || mkfs_is_old ? FILESYSTEM_MKFS_UNKNOWN
-				 : FILESYSTEM_MKFS_FRESH,
-	    again, &err);
-
-	if (argv == NULL)
-		return op_fail_err(s, STAGE_UNDO, &err);
-	log_info("stage.mkfs", "volume=%s fstype=%s device=%s again=%d",
-	    s->request->volume_id, wanted_fstype(s), s->result.device.path,
-	    again);
-	tool_start(&s->tool, argv, MKFS_MS, &s->rpc.op.wake);
-	return op_await(s, STAGE_FORMATTED);
-}
-
-/* No file system that is known: may one be made? */
-static enum op_verdict
-stage_format(struct stage *s)
-{
-	if (s->is_static)
-		return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
-		    "static volume %s holds no file system that is known: "
-		    "static volumes are not formatted",
-		    s->request->volume_id);
-	return s->proven ? stage_mkfs(s) : stage_prove(s);
-}
-
-static enum op_verdict
-stage_fsck(struct stage *s)
-{
-	const char **argv = filesystem_fsck_argv(
-	    s->rpc.arena, s->result.probe.fstype, s->result.device.path);
-
-	if (argv == NULL)
-		return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
-		    "the %s on %s has errors that a person must repair",
-		    s->result.probe.fstype, s->result.device.path);
-	log_warn("stage.fsck", "volume=%s device=%s", s->request->volume_id,
-	    s->result.device.path);
-	tool_start(&s->tool, argv, FSCK_MS, &s->rpc.op.wake);
-	return op_await(s, STAGE_CHECKED);
-}
-
-static enum op_verdict
-stage_done(struct stage *s)
-{
-	if (s->result.grown)
-		log_info("stage.grown", "volume=%s device=%s bytes=%llu",
-		    s->request->volume_id, s->result.device.path,
-		    (unsigned long long)s->result.device.size_bytes);
-	(void)csi_rpc_reply(&s->rpc);
-	return op_goto(s, STAGE_END);
-}
+/* ---- what the steps start ------------------------------------------------- */
 
 /* What the child has mapped, for the mapper's memory. */
 static void
 stage_note(struct stage *s)
 {
-	const struct mapper *earlier;
+	const struct mapper *mapper = s->mapper;
 
-	if (!s->result.mapped)
-		return;
-	s->args.ref = s->result.device.ref;
-	if (!s->result.already) {
-		s->args.mapper->note(&s->args.spec, &s->args.ref);
-		return;
-	}
 	/* An earlier stage may have used an other mapper. */
-	earlier = staging_mapper_of(&s->result.stash, NULL);
-	if (earlier != NULL)
-		earlier->note(&s->args.spec, &s->args.ref);
-}
-
-static enum op_verdict
-stage_tried(struct stage *s)
-{
-	stage_note(s);
-	if (s->rpc.op.rc < 0)
-		return stage_failed(s, s->rpc.op.rc);
-	switch (s->result.need) {
-	case STAGING_NEEDS_NOTHING:
-		return stage_done(s);
-	case STAGING_NEEDS_MAPPER:
-		return stage_again_with(s, s->result.stash.mapper, NULL);
-	case STAGING_NEEDS_OPEN:
-		return stage_open(s);
-	case STAGING_NEEDS_MKFS:
-		return stage_format(s);
-	case STAGING_NEEDS_MARK:
-		return stage_mark(s, s->result.probe.fstype);
-	case STAGING_NEEDS_FSCK:
-		return stage_fsck(s);
-	}
-	abort();
-}
-
-static enum op_verdict
-stage_opened(struct stage *s)
-{
-	if (s->rpc.op.rc < 0 && may_be_renamed(s, &s->open.err))
-		return stage_name_pool(s, &s->open.err);
-	if (s->rpc.op.rc < 0)
-		return op_fail_err(s, STAGE_UNDO, &s->open.err);
-	s->args.opened = true;
-	s->args.ref = s->open.ref;
-	return stage_try(s);
-}
-
-static enum op_verdict
-stage_tool_missing(struct stage *s, const char *what)
-{
-	return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
-	    "%s for volume %s: %s", what, s->request->volume_id,
-	    s->tool.err.text);
+	if (s->result.progress == STAGING_FOUND)
+		mapper = mapper_by_name(s->result.mapper);
+	else if (s->result.progress < STAGING_MAPPED)
+		return;
+	mapper->note(&s->args.spec, s->result.device.id);
 }
 
 /*
- * The answer is about the image of this name and id. Where the id was not
- * known, the child has to find the device to be the one of this id first.
+ * Goes on with the mapper of this name; `why` (or NULL) is what keeps the one
+ * of now from mapping the image.
  */
-static enum op_verdict
-stage_proven(struct stage *s)
+static int
+stage_turn_to(struct stage *s, const char *name, const struct err *why,
+    struct err *err)
 {
-	bool by_id = !str_is_empty(s->args.spec.image_id);
+	const struct mapper *mapper = mapper_by_name(name);
+	const char *earlier = s->mapper->name;
 
-	if (s->rpc.op.rc < 0)
-		return op_fail_err(s, STAGE_UNDO, &s->format.err);
-	s->proven = true;
-	if (by_id)
-		return stage_mkfs(s);
-	s->args.spec.image_id = arena_strdup(s->rpc.arena, s->format.image_id);
-	return stage_try(s);
+	s->args.settled = true;
+	if (mapper == NULL)
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "this driver has no mapper %s", name);
+	else if (mapper->usable(err) && stage_use_mapper(s, mapper, err) == 0)
+		return 0;
+	if (why != NULL)
+		err_prefix(err, "mapper %s: %s; mounter-fallback %s", earlier,
+		    why->text, name);
+	return err->rc;
 }
 
-static enum op_verdict
-stage_formatted(struct stage *s)
+/* The mapper to take if the kernel lacks a feature of the image, or NULL. */
+static const char *
+stage_fallback(const struct stage *s)
 {
-	const struct tool *tool = &s->tool;
-	const char *fstype = wanted_fstype(s);
+	const char *other = node_config()->mounter_fallback;
+
+	if (s->args.settled || mapper_by_name(other) == NULL ||
+	    str_eq(other, s->mapper->name))
+		return NULL;
+	log_info("stage.fallback", "volume=%s from=%s to=%s",
+	    s->request->volume_id, s->mapper->name, other);
+	return other;
+}
+
+static void
+stage_ask_start(struct stage *s, enum node_format_step step, const char *fstype,
+    struct wake *waiter)
+{
+	s->format = (struct node_format){
+		.step = step, .spec = &s->args.spec, .fstype = fstype
+	};
+	node_config()->format_start(&s->format, waiter);
+}
+
+/*
+ * Nothing is there by the pool's name, which may have changed. The handle has
+ * the pool's id: asks for the name, once.
+ */
+static bool
+stage_asks_name(struct stage *s, const struct err *err)
+{
+	if (err->code != ERR_NOT_FOUND || s->named ||
+	    s->args.spec.pool_id <= 0)
+		return false;
+	s->named = true;
+	s->unfound = *err;
+	stage_ask_start(s, NODE_FORMAT_POOL, NULL, &s->rpc.op.wake);
+	return true;
+}
+
+static const char *
+stage_fstype(const struct stage *s)
+{
+	return str_is_empty(s->args.fstype) ? FILESYSTEM_DEFAULT
+					    : s->args.fstype;
+}
+
+static const char **
+stage_mkfs_argv(const struct stage *s, struct err *err)
+{
+	bool again = s->format.again;
+	const char *fstype = stage_fstype(s), *device = s->result.device.path;
+	const char **argv = filesystem_mkfs_argv(s->rpc.arena, fstype,
+	    s->mkfs_options, device,
+	    again || mkfs_is_old ? FILESYSTEM_MKFS_UNKNOWN
+				 : FILESYSTEM_MKFS_FRESH,
+	    again, err);
+
+	if (argv != NULL)
+		log_info("stage.mkfs", "volume=%s fstype=%s device=%s again=%d",
+		    s->request->volume_id, fstype, device, again);
+	return argv;
+}
+
+/* Takes a newer option of mkfs back, once in the life of this process. */
+static bool
+stage_mkfs_was_old(const struct stage *s)
+{
+	if (s->rpc.op.rc < 0 || mkfs_is_old || !str_is_empty(s->mkfs_options) ||
+	    !filesystem_mkfs_is_old(
+		stage_fstype(s), s->tool.status, s->tool.output))
+		return false;
+	mkfs_is_old = true;
+	return true;
+}
+
+static int
+stage_judge_mkfs(const struct stage *s, struct err *err)
+{
 	char reason[FILESYSTEM_REASON_SIZE];
 
 	if (s->rpc.op.rc < 0)
-		return stage_tool_missing(s, "mkfs");
-	if (!mkfs_is_old && str_is_empty(s->mkfs_options) &&
-	    filesystem_mkfs_is_old(fstype, tool->status, tool->output)) {
-		mkfs_is_old = true;
-		return stage_mkfs(s);
-	}
-	if (tool->status != 0) {
-		filesystem_reason(tool->output, reason);
-		return op_fail(s, STAGE_UNDO, ERR_INTERNAL,
-		    "mkfs of %s on %s ended with %d: %s", fstype,
-		    s->result.device.path, tool->status, reason);
-	}
-	s->args.formatted = true;
-	return stage_mark(s, fstype);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "mkfs for volume %s: %s", s->request->volume_id,
+		    s->tool.err.text);
+	if (s->tool.status == 0)
+		return 0;
+	filesystem_reason(s->tool.output, reason);
+	return err_set(err, ERR_INTERNAL, "mkfs of %s on %s ended with %d: %s",
+	    stage_fstype(s), s->result.device.path, s->tool.status, reason);
 }
 
-static enum op_verdict
-stage_marked(struct stage *s)
+static int
+stage_judge_fsck(const struct stage *s, struct err *err)
 {
+	const char *volume = s->request->volume_id;
+
+	if (s->rpc.op.rc == -ENOENT) { /* the mount is tried, as ceph-csi does */
+		log_warn("stage.fsck", "volume=%s error=not-installed", volume);
+		return 0;
+	}
 	if (s->rpc.op.rc < 0)
-		return op_fail_err(s, STAGE_UNDO, &s->format.err);
-	s->args.marked = true;
-	return stage_try(s);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "fsck for volume %s: %s", volume, s->tool.err.text);
+	return filesystem_fsck_judge(s->tool.status, s->tool.output,
+	    s->result.device.path, err);
 }
 
+/* ---- the flow ------------------------------------------------------------- */
+
+/* The ladder: a failure leads back to nothing, from what was made here only. */
 static enum op_verdict
-stage_checked(struct stage *s)
+stage_undo_step(struct stage *s)
 {
-	struct err err = ERR_INIT;
+	struct op *op = &s->rpc.op;
 
-	/* Without fsck the mount is tried, as ceph-csi does. */
-	if (s->rpc.op.rc == -ENOENT)
-		log_warn("stage.fsck", "volume=%s error=not-installed",
-		    s->request->volume_id);
-	else if (s->rpc.op.rc < 0)
-		return stage_tool_missing(s, "fsck");
-	else if (filesystem_fsck_judge(s->tool.status, s->tool.output,
-		     s->result.device.path, &err) < 0)
-		return op_fail_err(s, STAGE_UNDO, &err);
-	s->args.checked = true;
-	return stage_try(s);
-}
-
-/* ---- undo ----------------------------------------------------------------- */
-
-static enum op_verdict
-stage_undo(struct stage *s)
-{
-	s->undo_args = (struct unstaging_args){ .staging = s->args.staging,
-		.volume_id = s->request->volume_id,
-		.spec = &s->args.spec,
-		.undo = true };
-	memset(&s->undo_result, 0, sizeof(s->undo_result));
-	offload_start(&s->offload, s->what, staging_unstage, &s->undo_args,
-	    &s->undo_result, sizeof(s->undo_result), NODE_CHILD_MS,
-	    &s->rpc.op.wake);
-	return op_await(s, STAGE_UNDO_UNSTAGED);
-}
-
-static enum op_verdict
-stage_undo_unstaged(struct stage *s)
-{
-	if (s->rpc.op.rc < 0) {
-		op_set_err(&s->rpc.op, &s->offload.err);
-		return op_goto(s, STAGE_END);
+	if (s->state == STAGE_UNDO) {
+		if (s->result.progress < STAGING_NOTED)
+			return op_goto(s, STAGE_END);
+		s->undo_args = (struct unstaging_args){
+			.staging = s->args.staging,
+			.volume_id = op->subject,
+			.spec = &s->args.spec,
+			.undo = true,
+		};
+		memset(&s->undo_result, 0, sizeof(s->undo_result));
+		offload_start(&s->offload, s->what, staging_unstage,
+		    &s->undo_args, &s->undo_result, sizeof(s->undo_result),
+		    NODE_CHILD_MS, &op->wake);
+		return op_await(s, STAGE_UNDO_UNSTAGED);
 	}
-	if (s->undo_result.kept)
-		return op_goto(s, STAGE_END);
-	s->args.mapper->note(&s->args.spec, NULL);
-	if (s->args.mapper->close_start == NULL)
-		return op_goto(s, STAGE_END);
-	memset(&s->open, 0, sizeof(s->open));
-	s->open.spec = &s->args.spec;
-	s->open.ref = (struct device_ref)DEVICE_REF_INIT;
-	s->args.mapper->close_start(&s->open, &s->rpc.op.wake);
-	return op_await(s, STAGE_UNDO_CLOSED);
+	if (s->state == STAGE_UNDO_UNSTAGED) {
+		if (op->rc < 0)
+			op_set_err(op, &s->offload.err);
+		if (op->rc < 0 || s->undo_result.kept)
+			return op_goto(s, STAGE_END);
+		s->mapper->note(&s->args.spec, -1);
+		if (s->mapper->close_start == NULL)
+			return op_goto(s, STAGE_END);
+		s->open = (struct device_open){ .spec = &s->args.spec };
+		s->mapper->close_start(&s->open, &op->wake);
+		return op_await(s, STAGE_UNDO_CLOSED);
+	}
+	/* STAGE_UNDO_CLOSED */
+	if (op->rc < 0)
+		op_set_err(op, &s->open.err);
+	return op_goto(s, STAGE_END);
 }
 
 static enum op_verdict
 stage_step(struct op *op)
 {
-	struct stage *s = stage_of(op);
+	struct stage *s = (struct stage *)op;
+	const char *volume = s->rpc.op.subject, *other, **argv;
+	struct err err = ERR_INIT;
 
 	switch (s->state) {
 	case STAGE_START:
-		return stage_start(s);
+		s->request = s->rpc.request;
+		op->subject = s->request->volume_id;
+		if (op->detached) /* nothing made yet */
+			return op_fail(s, STAGE_END, ERR_CANCELLED,
+			    "stage volume %s: the caller is gone", op->subject);
+		if (stage_read_request(s, &err) < 0)
+			return op_fail_err(s, STAGE_END, &err);
+		return op_goto(s, STAGE_TRY);
+
+	case STAGE_TRY:
+		memset(&s->result, 0, sizeof(s->result));
+		offload_start(&s->offload, s->what, staging_stage, &s->args,
+		    &s->result, sizeof(s->result), NODE_CHILD_MS, &op->wake);
+		return op_await(s, STAGE_TRIED);
+
 	case STAGE_TRIED:
-		return stage_tried(s);
+		stage_note(s);
+		if (op->rc < 0 && stage_asks_name(s, &s->offload.err))
+			return op_await(s, STAGE_NAMED);
+		if (op->rc == -ENXIO && (other = stage_fallback(s)) != NULL)
+			return stage_turn_to(
+				   s, other, &s->offload.err, &err) < 0
+			    ? op_fail_err(s, STAGE_UNDO, &err)
+			    : op_goto(s, STAGE_TRY);
+		if (op->rc < 0)
+			return op_fail_err(s, STAGE_UNDO, &s->offload.err);
+		switch (s->result.progress) {
+		case STAGING_OTHER:
+			return stage_turn_to(s, s->result.mapper, NULL, &err) <
+				0
+			    ? op_fail_err(s, STAGE_UNDO, &err)
+			    : op_goto(s, STAGE_TRY);
+		case STAGING_NOTED:
+			s->open = (struct device_open){ .spec = &s->args.spec };
+			s->mapper->open_start(&s->open, &op->wake);
+			return op_await(s, STAGE_OPENED);
+		case STAGING_EMPTY:
+			if (s->is_static)
+				return op_fail(s, STAGE_UNDO,
+				    ERR_FAILED_PRECONDITION,
+				    "static volume %s holds no file system that is known: static volumes are not formatted",
+				    volume);
+			if (s->proven)
+				return op_goto(s, STAGE_FORMAT);
+			stage_ask_start(s, NODE_FORMAT_BEGIN, NULL, &op->wake);
+			return op_await(s, STAGE_PROVEN);
+		case STAGING_YOUNG:
+			stage_ask_start(
+			    s, NODE_FORMAT_END, s->result.fstype, &op->wake);
+			return op_await(s, STAGE_MARKED);
+		case STAGING_DAMAGED:
+			argv = filesystem_fsck_argv(s->rpc.arena,
+			    s->result.fstype, s->result.device.path);
+			if (argv == NULL)
+				return op_fail(s, STAGE_UNDO,
+				    ERR_FAILED_PRECONDITION,
+				    "the %s on %s has errors that a person must repair",
+				    s->result.fstype, s->result.device.path);
+			log_warn("stage.fsck", "volume=%s device=%s", volume,
+			    s->result.device.path);
+			tool_start(&s->tool, argv, FSCK_MS, &op->wake);
+			return op_await(s, STAGE_CHECKED);
+		case STAGING_FOUND:
+		case STAGING_STAGED:
+			(void)csi_rpc_reply(&s->rpc);
+			return op_goto(s, STAGE_END);
+		case STAGING_UNTOUCHED:
+		case STAGING_MAPPED: /* with a failure only */
+			break;
+		}
+		abort();
+
 	case STAGE_OPENED:
-		return stage_opened(s);
+		if (op->rc < 0 && stage_asks_name(s, &s->open.err))
+			return op_await(s, STAGE_NAMED);
+		if (op->rc < 0)
+			return op_fail_err(s, STAGE_UNDO, &s->open.err);
+		s->args.opened = true;
+		return op_goto(s, STAGE_TRY);
+
 	case STAGE_NAMED:
-		return stage_named(s);
+		if (op->rc < 0 || str_eq(s->format.pool, s->args.spec.pool))
+			return op_fail_err(s, STAGE_UNDO, &s->unfound);
+		log_info("stage.pool_renamed", "volume=%s from=%s to=%s",
+		    volume, s->args.spec.pool, s->format.pool);
+		s->args.spec.pool = arena_strdup(
+		    s->rpc.arena, s->format.pool);
+		s->args.opened = false;
+		return op_goto(s, STAGE_TRY);
+
 	case STAGE_PROVEN:
-		return stage_proven(s);
+		if (op->rc < 0)
+			return op_fail_err(s, STAGE_UNDO, &s->format.err);
+		s->proven = true;
+		if (!str_is_empty(s->args.spec.image_id))
+			return op_goto(s, STAGE_FORMAT);
+		/* The child is to find the device to be of this id first. */
+		s->args.spec.image_id = arena_strdup(
+		    s->rpc.arena, s->format.image_id);
+		return op_goto(s, STAGE_TRY);
+
+	case STAGE_FORMAT:
+		argv = stage_mkfs_argv(s, &err);
+		if (argv == NULL)
+			return op_fail_err(s, STAGE_UNDO, &err);
+		tool_start(&s->tool, argv, MKFS_MS, &op->wake);
+		return op_await(s, STAGE_FORMATTED);
+
 	case STAGE_FORMATTED:
-		return stage_formatted(s);
+		if (stage_mkfs_was_old(s))
+			return op_goto(s, STAGE_FORMAT);
+		if (stage_judge_mkfs(s, &err) < 0)
+			return op_fail_err(s, STAGE_UNDO, &err);
+		s->args.formatted = true;
+		stage_ask_start(s, NODE_FORMAT_END, stage_fstype(s), &op->wake);
+		return op_await(s, STAGE_MARKED);
+
 	case STAGE_MARKED:
-		return stage_marked(s);
+		if (op->rc < 0)
+			return op_fail_err(s, STAGE_UNDO, &s->format.err);
+		s->args.marked = true;
+		return op_goto(s, STAGE_TRY);
+
 	case STAGE_CHECKED:
-		return stage_checked(s);
+		if (stage_judge_fsck(s, &err) < 0)
+			return op_fail_err(s, STAGE_UNDO, &err);
+		s->args.checked = true;
+		return op_goto(s, STAGE_TRY);
 
 	case STAGE_UNDO:
-		return stage_undo(s);
 	case STAGE_UNDO_UNSTAGED:
-		return stage_undo_unstaged(s);
 	case STAGE_UNDO_CLOSED:
-		if (op->rc < 0)
-			op_set_err(op, &s->open.err);
-		return op_goto(s, STAGE_END);
+		return stage_undo_step(s);
 
 	case STAGE_END:
 		return OP_DONE;
@@ -572,15 +485,15 @@ stage_step(struct op *op)
 }
 
 static void
-stage_free(struct op *op)
+stage_end(struct op *op)
 {
-	secret_fini(&stage_of(op)->key);
+	secret_fini(&((struct stage *)op)->key);
 }
 
 static const struct op_class stage_class = {
 	.name = "NodeStageVolume",
 	.step = stage_step,
-	.end = stage_free,
+	.end = stage_end,
 };
 
 const struct csi_impl node_stage_impl = {

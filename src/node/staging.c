@@ -2,10 +2,10 @@
  * staging.c - see staging.h. Everything here runs in offload children.
  */
 #include "node/staging.h"
-#include "node/crypt.h"
-#include "node/filesystem.h"
-#include "node/mounted.h"
+#include "node/attachment.h"
 #include "node/path.h"
+
+#include "base/log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,10 +15,9 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
 #define LOCK_TRIES 50
-#define LOCK_WAIT_MS 100
+#define WAIT_MS 100
 #define BUSY_TRIES 100 /* 10 s */
 
 /* ---- the staging directory ------------------------------------------------ */
@@ -38,7 +37,6 @@ staging_resolve(const char *staging, const char *volume_id, char out[PATH_MAX],
 int
 staging_lock(const char *staging, int *fd_out, struct err *err)
 {
-	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
 	auto_close int fd = path_open(staging, O_RDONLY | O_DIRECTORY);
 
 	*fd_out = -1;
@@ -53,158 +51,84 @@ staging_lock(const char *staging, int *fd_out, struct err *err)
 		}
 		if (errno != EWOULDBLOCK)
 			return err_set_rc(err, -errno, "lock %s", staging);
-		(void)nanosleep(&pause, NULL);
+		device_pause_ms(WAIT_MS);
 	}
 	return err_set(err, ERR_ABORTED,
-	    "an earlier operation still works at "
-	    "%s",
-	    staging);
+	    "an earlier operation still works at %s", staging);
 }
 
 int
 staging_refuse_turned(const char *volume_id, struct err *err)
 {
 	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "the kernel has made the file system of volume %s read-only after "
-	    "errors: unstage it, then staging checks and repairs it",
+	    "the kernel has made the file system of volume %s read-only after errors: unstage it, then staging checks and repairs it",
 	    volume_id);
-}
-
-/* ---- stash and image ------------------------------------------------------ */
-
-void
-staging_spec_of(const struct stash *stash, struct device_spec *spec)
-{
-	spec->pool = stash->pool;
-	spec->rados_namespace = stash->rados_namespace;
-	spec->image = stash->image;
-	spec->unmap_options = stash->unmap_options;
-	if (stash->fsid[0] != '\0')
-		spec->fsid = stash->fsid;
-	if (stash->cluster_id[0] != '\0')
-		spec->cluster_id = stash->cluster_id;
-	if (stash->image_id[0] != '\0')
-		spec->image_id = stash->image_id;
-}
-
-const struct mapper *
-staging_mapper_of(const struct stash *stash, struct err *err)
-{
-	const char *name = stash->mapper;
-	const struct mapper *mapper;
-
-	if (name[0] == '\0')
-		name = stash->nbd ? "nbd" : device_krbd.name;
-	mapper = device_mapper(name);
-	if (mapper == NULL)
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "image %s is "
-		    "staged through mapper %s, which this driver does not have",
-		    stash->image, name);
-	return mapper;
-}
-
-static int
-put(char *out, size_t size, const char *value, const char *what,
-    struct err *err)
-{
-	if (value != NULL && str_put(out, size, "%s", value) < 0)
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "%s is too long", what);
-	return 0;
-}
-
-static int
-stash_fill(struct stash *stash, const struct device_spec *spec,
-    const struct mapper *mapper, struct err *err)
-{
-	int rc;
-
-	memset(stash, 0, sizeof(*stash));
-	if ((rc = put(stash->volume_id, sizeof(stash->volume_id),
-		 spec->volume_id, "volume_id", err)) < 0 ||
-	    (rc = put(stash->pool, sizeof(stash->pool), spec->pool, "pool",
-		 err)) < 0 ||
-	    (rc = put(stash->rados_namespace, sizeof(stash->rados_namespace),
-		 spec->rados_namespace, "radosNamespace", err)) < 0 ||
-	    (rc = put(stash->image, sizeof(stash->image), spec->image, "image",
-		 err)) < 0 ||
-	    (rc = put(stash->unmap_options, sizeof(stash->unmap_options),
-		 spec->unmap_options, "unmapOptions", err)) < 0 ||
-	    (rc = put(stash->fsid, sizeof(stash->fsid), spec->fsid,
-		 "clusterFsid", err)) < 0 ||
-	    (rc = put(stash->cluster_id, sizeof(stash->cluster_id),
-		 spec->cluster_id, "clusterID", err)) < 0 ||
-	    (rc = put(stash->image_id, sizeof(stash->image_id), spec->image_id,
-		 "imageId", err)) < 0)
-		return rc;
-	return put(
-	    stash->mapper, sizeof(stash->mapper), mapper->name, "mapper", err);
 }
 
 /* ---- stage ---------------------------------------------------------------- */
 
 /*
  * Something is mounted at the target. Ours: done. A mount whose device is
- * gone: taken away. Anything else is not touched.
+ * gone: taken away. Anything else is not touched. `stash` is NULL where there
+ * is none.
  */
 static int
 stage_mounted(const struct staging_args *args, const char *target,
-    const struct mount_point *point, bool had_stash, struct staging_result *res,
-    struct err *err)
+    const struct mount_point *point, const struct stash *stash,
+    struct staging_result *res, struct err *err)
 {
-	struct device_spec spec = args->spec;
-	const struct mapper *mapper = NULL;
+	struct device_claim claim = { .spec = args->spec };
 	bool block = S_ISBLK(point->mode), read_only;
+	struct attachment at;
+	struct stash fresh;
 	int rc;
 
-	/* The pool was found by its id then, and may have been renamed. */
-	if (had_stash && spec.pool_id > 0 &&
-	    stash_is_of(&res->stash, spec.volume_id))
-		spec.pool = res->stash.pool;
-	if (had_stash) {
-		mapper = staging_mapper_of(&res->stash, err);
-		if (mapper == NULL)
-			return -EBUSY;
+	if (stash != NULL) {
+		claim.mapper = mapper_child_by_name(stash_mapper(stash));
+		if (claim.mapper == NULL)
+			return stash_claim(stash, &claim, err);
+		/* The pool was found by its id then, and may be renamed. */
+		if (claim.spec.pool_id > 0)
+			claim.spec.pool = stash->pool;
 	}
-	rc = mounted_identify(&spec, mapper, point, &res->device, &mapper, err);
+	rc = attachment_find(&claim, point, &at, err);
 	if (rc == -ESTALE) {
 		*err = (struct err)ERR_INIT;
-		return mounted_take_away(target, &spec, mapper, err);
+		return attachment_unmount(target, &claim, err);
 	}
 	if (rc < 0) {
 		err_prefix(err, "%s is a mount of something else", target);
 		return -EBUSY;
 	}
-	res->mapped = res->already = true;
-	read_only = block ? res->device.read_only : point->read_only;
+	res->progress = STAGING_FOUND;
+	res->device = at.device;
+	(void)!str_put(
+	    res->mapper, sizeof(res->mapper), "%s", at.mapper->name);
+	read_only = block ? at.device.read_only : point->read_only;
 	if (!block && !args->read_only && mount_is_turned(target, point))
 		return staging_refuse_turned(args->spec.volume_id, err);
 	if (block != args->block || read_only != args->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
-		    "volume %s is staged "
-		    "at %s as a %s%s",
+		    "volume %s is staged at %s as a %s%s",
 		    args->spec.volume_id, args->staging,
 		    read_only ? "read-only " : "",
 		    block ? "block device" : "file system");
-	if (had_stash)
+	if (stash != NULL)
 		return 0;
-	rc = stash_fill(&res->stash, &args->spec, mapper, err);
-	return rc < 0 ? rc : stash_write(args->staging, &res->stash, err);
+	rc = stash_fill(&fresh, &args->spec, at.mapper->name, err);
+	return rc < 0 ? rc : stash_write(args->staging, &fresh, err);
 }
 
 static int
-stage_block(
-    const char *target, const struct staging_result *res, struct err *err)
+stage_block(const char *target, const struct device *dev, struct err *err)
 {
 	struct mount_point point;
 	auto_close int fd = -1;
-	int rc = mount_look(res->device.path, &point, &fd, err);
+	int rc = mount_look(dev->path, &point, &fd, err);
 
-	if (rc == 0 && point.source != res->device.devno)
+	if (rc == 0 && point.source != dev->devno)
 		rc = err_set(err, ERR_INTERNAL, "%s is not device %u:%u",
-		    res->device.path, major(res->device.devno),
-		    minor(res->device.devno));
+		    dev->path, major(dev->devno), minor(dev->devno));
 	if (rc == 0)
 		rc = path_make_point(target, true, 0600, err);
 	if (rc == 0)
@@ -212,150 +136,88 @@ stage_block(
 	return rc;
 }
 
-/* mkfs and fsck must be the only ones at the device. */
+/*
+ * What to do with what the probe has found: STAGING_STAGED, to be mounted, or
+ * what must happen before. *busy: some program has the device for itself.
+ */
 static int
-check_unused(struct staging_result *res, struct err *err)
+judge_probe(const struct staging_args *args, const struct probe *probe,
+    const char *path, enum staging_progress *next, bool *busy, struct err *err)
 {
-	const char *path = res->device.path;
-	auto_close int fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
-
-	if (fd >= 0)
-		return 0;
-	res->busy = errno == EBUSY;
-	return err_set_rc(err, -errno, "open %s alone", path);
-}
-
-/* What to do with what the probe has found; sets res->need. */
-static int
-judge_probe(const struct staging_args *args, struct staging_result *res,
-    struct err *err)
-{
-	const struct probe *probe = &res->probe;
-	const char *path = res->device.path;
 	bool empty = probe->fstype[0] == '\0' || probe->unfinished;
+	auto_close int alone = -1;
 
 	if (probe->fstype[0] == '\0' && probe->partitioned)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s holds a "
-		    "partition table and no file system: it is not formatted",
+		    "%s holds a partition table and no file system: it is not formatted",
 		    path);
 	if (empty && args->read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s holds no file "
-		    "system, and cannot be formatted read-only",
+		    "%s holds no file system, and cannot be formatted read-only",
 		    path);
 	if (empty && args->formatted)
 		return err_set(err, ERR_INTERNAL,
 		    "%s holds no file system after mkfs", path);
-	if (empty) {
-		res->need = STAGING_NEEDS_MKFS;
-		return check_unused(res, err);
-	}
-	if (!str_is_empty(args->fstype) &&
+	if (!empty && !str_is_empty(args->fstype) &&
 	    !filesystem_is_same(args->fstype, probe->fstype))
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s holds %s, but "
-		    "%s is asked for",
-		    path, probe->fstype, args->fstype);
+		    "%s holds %s, but %s is asked for", path, probe->fstype,
+		    args->fstype);
+	*next = STAGING_STAGED;
+	if (empty)
+		*next = STAGING_EMPTY;
 	/* Before it has data, the cluster must know that it is whole. */
-	if (probe->young && !args->read_only && !args->marked) {
-		res->need = STAGING_NEEDS_MARK;
+	else if (probe->young && !args->read_only && !args->marked)
+		*next = STAGING_YOUNG;
+	else if (probe->errors && !args->read_only && !args->checked)
+		*next = STAGING_DAMAGED;
+	if (*next != STAGING_EMPTY && *next != STAGING_DAMAGED)
 		return 0;
-	}
-	if (probe->errors && !args->read_only && !args->checked) {
-		res->need = STAGING_NEEDS_FSCK;
-		return check_unused(res, err);
-	}
-	return 0;
+	/* mkfs and fsck must be the only ones at the device. */
+	alone = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	*busy = alone < 0 && errno == EBUSY;
+	return alone < 0 ? err_set_rc(err, -errno, "open %s alone", path) : 0;
 }
 
 static int
-try_filesystem(const struct staging_args *args, const char *target,
-    struct staging_result *res, struct err *err)
+stage_filesystem(const struct staging_args *args, const char *target,
+    struct staging_result *res, bool *busy, struct err *err)
 {
+	const char *device = res->device.path;
 	auto_free char *options = NULL;
-	const char *fstype = res->probe.fstype;
-	bool xfs;
-	int rc = probe_device(res->device.path, &res->probe, err);
+	enum staging_progress next;
+	struct probe probe;
+	bool xfs, grown = false;
+	int rc = probe_device(device, &probe, err);
 
 	if (rc == 0)
-		rc = judge_probe(args, res, err);
-	if (rc < 0 || res->need != STAGING_NEEDS_NOTHING)
+		rc = judge_probe(args, &probe, device, &next, busy, err);
+	if (rc < 0)
 		return rc;
+	memcpy(res->fstype, probe.fstype, sizeof(res->fstype));
+	if (next != STAGING_STAGED) {
+		res->progress = next;
+		return 0;
+	}
 	rc = path_make_point(target, false, 0750, err);
 	if (rc < 0)
 		return rc;
 	/* A clone has its source's UUID, and both may be on this node. */
-	xfs = str_eq(fstype, "xfs");
+	xfs = str_eq(probe.fstype, "xfs");
 	options = str_fmt("%s%s%s", xfs ? "nouuid" : "",
 	    xfs && !str_is_empty(args->options) ? "," : "",
 	    str_is_empty(args->options) ? "" : args->options);
 	rc = mount_filesystem(
-	    res->device.path, target, fstype, options, args->read_only, err);
-	res->busy = rc == -EBUSY;
+	    device, target, probe.fstype, options, args->read_only, err);
+	*busy = rc == -EBUSY;
 	if (rc == 0 && !args->read_only)
-		rc = filesystem_grow(fstype, target, res->device.path,
-		    res->device.size_bytes, &res->grown, err);
+		rc = filesystem_grow(probe.fstype, target, device,
+		    res->device.size_bytes, &grown, err);
+	if (grown)
+		log_info("stage.grown", "volume=%s device=%s bytes=%llu",
+		    args->spec.volume_id, device,
+		    (unsigned long long)res->device.size_bytes);
 	return rc;
-}
-
-/*
- * A mkfs or fsck that a predecessor started lives on when that is killed: it
- * is waited for, and what it leaves is looked at anew.
- */
-static int
-stage_filesystem(const struct staging_args *args, const char *target,
-    struct staging_result *res, struct err *err)
-{
-	const struct timespec pause = { .tv_nsec = LOCK_WAIT_MS * 1000000L };
-
-	for (int i = 0;; i++) {
-		int rc = try_filesystem(args, target, res, err);
-
-		if (!res->busy || i >= BUSY_TRIES)
-			return rc;
-		res->busy = false;
-		res->need = STAGING_NEEDS_NOTHING;
-		*err = (struct err)ERR_INIT;
-		(void)nanosleep(&pause, NULL);
-	}
-}
-
-static int
-stage_from_stash(const struct staging_args *args, const char *target,
-    bool had_stash, struct staging_result *res, struct err *err)
-{
-	struct stash stash;
-	int rc;
-
-	if (had_stash && res->stash.encrypted)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s was "
-		    "staged encrypted, which this driver does not do",
-		    args->spec.volume_id);
-	if (!args->settled && had_stash && res->stash.mapper[0] != '\0' &&
-	    !str_eq(res->stash.mapper, args->mapper->name) &&
-	    device_mapper(res->stash.mapper) != NULL) {
-		res->need = STAGING_NEEDS_MAPPER;
-		return 0;
-	}
-	rc = stash_fill(&stash, &args->spec, args->mapper, err);
-	if (rc == 0 && memcmp(&stash, &res->stash, sizeof(stash)) != 0)
-		rc = stash_write(args->staging, &stash, err);
-	if (rc < 0)
-		return rc;
-	res->stash = stash;
-	res->touched = true;
-	if (args->mapper->open_start != NULL && !args->opened) {
-		res->need = STAGING_NEEDS_OPEN;
-		return 0;
-	}
-	rc = args->mapper->map(&args->spec, &args->ref, &res->device, err);
-	if (rc < 0)
-		return rc;
-	res->mapped = true;
-	return args->block ? stage_block(target, res, err)
-			   : stage_filesystem(args, target, res, err);
 }
 
 /*
@@ -389,174 +251,132 @@ check_unstaged(const char *staging, const struct stash *stash, struct err *err)
 	return rc;
 }
 
+/* From what is there to STAGING_STAGED, or as far as a child can go. */
 static int
-stage(const struct staging_args *args, struct staging_result *res,
-    struct err *err)
+stage_from(const struct staging_args *args, const char *target,
+    struct staging_result *res, struct err *err)
 {
-	auto_free char *target = str_fmt(
-	    "%s/%s", args->staging, args->spec.volume_id);
-	auto_close int lock = -1;
+	struct stash stash, wanted;
 	struct mount_point point;
-	bool had_stash;
-	int rc = staging_lock(args->staging, &lock, err);
+	bool had_stash, busy = false;
+	int rc = stash_read(args->staging, &stash, err);
 
-	if (rc < 0)
-		return rc;
-	if (lock < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "staging_target_path: %s does not exist", args->staging);
-	rc = stash_read(args->staging, &res->stash, err);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	had_stash = rc == 0;
-	if (had_stash && !stash_is_of(&res->stash, args->spec.volume_id)) {
-		rc = check_unstaged(args->staging, &res->stash, err);
+	if (had_stash && !stash_is_of(&stash, args->spec.volume_id)) {
+		rc = check_unstaged(args->staging, &stash, err);
 		if (rc < 0)
 			return rc;
-		memset(&res->stash, 0, sizeof(res->stash));
+		memset(&stash, 0, sizeof(stash));
 		had_stash = false;
 	}
 	rc = mount_look(target, &point, NULL, err);
 	if (rc == 0 && point.mounted)
-		rc = stage_mounted(args, target, &point, had_stash, res, err);
-	if (rc < 0 || res->already)
+		rc = stage_mounted(
+		    args, target, &point, had_stash ? &stash : NULL, res, err);
+	if (rc < 0 || res->progress == STAGING_FOUND)
 		return rc;
-	return stage_from_stash(args, target, had_stash, res, err);
+
+	if (had_stash && stash.encrypted)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "volume %s was staged encrypted, which this driver does not do",
+		    args->spec.volume_id);
+	if (!args->settled && had_stash && stash.mapper[0] != '\0' &&
+	    !str_eq(stash.mapper, args->mapper->name) &&
+	    mapper_child_by_name(stash.mapper) != NULL) {
+		res->progress = STAGING_OTHER;
+		memcpy(res->mapper, stash.mapper, sizeof(res->mapper));
+		return 0;
+	}
+	rc = stash_fill(&wanted, &args->spec, args->mapper->name, err);
+	if (rc == 0 && memcmp(&stash, &wanted, sizeof(stash)) != 0)
+		rc = stash_write(args->staging, &wanted, err);
+	if (rc < 0)
+		return rc;
+	res->progress = STAGING_NOTED;
+	if (args->mapper->opens && !args->opened)
+		return 0;
+
+	rc = args->mapper->map(&args->spec, &res->device, err);
+	if (rc < 0)
+		return rc;
+	res->progress = STAGING_MAPPED;
+	if (args->block)
+		rc = stage_block(target, &res->device, err);
+	else
+		rc = stage_filesystem(args, target, res, &busy, err);
+	/*
+	 * A mkfs or fsck that a predecessor started lives on when that is
+	 * killed: it is waited for, and what it leaves is looked at anew.
+	 */
+	for (int i = 0; busy && i < BUSY_TRIES; i++) {
+		*err = (struct err)ERR_INIT;
+		busy = false;
+		device_pause_ms(WAIT_MS);
+		rc = stage_filesystem(args, target, res, &busy, err);
+	}
+	if (rc == 0 && res->progress == STAGING_MAPPED)
+		res->progress = STAGING_STAGED;
+	return rc;
 }
 
 int
 staging_stage(const void *p, void *result, struct err *err)
 {
 	struct staging_args args = *(const struct staging_args *)p;
+	auto_free char *target = NULL;
+	auto_close int lock = -1;
 	char staging[PATH_MAX];
 	int rc = staging_resolve(
 	    args.staging, args.spec.volume_id, staging, err);
 
 	args.staging = staging;
-	return rc < 0 ? rc : stage(&args, result, err);
+	if (rc == 0)
+		rc = staging_lock(staging, &lock, err);
+	if (rc < 0)
+		return rc;
+	if (lock < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "staging_target_path: %s does not exist", staging);
+	target = str_fmt("%s/%s", staging, args.spec.volume_id);
+	return stage_from(&args, target, result, err);
 }
 
 /* ---- unstage -------------------------------------------------------------- */
 
 /* What unstage has found, before it undoes anything. */
 struct staged {
-	struct device_spec spec;     /* by the stash, else by the volume's ID */
-	const struct mapper *mapper; /* by the stash, else NULL: any */
+	struct device_claim claim; /* by the stash, else by the volume's ID */
 	struct mount_point point;
-	struct device device; /* of what is mounted; devno 0: nothing is */
+	struct attachment at; /* devno 0: nothing is mounted that lives */
 };
-
-static int
-unmap_by(
-    const struct mapper *mapper, const struct staged *staged, struct err *err)
-{
-	struct device_ref ref = DEVICE_REF_INIT;
-	struct device dev;
-	dev_t source = staged->device.devno;
-
-	if (source != 0 &&
-	    mapper->verify(&staged->spec, source, &dev, NULL) == 0)
-		ref = dev.ref;
-	else
-		mapper->find(&staged->spec, &ref);
-	return mapper->unmap(&staged->spec, &ref, err);
-}
-
-static int
-unmap(const struct staged *staged, struct err *err)
-{
-	const struct mapper *mapper;
-	int rc = 0;
-
-	if (!S_ISDIR(staged->point.mode)) /* a block device, or not known */
-		mounted_free_layers(&staged->spec, staged->mapper);
-	if (staged->mapper != NULL)
-		return unmap_by(staged->mapper, staged, err);
-	for (size_t i = 0; rc == 0 && (mapper = device_mapper_at(i)) != NULL;
-	     i++)
-		rc = unmap_by(mapper, staged, err);
-	return rc;
-}
-
-/* What lies upon the device without being mounted: LVM, multipath. */
-static int
-check_holders(const struct device *dev, const char *volume_id, struct err *err)
-{
-	auto_free char *path = str_fmt("/sys/dev/block/%u:%u/holders",
-	    major(dev->devno), minor(dev->devno));
-	DIR *dir = opendir(path);
-	const struct dirent *d;
-	int rc = 0;
-
-	while (dir != NULL && rc == 0 && (d = readdir(dir)) != NULL)
-		if (d->d_name[0] != '.' && !crypt_is_of(d->d_name, volume_id))
-			rc = err_set(err, ERR_FAILED_PRECONDITION,
-			    "volume %s: its device %s is held by /dev/%s",
-			    volume_id, dev->path, d->d_name);
-	if (dir != NULL)
-		(void)closedir(dir);
-	return rc;
-}
-
-/*
- * May the volume be unstaged here? *kept: yes, but the image stays mapped.
- */
-static int
-judge_elsewhere(const struct unstaging_args *args, const struct staged *staged,
-    bool had_stash, bool *kept, struct err *err)
-{
-	auto_free char *target = str_fmt(
-	    "%s/%s", args->staging, args->volume_id);
-	auto_free struct mounted_elsewhere *other = mem_new(sizeof(*other));
-	bool here = had_stash || staged->point.mounted;
-	int rc = mounted_find(&staged->spec, staged->mapper,
-	    staged->device.devno, target, args->undo, other, err);
-
-	if (rc < 0)
-		return rc;
-	*kept = other->staging[0] != '\0' ||
-	    (args->undo && other->target[0] != '\0');
-	if (args->undo)
-		return 0;
-	if (other->target[0] != '\0' && (!*kept || !here))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s still shows volume %s", other->target, args->volume_id);
-	if (*kept && !here)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s is where volume %s is staged", other->staging,
-		    args->volume_id);
-	if (*kept || staged->device.devno == 0)
-		return 0;
-	return check_holders(&staged->device, args->volume_id, err);
-}
 
 /* Looks, and changes nothing. */
 static int
-find_staged(const struct unstaging_args *args, struct unstaging_result *res,
-    struct staged *staged, const char *target, struct err *err)
+find_staged(const struct unstaging_args *args, const char *target,
+    struct unstaging_result *res, struct staged *staged, struct err *err)
 {
 	int rc = stash_read(args->staging, &res->stash, err);
 
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
 	res->had_stash = rc == 0;
-	staged->spec = *args->spec;
+	staged->claim.spec = *args->spec;
 	if (res->had_stash && !stash_is_of(&res->stash, args->volume_id))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s/%s is staged at %s, not volume %s",
 		    res->stash.pool, res->stash.image, args->staging,
 		    args->volume_id);
 	if (res->had_stash) {
-		staging_spec_of(&res->stash, &staged->spec);
-		staged->mapper = staging_mapper_of(&res->stash, err);
-		if (staged->mapper == NULL)
-			return -EBUSY;
+		rc = stash_claim(&res->stash, &staged->claim, err);
+		if (rc < 0)
+			return rc;
 	}
 	rc = mount_look(target, &staged->point, NULL, err);
 	if (rc < 0 || !staged->point.mounted)
 		return rc;
-	rc = mounted_identify(&staged->spec, staged->mapper, &staged->point,
-	    &staged->device, NULL, err);
+	rc = attachment_find(&staged->claim, &staged->point, &staged->at, err);
 	if (rc == -ESTALE) {
 		*err = (struct err)ERR_INIT;
 		return 0;
@@ -571,69 +391,85 @@ find_staged(const struct unstaging_args *args, struct unstaging_result *res,
 }
 
 /*
- * Closes what ceph-csi has opened upon the device. By the stash or, where that
- * is lost, by its name; only if it lies on this image.
+ * May the volume be unstaged here? *kept: yes, but the image stays mapped.
  */
 static int
-close_crypt(const struct staged *staged, const struct unstaging_args *args,
-    const struct unstaging_result *res, struct err *err)
+judge_elsewhere(const struct unstaging_args *args, const char *target,
+    const struct staged *staged, bool had_stash, bool *kept, struct err *err)
 {
-	bool may_be = !res->had_stash || res->stash.encrypted;
-	dev_t devno = may_be ? crypt_find(args->volume_id) : 0;
-	struct device dev;
-	int rc;
+	auto_free struct attachment_places *other = mem_new(sizeof(*other));
+	bool here = had_stash || staged->point.mounted;
+	int rc = attachment_find_places(&staged->claim,
+	    staged->at.device.devno, target, args->undo, other, err);
 
-	if (devno == 0)
-		return 0;
-	rc = device_identify(
-	    &staged->spec, staged->mapper, devno, &dev, NULL, err);
-	if (rc < 0 && rc != -ESTALE) {
-		err_prefix(
-		    err, "the mapping " CRYPT_PREFIX "%s", args->volume_id);
+	if (rc < 0)
 		return rc;
-	}
-	rc = crypt_close(args->volume_id, err);
-	if (rc == 0 && crypt_find(args->volume_id) != 0)
-		rc = err_set(err, ERR_INTERNAL,
-		    "the mapping " CRYPT_PREFIX "%s is there again",
+	*kept = other->staging[0] != '\0' ||
+	    (args->undo && other->target[0] != '\0');
+	if (args->undo)
+		return 0;
+	if (other->target[0] != '\0' && (!*kept || !here))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s still shows volume %s", other->target, args->volume_id);
+	if (*kept && !here)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s is where volume %s is staged", other->staging,
 		    args->volume_id);
-	return rc;
+	if (*kept || staged->at.device.devno == 0)
+		return 0;
+	return attachment_check_holders(
+	    &staged->at.device, args->volume_id, err);
 }
 
+/* By the mapper of the stash, else by all. */
 static int
-unstage(const struct unstaging_args *args, struct unstaging_result *res,
-    struct err *err)
+unmap_staged(const struct staged *staged, struct err *err)
 {
-	auto_free char *target = str_fmt(
-	    "%s/%s", args->staging, args->volume_id);
-	struct staged staged = { .mapper = NULL };
-	auto_close int lock = -1;
-	int rc = staging_lock(args->staging, &lock, err);
+	const struct mapper_child *mapper = staged->claim.mapper;
+	const struct attachment *at = &staged->at;
+	int rc = 0;
 
-	if (rc == 0)
-		rc = find_staged(args, res, &staged, target, err);
-	if (rc == 0)
-		rc = judge_elsewhere(
-		    args, &staged, res->had_stash, &res->kept, err);
-	if (rc == 0)
-		rc = mounted_take_away(
-		    target, &staged.spec, staged.mapper, err);
-	if (rc == 0)
-		rc = path_remove_point(target, err);
-	if (rc == 0 && !res->kept)
-		rc = close_crypt(&staged, args, res, err);
-	if (rc == 0 && !res->kept)
-		rc = unmap(&staged, err);
-	return rc < 0 ? rc : stash_remove(args->staging, err);
+	if (!S_ISDIR(staged->point.mode)) /* a block device, or not known */
+		attachment_free_layers(&staged->claim);
+	if (mapper != NULL)
+		return mapper->unmap(&staged->claim.spec,
+		    at->device.devno != 0 ? &at->device : NULL, err);
+	for (size_t i = 0;
+	     rc == 0 && (mapper = mapper_child_at(i)) != NULL; i++)
+		rc = mapper->unmap(&staged->claim.spec,
+		    at->device.devno != 0 && at->mapper == mapper ? &at->device
+								  : NULL,
+		    err);
+	return rc;
 }
 
 int
 staging_unstage(const void *p, void *result, struct err *err)
 {
 	struct unstaging_args args = *(const struct unstaging_args *)p;
+	struct unstaging_result *res = result;
+	struct staged staged = { .claim.mapper = NULL };
+	auto_free char *target = NULL;
+	auto_close int lock = -1;
 	char staging[PATH_MAX];
 	int rc = staging_resolve(args.staging, args.volume_id, staging, err);
 
 	args.staging = staging;
-	return rc < 0 ? rc : unstage(&args, result, err);
+	target = str_fmt("%s/%s", staging, args.volume_id);
+	if (rc == 0)
+		rc = staging_lock(staging, &lock, err);
+	if (rc == 0)
+		rc = find_staged(&args, target, res, &staged, err);
+	if (rc == 0)
+		rc = judge_elsewhere(&args, target, &staged, res->had_stash,
+		    &res->kept, err);
+	if (rc == 0)
+		rc = attachment_unmount(target, &staged.claim, err);
+	if (rc == 0)
+		rc = path_remove_point(target, err);
+	if (rc == 0 && !res->kept && (!res->had_stash || res->stash.encrypted))
+		rc = attachment_close_crypt(&staged.claim, err);
+	if (rc == 0 && !res->kept)
+		rc = unmap_staged(&staged, err);
+	return rc < 0 ? rc : stash_remove(staging, err);
 }

@@ -3,11 +3,11 @@
  *
  * The rule that holds it together: a child looks at what is there and goes as
  * far towards the goal as it can, from wherever an earlier call, a child that
- * was killed, or a reboot left things; what it cannot do itself (talk to
- * rbd-attachd, run mkfs or fsck) it asks for, and is run again afterwards. So
- * retry, crash repair and the normal path are the same code. Children lock
- * the staging directory, because a child may outlive the daemon that forked
- * it.
+ * was killed, or a reboot left things; it tells how far it came, the daemon
+ * does what a child cannot (talk to rbd-attachd, run mkfs or fsck), and it is
+ * run again. So retry, crash repair and the normal path are the same code.
+ * Children lock the staging directory, because a child may outlive the daemon
+ * that forked it.
  *
  * Layout as ceph-csi's: <staging>/image-meta.json is the stash,
  * <staging>/<volume_id> the mounted file system or the bind mounted device.
@@ -15,45 +15,44 @@
 #ifndef NODE_STAGING_H
 #define NODE_STAGING_H
 
-#include "node/device.h"
-#include "node/probe.h"
+#include "node/filesystem.h"
 #include "node/stash.h"
 
-/* What the child needs before it can go on. */
-enum staging_need {
-	STAGING_NEEDS_NOTHING = 0, /* it is staged */
-	STAGING_NEEDS_MAPPER, /* an earlier call used result->stash.mapper */
-	STAGING_NEEDS_OPEN,   /* the mapper's open_start */
-	STAGING_NEEDS_MKFS,   /* there is no file system that is known */
-	STAGING_NEEDS_MARK,   /* nobody may have mounted this one yet */
-	STAGING_NEEDS_FSCK,   /* the superblock reports errors */
+/*
+ * How far a child came, whether it failed then or not: from STAGING_NOTED on
+ * something is there that was not before, from STAGING_MAPPED on a device too.
+ */
+enum staging_progress {
+	STAGING_UNTOUCHED = 0, /* nothing was changed */
+	STAGING_OTHER,   /* nothing, for an earlier call used result->mapper */
+	STAGING_FOUND,   /* nothing, for it was staged before */
+	STAGING_NOTED,   /* the stash is written: the mapper must open now */
+	STAGING_MAPPED,  /* the image has a device, on which the child failed */
+	STAGING_EMPTY,   /* there is no file system that is known: mkfs? */
+	STAGING_YOUNG,   /* there is one that nobody may have mounted: mark */
+	STAGING_DAMAGED, /* there is one whose superblock reports errors: fsck */
+	STAGING_STAGED,  /* it is mounted, or the device bound */
 };
 
 struct staging_args {
 	const char *staging; /* staging_target_path */
 	struct device_spec spec;
-	const struct mapper *mapper;
+	const struct mapper_child *mapper;
 	bool block;
 	bool read_only; /* node_is_read_only(); the device may be writable */
 	const char *fstype;  /* "" : whatever is there */
 	const char *options; /* mount flags, comma list */
 
 	/* what has been done for it meanwhile */
-	struct device_ref ref; /* from find or open_start */
 	bool opened, formatted, marked, checked;
 	bool settled; /* do not ask for an other mapper again */
 };
 
 struct staging_result {
-	enum staging_need need;
-	struct stash stash;   /* as written, or as found */
-	struct device device; /* once it is mapped */
-	struct probe probe;
-	bool touched; /* something is there now that was not before */
-	bool mapped;  /* device is valid */
-	bool already; /* it was staged when the child came */
-	bool grown;   /* the file system was made larger */
-	bool busy;    /* some program has the device for itself */
+	enum staging_progress progress;
+	char mapper[16]; /* of STAGING_OTHER and STAGING_FOUND */
+	struct device device;
+	char fstype[PROBE_FSTYPE_MAX]; /* as found */
 };
 
 /* An offload_fn: struct staging_args, struct staging_result. */
@@ -82,16 +81,6 @@ struct unstaging_result {
  * stays for that one.
  */
 int staging_unstage(const void *args, void *result, struct err *err);
-
-/*
- * Sets the image of `spec` from a stash (borrowed); what the stash does not
- * know keeps its value.
- */
-void staging_spec_of(const struct stash *stash, struct device_spec *spec);
-
-/* The mapper that a stash names; NULL: one that this driver has not. */
-const struct mapper *staging_mapper_of(
-    const struct stash *stash, struct err *err);
 
 /*
  * A request's staging path as path_resolve has it, links at its end included:

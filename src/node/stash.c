@@ -2,7 +2,6 @@
  * stash.c - reading and writing image-meta.json.
  */
 #include "node/stash.h"
-#include "node/device.h"
 
 #include "base/json.h"
 
@@ -15,68 +14,44 @@
 #define STASH_BYTES_MAX 65536
 #define OURS "rbd-csi"
 
-/* A member that does not fit makes the file unusable. */
-static int
-get(const json_t *object, const char *key, char *out, size_t size,
-    const char *path, struct err *err)
-{
-	const char *value = json_get_string(object, key);
+#define MEMBER(is_ours, name, field)                                           \
+	.key = name, .ours = is_ours, .at = offsetof(struct stash, field),     \
+	.size = sizeof(((struct stash *)NULL)->field)
+/* A member that a device_spec has by the same name. */
+#define SPEC_MEMBER(is_ours, name, field)                                      \
+	MEMBER(is_ours, name, field), .of_spec = true,                         \
+				      .spec = offsetof(                        \
+					  struct device_spec, field)
 
-	if (value != NULL && str_put(out, size, "%s", value) < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s: %s is too long", path, key);
-	return 0;
-}
-
-static int
-from_json(
-    const json_t *json, struct stash *stash, const char *path, struct err *err)
-{
-	const json_t *ours = json_object_get(json, OURS);
-	const struct {
-		const json_t *object;
-		const char *key;
-		char *out;
-		size_t size;
-	} member[] = {
-		{ json, "pool", stash->pool, sizeof(stash->pool) },
-		{ json, "radosNamespace", stash->rados_namespace,
-		    sizeof(stash->rados_namespace) },
-		{ json, "image", stash->image, sizeof(stash->image) },
-		{ json, "unmapOptions", stash->unmap_options,
-		    sizeof(stash->unmap_options) },
-		{ json, "device", stash->device, sizeof(stash->device) },
-		{ json, "logDir", stash->log_dir, sizeof(stash->log_dir) },
-		{ json, "logFileStrategy", stash->log_strategy,
-		    sizeof(stash->log_strategy) },
-		{ ours, "volumeId", stash->volume_id,
-		    sizeof(stash->volume_id) },
-		{ ours, "mapper", stash->mapper, sizeof(stash->mapper) },
-		{ ours, "fsid", stash->fsid, sizeof(stash->fsid) },
-		{ ours, "clusterID", stash->cluster_id,
-		    sizeof(stash->cluster_id) },
-		{ ours, "imageId", stash->image_id, sizeof(stash->image_id) },
-		{ ours, "singleTarget", stash->single_target,
-		    sizeof(stash->single_target) },
-	};
-
-	for (size_t i = 0; i < countof(member); i++) {
-		int rc = get(member[i].object, member[i].key, member[i].out,
-		    member[i].size, path, err);
-
-		if (rc < 0)
-			return rc;
-	}
-	stash->nbd = json_is_true(json_object_get(json, "accessType"));
-	stash->encrypted = json_is_true(json_object_get(json, "encrypted"));
-	return 0;
-}
+/* In the order in which ceph-csi writes them, then ours. */
+static const struct member {
+	const char *key;
+	size_t at, size, spec;
+	bool ours, flag, of_spec;
+} members[] = {
+	{ SPEC_MEMBER(false, "pool", pool) },
+	{ SPEC_MEMBER(false, "radosNamespace", rados_namespace) },
+	{ SPEC_MEMBER(false, "image", image) },
+	{ SPEC_MEMBER(false, "unmapOptions", unmap_options) },
+	{ MEMBER(false, "accessType", nbd), .flag = true },
+	{ MEMBER(false, "encrypted", encrypted), .flag = true },
+	{ MEMBER(false, "device", device) },
+	{ MEMBER(false, "logDir", log_dir) },
+	{ MEMBER(false, "logFileStrategy", log_strategy) },
+	{ MEMBER(true, "volumeId", volume_id) },
+	{ MEMBER(true, "mapper", mapper) },
+	{ SPEC_MEMBER(true, "fsid", fsid) },
+	{ SPEC_MEMBER(true, "clusterID", cluster_id) },
+	{ SPEC_MEMBER(true, "imageId", image_id) },
+	{ MEMBER(true, "singleTarget", single_target) },
+};
 
 int
 stash_read(const char *staging, struct stash *stash, struct err *err)
 {
 	auto_free char *path = str_fmt("%s/" STASH_FILE, staging);
 	auto_json json_t *json = NULL;
+	const json_t *ours;
 	struct err why = ERR_INIT;
 
 	memset(stash, 0, sizeof(*stash));
@@ -92,32 +67,40 @@ stash_read(const char *staging, struct stash *stash, struct err *err)
 	}
 	if (str_is_empty(json_get_string(json, "image")))
 		return -ENOENT;
-	return from_json(json, stash, path, err);
-}
+	ours = json_object_get(json, OURS);
+	for (size_t i = 0; i < countof(members); i++) {
+		const struct member *m = &members[i];
+		const json_t *object = m->ours ? ours : json;
+		const char *text = json_get_string(object, m->key);
+		char *to = (char *)stash + m->at;
 
-/* Field order as ceph-csi writes it. */
-static json_t *
-to_json(const struct stash *stash)
-{
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:s, s:s, "
-			 "s:{s:s, s:s, s:s, s:s, s:s, s:s}}",
-	    "Version", STASH_VERSION, "pool", stash->pool, "radosNamespace",
-	    stash->rados_namespace, "image", stash->image, "unmapOptions",
-	    stash->unmap_options, "accessType", stash->nbd, "encrypted",
-	    stash->encrypted, "device", stash->device, "logDir", stash->log_dir,
-	    "logFileStrategy", stash->log_strategy, OURS, "volumeId",
-	    stash->volume_id, "mapper", stash->mapper, "fsid", stash->fsid,
-	    "clusterID", stash->cluster_id, "imageId", stash->image_id,
-	    "singleTarget", stash->single_target);
+		if (m->flag)
+			*(bool *)to = json_is_true(
+			    json_object_get(object, m->key));
+		else if (text != NULL && str_put(to, m->size, "%s", text) < 0)
+			return err_set(err, ERR_FAILED_PRECONDITION,
+			    "%s: %s is too long", path, m->key);
+	}
+	return 0;
 }
 
 int
 stash_write(const char *staging, const struct stash *stash, struct err *err)
 {
 	auto_free char *path = str_fmt("%s/" STASH_FILE, staging);
-	auto_json json_t *json = to_json(stash);
+	auto_json json_t *json = json_pack("{s:i}", "Version", STASH_VERSION);
+	json_t *ours = json_object();
+	int rc = 0;
 
-	if (json == NULL)
+	for (size_t i = 0; rc == 0 && i < countof(members); i++) {
+		const struct member *m = &members[i];
+		const char *from = (const char *)stash + m->at;
+
+		rc = json_object_set_new(m->ours ? ours : json, m->key,
+		    m->flag ? json_boolean(*(const bool *)from)
+			    : json_string(from));
+	}
+	if (json_object_set_new(json, OURS, ours) < 0 || rc < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "write %s: a name is not UTF-8", path);
 	return json_write_file(path, json, 0600, err);
@@ -133,10 +116,62 @@ stash_remove(const char *staging, struct err *err)
 	return 0;
 }
 
+int
+stash_fill(struct stash *stash, const struct device_spec *spec,
+    const char *mapper, struct err *err)
+{
+	memset(stash, 0, sizeof(*stash));
+	if (str_put(stash->volume_id, sizeof(stash->volume_id), "%s",
+		spec->volume_id) < 0 ||
+	    str_put(stash->mapper, sizeof(stash->mapper), "%s", mapper) < 0)
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "volume_id is too long");
+	for (size_t i = 0; i < countof(members); i++) {
+		const struct member *m = &members[i];
+		const char *text = *(const char *const *)(const void *)(
+		    (const char *)spec + m->spec);
+
+		if (m->of_spec && text != NULL &&
+		    str_put((char *)stash + m->at, m->size, "%s", text) < 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "%s is too long", m->key);
+	}
+	return 0;
+}
+
 bool
 stash_is_of(const struct stash *stash, const char *volume_id)
 {
 	return stash->volume_id[0] != '\0'
 	    ? str_eq(stash->volume_id, volume_id)
 	    : device_is_named(volume_id, stash->image);
+}
+
+const char *
+stash_mapper(const struct stash *stash)
+{
+	return stash->mapper[0] != '\0' ? stash->mapper
+	    : stash->nbd                ? "nbd"
+					: MAPPER_DEFAULT;
+}
+
+int
+stash_claim(
+    const struct stash *stash, struct device_claim *claim, struct err *err)
+{
+	for (size_t i = 0; i < countof(members); i++) {
+		const struct member *m = &members[i];
+		const char *text = (const char *)stash + m->at;
+
+		if (m->of_spec && (!m->ours || *text != '\0'))
+			*(const char **)(void *)((char *)&claim->spec +
+			    m->spec) = text;
+	}
+	claim->mapper = mapper_child_by_name(stash_mapper(stash));
+	if (claim->mapper != NULL)
+		return 0;
+	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	    "image %s is staged through mapper %s, which this driver does not have",
+	    stash->image, stash_mapper(stash));
+	return -EBUSY;
 }

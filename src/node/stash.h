@@ -10,8 +10,7 @@
 #ifndef NODE_STASH_H
 #define NODE_STASH_H
 
-#include "base/err.h"
-#include "base/str.h"
+#include "node/mapper.h"
 
 #include <limits.h>
 
@@ -53,10 +52,25 @@ int stash_write(
 /* Removes it; a missing one is success. */
 int stash_remove(const char *staging, struct err *err) must_check;
 
+/* What a volume staged by `mapper` has. INVALID_ARGUMENT: a name is too long. */
+int stash_fill(struct stash *stash, const struct device_spec *spec,
+    const char *mapper, struct err *err) must_check;
+
 /*
  * Whether it is the stash of this volume. One of ceph-csi does not say so: it
  * is, if the image has the volume's name (device_is_named).
  */
 bool stash_is_of(const struct stash *stash, const char *volume_id);
+
+/* The name of the mapper that it was staged by. */
+const char *stash_mapper(const struct stash *stash);
+
+/*
+ * Sets the image of a claim (strings are borrowed) and its mapper; what the
+ * stash does not know keeps its value. -EBUSY: this driver has no such mapper,
+ * the claim's is NULL then.
+ */
+int stash_claim(const struct stash *stash, struct device_claim *claim,
+    struct err *err);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "core/offload.h"
 #include "node/loopdev.h"
+#include "node/sysfs.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -253,7 +254,7 @@ grow(const struct userspace_entry *entry, uint64_t size_bytes)
 	bool read_only;
 
 	if (entry->loop < 0 ||
-	    (device_sysfs_size(makedev(LOOP_MAJOR, (unsigned)entry->loop), &now,
+	    (sysfs_size(makedev(LOOP_MAJOR, (unsigned)entry->loop), &now,
 		 &read_only) == 0 &&
 		now == size_bytes))
 		return;

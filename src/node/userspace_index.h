@@ -23,6 +23,7 @@ struct userspace_entry {
 	char session[SESSION_DIR_MAX];
 	uint64_t ino; /* 0: not known yet */
 	int loop;     /* its number, or one of the above */
+	bool fresh;   /* LOOP_UNKNOWN, and no map was tried since it is open */
 };
 
 int userspace_index_init(

@@ -123,7 +123,7 @@ fill(int id, struct device *dev)
 	    stat(dev->path, &st) < 0)
 		return -errno;
 	dev->devno = st.st_rdev;
-	return device_sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
+	return sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
 }
 
 static int

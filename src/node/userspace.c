@@ -1,15 +1,16 @@
 /*
- * device_userspace.c - see device.h and device_userspace.h.
+ * userspace.c - the userspace mapper: images served by rbd-attachd as files,
+ * with a loop device on each.
  *
  * Order, each way: the image is open before a loop device uses its file, and
  * the loop device is free before the image is closed.
  */
-#include "node/device_userspace.h"
-
 #include "base/log.h"
 #include "core/offload.h"
 #include "core/timer.h"
 #include "node/loopdev.h"
+#include "node/mapper.h"
+#include "node/sysfs.h"
 #include "node/userspace_index.h"
 #include "node/userspace_session.h"
 
@@ -29,8 +30,6 @@
 #define CLOSE_FENCE_MS 30000
 #define ABORT_FENCE_MS 3000
 
-static const char *program = "rbd-attachd";
-
 /* ---- what open, close and abort share ---------------------------------- */
 
 struct unmap_args {
@@ -41,9 +40,9 @@ struct unmap_args {
 struct unmapping {
 	struct offload off;
 	struct unmap_args args;
-	char none;
 };
 
+/* Frees the image's loop device, if it has one. */
 static int
 unmap_child(const void *args, void *result, struct err *err)
 {
@@ -57,13 +56,19 @@ unmap_child(const void *args, void *result, struct err *err)
 }
 
 static void
-unmap_start(struct unmapping *u, const struct userspace_entry *entry,
-    struct wake *waiter)
+unmap_args_of(const struct userspace_entry *entry, struct unmap_args *args)
 {
-	u->args.loop = entry->loop;
-	(void)snprintf(u->args.file, sizeof(u->args.file), "%s", entry->file);
+	args->loop = entry->loop;
+	(void)snprintf(args->file, sizeof(args->file), "%s", entry->file);
+}
+
+static void
+unmap_start(
+    struct unmapping *u, const struct userspace_entry *entry, struct wake *waiter)
+{
+	unmap_args_of(entry, &u->args);
 	offload_start(&u->off, "free a loop device", unmap_child, &u->args,
-	    &u->none, sizeof(u->none), OFFLOAD_MS, waiter);
+	    NULL, 0, OFFLOAD_MS, waiter);
 }
 
 static void
@@ -100,18 +105,8 @@ struct opening {
 	bool again; /* the first session was lost meanwhile */
 };
 
-/* A command has failed; where that was the session's end, in a new one. */
-static enum op_verdict
-open_refused(struct opening *o)
-{
-	if (!o->call.lost || o->again)
-		return op_fail_err(o, OPEN_END, &o->call.err);
-	o->again = true;
-	return op_goto(o, OPEN_START);
-}
-
-static enum op_verdict
-open_attach(struct opening *o)
+static void
+open_attach_start(struct opening *o, struct wake *waiter)
 {
 	const struct device_spec *spec = o->open->spec;
 
@@ -121,111 +116,125 @@ open_attach(struct opening *o)
 		    .image = spec->image,
 		    .image_id = spec->image_id,
 		    .read_only = spec->read_only } };
-	session_call_start(o->session, &o->call, &o->op.wake);
-	return op_await(o, OPEN_ATTACHED);
+	session_call_start(o->session, &o->call, waiter);
 }
 
-static enum op_verdict
-open_begin(struct opening *o)
+/* Has the image a session, in which it is dead? */
+static bool
+open_is_dead(struct opening *o, struct userspace_entry *entry)
 {
-	const struct device_spec *spec = o->open->spec;
-	struct userspace_entry *entry;
-	struct table_identity who = { .cluster_id = spec->cluster_id,
-		.net_namespace = spec->net_namespace,
-		.monitors = spec->monitors,
-		.user = spec->user,
-		.key = spec->key != NULL ? spec->key->text : NULL };
-	struct err err = ERR_INIT;
+	struct err why = ERR_INIT;
 
+	o->session = entry != NULL ? userspace_index_session(entry) : NULL;
+	if (o->session == NULL || userspace_index_verdict(entry, &why) == 0)
+		return false;
+	log_info("userspace.bury", "session=%s text=\"%s\"",
+	    session_dir(o->session), why.text);
+	return true;
+}
+
+static int
+open_check(const struct device_spec *spec, struct err *err)
+{
 	if (str_is_empty(spec->image) || str_is_empty(spec->pool))
-		return op_fail(o, OPEN_END, ERR_INVALID_ARGUMENT,
+		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "userspace mapper: image and pool must be known");
 	if (!str_is_empty(spec->map_options))
-		return op_fail(o, OPEN_END, ERR_INVALID_ARGUMENT,
+		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "userspace mapper: unknown map options \"%s\"",
 		    spec->map_options);
-	entry = userspace_index_find(spec);
-	o->session = entry != NULL ? userspace_index_session(entry) : NULL;
-	if (o->session != NULL && userspace_index_verdict(entry, &err) < 0) {
-		/*
-		 * Its loop device may be kept by an open file: no reason to
-		 * wait, for it reads and writes nothing.
-		 */
-		log_info("userspace.bury", "session=%s text=\"%s\"",
-		    session_dir(o->session), err.text);
-		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
-			.ino = entry->ino };
-		session_call_start(o->session, &o->call, &o->op.wake);
-		return op_await(o, OPEN_BURIED);
-	}
-	if (o->session == NULL)
-		o->session = session_get(&who, &o->op.wake, &err);
-	if (o->session != NULL)
-		return open_attach(o);
-	if (err.rc < 0) {
-		op_set_err(&o->op, &err);
-		return op_await(o, OPEN_END);
-	}
-	return op_await(o, OPEN_START);
-}
-
-static enum op_verdict
-open_attached(struct opening *o)
-{
-	const struct wire_answer *answer = &o->call.answer;
-	struct device_ref *ref = &o->open->ref;
-	struct userspace_entry *entry;
-	struct err err = ERR_INIT;
-
-	if (o->op.rc < 0)
-		return open_refused(o);
-	if (answer->body != WIRE_ATTACHED)
-		return op_fail(o, OPEN_END, ERR_INTERNAL,
-		    "rbd-attachd: strange answer to an attach");
-	entry = userspace_index_add(o->open->spec, o->session,
-	    answer->attached.ino, answer->attached.file, &err);
-	if (entry == NULL)
-		return op_fail_err(o, OPEN_END, &err);
-	if (answer->attached.read_only && !o->open->spec->read_only) {
-		unmap_start(&o->unmap, entry, &o->op.wake);
-		return op_await(o, OPEN_UNMAPPED);
-	}
-	ref->id = entry->loop >= 0 || !answer->attached.existed ? entry->loop
-								: LOOP_UNKNOWN;
-	(void)snprintf(ref->file, sizeof(ref->file), "%s", entry->file);
-	/* Until the map has reported, nobody knows. */
-	if (entry->loop == LOOP_NONE)
-		entry->loop = LOOP_UNKNOWN;
-	return op_goto(o, OPEN_END);
+	return 0;
 }
 
 static enum op_verdict
 open_step(struct op *op)
 {
 	struct opening *o = (struct opening *)op;
-	struct userspace_entry *entry;
+	const struct device_spec *spec = o->open->spec;
+	struct userspace_entry *entry = userspace_index_find(spec);
+	const struct wire_answer *answer = &o->call.answer;
+	const struct table_identity who = { .cluster_id = spec->cluster_id,
+		.net_namespace = spec->net_namespace,
+		.monitors = spec->monitors,
+		.user = spec->user,
+		.key = spec->key != NULL ? spec->key->text : NULL };
+	struct err err = ERR_INIT;
 
+	/* A command was refused because its session was lost: in a new one. */
+	if (op->rc < 0 && o->call.lost && !o->again) {
+		o->again = true;
+		return op_goto(o, OPEN_START);
+	}
 	switch (o->state) {
 	case OPEN_START:
-		return open_begin(o);
+		if (open_check(spec, &err) < 0)
+			return op_fail_err(o, OPEN_END, &err);
+		if (open_is_dead(o, entry)) {
+			/*
+			 * Its loop device may be kept by an open file: no
+			 * reason to wait, for it reads and writes nothing.
+			 */
+			o->call.request = (struct wire_request){
+				.kind = WIRE_DETACH, .ino = entry->ino
+			};
+			session_call_start(o->session, &o->call, &op->wake);
+			return op_await(o, OPEN_BURIED);
+		}
+		if (o->session == NULL)
+			o->session = session_get(&who, &op->wake, &err);
+		if (o->session != NULL) {
+			open_attach_start(o, &op->wake);
+			return op_await(o, OPEN_ATTACHED);
+		}
+		if (err.rc < 0) {
+			op_set_err(op, &err);
+			return op_await(o, OPEN_END);
+		}
+		return op_await(o, OPEN_START);
+
 	case OPEN_BURIED:
 		if (op->rc < 0)
-			return open_refused(o);
-		userspace_index_leave(userspace_index_find(o->open->spec));
+			return op_fail_err(o, OPEN_END, &o->call.err);
+		userspace_index_leave(entry);
 		return op_goto(o, OPEN_START);
+
 	case OPEN_ATTACHED:
-		return open_attached(o);
+		if (op->rc < 0)
+			return op_fail_err(o, OPEN_END, &o->call.err);
+		if (answer->body != WIRE_ATTACHED)
+			return op_fail(o, OPEN_END, ERR_INTERNAL,
+			    "rbd-attachd: strange answer to an attach");
+		entry = userspace_index_add(spec, o->session,
+		    answer->attached.ino, answer->attached.file, &err);
+		if (entry == NULL)
+			return op_fail_err(o, OPEN_END, &err);
+		if (answer->attached.read_only && !spec->read_only) {
+			unmap_start(&o->unmap, entry, &op->wake);
+			return op_await(o, OPEN_UNMAPPED);
+		}
+		/* Until the map has reported, nobody knows. */
+		entry->fresh = entry->loop == LOOP_NONE &&
+		    !answer->attached.existed;
+		if (entry->loop == LOOP_NONE)
+			entry->loop = LOOP_UNKNOWN;
+		return op_goto(o, OPEN_END);
+
 	case OPEN_UNMAPPED:
 		if (op->rc < 0)
 			return op_fail_err(o, OPEN_END, &o->unmap.off.err);
-		if ((entry = userspace_index_find(o->open->spec)) != NULL)
+		if (entry != NULL)
 			entry->loop = LOOP_NONE;
 		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
-			.ino = o->call.answer.attached.ino };
+			.ino = answer->attached.ino };
 		session_call_start(o->session, &o->call, &op->wake);
 		return op_await(o, OPEN_CLOSED);
+
 	case OPEN_CLOSED:
-		return op->rc < 0 ? open_refused(o) : open_attach(o);
+		if (op->rc < 0)
+			return op_fail_err(o, OPEN_END, &o->call.err);
+		open_attach_start(o, &op->wake);
+		return op_await(o, OPEN_ATTACHED);
+
 	case OPEN_END:
 		return OP_DONE;
 	}
@@ -303,43 +312,6 @@ is_unsettled_image(const struct userspace_entry *entry)
 	return false;
 }
 
-static enum op_verdict
-close_begin(struct closing *c)
-{
-	struct userspace_entry *entry = userspace_index_find(c->open->spec);
-
-	/*
-	 * A loop device may be known before its image table is; and a process
-	 * whose session is lost may still have writes under way.
-	 */
-	if ((entry == NULL || entry->ino == 0) && is_unsettled_image(entry)) {
-		session_wait_start(&c->op.wake);
-		return op_await(c, CLOSE_START);
-	}
-	if (entry == NULL)
-		return op_goto(c, CLOSE_END);
-	c->ino = entry->ino;
-	(void)snprintf(c->session, sizeof(c->session), "%s", entry->session);
-	if (!c->abort || userspace_index_session(entry) == NULL)
-		return op_goto(c, CLOSE_UNMAP);
-	c->call.request = (struct wire_request){ .kind = WIRE_ABORT,
-		.ino = c->ino };
-	session_call_start(
-	    userspace_index_session(entry), &c->call, &c->op.wake);
-	return op_await(c, CLOSE_ABORTED);
-}
-
-static enum op_verdict
-close_unmap(struct closing *c)
-{
-	struct userspace_entry *entry = userspace_index_find(c->open->spec);
-
-	if (entry == NULL || entry->loop == LOOP_NONE)
-		return op_goto(c, CLOSE_SEND);
-	unmap_start(&c->unmap, entry, &c->op.wake);
-	return op_await(c, CLOSE_UNMAPPED);
-}
-
 static void
 on_fence(struct timer *timer)
 {
@@ -349,8 +321,7 @@ on_fence(struct timer *timer)
 	while ((s = session_next(s)) != NULL)
 		if (str_eq(session_dir(s), c->session)) {
 			log_warn("userspace.fence",
-			    "session=%s image=%s "
-			    "text=\"not closed in time: replacing rbd-attachd\"",
+			    "session=%s image=%s text=\"not closed in time: replacing rbd-attachd\"",
 			    c->session, c->open->spec->image);
 			session_replace(s, false);
 		}
@@ -363,50 +334,70 @@ on_retry(struct timer *timer)
 }
 
 static enum op_verdict
-close_send(struct closing *c)
+close_step(struct op *op)
 {
+	struct closing *c = (struct closing *)op;
 	struct userspace_entry *entry = userspace_index_find(c->open->spec);
 	struct session *s = entry != NULL ? userspace_index_session(entry)
 					  : NULL;
 
-	if (s == NULL)
-		return op_goto(c, CLOSE_END);
-	if (c->fence.fire == NULL) {
-		c->fence.fire = on_fence;
-		timer_arm(
-		    &c->fence, c->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
-	}
-	c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
-		.ino = c->ino };
-	session_call_start(s, &c->call, &c->op.wake);
-	return op_await(c, CLOSE_CLOSED);
-}
-
-static enum op_verdict
-close_step(struct op *op)
-{
-	struct closing *c = (struct closing *)op;
-	struct userspace_entry *entry;
-
 	switch (c->state) {
 	case CLOSE_START:
-		return close_begin(c);
+		/*
+		 * A loop device may be known before its image table is; and a
+		 * process whose session is lost may still have writes under
+		 * way.
+		 */
+		if ((entry == NULL || entry->ino == 0) &&
+		    is_unsettled_image(entry)) {
+			session_wait_start(&op->wake);
+			return op_await(c, CLOSE_START);
+		}
+		if (entry == NULL)
+			return op_goto(c, CLOSE_END);
+		c->ino = entry->ino;
+		(void)snprintf(
+		    c->session, sizeof(c->session), "%s", entry->session);
+		if (!c->abort || s == NULL)
+			return op_goto(c, CLOSE_UNMAP);
+		c->call.request = (struct wire_request){ .kind = WIRE_ABORT,
+			.ino = c->ino };
+		session_call_start(s, &c->call, &op->wake);
+		return op_await(c, CLOSE_ABORTED);
+
 	case CLOSE_ABORTED:
 		if (op->rc < 0 && c->call.lost)
 			return op_goto(c, CLOSE_START);
 		if (op->rc < 0)
 			return op_fail_err(c, CLOSE_END, &c->call.err);
 		return op_goto(c, CLOSE_UNMAP);
+
 	case CLOSE_UNMAP:
-		return close_unmap(c);
+		if (entry == NULL || entry->loop == LOOP_NONE)
+			return op_goto(c, CLOSE_SEND);
+		unmap_start(&c->unmap, entry, &op->wake);
+		return op_await(c, CLOSE_UNMAPPED);
+
 	case CLOSE_UNMAPPED:
 		if (op->rc < 0)
 			return op_fail_err(c, CLOSE_END, &c->unmap.off.err);
-		if ((entry = userspace_index_find(c->open->spec)) != NULL)
+		if (entry != NULL)
 			entry->loop = LOOP_NONE;
 		return op_goto(c, CLOSE_SEND);
+
 	case CLOSE_SEND:
-		return close_send(c);
+		if (s == NULL)
+			return op_goto(c, CLOSE_END);
+		if (c->fence.fire == NULL) {
+			c->fence.fire = on_fence;
+			timer_arm(&c->fence,
+			    c->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
+		}
+		c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
+			.ino = c->ino };
+		session_call_start(s, &c->call, &op->wake);
+		return op_await(c, CLOSE_CLOSED);
+
 	case CLOSE_CLOSED:
 		/* Being opened or closed just now: until it is, or fenced. */
 		if (op->rc < 0 && c->call.lost)
@@ -418,8 +409,9 @@ close_step(struct op *op)
 		}
 		if (op->rc < 0)
 			return op_fail_err(c, CLOSE_END, &c->call.err);
-		userspace_index_drop(userspace_index_find(c->open->spec));
+		userspace_index_drop(entry);
 		return op_goto(c, CLOSE_END);
+
 	case CLOSE_END:
 		timer_disarm(&c->fence);
 		return OP_DONE;
@@ -457,33 +449,21 @@ userspace_close_start(struct device_open *open, struct wake *waiter)
 	close_or_abort(open, false, waiter);
 }
 
-void
-device_userspace_abort_start(struct device_open *open, struct wake *waiter)
+static void
+userspace_abort_start(struct device_open *open, struct wake *waiter)
 {
 	close_or_abort(open, true, waiter);
 }
 
-void
-device_userspace_restart_all(void)
-{
-	struct session *s = NULL;
+/* ---- the rest of the daemon's half --------------------------------------- */
 
-	while ((s = session_next(s)) != NULL)
-		session_replace(s, true);
-}
-
-/* ---- the mapper -------------------------------------------------------- */
-
-void
-device_userspace_set_program(const char *path)
-{
-	program = path;
-}
+static const char *program;
 
 static int
-userspace_init(const char *state_dir, struct err *err)
+userspace_init(const struct mapper_setup *setup, struct err *err)
 {
-	return userspace_index_init(state_dir, program, err);
+	program = setup->attachd;
+	return userspace_index_init(setup->state_dir, program, err);
 }
 
 static bool
@@ -501,38 +481,63 @@ userspace_usable(struct err *why)
 	return true;
 }
 
-static void
-userspace_find(const struct device_spec *spec, struct device_ref *ref)
+static bool
+userspace_knows(const struct device_spec *spec)
 {
-	const struct userspace_entry *entry = userspace_index_find(spec);
-
-	*ref = (struct device_ref)DEVICE_REF_INIT;
-	if (entry == NULL)
-		return;
-	ref->id = entry->loop;
-	(void)snprintf(ref->file, sizeof(ref->file), "%s", entry->file);
+	return userspace_index_find(spec) != NULL;
 }
 
 static void
-userspace_note(const struct device_spec *spec, const struct device_ref *ref)
+userspace_note(const struct device_spec *spec, int id)
 {
 	struct userspace_entry *entry = userspace_index_find(spec);
 
 	if (entry != NULL)
-		entry->loop = ref != NULL && ref->id >= 0 ? ref->id : LOOP_NONE;
+		entry->loop = id >= 0 ? id : LOOP_NONE;
 }
 
+static void
+userspace_restart(void)
+{
+	struct session *s = NULL;
+
+	while ((s = session_next(s)) != NULL)
+		session_replace(s, true);
+}
+
+static bool
+userspace_credentials(
+    const struct device_spec *spec, const char **user, const char **key)
+{
+	struct session *s = NULL;
+
+	while ((s = session_next(s)) != NULL) {
+		struct table *table = session_table(s);
+
+		if (session_state(s) != SESSION_READY || table == NULL ||
+		    !str_eq(table->cluster_id, spec->cluster_id) ||
+		    (!str_is_empty(spec->user) &&
+			!str_eq(table->user, spec->user)))
+			continue;
+		*user = table->user;
+		*key = table->key;
+		return true;
+	}
+	return false;
+}
+
+/* ---- the child's half: the index is as it was at the fork ---------------- */
+
 static int
-fill_device(int id, const char *file, struct device *dev, struct err *err)
+userspace_describe(int id, struct device *dev, struct err *err)
 {
 	int rc;
 
-	*dev = (struct device){ .ref = DEVICE_REF_INIT };
-	dev->ref.id = id;
-	(void)snprintf(dev->ref.file, sizeof(dev->ref.file), "%s", file);
-	(void)snprintf(dev->path, sizeof(dev->path), "/dev/loop%d", id);
-	dev->devno = makedev(LOOP_MAJOR, (unsigned)id);
-	rc = device_sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
+	*dev = (struct device){ .id = id,
+		.devno = makedev(LOOP_MAJOR, (unsigned)id) };
+	(void)snprintf(
+	    dev->path, sizeof(dev->path), "%s/loop%d", node_paths.dev, id);
+	rc = sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
 	return rc < 0 ? err_set_rc(err, rc, "size of %s", dev->path) : 0;
 }
 
@@ -558,39 +563,45 @@ clear_leftovers(const struct device_spec *spec)
 }
 
 static int
-userspace_map(const struct device_spec *spec, const struct device_ref *ref,
-    struct device *dev, struct err *err)
+userspace_map(
+    const struct device_spec *spec, struct device *dev, struct err *err)
 {
-	int id = ref->id, rc;
+	const struct userspace_entry *entry = userspace_index_find(spec);
+	int id, rc;
 
-	if (ref->file[0] == '\0')
+	if (entry == NULL)
 		return err_set(
 		    err, ERR_INTERNAL, "image %s is not open", spec->image);
 	clear_leftovers(spec);
-	if (id == LOOP_UNKNOWN)
-		id = loopdev_find(ref->file);
-	if (id >= 0 && !loopdev_is(id, ref->file))
+	id = entry->loop;
+	if (id == LOOP_UNKNOWN && !entry->fresh)
+		id = loopdev_find(entry->file);
+	if (id >= 0 && !loopdev_is(id, entry->file))
 		id = LOOP_NONE;
 	if (id >= 0 && loopdev_is_read_only(id) != spec->read_only) {
-		if ((rc = loopdev_clear(id, ref->file, UNMAP_MS, err)) < 0)
+		rc = loopdev_clear(id, entry->file, UNMAP_MS, err);
+		if (rc < 0)
 			return rc;
 		id = LOOP_NONE;
 	}
 	if (id < 0)
-		id = loopdev_attach(ref->file, spec->read_only, err);
-	return id < 0 ? id : fill_device(id, ref->file, dev, err);
+		id = loopdev_attach(entry->file, spec->read_only, err);
+	return id < 0 ? id : userspace_describe(id, dev, err);
 }
 
 static int
-userspace_unmap(const struct device_spec *spec, const struct device_ref *ref,
+userspace_unmap(const struct device_spec *spec, const struct device *shown,
     struct err *err)
 {
-	struct unmap_args args = { .loop = ref->id };
+	const struct userspace_entry *entry = userspace_index_find(spec);
+	struct unmap_args args;
 
 	clear_leftovers(spec);
-	if (ref->file[0] == '\0')
+	if (entry == NULL)
 		return 0;
-	(void)snprintf(args.file, sizeof(args.file), "%s", ref->file);
+	unmap_args_of(entry, &args);
+	if (shown != NULL)
+		args.loop = shown->id;
 	return unmap_child(&args, NULL, err);
 }
 
@@ -598,9 +609,9 @@ static int
 userspace_verify(const struct device_spec *spec, dev_t devno,
     struct device *dev, struct err *err)
 {
-	/* The child has the index as it was when it was forked. */
 	const struct userspace_entry *entry = userspace_index_find(spec);
 	char file[LOOPDEV_FILE_MAX] = "";
+	int id = (int)minor(devno);
 
 	if (major(devno) != LOOP_MAJOR) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
@@ -608,59 +619,45 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 		    minor(devno));
 		return -ENODEV;
 	}
-	if (loopdev_file((int)minor(devno), file) < 0) {
+	if (loopdev_file(id, file) < 0) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/loop%u is bound to nothing", minor(devno));
+		    "/dev/loop%d is bound to nothing", id);
 		return -ENODEV;
 	}
-	if (entry != NULL && loopdev_shows(file, entry->file) &&
-	    userspace_index_verdict(entry, err) < 0)
-		return -ESTALE;
 	if (entry != NULL && loopdev_shows(file, entry->file))
-		return fill_device((int)minor(devno), entry->file, dev, err);
-	if (userspace_index_is_leftover(spec, file) &&
-	    loopdev_is_dead((int)minor(devno))) {
+		return userspace_index_verdict(entry, err) < 0
+		    ? -ESTALE
+		    : userspace_describe(id, dev, err);
+	if (userspace_index_is_leftover(spec, file) && loopdev_is_dead(id)) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/loop%u is dead: nobody serves %.120s any more",
-		    minor(devno), file);
+		    "/dev/loop%d is dead: nobody serves %.120s any more", id,
+		    file);
 		return -ESTALE;
 	}
 	(void)err_set(err, ERR_FAILED_PRECONDITION,
-	    "/dev/loop%u is bound to %.120s", minor(devno), file);
+	    "/dev/loop%d is bound to %.120s", id, file);
 	return -ENODEV;
 }
 
-static bool
-userspace_credentials(
-    const struct device_spec *spec, const char **user, const char **key)
-{
-	struct session *s = NULL;
-
-	while ((s = session_next(s)) != NULL) {
-		struct table *table = session_table(s);
-
-		if (session_state(s) != SESSION_READY || table == NULL ||
-		    !str_eq(table->cluster_id, spec->cluster_id) ||
-		    (!str_is_empty(spec->user) &&
-			!str_eq(table->user, spec->user)))
-			continue;
-		*user = table->user;
-		*key = table->key;
-		return true;
-	}
-	return false;
-}
-
-const struct mapper device_userspace = {
+static const struct mapper_child userspace_child = {
 	.name = "userspace",
-	.init = userspace_init,
-	.usable = userspace_usable,
-	.credentials = userspace_credentials,
-	.find = userspace_find,
-	.note = userspace_note,
-	.open_start = userspace_open_start,
-	.close_start = userspace_close_start,
+	.opens = true,
 	.map = userspace_map,
 	.unmap = userspace_unmap,
 	.verify = userspace_verify,
+};
+
+const struct mapper userspace_mapper = {
+	.name = "userspace",
+	.mounter = "userspace",
+	.child = &userspace_child,
+	.init = userspace_init,
+	.usable = userspace_usable,
+	.knows = userspace_knows,
+	.note = userspace_note,
+	.open_start = userspace_open_start,
+	.close_start = userspace_close_start,
+	.abort_start = userspace_abort_start,
+	.restart = userspace_restart,
+	.credentials = userspace_credentials,
 };

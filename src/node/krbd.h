@@ -1,9 +1,9 @@
 /*
- * krbd_line.h - the line that tells the kernel's rbd driver what to map, and
- * the monitor addresses in it. No system call but name resolution.
+ * krbd.h - what the kernel's rbd driver is told, for tests: the mapper itself
+ * is mapper.h's `krbd_mapper`.
  */
-#ifndef NODE_KRBD_LINE_H
-#define NODE_KRBD_LINE_H
+#ifndef NODE_KRBD_H
+#define NODE_KRBD_H
 
 #include "node/device.h"
 

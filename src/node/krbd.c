@@ -1,0 +1,874 @@
+/*
+ * krbd.c - the kernel's own rbd driver, straight through /sys/bus/rbd (Linux:
+ * Documentation/ABI/testing/sysfs-bus-rbd).
+ *
+ * The rule that holds it together: sysfs is the truth, the index is a hint.
+ * The index (rbd id -> volume) is built once at the start and kept by note();
+ * a child verifies what it says by the device's attributes, and looks at
+ * devices that the index does not know: that lists a directory of ids but
+ * reads the attributes of strangers only. So an image that somebody else has
+ * mapped (ceph-csi, a child of a predecessor that was killed) is found too,
+ * and nothing is mapped twice.
+ *
+ * The key goes into the process keyring of the child that maps, which dies
+ * with it; it is in no file, option, or other process's reach.
+ */
+#include "node/krbd.h"
+#include "node/mapper.h"
+#include "node/mount.h"
+#include "node/sysfs.h"
+
+#include "base/buf.h"
+#include "base/cephx_key.h"
+#include "base/log.h"
+#include "base/rules.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <netdb.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/utsname.h>
+
+#define DEVICES "bus/rbd/devices"
+#define ATTR_MAX 4096
+#define ID_MAX (1 << 20)
+#define BUSY_TRIES 50 /* 5 s: somebody still closes the device */
+#define BUSY_WAIT_MS 100
+#define KEY_BYTES_MAX 512
+#define SHOWN_MAX 16   /* numbers that are passed over */
+#define MAPPED_TWICE 8 /* by somebody else */
+#define PORT_MSGR1 6789
+#define PORT_MSGR2 3300
+
+/* ---- the monitors' addresses ----------------------------------------------
+ * They come as "a:6789", "host", "[::1]", "v1:a:6789/0" or
+ * "[v2:a:3300/0,v1:a:6789/0]"; the kernel wants numeric ones of one protocol.
+ */
+
+/* One address of a list. */
+struct mon {
+	bool msgr1, msgr2; /* protocols that it may speak */
+	char host[256];    /* without brackets */
+	unsigned port;     /* 0: not given */
+};
+
+static bool
+is_separator(char c)
+{
+	return c == ',' || c == ' ' || c == ';';
+}
+
+/* "host:port", "[v6]:port", "v6". */
+static int
+mon_split(const char *text, size_t len, struct mon *mon)
+{
+	const char *colon = memrchr(text, ':', len);
+	const char *host = text;
+	size_t hostlen = len;
+	uint64_t port = 0;
+	char digits[8];
+
+	if (len > 0 && text[0] == '[') {
+		const char *close = memchr(text, ']', len);
+
+		if (close == NULL)
+			return -EINVAL;
+		host = text + 1;
+		hostlen = (size_t)(close - host);
+		colon = close + 1 < text + len ? close + 1 : NULL;
+		if (colon != NULL && *colon != ':')
+			return -EINVAL;
+	} else if (colon != NULL && memchr(text, ':', len) == colon) {
+		hostlen = (size_t)(colon - text);
+	} else {
+		colon = NULL; /* none, or a bare IPv6 address */
+	}
+	if (colon != NULL &&
+	    (str_put(digits, sizeof(digits), "%.*s",
+		 (int)(text + len - colon - 1), colon + 1) < 0 ||
+		str_to_u64(digits, &port) < 0 || port > 65535))
+		return -EINVAL;
+	mon->port = (unsigned)port;
+	if (hostlen == 0)
+		return -EINVAL;
+	return str_put(
+	    mon->host, sizeof(mon->host), "%.*s", (int)hostlen, host);
+}
+
+/*
+ * Takes the next address from *list, moving it on. 1: got one, 0: the end,
+ * -EINVAL: not an address.
+ */
+static int
+mon_next(const char **list, struct mon *mon)
+{
+	const char *p = *list, *slash;
+	size_t len;
+
+	while (
+	    is_separator(*p) || str_starts(p, "[v1:") || str_starts(p, "[v2:"))
+		p++;
+	len = strcspn(p, ", ;");
+	*list = p + len;
+	if (len == 0)
+		return 0;
+	memset(mon, 0, sizeof(*mon));
+	mon->msgr1 = !str_starts(p, "v2:");
+	mon->msgr2 = !str_starts(p, "v1:");
+	if (!mon->msgr1 || !mon->msgr2) {
+		p += 3;
+		len -= 3;
+	}
+	/* The ']' that ends a group, and the nonce. */
+	if (len > 0 && p[len - 1] == ']' &&
+	    (p[0] != '[' || memchr(p, ']', len) != p + len - 1))
+		len--;
+	slash = memchr(p, '/', len);
+	if (slash != NULL)
+		len = (size_t)(slash - p);
+	if (mon_split(p, len, mon) < 0)
+		return -EINVAL;
+	if (mon->msgr1 && mon->msgr2 && mon->port == PORT_MSGR1)
+		mon->msgr2 = false;
+	else if (mon->msgr1 && mon->msgr2 && mon->port == PORT_MSGR2)
+		mon->msgr1 = false;
+	return 1;
+}
+
+bool
+krbd_monitors_meet(const char *a, const char *b)
+{
+	struct mon one, two;
+
+	while (a != NULL && mon_next(&a, &one) == 1) {
+		const char *rest = b;
+
+		while (rest != NULL && mon_next(&rest, &two) == 1)
+			if (str_eq(one.host, two.host) &&
+			    (one.port == two.port || one.port == 0 ||
+				two.port == 0))
+				return true;
+	}
+	return false;
+}
+
+/* All numeric addresses of the monitors that speak this protocol. */
+static int
+line_add_monitors(
+    struct buf *line, const char *monitors, bool msgr2, struct err *err)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
+	char host[INET6_ADDRSTRLEN];
+	struct mon mon;
+	int rc;
+
+	while ((rc = mon_next(&monitors, &mon)) == 1) {
+		unsigned port = mon.port != 0 ? mon.port
+		    : msgr2                   ? PORT_MSGR2
+					      : PORT_MSGR1;
+
+		if (!(msgr2 ? mon.msgr2 : mon.msgr1))
+			continue;
+		rc = getaddrinfo(mon.host, NULL, &hints, &list);
+		if (rc != 0)
+			return err_set(err, ERR_UNAVAILABLE,
+			    "resolve monitor %s: %s", mon.host,
+			    gai_strerror(rc));
+		for (struct addrinfo *ai = list; ai != NULL && rc == 0;
+		     ai = ai->ai_next) {
+			if (getnameinfo(ai->ai_addr, ai->ai_addrlen, host,
+				sizeof(host), NULL, 0, NI_NUMERICHOST) != 0)
+				continue;
+			rc = buf_printf(line,
+			    strchr(host, ':') != NULL ? "%s[%s]:%u" : "%s%s:%u",
+			    line->len > 0 ? "," : "", host, port);
+		}
+		freeaddrinfo(list);
+		if (rc < 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "too many monitor addresses");
+	}
+	return rc < 0 ? err_set(err, ERR_INVALID_ARGUMENT,
+			    "monitors: an entry is no address")
+		      : 0;
+}
+
+/* ---- the line that maps an image ------------------------------------------ */
+
+static int
+line_check(const struct device_spec *spec, struct err *err)
+{
+	int rc = rules_pool("pool", spec->pool, err);
+
+	if (rc == 0)
+		rc = rules_image("image", spec->image, err);
+	if (rc == 0)
+		rc = rules_user("userID", spec->user, err);
+	if (rc == 0 && str_is_empty(spec->monitors))
+		rc = err_set(err, ERR_INVALID_ARGUMENT, "monitors: missing");
+	if (rc == 0 &&
+	    spec->monitors[strcspn(spec->monitors, "\f\n\r\t\v")] != '\0')
+		rc = err_set(err, ERR_INVALID_ARGUMENT,
+		    "monitors: \"%s\" cannot be given to the kernel",
+		    spec->monitors);
+	if (rc == 0 && !str_is_empty(spec->rados_namespace))
+		rc = rules_namespace(
+		    "radosNamespace", spec->rados_namespace, err);
+	if (rc == 0)
+		rc = rules_krbd_options("mapOptions", spec->map_options, err);
+	return rc;
+}
+
+/* Each option but those that only the command line tool knows. */
+static int
+line_add_options(struct buf *line, const char *options)
+{
+	int rc = 0;
+
+	while (rc == 0 && options != NULL && *options != '\0') {
+		size_t n = strcspn(options, ",");
+		bool tool = (n == 4 && strncmp(options, "udev", n) == 0) ||
+		    (n == 6 && strncmp(options, "noudev", n) == 0);
+
+		if (n > 0 && !tool)
+			rc = buf_printf(line, ",%.*s", (int)n, options);
+		options += n + (options[n] == ',');
+	}
+	return rc;
+}
+
+static int
+line_build(const struct device_spec *spec, struct buf *line, struct err *err)
+{
+	const char *mode = "", *ns = spec->rados_namespace;
+	bool chosen = rules_option_find(spec->map_options, "ms_mode", &mode);
+	bool msgr2 = chosen && !str_starts(mode, "legacy");
+	int rc = line_check(spec, err);
+
+	if (rc == 0)
+		rc = line_add_monitors(line, spec->monitors, msgr2, err);
+	if (rc == 0 && line->len == 0 && !chosen) {
+		msgr2 = true;
+		rc = line_add_monitors(line, spec->monitors, msgr2, err);
+	}
+	if (rc < 0)
+		return rc;
+	if (line->len == 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "none of the monitors %s speaks the protocol of ms_mode",
+		    spec->monitors);
+	rc = buf_printf(line, " name=%s,key=client.%s%s", spec->user,
+	    spec->user, msgr2 && !chosen ? ",ms_mode=prefer-crc" : "");
+	if (rc == 0)
+		rc = line_add_options(line, spec->map_options);
+	if (rc == 0)
+		rc = buf_printf(line, "%s%s%s %s %s -",
+		    spec->read_only ? ",ro" : "",
+		    str_is_empty(ns) ? "" : ",_pool_ns=",
+		    str_is_empty(ns) ? "" : ns, spec->pool, spec->image);
+	return rc < 0
+	    ? err_set(err, ERR_INVALID_ARGUMENT,
+		  "monitors and map options are too long for the kernel")
+	    : 0;
+}
+
+int
+krbd_line_fmt(
+    const struct device_spec *spec, char *out, size_t size, struct err *err)
+{
+	struct buf line;
+	int rc;
+
+	buf_init(&line, size - 1);
+	rc = line_build(spec, &line, err);
+	if (rc == 0) {
+		memcpy(out, line.data, line.len);
+		out[line.len] = '\0';
+	}
+	buf_fini(&line);
+	return rc;
+}
+
+/* ---- reading sysfs -------------------------------------------------------- */
+
+/* Reads a device's attribute; missing ones are "". */
+static int
+attr_read(int id, const char *name, char *out, size_t size)
+{
+	return sysfs_read(out, size, DEVICES "/%d/%s", id, name);
+}
+
+static int
+attr_devno(int id, dev_t *devno)
+{
+	uint64_t maj, min;
+	int rc = sysfs_u64(&maj, DEVICES "/%d/major", id);
+
+	if (rc == 0)
+		rc = sysfs_u64(&min, DEVICES "/%d/minor", id);
+	if (rc == 0)
+		*devno = makedev((unsigned)maj, (unsigned)min);
+	return rc;
+}
+
+struct id_search {
+	bool (*is)(int id, const struct device_spec *spec);
+	const struct device_spec *spec;
+	int found;
+};
+
+static bool
+on_id(const char *name, void *arg)
+{
+	struct id_search *search = arg;
+	uint64_t id;
+
+	if (str_to_u64(name, &id) == 0 && id < ID_MAX &&
+	    search->is((int)id, search->spec))
+		search->found = (int)id;
+	return search->found < 0;
+}
+
+/* The first id in sysfs for which `is` is true, or -1. */
+static int
+id_find(bool (*is)(int id, const struct device_spec *spec),
+    const struct device_spec *spec)
+{
+	struct id_search search = { .is = is, .spec = spec, .found = -1 };
+
+	sysfs_each(DEVICES, on_id, &search);
+	return search.found;
+}
+
+/* ---- which image is it? --------------------------------------------------- */
+
+/*
+ * Same cluster by fsid where both are known, else by a common monitor. A
+ * stash of ceph-csi tells neither: pool, namespace and name then have to do.
+ */
+static bool
+same_cluster(const struct device_spec *spec, int id)
+{
+	char fsid[64], monitors[ATTR_MAX];
+
+	(void)attr_read(id, "cluster_fsid", fsid, sizeof(fsid));
+	if (!str_is_empty(spec->fsid) && fsid[0] != '\0')
+		return str_eq(spec->fsid, fsid);
+	/* What it was mapped with begins with the monitors. */
+	(void)attr_read(id, "config_info", monitors, sizeof(monitors));
+	monitors[strcspn(monitors, " ")] = '\0';
+	return str_is_empty(spec->monitors) || monitors[0] == '\0' ||
+	    krbd_monitors_meet(spec->monitors, monitors);
+}
+
+/* Does device `id` map this image (not a snapshot of it)? */
+static bool
+id_matches(int id, const struct device_spec *spec)
+{
+	char image[ATTR_MAX], text[ATTR_MAX];
+	uint64_t pool_id;
+	bool same_pool = false;
+
+	if (attr_read(id, "name", image, sizeof(image)) < 0 ||
+	    attr_read(id, "pool", text, sizeof(text)) < 0)
+		return false;
+	/*
+	 * Was a pool renamed, or made anew, its name is another one's. Where
+	 * both ids are known they decide.
+	 */
+	if (spec->pool_id > 0 &&
+	    sysfs_u64(&pool_id, DEVICES "/%d/pool_id", id) == 0) {
+		if (pool_id != (uint64_t)spec->pool_id)
+			return false;
+		same_pool = true;
+	}
+	if (spec->image == NULL) {
+		if (!device_is_named(spec->volume_id, image))
+			return false;
+	} else {
+		if (!str_eq(spec->image, image) ||
+		    (!same_pool &&
+			!str_eq(spec->pool != NULL ? spec->pool : "", text)))
+			return false;
+		(void)attr_read(id, "pool_ns", text, sizeof(text));
+		if (!str_eq(text,
+			spec->rados_namespace != NULL ? spec->rados_namespace
+						      : ""))
+			return false;
+	}
+	if (attr_read(id, "current_snap", text, sizeof(text)) < 0 ||
+	    !str_eq(text, "-"))
+		return false;
+	/* An image of that name that was deleted and made anew. */
+	if (!str_is_empty(spec->image_id) &&
+	    attr_read(id, "image_id", text, sizeof(text)) == 0 &&
+	    text[0] != '\0' && !str_eq(text, spec->image_id))
+		return false;
+	return same_cluster(spec, id);
+}
+
+/* ---- the index (daemon; children have a copy) ----------------------------- */
+
+/*
+ * By rbd id: what volume handle and image name have in common (the UUID at the
+ * end of a dynamic volume's, all of a static one's), or NULL: not known.
+ */
+static struct {
+	char **key;
+	size_t size;
+} krbd_index;
+
+static const char *
+spec_key(const struct device_spec *spec)
+{
+	const char *name = spec->image != NULL ? spec->image : spec->volume_id;
+	const char *uuid = device_uuid_of(name);
+
+	return uuid != NULL ? uuid : name;
+}
+
+static bool
+is_known(int id)
+{
+	return (size_t)id < krbd_index.size && krbd_index.key[id] != NULL;
+}
+
+/* `key` NULL: forget it. */
+static void
+index_set(int id, const char *key)
+{
+	size_t size = krbd_index.size;
+
+	if ((size_t)id >= size) {
+		krbd_index.size = (size_t)id + 64;
+		krbd_index.key = mem_grow(
+		    krbd_index.key, krbd_index.size * sizeof(*krbd_index.key));
+		memset(krbd_index.key + size, 0,
+		    (krbd_index.size - size) * sizeof(*krbd_index.key));
+	}
+	free(krbd_index.key[id]);
+	krbd_index.key[id] = str_dup(key);
+}
+
+static void
+index_clear(const char *key)
+{
+	for (size_t id = 0; id < krbd_index.size; id++)
+		if (key == NULL || str_eq(krbd_index.key[id], key))
+			index_set((int)id, NULL);
+}
+
+static void
+krbd_note(const struct device_spec *spec, int id)
+{
+	if (id >= 0)
+		index_set(id, spec_key(spec));
+	else
+		index_clear(spec_key(spec));
+}
+
+static bool
+index_device(int id, const struct device_spec *none)
+{
+	char image[ATTR_MAX];
+	const struct device_spec spec = { .image = image };
+
+	(void)none;
+	if (attr_read(id, "name", image, sizeof(image)) == 0)
+		index_set(id, spec_key(&spec));
+	return false;
+}
+
+static int
+krbd_init(const struct mapper_setup *setup, struct err *err)
+{
+	auto_free char *bus = str_fmt("%s/bus/rbd", node_paths.sys);
+
+	(void)setup;
+	(void)err;
+	if (access(bus, F_OK) < 0)
+		device_load_module("rbd");
+	index_clear(NULL);
+	(void)id_find(index_device, NULL);
+	return 0;
+}
+
+/* The file of the bus for `verb`: that of single_major where it is there. */
+static char *
+bus_file(const char *verb)
+{
+	char *file = str_fmt(
+	    "%s/bus/rbd/%s_single_major", node_paths.sys, verb);
+
+	if (access(file, W_OK) < 0) {
+		free(file);
+		file = str_fmt("%s/bus/rbd/%s", node_paths.sys, verb);
+	}
+	return file;
+}
+
+static bool
+krbd_usable(struct err *why)
+{
+	auto_free char *file = bus_file("add");
+
+	if (access(file, W_OK) == 0)
+		return true;
+	(void)err_set_rc(
+	    why, -errno, "the kernel's rbd driver cannot be used: %s", file);
+	return false;
+}
+
+/* ---- in a child: unmap ---------------------------------------------------- */
+
+static int
+bus_write(const char *verb, const char *line)
+{
+	auto_free char *file = bus_file(verb);
+	auto_close int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 || write(fd, line, strlen(line)) < 0 ? -errno : 0;
+}
+
+/* Whether a mount shows the node of device `id`: 1 and its path, 0, -errno. */
+static int
+id_is_shown(int id, char path[PATH_MAX], struct err *err)
+{
+	dev_t devno = 0;
+
+	return attr_devno(id, &devno) < 0 ? 0
+					  : mount_find_node(devno, path, err);
+}
+
+static int
+id_remove(int id, const char *options, struct err *err)
+{
+	bool force = options != NULL && strstr(options, "force") != NULL;
+	char line[32], shown[PATH_MAX];
+	int rc = id_is_shown(id, shown, err);
+
+	if (rc > 0) { /* with its number they would get the next image */
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "/dev/rbd%d is still shown at %s", id, shown);
+		return -EBUSY;
+	}
+	if (rc < 0)
+		return rc;
+	(void)snprintf(line, sizeof(line), "%d%s", id, force ? " force" : "");
+	for (int i = 0; i < BUSY_TRIES; i++) {
+		rc = bus_write("remove", line);
+		if (rc != -EBUSY)
+			break;
+		device_pause_ms(BUSY_WAIT_MS);
+	}
+	if (rc < 0 && rc != -ENOENT)
+		return err_set_rc(err, rc, "unmap /dev/rbd%d", id);
+	return 0;
+}
+
+static bool
+is_stranger(int id, const struct device_spec *spec)
+{
+	return !is_known(id) && id_matches(id, spec);
+}
+
+/* A device of this image: as the index has it, or one it does not know. */
+static int
+id_locate(const struct device_spec *spec)
+{
+	for (size_t id = 0; id < krbd_index.size; id++)
+		if (str_eq(krbd_index.key[id], spec_key(spec)) &&
+		    id_matches((int)id, spec))
+			return (int)id;
+	return id_find(is_stranger, spec);
+}
+
+static int
+krbd_unmap(
+    const struct device_spec *spec, const struct device *shown, struct err *err)
+{
+	for (int i = 0; i < MAPPED_TWICE; i++) {
+		int rc,
+		    id = i == 0 && shown != NULL && id_matches(shown->id, spec)
+		    ? shown->id
+		    : id_locate(spec);
+
+		if (id < 0)
+			return 0;
+		rc = id_remove(id, spec->unmap_options, err);
+		if (rc < 0)
+			return rc;
+	}
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "unmap image %s: it is mapped again and again", spec_key(spec));
+}
+
+/* ---- in a child: map ------------------------------------------------------ */
+
+static int
+krbd_describe(int id, struct device *dev, struct err *err)
+{
+	int rc;
+
+	*dev = (struct device){ .id = id };
+	rc = attr_devno(id, &dev->devno);
+	if (rc == 0)
+		rc = sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
+	if (rc == 0)
+		rc = str_put(dev->path, sizeof(dev->path), "%s/rbd%d",
+		    node_paths.dev, id);
+	if (rc < 0)
+		return err_set_rc(
+		    err, rc, "read %s/" DEVICES "/%d", node_paths.sys, id);
+	return device_node_ensure(dev->path, dev->devno, err);
+}
+
+/*
+ * Puts the key into the keyring of this process only. The kernel does not know
+ * every type of key: another mapper may then serve the image, so -ENXIO.
+ */
+static int
+add_key(const struct device_spec *spec, struct err *err)
+{
+	struct utsname kernel = { .release = "?" };
+	unsigned char bytes[KEY_BYTES_MAX];
+	char name[ATTR_MAX], who[96];
+	int type, rc;
+	long len;
+
+	type = cephx_key_type(spec->user, spec->key, err);
+	if (type < 0)
+		return type;
+	len = str_unbase64(
+	    bytes, sizeof(bytes), spec->key->text, spec->key->len);
+	rc = str_put(name, sizeof(name), "client.%s", spec->user);
+	if (rc == 0 &&
+	    syscall(SYS_add_key, "ceph", name, bytes, (size_t)len,
+		KEY_SPEC_PROCESS_KEYRING) < 0)
+		rc = -errno;
+	secret_wipe(bytes, sizeof(bytes));
+	if (rc == 0)
+		return 0;
+	if (type == CEPHX_KEY_AES)
+		return err_set_rc(
+		    err, rc, "give the key of %s to the kernel", spec->user);
+	(void)uname(&kernel);
+	(void)snprintf(who, sizeof(who), "Linux %s", kernel.release);
+	cephx_key_refuse(spec->user, type, who,
+	    type == CEPHX_KEY_AES256K ? "Linux 7.0 or later" : "a newer kernel",
+	    err);
+	return -ENXIO;
+}
+
+/* What the kernel's answer to a map means. */
+static int
+map_error(const struct device_spec *spec, int rc, struct err *err)
+{
+	bool has_ns = !str_is_empty(spec->rados_namespace);
+	char what[ERR_TEXT_MAX / 2];
+
+	(void)snprintf(what, sizeof(what), "map %s/%s%s%s as %s", spec->pool,
+	    has_ns ? spec->rados_namespace : "", has_ns ? "/" : "", spec->image,
+	    spec->user);
+	switch (-rc) {
+	case ENOENT:
+		return err_set(err, ERR_NOT_FOUND,
+		    "%s: the pool, the namespace or the image does not exist",
+		    what);
+	case ENXIO:
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s: the kernel lacks a feature of this image", what);
+		return rc;
+	case ETIMEDOUT:
+		return err_set(err, ERR_UNAVAILABLE,
+		    "%s: the monitors %s do not answer", what, spec->monitors);
+	case ENOKEY:
+	case EKEYREJECTED:
+	case EKEYEXPIRED:
+		return err_set(err, ERR_UNAUTHENTICATED,
+		    "%s: the key was not accepted", what);
+	case EPERM:
+	case EACCES:
+		return err_set(err, ERR_PERMISSION_DENIED,
+		    "%s: the key is wrong, or it does not allow this", what);
+	case EROFS:
+	case EBUSY:
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s: a client elsewhere holds the image's lock", what);
+	case EINVAL:
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: the kernel does not take the options \"%s\"", what,
+		    spec->map_options != NULL ? spec->map_options : "");
+	default:
+		return err_set_rc(err, rc, "%s", what);
+	}
+}
+
+static bool
+mark_known(int id, const struct device_spec *none)
+{
+	(void)none;
+	index_set(id, "");
+	return false;
+}
+
+/*
+ * One more mapping of the image: *id is a device that was not there before.
+ *
+ * The kernel maps by name. Is the device that it has made another image's, by
+ * the ids of pool, image and cluster, it goes again: nothing was read from it.
+ */
+static int
+map_once(
+    const struct device_spec *spec, const char *line, int *id, struct err *err)
+{
+	struct device_spec by_name = *spec;
+	struct err why = ERR_INIT;
+	int rc;
+
+	/* In this child's copy of the index: strangers are what is new. */
+	index_clear(NULL);
+	(void)id_find(mark_known, NULL);
+	rc = bus_write("add", line);
+	if (rc < 0)
+		return map_error(spec, rc, err);
+	*id = id_find(is_stranger, spec);
+	if (*id >= 0)
+		return 0;
+	by_name.pool_id = 0;
+	by_name.image_id = by_name.fsid = NULL;
+	*id = id_find(is_stranger, &by_name);
+	if (*id < 0)
+		return err_set(err, ERR_INTERNAL,
+		    "map image %s: mapped, but not in %s/" DEVICES, spec->image,
+		    node_paths.sys);
+	if (id_remove(*id, spec->unmap_options, &why) < 0)
+		log_warn("krbd.other", "id=%d text=\"%s\"", *id, why.text);
+	return err_set(err, ERR_NOT_FOUND,
+	    "map %s/%s: that is another image than volume %s; was it removed and made anew?",
+	    spec->pool, spec->image, spec->volume_id);
+}
+
+/*
+ * The kernel gives the lowest number that is free. One that a mount still
+ * shows the node of, of an image that somebody unmapped by force, is held
+ * while the image is mapped again, and then given back.
+ */
+static int
+map_anew(const struct device_spec *spec, int *id, struct err *err)
+{
+	char line[KRBD_LINE_MAX], shown[PATH_MAX], number[16];
+	int held[SHOWN_MAX], n = 0;
+	int rc = krbd_line_fmt(spec, line, sizeof(line), err);
+
+	if (rc == 0)
+		rc = add_key(spec, err);
+	if (rc == 0 && !str_is_empty(spec->net_namespace)) {
+		auto_close int fd = open(
+		    spec->net_namespace, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+			rc = err_set_rc(err, -errno,
+			    "enter network namespace %s", spec->net_namespace);
+	}
+	if (rc == 0)
+		rc = map_once(spec, line, id, err);
+	while (rc == 0 && (rc = id_is_shown(*id, shown, err)) > 0) {
+		log_warn("krbd.shown", "id=%d path=%s", *id, shown);
+		held[n++] = *id;
+		rc = n < SHOWN_MAX
+		    ? map_once(spec, line, id, err)
+		    : err_set(err, ERR_FAILED_PRECONDITION,
+			  "map image %s: /dev/rbd%d and %d others are free, but shown at %s",
+			  spec->image, *id, n - 1, shown);
+	}
+	while (n > 0) {
+		(void)snprintf(number, sizeof(number), "%d", held[--n]);
+		(void)bus_write("remove", number);
+	}
+	return rc;
+}
+
+static int
+krbd_map(const struct device_spec *spec, struct device *dev, struct err *err)
+{
+	int id = id_locate(spec), rc;
+
+	if (id >= 0) {
+		rc = krbd_describe(id, dev, err);
+		if (rc < 0 || dev->read_only == spec->read_only)
+			return rc;
+		rc = id_remove(id, spec->unmap_options, err);
+		if (rc < 0) {
+			err_prefix(err, "image %s is mapped %s", spec->image,
+			    dev->read_only ? "read-only" : "writable");
+			return rc;
+		}
+	}
+	rc = map_anew(spec, &id, err);
+	return rc < 0 ? rc : krbd_describe(id, dev, err);
+}
+
+/* ---- in a child: verify --------------------------------------------------- */
+
+/* The rbd id of a block device: its disk lies below the bus's device. */
+static int
+id_of(dev_t devno)
+{
+	auto_free char *path = str_fmt(
+	    "%s/dev/block/%u:%u", node_paths.sys, major(devno), minor(devno));
+	char link[ATTR_MAX], *at;
+	ssize_t n = readlink(path, link, sizeof(link) - 1);
+	uint64_t id;
+
+	link[n < 0 ? 0 : n] = '\0';
+	/* ../../devices/rbd/ID/block/rbdID */
+	at = strstr(link, "/devices/rbd/");
+	if (at == NULL)
+		return -1;
+	at += strlen("/devices/rbd/");
+	at[strcspn(at, "/")] = '\0';
+	return str_to_u64(at, &id) == 0 && id < ID_MAX ? (int)id : -1;
+}
+
+static int
+krbd_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
+    struct err *err)
+{
+	int id = id_of(devno);
+
+	if (id >= 0 && id_matches(id, spec))
+		return krbd_describe(id, dev, err);
+	if (id < 0)
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "device %u:%u is no rbd device", major(devno),
+		    minor(devno));
+	else
+		(void)err_set(err, ERR_FAILED_PRECONDITION,
+		    "/dev/rbd%d is not a mapping of image %s", id,
+		    spec_key(spec));
+	return -ENODEV;
+}
+
+static const struct mapper_child krbd_child = {
+	.name = "krbd",
+	.map = krbd_map,
+	.unmap = krbd_unmap,
+	.verify = krbd_verify,
+};
+
+const struct mapper krbd_mapper = {
+	.name = "krbd",
+	.mounter = "rbd",
+	.child = &krbd_child,
+	.init = krbd_init,
+	.usable = krbd_usable,
+	.note = krbd_note,
+};
