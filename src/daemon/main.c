@@ -17,7 +17,6 @@
 #include "daemon/metrics.h"
 #include "daemon/options.h"
 #include "daemon/sessions.h"
-#include "node/device_userspace.h"
 #include "node/node.h"
 #include "obs/dump.h"
 #include "rpc/health.h"
@@ -90,7 +89,7 @@ on_replace(int signo)
 {
 	(void)signo;
 	log_info("userspace.replace", "reason=signal");
-	device_userspace_restart_all();
+	mapper_restart_all();
 }
 
 /*
@@ -228,7 +227,12 @@ static int
 start_node(const struct options *o, struct err *err)
 {
 	static struct node_config setup;
-	int rc;
+	static const struct mapper *const mappers[] = { &krbd_mapper,
+		&userspace_mapper, NULL };
+	const struct mapper_setup mapper_setup = {
+		.state_dir = o->statedir,
+		.attachd = o->attachd_path,
+	};
 
 	setup = (struct node_config){
 		.state_dir = o->statedir,
@@ -238,11 +242,7 @@ start_node(const struct options *o, struct err *err)
 		.credentials = credentials,
 	};
 	node_init(&setup);
-	device_userspace_set_program(o->attachd_path);
-	rc = device_register(&device_krbd, o->statedir, err);
-	if (rc == 0)
-		rc = device_register(&device_userspace, o->statedir, err);
-	return rc;
+	return mapper_init(mappers, &mapper_setup, err);
 }
 
 /* The names of what is served: CSI's first, these are told by health, too. */

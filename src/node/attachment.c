@@ -95,8 +95,7 @@ on_staged(const struct mount_entry *entry, void *arg)
 	struct attachment at;
 	int rc = 0;
 
-	if (!read_stash_beside(
-		entry->point, search->volume_id, &search->stash))
+	if (!read_stash_beside(entry->point, search->volume_id, &search->stash))
 		return true;
 	(void)stash_claim(&search->stash, &claim, NULL);
 	claim.mapper = NULL;
@@ -264,8 +263,8 @@ int
 attachment_check_holders(
     const struct device *dev, const char *volume_id, struct err *err)
 {
-	auto_free char *dir = str_fmt("dev/block/%u:%u/holders",
-	    major(dev->devno), minor(dev->devno));
+	auto_free char *dir = str_fmt(
+	    "dev/block/%u:%u/holders", major(dev->devno), minor(dev->devno));
 	struct holder_search search = { .volume_id = volume_id };
 
 	sysfs_each(dir, on_holder, &search);

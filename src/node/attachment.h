@@ -16,8 +16,9 @@
 
 /* What can lie above an image's device, the topmost first. */
 enum layer_kind {
-	LAYER_READ_ONLY = 0, /* a loop device for a target that must not write */
-	LAYER_CRYPT,         /* dm-crypt of ceph-csi's, dm-integrity below it */
+	LAYER_READ_ONLY =
+	    0,       /* a loop device for a target that must not write */
+	LAYER_CRYPT, /* dm-crypt of ceph-csi's, dm-integrity below it */
 	LAYER_KINDS,
 };
 

@@ -78,7 +78,7 @@ be32(const unsigned char *at)
 }
 
 static void
-look_at_ext(const unsigned char *head, struct probe *probe)
+look_at_ext(const unsigned char *head, struct filesystem_probe *probe)
 {
 	uint16_t state = le16(head + EXT_STATE);
 	bool journal = (le32(head + EXT_COMPAT) & EXT_COMPAT_JOURNAL) != 0;
@@ -93,7 +93,7 @@ look_at_ext(const unsigned char *head, struct probe *probe)
 }
 
 static void
-look_at_xfs(const unsigned char *head, struct probe *probe)
+look_at_xfs(const unsigned char *head, struct filesystem_probe *probe)
 {
 	unsigned version = head[XFS_VERSION + 1] & 0xf;
 
@@ -107,7 +107,8 @@ look_at_xfs(const unsigned char *head, struct probe *probe)
 }
 
 void
-probe_superblock(const unsigned char *head, size_t len, struct probe *probe)
+probe_superblock(
+    const unsigned char *head, size_t len, struct filesystem_probe *probe)
 {
 	if (len < PROBE_HEAD_BYTES)
 		return;
@@ -152,8 +153,8 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 }
 
 static int
-read_result(
-    blkid_probe pr, const char *path, struct probe *probe, struct err *err)
+read_result(blkid_probe pr, const char *path, struct filesystem_probe *probe,
+    struct err *err)
 {
 	const char *value;
 
@@ -169,7 +170,8 @@ read_result(
 }
 
 static int
-probe_fd(int fd, const char *path, struct probe *probe, struct err *err)
+probe_fd(
+    int fd, const char *path, struct filesystem_probe *probe, struct err *err)
 {
 	blkid_probe pr = blkid_new_probe();
 	int rc = 0;
@@ -207,7 +209,7 @@ probe_fd(int fd, const char *path, struct probe *probe, struct err *err)
 }
 
 int
-probe_device(const char *path, struct probe *probe, struct err *err)
+probe_device(const char *path, struct filesystem_probe *probe, struct err *err)
 {
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	unsigned char head[PROBE_HEAD_BYTES] = { 0 };
@@ -229,7 +231,7 @@ probe_device(const char *path, struct probe *probe, struct err *err)
 /* mkfs, what is added to its options, and those. */
 #define WORDS_MAX (RULES_MKFS_OPTIONS_MAX + 8)
 
-static const struct kind {
+static const struct filesystem_kind {
 	const char *fstype, *mkfs;
 	const char *fresh, *unknown; /* default options */
 	const char *extra;           /* always, unless options name `unless` */
@@ -248,7 +250,7 @@ static const struct kind {
 	{ "btrfs", "mkfs.btrfs", "-K", "-K", NULL, NULL, "-f", NULL },
 };
 
-static const struct kind *
+static const struct filesystem_kind *
 kind_of(const char *fstype)
 {
 	for (size_t i = 0; i < countof(kinds); i++)
@@ -290,7 +292,7 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
     const char *options, const char *device, enum filesystem_mkfs how,
     bool force, struct err *err)
 {
-	const struct kind *kind = kind_of(fstype);
+	const struct filesystem_kind *kind = kind_of(fstype);
 	const char **argv = arena_new_bytes(
 	    arena, (WORDS_MAX + 2) * sizeof(*argv));
 	size_t argc = 0;
@@ -325,7 +327,7 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 bool
 filesystem_mkfs_is_old(const char *fstype, int status, const char *output)
 {
-	const struct kind *kind = kind_of(fstype);
+	const struct filesystem_kind *kind = kind_of(fstype);
 
 	return kind != NULL && status != 0 &&
 	    strcmp(kind->fresh, kind->unknown) != 0 &&
@@ -411,7 +413,7 @@ const char **
 filesystem_fsck_argv(
     struct arena *arena, const char *fstype, const char *device)
 {
-	const struct kind *kind = kind_of(
+	const struct filesystem_kind *kind = kind_of(
 	    str_starts(fstype, "ext") ? "ext4" : fstype);
 	const char **argv;
 

@@ -18,7 +18,7 @@
 
 #define PROBE_FSTYPE_MAX 32
 
-struct probe {
+struct filesystem_probe {
 	char fstype[PROBE_FSTYPE_MAX]; /* "" : none that is known */
 	bool partitioned;              /* a partition table */
 	bool unfinished; /* mkfs was interrupted: nothing in it yet */
@@ -27,8 +27,8 @@ struct probe {
 };
 
 /* Reads the device; may block. Runs in an offload child. */
-int probe_device(
-    const char *path, struct probe *probe, struct err *err) must_check;
+int probe_device(const char *path, struct filesystem_probe *probe,
+    struct err *err) must_check;
 
 /*
  * The flags of a superblock in the first bytes of a device, for tests and
@@ -36,7 +36,7 @@ int probe_device(
  * `young` is true until the first mount for writing.
  */
 void probe_superblock(
-    const unsigned char *head, size_t len, struct probe *probe);
+    const unsigned char *head, size_t len, struct filesystem_probe *probe);
 
 #define PROBE_HEAD_BYTES (68 << 10) /* what probe_superblock() looks at */
 

@@ -5,9 +5,7 @@
 
 #include <errno.h>
 
-static const struct mapper *const all[] = { &krbd_mapper, &userspace_mapper,
-	NULL };
-static const struct mapper *const *mappers = all;
+static const struct mapper *const *mappers;
 
 int
 mapper_init(const struct mapper *const *table, const struct mapper_setup *setup,
@@ -15,8 +13,7 @@ mapper_init(const struct mapper *const *table, const struct mapper_setup *setup,
 {
 	int rc = 0;
 
-	if (table != NULL)
-		mappers = table;
+	mappers = table;
 	for (size_t i = 0; rc == 0 && mappers[i] != NULL; i++)
 		rc = mappers[i]->init(setup, err);
 	return rc;

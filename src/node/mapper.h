@@ -134,9 +134,8 @@ extern const struct mapper userspace_mapper;
 /* ---- the table ------------------------------------------------------------- */
 
 /*
- * The mappers of this process: `table` is NULL-terminated and borrowed, NULL
- * for all that there are. A mapper that the node cannot use stays in it, since
- * that may change.
+ * The mappers of this process: `table` is NULL-terminated and borrowed. A
+ * mapper that the node cannot use stays in it, since that may change.
  */
 int mapper_init(const struct mapper *const *table,
     const struct mapper_setup *setup, struct err *err) must_check;

@@ -5,7 +5,9 @@
  */
 #include "node/mount.h"
 #include "node/crypt.h"
+#include "node/device.h"
 #include "node/path.h"
+#include "node/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +22,6 @@
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
 #define BUSY_TRIES 40 /* 1 s */
 #define BUSY_WAIT_MS 25
@@ -155,7 +156,7 @@ int
 mount_each(bool (*visit)(const struct mount_entry *entry, void *arg), void *arg,
     struct err *err)
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	FILE *f = fopen(node_paths.mountinfo, "re");
 	struct mount_entry entry;
 	size_t size = 0;
 	bool more = true;
@@ -163,30 +164,14 @@ mount_each(bool (*visit)(const struct mount_entry *entry, void *arg), void *arg,
 	int rc;
 
 	if (f == NULL)
-		return err_set_rc(err, -errno, "open /proc/self/mountinfo");
+		return err_set_rc(err, -errno, "open %s", node_paths.mountinfo);
 	while (more && getline(&line, &size, f) >= 0)
 		if (line_parse(line, &entry))
 			more = visit(&entry, arg);
 	rc = ferror(f) ? -EIO : 0;
 	(void)fclose(f);
-	return rc < 0 ? err_set_rc(err, rc, "read /proc/self/mountinfo") : 0;
-}
-
-/* The disk that a number in sysfs is of, by its name; 0: there is none. */
-static dev_t
-devno_by_name(const char *name)
-{
-	char path[256], text[32] = "";
-	unsigned maj, min;
-	auto_close int fd = -1;
-
-	if (str_put(path, sizeof(path), "/sys/class/block/%s/dev", name) < 0)
-		return 0;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
-	    sscanf(text, "%u:%u", &maj, &min) != 2)
-		return 0;
-	return makedev(maj, min);
+	return rc < 0 ? err_set_rc(err, rc, "read %s", node_paths.mountinfo)
+		      : 0;
 }
 
 /*
@@ -230,7 +215,8 @@ mount_entry_node(const struct mount_entry *entry)
 	fd = path_open(entry->point, O_PATH | O_NOFOLLOW);
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISBLK(st.st_mode))
 		return st.st_rdev;
-	return devno_by_name(name); /* it is below another mount */
+	/* It is below another mount. */
+	return sysfs_devno("class/block/%s/dev", name);
 }
 
 dev_t
@@ -370,18 +356,15 @@ static bool
 ext4_had_errors(dev_t source)
 {
 	auto_free char *link = str_fmt(
-	    "/sys/dev/block/%u:%u", major(source), minor(source));
-	auto_free char *path = NULL;
-	char disk[PATH_MAX], count = '0';
+	    "%s/dev/block/%u:%u", node_paths.sys, major(source), minor(source));
+	char disk[PATH_MAX];
+	uint64_t count;
 	ssize_t n = readlink(link, disk, sizeof(disk) - 1);
-	auto_close int fd = -1;
 
-	if (n < 0)
-		return false;
-	disk[n] = '\0';
-	path = str_fmt("/sys/fs/ext4/%s/errors_count", basename(disk));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd >= 0 && read(fd, &count, 1) == 1 && count != '0';
+	disk[n < 0 ? 0 : n] = '\0';
+	return n > 0 &&
+	    sysfs_u64(&count, "fs/ext4/%s/errors_count", basename(disk)) == 0 &&
+	    count > 0;
 }
 
 struct turned {
@@ -514,9 +497,8 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 	}
 	/* What the kernel refuses is the volume's or the flags' state. */
 	(void)err_set(err, ERR_FAILED_PRECONDITION,
-	    "mount %s at %s as %s "
-	    "with \"%s\": %s",
-	    source, target, fstype, all, strerror(-rc));
+	    "mount %s at %s as %s with \"%s\": %s", source, target, fstype, all,
+	    strerror(-rc));
 	return rc;
 }
 
@@ -586,7 +568,6 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
 int
 mount_umount(const char *target, bool lazy, struct err *err)
 {
-	const struct timespec pause = { .tv_nsec = BUSY_WAIT_MS * 1000000L };
 	const char *name;
 	auto_close int dir = path_open_parent(target, &name);
 	char path[NAME_MAX + 40];
@@ -606,6 +587,6 @@ mount_umount(const char *target, bool lazy, struct err *err)
 		}
 		if (errno != EBUSY || i >= BUSY_TRIES)
 			return err_set_rc(err, -errno, "unmount %s", target);
-		(void)nanosleep(&pause, NULL);
+		device_pause_ms(BUSY_WAIT_MS);
 	}
 }

@@ -1,8 +1,8 @@
 /*
  * node.h - the Node service: what the daemon needs to serve it.
  *
- * The rule that holds it together: one file an RPC, each an operation whose
- * blocking work is done by children (staging.h, publishing.h); the daemon's
+ * The rule that holds it together: one file an RPC (or two that belong
+ * together), each an operation whose blocking work is done by children; the daemon's
  * memory holds nothing that a restart would lose.
  */
 #ifndef NODE_NODE_H
@@ -12,7 +12,7 @@
 #include "csi/caps.h"
 #include "csi/params.h"
 #include "csi/rpc.h"
-#include "node/device.h"
+#include "node/mapper.h"
 
 /* What config.json says of a cluster. */
 struct node_cluster {

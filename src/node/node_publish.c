@@ -169,8 +169,7 @@ publish_check_target(const struct publishing_args *args,
 	if (S_ISBLK(at.mode) != args->block)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is published at %s as a %s", volume_id,
-		    args->target,
-		    args->block ? "file system" : "block device");
+		    args->target, args->block ? "file system" : "block device");
 	if (at.read_only != args->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "volume %s is published at %s %s", volume_id, args->target,
@@ -226,8 +225,7 @@ publish_make_layer(const char *below, int *fd, struct err *err)
 
 	if (id < 0)
 		return id;
-	(void)snprintf(
-	    path, sizeof(path), "%s/loop%d", node_paths.dev, id);
+	(void)snprintf(path, sizeof(path), "%s/loop%d", node_paths.dev, id);
 	rc = mount_look(path, &point, fd, err);
 	if (rc == 0 && point.source != makedev(LOOP_MAJOR, (unsigned)id))
 		rc = err_set(
@@ -517,15 +515,15 @@ unpublish_child(const void *p, void *none, struct err *err)
 	    : rc;
 }
 
-enum unpublish_state {
-	UNPUBLISH_START = 0, /* nothing is done */
-	UNPUBLISH_REMOVED,   /* the child has ended */
-	UNPUBLISH_END,
+enum unbind_state {
+	UNBIND_START = 0, /* nothing is done */
+	UNBIND_REMOVED,   /* the child has ended */
+	UNBIND_END,
 };
 
 struct unpublish {
 	struct csi_rpc rpc;
-	enum unpublish_state state;
+	enum unbind_state state;
 	struct unpublishing_args args;
 	struct offload offload;
 };
@@ -537,24 +535,24 @@ unpublish_step(struct op *op)
 	const Csi__V1__NodeUnpublishVolumeRequest *r = u->rpc.request;
 
 	switch (u->state) {
-	case UNPUBLISH_START:
+	case UNBIND_START:
 		op->subject = r->target_path;
 		if (op->detached)
-			return op_fail(u, UNPUBLISH_END, ERR_CANCELLED,
+			return op_fail(u, UNBIND_END, ERR_CANCELLED,
 			    "unpublish %s: the caller is gone", r->target_path);
 		u->args.volume_id = r->volume_id;
 		u->args.target = r->target_path;
 		offload_start(&u->offload, r->target_path, unpublish_child,
 		    &u->args, NULL, 0, NODE_CHILD_MS, &op->wake);
-		return op_await(u, UNPUBLISH_REMOVED);
+		return op_await(u, UNBIND_REMOVED);
 
-	case UNPUBLISH_REMOVED:
+	case UNBIND_REMOVED:
 		if (op->rc < 0)
-			return op_fail_err(u, UNPUBLISH_END, &u->offload.err);
+			return op_fail_err(u, UNBIND_END, &u->offload.err);
 		(void)csi_rpc_reply(&u->rpc);
-		return op_goto(u, UNPUBLISH_END);
+		return op_goto(u, UNBIND_END);
 
-	case UNPUBLISH_END:
+	case UNBIND_END:
 		return OP_DONE;
 	}
 	abort();

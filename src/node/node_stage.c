@@ -92,8 +92,7 @@ stage_options(
 
 /* From now on with this mapper. */
 static int
-stage_use_mapper(
-    struct stage *s, const struct mapper *mapper, struct err *err)
+stage_use_mapper(struct stage *s, const struct mapper *mapper, struct err *err)
 {
 	int rc;
 
@@ -168,8 +167,8 @@ stage_note(struct stage *s)
  * of now from mapping the image.
  */
 static int
-stage_turn_to(struct stage *s, const char *name, const struct err *why,
-    struct err *err)
+stage_turn_to(
+    struct stage *s, const char *name, const struct err *why, struct err *err)
 {
 	const struct mapper *mapper = mapper_by_name(name);
 	const char *earlier = s->mapper->name;
@@ -217,8 +216,7 @@ stage_ask_start(struct stage *s, enum node_format_step step, const char *fstype,
 static bool
 stage_asks_name(struct stage *s, const struct err *err)
 {
-	if (err->code != ERR_NOT_FOUND || s->named ||
-	    s->args.spec.pool_id <= 0)
+	if (err->code != ERR_NOT_FOUND || s->named || s->args.spec.pool_id <= 0)
 		return false;
 	s->named = true;
 	s->unfound = *err;
@@ -283,15 +281,16 @@ stage_judge_fsck(const struct stage *s, struct err *err)
 {
 	const char *volume = s->request->volume_id;
 
-	if (s->rpc.op.rc == -ENOENT) { /* the mount is tried, as ceph-csi does */
+	if (s->rpc.op.rc ==
+	    -ENOENT) { /* the mount is tried, as ceph-csi does */
 		log_warn("stage.fsck", "volume=%s error=not-installed", volume);
 		return 0;
 	}
 	if (s->rpc.op.rc < 0)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "fsck for volume %s: %s", volume, s->tool.err.text);
-	return filesystem_fsck_judge(s->tool.status, s->tool.output,
-	    s->result.device.path, err);
+	return filesystem_fsck_judge(
+	    s->tool.status, s->tool.output, s->result.device.path, err);
 }
 
 /* ---- the flow ------------------------------------------------------------- */
@@ -364,8 +363,8 @@ stage_step(struct op *op)
 		if (op->rc < 0 && stage_asks_name(s, &s->offload.err))
 			return op_await(s, STAGE_NAMED);
 		if (op->rc == -ENXIO && (other = stage_fallback(s)) != NULL)
-			return stage_turn_to(
-				   s, other, &s->offload.err, &err) < 0
+			return stage_turn_to(s, other, &s->offload.err, &err) <
+				0
 			    ? op_fail_err(s, STAGE_UNDO, &err)
 			    : op_goto(s, STAGE_TRY);
 		if (op->rc < 0)
@@ -429,8 +428,7 @@ stage_step(struct op *op)
 			return op_fail_err(s, STAGE_UNDO, &s->unfound);
 		log_info("stage.pool_renamed", "volume=%s from=%s to=%s",
 		    volume, s->args.spec.pool, s->format.pool);
-		s->args.spec.pool = arena_strdup(
-		    s->rpc.arena, s->format.pool);
+		s->args.spec.pool = arena_strdup(s->rpc.arena, s->format.pool);
 		s->args.opened = false;
 		return op_goto(s, STAGE_TRY);
 

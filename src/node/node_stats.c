@@ -133,9 +133,9 @@ struct stats {
 };
 
 static void
-stats_add_usage(Csi__V1__NodeGetVolumeStatsResponse *reply,
-    struct arena *arena, Csi__V1__VolumeUsage__Unit unit, uint64_t total,
-    uint64_t used, uint64_t available)
+stats_add_usage(Csi__V1__NodeGetVolumeStatsResponse *reply, struct arena *arena,
+    Csi__V1__VolumeUsage__Unit unit, uint64_t total, uint64_t used,
+    uint64_t available)
 {
 	Csi__V1__VolumeUsage *usage = csi_new(
 	    &csi__v1__volume_usage__descriptor, arena);
@@ -187,7 +187,8 @@ stats_step(struct op *op)
 			.staging = r->staging_target_path,
 			.volume_id = r->volume_id };
 		offload_start(&s->offload, r->volume_path, stats_child,
-		    &s->args, &s->result, sizeof(s->result), STATS_MS, &op->wake);
+		    &s->args, &s->result, sizeof(s->result), STATS_MS,
+		    &op->wake);
 		return op_await(s, STATS_READ);
 
 	case STATS_READ:

@@ -80,8 +80,9 @@ unstage_step(struct op *op)
 			return op_goto(u, UNSTAGE_END);
 		}
 		if (mapper->close_start != NULL && unstage_is_open(u, mapper)) {
-			u->open = (struct device_open){ .spec =
-							    &u->claim.spec };
+			u->open = (struct device_open){
+				.spec = &u->claim.spec
+			};
 			mapper->close_start(&u->open, &op->wake);
 			return op_await(u, UNSTAGE_CLOSED);
 		}

@@ -102,16 +102,14 @@ stage_mounted(const struct staging_args *args, const char *target,
 	}
 	res->progress = STAGING_FOUND;
 	res->device = at.device;
-	(void)!str_put(
-	    res->mapper, sizeof(res->mapper), "%s", at.mapper->name);
+	(void)!str_put(res->mapper, sizeof(res->mapper), "%s", at.mapper->name);
 	read_only = block ? at.device.read_only : point->read_only;
 	if (!block && !args->read_only && mount_is_turned(target, point))
 		return staging_refuse_turned(args->spec.volume_id, err);
 	if (block != args->block || read_only != args->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
-		    "volume %s is staged at %s as a %s%s",
-		    args->spec.volume_id, args->staging,
-		    read_only ? "read-only " : "",
+		    "volume %s is staged at %s as a %s%s", args->spec.volume_id,
+		    args->staging, read_only ? "read-only " : "",
 		    block ? "block device" : "file system");
 	if (stash != NULL)
 		return 0;
@@ -141,8 +139,9 @@ stage_block(const char *target, const struct device *dev, struct err *err)
  * what must happen before. *busy: some program has the device for itself.
  */
 static int
-judge_probe(const struct staging_args *args, const struct probe *probe,
-    const char *path, enum staging_progress *next, bool *busy, struct err *err)
+judge_probe(const struct staging_args *args,
+    const struct filesystem_probe *probe, const char *path,
+    enum staging_progress *next, bool *busy, struct err *err)
 {
 	bool empty = probe->fstype[0] == '\0' || probe->unfinished;
 	auto_close int alone = -1;
@@ -185,8 +184,8 @@ stage_filesystem(const struct staging_args *args, const char *target,
 {
 	const char *device = res->device.path;
 	auto_free char *options = NULL;
-	enum staging_progress next;
-	struct probe probe;
+	enum staging_progress next = STAGING_MAPPED;
+	struct filesystem_probe probe;
 	bool xfs, grown = false;
 	int rc = probe_device(device, &probe, err);
 
@@ -399,8 +398,8 @@ judge_elsewhere(const struct unstaging_args *args, const char *target,
 {
 	auto_free struct attachment_places *other = mem_new(sizeof(*other));
 	bool here = had_stash || staged->point.mounted;
-	int rc = attachment_find_places(&staged->claim,
-	    staged->at.device.devno, target, args->undo, other, err);
+	int rc = attachment_find_places(&staged->claim, staged->at.device.devno,
+	    target, args->undo, other, err);
 
 	if (rc < 0)
 		return rc;
@@ -434,8 +433,8 @@ unmap_staged(const struct staged *staged, struct err *err)
 	if (mapper != NULL)
 		return mapper->unmap(&staged->claim.spec,
 		    at->device.devno != 0 ? &at->device : NULL, err);
-	for (size_t i = 0;
-	     rc == 0 && (mapper = mapper_child_at(i)) != NULL; i++)
+	for (size_t i = 0; rc == 0 && (mapper = mapper_child_at(i)) != NULL;
+	     i++)
 		rc = mapper->unmap(&staged->claim.spec,
 		    at->device.devno != 0 && at->mapper == mapper ? &at->device
 								  : NULL,
@@ -461,8 +460,8 @@ staging_unstage(const void *p, void *result, struct err *err)
 	if (rc == 0)
 		rc = find_staged(&args, target, res, &staged, err);
 	if (rc == 0)
-		rc = judge_elsewhere(&args, target, &staged, res->had_stash,
-		    &res->kept, err);
+		rc = judge_elsewhere(
+		    &args, target, &staged, res->had_stash, &res->kept, err);
 	if (rc == 0)
 		rc = attachment_unmount(target, &staged.claim, err);
 	if (rc == 0)

@@ -19,9 +19,8 @@
 	.size = sizeof(((struct stash *)NULL)->field)
 /* A member that a device_spec has by the same name. */
 #define SPEC_MEMBER(is_ours, name, field)                                      \
-	MEMBER(is_ours, name, field), .of_spec = true,                         \
-				      .spec = offsetof(                        \
-					  struct device_spec, field)
+	MEMBER(is_ours, name, field),                                          \
+	    .of_spec = true, .spec = offsetof(struct device_spec, field)
 
 /* In the order in which ceph-csi writes them, then ours. */
 static const struct member {
@@ -128,8 +127,9 @@ stash_fill(struct stash *stash, const struct device_spec *spec,
 		    err, ERR_INVALID_ARGUMENT, "volume_id is too long");
 	for (size_t i = 0; i < countof(members); i++) {
 		const struct member *m = &members[i];
-		const char *text = *(const char *const *)(const void *)(
-		    (const char *)spec + m->spec);
+		const char *text = *(
+		    const char *const *)(const void *)((const char *)spec +
+		    m->spec);
 
 		if (m->of_spec && text != NULL &&
 		    str_put((char *)stash + m->at, m->size, "%s", text) < 0)

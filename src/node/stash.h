@@ -70,7 +70,7 @@ const char *stash_mapper(const struct stash *stash);
  * stash does not know keeps its value. -EBUSY: this driver has no such mapper,
  * the claim's is NULL then.
  */
-int stash_claim(const struct stash *stash, struct device_claim *claim,
-    struct err *err);
+int stash_claim(
+    const struct stash *stash, struct device_claim *claim, struct err *err);
 
 #endif

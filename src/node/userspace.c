@@ -63,8 +63,8 @@ unmap_args_of(const struct userspace_entry *entry, struct unmap_args *args)
 }
 
 static void
-unmap_start(
-    struct unmapping *u, const struct userspace_entry *entry, struct wake *waiter)
+unmap_start(struct unmapping *u, const struct userspace_entry *entry,
+    struct wake *waiter)
 {
 	unmap_args_of(entry, &u->args);
 	offload_start(&u->off, "free a loop device", unmap_child, &u->args,
@@ -86,18 +86,18 @@ access_end(struct op *op, struct device_open *open)
 
 /* ---- open -------------------------------------------------------------- */
 
-enum open_state {
-	OPEN_START = 0,
-	OPEN_BURIED,   /* it was dead: closed there */
-	OPEN_ATTACHED, /* rbd-attachd has answered */
-	OPEN_UNMAPPED, /* was read-only: its loop device is free */
-	OPEN_CLOSED,   /* and the image closed */
-	OPEN_END,
+enum opening_state {
+	OPENING_START = 0,
+	OPENING_BURIED,   /* it was dead: closed there */
+	OPENING_ATTACHED, /* rbd-attachd has answered */
+	OPENING_UNMAPPED, /* was read-only: its loop device is free */
+	OPENING_CLOSED,   /* and the image closed */
+	OPENING_END,
 };
 
 struct opening {
 	struct op op;
-	enum open_state state;
+	enum opening_state state;
 	struct device_open *open;
 	struct session *session;
 	struct session_call call;
@@ -163,12 +163,12 @@ open_step(struct op *op)
 	/* A command was refused because its session was lost: in a new one. */
 	if (op->rc < 0 && o->call.lost && !o->again) {
 		o->again = true;
-		return op_goto(o, OPEN_START);
+		return op_goto(o, OPENING_START);
 	}
 	switch (o->state) {
-	case OPEN_START:
+	case OPENING_START:
 		if (open_check(spec, &err) < 0)
-			return op_fail_err(o, OPEN_END, &err);
+			return op_fail_err(o, OPENING_END, &err);
 		if (open_is_dead(o, entry)) {
 			/*
 			 * Its loop device may be kept by an open file: no
@@ -178,64 +178,64 @@ open_step(struct op *op)
 				.kind = WIRE_DETACH, .ino = entry->ino
 			};
 			session_call_start(o->session, &o->call, &op->wake);
-			return op_await(o, OPEN_BURIED);
+			return op_await(o, OPENING_BURIED);
 		}
 		if (o->session == NULL)
 			o->session = session_get(&who, &op->wake, &err);
 		if (o->session != NULL) {
 			open_attach_start(o, &op->wake);
-			return op_await(o, OPEN_ATTACHED);
+			return op_await(o, OPENING_ATTACHED);
 		}
 		if (err.rc < 0) {
 			op_set_err(op, &err);
-			return op_await(o, OPEN_END);
+			return op_await(o, OPENING_END);
 		}
-		return op_await(o, OPEN_START);
+		return op_await(o, OPENING_START);
 
-	case OPEN_BURIED:
+	case OPENING_BURIED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPEN_END, &o->call.err);
+			return op_fail_err(o, OPENING_END, &o->call.err);
 		userspace_index_leave(entry);
-		return op_goto(o, OPEN_START);
+		return op_goto(o, OPENING_START);
 
-	case OPEN_ATTACHED:
+	case OPENING_ATTACHED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPEN_END, &o->call.err);
+			return op_fail_err(o, OPENING_END, &o->call.err);
 		if (answer->body != WIRE_ATTACHED)
-			return op_fail(o, OPEN_END, ERR_INTERNAL,
+			return op_fail(o, OPENING_END, ERR_INTERNAL,
 			    "rbd-attachd: strange answer to an attach");
 		entry = userspace_index_add(spec, o->session,
 		    answer->attached.ino, answer->attached.file, &err);
 		if (entry == NULL)
-			return op_fail_err(o, OPEN_END, &err);
+			return op_fail_err(o, OPENING_END, &err);
 		if (answer->attached.read_only && !spec->read_only) {
 			unmap_start(&o->unmap, entry, &op->wake);
-			return op_await(o, OPEN_UNMAPPED);
+			return op_await(o, OPENING_UNMAPPED);
 		}
 		/* Until the map has reported, nobody knows. */
 		entry->fresh = entry->loop == LOOP_NONE &&
 		    !answer->attached.existed;
 		if (entry->loop == LOOP_NONE)
 			entry->loop = LOOP_UNKNOWN;
-		return op_goto(o, OPEN_END);
+		return op_goto(o, OPENING_END);
 
-	case OPEN_UNMAPPED:
+	case OPENING_UNMAPPED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPEN_END, &o->unmap.off.err);
+			return op_fail_err(o, OPENING_END, &o->unmap.off.err);
 		if (entry != NULL)
 			entry->loop = LOOP_NONE;
 		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 			.ino = answer->attached.ino };
 		session_call_start(o->session, &o->call, &op->wake);
-		return op_await(o, OPEN_CLOSED);
+		return op_await(o, OPENING_CLOSED);
 
-	case OPEN_CLOSED:
+	case OPENING_CLOSED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPEN_END, &o->call.err);
+			return op_fail_err(o, OPENING_END, &o->call.err);
 		open_attach_start(o, &op->wake);
-		return op_await(o, OPEN_ATTACHED);
+		return op_await(o, OPENING_ATTACHED);
 
-	case OPEN_END:
+	case OPENING_END:
 		return OP_DONE;
 	}
 	abort();
@@ -266,19 +266,19 @@ userspace_open_start(struct device_open *open, struct wake *waiter)
 
 /* ---- close and abort --------------------------------------------------- */
 
-enum close_state {
-	CLOSE_START = 0,
-	CLOSE_ABORTED, /* its requests are answered */
-	CLOSE_UNMAP,
-	CLOSE_UNMAPPED, /* no loop device uses the file */
-	CLOSE_SEND,
-	CLOSE_CLOSED, /* librbd has closed the image, or not yet */
-	CLOSE_END,
+enum closing_state {
+	CLOSING_START = 0,
+	CLOSING_ABORTED, /* its requests are answered */
+	CLOSING_UNMAP,
+	CLOSING_UNMAPPED, /* no loop device uses the file */
+	CLOSING_SEND,
+	CLOSING_CLOSED, /* librbd has closed the image, or not yet */
+	CLOSING_END,
 };
 
 struct closing {
 	struct op op;
-	enum close_state state;
+	enum closing_state state;
 	struct device_open *open;
 	bool abort;
 	char session[SESSION_DIR_MAX];
@@ -328,7 +328,7 @@ on_fence(struct timer *timer)
 }
 
 static void
-on_retry(struct timer *timer)
+on_close_retry(struct timer *timer)
 {
 	wake_up(&container_of(timer, struct closing, retry)->op.wake, 0);
 }
@@ -342,7 +342,7 @@ close_step(struct op *op)
 					  : NULL;
 
 	switch (c->state) {
-	case CLOSE_START:
+	case CLOSING_START:
 		/*
 		 * A loop device may be known before its image table is; and a
 		 * process whose session is lost may still have writes under
@@ -351,43 +351,43 @@ close_step(struct op *op)
 		if ((entry == NULL || entry->ino == 0) &&
 		    is_unsettled_image(entry)) {
 			session_wait_start(&op->wake);
-			return op_await(c, CLOSE_START);
+			return op_await(c, CLOSING_START);
 		}
 		if (entry == NULL)
-			return op_goto(c, CLOSE_END);
+			return op_goto(c, CLOSING_END);
 		c->ino = entry->ino;
 		(void)snprintf(
 		    c->session, sizeof(c->session), "%s", entry->session);
 		if (!c->abort || s == NULL)
-			return op_goto(c, CLOSE_UNMAP);
+			return op_goto(c, CLOSING_UNMAP);
 		c->call.request = (struct wire_request){ .kind = WIRE_ABORT,
 			.ino = c->ino };
 		session_call_start(s, &c->call, &op->wake);
-		return op_await(c, CLOSE_ABORTED);
+		return op_await(c, CLOSING_ABORTED);
 
-	case CLOSE_ABORTED:
+	case CLOSING_ABORTED:
 		if (op->rc < 0 && c->call.lost)
-			return op_goto(c, CLOSE_START);
+			return op_goto(c, CLOSING_START);
 		if (op->rc < 0)
-			return op_fail_err(c, CLOSE_END, &c->call.err);
-		return op_goto(c, CLOSE_UNMAP);
+			return op_fail_err(c, CLOSING_END, &c->call.err);
+		return op_goto(c, CLOSING_UNMAP);
 
-	case CLOSE_UNMAP:
+	case CLOSING_UNMAP:
 		if (entry == NULL || entry->loop == LOOP_NONE)
-			return op_goto(c, CLOSE_SEND);
+			return op_goto(c, CLOSING_SEND);
 		unmap_start(&c->unmap, entry, &op->wake);
-		return op_await(c, CLOSE_UNMAPPED);
+		return op_await(c, CLOSING_UNMAPPED);
 
-	case CLOSE_UNMAPPED:
+	case CLOSING_UNMAPPED:
 		if (op->rc < 0)
-			return op_fail_err(c, CLOSE_END, &c->unmap.off.err);
+			return op_fail_err(c, CLOSING_END, &c->unmap.off.err);
 		if (entry != NULL)
 			entry->loop = LOOP_NONE;
-		return op_goto(c, CLOSE_SEND);
+		return op_goto(c, CLOSING_SEND);
 
-	case CLOSE_SEND:
+	case CLOSING_SEND:
 		if (s == NULL)
-			return op_goto(c, CLOSE_END);
+			return op_goto(c, CLOSING_END);
 		if (c->fence.fire == NULL) {
 			c->fence.fire = on_fence;
 			timer_arm(&c->fence,
@@ -396,23 +396,23 @@ close_step(struct op *op)
 		c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
 			.ino = c->ino };
 		session_call_start(s, &c->call, &op->wake);
-		return op_await(c, CLOSE_CLOSED);
+		return op_await(c, CLOSING_CLOSED);
 
-	case CLOSE_CLOSED:
+	case CLOSING_CLOSED:
 		/* Being opened or closed just now: until it is, or fenced. */
 		if (op->rc < 0 && c->call.lost)
-			return op_goto(c, CLOSE_START);
+			return op_goto(c, CLOSING_START);
 		if (op->rc < 0 && c->call.err.code == ERR_ABORTED) {
-			c->retry.fire = on_retry;
+			c->retry.fire = on_close_retry;
 			timer_arm(&c->retry, RETRY_MS);
-			return op_await(c, CLOSE_SEND);
+			return op_await(c, CLOSING_SEND);
 		}
 		if (op->rc < 0)
-			return op_fail_err(c, CLOSE_END, &c->call.err);
+			return op_fail_err(c, CLOSING_END, &c->call.err);
 		userspace_index_drop(entry);
-		return op_goto(c, CLOSE_END);
+		return op_goto(c, CLOSING_END);
 
-	case CLOSE_END:
+	case CLOSING_END:
 		timer_disarm(&c->fence);
 		return OP_DONE;
 	}
@@ -590,8 +590,8 @@ userspace_map(
 }
 
 static int
-userspace_unmap(const struct device_spec *spec, const struct device *shown,
-    struct err *err)
+userspace_unmap(
+    const struct device_spec *spec, const struct device *shown, struct err *err)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
 	struct unmap_args args;

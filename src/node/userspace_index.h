@@ -4,7 +4,7 @@
  *
  * It is filled from the loop devices that are there at the start (the name of
  * a backing file says which image it is), from the tables of the sessions, and
- * from what map and unmap report. Belongs to device_userspace.c.
+ * from what map and unmap report. Belongs to userspace.c.
  */
 #ifndef NODE_USERSPACE_INDEX_H
 #define NODE_USERSPACE_INDEX_H

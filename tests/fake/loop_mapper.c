@@ -3,6 +3,7 @@
  * sysfs, as if the daemon had just been restarted.
  */
 #include "tests/fake/loop_mapper.h"
+#include "node/sysfs.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -84,9 +85,9 @@ loop_mapper_count(void)
 }
 
 static int
-lm_init(const char *state_dir, struct err *err)
+lm_init(const struct mapper_setup *setup, struct err *err)
 {
-	(void)state_dir;
+	(void)setup;
 	(void)err;
 	return 0;
 }
@@ -99,17 +100,10 @@ lm_usable(struct err *why)
 }
 
 static void
-lm_find(const struct device_spec *spec, struct device_ref *ref)
-{
-	*ref = (struct device_ref)DEVICE_REF_INIT;
-	ref->id = search(spec, NULL);
-}
-
-static void
-lm_note(const struct device_spec *spec, const struct device_ref *ref)
+lm_note(const struct device_spec *spec, int id)
 {
 	(void)spec;
-	(void)ref;
+	(void)id;
 }
 
 static int
@@ -118,7 +112,7 @@ fill(int id, struct device *dev)
 	struct stat st;
 
 	memset(dev, 0, sizeof(*dev));
-	dev->ref.id = id;
+	dev->id = id;
 	if (str_put(dev->path, sizeof(dev->path), "/dev/loop%d", id) < 0 ||
 	    stat(dev->path, &st) < 0)
 		return -errno;
@@ -156,13 +150,13 @@ configure(const struct device_spec *spec, int *id, struct err *err)
 }
 
 static int
-lm_unmap(const struct device_spec *spec, const struct device_ref *ref,
-    struct err *err)
+lm_unmap(
+    const struct device_spec *spec, const struct device *shown, struct err *err)
 {
 	int id = search(spec, NULL);
 	char path[32];
 
-	(void)ref;
+	(void)shown;
 	if (id < 0)
 		return 0;
 	(void)snprintf(path, sizeof(path), "/dev/loop%d", id);
@@ -179,19 +173,17 @@ lm_unmap(const struct device_spec *spec, const struct device_ref *ref,
 }
 
 static int
-lm_map(const struct device_spec *spec, const struct device_ref *ref,
-    struct device *dev, struct err *err)
+lm_map(const struct device_spec *spec, struct device *dev, struct err *err)
 {
 	int id = search(spec, NULL), rc;
 
-	(void)ref;
 	if (loop_mapper_die == 1)
 		_exit(9);
 	if (id >= 0) {
 		rc = fill(id, dev);
 		if (rc < 0 || dev->read_only == spec->read_only)
 			return rc;
-		rc = lm_unmap(spec, ref, err);
+		rc = lm_unmap(spec, NULL, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -216,13 +208,18 @@ lm_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
 	return fill(id, dev);
 }
 
-const struct mapper loop_mapper = {
+static const struct mapper_child loop_mapper_child = {
 	.name = "krbd",
-	.init = lm_init,
-	.usable = lm_usable,
-	.find = lm_find,
-	.note = lm_note,
 	.map = lm_map,
 	.unmap = lm_unmap,
 	.verify = lm_verify,
+};
+
+const struct mapper loop_mapper = {
+	.name = "krbd",
+	.mounter = "rbd",
+	.child = &loop_mapper_child,
+	.init = lm_init,
+	.usable = lm_usable,
+	.note = lm_note,
 };

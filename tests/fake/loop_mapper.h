@@ -6,7 +6,7 @@
 #ifndef FAKE_LOOP_MAPPER_H
 #define FAKE_LOOP_MAPPER_H
 
-#include "node/device.h"
+#include "node/mapper.h"
 
 /* Calls itself "krbd", so that requests and stashes need nothing special. */
 extern const struct mapper loop_mapper;

@@ -18,7 +18,8 @@
 #include "base/log.h"
 #include "core/io.h"
 #include "core/offload.h"
-#include "node/device_userspace.h"
+#include "node/mapper.h"
+#include "node/userspace_index.h"
 #include "node/userspace_session.h"
 
 #include <errno.h>
@@ -69,14 +70,14 @@ static struct {
 
 static void next_line(void);
 
-static const struct mapper *const mapper = &device_userspace;
+static const struct mapper *const mapper = &userspace_mapper;
 
 static int
 map_child(const void *args, void *result, struct err *err)
 {
 	const struct task *t = args;
 
-	return mapper->map(&t->spec, &t->open.ref, result, err);
+	return mapper->child->map(&t->spec, result, err);
 }
 
 static int
@@ -85,14 +86,13 @@ unmap_child(const void *args, void *result, struct err *err)
 	const struct task *t = args;
 
 	(void)result;
-	return mapper->unmap(&t->spec, &t->open.ref, err);
+	return mapper->child->unmap(&t->spec, NULL, err);
 }
 
 static enum op_verdict
 task_begin(struct task *t)
 {
 	t->open.spec = &t->spec;
-	mapper->find(&t->spec, &t->open.ref);
 	switch (t->kind) {
 	case JOB_ATTACH:
 		mapper->open_start(&t->open, &t->op.wake);
@@ -102,7 +102,7 @@ task_begin(struct task *t)
 		    sizeof(t->none), 30000, &t->op.wake);
 		return op_await(t, TASK_UNMAPPED);
 	case JOB_ABORT:
-		device_userspace_abort_start(&t->open, &t->op.wake);
+		mapper->abort_start(&t->open, &t->op.wake);
 		return op_await(t, TASK_CLOSED);
 	}
 	abort();
@@ -125,12 +125,12 @@ task_step(struct op *op)
 	case TASK_MAPPED:
 		if (op->rc < 0)
 			return op_fail_err(t, TASK_END, &t->off.err);
-		mapper->note(&t->spec, &t->dev.ref);
+		mapper->note(&t->spec, t->dev.id);
 		return op_goto(t, TASK_END);
 	case TASK_UNMAPPED:
 		if (op->rc < 0)
 			return op_fail_err(t, TASK_END, &t->off.err);
-		mapper->note(&t->spec, NULL);
+		mapper->note(&t->spec, -1);
 		mapper->close_start(&t->open, &op->wake);
 		return op_await(t, TASK_CLOSED);
 	case TASK_CLOSED:
@@ -206,11 +206,12 @@ static void
 find(const char *image)
 {
 	struct device_spec spec;
-	struct device_ref ref;
+	const struct userspace_entry *entry;
 
 	fill_spec(&spec, image, false);
-	mapper->find(&spec, &ref);
-	printf("%d %s\n", ref.id, ref.file);
+	entry = userspace_index_find(&spec);
+	printf("%d %s\n", entry != NULL ? entry->loop : LOOP_NONE,
+	    entry != NULL ? entry->file : "");
 }
 
 static void
@@ -269,7 +270,7 @@ command(char *line)
 	else if (strcmp(verb, "pids") == 0)
 		pids();
 	else if (strcmp(verb, "restart") == 0)
-		device_userspace_restart_all();
+		mapper->restart();
 	else
 		holder.failed = true;
 	return true;
@@ -318,6 +319,7 @@ on_input(struct io *io, int what)
 int
 main(int argc, char **argv)
 {
+	struct mapper_setup setup;
 	struct err err = ERR_INIT;
 	char key[256] = "";
 	FILE *f;
@@ -334,8 +336,9 @@ main(int argc, char **argv)
 	holder.argv = (const char *const *)argv;
 	if (loop_init() < 0)
 		return 1;
-	device_userspace_set_program(argv[2]);
-	if (mapper->init(argv[1], &err) < 0) {
+	setup.state_dir = argv[1];
+	setup.attachd = argv[2];
+	if (mapper->init(&setup, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}

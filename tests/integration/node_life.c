@@ -225,12 +225,14 @@ serve(const struct csi_impl *impl, const struct csi_definition *def,
 		.find_cluster = find_cluster,
 		.format_start = format_start,
 		.credentials = credentials };
+	static const struct mapper *const mappers[] = { &loop_mapper, NULL };
+	const struct mapper_setup setup = { .state_dir = "/run" };
 	struct waited done = WAITED_INIT;
 	struct csi_request in;
 	struct csi_rpc *rpc;
 	struct err err = ERR_INIT;
 
-	if (loop_init() < 0 || device_register(&loop_mapper, "/run", &err) < 0)
+	if (loop_init() < 0 || mapper_init(mappers, &setup, &err) < 0)
 		_exit(1);
 	node_init(&config);
 	op_set_hook(on_state);

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "core/child.h"
 #include "core/offload.h"
-#include "node/publishing.h"
 #include "node/staging.h"
 #include "tests/definition.h"
 #include "tests/tap.h"
@@ -21,11 +20,11 @@
 
 /* What one wait gives. */
 struct wait {
-	const char *call;       /* who must be asked */
-	enum staging_need need; /* of a stage child */
-	bool mapped;
-	bool lost;  /* of a publish child: not staged any more */
-	int status; /* of a tool */
+	const char *call; /* who must be asked */
+	enum staging_progress
+	    progress; /* of a stage child; 0: as far as it goes */
+	bool lost;    /* of a publish child: not staged any more */
+	int status;   /* of a tool */
 };
 
 static bool was_forced; /* the last tool had -F */
@@ -71,6 +70,7 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
     struct wake *waiter)
 {
 	const struct wait *now;
+	bool is_publish = false;
 	int rc;
 
 	(void)what;
@@ -86,19 +86,20 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
 		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "");
 		rc = play(name, &now);
-		r->need = now->need;
-		r->mapped = now->mapped;
-		r->touched = true;
-		(void)!str_put(
-		    r->probe.fstype, sizeof(r->probe.fstype), "ext4");
+		r->progress = rc < 0                     ? STAGING_MAPPED
+		    : now->progress != STAGING_UNTOUCHED ? now->progress
+							 : STAGING_STAGED;
+		(void)!str_put(r->fstype, sizeof(r->fstype), "ext4");
 		(void)!str_put(r->device.path, sizeof(r->device.path), "/d");
-		(void)!str_put(
-		    r->stash.mapper, sizeof(r->stash.mapper), "krbd");
+		(void)!str_put(r->mapper, sizeof(r->mapper), "krbd");
 	} else {
-		rc = play(fn == staging_unstage      ? "unstage"
-			: fn == publishing_publish   ? "publish"
-			: fn == publishing_unpublish ? "unpublish"
-						     : "stats",
+		is_publish = fn != staging_unstage &&
+		    str_eq(current->cls->name, "NodePublishVolume");
+		rc = play(fn == staging_unstage ? "unstage"
+			: is_publish            ? "publish"
+			: str_eq(current->cls->name, "NodeUnpublishVolume")
+			? "unpublish"
+			: "stats",
 		    &now);
 		if (fn == staging_unstage) {
 			struct unstaging_result *r = result;
@@ -108,8 +109,8 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 			    r->stash.mapper, sizeof(r->stash.mapper), "krbd");
 		}
 	}
-	if (rc == 0 && fn == publishing_publish && now->lost) {
-		((struct publishing_result *)result)->lost = true;
+	if (rc == 0 && is_publish && now->lost) {
+		*(bool *)result = true;
 		rc = err_set(&off->err, ERR_FAILED_PRECONDITION, "it is lost");
 	} else if (rc < 0) {
 		(void)err_set(&off->err, ERR_INTERNAL, "as the test wants it");
@@ -155,9 +156,9 @@ fake_format(struct node_format *ask, struct wake *waiter)
 static bool mapped;
 
 static int
-fake_init(const char *state_dir, struct err *err)
+fake_init(const struct mapper_setup *setup, struct err *err)
 {
-	(void)state_dir;
+	(void)setup;
 	(void)err;
 	return 0;
 }
@@ -174,17 +175,17 @@ fake_usable(struct err *why)
 }
 
 static void
-fake_find(const struct device_spec *spec, struct device_ref *ref)
+fake_note(const struct device_spec *spec, int id)
 {
 	(void)spec;
-	*ref = (struct device_ref){ .id = mapped ? 7 : -1 };
+	mapped = id >= 0;
 }
 
-static void
-fake_note(const struct device_spec *spec, const struct device_ref *ref)
+static bool
+fake_knows(const struct device_spec *spec)
 {
 	(void)spec;
-	mapped = ref != NULL;
+	return mapped;
 }
 
 static void
@@ -209,49 +210,21 @@ fake_close(struct device_open *open, struct wake *waiter)
 	wake_up(waiter, rc);
 }
 
-static int
-fake_map(const struct device_spec *spec, const struct device_ref *ref,
-    struct device *dev, struct err *err)
-{
-	(void)spec;
-	(void)ref;
-	(void)dev;
-	(void)err;
-	abort(); /* only children map, and there are none here */
-}
-
-static int
-fake_unmap(const struct device_spec *spec, const struct device_ref *ref,
-    struct err *err)
-{
-	(void)spec;
-	(void)ref;
-	(void)err;
-	abort();
-}
-
-static int
-fake_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
-    struct err *err)
-{
-	(void)spec;
-	(void)devno;
-	(void)dev;
-	(void)err;
-	abort();
-}
+static const struct mapper_child fake_child = {
+	.name = "krbd", /* it is never called: there are no children here */
+	.opens = true,
+};
 
 static const struct mapper fake = {
 	.name = "krbd",
+	.mounter = "rbd",
+	.child = &fake_child,
 	.init = fake_init,
 	.usable = fake_usable,
-	.find = fake_find,
+	.knows = fake_knows,
 	.note = fake_note,
 	.open_start = fake_open,
 	.close_start = fake_close,
-	.map = fake_map,
-	.unmap = fake_unmap,
-	.verify = fake_verify,
 };
 
 /* ---- running -------------------------------------------------------------- */
@@ -527,14 +500,14 @@ test_choice(void)
 	struct err err = ERR_INIT;
 
 	unusable = true;
-	ok(device_choose("rbd", "userspace", &err) == NULL,
+	ok(mapper_choose("rbd", "userspace", &err) == NULL,
 	    "neither mapper can be used");
 	is_str(err.text,
 	    "mounter krbd: no rbd in this kernel; mounter-fallback userspace: "
 	    "this driver has no mapper userspace",
 	    "and both reasons are told");
 	err = (struct err)ERR_INIT;
-	ok(device_choose(NULL, "none", &err) == NULL, "no other is allowed");
+	ok(mapper_choose(NULL, "none", &err) == NULL, "no other is allowed");
 	is_str(err.text, "mounter krbd: no rbd in this kernel",
 	    "and one reason is told");
 	unusable = false;
@@ -551,17 +524,15 @@ test_formatting(void)
 	Csi__V1__NodeStageVolumeRequest__PublishContextEntry **without =
 	    stage.publish_context;
 	static const struct wait known[] = {
-		{ .call = "stage", .need = STAGING_NEEDS_MKFS, .mapped = true },
+		{ .call = "stage", .progress = STAGING_EMPTY },
 		{ .call = "begin" },
 		{ .call = "mkfs.ext4" },
 		{ .call = "end=ext4" },
-		{ .call = "stage+mkfs+mark", .mapped = true },
+		{ .call = "stage+mkfs+mark" },
 		{ .call = NULL },
 	};
 	static const struct wait refused[] = {
-		{ .call = "stage+mark",
-		    .need = STAGING_NEEDS_MKFS,
-		    .mapped = true },
+		{ .call = "stage+mark", .progress = STAGING_EMPTY },
 		{ .call = "unstage" },
 		{ .call = "close" },
 		{ .call = NULL },
@@ -618,12 +589,11 @@ test_restaging(void)
 		&secret_id2, &secret_key2
 	};
 	static const struct wait lost[] = { { .call = "publish", .lost = true },
-		{ .call = "stage", .mapped = true }, { .call = "publish" },
-		{ .call = NULL } };
-	static const struct wait twice[] = { { .call = "publish",
-						 .lost = true },
-		{ .call = "stage", .mapped = true },
-		{ .call = "publish", .lost = true }, { .call = NULL } };
+		{ .call = "stage" }, { .call = "publish" }, { .call = NULL } };
+	static const struct wait twice[] = {
+		{ .call = "publish", .lost = true }, { .call = "stage" },
+		{ .call = "publish", .lost = true }, { .call = NULL }
+	};
 	static const char *const after[] = { "", "unstage close", "" };
 
 	run(&node_publish_impl, &publish.base, lost, 0, 0);
@@ -655,32 +625,25 @@ main(void)
 		.credentials = fake_credentials,
 		.find_cluster = find_cluster,
 		.format_start = fake_format };
-	static const struct wait formatted[] = {
-		{ .call = "stage", .mapped = true }, { .call = NULL }
-	};
+	static const struct wait formatted[] = { { .call = "stage" },
+		{ .call = NULL } };
 	static const struct wait whole[] = {
-		{ .call = "stage", .need = STAGING_NEEDS_OPEN },
+		{ .call = "stage", .progress = STAGING_NOTED },
 		{ .call = "open" },
-		{ .call = "stage+open",
-		    .need = STAGING_NEEDS_MKFS,
-		    .mapped = true },
+		{ .call = "stage+open", .progress = STAGING_EMPTY },
 		{ .call = "begin" },
-		{ .call = "stage+open",
-		    .need = STAGING_NEEDS_MKFS,
-		    .mapped = true },
+		{ .call = "stage+open", .progress = STAGING_EMPTY },
 		{ .call = "mkfs.ext4" },
 		{ .call = "end=ext4" },
-		{ .call = "stage+open+mkfs+mark",
-		    .need = STAGING_NEEDS_FSCK,
-		    .mapped = true },
+		{ .call = "stage+open+mkfs+mark", .progress = STAGING_DAMAGED },
 		{ .call = "fsck.ext4" },
-		{ .call = "stage+open+mkfs+mark+fsck", .mapped = true },
+		{ .call = "stage+open+mkfs+mark+fsck" },
 		{ .call = NULL },
 	};
 	static const struct wait young[] = {
-		{ .call = "stage", .need = STAGING_NEEDS_MARK, .mapped = true },
+		{ .call = "stage", .progress = STAGING_YOUNG },
 		{ .call = "end=ext4" },
-		{ .call = "stage+mark", .mapped = true },
+		{ .call = "stage+mark" },
 		{ .call = NULL },
 	};
 	static const struct wait one_unstage[] = { { .call = "unstage" },
@@ -695,9 +658,11 @@ main(void)
 	static const char *const undone[] = { undo, undo, undo, undo, undo,
 		undo, undo, undo, undo, undo };
 	static const char *const nothing[] = { "", "" };
+	static const struct mapper *const mappers[] = { &fake, NULL };
+	const struct mapper_setup setup = { .state_dir = "/run" };
 	struct err err = ERR_INIT;
 
-	if (loop_init() < 0 || device_register(&fake, "/run", &err) < 0)
+	if (loop_init() < 0 || mapper_init(mappers, &setup, &err) < 0)
 		return 1;
 	log_init("op/node", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	node_init(&config);

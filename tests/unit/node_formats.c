@@ -5,8 +5,7 @@
 #include "node/filesystem.h"
 
 #include "base/rules.h"
-#include "node/krbd_line.h"
-#include "node/probe.h"
+#include "node/krbd.h"
 #include "node/stash.h"
 #include "tests/tap.h"
 
@@ -286,11 +285,11 @@ test_monitors(void)
 
 /* ---- superblocks and flags ------------------------------------------------ */
 
-static struct probe
+static struct filesystem_probe
 flags_of(const char *fstype, size_t at, unsigned char value)
 {
 	unsigned char head[PROBE_HEAD_BYTES] = { 0 };
-	struct probe probe = { 0 };
+	struct filesystem_probe probe = { 0 };
 
 	head[1024 + 0x3a] = 1; /* ext: clean */
 	head[1024 + 0x5c] = 4; /* ext: has a journal */
