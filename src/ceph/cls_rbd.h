@@ -13,6 +13,7 @@
 #ifndef CEPH_CLS_RBD_H
 #define CEPH_CLS_RBD_H
 
+#include "base/features.h"
 #include "ceph/encode.h"
 
 #include <time.h>
@@ -37,19 +38,6 @@
 #define RBD_PREFIX_SIZE 128
 #define RBD_OBJECT_SIZE 320 /* any object name of an image */
 #define RBD_ADDR_SIZE 80
-
-/* Image features. */
-#define RBD_LAYERING (1ull << 0)
-#define RBD_STRIPINGV2 (1ull << 1)
-#define RBD_EXCLUSIVE_LOCK (1ull << 2)
-#define RBD_OBJECT_MAP (1ull << 3)
-#define RBD_FAST_DIFF (1ull << 4)
-#define RBD_DEEP_FLATTEN (1ull << 5)
-#define RBD_JOURNALING (1ull << 6)
-#define RBD_DATA_POOL (1ull << 7)
-#define RBD_OPERATIONS (1ull << 8) /* kept by the class itself */
-#define RBD_MIGRATING (1ull << 9)
-#define RBD_NON_PRIMARY (1ull << 10)
 
 /* Operation features. */
 #define RBD_OP_CLONE_PARENT (1ull << 0)

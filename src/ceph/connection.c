@@ -3,6 +3,8 @@
  */
 #include "ceph/connection.h"
 
+#include "base/features.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "ceph/connect.h"
 
@@ -166,6 +168,22 @@ uint64_t
 ceph_connection_instance(const struct ceph_connection *conn)
 {
 	return rados_get_instance_id(conn->cluster);
+}
+
+uint64_t
+ceph_connection_features(const struct ceph_connection *conn)
+{
+	uint64_t features = features_created();
+	char text[256], quoted[300];
+
+	if (rados_conf_get(conn->cluster, "rbd_default_features", text,
+		sizeof(text)) < 0 ||
+	    features_parse(text, &features))
+		return features;
+	log_warn("ceph.defaults", "rbd_default_features=%s used=%llu",
+	    log_quote(quoted, sizeof(quoted), text),
+	    (unsigned long long)features_created());
+	return features_created();
 }
 
 void *

@@ -85,6 +85,13 @@ const char *ceph_connection_address(const struct ceph_connection *conn);
 const char *ceph_connection_user(const struct ceph_connection *conn);
 uint64_t ceph_connection_instance(const struct ceph_connection *conn);
 
+/*
+ * What an image gets whose creator does not say: the cluster's option
+ * rbd_default_features, so that a volume has the features that librbd would
+ * give it; features_created() if the option makes no sense to us.
+ */
+uint64_t ceph_connection_features(const struct ceph_connection *conn);
+
 /* The rados_t, for librbd in a lane. */
 void *ceph_connection_handle(const struct ceph_connection *conn);
 

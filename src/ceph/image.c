@@ -7,9 +7,6 @@
 #include <stdio.h>
 #include <sys/random.h>
 
-#define KNOWN_FEATURES                                                         \
-	(RBD_LAYERING | RBD_STRIPINGV2 | RBD_EXCLUSIVE_LOCK | RBD_OBJECT_MAP | \
-	    RBD_FAST_DIFF | RBD_DEEP_FLATTEN | RBD_DATA_POOL | RBD_OPERATIONS)
 #define KNOWN_OP_FEATURES                                                      \
 	(RBD_OP_CLONE_PARENT | RBD_OP_CLONE_CHILD | RBD_OP_GROUP |             \
 	    RBD_OP_SNAP_TRASH)
@@ -102,7 +99,7 @@ image_obstacle(const struct image_info *info, bool purge)
 		return IMAGE_MIRRORED;
 	if (info->group.pool >= 0)
 		return IMAGE_GROUPED;
-	if ((info->features & ~KNOWN_FEATURES) != 0 ||
+	if ((info->features & ~features_for(FEATURE_NATIVE)) != 0 ||
 	    (info->op_features & ~KNOWN_OP_FEATURES) != 0)
 		return IMAGE_UNKNOWN;
 	if (purge && info->snaps > 0)

@@ -162,7 +162,7 @@ struct image_spec {
 	const char *id; /* from image_id_generate() or an
 					   earlier try of the same creation */
 	uint64_t size_bytes;
-	uint64_t features;           /* within LAYOUT_CREATE_FEATURES */
+	uint64_t features;           /* within features_created() */
 	struct layout layout;        /* zeroes: defaults */
 	struct ceph_pool *data_pool; /* NULL: all in one pool; has the same
 					   RADOS namespace as the pool */

@@ -14,18 +14,19 @@
 static int
 check_features(uint64_t features, struct err *err)
 {
-	if ((features & ~LAYOUT_CREATE_FEATURES) != 0)
+	uint64_t foreign = features & ~features_created(), missing;
+	const char *name = features_unmet(features, &missing);
+	char needs[128];
+
+	if (foreign != 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "image features "
-		    "0x%llx are not for native creation",
-		    (unsigned long long)(features & ~LAYOUT_CREATE_FEATURES));
-	if ((features & RBD_OBJECT_MAP) && !(features & RBD_EXCLUSIVE_LOCK))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "image feature object-map needs exclusive-lock");
-	if ((features & RBD_FAST_DIFF) && !(features & RBD_OBJECT_MAP))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "image feature fast-diff needs object-map");
-	return 0;
+		    "image features 0x%llx are not for native creation",
+		    (unsigned long long)foreign);
+	if (name == NULL)
+		return 0;
+	features_fmt(missing, needs, sizeof(needs));
+	return err_set(err, ERR_INVALID_ARGUMENT, "image feature %s needs %s",
+	    name, needs);
 }
 
 /* What every image is bound to; `code` is that of a failure. */

@@ -12,9 +12,6 @@
 #define LAYOUT_ORDER_MAX 25     /* 32 MiB objects */
 #define LAYOUT_ORDER_DEFAULT 22 /* 4 MiB objects */
 
-/* Features with which we create images; see the RBD_ bits in cls_rbd.h. */
-#define LAYOUT_CREATE_FEATURES 0x3dull
-
 struct layout {
 	uint8_t order;         /* object size is 1 << order */
 	uint64_t stripe_unit;  /* bytes; object size when not striped */

@@ -15,7 +15,6 @@
 
 #include "base/log.h"
 #include "base/rules.h"
-#include "ceph/defaults.h"
 #include "ceph/trash.h"
 #include "csi.pb-c.h"
 #include "csi/params.h"
@@ -212,7 +211,7 @@ read_request(struct create_volume *c, struct err *err)
 	spec->size_bytes = c->size_bytes;
 	spec->features = c->cls.has_features
 	    ? c->cls.features
-	    : defaults_image_features(controller_connection());
+	    : ceph_connection_features(controller_connection());
 	spec->layout = (struct layout){
 		.order = order_of(c->cls.object_size),
 		.stripe_unit = c->cls.stripe_unit,
@@ -464,7 +463,7 @@ make_image(struct create_volume *c)
 	if (c->rpc.op.rc < 0)
 		return op_fail_err(c, CREATEVOL_UNLOCK, &c->reserve.op.err);
 	c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
-	if ((c->spec.features & ~LAYOUT_CREATE_FEATURES) != 0) {
+	if ((c->spec.features & ~features_created()) != 0) {
 		c->lane = (struct lane_job){
 			.kind = LANE_CREATE,
 			.pool = c->reserve.item_pool,

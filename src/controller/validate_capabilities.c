@@ -5,6 +5,7 @@
 #include "controller/controller.h"
 #include "controller/volume.h"
 
+#include "base/features.h"
 #include "csi.pb-c.h"
 #include "csi/caps.h"
 
@@ -66,7 +67,7 @@ compare_features(
 		return rc;
 	if ((bits & ~has) == 0)
 		return 1;
-	csi_features_fmt(bits & ~has, names, sizeof(names));
+	features_fmt(bits & ~has, names, sizeof(names));
 	return err_set(err, ERR_INVALID_ARGUMENT,
 	    "%s: the volume does not have %s", field, names);
 }

@@ -3,6 +3,7 @@
  */
 #include "csi/params.h"
 
+#include "base/features.h"
 #include "base/rules.h"
 #include "csi/reflect.h"
 #include "csi/volume_id.h"
@@ -127,81 +128,32 @@ check_mounter(const char *text, struct err *err)
 
 /* --- image features --- */
 
-static const struct feature {
-	const char *name;
-	uint64_t bit;
-	uint64_t needs;
-	bool settable; /* by the imageFeatures parameter */
-} features[] = {
-	{ "layering", CSI_FEATURE_LAYERING, 0, true },
-	{ "striping", CSI_FEATURE_STRIPING, 0, false },
-	{ "exclusive-lock", CSI_FEATURE_EXCLUSIVE_LOCK, 0, true },
-	{ "object-map", CSI_FEATURE_OBJECT_MAP, CSI_FEATURE_EXCLUSIVE_LOCK,
-	    true },
-	{ "fast-diff", CSI_FEATURE_FAST_DIFF, CSI_FEATURE_OBJECT_MAP, true },
-	{ "deep-flatten", CSI_FEATURE_DEEP_FLATTEN, 0, true },
-	{ "journaling", CSI_FEATURE_JOURNALING, CSI_FEATURE_EXCLUSIVE_LOCK,
-	    true },
-	{ "data-pool", CSI_FEATURE_DATA_POOL, 0, false },
-};
-
-static const struct feature *
-feature_by_name(const char *name, size_t len)
-{
-	for (size_t i = 0; i < countof(features); i++)
-		if (features[i].settable && strlen(features[i].name) == len &&
-		    memcmp(features[i].name, name, len) == 0)
-			return &features[i];
-	return NULL;
-}
-
 int
 csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 {
-	const char *p = text;
-	uint64_t all = 0;
+	const char *p = text, *name;
+	uint64_t all = 0, missing;
+	char needs[128];
 
-	for (;;) {
+	for (;; p++) {
 		size_t len = strcspn(p, ",");
-		const struct feature *f = feature_by_name(p, len);
 
-		if (f == NULL)
+		if (features_add(p, len, FEATURE_ASKED, &all) < 0)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "parameters.imageFeatures: unknown feature "
-			    "\"%.*s\"",
+			    "parameters.imageFeatures: unknown feature \"%.*s\"",
 			    (int)(len > 64 ? 64 : len), p);
-		all |= f->bit;
-		if (p[len] == '\0')
+		p += len;
+		if (*p == '\0')
 			break;
-		p += len + 1;
 	}
-	for (size_t i = 0; i < countof(features); i++) {
-		char missing[128];
-
-		if ((all & features[i].bit) == 0 ||
-		    (features[i].needs & ~all) == 0)
-			continue;
-		csi_features_fmt(
-		    features[i].needs & ~all, missing, sizeof(missing));
+	name = features_unmet(all, &missing);
+	if (name != NULL) {
+		features_fmt(missing, needs, sizeof(needs));
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.imageFeatures: %s needs %s", features[i].name,
-		    missing);
+		    "parameters.imageFeatures: %s needs %s", name, needs);
 	}
 	*bits = all;
 	return 0;
-}
-
-void
-csi_features_fmt(uint64_t bits, char *out, size_t size)
-{
-	size_t used = 0;
-
-	out[0] = '\0';
-	for (size_t i = 0; i < countof(features); i++)
-		if ((bits & features[i].bit) != 0 && used < size &&
-		    str_put(out + used, size - used, "%s%s",
-			used > 0 ? "," : "", features[i].name) == 0)
-			used += strlen(out + used);
 }
 
 /* --- keys of StorageClass parameters --- */
@@ -428,6 +380,7 @@ get_features(
     const struct csi_map *map, struct csi_class_params *p, struct err *err)
 {
 	const char *text;
+	char names[128];
 	int rc;
 
 	if ((rc = get_filled(map, "imageFeatures", &text, err)) < 0)
@@ -437,12 +390,12 @@ get_features(
 	if ((rc = csi_features_parse(text, &p->features, err)) < 0)
 		return rc;
 	p->has_features = true;
-	if ((p->features & CSI_FEATURE_JOURNALING) != 0 &&
-	    csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
+	features_fmt(
+	    p->features & ~features_for(FEATURE_KRBD), names, sizeof(names));
+	if (names[0] != '\0' && csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.imageFeatures: journaling is nothing for "
-		    "mounter %.32s",
-		    p->mounter);
+		    "parameters.imageFeatures: %s is nothing for mounter %.32s",
+		    names, p->mounter);
 	return 0;
 }
 

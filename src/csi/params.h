@@ -48,18 +48,6 @@ bool csi_is_static(const struct csi_map *context);
 /* Go's strconv.ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
 int csi_parse_bool(const char *text, bool *value) must_check;
 
-/* librbd's feature bits; the numbers are on disk and on the wire. */
-enum csi_feature {
-	CSI_FEATURE_LAYERING = 1 << 0,
-	CSI_FEATURE_STRIPING = 1 << 1,
-	CSI_FEATURE_EXCLUSIVE_LOCK = 1 << 2,
-	CSI_FEATURE_OBJECT_MAP = 1 << 3,
-	CSI_FEATURE_FAST_DIFF = 1 << 4,
-	CSI_FEATURE_DEEP_FLATTEN = 1 << 5,
-	CSI_FEATURE_JOURNALING = 1 << 6,
-	CSI_FEATURE_DATA_POOL = 1 << 7,
-};
-
 /*
  * "layering,fast-diff" to bits: names of the imageFeatures parameter (no
  * blanks, no striping or data-pool: these follow from other parameters), each
@@ -67,9 +55,6 @@ enum csi_feature {
  */
 int csi_features_parse(
     const char *text, uint64_t *bits, struct err *err) must_check;
-
-/* Bits to names, in the order of the bits; unknown bits are left out. */
-void csi_features_fmt(uint64_t bits, char *out, size_t size);
 
 enum csi_mounter {
 	CSI_MOUNTER_KRBD = 0,  /* "rbd", absent, and any unknown name */

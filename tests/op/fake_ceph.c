@@ -5,7 +5,6 @@
  */
 #include "tests/op/fake_ceph.h"
 
-#include "ceph/defaults.h"
 #include "ceph/image.h"
 #include "ceph/trash.h"
 #include "controller/lane.h"
@@ -377,7 +376,7 @@ fake_store(void)
 	return text;
 }
 
-/* ---- connection.h, defaults.h ---- */
+/* ---- connection.h ---- */
 
 int
 ceph_pool_open(struct ceph_connection *conn, const char *name, const char *ns,
@@ -458,10 +457,10 @@ ceph_connection_fsid(const struct ceph_connection *conn)
 }
 
 uint64_t
-defaults_image_features(const struct ceph_connection *conn)
+ceph_connection_features(const struct ceph_connection *conn)
 {
 	(void)conn;
-	return LAYOUT_CREATE_FEATURES;
+	return features_created();
 }
 
 /* ---- rados_aio.h: omaps ---- */

@@ -2,6 +2,7 @@
  * csi_params.c - sizes, features, booleans, map options, StorageClass
  * parameters and credentials, as tables.
  */
+#include "base/features.h"
 #include "csi/params.h"
 #include "tests/tap.h"
 
@@ -110,7 +111,7 @@ test_features(void)
 
 		bits = 0;
 		rc = csi_features_parse(feature_lists[i].text, &bits, &err);
-		csi_features_fmt(bits, names, sizeof(names));
+		features_fmt(bits, names, sizeof(names));
 		if (feature_lists[i].names != NULL) {
 			is_str(names, feature_lists[i].names, "features \"%s\"",
 			    feature_lists[i].text);
@@ -124,12 +125,12 @@ test_features(void)
 	ok(csi_features_parse("layering,deep-flatten", &bits, NULL) == 0 &&
 		bits == 33,
 	    "the bits are librbd's");
-	csi_features_fmt(UINT64_MAX, names, sizeof(names));
+	features_fmt(UINT64_MAX, names, sizeof(names));
 	is_str(names,
 	    "layering,striping,exclusive-lock,object-map,fast-diff,"
 	    "deep-flatten,journaling,data-pool",
 	    "all known bits have names");
-	csi_features_fmt(UINT64_MAX, names, 12);
+	features_fmt(UINT64_MAX, names, 12);
 	ok(strlen(names) < 12, "a short buffer is not overrun");
 }
 

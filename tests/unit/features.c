@@ -1,7 +1,7 @@
 /*
- * defaults.c - how the option rbd_default_features is read.
+ * features.c - how the option rbd_default_features is read.
  */
-#include "ceph/defaults.h"
+#include "base/features.h"
 #include "tests/tap.h"
 
 int
@@ -26,7 +26,7 @@ main(void)
 
 	for (size_t i = 0; i < countof(t); i++) {
 		uint64_t features = 0;
-		bool good = defaults_features_parse(t[i].text, &features);
+		bool good = features_parse(t[i].text, &features);
 
 		ok(good == t[i].good && (!good || features == t[i].features),
 		    "\"%s\" is %s", t[i].text,
