@@ -6,7 +6,6 @@
 
 #include "base/log.h"
 #include "ceph/image.h"
-#include "ceph/watch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -210,7 +209,7 @@ image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
 		  conn, slot->pool, slot->rados_namespace, pool, err);
 
 	if (rc == 0)
-		atomic_store(&slot->pool_id, ceph_pool_id(*pool));
+		atomic_store(&slot->pool_id, (*pool)->id);
 	return rc;
 }
 
@@ -221,7 +220,7 @@ open_begin(struct image_open *o)
 
 	if (image_pool_open(im.conn, o->image->slot, &o->pool, &err) < 0)
 		return op_fail_err(o, OPEN_END, &err);
-	o->image->io.ioctx = ceph_pool_ioctx(o->pool);
+	o->image->io.ioctx = o->pool->io;
 	if (!needs_room(o))
 		return open_find(o);
 	rados_room_start(o->pool, &o->op.wake);
@@ -327,10 +326,10 @@ open_data_pool(struct image_open *o)
 	int64_t id = image_io_data_pool(&o->image->io);
 	struct err err = ERR_INIT;
 
-	if (id == ceph_pool_id(o->pool))
+	if (id == o->pool->id)
 		return open_lock(o);
-	if (ceph_pool_open_id(im.conn, id, ceph_pool_namespace(o->pool),
-		&o->data_pool, &err) < 0)
+	if (ceph_pool_open_id(
+		im.conn, id, o->pool->rados_namespace, &o->data_pool, &err) < 0)
 		return op_fail_err(o, OPEN_CLOSE, &err);
 	rados_room_start(o->data_pool, &o->op.wake);
 	return op_await(o, OPEN_DATA_ROOM_KNOWN);

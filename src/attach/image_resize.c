@@ -4,7 +4,7 @@
 #include "attach/image_resize.h"
 
 #include "base/log.h"
-#include "ceph/rados_aio.h"
+#include "ceph/rados.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -42,7 +42,8 @@ resize_start(struct image_resize *r)
 	(void)snprintf(
 	    object, sizeof(object), RBD_HEADER_PREFIX "%s", slot->image_id);
 	r->read = rados_read_new();
-	r->step = rados_read_call(r->read, cls_get_size(RBD_NOSNAP));
+	r->step = rados_read_call(
+	    r->read, cls_call_u64("get_size", RBD_NOSNAP));
 	rados_read_start(r->read, pool, object, &r->op.wake);
 	return op_await(r, RESIZE_READ);
 }

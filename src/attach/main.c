@@ -241,15 +241,13 @@ on_refused(struct image *image, int rc)
 	if (rc == -ESHUTDOWN) {
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "the cluster has blocklisted client.%s at %s",
-		    ceph_connection_user(ad.conn),
-		    ceph_connection_address(ad.conn));
+		    ad.conn->user, ad.conn->address);
 		lose("blocklist", &err);
 		return;
 	}
 	/* Of other pools the user's rights may be as they were. */
 	(void)err_set_rc(&err, rc, "I/O of image %s/%s by client.%s",
-	    image->slot->pool, image->slot->image,
-	    ceph_connection_user(ad.conn));
+	    image->slot->pool, image->slot->image, ad.conn->user);
 	image_abort(image, TABLE_ABORTED_REFUSED);
 	control_fail("permission", WIRE_SCOPE_RETIRED, &err);
 }
@@ -272,8 +270,7 @@ on_look_timer(struct timer *timer)
 
 	if (ad.lost)
 		return;
-	if (rados_cluster_fsid(
-		ceph_connection_handle(ad.conn), fsid, sizeof(fsid)) > 0 &&
+	if (rados_cluster_fsid(ad.conn->cluster, fsid, sizeof(fsid)) > 0 &&
 	    check_fsid(fsid, &err) < 0) {
 		lose("cluster", &err);
 		return;
@@ -378,8 +375,8 @@ begin(const char **step, char **fenced, struct err *err)
 	*step = "cluster";
 	if (attached() == 0)
 		(void)snprintf(ad.table->fsid, sizeof(ad.table->fsid), "%s",
-		    ceph_connection_fsid(ad.conn));
-	if ((rc = check_fsid(ceph_connection_fsid(ad.conn), err)) < 0)
+		    ad.conn->fsid);
+	if ((rc = check_fsid(ad.conn->fsid, err)) < 0)
 		return rc;
 	*step = "fence";
 	if ((rc = takeover_fence_dead(ad.directory, ad.conn, err)) < 0)

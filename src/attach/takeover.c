@@ -60,7 +60,7 @@ takeover_fence_dead(
 
 	while (rc == 0 && (path = address_dug_up(directory, address)) != NULL) {
 		if (is_one_client(address))
-			rc = fence(ceph_connection_handle(conn), address, err);
+			rc = fence(conn->cluster, address, err);
 		else
 			log_warn("takeover.address",
 			    "file=%s text=\"names no client: removed\"", path);
@@ -88,24 +88,23 @@ takeover_begin(struct table *table, const char *directory,
 		 * Where no image is attached, only the lock of an attach that
 		 * was cut off may be left, which dies by itself.
 		 */
-		rc = fence(ceph_connection_handle(conn), address,
+		rc = fence(conn->cluster, address,
 		    table_slots_used(table) > 0 ? err : &ignored);
 		if (rc < 0 && table_slots_used(table) > 0)
 			return rc;
 		if (rc == 0)
 			*fenced = str_dup(address);
 	}
-	rc = address_write(directory, ceph_connection_address(conn));
+	rc = address_write(directory, conn->address);
 	if (rc < 0)
 		log_warn("takeover.address",
 		    "rc=%d text=\"not noted: if rbd-csid dies, too, the images "
 		    "wait for the end of this one's watch\"",
 		    rc);
-	rc = table_set_address(table, ceph_connection_address(conn));
+	rc = table_set_address(table, conn->address);
 	if (rc < 0) {
 		free(take_ptr(fenced));
-		return err_set_rc(err, rc, "our address \"%s\"",
-		    ceph_connection_address(conn));
+		return err_set_rc(err, rc, "our address \"%s\"", conn->address);
 	}
 	atomic_fetch_add(&table->generation, 1);
 	return 0;

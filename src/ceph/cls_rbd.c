@@ -12,8 +12,8 @@
 /* Above any image's; object size times stripe count stays within 64 bits. */
 #define ORDER_MAX 31
 
-static struct cls_call
-call_new(const char *method)
+struct cls_call
+cls_call(const char *method)
 {
 	struct cls_call call = { .cls = "rbd", .method = method };
 
@@ -21,101 +21,47 @@ call_new(const char *method)
 	return call;
 }
 
-static struct cls_call
-call_str(const char *method, const char *s)
+struct cls_call
+cls_call_str(const char *method, const char *s)
 {
-	struct cls_call call = call_new(method);
+	struct cls_call call = cls_call(method);
 
 	enc_str(&call.in, s);
 	return call;
 }
 
-static struct cls_call
-call_str2(const char *method, const char *a, const char *b)
+struct cls_call
+cls_call_str2(const char *method, const char *a, const char *b)
 {
-	struct cls_call call = call_str(method, a);
+	struct cls_call call = cls_call_str(method, a);
 
 	enc_str(&call.in, b);
 	return call;
 }
 
-static struct cls_call
-call_u64(const char *method, uint64_t v)
+struct cls_call
+cls_call_u64(const char *method, uint64_t v)
 {
-	struct cls_call call = call_new(method);
+	struct cls_call call = cls_call(method);
 
 	enc_u64(&call.in, v);
 	return call;
 }
 
-void
-cls_call_fini(struct cls_call *call)
-{
-	enc_fini(&call->in);
-}
-
-/* ---- rbd_directory ---- */
-
-struct cls_call
-cls_dir_add_image(const char *name, const char *id)
-{
-	return call_str2("dir_add_image", name, id);
-}
-
-struct cls_call
-cls_dir_remove_image(const char *name, const char *id)
-{
-	return call_str2("dir_remove_image", name, id);
-}
-
-struct cls_call
-cls_dir_get_id(const char *name)
-{
-	return call_str("dir_get_id", name);
-}
-
-struct cls_call
-cls_dir_get_name(const char *id)
-{
-	return call_str("dir_get_name", id);
-}
-
 struct cls_call
 cls_dir_state_assert_ready(void)
 {
-	struct cls_call call = call_new("dir_state_assert");
+	struct cls_call call = cls_call("dir_state_assert");
 
 	enc_u8(&call.in, DIRECTORY_READY);
 	return call;
 }
 
-/* ---- rbd_id.NAME ---- */
-
-struct cls_call
-cls_set_id(const char *id)
-{
-	return call_str("set_id", id);
-}
-
-struct cls_call
-cls_get_id(void)
-{
-	return call_new("get_id");
-}
-
-void
-cls_id_object(struct enc *e, const char *id)
-{
-	enc_str(e, id);
-}
-
-/* ---- rbd_header.ID ---- */
-
 struct cls_call
 cls_create(uint64_t size_bytes, uint8_t order, uint64_t features,
     const char *prefix, int64_t data_pool)
 {
-	struct cls_call call = call_u64("create", size_bytes);
+	struct cls_call call = cls_call_u64("create", size_bytes);
 
 	enc_u8(&call.in, order);
 	enc_u64(&call.in, features);
@@ -127,87 +73,27 @@ cls_create(uint64_t size_bytes, uint8_t order, uint64_t features,
 struct cls_call
 cls_set_stripe_unit_count(uint64_t unit, uint64_t count)
 {
-	struct cls_call call = call_u64("set_stripe_unit_count", unit);
+	struct cls_call call = cls_call_u64("set_stripe_unit_count", unit);
 
 	enc_u64(&call.in, count);
 	return call;
 }
 
 struct cls_call
-cls_set_size(uint64_t size_bytes)
+cls_get_features(void)
 {
-	return call_u64("set_size", size_bytes);
-}
+	struct cls_call call = cls_call_u64("get_features", RBD_NOSNAP);
 
-struct cls_call
-cls_get_size(uint64_t snap)
-{
-	return call_u64("get_size", snap);
-}
-
-struct cls_call
-cls_get_features(uint64_t snap, bool read_only)
-{
-	struct cls_call call = call_u64("get_features", snap);
-
-	enc_u8(&call.in, read_only ? 1 : 0);
+	enc_u8(&call.in, 1); /* read only: of those incompatible with that */
 	return call;
-}
-
-struct cls_call
-cls_get_object_prefix(void)
-{
-	return call_new("get_object_prefix");
-}
-
-struct cls_call
-cls_get_data_pool(void)
-{
-	return call_new("get_data_pool");
-}
-
-struct cls_call
-cls_get_stripe_unit_count(void)
-{
-	return call_new("get_stripe_unit_count");
-}
-
-struct cls_call
-cls_get_flags(uint64_t snap)
-{
-	return call_u64("get_flags", snap);
-}
-
-struct cls_call
-cls_get_snapcontext(void)
-{
-	return call_new("get_snapcontext");
-}
-
-struct cls_call
-cls_op_features_get(void)
-{
-	return call_new("op_features_get");
-}
-
-struct cls_call
-cls_parent_get(void)
-{
-	return call_new("parent_get");
-}
-
-struct cls_call
-cls_image_group_get(void)
-{
-	return call_new("image_group_get");
 }
 
 struct cls_call
 cls_metadata_set(const struct cls_meta *meta, size_t n)
 {
-	struct cls_call call = call_new("metadata_set");
+	struct cls_call call = cls_call("metadata_set");
 
-	enc_u32(&call.in, (uint32_t)n);
+	enc_u32(&call.in, n);
 	for (size_t i = 0; i < n; i++) {
 		enc_str(&call.in, meta[i].key);
 		enc_bytes(&call.in, meta[i].value, meta[i].len);
@@ -216,105 +102,58 @@ cls_metadata_set(const struct cls_meta *meta, size_t n)
 }
 
 struct cls_call
-cls_metadata_remove(const char *key)
-{
-	return call_str("metadata_remove", key);
-}
-
-struct cls_call
-cls_metadata_get(const char *key)
-{
-	return call_str("metadata_get", key);
-}
-
-struct cls_call
 cls_metadata_list(const char *after, uint64_t max)
 {
-	struct cls_call call = call_str("metadata_list", after);
+	struct cls_call call = cls_call_str("metadata_list", after);
 
 	enc_u64(&call.in, max);
 	return call;
 }
 
-/* ---- rbd_object_map.ID ---- */
-
 struct cls_call
 cls_object_map_resize(uint64_t objects)
 {
-	struct cls_call call = call_u64("object_map_resize", objects);
+	struct cls_call call = cls_call_u64("object_map_resize", objects);
 
 	enc_u8(&call.in, OBJECT_NONEXISTENT);
 	return call;
 }
 
 struct cls_call
-cls_object_map_load(void)
-{
-	return call_new("object_map_load");
-}
-
-/* ---- rbd_trash ---- */
-
-static void
-enc_time(struct enc *e, const struct timespec *t)
-{
-	enc_u32(e, (uint32_t)t->tv_sec);
-	enc_u32(e, (uint32_t)t->tv_nsec);
-}
-
-struct cls_call
 cls_trash_add(const char *id, const struct cls_trash_entry *entry)
 {
-	struct cls_call call = call_str("trash_add", id);
+	struct cls_call call = cls_call_str("trash_add", id);
 	size_t begin = enc_begin(&call.in, 2, 1);
 
-	enc_u8(&call.in, (uint8_t)entry->source);
+	enc_u8(&call.in, entry->source);
 	enc_str(&call.in, entry->name);
-	enc_time(&call.in, &entry->deleted);
-	enc_time(&call.in, &entry->deferred_until);
-	enc_u8(&call.in, (uint8_t)entry->state);
+	enc_u32(&call.in, (uint64_t)entry->deleted.tv_sec);
+	enc_u32(&call.in, (uint64_t)entry->deleted.tv_nsec);
+	enc_u32(&call.in, (uint64_t)entry->deferred_until.tv_sec);
+	enc_u32(&call.in, (uint64_t)entry->deferred_until.tv_nsec);
+	enc_u8(&call.in, entry->state);
 	enc_end(&call.in, begin);
 	return call;
 }
 
 struct cls_call
-cls_trash_get(const char *id)
-{
-	return call_str("trash_get", id);
-}
-
-struct cls_call
-cls_trash_remove(const char *id)
-{
-	return call_str("trash_remove", id);
-}
-
-struct cls_call
 cls_trash_state_set(const char *id, enum trash_state to, enum trash_state from)
 {
-	struct cls_call call = call_str("trash_state_set", id);
+	struct cls_call call = cls_call_str("trash_state_set", id);
 
-	enc_u8(&call.in, (uint8_t)to);
-	enc_u8(&call.in, (uint8_t)from);
+	enc_u8(&call.in, to);
+	enc_u8(&call.in, from);
 	return call;
 }
 
-/* ---- rbd_mirroring, class "lock", notifications ---- */
-
 struct cls_call
-cls_mirror_image_get(const char *id)
+cls_lock_get_info(void)
 {
-	return call_str("mirror_image_get", id);
-}
-
-struct cls_call
-cls_lock_get_info(const char *lock_name)
-{
-	struct cls_call call = call_new("get_info");
+	struct cls_call call = cls_call("get_info");
 	size_t begin = enc_begin(&call.in, 1, 1);
 
 	call.cls = "lock";
-	enc_str(&call.in, lock_name);
+	enc_str(&call.in, RBD_LOCK_NAME);
 	enc_end(&call.in, begin);
 	return call;
 }
@@ -339,9 +178,10 @@ cls_parse_str(struct dec d, char *buf, size_t size)
 }
 
 int
-cls_parse_u64(struct dec d, uint64_t *v)
+cls_parse_u64(struct dec d, uint64_t *v, size_t n)
 {
-	*v = dec_u64(&d);
+	for (size_t i = 0; i < n; i++)
+		v[i] = dec_u64(&d);
 	return dec_end(&d);
 }
 
@@ -352,22 +192,6 @@ cls_parse_size(struct dec d, uint8_t *order, uint64_t *size)
 	*size = dec_u64(&d);
 	if (*order > ORDER_MAX)
 		d.failed = true;
-	return dec_end(&d);
-}
-
-int
-cls_parse_features(struct dec d, uint64_t *features, uint64_t *incompatible)
-{
-	*features = dec_u64(&d);
-	*incompatible = dec_u64(&d);
-	return dec_end(&d);
-}
-
-int
-cls_parse_stripe(struct dec d, uint64_t *unit, uint64_t *count)
-{
-	*unit = dec_u64(&d);
-	*count = dec_u64(&d);
 	return dec_end(&d);
 }
 
@@ -405,13 +229,6 @@ cls_parse_group(struct dec d, struct cls_group *group)
 	return dec_end(&d);
 }
 
-static void
-dec_time(struct dec *d, struct timespec *t)
-{
-	t->tv_sec = dec_u32(d);
-	t->tv_nsec = dec_u32(d);
-}
-
 int
 cls_parse_trash(struct dec d, struct cls_trash_entry *entry)
 {
@@ -420,8 +237,10 @@ cls_parse_trash(struct dec d, struct cls_trash_entry *entry)
 
 	entry->source = (enum trash_source)dec_u8(&body);
 	dec_str(&body, entry->name, sizeof(entry->name));
-	dec_time(&body, &entry->deleted);
-	dec_time(&body, &entry->deferred_until);
+	entry->deleted.tv_sec = dec_u32(&body);
+	entry->deleted.tv_nsec = dec_u32(&body);
+	entry->deferred_until.tv_sec = dec_u32(&body);
+	entry->deferred_until.tv_nsec = dec_u32(&body);
 	entry->state = version >= 2 ? (enum trash_state)dec_u8(&body)
 				    : TRASH_NORMAL;
 	dec_join(&d, &body);

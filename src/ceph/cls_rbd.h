@@ -7,8 +7,7 @@
  * as is known; struct versions let newer releases append fields.
  *
  * A `struct cls_call` is a method and its encoded input in one, so that the
- * two cannot be mixed up. Whoever gets one frees it with cls_call_fini();
- * rados_write_call() and rados_read_call() do.
+ * two cannot be mixed up. rados_write_call() and rados_read_call() take it.
  */
 #ifndef CEPH_CLS_RBD_H
 #define CEPH_CLS_RBD_H
@@ -69,31 +68,43 @@ struct cls_call {
 	struct enc in;
 };
 
-void cls_call_fini(struct cls_call *call);
+/*
+ * A call of class rbd without input, or with strings or a number as input.
+ *
+ * on rbd_directory
+ *	dir_add_image(name, id)	-EEXIST: name known (also with this id);
+ *				-EBADF: id has another name
+ *	dir_remove_image(name, id)	-ENOENT: no such pair
+ *	dir_get_id(name) -> string, dir_get_name(id) -> string
+ * on rbd_id.NAME, which is that string and nothing else
+ *	set_id(id)		after create in one operation; -EEXIST
+ *	get_id() -> string
+ * on rbd_header.ID
+ *	set_size(size)
+ *	get_size(snap) -> u8 order, u64 size
+ *	get_object_prefix() -> string, get_data_pool() -> s64 (-1: none)
+ *	get_stripe_unit_count() -> u64, u64
+ *	get_flags(snap) -> u64, op_features_get() -> u64
+ *	get_snapcontext(), parent_get(), image_group_get()
+ *	metadata_remove(key)	0 also if it is absent
+ *	metadata_get(key) -> bytes; -ENOENT
+ * on rbd_object_map.ID
+ *	object_map_load()
+ * on rbd_trash
+ *	trash_get(id), trash_remove(id)	-ENOENT
+ * on rbd_mirroring
+ *	mirror_image_get(id)	-ENOENT: is not
+ */
+struct cls_call cls_call(const char *method);
+struct cls_call cls_call_str(const char *method, const char *s);
+struct cls_call cls_call_str2(const char *method, const char *a, const char *b);
+struct cls_call cls_call_u64(const char *method, uint64_t v);
 
-/* ---- rbd_directory ---- */
-
-/* -EEXIST: name known (also with this id); -EBADF: id has another name. */
-struct cls_call cls_dir_add_image(const char *name, const char *id);
-/* -ENOENT: no such pair. */
-struct cls_call cls_dir_remove_image(const char *name, const char *id);
-struct cls_call cls_dir_get_id(const char *name); /* -> string */
-struct cls_call cls_dir_get_name(const char *id); /* -> string */
 /*
  * Fails unless the RADOS namespace is alive; goes into the write operation
  * that adds an image in a namespace.
  */
 struct cls_call cls_dir_state_assert_ready(void);
-
-/* ---- rbd_id.NAME ---- */
-
-/* The object must exist, hence after create in one operation. -EEXIST. */
-struct cls_call cls_set_id(const char *id);
-struct cls_call cls_get_id(void); /* -> string */
-/* The bytes that rbd_id.NAME holds when it names `id`. */
-void cls_id_object(struct enc *e, const char *id);
-
-/* ---- rbd_header.ID ---- */
 
 /* -EEXIST; `data_pool` is -1 unless RBD_DATA_POOL is in `features`. */
 struct cls_call cls_create(uint64_t size_bytes, uint8_t order,
@@ -103,18 +114,8 @@ struct cls_call cls_create(uint64_t size_bytes, uint8_t order,
  * because a method does not see what another one in the same operation wrote.
  */
 struct cls_call cls_set_stripe_unit_count(uint64_t unit, uint64_t count);
-
-struct cls_call cls_set_size(uint64_t size_bytes);
-struct cls_call cls_get_size(uint64_t snap); /* -> u8 order, u64 */
-struct cls_call cls_get_features(uint64_t snap, bool read_only);
-struct cls_call cls_get_object_prefix(void);     /* -> string */
-struct cls_call cls_get_data_pool(void);         /* -> s64, -1: none */
-struct cls_call cls_get_stripe_unit_count(void); /* -> u64, u64 */
-struct cls_call cls_get_flags(uint64_t snap);    /* -> u64 */
-struct cls_call cls_get_snapcontext(void);
-struct cls_call cls_op_features_get(void); /* -> u64 */
-struct cls_call cls_parent_get(void);
-struct cls_call cls_image_group_get(void);
+/* Of the image itself -> u64 features, u64 incompatible ones. */
+struct cls_call cls_get_features(void);
 
 /* An image-meta key and its value, which may be any bytes. */
 struct cls_meta {
@@ -128,19 +129,11 @@ struct cls_meta {
  * Existing keys are replaced.
  */
 struct cls_call cls_metadata_set(const struct cls_meta *meta, size_t n);
-struct cls_call cls_metadata_remove(const char *key); /* absent: 0 */
-struct cls_call cls_metadata_get(const char *key);    /* -> bytes; -ENOENT */
 #define CLS_METADATA_PAGE 64
 struct cls_call cls_metadata_list(const char *after, uint64_t max);
 
-/* ---- rbd_object_map.ID ---- */
-
 /* Creates or resizes; new objects are in state 0, "does not exist". */
 struct cls_call cls_object_map_resize(uint64_t objects);
-
-struct cls_call cls_object_map_load(void);
-
-/* ---- rbd_trash ---- */
 
 struct cls_trash_entry {
 	enum trash_source source;
@@ -151,29 +144,19 @@ struct cls_trash_entry {
 
 struct cls_call cls_trash_add(
     const char *id, const struct cls_trash_entry *entry); /* -EEXIST */
-struct cls_call cls_trash_get(const char *id);            /* -ENOENT */
-struct cls_call cls_trash_remove(const char *id);         /* -ENOENT */
 /* 0 also when it is in `to` already, -ESTALE when in neither, -ENOENT. */
 struct cls_call cls_trash_state_set(
     const char *id, enum trash_state to, enum trash_state from);
 
-/* ---- rbd_mirroring ---- */
-
-struct cls_call cls_mirror_image_get(const char *id); /* -ENOENT: is not */
-
-/* ---- class "lock" ---- */
-
-struct cls_call cls_lock_get_info(const char *lock_name);
+/* Class "lock": who holds RBD_LOCK_NAME. */
+struct cls_call cls_lock_get_info(void);
 
 /* ---- outputs; each 0 or -EBADMSG ---- */
 
-/* A reply that is one string: get_id, dir_get_id, get_object_prefix. */
 int cls_parse_str(struct dec d, char *buf, size_t size) must_check;
-int cls_parse_u64(struct dec d, uint64_t *v) must_check;
+/* `n` numbers. */
+int cls_parse_u64(struct dec d, uint64_t *v, size_t n) must_check;
 int cls_parse_size(struct dec d, uint8_t *order, uint64_t *size) must_check;
-int cls_parse_features(
-    struct dec d, uint64_t *features, uint64_t *incompatible) must_check;
-int cls_parse_stripe(struct dec d, uint64_t *unit, uint64_t *count) must_check;
 
 struct cls_snapcontext {
 	uint64_t seq;

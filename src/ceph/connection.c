@@ -1,59 +1,379 @@
 /*
- * connection.c - a session with a cluster, and its pools.
+ * connection.c - opening a session with a cluster, and its pools.
+ *
+ * The rule: every step of opening has its own errors. A failure of librados is
+ * put down to the user, the key or the monitors only where nothing else can be
+ * meant.
  */
 #include "ceph/connection.h"
 
+#include "base/cephx_key.h"
+#include "base/clock.h"
 #include "base/features.h"
 #include "base/log.h"
-#include "base/map.h"
-#include "ceph/connect.h"
+#include "ceph/monitors.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <rados/librados.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define POOL_NAME_SIZE 256
+/* A cluster that answers at all does so in a fraction of this. */
+#define FIRST_TRY_S 1
 
-struct ceph_connection {
+struct connecting {
+	const struct ceph_settings *settings;
+	int key_type;
+	unsigned timeout_s;
+	int64_t until_ms;
+	char *monitors; /* a list, or words */
 	rados_t cluster;
-	char *user, *address;
-	char fsid[CEPH_FSID_SIZE];
-	struct map pools; /* "id/namespace" -> struct ceph_pool */
+	bool used; /* it has tried to connect */
+	enum ceph_step *step;
+	struct err *err;
 };
 
-struct ceph_pool {
-	struct ceph_connection *conn;
-	rados_ioctx_t io;
-	int64_t id;
-	struct pool_name *name; /* of now; those before it stay in use */
-	char *rados_namespace;
-	bool validated;
-};
+/* ---- settings ------------------------------------------------------------ */
 
-/* A pool's names, the newest first: who has got one keeps it over a rename. */
-struct pool_name {
-	char *name, *label;
-	struct pool_name *older;
-};
-
-const char *
-ceph_step_name(enum ceph_step step)
+static int
+option_set(
+    rados_t cluster, const char *name, const char *value, struct err *err)
 {
-	switch (step) {
-	case CEPH_STEP_SETTINGS:
-		return "settings";
-	case CEPH_STEP_KEY:
-		return "key";
-	case CEPH_STEP_RESOLVE:
-		return "resolve";
-	case CEPH_STEP_CONNECT:
-		return "connect";
-	case CEPH_STEP_AUTHENTICATE:
-		return "authenticate";
-	case CEPH_STEP_DONE:
-		return "done";
+	int rc = rados_conf_set(cluster, name, value);
+
+	if (rc < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "ceph option %s: %s",
+		    name,
+		    rc == -ENOENT ? "no such option" : "not a valid value");
+	return 0;
+}
+
+/*
+ * What differs from librados' own defaults: it writes no logs and collects
+ * none, opens no socket, looks for no keyring; questions to the monitors end
+ * some time; and the bound on operations under way, beyond which a submission
+ * would block our loop, is out of reach.
+ */
+static int
+options_set(rados_t cluster, const struct ceph_settings *settings,
+    unsigned timeout_s, struct err *err)
+{
+	static const struct ceph_option own[] = {
+		{ "keyring", "" },
+		{ "log_file", "" },
+		{ "log_to_stderr", "false" },
+		{ "err_to_stderr", "false" },
+		{ "log_to_syslog", "false" },
+		{ "admin_socket", "" },
+		{ "debug_ms", "0/0" },
+		{ "debug_monc", "0/0" },
+		{ "debug_auth", "0/0" },
+		{ "debug_objecter", "0/0" },
+		{ "debug_rados", "0/0" },
+		{ "debug_rbd", "0/0" },
+		{ "objecter_inflight_ops", "65536" },
+		{ "objecter_inflight_op_bytes", "1073741824" },
+		{ "rados_mon_op_timeout", "60" },
+		{ "mon_client_ping_timeout", "1" },
+	};
+	char timeout[16];
+	int rc = 0;
+
+	for (size_t i = 0; i < countof(own) && rc == 0; i++)
+		rc = option_set(cluster, own[i].name, own[i].value, err);
+	if (rc == 0)
+		rc = str_put(timeout, sizeof(timeout), "%u", timeout_s);
+	if (rc == 0)
+		rc = option_set(cluster, "client_mount_timeout", timeout, err);
+	if (rc == 0)
+		rc = str_put(
+		    timeout, sizeof(timeout), "%u", settings->op_timeout_s);
+	if (rc == 0)
+		rc = option_set(cluster, "rados_osd_op_timeout", timeout, err);
+	for (size_t i = 0; i < settings->noptions && rc == 0; i++)
+		rc = option_set(cluster, settings->options[i].name,
+		    settings->options[i].value, err);
+	return rc;
+}
+
+/*
+ * Copies the file to memory in a form that librados' parser bears: with a
+ * newline behind the last line, without which it calls the whole file invalid,
+ * and without a byte order mark and other bytes beyond ASCII, at which the one
+ * of Debian 12 aborts the process. A descriptor or a negative errno.
+ */
+static int
+conf_copy(const char *path)
+{
+	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
+	auto_close int to = memfd_create("ceph.conf", MFD_CLOEXEC);
+	char bytes[4096], *start;
+	bool first = true;
+	ssize_t n;
+
+	if (from < 0 || to < 0)
+		return -errno;
+	for (; (n = read(from, bytes, sizeof(bytes))) > 0; first = false) {
+		start = bytes;
+		if (first && n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
+			start += 3;
+			n -= 3;
+		}
+		for (ssize_t i = 0; i < n; i++)
+			if ((start[i] & 0x80) != 0)
+				start[i] = '?';
+		if (write(to, start, (size_t)n) != n)
+			return -EIO;
 	}
-	return "?";
+	if (n < 0 || write(to, "\n", 1) != 1)
+		return -errno;
+	return take_fd(&to);
+}
+
+static int
+conf_read(rados_t cluster, const char *path, struct err *err)
+{
+	auto_close int fd = conf_copy(path);
+	char copy[32];
+	int rc = fd;
+
+	if (fd >= 0) {
+		(void)snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
+		rc = rados_conf_read_file(cluster, copy);
+	}
+	if (rc == -EINVAL)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "read %s: it is not as librados wants it: sections in "
+		    "brackets, and lines of the form key = value",
+		    path);
+	if (rc < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s", path,
+		    strerror(-rc));
+	return 0;
+}
+
+/* A librados that is told everything but the monitors. */
+static int
+configure(struct connecting *c, unsigned timeout_s)
+{
+	const struct ceph_settings *settings = c->settings;
+	auto_free char *entity = str_fmt("client.%s", settings->user);
+	int rc;
+
+	*c->step = CEPH_STEP_SETTINGS;
+	rc = rados_create2(&c->cluster, "ceph", entity, 0);
+	if (rc < 0)
+		return err_set_rc(c->err, rc, "create a session of %s", entity);
+	if (settings->conf_file != NULL) {
+		rc = conf_read(c->cluster, settings->conf_file, c->err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = options_set(c->cluster, settings, timeout_s, c->err);
+	if (rc < 0)
+		return rc;
+
+	*c->step = CEPH_STEP_KEY;
+	rc = cephx_key_type(settings->user, settings->key, c->err);
+	if (rc < 0)
+		return rc;
+	c->key_type = rc;
+	if (rados_conf_set(c->cluster, "key", settings->key->text) < 0)
+		return err_set(c->err, ERR_INVALID_ARGUMENT,
+		    "key of client.%s: librados does not take it",
+		    settings->user);
+	return 0;
+}
+
+/* ---- what a failure means ------------------------------------------------ */
+
+/*
+ * The release of the librados that is loaded ("16.2.15"), or NULL: its API
+ * tells only its own version, which is the same since years.
+ */
+static const char *
+ceph_release(void)
+{
+	const char *(*release)(void);
+
+	*(void **)&release = dlsym(RTLD_DEFAULT, "_Z19ceph_version_to_strv");
+	return release != NULL ? release() : NULL;
+}
+
+/* Ceph has the new type since 19.2.6 and 20.2.4. */
+static bool
+release_has_aes256k(const char *release)
+{
+	unsigned major, minor, patch;
+
+	if (release == NULL ||
+	    sscanf(release, "%u.%u.%u", &major, &minor, &patch) != 3)
+		return false;
+	if (major == 19)
+		return minor > 2 || (minor == 2 && patch >= 6);
+	if (major == 20)
+		return minor > 2 || (minor == 2 && patch >= 4);
+	return major > 20;
+}
+
+/*
+ * What it cannot use, librados calls invalid, damaged or missing, all before
+ * it has spoken to anybody.
+ */
+static bool
+is_unknown_key(const struct connecting *c, int rc)
+{
+	if (rc != -EINVAL && rc != -EIO && rc != -ENOENT && rc != -EBADMSG &&
+	    rc != -EOPNOTSUPP)
+		return false;
+	return c->key_type > CEPHX_KEY_AES256K ||
+	    (c->key_type == CEPHX_KEY_AES256K &&
+		!release_has_aes256k(ceph_release()));
+}
+
+static int
+explain(struct connecting *c, int rc)
+{
+	const char *user = c->settings->user, *release = ceph_release();
+	char who[64];
+
+	if (is_unknown_key(c, rc)) {
+		*c->step = CEPH_STEP_KEY;
+		(void)snprintf(who, sizeof(who), "librados of Ceph %.40s",
+		    release != NULL ? release : "of an unknown release");
+		cephx_key_refuse(user, c->key_type, who,
+		    c->key_type == CEPHX_KEY_AES256K
+			? "an image with Ceph 20.2.4 or later"
+			: "a newer image",
+		    c->err);
+		return err_rc_of(ERR_FAILED_PRECONDITION);
+	}
+	*c->step = CEPH_STEP_CONNECT;
+	switch (rc) {
+	case -ETIMEDOUT:
+		return err_set(c->err, ERR_UNAVAILABLE,
+		    "connect to monitors %s: timed out after %u s", c->monitors,
+		    c->timeout_s);
+	case -EPERM:
+	case -EACCES:
+	case -EKEYREJECTED:
+		*c->step = CEPH_STEP_AUTHENTICATE;
+		return err_set(c->err, ERR_UNAUTHENTICATED,
+		    "authenticate client.%s: refused, no such user or a wrong "
+		    "key",
+		    user);
+	case -EOPNOTSUPP:
+		*c->step = CEPH_STEP_AUTHENTICATE;
+		return err_set(c->err, ERR_UNAUTHENTICATED,
+		    "authenticate client.%s: the cluster and this librados "
+		    "have no method or key type in common",
+		    user);
+	case -EINVAL:
+		*c->step = CEPH_STEP_SETTINGS;
+		return err_set(c->err, ERR_INVALID_ARGUMENT,
+		    "monitors %s: not a list of addresses", c->monitors);
+	default:
+		return err_set(c->err, ERR_UNAVAILABLE,
+		    "connect to monitors %s: %s", c->monitors, strerror(-rc));
+	}
+}
+
+/* ---- connecting ---------------------------------------------------------- */
+
+/* What is left of the time, but at least a second. */
+static unsigned
+left_s(const struct connecting *c)
+{
+	int64_t left_ms = c->until_ms - clock_now_ms();
+
+	return left_ms > 1000 ? (unsigned)((left_ms + 999) / 1000) : 1;
+}
+
+/*
+ * One try, with a librados of its own: one that has failed is of no use any
+ * more. *rc is librados' result; returns less than 0 when err is set.
+ */
+static int
+try_monitors(
+    struct connecting *c, const char *monitors, unsigned timeout_s, int *rc)
+{
+	int bad = 0;
+
+	if (c->used) {
+		rados_shutdown(c->cluster);
+		c->cluster = NULL;
+		bad = configure(c, timeout_s);
+	}
+	c->used = true;
+	if (bad == 0 && monitors != NULL)
+		bad = option_set(c->cluster, "mon_host", monitors, c->err);
+	if (bad < 0)
+		return bad;
+	*rc = rados_connect(c->cluster);
+	return 0;
+}
+
+/*
+ * No answer in a second. With version 1 of the protocol that need not mean
+ * that nobody is there: a monitor of Ceph 20 closes the connection of a user
+ * whom it does not accept, at times before its refusal is read, and librados
+ * then waits for seconds to ask again, and again. What a monitor tells
+ * everybody decides: with version 2, where it speaks it, the refusal arrives;
+ * and if the time is over in the end, it was not for want of a monitor.
+ */
+static int
+try_again(struct connecting *c, const char *monitors, int *rc)
+{
+	struct mon_answer answer = { .in_quorum = false };
+	int bad = 0;
+
+	if (monitors_ask(c->cluster, &answer) && answer.v2 != NULL)
+		bad = try_monitors(c, answer.v2, left_s(c), rc);
+	free(answer.v2);
+	if (bad == 0 && *rc == -ETIMEDOUT && clock_now_ms() < c->until_ms)
+		bad = try_monitors(c, monitors, left_s(c), rc);
+	if (bad < 0 || *rc != -ETIMEDOUT || !answer.in_quorum)
+		return bad;
+	*c->step = CEPH_STEP_AUTHENTICATE;
+	return err_set(c->err, ERR_UNAUTHENTICATED,
+	    "authenticate client.%s: monitor %s answers, but ended the "
+	    "connection for %u s: no such user or a wrong key",
+	    c->settings->user, answer.name, c->timeout_s);
+}
+
+static int
+connect_monitors(struct connecting *c)
+{
+	const char *monitors = NULL;
+	int bad, rc = 0;
+
+	/* Settings and key are judged before the monitors. */
+	bad = configure(c, FIRST_TRY_S);
+	if (bad < 0)
+		return bad;
+	*c->step = CEPH_STEP_RESOLVE;
+	if (c->settings->monitors == NULL) {
+		c->monitors = str_fmt("of %s",
+		    c->settings->conf_file != NULL ? c->settings->conf_file
+						   : "DNS");
+	} else {
+		bad = monitors_resolve(
+		    c->settings->monitors, &c->monitors, c->err);
+		if (bad < 0)
+			return bad;
+		monitors = c->monitors;
+	}
+	c->until_ms = clock_now_ms() + c->timeout_s * 1000;
+	bad = try_monitors(c, monitors, FIRST_TRY_S, &rc);
+	if (bad == 0 && rc == -ETIMEDOUT)
+		bad = try_again(c, monitors, &rc);
+	if (bad < 0)
+		return bad;
+	return rc < 0 ? explain(c, rc) : 0;
 }
 
 /* What is asked for later must not wait for the cluster then. */
@@ -70,6 +390,7 @@ learn(struct ceph_connection *conn, struct err *err)
 	if (rc < 0)
 		return err_set_rc(err, rc, "read our own address");
 	conn->address = str_dup(address);
+	conn->instance = rados_get_instance_id(conn->cluster);
 	rados_buffer_free(address);
 	rc = rados_wait_for_latest_osdmap(conn->cluster);
 	if (rc < 0)
@@ -78,69 +399,88 @@ learn(struct ceph_connection *conn, struct err *err)
 	return 0;
 }
 
+const char *
+ceph_step_name(enum ceph_step step)
+{
+	static const char *const names[] = {
+		[CEPH_STEP_SETTINGS] = "settings",
+		[CEPH_STEP_KEY] = "key",
+		[CEPH_STEP_RESOLVE] = "resolve",
+		[CEPH_STEP_CONNECT] = "connect",
+		[CEPH_STEP_AUTHENTICATE] = "authenticate",
+		[CEPH_STEP_DONE] = "done",
+	};
+
+	return names[step];
+}
+
 int
 ceph_connection_open(const struct ceph_settings *settings,
     struct ceph_connection **out, enum ceph_step *step, struct err *err)
 {
-	struct ceph_connection *conn;
 	enum ceph_step ignored;
+	struct connecting c = {
+		.settings = settings,
+		.timeout_s = settings->connect_timeout_s > 0
+		    ? settings->connect_timeout_s
+		    : CEPH_CONNECT_TIMEOUT_S,
+		.step = step != NULL ? step : &ignored,
+		.err = err,
+	};
+	struct ceph_connection *conn;
 	int rc;
 
-	if (step == NULL)
-		step = &ignored;
+	*c.step = CEPH_STEP_SETTINGS;
+	if (str_is_empty(settings->user))
+		return err_set(err, ERR_INVALID_ARGUMENT, "no user is given");
+	rc = connect_monitors(&c);
+	free(c.monitors);
+	if (rc < 0 && c.cluster != NULL)
+		rados_shutdown(c.cluster);
+	if (rc < 0)
+		return rc;
 	conn = mem_new(sizeof(*conn));
 	conn->user = str_dup(settings->user);
-	rc = ceph_connect(settings, &conn->cluster, step, err);
-	if (rc == 0)
-		rc = learn(conn, err);
+	conn->cluster = c.cluster;
+	rc = learn(conn, err);
 	if (rc < 0) {
 		ceph_connection_close(conn);
 		return rc;
 	}
-	*step = CEPH_STEP_DONE;
+	*c.step = CEPH_STEP_DONE;
 	*out = conn;
 	return 0;
-}
-
-static void
-pool_free(struct ceph_pool *pool)
-{
-	struct pool_name *name;
-
-	while ((name = pool->name) != NULL) {
-		pool->name = name->older;
-		free(name->name);
-		free(name->label);
-		free(name);
-	}
-	rados_ioctx_destroy(pool->io);
-	free(pool->rados_namespace);
-	free(pool);
 }
 
 void
 ceph_connection_close(struct ceph_connection *conn)
 {
+	struct ceph_pool *pool;
+	struct pool_name *name;
 	const char *key;
-	void *pool;
+	void *value;
 	size_t at = 0;
 
 	if (conn == NULL)
 		return;
-	while (map_next(&conn->pools, &at, &key, &pool))
-		pool_free(pool);
+	while (map_next(&conn->pools, &at, &key, &value)) {
+		pool = value;
+		while ((name = pool->name) != NULL) {
+			pool->name = name->older;
+			free(name->name);
+			free(name->label);
+			free(name);
+		}
+		rados_ioctx_destroy(pool->io);
+		free(pool->rados_namespace);
+		free(pool);
+	}
 	map_fini(&conn->pools);
 	if (conn->cluster != NULL)
 		rados_shutdown(conn->cluster);
 	free(conn->user);
 	free(conn->address);
 	free(conn);
-}
-
-const char *
-ceph_connection_fsid(const struct ceph_connection *conn)
-{
-	return conn->fsid;
 }
 
 int
@@ -150,24 +490,6 @@ ceph_connection_fsid_now(
 	int rc = rados_cluster_fsid(conn->cluster, fsid, CEPH_FSID_SIZE);
 
 	return rc < 0 ? rc : 0;
-}
-
-const char *
-ceph_connection_address(const struct ceph_connection *conn)
-{
-	return conn->address;
-}
-
-const char *
-ceph_connection_user(const struct ceph_connection *conn)
-{
-	return conn->user;
-}
-
-uint64_t
-ceph_connection_instance(const struct ceph_connection *conn)
-{
-	return rados_get_instance_id(conn->cluster);
 }
 
 uint64_t
@@ -184,12 +506,6 @@ ceph_connection_features(const struct ceph_connection *conn)
 	    log_quote(quoted, sizeof(quoted), text),
 	    (unsigned long long)features_created());
 	return features_created();
-}
-
-void *
-ceph_connection_handle(const struct ceph_connection *conn)
-{
-	return conn->cluster;
 }
 
 int
@@ -226,17 +542,6 @@ pool_put_name(struct ceph_pool *pool, const char *name)
 				   : str_fmt("pool %s", name);
 	new->older = pool->name;
 	pool->name = new;
-}
-
-/* It may have been renamed; librados' copy of the cluster map tells. */
-static void
-pool_read_name(struct ceph_pool *pool)
-{
-	char name[POOL_NAME_SIZE];
-
-	if (rados_ioctx_get_pool_name(pool->io, name, sizeof(name)) >= 0 &&
-	    !str_eq(name, pool->name->name))
-		pool_put_name(pool, name);
 }
 
 int
@@ -278,52 +583,23 @@ ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
 	return 0;
 }
 
-struct ceph_connection *
-ceph_pool_connection(const struct ceph_pool *pool)
-{
-	return pool->conn;
-}
-
-int64_t
-ceph_pool_id(const struct ceph_pool *pool)
-{
-	return pool->id;
-}
-
 const char *
 ceph_pool_name(const struct ceph_pool *pool)
 {
-	/* Who asks for it twice may be told two names, and keeps both. */
-	pool_read_name((struct ceph_pool *)(uintptr_t)pool);
-	return pool->name->name;
-}
+	char name[POOL_NAME_SIZE];
 
-const char *
-ceph_pool_namespace(const struct ceph_pool *pool)
-{
-	return pool->rados_namespace;
+	/*
+	 * It may have been renamed; librados' copy of the cluster map tells.
+	 * Who asks for it twice may be told two names, and keeps both.
+	 */
+	if (rados_ioctx_get_pool_name(pool->io, name, sizeof(name)) >= 0 &&
+	    !str_eq(name, pool->name->name))
+		pool_put_name((struct ceph_pool *)(uintptr_t)pool, name);
+	return pool->name->name;
 }
 
 const char *
 ceph_pool_label(const struct ceph_pool *pool)
 {
 	return pool->name->label;
-}
-
-void *
-ceph_pool_ioctx(const struct ceph_pool *pool)
-{
-	return pool->io;
-}
-
-bool
-ceph_pool_is_validated(const struct ceph_pool *pool)
-{
-	return pool->validated;
-}
-
-void
-ceph_pool_set_validated(struct ceph_pool *pool)
-{
-	pool->validated = true;
 }

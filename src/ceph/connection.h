@@ -12,6 +12,7 @@
 #define CEPH_CONNECTION_H
 
 #include "base/err.h"
+#include "base/map.h"
 #include "base/secret.h"
 
 struct ceph_option {
@@ -51,8 +52,35 @@ enum ceph_step {
 
 const char *ceph_step_name(enum ceph_step step); /* "resolve" ... */
 
-struct ceph_connection;
-struct ceph_pool;
+/* Read only: connection.c keeps them. */
+struct ceph_connection {
+	void *cluster;     /* the rados_t, for librbd in a lane */
+	char *user;        /* without "client." */
+	uint64_t instance; /* librados' number of it in the cluster */
+	char *address;     /* ours as the cluster sees it, "10.0.0.1:0/123": for
+			  fencing */
+#define CEPH_FSID_SIZE 37
+	char fsid[CEPH_FSID_SIZE];
+	struct map pools; /* "id/namespace" -> struct ceph_pool */
+};
+
+/*
+ * A pool with a RADOS namespace in it. It belongs to the connection, is the
+ * same pointer each time that it is opened, and lives as long.
+ */
+struct ceph_pool {
+	struct ceph_connection *conn;
+	void *io; /* the rados_ioctx_t; never set a snapshot context on it */
+	int64_t id;
+	char *rados_namespace; /* "": the default one */
+	/* Found fit for images (image_create.c), as long as the connection. */
+	bool validated;
+	/* The newest first: who has got one keeps it over a rename. */
+	struct pool_name {
+		char *name, *label;
+		struct pool_name *older;
+	} * name;
+};
 
 /*
  * Connects. On failure *step (may be NULL) is the step that failed, and err
@@ -73,17 +101,9 @@ int ceph_connection_open(const struct ceph_settings *settings,
  */
 void ceph_connection_close(struct ceph_connection *conn);
 
-const char *ceph_connection_fsid(const struct ceph_connection *conn);
-
 /* The fsid of the cluster that is there now. Does not wait. 0 or -errno. */
-#define CEPH_FSID_SIZE 37
 int ceph_connection_fsid_now(
     const struct ceph_connection *conn, char fsid[CEPH_FSID_SIZE]) must_check;
-
-/* Our address as the cluster sees it, "10.0.0.1:0/123": for fencing. */
-const char *ceph_connection_address(const struct ceph_connection *conn);
-const char *ceph_connection_user(const struct ceph_connection *conn);
-uint64_t ceph_connection_instance(const struct ceph_connection *conn);
 
 /*
  * What an image gets whose creator does not say: the cluster's option
@@ -92,14 +112,10 @@ uint64_t ceph_connection_instance(const struct ceph_connection *conn);
  */
 uint64_t ceph_connection_features(const struct ceph_connection *conn);
 
-/* The rados_t, for librbd in a lane. */
-void *ceph_connection_handle(const struct ceph_connection *conn);
-
 /*
- * A pool with a RADOS namespace in it ("" or NULL: the default one), by name
- * or by id. It belongs to the connection, is the same pointer each time, and
- * lives as long. NOT_FOUND names the pool. A pool that was deleted and made
- * anew under the same name has another id and is another ceph_pool.
+ * Opens a pool by name or by id; NULL is the default namespace. NOT_FOUND
+ * names the pool. A pool that was deleted and made anew under the same name
+ * has another id and is another ceph_pool.
  *
  * A name or id that our copy of the cluster map lacks costs a round trip to
  * the monitors, for which these wait.
@@ -111,8 +127,6 @@ int ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
     const char *rados_namespace, struct ceph_pool **pool,
     struct err *err) must_check;
 
-struct ceph_connection *ceph_pool_connection(const struct ceph_pool *pool);
-int64_t ceph_pool_id(const struct ceph_pool *pool);
 /* The name of now: a pool may be renamed. What was told lives like the pool. */
 const char *ceph_pool_name(const struct ceph_pool *pool);
 
@@ -123,19 +137,8 @@ const char *ceph_pool_name(const struct ceph_pool *pool);
  */
 int ceph_connection_refresh(
     struct ceph_connection *conn, struct err *err) must_check;
-const char *ceph_pool_namespace(const struct ceph_pool *pool); /* or "" */
 
 /* For people: "pool rbd" or "pool rbd/ns1". */
 const char *ceph_pool_label(const struct ceph_pool *pool);
-
-/* The rados_ioctx_t, for librbd; never set a snapshot context on it. */
-void *ceph_pool_ioctx(const struct ceph_pool *pool);
-
-/*
- * Whether the pool was found fit for images (pool_validate.h); kept here
- * because it holds for the life of the connection.
- */
-bool ceph_pool_is_validated(const struct ceph_pool *pool);
-void ceph_pool_set_validated(struct ceph_pool *pool);
 
 #endif

@@ -30,23 +30,10 @@ enc_raw(struct enc *e, const void *bytes, size_t len)
 }
 
 void
-enc_u8(struct enc *e, uint8_t v)
-{
-	enc_raw(e, &v, sizeof(v));
-}
-
-void
-enc_u32(struct enc *e, uint32_t v)
-{
-	v = htole32(v);
-	enc_raw(e, &v, sizeof(v));
-}
-
-void
-enc_u64(struct enc *e, uint64_t v)
+enc_uint(struct enc *e, uint64_t v, size_t bytes)
 {
 	v = htole64(v);
-	enc_raw(e, &v, sizeof(v));
+	enc_raw(e, &v, bytes);
 }
 
 void
@@ -116,44 +103,14 @@ dec_raw(struct dec *d, size_t len)
 	return at;
 }
 
-uint8_t
-dec_u8(struct dec *d)
-{
-	const unsigned char *at = dec_raw(d, 1);
-
-	return at != NULL ? *at : 0;
-}
-
-uint16_t
-dec_u16(struct dec *d)
-{
-	const unsigned char *at = dec_raw(d, sizeof(uint16_t));
-	uint16_t v = 0;
-
-	if (at != NULL)
-		memcpy(&v, at, sizeof(v));
-	return le16toh(v);
-}
-
-uint32_t
-dec_u32(struct dec *d)
-{
-	const unsigned char *at = dec_raw(d, sizeof(uint32_t));
-	uint32_t v = 0;
-
-	if (at != NULL)
-		memcpy(&v, at, sizeof(v));
-	return le32toh(v);
-}
-
 uint64_t
-dec_u64(struct dec *d)
+dec_uint(struct dec *d, size_t bytes)
 {
-	const unsigned char *at = dec_raw(d, sizeof(uint64_t));
+	const unsigned char *at = dec_raw(d, bytes);
 	uint64_t v = 0;
 
 	if (at != NULL)
-		memcpy(&v, at, sizeof(v));
+		memcpy(&v, at, bytes);
 	return le64toh(v);
 }
 

@@ -22,9 +22,11 @@ struct enc {
 
 void enc_init(struct enc *e);
 void enc_fini(struct enc *e);
-void enc_u8(struct enc *e, uint8_t v);
-void enc_u32(struct enc *e, uint32_t v);
-void enc_u64(struct enc *e, uint64_t v);
+/* A number of so many bytes, 1 to 8; v is cut to them. */
+void enc_uint(struct enc *e, uint64_t v, size_t bytes);
+#define enc_u8(e, v) enc_uint((e), (v), 1)
+#define enc_u32(e, v) enc_uint((e), (v), 4)
+#define enc_u64(e, v) enc_uint((e), (v), 8)
 void enc_bytes(struct enc *e, const void *bytes, size_t len);
 void enc_str(struct enc *e, const char *s);
 
@@ -46,10 +48,12 @@ struct dec_bytes {
 
 void dec_init(struct dec *d, const void *bytes, size_t len);
 size_t dec_left(const struct dec *d);
-uint8_t dec_u8(struct dec *d); /* 0 once failed, as the others */
-uint16_t dec_u16(struct dec *d);
-uint32_t dec_u32(struct dec *d);
-uint64_t dec_u64(struct dec *d);
+/* 0 once failed. */
+uint64_t dec_uint(struct dec *d, size_t bytes);
+#define dec_u8(d) ((uint8_t)dec_uint((d), 1))
+#define dec_u16(d) ((uint16_t)dec_uint((d), 2))
+#define dec_u32(d) ((uint32_t)dec_uint((d), 4))
+#define dec_u64(d) dec_uint((d), 8)
 struct dec_bytes dec_bytes(struct dec *d);
 
 /*

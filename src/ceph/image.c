@@ -1,15 +1,19 @@
 /*
- * image.c - names and ids of images, and what stands in the way of changing
- * one natively.
+ * image.c - names and ids of images, what a header says, whether a name and
+ * an id still belong together, metadata, and who has an image open.
  */
 #include "ceph/image.h"
 
+#include "base/arena.h"
+
+#include <assert.h>
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 
-#define KNOWN_OP_FEATURES                                                      \
-	(RBD_OP_CLONE_PARENT | RBD_OP_CLONE_CHILD | RBD_OP_GROUP |             \
-	    RBD_OP_SNAP_TRASH)
+/* Of all keys and values of one image. */
+#define META_BYTES_MAX ((size_t)32 << 20)
 
 /*
  * librbd writes the instance id and the random part in hex without padding
@@ -24,26 +28,13 @@ image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
 	if (getrandom(&extra, sizeof(extra), 0) != sizeof(extra))
 		abort(); /* cannot fail for so few bytes */
 	(void)snprintf(id, RBD_ID_SIZE, "%06llx%08x",
-	    (unsigned long long)(ceph_connection_instance(conn) & 0xffffff),
-	    extra);
+	    (unsigned long long)(conn->instance & 0xffffff), extra);
 }
 
 void
-image_id_object(char *buf, const char *name)
+image_object(char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest)
 {
-	(void)snprintf(buf, RBD_OBJECT_SIZE, RBD_ID_PREFIX "%s", name);
-}
-
-void
-image_header_object(char *buf, const char *id)
-{
-	(void)snprintf(buf, RBD_OBJECT_SIZE, RBD_HEADER_PREFIX "%s", id);
-}
-
-void
-image_map_object(char *buf, const char *id)
-{
-	(void)snprintf(buf, RBD_OBJECT_SIZE, RBD_OBJECT_MAP_PREFIX "%s", id);
+	(void)snprintf(buf, RBD_OBJECT_SIZE, "%s%s", prefix, rest);
 }
 
 void
@@ -54,9 +45,9 @@ image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
 	char object[RBD_OBJECT_SIZE];
 	struct enc content;
 
-	image_id_object(object, name);
+	image_object(object, RBD_ID_PREFIX, name);
 	enc_init(&content);
-	cls_id_object(&content, id);
+	enc_str(&content, id);
 	rados_write_assert_exists(w);
 	rados_write_data_expect(w, 0, content.buf.data, content.buf.len);
 	rados_write_remove(w);
@@ -64,47 +55,587 @@ image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
 	enc_fini(&content);
 }
 
-const char *
-image_obstacle_text(enum image_obstacle obstacle)
+struct rados_read *
+image_map_read_start(
+    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter)
 {
-	switch (obstacle) {
-	case IMAGE_PLAIN:
-		return "nothing";
-	case IMAGE_JOURNALED:
-		return "it has a journal";
-	case IMAGE_MIGRATING:
-		return "it is being migrated";
-	case IMAGE_MIRRORED:
-		return "it is mirrored";
-	case IMAGE_GROUPED:
-		return "it is in a group";
-	case IMAGE_UNKNOWN:
-		return "it has a feature that is not known here";
-	case IMAGE_HAS_SNAPSHOTS:
-		return "it has snapshots";
-	case IMAGE_HAS_PARENT:
-		return "it is a clone";
-	}
-	return "?";
+	char object[RBD_OBJECT_SIZE];
+
+	if (!(info->features & RBD_OBJECT_MAP) ||
+	    (info->flags & RBD_FLAG_OBJECT_MAP_INVALID))
+		return NULL;
+	image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
+	return rados_ask_start(
+	    pool, object, cls_call("object_map_load"), waiter);
 }
 
-enum image_obstacle
-image_obstacle(const struct image_info *info, bool purge)
+/* A map that is too short is not valid, whatever the flags say. */
+bool
+image_map_take(const struct rados_read *read, const struct image_info *info,
+    struct cls_object_map *map)
 {
-	if (info->features & RBD_JOURNALING)
-		return IMAGE_JOURNALED;
-	if (info->features & RBD_MIGRATING)
-		return IMAGE_MIGRATING;
-	if (info->mirrored || (info->features & RBD_NON_PRIMARY))
-		return IMAGE_MIRRORED;
-	if (info->group.pool >= 0)
-		return IMAGE_GROUPED;
-	if ((info->features & ~features_for(FEATURE_NATIVE)) != 0 ||
-	    (info->op_features & ~KNOWN_OP_FEATURES) != 0)
-		return IMAGE_UNKNOWN;
-	if (purge && info->snaps > 0)
-		return IMAGE_HAS_SNAPSHOTS;
-	if (purge && info->parent.pool >= 0)
-		return IMAGE_HAS_PARENT;
-	return IMAGE_PLAIN;
+	struct dec d;
+
+	return rados_read_result(read, 0, &d) == 0 &&
+	    cls_parse_object_map(d, map) == 0 &&
+	    map->objects >= layout_objects(&info->layout, info->size_bytes);
+}
+
+/*
+ * The string that a step has read; "" if there is no such thing. With `rc`
+ * the whole read has failed.
+ */
+static int
+take_str(const struct rados_read *read, unsigned step, int rc, char *buf,
+    size_t size)
+{
+	struct dec d;
+
+	buf[0] = '\0';
+	if (rc == 0)
+		rc = rados_read_result(read, step, &d);
+	if (rc == 0)
+		rc = cls_parse_str(d, buf, size);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static void
+read_drop(struct rados_read **read)
+{
+	rados_read_free(*read);
+	*read = NULL;
+}
+
+/* ---- look-up ---- */
+
+/* Steps of the read of the header, in the order in which they are added. */
+enum header_step {
+	HEADER_SIZE = 0,
+	HEADER_FEATURES,
+	HEADER_PREFIX,
+	HEADER_DATA_POOL,
+	HEADER_FLAGS,
+	HEADER_SNAPCONTEXT,
+	HEADER_OP_FEATURES,
+	HEADER_PARENT,
+	HEADER_GROUP,
+	HEADER_LOCK,
+	HEADER_STRIPE,
+	HEADER_STEPS,
+};
+
+static void
+header_read_start(struct image_lookup *l)
+{
+	char object[RBD_OBJECT_SIZE];
+	struct rados_read *r = l->read = rados_read_new();
+	unsigned last;
+
+	(void)rados_read_call(r, cls_call_u64("get_size", RBD_NOSNAP));
+	(void)rados_read_call(r, cls_get_features());
+	(void)rados_read_call(r, cls_call("get_object_prefix"));
+	(void)rados_read_call(r, cls_call("get_data_pool"));
+	(void)rados_read_call(r, cls_call_u64("get_flags", RBD_NOSNAP));
+	(void)rados_read_call(r, cls_call("get_snapcontext"));
+	(void)rados_read_call(r, cls_call("op_features_get"));
+	(void)rados_read_call(r, cls_call("parent_get"));
+	(void)rados_read_call(r, cls_call("image_group_get"));
+	(void)rados_read_call(r, cls_lock_get_info());
+	/* refused by the class unless the image has the feature */
+	last = rados_read_call(r, cls_call("get_stripe_unit_count"));
+	rados_read_may_fail(r);
+	assert(last == HEADER_STRIPE);
+	image_object(object, RBD_HEADER_PREFIX, l->info.id);
+	rados_read_start(r, l->pool, object, &l->op.wake);
+}
+
+static int
+take_header(const struct rados_read *read, struct image_info *info)
+{
+	struct cls_snapcontext snapc = { .seq = 0 };
+	struct layout *layout = &info->layout;
+	struct dec d[HEADER_STEPS];
+	uint64_t features[2], pool = 0, stripe[2];
+	int rc = 0;
+
+	for (unsigned i = 0; i < HEADER_STEPS; i++) {
+		rc = rados_read_result(read, i, &d[i]);
+		if (rc < 0 && i != HEADER_STRIPE)
+			return rc;
+	}
+	if (cls_parse_size(d[HEADER_SIZE], &layout->order, &info->size_bytes) <
+		0 ||
+	    cls_parse_u64(d[HEADER_FEATURES], features, 2) < 0 ||
+	    cls_parse_str(
+		d[HEADER_PREFIX], info->prefix, sizeof(info->prefix)) < 0 ||
+	    cls_parse_u64(d[HEADER_DATA_POOL], &pool, 1) < 0 ||
+	    cls_parse_u64(d[HEADER_FLAGS], &info->flags, 1) < 0 ||
+	    cls_parse_snapcontext(d[HEADER_SNAPCONTEXT], &snapc) < 0 ||
+	    cls_parse_u64(d[HEADER_OP_FEATURES], &info->op_features, 1) < 0 ||
+	    cls_parse_parent(d[HEADER_PARENT], &info->parent) < 0 ||
+	    cls_parse_group(d[HEADER_GROUP], &info->group) < 0 ||
+	    cls_parse_lock_info(d[HEADER_LOCK], &info->lock) < 0)
+		return -EBADMSG;
+	info->features = features[0];
+	info->data_pool = (int64_t)pool;
+	info->snap_seq = snapc.seq;
+	info->snaps = snapc.count;
+	/* Until a striped image's striping is stored it has the default one. */
+	layout->stripe_unit = 1ull << layout->order;
+	layout->stripe_count = 1;
+	if (!(info->features & RBD_STRIPINGV2))
+		return 0;
+	if (rc < 0)
+		return rc;
+	if (cls_parse_u64(d[HEADER_STRIPE], stripe, 2) < 0 || stripe[0] == 0 ||
+	    stripe[0] > layout->stripe_unit || stripe[1] == 0 ||
+	    stripe[1] > UINT32_MAX)
+		return -EBADMSG;
+	layout->stripe_unit = stripe[0];
+	layout->stripe_count = stripe[1];
+	return 0;
+}
+
+static enum op_verdict
+image_lookup_step(struct op *op)
+{
+	struct image_lookup *l = (struct image_lookup *)op;
+	const char *label = ceph_pool_label(l->pool);
+	char object[RBD_OBJECT_SIZE];
+	int rc = op->rc;
+
+	switch (l->state) {
+	case LOOKUP_START:
+		if (l->info.id[0] != '\0') {
+			header_read_start(l);
+			return op_await(l, LOOKUP_HEADER_READ);
+		}
+		image_object(object, RBD_ID_PREFIX, l->name);
+		l->read = rados_ask_start(
+		    l->pool, object, cls_call("get_id"), &op->wake);
+		return op_await(l, LOOKUP_ID_READ);
+
+	case LOOKUP_ID_READ:
+		if (rc == 0)
+			rc = take_str(
+			    l->read, 0, rc, l->info.id, sizeof(l->info.id));
+		read_drop(&l->read);
+		if (rc == -ENOENT)
+			return op_fail(l, LOOKUP_END, ERR_NOT_FOUND,
+			    "image %s in %s: no such image", l->name, label);
+		if (rc < 0)
+			return op_fail_rc(l, LOOKUP_END, rc,
+			    "image %s in %s: read its id", l->name, label);
+		header_read_start(l);
+		return op_await(l, LOOKUP_HEADER_READ);
+
+	case LOOKUP_HEADER_READ:
+		if (rc == 0)
+			rc = take_header(l->read, &l->info);
+		read_drop(&l->read);
+		if (rc == -ENOENT)
+			return op_fail(l, LOOKUP_END, ERR_NOT_FOUND,
+			    "image %s in %s: it has no header", l->info.id,
+			    label);
+		if (rc < 0)
+			return op_fail_rc(l, LOOKUP_END, rc,
+			    "image %s in %s: read its header", l->info.id,
+			    label);
+		if (!l->check_mirror)
+			return op_goto(l, LOOKUP_END);
+		l->read = rados_ask_start(l->pool, RBD_MIRRORING,
+		    cls_call_str("mirror_image_get", l->info.id), &op->wake);
+		return op_await(l, LOOKUP_MIRROR_READ);
+
+	case LOOKUP_MIRROR_READ:
+		read_drop(&l->read);
+		if (rc < 0 && rc != -ENOENT)
+			return op_fail_rc(l, LOOKUP_END, rc,
+			    "image %s in %s: ask whether it is mirrored",
+			    l->info.id, label);
+		l->info.mirrored = rc == 0;
+		return op_goto(l, LOOKUP_END);
+
+	case LOOKUP_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class image_lookup_class = {
+	.name = "image.lookup",
+	.step = image_lookup_step,
+};
+
+void
+image_lookup_start(struct image_lookup *l, struct ceph_pool *pool,
+    const char *name, const char *id, bool check_mirror, struct wake *waiter)
+{
+	memset(l, 0, sizeof(*l));
+	l->pool = pool;
+	l->name = name;
+	l->check_mirror = check_mirror;
+	if (id != NULL && str_put(l->info.id, sizeof(l->info.id), "%s", id) < 0)
+		l->info.id[0] = '\0';
+	op_start(&l->op, &image_lookup_class, waiter);
+}
+
+/*
+ * ---- place ----
+ *
+ * The directory knows both directions and is asked for both in one operation.
+ * If it does not say that the two belong together, then rbd_id.NAME, the trash
+ * and the header are asked, in this order: an image is gone only when none of
+ * them knows of it.
+ */
+
+/* Steps of the read of the directory. */
+enum dir_step {
+	DIR_ID_OF_NAME = 0,
+	DIR_ID_OF_HELPER,
+	DIR_NAME_OF_ID, /* only if the id is known */
+};
+
+static void
+directory_read_start(struct image_place *p)
+{
+	char helper[RBD_NAME_SIZE + sizeof(IMAGE_HELPER_SUFFIX)];
+
+	(void)snprintf(
+	    helper, sizeof(helper), "%s" IMAGE_HELPER_SUFFIX, p->name);
+	p->read = rados_read_new();
+	(void)rados_read_call(p->read, cls_call_str("dir_get_id", p->name));
+	rados_read_may_fail(p->read);
+	(void)rados_read_call(p->read, cls_call_str("dir_get_id", helper));
+	rados_read_may_fail(p->read);
+	if (p->id[0] != '\0') {
+		(void)rados_read_call(
+		    p->read, cls_call_str("dir_get_name", p->id));
+		rados_read_may_fail(p->read);
+	}
+	rados_read_start(p->read, p->pool, RBD_DIRECTORY, &p->op.wake);
+}
+
+static int
+take_directory(struct image_place *p, int rc)
+{
+	p->dir_name[0] = '\0';
+	rc = take_str(
+	    p->read, DIR_ID_OF_NAME, rc, p->dir_id, sizeof(p->dir_id));
+	if (rc == 0)
+		rc = take_str(p->read, DIR_ID_OF_HELPER, p->op.rc, p->helper_id,
+		    sizeof(p->helper_id));
+	if (rc == 0 && p->id[0] != '\0')
+		rc = take_str(p->read, DIR_NAME_OF_ID, p->op.rc, p->dir_name,
+		    sizeof(p->dir_name));
+	return rc;
+}
+
+static void
+put_elsewhere(struct image_place *p, const char *what, const char *other)
+{
+	p->standing = IMAGE_ELSEWHERE;
+	(void)snprintf(
+	    p->why, sizeof(p->why), "id %s %s %s", p->id, what, other);
+}
+
+/*
+ * What directory and rbd_id.NAME, which has `id`, say of a known id. False:
+ * neither knows of name and id.
+ */
+static bool
+judge_names(struct image_place *p, const char *id)
+{
+	if (p->dir_name[0] != '\0' && !str_eq(p->dir_name, p->name))
+		put_elsewhere(p, "is image", p->dir_name);
+	else if (p->dir_id[0] != '\0' && !str_eq(p->dir_id, p->id))
+		put_elsewhere(p, "is not its id any more, which is", p->dir_id);
+	else if (id[0] != '\0' && !str_eq(id, p->id))
+		put_elsewhere(p, "is not its id any more, which is", id);
+	else if (p->dir_id[0] != '\0' || id[0] != '\0' || p->guessed)
+		p->standing = IMAGE_STANDS;
+	else
+		return false;
+	return true;
+}
+
+static enum op_verdict
+image_place_step(struct op *op)
+{
+	struct image_place *p = (struct image_place *)op;
+	const char *label = ceph_pool_label(p->pool);
+	char object[RBD_OBJECT_SIZE], id[RBD_ID_SIZE];
+	int rc = op->rc;
+	struct dec d;
+
+	switch (p->state) {
+	case PLACE_START:
+		directory_read_start(p);
+		return op_await(p, PLACE_DIR_READ);
+
+	case PLACE_DIR_READ:
+		rc = take_directory(p, rc);
+		read_drop(&p->read);
+		if (rc < 0)
+			return op_fail_rc(p, PLACE_END, rc,
+			    "image %s in %s: look it up in the directory",
+			    p->name, label);
+		p->standing = IMAGE_STANDS;
+		if (p->id[0] != '\0' && str_eq(p->dir_id, p->id) &&
+		    str_eq(p->dir_name, p->name))
+			return op_goto(p, PLACE_END);
+		image_object(object, RBD_ID_PREFIX, p->name);
+		p->read = rados_ask_start(
+		    p->pool, object, cls_call("get_id"), &op->wake);
+		return op_await(p, PLACE_NAME_READ);
+
+	case PLACE_NAME_READ:
+		rc = take_str(p->read, 0, rc, id, sizeof(id));
+		read_drop(&p->read);
+		if (rc < 0)
+			return op_fail_rc(p, PLACE_END, rc,
+			    "image %s in %s: read its id", p->name, label);
+		if (p->id[0] == '\0') {
+			p->guessed = true;
+			memcpy(p->id, id[0] != '\0' ? id : p->dir_id,
+			    sizeof(p->id));
+			p->standing = IMAGE_GONE;
+			if (p->id[0] == '\0')
+				return op_goto(p, PLACE_END);
+			/* once more, now in both directions */
+			directory_read_start(p);
+			return op_await(p, PLACE_DIR_READ);
+		}
+		if (judge_names(p, id))
+			return op_goto(p, PLACE_END);
+		p->read = rados_ask_start(p->pool, RBD_TRASH,
+		    cls_call_str("trash_get", p->id), &op->wake);
+		return op_await(p, PLACE_TRASH_READ);
+
+	case PLACE_TRASH_READ:
+		if (rc == 0)
+			rc = rados_read_result(p->read, 0, &d);
+		if (rc == 0)
+			rc = cls_parse_trash(d, &p->trash);
+		read_drop(&p->read);
+		if (rc < 0 && rc != -ENOENT)
+			return op_fail_rc(p, PLACE_END, rc,
+			    "image %s in %s: look for its id in the trash",
+			    p->name, label);
+		p->standing = IMAGE_IN_TRASH;
+		if (rc == 0 && !str_eq(p->trash.name, p->name))
+			put_elsewhere(p, "is in the trash as", p->trash.name);
+		if (rc == 0)
+			return op_goto(p, PLACE_END);
+		image_object(object, RBD_HEADER_PREFIX, p->id);
+		p->read = rados_read_new();
+		rados_read_assert_exists(p->read);
+		rados_read_start(p->read, p->pool, object, &op->wake);
+		return op_await(p, PLACE_HEADER_READ);
+
+	case PLACE_HEADER_READ:
+		read_drop(&p->read);
+		if (rc < 0 && rc != -ENOENT)
+			return op_fail_rc(p, PLACE_END, rc,
+			    "image %s in %s: look for its header", p->name,
+			    label);
+		p->standing = IMAGE_GONE;
+		if (rc == 0)
+			put_elsewhere(p, "has a header but",
+			    "neither name nor trash entry");
+		return op_goto(p, PLACE_END);
+
+	case PLACE_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class image_place_class = {
+	.name = "image.place",
+	.step = image_place_step,
+};
+
+void
+image_place_start(struct image_place *p, struct ceph_pool *pool,
+    const char *name, const char *id, struct wake *waiter)
+{
+	memset(p, 0, sizeof(*p));
+	p->pool = pool;
+	p->name = name;
+	if (id != NULL && str_put(p->id, sizeof(p->id), "%s", id) < 0)
+		p->id[0] = '\0';
+	op_start(&p->op, &image_place_class, waiter);
+}
+
+/* ---- who has it open ---- */
+
+void
+watch_header_update_start(struct ceph_pool *pool, const char *id,
+    struct rados_notified *result, struct wake *waiter)
+{
+	char object[RBD_OBJECT_SIZE];
+	struct enc payload;
+
+	image_object(object, RBD_HEADER_PREFIX, id);
+	enc_init(&payload);
+	cls_notify_header_update(&payload);
+	rados_notify_start(pool, object, payload.buf.data, payload.buf.len,
+	    WATCH_NOTIFY_TIMEOUT_MS, result, waiter);
+	enc_fini(&payload);
+}
+
+int
+watch_judge(
+    int rc, const struct rados_notified *result, enum watch_verdict *verdict)
+{
+	if (rc < 0 && rc != -ETIMEDOUT)
+		return rc;
+	if (rc == -ETIMEDOUT || result->timeouts > 0)
+		*verdict = WATCH_SILENT;
+	else
+		*verdict = result->acks > 0 ? WATCH_ALIVE : WATCH_NONE;
+	return 0;
+}
+
+/* ---- metadata ---- */
+
+void
+image_meta_set_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, size_t n, struct wake *waiter)
+{
+	char object[RBD_OBJECT_SIZE];
+
+	image_object(object, RBD_HEADER_PREFIX, id);
+	/* has to be there: the method would make one of nothing but this */
+	rados_tell_start(pool, object, true, cls_metadata_set(meta, n), waiter);
+}
+
+void
+image_meta_add_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, struct wake *waiter)
+{
+	struct rados_write *w = rados_write_new();
+	auto_free char *key = str_fmt("metadata_%s", meta->key);
+	char object[RBD_OBJECT_SIZE];
+
+	image_object(object, RBD_HEADER_PREFIX, id);
+	rados_write_assert_exists(w);
+	/* where the method keeps it; seen before the method runs */
+	rados_write_omap_expect(w, key, NULL, 0);
+	rados_write_call(w, cls_metadata_set(meta, 1));
+	rados_write_start(w, pool, object, waiter);
+}
+
+void
+image_meta_remove_start(struct ceph_pool *pool, const char *id,
+    const char *const *keys, size_t n, struct wake *waiter)
+{
+	struct rados_write *w = rados_write_new();
+	char object[RBD_OBJECT_SIZE];
+
+	image_object(object, RBD_HEADER_PREFIX, id);
+	rados_write_assert_exists(w);
+	for (size_t i = 0; i < n; i++)
+		rados_write_call(w, cls_call_str("metadata_remove", keys[i]));
+	rados_write_start(w, pool, object, waiter);
+}
+
+static void
+page_read_start(struct image_meta_list *l)
+{
+	char object[RBD_OBJECT_SIZE];
+	const char *after = l->n > 0 ? l->meta[l->n - 1].key : "";
+
+	image_object(object, RBD_HEADER_PREFIX, l->id);
+	l->read = rados_read_new();
+	rados_read_assert_exists(l->read);
+	(void)rados_read_call(
+	    l->read, cls_metadata_list(after, CLS_METADATA_PAGE));
+	rados_read_start(l->read, l->pool, object, &l->wake);
+}
+
+/* Adds a page; *count is the number of its keys. */
+static int
+page_take(struct image_meta_list *l, uint32_t *count)
+{
+	struct dec_bytes key, value;
+	struct dec d;
+	int rc = rados_read_result(l->read, 0, &d);
+
+	if (rc == 0)
+		rc = cls_parse_meta_page(&d, count);
+	if (rc == 0 && l->n + *count > l->room) {
+		l->room = 2 * (l->n + *count);
+		l->meta = mem_grow(l->meta, l->room * sizeof(*l->meta));
+	}
+	for (uint32_t i = 0; rc == 0 && i < *count; i++) {
+		char *copy;
+
+		rc = cls_parse_meta_next(&d, &key, &value);
+		if (rc < 0)
+			return rc;
+		copy = arena_alloc(l->arena, key.len + 1 + value.len + 1);
+		if (copy == NULL || l->n == IMAGE_META_MAX)
+			return -EMSGSIZE;
+		memcpy(copy, key.at, key.len);
+		memcpy(copy + key.len + 1, value.at, value.len);
+		l->meta[l->n++] = (struct cls_meta){
+			.key = copy,
+			.value = copy + key.len + 1,
+			.len = value.len,
+		};
+	}
+	return rc;
+}
+
+static void
+on_page_read(struct wake *wake, int rc)
+{
+	struct image_meta_list *l = container_of(
+	    wake, struct image_meta_list, wake);
+	const char *label = ceph_pool_label(l->pool);
+	uint32_t count = 0;
+
+	if (rc == 0)
+		rc = page_take(l, &count);
+	read_drop(&l->read);
+	if (rc == 0 && count == CLS_METADATA_PAGE) {
+		page_read_start(l);
+		return;
+	}
+	if (rc == -ENOENT)
+		(void)err_set(&l->err, ERR_NOT_FOUND,
+		    "image %s in %s: it has no header", l->id, label);
+	else if (rc == -EMSGSIZE)
+		(void)err_set(&l->err, ERR_RESOURCE_EXHAUSTED,
+		    "image %s in %s: too much metadata", l->id, label);
+	else if (rc < 0)
+		(void)err_set_rc(&l->err, rc,
+		    "image %s in %s: list its metadata", l->id, label);
+	wake_up(l->waiter, l->err.rc);
+}
+
+void
+image_meta_list_start(struct image_meta_list *l, struct ceph_pool *pool,
+    const char *id, struct wake *waiter)
+{
+	*l = (struct image_meta_list){
+		.pool = pool,
+		.id = id,
+		.arena = arena_new(META_BYTES_MAX),
+		.wake.fn = on_page_read,
+		.waiter = waiter,
+	};
+	page_read_start(l);
+}
+
+void
+image_meta_list_fini(struct image_meta_list *l)
+{
+	free(l->meta);
+	arena_free(l->arena);
+	l->meta = NULL;
+	l->arena = NULL;
+	l->n = l->room = 0;
 }

@@ -1,6 +1,6 @@
 /*
- * image.h - RBD images on class calls of our own: look-up, creation and
- * metadata, each a child operation that its parent embeds.
+ * image.h - RBD images on class calls of our own: names, look-up, creation,
+ * metadata, and who has one open.
  *
  * The rule that holds it together: what librbd and krbd find afterwards is
  * what librbd would have made, byte for byte, and a process that is killed
@@ -9,9 +9,8 @@
 #ifndef CEPH_IMAGE_H
 #define CEPH_IMAGE_H
 
-#include "ceph/layout.h"
-#include "ceph/pool_validate.h"
-#include "ceph/rados_aio.h"
+#include "ceph/image_header.h"
+#include "ceph/rados.h"
 
 /*
  * A fresh image id: 14 hex digits, of our client instance and of random, as
@@ -20,10 +19,9 @@
 void image_id_generate(
     const struct ceph_connection *conn, char id[RBD_ID_SIZE]);
 
-/* Names of an image's objects; buf has RBD_OBJECT_SIZE bytes. */
-void image_id_object(char *buf, const char *name);
-void image_header_object(char *buf, const char *id);
-void image_map_object(char *buf, const char *id);
+/* An image's object: one of the RBD_..._PREFIXes, and its name or id. */
+void image_object(
+    char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest);
 
 /*
  * Removes rbd_id.NAME if it holds `id`. -ENOENT: it is gone; -ECANCELED: it
@@ -32,51 +30,19 @@ void image_map_object(char *buf, const char *id);
 void image_id_remove_start(struct ceph_pool *pool, const char *name,
     const char *id, struct wake *waiter);
 
-/* Everything that the header says, read in one operation. */
-struct image_info {
-	char id[RBD_ID_SIZE];
-	uint64_t size_bytes;
-	uint64_t features;
-	uint64_t op_features;
-	uint64_t flags;
-	struct layout layout;
-	char prefix[RBD_PREFIX_SIZE]; /* of its data objects, without '.' */
-	int64_t data_pool;            /* -1: the pool that it is in */
-	uint64_t snap_seq;
-	uint32_t snaps;            /* including those in the trash */
-	struct cls_parent parent;  /* pool -1: none */
-	struct cls_group group;    /* pool -1: none */
-	struct cls_lock_info lock; /* the exclusive lock */
-	bool mirrored;             /* only if image_lookup asked for it */
-};
-
 /*
- * Whether librbd can serve an image with this header: it trusts what it reads
- * there, and dies of an object prefix that is too long or striping that cannot
- * be. DATA_LOSS names what is wrong.
+ * Reads the object map of an image whose header says that it has a valid one;
+ * NULL, and nobody is woken: it has not. The caller frees the read.
  */
-int image_header_check(
-    const struct image_info *info, struct err *err) must_check;
-
+struct rados_read *image_map_read_start(
+    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter);
 /*
- * Why an image is not for us to change or remove natively; librbd in a lane
- * has to do it.
+ * What was read, while the read lives; false: not to be relied on. Writers
+ * mark an object in the map before they write to it, so one that a valid map
+ * does not have is not there.
  */
-enum image_obstacle {
-	IMAGE_PLAIN = 0,     /* none */
-	IMAGE_JOURNALED,     /* feature journaling */
-	IMAGE_MIGRATING,     /* a live migration has not been committed */
-	IMAGE_MIRRORED,      /* registered for mirroring, or non-primary */
-	IMAGE_GROUPED,       /* member of a group */
-	IMAGE_UNKNOWN,       /* a feature that we do not know */
-	IMAGE_HAS_SNAPSHOTS, /* only in the way of a purge */
-	IMAGE_HAS_PARENT,    /* only in the way of a purge */
-};
-
-const char *image_obstacle_text(enum image_obstacle obstacle);
-
-/* The first one that is in the way of moving, or with `purge` of purging. */
-enum image_obstacle image_obstacle(const struct image_info *info, bool purge);
+bool image_map_take(const struct rados_read *read,
+    const struct image_info *info, struct cls_object_map *map);
 
 /*
  * Look-up. By id: one read. By name (id NULL): rbd_id.NAME first, two reads.
@@ -155,8 +121,108 @@ void image_place_start(struct image_place *place, struct ceph_pool *pool,
     const char *name, const char *id, struct wake *waiter);
 
 /*
- * Creation. All pointers are the caller's and live until the end.
+ * ---- Who has it open ----
+ *
+ * A HeaderUpdate to an image that nobody has open comes back at once with no
+ * answers. An open client (librbd, krbd) answers when it has read the header
+ * anew; a dead one is waited for until the time-out, and until the OSD drops
+ * its watch (30 s) it counts as one that has the image open.
  */
+#define WATCH_NOTIFY_TIMEOUT_MS 5000 /* what librbd gives its peers */
+
+enum watch_verdict {
+	WATCH_NONE = 0, /* nobody has the image open */
+	WATCH_ALIVE,    /* somebody has and answered */
+	WATCH_SILENT,   /* somebody has, or had a moment ago */
+};
+
+/*
+ * Sends HeaderUpdate to image `id`. The waiter is woken with 0 or -ETIMEDOUT
+ * when the answer is in *result, -ENOENT when there is no such image, or
+ * another failure; watch_judge() makes sense of the two.
+ */
+void watch_header_update_start(struct ceph_pool *pool, const char *id,
+    struct rados_notified *result, struct wake *waiter);
+
+/*
+ * From op->rc and *result: 0 and *verdict, or the failure. A time-out is not
+ * a failure but WATCH_SILENT.
+ */
+int watch_judge(int rc, const struct rados_notified *result,
+    enum watch_verdict *verdict) must_check;
+
+/*
+ * ---- Metadata, by image id ----
+ *
+ * One operation each; -ENOENT: no such image. Nobody is notified: that is
+ * needed for keys that start with "conf_" only, which librbd reads anew.
+ */
+void image_meta_set_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, size_t n, struct wake *waiter);
+
+/* Only if the key is not there: else -ECANCELED. */
+void image_meta_add_start(struct ceph_pool *pool, const char *id,
+    const struct cls_meta *meta, struct wake *waiter);
+
+/* Keys that are not there are no error. */
+void image_meta_remove_start(struct ceph_pool *pool, const char *id,
+    const char *const *keys, size_t n, struct wake *waiter);
+
+/*
+ * Reads up to RADOS_READ_STEPS keys in one operation. Free *read in the end;
+ * image_meta_value() gives -ENOENT for a key that is not there.
+ */
+struct rados_read *image_meta_get_start(struct ceph_pool *pool, const char *id,
+    const char *const *keys, size_t n, struct wake *waiter);
+int image_meta_value(const struct rados_read *read, unsigned i,
+    struct dec_bytes *value) must_check;
+
+/* All metadata of an image, in pages of CLS_METADATA_PAGE. */
+struct image_meta_list {
+	struct ceph_pool *pool;
+	const char *id;
+	struct rados_read *read;
+	struct wake wake;
+	struct wake *waiter;
+
+	struct cls_meta *meta; /* the answer, in the order of keys; values
+				   have a NUL behind their len bytes */
+	size_t n, room;
+	struct arena *arena; /* keys and values */
+	struct err err;      /* when the wake has a failure */
+};
+
+/* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */
+#define IMAGE_META_MAX 16384
+void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
+    const char *id, struct wake *waiter);
+void image_meta_list_fini(struct image_meta_list *list);
+
+/* ---- Creation ---- */
+
+enum pool_validate_state {
+	VALIDATE_START = 0,
+	VALIDATE_READ,         /* rbd_info has answered */
+	VALIDATE_SNAP_MADE,    /* a self-managed snapshot id was allocated */
+	VALIDATE_WRITTEN,      /* rbd_info says "validate" */
+	VALIDATE_SNAP_REMOVED, /* the snapshot id was given back */
+	VALIDATE_OVERWRITTEN,  /* rbd_info says "overwrite validated" */
+	VALIDATE_END,
+};
+
+/*
+ * Once for each pool: makes sure that it can hold images' data, and records
+ * that in rbd_info as librbd does.
+ */
+struct pool_validate {
+	struct op op;
+	enum pool_validate_state state;
+	struct ceph_pool *pool; /* the data's, in its default namespace */
+	struct rados_read *read;
+	uint64_t snap;
+};
+
+/* All pointers are the caller's and live until the end. */
 struct image_spec {
 	const char *name;
 	const char *id; /* from image_id_generate() or an
@@ -178,13 +244,21 @@ enum image_create_state {
 	CREATE_ID_SET,         /* rbd_id.NAME exists (or did already) */
 	CREATE_ID_READ,        /* it did: which id it holds */
 	CREATE_HEADER_MADE,    /* the header exists (or did already) */
-	CREATE_TRASH_READ,     /* it did though the name was new: why */
+	CREATE_TRASH_READ,     /* it did though the name was new: the id is that
+				  of an image in the trash (the directory knows
+				  all the others), or another process makes the
+				  same image and has overtaken us */
 	CREATE_HEADER_READ,    /* it did: what it says */
-	CREATE_META_SET,       /* metadata written to a header that existed */
+	CREATE_META_SET,       /* its metadata are there, too */
 	CREATE_STRIPED,        /* stripe unit and count stored */
 	CREATE_MAP_MADE,       /* the object map exists (or did already) */
-	/* undo ladder: removes what this call made, each rung if it was made */
-	CREATE_UNDO_MAP,
+	/*
+	 * Undo ladder: removes what this call made, each rung if it was made.
+	 * It is not tried on a cluster that does not answer, where each rung
+	 * would wait again: what is left is as after a kill, and the next call
+	 * completes it.
+	 */
+	CREATE_UNDO, /* the object map first */
 	CREATE_UNDO_HEADER,
 	CREATE_UNDO_ID,
 	CREATE_UNDO_DIR,
@@ -199,7 +273,9 @@ struct image_create {
 	struct ceph_pool *data_pool;
 	char id[RBD_ID_SIZE]; /* the answer: spec->id, or the id of a half
 				   made image of this name that was completed */
-	bool adopted;         /* another call had begun, nothing is undone */
+	bool adopted;         /* another call had begun, by a process that was
+				   killed or still works on it: what this one
+				   adds is not only its own, and stays */
 	struct layout layout; /* defaults filled in */
 	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];
@@ -252,56 +328,5 @@ struct image_empty {
 /* *info is the caller's, as looked up just now, and lives until the end. */
 void image_empty_start(struct image_empty *empty, struct ceph_pool *pool,
     const struct image_info *info, struct wake *waiter);
-
-/*
- * ---- Metadata, by image id ----
- *
- * One operation each; -ENOENT: no such image. Nobody is notified: that is
- * needed for keys that start with "conf_" only, which librbd reads anew.
- */
-void image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct wake *waiter);
-
-/* Only if the key is not there: else -ECANCELED. */
-void image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct wake *waiter);
-
-/* Keys that are not there are no error. */
-void image_meta_remove_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct wake *waiter);
-
-/*
- * Reads up to RADOS_READ_STEPS keys in one operation. Free *read in the end;
- * image_meta_value() gives -ENOENT for a key that is not there.
- */
-struct rados_read *image_meta_get_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct wake *waiter);
-int image_meta_value(const struct rados_read *read, unsigned i,
-    struct dec_bytes *value) must_check;
-
-/* All metadata of an image, in pages of CLS_METADATA_PAGE. */
-enum image_meta_list_state {
-	META_LIST_START = 0,
-	META_LIST_READ, /* a page has come */
-	META_LIST_END,
-};
-
-struct image_meta_list {
-	struct op op;
-	enum image_meta_list_state state;
-	struct ceph_pool *pool;
-	const char *id;
-	struct rados_read *read;
-	struct cls_meta *meta; /* the answer, in the order of keys; values
-				   have a NUL behind their len bytes */
-	size_t n, room;
-	struct arena *arena; /* keys and values */
-};
-
-/* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */
-#define IMAGE_META_MAX 16384
-void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
-    const char *id, struct wake *waiter);
-void image_meta_list_fini(struct image_meta_list *list);
 
 #endif

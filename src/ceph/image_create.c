@@ -1,6 +1,7 @@
 /*
  * image_create.c - creating an image natively, in librbd's order of writes:
- * directory, rbd_id, header with metadata, striping, object map.
+ * directory, rbd_id, header with metadata, striping, object map; and before
+ * that, once for each pool, making sure that it can hold images' data.
  *
  * The rule that holds it together: a name and an id are ours to go on with if
  * the directory and rbd_id.NAME both say so, and an existing header is if it
@@ -12,28 +13,140 @@
 #include <stdio.h>
 #include <string.h>
 
-static enum op_verdict
-begin(struct image_create *c)
-{
-	struct err err = ERR_INIT;
+/* ---- the data pool ---- */
 
-	c->layout = c->spec->layout;
-	c->features = c->spec->features;
-	if (layout_check(&c->layout, c->spec->size_bytes, &c->features, &err) <
-	    0)
-		return op_fail_err(c, CREATE_END, &err);
-	if (strlen(c->spec->name) >= RBD_NAME_SIZE ||
-	    str_put(c->id, sizeof(c->id), "%s", c->spec->id) < 0)
-		return op_fail(c, CREATE_END, ERR_INVALID_ARGUMENT,
-		    "image %s: the name or the id is too long", c->spec->name);
-	c->data_pool = c->spec->data_pool;
-	if (c->data_pool == NULL ||
-	    ceph_pool_id(c->data_pool) == ceph_pool_id(c->pool))
-		c->data_pool = c->pool;
-	else
+/*
+ * Contents of the object rbd_info, by which librbd (since Nautilus) remembers
+ * that a pool takes self-managed snapshots, and overwrites.
+ */
+#define INFO_FIRST "validate"
+#define INFO_FINAL "overwrite validated"
+
+static void
+info_write_start(struct pool_validate *v, const char *text)
+{
+	struct rados_write *w = rados_write_new();
+
+	rados_write_create(w, false);
+	rados_write_data(w, 0, text, strlen(text));
+	rados_write_start(w, v->pool, RBD_INFO, &v->op.wake);
+}
+
+static bool
+says(const struct dec *d, const char *text)
+{
+	return dec_left(d) == strlen(text) &&
+	    memcmp(d->at, text, dec_left(d)) == 0;
+}
+
+static enum op_verdict
+pool_validate_step(struct op *op)
+{
+	struct pool_validate *v = (struct pool_validate *)op;
+	const char *label = ceph_pool_label(v->pool);
+	struct err err = ERR_INIT;
+	bool first, final;
+	struct dec d;
+	int rc;
+
+	switch (v->state) {
+	case VALIDATE_START:
+		if (ceph_pool_open_id(
+			v->pool->conn, v->pool->id, NULL, &v->pool, &err) < 0)
+			return op_fail_err(v, VALIDATE_END, &err);
+		if (v->pool->validated)
+			return op_goto(v, VALIDATE_END);
+		v->read = rados_read_new();
+		(void)rados_read_data(v->read, 0, strlen(INFO_FINAL) + 1);
+		rados_read_start(v->read, v->pool, RBD_INFO, &op->wake);
+		return op_await(v, VALIDATE_READ);
+
+	case VALIDATE_READ:
+		rc = rados_read_result(v->read, 0, &d);
+		final = rc == 0 && says(&d, INFO_FINAL);
+		first = rc == 0 && says(&d, INFO_FIRST);
+		rados_read_free(v->read);
+		v->read = NULL;
+		if (rc < 0 && rc != -ENOENT)
+			return op_fail_rc(v, VALIDATE_END, rc,
+			    "read " RBD_INFO " in %s", label);
+		if (final) {
+			v->pool->validated = true;
+			return op_goto(v, VALIDATE_END);
+		}
+		if (first) { /* killed before the last step */
+			info_write_start(v, INFO_FINAL);
+			return op_await(v, VALIDATE_OVERWRITTEN);
+		}
+		rados_snap_id_create_start(v->pool, &v->snap, &op->wake);
+		return op_await(v, VALIDATE_SNAP_MADE);
+
+	case VALIDATE_SNAP_MADE:
+		if (op->rc == -EINVAL)
+			return op_fail(v, VALIDATE_END, ERR_FAILED_PRECONDITION,
+			    "%s has snapshots of the whole pool and cannot hold images",
+			    label);
+		if (op->rc < 0)
+			return op_fail_rc(v, VALIDATE_END, op->rc,
+			    "allocate a snapshot id in %s", label);
+		info_write_start(v, INFO_FIRST);
+		return op_await(v, VALIDATE_WRITTEN);
+
+	case VALIDATE_WRITTEN:
+		if (op->rc < 0)
+			return op_fail_rc(v, VALIDATE_END, op->rc,
+			    "write " RBD_INFO " in %s", label);
+		rados_snap_id_remove_start(v->pool, v->snap, &op->wake);
+		return op_await(v, VALIDATE_SNAP_REMOVED);
+
+	case VALIDATE_SNAP_REMOVED:
+		/* an id that stays is one more unused number */
+		info_write_start(v, INFO_FINAL);
+		return op_await(v, VALIDATE_OVERWRITTEN);
+
+	case VALIDATE_OVERWRITTEN:
+		if (op->rc == -EOPNOTSUPP)
+			return op_fail(v, VALIDATE_END, ERR_FAILED_PRECONDITION,
+			    "%s is erasure coded and does not allow overwrites",
+			    label);
+		if (op->rc < 0)
+			return op_fail_rc(v, VALIDATE_END, op->rc,
+			    "overwrite " RBD_INFO " in %s", label);
+		v->pool->validated = true;
+		return op_goto(v, VALIDATE_END);
+
+	case VALIDATE_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class pool_validate_class = {
+	.name = "pool.validate",
+	.step = pool_validate_step,
+};
+
+/* ---- writes ---- */
+
+static int
+prepare(struct image_create *c, struct err *err)
+{
+	const struct image_spec *spec = c->spec;
+
+	c->layout = spec->layout;
+	c->features = spec->features;
+	if (layout_check(&c->layout, spec->size_bytes, &c->features, err) < 0)
+		return err->rc;
+	if (strlen(spec->name) >= RBD_NAME_SIZE ||
+	    str_put(c->id, sizeof(c->id), "%s", spec->id) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "image %s: the name or the id is too long", spec->name);
+	c->data_pool = c->pool;
+	if (spec->data_pool != NULL && spec->data_pool->id != c->pool->id) {
+		c->data_pool = spec->data_pool;
 		c->features |= RBD_DATA_POOL;
-	pool_validate_start(&c->validate, c->data_pool, &c->op.wake);
-	return op_await(c, CREATE_POOL_VALIDATED);
+	}
+	return 0;
 }
 
 static void
@@ -41,18 +154,11 @@ dir_add_start(struct image_create *c)
 {
 	struct rados_write *w = rados_write_new();
 
-	if (ceph_pool_namespace(c->pool)[0] != '\0')
+	if (c->pool->rados_namespace[0] != '\0')
 		rados_write_call(w, cls_dir_state_assert_ready());
-	rados_write_call(w, cls_dir_add_image(c->spec->name, c->id));
+	rados_write_call(
+	    w, cls_call_str2("dir_add_image", c->spec->name, c->id));
 	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op.wake);
-}
-
-static void
-dir_read_start(struct image_create *c)
-{
-	c->read = rados_read_new();
-	(void)rados_read_call(c->read, cls_dir_get_id(c->spec->name));
-	rados_read_start(c->read, c->pool, RBD_DIRECTORY, &c->op.wake);
 }
 
 static void
@@ -61,61 +167,47 @@ id_set_start(struct image_create *c)
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
 
-	image_id_object(object, c->spec->name);
+	image_object(object, RBD_ID_PREFIX, c->spec->name);
 	rados_write_create(w, true);
-	rados_write_call(w, cls_set_id(c->id));
+	rados_write_call(w, cls_call_str("set_id", c->id));
 	rados_write_start(w, c->pool, object, &c->op.wake);
-}
-
-static void
-id_read_start(struct image_create *c)
-{
-	char object[RBD_OBJECT_SIZE];
-
-	image_id_object(object, c->spec->name);
-	c->read = rados_read_new();
-	(void)rados_read_call(c->read, cls_get_id());
-	rados_read_start(c->read, c->pool, object, &c->op.wake);
 }
 
 /* The prefix carries the metadata pool's id when the data are elsewhere. */
 static void
 header_make_start(struct image_create *c)
 {
+	const struct image_spec *spec = c->spec;
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
 	bool elsewhere = c->features & RBD_DATA_POOL;
 
 	if (elsewhere)
 		(void)snprintf(c->prefix, sizeof(c->prefix),
-		    RBD_DATA_PREFIX "%lld.%s", (long long)ceph_pool_id(c->pool),
-		    c->id);
+		    RBD_DATA_PREFIX "%lld.%s", (long long)c->pool->id, c->id);
 	else
 		(void)snprintf(
 		    c->prefix, sizeof(c->prefix), RBD_DATA_PREFIX "%s", c->id);
-	image_header_object(object, c->id);
+	image_object(object, RBD_HEADER_PREFIX, c->id);
 	rados_write_create(w, true);
 	rados_write_call(w,
-	    cls_create(c->spec->size_bytes, c->layout.order, c->features,
-		c->prefix, elsewhere ? ceph_pool_id(c->data_pool) : -1));
-	if (c->spec->nmeta > 0)
-		rados_write_call(
-		    w, cls_metadata_set(c->spec->meta, c->spec->nmeta));
+	    cls_create(spec->size_bytes, c->layout.order, c->features,
+		c->prefix, elsewhere ? c->data_pool->id : -1));
+	if (spec->nmeta > 0)
+		rados_write_call(w, cls_metadata_set(spec->meta, spec->nmeta));
 	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
 static void
 stripe_start(struct image_create *c)
 {
-	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
 
-	image_header_object(object, c->id);
-	rados_write_assert_exists(w);
-	rados_write_call(w,
+	image_object(object, RBD_HEADER_PREFIX, c->id);
+	rados_tell_start(c->pool, object, true,
 	    cls_set_stripe_unit_count(
-		c->layout.stripe_unit, c->layout.stripe_count));
-	rados_write_start(w, c->pool, object, &c->op.wake);
+		c->layout.stripe_unit, c->layout.stripe_count),
+	    &c->op.wake);
 }
 
 /* Never touches a map that exists: it may know of data by now. */
@@ -125,7 +217,7 @@ map_make_start(struct image_create *c)
 	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
 
-	image_map_object(object, c->id);
+	image_object(object, RBD_OBJECT_MAP_PREFIX, c->id);
 	rados_write_create(w, true);
 	rados_write_call(w,
 	    cls_object_map_resize(
@@ -133,43 +225,7 @@ map_make_start(struct image_create *c)
 	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
-static enum op_verdict
-dir_added(struct image_create *c)
-{
-	const char *label = ceph_pool_label(c->pool);
-
-	switch (c->op.rc) {
-	case 0:
-		c->made_dir = true;
-		id_set_start(c);
-		return op_await(c, CREATE_ID_SET);
-	case -EEXIST:
-		dir_read_start(c);
-		return op_await(c, CREATE_DIR_READ);
-	case -EBADF:
-		return op_fail(c, CREATE_END, ERR_ABORTED,
-		    "image %s in %s: id %s has another name already",
-		    c->spec->name, label, c->id);
-	case -ENOENT: /* of the namespace's state: the call creates */
-		return op_fail(c, CREATE_END, ERR_NOT_FOUND,
-		    "%s: no such RADOS namespace", label);
-	default:
-		return op_fail_rc(c, CREATE_END, c->op.rc,
-		    "image %s in %s: add it to the directory", c->spec->name,
-		    label);
-	}
-}
-
-/*
- * The image was begun by another call: by one that was killed, or by another
- * process that still works on it. Whatever this call adds is not only its own.
- */
-static void
-adopt(struct image_create *c)
-{
-	c->adopted = true;
-	c->made_dir = c->made_id = c->made_header = false;
-}
+/* ---- answers ---- */
 
 /* A reply that is one id, in c->read. */
 static int
@@ -185,127 +241,37 @@ take_id(struct image_create *c, char id[RBD_ID_SIZE])
 	return rc;
 }
 
-static enum op_verdict
-dir_read(struct image_create *c)
+static int
+dir_add_check(const struct image_create *c, struct err *err)
 {
-	int rc = take_id(c, c->id);
+	const char *name = c->spec->name, *label = ceph_pool_label(c->pool);
 
-	if (rc == -ENOENT) /* removed since we tried to add it */
-		return op_fail(c, CREATE_END, ERR_ABORTED,
-		    "image %s in %s: it is being removed", c->spec->name,
-		    ceph_pool_label(c->pool));
-	if (rc < 0)
-		return op_fail_rc(c, CREATE_END, rc,
-		    "image %s in %s: read its id in the directory",
-		    c->spec->name, ceph_pool_label(c->pool));
-	adopt(c);
-	id_set_start(c);
-	return op_await(c, CREATE_ID_SET);
-}
-
-static enum op_verdict
-id_set(struct image_create *c)
-{
-	if (c->op.rc == -EEXIST) {
-		id_read_start(c);
-		return op_await(c, CREATE_ID_READ);
-	}
-	/* without an answer of the OSD it may be there all the same */
-	c->made_id = !c->adopted && (c->op.rc == 0 || c->made_dir);
+	if (c->op.rc == -EBADF)
+		return err_set(err, ERR_ABORTED,
+		    "image %s in %s: id %s has another name already", name,
+		    label, c->id);
+	if (c->op.rc == -ENOENT) /* the namespace's: the call creates */
+		return err_set(
+		    err, ERR_NOT_FOUND, "%s: no such RADOS namespace", label);
 	if (c->op.rc < 0)
-		return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
-		    "image %s in %s: set its id", c->spec->name,
-		    ceph_pool_label(c->pool));
-	header_make_start(c);
-	return op_await(c, CREATE_HEADER_MADE);
+		return err_set_rc(err, c->op.rc,
+		    "image %s in %s: add it to the directory", name, label);
+	return 0;
 }
 
-static enum op_verdict
-id_read(struct image_create *c)
-{
-	char id[RBD_ID_SIZE] = "";
-	int rc = take_id(c, id);
-
-	if (rc < 0)
-		return op_fail_rc(c, CREATE_UNDO_MAP, rc,
-		    "image %s in %s: read its id", c->spec->name,
-		    ceph_pool_label(c->pool));
-	if (strcmp(id, c->id) != 0)
-		return op_fail(c, CREATE_UNDO_MAP, ERR_ALREADY_EXISTS,
-		    "image %s in %s: exists with id %s, not %s", c->spec->name,
-		    ceph_pool_label(c->pool), id, c->id);
-	adopt(c);
-	header_make_start(c);
-	return op_await(c, CREATE_HEADER_MADE);
-}
-
-static enum op_verdict
-complete_map(struct image_create *c)
-{
-	if (!(c->features & RBD_OBJECT_MAP))
-		return op_goto(c, CREATE_END);
-	map_make_start(c);
-	return op_await(c, CREATE_MAP_MADE);
-}
-
-static enum op_verdict
-complete_striping(struct image_create *c)
-{
-	if (!layout_is_striped(&c->layout))
-		return complete_map(c);
-	stripe_start(c);
-	return op_await(c, CREATE_STRIPED);
-}
-
-static enum op_verdict
-header_read_start(struct image_create *c)
+static void
+header_look_start(struct image_create *c)
 {
 	image_lookup_start(
 	    &c->lookup, c->pool, c->spec->name, c->id, false, &c->op.wake);
-	return op_await(c, CREATE_HEADER_READ);
 }
 
-static enum op_verdict
-header_made(struct image_create *c)
+/* What another call has begun is not only ours. */
+static void
+adopt(struct image_create *c)
 {
-	if (c->op.rc == 0) {
-		c->made_header = !c->adopted;
-		return complete_striping(c);
-	}
-	if (c->op.rc == -EEXIST && c->made_id) {
-		c->read = rados_read_new();
-		(void)rados_read_call(c->read, cls_trash_get(c->id));
-		rados_read_start(c->read, c->pool, RBD_TRASH, &c->op.wake);
-		return op_await(c, CREATE_TRASH_READ);
-	}
-	if (c->op.rc == -EEXIST)
-		return header_read_start(c);
-	c->made_header = c->made_id;
-	return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
-	    "image %s in %s: write its header", c->spec->name,
-	    ceph_pool_label(c->pool));
-}
-
-/*
- * The name is new and ours, but its header was there: either the id is that
- * of an image in the trash (the directory knows all the others), or another
- * process makes the same image and has overtaken us.
- */
-static enum op_verdict
-trash_read(struct image_create *c)
-{
-	rados_read_free(c->read);
-	c->read = NULL;
-	if (c->op.rc == 0)
-		return op_fail(c, CREATE_UNDO_MAP, ERR_ABORTED,
-		    "image %s in %s: id %s is in use", c->spec->name,
-		    ceph_pool_label(c->pool), c->id);
-	if (c->op.rc != -ENOENT)
-		return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
-		    "image %s in %s: look for id %s in the trash",
-		    c->spec->name, ceph_pool_label(c->pool), c->id);
-	adopt(c);
-	return header_read_start(c);
+	c->adopted = true;
+	c->made_dir = c->made_id = c->made_header = false;
 }
 
 /* Names the first difference between what is there and what we would make. */
@@ -315,8 +281,7 @@ header_differs(const struct image_create *c, char *text, size_t size)
 	const struct image_info *info = &c->lookup.info;
 	const struct layout *layout = &c->layout;
 	uint64_t features = info->features & ~RBD_OPERATIONS;
-	int64_t pool = c->features & RBD_DATA_POOL ? ceph_pool_id(c->data_pool)
-						   : -1;
+	int64_t pool = c->features & RBD_DATA_POOL ? c->data_pool->id : -1;
 
 	if (info->size_bytes != c->spec->size_bytes)
 		(void)snprintf(text, size, "size %llu, not %llu",
@@ -343,42 +308,7 @@ header_differs(const struct image_create *c, char *text, size_t size)
 	return true;
 }
 
-static enum op_verdict
-header_read(struct image_create *c)
-{
-	char text[128];
-
-	if (c->op.rc < 0)
-		return op_fail_err(c, CREATE_UNDO_MAP, &c->lookup.op.err);
-	if (header_differs(c, text, sizeof(text)))
-		return op_fail(c, CREATE_UNDO_MAP, ERR_ALREADY_EXISTS,
-		    "image %s in %s: exists with %s", c->spec->name,
-		    ceph_pool_label(c->pool), text);
-	if (c->spec->nmeta == 0)
-		return complete_striping(c);
-	image_meta_set_start(
-	    c->pool, c->id, c->spec->meta, c->spec->nmeta, &c->op.wake);
-	return op_await(c, CREATE_META_SET);
-}
-
-static enum op_verdict
-map_made(struct image_create *c)
-{
-	/* -EEXIST: made by an earlier call, or by one that is faster */
-	if (c->op.rc == 0 || c->op.rc == -EEXIST)
-		return op_goto(c, CREATE_END);
-	c->made_map = c->made_header;
-	return op_fail_rc(c, CREATE_UNDO_MAP, c->op.rc,
-	    "image %s in %s: make its object map", c->spec->name,
-	    ceph_pool_label(c->pool));
-}
-
-/*
- * ---- the undo ladder ----
- *
- * It is not tried on a cluster that does not answer: each rung would wait
- * again. What is left is as after a kill, and the next call completes it.
- */
+/* ---- the undo ladder: see CREATE_UNDO ---- */
 
 static void
 undo_note(struct image_create *c, const char *what)
@@ -389,64 +319,73 @@ undo_note(struct image_create *c, const char *what)
 }
 
 static enum op_verdict
-undo_map(struct image_create *c)
+image_undo_step(struct image_create *c)
 {
 	char object[RBD_OBJECT_SIZE];
+	struct op *op = &c->op;
 
-	if (c->op.err.rc == -ETIME)
-		return op_goto(c, CREATE_END);
-	if (!c->made_map)
-		return op_goto(c, CREATE_UNDO_HEADER);
-	image_map_object(object, c->id);
-	rados_remove_start(c->pool, object, &c->op.wake);
-	return op_await(c, CREATE_UNDO_HEADER);
+	switch ((int)c->state) {
+	case CREATE_UNDO:
+		if (op->err.rc == -ETIME)
+			return op_goto(c, CREATE_END);
+		if (!c->made_map)
+			return op_goto(c, CREATE_UNDO_HEADER);
+		image_object(object, RBD_OBJECT_MAP_PREFIX, c->id);
+		rados_remove_start(c->pool, object, &op->wake);
+		return op_await(c, CREATE_UNDO_HEADER);
+
+	case CREATE_UNDO_HEADER:
+		if (!c->made_header)
+			return op_goto(c, CREATE_UNDO_ID);
+		undo_note(c, "the object map");
+		image_object(object, RBD_HEADER_PREFIX, c->id);
+		rados_remove_start(c->pool, object, &op->wake);
+		return op_await(c, CREATE_UNDO_ID);
+
+	case CREATE_UNDO_ID:
+		if (!c->made_id)
+			return op_goto(c, CREATE_UNDO_DIR);
+		undo_note(c, "the header");
+		image_id_remove_start(c->pool, c->spec->name, c->id, &op->wake);
+		return op_await(c, CREATE_UNDO_DIR);
+
+	case CREATE_UNDO_DIR:
+		if (!c->made_dir)
+			return op_goto(c, CREATE_END);
+		undo_note(c, RBD_ID_PREFIX);
+		rados_tell_start(c->pool, RBD_DIRECTORY, false,
+		    cls_call_str2("dir_remove_image", c->spec->name, c->id),
+		    &op->wake);
+		return op_await(c, CREATE_END);
+
+	default:
+		return OP_DONE;
+	}
 }
 
-static enum op_verdict
-undo_header(struct image_create *c)
-{
-	char object[RBD_OBJECT_SIZE];
+/* ---- creating ---- */
 
-	if (!c->made_header)
-		return op_goto(c, CREATE_UNDO_ID);
-	undo_note(c, "the object map");
-	image_header_object(object, c->id);
-	rados_remove_start(c->pool, object, &c->op.wake);
-	return op_await(c, CREATE_UNDO_ID);
-}
-
-static enum op_verdict
-undo_id(struct image_create *c)
-{
-	if (!c->made_id)
-		return op_goto(c, CREATE_UNDO_DIR);
-	undo_note(c, "the header");
-	image_id_remove_start(c->pool, c->spec->name, c->id, &c->op.wake);
-	return op_await(c, CREATE_UNDO_DIR);
-}
-
-static enum op_verdict
-undo_dir(struct image_create *c)
-{
-	struct rados_write *w;
-
-	if (!c->made_dir)
-		return op_goto(c, CREATE_END);
-	undo_note(c, RBD_ID_PREFIX);
-	w = rados_write_new();
-	rados_write_call(w, cls_dir_remove_image(c->spec->name, c->id));
-	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op.wake);
-	return op_await(c, CREATE_END);
-}
+/* "image X in pool Y: WHAT", with the code of rc. */
+#define fail_rc(c, s, rc, what)                                                \
+	op_fail_rc(c, s, rc, "image %s in %s: " what, (c)->spec->name,         \
+	    ceph_pool_label((c)->pool))
 
 static enum op_verdict
 image_create_step(struct op *op)
 {
 	struct image_create *c = (struct image_create *)op;
+	const char *name = c->spec->name, *label = ceph_pool_label(c->pool);
+	char object[RBD_OBJECT_SIZE], id[RBD_ID_SIZE] = "", text[128];
+	struct err err = ERR_INIT;
+	int rc;
 
 	switch (c->state) {
 	case CREATE_START:
-		return begin(c);
+		if (prepare(c, &err) < 0)
+			return op_fail_err(c, CREATE_END, &err);
+		c->validate.pool = c->data_pool;
+		op_start(&c->validate.op, &pool_validate_class, &op->wake);
+		return op_await(c, CREATE_POOL_VALIDATED);
 
 	case CREATE_POOL_VALIDATED:
 		if (op->rc < 0)
@@ -455,48 +394,131 @@ image_create_step(struct op *op)
 		return op_await(c, CREATE_DIR_ADDED);
 
 	case CREATE_DIR_ADDED:
-		return dir_added(c);
+		if (op->rc == -EEXIST) {
+			c->read = rados_ask_start(c->pool, RBD_DIRECTORY,
+			    cls_call_str("dir_get_id", name), &op->wake);
+			return op_await(c, CREATE_DIR_READ);
+		}
+		if (dir_add_check(c, &err) < 0)
+			return op_fail_err(c, CREATE_END, &err);
+		c->made_dir = true;
+		id_set_start(c);
+		return op_await(c, CREATE_ID_SET);
+
 	case CREATE_DIR_READ:
-		return dir_read(c);
+		rc = take_id(c, c->id);
+		if (rc == -ENOENT) /* removed since we tried to add it */
+			return op_fail(c, CREATE_END, ERR_ABORTED,
+			    "image %s in %s: it is being removed", name, label);
+		if (rc < 0)
+			return fail_rc(
+			    c, CREATE_END, rc, "read its id in the directory");
+		adopt(c);
+		id_set_start(c);
+		return op_await(c, CREATE_ID_SET);
+
 	case CREATE_ID_SET:
-		return id_set(c);
+		if (op->rc == -EEXIST) {
+			image_object(object, RBD_ID_PREFIX, name);
+			c->read = rados_ask_start(
+			    c->pool, object, cls_call("get_id"), &op->wake);
+			return op_await(c, CREATE_ID_READ);
+		}
+		/* without an answer of the OSD it may be there all the same */
+		c->made_id = !c->adopted && (op->rc == 0 || c->made_dir);
+		if (op->rc < 0)
+			return fail_rc(c, CREATE_UNDO, op->rc, "set its id");
+		header_make_start(c);
+		return op_await(c, CREATE_HEADER_MADE);
+
 	case CREATE_ID_READ:
-		return id_read(c);
+		rc = take_id(c, id);
+		if (rc < 0)
+			return fail_rc(c, CREATE_UNDO, rc, "read its id");
+		if (strcmp(id, c->id) != 0)
+			return op_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
+			    "image %s in %s: exists with id %s, not %s", name,
+			    label, id, c->id);
+		adopt(c);
+		header_make_start(c);
+		return op_await(c, CREATE_HEADER_MADE);
+
 	case CREATE_HEADER_MADE:
-		return header_made(c);
+		if (op->rc == -EEXIST && c->made_id) {
+			c->read = rados_ask_start(c->pool, RBD_TRASH,
+			    cls_call_str("trash_get", c->id), &op->wake);
+			return op_await(c, CREATE_TRASH_READ);
+		}
+		if (op->rc == -EEXIST) {
+			image_lookup_start(
+			    &c->lookup, c->pool, name, c->id, false, &op->wake);
+			return op_await(c, CREATE_HEADER_READ);
+		}
+		c->made_header = op->rc == 0 ? !c->adopted : c->made_id;
+		if (op->rc < 0)
+			return fail_rc(
+			    c, CREATE_UNDO, op->rc, "write its header");
+		return op_goto(c, CREATE_META_SET);
+
 	case CREATE_TRASH_READ:
-		return trash_read(c);
+		rados_read_free(c->read);
+		c->read = NULL;
+		if (op->rc == 0)
+			return op_fail(c, CREATE_UNDO, ERR_ABORTED,
+			    "image %s in %s: id %s is in use", name, label,
+			    c->id);
+		if (op->rc != -ENOENT)
+			return op_fail_rc(c, CREATE_UNDO, op->rc,
+			    "image %s in %s: look for id %s in the trash", name,
+			    label, c->id);
+		adopt(c);
+		header_look_start(c);
+		return op_await(c, CREATE_HEADER_READ);
+
 	case CREATE_HEADER_READ:
-		return header_read(c);
+		if (op->rc < 0)
+			return op_fail_err(c, CREATE_UNDO, &c->lookup.op.err);
+		if (header_differs(c, text, sizeof(text)))
+			return op_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
+			    "image %s in %s: exists with %s", name, label,
+			    text);
+		if (c->spec->nmeta == 0)
+			return op_goto(c, CREATE_META_SET);
+		image_meta_set_start(
+		    c->pool, c->id, c->spec->meta, c->spec->nmeta, &op->wake);
+		return op_await(c, CREATE_META_SET);
 
 	case CREATE_META_SET:
 		if (op->rc < 0)
-			return op_fail_rc(c, CREATE_UNDO_MAP, op->rc,
-			    "image %s in %s: set its metadata", c->spec->name,
-			    ceph_pool_label(c->pool));
-		return complete_striping(c);
+			return fail_rc(
+			    c, CREATE_UNDO, op->rc, "set its metadata");
+		if (!layout_is_striped(&c->layout))
+			return op_goto(c, CREATE_STRIPED);
+		stripe_start(c);
+		return op_await(c, CREATE_STRIPED);
 
 	case CREATE_STRIPED:
 		if (op->rc < 0)
-			return op_fail_rc(c, CREATE_UNDO_MAP, op->rc,
-			    "image %s in %s: set its striping", c->spec->name,
-			    ceph_pool_label(c->pool));
-		return complete_map(c);
+			return fail_rc(
+			    c, CREATE_UNDO, op->rc, "set its striping");
+		if (!(c->features & RBD_OBJECT_MAP))
+			return op_goto(c, CREATE_END);
+		map_make_start(c);
+		return op_await(c, CREATE_MAP_MADE);
 
 	case CREATE_MAP_MADE:
-		return map_made(c);
+		/* -EEXIST: made by an earlier call, or by one that is faster */
+		if (op->rc == 0 || op->rc == -EEXIST)
+			return op_goto(c, CREATE_END);
+		c->made_map = c->made_header;
+		return fail_rc(c, CREATE_UNDO, op->rc, "make its object map");
 
-	case CREATE_UNDO_MAP:
-		return undo_map(c);
+	case CREATE_UNDO:
 	case CREATE_UNDO_HEADER:
-		return undo_header(c);
 	case CREATE_UNDO_ID:
-		return undo_id(c);
 	case CREATE_UNDO_DIR:
-		return undo_dir(c);
-
 	case CREATE_END:
-		return OP_DONE;
+		return image_undo_step(c);
 	}
 	abort();
 }

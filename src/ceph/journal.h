@@ -1,6 +1,6 @@
 /*
- * journal.h - which volume a request name stands for, kept in omaps of the
- * pool in ceph-csi's format (journal_fmt.h), as operations.
+ * journal.h - which volume (or snapshot, or group) a request name stands for,
+ * kept in omaps of the pool in ceph-csi's format (journal_fmt.h).
  *
  * The rule that holds it together: a name is reserved by a key of our own,
  * set by compare-and-set, so of any number of processes that make a volume of
@@ -10,15 +10,48 @@
  * same operation: it never leads to anything but a whole volume
  * (docs/JOURNAL.md has each window).
  *
- * Every operation here is a child that its parent embeds. Strings in results
- * come from the arena given; strings given live until the end. The RADOS
- * namespace is part of the ceph_pool.
+ * Strings in results come from the arena given; strings given live until the
+ * end. The RADOS namespace is part of the ceph_pool.
  */
 #ifndef CEPH_JOURNAL_H
 #define CEPH_JOURNAL_H
 
 #include "ceph/journal_fmt.h"
-#include "ceph/rados_aio.h"
+#include "ceph/rados.h"
+
+/* A directory. */
+struct journal {
+	const struct journal_kind *kind;
+	struct ceph_pool *pool;
+	const char *instance_id;
+};
+
+/* ---- by UUID ---- */
+
+struct journal_read {
+	struct ceph_pool *pool; /* of item and image */
+	const char *uuid;
+
+	/* the answer */
+	struct journal_item item;
+	struct err err; /* when the wake has a failure */
+
+	/* private */
+	const struct journal_kind *kind;
+	unsigned needs;
+	struct arena *arena;
+	struct rados_read *read;
+	struct wake wake;
+	struct wake *waiter;
+};
+
+/*
+ * One read. NOT_FOUND: no such item. DATA_LOSS: one of the attributes in
+ * `needs` (JOURNAL_BIT()s) is damaged; all others do not matter.
+ */
+void journal_read_start(struct journal_read *read,
+    const struct journal_kind *kind, struct ceph_pool *pool, const char *uuid,
+    unsigned needs, struct arena *arena, struct wake *waiter);
 
 /* ---- by request name ---- */
 
@@ -33,11 +66,11 @@ enum journal_find_state {
 struct journal_find {
 	struct op op;
 	enum journal_find_state state;
-	struct ceph_pool *pool; /* of the directory */
-	const char *instance_id, *name;
+	struct journal journal;
+	const char *name;
 	struct arena *arena;
 	struct rados_read *read;
-	unsigned step;
+	struct journal_read entry;
 
 	/* the answer */
 	bool found; /* the directory has the name */
@@ -58,8 +91,8 @@ struct journal_find {
  * points to a pool which no longer exists is removed and not found. INTERNAL:
  * the item belongs to another name.
  */
-void journal_find_start(struct journal_find *find, struct ceph_pool *pool,
-    const char *instance_id, const char *name, struct arena *arena,
+void journal_find_start(struct journal_find *find,
+    const struct journal *journal, const char *name, struct arena *arena,
     struct wake *waiter);
 
 /* ---- reserving, and committing ---- */
@@ -74,14 +107,15 @@ enum journal_reserve_state {
 struct journal_reserve {
 	struct op op;
 	enum journal_reserve_state state;
-	struct ceph_pool *pool;
-	const char *instance_id;
-	struct arena *arena;
-	const char *key_value; /* ceph-csi's key leads here: half a volume of
-				  it; NULL: no */
+	struct journal journal;
+	const char *key;         /* of the name in the directory */
+	const char *reserve_key; /* and of its reservation */
+	const char *key_value;   /* ceph-csi's key leads here: half a volume of
+				    it; NULL: no */
 
 	/* the answer */
 	struct ceph_pool *item_pool;
+	const char *item_object;
 	char uuid[JOURNAL_UUID_LEN + 1];
 	struct journal_item item; /* JOURNAL_IMAGEID: for the caller to set */
 };
@@ -127,35 +161,6 @@ void journal_commit_start(struct journal_commit *commit,
 void journal_uncommit_start(
     const struct journal_reserve *reserve, struct wake *waiter);
 
-/* ---- by UUID ---- */
-
-enum journal_read_state {
-	READ_START = 0,
-	READ_ITEM_READ, /* the item has answered */
-	READ_END,
-};
-
-struct journal_read {
-	struct op op;
-	enum journal_read_state state;
-	struct ceph_pool *pool; /* of item and image */
-	const char *uuid;
-	unsigned needs;
-	struct arena *arena;
-	struct rados_read *read;
-	unsigned step;
-
-	/* the answer */
-	struct journal_item item;
-};
-
-/*
- * One read. NOT_FOUND: no such item. DATA_LOSS: one of the attributes in
- * `needs` (JOURNAL_BIT()s) is damaged; all others do not matter.
- */
-void journal_read_start(struct journal_read *read, struct ceph_pool *pool,
-    const char *uuid, unsigned needs, struct arena *arena, struct wake *waiter);
-
 /* ---- giving a name back ---- */
 
 enum journal_release_state {
@@ -168,9 +173,9 @@ enum journal_release_state {
 struct journal_release {
 	struct op op;
 	enum journal_release_state state;
-	struct ceph_pool *pool; /* of the directory */
+	struct journal journal;
 	struct ceph_pool *item_pool;
-	const char *instance_id, *uuid;
+	const char *uuid;
 	const char *name;     /* NULL: not known, only the item goes */
 	const char *reserved; /* the reservation's image name: it goes, too */
 };
@@ -184,14 +189,20 @@ struct journal_release {
 void journal_release_start(
     struct journal_release *release, struct wake *waiter);
 
+/* ---- one operation on a directory, or on the purge notes ---- */
+
+/* A key and its values before and after; NULL: it is not there. */
+struct journal_change {
+	const char *key, *was, *now;
+};
+
 /*
- * Removes a key of the directory while it has this value and, if `other` is
- * not NULL, while the key `other` has `other_value` (NULL: is not there).
- * -ECANCELED, -ENOENT: it was changed.
+ * Makes all changes at once, or none: -ECANCELED when a key does not have the
+ * value that it was to have, -ENOENT without the object unless `create`.
  */
-void journal_key_remove_start(struct ceph_pool *pool, const char *instance_id,
-    const struct rados_omap_entry *key, const char *other,
-    const char *other_value, struct wake *waiter);
+void journal_change_start(struct ceph_pool *pool, const char *object,
+    bool create, const struct journal_change *change, size_t n,
+    struct wake *waiter);
 
 /* ---- purge notes: images in the trash that are for us to remove ---- */
 
@@ -204,16 +215,13 @@ void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 void journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, struct wake *waiter); /* -ENOENT: is gone */
 
-/* Reads one note as step 0 of the read returned. No entries: no note. */
-struct rados_read *journal_purge_read_start(struct ceph_pool *pool,
-    const char *instance_id, const char *image_id, struct wake *waiter);
-
 /*
- * Reads a page of notes after image id `after` ("" : from the start) as step
- * *step of the read returned, which the caller frees. -ENOENT: no notes.
+ * Reads the note of one image (no entries: it has none), or with image_id
+ * NULL a page of notes after image id `after` ("": from the start), as step 0
+ * of the read returned, which the caller frees. -ENOENT: no notes.
  */
-struct rados_read *journal_purge_list_start(struct ceph_pool *pool,
-    const char *instance_id, const char *after, unsigned *step,
+struct rados_read *journal_purge_read_start(struct ceph_pool *pool,
+    const char *instance_id, const char *image_id, const char *after,
     struct wake *waiter);
 
 #endif

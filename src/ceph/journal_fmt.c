@@ -3,25 +3,66 @@
  */
 #include "ceph/journal_fmt.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #define VALUE_MAX 4096 /* longest value that is believed */
 
-static const char *const attr_key[JOURNAL_ATTR_COUNT] = {
-	[JOURNAL_VOLNAME] = "csi.volname",
-	[JOURNAL_IMAGENAME] = "csi.imagename",
-	[JOURNAL_IMAGEID] = "csi.imageid",
-	[JOURNAL_OWNER] = "csi.volume.owner",
-	[JOURNAL_POOL] = "csi.journalpool",
-	[JOURNAL_KMS] = "csi.volume.encryptKMS",
-	[JOURNAL_ENCRYPTION] = "csi.volume.encryptionType",
-	[JOURNAL_GROUP] = "csi.groupid",
+const struct journal_kind journal_volumes = {
+	.noun = "volume",
+	.directory = "csi.volumes.",
+	.key = "csi.volume.",
+	.item = "csi.volume.",
+	.image = "csi-vol-",
+	.attr = {
+		[JOURNAL_NAME] = "csi.volname",
+		[JOURNAL_IMAGENAME] = "csi.imagename",
+		[JOURNAL_IMAGEID] = "csi.imageid",
+		[JOURNAL_OWNER] = "csi.volume.owner",
+		[JOURNAL_POOL] = "csi.journalpool",
+		[JOURNAL_KMS] = "csi.volume.encryptKMS",
+		[JOURNAL_ENCRYPTION] = "csi.volume.encryptionType",
+		[JOURNAL_GROUP] = "csi.groupid",
+	},
+};
+
+const struct journal_kind journal_snapshots = {
+	.noun = "snapshot",
+	.directory = "csi.snaps.",
+	.key = "csi.snap.",
+	.item = "csi.snap.",
+	.image = "csi-snap-",
+	.attr = {
+		[JOURNAL_NAME] = "csi.snapname",
+		[JOURNAL_IMAGENAME] = "csi.imagename",
+		[JOURNAL_IMAGEID] = "csi.imageid",
+		[JOURNAL_SOURCE] = "csi.source",
+		[JOURNAL_OWNER] = "csi.volume.owner",
+		[JOURNAL_POOL] = "csi.journalpool",
+		[JOURNAL_KMS] = "csi.volume.encryptKMS",
+		[JOURNAL_ENCRYPTION] = "csi.volume.encryptionType",
+		[JOURNAL_GROUP] = "csi.groupid",
+	},
+};
+
+const struct journal_kind journal_groups = {
+	.noun = "group",
+	.directory = "csi.groups.",
+	.key = "csi.volume.group.",
+	.item = "csi.volume.group.",
+	.image = "csi-vol-group-",
+	.attr = {
+		[JOURNAL_NAME] = "csi.volname",
+		[JOURNAL_IMAGENAME] = "csi.groupname",
+		[JOURNAL_CREATED] = "csi.creationtime",
+	},
+	.has_members = true,
 };
 
 /* A value as text, or NULL: a NUL byte inside, or absurdly long. */
 static char *
-text_of(struct arena *arena, const void *value, size_t len)
+value_text(struct arena *arena, const void *value, size_t len)
 {
 	char *text;
 
@@ -33,53 +74,11 @@ text_of(struct arena *arena, const void *value, size_t len)
 	return text;
 }
 
-char *
-journal_directory_fmt(struct arena *arena, const char *instance_id)
-{
-	return arena_fmt(arena, "csi.volumes.%s", instance_id);
-}
-
-char *
-journal_item_fmt(struct arena *arena, const char *uuid)
-{
-	return arena_fmt(arena, "csi.volume.%s", uuid);
-}
-
-char *
-journal_purges_fmt(struct arena *arena, const char *instance_id)
-{
-	return arena_fmt(arena, "csi.purge.%s", instance_id);
-}
-
-char *
-journal_key_fmt(struct arena *arena, const char *request_name)
-{
-	return arena_fmt(arena, "csi.volume.%s", request_name);
-}
-
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-char *
-journal_reserve_fmt(struct arena *arena, const char *request_name)
-{
-	return arena_fmt(arena, JOURNAL_RESERVE_PREFIX "%s", request_name);
-}
-
 const char *
 journal_reserve_parse(struct arena *arena, const void *value, size_t len,
     char uuid[JOURNAL_UUID_LEN + 1])
 {
-	const char *image = text_of(arena, value, len);
+	const char *image = value_text(arena, value, len);
 	const char *end;
 
 	if (image == NULL || len < JOURNAL_UUID_LEN)
@@ -88,7 +87,7 @@ journal_reserve_parse(struct arena *arena, const void *value, size_t len,
 	for (size_t i = 0; i < JOURNAL_UUID_LEN; i++) {
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
-		if (dash ? end[i] != '-' : hex_digit(end[i]) < 0)
+		if (dash ? end[i] != '-' : !isxdigit((unsigned char)end[i]))
 			return NULL;
 	}
 	memcpy(uuid, end, JOURNAL_UUID_LEN + 1);
@@ -99,22 +98,19 @@ int
 journal_ref_parse(const void *value, size_t len, struct journal_ref *ref)
 {
 	const char *text = value;
-	uint64_t pool = 0;
-	size_t i;
 
 	memset(ref, 0, sizeof(*ref));
 	if (memchr(text, '\0', len) != NULL)
 		return -EBADMSG;
 	if (len == 16 + 1 + JOURNAL_UUID_LEN && text[16] == '/') {
-		for (i = 0; i < 16; i++) {
-			int digit = hex_digit(text[i]);
+		char hex[17];
 
-			if (digit < 0)
-				return -EBADMSG;
-			pool = pool << 4 | (unsigned)digit;
-		}
+		memcpy(hex, text, 16);
+		hex[16] = '\0';
+		if (strspn(hex, "0123456789abcdefABCDEF") != 16)
+			return -EBADMSG;
 		ref->has_pool = true;
-		ref->pool_id = (int64_t)pool;
+		ref->pool_id = (int64_t)strtoull(hex, NULL, 16);
 		text += 17;
 		len -= 17;
 	}
@@ -145,38 +141,35 @@ journal_uuid_fmt(char out[JOURNAL_UUID_LEN + 1], const unsigned char random[16])
 	out[at] = '\0';
 }
 
-const char *
-journal_attr_key(enum journal_attr attr)
-{
-	return attr_key[attr];
-}
-
-void
-journal_item_take(struct journal_item *item, struct arena *arena,
-    const char *key, const void *value, size_t len)
+bool
+journal_item_take(const struct journal_kind *kind, struct journal_item *item,
+    struct arena *arena, const char *key, const void *value, size_t len)
 {
 	for (size_t i = 0; i < JOURNAL_ATTR_COUNT; i++) {
-		if (strcmp(key, attr_key[i]) != 0)
+		if (kind->attr[i] == NULL || strcmp(key, kind->attr[i]) != 0)
 			continue;
-		item->attr[i] = text_of(arena, value, len);
+		item->attr[i] = value_text(arena, value, len);
 		if (item->attr[i] == NULL)
 			item->damaged |= JOURNAL_BIT(i);
+		return true;
 	}
+	return false;
 }
 
 const char *
-journal_item_damage(const struct journal_item *item, unsigned needs)
+journal_item_damage(const struct journal_kind *kind,
+    const struct journal_item *item, unsigned needs)
 {
 	for (size_t i = 0; i < JOURNAL_ATTR_COUNT; i++)
 		if ((item->damaged & needs & JOURNAL_BIT(i)) != 0)
-			return attr_key[i];
+			return kind->attr[i];
 	return NULL;
 }
 
 bool
 journal_item_is_complete(const struct journal_item *item)
 {
-	return !str_is_empty(item->attr[JOURNAL_VOLNAME]) &&
+	return !str_is_empty(item->attr[JOURNAL_NAME]) &&
 	    !str_is_empty(item->attr[JOURNAL_IMAGENAME]);
 }
 
@@ -196,7 +189,7 @@ void
 journal_purge_parse(struct journal_purge *purge, struct arena *arena,
     const void *value, size_t len)
 {
-	char *text = text_of(arena, value, len), *tab, *slash;
+	char *text = value_text(arena, value, len), *tab, *slash;
 	uint64_t done, slices = 0;
 
 	*purge = (struct journal_purge){ .image = text };

@@ -1,12 +1,14 @@
 /*
- * journal_fmt.h - the names, keys and values of the volume journal, byte for
- * byte as ceph-csi 3.17 has them (docs/JOURNAL.md). Pure functions: no I/O, no
- * state; strings come from the arena given.
+ * journal_fmt.h - the names, keys and values of the journal, byte for byte as
+ * ceph-csi 3.17 has them (its internal/journal; docs/JOURNAL.md). Pure: no
+ * I/O, no state; strings come from the arena given.
  *
- *	csi.volumes.<instance>	directory: csi.volume.<request name> -> <uuid>
+ *	DIRECTORY<instance>	directory: KEY<request name> -> <uuid>
  *				ours: csi.reserve.<request name> -> <image name>
- *	csi.volume.<uuid>	item: attributes csi.volname, csi.imagename, ...
+ *	ITEM<uuid>		item: attributes csi.volname, csi.imagename, ...
  *	csi.purge.<instance>	ours: <image id> -> name of the image being purged
+ *
+ * What stands there in capitals differs by kind.
  */
 #ifndef CEPH_JOURNAL_FMT_H
 #define CEPH_JOURNAL_FMT_H
@@ -15,24 +17,46 @@
 
 #define JOURNAL_UUID_LEN 36
 
-/* Names of objects. */
-char *journal_directory_fmt(struct arena *arena, const char *instance_id);
-char *journal_item_fmt(struct arena *arena, const char *uuid);
-char *journal_purges_fmt(struct arena *arena, const char *instance_id);
-
-/* The key of a request name in the directory. */
-char *journal_key_fmt(struct arena *arena, const char *request_name);
-
+/* Ours, in front of the instance; the notes of all kinds are in one object. */
+#define JOURNAL_PURGES "csi.purge."
 /*
- * Ours: the key under which a name is reserved while its volume is made, and
- * its value, the image's name, which ends with the UUID. No key of ceph-csi's
- * starts like this, and it reads no key that it does not know.
+ * Ours: in front of a request name, the key under which it is reserved while
+ * its volume is made. Its value is the image's name, which ends with the UUID.
+ * No key of ceph-csi's starts like this, it reads no key that it does not
+ * know, and in the order of keys it stands before each kind's own.
  */
-#define JOURNAL_RESERVE_PREFIX "csi.reserve."
-char *journal_reserve_fmt(struct arena *arena, const char *request_name);
-/* The image's name, or NULL: it is no text or ends with no UUID. */
-const char *journal_reserve_parse(struct arena *arena, const void *value,
-    size_t len, char uuid[JOURNAL_UUID_LEN + 1]);
+#define JOURNAL_RESERVE "csi.reserve."
+
+/* What an item says. Not every kind has every attribute. */
+enum journal_attr {
+	JOURNAL_NAME = 0,   /* request name */
+	JOURNAL_IMAGENAME,  /* of the image; of the RBD group for a group */
+	JOURNAL_IMAGEID,    /* of the image */
+	JOURNAL_SOURCE,     /* name of the image that a snapshot is of */
+	JOURNAL_OWNER,      /* namespace of the claim */
+	JOURNAL_POOL,       /* pool of the directory if it is not the image's */
+	JOURNAL_KMS,        /* encryption: key service */
+	JOURNAL_ENCRYPTION, /* encryption: "block" or "file" */
+	JOURNAL_GROUP,      /* CSI ID of the group it belongs to */
+	JOURNAL_CREATED,    /* RFC 3339 text with nanoseconds and offset */
+	JOURNAL_ATTR_COUNT,
+};
+
+/* What the journal keeps, and by which names. */
+struct journal_kind {
+	const char *noun;      /* for people */
+	const char *directory; /* object: in front of the instance */
+	const char *key;       /* in the directory: before the request name */
+	const char *item;      /* object: in front of the UUID */
+	const char *image;     /* in front of the UUID if nobody says else */
+	const char *attr[JOURNAL_ATTR_COUNT]; /* keys; NULL: has no such */
+	bool has_members; /* all other keys of an item are CSI IDs of its
+			     members; else they are left alone */
+};
+
+extern const struct journal_kind journal_volumes;
+extern const struct journal_kind journal_snapshots;
+extern const struct journal_kind journal_groups; /* and group snapshots */
 
 /* What a directory key points to. */
 struct journal_ref {
@@ -48,22 +72,13 @@ struct journal_ref {
 int journal_ref_parse(
     const void *value, size_t len, struct journal_ref *ref) must_check;
 
+/* The image's name of a reservation, or NULL: it ends with no UUID. */
+const char *journal_reserve_parse(struct arena *arena, const void *value,
+    size_t len, char uuid[JOURNAL_UUID_LEN + 1]);
+
 /* UUID v4 of 16 random bytes. */
 void journal_uuid_fmt(
     char out[JOURNAL_UUID_LEN + 1], const unsigned char random[16]);
-
-/* Keys of an item, in the order of journal_item's members. */
-enum journal_attr {
-	JOURNAL_VOLNAME = 0, /* request name */
-	JOURNAL_IMAGENAME,
-	JOURNAL_IMAGEID,
-	JOURNAL_OWNER,      /* namespace of the claim */
-	JOURNAL_POOL,       /* pool of the directory if it is not the image's */
-	JOURNAL_KMS,        /* encryption: key service */
-	JOURNAL_ENCRYPTION, /* encryption: "block" or "file" */
-	JOURNAL_GROUP,      /* CSI ID of the group it belongs to */
-	JOURNAL_ATTR_COUNT,
-};
 
 /* NULL: the attribute is absent (never written as an empty value). */
 struct journal_item {
@@ -75,21 +90,20 @@ struct journal_item {
 
 /* What tells one volume from another one; the rest only describes it. */
 #define JOURNAL_IDENTITY                                                       \
-	(JOURNAL_BIT(JOURNAL_VOLNAME) | JOURNAL_BIT(JOURNAL_IMAGENAME) |       \
+	(JOURNAL_BIT(JOURNAL_NAME) | JOURNAL_BIT(JOURNAL_IMAGENAME) |          \
 	    JOURNAL_BIT(JOURNAL_IMAGEID))
 
-const char *journal_attr_key(enum journal_attr attr);
-
 /*
- * Takes one key and value of an item object into `item`. Keys that we do not
- * know are left alone: others may add some. A value with a NUL byte inside or
- * of more than 4 KiB is noted as damaged.
+ * Takes one key and value of an item object into `item`. A value with a NUL
+ * byte inside or of more than 4 KiB is noted as damaged. False: the key is no
+ * attribute of this kind.
  */
-void journal_item_take(struct journal_item *item, struct arena *arena,
-    const char *key, const void *value, size_t len);
+bool journal_item_take(const struct journal_kind *kind,
+    struct journal_item *item, struct arena *arena, const char *key,
+    const void *value, size_t len);
 
 /* The key of the first attribute of `needs` that is damaged, or NULL. */
-const char *journal_item_damage(
+const char *journal_item_damage(const struct journal_kind *kind,
     const struct journal_item *item, unsigned needs);
 
 /* A reservation is complete when the item names its request and its image. */

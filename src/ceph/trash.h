@@ -11,7 +11,6 @@
 #define CEPH_TRASH_H
 
 #include "ceph/image.h"
-#include "ceph/watch.h"
 
 /* Does the trash keep it for a time that is not over? */
 bool trash_is_deferred(const struct cls_trash_entry *entry);
@@ -23,6 +22,7 @@ enum trash_move_state {
 	MOVE_WATCH_CHECKED, /* the notification has come back */
 	MOVE_ADDED,         /* rbd_trash has (or had) an entry */
 	MOVE_ENTRY_READ,    /* it had one: what it says */
+	MOVE_LISTED,        /* the trash has it, or it has no header */
 	MOVE_NAME_REMOVED,  /* rbd_id.NAME is gone */
 	MOVE_DIR_REMOVED,   /* so is the directory's entry */
 	MOVE_SETTLED,       /* the trash entry is NORMAL */
@@ -108,15 +108,21 @@ enum trash_purge_state {
 	PURGE_ENTRY_READ,    /* refused: what the entry says */
 	PURGE_LOOKED_UP,     /* the header has answered */
 	PURGE_WATCH_CHECKED, /* the notification has come back */
-	PURGE_MAP_READ,      /* the object map has answered */
-	PURGE_POOL_ASKED,    /* how many objects the pool has is known */
-	PURGE_LISTED,        /* the objects in a slice are known */
-	PURGE_DATA_REMOVED,  /* data objects are gone */
-	PURGE_EMPTIED,       /* all are, and a clone's size is 0 */
-	PURGE_HEADER_REMOVED,
+	/* the data objects */
+	PURGE_MAP_READ,     /* the object map has answered, or there is none */
+	PURGE_POOL_ASKED,   /* how many objects the pool has is known */
+	PURGE_SLICE_NEXT,   /* which slice is to be listed next is known */
+	PURGE_LISTED,       /* the objects in a slice are known */
+	PURGE_DATA_REMOVED, /* some are gone: all of a slice, or of this time */
+	/* the rest */
+	PURGE_DATA_GONE,      /* all are gone */
+	PURGE_EMPTIED,        /* a clone's size is 0 */
+	PURGE_HEADER_REMOVED, /* or was not there */
 	PURGE_MAP_REMOVED,
 	PURGE_ENTRY_REMOVED, /* nothing is left */
-	PURGE_RESTORED,      /* refused: the entry is NORMAL again */
+	/* undo: whoever may purge it finds it as it was */
+	PURGE_REFUSED,
+	PURGE_RESTORED, /* the entry is NORMAL again */
 	PURGE_END,
 };
 

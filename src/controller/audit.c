@@ -83,8 +83,8 @@ object_of(const struct audit *a, enum audit_phase phase)
 {
 	switch (phase) {
 	case PHASE_KEYS:
-		return journal_directory_fmt(
-		    a->rpc.arena, a->rpc.env->instance_id);
+		return arena_fmt(a->rpc.arena, "%s%s",
+		    journal_volumes.directory, a->rpc.env->instance_id);
 	case PHASE_IMAGES:
 		return RBD_DIRECTORY;
 	case PHASE_TRASH:
@@ -93,7 +93,8 @@ object_of(const struct audit *a, enum audit_phase phase)
 	case PHASE_COUNT:
 		break;
 	}
-	return journal_purges_fmt(a->rpc.arena, a->rpc.env->instance_id);
+	return arena_fmt(
+	    a->rpc.arena, JOURNAL_PURGES "%s", a->rpc.env->instance_id);
 }
 
 static char *
@@ -137,25 +138,35 @@ mend(struct audit *a, const char *kind, const char *text,
 	return op_await(a, AUDIT_MENDED);
 }
 
+static const char *
+value_of(const struct audit *a)
+{
+	return arena_fmt(a->rpc.arena, "%.*s", (int)a->entry->len,
+	    (const char *)a->entry->value);
+}
+
 static void
 remove_key(struct audit *a)
 {
-	journal_key_remove_start(a->pool, a->rpc.env->instance_id, a->entry,
-	    a->reservation ? journal_key_fmt(a->rpc.arena, a->volume) : NULL,
-	    a->key_value, &a->rpc.op.wake);
+	const struct journal_change change[] = {
+		{ a->entry->key, value_of(a), NULL },
+		{ arena_fmt(
+		      a->rpc.arena, "%s%s", journal_volumes.key, a->volume),
+		    a->key_value, a->key_value },
+	};
+
+	journal_change_start(a->pool, object_of(a, PHASE_KEYS), false, change,
+	    a->reservation ? 2 : 1, &a->rpc.op.wake);
 }
 
 static void
 remove_note(struct audit *a)
 {
-	struct rados_write *w = rados_write_new();
+	const struct journal_change change = { a->entry->key, value_of(a),
+		NULL };
 
-	rados_write_assert_exists(w);
-	rados_write_omap_expect(
-	    w, a->entry->key, a->entry->value, a->entry->len);
-	rados_write_omap_remove(w, &a->entry->key, 1);
-	rados_write_start(
-	    w, a->pool, object_of(a, PHASE_NOTES), &a->rpc.op.wake);
+	journal_change_start(a->pool, object_of(a, PHASE_NOTES), false, &change,
+	    1, &a->rpc.op.wake);
 }
 
 static void
@@ -185,7 +196,9 @@ mended(struct audit *a)
 	if (a->phase == PHASE_KEYS && a->reservation && a->has_entry) {
 		a->has_entry = false;
 		rados_remove_start(a->pool,
-		    journal_item_fmt(a->rpc.arena, a->uuid), &a->rpc.op.wake);
+		    arena_fmt(
+			a->rpc.arena, "%s%s", journal_volumes.item, a->uuid),
+		    &a->rpc.op.wake);
 		return op_await(a, AUDIT_ENTRY_GONE);
 	}
 	a->finding->repaired = true;
@@ -259,7 +272,7 @@ start(struct audit *a)
 static enum op_verdict
 list_reserved(struct audit *a)
 {
-	list_start(a, &a->second, PHASE_KEYS, a->last, JOURNAL_RESERVE_PREFIX);
+	list_start(a, &a->second, PHASE_KEYS, a->last, JOURNAL_RESERVE);
 	return op_await(a, AUDIT_RESERVED_READ);
 }
 
@@ -321,8 +334,8 @@ reserved_read(struct audit *a)
 static enum op_verdict
 read_entry(struct audit *a)
 {
-	journal_read_start(&a->item, a->item_pool, a->uuid, JOURNAL_IDENTITY,
-	    a->rpc.arena, &a->rpc.op.wake);
+	journal_read_start(&a->item, &journal_volumes, a->item_pool, a->uuid,
+	    JOURNAL_IDENTITY, a->rpc.arena, &a->rpc.op.wake);
 	return op_await(a, AUDIT_ENTRY_READ);
 }
 
@@ -343,9 +356,9 @@ look_at_key(struct audit *a)
 	const char *key;
 	int rc;
 
-	if (str_starts(e->key, JOURNAL_RESERVE_PREFIX)) {
+	if (str_starts(e->key, JOURNAL_RESERVE)) {
 		a->reservation = true;
-		a->volume = e->key + strlen(JOURNAL_RESERVE_PREFIX);
+		a->volume = e->key + strlen(JOURNAL_RESERVE);
 		a->image = journal_reserve_parse(
 		    a->rpc.arena, e->value, e->len, a->uuid);
 		if (a->image == NULL)
@@ -353,7 +366,8 @@ look_at_key(struct audit *a)
 			    "its value names no image; CreateVolume of this name fails");
 		rados_read_free(a->second);
 		a->second = rados_read_new();
-		key = journal_key_fmt(a->rpc.arena, a->volume);
+		key = arena_fmt(
+		    a->rpc.arena, "%s%s", journal_volumes.key, a->volume);
 		(void)rados_read_omap_keys(a->second, &key, 1);
 		rados_read_start(a->second, a->pool, object_of(a, PHASE_KEYS),
 		    &a->rpc.op.wake);
@@ -368,7 +382,7 @@ look_at_key(struct audit *a)
 	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
 	if (ref.has_pool) {
 		rc = ceph_pool_open_id(controller_connection(), ref.pool_id,
-		    ceph_pool_namespace(a->pool), &a->item_pool, &err);
+		    a->pool->rados_namespace, &a->item_pool, &err);
 		if (rc == -ENOENT)
 			return mend(a, "key-without-entry",
 			    "the pool that it names is gone, and all in it; repair removes the key",
@@ -542,11 +556,11 @@ entry_read(struct audit *a)
 	const char *name;
 
 	a->has_entry = a->rpc.op.rc != -ENOENT;
-	if (a->rpc.op.rc < 0 && a->item.op.err.code == ERR_DATA_LOSS)
+	if (a->rpc.op.rc < 0 && a->item.err.code == ERR_DATA_LOSS)
 		return tell(a, "damaged-entry",
-		    arena_strdup(a->rpc.arena, a->item.op.err.text));
+		    arena_strdup(a->rpc.arena, a->item.err.text));
 	if (a->rpc.op.rc < 0 && a->has_entry)
-		return op_fail_err(a, AUDIT_END, &a->item.op.err);
+		return op_fail_err(a, AUDIT_END, &a->item.err);
 	if (a->phase == PHASE_IMAGES)
 		return a->has_entry
 		    ? op_goto(a, AUDIT_NEXT)
@@ -561,7 +575,7 @@ entry_read(struct audit *a)
 		return tell(a, "key-without-entry",
 		    "its entry, in another pool, is gone");
 	}
-	name = item->attr[JOURNAL_VOLNAME];
+	name = item->attr[JOURNAL_NAME];
 	a->image = volume_image_name(item, a->uuid, a->rpc.arena);
 	if (!str_is_empty(name) && !str_eq(name, a->volume))
 		return tell(a, "entry-of-another",
@@ -612,7 +626,7 @@ judge_lone_key(struct audit *a)
 static enum op_verdict
 judge_reservation(struct audit *a)
 {
-	const char *name = a->item.item.attr[JOURNAL_VOLNAME];
+	const char *name = a->item.item.attr[JOURNAL_NAME];
 
 	if (a->place.standing != IMAGE_GONE)
 		return tell(a, "reservation",

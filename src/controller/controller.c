@@ -62,6 +62,6 @@ char *
 controller_name_key(
     struct arena *arena, const struct ceph_pool *pool, const char *request_name)
 {
-	return arena_fmt(arena, "%lld/%s/%s", (long long)ceph_pool_id(pool),
-	    ceph_pool_namespace(pool), request_name);
+	return arena_fmt(arena, "%lld/%s/%s", (long long)pool->id,
+	    pool->rados_namespace, request_name);
 }

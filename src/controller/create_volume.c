@@ -67,6 +67,7 @@ struct create_volume {
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
 	bool made;            /* the image is of this call, wholly */
 
+	struct journal journal;
 	struct journal_find find;
 	struct journal_reserve reserve;
 	struct journal_commit commit;
@@ -266,7 +267,7 @@ answer(struct create_volume *c, const struct ceph_pool *pool, const char *uuid,
 	    &csi__v1__create_volume_response__descriptor, arena);
 	Csi__V1__Volume *v = csi_new(&csi__v1__volume__descriptor, arena);
 	char *text = arena_new_bytes(arena, CSI_VOLUME_ID_MAX + 1);
-	struct csi_volume_id id = { .pool_id = ceph_pool_id(pool) };
+	struct csi_volume_id id = { .pool_id = pool->id };
 	struct err err = ERR_INIT;
 
 	if (str_put(id.cluster_id, sizeof(id.cluster_id), "%s",
@@ -296,8 +297,8 @@ look_up(struct create_volume *c)
 		return op_fail(c, CREATEVOL_UNLOCK, ERR_ABORTED,
 		    "volume %s is being made by several processes",
 		    c->req->name);
-	journal_find_start(&c->find, c->pool, c->rpc.env->instance_id,
-	    c->req->name, c->rpc.arena, &c->rpc.op.wake);
+	journal_find_start(
+	    &c->find, &c->journal, c->req->name, c->rpc.arena, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_FOUND);
 }
 
@@ -355,9 +356,8 @@ drop_stale(struct create_volume *c)
 	log_warn("volume.stale", "name=%s image=%s", c->req->name,
 	    c->find.item.attr[JOURNAL_IMAGENAME]);
 	c->release = (struct journal_release){
-		.pool = c->pool,
+		.journal = c->journal,
 		.item_pool = c->find.item_pool,
-		.instance_id = c->rpc.env->instance_id,
 		.uuid = c->find.ref.uuid,
 		.name = c->req->name,
 	};
@@ -384,7 +384,8 @@ judge_place(struct create_volume *c)
 		return drop_stale(c);
 	case IMAGE_IN_TRASH:
 		c->note = journal_purge_read_start(c->find.item_pool,
-		    c->rpc.env->instance_id, c->place.id, &c->rpc.op.wake);
+		    c->rpc.env->instance_id, c->place.id, NULL,
+		    &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_NOTE_READ);
 	case IMAGE_STANDS:
 		return refuse_image(c, "that has no header");
@@ -512,8 +513,8 @@ static enum op_verdict
 judge_commit(struct create_volume *c)
 {
 	if (c->rpc.op.rc == -EAGAIN) {
-		journal_find_start(&c->find, c->pool, c->rpc.env->instance_id,
-		    c->req->name, c->rpc.arena, &c->rpc.op.wake);
+		journal_find_start(&c->find, &c->journal, c->req->name,
+		    c->rpc.arena, &c->rpc.op.wake);
 		return op_await(c, CREATEVOL_OVERTAKEN);
 	}
 	/*
@@ -550,9 +551,8 @@ static void
 start_undo_entry(struct create_volume *c)
 {
 	c->release = (struct journal_release){
-		.pool = c->pool,
+		.journal = c->journal,
 		.item_pool = c->reserve.item_pool,
-		.instance_id = c->rpc.env->instance_id,
 		.uuid = c->reserve.uuid,
 		.name = c->req->name,
 		.reserved = c->reserve.key_value != NULL ? NULL : c->spec.name,
@@ -570,6 +570,8 @@ create_volume_step(struct op *op)
 	case CREATEVOL_START:
 		if (read_request(c, &err) < 0)
 			return op_fail_err(c, CREATEVOL_END, &err);
+		c->journal = (struct journal){ &journal_volumes, c->pool,
+			c->rpc.env->instance_id };
 		purge_resume(c->pool, c->rpc.env->instance_id);
 		c->claim.what = "CreateVolume";
 		keylock_take_start(controller_names(), &c->claim,

@@ -115,7 +115,7 @@ start(struct delete_volume *d)
 		return nothing_there(d, &err);
 	if (rc < 0)
 		return op_fail_err(d, DELETEVOL_END, &err);
-	journal_read_start(&d->entry, d->pool, d->id.uuid,
+	journal_read_start(&d->entry, &journal_volumes, d->pool, d->id.uuid,
 	    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
 	    &d->rpc.op.wake);
 	return op_await(d, DELETEVOL_ITEM_READ);
@@ -154,9 +154,9 @@ judge_item(struct delete_volume *d)
 		return op_await(d, DELETEVOL_LEFT_READ);
 	}
 	if (d->rpc.op.rc < 0)
-		return op_fail_err(d, DELETEVOL_END, &d->entry.op.err);
+		return op_fail_err(d, DELETEVOL_END, &d->entry.err);
 	d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
-	d->name = item->attr[JOURNAL_VOLNAME];
+	d->name = item->attr[JOURNAL_NAME];
 	rc = open_directory(d, &err);
 	if (rc == -ENOENT) /* then no key is left to remove */
 		d->name = NULL;
@@ -186,12 +186,12 @@ judge_left(struct delete_volume *d)
 	if (d->rpc.op.rc == -ENOENT ||
 	    (d->rpc.op.rc == 0 &&
 		(info->mirrored || (info->features & RBD_NON_PRIMARY))))
-		return nothing_there(d, &d->entry.op.err);
+		return nothing_there(d, &d->entry.err);
 	if (d->rpc.op.rc < 0)
 		return op_fail_err(d, DELETEVOL_END, &d->left.op.err);
 	return op_fail(d, DELETEVOL_END, ERR_FAILED_PRECONDITION,
 	    "volume %s: image %s exists, id %s, but %s; nothing is deleted",
-	    d->req->volume_id, d->image, info->id, d->entry.op.err.text);
+	    d->req->volume_id, d->image, info->id, d->entry.err.text);
 }
 
 static enum op_verdict
@@ -225,9 +225,9 @@ release(struct delete_volume *d)
 	if (d->migrated)
 		return op_goto(d, DELETEVOL_RELEASED);
 	d->release = (struct journal_release){
-		.pool = d->dir_pool,
+		.journal = { &journal_volumes, d->dir_pool,
+		    d->rpc.env->instance_id },
 		.item_pool = d->pool,
-		.instance_id = d->rpc.env->instance_id,
 		.uuid = d->id.uuid,
 		.name = d->name,
 	};
@@ -280,8 +280,8 @@ look_for_helper(struct delete_volume *d)
 		lane_job_start(&d->lane, &d->rpc.op.wake);
 		return op_await(d, DELETEVOL_HELPER_FREED);
 	}
-	if (!d->discard.moved || parent->pool != ceph_pool_id(d->pool) ||
-	    !str_eq(parent->rados_namespace, ceph_pool_namespace(d->pool)))
+	if (!d->discard.moved || parent->pool != d->pool->id ||
+	    !str_eq(parent->rados_namespace, d->pool->rados_namespace))
 		return note(d, &d->discard, DELETEVOL_NOTED);
 	image_place_start(
 	    &d->place, d->pool, d->helper, parent->id, &d->rpc.op.wake);

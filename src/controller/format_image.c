@@ -11,7 +11,7 @@
 #include "controller/controller.h"
 #include "controller/volume.h"
 
-#include "ceph/watch.h"
+#include "ceph/image.h"
 #include "worker.pb-c.h"
 
 #include <errno.h>
@@ -128,7 +128,7 @@ meta_read(struct format_image *f)
 	bool encrypted;
 
 	if (f->rpc.op.rc < 0)
-		return op_fail_err(f, FORMAT_END, &f->list.op.err);
+		return op_fail_err(f, FORMAT_END, &f->list.err);
 	mark = volume_meta_get(&f->list, VOLUME_META_FILESYSTEM);
 	if (mark != NULL)
 		mark = arena_strdup(f->rpc.arena, mark);

@@ -10,7 +10,7 @@
 #include "controller/controller.h"
 #include "controller/volume.h"
 
-#include "ceph/watch.h"
+#include "ceph/image.h"
 #include "csi.pb-c.h"
 #include "csi/caps.h"
 
@@ -74,11 +74,11 @@ answer(struct publish_volume *p)
 
 	put(p, reply, "monitors", p->rpc.env->monitors);
 	put(p, reply, "pool", ceph_pool_name(p->pool));
-	put(p, reply, "radosNamespace", ceph_pool_namespace(p->pool));
+	put(p, reply, "radosNamespace", p->pool->rados_namespace);
 	put(p, reply, "image", p->image);
 	put(p, reply, "imageId", p->image_id);
-	put(p, reply, "userID", ceph_connection_user(conn));
-	put(p, reply, "clusterFsid", ceph_connection_fsid(conn));
+	put(p, reply, "userID", conn->user);
+	put(p, reply, "clusterFsid", conn->fsid);
 	put(p, reply, "serviceAccount", p->account);
 	/* The node is held to it: others may have the volume for writing. */
 	if (p->access.mode == MODE(MULTI_NODE_SINGLE_WRITER) && !writes(p))
@@ -191,7 +191,7 @@ judge_records(struct publish_volume *p)
 static enum op_verdict
 record(struct publish_volume *p)
 {
-	const char *user = ceph_connection_user(controller_connection());
+	const char *user = controller_connection()->user;
 	const char *mode = record_text(p);
 	struct cls_meta meta[2] = {
 		{
@@ -230,7 +230,7 @@ judge_meta(struct publish_volume *p)
 	const char *own;
 
 	if (p->rpc.op.rc < 0)
-		return op_fail_err(p, PUBLISHVOL_END, &p->list.op.err);
+		return op_fail_err(p, PUBLISHVOL_END, &p->list.err);
 	if (volume_is_encrypted(&p->list))
 		return op_fail(p, PUBLISHVOL_END, ERR_UNIMPLEMENTED,
 		    "volume %s: image %s is encrypted, which this driver "

@@ -332,8 +332,8 @@ static void
 submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
     const struct journal_purge *note, bool fresh)
 {
-	auto_free char *key = str_fmt("%lld/%s/%s",
-	    (long long)ceph_pool_id(pool), ceph_pool_namespace(pool), image_id);
+	auto_free char *key = str_fmt(
+	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, image_id);
 	struct purge *p;
 
 	init();
@@ -378,7 +378,6 @@ struct resume {
 	char *key; /* in the map of pools */
 	char after[RBD_ID_SIZE];
 	struct rados_read *read;
-	unsigned step;
 	unsigned found;
 };
 
@@ -386,19 +385,19 @@ static enum op_verdict
 resume_next_page(struct resume *r)
 {
 	rados_read_free(r->read);
-	r->read = journal_purge_list_start(
-	    r->pool, r->instance_id, r->after, &r->step, &r->op.wake);
+	r->read = journal_purge_read_start(
+	    r->pool, r->instance_id, NULL, r->after, &r->op.wake);
 	return op_await(r, RESUME_PAGE_READ);
 }
 
 static enum op_verdict
 resume_take_page(struct resume *r)
 {
-	size_t n = rados_read_omap_count(r->read, r->step);
+	size_t n = rados_read_omap_count(r->read, 0);
 
 	for (size_t i = 0; i < n; i++) {
 		const struct rados_omap_entry *e = rados_read_omap_entry(
-		    r->read, r->step, i);
+		    r->read, 0, i);
 		struct journal_purge note;
 
 		journal_purge_parse(&note, r->arena, e->value, e->len);
@@ -409,7 +408,7 @@ resume_take_page(struct resume *r)
 		submit(r->pool, r->instance_id, e->key, &note, false);
 		r->found++;
 	}
-	if (n > 0 && rados_read_omap_more(r->read, r->step))
+	if (n > 0 && rados_read_omap_more(r->read, 0))
 		return resume_next_page(r);
 	return op_goto(r, RESUME_END);
 }
@@ -471,9 +470,8 @@ static const struct op_class resume_class = {
 void
 purge_resume(struct ceph_pool *pool, const char *instance_id)
 {
-	auto_free char *key = str_fmt("%lld/%s/%s",
-	    (long long)ceph_pool_id(pool), ceph_pool_namespace(pool),
-	    instance_id);
+	auto_free char *key = str_fmt("%lld/%s/%s", (long long)pool->id,
+	    pool->rados_namespace, instance_id);
 	struct resume *r;
 
 	init();

@@ -77,7 +77,7 @@ forget_all(struct unpublish_volume *u)
 	if (u->rpc.op.rc == -ENOENT)
 		return answer(u);
 	if (u->rpc.op.rc < 0)
-		return op_fail_err(u, UNPUBLISH_END, &u->list.op.err);
+		return op_fail_err(u, UNPUBLISH_END, &u->list.err);
 	keys = arena_new_bytes(u->rpc.arena, (u->list.n + 1) * sizeof(*keys));
 	for (size_t i = 0; i < u->list.n; i++)
 		if (str_starts(u->list.meta[i].key, VOLUME_META_PUBLISHED) ||
@@ -99,8 +99,8 @@ start(struct unpublish_volume *u)
 		return answer(u);
 	if (rc < 0)
 		return op_fail_err(u, UNPUBLISH_END, &err);
-	journal_read_start(
-	    &u->entry, u->pool, u->id.uuid, 0, u->rpc.arena, &u->rpc.op.wake);
+	journal_read_start(&u->entry, &journal_volumes, u->pool, u->id.uuid, 0,
+	    u->rpc.arena, &u->rpc.op.wake);
 	return op_await(u, UNPUBLISH_ITEM_READ);
 }
 
@@ -122,8 +122,8 @@ judge_item(struct unpublish_volume *u)
 	if (u->rpc.op.rc == -ENOENT)
 		return answer(u);
 	if (u->rpc.op.rc < 0) {
-		err_prefix(&u->entry.op.err, "volume %s", u->req->volume_id);
-		return op_fail_err(u, UNPUBLISH_END, &u->entry.op.err);
+		err_prefix(&u->entry.err, "volume %s", u->req->volume_id);
+		return op_fail_err(u, UNPUBLISH_END, &u->entry.err);
 	}
 	if (!str_is_empty(item->attr[JOURNAL_IMAGEID]))
 		return take_from(u, item->attr[JOURNAL_IMAGEID]);

@@ -36,7 +36,7 @@ volume_image_name(
 {
 	if (!str_is_empty(item->attr[JOURNAL_IMAGENAME]))
 		return item->attr[JOURNAL_IMAGENAME];
-	return arena_fmt(arena, "csi-vol-%s", uuid);
+	return arena_fmt(arena, "%s%s", journal_volumes.image, uuid);
 }
 
 const char *
@@ -144,7 +144,8 @@ volume_step(struct op *op)
 			v->rpc, v->volume_id, &id, &v->pool, &err) < 0)
 			return op_fail_err(v, VOLUME_END, &err);
 		v->uuid = arena_strdup(v->rpc->arena, id.uuid);
-		journal_read_start(&v->entry, v->pool, v->uuid,
+		journal_read_start(&v->entry, &journal_volumes, v->pool,
+		    v->uuid,
 		    JOURNAL_BIT(JOURNAL_IMAGENAME) |
 			JOURNAL_BIT(JOURNAL_IMAGEID),
 		    v->rpc->arena, &op->wake);
@@ -152,8 +153,8 @@ volume_step(struct op *op)
 
 	case VOLUME_ITEM_READ:
 		if (op->rc < 0) {
-			err_prefix(&v->entry.op.err, "volume %s", v->volume_id);
-			return op_fail_err(v, VOLUME_END, &v->entry.op.err);
+			err_prefix(&v->entry.err, "volume %s", v->volume_id);
+			return op_fail_err(v, VOLUME_END, &v->entry.err);
 		}
 		v->image = volume_image_name(
 		    &v->entry.item, v->uuid, v->rpc->arena);

@@ -4,7 +4,7 @@
 #include "worker/lane.h"
 
 #include "base/log.h"
-#include "ceph/rados_aio.h"
+#include "ceph/rados.h"
 #include "worker/requests.h"
 
 #include <rbd/librbd.h>
@@ -378,12 +378,12 @@ run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
 		a->call = err->text;
 		return rc;
 	}
-	io = ceph_pool_ioctx(pool);
+	io = pool->io;
 	/* No lane writes users' data: none waits for room. */
 	rados_set_pool_full_try(io);
 	switch ((int)job->kind) {
 	case WORKER__JOB__KIND__LIST_WATCHERS:
-		return list_watchers(io, job, ceph_connection_address(conn), a);
+		return list_watchers(io, job, conn->address, a);
 	case WORKER__JOB__KIND__CREATE:
 		return create(io, job, a);
 	case WORKER__JOB__KIND__TRASH_MOVE:

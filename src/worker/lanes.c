@@ -308,7 +308,7 @@ send_job(struct lane *lane, struct lane_job *job)
 	m.id = job->id;
 	m.kind = (Worker__Job__Kind)job->kind;
 	m.pool = text(ceph_pool_name(job->pool));
-	m.rados_namespace = text(ceph_pool_namespace(job->pool));
+	m.rados_namespace = text(job->pool->rados_namespace);
 	m.image = text(job->image);
 	m.image_id = text(job->image_id);
 	if (job->list != NULL) {

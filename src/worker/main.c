@@ -18,7 +18,7 @@
 #include "worker/requests.h"
 #include "worker/session.h"
 
-#include "ceph/rados_aio.h"
+#include "ceph/rados.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,8 +47,8 @@ send_ready(void)
 	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Ready ready = WORKER__READY__INIT;
 
-	ready.fsid = (char *)(uintptr_t)ceph_connection_fsid(wk.conn);
-	ready.address = (char *)(uintptr_t)ceph_connection_address(wk.conn);
+	ready.fsid = (char *)(uintptr_t)wk.conn->fsid;
+	ready.address = (char *)(uintptr_t)wk.conn->address;
 	frame.body_case = WORKER__FRAME__BODY_READY;
 	frame.ready = &ready;
 	worker_send(wk.channel, &frame);
@@ -75,8 +75,7 @@ on_lost(void)
 	struct err err = ERR_INIT;
 
 	(void)err_set(&err, ERR_UNAVAILABLE,
-	    "the cluster has blocklisted this client, %s",
-	    ceph_connection_address(wk.conn));
+	    "the cluster has blocklisted this client, %s", wk.conn->address);
 	log_warn("session.lost", "cluster=%s text=\"%s\"",
 	    wk.session.cluster_id, err.text);
 	send_failed("use the session", &err);
@@ -118,8 +117,8 @@ on_hello(const Worker__Hello *hello)
 		rados_when_lost(on_lost);
 	}
 	log_info("session.up", "cluster=%s user=%s fsid=%s address=%s",
-	    wk.session.cluster_id, wk.session.user,
-	    ceph_connection_fsid(wk.conn), ceph_connection_address(wk.conn));
+	    wk.session.cluster_id, wk.session.user, wk.conn->fsid,
+	    wk.conn->address);
 	send_ready();
 }
 

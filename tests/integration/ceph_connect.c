@@ -211,7 +211,7 @@ test_conf_files(void)
 			abort();
 		value[0] = '\0';
 		if (ceph_connection_open(&settings, &conn, &step, &err) == 0)
-			(void)rados_conf_get(ceph_connection_handle(conn),
+			(void)rados_conf_get(conn->cluster,
 			    "rbd_concurrent_management_ops", value,
 			    sizeof(value));
 		if (rows[i].good)
@@ -254,16 +254,16 @@ test_session(void)
 	struct err err = ERR_INIT;
 	char id[RBD_ID_SIZE], other[RBD_ID_SIZE];
 
-	is_str(ceph_connection_fsid(conn), getenv("RBD_CSI_FSID"),
-	    "the cluster's fsid is known");
-	ok(strchr(ceph_connection_address(conn), ':') != NULL,
-	    "and our own address: %s", ceph_connection_address(conn));
+	is_str(
+	    conn->fsid, getenv("RBD_CSI_FSID"), "the cluster's fsid is known");
+	ok(strchr(conn->address, ':') != NULL, "and our own address: %s",
+	    conn->address);
 	pool = support_pool(conn, "rbd", "ns1");
 	again = support_pool(conn, "rbd", "ns1");
 	ok(pool == again && pool != support_pool(conn, "rbd", NULL),
 	    "a pool with a namespace is one thing");
-	is_int(ceph_pool_open_id(conn, ceph_pool_id(pool), "ns1", &again, NULL),
-	    0, "it is found by its id");
+	is_int(ceph_pool_open_id(conn, pool->id, "ns1", &again, NULL), 0,
+	    "it is found by its id");
 	ok(again == pool, "and is the same then");
 	is_str(ceph_pool_label(pool), "pool rbd/ns1", "it has a label");
 	ok(ceph_pool_open(conn, "nowhere", NULL, &pool, &err) < 0 &&

@@ -97,7 +97,7 @@ librbd_set_meta(rados_ioctx_t io, const char *name)
 static int
 librbd_create(const struct parameters *p, const char *name, char **id)
 {
-	rados_ioctx_t io = ceph_pool_ioctx(*p->pool);
+	rados_ioctx_t io = (*p->pool)->io;
 	rbd_image_options_t options;
 	struct lookup_call lookup = { .pool = *p->pool, .name = name };
 	int rc;
@@ -218,7 +218,7 @@ test_parity(const struct parameters *p)
 	dump_all(&got);
 	ok(dump_same(&got, &after), "%s: and changes nothing", p->name);
 
-	is_int(rbd_remove(ceph_pool_ioctx(*p->pool), "by-librbd"), 0,
+	is_int(rbd_remove((*p->pool)->io, "by-librbd"), 0,
 	    "%s: librbd removes its own", p->name);
 	remove_natively(p, "by-native", own);
 	dump_free(&after);
@@ -337,7 +337,7 @@ fill(struct ceph_pool *pool, const char *name, uint64_t at, size_t len,
 	rbd_image_t image;
 	bool good;
 
-	if (rbd_open(ceph_pool_ioctx(pool), name, &image, NULL) < 0)
+	if (rbd_open(pool->io, name, &image, NULL) < 0)
 		return false;
 	memset(bytes, byte, len);
 	good = rbd_write(image, at, len, bytes) == (ssize_t)len;
@@ -350,7 +350,7 @@ discard(struct ceph_pool *pool, const char *name, uint64_t at, uint64_t len)
 	rbd_image_t image;
 	bool good;
 
-	if (rbd_open(ceph_pool_ioctx(pool), name, &image, NULL) < 0)
+	if (rbd_open(pool->io, name, &image, NULL) < 0)
 		return false;
 	good = rbd_discard(image, at, len) >= 0;
 	return rbd_close(image) == 0 && good;
@@ -382,8 +382,7 @@ test_empty(const struct parameters *p)
 			has_object(pool, "e1"),
 		    "%s: a byte in its middle is data", p->name);
 	}
-	is_int(
-	    rbd_remove(ceph_pool_ioctx(pool), "e1"), 0, "%s: removed", p->name);
+	is_int(rbd_remove(pool->io, "e1"), 0, "%s: removed", p->name);
 }
 
 /* Data that is not in the image's objects, and what librbd makes. */
@@ -441,7 +440,7 @@ test_empty_elsewhere(void)
 	ok(support_sh(true, "rbd image-meta remove t-images/e1 .t/mark") == 0,
 	    "and removes");
 	is_int(support_run(meta_add_start, &call), 0, "then it is added");
-	is_int(rbd_remove(ceph_pool_ioctx(rbd), "e1"), 0, "removed");
+	is_int(rbd_remove(rbd->io, "e1"), 0, "removed");
 }
 
 /* What the first image in a pool leaves there for ever. */

@@ -171,10 +171,9 @@ mark(const struct kind *kind, const char *id, unsigned n)
 	enc_u64(&in, n);
 	enc_u8(&in, 1); /* exists */
 	enc_u8(&in, 0); /* whatever it was */
-	image_map_object(object, id);
-	if (rados_exec(ceph_pool_ioctx(place(kind)), object, "rbd",
-		"object_map_update", (char *)in.buf.data, in.buf.len, NULL,
-		0) < 0)
+	image_object(object, RBD_OBJECT_MAP_PREFIX, id);
+	if (rados_exec(place(kind)->io, object, "rbd", "object_map_update",
+		(char *)in.buf.data, in.buf.len, NULL, 0) < 0)
 		diag("the object map is not updated");
 	enc_fini(&in);
 }
@@ -184,8 +183,7 @@ static void
 fill(const struct kind *kind, const char *id, unsigned n)
 {
 	struct lookup_call lookup = { .pool = place(kind), .id = id };
-	rados_ioctx_t io = ceph_pool_ioctx(
-	    kind->elsewhere ? data_pool : place(kind));
+	rados_ioctx_t io = kind->elsewhere ? data_pool : place(kind)->io;
 
 	(void)run_lookup(&lookup);
 	mark(kind, id, n);

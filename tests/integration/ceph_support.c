@@ -326,10 +326,10 @@ dump_add_pool(struct ceph_pool *pool, struct dump *dump)
 	rados_ioctx_t list_io, io;
 	rados_list_ctx_t list;
 	const char *object, *key, *ns;
-	rados_t cluster = ceph_connection_handle(ceph_pool_connection(pool));
+	rados_t cluster = pool->conn->cluster;
 
-	if (rados_ioctx_create2(cluster, ceph_pool_id(pool), &list_io) < 0 ||
-	    rados_ioctx_create2(cluster, ceph_pool_id(pool), &io) < 0)
+	if (rados_ioctx_create2(cluster, pool->id, &list_io) < 0 ||
+	    rados_ioctx_create2(cluster, pool->id, &io) < 0)
 		bail("ioctx");
 	rados_ioctx_set_namespace(list_io, LIBRADOS_ALL_NSPACES);
 	if (rados_nobjects_list_open(list_io, &list) < 0)

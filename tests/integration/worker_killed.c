@@ -86,7 +86,7 @@ works(const char *volume)
 	    "csi-vol-%s", volume + strlen(volume) - 36);
 	uint64_t flags = 1;
 	rbd_image_t open;
-	int rc = rbd_open(ceph_pool_ioctx(pool), image, &open, NULL);
+	int rc = rbd_open(pool->io, image, &open, NULL);
 
 	if (rc < 0) {
 		diag("open %s: %s", image, strerror(-rc));
@@ -131,7 +131,7 @@ omap_value(const char *object, const char *key)
 	int rval;
 
 	rados_read_op_omap_get_vals_by_keys(op, &key, 1, &iter, &rval);
-	if (rados_read_op_operate(op, ceph_pool_ioctx(pool), object, 0) == 0 &&
+	if (rados_read_op_operate(op, pool->io, object, 0) == 0 &&
 	    rados_omap_get_next(iter, &found, &value, &len) == 0 &&
 	    found != NULL)
 		copy = str_fmt("%.*s", (int)len, value);
@@ -162,7 +162,7 @@ ceph_csi_can_create(const char *name)
 	image = omap_value(item, "csi.imagename");
 	want = omap_value(item, "csi.imageid");
 	if (!str_eq(volname, name) || image == NULL ||
-	    rbd_open_read_only(ceph_pool_ioctx(pool), image, &open, NULL) < 0) {
+	    rbd_open_read_only(pool->io, image, &open, NULL) < 0) {
 		diag("key %s, entry of %s, image %s", key,
 		    volname != NULL ? volname : "-",
 		    image != NULL ? image : "-");
@@ -177,15 +177,14 @@ ceph_csi_can_create(const char *name)
 static int
 trash_state(const char *id)
 {
-	struct cls_call call = cls_trash_get(id);
+	struct cls_call call = cls_call_str("trash_get", id);
 	struct cls_trash_entry entry;
 	char reply[1024];
 	struct dec d;
-	int rc = rados_exec(ceph_pool_ioctx(pool), RBD_TRASH, call.cls,
-	    call.method, (char *)call.in.buf.data, call.in.buf.len, reply,
-	    sizeof(reply));
+	int rc = rados_exec(pool->io, RBD_TRASH, call.cls, call.method,
+	    (char *)call.in.buf.data, call.in.buf.len, reply, sizeof(reply));
 
-	cls_call_fini(&call);
+	enc_fini(&call.in);
 	if (rc < 0)
 		return -1;
 	dec_init(&d, reply, (size_t)rc);
@@ -209,8 +208,7 @@ ceph_csi_can_delete(const char *volume)
 
 	if (image == NULL)
 		return true; /* no entry: deleted */
-	if (rbd_open_read_only(ceph_pool_ioctx(pool), image, &open, NULL) ==
-	    0) {
+	if (rbd_open_read_only(pool->io, image, &open, NULL) == 0) {
 		(void)rbd_close(open);
 		return true;
 	}
@@ -313,7 +311,7 @@ main(void)
 
 	conn = support_connect();
 	pool = support_pool(conn, "rbd", "");
-	fsid = ceph_connection_fsid(conn);
+	fsid = conn->fsid;
 
 	/* The first volume makes the objects that stay. */
 	start(&t, 0);

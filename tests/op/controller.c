@@ -182,7 +182,7 @@ begin(void)
 	struct err err = ERR_INIT;
 
 	fake_script(FAKE_NONE, 0, 0);
-	controller_init(NULL);
+	controller_init(fake_connection());
 	if (ceph_pool_open(NULL, "rbd", "", &pool, &err) < 0)
 		abort();
 	purge_resume(pool, env.instance_id);

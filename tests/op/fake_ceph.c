@@ -51,16 +51,23 @@ static struct {
 	char log[4096];
 } sc;
 
-struct ceph_connection {
-	int unused;
+static struct ceph_connection the_connection = {
+	.user = (char[]){ "csi" },
+	.fsid = "fsid",
+};
+static struct pool_name the_name = { .name = (char[]){ "rbd" } };
+static struct ceph_pool the_pool = {
+	.conn = &the_connection,
+	.id = 1,
+	.rados_namespace = (char[]){ "" },
+	.name = &the_name,
 };
 
-struct ceph_pool {
-	int64_t id;
-	const char *name;
-};
-
-static struct ceph_pool the_pool = { 1, "rbd" };
+struct ceph_connection *
+fake_connection(void)
+{
+	return &the_connection;
+}
 
 void
 fake_init(void)
@@ -384,7 +391,7 @@ ceph_pool_open(struct ceph_connection *conn, const char *name, const char *ns,
 {
 	(void)conn;
 	(void)ns;
-	if (!str_eq(name, the_pool.name))
+	if (!str_eq(name, the_name.name))
 		return err_set(err, ERR_NOT_FOUND, "no pool %s", name);
 	*pool = &the_pool;
 	return 0;
@@ -410,50 +417,16 @@ ceph_pool_open_id(struct ceph_connection *conn, int64_t id, const char *ns,
 	return 0;
 }
 
-struct ceph_connection *
-ceph_pool_connection(const struct ceph_pool *pool)
-{
-	(void)pool;
-	return NULL;
-}
-
-int64_t
-ceph_pool_id(const struct ceph_pool *pool)
-{
-	return pool->id;
-}
-
 const char *
 ceph_pool_name(const struct ceph_pool *pool)
 {
-	return pool->name;
-}
-
-const char *
-ceph_pool_namespace(const struct ceph_pool *pool)
-{
-	(void)pool;
-	return "";
+	return pool->name->name;
 }
 
 const char *
 ceph_pool_label(const struct ceph_pool *pool)
 {
-	return pool->name;
-}
-
-const char *
-ceph_connection_user(const struct ceph_connection *conn)
-{
-	(void)conn;
-	return "csi";
-}
-
-const char *
-ceph_connection_fsid(const struct ceph_connection *conn)
-{
-	(void)conn;
-	return "fsid";
+	return pool->name->name;
 }
 
 uint64_t
@@ -463,7 +436,7 @@ ceph_connection_features(const struct ceph_connection *conn)
 	return features_created();
 }
 
-/* ---- rados_aio.h: omaps ---- */
+/* ---- rados.h: omaps ---- */
 
 struct rados_read {
 	char key[16][TEXT];
@@ -798,7 +771,9 @@ image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
 		if (image == NULL)
 			rc = -ENOENT;
 	}
-	leave_child(&list->op, waiter, rc, "list metadata");
+	if (rc < 0)
+		(void)err_set_rc(&list->err, rc, "list metadata");
+	leave(waiter, list->err.rc);
 }
 
 void

@@ -22,6 +22,9 @@ enum fake_fault {
 
 #define FAKE_KILLED 77 /* exit status of a process that died so */
 
+/* Of user csi, with the one pool that there is, "rbd". */
+struct ceph_connection *fake_connection(void);
+
 /* Makes the store; call once, before any fork. */
 void fake_init(void);
 void fake_clear(void); /* empties the store */

@@ -21,7 +21,7 @@ is_call(struct cls_call call, const char *method, const char *want_hex,
 	    method);
 	is_str(hex, want_hex, "%s: its input is what librbd sends", what);
 	free(hex);
-	cls_call_fini(&call);
+	enc_fini(&call.in);
 }
 
 static void
@@ -36,20 +36,23 @@ test_inputs(void)
 		.deferred_until = { 0x6b03197f, 0x37e97952 },
 	};
 
-	is_call(cls_dir_add_image("t2", "102cd3098bad"), "dir_add_image",
+	is_call(cls_call_str2("dir_add_image", "t2", "102cd3098bad"),
+	    "dir_add_image",
 	    "020000007432"
 	    "0c000000313032636433303938626164",
 	    "adding a name to the directory");
-	is_call(cls_dir_remove_image("t2", "102cd3098bad"), "dir_remove_image",
+	is_call(cls_call_str2("dir_remove_image", "t2", "102cd3098bad"),
+	    "dir_remove_image",
 	    "020000007432"
 	    "0c000000313032636433303938626164",
 	    "removing a name from the directory");
-	is_call(cls_dir_get_id("t2"), "dir_get_id", "020000007432",
+	is_call(cls_call_str("dir_get_id", "t2"), "dir_get_id", "020000007432",
 	    "asking for an id");
 	is_call(cls_dir_state_assert_ready(), "dir_state_assert", "00",
 	    "requiring a live namespace");
-	is_call(cls_set_id("ab"), "set_id", "020000006162", "setting an id");
-	is_call(cls_get_id(), "get_id", "", "getting an id");
+	is_call(cls_call_str("set_id", "ab"), "set_id", "020000006162",
+	    "setting an id");
+	is_call(cls_call("get_id"), "get_id", "", "getting an id");
 	is_call(cls_create(1ull << 30, 22, 1, "rbd_data.x", -1), "create",
 	    "0000004000000000"
 	    "16"
@@ -68,10 +71,10 @@ test_inputs(void)
 	    "0000010000000000"
 	    "0400000000000000",
 	    "striping");
-	is_call(cls_get_size(RBD_NOSNAP), "get_size", "feffffffffffffff",
-	    "the size of the head");
-	is_call(cls_get_features(RBD_NOSNAP, true), "get_features",
-	    "feffffffffffffff01", "the features of the head");
+	is_call(cls_call_u64("get_size", RBD_NOSNAP), "get_size",
+	    "feffffffffffffff", "the size of the head");
+	is_call(cls_get_features(), "get_features", "feffffffffffffff01",
+	    "the features of the head");
 	is_call(cls_metadata_set(meta, 2), "metadata_set",
 	    "02000000"
 	    "0100000061"
@@ -99,7 +102,7 @@ test_inputs(void)
 	    "020000006162"
 	    "0200",
 	    "the state of a trash entry");
-	is_call(cls_lock_get_info(RBD_LOCK_NAME), "get_info",
+	is_call(cls_lock_get_info(), "get_info",
 	    "01010c000000"
 	    "080000007262645f6c6f636b",
 	    "who holds the lock");
@@ -128,7 +131,7 @@ test_cap(void)
 
 	ok(call.in.failed, "an input above the cap fails");
 	ok(call.in.buf.len <= ENC_MAX, "and takes no more memory");
-	cls_call_fini(&call);
+	enc_fini(&call.in);
 	free(big);
 }
 
@@ -182,9 +185,9 @@ parse_size(struct dec d)
 static int
 parse_features(struct dec d)
 {
-	uint64_t a, b;
+	uint64_t both[2];
 
-	return cls_parse_features(d, &a, &b);
+	return cls_parse_u64(d, both, 2);
 }
 
 static int

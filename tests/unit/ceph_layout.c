@@ -3,8 +3,8 @@
  */
 #include "ceph/cls_rbd.h"
 #include "ceph/image.h"
-#include "ceph/layout.h"
-#include "ceph/mon_hosts.h"
+#include "ceph/image_header.h"
+#include "ceph/monitors.h"
 #include "tests/tap.h"
 
 #include <stdlib.h>
@@ -133,21 +133,21 @@ test_monitors(void)
 
 	for (size_t i = 0; i < countof(cases); i++) {
 		kept = NULL;
-		if (mon_hosts_resolve(cases[i].list, &kept, NULL) < 0)
+		if (monitors_resolve(cases[i].list, &kept, NULL) < 0)
 			diag("refused");
 		is_str(kept, cases[i].kept, "monitors %s", cases[i].list);
 		free(kept);
 	}
 	err = (struct err)ERR_INIT;
-	ok(mon_hosts_resolve(" ,", &kept, &err) < 0 &&
+	ok(monitors_resolve(" ,", &kept, &err) < 0 &&
 		err.code == ERR_INVALID_ARGUMENT,
 	    "no monitors are refused");
 	err = (struct err)ERR_INIT;
-	ok(mon_hosts_resolve("[v2:10.0.0.1:3300", &kept, &err) < 0 &&
+	ok(monitors_resolve("[v2:10.0.0.1:3300", &kept, &err) < 0 &&
 		err.code == ERR_INVALID_ARGUMENT,
 	    "an open bracket is refused");
 	err = (struct err)ERR_INIT;
-	ok(mon_hosts_resolve("mon.invalid", &kept, &err) < 0 &&
+	ok(monitors_resolve("mon.invalid", &kept, &err) < 0 &&
 		err.code == ERR_UNAVAILABLE &&
 		str_starts(err.text, "resolve monitors mon.invalid: "),
 	    "a name that does not resolve is told: %s", err.text);

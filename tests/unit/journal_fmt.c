@@ -11,36 +11,81 @@
 
 static struct arena *arena;
 
-static void
-test_names(void)
-{
-	is_str(journal_directory_fmt(arena, "default"), "csi.volumes.default",
-	    "the directory is csi.volumes and the instance");
-	is_str(journal_item_fmt(arena, UUID), "csi.volume." UUID,
-	    "an item is csi.volume and its UUID");
-	is_str(journal_key_fmt(arena, "pvc-1"), "csi.volume.pvc-1",
-	    "a directory key is csi.volume and the request's name");
-	is_str(journal_purges_fmt(arena, "default"), "csi.purge.default",
-	    "purge notes have an object of their own per instance");
-}
+/* The keys of each kind, and values that its items have. */
+static const struct kind {
+	const struct journal_kind *kind;
+	const char *directory, *key, *item, *image;
+	struct {
+		enum journal_attr attr;
+		const char *key, *value;
+	} attrs[JOURNAL_ATTR_COUNT];
+	const char *no_attr; /* of another kind, or a member */
+} kinds[] = {
+	{ &journal_volumes, "csi.volumes.", "csi.volume.", "csi.volume.",
+	    "csi-vol-",
+	    { { JOURNAL_NAME, "csi.volname", "pvc-1" },
+		{ JOURNAL_IMAGENAME, "csi.imagename", "csi-vol-" UUID },
+		{ JOURNAL_IMAGEID, "csi.imageid", "102cd3098bad" },
+		{ JOURNAL_OWNER, "csi.volume.owner", "team-a" },
+		{ JOURNAL_POOL, "csi.journalpool", "0000000000000002" },
+		{ JOURNAL_KMS, "csi.volume.encryptKMS", "default" },
+		{ JOURNAL_ENCRYPTION, "csi.volume.encryptionType", "block" },
+		{ JOURNAL_GROUP, "csi.groupid", "0001-g" } },
+	    "csi.source" },
+	{ &journal_snapshots, "csi.snaps.", "csi.snap.", "csi.snap.",
+	    "csi-snap-",
+	    { { JOURNAL_NAME, "csi.snapname", "snapshot-1" },
+		{ JOURNAL_IMAGENAME, "csi.imagename", "csi-snap-" UUID },
+		{ JOURNAL_IMAGEID, "csi.imageid", "102cd3098bad" },
+		{ JOURNAL_SOURCE, "csi.source", "csi-vol-" UUID },
+		{ JOURNAL_OWNER, "csi.volume.owner", "team-a" },
+		{ JOURNAL_POOL, "csi.journalpool", "0000000000000002" },
+		{ JOURNAL_KMS, "csi.volume.encryptKMS", "default" },
+		{ JOURNAL_ENCRYPTION, "csi.volume.encryptionType", "block" },
+		{ JOURNAL_GROUP, "csi.groupid", "0001-g" } },
+	    "csi.volname" },
+	{ &journal_groups, "csi.groups.", "csi.volume.group.",
+	    "csi.volume.group.", "csi-vol-group-",
+	    { { JOURNAL_NAME, "csi.volname", "group-1" },
+		{ JOURNAL_IMAGENAME, "csi.groupname", "csi-vol-group-" UUID },
+		{ JOURNAL_CREATED, "csi.creationtime",
+		    "2026-01-02T03:04:05.000000006+01:00" } },
+	    "0001-0009-rook-ceph-0000000000000002-" UUID },
+};
 
 static void
-test_attr_keys(void)
+test_kind(const struct kind *k)
 {
-	static const char *const want[JOURNAL_ATTR_COUNT] = {
-		"csi.volname",
-		"csi.imagename",
-		"csi.imageid",
-		"csi.volume.owner",
-		"csi.journalpool",
-		"csi.volume.encryptKMS",
-		"csi.volume.encryptionType",
-		"csi.groupid",
-	};
+	const struct journal_kind *kind = k->kind;
+	struct journal_item item = { 0 };
+	unsigned attrs = 0;
 
+	ok(str_eq(kind->directory, k->directory) && str_eq(kind->key, k->key) &&
+		str_eq(kind->item, k->item) && str_eq(kind->image, k->image),
+	    "%s: objects, keys and images are named as ceph-csi does",
+	    kind->noun);
+	ok(strcmp(JOURNAL_RESERVE, kind->key) < 0,
+	    "%s: a reservation comes before the name itself", kind->noun);
+	for (size_t i = 0; k->attrs[i].key != NULL; i++) {
+		enum journal_attr attr = k->attrs[i].attr;
+		const char *key = k->attrs[i].key, *value = k->attrs[i].value;
+
+		attrs |= JOURNAL_BIT(attr);
+		ok(journal_item_take(
+		       kind, &item, arena, key, value, strlen(value)) &&
+			str_eq(item.attr[attr], value),
+		    "%s: attribute %s is taken", kind->noun, key);
+		is_str(kind->attr[attr], key, "%s: and written as %s",
+		    kind->noun, key);
+	}
 	for (int i = 0; i < JOURNAL_ATTR_COUNT; i++)
-		is_str(
-		    journal_attr_key(i), want[i], "attribute key %s", want[i]);
+		if ((attrs & JOURNAL_BIT(i)) == 0)
+			ok(kind->attr[i] == NULL && item.attr[i] == NULL,
+			    "%s: there is no attribute %d", kind->noun, i);
+	ok(!journal_item_take(kind, &item, arena, k->no_attr, "x", 1),
+	    "%s: %s is none of its attributes", kind->noun, k->no_attr);
+	is_int(kind->has_members, kind == &journal_groups,
+	    "%s: what other keys are is known", kind->noun);
 }
 
 static void
@@ -122,22 +167,28 @@ test_items(void)
 {
 	struct journal_item item = { 0 };
 
-	journal_item_take(&item, arena, "csi.volname", "pvc-1", 5);
-	is_str(item.attr[JOURNAL_VOLNAME], "pvc-1", "a known key is taken");
+	(void)journal_item_take(
+	    &journal_volumes, &item, arena, "csi.volname", "pvc-1", 5);
+	is_str(item.attr[JOURNAL_NAME], "pvc-1", "a known key is taken");
 	ok(!journal_item_is_complete(&item),
 	    "an item without image name is half-written");
-	journal_item_take(&item, arena, "csi.imagename", "csi-vol-x", 9);
+	(void)journal_item_take(
+	    &journal_volumes, &item, arena, "csi.imagename", "csi-vol-x", 9);
 	ok(journal_item_is_complete(&item), "with an image name it is not");
-	journal_item_take(&item, arena, "csi.future", "\0", 1);
-	ok(journal_item_damage(&item, ~0u) == NULL,
+	ok(!journal_item_take(
+	       &journal_volumes, &item, arena, "csi.future", "\0", 1) &&
+		journal_item_damage(&journal_volumes, &item, ~0u) == NULL,
 	    "an unknown key is left alone");
-	journal_item_take(&item, arena, "csi.volume.owner", "a\0b", 3);
+	(void)journal_item_take(
+	    &journal_volumes, &item, arena, "csi.volume.owner", "a\0b", 3);
 	ok(item.attr[JOURNAL_OWNER] == NULL &&
-		journal_item_damage(&item, JOURNAL_IDENTITY) == NULL,
+		journal_item_damage(
+		    &journal_volumes, &item, JOURNAL_IDENTITY) == NULL,
 	    "a NUL inside a value hurts nobody who does not need it");
-	is_str(journal_item_damage(&item, ~0u), "csi.volume.owner",
-	    "who does is told");
-	journal_item_take(&item, arena, "csi.imageid", "", 0);
+	is_str(journal_item_damage(&journal_volumes, &item, ~0u),
+	    "csi.volume.owner", "who does is told");
+	(void)journal_item_take(
+	    &journal_volumes, &item, arena, "csi.imageid", "", 0);
 	is_str(item.attr[JOURNAL_IMAGEID], "", "an empty value is a text");
 }
 
@@ -184,7 +235,7 @@ test_reservations(void)
 	static const char image[] = "k8s-11111111-2222-4333-8444-555555555555";
 	char uuid[JOURNAL_UUID_LEN + 1];
 
-	is_str(journal_reserve_fmt(arena, "pvc-1"), "csi.reserve.pvc-1",
+	is_str(JOURNAL_RESERVE, "csi.reserve.",
 	    "a reservation has a key of its own");
 	is_str(journal_reserve_parse(arena, image, strlen(image), uuid), image,
 	    "and the image's name");
@@ -200,8 +251,10 @@ int
 main(void)
 {
 	arena = arena_new(1 << 20);
-	test_names();
-	test_attr_keys();
+	is_str(JOURNAL_PURGES, "csi.purge.",
+	    "purge notes have an object of their own per instance");
+	for (size_t i = 0; i < countof(kinds); i++)
+		test_kind(&kinds[i]);
 	test_refs();
 	test_uuids();
 	test_items();

@@ -1,24 +1,27 @@
 /*
- * mon_hosts.c - splitting the list of monitors, resolving names in it, and
- * asking ports of which one cannot tell what they speak.
+ * monitors.c - splitting the list of monitors, resolving names in it, asking
+ * ports of which one cannot tell what they speak, and rados_ping_monitor().
  */
-#include "ceph/mon_hosts.h"
+#include "ceph/monitors.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <rados/librados.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define SEPARATORS ",; \t\n"
 #define LIST_MAX 16384
+#define ASK_TRIES 3
 #define PROBE_MS 2000 /* for all ports together */
 
 /* One entry of the list, taken apart unless it is for librados alone. */
-struct entry {
+struct monitor {
 	const char *text;
 	size_t len;
 	bool plain; /* host and perhaps port, without protocol or group */
@@ -49,7 +52,7 @@ entry_len(const char *s)
 
 /* "host", "host:port", "[ip6]", "[ip6]:port"; all else is not plain. */
 static void
-entry_split(struct entry *e)
+entry_split(struct monitor *e)
 {
 	auto_free char *text = str_fmt("%.*s", (int)e->len, e->text);
 	char *host = text, *rest = strchr(text, ':');
@@ -113,7 +116,7 @@ port_is_ambiguous(const char *port)
  * the time-out of the other.
  */
 static const char *
-entry_add(struct buf *list, struct entry *e, int64_t until_ms)
+entry_add(struct buf *list, struct monitor *e, int64_t until_ms)
 {
 	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
 	const char *comma = list->len > 0 ? "," : "", *protocol = "";
@@ -146,11 +149,11 @@ entry_add(struct buf *list, struct entry *e, int64_t until_ms)
 }
 
 int
-mon_hosts_resolve(const char *monitors, char **kept, struct err *err)
+monitors_resolve(const char *monitors, char **kept, struct err *err)
 {
 	int64_t until_ms = clock_now_ms() + PROBE_MS;
 	const char *at = monitors, *fault = NULL;
-	struct entry entry;
+	struct monitor entry;
 	struct buf list;
 	int rc = 0;
 
@@ -176,4 +179,68 @@ mon_hosts_resolve(const char *monitors, char **kept, struct err *err)
 		*kept = str_fmt("%.*s", (int)list.len, (char *)list.data);
 	buf_fini(&list);
 	return rc;
+}
+
+/* ---- asking a monitor ---- */
+
+static void
+read_answer(const json_t *json, struct mon_answer *answer)
+{
+	const json_t *status = json_object_get(json, "mon_status");
+	const json_t *mons = json_object_get(
+	    json_object_get(status, "monmap"), "mons");
+	const char *state = json_get_string(status, "state");
+	const char *name = json_get_string(status, "name");
+	const json_t *mon, *addrs, *addr;
+	struct buf list;
+	size_t i, j;
+
+	buf_init(&list, LIST_MAX);
+	json_array_foreach (mons, i, mon) {
+		addrs = json_object_get(
+		    json_object_get(mon, "public_addrs"), "addrvec");
+		json_array_foreach (addrs, j, addr) {
+			const char *at = json_get_string(addr, "addr");
+
+			if (at != NULL &&
+			    str_eq(json_get_string(addr, "type"), "v2"))
+				(void)buf_printf(&list, "%sv2:%s",
+				    list.len > 0 ? "," : "", at);
+		}
+	}
+	*answer = (struct mon_answer){
+		.in_quorum = str_eq(state, "leader") || str_eq(state, "peon"),
+		.v2 = list.len > 0
+		    ? str_fmt("%.*s", (int)list.len, (char *)list.data)
+		    : NULL,
+	};
+	if (str_put(answer->name, sizeof(answer->name), "%s",
+		name != NULL ? name : "?") < 0)
+		answer->name[0] = '\0';
+	buf_fini(&list);
+}
+
+bool
+monitors_ask(void *cluster, struct mon_answer *answer)
+{
+	char name[2] = "a", *text;
+	json_t *json = NULL;
+	size_t len;
+	int rc;
+
+	/* Names that librados gives to addresses: noname-a, noname-b ... */
+	for (int i = 0; i < ASK_TRIES && json == NULL; i++, name[0]++) {
+		text = NULL;
+		rc = rados_ping_monitor(cluster, name, &text, &len);
+		if (rc == -ENOENT)
+			break;
+		if (rc >= 0 && text != NULL)
+			json = json_loadb(text, len, 0, NULL);
+		rados_buffer_free(text);
+	}
+	if (json == NULL)
+		return false;
+	read_answer(json, answer);
+	json_decref(json);
+	return true;
 }

@@ -1,22 +1,22 @@
 /*
- * rados_aio.h - asynchronous RADOS operations, and the one door from
+ * rados.h - asynchronous RADOS operations, and the one door from
  * librados' threads.
  *
  * The rule that holds it together: a librados callback does two things, it
  * reads the return value and calls loop_post_remote(). All else happens on
- * the loop's thread, which then wakes the op that waits, with op->rc 0 or a
- * negative errno. A `_start` function never wakes inside the call; its waiter
- * has to live until it is woken, which op.h sees to.
+ * the loop's thread, which then wakes the waiter with 0 or a negative errno.
+ * A `_start` function never wakes inside the call; its waiter has to live
+ * until it is woken.
  */
-#ifndef CEPH_RADOS_AIO_H
-#define CEPH_RADOS_AIO_H
+#ifndef CEPH_RADOS_H
+#define CEPH_RADOS_H
 
 #include "ceph/cls_rbd.h"
 #include "ceph/connection.h"
 #include "core/op.h"
 
 /*
- * A result of librados or librbd as op->rc has it and base/err.h knows it: one
+ * A result of librados or librbd as waiters get it and base/err.h knows it: one
  * number for a full pool, whether by a quota or by its OSDs, and one for an
  * operation that was given up.
  */
@@ -26,11 +26,11 @@ int rados_answer(int rc);
  * ---- Reading: several steps on one object in one operation ----
  *
  *	r = rados_read_new();
- *	size = rados_read_call(r, cls_get_size(RBD_NOSNAP));
+ *	id = rados_read_call(r, cls_call("get_id"));
  *	rados_read_start(r, pool, object, &op->wake);
  *	return op_await(...);
  *	...
- *	rc = rados_read_result(r, size, &dec);
+ *	rc = rados_read_result(r, id, &dec);
  *	rados_read_free(r);
  *
  * The first step that fails fails the operation with its code, unless it is
@@ -67,6 +67,10 @@ void rados_read_may_fail(struct rados_read *r);
 void rados_read_start(struct rados_read *r, struct ceph_pool *pool,
     const char *object, struct wake *waiter);
 
+/* One read of one call, as step 0. */
+struct rados_read *rados_ask_start(struct ceph_pool *pool, const char *object,
+    struct cls_call call, struct wake *waiter);
+
 /*
  * Result of a step after the wake: its own code (0 or negative) and for calls
  * and data its bytes, which live until rados_read_free().
@@ -92,7 +96,7 @@ bool rados_read_omap_more(const struct rados_read *r, unsigned step);
  *
  *	w = rados_write_new();
  *	rados_write_create(w, true);
- *	rados_write_call(w, cls_set_id(id));
+ *	rados_write_call(w, cls_call_str("set_id", id));
  *	rados_write_start(w, pool, object, &op->wake);		takes w
  *
  * Every input is copied as it is added. Class methods in one operation do not
@@ -102,7 +106,6 @@ bool rados_read_omap_more(const struct rados_read *r, unsigned step);
 struct rados_write;
 
 struct rados_write *rados_write_new(void);
-void rados_write_free(struct rados_write *w); /* one that is not started */
 
 void rados_write_create(struct rados_write *w, bool exclusive); /* -EEXIST */
 void rados_write_assert_exists(struct rados_write *w);          /* -ENOENT */
@@ -143,7 +146,11 @@ void rados_write_although_full(struct rados_write *w);
 void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
     const char *object, struct wake *waiter);
 
-/* The commonest write: removes an object. -ENOENT: was not there. */
+/* A write that is one call; `exists`: -ENOENT without the object. */
+void rados_tell_start(struct ceph_pool *pool, const char *object, bool exists,
+    struct cls_call call, struct wake *waiter);
+
+/* Removes an object. -ENOENT: was not there. */
 void rados_remove_start(
     struct ceph_pool *pool, const char *object, struct wake *waiter);
 
@@ -180,11 +187,11 @@ void rados_notify_start(struct ceph_pool *pool, const char *object,
 /*
  * ---- Removing many objects ----
  */
-#define RADOS_REMOVE_IN_FLIGHT_MAX 64
+#define RADOS_IN_FLIGHT_MAX 64
 
 struct rados_remove_many {
 	struct ceph_pool *pool;
-	unsigned in_flight; /* 1 ... RADOS_REMOVE_IN_FLIGHT_MAX */
+	unsigned in_flight; /* 1 ... RADOS_IN_FLIGHT_MAX */
 	int64_t until_ms;   /* none is started after this time */
 	/* Writes the name of the next object into buf[size]; false: no more. */
 	bool (*next)(void *arg, char *buf, size_t size);
@@ -203,12 +210,10 @@ void rados_remove_many_start(
 /*
  * ---- Looking for data in many objects ----
  */
-#define RADOS_SEARCH_IN_FLIGHT_MAX 64
-
 struct rados_search {
 	struct ceph_pool *pool;
 	uint64_t count;     /* objects 0 ... count - 1 */
-	unsigned in_flight; /* 1 ... RADOS_SEARCH_IN_FLIGHT_MAX */
+	unsigned in_flight; /* 1 ... RADOS_IN_FLIGHT_MAX */
 	/* Writes the name of object i into buf[size]; false: leave it out. */
 	bool (*name)(void *arg, uint64_t i, char *buf, size_t size);
 	void *arg;

@@ -1,0 +1,892 @@
+/*
+ * rados.c - compound reads and writes, notifications, snapshot ids, and the
+ * one callback that runs on librados' threads.
+ */
+#include "ceph/rados.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "core/timer.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <rados/librados.h>
+#include <string.h>
+
+/* Entries of all omap steps of one read; the OSD sends 1 GiB at most. */
+#define OMAP_BYTES_MAX ((size_t)64 << 20)
+/* The class of errors by which the OSD tells where a comparison failed. */
+#define COMPARE_FAILED (-4095)
+
+/* One librados operation on its way. Lives until `finish` is called. */
+struct rados_wait {
+	struct job job;
+	struct wake *waiter; /* NULL: nobody waits any more */
+	int rc;
+	void (*finish)(struct rados_wait *wait); /* on the loop's thread */
+};
+
+/* loop's thread only */
+static size_t in_flight;
+static void (*when_lost)(void);
+
+size_t
+rados_in_flight(void)
+{
+	return in_flight;
+}
+
+void
+rados_when_lost(void (*lost)(void))
+{
+	when_lost = lost;
+}
+
+int
+rados_answer(int rc)
+{
+	switch (rc) {
+	case -ENOSPC:
+		return -EDQUOT;
+	case -ETIMEDOUT:
+		return -ETIME;
+	default:
+		return rc;
+	}
+}
+
+static void
+on_loop(struct job *job)
+{
+	struct rados_wait *wait = container_of(job, struct rados_wait, job);
+	void (*lost)(void) = when_lost;
+
+	in_flight--;
+	if (wait->rc == -ESHUTDOWN && lost != NULL) {
+		when_lost = NULL;
+		lost();
+	}
+	wait->finish(wait);
+}
+
+/* A thread of librados: the return value and the door, nothing else. */
+static void
+on_complete(rados_completion_t completion, void *arg)
+{
+	struct rados_wait *wait = arg;
+
+	wait->rc = rados_aio_get_return_value(completion);
+	loop_post_remote(&wait->job);
+}
+
+/*
+ * Gives the completion to submit the operation with, and counts it as one
+ * under way. Every call is followed by one of wait_submitted().
+ */
+static rados_completion_t
+wait_arm(struct rados_wait *wait, void (*finish)(struct rados_wait *wait))
+{
+	rados_completion_t completion = NULL;
+
+	wait->finish = finish;
+	wait->job.run = on_loop;
+	wait->rc = 0;
+	in_flight++;
+	if (rados_aio_create_completion2(wait, on_complete, &completion) < 0)
+		abort(); /* only without memory */
+	return completion;
+}
+
+/*
+ * After submission with its result. A failure ends the wait like a failed
+ * operation does, from the loop. `completion` NULL: the caller holds it.
+ */
+static void
+wait_submitted(struct rados_wait *wait, rados_completion_t completion, int rc)
+{
+	/* librados keeps its own reference until the callback has returned */
+	if (completion != NULL)
+		rados_aio_release(completion);
+	if (rc < 0) {
+		wait->rc = rc;
+		loop_post(&wait->job);
+	}
+}
+
+/* ---- reading ---- */
+
+enum step_kind {
+	STEP_CALL = 0, /* a class method: `out` */
+	STEP_DATA,     /* object data: `data` */
+	STEP_OMAP,     /* omap entries: `iter`, later `entry` */
+};
+
+struct read_step {
+	enum step_kind kind;
+	int rc;
+	char *out; /* librados' */
+	size_t out_len;
+	char *data; /* ours, before it starts */
+	rados_omap_iter_t iter;
+	unsigned char more;
+	struct rados_omap_entry *entry; /* in the arena */
+	size_t nentries;
+};
+
+struct rados_read {
+	struct rados_wait wait;
+	rados_read_op_t op;
+	int failed; /* a step that could not be added */
+	bool running;
+	bool abandoned; /* freed while running */
+	unsigned nsteps;
+	struct read_step step[RADOS_READ_STEPS];
+	struct arena *arena; /* omap entries, or NULL */
+};
+
+struct rados_read *
+rados_read_new(void)
+{
+	struct rados_read *r = mem_new(sizeof(*r));
+
+	r->op = rados_create_read_op();
+	return r;
+}
+
+void
+rados_read_free(struct rados_read *r)
+{
+	if (r != NULL && r->running) {
+		r->wait.waiter = NULL;
+		r->abandoned = true;
+		return;
+	}
+	if (r == NULL)
+		return;
+	for (unsigned i = 0; i < r->nsteps; i++) {
+		struct read_step *s = &r->step[i];
+
+		rados_buffer_free(s->out);
+		free(s->data);
+		if (s->iter != NULL)
+			rados_omap_get_end(s->iter);
+	}
+	arena_free(r->arena);
+	rados_release_read_op(r->op);
+	free(r);
+}
+
+void
+rados_read_assert_exists(struct rados_read *r)
+{
+	rados_read_op_assert_exists(r->op);
+}
+
+static struct read_step *
+step_new(struct rados_read *r, enum step_kind kind)
+{
+	assert(r->nsteps < RADOS_READ_STEPS && !r->running);
+	r->step[r->nsteps].kind = kind;
+	return &r->step[r->nsteps++];
+}
+
+unsigned
+rados_read_call(struct rados_read *r, struct cls_call call)
+{
+	struct read_step *s = step_new(r, STEP_CALL);
+
+	if (call.in.failed)
+		r->failed = -EMSGSIZE;
+	else
+		rados_read_op_exec(r->op, call.cls, call.method,
+		    (const char *)call.in.buf.data, call.in.buf.len, &s->out,
+		    &s->out_len, &s->rc);
+	enc_fini(&call.in);
+	return r->nsteps - 1;
+}
+
+unsigned
+rados_read_data(struct rados_read *r, uint64_t offset, size_t len)
+{
+	struct read_step *s = step_new(r, STEP_DATA);
+
+	s->data = mem_new(len);
+	rados_read_op_read(r->op, offset, len, s->data, &s->out_len, &s->rc);
+	return r->nsteps - 1;
+}
+
+unsigned
+rados_read_omap_keys(struct rados_read *r, const char *const *keys, size_t n)
+{
+	struct read_step *s = step_new(r, STEP_OMAP);
+	auto_free size_t *lens = mem_new(n * sizeof(*lens));
+
+	for (size_t i = 0; i < n; i++)
+		lens[i] = strlen(keys[i]);
+	rados_read_op_omap_get_vals_by_keys2(
+	    r->op, keys, n, lens, &s->iter, &s->rc);
+	return r->nsteps - 1;
+}
+
+unsigned
+rados_read_omap_page(
+    struct rados_read *r, const char *after, const char *prefix, unsigned max)
+{
+	struct read_step *s = step_new(r, STEP_OMAP);
+
+	rados_read_op_omap_get_vals2(
+	    r->op, after, prefix, max, &s->iter, &s->more, &s->rc);
+	return r->nsteps - 1;
+}
+
+void
+rados_read_may_fail(struct rados_read *r)
+{
+	rados_read_op_set_flags(r->op, LIBRADOS_OP_FLAG_FAILOK);
+}
+
+/* Copies what the iterator has, with a NUL behind each value. */
+static int
+omap_collect(struct rados_read *r, struct read_step *s)
+{
+	unsigned n = rados_omap_iter_size(s->iter);
+	char *key, *value;
+	size_t key_len, len;
+
+	if (r->arena == NULL)
+		r->arena = arena_new(OMAP_BYTES_MAX);
+	s->entry = arena_alloc(r->arena, (n + 1) * sizeof(*s->entry));
+	if (s->entry == NULL)
+		return -EMSGSIZE;
+	while (s->nentries < n &&
+	    rados_omap_get_next2(s->iter, &key, &value, &key_len, &len) == 0 &&
+	    key != NULL) {
+		char *copy = arena_alloc(r->arena, key_len + 1 + len + 1);
+
+		if (copy == NULL)
+			return -EMSGSIZE;
+		memcpy(copy, key, key_len);
+		if (len > 0)
+			memcpy(copy + key_len + 1, value, len);
+		s->entry[s->nentries++] = (struct rados_omap_entry){
+			.key = copy,
+			.value = copy + key_len + 1,
+			.len = len,
+		};
+	}
+	return 0;
+}
+
+static void
+on_read(struct rados_wait *wait)
+{
+	struct rados_read *r = container_of(wait, struct rados_read, wait);
+
+	r->running = false;
+	for (unsigned i = 0; i < r->nsteps && wait->rc >= 0; i++)
+		if (r->step[i].kind == STEP_OMAP && r->step[i].rc >= 0) {
+			int rc = omap_collect(r, &r->step[i]);
+
+			if (rc < 0)
+				wait->rc = rc;
+		}
+	wait->rc = wait->rc > 0 ? 0 : rados_answer(wait->rc);
+	wake_up(wait->waiter, wait->rc);
+	if (r->abandoned)
+		rados_read_free(r);
+}
+
+void
+rados_read_start(struct rados_read *r, struct ceph_pool *pool,
+    const char *object, struct wake *waiter)
+{
+	rados_completion_t completion = wait_arm(&r->wait, on_read);
+	int rc = r->failed;
+
+	r->running = true;
+	r->wait.waiter = waiter;
+	if (rc == 0)
+		rc = rados_aio_read_op_operate(
+		    r->op, pool->io, completion, object, 0);
+	wait_submitted(&r->wait, completion, rc);
+}
+
+struct rados_read *
+rados_ask_start(struct ceph_pool *pool, const char *object,
+    struct cls_call call, struct wake *waiter)
+{
+	struct rados_read *r = rados_read_new();
+
+	(void)rados_read_call(r, call);
+	rados_read_start(r, pool, object, waiter);
+	return r;
+}
+
+int
+rados_read_result(const struct rados_read *r, unsigned step, struct dec *out)
+{
+	const struct read_step *s = &r->step[step];
+	int rc = r->wait.rc < 0 ? r->wait.rc : s->rc;
+
+	dec_init(out, NULL, 0);
+	if (rc < 0)
+		return rc;
+	dec_init(out, s->kind == STEP_DATA ? s->data : s->out, s->out_len);
+	return 0;
+}
+
+size_t
+rados_read_omap_count(const struct rados_read *r, unsigned step)
+{
+	return r->step[step].nentries;
+}
+
+const struct rados_omap_entry *
+rados_read_omap_entry(const struct rados_read *r, unsigned step, size_t i)
+{
+	return &r->step[step].entry[i];
+}
+
+bool
+rados_read_omap_more(const struct rados_read *r, unsigned step)
+{
+	return r->step[step].more != 0;
+}
+
+/* ---- writing ---- */
+
+struct rados_write {
+	struct rados_wait wait;
+	rados_write_op_t op;
+	int flags;
+	int failed;  /* a step that could not be added */
+	int ignored; /* where librados puts the result of a step */
+};
+
+struct rados_write *
+rados_write_new(void)
+{
+	struct rados_write *w = mem_new(sizeof(*w));
+
+	w->op = rados_create_write_op();
+	w->flags = LIBRADOS_OPERATION_FULL_TRY;
+	return w;
+}
+
+void
+rados_write_create(struct rados_write *w, bool exclusive)
+{
+	rados_write_op_create(w->op,
+	    exclusive ? LIBRADOS_CREATE_EXCLUSIVE : LIBRADOS_CREATE_IDEMPOTENT,
+	    NULL);
+}
+
+void
+rados_write_assert_exists(struct rados_write *w)
+{
+	rados_write_op_assert_exists(w->op);
+}
+
+void
+rados_write_call(struct rados_write *w, struct cls_call call)
+{
+	if (call.in.failed)
+		w->failed = -EMSGSIZE;
+	else
+		rados_write_op_exec(w->op, call.cls, call.method,
+		    (const char *)call.in.buf.data, call.in.buf.len, NULL);
+	enc_fini(&call.in);
+}
+
+void
+rados_write_data(
+    struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
+{
+	rados_write_op_write(w->op, bytes, len, offset);
+}
+
+void
+rados_write_remove(struct rados_write *w)
+{
+	rados_write_op_remove(w->op);
+}
+
+void
+rados_write_omap_set(
+    struct rados_write *w, const struct rados_omap_entry *entries, size_t n)
+{
+	auto_free const char **keys = mem_new(n * sizeof(*keys));
+	auto_free const char **values = mem_new(n * sizeof(*values));
+	auto_free size_t *key_lens = mem_new(n * sizeof(*key_lens));
+	auto_free size_t *value_lens = mem_new(n * sizeof(*value_lens));
+
+	for (size_t i = 0; i < n; i++) {
+		keys[i] = entries[i].key;
+		values[i] = entries[i].value;
+		key_lens[i] = strlen(entries[i].key);
+		value_lens[i] = entries[i].len;
+	}
+	rados_write_op_omap_set2(w->op, keys, values, key_lens, value_lens, n);
+}
+
+void
+rados_write_omap_remove(
+    struct rados_write *w, const char *const *keys, size_t n)
+{
+	auto_free size_t *lens = mem_new(n * sizeof(*lens));
+
+	for (size_t i = 0; i < n; i++)
+		lens[i] = strlen(keys[i]);
+	rados_write_op_omap_rm_keys2(w->op, keys, lens, n);
+}
+
+/* The OSD compares an absent key as one without bytes. */
+void
+rados_write_omap_expect(
+    struct rados_write *w, const char *key, const void *value, size_t len)
+{
+	rados_write_op_omap_cmp2(w->op, key, LIBRADOS_CMPXATTR_OP_EQ,
+	    len > 0 ? value : "", strlen(key), len, &w->ignored);
+}
+
+void
+rados_write_data_expect(
+    struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
+{
+	rados_write_op_cmpext(w->op, bytes, len, offset, &w->ignored);
+}
+
+void
+rados_write_although_full(struct rados_write *w)
+{
+	w->flags |= LIBRADOS_OPERATION_FULL_FORCE;
+}
+
+static void
+on_written(struct rados_wait *wait)
+{
+	struct rados_write *w = container_of(wait, struct rados_write, wait);
+
+	wake_up(wait->waiter,
+	    wait->rc <= COMPARE_FAILED ? -ECANCELED : rados_answer(wait->rc));
+	rados_release_write_op(w->op);
+	free(w);
+}
+
+void
+rados_write_start(struct rados_write *w, struct ceph_pool *pool,
+    const char *object, struct wake *waiter)
+{
+	rados_completion_t completion = wait_arm(&w->wait, on_written);
+	int rc = w->failed;
+
+	w->wait.waiter = waiter;
+	if (rc == 0)
+		rc = rados_aio_write_op_operate(
+		    w->op, pool->io, completion, object, NULL, w->flags);
+	wait_submitted(&w->wait, completion, rc);
+}
+
+void
+rados_tell_start(struct ceph_pool *pool, const char *object, bool exists,
+    struct cls_call call, struct wake *waiter)
+{
+	struct rados_write *w = rados_write_new();
+
+	if (exists)
+		rados_write_assert_exists(w);
+	rados_write_call(w, call);
+	rados_write_start(w, pool, object, waiter);
+}
+
+void
+rados_remove_start(
+    struct ceph_pool *pool, const char *object, struct wake *waiter)
+{
+	struct rados_write *w = rados_write_new();
+
+	rados_write_remove(w);
+	rados_write_start(w, pool, object, waiter);
+}
+
+/* ---- is there room? ---- */
+
+/* Never made. */
+#define NO_OBJECT "rbd_csi.no_such_object"
+
+struct room {
+	struct rados_wait waits;    /* for room, where there is none */
+	struct rados_wait tries;    /* with FULL_TRY */
+	rados_completion_t waiting; /* of the first */
+	struct ceph_pool *pool;
+	unsigned under_way;
+};
+
+static void
+room_end(struct room *room)
+{
+	int rc = rados_answer(room->tries.rc);
+
+	if (--room->under_way > 0)
+		return;
+	if (rc == -ENOENT)
+		rc = room->waits.rc == -ECANCELED ? -EDQUOT : 0;
+	wake_up(room->tries.waiter, rc);
+	rados_aio_release(room->waiting);
+	free(room);
+}
+
+static void
+on_waited(struct rados_wait *wait)
+{
+	room_end(container_of(wait, struct room, waits));
+}
+
+/* Has no effect on the other one if that is answered, too. */
+static void
+on_tried(struct rados_wait *wait)
+{
+	struct room *room = container_of(wait, struct room, tries);
+
+	(void)rados_aio_cancel(room->pool->io, room->waiting);
+	room_end(room);
+}
+
+static int
+remove_nothing(struct ceph_pool *pool, rados_completion_t completion, int flags)
+{
+	rados_write_op_t op = rados_create_write_op();
+	int rc;
+
+	rados_write_op_assert_exists(op);
+	rados_write_op_remove(op);
+	rc = rados_aio_write_op_operate(
+	    op, pool->io, completion, NO_OBJECT, NULL, flags);
+	rados_release_write_op(op);
+	return rc;
+}
+
+void
+rados_room_start(struct ceph_pool *pool, struct wake *waiter)
+{
+	struct room *room = mem_new(sizeof(*room));
+	rados_completion_t trying;
+
+	room->pool = pool;
+	room->under_way = 2;
+	room->tries.waiter = waiter;
+	room->waiting = wait_arm(&room->waits, on_waited);
+	wait_submitted(
+	    &room->waits, NULL, remove_nothing(pool, room->waiting, 0));
+	trying = wait_arm(&room->tries, on_tried);
+	wait_submitted(&room->tries, trying,
+	    remove_nothing(pool, trying, LIBRADOS_OPERATION_FULL_TRY));
+}
+
+/* ---- notifications ---- */
+
+/* Operations on watches have no time-out in librados: this one is ours. */
+struct notify {
+	struct rados_wait wait;
+	struct timer late;
+	struct rados_notified *result;
+	char *reply;
+	size_t reply_len;
+};
+
+static void
+on_notified(struct rados_wait *wait)
+{
+	struct notify *n = container_of(wait, struct notify, wait);
+	struct notify_ack_t *acks = NULL;
+	struct notify_timeout_t *timeouts = NULL;
+	size_t nacks = 0, ntimeouts = 0;
+
+	/* librados gives the answers also when some did not come in time */
+	if (n->reply != NULL &&
+	    rados_decode_notify_response(n->reply, n->reply_len, &acks, &nacks,
+		&timeouts, &ntimeouts) == 0)
+		rados_free_notify_response(acks, nacks, timeouts);
+	rados_buffer_free(n->reply);
+	if (wait->waiter != NULL) {
+		n->result->acks = (uint32_t)nacks;
+		n->result->timeouts = (uint32_t)ntimeouts;
+	}
+	timer_disarm(&n->late);
+	wake_up(wait->waiter, wait->rc);
+	free(n);
+}
+
+/* What it was to tell is told some day, which does no harm. */
+static void
+on_late(struct timer *timer)
+{
+	struct notify *n = container_of(timer, struct notify, late);
+
+	wake_up(take_ptr(&n->wait.waiter), -ETIME);
+}
+
+void
+rados_notify_start(struct ceph_pool *pool, const char *object,
+    const void *payload, size_t len, unsigned timeout_ms,
+    struct rados_notified *result, struct wake *waiter)
+{
+	struct notify *n = mem_new(sizeof(*n));
+	rados_completion_t completion = wait_arm(&n->wait, on_notified);
+
+	n->result = result;
+	n->wait.waiter = waiter;
+	n->late.fire = on_late;
+	timer_arm(&n->late, timeout_ms + RADOS_NOTIFY_GRACE_MS);
+	wait_submitted(&n->wait, completion,
+	    rados_aio_notify(pool->io, object, completion, payload, (int)len,
+		timeout_ms, &n->reply, &n->reply_len));
+}
+
+/* ---- snapshot ids ---- */
+
+struct snap_id {
+	struct rados_wait wait;
+	uint64_t *id; /* NULL: a removal */
+	rados_snap_t answer;
+};
+
+static void
+on_snap_id(struct rados_wait *wait)
+{
+	struct snap_id *s = container_of(wait, struct snap_id, wait);
+
+	if (s->id != NULL && wait->rc == 0)
+		*s->id = s->answer;
+	wake_up(wait->waiter, wait->rc);
+	free(s);
+}
+
+void
+rados_snap_id_create_start(
+    struct ceph_pool *pool, uint64_t *id, struct wake *waiter)
+{
+	struct snap_id *s = mem_new(sizeof(*s));
+	rados_completion_t completion = wait_arm(&s->wait, on_snap_id);
+
+	s->id = id;
+	s->wait.waiter = waiter;
+	rados_aio_ioctx_selfmanaged_snap_create(
+	    pool->io, &s->answer, completion);
+	wait_submitted(&s->wait, completion, 0);
+}
+
+void
+rados_snap_id_remove_start(
+    struct ceph_pool *pool, uint64_t id, struct wake *waiter)
+{
+	struct snap_id *s = mem_new(sizeof(*s));
+	rados_completion_t completion = wait_arm(&s->wait, on_snap_id);
+
+	s->wait.waiter = waiter;
+	rados_aio_ioctx_selfmanaged_snap_remove(pool->io, id, completion);
+	wait_submitted(&s->wait, completion, 0);
+}
+
+/* ---- many objects, with a bound on those in flight ---- */
+
+#define CHUNK_BYTES ((size_t)1 << 20)
+
+struct many;
+
+/* One of the objects on their way. */
+struct slot {
+	struct rados_wait wait;
+	struct many *many;
+	/* of a search */
+	uint64_t object;
+	char name[RBD_OBJECT_SIZE];
+	uint64_t size, at; /* bytes it has, and how many are known as zeros */
+	time_t mtime;
+	bool reads;
+	char *chunk; /* once there is something to read */
+};
+
+struct many {
+	struct wake *waiter;
+	struct job job; /* the start */
+	/* Sends the next operation; false: there is none. */
+	bool (*next)(struct slot *slot);
+	unsigned busy; /* slots in use */
+	int rc;        /* first failure */
+	struct rados_remove_many remove;
+	struct rados_search *search; /* the caller's */
+	uint64_t searched;           /* objects that were asked for */
+	uint64_t read_bytes;         /* asked for until now */
+	struct slot slot[RADOS_IN_FLIGHT_MAX];
+};
+
+static void
+many_end(struct many *m)
+{
+	for (size_t i = 0; i < countof(m->slot); i++)
+		free(m->slot[i].chunk);
+	wake_up(m->waiter, m->rc);
+	free(m);
+}
+
+static void
+on_many(struct job *job)
+{
+	struct many *m = container_of(job, struct many, job);
+	unsigned in_flight_max = m->search != NULL ? m->search->in_flight
+						   : m->remove.in_flight;
+
+	assert(in_flight_max >= 1 && in_flight_max <= RADOS_IN_FLIGHT_MAX);
+	while (m->busy < in_flight_max) {
+		m->slot[m->busy].many = m;
+		if (!m->next(&m->slot[m->busy]))
+			break;
+		m->busy++;
+	}
+	if (m->busy == 0)
+		many_end(m);
+}
+
+static void on_removed(struct rados_wait *wait);
+static void on_glance(struct rados_wait *wait);
+
+static bool
+remove_next(struct slot *slot)
+{
+	const struct rados_remove_many *spec = &slot->many->remove;
+	char object[RBD_OBJECT_SIZE];
+	rados_completion_t completion;
+	rados_write_op_t op;
+
+	if (clock_now_ms() >= spec->until_ms ||
+	    !spec->next(spec->arg, object, sizeof(object)))
+		return false;
+	op = rados_create_write_op();
+	rados_write_op_remove(op);
+	completion = wait_arm(&slot->wait, on_removed);
+	wait_submitted(&slot->wait, completion,
+	    rados_aio_write_op_operate(op, spec->pool->io, completion, object,
+		NULL, LIBRADOS_OPERATION_FULL_TRY));
+	rados_release_write_op(op);
+	return true;
+}
+
+static void
+on_removed(struct rados_wait *wait)
+{
+	struct slot *slot = container_of(wait, struct slot, wait);
+	struct many *m = slot->many;
+
+	if (wait->rc < 0 && wait->rc != -ENOENT && m->rc == 0)
+		m->rc = rados_answer(wait->rc);
+	if (m->rc == 0 && remove_next(slot))
+		return;
+	if (--m->busy == 0)
+		many_end(m);
+}
+
+void
+rados_remove_many_start(
+    const struct rados_remove_many *spec, struct wake *waiter)
+{
+	struct many *m = mem_new(sizeof(*m));
+
+	m->remove = *spec;
+	m->next = remove_next;
+	m->waiter = waiter;
+	m->job.run = on_many;
+	loop_post(&m->job);
+}
+
+/* Asks for the size of the next object: most are not there. */
+static bool
+glance_next(struct slot *slot)
+{
+	struct many *m = slot->many;
+	rados_completion_t completion;
+
+	do {
+		if (m->searched == m->search->count)
+			return false;
+		slot->object = m->searched++;
+	} while (!m->search->name(
+	    m->search->arg, slot->object, slot->name, sizeof(slot->name)));
+	slot->size = slot->at = 0;
+	slot->reads = false;
+	completion = wait_arm(&slot->wait, on_glance);
+	wait_submitted(&slot->wait, completion,
+	    rados_aio_stat(m->search->pool->io, slot->name, completion,
+		&slot->size, &slot->mtime));
+	return true;
+}
+
+static void
+glance_read(struct slot *slot)
+{
+	struct many *m = slot->many;
+	rados_completion_t completion = wait_arm(&slot->wait, on_glance);
+
+	if (slot->chunk == NULL)
+		slot->chunk = mem_new(CHUNK_BYTES);
+	slot->reads = true;
+	m->read_bytes += CHUNK_BYTES;
+	wait_submitted(&slot->wait, completion,
+	    rados_aio_read(m->search->pool->io, slot->name, completion,
+		slot->chunk, CHUNK_BYTES, slot->at));
+}
+
+/* The answer to a stat or a read: what does it say of the object? */
+static void
+on_glance(struct rados_wait *wait)
+{
+	struct slot *slot = container_of(wait, struct slot, wait);
+	struct many *m = slot->many;
+	struct rados_search *search = m->search;
+	int rc = wait->rc;
+	/* all bytes are as the first one, which is 0 */
+	bool has_data = rc > 0 &&
+	    (slot->chunk[0] != 0 ||
+		memcmp(slot->chunk, slot->chunk + 1, (size_t)rc - 1) != 0);
+
+	if (m->rc == 0 && !search->found) {
+		if (rc == -ENOENT) /* not there, or removed meanwhile */
+			slot->size = slot->at = 0;
+		else if (rc < 0)
+			m->rc = rc;
+		else if (rc > 0)
+			slot->at += (uint64_t)rc;
+		else if (slot->reads) /* it has become shorter */
+			slot->size = slot->at;
+		if (has_data ||
+		    (slot->at < slot->size &&
+			m->read_bytes >= search->read_max)) {
+			search->found = true;
+			search->unread = !has_data;
+			search->object = slot->object;
+		}
+	}
+	if (m->rc == 0 && !search->found) {
+		if (slot->at < slot->size) {
+			glance_read(slot);
+			return;
+		}
+		if (glance_next(slot))
+			return;
+	}
+	if (--m->busy == 0)
+		many_end(m);
+}
+
+void
+rados_search_start(struct rados_search *search, struct wake *waiter)
+{
+	struct many *m = mem_new(sizeof(*m));
+
+	search->found = search->unread = false;
+	m->search = search;
+	m->next = glance_next;
+	m->waiter = waiter;
+	m->job.run = on_many;
+	loop_post(&m->job);
+}

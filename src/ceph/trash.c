@@ -1,0 +1,681 @@
+/*
+ * trash.c - moving an image to the trash, and removing one that is there.
+ *
+ * The rules that hold it together: nothing is written before name and id are
+ * known to belong together, and rbd_id.NAME goes only if it has this id;
+ * progress of a purge counts only while the entry is REMOVING, from which
+ * nobody can restore the image and write to it anew.
+ */
+#include "ceph/trash.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+bool
+trash_is_deferred(const struct cls_trash_entry *entry)
+{
+	/* Not by our clock alone: another host's may be ahead of it. */
+	return entry->deferred_until.tv_sec > entry->deleted.tv_sec &&
+	    entry->deferred_until.tv_sec > clock_wall_ms() / 1000;
+}
+
+/* The entry that was read; the read goes. */
+static int
+take_entry(struct rados_read **read, struct cls_trash_entry *entry)
+{
+	struct dec d;
+	int rc = rados_read_result(*read, 0, &d);
+
+	if (rc == 0)
+		rc = cls_parse_trash(d, entry);
+	rados_read_free(*read);
+	*read = NULL;
+	return rc;
+}
+
+static void
+entry_state_start(struct ceph_pool *pool, const char *id, enum trash_state to,
+    enum trash_state from, struct wake *waiter)
+{
+	rados_tell_start(
+	    pool, RBD_TRASH, false, cls_trash_state_set(id, to, from), waiter);
+}
+
+void
+trash_settle_start(struct ceph_pool *pool, const char *id, struct wake *waiter)
+{
+	entry_state_start(pool, id, TRASH_NORMAL, TRASH_MOVING, waiter);
+}
+
+/* ---- moving ---- */
+
+/* Kept until a time that somebody has named, or on its way back? */
+static int
+check_entry(const struct trash_move *m, const struct cls_trash_entry *entry,
+    struct err *err)
+{
+	const char *label = ceph_pool_label(m->pool);
+
+	if (entry->state == TRASH_RESTORING)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: is being restored from the trash", m->name,
+		    label);
+	if (!str_eq(entry->name, m->name))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: id %s is in the trash as %s", m->name,
+		    label, m->place.id, entry->name);
+	if (trash_is_deferred(entry))
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: the trash keeps it, id %s, until %lld s since 1970, as somebody has asked",
+		    m->name, label, m->place.id,
+		    (long long)entry->deferred_until.tv_sec);
+	return 0;
+}
+
+static void
+entry_add_start(struct trash_move *m)
+{
+	int64_t now_ms = clock_wall_ms();
+	struct cls_trash_entry entry = {
+		.source = TRASH_SOURCE_USER,
+		.state = TRASH_NORMAL,
+		.deleted = {
+			.tv_sec = now_ms / 1000,
+			.tv_nsec = now_ms % 1000 * 1000000,
+		},
+	};
+	struct rados_write *w = rados_write_new();
+
+	memcpy(entry.name, m->name, strlen(m->name) + 1);
+	entry.deferred_until = entry.deleted;
+	rados_write_create(w, false);
+	rados_write_call(w, cls_trash_add(m->place.id, &entry));
+	rados_write_although_full(w);
+	rados_write_start(w, m->pool, RBD_TRASH, &m->op.wake);
+}
+
+/* The second half of a move: the name goes. */
+static enum op_verdict
+move_name_step(struct trash_move *m)
+{
+	struct op *op = &m->op;
+	const char *label = ceph_pool_label(m->pool);
+
+	switch ((int)m->state) {
+	case MOVE_LISTED:
+		image_id_remove_start(m->pool, m->name, m->place.id, &op->wake);
+		return op_await(m, MOVE_NAME_REMOVED);
+
+	case MOVE_NAME_REMOVED:
+		if (op->rc == -ECANCELED) {
+			op_set_error(op, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: id %s is not its id any more; nothing is deleted",
+			    m->name, label, m->place.id);
+			if (!m->added)
+				return op_goto(m, MOVE_END);
+			rados_tell_start(m->pool, RBD_TRASH, false,
+			    cls_call_str("trash_remove", m->place.id),
+			    &op->wake);
+			return op_await(m, MOVE_TAKEN_BACK);
+		}
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(m, MOVE_END, op->rc,
+			    "image %s in %s: remove its name", m->name, label);
+		rados_tell_start(m->pool, RBD_DIRECTORY, false,
+		    cls_call_str2("dir_remove_image", m->name, m->place.id),
+		    &op->wake);
+		return op_await(m, MOVE_DIR_REMOVED);
+
+	case MOVE_DIR_REMOVED:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(m, MOVE_END, op->rc,
+			    "image %s in %s: remove it from the directory",
+			    m->name, label);
+		if (!m->moving)
+			return op_goto(m, MOVE_END);
+		trash_settle_start(m->pool, m->place.id, &op->wake);
+		return op_await(m, MOVE_SETTLED);
+
+	case MOVE_SETTLED:
+		/* -ESTALE, -ENOENT: somebody purges it already */
+		if (op->rc < 0 && op->rc != -ESTALE && op->rc != -ENOENT)
+			return op_fail_rc(m, MOVE_END, op->rc,
+			    "image %s in %s: settle its trash entry", m->name,
+			    label);
+		return op_goto(m, MOVE_END);
+
+	case MOVE_TAKEN_BACK:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			op_set_error_rc(op, op->rc,
+			    "image %s in %s: take back its trash entry",
+			    m->name, label);
+		return op_goto(m, MOVE_END);
+
+	default:
+		return OP_DONE;
+	}
+}
+
+static enum op_verdict
+trash_move_step(struct op *op)
+{
+	struct trash_move *m = (struct trash_move *)op;
+	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
+	const char *label = ceph_pool_label(m->pool);
+	enum watch_verdict verdict;
+	struct err err = ERR_INIT;
+	int rc;
+
+	switch (m->state) {
+	case MOVE_START:
+		if (strlen(m->name) >= RBD_NAME_SIZE)
+			return op_fail(m, MOVE_END, ERR_INVALID_ARGUMENT,
+			    "image %s: the name is too long", m->name);
+		image_place_start(
+		    &m->place, m->pool, m->name, m->id, &op->wake);
+		return op_await(m, MOVE_PLACED);
+
+	case MOVE_PLACED:
+		if (op->rc < 0)
+			return op_fail_err(m, MOVE_END, &m->place.op.err);
+		if (m->place.standing == IMAGE_GONE)
+			return op_goto(m, MOVE_END);
+		if (m->place.standing == IMAGE_ELSEWHERE)
+			return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: %s; nothing is deleted", m->name,
+			    label, m->place.why);
+		if (m->place.standing == IMAGE_IN_TRASH &&
+		    check_entry(m, &m->place.trash, &err) < 0)
+			return op_fail_err(m, MOVE_END, &err);
+		image_lookup_start(
+		    &m->lookup, m->pool, m->name, m->place.id, true, &op->wake);
+		return op_await(m, MOVE_LOOKED_UP);
+
+	case MOVE_LOOKED_UP:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_err(m, MOVE_END, &m->lookup.op.err);
+		m->had_header = op->rc == 0;
+		if (m->place.standing == IMAGE_IN_TRASH) { /* moved already */
+			m->had_header = true;
+			if (m->place.trash.state != TRASH_MOVING)
+				return op_goto(m, MOVE_END);
+			trash_settle_start(m->pool, m->place.id, &op->wake);
+			return op_await(m, MOVE_SETTLED);
+		}
+		if (!m->had_header)
+			return op_goto(m, MOVE_LISTED);
+		m->obstacle = image_obstacle(&m->lookup.info, false);
+		if (m->obstacle != IMAGE_PLAIN)
+			return op_fail(m, MOVE_END, ERR_UNIMPLEMENTED,
+			    "image %s in %s: not to be moved to the trash natively, %s",
+			    m->name, label, image_obstacle_text(m->obstacle));
+		watch_header_update_start(
+		    m->pool, m->place.id, &m->notified, &op->wake);
+		return op_await(m, MOVE_WATCH_CHECKED);
+
+	case MOVE_WATCH_CHECKED:
+		rc = watch_judge(op->rc, &m->notified, &verdict);
+		if (rc == -ENOENT) /* purged since we looked */
+			return op_goto(m, MOVE_LISTED);
+		if (rc < 0)
+			return op_fail_rc(m, MOVE_END, rc,
+			    "image %s in %s: ask who has it open", m->name,
+			    label);
+		m->watched = verdict != WATCH_NONE;
+		if (m->watched)
+			return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: is in use, open at %u client(s)",
+			    m->name, label,
+			    m->notified.acks + m->notified.timeouts);
+		entry_add_start(m);
+		return op_await(m, MOVE_ADDED);
+
+	case MOVE_ADDED:
+		m->added = op->rc == 0;
+		if (m->added)
+			return op_goto(m, MOVE_LISTED);
+		if (op->rc != -EEXIST)
+			return op_fail_rc(m, MOVE_END, op->rc,
+			    "image %s in %s: add it to the trash", m->name,
+			    label);
+		m->read = rados_ask_start(m->pool, RBD_TRASH,
+		    cls_call_str("trash_get", m->place.id), &op->wake);
+		return op_await(m, MOVE_ENTRY_READ);
+
+	case MOVE_ENTRY_READ:
+		rc = take_entry(&m->read, &entry);
+		if (rc == -ENOENT)
+			return op_fail(m, MOVE_END, ERR_ABORTED,
+			    "image %s in %s: its trash entry has just been removed",
+			    m->name, label);
+		if (rc < 0)
+			return op_fail_rc(m, MOVE_END, rc,
+			    "image %s in %s: read its trash entry", m->name,
+			    label);
+		if (check_entry(m, &entry, &err) < 0)
+			return op_fail_err(m, MOVE_END, &err);
+		m->moving = entry.state == TRASH_MOVING;
+		return op_goto(m, MOVE_LISTED);
+
+	case MOVE_LISTED:
+	case MOVE_NAME_REMOVED:
+	case MOVE_DIR_REMOVED:
+	case MOVE_SETTLED:
+	case MOVE_TAKEN_BACK:
+	case MOVE_END:
+		return move_name_step(m);
+	}
+	abort();
+}
+
+static const struct op_class trash_move_class = {
+	.name = "trash.move",
+	.step = trash_move_step,
+};
+
+void
+trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
+    const char *id, struct wake *waiter)
+{
+	memset(m, 0, sizeof(*m));
+	m->pool = pool;
+	m->name = name;
+	m->id = id;
+	op_start(&m->op, &trash_move_class, waiter);
+}
+
+/* ---- purging: the data objects ---- */
+
+/* Images with fewer objects are removed object by object without asking. */
+#define LIST_FROM 4096
+/* To remove an object that is not there costs as much as to list so many. */
+#define LIST_WORTH 20
+/* Objects of the pool in one slice. */
+#define LIST_SLICE 4096
+#define LIST_SLICES_MAX 65536
+
+/* The next one by its number: all there can be, or those of the map. */
+static bool
+next_by_number(void *arg, char *buf, size_t size)
+{
+	struct trash_purge *p = arg;
+
+	if (p->has_map)
+		p->at.done = cls_object_map_next(&p->map, p->at.done);
+	if (p->at.done >= p->count)
+		return false;
+	p->objects++;
+	(void)snprintf(
+	    buf, size, "%s.%016" PRIx64, p->lookup.info.prefix, p->at.done++);
+	return true;
+}
+
+static bool
+next_listed(void *arg, char *buf, size_t size)
+{
+	struct trash_purge *p = arg;
+
+	if (p->taken == p->list->n)
+		return false;
+	p->objects++;
+	(void)snprintf(buf, size, "%s.%016" PRIx64, p->lookup.info.prefix,
+	    p->list->object[p->taken++]);
+	return true;
+}
+
+static void
+data_remove_start(struct trash_purge *p)
+{
+	struct rados_remove_many many = {
+		.pool = p->data_pool,
+		.in_flight = p->in_flight,
+		.until_ms = p->until_ms,
+		.next = p->at.slices > 0 ? next_listed : next_by_number,
+		.arg = p,
+	};
+
+	p->taken = 0;
+	rados_remove_many_start(&many, &p->op.wake);
+}
+
+static void
+list_start(struct trash_purge *p)
+{
+	struct trash_list *list = p->list;
+
+	free(list->object);
+	list->object = NULL;
+	list->n = 0;
+	list->pool = p->data_pool;
+	list->prefix = p->lookup.info.prefix;
+	list->slice = (uint32_t)p->at.done;
+	list->slices = p->at.slices;
+	list->start(list, &p->op.wake);
+}
+
+static int
+open_data_pool(struct trash_purge *p, struct err *err)
+{
+	int64_t id = p->lookup.info.data_pool;
+
+	p->data_pool = p->pool;
+	return id < 0 ? 0
+		      : ceph_pool_open_id(p->pool->conn, id,
+			    p->pool->rados_namespace, &p->data_pool, err);
+}
+
+/*
+ * A clone's parent has to be told, which librbd does; but it would remove each
+ * object that there can be. So a large one is emptied before.
+ */
+static bool
+is_emptied(const struct trash_purge *p)
+{
+	return p->obstacle == IMAGE_HAS_PARENT && p->list != NULL &&
+	    p->count > LIST_FROM && !(p->lookup.info.features & RBD_OBJECT_MAP);
+}
+
+/* Judges the removal of something and names the step that failed. */
+static bool
+removed(struct trash_purge *p, const char *what)
+{
+	if (p->op.rc == 0 || p->op.rc == -ENOENT)
+		return true;
+	op_set_error_rc(&p->op, p->op.rc, "image %s in %s: remove its %s",
+	    p->id, ceph_pool_label(p->pool), what);
+	return false;
+}
+
+static enum op_verdict
+purge_data_step(struct trash_purge *p)
+{
+	struct op *op = &p->op;
+	struct err err = ERR_INIT;
+	uint64_t there;
+
+	switch ((int)p->state) {
+	case PURGE_MAP_READ:
+		p->has_map = p->read != NULL &&
+		    image_map_take(p->read, &p->lookup.info, &p->map);
+		p->until_ms = clock_now_ms() + p->slice_ms;
+		if (open_data_pool(p, &err) < 0)
+			return err.code == ERR_NOT_FOUND
+			    ? op_goto(p, PURGE_DATA_GONE) /* with the pool */
+			    : op_fail_err(p, PURGE_END, &err);
+		if (p->has_map || p->list == NULL || p->count <= LIST_FROM) {
+			if (p->at.slices > 0) /* listed when it had no map */
+				p->at = (struct trash_progress){ 0 };
+			data_remove_start(p);
+			return op_await(p, PURGE_DATA_REMOVED);
+		}
+		if (p->at.slices > 0)
+			return op_goto(p, PURGE_SLICE_NEXT);
+		if (p->at.done > 0) {
+			data_remove_start(p);
+			return op_await(p, PURGE_DATA_REMOVED);
+		}
+		list_start(p);
+		return op_await(p, PURGE_POOL_ASKED);
+
+	case PURGE_POOL_ASKED:
+		/* a failure means only that it takes longer */
+		there = op->rc < 0 ? UINT64_MAX : p->list->pool_objects;
+		if (there / LIST_WORTH >= p->count) {
+			data_remove_start(p);
+			return op_await(p, PURGE_DATA_REMOVED);
+		}
+		there = there / LIST_SLICE + 1;
+		p->at.slices = there < LIST_SLICES_MAX ? (uint32_t)there
+						       : LIST_SLICES_MAX;
+		return op_goto(p, PURGE_SLICE_NEXT);
+
+	case PURGE_SLICE_NEXT:
+		list_start(p);
+		return op_await(p, PURGE_LISTED);
+
+	case PURGE_LISTED:
+		if (op->rc < 0)
+			return op_fail_rc(p, PURGE_END, op->rc,
+			    "image %s in %s: list its data", p->id,
+			    ceph_pool_label(p->pool));
+		data_remove_start(p);
+		return op_await(p, PURGE_DATA_REMOVED);
+
+	case PURGE_DATA_REMOVED:
+		if (!removed(p, "data"))
+			return op_goto(p, PURGE_END);
+		if (p->at.slices == 0) {
+			p->more = p->has_map ? cls_object_map_next(&p->map,
+						   p->at.done) < p->count
+					     : p->at.done < p->count;
+		} else {
+			if (p->taken == p->list->n && !p->list->more)
+				p->at.done++;
+			p->more = p->at.done < p->at.slices;
+			if (p->more && clock_now_ms() < p->until_ms)
+				return op_goto(p, PURGE_SLICE_NEXT);
+		}
+		return p->more ? op_goto(p, PURGE_END)
+			       : op_goto(p, PURGE_DATA_GONE);
+
+	default:
+		return OP_DONE;
+	}
+}
+
+/* ---- purging: the rest ---- */
+
+static enum op_verdict
+purge_rest_step(struct trash_purge *p)
+{
+	struct op *op = &p->op;
+	char object[RBD_OBJECT_SIZE];
+
+	switch ((int)p->state) {
+	case PURGE_DATA_GONE:
+		image_object(object, RBD_HEADER_PREFIX, p->id);
+		if (p->obstacle == IMAGE_PLAIN) {
+			rados_remove_start(p->pool, object, &op->wake);
+			return op_await(p, PURGE_HEADER_REMOVED);
+		}
+		rados_tell_start(p->pool, object, true,
+		    cls_call_u64("set_size", 0), &op->wake);
+		return op_await(p, PURGE_EMPTIED);
+
+	case PURGE_EMPTIED:
+		if (removed(p, "size"))
+			op_set_error(op, ERR_UNIMPLEMENTED,
+			    "image %s in %s: not to be purged natively, %s",
+			    p->id, ceph_pool_label(p->pool),
+			    image_obstacle_text(p->obstacle));
+		return op_goto(p, PURGE_REFUSED);
+
+	case PURGE_HEADER_REMOVED:
+		if (!removed(p, "header"))
+			return op_goto(p, PURGE_END);
+		image_object(object, RBD_OBJECT_MAP_PREFIX, p->id);
+		rados_remove_start(p->pool, object, &op->wake);
+		return op_await(p, PURGE_MAP_REMOVED);
+
+	case PURGE_MAP_REMOVED:
+		if (!removed(p, "object map"))
+			return op_goto(p, PURGE_END);
+		rados_tell_start(p->pool, RBD_TRASH, false,
+		    cls_call_str("trash_remove", p->id), &op->wake);
+		return op_await(p, PURGE_ENTRY_REMOVED);
+
+	case PURGE_ENTRY_REMOVED:
+		(void)removed(p, "trash entry");
+		return op_goto(p, PURGE_END);
+
+	case PURGE_REFUSED:
+		entry_state_start(
+		    p->pool, p->id, TRASH_NORMAL, TRASH_REMOVING, &op->wake);
+		return op_await(p, PURGE_RESTORED);
+
+	case PURGE_RESTORED:
+		(void)removed(p, "mark in the trash");
+		return op_goto(p, PURGE_END);
+
+	default:
+		return OP_DONE;
+	}
+}
+
+static enum op_verdict
+trash_purge_step(struct op *op)
+{
+	struct trash_purge *p = (struct trash_purge *)op;
+	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
+	const char *label = ceph_pool_label(p->pool);
+	enum watch_verdict verdict;
+	int rc;
+
+	switch (p->state) {
+	case PURGE_START:
+		if (p->name != NULL) {
+			p->read = rados_ask_start(p->pool, RBD_TRASH,
+			    cls_call_str("trash_get", p->id), &op->wake);
+			return op_await(p, PURGE_ENTRY_CHECKED);
+		}
+		entry_state_start(
+		    p->pool, p->id, TRASH_REMOVING, TRASH_NORMAL, &op->wake);
+		return op_await(p, PURGE_MARKED);
+
+	case PURGE_ENTRY_CHECKED:
+		/* It went there some time ago: is that what lies there now? */
+		rc = take_entry(&p->read, &entry);
+		if (rc == -ENOENT)
+			return op_goto(p, PURGE_END);
+		if (rc < 0)
+			return op_fail_rc(p, PURGE_END, rc,
+			    "image %s in %s: read its trash entry", p->id,
+			    label);
+		p->foreign = !str_eq(entry.name, p->name);
+		if (p->foreign)
+			return op_goto(p, PURGE_END);
+		if (trash_is_deferred(&entry))
+			return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: the trash keeps it until %lld s since 1970, as somebody has asked",
+			    p->id, label,
+			    (long long)entry.deferred_until.tv_sec);
+		if (entry.state != TRASH_REMOVING)
+			p->at = (struct trash_progress){ 0 };
+		entry_state_start(
+		    p->pool, p->id, TRASH_REMOVING, TRASH_NORMAL, &op->wake);
+		return op_await(p, PURGE_MARKED);
+
+	case PURGE_MARKED:
+		if (op->rc == -ENOENT)
+			return op_goto(p, PURGE_END);
+		if (op->rc == -ESTALE) {
+			p->read = rados_ask_start(p->pool, RBD_TRASH,
+			    cls_call_str("trash_get", p->id), &op->wake);
+			return op_await(p, PURGE_ENTRY_READ);
+		}
+		if (op->rc < 0)
+			return op_fail_rc(p, PURGE_END, op->rc,
+			    "image %s in %s: mark its trash entry", p->id,
+			    label);
+		image_lookup_start(
+		    &p->lookup, p->pool, NULL, p->id, true, &op->wake);
+		return op_await(p, PURGE_LOOKED_UP);
+
+	case PURGE_ENTRY_READ:
+		rc = take_entry(&p->read, &entry);
+		if (rc == -ENOENT)
+			return op_goto(p, PURGE_END);
+		if (rc < 0)
+			return op_fail_rc(p, PURGE_END, rc,
+			    "image %s in %s: read its trash entry", p->id,
+			    label);
+		return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: is being %s the trash", p->id, label,
+		    entry.state == TRASH_MOVING ? "moved to" : "restored from");
+
+	case PURGE_LOOKED_UP:
+		if (op->rc == -ENOENT) /* a purge that got that far */
+			return op_goto(p, PURGE_DATA_GONE);
+		if (op->rc < 0)
+			return op_fail_err(p, PURGE_END, &p->lookup.op.err);
+		p->obstacle = image_obstacle(&p->lookup.info, true);
+		p->count = layout_objects(
+		    &p->lookup.info.layout, p->lookup.info.size_bytes);
+		if (p->obstacle != IMAGE_PLAIN && !is_emptied(p))
+			return op_fail(p, PURGE_REFUSED, ERR_UNIMPLEMENTED,
+			    "image %s in %s: not to be purged natively, %s",
+			    p->id, label, image_obstacle_text(p->obstacle));
+		watch_header_update_start(
+		    p->pool, p->id, &p->notified, &op->wake);
+		return op_await(p, PURGE_WATCH_CHECKED);
+
+	case PURGE_WATCH_CHECKED:
+		rc = watch_judge(op->rc, &p->notified, &verdict);
+		if (rc < 0)
+			return op_fail_rc(p, PURGE_END, rc,
+			    "image %s in %s: ask who has it open", p->id,
+			    label);
+		p->watched = verdict != WATCH_NONE;
+		if (p->watched)
+			return op_fail(p, PURGE_REFUSED,
+			    ERR_FAILED_PRECONDITION,
+			    "image %s in %s: is in use, open at %u client(s)",
+			    p->id, label,
+			    p->notified.acks + p->notified.timeouts);
+		p->read = image_map_read_start(
+		    p->pool, &p->lookup.info, &op->wake);
+		return p->read != NULL ? op_await(p, PURGE_MAP_READ)
+				       : op_goto(p, PURGE_MAP_READ);
+
+	case PURGE_MAP_READ:
+	case PURGE_POOL_ASKED:
+	case PURGE_SLICE_NEXT:
+	case PURGE_LISTED:
+	case PURGE_DATA_REMOVED:
+		return purge_data_step(p);
+
+	case PURGE_DATA_GONE:
+	case PURGE_EMPTIED:
+	case PURGE_HEADER_REMOVED:
+	case PURGE_MAP_REMOVED:
+	case PURGE_ENTRY_REMOVED:
+	case PURGE_REFUSED:
+	case PURGE_RESTORED:
+		return purge_rest_step(p);
+
+	case PURGE_END:
+		rados_read_free(p->read);
+		p->read = NULL;
+		if (p->list != NULL) {
+			free(p->list->object);
+			p->list->object = NULL;
+			p->list->n = 0;
+		}
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class trash_purge_class = {
+	.name = "trash.purge",
+	.step = trash_purge_step,
+};
+
+void
+trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
+    struct wake *waiter)
+{
+	memset(p, 0, sizeof(*p));
+	p->pool = spec->pool;
+	p->id = spec->id;
+	p->name = spec->name;
+	p->in_flight = spec->in_flight;
+	p->slice_ms = spec->slice_ms;
+	p->at = spec->at;
+	p->list = spec->list;
+	op_start(&p->op, &trash_purge_class, waiter);
+}
