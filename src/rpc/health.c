@@ -6,36 +6,22 @@
  */
 #include "rpc/health.h"
 
-#include "base/pb.h"
-#include "rpc/call.h"
+#include "grpc/health/v1/health.pb-c.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <string.h>
 #include <sys/queue.h>
 
-#define REPLY_MAX ((size_t)64 << 10)
-
-/* Field numbers. */
-enum {
-	REQUEST_SERVICE = 1,
-	RESPONSE_STATUS = 1,
-	LIST_STATUSES = 1,
-	ENTRY_KEY = 1,
-	ENTRY_VALUE = 2,
-};
-
-enum status {
-	STATUS_NONE = 0, /* UNKNOWN in the protocol; never sent */
-	STATUS_SERVING,
-	STATUS_NOT_SERVING,
-	STATUS_SERVICE_UNKNOWN,
-};
+#define SERVICES_MAX 16
+#define STATE_MAX 16   /* bytes of a state, packed */
+#define LIST_MAX 2048  /* bytes of a list, packed */
+#define NAME_SHOWN 200 /* characters of an unknown name */
 
 /* One Watch call. */
 struct watcher {
 	struct call *call;
-	bool known;       /* the service is */
-	enum status sent; /* last */
+	bool known;    /* the service is */
+	unsigned sent; /* the last state; 0: none */
 	LIST_ENTRY(watcher)
 	link;
 };
@@ -47,108 +33,93 @@ static struct {
 	LIST_HEAD(, watcher) watchers;
 } h = { .watchers = LIST_HEAD_INITIALIZER(h.watchers) };
 
-static enum status
-status_of(bool known)
+/* The state of a service that is known, or of one that is not. */
+static Grpc__Health__V1__HealthCheckResponse
+state_of(bool known)
 {
+	Grpc__Health__V1__HealthCheckResponse state =
+	    GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+
 	if (!known)
-		return STATUS_SERVICE_UNKNOWN;
-	return h.shut_down ? STATUS_NOT_SERVING : STATUS_SERVING;
+		state.status =
+		    GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN;
+	else if (h.shut_down)
+		state.status =
+		    GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+	else
+		state.status =
+		    GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+	return state;
 }
 
-static bool
-is_known(struct pb service)
-{
-	if (service.len == 0)
-		return true;
-	for (size_t i = 0; i < h.count; i++)
-		if (pb_is(service, h.services[i]))
-			return true;
-	return false;
-}
-
-/* The name asked for; fails the call if the request is no message. */
+/*
+ * 1: the service that is asked for is known; 0: it is not, as `err` says; -1:
+ * the request is no message, and the call has failed.
+ */
 static int
-request_service(struct call *call, struct pb *service)
+find_service(struct call *call, struct err *err)
 {
-	struct pb request = { call->request, call->request_len };
-	struct pb_field field;
-	int rc;
+	Grpc__Health__V1__HealthCheckRequest *request =
+	    grpc__health__v1__health_check_request__unpack(
+		NULL, call->request_len, call->request);
+	int known;
 
-	*service = (struct pb){ call->request, 0 };
-	while ((rc = pb_next(&request, &field)) > 0)
-		if (field.number == REQUEST_SERVICE && field.has_bytes)
-			*service = field.bytes;
-	if (rc < 0)
+	if (request == NULL) {
 		call_fail(call, ERR_INVALID_ARGUMENT,
 		    "request is no HealthCheckRequest");
-	return rc;
-}
-
-static int
-response_put(struct buf *out, enum status status)
-{
-	return pb_put_varint(out, RESPONSE_STATUS, status);
-}
-
-static void
-check(struct call *call)
-{
-	struct err err = ERR_INIT;
-	struct pb service;
-	struct buf out;
-
-	if (request_service(call, &service) < 0)
-		return;
-	if (!is_known(service)) {
-		(void)err_set(&err, ERR_NOT_FOUND, "unknown service %.*s",
-		    (int)(service.len < 200 ? service.len : 200),
-		    (const char *)service.at);
-		call_fail_err(call, &err);
-		return;
+		return -1;
 	}
-	buf_init(&out, REPLY_MAX);
-	if (response_put(&out, status_of(true)) == 0)
-		call_reply(call, out.data, out.len);
-	else
-		call_fail(call, ERR_INTERNAL, "answer is too long");
-	buf_fini(&out);
-}
-
-static int
-entry_put(struct buf *out, const char *service)
-{
-	struct buf entry, response;
-	int rc;
-
-	buf_init(&entry, REPLY_MAX);
-	buf_init(&response, REPLY_MAX);
-	rc = response_put(&response, status_of(true));
-	if (rc == 0)
-		rc = pb_put(&entry, ENTRY_KEY, service, strlen(service));
-	if (rc == 0)
-		rc = pb_put(&entry, ENTRY_VALUE, response.data, response.len);
-	if (rc == 0)
-		rc = pb_put(out, LIST_STATUSES, entry.data, entry.len);
-	buf_fini(&entry);
-	buf_fini(&response);
-	return rc;
+	known = request->service[0] == '\0';
+	for (size_t i = 0; i < h.count && !known; i++)
+		known = str_eq(request->service, h.services[i]);
+	if (!known)
+		(void)err_set(err, ERR_NOT_FOUND, "unknown service %.*s",
+		    NAME_SHOWN, request->service);
+	grpc__health__v1__health_check_request__free_unpacked(request, NULL);
+	return known;
 }
 
 static void
-list(struct call *call)
+health_check(struct call *call)
 {
-	struct buf out;
-	int rc;
+	Grpc__Health__V1__HealthCheckResponse state = state_of(true);
+	struct err err = ERR_INIT;
+	uint8_t out[STATE_MAX];
+	int known = find_service(call, &err);
 
-	buf_init(&out, REPLY_MAX);
-	rc = entry_put(&out, "");
-	for (size_t i = 0; i < h.count && rc == 0; i++)
-		rc = entry_put(&out, h.services[i]);
-	if (rc == 0)
-		call_reply(call, out.data, out.len);
+	if (known > 0)
+		call_reply(call, out,
+		    grpc__health__v1__health_check_response__pack(&state, out));
+	else if (known == 0)
+		call_fail_err(call, &err);
+}
+
+static void
+health_list(struct call *call)
+{
+	Grpc__Health__V1__HealthListResponse list =
+	    GRPC__HEALTH__V1__HEALTH_LIST_RESPONSE__INIT;
+	Grpc__Health__V1__HealthListResponse__StatusesEntry
+	    entries[SERVICES_MAX + 1],
+	    *pointers[SERVICES_MAX + 1];
+	Grpc__Health__V1__HealthCheckResponse state = state_of(true);
+	uint8_t out[LIST_MAX];
+
+	list.statuses = pointers;
+	for (size_t i = 0; i <= h.count; i++) {
+		grpc__health__v1__health_list_response__statuses_entry__init(
+		    &entries[i]);
+		if (i > 0) /* the first is the server, without a name */
+			entries[i].key = (char *)(uintptr_t)h.services[i - 1];
+		entries[i].value = &state;
+		pointers[list.n_statuses++] = &entries[i];
+	}
+	if (grpc__health__v1__health_list_response__get_packed_size(&list) <=
+	    sizeof(out))
+		call_reply(call, out,
+		    grpc__health__v1__health_list_response__pack(&list, out));
 	else
 		call_fail(call, ERR_RESOURCE_EXHAUSTED, "too many services");
-	buf_fini(&out);
 }
 
 /* ---- Watch ---- */
@@ -162,54 +133,47 @@ watcher_free(struct watcher *w)
 
 /* Sends the state if the client has not got it; ends the call if it cannot. */
 static void
-watcher_tell(struct watcher *w)
+watcher_tell(struct call *call)
 {
-	enum status status = status_of(w->known);
-	struct buf out;
+	struct watcher *w = call->data;
+	Grpc__Health__V1__HealthCheckResponse state = state_of(w->known);
+	uint8_t out[STATE_MAX];
 	int rc;
 
-	if (w->sent == status)
+	if (w->sent == state.status)
 		return;
-	buf_init(&out, REPLY_MAX);
-	rc = response_put(&out, status);
+	rc = stream_send(call, out,
+	    grpc__health__v1__health_check_response__pack(&state, out));
 	if (rc == 0)
-		rc = stream_send(w->call, out.data, out.len);
-	buf_fini(&out);
-	if (rc == 0)
-		w->sent = status;
+		w->sent = state.status;
 	if (rc == 0 || rc == -EAGAIN)
 		return;
-	call_fail(w->call, ERR_INTERNAL, "state cannot be sent");
+	call_fail(call, ERR_INTERNAL, "state cannot be sent");
 	watcher_free(w);
 }
 
 static void
-on_writable(struct call *call)
-{
-	watcher_tell(call->data);
-}
-
-static void
-on_gone(struct call *call, enum call_gone why)
+watcher_gone(struct call *call, enum call_gone why)
 {
 	(void)why;
 	watcher_free(call->data);
 }
 
 static void
-on_leaving(struct call *call)
+watcher_leave(struct call *call)
 {
 	watcher_free(call->data);
 	call_fail(call, ERR_UNAVAILABLE, "server is shutting down");
 }
 
 static void
-watch(struct call *call)
+health_watch(struct call *call)
 {
+	struct err unknown = ERR_INIT;
+	int known = find_service(call, &unknown);
 	struct watcher *w;
-	struct pb service;
 
-	if (request_service(call, &service) < 0)
+	if (known < 0)
 		return;
 	w = calloc(1, sizeof(*w));
 	if (w == NULL) {
@@ -217,19 +181,19 @@ watch(struct call *call)
 		return;
 	}
 	w->call = call;
-	w->known = is_known(service);
+	w->known = known > 0;
 	LIST_INSERT_HEAD(&h.watchers, w, link);
 	call->data = w;
-	call->gone = on_gone;
-	call->writable = on_writable;
-	call->leaving = on_leaving;
-	watcher_tell(w);
+	call->gone = watcher_gone;
+	call->writable = watcher_tell;
+	call->leaving = watcher_leave;
+	watcher_tell(call);
 }
 
 static const struct rpc_method methods[] = {
-	{ .name = "Check", .start = check },
-	{ .name = "List", .start = list },
-	{ .name = "Watch", .start = watch },
+	{ .name = "Check", .start = health_check },
+	{ .name = "List", .start = health_list },
+	{ .name = "Watch", .start = health_watch },
 };
 
 const struct rpc_service health_service = {
@@ -241,6 +205,7 @@ const struct rpc_service health_service = {
 void
 health_init(const char *const *services, size_t count)
 {
+	assert(count <= SERVICES_MAX);
 	h.services = services;
 	h.count = count;
 	h.shut_down = false;
@@ -254,6 +219,6 @@ health_shutdown(void)
 	h.shut_down = true;
 	for (w = LIST_FIRST(&h.watchers); w != NULL; w = next) {
 		next = LIST_NEXT(w, link);
-		watcher_tell(w);
+		watcher_tell(w->call);
 	}
 }

@@ -3,50 +3,23 @@
  *
  * The rule that holds it together: descriptors are never unpacked. They are
  * walked where they lie, by field number, for each question; people ask
- * rarely, and the set is some ten kilobytes.
+ * rarely, and the set is some ten kilobytes. v1 and v1alpha have the same
+ * messages under two names: those of v1 serve both.
  */
 #include "rpc/reflection.h"
 
-#include "base/err.h"
 #include "base/pb.h"
-#include "rpc/call.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
 #define FILES_MAX 32
-#define REPLY_MAX ((size_t)4 << 20)
+#define SERVICES_MAX 16
+#define NUMBERS_MAX 64 /* extensions of one type; more are not told */
 
-/* Field numbers of ServerReflectionRequest ... */
-enum {
-	REQUEST_HOST = 1,
-	REQUEST_FILE_BY_FILENAME = 3,
-	REQUEST_FILE_CONTAINING_SYMBOL = 4,
-	REQUEST_FILE_CONTAINING_EXTENSION = 5,
-	REQUEST_ALL_EXTENSION_NUMBERS = 6,
-	REQUEST_LIST_SERVICES = 7,
-	EXTENSION_TYPE = 1,
-	EXTENSION_NUMBER = 2,
-};
-
-/* ... of ServerReflectionResponse ... */
-enum {
-	RESPONSE_HOST = 1,
-	RESPONSE_REQUEST = 2,
-	RESPONSE_FILES = 4,
-	RESPONSE_EXTENSIONS = 5,
-	RESPONSE_SERVICES = 6,
-	RESPONSE_ERROR = 7,
-	FILES_FILE = 1,
-	EXTENSIONS_TYPE = 1,
-	EXTENSIONS_NUMBER = 2,
-	SERVICES_SERVICE = 1,
-	SERVICE_NAME = 1,
-	ERROR_CODE = 1,
-	ERROR_TEXT = 2,
-};
-
-/* ... and of google/protobuf/descriptor.proto. */
+/* Field numbers of google/protobuf/descriptor.proto. */
 enum {
 	SET_FILE = 1,
 	ANY_NAME = 1, /* of files, messages, fields, enums, services ... */
@@ -74,28 +47,28 @@ enum kind {
 	KIND_EXTENSION, /* a field of another message */
 };
 
-static const struct {
-	enum kind parent;
-	unsigned number;
-	enum kind child;
-} children[] = {
-	{ KIND_FILE, 4, KIND_MESSAGE },
-	{ KIND_FILE, 5, KIND_ENUM },
-	{ KIND_FILE, 6, KIND_SERVICE },
-	{ KIND_FILE, 7, KIND_EXTENSION },
-	{ KIND_MESSAGE, 2, KIND_LEAF },
-	{ KIND_MESSAGE, 3, KIND_MESSAGE },
-	{ KIND_MESSAGE, 4, KIND_ENUM },
-	{ KIND_MESSAGE, 6, KIND_EXTENSION },
-	{ KIND_MESSAGE, 8, KIND_LEAF },
-	{ KIND_ENUM, 2, KIND_LEAF },
-	{ KIND_SERVICE, 2, KIND_LEAF },
-};
-
 /* Is the field a definition, and of which kind? */
 static bool
 child_kind(enum kind parent, const struct pb_field *field, enum kind *child)
 {
+	static const struct {
+		enum kind parent;
+		unsigned number;
+		enum kind child;
+	} children[] = {
+		{ KIND_FILE, 4, KIND_MESSAGE },
+		{ KIND_FILE, 5, KIND_ENUM },
+		{ KIND_FILE, 6, KIND_SERVICE },
+		{ KIND_FILE, 7, KIND_EXTENSION },
+		{ KIND_MESSAGE, 2, KIND_LEAF },
+		{ KIND_MESSAGE, 3, KIND_MESSAGE },
+		{ KIND_MESSAGE, 4, KIND_ENUM },
+		{ KIND_MESSAGE, 6, KIND_EXTENSION },
+		{ KIND_MESSAGE, 8, KIND_LEAF },
+		{ KIND_ENUM, 2, KIND_LEAF },
+		{ KIND_SERVICE, 2, KIND_LEAF },
+	};
+
 	for (size_t i = 0; i < countof(children); i++) {
 		if (children[i].parent != parent ||
 		    children[i].number != field->number || !field->has_bytes)
@@ -108,27 +81,18 @@ child_kind(enum kind parent, const struct pb_field *field, enum kind *child)
 
 /* Takes `name` from the front; then a dot must follow, or nothing. */
 static bool
-strip(struct pb *symbol, struct pb name)
+strip(const char **symbol, struct pb name)
 {
-	if (name.len == 0 || name.len > symbol->len ||
-	    memcmp(symbol->at, name.at, name.len) != 0)
-		return false;
-	if (name.len < symbol->len && symbol->at[name.len] != '.')
-		return false;
-	symbol->at += name.len;
-	symbol->len -= name.len;
-	if (symbol->len > 0) {
-		symbol->at++;
-		symbol->len--;
-		return symbol->len > 0;
-	}
-	return true;
-}
+	const char *rest;
 
-static bool
-same(struct pb a, struct pb b)
-{
-	return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+	if (name.len == 0 ||
+	    strncmp(*symbol, (const char *)name.at, name.len) != 0)
+		return false;
+	rest = *symbol + name.len;
+	if (rest[0] != '\0' && (rest[0] != '.' || rest[1] == '\0'))
+		return false;
+	*symbol = rest[0] == '.' ? rest + 1 : rest;
+	return true;
 }
 
 /*
@@ -136,13 +100,13 @@ same(struct pb a, struct pb b)
  * recursion is that of the definitions in our own files.
  */
 static bool
-defines(struct pb parent, enum kind kind, struct pb symbol)
+defines(struct pb parent, enum kind kind, const char *symbol)
 {
 	struct pb_field field;
 	enum kind child;
 
 	while (pb_next(&parent, &field) > 0) {
-		struct pb rest = symbol;
+		const char *rest = symbol;
 
 		if (!child_kind(kind, &field, &child))
 			continue;
@@ -151,7 +115,7 @@ defines(struct pb parent, enum kind kind, struct pb symbol)
 			return true;
 		if (!strip(&rest, pb_get(field.bytes, ANY_NAME)))
 			continue;
-		if (rest.len == 0)
+		if (rest[0] == '\0')
 			return true;
 		if ((child == KIND_MESSAGE || child == KIND_SERVICE) &&
 		    defines(field.bytes, child, rest))
@@ -161,268 +125,258 @@ defines(struct pb parent, enum kind kind, struct pb symbol)
 }
 
 static bool
-file_defines(struct pb file, struct pb symbol)
+file_defines(struct pb file, const char *symbol)
 {
 	struct pb package = pb_get(file, FILE_PACKAGE);
 
-	if (symbol.len > 0 && symbol.at[0] == '.') {
-		symbol.at++;
-		symbol.len--;
-	}
-	if (package.len > 0 && (!strip(&symbol, package) || symbol.len == 0))
+	if (symbol[0] == '.')
+		symbol++;
+	if (package.len > 0 && (!strip(&symbol, package) || symbol[0] == '\0'))
 		return false;
 	return defines(file, KIND_FILE, symbol);
 }
 
-/*
- * Extensions of a type below `parent`: puts their numbers into `out`, if that
- * is given; returns whether there is one with `number`, or any if 0.
- */
-static bool
-extensions(struct pb parent, enum kind kind, struct pb type, uint64_t number,
-    struct buf *out)
+/* Adds the numbers of the extensions of a type below `parent`. */
+static void
+find_extensions(struct pb parent, enum kind kind, const char *type,
+    Grpc__Reflection__V1__ExtensionNumberResponse *found)
 {
 	struct pb_field field;
+	struct pb extendee;
 	enum kind child;
-	bool found = false;
 
 	while (pb_next(&parent, &field) > 0) {
-		struct pb extendee;
-		uint64_t n;
-
 		if (!child_kind(kind, &field, &child))
 			continue;
 		if (child == KIND_MESSAGE)
-			found |= extensions(
-			    field.bytes, child, type, number, out);
-		if (child != KIND_EXTENSION)
-			continue;
+			find_extensions(field.bytes, child, type, found);
 		extendee = pb_get(field.bytes, FIELD_EXTENDEE);
-		if (extendee.len == 0 ||
-		    !same(
-			(struct pb){ extendee.at + 1, extendee.len - 1 }, type))
+		if (child != KIND_EXTENSION || extendee.len == 0 ||
+		    found->n_extension_number == NUMBERS_MAX)
 			continue;
-		n = pb_get_varint(field.bytes, FIELD_NUMBER);
-		found |= number == 0 || number == n;
-		if (out != NULL && pb_put_varint(out, EXTENSIONS_NUMBER, n) < 0)
-			return false;
+		extendee.at++; /* a dot */
+		extendee.len--;
+		if (pb_is(extendee, type))
+			found->extension_number[found->n_extension_number++] =
+			    (int32_t)pb_get_varint(field.bytes, FIELD_NUMBER);
 	}
-	return found;
+}
+
+static bool
+has_extension(struct pb file, const char *type, int32_t number)
+{
+	int32_t numbers[NUMBERS_MAX];
+	Grpc__Reflection__V1__ExtensionNumberResponse found = {
+		.extension_number = numbers,
+	};
+
+	find_extensions(file, KIND_FILE, type, &found);
+	for (size_t i = 0; i < found.n_extension_number; i++)
+		if (numbers[i] == number)
+			return true;
+	return false;
 }
 
 /* ---- answers ---- */
 
-static int
-error_put(struct buf *out, enum err_code code, const char *text)
-{
-	struct buf error;
-	int rc;
-
-	buf_init(&error, REPLY_MAX);
-	rc = pb_put_varint(&error, ERROR_CODE, code);
-	if (rc == 0)
-		rc = pb_put(&error, ERROR_TEXT, text, strlen(text));
-	if (rc == 0)
-		rc = pb_put(out, RESPONSE_ERROR, error.data, error.len);
-	buf_fini(&error);
-	return rc;
-}
-
 static size_t
 file_find(struct pb name)
 {
-	size_t i = 0;
+	size_t i;
 
-	while (i < rf.file_count && !same(pb_get(rf.files[i], ANY_NAME), name))
-		i++;
+	for (i = 0; i < rf.file_count; i++) {
+		struct pb other = pb_get(rf.files[i], ANY_NAME);
+
+		if (other.len == name.len &&
+		    memcmp(other.at, name.at, name.len) == 0)
+			break;
+	}
 	return i;
 }
 
-/* A file, then what it imports, each once. */
-static int
-closure_put(struct buf *files, size_t i, bool *done)
+/* What an answer is made of. */
+struct answer {
+	Grpc__Reflection__V1__ServerReflectionResponse response;
+	Grpc__Reflection__V1__FileDescriptorResponse files;
+	ProtobufCBinaryData file[FILES_MAX];
+	bool has_file[FILES_MAX];
+	Grpc__Reflection__V1__ExtensionNumberResponse numbers;
+	int32_t number[NUMBERS_MAX];
+	Grpc__Reflection__V1__ListServiceResponse list;
+	Grpc__Reflection__V1__ServiceResponse service[SERVICES_MAX];
+	Grpc__Reflection__V1__ServiceResponse *services[SERVICES_MAX];
+	Grpc__Reflection__V1__ErrorResponse error;
+};
+
+#define QUESTION(name)                                                         \
+	GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##name
+#define ANSWER(name)                                                           \
+	GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##name
+
+static void
+answer_error(struct answer *a, enum err_code code, const char *text)
+{
+	grpc__reflection__v1__error_response__init(&a->error);
+	a->error.error_code = (int32_t)code;
+	a->error.error_message = (char *)(uintptr_t)text;
+	a->response.message_response_case = ANSWER(ERROR_RESPONSE);
+	a->response.error_response = &a->error;
+}
+
+/* Adds a file, then what it imports, each once. */
+static void
+add_file(struct answer *a, size_t i)
 {
 	struct pb file = rf.files[i];
 	struct pb_field field;
-	int rc;
+	size_t other;
 
-	done[i] = true;
-	rc = pb_put(files, FILES_FILE, file.at, file.len);
-	while (rc == 0 && pb_next(&file, &field) > 0) {
-		size_t other;
-
+	a->has_file[i] = true;
+	a->file[a->files.n_file_descriptor_proto++] = (ProtobufCBinaryData){
+		.len = file.len,
+		.data = (uint8_t *)(uintptr_t)file.at,
+	};
+	while (pb_next(&file, &field) > 0) {
 		if (field.number != FILE_DEPENDENCY || !field.has_bytes)
 			continue;
 		other = file_find(field.bytes);
-		if (other < rf.file_count && !done[other])
-			rc = closure_put(files, other, done);
+		if (other < rf.file_count && !a->has_file[other])
+			add_file(a, other);
 	}
-	return rc;
 }
 
 /* The answer to each question about a file; beyond the last: there is none. */
-static int
-file_put(struct buf *out, size_t i, const char *missing)
+static void
+answer_file(struct answer *a, size_t i, const char *missing)
 {
-	bool done[FILES_MAX] = { false };
-	struct buf files;
-	int rc;
-
-	if (i >= rf.file_count)
-		return error_put(out, ERR_NOT_FOUND, missing);
-	buf_init(&files, REPLY_MAX);
-	rc = closure_put(&files, i, done);
-	if (rc == 0)
-		rc = pb_put(out, RESPONSE_FILES, files.data, files.len);
-	buf_fini(&files);
-	return rc;
+	if (i >= rf.file_count) {
+		answer_error(a, ERR_NOT_FOUND, missing);
+		return;
+	}
+	grpc__reflection__v1__file_descriptor_response__init(&a->files);
+	a->files.file_descriptor_proto = a->file;
+	a->response.message_response_case = ANSWER(FILE_DESCRIPTOR_RESPONSE);
+	a->response.file_descriptor_response = &a->files;
+	add_file(a, i);
 }
 
-static int
-symbol_put(struct buf *out, struct pb symbol)
+/* The numbers of all extensions of a type. */
+static void
+answer_numbers(struct answer *a, char *type)
 {
-	size_t i = 0;
-
-	while (i < rf.file_count && !file_defines(rf.files[i], symbol))
-		i++;
-	return file_put(out, i, "symbol not found");
-}
-
-static int
-extension_put(struct buf *out, struct pb question)
-{
-	struct pb type = pb_get(question, EXTENSION_TYPE);
-	uint64_t number = pb_get_varint(question, EXTENSION_NUMBER);
-	size_t i = 0;
-
-	while (i < rf.file_count &&
-	    (number == 0 ||
-		!extensions(rf.files[i], KIND_FILE, type, number, NULL)))
-		i++;
-	return file_put(out, i, "extension not found");
-}
-
-static int
-numbers_put(struct buf *out, struct pb type)
-{
-	struct buf numbers;
 	bool known = false;
-	int rc;
 
-	buf_init(&numbers, REPLY_MAX);
-	rc = pb_put(&numbers, EXTENSIONS_TYPE, type.at, type.len);
+	grpc__reflection__v1__extension_number_response__init(&a->numbers);
+	a->numbers.base_type_name = type;
+	a->numbers.extension_number = a->number;
+	a->response.message_response_case = ANSWER(
+	    ALL_EXTENSION_NUMBERS_RESPONSE);
+	a->response.all_extension_numbers_response = &a->numbers;
 	for (size_t i = 0; i < rf.file_count; i++) {
 		known |= file_defines(rf.files[i], type);
-		(void)extensions(rf.files[i], KIND_FILE, type, 0, &numbers);
+		find_extensions(rf.files[i], KIND_FILE, type, &a->numbers);
 	}
 	if (!known)
-		rc = error_put(out, ERR_NOT_FOUND, "type not found");
-	else if (rc == 0)
-		rc = pb_put(
-		    out, RESPONSE_EXTENSIONS, numbers.data, numbers.len);
-	buf_fini(&numbers);
-	return rc;
+		answer_error(a, ERR_NOT_FOUND, "type not found");
 }
 
-static int
-services_put(struct buf *out)
+static void
+answer_services(struct answer *a)
 {
-	struct buf service, all;
-	int rc = 0;
-
-	buf_init(&service, REPLY_MAX);
-	buf_init(&all, REPLY_MAX);
-	for (size_t i = 0; i < rf.service_count && rc == 0; i++) {
-		buf_clear(&service);
-		rc = pb_put(&service, SERVICE_NAME, rf.services[i],
-		    strlen(rf.services[i]));
-		if (rc == 0)
-			rc = pb_put(
-			    &all, SERVICES_SERVICE, service.data, service.len);
+	grpc__reflection__v1__list_service_response__init(&a->list);
+	a->list.service = a->services;
+	a->response.message_response_case = ANSWER(LIST_SERVICES_RESPONSE);
+	a->response.list_services_response = &a->list;
+	for (size_t i = 0; i < rf.service_count; i++) {
+		grpc__reflection__v1__service_response__init(&a->service[i]);
+		a->service[i].name = (char *)(uintptr_t)rf.services[i];
+		a->services[a->list.n_service++] = &a->service[i];
 	}
-	if (rc == 0)
-		rc = pb_put(out, RESPONSE_SERVICES, all.data, all.len);
-	buf_fini(&service);
-	buf_fini(&all);
-	return rc;
 }
 
-/* The last of the questions counts, as in any oneof. */
-static int
-question_find(struct pb request, struct pb_field *question)
+/* Finds the answer; it points into the question and the set. */
+static void
+answer_find(struct answer *a, Grpc__Reflection__V1__ServerReflectionRequest *q)
 {
-	struct pb_field field;
-	int rc;
+	const Grpc__Reflection__V1__ExtensionRequest *extension;
+	struct pb name;
+	size_t i = 0;
 
-	*question = (struct pb_field){ 0 };
-	while ((rc = pb_next(&request, &field)) > 0)
-		if (field.number >= REQUEST_FILE_BY_FILENAME &&
-		    field.number <= REQUEST_LIST_SERVICES && field.has_bytes)
-			*question = field;
-	return rc;
-}
-
-/* -EBADMSG: the request is none; -EMSGSIZE: the answer is too long. */
-static int
-answer_put(struct buf *out, struct pb request)
-{
-	struct pb host = pb_get(request, REQUEST_HOST);
-	struct pb_field question;
-	int rc = question_find(request, &question);
-
-	if (rc == 0)
-		rc = pb_put(out, RESPONSE_HOST, host.at, host.len);
-	if (rc == 0)
-		rc = pb_put(out, RESPONSE_REQUEST, request.at, request.len);
-	if (rc < 0)
-		return rc;
-	switch (question.number) {
-	case REQUEST_FILE_BY_FILENAME:
-		return file_put(
-		    out, file_find(question.bytes), "file not found");
-	case REQUEST_FILE_CONTAINING_SYMBOL:
-		return symbol_put(out, question.bytes);
-	case REQUEST_FILE_CONTAINING_EXTENSION:
-		return extension_put(out, question.bytes);
-	case REQUEST_ALL_EXTENSION_NUMBERS:
-		return numbers_put(out, question.bytes);
-	case REQUEST_LIST_SERVICES:
-		return services_put(out);
+	grpc__reflection__v1__server_reflection_response__init(&a->response);
+	a->response.valid_host = q->host;
+	a->response.original_request = q;
+	switch ((unsigned)q->message_request_case) {
+	case QUESTION(FILE_BY_FILENAME):
+		name.at = (const unsigned char *)q->file_by_filename;
+		name.len = strlen(q->file_by_filename);
+		answer_file(a, file_find(name), "file not found");
+		return;
+	case QUESTION(FILE_CONTAINING_SYMBOL):
+		while (i < rf.file_count &&
+		    !file_defines(rf.files[i], q->file_containing_symbol))
+			i++;
+		answer_file(a, i, "symbol not found");
+		return;
+	case QUESTION(FILE_CONTAINING_EXTENSION):
+		extension = q->file_containing_extension;
+		while (i < rf.file_count &&
+		    !has_extension(rf.files[i], extension->containing_type,
+			extension->extension_number))
+			i++;
+		answer_file(a, i, "extension not found");
+		return;
+	case QUESTION(ALL_EXTENSION_NUMBERS_OF_TYPE):
+		answer_numbers(a, q->all_extension_numbers_of_type);
+		return;
+	case QUESTION(LIST_SERVICES):
+		answer_services(a);
+		return;
 	default:
-		return error_put(
-		    out, ERR_INVALID_ARGUMENT, "request asks nothing");
+		answer_error(a, ERR_INVALID_ARGUMENT, "request asks nothing");
+		return;
 	}
+}
+
+/* The question is call->request, until the next is read. */
+static void
+answer_question(struct call *call)
+{
+	Grpc__Reflection__V1__ServerReflectionRequest *question =
+	    grpc__reflection__v1__server_reflection_request__unpack(
+		NULL, call->request_len, call->request);
+	struct answer a = { .has_file = { false } };
+	int rc = -ENOMEM;
+	uint8_t *out;
+	size_t len;
+
+	if (question == NULL) {
+		call_fail(call, ERR_INVALID_ARGUMENT,
+		    "request is no ServerReflectionRequest");
+		return;
+	}
+	answer_find(&a, question);
+	len = protobuf_c_message_get_packed_size(&a.response.base);
+	out = malloc(len);
+	if (out != NULL) {
+		(void)protobuf_c_message_pack(&a.response.base, out);
+		rc = stream_send(call, out, len);
+	}
+	free(out);
+	grpc__reflection__v1__server_reflection_request__free_unpacked(
+	    question, NULL);
+	if (rc == 0)
+		stream_read(call);
+	else if (rc == -ENOMEM)
+		call_fail(call, ERR_UNAVAILABLE,
+		    "too many answers wait for their clients to read them");
+	else if (rc != -EAGAIN) /* else it is writable() some time */
+		call_fail(call, ERR_RESOURCE_EXHAUSTED, "answer is too long");
 }
 
 /* ---- the calls ---- */
 
-/* The question is call->request, until the next is read. */
 static void
-answer(struct call *call)
-{
-	const struct pb question = { call->request, call->request_len };
-	struct buf out;
-	int rc;
-
-	buf_init(&out, REPLY_MAX);
-	rc = answer_put(&out, question);
-	if (rc == 0)
-		rc = stream_send(call, out.data, out.len);
-	buf_fini(&out);
-	if (rc == 0)
-		stream_read(call);
-	else if (rc == -EBADMSG)
-		call_fail(call, ERR_INVALID_ARGUMENT,
-		    "request is no ServerReflectionRequest");
-	else if (rc == -ENOMEM)
-		call_fail(call, ERR_UNAVAILABLE,
-		    "too many answers wait for their clients to read them");
-	else if (rc != -EAGAIN) /* else on_writable() comes */
-		call_fail(call, ERR_RESOURCE_EXHAUSTED, "answer is too long");
-}
-
-static void
-on_message(struct call *call, const void *bytes, size_t len)
+take_question(struct call *call, const void *bytes, size_t len)
 {
 	if (bytes == NULL) {
 		stream_end(call);
@@ -430,27 +384,27 @@ on_message(struct call *call, const void *bytes, size_t len)
 	}
 	call->request = bytes;
 	call->request_len = len;
-	answer(call);
+	answer_question(call);
 }
 
 static void
-on_leaving(struct call *call)
+leave(struct call *call)
 {
 	call_fail(call, ERR_UNAVAILABLE, "server is shutting down");
 }
 
 static void
-info(struct call *call)
+reflection_info(struct call *call)
 {
-	call->message = on_message;
-	call->writable = answer;
-	call->leaving = on_leaving;
+	call->message = take_question;
+	call->writable = answer_question;
+	call->leaving = leave;
 	stream_read(call);
 }
 
 static const struct rpc_method methods[] = {
 	{ .name = "ServerReflectionInfo",
-	    .start = info,
+	    .start = reflection_info,
 	    .client_streams = true },
 };
 
@@ -474,6 +428,7 @@ reflection_init(
 	struct pb_field field;
 	int rc;
 
+	assert(count <= SERVICES_MAX);
 	rf.file_count = 0;
 	rf.services = services;
 	rf.service_count = count;
