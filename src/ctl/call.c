@@ -127,12 +127,10 @@ on_interrupt(int signo)
 void
 ctl_print_failure(const struct client_call *rpc)
 {
-	size_t len;
-	const void *details = client_call_details(rpc, &len);
-
 	(void)fprintf(stderr, "%s: %s\n", err_code_name(rpc->code), rpc->text);
-	if (details != NULL)
-		ctl_details_print(stderr, details, len);
+	if (rpc->head.details != NULL)
+		ctl_details_print(
+		    stderr, rpc->head.details, rpc->head.details_len);
 }
 
 /* "NAME:VALUE"; bytes, for a name in "-bin", are in base64. */
@@ -157,7 +155,7 @@ add_header(struct client_call *rpc, const char *text, struct err *err)
 	else
 		memcpy(bytes, value, len);
 	rc = n < 0 ? (int)n
-		   : client_call_add_header(rpc, name, bytes, (size_t)n);
+		   : metadata_add(&rpc->headers, name, bytes, (size_t)n);
 	return rc < 0 ? err_set_rc(err, rc, "--header %s", text) : 0;
 }
 

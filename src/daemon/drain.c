@@ -16,6 +16,7 @@ static struct {
 	bool started, connections_ended, told;
 	int64_t since_ms;
 	struct timer timer;
+	struct wake connections;
 } dr;
 
 bool
@@ -42,9 +43,10 @@ check(void)
 }
 
 static void
-on_connections_ended(void *arg)
+on_connections_ended(struct wake *wake, int rc)
 {
-	(void)arg;
+	(void)wake;
+	(void)rc;
 	dr.connections_ended = true;
 	check();
 }
@@ -74,6 +76,7 @@ drain_begin(struct server *server, int64_t timeout_ms)
 	log_info("drain.start", "running=%zu connections=%zu",
 	    requests_running(), server_connection_count(server));
 	timer_arm(&dr.timer, timeout_ms);
-	server_drain(server, on_connections_ended, NULL);
+	dr.connections.fn = on_connections_ended;
+	server_drain_start(server, &dr.connections);
 	requests_when_idle(check);
 }

@@ -351,43 +351,26 @@ call_arena(struct call *call)
 
 /* ---- the beginning, and an end from outside ---- */
 
-/* Tells the handler that nobody waits any more, unless it knows. */
-static void
-tell_gone(struct call *call, enum call_gone why)
+void
+call_abort(
+    struct call *call, enum call_gone why, enum err_code code, const char *text)
 {
 	void (*gone)(struct call *, enum call_gone) = call->gone;
 
 	call->gone = NULL;
 	if (gone != NULL)
 		gone(call, why);
-}
-
-void
-call_lost(struct call *call, enum call_gone why)
-{
-	tell_gone(call, why);
-	if (!call->open)
-		return;
-	if (why == CALL_DEADLINE)
-		call_fail(call, ERR_DEADLINE_EXCEEDED, "deadline exceeded");
-	else
-		close_call(call, ERR_CANCELLED,
-		    why == CALL_CANCELLED ? "cancelled by the client"
-					  : "connection lost");
-}
-
-void
-call_broken(struct call *call, enum err_code code, const char *text)
-{
-	tell_gone(call, CALL_CANCELLED);
-	if (call->open)
+	if (call->open && code == ERR_CANCELLED)
+		close_call(call, code, text);
+	else if (call->open)
 		call_fail(call, code, text);
 }
 
 static void
 on_call_late(struct timer *timer)
 {
-	call_lost(container_of(timer, struct call, timer), CALL_DEADLINE);
+	call_abort(container_of(timer, struct call, timer), CALL_DEADLINE,
+	    ERR_DEADLINE_EXCEEDED, "deadline exceeded");
 }
 
 void
@@ -421,7 +404,7 @@ call_open(
 	if (timeout_ms >= 0)
 		call_default_timeout(call, timeout_ms);
 	if (timeout_ms >= 0 && call->deadline_ms <= clock_now_ms())
-		call_lost(call, CALL_DEADLINE);
+		on_call_late(&call->timer);
 	else
 		handler(call);
 }

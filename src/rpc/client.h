@@ -71,6 +71,11 @@ struct client_call {
 	struct buf reply;   /* a message, serialized */
 	bool connected;     /* false: nobody listens at the endpoint */
 
+	/* Metadata to be sent, by metadata_add() before the call begins; and
+	 * what the server has sent beside messages. */
+	struct metadata headers;
+	struct client_head head;
+
 	/* Private to src/rpc. */
 	enum client_call_state state;
 	struct client *client;
@@ -78,13 +83,11 @@ struct client_call {
 	struct wake *reader;      /* while it waits */
 	struct wake *sender;      /* while it waits */
 	const char *path;
-	struct metadata headers; /* to be sent */
-	struct buf out;          /* messages with their prefixes */
-	size_t out_at;           /* so far nghttp2 has them */
-	struct buf inbox;        /* DATA that nobody has asked for */
+	struct buf out;   /* messages with their prefixes */
+	size_t out_at;    /* so far nghttp2 has them */
+	struct buf inbox; /* DATA that nobody has asked for */
 	size_t inbox_at;
 	struct grpc_reader input;
-	struct client_head head; /* what the server has sent */
 	enum client_want want;
 	int64_t timeout_ms;
 	struct timer deadline;
@@ -114,15 +117,6 @@ void client_call_init(struct client_call *call, struct client *client);
  * it. To be used again, a call goes through client_call_init().
  */
 void client_call_fini(struct client_call *call);
-
-/*
- * Sends metadata with the call that is to be started; copies. A name that
- * ends in "-bin" takes any bytes, others printable ASCII. Returns 0, -EINVAL
- * (also for the names that gRPC itself uses), or -EMSGSIZE when it is too
- * much.
- */
-int client_call_add_header(struct client_call *call, const char *name,
-    const void *bytes, size_t len) must_check;
 
 /*
  * Calls `path` ("/csi.v1.Node/NodeGetInfo"), which must stay as it is until
@@ -168,17 +162,5 @@ void client_call_finish_start(struct client_call *call, struct wake *waiter);
  * effect if it has ended.
  */
 void client_call_cancel(struct client_call *call);
-
-/*
- * What the server has sent beside messages: metadata before them and after
- * them, the first value of a name (NULL: there is none), and the serialized
- * google.rpc.Status of a failure (NULL: none). They live as long as the call.
- * Values of names in "-bin" are as sent: str_unbase64() has their bytes.
- */
-const char *client_call_header(
-    const struct client_call *call, const char *name);
-const char *client_call_trailer(
-    const struct client_call *call, const char *name);
-const void *client_call_details(const struct client_call *call, size_t *len);
 
 #endif

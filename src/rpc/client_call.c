@@ -49,26 +49,6 @@ end_call(struct client_call *call, enum err_code code, const char *text)
 	wake_up(take_ptr(&call->sender), -EPIPE);
 }
 
-static void
-end_for_fault(struct client_call *call)
-{
-	static const struct {
-		enum err_code code;
-		const char *text;
-	} of[] = {
-		[CLIENT_FAULT_TOO_LARGE] = { ERR_RESOURCE_EXHAUSTED,
-		    "answer is too large" },
-		[CLIENT_FAULT_GARBLED] = { ERR_INTERNAL,
-		    "answer is compressed or garbled" },
-		[CLIENT_FAULT_SECOND] = { ERR_UNIMPLEMENTED,
-		    "answer is two messages" },
-		[CLIENT_FAULT_HEADERS] = { ERR_RESOURCE_EXHAUSTED,
-		    "answer has too much metadata" },
-	};
-
-	end_call(call, of[call->fault].code, of[call->fault].text);
-}
-
 /* All that came is read: what was the answer? */
 static void
 end_for_answer(struct client_call *call)
@@ -106,29 +86,6 @@ try_again(struct client_call *call)
 	return true;
 }
 
-/* The stream is gone, and the server has not ended it. */
-static void
-end_for_reset(struct client_call *call)
-{
-	char text[80];
-
-	if ((call->reset_code == NGHTTP2_REFUSED_STREAM || !call->sent) &&
-	    try_again(call))
-		return;
-	(void)snprintf(text, sizeof(text),
-	    call->broken ? "the server breaks HTTP/2's rules: %s"
-			 : "stream ended without a status: %s",
-	    nghttp2_http2_strerror(call->reset_code));
-	end_call(call, client_head_code_of_reset(call->reset_code), text);
-}
-
-void
-client_call_move(struct client_call *call)
-{
-	if (!try_again(call))
-		end_call(call, ERR_UNAVAILABLE, "no server takes the call");
-}
-
 void
 client_call_lost(struct client_call *call, enum err_code code, const char *text)
 {
@@ -147,12 +104,37 @@ queued(const struct client_call *call)
 void
 client_call_settle(struct client_call *call)
 {
+	static const struct {
+		enum err_code code;
+		const char *text;
+	} of[] = {
+		[CLIENT_FAULT_TOO_LARGE] = { ERR_RESOURCE_EXHAUSTED,
+		    "answer is too large" },
+		[CLIENT_FAULT_GARBLED] = { ERR_INTERNAL,
+		    "answer is compressed or garbled" },
+		[CLIENT_FAULT_SECOND] = { ERR_UNIMPLEMENTED,
+		    "answer is two messages" },
+		[CLIENT_FAULT_HEADERS] = { ERR_RESOURCE_EXHAUSTED,
+		    "answer has too much metadata" },
+	};
+	char text[80];
+
 	if (call->fault != CLIENT_FAULT_NONE) {
-		end_for_fault(call);
+		end_call(call, of[call->fault].code, of[call->fault].text);
 		return;
 	}
 	if (call->closed && !call->over) {
-		end_for_reset(call);
+		/* The stream is gone, and the server has not ended it. */
+		if ((call->reset_code == NGHTTP2_REFUSED_STREAM ||
+			!call->sent) &&
+		    try_again(call))
+			return;
+		(void)snprintf(text, sizeof(text),
+		    call->broken ? "the server breaks HTTP/2's rules: %s"
+				 : "stream ended without a status: %s",
+		    nghttp2_http2_strerror(call->reset_code));
+		end_call(
+		    call, client_head_code_of_reset(call->reset_code), text);
 		return;
 	}
 	if (call->over && call->conn != NULL) {
@@ -407,13 +389,6 @@ client_call_fini(struct client_call *call)
 	metadata_fini(&call->headers);
 }
 
-int
-client_call_add_header(
-    struct client_call *call, const char *name, const void *bytes, size_t len)
-{
-	return metadata_add(&call->headers, name, bytes, len);
-}
-
 void
 client_call_open(struct client_call *call, const char *path, int64_t timeout_ms)
 {
@@ -448,37 +423,4 @@ client_call_cancel(struct client_call *call)
 {
 	if (call->state != CLIENT_CALL_IDLE && call->state != CLIENT_CALL_ENDED)
 		end_call(call, ERR_CANCELLED, "cancelled by the caller");
-}
-
-/* ---- what the server has sent beside messages ---- */
-
-static const char *
-first_value(const struct metadata *md, const char *name)
-{
-	const char *other, *value;
-	size_t at = 0;
-
-	while (metadata_next(md, &at, &other, &value))
-		if (str_eq(name, other))
-			return value;
-	return NULL;
-}
-
-const char *
-client_call_header(const struct client_call *call, const char *name)
-{
-	return first_value(&call->head.headers, name);
-}
-
-const char *
-client_call_trailer(const struct client_call *call, const char *name)
-{
-	return first_value(&call->head.trailers, name);
-}
-
-const void *
-client_call_details(const struct client_call *call, size_t *len)
-{
-	*len = call->head.details_len;
-	return call->head.details;
 }

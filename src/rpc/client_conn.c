@@ -324,7 +324,8 @@ conn_settle(struct h2io *h2)
 		open_stream(conn, call);
 	}
 	while (conn->retired && (call = TAILQ_FIRST(&conn->waiting)) != NULL)
-		client_call_move(call);
+		client_call_lost(
+		    call, ERR_UNAVAILABLE, "no server takes the call");
 }
 
 static void

@@ -20,20 +20,6 @@ client_head_fini(struct client_head *head)
 	*head = (struct client_head){ .http_status = 0 };
 }
 
-/* Three digits, or 0. */
-static unsigned
-parse_http_status(const char *value, size_t len)
-{
-	unsigned n = 0;
-
-	for (size_t i = 0; i < len; i++) {
-		if (value[i] < '0' || value[i] > '9')
-			return 0;
-		n = n * 10 + (unsigned)(value[i] - '0');
-	}
-	return len == 3 ? n : 0;
-}
-
 /* "Error parsing returned status" is UNKNOWN, and so are unknown numbers. */
 static void
 note_status(struct client_head *head, const char *value, size_t len)
@@ -53,41 +39,6 @@ note_status(struct client_head *head, const char *value, size_t len)
 	head->code = head->bad_status ? ERR_UNKNOWN : (enum err_code)n;
 }
 
-static void
-note_text(struct client_head *head, const char *value, size_t len)
-{
-	if (len > TEXT_MAX)
-		len = TEXT_MAX;
-	free(head->text);
-	head->text = mem_new(len + 1);
-	(void)grpc_percent_decode(head->text, value, len);
-}
-
-static void
-note_details(struct client_head *head, const char *value, size_t len)
-{
-	long n;
-
-	free(head->details);
-	head->details = mem_new(len + 1);
-	n = str_unbase64(head->details, len, value, len);
-	if (n < 0) {
-		free(head->details);
-		head->details = NULL;
-	}
-	head->details_len = n < 0 ? 0 : (size_t)n;
-}
-
-static void
-note_type(struct client_head *head, const char *value, size_t len)
-{
-	head->is_grpc = grpc_content_type_is(value, len);
-	if (len >= sizeof(head->type))
-		len = sizeof(head->type) - 1;
-	memcpy(head->type, value, len);
-	head->type[len] = '\0';
-}
-
 static bool
 name_is(const char *name, size_t len, const char *word)
 {
@@ -98,23 +49,47 @@ bool
 client_head_field(struct client_head *head, const char *name, size_t name_len,
     const char *value, size_t value_len)
 {
-	head->bytes += name_len + value_len + FIELD_OVERHEAD;
+	size_t len = value_len;
+	uint64_t number;
+	long n;
+
+	head->bytes += name_len + len + FIELD_OVERHEAD;
 	if (head->bytes > LISTS_MAX)
 		return false;
-	if (name_is(name, name_len, ":status"))
-		head->http_status = parse_http_status(value, value_len);
-	else if (name_is(name, name_len, "grpc-status"))
-		note_status(head, value, value_len);
-	else if (name_is(name, name_len, "content-type"))
-		note_type(head, value, value_len);
-	else if (name_is(name, name_len, "grpc-message"))
-		note_text(head, value, value_len);
-	else if (name_is(name, name_len, "grpc-status-details-bin"))
-		note_details(head, value, value_len);
-	else
+	if (name_is(name, name_len, ":status")) {
+		char digits[4] = "";
+
+		if (len == 3)
+			memcpy(digits, value, len);
+		head->http_status = str_to_u64(digits, &number) == 0
+		    ? (unsigned)number
+		    : 0;
+	} else if (name_is(name, name_len, "grpc-status")) {
+		note_status(head, value, len);
+	} else if (name_is(name, name_len, "content-type")) {
+		head->is_grpc = grpc_content_type_is(value, len);
+		if (len >= sizeof(head->type))
+			len = sizeof(head->type) - 1;
+		memcpy(head->type, value, len);
+		head->type[len] = '\0';
+	} else if (name_is(name, name_len, "grpc-message")) {
+		if (len > TEXT_MAX)
+			len = TEXT_MAX;
+		free(head->text);
+		head->text = mem_new(len + 1);
+		(void)grpc_percent_decode(head->text, value, len);
+	} else if (name_is(name, name_len, "grpc-status-details-bin")) {
+		free(head->details);
+		head->details = mem_new(len + 1);
+		n = str_unbase64(head->details, len, value, len);
+		head->details_len = n > 0 ? (size_t)n : 0;
+		if (n < 0)
+			free(take_ptr(&head->details));
+	} else {
 		return metadata_note(
 			   head->answering ? &head->trailers : &head->headers,
-			   name, name_len, value, value_len) == 0;
+			   name, name_len, value, len) == 0;
+	}
 	return true;
 }
 

@@ -10,7 +10,10 @@
 #include "base/err.h"
 #include "rpc/grpc.h"
 
-/* Zeroed, nothing has come. */
+/*
+ * Zeroed, nothing has come. For callers: `details` of a failure, and the
+ * metadata before the messages and behind them, where metadata_find() looks.
+ */
 struct client_head {
 	unsigned http_status; /* 0: none yet */
 	bool is_grpc;         /* the content-type says so */

@@ -78,10 +78,10 @@ ssize_t client_call_on_read(
 /* Acts on what came; may end the call. */
 void client_call_settle(struct client_call *call);
 
-/* It never got a stream, and its connection takes no more: elsewhere. */
-void client_call_move(struct client_call *call);
-
-/* The connection is lost. */
+/*
+ * The connection is lost, or takes no more calls: if it never got a stream, it
+ * goes elsewhere.
+ */
 void client_call_lost(
     struct client_call *call, enum err_code code, const char *text);
 

@@ -315,6 +315,18 @@ metadata_next(const struct metadata *md, size_t *at, const char **name,
 	return true;
 }
 
+const char *
+metadata_find(const struct metadata *md, const char *name)
+{
+	const char *other, *value;
+	size_t at = 0;
+
+	while (metadata_next(md, &at, &other, &value))
+		if (str_eq(name, other))
+			return value;
+	return NULL;
+}
+
 size_t
 metadata_fields(const struct metadata *md, nghttp2_nv *nv)
 {

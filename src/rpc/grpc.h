@@ -118,6 +118,9 @@ int metadata_add(struct metadata *md, const char *name, const void *bytes,
 bool metadata_next(const struct metadata *md, size_t *at, const char **name,
     const char **value);
 
+/* The first value of a name, or NULL. */
+const char *metadata_find(const struct metadata *md, const char *name);
+
 /* Fills nv[] with at most METADATA_FIELDS_MAX and returns how many. */
 size_t metadata_fields(const struct metadata *md, nghttp2_nv *nv);
 

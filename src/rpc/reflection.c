@@ -195,7 +195,7 @@ file_find(struct pb name)
 }
 
 /* What an answer is made of. */
-struct answer {
+struct reflected {
 	Grpc__Reflection__V1__ServerReflectionResponse response;
 	Grpc__Reflection__V1__FileDescriptorResponse files;
 	ProtobufCBinaryData file[FILES_MAX];
@@ -214,7 +214,7 @@ struct answer {
 	GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##name
 
 static void
-answer_error(struct answer *a, enum err_code code, const char *text)
+answer_error(struct reflected *a, enum err_code code, const char *text)
 {
 	grpc__reflection__v1__error_response__init(&a->error);
 	a->error.error_code = (int32_t)code;
@@ -225,7 +225,7 @@ answer_error(struct answer *a, enum err_code code, const char *text)
 
 /* Adds a file, then what it imports, each once. */
 static void
-add_file(struct answer *a, size_t i)
+add_file(struct reflected *a, size_t i)
 {
 	struct pb file = rf.files[i];
 	struct pb_field field;
@@ -247,7 +247,7 @@ add_file(struct answer *a, size_t i)
 
 /* The answer to each question about a file; beyond the last: there is none. */
 static void
-answer_file(struct answer *a, size_t i, const char *missing)
+answer_file(struct reflected *a, size_t i, const char *missing)
 {
 	if (i >= rf.file_count) {
 		answer_error(a, ERR_NOT_FOUND, missing);
@@ -262,7 +262,7 @@ answer_file(struct answer *a, size_t i, const char *missing)
 
 /* The numbers of all extensions of a type. */
 static void
-answer_numbers(struct answer *a, char *type)
+answer_numbers(struct reflected *a, char *type)
 {
 	bool known = false;
 
@@ -281,7 +281,7 @@ answer_numbers(struct answer *a, char *type)
 }
 
 static void
-answer_services(struct answer *a)
+answer_services(struct reflected *a)
 {
 	grpc__reflection__v1__list_service_response__init(&a->list);
 	a->list.service = a->services;
@@ -296,7 +296,8 @@ answer_services(struct answer *a)
 
 /* Finds the answer; it points into the question and the set. */
 static void
-answer_find(struct answer *a, Grpc__Reflection__V1__ServerReflectionRequest *q)
+answer_find(
+    struct reflected *a, Grpc__Reflection__V1__ServerReflectionRequest *q)
 {
 	const Grpc__Reflection__V1__ExtensionRequest *extension;
 	struct pb name;
@@ -344,7 +345,7 @@ answer_question(struct call *call)
 	Grpc__Reflection__V1__ServerReflectionRequest *question =
 	    grpc__reflection__v1__server_reflection_request__unpack(
 		NULL, call->request_len, call->request);
-	struct answer a = { .has_file = { false } };
+	struct reflected a = { .has_file = { false } };
 	int rc = -ENOMEM;
 	uint8_t *out;
 	size_t len;

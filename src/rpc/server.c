@@ -274,14 +274,6 @@ stop_listening(struct server *server)
 	io_close(&server->io);
 }
 
-void
-server_serve(struct server *server, int fd)
-{
-	server_conn_open(server, fd);
-	if (server->conn_peak < server->conn_count)
-		server->conn_peak = server->conn_count;
-}
-
 /* ---- coming and going ---- */
 
 static void
@@ -294,15 +286,6 @@ on_trim_timer(struct timer *timer)
 	(void)malloc_trim(0);
 }
 
-static void
-on_drained(struct job *job)
-{
-	struct server *server = container_of(job, struct server, drained_job);
-
-	timer_disarm(&server->drain_timer);
-	server->drained(server->drained_arg);
-}
-
 void
 server_conn_left(struct server *server)
 {
@@ -311,9 +294,10 @@ server_conn_left(struct server *server)
 		server->buffered_peak - server->buffered_bytes >= TRIM_BYTES) &&
 	    !timer_is_running(&server->trim_timer))
 		timer_arm(&server->trim_timer, TRIM_DELAY_MS);
-	if (server->drained != NULL && server->conn_count == 0 &&
-	    !server->drained_job.queued)
-		loop_post(&server->drained_job);
+	if (server->drained != NULL && server->conn_count == 0) {
+		timer_disarm(&server->drain_timer);
+		wake_up(take_ptr(&server->drained), 0);
+	}
 }
 
 /* The clients had time to answer; then, to finish what they had begun. */
@@ -339,12 +323,11 @@ on_drain_timer(struct timer *timer)
 }
 
 void
-server_drain(struct server *server, void (*done)(void *arg), void *arg)
+server_drain_start(struct server *server, struct wake *waiter)
 {
 	struct server_conn *conn;
 
-	server->drained = done;
-	server->drained_arg = arg;
+	server->drained = waiter;
 	server->draining = true;
 	LIST_FOREACH (conn, &server->conns, link)
 		server_conn_tell_to_go(conn);
@@ -387,7 +370,6 @@ server_new(const struct router *router, const struct server_limits *limits)
 	server->accept_timer.fire = on_accept_timer;
 	server->trim_timer.fire = on_trim_timer;
 	server->drain_timer.fire = on_drain_timer;
-	server->drained_job.run = on_drained;
 
 	if (nghttp2_session_callbacks_new(&server->callbacks) < 0 ||
 	    nghttp2_option_new(&option) < 0)
@@ -419,7 +401,6 @@ server_free(struct server *server)
 	while ((conn = LIST_FIRST(&server->conns)) != NULL)
 		h2io_end(&conn->h2, NULL);
 	loop_unpost(&server->relief);
-	loop_unpost(&server->drained_job);
 	timeouts_fini(&server->handshake);
 	timeouts_fini(&server->first_call);
 	timeouts_fini(&server->idle);

@@ -9,6 +9,7 @@
 #define RPC_SERVER_H
 
 #include "core/unix_socket.h"
+#include "core/wake.h"
 #include "rpc/router.h"
 
 #include <stdint.h>
@@ -92,10 +93,10 @@ void server_serve(struct server *server, int fd);
 
 /*
  * Takes no new connection, tells the clients to go (GOAWAY in two steps, so
- * that no call under way is lost), and calls done(arg) from the loop when
- * the last connection has ended.
+ * that no call under way is lost), and wakes `waiter` with 0 when the last
+ * connection has ended.
  */
-void server_drain(struct server *server, void (*done)(void *arg), void *arg);
+void server_drain_start(struct server *server, struct wake *waiter);
 
 /* Ends all connections at once; open calls get CALL_DISCONNECTED. */
 void server_free(struct server *server);

@@ -405,7 +405,7 @@ conn_ended(struct h2io *h2, const char *why)
 	LIST_FOREACH (s, &conn->streams, link)
 		s->state = STREAM_CLOSED;
 	while ((s = LIST_FIRST(&conn->streams)) != NULL)
-		server_stream_lost(s);
+		server_stream_free(s, CALL_DISCONNECTED);
 	server->counters.bytes_in += h2->bytes_in;
 	server->counters.bytes_out += h2->bytes_out;
 	timeout_disarm(&conn->wait);
@@ -428,7 +428,7 @@ server_conn_tell_to_go(struct server_conn *conn)
 }
 
 void
-server_conn_open(struct server *server, int fd)
+server_serve(struct server *server, int fd)
 {
 	static const struct h2io_ops ops = {
 		.settle = conn_settle,
@@ -469,7 +469,8 @@ server_conn_open(struct server *server, int fd)
 	LIST_INIT(&conn->streams);
 	STAILQ_INIT(&conn->touched);
 	LIST_INSERT_HEAD(&server->conns, conn, link);
-	server->conn_count++;
+	if (++server->conn_count > server->conn_peak)
+		server->conn_peak = server->conn_count;
 	timeout_arm(&conn->wait, &server->handshake);
 	h2io_flush_soon(&conn->h2);
 	if (server->draining)

@@ -119,12 +119,6 @@ all_are(const char *bytes, size_t len, unsigned char class)
 	return all == class;
 }
 
-static bool
-is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
 /* The rules for every field; false: a fault is noted. */
 static bool
 field_is_sane(struct head *head, const char *name, size_t name_len,
@@ -140,7 +134,8 @@ field_is_sane(struct head *head, const char *name, size_t name_len,
 	    !all_are(name + colon, name_len - colon, IN_NAME))
 		head_malformed(head, "bad header name");
 	else if (value_len > 0 &&
-	    (is_blank(value[0]) || is_blank(value[value_len - 1]) ||
+	    (strchr(" \t", value[0]) != NULL ||
+		strchr(" \t", value[value_len - 1]) != NULL ||
 		!all_are(value, value_len, IN_VALUE)))
 		head_malformed(head, "bad header value");
 	else

@@ -59,9 +59,7 @@ struct server {
 	bool draining;     /* new connections are told to go, too */
 	bool goodbye_said; /* GOAWAY's second step, to all */
 	struct timer drain_timer;
-	struct job drained_job;
-	void (*drained)(void *arg);
-	void *drained_arg;
+	struct wake *drained; /* who waits for the last connection's end */
 };
 
 /*
@@ -104,9 +102,6 @@ struct server_conn {
 
 /* What a request costs of the budget that has to be refused or reset. */
 #define SERVER_CONN_MISTAKE 10
-
-/* Serves a connected, non-blocking socket, which it takes over. */
-void server_conn_open(struct server *server, int fd);
 
 /*
  * Counts and logs a fault, sends GOAWAY with `error` if the socket takes it,
@@ -209,8 +204,8 @@ void server_stream_late(struct timeout *timeout);
  */
 void server_stream_turn_away(struct server_stream *s);
 
-/* The connection is lost: ends the call, frees the stream. */
-void server_stream_lost(struct server_stream *s);
+/* The stream or its connection is closed: ends the call, frees the stream. */
+void server_stream_free(struct server_stream *s, enum call_gone why);
 
 /* The server drains: tells the handler, if it wants to know. */
 void server_stream_leave(struct server_stream *s);
@@ -230,14 +225,13 @@ void server_stream_advance(struct buf *buf, size_t *at);
 
 /*
  * Opens the call whose request is complete (timeout_ms: -1 none; `handler`
- * must end it or set `gone`); and ends it from outside.
+ * must end it or set `gone`); and ends it from outside. It is answered with
+ * the code, unless that is CANCELLED: then nobody is there.
  */
 void call_open(
     struct call *call, int64_t timeout_ms, void (*handler)(struct call *call));
-void call_lost(struct call *call, enum call_gone why);
-
-/* What came after the call was opened is wrong; answers so. */
-void call_broken(struct call *call, enum err_code code, const char *text);
+void call_abort(struct call *call, enum call_gone why, enum err_code code,
+    const char *text);
 
 /*
  * Logs and counts the end of a call that never reached a handler; answers it

@@ -86,12 +86,17 @@ server_stream_new(struct server_conn *conn, int32_t id)
 	return s;
 }
 
-static void
-stream_free(struct server_stream *s)
+void
+server_stream_free(struct server_stream *s, enum call_gone why)
 {
 	struct server_conn *conn = s->conn;
 	struct server *server = conn->server;
 
+	s->state = STREAM_CLOSED;
+	if (s->call.open)
+		call_abort(&s->call, why, ERR_CANCELLED,
+		    why == CALL_DISCONNECTED ? "connection lost"
+					     : "cancelled by the client");
 	LIST_REMOVE(s, link);
 	server->stream_count--;
 	conn->buffered_bytes -= s->counted;
@@ -237,33 +242,13 @@ fault_of(enum grpc_read verdict, enum err_code *code)
 	return NULL;
 }
 
-/* DATA of a unary call. */
-static void
-take_bytes(struct server_stream *s, const uint8_t *bytes, size_t len)
-{
-	enum grpc_read verdict = GRPC_READ_MORE;
-	enum err_code code;
-	const char *fault;
-
-	if (!s->has_message)
-		verdict = grpc_reader_feed(&s->reader, &bytes, &len);
-	if (verdict == GRPC_READ_MESSAGE)
-		s->has_message = true;
-	fault = fault_of(verdict, &code);
-	if (fault != NULL)
-		refuse_request(s,
-		    verdict == GRPC_READ_NO_MEMORY ? SERVER_REFUSED_MEMORY
-						   : SERVER_REFUSED_OTHER,
-		    code, fault);
-	else if (len > 0)
-		refuse_request(s, SERVER_REFUSED_OTHER, ERR_UNIMPLEMENTED,
-		    "more than one message in a unary call");
-}
-
 void
 server_stream_on_data(struct server_stream *s, const uint8_t *bytes, size_t len)
 {
 	bool streams = s->method != NULL && s->method->client_streams;
+	enum grpc_read verdict = GRPC_READ_MORE;
+	enum err_code code;
+	const char *fault;
 
 	s->body_bytes += (int64_t)len;
 	if (!takes_input(s) || !streams)
@@ -276,7 +261,20 @@ server_stream_on_data(struct server_stream *s, const uint8_t *bytes, size_t len)
 		head_malformed(&s->head, "more data than content-length");
 		spoil(s);
 	} else if (!streams) {
-		take_bytes(s, bytes, len);
+		if (!s->has_message)
+			verdict = grpc_reader_feed(&s->reader, &bytes, &len);
+		s->has_message |= verdict == GRPC_READ_MESSAGE;
+		fault = fault_of(verdict, &code);
+		if (fault != NULL)
+			refuse_request(s,
+			    verdict == GRPC_READ_NO_MEMORY
+				? SERVER_REFUSED_MEMORY
+				: SERVER_REFUSED_OTHER,
+			    code, fault);
+		else if (len > 0)
+			refuse_request(s, SERVER_REFUSED_OTHER,
+			    ERR_UNIMPLEMENTED,
+			    "more than one message in a unary call");
 	} else if (buf_append(&s->inbox, bytes, len) < 0) { /* it fits */
 		refuse_request(s, SERVER_REFUSED_MEMORY, ERR_UNAVAILABLE,
 		    "server has no memory for the message");
@@ -401,39 +399,34 @@ settle_whole(struct server_stream *s)
 		server_stream_leave(s);
 }
 
-/* Puts the next message together; the window opens by what was used. */
-static enum grpc_read
-read_inbox(struct server_stream *s)
-{
-	size_t left = s->inbox.len - s->inbox_at, before = left;
-	const unsigned char *bytes;
-	enum grpc_read verdict;
-
-	if (left == 0)
-		return GRPC_READ_MORE;
-	bytes = s->inbox.data + s->inbox_at;
-	verdict = grpc_reader_feed(&s->reader, &bytes, &left);
-	(void)nghttp2_session_consume_stream(
-	    s->conn->h2.session, s->id, before - left);
-	s->inbox_at += before - left;
-	server_stream_advance(&s->inbox, &s->inbox_at);
-	server_stream_recount(s);
-	return verdict;
-}
-
-/* Gives the handler the message it waits for, if it is there. */
+/*
+ * Puts the next message together, whose bytes open the window again, and gives
+ * it to the handler that waits for it.
+ */
 static void
 deliver(struct server_stream *s)
 {
-	enum grpc_read verdict = read_inbox(s);
+	size_t left = s->inbox.len - s->inbox_at, before = left;
+	enum grpc_read verdict = GRPC_READ_MORE;
+	const unsigned char *bytes;
 	enum err_code code;
-	const char *fault = fault_of(verdict, &code);
+	const char *fault;
 
+	if (left > 0) {
+		bytes = s->inbox.data + s->inbox_at;
+		verdict = grpc_reader_feed(&s->reader, &bytes, &left);
+		(void)nghttp2_session_consume_stream(
+		    s->conn->h2.session, s->id, before - left);
+		s->inbox_at += before - left;
+		server_stream_advance(&s->inbox, &s->inbox_at);
+		server_stream_recount(s);
+	}
+	fault = fault_of(verdict, &code);
 	if (verdict == GRPC_READ_MORE && s->input_ended &&
 	    s->reader.prefix_len > 0)
 		fault = "request ends inside a message";
 	if (fault != NULL) {
-		call_broken(&s->call, code, fault);
+		call_abort(&s->call, CALL_CANCELLED, code, fault);
 	} else if (verdict == GRPC_READ_MESSAGE) {
 		s->has_message = true;
 		s->wants_message = false;
@@ -455,11 +448,13 @@ settle_called(struct server_stream *s)
 	if (s->head.fault == HEAD_MALFORMED) {
 		s->state = STREAM_ANSWERED;
 		server_stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
-		call_lost(&s->call, CALL_CANCELLED);
+		call_abort(&s->call, CALL_CANCELLED, ERR_CANCELLED,
+		    "cancelled by the client");
 		return;
 	}
 	if (s->head.fault == HEAD_REFUSED) {
-		call_broken(&s->call, s->head.code, s->head.text);
+		call_abort(
+		    &s->call, CALL_CANCELLED, s->head.code, s->head.text);
 		return;
 	}
 	if (s->refused_send && s->reply.len == 0) {
@@ -493,20 +488,9 @@ server_stream_settle(struct server_stream *s)
 			server_stream_reset(s, NGHTTP2_NO_ERROR);
 		return;
 	case STREAM_CLOSED:
-		if (s->call.open)
-			call_lost(&s->call, CALL_CANCELLED);
-		stream_free(s);
+		server_stream_free(s, CALL_CANCELLED);
 		return;
 	}
-}
-
-void
-server_stream_lost(struct server_stream *s)
-{
-	s->state = STREAM_CLOSED;
-	if (s->call.open)
-		call_lost(&s->call, CALL_DISCONNECTED);
-	stream_free(s);
 }
 
 void

@@ -93,7 +93,7 @@ one_read(struct one *o)
 static enum op_verdict
 one_start(struct one *o)
 {
-	fuzz_check(client_call_add_header(&o->call, "x-a-bin", "\0\1", 2) == 0);
+	fuzz_check(metadata_add(&o->call.headers, "x-a-bin", "\0\1", 2) == 0);
 	if (o->many) {
 		client_call_open(&o->call, "/f.S/Chat", TIMEOUT_MS);
 		return one_send(o);
@@ -108,15 +108,14 @@ static enum op_verdict
 one_judge(struct one *o)
 {
 	const struct client_call *call = &o->call;
-	size_t len = 0;
 
 	fuzz_check((o->op.rc == 0) == (call->code == ERR_OK));
 	fuzz_check(call->code <= ERR_UNAUTHENTICATED);
 	fuzz_check(call->code != ERR_OK || o->many || call->has_message);
 	fuzz_check(call->reply.len <= REPLY_MAX);
-	(void)client_call_header(call, "x-a-bin");
-	(void)client_call_trailer(call, "x-a-bin");
-	(void)client_call_details(call, &len);
+	(void)metadata_find(&call->head.headers, "x-a-bin");
+	(void)metadata_find(&call->head.trailers, "x-a-bin");
+	fuzz_check(call->head.details != NULL || call->head.details_len == 0);
 	o->state = ONE_ENDED;
 	return OP_DONE;
 }

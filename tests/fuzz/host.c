@@ -185,11 +185,11 @@ host_wait(struct host *host, int64_t ms)
 }
 
 static void
-on_drained(void *arg)
+on_drained(struct wake *wake, int rc)
 {
-	struct host *host = arg;
+	struct host *host = container_of(wake, struct host, drain);
 
-	fuzz_check(!host->drained);
+	fuzz_check(rc == 0 && !host->drained);
 	fuzz_check(server_connection_count(host->server) == 0);
 	host->drained = true;
 }
@@ -197,8 +197,9 @@ on_drained(void *arg)
 void
 host_drain(struct host *host)
 {
+	host->drain.fn = on_drained;
 	if (!host->draining)
-		server_drain(host->server, on_drained, host);
+		server_drain_start(host->server, &host->drain);
 	host->draining = true;
 }
 

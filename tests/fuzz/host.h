@@ -20,6 +20,7 @@ struct host_conn {
 struct host {
 	struct server *server;
 	struct host_conn conn[HOST_CONNS];
+	struct wake drain;
 	int64_t now_ms; /* the fake clock */
 	bool draining;
 	bool drained;

@@ -349,11 +349,12 @@ empty_stream(void)
 static bool
 metadata_is_back(const struct client_call *call)
 {
-	const char *value = client_call_trailer(
-	    call, "x-grpc-test-echo-trailing-bin");
+	const char *value = metadata_find(
+	    &call->head.trailers, "x-grpc-test-echo-trailing-bin");
 	unsigned char bytes[4];
 
-	return str_eq(client_call_header(call, "x-grpc-test-echo-initial"),
+	return str_eq(metadata_find(
+			  &call->head.headers, "x-grpc-test-echo-initial"),
 		   "test_initial_metadata_value") &&
 	    value != NULL &&
 	    str_unbase64(bytes, sizeof(bytes), value, strlen(value)) == 3 &&
@@ -365,10 +366,10 @@ add_metadata(struct client_call *call)
 {
 	const char text[] = "test_initial_metadata_value";
 
-	if (client_call_add_header(
-		call, "x-grpc-test-echo-initial", text, sizeof(text) - 1) < 0 ||
-	    client_call_add_header(
-		call, "x-grpc-test-echo-trailing-bin", "\xab\xab\xab", 3) < 0)
+	if (metadata_add(&call->headers, "x-grpc-test-echo-initial", text,
+		sizeof(text) - 1) < 0 ||
+	    metadata_add(&call->headers, "x-grpc-test-echo-trailing-bin",
+		"\xab\xab\xab", 3) < 0)
 		abort();
 }
 

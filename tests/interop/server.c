@@ -186,9 +186,10 @@ static const struct router router = {
 };
 
 static void
-on_drained(void *arg)
+on_drained(struct wake *wake, int rc)
 {
-	(void)arg;
+	(void)wake;
+	(void)rc;
 	loop_stop();
 }
 
@@ -196,7 +197,9 @@ static void
 on_term(int signo)
 {
 	(void)signo;
-	server_drain(server, on_drained, NULL);
+	static struct wake drained = { .fn = on_drained };
+
+	server_drain_start(server, &drained);
 }
 
 /* concurrent_large_unary: 256 streams at once with a request of 272 KB each. */

@@ -11,14 +11,13 @@
 
 /* ---- in place of src/rpc/server.c and src/obs/dump.c --------------------- */
 
-static void (*connections_ended)(void *arg);
+static struct wake *connections_ended;
 
 void
-server_drain(struct server *server, void (*done)(void *arg), void *arg)
+server_drain_start(struct server *server, struct wake *waiter)
 {
 	(void)server;
-	(void)arg;
-	connections_ended = done;
+	connections_ended = waiter;
 }
 
 size_t
@@ -49,7 +48,7 @@ main(void)
 	is_int(requests_running(), 1, "on which a call comes");
 	fake_leave(call, CALL_DISCONNECTED);
 	fake_free(call);
-	connections_ended(NULL);
+	wake_up(connections_ended, 0);
 	fake_turn();
 	ok(!drain_is_complete(), "it is waited for when that is gone");
 	ok(fake_is_detached(), "and told to stop");

@@ -58,13 +58,6 @@ expect(bool good, const char *what)
 }
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 on_idle(void)
 {
 }
@@ -136,7 +129,7 @@ happen(const struct trial *t)
 		return;
 	case EVENT_DRAIN:
 		requests_when_idle(on_idle);
-		server_drain(server, on_drained, NULL);
+		drain_server(server, &drained);
 		return;
 	case EVENT_FREE:
 		server_free(server);

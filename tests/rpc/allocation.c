@@ -364,12 +364,6 @@ play_calls(struct scene *sc)
 	peer_run(peer);
 }
 
-static void
-on_drained(void *arg)
-{
-	((struct scene *)arg)->drained = true;
-}
-
 /* The end of a server that has something to do. */
 static void
 play_drain(struct scene *sc)
@@ -380,7 +374,7 @@ play_drain(struct scene *sc)
 	(void)peer_call(&sc->busy, "/test.A/Wait", "", 0, "1S");
 	peer_run(&sc->busy);
 	mem.at_work = true;
-	server_drain(sc->server, on_drained, sc);
+	drain_server(sc->server, &sc->drained);
 	mem.at_work = false;
 	x = peer_call(&sc->busy, "/test.A/Echo", "x", 1, NULL);
 	x->stay_open = true;

@@ -626,13 +626,6 @@ no_preface_no_service(void)
 static bool drained;
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 drain_waits_for_calls(void)
 {
 	struct exchange *x, *y;
@@ -641,7 +634,7 @@ drain_waits_for_calls(void)
 	drained = false;
 	x = peer_call(&peer, "/test.T/Wait", "", 0, NULL);
 	peer_run(&peer);
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	loop_turn(false);
 	/* On its way before the client reads the GOAWAY. */
 	y = peer_call(&peer, "/test.T/Wait", "", 0, NULL);
@@ -663,7 +656,7 @@ drain_does_not_wait_for_the_deaf(void)
 {
 	start(NULL);
 	drained = false;
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
 	ok(!drained, "a client that does not answer is waited for ...");
@@ -679,7 +672,7 @@ drain_of_nothing_ends_at_once(void)
 {
 	drained = false;
 	server = server_new(&service_router, NULL);
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	ok(!drained, "drain does not call back inside");
 	loop_turn(false);
 	ok(drained, "a server without connections is drained at once");

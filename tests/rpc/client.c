@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "config.h"
 #include "tests/rpc/caller.h"
+#include "tests/rpc/peer.h"
 #include "tests/rpc/rawserver.h"
 #include "tests/rpc/service.h"
 #include "tests/tap.h"
@@ -147,8 +148,8 @@ requests_are_as_specified(void)
 
 	raw_listen();
 	one_init(&o, client, "/test.T/Echo", "hello", 10000);
-	ok(client_call_add_header(&o.call, "x-text", "a b", 3) == 0 &&
-		client_call_add_header(&o.call, "x-data-bin", "\0\1", 2) == 0,
+	ok(metadata_add(&o.call.headers, "x-text", "a b", 3) == 0 &&
+		metadata_add(&o.call.headers, "x-data-bin", "\0\1", 2) == 0,
 	    "a call with metadata");
 	clock_fake(NOW_MS);
 	one_begin(&o);
@@ -214,12 +215,6 @@ waiting_takes_from_the_deadline(void)
 }
 
 static void
-on_drained(void *arg)
-{
-	*(bool *)arg = true;
-}
-
-static void
 the_deaf_are_given_up(void)
 {
 	int fd = caller_listen(0);
@@ -264,7 +259,7 @@ waiting_calls_move_to_the_successor(bool has_successor)
 		one_start(&o[i], client, "/test.T/Wait", "", 10000);
 	turn(10);
 	is_int(service_waiting, 2, "calls over the limit of streams wait");
-	server_drain(server, on_drained, &drained);
+	drain_server(server, &drained);
 	if (has_successor)
 		young = serve();
 	turn(20);
@@ -342,7 +337,7 @@ draining_servers_are_left(void)
 
 	one_start(&o, client, "/test.T/Wait", "", 10000);
 	turn(5);
-	server_drain(old, on_drained, &drained);
+	drain_server(old, &drained);
 	turn(5);
 	young = serve();
 	one_start(&p, client, "/test.T/Echo", "young", 10000);

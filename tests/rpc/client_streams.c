@@ -226,7 +226,8 @@ failures_come_behind_messages(void)
 		is_message(&call, "two") && is_end(&call, ERR_ABORTED),
 	    "messages come, and then the failure");
 	ok(str_eq(call.text, "that is enough"), "... with its text");
-	details = client_call_details(&call, &len);
+	details = call.head.details;
+	len = call.head.details_len;
 	ok(details != NULL &&
 		memmem(details, len, "google.rpc.ErrorInfo", 20) &&
 		memmem(details, len, "\12\3WHY", 5),
@@ -406,26 +407,25 @@ metadata_goes_both_ways(void)
 	const char *value;
 
 	client_call_init(&call, client);
-	ok(client_call_add_header(&call, "x-text", "one", 3) == 0 &&
-		client_call_add_header(&call, "x-text", "two", 3) == 0 &&
-		client_call_add_header(&call, "x-data-bin", data, 4) == 0,
+	ok(metadata_add(&call.headers, "x-text", "one", 3) == 0 &&
+		metadata_add(&call.headers, "x-text", "two", 3) == 0 &&
+		metadata_add(&call.headers, "x-data-bin", data, 4) == 0,
 	    "metadata is taken");
-	ok(client_call_add_header(&call, "X-Text", "", 0) == -EINVAL &&
-		client_call_add_header(&call, "grpc-status", "0", 1) ==
-		    -EINVAL &&
-		client_call_add_header(&call, ":path", "/", 1) == -EINVAL &&
-		client_call_add_header(&call, "x", "\n", 1) == -EINVAL,
+	ok(metadata_add(&call.headers, "X-Text", "", 0) == -EINVAL &&
+		metadata_add(&call.headers, "grpc-status", "0", 1) == -EINVAL &&
+		metadata_add(&call.headers, ":path", "/", 1) == -EINVAL &&
+		metadata_add(&call.headers, "x", "\n", 1) == -EINVAL,
 	    "... but not what would be something else");
 	client_call_open(&call, "/t.S/Meta", 10000);
 	ok(send_text(&call, "") == 0, "... and sent");
 	client_call_send_end(&call);
 	ok(read_answer(&call) == 0 && reply_is(&call, "ok"), "... and arrives");
-	ok(str_eq(client_call_header(&call, "x-text"), "one,two"),
+	ok(str_eq(metadata_find(&call.head.headers, "x-text"), "one,two"),
 	    "what the server sends before messages is a header");
-	ok(client_call_trailer(&call, "x-text") == NULL &&
-		client_call_header(&call, "content-type") == NULL,
+	ok(metadata_find(&call.head.trailers, "x-text") == NULL &&
+		metadata_find(&call.head.headers, "content-type") == NULL,
 	    "... and nothing else is");
-	value = client_call_trailer(&call, "x-data-bin");
+	value = metadata_find(&call.head.trailers, "x-data-bin");
 	ok(value != NULL &&
 		str_unbase64(back, sizeof(back), value, strlen(value)) == 4 &&
 		memcmp(back, data, 4) == 0,
@@ -436,8 +436,9 @@ metadata_goes_both_ways(void)
 	ok(send_text(&call, "") == 0, "a call that fails at once");
 	client_call_send_end(&call);
 	ok(is_end(&call, ERR_ABORTED) &&
-		str_eq(client_call_trailer(&call, "x-text"), "trailer") &&
-		client_call_header(&call, "x-text") == NULL,
+		str_eq(
+		    metadata_find(&call.head.trailers, "x-text"), "trailer") &&
+		metadata_find(&call.head.headers, "x-text") == NULL,
 	    "... has all its metadata in the trailers");
 	end(&call, "trailers only");
 }

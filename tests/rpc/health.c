@@ -216,13 +216,6 @@ services_are_listed(void)
 static bool drained;
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 changes_are_watched(void)
 {
 	struct exchange *x, *y, *z, *late;
@@ -243,7 +236,7 @@ changes_are_watched(void)
 	is_str(states(x), "12", "a change is told");
 	is_str(states(y), "3", "... to whom it concerns");
 	ok(!x->closed, "... and the watch goes on");
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	loop_turn(false);
 	late = ask(WATCH, "b.B");
 	ok(x->closed && x->code == ERR_UNAVAILABLE && y->closed,

@@ -349,6 +349,26 @@ peer_run(struct peer *peer)
 	}
 }
 
+static struct wake drain_wake;
+static bool *drain_flag;
+
+static void
+on_drained(struct wake *wake, int rc)
+{
+	(void)wake;
+	*drain_flag = rc == 0;
+}
+
+void
+drain_server(struct server *server, bool *drained)
+{
+	loop_unpost(&drain_wake.job); /* of a server that was freed */
+	drain_wake.fn = on_drained;
+	drain_flag = drained;
+	*drained = false;
+	server_drain_start(server, &drain_wake);
+}
+
 long
 exchange_message(const struct exchange *x, const unsigned char **bytes)
 {

@@ -79,6 +79,12 @@ void peer_run_deaf(struct peer *peer);
 /* Until nothing moves any more. */
 void peer_run(struct peer *peer);
 
+/*
+ * Drains a server, one at a time: *drained turns true when its last connection
+ * has ended.
+ */
+void drain_server(struct server *server, bool *drained);
+
 /* The reply's one message: its length, or -1 if there is not exactly one. */
 long exchange_message(const struct exchange *x, const unsigned char **bytes);
 

@@ -274,13 +274,6 @@ extensions_are_found(void)
 static bool drained;
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 odd_clients_are_answered(void)
 {
 	struct pb answer;
@@ -320,7 +313,7 @@ odd_clients_are_answered(void)
 	buf_fini(&many);
 
 	drained = false;
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	peer_run(&peer);
 	ok(stream->closed && stream->code == ERR_UNAVAILABLE && drained,
 	    "a client that asks nothing more does not hold up a drain");

@@ -361,13 +361,6 @@ lack_of_descriptors_is_waited_out(void)
 static bool drained;
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 drain_serves_the_queue(void)
 {
 	struct err err = ERR_INIT;
@@ -378,7 +371,7 @@ drain_serves_the_queue(void)
 	if (peer_connect(&peer, path) < 0)
 		abort();
 	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	is_int(peer_connect(&late, path), -ENOENT,
 	    "a draining server takes no new connection");
 	peer_run(&peer);

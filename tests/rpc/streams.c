@@ -568,13 +568,6 @@ deadlines_and_cancels_end_streams(void)
 static bool drained;
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 drain_ends_patient_streams(void)
 {
 	struct exchange *x, *y, *z;
@@ -584,7 +577,7 @@ drain_ends_patient_streams(void)
 	x = open_stream("/t.S/Patient", NULL, NULL, "", 0);
 	y = open_stream("/t.S/Echo", NULL, NULL, "", 0);
 	peer_run(&peer);
-	server_drain(server, on_drained, NULL);
+	drain_server(server, &drained);
 	loop_turn(false);
 	z = open_stream("/t.S/Patient", NULL, NULL, "", 0);
 	peer_run(&peer);

@@ -68,17 +68,10 @@ static bool drained;
 /* ---- one trial ---- */
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 drain(void)
 {
 	health_shutdown();
-	server_drain(trial_server, on_drained, NULL);
+	drain_server(trial_server, &drained);
 }
 
 static void

@@ -78,13 +78,6 @@ __wrap_send(int fd, const void *bytes, size_t len, int flags)
 }
 
 static void
-on_drained(void *arg)
-{
-	(void)arg;
-	drained = true;
-}
-
-static void
 put_resets(const struct script *script)
 {
 	for (size_t i = 0; i < script->frames; i++) {
@@ -155,7 +148,7 @@ happen(const struct trial *t)
 		return;
 	case EVENT_DRAIN:
 		health_shutdown();
-		server_drain(trial_server, on_drained, NULL);
+		drain_server(trial_server, &drained);
 		wire_settle(&trial_wire);
 		take_rest();
 		trial_pass(2 * DRAIN_ANSWER_MS);
