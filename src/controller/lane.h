@@ -10,7 +10,7 @@
 #include "ceph/trash.h"
 #include "core/timer.h"
 
-/* What a lane can do; the numbers are those of proto/worker.proto. */
+/* What a lane can do: lane_job_kinds[] of src/worker/lane.c. */
 enum lane_kind {
 	LANE_LIST_WATCHERS = 1, /* of `image` or `image_id` */
 	LANE_CREATE = 2,        /* `image`; one that is there with this size is
@@ -27,10 +27,7 @@ enum lane_kind {
 
 #define LANE_WATCHERS 8
 
-/*
- * A job for which a request waits ends after this time; what a purge asks for
- * in the background may take days.
- */
+/* A job for which a request waits ends after this time. */
 #define LANE_JOB_MS 60000
 
 /* Embed it; zeroed is valid. Pointers live until the wake. */
@@ -49,7 +46,6 @@ struct lane_job {
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 
 	/* private */
-	uint64_t id;
 	struct wake *waiter;
 	struct timer late;
 	void *lane; /* that works on it; NULL: it is queued */

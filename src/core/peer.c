@@ -192,10 +192,8 @@ peer_end(struct peer *p)
 static void
 peer_gone(struct peer *p)
 {
-	enum peer_state was = p->state;
-
-	peer_end(p);
-	p->kind->gone(p, was);
+	let_go(p);
+	p->kind->gone(p);
 }
 
 static void
@@ -238,9 +236,12 @@ on_process_exit(struct helper *helper, int status)
 	log_line(status != 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, event,
 	    "pid=%d %s=%d", (int)proc->pid, killed ? "signal" : "status",
 	    killed ? WTERMSIG(status) : WEXITSTATUS(status));
-	if (proc->peer == NULL)
+	if (proc->peer == NULL) {
 		process_free(proc);
-	else if (proc->peer->channel == NULL)
+		return;
+	}
+	proc->peer->status = status;
+	if (proc->peer->channel == NULL)
 		peer_gone(proc->peer);
 	else
 		timer_arm(&proc->late, CLOSED_MS);
@@ -282,14 +283,22 @@ on_peer_ready(struct peer *p, struct peer_frame *f)
 	p->kind->failed(p, f);
 }
 
-static void
-on_peer_reply(struct peer *p, const struct peer_frame *f)
+struct peer_call *
+peer_call_find(const struct peer *p, uint64_t id)
 {
 	struct peer_call *call;
 
 	TAILQ_FOREACH (call, &p->calls, link)
-		if (call->id == f->id)
+		if (call->id == id)
 			break;
+	return call;
+}
+
+static void
+on_peer_reply(struct peer *p, const struct peer_frame *f)
+{
+	struct peer_call *call = peer_call_find(p, f->id);
+
 	if (call == NULL) { /* who waited was told something else */
 		log_debug("peer.reply", "kind=%s pid=%d id=%llu is unknown",
 		    p->kind->name, (int)peer_pid(p), (unsigned long long)f->id);
@@ -390,6 +399,7 @@ process_new(struct peer *p)
 	LIST_INSERT_HEAD(&processes, proc, link);
 	p->process = proc;
 	peer_enter(p, PEER_STARTING);
+	p->started_ms = p->since_ms;
 	return proc;
 }
 
@@ -445,18 +455,22 @@ peer_socket(const char *path)
 	return take_fd(&fd);
 }
 
-void
+int
 peer_call_send(struct peer *p, struct peer_call *call, unsigned what,
     const ProtobufCMessage *message)
 {
-	call->peer = p;
-	call->id = ++p->last_id;
-	TAILQ_INSERT_TAIL(&p->calls, call, link);
-	(void)frame_send(p->channel,
-	    &(struct peer_frame){ .kind = PEER_CALL,
+	struct peer_frame f = { .kind = PEER_CALL,
 		.what = what,
-		.id = call->id,
-		.message = message });
+		.id = ++p->last_id,
+		.message = message };
+	int rc = p->channel != NULL ? frame_send(p->channel, &f) : -EPIPE;
+
+	if (rc < 0)
+		return rc;
+	call->peer = p;
+	call->id = f.id;
+	TAILQ_INSERT_TAIL(&p->calls, call, link);
+	return 0;
 }
 
 void
@@ -504,15 +518,6 @@ bool
 peer_is_connected(const struct peer *p)
 {
 	return p->channel != NULL;
-}
-
-const char *
-peer_state_name(enum peer_state state)
-{
-	static const char *const name[PEER_STATE_COUNT] = { "idle", "starting",
-		"ready", "draining", "backoff" };
-
-	return name[state];
 }
 
 void

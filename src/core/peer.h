@@ -83,16 +83,11 @@ enum peer_state {
 	PEER_IDLE = 0, /* no process; one may be started */
 	PEER_STARTING, /* it was told HELLO, or is to be told */
 	PEER_UP,       /* READY has come */
+	PEER_BACKOFF,  /* it has ended; the next process has to wait */
 	PEER_DRAINING, /* it was told to end */
-	PEER_BACKOFF,  /* its process has ended; the next one has to wait */
 };
 
-#define PEER_STATE_COUNT 5
-
-/*
- * One kind of helper. A callback may free the peer, but for `reply` and
- * `event`.
- */
+/* One kind of helper. Its callbacks may free the peer. */
 struct peer_kind {
 	const char *name; /* in the log and in texts: "ceph-worker" */
 	unsigned version;
@@ -123,10 +118,11 @@ struct peer_kind {
 	void (*closed)(struct peer *peer);
 
 	/*
-	 * The peer is in BACKOFF now. Calls that were not answered are in its
-	 * list, for the callee to take out. `was` is the state before.
+	 * Its process has ended, and peer_end() or peer_fini() is due. The
+	 * state is still what it was, and calls that were not answered are
+	 * still in the list, for the callee to take out.
 	 */
-	void (*gone)(struct peer *peer, enum peer_state was);
+	void (*gone)(struct peer *peer);
 
 	/* The pause is over: IDLE. */
 	void (*rested)(struct peer *peer);
@@ -147,9 +143,11 @@ struct peer_call {
 /* Embed it. */
 struct peer {
 	enum peer_state state;
-	int64_t since_ms;  /* in this state */
-	int64_t heard_ms;  /* when a frame came last */
-	unsigned failures; /* ends in a row; the owner forgets them */
+	int64_t since_ms;   /* in this state */
+	int64_t started_ms; /* its process */
+	int64_t heard_ms;   /* when a frame came last */
+	unsigned failures;  /* ends in a row; the owner forgets them */
+	int status;         /* wait status of the process that ended last */
 	TAILQ_HEAD(, peer_call) calls; /* sent and not answered, oldest first */
 
 	/* private */
@@ -182,18 +180,19 @@ void peer_greet(struct peer *peer, int fd, const ProtobufCMessage *hello);
 int peer_socket(const char *path);
 
 /*
- * Sends a call; peer->channel must be there (UP). When it cannot be sent, the
- * peer will soon be gone.
+ * Sends a call. On failure (-EMSGSIZE: it is too long; -EPIPE: not connected)
+ * it is not open.
  */
-void peer_call_send(struct peer *peer, struct peer_call *call, unsigned what,
-    const ProtobufCMessage *message);
+int peer_call_send(struct peer *peer, struct peer_call *call, unsigned what,
+    const ProtobufCMessage *message) must_check;
+struct peer_call *peer_call_find(const struct peer *peer, uint64_t id);
 void peer_call_cancel(const struct peer_call *call); /* asks for its end */
 void peer_call_take(struct peer_call *call); /* no reply is wanted any more */
 
 void peer_drain(struct peer *peer);           /* to end cleanly */
 void peer_kill(struct peer *peer, int signo); /* `gone` follows */
 
-/* It is of no use: lets its process go, and backs off. Calls `gone` not. */
+/* It is of no use, or gone: lets its process go, and backs off. */
 void peer_end(struct peer *peer);
 
 /* The helper speaks nonsense: killed, and gone. */
@@ -201,7 +200,6 @@ void peer_broken(struct peer *peer, const char *text);
 
 pid_t peer_pid(const struct peer *peer); /* 0: none */
 bool peer_is_connected(const struct peer *peer);
-const char *peer_state_name(enum peer_state state);
 
 /* At our own end: stops watching all processes. Those let go end alone. */
 void peer_forget_all(void);

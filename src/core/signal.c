@@ -5,8 +5,12 @@
 
 #include "core/loop.h"
 
+#include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -99,4 +103,18 @@ signal_forget(void)
 	(void)signal(SIGINT, SIG_IGN);
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+int
+process_enter_netns(const char *path, struct err *err)
+{
+	auto_close int fd = -1;
+
+	if (str_is_empty(path))
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "enter network namespace %s: %s", path, strerror(errno));
+	return 0;
 }

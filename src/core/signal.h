@@ -1,6 +1,6 @@
 /*
  * signal.h - Unix signals as loop events, and what a process of ours does
- * about signals and cores before it does anything else.
+ * about signals, cores and its network before it does anything else.
  *
  * SIGHUP, SIGUSR1 and SIGUSR2 are requests of people ("kill -USR1 $(pidof
  * rbd-csid)"), who name more processes than they mean. So they end nobody:
@@ -10,6 +10,7 @@
 #ifndef CORE_SIGNAL_H
 #define CORE_SIGNAL_H
 
+#include "base/err.h"
 #include "base/str.h"
 
 #include <signal.h>
@@ -20,6 +21,12 @@
  * CAP_SYS_PTRACE.
  */
 void process_begin(void);
+
+/*
+ * For the whole process, before it has threads: enters the network namespace
+ * `path`, unless that is empty.
+ */
+int process_enter_netns(const char *path, struct err *err) must_check;
 
 /* For a new process that is to be started: the signals that it has blocked. */
 void signal_requests(sigset_t *set);

@@ -135,7 +135,7 @@ read_sessions(struct metric_reading *reading)
 	struct sessions_stats stats = sessions();
 
 	for (int i = 0; i < SESSION_STATE_COUNT; i++)
-		tell_of(reading, sessions_state_name((enum session_state)i),
+		tell_of(reading, sessions_state_name((enum peer_state)i),
 		    (double)stats.in_state[i]);
 }
 

@@ -86,7 +86,7 @@ request_abandon(struct request *r)
 	if (lock != NULL) {
 		r->op.detached = true;
 		keylock_cancel(lock->locks, &r->lock[lock - r->lock].claim);
-	} else if (r->call.session != NULL && !r->call.sent) {
+	} else if (r->call.waits) {
 		r->op.detached = true;
 		sessions_call_cancel(&r->call);
 	} else {

@@ -1,22 +1,24 @@
 /*
  * sessions.c - finds or makes the session of a call, and drives its states:
  *
- *	IDLE --call, room--> CONNECTING --READY--> READY --unused--> gone
- *	  ^                     | FAILED, death      | death, silence
- *	  +------ timer ----- BACKOFF <--------------+
+ *	IDLE --call, room--> STARTING --READY--> UP --unused--> gone
+ *	  ^                     | FAILED, death   | death, silence
+ *	  +------ timer ----- BACKOFF <-----------+
  *
  * A session that was READY and is of no use any more (blocklisted, its key
  * revoked, its cluster made anew) is retired: it gets no new calls and goes
  * when nothing runs in it; what failed in it is asked once more in another.
  *
- * What a worker process is and says is worker.c's.
+ * These are the states of its peer (core/peer.h); worker.c has the messages.
  */
 #include "daemon/sessions.h"
 
 #include "base/clock.h"
+#include "csi/rpc.h"
 #include "daemon/worker.h"
+#include "worker.pb-c.h"
 
-#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +27,7 @@
 #define FAILED_MAX 256    /* sessions that are kept for their failures only */
 
 #define CONNECT_MS 45000 /* the worker gives up by itself before that */
+#define END_MS 60000     /* what runs in it comes to its end before that */
 #define SILENT_MS 90000  /* it reports every second while it works */
 #define FORGET_MS 60000  /* failures of a session without calls */
 #define BACKOFF_FIRST_MS 500
@@ -39,8 +42,12 @@
 #define SLOW_MS 15000
 #define PROBE_AGAIN_MS 60000
 
-static const char *const state_name[SESSION_STATE_COUNT] = { "idle",
-	"connecting", "ready", "backoff" };
+static const char *const state_name[SESSION_STATE_COUNT] = {
+	[PEER_IDLE] = "idle",
+	[PEER_STARTING] = "connecting",
+	[PEER_UP] = "ready",
+	[PEER_BACKOFF] = "backoff",
+};
 
 TAILQ_HEAD(call_list, session_call);
 
@@ -48,41 +55,41 @@ TAILQ_HEAD(call_list, session_call);
 struct failure {
 	enum err_code code;
 	const char *what;
-	char how[ERR_TEXT_MAX];
+	char how[2 * ERR_TEXT_MAX + 64];
 };
 
-struct session {
+struct ceph_session {
+	struct peer peer; /* its worker; `calls` is what runs */
 	char *cluster_id; /* of the call that made it; for the log */
 	char *monitors, *user, *netns, *fsid;
 	struct secret key;
-	enum session_state state;
 	bool retired;
-	struct worker *worker; /* CONNECTING and READY */
-	struct call_list waiting, running;
-	unsigned failures; /* in a row */
+	struct call_list waiting;
 	struct failure last;
-	int64_t since_ms; /* in this state */
-	int64_t heard_ms; /* any frame of the worker */
+	struct sessions_purges purges; /* as told last */
 	int64_t probed_ms;
-	struct session *probe;   /* connects to find out about this one */
-	struct session *suspect; /* what this one is a probe of, or NULL */
-	struct timer timer;
-	LIST_ENTRY(session)
+	struct ceph_session *probe;   /* connects to find out about this one */
+	struct ceph_session *suspect; /* what this one is a probe of, or NULL */
+	struct timer timer; /* IDLE: to be forgotten; UP: unused, or slow */
+	LIST_ENTRY(ceph_session)
 	link;
 };
 
 static struct {
 	struct sessions_setup setup;
-	LIST_HEAD(, session) all;
-	size_t count, workers;
+	LIST_HEAD(, ceph_session) all;
+	size_t count;
 	uint64_t last_id;
 	uint64_t worker_starts, failures;
 	struct job next; /* connects what waits for room */
 } ss;
 
-static void session_connect(struct session *s);
-static void session_ask(struct session *s, struct session_call *call);
-static struct session *session_get(const struct session_key *key);
+static const struct peer_kind worker_kind;
+static void session_connect(struct ceph_session *s);
+static void session_retire(struct ceph_session *s, const char *why);
+static void session_settle(struct ceph_session *s);
+static void session_ask(struct ceph_session *s, struct session_call *call);
+static struct ceph_session *session_get(const struct session_key *key);
 static void connect_next(struct job *job);
 static void on_timer(struct timer *timer);
 
@@ -96,15 +103,25 @@ sessions_init(const struct sessions_setup *setup)
 
 /* ---- calls --------------------------------------------------------------- */
 
+/* The oldest call that runs, or NULL. */
+static struct session_call *
+first_running(const struct ceph_session *s)
+{
+	struct peer_call *first = TAILQ_FIRST(&s->peer.calls);
+
+	return first != NULL
+	    ? container_of(first, struct session_call, peer_call)
+	    : NULL;
+}
+
 static void
 call_take_out(struct session_call *call)
 {
-	struct session *s = call->session;
-
-	if (call->sent)
-		TAILQ_REMOVE(&s->running, call, link);
-	else
-		TAILQ_REMOVE(&s->waiting, call, link);
+	if (call->peer_call.peer != NULL)
+		peer_call_take(&call->peer_call);
+	else if (call->waits)
+		TAILQ_REMOVE(&call->session->waiting, call, link);
+	call->waits = false;
 	call->session = NULL;
 }
 
@@ -118,7 +135,7 @@ call_end(struct session_call *call)
 
 /* What a session was made of; borrows its strings. */
 static struct session_key
-key_of(struct session *s)
+key_of(const struct ceph_session *s)
 {
 	return (struct session_key){
 		.cluster_id = s->cluster_id,
@@ -136,14 +153,12 @@ key_of(struct session *s)
 static bool
 call_again(struct session_call *call)
 {
-	struct session *s = call->session;
-	const struct session_key key = key_of(s);
+	const struct session_key key = key_of(call->session);
 
 	if (call->repeated || call->cancelled)
 		return false;
 	call_take_out(call);
 	call->repeated = true;
-	call->sent = false;
 	call->err = (struct err)ERR_INIT;
 	*call->state = *call->states = '\0';
 	session_ask(session_get(&key), call);
@@ -158,41 +173,41 @@ failure_tell(
 	    err, f->code, "%s \"%s\"%s", f->what, call->cluster_id, f->how);
 }
 
-static void
-calls_fail(struct call_list *calls, const struct failure *failure)
+/* Was the key, which was good once, refused? */
+static bool
+is_refused(const struct ceph_session *s, const struct err *err)
 {
-	struct session_call *call;
-
-	while ((call = TAILQ_FIRST(calls)) != NULL) {
-		failure_tell(failure, call, &call->err);
-		call_end(call);
-	}
+	return (err->code == ERR_PERMISSION_DENIED ||
+		   err->code == ERR_UNAUTHENTICATED) &&
+	    clock_now_ms() - s->peer.since_ms >= TRUST_MS;
 }
 
 static void
-call_send(struct session *s, struct session_call *call)
+on_reply(struct peer_call *of, const struct peer_frame *frame)
 {
-	struct err err = ERR_INIT;
+	struct session_call *call = container_of(
+	    of, struct session_call, peer_call);
+	struct ceph_session *s = call->session;
 
-	if (worker_send_request(s->worker, call, &err) < 0) {
-		call->err = err;
+	worker_take_reply(call, frame);
+	s->peer.failures = 0;
+	if (is_refused(s, &call->err))
+		session_retire(s, call->err.text);
+	if (!err_is_set(&call->err) || !s->retired || !call_again(call))
 		call_end(call);
-		return;
-	}
-	TAILQ_REMOVE(&s->waiting, call, link);
-	TAILQ_INSERT_TAIL(&s->running, call, link);
-	call->sent = true;
-	call->sent_ms = clock_now_ms();
+	session_settle(s);
 }
 
 /* ---- states -------------------------------------------------------------- */
 
+/* A probe that has no suspect is as good as any other session. */
 static void
-session_enter(struct session *s, enum session_state state, int64_t timer_ms)
+probe_part(struct ceph_session *suspect)
 {
-	s->state = state;
-	s->since_ms = clock_now_ms();
-	timer_arm(&s->timer, timer_ms);
+	if (suspect == NULL || suspect->probe == NULL)
+		return;
+	suspect->probe->suspect = NULL;
+	suspect->probe = NULL;
 }
 
 /* Somebody may wait for the room that there is now. */
@@ -204,31 +219,11 @@ room_made(void)
 }
 
 static void
-worker_drop(struct session *s)
-{
-	if (s->worker == NULL)
-		return;
-	worker_let_go(s->worker);
-	s->worker = NULL;
-	ss.workers--;
-	room_made();
-}
-
-/* A probe that has no suspect is as good as any other session. */
-static void
-probe_part(struct session *suspect)
-{
-	if (suspect == NULL || suspect->probe == NULL)
-		return;
-	suspect->probe->suspect = NULL;
-	suspect->probe = NULL;
-}
-
-static void
-session_free(struct session *s)
+session_free(struct ceph_session *s)
 {
 	timer_disarm(&s->timer);
-	worker_drop(s);
+	peer_fini(&s->peer);
+	room_made();
 	probe_part(s);
 	probe_part(s->suspect);
 	LIST_REMOVE(s, link);
@@ -242,108 +237,95 @@ session_free(struct session *s)
 	free(s);
 }
 
-static int64_t
-backoff_ms(unsigned failures)
-{
-	int64_t ms = BACKOFF_FIRST_MS;
-
-	if (failures <= 1)
-		return 0;
-	for (; failures > 2 && ms < BACKOFF_MAX_MS; failures--)
-		ms *= 2;
-	return ms < BACKOFF_MAX_MS ? ms : BACKOFF_MAX_MS;
-}
-
 /* The worker is of no use any more; all calls end with the failure. */
 static void
-session_down(struct session *s, const struct failure *failure)
+session_down(struct ceph_session *s, const struct failure *failure)
 {
 	char quoted[ERR_TEXT_MAX + 8];
+	struct session_call *call;
 	struct err err = ERR_INIT;
 
 	(void)err_set(&err, failure->code, "%s%s", failure->what, failure->how);
 	log_warn("session.down",
 	    "cluster=%s user=%s was=%s ms=%lld failures=%u text=%s",
-	    s->cluster_id, s->user, state_name[s->state],
-	    (long long)(clock_now_ms() - s->since_ms), s->failures + 1,
-	    log_quote(quoted, sizeof(quoted), err.text));
-	worker_drop(s);
+	    s->cluster_id, s->user, state_name[s->peer.state],
+	    (long long)(clock_now_ms() - s->peer.since_ms),
+	    s->peer.failures + 1, log_quote(quoted, sizeof(quoted), err.text));
+	timer_disarm(&s->timer);
+	peer_end(&s->peer);
+	room_made();
 	probe_part(s);
+	s->purges = (struct sessions_purges){ 0 };
 	s->last = *failure;
-	s->failures++;
 	ss.failures++;
-	session_enter(s, SESSION_BACKOFF, backoff_ms(s->failures));
-	calls_fail(&s->running, failure);
-	calls_fail(&s->waiting, failure);
+	while ((call = first_running(s)) != NULL ||
+	    (call = TAILQ_FIRST(&s->waiting)) != NULL) {
+		failure_tell(failure, call, &call->err);
+		call_end(call);
+	}
 	if (s->retired)
 		session_free(s);
 }
 
 /* It gets no calls any more; what runs may end. */
 static void
-session_retire(struct session *s, const char *why)
+session_retire(struct ceph_session *s, const char *why)
 {
 	char quoted[ERR_TEXT_MAX + 8];
 
 	if (s->retired)
 		return;
 	log_warn("session.retired", "cluster=%s user=%s worker=%d text=%s",
-	    s->cluster_id, s->user, (int)worker_pid(s->worker),
+	    s->cluster_id, s->user, (int)peer_pid(&s->peer),
 	    log_quote(quoted, sizeof(quoted), why));
 	ss.failures++;
 	s->retired = true;
 }
 
-/* In READY: what the timer is for depends on whether something runs. */
+/* In UP, when what ran has ended or something runs: what the timer is for. */
 static void
-session_watch(struct session *s)
+session_settle(struct ceph_session *s)
 {
-	timer_arm(
-	    &s->timer, TAILQ_EMPTY(&s->running) ? ss.setup.idle_ms : SLOW_MS);
-}
-
-/* When what ran has ended, or nothing does. */
-static void
-session_settle(struct session *s)
-{
-	if (!TAILQ_EMPTY(&s->running))
-		return;
-	if (s->retired)
+	if (s->retired && first_running(s) == NULL)
 		session_free(s);
 	else
-		session_watch(s);
+		timer_arm(&s->timer,
+		    first_running(s) == NULL ? ss.setup.idle_ms : SLOW_MS);
 }
 
 static void
-session_send_waiting(struct session *s)
+session_send_waiting(struct ceph_session *s)
 {
 	struct session_call *call;
 
-	while (s->state == SESSION_READY &&
-	    (call = TAILQ_FIRST(&s->waiting)) != NULL)
-		call_send(s, call);
-	if (s->state == SESSION_READY)
-		session_watch(s);
+	while ((call = TAILQ_FIRST(&s->waiting)) != NULL) {
+		TAILQ_REMOVE(&s->waiting, call, link);
+		call->waits = false;
+		call->sent_ms = clock_now_ms();
+		call->peer_call.reply = on_reply;
+		if (worker_send_request(&s->peer, call, &call->err) < 0)
+			call_end(call);
+	}
+	session_settle(s);
 }
 
-/* ---- which session? ------------------------------------------------------- */
+/* ---- does it still work? ------------------------------------------------- */
 
 /* The same monitors, in any order. */
 static bool
 is_same_cluster(
-    const struct session *s, const char *monitors, const char *netns)
+    const struct ceph_session *s, const char *monitors, const char *netns)
 {
 	return str_eq(s->netns, netns) && str_list_has(s->monitors, monitors) &&
 	    str_list_has(monitors, s->monitors);
 }
 
-/* ---- does it still work? ------------------------------------------------- */
-
-static struct session *
+static struct ceph_session *
 session_new(const struct session_key *key)
 {
-	struct session *s = mem_new(sizeof(*s));
+	struct ceph_session *s = mem_new(sizeof(*s));
 
+	peer_init(&s->peer, &worker_kind);
 	s->cluster_id = str_dup(key->cluster_id);
 	s->monitors = str_dup(key->monitors);
 	s->user = str_dup(key->user);
@@ -351,24 +333,37 @@ session_new(const struct session_key *key)
 	secret_copy(&s->key, key->key);
 	s->timer.fire = on_timer;
 	TAILQ_INIT(&s->waiting);
-	TAILQ_INIT(&s->running);
 	LIST_INSERT_HEAD(&ss.all, s, link);
 	ss.count++;
 	return s;
 }
 
+/* How many workers there are; with `like`, that connect to its cluster. */
+static unsigned
+workers(const struct ceph_session *like)
+{
+	const struct ceph_session *s;
+	unsigned n = 0;
+
+	LIST_FOREACH (s, &ss.all, link)
+		n += like == NULL ? peer_pid(&s->peer) != 0
+				  : s->peer.state == PEER_STARTING &&
+			is_same_cluster(s, like->monitors, like->netns);
+	return n;
+}
+
 /* Something runs for so long that a new connection is to tell. */
 static void
-session_probe(struct session *s)
+session_probe(struct ceph_session *s)
 {
-	const struct session_call *oldest = TAILQ_FIRST(&s->running);
+	const struct session_call *oldest = first_running(s);
 	int64_t now_ms = clock_now_ms();
 	const struct session_key key = key_of(s);
 
-	if (s->probe != NULL || s->retired ||
+	if (oldest == NULL || s->probe != NULL || s->retired ||
 	    now_ms - oldest->sent_ms < SLOW_MS ||
 	    (s->probed_ms != 0 && now_ms - s->probed_ms < PROBE_AGAIN_MS) ||
-	    ss.workers >= WORKERS_MAX)
+	    workers(NULL) >= WORKERS_MAX)
 		return;
 	s->probed_ms = now_ms;
 	s->probe = session_new(&key);
@@ -378,69 +373,63 @@ session_probe(struct session *s)
 
 /* The suspect will never answer: its worker ends, and its calls with it. */
 static void
-suspect_end(struct session *s, const struct failure *failure)
+suspect_end(struct ceph_session *s, const struct failure *failure)
 {
-	struct session_call *call = TAILQ_FIRST(&s->running), *next;
+	struct peer_call *of, *next;
 
-	worker_kill(s->worker);
+	peer_kill(&s->peer, SIGKILL);
 	s->retired = true;
-	for (; call != NULL && failure->code != ERR_UNAUTHENTICATED;
-	     call = next) {
-		next = TAILQ_NEXT(call, link);
-		(void)call_again(call);
+	of = failure->code != ERR_UNAUTHENTICATED ? TAILQ_FIRST(&s->peer.calls)
+						  : NULL;
+	for (; of != NULL; of = next) {
+		next = TAILQ_NEXT(of, link);
+		(void)call_again(
+		    container_of(of, struct session_call, peer_call));
 	}
 	session_down(s, failure);
 }
 
-/* A probe has connected. */
+/* No connection; of a probe that tells something if it was refused. */
 static void
-probe_ready(struct session *probe)
+connect_failed(struct ceph_session *s, const struct failure *failure)
 {
-	struct session *s = probe->suspect;
-	struct failure failure = { .code = ERR_UNAVAILABLE, .what = "cluster" };
+	struct ceph_session *suspect = s->suspect;
 
-	if (str_eq(probe->fsid, s->fsid)) { /* it is only slow */
-		session_free(probe);
-		return;
+	if (suspect != NULL) {
+		probe_part(suspect);
+		s->retired = true;
+		if (failure->code == ERR_UNAUTHENTICATED)
+			suspect_end(suspect, failure);
 	}
-	(void)snprintf(failure.how, sizeof(failure.how),
-	    " is another one: its fsid was %s and is %s", s->fsid, probe->fsid);
-	probe_part(s);
-	suspect_end(s, &failure);
-}
-
-/* A probe could not connect: that tells something if it was refused. */
-static void
-probe_failed(struct session *probe, const struct failure *failure)
-{
-	struct session *s = probe->suspect;
-
-	probe_part(s);
-	probe->retired = true;
-	if (failure->code == ERR_UNAUTHENTICATED)
-		suspect_end(s, failure);
+	session_down(s, failure);
 }
 
 static void
-on_ready_timer(struct session *s)
+on_timer(struct timer *timer)
 {
-	int64_t silent_ms = clock_now_ms() - s->heard_ms;
+	struct ceph_session *s = container_of(
+	    timer, struct ceph_session, timer);
+	int64_t silent_ms = clock_now_ms() - s->peer.heard_ms;
 	struct failure failure = { .code = ERR_UNAVAILABLE,
 		.what = "ceph-worker of cluster" };
 
-	if (TAILQ_EMPTY(&s->running) && !worker_has_purges(s->worker)) {
+	if (s->peer.state != PEER_UP) {
+		if (s->peer.state == PEER_IDLE && TAILQ_EMPTY(&s->waiting))
+			session_free(s);
+	} else if (first_running(s) == NULL && s->purges.running == 0 &&
+	    s->purges.waiting == 0 && s->purges.blocked == 0) {
 		log_info("session.idle", "cluster=%s user=%s", s->cluster_id,
 		    s->user);
 		session_free(s);
-	} else if (TAILQ_EMPTY(&s->running)) {
-		session_watch(s);
+	} else if (first_running(s) == NULL) {
+		session_settle(s);
 	} else if (silent_ms < SILENT_MS) {
-		timer_arm(&s->timer,
+		timer_arm(timer,
 		    SILENT_MS - silent_ms < SLOW_MS ? SILENT_MS - silent_ms
 						    : SLOW_MS);
 		session_probe(s);
 	} else {
-		worker_kill(s->worker);
+		peer_kill(&s->peer, SIGKILL);
 		(void)snprintf(failure.how, sizeof(failure.how),
 		    " was stuck for %lld s and was ended",
 		    (long long)silent_ms / 1000);
@@ -448,141 +437,108 @@ on_ready_timer(struct session *s)
 	}
 }
 
-static void
-on_timer(struct timer *timer)
-{
-	struct session *s = container_of(timer, struct session, timer);
-	struct failure failure = { .code = ERR_UNAVAILABLE,
-		.what = "connect to cluster" };
-
-	switch (s->state) {
-	case SESSION_IDLE:
-		if (TAILQ_EMPTY(&s->waiting))
-			session_free(s);
-		return;
-	case SESSION_CONNECTING:
-		worker_kill(s->worker);
-		(void)snprintf(failure.how, sizeof(failure.how),
-		    " at %s as client.%s: no answer from ceph-worker in %d s",
-		    s->monitors, s->user, CONNECT_MS / 1000);
-		if (s->suspect != NULL)
-			probe_failed(s, &failure);
-		session_down(s, &failure);
-		return;
-	case SESSION_READY:
-		on_ready_timer(s);
-		return;
-	case SESSION_BACKOFF:
-		session_enter(s, SESSION_IDLE, FORGET_MS);
-		if (!TAILQ_EMPTY(&s->waiting))
-			room_made();
-		return;
-	}
-}
-
 /* ---- what the worker says ------------------------------------------------ */
 
 static void
-on_ready(void *arg, const char *fsid, const char *address)
+on_ready(struct peer *peer, const struct peer_frame *frame)
 {
-	struct session *s = arg;
+	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
+	struct ceph_session *suspect = s->suspect;
+	struct failure failure = { .code = ERR_UNAVAILABLE, .what = "cluster" };
+	auto_free char *address = NULL;
 
-	if (s->state != SESSION_CONNECTING)
+	free(take_ptr(&s->fsid));
+	if (worker_take_ready(frame, &s->fsid, &address) < 0) {
+		peer_broken(peer, "a greeting that is none");
 		return;
+	}
 	log_info("session.up",
 	    "cluster=%s user=%s fsid=%s address=%s worker=%d ms=%lld",
-	    s->cluster_id, s->user, fsid, address, (int)worker_pid(s->worker),
-	    (long long)(clock_now_ms() - s->since_ms));
-	s->heard_ms = clock_now_ms();
-	free(s->fsid);
-	s->fsid = str_dup(fsid);
-	session_enter(s, SESSION_READY, 0);
+	    s->cluster_id, s->user, s->fsid, address, (int)peer_pid(peer),
+	    (long long)(clock_now_ms() - peer->started_ms));
 	room_made();
-	if (s->suspect != NULL)
-		probe_ready(s);
-	else
+	if (suspect == NULL) {
 		session_send_waiting(s);
+	} else if (str_eq(s->fsid, suspect->fsid)) { /* it is only slow */
+		session_free(s);
+	} else {
+		(void)snprintf(failure.how, sizeof(failure.how),
+		    " is another one: its fsid was %s and is %s", suspect->fsid,
+		    s->fsid);
+		probe_part(suspect);
+		timer_arm(&s->timer, ss.setup.idle_ms);
+		suspect_end(suspect, &failure);
+	}
 }
 
 static void
-on_failed(void *arg, enum err_code code, const char *step, const char *text)
+on_failed(struct peer *peer, const struct peer_frame *frame)
 {
-	struct session *s = arg;
-	struct failure failure = { .code = code, .what = "connect to cluster" };
+	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
+	struct failure failure = { .code = frame->err.code,
+		.what = "connect to cluster" };
 
-	if (s->state == SESSION_READY) {
-		session_retire(s, text);
+	if (peer->state == PEER_UP) {
+		session_retire(s, frame->err.text);
 		session_settle(s);
 		return;
 	}
-	(void)snprintf(
-	    failure.how, sizeof(failure.how), ": %s: %s", step, text);
-	if (s->suspect != NULL)
-		probe_failed(s, &failure);
-	session_down(s, &failure);
+	if (*frame->step != '\0')
+		(void)snprintf(failure.how, sizeof(failure.how), ": %s: %s",
+		    frame->step, frame->err.text);
+	else
+		(void)snprintf(failure.how, sizeof(failure.how),
+		    " at %s as client.%s: %s", s->monitors, s->user,
+		    frame->err.text);
+	connect_failed(s, &failure);
 }
 
 static void
-on_gone(void *arg)
+on_progress(struct peer *peer, const struct peer_frame *frame)
 {
-	struct session *s = arg;
+	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
+
+	if (worker_take_progress(peer, frame, &s->purges) < 0)
+		peer_broken(peer, "a progress that is none");
+}
+
+static void
+on_gone(struct peer *peer)
+{
+	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 	struct failure failure = { .code = ERR_UNAVAILABLE,
 		.what = "ceph-worker of cluster" };
 
 	(void)snprintf(failure.how, sizeof(failure.how), "%s",
-	    s->state == SESSION_READY ? " died; try again"
-				      : " died while it connected");
-	if (s->suspect != NULL)
-		probe_failed(s, &failure);
-	session_down(s, &failure);
-}
-
-static struct session_call *
-call_find(struct session *s, uint64_t id)
-{
-	struct session_call *call;
-
-	s->heard_ms = clock_now_ms();
-	TAILQ_FOREACH (call, &s->running, link)
-		if (call->id == id)
-			return call;
-	return NULL;
-}
-
-static struct session_call *
-on_reply(void *arg, uint64_t id)
-{
-	return call_find(arg, id);
-}
-
-/* Was the key, which was good once, refused? */
-static bool
-is_refused(const struct session *s, const struct err *err)
-{
-	return (err->code == ERR_PERMISSION_DENIED ||
-		   err->code == ERR_UNAUTHENTICATED) &&
-	    clock_now_ms() - s->since_ms >= TRUST_MS;
+	    peer->state == PEER_UP ? " died; try again"
+				   : " died while it connected");
+	connect_failed(s, &failure);
 }
 
 static void
-on_replied(void *arg, struct session_call *call)
+on_rested(struct peer *peer)
 {
-	struct session *s = arg;
+	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 
-	s->failures = 0;
-	if (is_refused(s, &call->err))
-		session_retire(s, call->err.text);
-	if (!err_is_set(&call->err) || !s->retired || !call_again(call))
-		call_end(call);
-	session_settle(s);
+	timer_arm(&s->timer, FORGET_MS);
+	if (!TAILQ_EMPTY(&s->waiting))
+		room_made();
 }
 
-static const struct worker_ops worker_ops = {
+static const struct peer_kind worker_kind = {
+	.name = "ceph-worker",
+	.version = WORKER__PROTOCOL__VERSION,
+	.max_frame = CSI_MESSAGE_MAX + 65536,
+	.max_queued = (size_t)64 << 20,
+	.start_ms = CONNECT_MS,
+	.end_ms = END_MS,
+	.backoff_ms = BACKOFF_FIRST_MS,
+	.backoff_max_ms = BACKOFF_MAX_MS,
 	.ready = on_ready,
 	.failed = on_failed,
-	.call_of = on_reply,
-	.replied = on_replied,
+	.event = on_progress,
 	.gone = on_gone,
+	.rested = on_rested,
 };
 
 /* ---- room ---------------------------------------------------------------- */
@@ -591,11 +547,13 @@ static const struct worker_ops worker_ops = {
 static bool
 evict_idle(void)
 {
-	struct session *s, *oldest = NULL;
+	struct ceph_session *s, *oldest = NULL;
 
 	LIST_FOREACH (s, &ss.all, link)
-		if (s->state == SESSION_READY && TAILQ_EMPTY(&s->running) &&
-		    (oldest == NULL || s->heard_ms < oldest->heard_ms))
+		if (s->peer.state == PEER_UP && !s->retired &&
+		    first_running(s) == NULL &&
+		    (oldest == NULL ||
+			s->peer.heard_ms < oldest->peer.heard_ms))
 			oldest = s;
 	if (oldest == NULL)
 		return false;
@@ -606,22 +564,15 @@ evict_idle(void)
 }
 
 static bool
-cluster_has_room(const struct session *s)
+cluster_has_room(const struct ceph_session *s)
 {
-	const struct session *other;
-	unsigned connecting = 0;
-
-	LIST_FOREACH (other, &ss.all, link)
-		if (other->state == SESSION_CONNECTING &&
-		    is_same_cluster(other, s->monitors, s->netns))
-			connecting++;
-	return connecting < CONNECTING_MAX;
+	return workers(s) < CONNECTING_MAX;
 }
 
 static bool
 worker_has_room(void)
 {
-	return ss.workers < WORKERS_MAX || evict_idle();
+	return workers(NULL) < WORKERS_MAX || evict_idle();
 }
 
 /*
@@ -629,55 +580,49 @@ worker_has_room(void)
  * have connected before go before those that never have.
  */
 static bool
-goes_before(const struct session *a, const struct session *b)
+goes_before(const struct ceph_session *a, const struct ceph_session *b)
 {
 	if ((a->fsid != NULL) != (b->fsid != NULL))
 		return a->fsid != NULL;
 	return TAILQ_FIRST(&a->waiting)->id < TAILQ_FIRST(&b->waiting)->id;
 }
 
-static struct session *
-next_to_connect(void)
-{
-	const struct session_call *call;
-	struct session *s, *best = NULL;
-
-	LIST_FOREACH (s, &ss.all, link) {
-		call = TAILQ_FIRST(&s->waiting);
-		if (s->state != SESSION_IDLE || call == NULL ||
-		    !cluster_has_room(s))
-			continue;
-		if (best == NULL || goes_before(s, best))
-			best = s;
-	}
-	return best;
-}
-
 static void
 connect_next(struct job *job)
 {
-	struct session *s;
+	struct ceph_session *s, *best;
 
 	(void)job;
-	while ((s = next_to_connect()) != NULL && worker_has_room())
-		session_connect(s);
+	do {
+		best = NULL;
+		LIST_FOREACH (s, &ss.all, link)
+			if (s->peer.state == PEER_IDLE &&
+			    !TAILQ_EMPTY(&s->waiting) && cluster_has_room(s) &&
+			    (best == NULL || goes_before(s, best)))
+				best = s;
+		if (best == NULL || !worker_has_room())
+			return;
+		session_connect(best);
+	} while (true);
 }
 
 /* A flood of keys that do not work must not become one of memory. */
 static void
 forget_failed(void)
 {
-	struct session *s, *oldest;
+	struct ceph_session *s, *oldest;
 	size_t n;
 
 	do {
 		n = 0;
 		oldest = NULL;
 		LIST_FOREACH (s, &ss.all, link) {
-			if (s->worker != NULL || !TAILQ_EMPTY(&s->waiting))
+			if (peer_pid(&s->peer) != 0 ||
+			    !TAILQ_EMPTY(&s->waiting))
 				continue;
 			n++;
-			if (oldest == NULL || s->since_ms < oldest->since_ms)
+			if (oldest == NULL ||
+			    s->peer.since_ms < oldest->peer.since_ms)
 				oldest = s;
 		}
 		if (n > FAILED_MAX)
@@ -688,38 +633,26 @@ forget_failed(void)
 /* ---- from calls to sessions ---------------------------------------------- */
 
 static void
-session_connect(struct session *s)
+session_connect(struct ceph_session *s)
 {
-	const struct worker_hello hello = {
-		.setup = &ss.setup,
-		.cluster_id = s->cluster_id,
-		.monitors = s->monitors,
-		.user = s->user,
-		.netns = s->netns,
-		.key = &s->key,
-	};
+	const struct session_key key = key_of(s);
 	struct failure failure = { .code = ERR_UNAVAILABLE,
 		.what = "connect to cluster" };
 	struct err err = ERR_INIT;
 
-	session_enter(s, SESSION_CONNECTING, CONNECT_MS);
+	timer_disarm(&s->timer);
 	ss.worker_starts++;
-	s->worker = worker_new(&hello, &worker_ops, s, &err);
-	if (s->worker != NULL) {
-		ss.workers++;
+	if (worker_spawn(&s->peer, &ss.setup, &key, &err) == 0)
 		return;
-	}
 	(void)snprintf(failure.how, sizeof(failure.how), ": %.230s", err.text);
-	if (s->suspect != NULL)
-		probe_failed(s, &failure);
-	session_down(s, &failure);
+	connect_failed(s, &failure);
 }
 
 /* The session of `key`, made if there is none. */
-static struct session *
+static struct ceph_session *
 session_get(const struct session_key *key)
 {
-	struct session *s;
+	struct ceph_session *s;
 
 	LIST_FOREACH (s, &ss.all, link)
 		if (!s->retired && s->suspect == NULL &&
@@ -731,17 +664,18 @@ session_get(const struct session_key *key)
 }
 
 static void
-session_ask(struct session *s, struct session_call *call)
+session_ask(struct ceph_session *s, struct session_call *call)
 {
 	call->session = s;
+	call->waits = true;
 	TAILQ_INSERT_TAIL(&s->waiting, call, link);
-	if (s->state == SESSION_IDLE) {
-		if (cluster_has_room(s) && worker_has_room())
-			session_connect(s);
-	} else if (s->state == SESSION_READY) {
-		if (TAILQ_EMPTY(&s->running))
-			s->heard_ms = clock_now_ms();
+	if (s->peer.state == PEER_UP) {
+		if (first_running(s) == NULL)
+			s->peer.heard_ms = clock_now_ms();
 		session_send_waiting(s);
+	} else if (s->peer.state == PEER_IDLE && cluster_has_room(s) &&
+	    worker_has_room()) {
+		session_connect(s);
 	}
 }
 
@@ -759,10 +693,10 @@ bool
 sessions_credentials(const struct session_key *key, const char **user,
     const struct secret **secret)
 {
-	const struct session *s;
+	const struct ceph_session *s;
 
 	LIST_FOREACH (s, &ss.all, link) {
-		if (s->state != SESSION_READY || s->retired ||
+		if (s->peer.state != PEER_UP || s->retired ||
 		    !is_same_cluster(s, key->monitors, key->netns) ||
 		    (!str_is_empty(key->user) && !str_eq(s->user, key->user)))
 			continue;
@@ -776,19 +710,19 @@ sessions_credentials(const struct session_key *key, const char **user,
 void
 sessions_call_cancel(struct session_call *call)
 {
-	struct session *s = call->session;
+	struct ceph_session *s = call->session;
 
 	if (s == NULL || call->cancelled)
 		return;
 	call->cancelled = true;
-	if (call->sent) {
-		worker_send_cancel(s->worker, call->id);
+	if (!call->waits) {
+		peer_call_cancel(&call->peer_call);
 		return;
 	}
 	(void)err_set(&call->err, ERR_CANCELLED, "the caller went away");
 	call_end(call);
-	if (s->state == SESSION_IDLE && TAILQ_EMPTY(&s->waiting))
-		session_enter(s, SESSION_IDLE, FORGET_MS);
+	if (s->peer.state == PEER_IDLE && TAILQ_EMPTY(&s->waiting))
+		timer_arm(&s->timer, FORGET_MS);
 }
 
 const char *
@@ -796,7 +730,7 @@ sessions_call_state(const struct session_call *call)
 {
 	if (call->session == NULL)
 		return "ENDING";
-	if (!call->sent)
+	if (call->waits)
 		return "CONNECTING";
 	return *call->state != '\0' ? call->state : "SENT";
 }
@@ -804,64 +738,58 @@ sessions_call_state(const struct session_call *call)
 void
 sessions_call_where(const struct session_call *call, char *buf, size_t size)
 {
-	const struct session *s = call->session;
+	const struct ceph_session *s = call->session;
 	struct err last = ERR_INIT;
-	long long s_in_state;
+	int64_t now_ms = clock_now_ms();
 
 	if (s == NULL) {
 		(void)snprintf(buf, size, "ending");
-	} else if (!call->sent) {
-		s_in_state = (clock_now_ms() - call->since_ms) / 1000;
-		if (s->failures > 0)
+	} else if (call->waits) {
+		if (s->peer.failures > 0)
 			failure_tell(&s->last, call, &last);
 		(void)snprintf(buf, size,
-		    "waiting %lld s for the connection to cluster \"%s\" at %s "
-		    "as client.%s%s%s",
-		    s_in_state, call->cluster_id, s->monitors, s->user,
-		    s->failures > 0 ? "; last failure: " : "", last.text);
+		    "waiting %lld s for the connection to cluster \"%s\" at %s as client.%s%s%s",
+		    (long long)(now_ms - call->since_ms) / 1000,
+		    call->cluster_id, s->monitors, s->user,
+		    s->peer.failures > 0 ? "; last failure: " : "", last.text);
 	} else if (*call->state != '\0') {
-		s_in_state = (call->state_ms + clock_now_ms() - s->heard_ms) /
-		    1000;
 		(void)snprintf(buf, size, "in state %s for %lld s", call->state,
-		    s_in_state);
+		    (long long)(call->state_ms + now_ms - s->peer.heard_ms) /
+			1000);
 	} else {
 		(void)snprintf(
-		    buf, size, "in ceph-worker %d", (int)worker_pid(s->worker));
+		    buf, size, "in ceph-worker %d", (int)peer_pid(&s->peer));
 	}
 }
 
 /* ---- all of them --------------------------------------------------------- */
 
-static size_t
-count_calls(const struct call_list *calls)
-{
-	const struct session_call *call;
-	size_t n = 0;
-
-	TAILQ_FOREACH (call, calls, link)
-		n++;
-	return n;
-}
-
 void
 sessions_dump(struct buf *out)
 {
-	const struct session *s;
+	const struct ceph_session *s;
+	const struct session_call *call;
+	const struct peer_call *of;
 
-	LIST_FOREACH (s, &ss.all, link)
+	LIST_FOREACH (s, &ss.all, link) {
+		size_t waiting = 0, running = 0;
+
+		TAILQ_FOREACH (call, &s->waiting, link)
+			waiting++;
+		TAILQ_FOREACH (of, &s->peer.calls, link)
+			running++;
 		(void)buf_printf(out,
-		    "session cluster=%s user=%s state=%s age_ms=%lld "
-		    "worker=%d waiting=%zu running=%zu failures=%u\n",
+		    "session cluster=%s user=%s state=%s age_ms=%lld worker=%d waiting=%zu running=%zu failures=%u\n",
 		    s->cluster_id, s->user,
-		    s->retired ? "retired" : state_name[s->state],
-		    (long long)(clock_now_ms() - s->since_ms),
-		    s->worker != NULL ? (int)worker_pid(s->worker) : 0,
-		    count_calls(&s->waiting), count_calls(&s->running),
-		    s->failures);
+		    s->retired ? "retired" : state_name[s->peer.state],
+		    (long long)(clock_now_ms() - s->peer.since_ms),
+		    (int)peer_pid(&s->peer), waiting, running,
+		    s->peer.failures);
+	}
 }
 
 const char *
-sessions_state_name(enum session_state state)
+sessions_state_name(enum peer_state state)
 {
 	return state_name[state];
 }
@@ -869,13 +797,16 @@ sessions_state_name(enum session_state state)
 void
 sessions_stats(struct sessions_stats *stats)
 {
-	const struct session *s;
+	const struct ceph_session *s;
 
 	*stats = (struct sessions_stats){ .worker_starts = ss.worker_starts,
-		.failures = ss.failures,
-		.purges = worker_purges() };
-	LIST_FOREACH (s, &ss.all, link)
-		stats->in_state[s->state]++;
+		.failures = ss.failures };
+	LIST_FOREACH (s, &ss.all, link) {
+		stats->in_state[s->peer.state]++;
+		stats->purges.running += s->purges.running;
+		stats->purges.waiting += s->purges.waiting;
+		stats->purges.blocked += s->purges.blocked;
+	}
 }
 
 size_t
@@ -890,5 +821,5 @@ sessions_fini(void)
 	while (!LIST_EMPTY(&ss.all))
 		session_free(LIST_FIRST(&ss.all));
 	loop_unpost(&ss.next);
-	worker_forget_all();
+	peer_forget_all();
 }

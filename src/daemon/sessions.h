@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "core/op.h"
-#include "core/timer.h"
+#include "core/peer.h"
 
 /* What all workers are told; strings live as long as the process. */
 struct sessions_setup {
@@ -43,18 +43,15 @@ struct session_key {
 	const struct secret *key;
 };
 
-struct session;
+struct ceph_session;
 
-enum session_state {
-	SESSION_IDLE = 0,   /* no worker; the next call starts one */
-	SESSION_CONNECTING, /* it was told whom to talk to */
-	SESSION_READY,      /* it takes requests */
-	SESSION_BACKOFF,    /* it failed; calls wait for the next try */
-};
+/*
+ * The state of a session is that of its worker. IDLE: the next call starts
+ * one; BACKOFF: calls wait for the next try; DRAINING does not occur.
+ */
+#define SESSION_STATE_COUNT (PEER_BACKOFF + 1)
 
-#define SESSION_STATE_COUNT 4
-
-const char *sessions_state_name(enum session_state state);
+const char *sessions_state_name(enum peer_state state);
 
 #define SESSION_STATES_MAX 512
 
@@ -76,13 +73,14 @@ struct session_call {
 	char states[SESSION_STATES_MAX]; /* "NAME:ms,NAME:ms" */
 
 	/* private */
-	uint64_t id;
-	struct session *session;
+	uint64_t id; /* in the order of their start */
+	struct peer_call peer_call;
+	struct ceph_session *session;
 	struct wake *waiter;
 	int64_t since_ms, sent_ms;
-	bool sent, cancelled, repeated;
-	char state[48];   /* from the worker, "" unknown */
-	int64_t state_ms; /* how long in it when last heard */
+	bool waits, cancelled, repeated; /* waits: not sent yet */
+	char state[48];                  /* from the worker, "" unknown */
+	int64_t state_ms;                /* how long in it when last heard */
 	TAILQ_ENTRY(session_call)
 	link;
 };

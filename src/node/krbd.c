@@ -22,13 +22,13 @@
 #include "base/cephx_key.h"
 #include "base/log.h"
 #include "base/rules.h"
+#include "core/signal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <netdb.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -770,14 +770,8 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 
 	if (rc == 0)
 		rc = add_key(spec, err);
-	if (rc == 0 && !str_is_empty(spec->net_namespace)) {
-		auto_close int fd = open(
-		    spec->net_namespace, O_RDONLY | O_CLOEXEC);
-
-		if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-			rc = err_set_rc(err, -errno,
-			    "enter network namespace %s", spec->net_namespace);
-	}
+	if (rc == 0)
+		rc = process_enter_netns(spec->net_namespace, err);
 	if (rc == 0)
 		rc = map_once(spec, line, id, err);
 	while (rc == 0 && (rc = id_is_shown(*id, shown, err)) > 0) {

@@ -1,11 +1,11 @@
 /*
  * lane.c - the jobs of a lane: librbd's synchronous calls.
  */
-#include "worker/lane.h"
+#include "worker/worker.h"
 
 #include "base/log.h"
 #include "ceph/rados.h"
-#include "worker/requests.h"
+#include "controller/lane.h"
 
 #include <rbd/librbd.h>
 
@@ -19,49 +19,46 @@
 #define LIST_PAGE 512
 #define LIST_MAX 100000 /* objects in one answer */
 
-/* The answer while it is made. */
-struct answer {
-	const char *call; /* which call failed */
-	char id[ID_SIZE];
-	char *watcher[WATCHERS_MAX];
-	size_t nwatchers;
-	char *child;
-	uint64_t pool_objects;
-	uint64_t *object;
-	size_t nobjects;
-	bool more;
+/* One job while it is done; what is allocated in `done` is freed with it. */
+struct lane_work {
+	rados_ioctx_t io;
+	const Worker__Job *job;
+	const char *own_address;
+	const char *call; /* that fails, if one does */
+	Worker__Done *done;
 };
 
 static int
-open_image(rados_ioctx_t io, const Worker__Job *job, bool write,
-    rbd_image_t *image, struct answer *a)
+open_image(struct lane_work *w, bool write, rbd_image_t *image)
 {
-	a->call = "open the image";
-	if (*job->image_id == '\0')
-		return write ? rbd_open(io, job->image, image, NULL)
-			     : rbd_open_read_only(io, job->image, image, NULL);
-	return write ? rbd_open_by_id(io, job->image_id, image, NULL)
-		     : rbd_open_by_id_read_only(io, job->image_id, image, NULL);
+	const char *name = w->job->image, *id = w->job->image_id;
+
+	w->call = "open the image";
+	if (*id == '\0')
+		return write ? rbd_open(w->io, name, image, NULL)
+			     : rbd_open_read_only(w->io, name, image, NULL);
+	return write ? rbd_open_by_id(w->io, id, image, NULL)
+		     : rbd_open_by_id_read_only(w->io, id, image, NULL);
 }
 
 static int
-list_watchers(
-    rados_ioctx_t io, const Worker__Job *job, const char *own, struct answer *a)
+list_watchers(struct lane_work *w)
 {
 	rbd_image_watcher_t list[WATCHERS_MAX];
 	size_t n = countof(list);
 	rbd_image_t image;
-	int rc = open_image(io, job, false, &image, a);
+	int rc = open_image(w, false, &image);
 
 	if (rc < 0)
 		return rc;
-	a->call = "list the watchers";
+	w->call = "list the watchers";
 	rc = rbd_watchers_list(image, list, &n);
 	if (rc == 0) {
+		w->done->watchers = mem_new((n + 1) * sizeof(char *));
 		for (size_t i = 0; i < n; i++)
-			if (!str_eq(list[i].addr, own))
-				a->watcher[a->nwatchers++] = str_dup(
-				    list[i].addr);
+			if (!str_eq(list[i].addr, w->own_address))
+				w->done->watchers[w->done->n_watchers++] =
+				    str_dup(list[i].addr);
 		rbd_watchers_list_cleanup(list, n);
 	}
 	(void)rbd_close(image);
@@ -71,59 +68,50 @@ list_watchers(
 static int
 set_options(rbd_image_options_t options, const Worker__Job *job)
 {
-	int rc = rbd_image_options_set_uint64(
-	    options, RBD_IMAGE_OPTION_FEATURES, job->features);
+	const struct {
+		int option;
+		uint64_t value;
+		bool set;
+	} numbers[] = {
+		{ RBD_IMAGE_OPTION_FEATURES, job->features, true },
+		{ RBD_IMAGE_OPTION_ORDER, job->order, job->order != 0 },
+		{ RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit,
+		    job->stripe_count != 0 },
+		{ RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count,
+		    job->stripe_count != 0 },
+	};
+	int rc = 0;
 
-	if (rc == 0 && job->order != 0)
-		rc = rbd_image_options_set_uint64(
-		    options, RBD_IMAGE_OPTION_ORDER, job->order);
-	if (rc == 0 && job->stripe_count != 0)
-		rc = rbd_image_options_set_uint64(
-		    options, RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit);
-	if (rc == 0 && job->stripe_count != 0)
-		rc = rbd_image_options_set_uint64(
-		    options, RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count);
+	for (size_t i = 0; i < countof(numbers) && rc == 0; i++)
+		if (numbers[i].set)
+			rc = rbd_image_options_set_uint64(
+			    options, numbers[i].option, numbers[i].value);
 	if (rc == 0 && *job->data_pool != '\0')
 		rc = rbd_image_options_set_string(
 		    options, RBD_IMAGE_OPTION_DATA_POOL, job->data_pool);
 	return rc;
 }
 
-static int
-create_image(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
-{
-	rbd_image_options_t options;
-	int rc;
-
-	rbd_image_options_create(&options);
-	a->call = "set the image's options";
-	rc = set_options(options, job);
-	if (rc == 0) {
-		a->call = "create the image";
-		rc = rbd_create4(io, job->image, job->size_bytes, options);
-	}
-	rbd_image_options_destroy(options);
-	return rc;
-}
-
 /* Of the image just made, or made by an earlier try of the same job. */
 static int
-finish_image(rbd_image_t image, const Worker__Job *job, struct answer *a)
+finish_image(struct lane_work *w, rbd_image_t image)
 {
+	const Worker__Job *job = w->job;
 	uint64_t size = 0;
 	int rc;
 
-	a->call = "read the image";
+	w->call = "read the image";
 	rc = rbd_get_size(image, &size);
+	w->done->image_id = mem_new(ID_SIZE);
 	if (rc == 0)
-		rc = rbd_get_id(image, a->id, sizeof(a->id));
+		rc = rbd_get_id(image, w->done->image_id, ID_SIZE);
 	if (rc < 0)
 		return rc;
 	if (size != job->size_bytes) {
-		a->call = "the image exists with another size";
+		w->call = "the image exists with another size";
 		return -EEXIST;
 	}
-	a->call = "set the image's metadata";
+	w->call = "set the image's metadata";
 	for (size_t i = 0; i < job->n_metadata && rc == 0; i++)
 		rc = rbd_metadata_set(
 		    image, job->metadata[i]->name, job->metadata[i]->value);
@@ -131,17 +119,27 @@ finish_image(rbd_image_t image, const Worker__Job *job, struct answer *a)
 }
 
 static int
-create(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+create(struct lane_work *w)
 {
+	rbd_image_options_t options;
 	rbd_image_t image;
-	int rc = create_image(io, job, a);
+	int rc;
 
+	rbd_image_options_create(&options);
+	w->call = "set the image's options";
+	rc = set_options(options, w->job);
+	if (rc == 0) {
+		w->call = "create the image";
+		rc = rbd_create4(
+		    w->io, w->job->image, w->job->size_bytes, options);
+	}
+	rbd_image_options_destroy(options);
 	if (rc < 0 && rc != -EEXIST)
 		return rc;
-	rc = open_image(io, job, true, &image, a);
+	rc = open_image(w, true, &image);
 	if (rc < 0)
 		return rc;
-	rc = finish_image(image, job, a);
+	rc = finish_image(w, image);
 	(void)rbd_close(image);
 	return rc;
 }
@@ -163,47 +161,49 @@ make_trash(rados_ioctx_t io)
 
 /* By name, as librbd wants it, if that name has the id that is meant. */
 static int
-trash_move(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+trash_move(struct lane_work *w)
 {
+	const char *name = w->job->image;
 	char id[ID_SIZE] = "";
 	rbd_image_t image;
 	int rc;
 
-	a->call = "open the image";
-	rc = rbd_open_read_only(io, job->image, &image, NULL);
+	w->call = "open the image";
+	rc = rbd_open_read_only(w->io, name, &image, NULL);
 	if (rc < 0)
 		return rc;
 	rc = rbd_get_id(image, id, sizeof(id));
 	(void)rbd_close(image);
-	if (rc == 0 && !str_eq(id, job->image_id)) {
-		a->call = "the name has another id";
+	if (rc == 0 && !str_eq(id, w->job->image_id)) {
+		w->call = "the name has another id";
 		rc = -ESTALE;
 	}
 	if (rc < 0)
 		return rc;
-	make_trash(io);
-	a->call = "move the image to the trash";
-	return rbd_trash_move(io, job->image, 0);
+	make_trash(w->io);
+	w->call = "move the image to the trash";
+	return rbd_trash_move(w->io, name, 0);
 }
 
 /* Which may be in the trash; its first child, if it has one. */
 static int
-find_child(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+find_child(struct lane_work *w)
 {
 	rbd_linked_image_spec_t *list = NULL;
 	size_t n = 0;
 	rbd_image_t image;
-	int rc = open_image(io, job, false, &image, a);
+	int rc = open_image(w, false, &image);
 
 	if (rc < 0)
 		return rc;
-	a->call = "list the image's children";
+	w->call = "list the image's children";
 	rc = rbd_list_children3(image, NULL, &n);
 	if (rc == -ERANGE && n > 0) {
 		list = mem_new(n * sizeof(*list));
 		rc = rbd_list_children3(image, list, &n);
 		if (rc == 0 && n > 0) {
-			a->child = str_fmt("%s%s%s/%s%s", list[0].pool_name,
+			w->done->child = str_fmt("%s%s%s/%s%s",
+			    list[0].pool_name,
 			    *list[0].pool_namespace != '\0' ? "/" : "",
 			    list[0].pool_namespace, list[0].image_name,
 			    list[0].trash ? " (in the trash)" : "");
@@ -216,13 +216,13 @@ find_child(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 }
 
 static int
-trash_remove(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+trash_remove(struct lane_work *w)
 {
-	int rc = rbd_trash_remove(io, job->image_id, true);
+	int rc = rbd_trash_remove(w->io, w->job->image_id, true);
 
 	if (rc < 0 && rc != -ENOENT)
-		(void)find_child(io, job, a); /* why */
-	a->call = "remove the image from the trash";
+		(void)find_child(w); /* why */
+	w->call = "remove the image from the trash";
 	return rc == -ENOENT ? 0 : rc;
 }
 
@@ -253,20 +253,21 @@ snapshot_is(rbd_image_t image, const rbd_snap_info_t *snap, const char *name,
  * others, such as a copy that somebody has made under this name, are none.
  */
 static int
-free_helper(rbd_image_t image, const Worker__Job *job, struct answer *a)
+free_helper(struct lane_work *w, rbd_image_t image)
 {
+	const char *clone = w->job->image;
 	rbd_linked_image_spec_t parent;
 	rbd_snap_spec_t at;
 	rbd_snap_info_t snap[WATCHERS_MAX];
 	int max = countof(snap), n, rc = 0;
 	bool is = false, others = false, has = false, user;
 
-	a->call = "list the helper's snapshots";
+	w->call = "list the helper's snapshots";
 	n = rbd_snap_list(image, snap, &max);
 	if (n < 0)
 		return n;
 	for (int i = 0; i < n; i++) {
-		if (snapshot_is(image, &snap[i], job->image, &user)) {
+		if (snapshot_is(image, &snap[i], clone, &user)) {
 			is = true;
 			has = has || user;
 		} else {
@@ -281,30 +282,30 @@ free_helper(rbd_image_t image, const Worker__Job *job, struct answer *a)
 	}
 	if (!is)
 		return -ENOLINK;
-	a->call = "remove the helper's snapshot";
+	w->call = "remove the helper's snapshot";
 	if (has)
-		rc = rbd_snap_remove(image, job->image);
+		rc = rbd_snap_remove(image, clone);
 	return rc == -ENOENT ? 0 : rc;
 }
 
 static int
-helper_free(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+helper_free(struct lane_work *w)
 {
 	rbd_image_t image;
 	int rc;
 
-	a->call = "open the helper";
-	rc = rbd_open_by_id(io, job->image_id, &image, NULL);
+	w->call = "open the helper";
+	rc = rbd_open_by_id(w->io, w->job->image_id, &image, NULL);
 	if (rc < 0)
 		return rc;
-	rc = free_helper(image, job, a);
+	rc = free_helper(w, image);
 	(void)rbd_close(image);
 	return rc;
 }
 
 /* Takes the number of a data object with this prefix. */
 static void
-take_object(struct answer *a, const char *prefix, size_t len,
+take_object(Worker__Done *done, const char *prefix, size_t len,
     const rados_object_list_item *item)
 {
 	char hex[17] = "", *end;
@@ -313,13 +314,13 @@ take_object(struct answer *a, const char *prefix, size_t len,
 	    memcmp(item->oid, prefix, len) != 0 || item->oid[len] != '.')
 		return;
 	memcpy(hex, item->oid + len + 1, 16);
-	a->object[a->nobjects] = strtoull(hex, &end, 16);
+	done->objects[done->n_objects] = strtoull(hex, &end, 16);
 	if (*end == '\0')
-		a->nobjects++;
+		done->n_objects++;
 }
 
 static int
-list_slice(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+list_slice(rados_ioctx_t io, const Worker__Job *job, Worker__Done *done)
 {
 	rados_object_list_cursor begin = rados_object_list_begin(io);
 	rados_object_list_cursor end = rados_object_list_end(io);
@@ -329,19 +330,20 @@ list_slice(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 	size_t len = strlen(job->prefix);
 	int n = 0;
 
-	a->object = mem_new((LIST_MAX + LIST_PAGE) * sizeof(*a->object));
+	done->objects = mem_new(
+	    (LIST_MAX + LIST_PAGE) * sizeof(*done->objects));
 	rados_object_list_slice(
 	    io, begin, end, job->slice, job->slices, &from, &to);
 	while (rados_object_list_cursor_cmp(io, from, to) < 0) {
-		a->more = a->nobjects >= LIST_MAX;
-		if (a->more)
+		done->more = done->n_objects >= LIST_MAX;
+		if (done->more)
 			break;
 		n = rados_object_list(
 		    io, from, to, LIST_PAGE, NULL, 0, item, &from);
 		if (n < 0)
 			break;
 		for (int i = 0; i < n; i++)
-			take_object(a, job->prefix, len, &item[i]);
+			take_object(done, job->prefix, len, &item[i]);
 		rados_object_list_free((size_t)n, item);
 	}
 	rados_object_list_cursor_free(io, begin);
@@ -352,85 +354,72 @@ list_slice(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
 }
 
 static int
-list_objects(rados_ioctx_t io, const Worker__Job *job, struct answer *a)
+list_objects(struct lane_work *w)
 {
 	struct rados_pool_stat_t stat;
 	int rc;
 
-	a->call = "list the pool's objects";
-	if (job->slices > 0)
-		return list_slice(io, job, a);
-	rc = rados_ioctx_pool_stat(io, &stat);
-	a->pool_objects = stat.num_objects;
+	w->call = "list the pool's objects";
+	if (w->job->slices > 0)
+		return list_slice(w->io, w->job, w->done);
+	rc = rados_ioctx_pool_stat(w->io, &stat);
+	w->done->pool_objects = stat.num_objects;
 	return rc;
 }
 
-static int
-run(struct ceph_connection *conn, const Worker__Job *job, struct answer *a,
-    struct err *err)
-{
-	struct ceph_pool *pool;
-	rados_ioctx_t io;
-	int rc = ceph_pool_open(
-	    conn, job->pool, job->rados_namespace, &pool, err);
-
-	if (rc < 0) {
-		a->call = err->text;
-		return rc;
-	}
-	io = pool->io;
-	/* No lane writes users' data: none waits for room. */
-	rados_set_pool_full_try(io);
-	switch ((int)job->kind) {
-	case WORKER__JOB__KIND__LIST_WATCHERS:
-		return list_watchers(io, job, conn->address, a);
-	case WORKER__JOB__KIND__CREATE:
-		return create(io, job, a);
-	case WORKER__JOB__KIND__TRASH_MOVE:
-		return trash_move(io, job, a);
-	case WORKER__JOB__KIND__TRASH_REMOVE:
-		return trash_remove(io, job, a);
-	case WORKER__JOB__KIND__HELPER_FREE:
-		return helper_free(io, job, a);
-	case WORKER__JOB__KIND__LIST_OBJECTS:
-		return list_objects(io, job, a);
-	case WORKER__JOB__KIND__FIND_CHILD:
-		return find_child(io, job, a);
-	default:
-		a->call = "no such job";
-		return -EOPNOTSUPP;
-	}
-}
+/* What a request waits for ends after a minute; a purge may take days. */
+const struct lane_job_kind lane_job_kinds[] = {
+	[LANE_LIST_WATCHERS] = { .run = list_watchers,
+	    .bound_ms = LANE_JOB_MS },
+	[LANE_CREATE] = { .run = create,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_name = true,
+	    .needs_spec = true },
+	[LANE_TRASH_MOVE] = { .run = trash_move,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_name = true,
+	    .needs_id = true },
+	[LANE_TRASH_REMOVE] = { .run = trash_remove, .needs_id = true },
+	[LANE_HELPER_FREE] = { .run = helper_free,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_name = true,
+	    .needs_id = true },
+	[LANE_LIST_OBJECTS] = { .run = list_objects, .needs_list = true },
+	[LANE_FIND_CHILD] = { .run = find_child,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_id = true },
+};
+const size_t lane_job_kinds_count = countof(lane_job_kinds);
 
 void
-lane_run(struct channel *channel, struct ceph_connection *conn,
-    const Worker__Job *job)
+lane_run(const struct peer_from *from, struct ceph_connection *conn,
+    unsigned kind, const Worker__Job *job)
 {
-	Worker__Frame frame = WORKER__FRAME__INIT;
-	Worker__Done done = WORKER__DONE__INIT;
-	struct answer a = { .call = "" };
-	struct err err = ERR_INIT;
-	char text[1024];
+	struct lane_work w = { .job = job,
+		.own_address = conn->address,
+		.done = mem_new(sizeof(*w.done)) };
+	struct err why = ERR_INIT, err = ERR_INIT;
+	struct ceph_pool *pool;
+	int rc = ceph_pool_open(
+	    conn, job->pool, job->rados_namespace, &pool, &why);
 
-	done.id = job->id;
-	done.rc = rados_answer(run(conn, job, &a, &err));
-	(void)snprintf(text, sizeof(text), "%s/%s: %s", job->pool,
-	    *job->image != '\0' ? job->image : job->image_id, a.call);
-	done.text = text;
-	done.image_id = a.id;
-	done.watchers = a.watcher;
-	done.n_watchers = a.nwatchers;
-	if (a.child != NULL)
-		done.child = a.child;
-	done.pool_objects = a.pool_objects;
-	done.objects = a.object;
-	done.n_objects = a.nobjects;
-	done.more = a.more;
-	frame.body_case = WORKER__FRAME__BODY_DONE;
-	frame.done = &done;
-	worker_send(channel, &frame);
-	for (size_t i = 0; i < a.nwatchers; i++)
-		free(a.watcher[i]);
-	free(a.child);
-	free(a.object);
+	worker__done__init(w.done);
+	if (rc < 0) {
+		w.call = why.text;
+	} else if (kind >= countof(lane_job_kinds) ||
+	    lane_job_kinds[kind].run == NULL) {
+		w.call = "no such job";
+		rc = -EOPNOTSUPP;
+	} else {
+		w.io = pool->io;
+		/* No lane writes users' data: none waits for room. */
+		rados_set_pool_full_try(w.io);
+		rc = lane_job_kinds[kind].run(&w);
+	}
+	rc = rados_answer(rc);
+	if (rc < 0)
+		(void)err_set_rc(&err, rc, "librbd: %s/%s: %s", job->pool,
+		    *job->image != '\0' ? job->image : job->image_id, w.call);
+	peer_reply(from, &err, &w.done->base);
+	worker__done__free_unpacked(w.done, NULL);
 }

@@ -2,14 +2,10 @@
  * lanes.c - queue of jobs, lanes, and what becomes of a job when its lane
  * dies.
  */
-#include "worker/lanes.h"
+#include "worker/worker.h"
 
 #include "base/log.h"
 #include "controller/lane.h"
-#include "core/channel.h"
-#include "core/child.h"
-#include "core/timer.h"
-#include "worker/requests.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -18,11 +14,12 @@
 
 #define LANES_DEFAULT 4
 #define LANE_IDLE_DEFAULT_MS 60000
+#define LANE_START_MS 45000 /* it gives up by itself before that */
+#define LANE_END_MS 10000   /* librados may hang in its end */
 
 struct lane {
-	struct helper helper;
-	struct channel *channel; /* NULL: it ends */
-	bool ready;
+	struct peer peer;
+	struct peer_call call;
 	struct lane_job *job; /* what it works on */
 	struct timer idle;
 	LIST_ENTRY(lane)
@@ -30,11 +27,9 @@ struct lane {
 };
 
 static struct {
-	const struct session *session;
+	const Worker__Hello *hello;
 	LIST_HEAD(, lane) lanes;
-	unsigned nlanes;
 	STAILQ_HEAD(, lane_job) queue;
-	uint64_t last_id;
 } ln;
 
 static void dispatch(void);
@@ -47,57 +42,36 @@ end_job(struct lane_job *job)
 }
 
 static void
-fail_first(enum err_code code, const char *text)
+fail_first(enum err_code code, const char *step, const char *text)
 {
 	struct lane_job *job = STAILQ_FIRST(&ln.queue);
 
 	if (job == NULL)
 		return;
 	STAILQ_REMOVE_HEAD(&ln.queue, link);
-	(void)err_set(&job->err, code, "librbd: %s", text);
+	(void)err_set(&job->err, code, "librbd: %s%s%s", step,
+	    *step != '\0' ? ": " : "", text);
 	end_job(job);
 }
 
+/* It gets no more work, and what it works on has failed. */
 static void
-lane_free(struct lane *lane)
-{
-	timer_disarm(&lane->idle);
-	LIST_REMOVE(lane, link);
-	ln.nlanes--;
-	free(lane);
-	dispatch();
-}
-
-/* It works on nothing any more, and ends at the end of its channel. */
-static void
-let_go(struct lane *lane)
+lane_end(struct lane *lane)
 {
 	struct lane_job *job = lane->job;
 
-	timer_disarm(&lane->idle);
-	channel_free(lane->channel);
-	lane->channel = NULL;
-	if (job != NULL) {
-		lane->job = NULL;
-		if (!err_is_set(&job->err)) {
-			(void)err_set(&job->err, ERR_UNAVAILABLE,
-			    "librbd: the lane died over this");
-			job->err.rc = -EPIPE;
-		}
-		end_job(job);
+	if (job != NULL && !err_is_set(&job->err)) {
+		(void)err_set(&job->err, ERR_UNAVAILABLE,
+		    "librbd: the lane died over this");
+		job->err.rc = -EPIPE;
 	}
-	if (lane->helper.pid == 0)
-		lane_free(lane);
-}
-
-static void
-on_exited(struct helper *helper, int status)
-{
-	struct lane *lane = container_of(helper, struct lane, helper);
-
-	log_debug("lane.exit", "status=%d", status);
-	if (lane->channel == NULL)
-		lane_free(lane); /* else its end of file comes next */
+	if (job != NULL)
+		end_job(job);
+	timer_disarm(&lane->idle);
+	peer_fini(&lane->peer);
+	LIST_REMOVE(lane, link);
+	free(lane);
+	dispatch();
 }
 
 /* A lane that is late waits in librbd, and only a signal ends that. */
@@ -117,147 +91,118 @@ on_late(struct timer *timer)
 		return;
 	}
 	log_warn("lane.late", "text=\"%s\"", job->err.text);
-	helper_kill(&lane->helper, SIGKILL);
-	let_go(lane);
+	peer_kill(&lane->peer, SIGKILL);
+	lane_end(lane);
 }
 
 static void
 on_idle(struct timer *timer)
 {
-	let_go(container_of(timer, struct lane, idle));
+	lane_end(container_of(timer, struct lane, idle));
 }
 
 static void
-take_list(struct trash_list *list, const Worker__Done *done)
+on_done(struct peer_call *call, const struct peer_frame *frame)
 {
-	list->pool_objects = done->pool_objects;
-	list->more = done->more;
-	list->n = done->n_objects;
-	list->object = mem_new((list->n + 1) * sizeof(*list->object));
-	for (size_t i = 0; i < list->n; i++)
-		list->object[i] = done->objects[i];
-}
+	struct lane *lane = container_of(call, struct lane, call);
+	struct lane_job *job = take_ptr(&lane->job);
+	struct trash_list *list = job->list;
+	Worker__Done *done = peer_unpack(frame, &worker__done__descriptor);
 
-static void
-take_done(struct lane *lane, const Worker__Done *done)
-{
-	struct lane_job *job = lane->job;
-
-	if (job == NULL || done->id != job->id) {
-		log_error("lane.answer", "id=%llu is not what it was asked",
-		    (unsigned long long)done->id);
-		let_go(lane);
-		return;
-	}
-	lane->job = NULL;
-	if (done->rc < 0) {
-		(void)err_set_rc(&job->err, done->rc, "librbd: %s", done->text);
+	job->err = frame->err;
+	if (done == NULL) {
+		(void)err_set(&job->err, ERR_INTERNAL,
+		    "librbd: the lane's answer is none");
 	} else if (str_put(job->made_id, sizeof(job->made_id), "%s",
 		       done->image_id) < 0) {
 		(void)err_set(&job->err, ERR_INTERNAL,
 		    "librbd: an image id of %zu bytes", strlen(done->image_id));
 	}
-	for (size_t i = 0; i < done->n_watchers && i < LANE_WATCHERS; i++)
+	for (size_t i = 0;
+	     done != NULL && i < done->n_watchers && i < LANE_WATCHERS; i++)
 		(void)snprintf(job->watcher[job->nwatchers++],
 		    sizeof(job->watcher[0]), "%s", done->watchers[i]);
-	(void)snprintf(job->child, sizeof(job->child), "%s", done->child);
-	if (job->list != NULL)
-		take_list(job->list, done);
+	if (done != NULL)
+		(void)snprintf(
+		    job->child, sizeof(job->child), "%s", done->child);
+	if (done != NULL && list != NULL) {
+		list->pool_objects = done->pool_objects;
+		list->more = done->more;
+		list->n = done->n_objects;
+		list->object = take_ptr(&done->objects);
+	}
+	worker__done__free_unpacked(done, NULL);
 	end_job(job);
-	if (done->rc == -ESHUTDOWN) { /* blocklisted: the next one is not */
-		let_go(lane);
+	if (frame->err.rc == -ESHUTDOWN) { /* blocklisted; the next is not */
+		lane_end(lane);
 		return;
 	}
 	timer_arm(&lane->idle,
-	    ln.session->lane_idle_ms != 0 ? ln.session->lane_idle_ms
-					  : LANE_IDLE_DEFAULT_MS);
+	    ln.hello->lane_idle_ms != 0 ? ln.hello->lane_idle_ms
+					: LANE_IDLE_DEFAULT_MS);
 	dispatch();
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
-    size_t nfds, void *arg)
+on_lane_ready(struct peer *peer, const struct peer_frame *frame)
 {
-	Worker__Frame *frame = worker__frame__unpack(NULL, len, bytes);
-	struct lane *lane = arg;
-	char text[ERR_TEXT_MAX];
-
-	(void)channel;
-	for (size_t i = 0; i < nfds; i++)
-		(void)close(fds[i]);
-	switch (frame != NULL ? (int)frame->body_case : -1) {
-	case WORKER__FRAME__BODY_READY:
-		lane->ready = true;
-		dispatch();
-		break;
-	case WORKER__FRAME__BODY_FAILED:
-		(void)snprintf(text, sizeof(text), "%s: %s",
-		    frame->failed->step, frame->failed->text);
-		fail_first(frame->failed->code <= ERR_UNAUTHENTICATED
-			? (enum err_code)frame->failed->code
-			: ERR_UNKNOWN,
-		    text);
-		let_go(lane);
-		break;
-	case WORKER__FRAME__BODY_DONE:
-		take_done(lane, frame->done);
-		break;
-	default:
-		log_error("lane.frame", "a lane speaks nonsense");
-		let_go(lane);
-		break;
-	}
-	if (frame != NULL)
-		worker__frame__free_unpacked(frame, NULL);
+	(void)peer;
+	(void)frame;
+	dispatch();
 }
 
 static void
-on_closed(struct channel *channel, int rc, void *arg)
+on_lane_failed(struct peer *peer, const struct peer_frame *frame)
 {
-	struct lane *lane = arg;
-
-	(void)channel;
-	if (!lane->ready)
-		fail_first(ERR_UNAVAILABLE, "a lane died while it connected");
-	else
-		log_warn("lane.gone", "busy=%d rc=%d", lane->job != NULL, rc);
-	let_go(lane);
+	fail_first(frame->err.code, frame->step, frame->err.text);
+	lane_end(container_of(peer, struct lane, peer));
 }
 
-static const struct channel_ops channel_ops = {
-	.frame = on_frame,
-	.closed = on_closed,
+static void
+on_lane_gone(struct peer *peer)
+{
+	struct lane *lane = container_of(peer, struct lane, peer);
+
+	if (peer->state == PEER_STARTING)
+		fail_first(
+		    ERR_UNAVAILABLE, "", "a lane died while it connected");
+	else
+		log_warn("lane.gone", "busy=%d", lane->job != NULL);
+	lane_end(lane);
+}
+
+static const struct peer_kind lane_peer = {
+	.name = "ceph-lane",
+	.version = WORKER__PROTOCOL__VERSION,
+	.max_frame = WORKER_FRAME_MAX,
+	.max_queued = WORKER_QUEUED_MAX,
+	.start_ms = LANE_START_MS,
+	.end_ms = LANE_END_MS,
+	.ready = on_lane_ready,
+	.failed = on_lane_failed,
+	.gone = on_lane_gone,
 };
 
 static int
-start_lane(void)
+start_lane(struct err *err)
 {
 	/* Our own program, also when its file was replaced meanwhile. */
 	static const char *const argv[] = { "/proc/self/exe", NULL };
-	struct lane *lane;
-	auto_free unsigned char *hello = NULL;
-	size_t len = 0;
-	int fd[2], rc;
+	struct lane *lane = mem_new(sizeof(*lane));
+	Worker__Hello hello = *ln.hello;
+	int rc;
 
-	rc = channel_pair(fd);
-	if (rc < 0)
-		return rc;
-	lane = mem_new(sizeof(*lane));
-	rc = helper_spawn(&lane->helper, argv, &fd[1], 1, true, on_exited);
-	(void)close(fd[1]);
+	hello.role = WORKER__HELLO__ROLE__LANE;
+	peer_init(&lane->peer, &lane_peer);
+	lane->call.reply = on_done;
+	lane->idle.fire = on_idle;
+	rc = peer_spawn(&lane->peer, argv, NULL, 0, &hello.base, err);
 	if (rc < 0) {
-		(void)close(fd[0]);
+		peer_fini(&lane->peer);
 		free(lane);
 		return rc;
 	}
-	lane->channel = channel_new(
-	    fd[0], WORKER_FRAME_MAX, WORKER_QUEUED_MAX, &channel_ops, lane);
-	lane->idle.fire = on_idle;
 	LIST_INSERT_HEAD(&ln.lanes, lane, link);
-	ln.nlanes++;
-	hello = session_lane_hello(ln.session, &len);
-	(void)channel_send(lane->channel, hello, len);
-	secret_wipe(hello, len);
 	return 0;
 }
 
@@ -299,14 +244,9 @@ send_job(struct lane *lane, struct lane_job *job)
 	    (nmeta + 1) * sizeof(*settings));
 	auto_free Worker__Setting **list = mem_new(
 	    (nmeta + 1) * sizeof(void *));
-	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Job m = WORKER__JOB__INIT;
 
 	timer_disarm(&lane->idle);
-	lane->job = job;
-	job->lane = lane;
-	m.id = job->id;
-	m.kind = (Worker__Job__Kind)job->kind;
 	m.pool = text(ceph_pool_name(job->pool));
 	m.rados_namespace = text(job->pool->rados_namespace);
 	m.image = text(job->image);
@@ -318,54 +258,43 @@ send_job(struct lane *lane, struct lane_job *job)
 	}
 	if (job->spec != NULL)
 		pack_spec(&m, job->spec, settings, list);
-	frame.body_case = WORKER__FRAME__BODY_JOB;
-	frame.job = &m;
-	worker_send(lane->channel, &frame);
-}
-
-static struct lane *
-free_lane(unsigned *starting)
-{
-	struct lane *lane, *found = NULL;
-
-	*starting = 0;
-	LIST_FOREACH (lane, &ln.lanes, link) {
-		if (lane->channel == NULL)
-			continue;
-		if (!lane->ready)
-			(*starting)++;
-		else if (lane->job == NULL && found == NULL)
-			found = lane;
-	}
-	return found;
+	lane->job = job;
+	job->lane = lane;
+	/* When it fails the lane is as good as dead. */
+	if (peer_call_send(&lane->peer, &lane->call, job->kind, &m.base) < 0)
+		peer_kill(&lane->peer, SIGKILL);
 }
 
 /* Gives jobs to free lanes, and starts lanes for those that wait. */
 static void
 dispatch(void)
 {
-	unsigned max = ln.session->max_lanes != 0 ? ln.session->max_lanes
-						  : LANES_DEFAULT;
+	unsigned max = ln.hello->max_lanes != 0 ? ln.hello->max_lanes
+						: LANES_DEFAULT;
+	unsigned lanes = 0, starting = 0, waiting = 0;
 	struct lane_job *job;
 	struct lane *lane;
-	unsigned starting, waiting = 0;
-	int rc;
+	struct err err = ERR_INIT;
 
-	while ((job = STAILQ_FIRST(&ln.queue)) != NULL &&
-	    (lane = free_lane(&starting)) != NULL) {
+	LIST_FOREACH (lane, &ln.lanes, link) {
+		lanes++;
+		starting += lane->peer.state == PEER_STARTING;
+		job = STAILQ_FIRST(&ln.queue);
+		if (lane->peer.state != PEER_UP || lane->job != NULL ||
+		    job == NULL)
+			continue;
 		STAILQ_REMOVE_HEAD(&ln.queue, link);
 		send_job(lane, job);
 	}
 	STAILQ_FOREACH (job, &ln.queue, link)
 		waiting++;
-	(void)free_lane(&starting);
-	while (waiting > starting && ln.nlanes < max) {
-		rc = start_lane();
-		if (rc < 0) {
-			fail_first(ERR_UNAVAILABLE, strerror(-rc));
-			waiting--;
-		} else {
+	while (waiting > starting && lanes < max) {
+		if (start_lane(&err) == 0) {
 			starting++;
+			lanes++;
+		} else {
+			fail_first(ERR_UNAVAILABLE, "", err.text);
+			waiting--;
 		}
 	}
 }
@@ -373,24 +302,35 @@ dispatch(void)
 void
 lane_job_start(struct lane_job *job, struct wake *waiter)
 {
+	const struct lane_job_kind *kind = &lane_job_kinds[job->kind];
+
 	job->waiter = waiter;
-	job->id = ++ln.last_id;
 	memset(&job->err, 0, sizeof(job->err));
 	job->nwatchers = 0;
 	job->made_id[0] = '\0';
 	job->child[0] = '\0';
 	job->lane = NULL;
 	job->late = (struct timer){ .fire = on_late };
-	if (job->kind != LANE_TRASH_REMOVE && job->kind != LANE_LIST_OBJECTS)
-		timer_arm(&job->late, LANE_JOB_MS);
+	if ((kind->needs_name && str_is_empty(job->image)) ||
+	    (kind->needs_id && str_is_empty(job->image_id)) ||
+	    (kind->needs_spec && job->spec == NULL) ||
+	    (kind->needs_list && job->list == NULL)) {
+		(void)err_set(&job->err, ERR_INTERNAL,
+		    "librbd: a job %d that does not say of what",
+		    (int)job->kind);
+		end_job(job);
+		return;
+	}
+	if (kind->bound_ms > 0)
+		timer_arm(&job->late, kind->bound_ms);
 	STAILQ_INSERT_TAIL(&ln.queue, job, link);
 	dispatch();
 }
 
 void
-lanes_init(const struct session *session)
+lanes_init(const Worker__Hello *hello)
 {
-	ln.session = session;
+	ln.hello = hello;
 	LIST_INIT(&ln.lanes);
 	STAILQ_INIT(&ln.queue);
 }
@@ -401,11 +341,10 @@ lanes_fini(void)
 	struct lane *lane;
 
 	while ((lane = LIST_FIRST(&ln.lanes)) != NULL) {
-		helper_forget(&lane->helper);
 		timer_disarm(&lane->idle);
-		channel_free(lane->channel);
+		peer_fini(&lane->peer);
 		LIST_REMOVE(lane, link);
 		free(lane);
 	}
-	ln.nlanes = 0;
+	peer_forget_all();
 }

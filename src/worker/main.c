@@ -8,19 +8,15 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "controller/controller.h"
 #include "controller/purge.h"
 #include "core/signal.h"
-#include "core/timer.h"
 #include "obs/dump.h"
-#include "worker/lane.h"
-#include "worker/lanes.h"
-#include "worker/requests.h"
-#include "worker/session.h"
+#include "worker/worker.h"
 
 #include "ceph/rados.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,8 +28,7 @@
 #define DRAIN_POLL_MS 50
 
 static struct {
-	struct channel *channel;
-	struct session session;
+	Worker__Hello *hello;
 	struct ceph_connection *conn; /* NULL: no Hello yet */
 	bool lane;
 	bool failed;
@@ -41,131 +36,119 @@ static struct {
 	struct timer drain;
 } wk;
 
-static void
-send_ready(void)
-{
-	Worker__Frame frame = WORKER__FRAME__INIT;
-	Worker__Ready ready = WORKER__READY__INIT;
-
-	ready.fsid = (char *)(uintptr_t)wk.conn->fsid;
-	ready.address = (char *)(uintptr_t)wk.conn->address;
-	frame.body_case = WORKER__FRAME__BODY_READY;
-	frame.ready = &ready;
-	worker_send(wk.channel, &frame);
-}
-
-static void
-send_failed(const char *step, const struct err *err)
-{
-	Worker__Frame frame = WORKER__FRAME__INIT;
-	Worker__Failed failed = WORKER__FAILED__INIT;
-
-	failed.code = err->code;
-	failed.step = (char *)(uintptr_t)step;
-	failed.text = (char *)(uintptr_t)err->text;
-	frame.body_case = WORKER__FRAME__BODY_FAILED;
-	frame.failed = &failed;
-	worker_send(wk.channel, &frame);
-}
-
 /* Before the reply to the request that found it out. */
 static void
 on_lost(void)
 {
-	struct err err = ERR_INIT;
+	struct peer_frame lost = { .kind = PEER_FAILED,
+		.what = PEER_SCOPE_RETIRED,
+		.step = "use the session" };
 
-	(void)err_set(&err, ERR_UNAVAILABLE,
+	(void)err_set(&lost.err, ERR_UNAVAILABLE,
 	    "the cluster has blocklisted this client, %s", wk.conn->address);
-	log_warn("session.lost", "cluster=%s text=\"%s\"",
-	    wk.session.cluster_id, err.text);
-	send_failed("use the session", &err);
+	log_warn("session.lost", "cluster=%s text=\"%s\"", wk.hello->cluster_id,
+	    lost.err.text);
+	peer_answer(NULL, &lost);
+}
+
+/* Blocks. On failure *step is the step in words. */
+static int
+connect_ceph(const Worker__Hello *hello, const char **step, struct err *err)
+{
+	struct ceph_option *options = mem_new(
+	    (hello->n_settings + 1) * sizeof(*options));
+	struct secret key = SECRET_INIT;
+	struct ceph_settings settings = {
+		.monitors = *hello->monitors != '\0' ? hello->monitors : NULL,
+		.user = hello->user,
+		.key = &key,
+		.conf_file = *hello->conf_file != '\0' ? hello->conf_file
+						       : NULL,
+		.options = options,
+		.noptions = hello->n_settings,
+		.connect_timeout_s = (hello->connect_timeout_ms + 999) / 1000,
+		.op_timeout_s = CEPH_OP_TIMEOUT_S,
+	};
+	enum ceph_step at = CEPH_STEP_SETTINGS;
+	int rc;
+
+	for (size_t i = 0; i < hello->n_settings; i++)
+		options[i] = (struct ceph_option){ hello->settings[i]->name,
+			hello->settings[i]->value };
+	secret_set(&key, (const char *)hello->key.data, hello->key.len);
+	*step = "enter the network namespace";
+	rc = process_enter_netns(hello->net_namespace, err);
+	if (rc == 0) {
+		rc = ceph_connection_open(&settings, &wk.conn, &at, err);
+		*step = ceph_step_name(at);
+	}
+	secret_fini(&key);
+	free(options);
+	return rc;
 }
 
 static void
-start_log(const struct session *s, bool lane)
+on_hello(const struct peer_from *from, const struct peer_frame *frame)
 {
-	enum log_level level = s->log_level <= LOG_LEVEL_DEBUG
-	    ? (enum log_level)s->log_level
-	    : LOG_LEVEL_INFO;
+	Worker__Hello *hello = peer_unpack(frame, &worker__hello__descriptor);
+	struct peer_frame answer = { .kind = PEER_READY };
+	Worker__Ready ready = WORKER__READY__INIT;
 
-	log_init(lane ? "ceph-lane" : "ceph-worker", level,
-	    s->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
-}
-
-static void
-on_hello(const Worker__Hello *hello)
-{
-	struct err err = ERR_INIT;
-	const char *step;
-
+	if (hello == NULL || wk.hello != NULL) {
+		wk.failed = true;
+		loop_stop();
+		return;
+	}
+	wk.hello = hello;
 	wk.lane = hello->role == WORKER__HELLO__ROLE__LANE;
-	worker_session_init(&wk.session, hello);
-	start_log(&wk.session, wk.lane);
+	log_init(wk.lane ? "ceph-lane" : "ceph-worker",
+	    hello->log_level <= LOG_LEVEL_DEBUG
+		? (enum log_level)hello->log_level
+		: LOG_LEVEL_INFO,
+	    hello->log_json ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
 	(void)prctl(PR_SET_NAME, wk.lane ? "ceph-lane" : "ceph-worker");
-	if (session_connect(&wk.session, &wk.conn, &step, &err) < 0) {
+	if (connect_ceph(hello, &answer.step, &answer.err) < 0) {
 		log_warn("session.failed", "cluster=%s step=\"%s\" text=\"%s\"",
-		    wk.session.cluster_id, step, err.text);
-		send_failed(step, &err);
+		    hello->cluster_id, answer.step, answer.err.text);
+		answer.kind = PEER_FAILED;
+		peer_answer(from, &answer);
 		wk.failed = true;
 		loop_stop();
 		return;
 	}
 	if (!wk.lane) {
 		controller_init(wk.conn);
-		lanes_init(&wk.session);
-		worker_requests_init(wk.channel, &wk.session);
+		lanes_init(hello);
+		worker_requests_init(hello);
 		rados_when_lost(on_lost);
 	}
+	ready.fsid = (char *)(uintptr_t)wk.conn->fsid;
+	ready.address = (char *)(uintptr_t)wk.conn->address;
 	log_info("session.up", "cluster=%s user=%s fsid=%s address=%s",
-	    wk.session.cluster_id, wk.session.user, wk.conn->fsid,
-	    wk.conn->address);
-	send_ready();
-}
-
-/* What the other side must not send: our peer is our own program. */
-static void
-broken(const char *what)
-{
-	log_error("channel.broken", "%s", what);
-	wk.failed = true;
-	loop_stop();
+	    hello->cluster_id, hello->user, ready.fsid, ready.address);
+	answer.message = &ready.base;
+	peer_answer(from, &answer);
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
-    size_t nfds, void *arg)
+on_call(const struct peer_from *from, const struct peer_frame *frame)
 {
-	Worker__Frame *frame = worker__frame__unpack(NULL, len, bytes);
+	Worker__Request *request;
+	Worker__Job *job;
 
-	(void)channel;
-	(void)arg;
-	/* Keys and passphrases; the channel does not need the bytes again. */
-	secret_wipe((void *)(uintptr_t)bytes, len);
-	for (size_t i = 0; i < nfds; i++)
-		(void)close(fds[i]);
-	if (frame == NULL) {
-		broken("a frame that is none");
+	if (wk.lane) {
+		job = peer_unpack(frame, &worker__job__descriptor);
+		if (job != NULL)
+			lane_run(from, wk.conn, frame->what, job);
+		worker__job__free_unpacked(job, NULL);
 		return;
 	}
-	if ((wk.conn != NULL) ==
-	    (frame->body_case == WORKER__FRAME__BODY_HELLO)) {
-		broken("Hello is not the first frame, or not the only one");
-	} else if (frame->body_case == WORKER__FRAME__BODY_HELLO) {
-		on_hello(frame->hello);
-		secret_wipe(frame->hello->key.data, frame->hello->key.len);
-	} else if (frame->body_case == WORKER__FRAME__BODY_REQUEST &&
-	    !wk.lane) {
-		worker_requests_take(frame->request);
-		secret_wipe(
-		    frame->request->body.data, frame->request->body.len);
-	} else if (frame->body_case == WORKER__FRAME__BODY_CANCEL && !wk.lane) {
-		worker_requests_cancel(frame->cancel->id);
-	} else if (frame->body_case == WORKER__FRAME__BODY_JOB && wk.lane) {
-		lane_run(wk.channel, wk.conn, frame->job);
-	} else {
-		broken("a frame that is not for us");
+	request = peer_unpack(frame, &worker__request__descriptor);
+	if (request != NULL) {
+		worker_requests_take(from, request);
+		secret_wipe(request->body.data, request->body.len);
 	}
-	worker__frame__free_unpacked(frame, NULL);
+	worker__request__free_unpacked(request, NULL);
 }
 
 static void
@@ -183,10 +166,8 @@ on_drain(struct timer *timer)
 }
 
 static void
-on_closed(struct channel *channel, int rc, void *arg)
+on_closed(int rc)
 {
-	(void)channel;
-	(void)arg;
 	if (rc < 0)
 		log_warn("channel.closed", "text=\"%s\"", strerror(-rc));
 	if (wk.lane || wk.conn == NULL) {
@@ -206,8 +187,14 @@ on_dump(int signo)
 	dump_log();
 }
 
-static const struct channel_ops channel_ops = {
-	.frame = on_frame,
+static const struct peer_service service = {
+	.name = "ceph-worker",
+	.version = WORKER__PROTOCOL__VERSION,
+	.max_frame = WORKER_FRAME_MAX,
+	.max_queued = WORKER_QUEUED_MAX,
+	.hello = on_hello,
+	.call = on_call,
+	.cancel = worker_requests_cancel,
 	.closed = on_closed,
 };
 
@@ -222,18 +209,19 @@ finish(void)
 {
 	bool idle = op_count() == 0 && rados_in_flight() == 0;
 
-	if (!wk.failed && wk.conn != NULL)
-		log_info("session.down", "cluster=%s", wk.session.cluster_id);
+	if (wk.hello != NULL && !wk.failed)
+		log_info("session.down", "cluster=%s", wk.hello->cluster_id);
+	if (wk.hello != NULL)
+		secret_wipe(wk.hello->key.data, wk.hello->key.len);
 	if (wk.lane || !idle)
 		_exit(wk.failed ? EXIT_FAILURE : EXIT_SUCCESS);
 	if (wk.conn != NULL) {
-		worker_requests_fini();
 		lanes_fini();
 		controller_fini();
 	}
-	channel_free(wk.channel);
+	peer_serve_end();
 	ceph_connection_close(wk.conn);
-	session_fini(&wk.session);
+	worker__hello__free_unpacked(wk.hello, NULL);
 	timer_disarm(&wk.drain);
 	signal_fini();
 	loop_fini();
@@ -252,8 +240,7 @@ main(void)
 	log_init("ceph-worker", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	if (getsockopt(CHANNEL_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0) {
 		fprintf(stderr,
-		    "ceph-worker: is started by rbd-csid, which "
-		    "talks to it on descriptor %d\n",
+		    "ceph-worker: is started by rbd-csid, which talks to it on descriptor %d\n",
 		    CHANNEL_FD);
 		return EXIT_FAILURE;
 	}
@@ -262,8 +249,7 @@ main(void)
 		return EXIT_FAILURE;
 	}
 	signal_watch(SIGUSR1, on_dump);
-	wk.channel = channel_new(CHANNEL_FD, WORKER_FRAME_MAX,
-	    WORKER_QUEUED_MAX, &channel_ops, NULL);
+	peer_serve(CHANNEL_FD, &service);
 	loop_run();
 	finish();
 	return wk.failed ? EXIT_FAILURE : EXIT_SUCCESS;

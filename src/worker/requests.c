@@ -1,7 +1,7 @@
 /*
  * requests.c - one struct for each request that runs.
  */
-#include "worker/requests.h"
+#include "worker/worker.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -14,7 +14,7 @@
 #define PROGRESS_MS 1000
 
 struct request {
-	uint64_t id;
+	struct peer_from from;
 	struct csi_request in;
 	struct csi_rpc *rpc;
 	struct wake done;
@@ -24,23 +24,13 @@ struct request {
 };
 
 static struct {
-	struct channel *channel; /* NULL: the daemon is gone */
-	const struct session *session;
+	const Worker__Hello *hello;
+	bool orphaned; /* the daemon is gone */
 	LIST_HEAD(, request) running;
 	size_t nrunning;
 	bool had_purges; /* when progress was told last */
 	struct timer progress;
 } rq;
-
-void
-worker_send(struct channel *channel, const Worker__Frame *frame)
-{
-	size_t len = worker__frame__get_packed_size(frame);
-	auto_free unsigned char *bytes = mem_new(len + 1);
-
-	(void)worker__frame__pack(frame, bytes);
-	(void)channel_send(channel, bytes, len);
-}
 
 /* ---- progress ---- */
 
@@ -56,7 +46,7 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 		if (op_age_ms(op) < PROGRESS_MS)
 			continue;
 		worker__running__init(&running[n]);
-		running[n].id = r->id;
+		running[n].id = r->from.id;
 		running[n].state = (char *)(uintptr_t)op->state_name;
 		running[n].state_ms = (uint64_t)(now_us - op->since_us) / 1000;
 		list[n] = &running[n];
@@ -64,9 +54,8 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 		if (r->late_ms != 0 && clock_now_ms() > r->late_ms) {
 			r->late_ms = 0;
 			log_warn("request.late",
-			    "id=%llu method=%s subject=%s "
-			    "state=%s ms=%lld",
-			    (unsigned long long)r->id, op->cls->name,
+			    "id=%llu method=%s subject=%s state=%s ms=%lld",
+			    (unsigned long long)r->from.id, op->cls->name,
 			    op->subject != NULL ? op->subject : "-",
 			    op->state_name, (long long)op_age_ms(op));
 		}
@@ -77,7 +66,6 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 static void
 on_progress(struct timer *timer)
 {
-	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Progress progress = WORKER__PROGRESS__INIT;
 	auto_free Worker__Running *running = mem_new(
 	    (rq.nrunning + 1) * sizeof(*running));
@@ -85,18 +73,16 @@ on_progress(struct timer *timer)
 	    (rq.nrunning + 1) * sizeof(void *));
 	unsigned purges;
 
-	if (rq.channel == NULL)
-		return;
 	progress.running = list;
 	progress.n_running = slow_ones(running, list);
 	progress.purges = purge_running();
 	purge_waits(&progress.purges_waiting, &progress.purges_blocked);
 	purges = progress.purges + progress.purges_waiting +
 	    progress.purges_blocked;
-	frame.body_case = WORKER__FRAME__BODY_PROGRESS;
-	frame.progress = &progress;
 	if (progress.n_running > 0 || purges > 0 || rq.had_purges)
-		worker_send(rq.channel, &frame);
+		peer_answer(NULL,
+		    &(struct peer_frame){
+			.kind = PEER_EVENT, .message = &progress.base });
 	rq.had_purges = purges > 0;
 	if (rq.nrunning > 0 || purges > 0)
 		timer_arm(timer, PROGRESS_MS);
@@ -105,27 +91,11 @@ on_progress(struct timer *timer)
 static void
 watch_progress(void)
 {
-	if (!timer_is_running(&rq.progress) && rq.channel != NULL) {
-		rq.progress.fire = on_progress;
+	if (!timer_is_running(&rq.progress) && !rq.orphaned)
 		timer_arm(&rq.progress, PROGRESS_MS);
-	}
 }
 
 /* ---- replies ---- */
-
-static void
-send_failure(uint64_t id, const struct err *err)
-{
-	Worker__Frame frame = WORKER__FRAME__INIT;
-	Worker__Reply reply = WORKER__REPLY__INIT;
-
-	reply.id = id;
-	reply.code = err->code;
-	reply.text = (char *)(uintptr_t)err->text;
-	frame.body_case = WORKER__FRAME__BODY_REPLY;
-	frame.reply = &reply;
-	worker_send(rq.channel, &frame);
-}
 
 /* How long each of the last states lasted; the newest one ends now. */
 static size_t
@@ -148,27 +118,19 @@ static void
 send_reply(const struct request *r)
 {
 	struct csi_rpc *rpc = r->rpc;
-	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Reply reply = WORKER__REPLY__INIT;
 	Worker__State state[OP_TRAIL], *list[OP_TRAIL];
 	struct err err = rpc->op.err;
-	const void *body = NULL;
 	size_t len = 0;
 
-	if (!err_is_set(&err))
-		body = csi_pack(rpc->reply, rpc->arena, &len, &err);
-	reply.id = r->id;
-	reply.code = err.code;
-	reply.text = err.text;
 	if (!err_is_set(&err)) {
-		reply.body.data = (uint8_t *)(uintptr_t)body;
+		reply.body.data = (uint8_t *)(uintptr_t)csi_pack(
+		    rpc->reply, rpc->arena, &len, &err);
 		reply.body.len = len;
 	}
 	reply.states = list;
 	reply.n_states = states_of(&rpc->op, state, list);
-	frame.body_case = WORKER__FRAME__BODY_REPLY;
-	frame.reply = &reply;
-	worker_send(rq.channel, &frame);
+	peer_reply(&r->from, &err, &reply.base);
 }
 
 static void
@@ -177,8 +139,7 @@ on_done(struct wake *wake, int rc)
 	struct request *r = container_of(wake, struct request, done);
 
 	(void)rc;
-	if (rq.channel != NULL)
-		send_reply(r);
+	send_reply(r);
 	LIST_REMOVE(r, link);
 	rq.nrunning--;
 	csi_request_fini(&r->in);
@@ -191,7 +152,7 @@ on_done(struct wake *wake, int rc)
 static const struct csi_env *
 env_of(struct arena *arena, const Worker__Cluster *cluster)
 {
-	const struct session *s = rq.session;
+	const Worker__Hello *s = rq.hello;
 	struct csi_env *env = arena_new_bytes(arena, sizeof(*env));
 
 	*env = (struct csi_env){
@@ -214,7 +175,8 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 }
 
 void
-worker_requests_take(const Worker__Request *request)
+worker_requests_take(
+    const struct peer_from *from, const Worker__Request *request)
 {
 	const struct csi_definition *def;
 	const struct csi_impl *impl = controller_find(request->method, &def);
@@ -224,17 +186,17 @@ worker_requests_take(const Worker__Request *request)
 	if (impl == NULL) {
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
 		    "ceph-worker has no method %s", request->method);
-		send_failure(request->id, &err);
+		peer_reply(from, &err, NULL);
 		return;
 	}
 	r = mem_new(sizeof(*r));
 	if (csi_request_read(
 		&r->in, def, request->body.data, request->body.len, &err) < 0) {
-		send_failure(request->id, &err);
+		peer_reply(from, &err, NULL);
 		free(r);
 		return;
 	}
-	r->id = request->id;
+	r->from = *from;
 	if (request->timeout_ms != 0)
 		r->late_ms = clock_now_ms() + request->timeout_ms;
 	LIST_INSERT_HEAD(&rq.running, r, link);
@@ -247,12 +209,12 @@ worker_requests_take(const Worker__Request *request)
 }
 
 void
-worker_requests_cancel(uint64_t id)
+worker_requests_cancel(const struct peer_from *from)
 {
 	struct request *r;
 
 	LIST_FOREACH (r, &rq.running, link)
-		if (r->id == id)
+		if (r->from.id == from->id)
 			op_detach(&r->rpc->op);
 }
 
@@ -261,7 +223,7 @@ worker_requests_orphan(void)
 {
 	struct request *r;
 
-	rq.channel = NULL;
+	rq.orphaned = true;
 	timer_disarm(&rq.progress);
 	LIST_FOREACH (r, &rq.running, link)
 		op_detach(&r->rpc->op);
@@ -274,16 +236,9 @@ worker_requests_running(void)
 }
 
 void
-worker_requests_init(struct channel *channel, const struct session *session)
+worker_requests_init(const Worker__Hello *hello)
 {
-	rq.channel = channel;
-	rq.session = session;
+	rq.hello = hello;
+	rq.progress.fire = on_progress;
 	LIST_INIT(&rq.running);
-}
-
-void
-worker_requests_fini(void)
-{
-	timer_disarm(&rq.progress);
-	rq.channel = NULL;
 }

@@ -263,16 +263,16 @@ test_no_key_to_be_seen(void)
 	FILE *f;
 	size_t n;
 
-	(void)snprintf(
-	    path, sizeof(path), "/proc/%d/cmdline", (int)worker.helper.pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline",
+	    (int)peer_pid(&worker.peer));
 	f = fopen(path, "re");
 	n = f != NULL ? fread(text, 1, sizeof(text) - 1, f) : 0;
 	ok(n > 0 && strlen(text) + 1 == n,
 	    "the worker has no argument but its name");
 	if (f != NULL)
 		(void)fclose(f);
-	(void)snprintf(
-	    path, sizeof(path), "/proc/%d/environ", (int)worker.helper.pid);
+	(void)snprintf(path, sizeof(path), "/proc/%d/environ",
+	    (int)peer_pid(&worker.peer));
 	f = fopen(path, "re");
 	n = f != NULL ? fread(text, 1, sizeof(text) - 1, f) : 0;
 	ok(f == NULL || memmem(text, n, "AQ", 2) == NULL,
@@ -951,7 +951,7 @@ lanes(bool kill_them)
 	FILE *f;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/children",
-	    (int)worker.helper.pid, (int)worker.helper.pid);
+	    (int)peer_pid(&worker.peer), (int)peer_pid(&worker.peer));
 	f = fopen(path, "re");
 	if (f == NULL)
 		return 0;

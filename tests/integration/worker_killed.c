@@ -289,7 +289,7 @@ kill_delete(unsigned n)
 	(void)talk_send(&t, "DeleteVolume", r, "");
 	req_free(r);
 	/* It may die after its answer, in the purge, which delays its end. */
-	(void)talk_wait(&t, t.last_id);
+	(void)talk_wait(&t, t.peer.last_id);
 	killed = was_killed(&t);
 	good = ceph_csi_can_delete(volume);
 	good = clean_up(volume) && good;

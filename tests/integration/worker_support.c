@@ -90,16 +90,25 @@ talk_turn(int ms)
 
 /* ---- frames ---- */
 
-static void
-take_reply(struct talk *t, const Worker__Reply *reply)
-{
-	struct talk_reply *r = &t->reply[t->nreplies++ % TALK_REPLIES];
+struct talk_call {
+	struct peer_call call;
+	struct talk *talk;
+};
 
+static void
+on_reply(struct peer_call *call, const struct peer_frame *frame)
+{
+	struct talk *t = ((struct talk_call *)call)->talk;
+	struct talk_reply *r = &t->reply[t->nreplies++ % TALK_REPLIES];
+	Worker__Reply *reply = peer_unpack(frame, &worker__reply__descriptor);
+
+	if (reply == NULL)
+		abort();
 	free(r->body);
 	memset(r, 0, sizeof(*r));
-	r->id = reply->id;
-	r->code = reply->code;
-	(void)snprintf(r->text, sizeof(r->text), "%s", reply->text);
+	r->id = frame->id;
+	r->code = frame->err.code;
+	(void)snprintf(r->text, sizeof(r->text), "%s", frame->err.text);
 	r->body = mem_new(reply->body.len + 1);
 	r->len = reply->body.len;
 	if (r->len > 0)
@@ -108,72 +117,76 @@ take_reply(struct talk *t, const Worker__Reply *reply)
 	if (r->nstates > 0)
 		(void)snprintf(r->last_state, sizeof(r->last_state), "%s",
 		    reply->states[r->nstates - 1]->name);
+	worker__reply__free_unpacked(reply, NULL);
+	free(call);
 }
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
-    size_t nfds, void *arg)
+on_ready(struct peer *peer, const struct peer_frame *frame)
 {
-	Worker__Frame *f = worker__frame__unpack(NULL, len, bytes);
-	struct talk *t = arg;
+	struct talk *t = container_of(peer, struct talk, peer);
+	Worker__Ready *ready = peer_unpack(frame, &worker__ready__descriptor);
 
-	(void)channel;
-	(void)fds;
-	(void)nfds;
-	switch (f != NULL ? (int)f->body_case : -1) {
-	case WORKER__FRAME__BODY_READY:
-		t->ready = true;
-		(void)snprintf(t->fsid, sizeof(t->fsid), "%s", f->ready->fsid);
-		(void)snprintf(
-		    t->address, sizeof(t->address), "%s", f->ready->address);
-		break;
-	case WORKER__FRAME__BODY_FAILED:
-		t->failed = true;
-		t->code = f->failed->code;
-		(void)snprintf(t->step, sizeof(t->step), "%s", f->failed->step);
-		(void)snprintf(t->text, sizeof(t->text), "%s", f->failed->text);
-		break;
-	case WORKER__FRAME__BODY_REPLY:
-		take_reply(t, f->reply);
-		break;
-	case WORKER__FRAME__BODY_PROGRESS:
-		t->purges = f->progress->purges;
-		break;
-	default:
-		diag("ceph-worker speaks nonsense");
+	if (ready == NULL)
 		abort();
-	}
-	worker__frame__free_unpacked(f, NULL);
+	t->ready = true;
+	(void)snprintf(t->fsid, sizeof(t->fsid), "%s", ready->fsid);
+	(void)snprintf(t->address, sizeof(t->address), "%s", ready->address);
+	worker__ready__free_unpacked(ready, NULL);
 }
 
 static void
-on_closed(struct channel *channel, int rc, void *arg)
+on_failed(struct peer *peer, const struct peer_frame *frame)
 {
-	struct talk *t = arg;
+	struct talk *t = container_of(peer, struct talk, peer);
 
-	(void)channel;
-	(void)rc;
-	t->gone = true;
+	t->failed = true;
+	t->code = frame->err.code;
+	(void)snprintf(t->step, sizeof(t->step), "%s", frame->step);
+	(void)snprintf(t->text, sizeof(t->text), "%s", frame->err.text);
 }
 
 static void
-on_exited(struct helper *helper, int status)
+on_progress(struct peer *peer, const struct peer_frame *frame)
 {
-	struct talk *t = container_of(helper, struct talk, helper);
+	struct talk *t = container_of(peer, struct talk, peer);
+	Worker__Progress *progress = peer_unpack(
+	    frame, &worker__progress__descriptor);
 
-	t->exited = true;
-	t->status = status;
+	if (progress == NULL)
+		abort();
+	t->purges = progress->purges;
+	worker__progress__free_unpacked(progress, NULL);
 }
 
 static void
-send_frame(struct talk *t, const Worker__Frame *frame)
+on_closed(struct peer *peer)
 {
-	size_t len = worker__frame__get_packed_size(frame);
-	auto_free unsigned char *bytes = mem_new(len + 1);
-
-	(void)worker__frame__pack(frame, bytes);
-	(void)channel_send(t->channel, bytes, len);
+	container_of(peer, struct talk, peer)->gone = true;
 }
+
+static void
+on_gone(struct peer *peer)
+{
+	struct talk *t = container_of(peer, struct talk, peer);
+
+	t->gone = t->exited = true;
+	t->status = peer->status;
+}
+
+static const struct peer_kind worker_peer = {
+	.name = "ceph-worker",
+	.version = WORKER__PROTOCOL__VERSION,
+	.max_frame = FRAME_MAX,
+	.max_queued = FRAME_MAX,
+	.end_ms = ANSWER_MS,
+	.exclusive = true,
+	.ready = on_ready,
+	.failed = on_failed,
+	.event = on_progress,
+	.closed = on_closed,
+	.gone = on_gone,
+};
 
 static char *
 text(const char *s)
@@ -181,10 +194,11 @@ text(const char *s)
 	return (char *)(uintptr_t)(s != NULL ? s : "");
 }
 
-static void
-send_hello(struct talk *t, const struct talk_hello *h)
+static int
+spawn(struct talk *t, const char *program, const struct talk_hello *h,
+    struct err *err)
 {
-	Worker__Frame frame = WORKER__FRAME__INIT;
+	const char *const argv[] = { program, NULL };
 	Worker__Hello hello = WORKER__HELLO__INIT;
 	Worker__Setting setting[8], *list[8];
 	auto_free char *key = h->key != NULL ? str_dup(h->key) : cluster_key();
@@ -214,32 +228,21 @@ send_hello(struct talk *t, const struct talk_hello *h)
 		one->value = text(s[1]);
 		list[hello.n_settings++] = one;
 	}
-	frame.body_case = WORKER__FRAME__BODY_HELLO;
-	frame.hello = &hello;
-	send_frame(t, &frame);
+	return peer_spawn(&t->peer, argv, NULL, 0, &hello.base, err);
 }
-
-static const struct channel_ops channel_ops = {
-	.frame = on_frame,
-	.closed = on_closed,
-};
 
 void
 talk_start(struct talk *t, const char *program, const struct talk_hello *hello)
 {
-	const char *const argv[] = { program, NULL };
 	int64_t end = clock_now_ms() + ANSWER_MS;
-	int fd[2];
+	struct err err = ERR_INIT;
 
 	memset(t, 0, sizeof(*t));
-	if (channel_pair(fd) < 0 ||
-	    helper_spawn(&t->helper, argv, &fd[1], 1, true, on_exited) < 0) {
-		printf("Bail out! cannot start %s\n", program);
+	peer_init(&t->peer, &worker_peer);
+	if (spawn(t, program, hello, &err) < 0) {
+		printf("Bail out! %s\n", err.text);
 		exit(1);
 	}
-	(void)close(fd[1]);
-	t->channel = channel_new(fd[0], FRAME_MAX, FRAME_MAX, &channel_ops, t);
-	send_hello(t, hello);
 	while (!t->ready && !t->failed && !t->gone && clock_now_ms() < end)
 		talk_turn(1);
 }
@@ -247,17 +250,22 @@ talk_start(struct talk *t, const char *program, const struct talk_hello *hello)
 bool
 talk_end(struct talk *t)
 {
+	struct peer_call *call;
 	bool good;
 
-	channel_free(t->channel);
-	t->channel = NULL;
+	/* The end of the channel is the order to end. */
+	channel_free(take_ptr(&t->peer.channel));
 	good = talk_until(&t->exited, ANSWER_MS);
 	if (!good) {
-		helper_kill(&t->helper, SIGKILL);
+		peer_kill(&t->peer, SIGKILL);
 		(void)talk_until(&t->exited, ANSWER_MS);
 	}
 	for (unsigned i = 0; i < TALK_REPLIES; i++)
 		free(t->reply[i].body);
+	while ((call = TAILQ_FIRST(&t->peer.calls)) != NULL) {
+		peer_call_take(call);
+		free(call);
+	}
 	return good;
 }
 
@@ -265,9 +273,9 @@ uint64_t
 talk_send(
     struct talk *t, const char *method, const void *request, const char *ns)
 {
-	Worker__Frame frame = WORKER__FRAME__INIT;
 	Worker__Request m = WORKER__REQUEST__INIT;
 	Worker__Cluster cluster = WORKER__CLUSTER__INIT;
+	struct talk_call *call = mem_new(sizeof(*call));
 	auto_free char *path = str_fmt("/csi.v1.Controller/%s", method);
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
@@ -275,28 +283,26 @@ talk_send(
 	cluster.cluster_id = text(env_need("RBD_CSI_FSID"));
 	cluster.monitors = text(env_need("RBD_CSI_MONITORS"));
 	cluster.rados_namespace = text(ns);
-	m.id = ++t->last_id;
 	m.method = path;
 	m.timeout_ms = ANSWER_MS;
 	m.cluster = &cluster;
 	m.body.data = body;
 	m.body.len = protobuf_c_message_pack(request, body);
-	frame.body_case = WORKER__FRAME__BODY_REQUEST;
-	frame.request = &m;
-	send_frame(t, &frame);
-	return m.id;
+	call->talk = t;
+	call->call.reply = on_reply;
+	if (peer_call_send(&t->peer, &call->call, 0, &m.base) == 0)
+		return call->call.id;
+	free(call);
+	return 0;
 }
 
 void
 talk_cancel(struct talk *t, uint64_t id)
 {
-	Worker__Frame frame = WORKER__FRAME__INIT;
-	Worker__Cancel cancel = WORKER__CANCEL__INIT;
+	const struct peer_call *call = peer_call_find(&t->peer, id);
 
-	cancel.id = id;
-	frame.body_case = WORKER__FRAME__BODY_CANCEL;
-	frame.cancel = &cancel;
-	send_frame(t, &frame);
+	if (call != NULL)
+		peer_call_cancel(call);
 }
 
 const struct talk_reply *

@@ -6,8 +6,7 @@
 #define TESTS_WORKER_SUPPORT_H
 
 #include "base/str.h"
-#include "core/channel.h"
-#include "core/child.h"
+#include "core/peer.h"
 #include "csi.pb-c.h"
 #include "worker.pb-c.h"
 
@@ -25,8 +24,7 @@ struct talk_reply {
 
 /* One worker process. */
 struct talk {
-	struct helper helper;
-	struct channel *channel;
+	struct peer peer;
 	bool ready, failed, gone, exited;
 	int status; /* wait status, if exited */
 	char fsid[64], address[128];
@@ -35,7 +33,6 @@ struct talk {
 	unsigned purges;          /* of the last Progress */
 	struct talk_reply reply[TALK_REPLIES];
 	unsigned nreplies;
-	uint64_t last_id;
 };
 
 struct talk_hello {

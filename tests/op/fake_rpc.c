@@ -130,9 +130,9 @@ sessions_call_start(struct session_call *call, const struct session_key *key,
 	    !str_eq(key->user, "u") || !str_eq(key->key->text, "k") ||
 	    open_call != NULL)
 		abort();
-	call->session = (struct session *)1;
+	call->session = (struct ceph_session *)1;
 	call->waiter = waiter;
-	call->sent = !fake_session_waits;
+	call->waits = fake_session_waits;
 	open_call = call;
 }
 
@@ -166,7 +166,7 @@ sessions_call_cancel(struct session_call *call)
 		abort();
 	fake_session_cancels++;
 	call->cancelled = true;
-	if (call->sent)
+	if (!call->waits)
 		return;
 	(void)err_set(&call->err, ERR_CANCELLED, "the caller went away");
 	session_end();
@@ -195,7 +195,7 @@ fake_session_is_open(void)
 bool
 fake_session_is_sent(void)
 {
-	return open_call != NULL && open_call->sent;
+	return open_call != NULL && !open_call->waits;
 }
 
 bool
@@ -207,7 +207,7 @@ fake_session_is_cancelled(void)
 void
 fake_session_send(void)
 {
-	open_call->sent = true;
+	open_call->waits = false;
 }
 
 void

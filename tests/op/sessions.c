@@ -465,7 +465,7 @@ only_session_is_ready(void)
 	struct sessions_stats stats;
 
 	sessions_stats(&stats);
-	return sessions_count() == 1 && stats.in_state[SESSION_READY] == 1;
+	return sessions_count() == 1 && stats.in_state[PEER_UP] == 1;
 }
 
 static void
@@ -566,7 +566,7 @@ connecting(void)
 	struct sessions_stats stats;
 
 	sessions_stats(&stats);
-	return stats.in_state[SESSION_CONNECTING];
+	return stats.in_state[PEER_STARTING];
 }
 
 #define FLOOD 300

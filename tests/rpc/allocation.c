@@ -279,8 +279,8 @@ static const char *const names[] = { "test.A" };
 
 struct scene {
 	struct server *server;
-	struct peer idle; /* is there before, and not concerned */
-	struct peer busy;
+	struct h2peer idle; /* is there before, and not concerned */
+	struct h2peer busy;
 	unsigned good_calls; /* of busy, when nothing fails */
 	bool drained;
 	const char *wrong; /* what went wrong first, or NULL */
@@ -294,7 +294,7 @@ expect(struct scene *sc, bool good, const char *what)
 }
 
 static bool
-is_answered(struct peer *peer)
+is_answered(struct h2peer *peer)
 {
 	struct exchange *x = peer_call(peer, "/test.A/Echo", "hi", 2, NULL);
 	const unsigned char *bytes;
@@ -304,7 +304,7 @@ is_answered(struct peer *peer)
 }
 
 static struct exchange *
-send_with(struct peer *peer, const char *path, const char *name,
+send_with(struct h2peer *peer, const char *path, const char *name,
     const char *value, const void *body, size_t len)
 {
 	const struct field fields[] = { { ":method", "POST" },
@@ -319,7 +319,7 @@ static void
 play_calls(struct scene *sc)
 {
 	static const char two[] = "\0\0\0\0\1a\0\0\0\0\2bc";
-	struct peer *peer = &sc->busy;
+	struct h2peer *peer = &sc->busy;
 	struct exchange *watch;
 
 	sc->good_calls = 12;
@@ -409,7 +409,7 @@ check_busy(struct scene *sc)
 static void
 check_others(struct scene *sc)
 {
-	struct peer next;
+	struct h2peer next;
 
 	expect(sc, is_answered(&sc->idle), "another client is not served");
 	peer_open(&next, sc->server);

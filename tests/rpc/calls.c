@@ -15,7 +15,7 @@
 #define NOW_MS 1000000
 
 static struct server *server;
-static struct peer peer;
+static struct h2peer peer;
 
 static void
 start(const struct server_limits *limits)
@@ -449,7 +449,7 @@ calls_and_bytes_are_limited_in_all(void)
 		.buffered_bytes = 100,
 	};
 	char bytes[101] = { 0 };
-	struct peer other;
+	struct h2peer other;
 	struct exchange *x;
 
 	start(&limits);
@@ -503,7 +503,7 @@ rapid_resets_end_a_connection(void)
 {
 #ifdef HAVE_NGHTTP2_OPTION_SET_STREAM_RESET_RATE_LIMIT
 	struct exchange *x[50], *good;
-	struct peer other;
+	struct h2peer other;
 	unsigned reset = 0;
 
 	start(NULL);
@@ -534,7 +534,7 @@ slow_readers_hold_nobody_up(void)
 	const size_t size = (size_t)10 << 20;
 	auto_free char *bytes = mem_new(size);
 	struct exchange *x, *y, *z;
-	struct peer other;
+	struct h2peer other;
 
 	start(NULL);
 	memset(bytes, 'x', size);
@@ -573,7 +573,7 @@ count_warnings(enum log_level level, const char *line)
 static void
 odd_good_byes_are_no_faults(void)
 {
-	struct peer odd;
+	struct h2peer odd;
 
 	start(NULL);
 	peer_open(&odd, server);
@@ -608,7 +608,7 @@ odd_good_byes_are_no_faults(void)
 static void
 no_preface_no_service(void)
 {
-	struct peer odd;
+	struct h2peer odd;
 
 	start(NULL);
 	peer_open(&odd, server);

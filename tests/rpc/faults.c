@@ -164,7 +164,7 @@ idle_connections_stay(void)
 {
 	const struct server_limits limits = { .idle_ms = 60 * SECOND };
 	struct exchange *x;
-	struct peer peer;
+	struct h2peer peer;
 
 	start(NULL);
 	peer_open(&peer, server);
@@ -258,7 +258,7 @@ static void
 answers_have_to_be_taken(void)
 {
 	struct exchange *x;
-	struct peer peer;
+	struct h2peer peer;
 
 	start(NULL);
 	peer_open(&peer, server);
@@ -318,7 +318,7 @@ who_holds_most_makes_room(void)
 	struct script greedy;
 	struct exchange *x;
 	struct wire wire;
-	struct peer peer;
+	struct h2peer peer;
 	char bytes[3000] = { 0 };
 
 	start(&limits);
@@ -364,7 +364,7 @@ headers_count_as_well(void)
 		{ ":scheme", "http" }, { ":path", "/test.T/Echo" },
 		{ "content-type", "application/grpc" }, { "x-long", value } };
 	struct exchange *x[12];
-	struct peer peer;
+	struct h2peer peer;
 	unsigned refused = 0;
 
 	memset(value, 'v', sizeof(value) - 1);
@@ -393,7 +393,7 @@ answers_count_as_well(void)
 	const struct server_limits limits = { .buffered_bytes = 300000 };
 	struct exchange *x[8];
 	unsigned good = 0, late = 0;
-	struct peer peer;
+	struct h2peer peer;
 
 	start(&limits);
 	peer_open(&peer, server);
@@ -422,7 +422,7 @@ streams_are_limited_in_all(void)
 	struct script script;
 	struct exchange *x;
 	struct wire wire;
-	struct peer peer;
+	struct h2peer peer;
 
 	start(&limits);
 	wire_open(&wire, server);
@@ -604,7 +604,7 @@ honest_work_is_no_flood(void)
 {
 	static const uint8_t bdp[8] = { 2, 4, 16, 16, 9, 14, 7, 7 };
 	struct exchange *x = NULL;
-	struct peer peer;
+	struct h2peer peer;
 	unsigned good = 0;
 
 	start(NULL);

@@ -179,7 +179,7 @@ check_row(struct server *server, const struct row *row)
 {
 	static const unsigned char empty_message[5];
 	struct exchange *x, *good;
-	struct peer peer;
+	struct h2peer peer;
 	char want[8] = "";
 
 	peer_open(&peer, server);
@@ -211,7 +211,7 @@ long_header_lists_are_refused(struct server *server)
 		{ "x-two", value } };
 	static const unsigned char empty_message[5];
 	struct exchange *x, *good;
-	struct peer peer;
+	struct h2peer peer;
 
 	memset(value, 'v', sizeof(value) - 1);
 	peer_open(&peer, server);
@@ -231,7 +231,7 @@ long_paths_are_refused(struct server *server)
 {
 	char path[300] = "/test.T/";
 	struct exchange *x;
-	struct peer peer;
+	struct h2peer peer;
 
 	memset(path + strlen(path), 'p', sizeof(path) - strlen(path) - 1);
 	path[sizeof(path) - 1] = '\0';
@@ -249,7 +249,7 @@ compressed_is_told_what_is_accepted(struct server *server)
 	struct field fields[] = { PSEUDO, REGULAR,
 		{ "grpc-encoding", "deflate" } };
 	struct exchange *x;
-	struct peer peer;
+	struct h2peer peer;
 
 	peer_open(&peer, server);
 	x = peer_send(&peer, fields, countof(fields), "\1\0\0\0\1x", 6);

@@ -19,7 +19,7 @@
 #define WATCH "/grpc.health.v1.Health/Watch"
 
 static struct server *server;
-static struct peer peer;
+static struct h2peer peer;
 
 static const char *const names[] = { "a.A", "b.B" };
 static const struct rpc_service *const services[] = { &health_service };

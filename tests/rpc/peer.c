@@ -81,7 +81,7 @@ on_stream_close(
 static int
 on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
-	struct peer *peer = arg;
+	struct h2peer *peer = arg;
 
 	if (frame->hd.type == NGHTTP2_GOAWAY) {
 		peer->goaway_count++;
@@ -95,11 +95,11 @@ on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 }
 
 static void
-peer_init(struct peer *peer, int fd)
+peer_init(struct h2peer *peer, int fd)
 {
 	nghttp2_session_callbacks *cb;
 
-	*peer = (struct peer){ .fd = fd };
+	*peer = (struct h2peer){ .fd = fd };
 	LIST_INIT(&peer->exchanges);
 	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	if (nghttp2_session_callbacks_new(&cb) < 0)
@@ -117,7 +117,7 @@ peer_init(struct peer *peer, int fd)
 }
 
 void
-peer_open(struct peer *peer, struct server *server)
+peer_open(struct h2peer *peer, struct server *server)
 {
 	int fds[2];
 
@@ -129,7 +129,7 @@ peer_open(struct peer *peer, struct server *server)
 }
 
 int
-peer_connect(struct peer *peer, const char *path)
+peer_connect(struct h2peer *peer, const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -148,7 +148,7 @@ peer_connect(struct peer *peer, const char *path)
 }
 
 void
-peer_close(struct peer *peer)
+peer_close(struct h2peer *peer)
 {
 	struct exchange *x;
 
@@ -189,7 +189,7 @@ on_body_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 }
 
 struct exchange *
-peer_send(struct peer *peer, const struct field *fields, size_t count,
+peer_send(struct h2peer *peer, const struct field *fields, size_t count,
     const void *body, size_t len)
 {
 	struct exchange *x = mem_new(sizeof(*x));
@@ -222,8 +222,8 @@ peer_send(struct peer *peer, const struct field *fields, size_t count,
 }
 
 struct exchange *
-peer_call(struct peer *peer, const char *path, const void *message, size_t len,
-    const char *timeout)
+peer_call(struct h2peer *peer, const char *path, const void *message,
+    size_t len, const char *timeout)
 {
 	const struct field fields[] = {
 		{ ":method", "POST" },
@@ -245,7 +245,7 @@ peer_call(struct peer *peer, const char *path, const void *message, size_t len,
 }
 
 void
-peer_more(struct peer *peer, struct exchange *x, const void *body, size_t len)
+peer_more(struct h2peer *peer, struct exchange *x, const void *body, size_t len)
 {
 	if (buf_append(&x->body, body, len) < 0)
 		abort();
@@ -253,14 +253,14 @@ peer_more(struct peer *peer, struct exchange *x, const void *body, size_t len)
 }
 
 void
-peer_finish(struct peer *peer, struct exchange *x)
+peer_finish(struct h2peer *peer, struct exchange *x)
 {
 	x->stay_open = false;
 	(void)nghttp2_session_resume_data(peer->session, x->id);
 }
 
 void
-peer_cancel(struct peer *peer, struct exchange *x)
+peer_cancel(struct h2peer *peer, struct exchange *x)
 {
 	(void)nghttp2_submit_rst_stream(
 	    peer->session, 0, x->id, NGHTTP2_CANCEL);
@@ -268,7 +268,7 @@ peer_cancel(struct peer *peer, struct exchange *x)
 
 /* One byte string of the session as far as the socket takes it. */
 static bool
-send_some(struct peer *peer)
+send_some(struct h2peer *peer)
 {
 	const uint8_t *bytes;
 	ssize_t n, sent;
@@ -292,7 +292,7 @@ send_some(struct peer *peer)
 }
 
 static bool
-read_some(struct peer *peer)
+read_some(struct h2peer *peer)
 {
 	static unsigned char bytes[65536];
 	bool moved = false;
@@ -310,7 +310,7 @@ read_some(struct peer *peer)
 }
 
 void
-peer_open_windows(struct peer *peer)
+peer_open_windows(struct h2peer *peer)
 {
 	const nghttp2_settings_entry all = {
 		NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,
@@ -325,7 +325,7 @@ peer_open_windows(struct peer *peer)
 }
 
 void
-peer_run_deaf(struct peer *peer)
+peer_run_deaf(struct h2peer *peer)
 {
 	for (int i = 0; i < IDLE_TURNS; i++) {
 		(void)send_some(peer);
@@ -334,7 +334,7 @@ peer_run_deaf(struct peer *peer)
 }
 
 void
-peer_run(struct peer *peer)
+peer_run(struct h2peer *peer)
 {
 	for (int idle = 0; idle < IDLE_TURNS; idle++) {
 		bool moved = false;

@@ -32,7 +32,7 @@ struct exchange {
 	link;
 };
 
-struct peer {
+struct h2peer {
 	nghttp2_session *session;
 	int fd;   /* -1: closed, by whom ever */
 	bool eof; /* the server has closed */
@@ -50,34 +50,34 @@ struct field {
 #define FIELDS_MAX 16
 
 /* A socketpair, one end given to the server. */
-void peer_open(struct peer *peer, struct server *server);
+void peer_open(struct h2peer *peer, struct server *server);
 /* A connection to a listening socket; errno's negative on failure. */
-int peer_connect(struct peer *peer, const char *path);
-void peer_close(struct peer *peer); /* frees the exchanges, too */
+int peer_connect(struct h2peer *peer, const char *path);
+void peer_close(struct h2peer *peer); /* frees the exchanges, too */
 
 /* Sends a request with these fields; `body` is the DATA payload as it is. */
-struct exchange *peer_send(struct peer *peer, const struct field *fields,
+struct exchange *peer_send(struct h2peer *peer, const struct field *fields,
     size_t count, const void *body, size_t len);
 
 /* A well-formed unary call; `timeout` is the field's value or NULL. */
-struct exchange *peer_call(struct peer *peer, const char *path,
+struct exchange *peer_call(struct h2peer *peer, const char *path,
     const void *message, size_t len, const char *timeout);
 
 /* More of the body of an exchange that has stay_open; and its end. */
 void peer_more(
-    struct peer *peer, struct exchange *x, const void *body, size_t len);
-void peer_finish(struct peer *peer, struct exchange *x);
+    struct h2peer *peer, struct exchange *x, const void *body, size_t len);
+void peer_finish(struct h2peer *peer, struct exchange *x);
 
-void peer_cancel(struct peer *peer, struct exchange *x);
+void peer_cancel(struct h2peer *peer, struct exchange *x);
 
 /* Lets the server send as much as it likes, whatever we read. */
-void peer_open_windows(struct peer *peer);
+void peer_open_windows(struct h2peer *peer);
 
 /* A few turns in which we send but do not read. */
-void peer_run_deaf(struct peer *peer);
+void peer_run_deaf(struct h2peer *peer);
 
 /* Until nothing moves any more. */
-void peer_run(struct peer *peer);
+void peer_run(struct h2peer *peer);
 
 /*
  * Drains a server, one at a time: *drained turns true when its last connection

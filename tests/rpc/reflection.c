@@ -27,7 +27,7 @@ enum {
 };
 
 static struct server *server;
-static struct peer peer;
+static struct h2peer peer;
 static struct exchange *stream;
 static size_t seen; /* of stream->reply */
 

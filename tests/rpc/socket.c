@@ -62,7 +62,7 @@ socket_files_come_and_go(void)
 	struct err err = ERR_INIT;
 	struct server *server = serve(0660, NULL, &err);
 	struct server *second;
-	struct peer peer;
+	struct h2peer peer;
 
 	ok(server != NULL, "a server listens");
 	is_int(mode_of(path), 0660, "... on a socket of the mode asked for");
@@ -119,7 +119,7 @@ stale_files_are_replaced(void)
 {
 	struct err err = ERR_INIT;
 	struct server *server;
-	struct peer peer;
+	struct h2peer peer;
 
 	leave_stale();
 	is_int(peer_connect(&peer, path), -ECONNREFUSED,
@@ -177,7 +177,7 @@ static bool
 call_once(void)
 {
 	struct exchange *x;
-	struct peer peer;
+	struct h2peer peer;
 	bool good;
 
 	if (peer_connect(&peer, path) < 0)
@@ -223,7 +223,7 @@ busy_connections_are_left_alone(void)
 	struct err err = ERR_INIT;
 	struct server *server = serve(0600, &limits, &err);
 	struct exchange *x[3];
-	struct peer peer[3];
+	struct h2peer peer[3];
 
 	for (int i = 0; i < 3; i++) {
 		if (peer_connect(&peer[i], path) < 0)
@@ -247,7 +247,7 @@ busy_connections_are_left_alone(void)
 
 /* Opens a connection and, if `call`, makes a call on it. */
 static void
-settle_down(struct peer *peer, bool call)
+settle_down(struct h2peer *peer, bool call)
 {
 	if (peer_connect(peer, path) < 0)
 		abort();
@@ -262,7 +262,7 @@ idle_connections_make_room(void)
 	const struct server_limits limits = { .connections = 3 };
 	struct err err = ERR_INIT;
 	struct server *server = serve(0600, &limits, &err);
-	struct peer sidecar, silent, second, first_new, second_new;
+	struct h2peer sidecar, silent, second, first_new, second_new;
 
 	clock_fake(1000000);
 	settle_down(&sidecar, true);
@@ -295,7 +295,7 @@ static void
 many_connect_at_once(void)
 {
 	enum { MANY = 300 };
-	static struct peer peer[MANY];
+	static struct h2peer peer[MANY];
 	struct err err = ERR_INIT;
 	struct server *server = serve(0600, NULL, &err);
 	struct exchange *x[MANY];
@@ -332,7 +332,7 @@ lack_of_descriptors_is_waited_out(void)
 	struct server *server = serve(0600, NULL, &err);
 	struct rlimit was, tight;
 	struct exchange *x;
-	struct peer peer;
+	struct h2peer peer;
 
 	clock_fake(1000000);
 	log_set_sink(count_errors);
@@ -366,7 +366,7 @@ drain_serves_the_queue(void)
 	struct err err = ERR_INIT;
 	struct server *server = serve(0600, NULL, &err);
 	struct exchange *x;
-	struct peer peer, late;
+	struct h2peer peer, late;
 
 	if (peer_connect(&peer, path) < 0)
 		abort();

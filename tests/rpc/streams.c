@@ -17,7 +17,7 @@
 #define WINDOW 65535
 
 static struct server *server;
-static struct peer peer;
+static struct h2peer peer;
 
 /* ---- the service; one call of each method at a time ---- */
 
@@ -597,7 +597,7 @@ static void
 fast_streams_share_the_loop(void)
 {
 	struct exchange *good;
-	struct peer other;
+	struct h2peer other;
 
 	start(NULL);
 	peer_open(&other, server);

@@ -46,11 +46,11 @@ on_failed(struct peer *peer, const struct peer_frame *frame)
 }
 
 static void
-on_gone(struct peer *peer, enum peer_state was)
+on_gone(struct peer *peer)
 {
-	(void)peer;
 	o.gone++;
-	o.was = was;
+	o.was = peer->state;
+	peer_end(peer);
 }
 
 static void
@@ -147,7 +147,8 @@ ask(struct asked *a, enum helper_call what, const char *value)
 
 	*a = (struct asked){ .call.reply = on_reply, .fd = -1 };
 	m.value = (char *)(uintptr_t)value;
-	peer_call_send(&o.peer, &a->call, what, &m.base);
+	if (peer_call_send(&o.peer, &a->call, what, &m.base) < 0)
+		diag("call %d is not sent", (int)what);
 }
 
 static bool
