@@ -7,14 +7,14 @@
 #include "base/log.h"
 #include "core/io.h"
 #include "core/timer.h"
-#include "obs/http_parse.h"
 
-#include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -48,8 +48,7 @@ struct http {
 	const struct http_route *routes;
 	size_t route_count;
 	struct io io;
-	struct timer retry;
-	struct timer again; /* http_serve: until it listens */
+	struct timer retry; /* of accept(), or of listening */
 	char *wanted;       /* the address as given */
 	struct unix_socket_file mode;
 	struct err why; /* why it does not listen, as last told */
@@ -60,8 +59,132 @@ struct http {
 	size_t conn_count;
 };
 
+/* ---- the head of a request, as RFC 9112 has it as far as a GET needs ------ */
+
+struct http_head {
+	bool is_head; /* HEAD: the answer has no body */
+	char *path;   /* in the bytes, without query */
+};
+
+static const struct {
+	int status;
+	const char *reason;
+} reasons[] = { { 200, "OK" }, { 400, "Bad Request" }, { 404, "Not Found" },
+	{ 405, "Method Not Allowed" },
+	{ 431, "Request Header Fields Too Large" },
+	{ 500, "Internal Server Error" }, { 503, "Service Unavailable" },
+	{ 505, "HTTP Version Not Supported" } };
+
+/*
+ * The length of a head with its empty line; 0: there is more to come. Lines may
+ * end with LF alone, which RFC 9112 2.2 allows a server to take.
+ */
+static size_t
+head_len(const char *bytes, size_t len)
+{
+	size_t line = 0; /* where it begins */
+
+	for (size_t i = 0; i < len; i++) {
+		if (bytes[i] != '\n')
+			continue;
+		if (line > 0 &&
+		    (i == line || (i == line + 1 && bytes[line] == '\r')))
+			return i + 1;
+		line = i + 1;
+	}
+	return 0;
+}
+
+/* Cuts the next line off *at, without its end; NULL if a NUL is in it. */
+static char *
+next_line(char **at)
+{
+	char *line = *at, *end = strchr(line, '\n');
+
+	if (end == NULL)
+		return NULL;
+	*at = end + 1;
+	if (end > line && end[-1] == '\r')
+		end--;
+	*end = '\0';
+	return line;
+}
+
+static bool
+is_token(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)text[i]) &&
+		    (text[i] == '\0' ||
+			strchr("!#$%&'*+-.^_`|~", text[i]) == NULL))
+			return false;
+	return len > 0;
+}
+
+/* 200 or the status to answer: 400, 405, 505; *minor of "HTTP/1.minor". */
+static int
+parse_request_line(char *line, struct http_head *head, int *minor)
+{
+	char *target = strchr(line, ' ');
+	char *version = target != NULL ? strchr(target + 1, ' ') : NULL;
+
+	if (version == NULL || !is_token(line, (size_t)(target - line)))
+		return 400;
+	*target++ = '\0';
+	*version++ = '\0';
+	if (!str_starts(version, "HTTP/") ||
+	    !isdigit((unsigned char)version[5]) || version[6] != '.' ||
+	    !isdigit((unsigned char)version[7]) || version[8] != '\0')
+		return 400;
+	if (version[5] != '1')
+		return 505;
+	*minor = version[7] - '0';
+	/* "/path?query", or a whole URL, as a proxy is sent it. */
+	if (str_starts(target, "http://"))
+		target = strchr(target + strlen("http://"), '/');
+	if (target == NULL || *target != '/')
+		return 400;
+	target[strcspn(target, "?#")] = '\0';
+	head->path = target;
+	head->is_head = str_eq(line, "HEAD");
+	return head->is_head || str_eq(line, "GET") ? 200 : 405;
+}
+
+/*
+ * Takes a whole head apart, in place: `bytes` has room for a NUL at its end.
+ * Returns 200 or the status to answer.
+ */
+static int
+parse_head(char *bytes, size_t len, struct http_head *head)
+{
+	unsigned hosts = 0;
+	int minor = 0, status;
+	char *at = bytes, *line;
+
+	bytes[len] = '\0';
+	line = next_line(&at);
+	if (line == NULL)
+		return 400;
+	status = parse_request_line(line, head, &minor);
+	if (status == 400 || status == 505)
+		return status;
+	while ((line = next_line(&at)) != NULL && *line != '\0') {
+		size_t name = strcspn(line, ":");
+
+		if (line[name] != ':' || !is_token(line, name))
+			return 400;
+		hosts += name == 4 && strncasecmp(line, "host", 4) == 0;
+	}
+	if (line == NULL || at != bytes + len || hosts > 1 ||
+	    (hosts == 0 && minor >= 1))
+		return 400;
+	return status;
+}
+
+/* ---- connections --------------------------------------------------------- */
+
 static void
-conn_end(struct http_conn *conn)
+http_end(struct http_conn *conn)
 {
 	timer_disarm(&conn->deadline);
 	io_close(&conn->io);
@@ -72,102 +195,82 @@ conn_end(struct http_conn *conn)
 }
 
 static void
-on_deadline(struct timer *timer)
+http_on_deadline(struct timer *timer)
 {
-	conn_end(container_of(timer, struct http_conn, deadline));
+	http_end(container_of(timer, struct http_conn, deadline));
 }
 
-/* ---- answers ------------------------------------------------------------- */
-
+/* `status` is that of the request so far. */
 static void
-answer(struct http_conn *conn, int status, const char *type,
-    const struct buf *body, bool with_body)
+http_respond(struct http_conn *conn, int status, const struct http_head *head)
 {
+	const struct http *http = conn->http;
+	const char *type = "text/plain; charset=utf-8", *reason = "Unknown";
 	time_t now = (time_t)(clock_wall_ms() / 1000);
+	const struct http_route *route = NULL;
 	char date[40];
+	struct buf body;
 	struct tm tm;
 	int rc;
 
+	buf_init(&body, HTTP_BODY_MAX);
+	for (size_t i = 0; status == 200 && i < http->route_count; i++)
+		if (str_eq(http->routes[i].path, head->path))
+			route = &http->routes[i];
+	if (route != NULL) {
+		status = route->get(&body);
+		type = route->type;
+	} else if (status == 200) {
+		status = 404;
+	}
+	for (size_t i = 0; i < countof(reasons); i++)
+		if (reasons[i].status == status)
+			reason = reasons[i].reason;
+	if (route == NULL)
+		(void)buf_printf(&body, "%s\n", reason);
 	(void)gmtime_r(&now, &tm);
 	(void)strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	rc = buf_printf(&conn->out,
 	    "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\n"
 	    "Content-Length: %zu\r\n%sConnection: close\r\n\r\n",
-	    status, http_reason(status), date, type, body->len,
+	    status, reason, date, type, body.len,
 	    status == 405 ? "Allow: GET, HEAD\r\n" : "");
-	if (rc == 0 && with_body)
-		rc = buf_append(&conn->out, body->data, body->len);
+	if (rc == 0 && !head->is_head)
+		rc = buf_append(&conn->out, body.data, body.len);
+	buf_fini(&body);
 	conn->state = HTTP_WRITING;
 	io_want(&conn->io, IO_WRITE);
 	if (rc < 0) /* no memory: an empty answer is none */
 		buf_clear(&conn->out);
 }
 
-static const struct http_route *
-route_find(const struct http *http, const char *path)
-{
-	for (size_t i = 0; i < http->route_count; i++)
-		if (str_eq(http->routes[i].path, path))
-			return &http->routes[i];
-	return NULL;
-}
-
-/* `status` is that of the request so far. */
+/* More of a request has come, or, after its answer, of what nobody reads. */
 static void
-respond(struct http_conn *conn, int status, const struct http_head *head)
-{
-	const struct http_route *route = NULL;
-	const char *type = "text/plain; charset=utf-8";
-	struct buf body;
-
-	buf_init(&body, HTTP_BODY_MAX);
-	if (status == 200) {
-		route = route_find(conn->http, head->path);
-		status = route != NULL ? route->get(&body) : 404;
-	}
-	if (route != NULL)
-		type = route->type;
-	else
-		(void)buf_printf(&body, "%s\n", http_reason(status));
-	answer(conn, status, type, &body, !head->is_head);
-	buf_fini(&body);
-}
-
-/* ---- connections --------------------------------------------------------- */
-
-/* The bytes that came, at most `size`; false: the connection has ended. */
-static bool
-receive(struct http_conn *conn, char *to, size_t size, size_t *got)
-{
-	ssize_t n = recv(conn->io.fd, to, size, 0);
-
-	*got = n > 0 ? (size_t)n : 0;
-	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-		return true;
-	conn_end(conn);
-	return false;
-}
-
-static void
-read_request(struct http_conn *conn)
+http_read(struct http_conn *conn)
 {
 	struct http_head head = { .path = NULL };
-	size_t got, len;
-	int status;
+	ssize_t n = recv(conn->io.fd, conn->in + conn->in_len,
+	    HTTP_HEAD_MAX - conn->in_len, 0);
+	size_t len;
 
-	if (!receive(conn, conn->in + conn->in_len,
-		HTTP_HEAD_MAX - conn->in_len, &got))
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	conn->in_len += got;
-	len = http_head_len(conn->in, conn->in_len);
-	if (len == 0 && conn->in_len < HTTP_HEAD_MAX)
+	if (n <= 0) {
+		http_end(conn);
 		return;
-	status = len > 0 ? http_head_parse(conn->in, len, &head) : 431;
-	respond(conn, status, &head);
+	}
+	if (conn->state == HTTP_LINGERING)
+		return;
+	conn->in_len += (size_t)n;
+	len = head_len(conn->in, conn->in_len);
+	if (len > 0)
+		http_respond(conn, parse_head(conn->in, len, &head), &head);
+	else if (conn->in_len == HTTP_HEAD_MAX)
+		http_respond(conn, 431, &head);
 }
 
 static void
-write_answer(struct http_conn *conn)
+http_write(struct http_conn *conn)
 {
 	ssize_t n = send(
 	    conn->io.fd, conn->out.data, conn->out.len, MSG_NOSIGNAL);
@@ -175,7 +278,7 @@ write_answer(struct http_conn *conn)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n < 0) {
-		conn_end(conn);
+		http_end(conn);
 		return;
 	}
 	buf_consume(&conn->out, (size_t)n);
@@ -185,267 +288,213 @@ write_answer(struct http_conn *conn)
 	buf_fini(&conn->out);
 	(void)shutdown(conn->io.fd, SHUT_WR);
 	conn->state = HTTP_LINGERING;
+	conn->in_len = 0;
 	io_want(&conn->io, IO_READ);
 	timer_arm(&conn->deadline, LINGER_MS);
 }
 
 static void
-on_conn_ready(struct io *io, int what)
+http_on_conn_ready(struct io *io, int what)
 {
 	struct http_conn *conn = container_of(io, struct http_conn, io);
-	size_t got;
 
 	(void)what;
-	switch (conn->state) {
-	case HTTP_READING:
-		read_request(conn);
-		return;
-	case HTTP_WRITING:
-		write_answer(conn);
-		return;
-	case HTTP_LINGERING:
-		(void)receive(conn, conn->in, HTTP_HEAD_MAX, &got);
-		return;
-	}
+	if (conn->state == HTTP_WRITING)
+		http_write(conn);
+	else
+		http_read(conn);
 }
 
 static void
-conn_start(struct http *http, int fd)
-{
-	struct http_conn *conn;
-
-	if (http->conn_count >= HTTP_CONNECTIONS_MAX)
-		conn_end(TAILQ_FIRST(&http->conns));
-	conn = mem_new(sizeof(*conn));
-	conn->http = http;
-	buf_init(&conn->out, HTTP_BODY_MAX + HTTP_HEAD_MAX);
-	conn->deadline.fire = on_deadline;
-	timer_arm(&conn->deadline, HTTP_DEADLINE_MS);
-	TAILQ_INSERT_TAIL(&http->conns, conn, link);
-	http->conn_count++;
-	io_watch(&conn->io, fd, IO_READ, on_conn_ready);
-}
-
-static void
-on_retry(struct timer *timer)
-{
-	io_want(&container_of(timer, struct http, retry)->io, IO_READ);
-}
-
-static void
-on_accept(struct io *io, int what)
+http_on_acceptable(struct io *io, int what)
 {
 	struct http *http = container_of(io, struct http, io);
+	struct http_conn *conn;
 
 	(void)what;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		int fd = accept4(
 		    io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-		if (fd >= 0) {
-			conn_start(http, fd);
-			continue;
-		}
-		if (errno == EAGAIN)
+		if (fd < 0 && errno == EAGAIN)
 			return;
-		if (errno == EINTR || errno == ECONNABORTED)
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		log_warn("http.accept", "address=%s error=\"%s\"",
-		    http->address, strerror(errno));
-		io_want(io, 0);
-		timer_arm(&http->retry, RETRY_MS);
-		return;
+		if (fd < 0) {
+			log_warn("http.accept", "address=%s error=\"%s\"",
+			    http->address, strerror(errno));
+			io_want(io, 0);
+			timer_arm(&http->retry, RETRY_MS);
+			return;
+		}
+		if (http->conn_count >= HTTP_CONNECTIONS_MAX)
+			http_end(TAILQ_FIRST(&http->conns));
+		conn = mem_new(sizeof(*conn));
+		conn->http = http;
+		buf_init(&conn->out, HTTP_BODY_MAX + HTTP_HEAD_MAX);
+		conn->deadline.fire = http_on_deadline;
+		timer_arm(&conn->deadline, HTTP_DEADLINE_MS);
+		TAILQ_INSERT_TAIL(&http->conns, conn, link);
+		http->conn_count++;
+		io_watch(&conn->io, fd, IO_READ, http_on_conn_ready);
 	}
 }
 
 /* ---- the listening socket ------------------------------------------------ */
 
-static bool
-host_is_good(const char *host)
-{
-	unsigned char address[sizeof(struct in6_addr)];
-
-	return *host == '\0' || inet_pton(AF_INET, host, address) == 1 ||
-	    inet_pton(AF_INET6, host, address) == 1;
-}
-
 /*
- * "host:port" in two, the host without brackets. Names are not looked up:
- * that blocks. But everybody knows where localhost is.
+ * Takes an address apart: that of a unix socket into *un, that of a port into
+ * *list, else NULL, which the caller frees. Names are not looked up, as that
+ * blocks. But everybody knows where localhost is.
  */
 static int
-split(const char *address, char *host, size_t size, const char **port,
-    struct err *err)
+parse_address(const char *address, struct sockaddr_un *un,
+    struct addrinfo **list, struct err *err)
 {
+	const struct addrinfo hints = {
+		.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
+		.ai_socktype = SOCK_STREAM,
+	};
 	const char *colon = strrchr(address, ':'), *from = address;
 	size_t len = colon != NULL ? (size_t)(colon - address) : 0;
-	uint64_t number;
+	bool is_ipv6 = len >= 2 && from[0] == '[' && from[len - 1] == ']';
+	uint64_t port = UINT64_MAX;
+	char host[100];
 
-	if (colon == NULL || str_to_u64(colon + 1, &number) < 0 ||
-	    number > 65535)
-		goto bad;
-	*port = colon + 1;
-	if (len >= 2 && from[0] == '[' && from[len - 1] == ']') {
+	*list = NULL;
+	if (str_starts(address, UNIX_PREFIX "/"))
+		return unix_socket_address(
+		    un, address + strlen(UNIX_PREFIX), err);
+	if (is_ipv6) {
 		from++;
 		len -= 2;
-	} else if (memchr(from, ':', len) != NULL) {
-		goto bad; /* IPv6 without brackets */
 	}
-	if (str_put(host, size, "%.*s", (int)len, from) < 0)
-		goto bad;
-	if (str_eq(host, "localhost"))
-		return str_put(host, size, "127.0.0.1");
-	if (host_is_good(host))
-		return 0;
-bad:
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "%s is not address:port (127.0.0.1:9809, [::1]:9809, :9809) or "
-	    "unix:///path",
-	    address);
+	if (colon == NULL || str_to_u64(colon + 1, &port) < 0 || port > 65535 ||
+	    (!is_ipv6 && memchr(from, ':', len) != NULL) ||
+	    str_put(host, sizeof(host), "%.*s", (int)len, from) < 0 ||
+	    getaddrinfo(str_eq(host, "localhost") ? "127.0.0.1"
+		    : *host == '\0'               ? NULL
+						  : host,
+		colon + 1, &hints, list) != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s is not address:port (127.0.0.1:9809, [::1]:9809, :9809) or unix:///path",
+		    address);
+	return 0;
 }
 
 int
 http_address_check(const char *address, struct err *err)
 {
 	struct sockaddr_un un;
-	const char *port;
-	char host[100];
+	struct addrinfo *list;
+	int rc = parse_address(address, &un, &list, err);
 
-	if (str_starts(address, UNIX_PREFIX "/"))
-		return unix_socket_address(
-		    &un, address + strlen(UNIX_PREFIX), err);
-	return split(address, host, sizeof(host), &port, err);
+	if (list != NULL)
+		freeaddrinfo(list);
+	return rc;
 }
 
+/* Listens at the first address of a family that can be had; or an errno. */
 static int
-listen_one(const struct addrinfo *ai)
+listen_tcp(const struct addrinfo *ai, int family)
 {
-	int one = 1, zero = 0, rc;
-	auto_close int fd = socket(
-	    ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int one = 1, zero = 0, rc = -EAFNOSUPPORT;
 
-	if (fd < 0)
-		return -errno;
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (ai->ai_family == AF_INET6) /* "::" takes both */
-		(void)setsockopt(
-		    fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
-	if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 ||
-	    listen(fd, BACKLOG) < 0) {
+	for (; ai != NULL; ai = ai->ai_next) {
+		auto_close int fd = -1;
+
+		if (ai->ai_family != family)
+			continue;
+		fd = socket(
+		    family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		if (fd >= 0)
+			(void)setsockopt(
+			    fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (fd >= 0 && family == AF_INET6) /* "::" takes both */
+			(void)setsockopt(
+			    fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof(zero));
+		if (fd >= 0 && bind(fd, ai->ai_addr, ai->ai_addrlen) == 0 &&
+		    listen(fd, BACKLOG) == 0)
+			return take_fd(&fd);
 		rc = -errno;
-		return rc;
 	}
-	return take_fd(&fd);
-}
-
-static int
-listen_at(const char *host, const char *port, struct err *err)
-{
-	const struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-		.ai_socktype = SOCK_STREAM };
-	struct addrinfo *list, *ai;
-	int rc = getaddrinfo(host, port, &hints, &list);
-
-	if (rc != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "host %s: %s", host,
-		    gai_strerror(rc));
-	rc = -EADDRNOTAVAIL;
-	for (ai = list; ai != NULL && rc < 0; ai = ai->ai_next)
-		rc = listen_one(ai);
-	freeaddrinfo(list);
-	return rc >= 0 ? rc : err_set_rc(err, rc, "listen on port %s", port);
-}
-
-/* The name of a listening TCP socket, as one would type it. */
-static void
-put_address(int fd, char *out, size_t size)
-{
-	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
-	socklen_t len = sizeof(ss);
-	char host[100] = "", port[16] = "";
-
-	if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
-		(void)getnameinfo((struct sockaddr *)&ss, len, host,
-		    sizeof(host), port, sizeof(port),
-		    NI_NUMERICHOST | NI_NUMERICSERV);
-	(void)snprintf(out, size,
-	    ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-}
-
-static int
-listen_tcp(struct http *http, const char *address, struct err *err)
-{
-	const char *port = "";
-	char host[100] = "";
-	int fd = split(address, host, sizeof(host), &port, err);
-
-	if (fd < 0)
-		return fd;
-	if (*host != '\0') {
-		fd = listen_at(host, port, err);
-	} else {
-		fd = listen_at("::", port, NULL);
-		if (fd < 0) /* a kernel without IPv6 */
-			fd = listen_at("0.0.0.0", port, err);
-	}
-	if (fd >= 0)
-		put_address(fd, http->address, sizeof(http->address));
-	return fd;
-}
-
-static int
-listen_unix(struct http *http, const char *path, struct err *err)
-{
-	int rc = unix_socket_address(&http->file.address, path, err);
-
-	if (rc == 0)
-		rc = unix_socket_listen(&http->file, &http->mode, BACKLOG, err);
-	http->is_unix = rc >= 0;
-	if (rc >= 0)
-		(void)snprintf(http->address, sizeof(http->address),
-		    "unix://%s", http->file.address.sun_path);
 	return rc;
 }
 
 static int
 http_listen(struct http *http, struct err *err)
 {
-	const char *address = http->wanted;
-	int fd = str_starts(address, UNIX_PREFIX)
-	    ? listen_unix(http, address + strlen(UNIX_PREFIX), err)
-	    : listen_tcp(http, address, err);
+	struct sockaddr_storage ss = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(ss);
+	char host[100] = "", port[16] = "";
+	struct addrinfo *list;
+	int fd = parse_address(http->wanted, &http->file.address, &list, err);
 
+	if (fd < 0)
+		return fd;
+	if (list == NULL) {
+		fd = unix_socket_listen(&http->file, &http->mode, BACKLOG, err);
+		http->is_unix = fd >= 0;
+		if (fd >= 0)
+			(void)snprintf(http->address, sizeof(http->address),
+			    "unix://%s", http->file.address.sun_path);
+	} else {
+		fd = listen_tcp(list, AF_INET6);
+		if (fd < 0) /* no such address, or a kernel without IPv6 */
+			fd = listen_tcp(list, AF_INET);
+		freeaddrinfo(list);
+		if (fd < 0)
+			return err_set_rc(err, fd, "listen on port %s",
+			    strrchr(http->wanted, ':') + 1);
+		/* As one would type it. */
+		if (getsockname(fd, (struct sockaddr *)&ss, &len) == 0)
+			(void)getnameinfo((struct sockaddr *)&ss, len, host,
+			    sizeof(host), port, sizeof(port),
+			    NI_NUMERICHOST | NI_NUMERICSERV);
+		(void)snprintf(http->address, sizeof(http->address),
+		    ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+	}
 	if (fd >= 0)
-		io_watch(&http->io, fd, IO_READ, on_accept);
+		io_watch(&http->io, fd, IO_READ, http_on_acceptable);
 	return fd < 0 ? fd : 0;
 }
 
-static void
-http_wait(struct http *http, const struct err *err)
+/* 0: it listens, or will; else the errors of listening. */
+static int
+http_try(struct http *http, struct err *err)
 {
+	int rc = http_listen(http, err);
+
+	if (rc == 0) {
+		log_info("metrics.listen", "address=%s", http->address);
+		return 0;
+	}
+	if (rc != -EADDRINUSE && rc != -EADDRNOTAVAIL)
+		return rc;
 	if (!str_eq(err->text, http->why.text))
 		log_warn("metrics.unavailable",
 		    "address=%s retry_ms=%d text=%s", http->wanted, LISTEN_MS,
 		    err->text);
 	http->why = *err;
-	timer_arm(&http->again, LISTEN_MS);
+	timer_arm(&http->retry, LISTEN_MS);
+	return 0;
 }
 
 static void
-on_again(struct timer *timer)
+http_on_retry(struct timer *timer)
 {
-	struct http *http = container_of(timer, struct http, again);
+	struct http *http = container_of(timer, struct http, retry);
 	struct err err = ERR_INIT;
 
-	if (http_listen(http, &err) == 0)
-		log_info("metrics.listen", "address=%s", http->address);
-	else
-		http_wait(http, &err);
+	if (http->io.ev != NULL)
+		io_want(&http->io, IO_READ);
+	else if (http_try(http, &err) < 0)
+		timer_arm(&http->retry, LISTEN_MS);
 }
 
-static struct http *
-http_make(const char *address, const struct unix_socket_file *file,
-    const struct http_route *routes, size_t route_count)
+struct http *
+http_serve(const char *address, const struct unix_socket_file *file,
+    const struct http_route *routes, size_t route_count, struct err *err)
 {
 	struct http *http = mem_new(sizeof(*http));
 
@@ -454,45 +503,10 @@ http_make(const char *address, const struct unix_socket_file *file,
 	http->route_count = route_count;
 	http->wanted = str_dup(address);
 	http->mode = *file;
-	http->retry.fire = on_retry;
-	http->again.fire = on_again;
-	return http;
-}
-
-struct http *
-http_new(const char *address, const struct unix_socket_file *file,
-    const struct http_route *routes, size_t route_count, struct err *err)
-{
-	struct http *http;
-
-	if (http_address_check(address, err) < 0)
-		return NULL;
-	http = http_make(address, file, routes, route_count);
-	if (http_listen(http, err) < 0) {
+	http->retry.fire = http_on_retry;
+	if (http_try(http, err) < 0) {
 		http_free(http);
 		return NULL;
-	}
-	return http;
-}
-
-struct http *
-http_serve(const char *address, const struct unix_socket_file *file,
-    const struct http_route *routes, size_t route_count, struct err *err)
-{
-	struct http *http;
-	int rc = http_address_check(address, err);
-
-	if (rc < 0)
-		return NULL;
-	http = http_make(address, file, routes, route_count);
-	rc = http_listen(http, err);
-	if (rc == 0) {
-		log_info("metrics.listen", "address=%s", http->address);
-	} else if (rc == -EADDRINUSE || rc == -EADDRNOTAVAIL) {
-		http_wait(http, err);
-	} else {
-		http_free(http);
-		http = NULL;
 	}
 	return http;
 }
@@ -500,20 +514,17 @@ http_serve(const char *address, const struct unix_socket_file *file,
 void
 http_free(struct http *http)
 {
-	struct http_conn *conn, *next;
+	struct http_conn *conn;
 
 	if (http == NULL)
 		return;
 	if (http->is_unix)
 		unix_socket_remove(&http->file);
 	timer_disarm(&http->retry);
-	timer_disarm(&http->again);
 	if (http->io.ev != NULL)
 		io_close(&http->io);
-	for (conn = TAILQ_FIRST(&http->conns); conn != NULL; conn = next) {
-		next = TAILQ_NEXT(conn, link);
-		conn_end(conn);
-	}
+	while ((conn = TAILQ_FIRST(&http->conns)) != NULL)
+		http_end(conn);
 	free(http->wanted);
 	free(http);
 }

@@ -3,7 +3,7 @@
  *
  * The rule that holds it together: a connection is one request, has one
  * deadline whatever the peer does, and there are only so many of them; the
- * oldest one goes for a new one. libevent's evhttp bounds neither.
+ * oldest one goes for a new one. docs/GRPC.md tells why no library does it.
  */
 #ifndef OBS_HTTP_H
 #define OBS_HTTP_H
@@ -31,17 +31,11 @@ int http_address_check(const char *address, struct err *err) must_check;
 /*
  * Listens on `address`: "127.0.0.1:9809", "[::1]:9809", ":9809" (everywhere)
  * or "unix:///run/metrics.sock", which is made as `file` says; port 0 is any
- * free one. Answers GET and HEAD of the routes, which must live as long.
- * NULL with `err`: as http_address_check(), unix_socket_listen(), or the
- * errno's.
- */
-struct http *http_new(const char *address, const struct unix_socket_file *file,
-    const struct http_route *routes, size_t route_count, struct err *err);
-
-/*
- * The same, but a port that somebody else has now, or an address that this
- * host does not have yet, is a warning and tried again every 10 s: those who
- * are served otherwise must not suffer for it. NULL for the rest.
+ * free one. Answers GET and HEAD of the routes, which must live as long. A
+ * port that somebody else has now, or an address that this host does not have
+ * yet, is a warning and tried again every 10 s: those who are served otherwise
+ * must not suffer for it. NULL with `err` for the rest: as
+ * http_address_check(), unix_socket_listen(), or the errno's.
  */
 struct http *http_serve(const char *address,
     const struct unix_socket_file *file, const struct http_route *routes,

@@ -169,7 +169,7 @@ metrics_fini(void)
 /* ---- text ---------------------------------------------------------------- */
 
 static void
-put(struct metric_reading *reading, const char *text)
+put_piece(struct metric_reading *reading, const char *text)
 {
 	if (reading->rc == 0)
 		reading->rc = buf_append(reading->out, text, strlen(text));
@@ -184,30 +184,30 @@ put_escaped(struct metric_reading *reading, const char *text, bool quotes)
 	for (; *text != '\0'; text++) {
 		one[0] = *text;
 		if (*text == '\n')
-			put(reading, "\\n");
+			put_piece(reading, "\\n");
 		else if (*text == '\\')
-			put(reading, "\\\\");
+			put_piece(reading, "\\\\");
 		else if (*text == '"' && quotes)
-			put(reading, "\\\"");
+			put_piece(reading, "\\\"");
 		else
-			put(reading, one);
+			put_piece(reading, one);
 	}
 }
 
 /* The shortest text that is read as the same number. */
 static void
-put_number(struct metric_reading *reading, double value)
+put_double(struct metric_reading *reading, double value)
 {
 	char text[40];
 
 	if (isnan(value))
-		put(reading, "NaN");
+		put_piece(reading, "NaN");
 	else if (isinf(value))
-		put(reading, value > 0 ? "+Inf" : "-Inf");
+		put_piece(reading, value > 0 ? "+Inf" : "-Inf");
 	else if (str_put(text, sizeof(text), "%.15g", value) == 0 &&
 	    (strtod(text, NULL) == value ||
 		str_put(text, sizeof(text), "%.17g", value) == 0))
-		put(reading, text);
+		put_piece(reading, text);
 }
 
 /* NAME[SUFFIX]{labels} value, with `le` (may be NULL) as one more label. */
@@ -218,23 +218,23 @@ put_sample(struct metric_reading *reading, const char *suffix,
 	const struct metric *metric = reading->metric;
 	unsigned n = label_count(metric);
 
-	put(reading, metric->name);
-	put(reading, suffix);
+	put_piece(reading, metric->name);
+	put_piece(reading, suffix);
 	for (unsigned i = 0; i < n; i++) {
-		put(reading, i == 0 ? "{" : ",");
-		put(reading, metric->label[i]);
-		put(reading, "=\"");
+		put_piece(reading, i == 0 ? "{" : ",");
+		put_piece(reading, metric->label[i]);
+		put_piece(reading, "=\"");
 		put_escaped(reading, values[i], true);
-		put(reading, "\"");
+		put_piece(reading, "\"");
 	}
 	if (le != NULL) {
-		put(reading, n == 0 ? "{le=\"" : ",le=\"");
-		put_number(reading, *le);
-		put(reading, "\"");
+		put_piece(reading, n == 0 ? "{le=\"" : ",le=\"");
+		put_double(reading, *le);
+		put_piece(reading, "\"");
 	}
-	put(reading, n > 0 || le != NULL ? "} " : " ");
-	put_number(reading, value);
-	put(reading, "\n");
+	put_piece(reading, n > 0 || le != NULL ? "} " : " ");
+	put_double(reading, value);
+	put_piece(reading, "\n");
 }
 
 void
@@ -272,15 +272,15 @@ put_metric(struct metric_reading *reading)
 	const struct metric *metric = reading->metric;
 	const struct metric_series *series;
 
-	put(reading, "# HELP ");
-	put(reading, metric->name);
-	put(reading, " ");
+	put_piece(reading, "# HELP ");
+	put_piece(reading, metric->name);
+	put_piece(reading, " ");
 	put_escaped(reading, metric->help, false);
-	put(reading, "\n# TYPE ");
-	put(reading, metric->name);
-	put(reading, " ");
-	put(reading, kind_name[metric->kind]);
-	put(reading, "\n");
+	put_piece(reading, "\n# TYPE ");
+	put_piece(reading, metric->name);
+	put_piece(reading, " ");
+	put_piece(reading, kind_name[metric->kind]);
+	put_piece(reading, "\n");
 	if (metric->read != NULL)
 		metric->read(reading);
 	STAILQ_FOREACH (series, &metric->series, link)

@@ -67,7 +67,7 @@ static struct http *
 serve(const char *at)
 {
 	struct err err = ERR_INIT;
-	struct http *http = http_new(
+	struct http *http = http_serve(
 	    at, UNIX_SOCKET_FILE(0640), routes, countof(routes), &err);
 
 	if (http == NULL)
@@ -381,7 +381,8 @@ unix_sockets(void)
 
 	is_str(http_address(http), address, "it tells where it listens");
 	is_int(mode_of(path), 0640, "the socket has the mode asked for");
-	ok(http_new(address, UNIX_SOCKET_FILE(0600), routes, 1, &err) == NULL &&
+	ok(http_serve(address, UNIX_SOCKET_FILE(0600), routes, 1, &err) ==
+		    NULL &&
 		err.code == ERR_ALREADY_EXISTS,
 	    "a live socket is refused: %s", err.text);
 	http_free(http);
@@ -407,7 +408,8 @@ taken(struct http *http)
 	struct http *next = http_serve(
 	    where, UNIX_SOCKET_FILE(0600), routes, 1, &err);
 
-	if (!ok(next != NULL, "or waited for: %s", err.text))
+	if (!ok(next != NULL, "a port that is taken is waited for: %s",
+		err.text))
 		return;
 	is_str(http_address(next), "", "it serves nowhere yet");
 	pass(10001);
@@ -428,7 +430,6 @@ tcp(void)
 {
 	struct http *http = serve("127.0.0.1:0"), *all;
 	struct sockaddr_in in = { .sin_family = AF_INET };
-	struct err err = ERR_INIT;
 	unsigned port = 0;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -445,9 +446,6 @@ tcp(void)
 	turns();
 	ok(hear(fd) && str_starts(answer, "HTTP/1.1 200 "), "and answers");
 	(void)close(fd);
-	ok(http_new(http_address(http), UNIX_SOCKET_FILE(0600), routes, 1,
-	       &err) == NULL,
-	    "a port that is taken is refused: %s", err.text);
 	taken(http);
 	all = serve(":0");
 	ok(all != NULL && strstr(http_address(all), ":") != NULL,
@@ -475,7 +473,8 @@ addresses(void)
 			err.code == ERR_INVALID_ARGUMENT,
 		    "\"%s\" is none", bad[i]);
 	}
-	ok(http_new("host:80", UNIX_SOCKET_FILE(0600), routes, 1, &err) == NULL,
+	ok(http_serve("host:80", UNIX_SOCKET_FILE(0600), routes, 1, &err) ==
+		NULL,
 	    "names are not looked up: %s", err.text);
 }
 
