@@ -80,66 +80,68 @@ read_stash_beside(const char *point, const char *volume_id, struct stash *stash)
 	    stash_is_of(stash, volume_id);
 }
 
-struct staged_search {
-	const char *volume_id;
-	struct mount_point shown;
-	struct stash stash;
-	bool found;
-};
-
-static bool
-on_staged(const struct mount_entry *entry, void *arg)
+/*
+ * Whether a mounted staging path of the volume shows the device: for devices
+ * that no mapper of ours knows (an encrypted volume's and rbd-nbd's, staged by
+ * ceph-csi), and for images whose name tells nothing of the volume. 0,
+ * -ENODEV, or the list cannot be read.
+ */
+static int
+find_staged_at(const char *volume_id, dev_t devno, struct err *err)
 {
-	struct staged_search *search = arg;
-	struct device_claim claim = { .spec.volume_id = search->volume_id };
-	struct attachment at;
-	int rc = 0;
+	const struct mount_point shown = { .source = devno };
+	const struct mount_entry *entry;
+	struct mount_list list;
+	struct stash stash;
+	int found = -ENODEV,
+	    rc = devno == 0 ? -ENODEV : mount_list_open(&list, err);
 
-	if (!read_stash_beside(entry->point, search->volume_id, &search->stash))
-		return true;
-	(void)stash_claim(&search->stash, &claim, NULL);
-	claim.mapper = NULL;
-	if (mount_entry_source(entry) != search->shown.source)
-		rc = attachment_find(&claim, &search->shown, &at, NULL);
-	search->found = rc == 0 || rc == -ESTALE;
-	return !search->found;
+	if (rc < 0)
+		return rc;
+	while (found < 0 && (entry = mount_list_next(&list)) != NULL) {
+		struct device_claim claim = { .spec.volume_id = volume_id };
+		struct attachment at;
+
+		if (!read_stash_beside(entry->point, volume_id, &stash))
+			continue;
+		(void)stash_claim(&stash, &claim, NULL);
+		claim.mapper = NULL;
+		rc = mount_entry_source(entry) == devno
+		    ? 0
+		    : attachment_find(&claim, &shown, &at, NULL);
+		if (rc == 0 || rc == -ESTALE)
+			found = 0;
+	}
+	rc = mount_list_close(&list, err);
+	return rc < 0 ? rc : found;
 }
 
 /* ---- taking away ---------------------------------------------------------- */
 
 /*
- * Is this mount to go? By the device, or by a mounted staging path of the
- * volume that shows the same: for devices that no mapper of ours knows (an
- * encrypted volume's and rbd-nbd's, staged by ceph-csi), and for images whose
- * name tells nothing of the volume. *layer: its read-only layer, or 0.
+ * Is this mount to go? By the device, or by a staging path. *layer: its
+ * read-only layer, or 0.
  */
 static int
 prove_mount(const char *path, const struct device_claim *claim,
     const struct mount_point *point, bool *dead, dev_t *layer, struct err *err)
 {
-	const char *volume_id = claim->spec.volume_id;
-	auto_free struct staged_search *search = NULL;
 	struct err why = ERR_INIT, failed = ERR_INIT;
 	struct attachment at;
 	int rc = attachment_find(claim, point, &at, &why);
 
 	*layer = S_ISBLK(point->mode) ? at.layer[LAYER_READ_ONLY] : 0;
-	*dead = rc == -ESTALE;
-	if (rc == -ENODEV && point->source != 0) {
-		search = mem_new(sizeof(*search));
-		search->volume_id = volume_id;
-		search->shown.source = point->source;
-		rc = mount_each(on_staged, search, &failed);
-		if (rc < 0)
+	*dead = rc == -ESTALE || point->dead;
+	if (rc == -ENODEV) {
+		rc = find_staged_at(
+		    claim->spec.volume_id, point->source, &failed);
+		if (err_is_set(&failed))
 			why = failed;
-		else
-			rc = search->found ? 0 : -ENODEV;
-		*dead = point->dead;
 	}
 	if (rc == 0 || rc == -ESTALE)
 		return 0;
 	err_prefix(&why, "%s is a mount of something else than volume %s", path,
-	    volume_id);
+	    claim->spec.volume_id);
 	if (err != NULL)
 		*err = why;
 	return rc == -ENODEV ? -EBUSY : rc;
@@ -177,125 +179,82 @@ attachment_unmount(
 
 /* ---- looking for others --------------------------------------------------- */
 
-struct places_search {
-	const struct device_claim *claim;
-	dev_t devno, last; /* one device has often many mounts in a row */
-	bool last_is;
-	const char *except;
-	bool alive;
-	struct stash stash; /* room for one */
-	struct attachment_places *out;
-};
-
-static bool
-is_shown_by(struct places_search *search, dev_t devno)
-{
-	const struct mount_point point = { .source = devno };
-	struct attachment at;
-	int rc;
-
-	if (devno == search->devno)
-		return true;
-	if (devno == search->last)
-		return search->last_is;
-	search->last = devno;
-	rc = attachment_find(search->claim, &point, &at, NULL);
-	/* What is gone was anybody's, and is not kept by letting it be. */
-	search->last_is = rc == 0 ||
-	    (rc == -ESTALE && !search->alive && !device_is_gone(devno));
-	return search->last_is;
-}
-
-static bool
-on_place(const struct mount_entry *entry, void *arg)
-{
-	struct places_search *search = arg;
-	const char *volume_id = search->claim->spec.volume_id;
-	dev_t devno = mount_entry_source(entry);
-	char *to;
-
-	if (devno == 0 || str_eq(entry->point, search->except) ||
-	    !is_shown_by(search, devno))
-		return true;
-	to = read_stash_beside(entry->point, volume_id, &search->stash)
-	    ? search->out->staging
-	    : search->out->target;
-	if (to[0] == '\0')
-		(void)!str_put(to, PATH_MAX, "%s", entry->point);
-	return true;
-}
-
 int
 attachment_find_places(const struct device_claim *claim, dev_t devno,
     const char *except, bool alive, struct attachment_places *out,
     struct err *err)
 {
-	auto_free struct places_search *search = mem_new(sizeof(*search));
+	const char *volume_id = claim->spec.volume_id;
+	const struct mount_entry *entry;
+	struct mount_list list;
+	struct stash stash;
+	dev_t last = 0; /* one device has often many mounts in a row */
+	bool last_is = false;
+	int rc = mount_list_open(&list, err);
 
-	search->claim = claim;
-	search->devno = devno;
-	search->except = except;
-	search->alive = alive;
-	search->out = out;
 	memset(out, 0, sizeof(*out));
-	return mount_each(on_place, search, err);
+	while (rc == 0 && (entry = mount_list_next(&list)) != NULL) {
+		struct mount_point shown = { .source = mount_entry_source(
+						 entry) };
+		struct attachment at;
+		char *to;
+
+		if (shown.source == 0 || str_eq(entry->point, except))
+			continue;
+		if (shown.source != last) {
+			last = shown.source;
+			rc = attachment_find(claim, &shown, &at, NULL);
+			/* What is gone was anybody's, and nothing keeps it. */
+			last_is = rc == 0 ||
+			    (rc == -ESTALE && !alive && !device_is_gone(last));
+			rc = 0;
+		}
+		if (!last_is && shown.source != devno)
+			continue;
+		to = read_stash_beside(entry->point, volume_id, &stash)
+		    ? out->staging
+		    : out->target;
+		if (*to == '\0')
+			(void)!str_put(to, PATH_MAX, "%s", entry->point);
+	}
+	return rc < 0 ? rc : mount_list_close(&list, err);
 }
 
 /* ---- layers --------------------------------------------------------------- */
-
-struct holder_search {
-	const char *volume_id;
-	char found[NAME_MAX + 1];
-};
-
-static bool
-on_holder(const char *disk, void *arg)
-{
-	struct holder_search *search = arg;
-
-	if (!crypt_is_of(disk, search->volume_id))
-		(void)!str_put(
-		    search->found, sizeof(search->found), "%s", disk);
-	return search->found[0] == '\0';
-}
 
 int
 attachment_check_holders(
     const struct device *dev, const char *volume_id, struct err *err)
 {
-	auto_free char *dir = str_fmt(
+	auto_dir DIR *dir = sysfs_dir(
 	    "dev/block/%u:%u/holders", major(dev->devno), minor(dev->devno));
-	struct holder_search search = { .volume_id = volume_id };
+	const char *disk;
 
-	sysfs_each(dir, on_holder, &search);
-	return search.found[0] == '\0'
-	    ? 0
-	    : err_set(err, ERR_FAILED_PRECONDITION,
-		  "volume %s: its device %s is held by /dev/%s", volume_id,
-		  dev->path, search.found);
-}
-
-static bool
-on_layer(int id, const char *file, void *arg)
-{
-	const struct device_claim *claim = arg;
-	const struct mount_point point = { .source = makedev(
-					       LOOP_MAJOR, (unsigned)id) };
-	struct attachment at;
-
-	if (loopdev_was_read_only(id) &&
-	    attachment_find(claim, &point, &at, NULL) == 0 &&
-	    at.layer[LAYER_READ_ONLY] != 0)
-		(void)!loopdev_clear(id, file, LAYER_MS, NULL);
-	return true;
+	while ((disk = sysfs_next(dir)) != NULL)
+		if (!crypt_is_of(disk, volume_id))
+			return err_set(err, ERR_FAILED_PRECONDITION,
+			    "volume %s: its device %s is held by /dev/%s",
+			    volume_id, dev->path, disk);
+	return 0;
 }
 
 void
 attachment_free_layers(const struct device_claim *claim)
 {
-	struct device_claim mine = *claim;
+	auto_dir DIR *dir = sysfs_dir("block");
+	char file[LOOPDEV_FILE_MAX];
+	int id;
 
-	loopdev_each("/dev/", on_layer, &mine);
+	while ((id = loopdev_next(dir, "/dev/", file)) >= 0) {
+		const struct mount_point shown = { .source = makedev(LOOP_MAJOR,
+						       (unsigned)id) };
+		struct attachment at;
+
+		if (loopdev_was_read_only(id) &&
+		    attachment_find(claim, &shown, &at, NULL) == 0 &&
+		    at.layer[LAYER_READ_ONLY] != 0)
+			(void)!loopdev_clear(id, file, LAYER_MS, NULL);
+	}
 }
 
 int

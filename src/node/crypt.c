@@ -18,32 +18,21 @@
 #define BUSY_TRIES 50
 #define BUSY_WAIT_MS 100
 
-struct slaves {
-	const char *dir;
-	dev_t devno; /* of the last one */
-	int n;
-};
-
-static bool
-on_slave(const char *name, void *arg)
-{
-	struct slaves *slaves = arg;
-
-	slaves->devno = sysfs_devno("%s/%s/dev", slaves->dir, name);
-	slaves->n++;
-	return true;
-}
-
 /* The one device that `devno` lies on; 0: none, or several. */
 static dev_t
 slave_of(dev_t devno)
 {
-	auto_free char *dir = str_fmt(
+	auto_dir DIR *dir = sysfs_dir(
 	    "dev/block/%u:%u/slaves", major(devno), minor(devno));
-	struct slaves slaves = { .dir = dir };
+	const char *name;
+	dev_t slave = 0;
 
-	sysfs_each(dir, on_slave, &slaves);
-	return slaves.n == 1 ? slaves.devno : 0;
+	while ((name = sysfs_next(dir)) != NULL) {
+		if (slave != 0)
+			return 0;
+		slave = sysfs_devno(name);
+	}
+	return slave;
 }
 
 /* The first slave is what a mapping is upon, for as long as it is one. */
@@ -79,33 +68,24 @@ crypt_is_of(const char *disk, const char *volume_id)
 	return str_eq(name, mine) || str_eq(name, lower);
 }
 
-struct crypt_search {
-	const char *name;
-	dev_t found;
-};
-
-static bool
-on_block(const char *disk, void *arg)
-{
-	struct crypt_search *search = arg;
-	char name[DM_NAME_LEN + 1];
-
-	if (!str_starts(disk, "dm-"))
-		return true;
-	(void)sysfs_read(name, sizeof(name), "class/block/%s/dm/name", disk);
-	if (str_eq(name, search->name))
-		search->found = sysfs_devno("class/block/%s/dev", disk);
-	return search->found == 0;
-}
-
 dev_t
 crypt_find(const char *volume_id)
 {
 	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s", volume_id);
-	struct crypt_search search = { .name = mine };
+	auto_dir DIR *dir = sysfs_dir("class/block");
+	const char *disk;
 
-	sysfs_each("class/block", on_block, &search);
-	return search.found;
+	while ((disk = sysfs_next(dir)) != NULL) {
+		char name[DM_NAME_LEN + 1];
+
+		if (!str_starts(disk, "dm-"))
+			continue;
+		(void)sysfs_read(
+		    name, sizeof(name), "class/block/%s/dm/name", disk);
+		if (str_eq(name, mine))
+			return sysfs_devno(disk);
+	}
+	return 0;
 }
 
 /* Removes one mapping; what just looks at it (udev) is waited for. */

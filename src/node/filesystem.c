@@ -30,12 +30,12 @@
 #define EXT_COMPAT (EXT_SUPER + 0x5c)
 #define EXT_COMPAT_JOURNAL 0x4
 
-/* xfs, from its documented on-disk format; big endian. */
+/* xfs, from its documented on-disk format; big endian, so no field() is. */
 #define XFS_VERSION 100
 #define XFS_IN_PROGRESS 126
 #define XFS_INCOMPAT 216
-#define XFS_INCOMPAT_NEEDSREPAIR 0x10
-#define XFS_LSN 240 /* written by the kernel only */
+#define XFS_INCOMPAT_NEEDSREPAIR 0x10 /* of its last byte */
+#define XFS_LSN 240                   /* written by the kernel only */
 
 /* btrfs, from its documented on-disk format; little endian. */
 #define BTRFS_SUPER (64 << 10)
@@ -44,66 +44,15 @@
 #define START_BYTES 262144 /* superblocks are here … */
 #define END_BYTES 65536    /* … or here */
 
-static uint16_t
-le16(const unsigned char *at)
-{
-	uint16_t v;
-
-	memcpy(&v, at, sizeof(v));
-	return le16toh(v);
-}
-
-static uint32_t
-le32(const unsigned char *at)
-{
-	uint32_t v;
-
-	memcpy(&v, at, sizeof(v));
-	return le32toh(v);
-}
-
+/* A number of a superblock, of `bytes` bytes, little endian. */
 static uint64_t
-le64(const unsigned char *at)
+field(const unsigned char *at, int bytes)
 {
-	return le32(at) | (uint64_t)le32(at + 4) << 32;
-}
+	uint64_t v = 0;
 
-static uint32_t
-be32(const unsigned char *at)
-{
-	uint32_t v;
-
-	memcpy(&v, at, sizeof(v));
-	return be32toh(v);
-}
-
-static void
-look_at_ext(const unsigned char *head, struct filesystem_probe *probe)
-{
-	uint16_t state = le16(head + EXT_STATE);
-	bool journal = (le32(head + EXT_COMPAT) & EXT_COMPAT_JOURNAL) != 0;
-
-	if ((state & EXT_STATE_ERRORS) != 0)
-		probe->errors = true;
-	probe->young = le32(head + EXT_MOUNT_TIME) == 0 &&
-	    le16(head + EXT_MOUNT_COUNT) == 0;
-	/* Without a journal there is nothing that mount could replay. */
-	if (!journal && (state & EXT_STATE_CLEAN) == 0)
-		probe->errors = true;
-}
-
-static void
-look_at_xfs(const unsigned char *head, struct filesystem_probe *probe)
-{
-	unsigned version = head[XFS_VERSION + 1] & 0xf;
-
-	if (head[XFS_IN_PROGRESS] != 0)
-		probe->unfinished = true;
-	/* Older versions have no such field: always young. */
-	probe->young = version < 5 || le64(head + XFS_LSN) == 0;
-	if (version == 5 &&
-	    (be32(head + XFS_INCOMPAT) & XFS_INCOMPAT_NEEDSREPAIR) != 0)
-		probe->errors = true;
+	while (bytes-- > 0)
+		v = v << 8 | at[bytes];
+	return v;
 }
 
 void
@@ -112,12 +61,29 @@ probe_superblock(
 {
 	if (len < PROBE_HEAD_BYTES)
 		return;
-	if (str_starts(probe->fstype, "ext"))
-		look_at_ext(head, probe);
-	else if (str_eq(probe->fstype, "xfs"))
-		look_at_xfs(head, probe);
-	else if (str_eq(probe->fstype, "btrfs"))
-		probe->young = le64(head + BTRFS_UUID_TREE) == 0;
+	if (str_starts(probe->fstype, "ext")) {
+		uint64_t state = field(head + EXT_STATE, 2);
+		bool journal = (field(head + EXT_COMPAT, 4) &
+				   EXT_COMPAT_JOURNAL) != 0;
+
+		probe->young = field(head + EXT_MOUNT_TIME, 4) == 0 &&
+		    field(head + EXT_MOUNT_COUNT, 2) == 0;
+		/* Without a journal there is nothing for mount to replay. */
+		if ((state & EXT_STATE_ERRORS) != 0 ||
+		    (!journal && (state & EXT_STATE_CLEAN) == 0))
+			probe->errors = true;
+	} else if (str_eq(probe->fstype, "xfs")) {
+		unsigned version = head[XFS_VERSION + 1] & 0xf;
+
+		probe->unfinished = head[XFS_IN_PROGRESS] != 0;
+		/* Older versions have no such field: always young. */
+		probe->young = version < 5 || field(head + XFS_LSN, 8) == 0;
+		if (version == 5 &&
+		    (head[XFS_INCOMPAT + 3] & XFS_INCOMPAT_NEEDSREPAIR) != 0)
+			probe->errors = true;
+	} else if (str_eq(probe->fstype, "btrfs")) {
+		probe->young = field(head + BTRFS_UUID_TREE, 8) == 0;
+	}
 }
 
 /*
@@ -153,59 +119,41 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 }
 
 static int
-read_result(blkid_probe pr, const char *path, struct filesystem_probe *probe,
-    struct err *err)
-{
-	const char *value;
-
-	if (blkid_probe_lookup_value(pr, "TYPE", &value, NULL) == 0 &&
-	    str_put(probe->fstype, sizeof(probe->fstype), "%s", value) < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s holds a file system of unknown kind %s", path, value);
-	if (blkid_probe_has_value(pr, "PTTYPE"))
-		probe->partitioned = true;
-	if (blkid_probe_has_value(pr, "SBBADCSUM"))
-		probe->errors = true;
-	return 0;
-}
-
-static int
 probe_fd(
     int fd, const char *path, struct filesystem_probe *probe, struct err *err)
 {
 	blkid_probe pr = blkid_new_probe();
-	int rc = 0;
+	const char *type;
+	int rc = -ENOMEM;
 
-	if (pr == NULL)
-		return err_set_rc(err, -ENOMEM, "probe %s", path);
-	if (blkid_probe_set_device(pr, fd, 0, 0) < 0 ||
+	if (pr == NULL || blkid_probe_set_device(pr, fd, 0, 0) < 0 ||
 	    blkid_probe_enable_superblocks(pr, 1) < 0 ||
 	    blkid_probe_set_superblocks_flags(
 		pr, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_BADCSUM) < 0 ||
-	    blkid_probe_enable_partitions(pr, 1) < 0)
-		rc = err_set(err, ERR_INTERNAL, "prepare to probe %s", path);
+	    blkid_probe_enable_partitions(pr, 1) < 0) {
+		blkid_free_probe(pr);
+		return err_set(err, ERR_INTERNAL, "prepare to probe %s", path);
+	}
+	errno = 0;
+	rc = blkid_do_safeprobe(pr); /* 1: nothing is there */
+	if (rc == -2)
+		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		    "%s holds more than one kind of data", path);
+	else if (rc < 0)
+		rc = err_set_rc(
+		    err, errno != 0 ? -errno : -EIO, "probe %s", path);
 	if (rc == 0) {
-		errno = 0;
-		switch (blkid_do_safeprobe(pr)) {
-		case 0:
-			rc = read_result(pr, path, probe, err);
-			break;
-		case 1: /* nothing there */
-			break;
-		case -2:
+		if (blkid_probe_lookup_value(pr, "TYPE", &type, NULL) == 0 &&
+		    str_put(probe->fstype, sizeof(probe->fstype), "%s", type) <
+			0)
 			rc = err_set(err, ERR_FAILED_PRECONDITION,
-			    "%s holds "
-			    "more than one kind of data",
-			    path);
-			break;
-		default:
-			rc = err_set_rc(
-			    err, errno != 0 ? -errno : -EIO, "probe %s", path);
-			break;
-		}
+			    "%s holds a file system of unknown kind %s", path,
+			    type);
+		probe->partitioned = blkid_probe_has_value(pr, "PTTYPE") != 0;
+		probe->errors = blkid_probe_has_value(pr, "SBBADCSUM") != 0;
 	}
 	blkid_free_probe(pr);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 int
@@ -349,33 +297,6 @@ is_banner(const char *line, size_t len)
 	return false;
 }
 
-/* Appends a line to what has `used` bytes; false: it does not fit. */
-static bool
-add_line(char *reason, size_t *used, const char *line, size_t len)
-{
-	if (*used + 2 + len >= FILESYSTEM_REASON_SIZE)
-		return false;
-	if (*used > 0) {
-		reason[(*used)++] = ';';
-		reason[(*used)++] = ' ';
-	}
-	for (size_t i = 0; i < len; i++)
-		reason[(*used)++] = (unsigned char)line[i] < ' ' ? ' '
-								 : line[i];
-	return true;
-}
-
-/* Takes the newest line away again, or the end of the only one. */
-static void
-drop_line(const char *reason, size_t *used)
-{
-	size_t at = *used;
-
-	while (at > 0 && reason[at - 1] != ';')
-		at--;
-	*used = at > 0 ? at - 1 : *used / 2;
-}
-
 /*
  * What a tool says first is wrong with its arguments, what it says last is
  * why it gave up: if not all of it fits, both are kept.
@@ -383,30 +304,39 @@ drop_line(const char *reason, size_t *used)
 void
 filesystem_reason(const char *output, char reason[FILESYSTEM_REASON_SIZE])
 {
-	const char *last = NULL;
-	size_t used = 0, last_len = 0;
-	bool all = true;
+	const int half = FILESYSTEM_REASON_SIZE / 2;
+	auto_free char *all = str_dup("");
+	const char *last = "";
+	int first = 0, last_len = 0;
 
 	while (*output != '\0' && !str_starts(output, "Usage:")) {
-		size_t len = strcspn(output, "\n");
+		int len = (int)strcspn(output, "\n");
 
-		if (!is_banner(output, len)) {
+		if (!is_banner(output, (size_t)len)) {
+			char *more = str_fmt("%s%s%.*s", all,
+			    *all != '\0' ? "; " : "", len, output);
+
+			free(all);
+			all = more;
 			last = output;
-			last_len = len;
-			all = all && add_line(reason, &used, output, len);
+			last_len = len < half ? len : half;
 		}
 		output += len + (output[len] == '\n');
 	}
-	if (!all) {
-		if (last_len > FILESYSTEM_REASON_SIZE / 2)
-			last_len = FILESYSTEM_REASON_SIZE / 2;
-		while (!add_line(reason, &used, last, last_len))
-			drop_line(reason, &used);
+	if (strlen(all) < FILESYSTEM_REASON_SIZE - 2) {
+		(void)!str_put(reason, FILESYSTEM_REASON_SIZE, "%s",
+		    *all != '\0' ? all : "it says nothing");
+	} else {
+		/* Whole lines of the start, and the last one. */
+		for (int i = 0; i + last_len + 4 < FILESYSTEM_REASON_SIZE; i++)
+			if (all[i] == ';' && all[i + 1] == ' ')
+				first = i;
+		(void)!str_put(reason, FILESYSTEM_REASON_SIZE, "%.*s%s%.*s",
+		    first, all, first > 0 ? "; " : "", last_len, last);
 	}
-	reason[used] = '\0';
-	if (used == 0)
-		(void)!str_put(
-		    reason, FILESYSTEM_REASON_SIZE, "it says nothing");
+	for (char *p = reason; *p != '\0'; p++)
+		if ((unsigned char)*p < ' ')
+			*p = ' ';
 }
 
 const char **

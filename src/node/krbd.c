@@ -2,18 +2,14 @@
  * krbd.c - the kernel's own rbd driver, straight through /sys/bus/rbd (Linux:
  * Documentation/ABI/testing/sysfs-bus-rbd).
  *
- * The rule that holds it together: sysfs is the truth, the index is a hint.
- * The index (rbd id -> volume) is built once at the start and kept by note();
- * a child verifies what it says by the device's attributes, and looks at
- * devices that the index does not know: that lists a directory of ids but
- * reads the attributes of strangers only. So an image that somebody else has
- * mapped (ceph-csi, a child of a predecessor that was killed) is found too,
- * and nothing is mapped twice.
+ * The rule that holds it together: sysfs is the truth, and nothing else is
+ * remembered. Each child looks at the devices that are there, by name first:
+ * so an image that somebody else has mapped (ceph-csi, a child of a
+ * predecessor that was killed) is found too, and nothing is mapped twice.
  *
  * The key goes into the process keyring of the child that maps, which dies
  * with it; it is in no file, option, or other process's reach.
  */
-#include "node/krbd.h"
 #include "node/mapper.h"
 #include "node/mount.h"
 #include "node/sysfs.h"
@@ -36,6 +32,7 @@
 #include <sys/sysmacros.h>
 #include <sys/utsname.h>
 
+#define LINE_MAX_BYTES 4096 /* one page, with the closing NUL */
 #define DEVICES "bus/rbd/devices"
 #define ATTR_MAX 4096
 #define ID_MAX (1 << 20)
@@ -142,8 +139,12 @@ mon_next(const char **list, struct mon *mon)
 	return 1;
 }
 
-bool
-krbd_monitors_meet(const char *a, const char *b)
+/*
+ * Have two lists an address in common? `a` is as in config.json, `b` as the
+ * kernel shows it. Compares text, resolves nothing.
+ */
+static bool
+monitors_meet(const char *a, const char *b)
 {
 	struct mon one, two;
 
@@ -244,6 +245,14 @@ line_add_options(struct buf *line, const char *options)
 	return rc;
 }
 
+/*
+ * "MONS name=USER,key=client.USER[,OPTIONS][,ro][,_pool_ns=NS] POOL IMAGE -".
+ * The key itself is not in it: it is in the keyring as "client.USER". Options
+ * for rbd's command line tool (noudev) are left out; a cluster that speaks
+ * msgr2 only gets ms_mode=prefer-crc unless the options name another.
+ * INVALID_ARGUMENT for what cannot be said in such a line, FAILED_PRECONDITION
+ * when no monitor address suits ms_mode.
+ */
 static int
 line_build(const struct device_spec *spec, struct buf *line, struct err *err)
 {
@@ -279,23 +288,6 @@ line_build(const struct device_spec *spec, struct buf *line, struct err *err)
 	    : 0;
 }
 
-int
-krbd_line_fmt(
-    const struct device_spec *spec, char *out, size_t size, struct err *err)
-{
-	struct buf line;
-	int rc;
-
-	buf_init(&line, size - 1);
-	rc = line_build(spec, &line, err);
-	if (rc == 0) {
-		memcpy(out, line.data, line.len);
-		out[line.len] = '\0';
-	}
-	buf_fini(&line);
-	return rc;
-}
-
 /* ---- reading sysfs -------------------------------------------------------- */
 
 /* Reads a device's attribute; missing ones are "". */
@@ -318,33 +310,17 @@ attr_devno(int id, dev_t *devno)
 	return rc;
 }
 
-struct id_search {
-	bool (*is)(int id, const struct device_spec *spec);
-	const struct device_spec *spec;
-	int found;
-};
-
-static bool
-on_id(const char *name, void *arg)
+/* The next id in `dir`, the directory of devices, or -1. */
+static int
+id_next(DIR *dir)
 {
-	struct id_search *search = arg;
+	const char *name;
 	uint64_t id;
 
-	if (str_to_u64(name, &id) == 0 && id < ID_MAX &&
-	    search->is((int)id, search->spec))
-		search->found = (int)id;
-	return search->found < 0;
-}
-
-/* The first id in sysfs for which `is` is true, or -1. */
-static int
-id_find(bool (*is)(int id, const struct device_spec *spec),
-    const struct device_spec *spec)
-{
-	struct id_search search = { .is = is, .spec = spec, .found = -1 };
-
-	sysfs_each(DEVICES, on_id, &search);
-	return search.found;
+	while ((name = sysfs_next(dir)) != NULL)
+		if (str_to_u64(name, &id) == 0 && id < ID_MAX)
+			return (int)id;
+	return -1;
 }
 
 /* ---- which image is it? --------------------------------------------------- */
@@ -365,44 +341,41 @@ same_cluster(const struct device_spec *spec, int id)
 	(void)attr_read(id, "config_info", monitors, sizeof(monitors));
 	monitors[strcspn(monitors, " ")] = '\0';
 	return str_is_empty(spec->monitors) || monitors[0] == '\0' ||
-	    krbd_monitors_meet(spec->monitors, monitors);
+	    monitors_meet(spec->monitors, monitors);
 }
 
-/* Does device `id` map this image (not a snapshot of it)? */
+/*
+ * Does device `id` map this image (not a snapshot of it)? By its name first,
+ * which tells most others.
+ */
 static bool
 id_matches(int id, const struct device_spec *spec)
 {
+	const char *ns = spec->rados_namespace != NULL ? spec->rados_namespace
+						       : "";
 	char image[ATTR_MAX], text[ATTR_MAX];
+	bool by_id, has_name = spec->image != NULL;
 	uint64_t pool_id;
-	bool same_pool = false;
 
 	if (attr_read(id, "name", image, sizeof(image)) < 0 ||
-	    attr_read(id, "pool", text, sizeof(text)) < 0)
+	    !(has_name ? str_eq(spec->image, image)
+		       : device_is_named(spec->volume_id, image)))
 		return false;
 	/*
 	 * Was a pool renamed, or made anew, its name is another one's. Where
 	 * both ids are known they decide.
 	 */
-	if (spec->pool_id > 0 &&
-	    sysfs_u64(&pool_id, DEVICES "/%d/pool_id", id) == 0) {
-		if (pool_id != (uint64_t)spec->pool_id)
-			return false;
-		same_pool = true;
-	}
-	if (spec->image == NULL) {
-		if (!device_is_named(spec->volume_id, image))
-			return false;
-	} else {
-		if (!str_eq(spec->image, image) ||
-		    (!same_pool &&
-			!str_eq(spec->pool != NULL ? spec->pool : "", text)))
-			return false;
-		(void)attr_read(id, "pool_ns", text, sizeof(text));
-		if (!str_eq(text,
-			spec->rados_namespace != NULL ? spec->rados_namespace
-						      : ""))
-			return false;
-	}
+	by_id = spec->pool_id > 0 &&
+	    sysfs_u64(&pool_id, DEVICES "/%d/pool_id", id) == 0;
+	if (by_id && pool_id != (uint64_t)spec->pool_id)
+		return false;
+	if (has_name && !by_id &&
+	    (attr_read(id, "pool", text, sizeof(text)) < 0 ||
+		!str_eq(spec->pool != NULL ? spec->pool : "", text)))
+		return false;
+	(void)attr_read(id, "pool_ns", text, sizeof(text));
+	if (has_name && !str_eq(ns, text))
+		return false;
 	if (attr_read(id, "current_snap", text, sizeof(text)) < 0 ||
 	    !str_eq(text, "-"))
 		return false;
@@ -414,77 +387,20 @@ id_matches(int id, const struct device_spec *spec)
 	return same_cluster(spec, id);
 }
 
-/* ---- the index (daemon; children have a copy) ----------------------------- */
-
-/*
- * By rbd id: what volume handle and image name have in common (the UUID at the
- * end of a dynamic volume's, all of a static one's), or NULL: not known.
- */
-static struct {
-	char **key;
-	size_t size;
-} krbd_index;
-
-static const char *
-spec_key(const struct device_spec *spec)
+/* The first device of this image that is not in `known` (may be NULL), or -1. */
+static int
+id_find(const struct device_spec *spec, const unsigned char *known)
 {
-	const char *name = spec->image != NULL ? spec->image : spec->volume_id;
-	const char *uuid = device_uuid_of(name);
+	auto_dir DIR *dir = sysfs_dir(DEVICES);
+	int id;
 
-	return uuid != NULL ? uuid : name;
+	while ((id = id_next(dir)) >= 0)
+		if ((known == NULL || known[id] == 0) && id_matches(id, spec))
+			break;
+	return id;
 }
 
-static bool
-is_known(int id)
-{
-	return (size_t)id < krbd_index.size && krbd_index.key[id] != NULL;
-}
-
-/* `key` NULL: forget it. */
-static void
-index_set(int id, const char *key)
-{
-	size_t size = krbd_index.size;
-
-	if ((size_t)id >= size) {
-		krbd_index.size = (size_t)id + 64;
-		krbd_index.key = mem_grow(
-		    krbd_index.key, krbd_index.size * sizeof(*krbd_index.key));
-		memset(krbd_index.key + size, 0,
-		    (krbd_index.size - size) * sizeof(*krbd_index.key));
-	}
-	free(krbd_index.key[id]);
-	krbd_index.key[id] = str_dup(key);
-}
-
-static void
-index_clear(const char *key)
-{
-	for (size_t id = 0; id < krbd_index.size; id++)
-		if (key == NULL || str_eq(krbd_index.key[id], key))
-			index_set((int)id, NULL);
-}
-
-static void
-krbd_note(const struct device_spec *spec, int id)
-{
-	if (id >= 0)
-		index_set(id, spec_key(spec));
-	else
-		index_clear(spec_key(spec));
-}
-
-static bool
-index_device(int id, const struct device_spec *none)
-{
-	char image[ATTR_MAX];
-	const struct device_spec spec = { .image = image };
-
-	(void)none;
-	if (attr_read(id, "name", image, sizeof(image)) == 0)
-		index_set(id, spec_key(&spec));
-	return false;
-}
+/* ---- in the daemon -------------------------------------------------------- */
 
 static int
 krbd_init(const struct mapper_setup *setup, struct err *err)
@@ -495,8 +411,6 @@ krbd_init(const struct mapper_setup *setup, struct err *err)
 	(void)err;
 	if (access(bus, F_OK) < 0)
 		device_load_module("rbd");
-	index_clear(NULL);
-	(void)id_find(index_device, NULL);
 	return 0;
 }
 
@@ -573,21 +487,11 @@ id_remove(int id, const char *options, struct err *err)
 	return 0;
 }
 
-static bool
-is_stranger(int id, const struct device_spec *spec)
+/* The volume's name for people. */
+static const char *
+name_of(const struct device_spec *spec)
 {
-	return !is_known(id) && id_matches(id, spec);
-}
-
-/* A device of this image: as the index has it, or one it does not know. */
-static int
-id_locate(const struct device_spec *spec)
-{
-	for (size_t id = 0; id < krbd_index.size; id++)
-		if (str_eq(krbd_index.key[id], spec_key(spec)) &&
-		    id_matches((int)id, spec))
-			return (int)id;
-	return id_find(is_stranger, spec);
+	return spec->image != NULL ? spec->image : spec->volume_id;
 }
 
 static int
@@ -598,7 +502,7 @@ krbd_unmap(
 		int rc,
 		    id = i == 0 && shown != NULL && id_matches(shown->id, spec)
 		    ? shown->id
-		    : id_locate(spec);
+		    : id_find(spec, NULL);
 
 		if (id < 0)
 			return 0;
@@ -607,7 +511,7 @@ krbd_unmap(
 			return rc;
 	}
 	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "unmap image %s: it is mapped again and again", spec_key(spec));
+	    "unmap image %s: it is mapped again and again", name_of(spec));
 }
 
 /* ---- in a child: map ------------------------------------------------------ */
@@ -711,14 +615,6 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 	}
 }
 
-static bool
-mark_known(int id, const struct device_spec *none)
-{
-	(void)none;
-	index_set(id, "");
-	return false;
-}
-
 /*
  * One more mapping of the image: *id is a device that was not there before.
  *
@@ -729,22 +625,23 @@ static int
 map_once(
     const struct device_spec *spec, const char *line, int *id, struct err *err)
 {
+	auto_free unsigned char *known = mem_new(ID_MAX);
+	auto_dir DIR *dir = sysfs_dir(DEVICES);
 	struct device_spec by_name = *spec;
 	struct err why = ERR_INIT;
 	int rc;
 
-	/* In this child's copy of the index: strangers are what is new. */
-	index_clear(NULL);
-	(void)id_find(mark_known, NULL);
+	while ((*id = id_next(dir)) >= 0)
+		known[*id] = 1;
 	rc = bus_write("add", line);
 	if (rc < 0)
 		return map_error(spec, rc, err);
-	*id = id_find(is_stranger, spec);
+	*id = id_find(spec, known);
 	if (*id >= 0)
 		return 0;
 	by_name.pool_id = 0;
 	by_name.image_id = by_name.fsid = NULL;
-	*id = id_find(is_stranger, &by_name);
+	*id = id_find(&by_name, known);
 	if (*id < 0)
 		return err_set(err, ERR_INTERNAL,
 		    "map image %s: mapped, but not in %s/" DEVICES, spec->image,
@@ -764,21 +661,23 @@ map_once(
 static int
 map_anew(const struct device_spec *spec, int *id, struct err *err)
 {
-	char line[KRBD_LINE_MAX], shown[PATH_MAX], number[16];
-	int held[SHOWN_MAX], n = 0;
-	int rc = krbd_line_fmt(spec, line, sizeof(line), err);
+	char shown[PATH_MAX], number[16];
+	int held[SHOWN_MAX], n = 0, rc;
+	struct buf line;
 
+	buf_init(&line, LINE_MAX_BYTES);
+	rc = line_build(spec, &line, err);
 	if (rc == 0)
 		rc = add_key(spec, err);
 	if (rc == 0)
 		rc = process_enter_netns(spec->net_namespace, err);
 	if (rc == 0)
-		rc = map_once(spec, line, id, err);
+		rc = map_once(spec, (const char *)line.data, id, err);
 	while (rc == 0 && (rc = id_is_shown(*id, shown, err)) > 0) {
 		log_warn("krbd.shown", "id=%d path=%s", *id, shown);
 		held[n++] = *id;
 		rc = n < SHOWN_MAX
-		    ? map_once(spec, line, id, err)
+		    ? map_once(spec, (const char *)line.data, id, err)
 		    : err_set(err, ERR_FAILED_PRECONDITION,
 			  "map image %s: /dev/rbd%d and %d others are free, but shown at %s",
 			  spec->image, *id, n - 1, shown);
@@ -787,13 +686,14 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 		(void)snprintf(number, sizeof(number), "%d", held[--n]);
 		(void)bus_write("remove", number);
 	}
+	buf_fini(&line);
 	return rc;
 }
 
 static int
 krbd_map(const struct device_spec *spec, struct device *dev, struct err *err)
 {
-	int id = id_locate(spec), rc;
+	int id = id_find(spec, NULL), rc;
 
 	if (id >= 0) {
 		rc = krbd_describe(id, dev, err);
@@ -847,7 +747,7 @@ krbd_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
 	else
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
 		    "/dev/rbd%d is not a mapping of image %s", id,
-		    spec_key(spec));
+		    name_of(spec));
 	return -ENODEV;
 }
 
@@ -864,5 +764,4 @@ const struct mapper krbd_mapper = {
 	.child = &krbd_child,
 	.init = krbd_init,
 	.usable = krbd_usable,
-	.note = krbd_note,
 };

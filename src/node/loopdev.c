@@ -136,56 +136,32 @@ loopdev_is_dead(int id)
 	    errno == EIO;
 }
 
-struct loop_search {
-	const char *prefix;
-	bool (*visit)(int id, const char *file, void *arg);
-	void *arg;
-};
-
-static bool
-on_disk(const char *name, void *arg)
+int
+loopdev_next(DIR *dir, const char *prefix, char *file)
 {
-	const struct loop_search *search = arg;
-	char file[LOOPDEV_FILE_MAX];
+	const char *name;
 	uint64_t id;
 
-	return !str_starts(name, "loop") || str_to_u64(name + 4, &id) < 0 ||
-	    loopdev_file((int)id, file) < 0 ||
-	    !str_starts(file, search->prefix) ||
-	    search->visit((int)id, file, search->arg);
-}
-
-void
-loopdev_each(const char *prefix,
-    bool (*visit)(int id, const char *file, void *arg), void *arg)
-{
-	struct loop_search search = { prefix, visit, arg };
-
-	sysfs_each("block", on_disk, &search);
-}
-
-struct file_search {
-	const char *file;
-	int id;
-};
-
-static bool
-on_file(int id, const char *file, void *arg)
-{
-	struct file_search *search = arg;
-
-	if (loopdev_shows(file, search->file))
-		search->id = id;
-	return search->id < 0;
+	while ((name = sysfs_next(dir)) != NULL)
+		if (str_starts(name, "loop") &&
+		    str_to_u64(name + 4, &id) == 0 &&
+		    loopdev_file((int)id, file) == 0 &&
+		    str_starts(file, prefix))
+			return (int)id;
+	return -ENOENT;
 }
 
 int
 loopdev_find(const char *file)
 {
-	struct file_search search = { .file = file, .id = -ENOENT };
+	auto_dir DIR *dir = sysfs_dir("block");
+	char is[LOOPDEV_FILE_MAX];
+	int id;
 
-	loopdev_each("/", on_file, &search);
-	return search.id;
+	while ((id = loopdev_next(dir, "/", is)) >= 0)
+		if (loopdev_shows(is, file))
+			break;
+	return id;
 }
 
 /* Returns 0, -EBUSY (somebody else took the device), or another failure. */

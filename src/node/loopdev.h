@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 #define LOOP_MAJOR 7
@@ -61,11 +62,10 @@ bool loopdev_is_dead(int id);
 int loopdev_find(const char *file);
 
 /*
- * Calls `visit` for each loop device whose backing file begins with `prefix`;
- * stops when it returns false.
+ * The next loop device whose backing file, file[LOOPDEV_FILE_MAX], begins with
+ * `prefix`, or -ENOENT; `dir` is sysfs_dir("block").
  */
-void loopdev_each(const char *prefix,
-    bool (*visit)(int id, const char *file, void *arg), void *arg);
+int loopdev_next(DIR *dir, const char *prefix, char *file);
 
 /*
  * Frees the loop device and waits up to timeout_ms until it is. Success when

@@ -87,7 +87,10 @@ struct mapper {
 	/* Can this node use it now? `why` tells why not. Cheap, each stage. */
 	bool (*usable)(struct err *why);
 
-	/* After a child: the image is mapped as number `id`, or (-1) is not. */
+	/*
+	 * The rest may be NULL. After a child: the image is mapped as number
+	 * `id`, or (-1) is not.
+	 */
 	void (*note)(const struct device_spec *spec, int id);
 
 	/*
@@ -99,9 +102,7 @@ struct mapper {
 	void (*open_start)(struct device_open *open, struct wake *waiter);
 	void (*close_start)(struct device_open *open, struct wake *waiter);
 
-	/*
-	 * The rest may be NULL. Is the image open, by the daemon's memory?
-	 */
+	/* Is the image open, by the daemon's memory? */
 	bool (*knows)(const struct device_spec *spec);
 
 	/*
@@ -153,6 +154,10 @@ const struct mapper_child *mapper_child_by_name(const char *name);
  */
 const struct mapper *mapper_choose(
     const char *mounter, const char *fallback, struct err *err);
+
+/* As `note`, where the mapper has one. */
+void mapper_note(
+    const struct mapper *mapper, const struct device_spec *spec, int id);
 
 void mapper_restart_all(void);
 

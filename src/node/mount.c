@@ -153,24 +153,32 @@ line_parse(char *line, struct mount_entry *entry)
 }
 
 int
-mount_each(bool (*visit)(const struct mount_entry *entry, void *arg), void *arg,
-    struct err *err)
+mount_list_open(struct mount_list *list, struct err *err)
 {
-	FILE *f = fopen(node_paths.mountinfo, "re");
-	struct mount_entry entry;
-	size_t size = 0;
-	bool more = true;
-	auto_free char *line = NULL;
-	int rc;
+	*list = (struct mount_list){ .file = fopen(
+					 node_paths.mountinfo, "re") };
+	return list->file != NULL
+	    ? 0
+	    : err_set_rc(err, -errno, "open %s", node_paths.mountinfo);
+}
 
-	if (f == NULL)
-		return err_set_rc(err, -errno, "open %s", node_paths.mountinfo);
-	while (more && getline(&line, &size, f) >= 0)
-		if (line_parse(line, &entry))
-			more = visit(&entry, arg);
-	rc = ferror(f) ? -EIO : 0;
-	(void)fclose(f);
-	return rc < 0 ? err_set_rc(err, rc, "read %s", node_paths.mountinfo)
+const struct mount_entry *
+mount_list_next(struct mount_list *list)
+{
+	while (getline(&list->line, &list->size, list->file) >= 0)
+		if (line_parse(list->line, &list->entry))
+			return &list->entry;
+	return NULL;
+}
+
+int
+mount_list_close(struct mount_list *list, struct err *err)
+{
+	bool failed = ferror(list->file);
+
+	(void)fclose(list->file);
+	free(list->line);
+	return failed ? err_set_rc(err, -EIO, "read %s", node_paths.mountinfo)
 		      : 0;
 }
 
@@ -216,7 +224,7 @@ mount_entry_node(const struct mount_entry *entry)
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISBLK(st.st_mode))
 		return st.st_rdev;
 	/* It is below another mount. */
-	return sysfs_devno("class/block/%s/dev", name);
+	return sysfs_devno(name);
 }
 
 dev_t
@@ -234,69 +242,51 @@ mount_entry_source(const struct mount_entry *entry)
 	return mount_entry_node(entry);
 }
 
-struct node_search {
-	dev_t devno;
-	char *path;
-	bool found;
-};
-
-static bool
-on_node(const struct mount_entry *entry, void *arg)
-{
-	struct node_search *search = arg;
-
-	if (mount_entry_node(entry) != search->devno)
-		return true;
-	search->found = true;
-	(void)!str_put(search->path, PATH_MAX, "%s", entry->point);
-	return false;
-}
-
 int
 mount_find_node(dev_t devno, char path[PATH_MAX], struct err *err)
 {
-	struct node_search search = { .devno = devno, .path = path };
-	int rc = mount_each(on_node, &search, err);
+	const struct mount_entry *entry;
+	struct mount_list list;
+	bool found = false;
+	int rc = mount_list_open(&list, err);
 
-	return rc < 0 ? rc : search.found;
-}
-
-struct point_search {
-	const char *path;
-	dev_t source;
-	bool found;
-};
-
-static bool
-on_point(const struct mount_entry *entry, void *arg)
-{
-	struct point_search *search = arg;
-
-	if (str_eq(entry->point, search->path)) {
-		search->found = true; /* the last one is the topmost */
-		search->source = mount_entry_source(entry);
+	if (rc < 0)
+		return rc;
+	while (!found && (entry = mount_list_next(&list)) != NULL) {
+		found = mount_entry_node(entry) == devno;
+		if (found)
+			(void)!str_put(path, PATH_MAX, "%s", entry->point);
 	}
-	return true;
+	rc = mount_list_close(&list, err);
+	return rc < 0 ? rc : found;
 }
 
-/* What a stat no longer tells. */
+/* Whether a mount is at `path`: 1 and the topmost one's source, 0, -errno. */
 static int
-dead_source(const char *path, dev_t *source)
+find_at(const char *path, dev_t *source, struct err *err)
 {
-	struct point_search search = { .path = path };
-	int rc = mount_each(on_point, &search, NULL);
+	const struct mount_entry *entry;
+	struct mount_list list;
+	bool found = false;
+	int rc = mount_list_open(&list, err);
 
-	*source = search.source;
-	return rc;
+	if (rc < 0)
+		return rc;
+	while ((entry = mount_list_next(&list)) != NULL)
+		if (str_eq(entry->point, path)) {
+			found = true; /* the last one is the topmost */
+			*source = mount_entry_source(entry);
+		}
+	rc = mount_list_close(&list, err);
+	return rc < 0 ? rc : found;
 }
 
 int
 mount_is_hidden(const char *path, struct err *err)
 {
-	struct point_search search = { .path = path };
-	int rc = mount_each(on_point, &search, err);
+	dev_t source;
 
-	return rc < 0 ? rc : search.found;
+	return find_at(path, &source, err);
 }
 
 /* ---- one path ------------------------------------------------------------- */
@@ -330,7 +320,7 @@ mount_look(
 	}
 	if (rc < 0 && is_dead(-rc)) {
 		point->exists = point->mounted = point->dead = true;
-		rc = dead_source(path, &point->source);
+		rc = find_at(path, &point->source, NULL); /* no stat tells */
 	}
 	if (rc < 0)
 		return err_set_rc(err, rc, "look at %s", path);
@@ -367,40 +357,30 @@ ext4_had_errors(dev_t source)
 	    count > 0;
 }
 
-struct turned {
-	uint64_t mount_id;
-	bool is;
-};
-
-static bool
-on_turned(const struct mount_entry *entry, void *arg)
-{
-	struct turned *turned = arg;
-
-	if (entry->id != turned->mount_id)
-		return true;
-	turned->is = str_starts(entry->options, "rw") &&
-	    (str_starts(entry->fs_options, "ro") ||
-		strstr(entry->fs_options, ",emergency_ro") != NULL);
-	return false;
-}
-
 bool
 mount_is_turned(const char *path, const struct mount_point *point)
 {
-	struct turned turned = { .is = false };
+	const struct mount_entry *entry;
+	struct mount_list list;
 	struct statx stx = { 0 };
+	bool is = false;
 
 	if (!point->read_only && !ext4_had_errors(point->source))
 		return false;
 	if (statx(AT_FDCWD, path,
 		AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
 		STATX_MNT_ID, &stx) < 0 ||
-	    (stx.stx_mask & STATX_MNT_ID) == 0)
+	    (stx.stx_mask & STATX_MNT_ID) == 0 ||
+	    mount_list_open(&list, NULL) < 0)
 		return false;
-	turned.mount_id = stx.stx_mnt_id;
-	(void)!mount_each(on_turned, &turned, NULL);
-	return turned.is;
+	while ((entry = mount_list_next(&list)) != NULL)
+		if (entry->id == stx.stx_mnt_id)
+			is = str_starts(entry->options, "rw") &&
+			    (str_starts(entry->fs_options, "ro") ||
+				strstr(entry->fs_options, ",emergency_ro") !=
+				    NULL);
+	(void)!mount_list_close(&list, NULL);
+	return is;
 }
 
 /* "a,b" + "c"; the caller frees. */

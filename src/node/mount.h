@@ -6,7 +6,7 @@
  * offload child. Paths have been resolved (path.h). Each step that changes
  * something is one system call, so that a child that is killed leaves no
  * half-made mount. What is at a path is told by the path; all mounts are read
- * (mount_each) only where a device number is taken or given back. Needs Linux
+ * (mount_list) only where a device number is taken or given back. Needs Linux
  * 5.12 (mount_setattr).
  */
 #ifndef NODE_MOUNT_H
@@ -16,6 +16,7 @@
 #include "base/str.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /* What is at a path. */
@@ -87,11 +88,20 @@ struct mount_entry {
 };
 
 /*
- * Calls `visit` for each mount that this mount namespace has, until it
- * returns false. What other namespaces have is not seen (docs/NODE.md).
+ * All mounts of this mount namespace, one after the other: open, next until
+ * NULL (an entry lives until the following call), close. What other namespaces
+ * have is not seen (docs/NODE.md).
  */
-int mount_each(bool (*visit)(const struct mount_entry *entry, void *arg),
-    void *arg, struct err *err) must_check;
+struct mount_list {
+	FILE *file;
+	char *line;
+	size_t size;
+	struct mount_entry entry;
+};
+
+int mount_list_open(struct mount_list *list, struct err *err) must_check;
+const struct mount_entry *mount_list_next(struct mount_list *list);
+int mount_list_close(struct mount_list *list, struct err *err) must_check;
 
 /*
  * The block device that a mount shows: its file system's, or the bound device

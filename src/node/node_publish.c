@@ -33,20 +33,39 @@
 
 /* ---- publish: the child --------------------------------------------------- */
 
-struct publishing_args {
-	const char *staging;     /* staging_target_path */
-	const char *target;      /* target_path */
-	struct device_spec spec; /* of the request; the stash rules */
+enum publish_state {
+	PUBLISH_START = 0, /* nothing is done */
+	PUBLISH_BIND,      /* a child is to bind it */
+	PUBLISH_BOUND,     /* the child has ended */
+	PUBLISH_RESTAGED,  /* the volume is staged anew */
+	PUBLISH_END,
+};
+
+struct publish {
+	struct csi_rpc rpc;
+	enum publish_state state;
+	const Csi__V1__NodePublishVolumeRequest *request;
+
+	/* what is asked for */
+	struct device_spec spec; /* the stash rules */
 	bool block;
 	bool read_only;
 	bool single_writer;  /* at no other target of this node */
 	const char *options; /* mount flags, comma list */
+
+	struct offload offload;
+	bool lost; /* it was staged, and its device or its mount is gone */
+	struct csi_request restage_request; /* a NodeStageVolume */
+	struct csi_rpc *restage;            /* NULL: not tried yet */
 };
 
-/* What the staging path has. */
-struct publishing_source {
+/* A child's work. */
+struct publishing {
+	const struct publish *asked;
+	const char *volume_id;
+	char staging[PATH_MAX], target[PATH_MAX];
 	char *path; /* <staging>/<volume_id> */
-	int fd;     /* O_PATH of what was looked at */
+	int fd;     /* O_PATH of what was looked at there */
 	struct mount_point point;
 	struct device device;
 	struct stash stash;
@@ -70,61 +89,61 @@ differs(const char *asked, const char *found)
  * was, and its device or its mount is gone.
  */
 static int
-publish_check_source(const struct publishing_args *args,
-    struct publishing_source *source, bool *lost, struct err *err)
+publish_check_source(struct publishing *w, bool *lost, struct err *err)
 {
-	const char *volume_id = args->spec.volume_id;
-	const struct mount_point *point = &source->point;
-	const struct stash *stash = &source->stash;
+	const struct publish *asked = w->asked;
+	const struct mount_point *point = &w->point;
+	const struct stash *stash = &w->stash;
+	const char *volume_id = w->volume_id;
 	struct attachment at = { .mapper = NULL };
-	int rc = stash_read(args->staging, &source->stash, err);
+	int rc = stash_read(w->staging, &w->stash, err);
 
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	source->had_stash = rc == 0;
-	rc = mount_look(source->path, &source->point, &source->fd, err);
+	w->had_stash = rc == 0;
+	rc = mount_look(w->path, &w->point, &w->fd, err);
 	if (rc < 0)
 		return rc;
 	if (!point->mounted) {
-		*lost = source->had_stash;
+		*lost = w->had_stash;
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is not staged: %s is not a mount point",
-		    volume_id, source->path);
+		    volume_id, w->path);
 	}
-	source->claim.spec = args->spec;
-	if (source->had_stash &&
+	w->claim.spec = asked->spec;
+	if (w->had_stash &&
 	    (stash->encrypted || !stash_is_of(stash, volume_id) ||
-		(args->spec.pool_id <= 0 &&
-		    differs(args->spec.pool, stash->pool)) ||
-		differs(args->spec.image, stash->image)))
+		(asked->spec.pool_id <= 0 &&
+		    differs(asked->spec.pool, stash->pool)) ||
+		differs(asked->spec.image, stash->image)))
 		rc = err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s/%s is staged at %s, not volume %s", stash->pool,
-		    stash->image, args->staging, volume_id);
-	else if (source->had_stash)
-		rc = stash_claim(stash, &source->claim, err);
+		    stash->image, w->staging, volume_id);
+	else if (w->had_stash)
+		rc = stash_claim(stash, &w->claim, err);
 	if (rc == 0)
-		rc = attachment_find(&source->claim, point, &at, err);
-	source->device = at.device;
+		rc = attachment_find(&w->claim, point, &at, err);
+	w->device = at.device;
 	if (rc == -ESTALE) {
 		*lost = true;
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "the device below the staging path is gone, stage it again: volume %s at %s",
-		    volume_id, source->path);
+		    volume_id, w->path);
 	}
-	if (S_ISBLK(point->mode) != args->block)
+	if (S_ISBLK(point->mode) != asked->block)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is staged as a %s", volume_id,
-		    args->block ? "file system" : "block device");
+		    asked->block ? "file system" : "block device");
 	if (rc < 0) {
 		err_prefix(err, "volume %s is not what is mounted at %s",
-		    volume_id, source->path);
+		    volume_id, w->path);
 		return rc;
 	}
-	if (args->read_only)
+	if (asked->read_only)
 		return 0;
-	if (!args->block && mount_is_turned(source->path, point))
+	if (!asked->block && mount_is_turned(w->path, point))
 		return staging_refuse_turned(volume_id, err);
-	if (args->block ? at.device.read_only : point->read_only)
+	if (asked->block ? at.device.read_only : point->read_only)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "volume %s is staged read-only", volume_id);
 	return 0;
@@ -143,36 +162,33 @@ below_layer(dev_t shown)
  * whose device is gone is taken away.
  */
 static int
-publish_check_target(const struct publishing_args *args,
-    const struct publishing_source *source, bool *done, struct err *err)
+publish_check_target(const struct publishing *w, bool *done, struct err *err)
 {
-	const char *volume_id = args->spec.volume_id;
+	const struct publish *asked = w->asked;
 	struct attachment shown;
 	struct mount_point at;
-	int rc = mount_look(args->target, &at, NULL, err);
+	int rc = mount_look(w->target, &at, NULL, err);
 
 	*done = false;
 	if (rc == 0 && S_ISLNK(at.mode))
 		rc = err_set(err, ERR_FAILED_PRECONDITION,
-		    "target_path: %s is a symbolic link", args->target);
+		    "target_path: %s is a symbolic link", w->target);
 	if (rc < 0 || !at.mounted)
 		return rc;
-	if (at.dead || below_layer(at.source) != source->point.source) {
-		if (attachment_find(&source->claim, &at, &shown, NULL) ==
-		    -ESTALE)
-			return attachment_unmount(
-			    args->target, &source->claim, err);
+	if (at.dead || below_layer(at.source) != w->point.source) {
+		if (attachment_find(&w->claim, &at, &shown, NULL) == -ESTALE)
+			return attachment_unmount(w->target, &w->claim, err);
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s is a mount of something else than volume %s",
-		    args->target, volume_id);
+		    "%s is a mount of something else than volume %s", w->target,
+		    w->volume_id);
 	}
-	if (S_ISBLK(at.mode) != args->block)
+	if (S_ISBLK(at.mode) != asked->block)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is published at %s as a %s", volume_id,
-		    args->target, args->block ? "file system" : "block device");
-	if (at.read_only != args->read_only)
+		    "volume %s is published at %s as a %s", w->volume_id,
+		    w->target, asked->block ? "file system" : "block device");
+	if (at.read_only != asked->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
-		    "volume %s is published at %s %s", volume_id, args->target,
+		    "volume %s is published at %s %s", w->volume_id, w->target,
 		    at.read_only ? "read-only" : "writable");
 	*done = true;
 	return 0;
@@ -183,31 +199,29 @@ publish_check_target(const struct publishing_args *args,
  * long as the volume is mounted there.
  */
 static int
-publish_claim_single(const struct publishing_args *args,
-    struct publishing_source *source, struct err *err)
+publish_claim_single(struct publishing *w, struct err *err)
 {
-	char *noted = source->stash.single_target;
+	char *noted = w->stash.single_target;
 	struct mount_point other;
 	int rc;
 
-	if (!args->single_writer || !source->had_stash ||
-	    str_eq(noted, args->target))
+	if (!w->asked->single_writer || !w->had_stash ||
+	    str_eq(noted, w->target))
 		return 0;
 	if (noted[0] != '\0') {
 		rc = mount_look(noted, &other, NULL, err);
 		if (rc < 0)
 			return rc;
 		if (other.mounted &&
-		    below_layer(other.source) == source->point.source)
+		    below_layer(other.source) == w->point.source)
 			return err_set(err, ERR_FAILED_PRECONDITION,
 			    "volume %s has a single writer and is published at %s",
-			    args->spec.volume_id, noted);
+			    w->volume_id, noted);
 	}
-	if (str_put(noted, sizeof(source->stash.single_target), "%s",
-		args->target) < 0)
+	if (str_put(noted, sizeof(w->stash.single_target), "%s", w->target) < 0)
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "target_path: too long");
-	return stash_write(args->staging, &source->stash, err);
+	return stash_write(w->staging, &w->stash, err);
 }
 
 /*
@@ -237,88 +251,66 @@ publish_make_layer(const char *below, int *fd, struct err *err)
 }
 
 static int
-publish_bind(const struct publishing_args *args,
-    const struct publishing_source *source, struct err *err)
+publish_bind(const struct publishing *w, struct err *err)
 {
-	const char *device = source->device.path;
+	const struct publish *asked = w->asked;
+	const char *device = w->device.path;
 	auto_close int fd = -1;
-	int layer = -1, rc = path_make_parents(args->target, err);
+	int layer = -1, rc = path_make_parents(w->target, err);
 
 	if (rc == 0)
-		rc = path_make_point(args->target, args->block, 0750, err);
-	if (rc == 0 && args->block && args->read_only &&
-	    !source->device.read_only)
+		rc = path_make_point(w->target, asked->block, 0750, err);
+	if (rc == 0 && asked->block && asked->read_only && !w->device.read_only)
 		rc = layer = publish_make_layer(device, &fd, err);
 	if (rc >= 0)
-		rc = mount_bind(layer >= 0 ? fd : source->fd,
-		    args->block ? NULL : device, args->target, args->options,
-		    args->read_only, err);
+		rc = mount_bind(layer >= 0 ? fd : w->fd,
+		    asked->block ? NULL : device, w->target, asked->options,
+		    asked->read_only, err);
 	if (rc == 0)
 		return 0;
 	if (layer >= 0)
 		(void)!loopdev_clear(layer, device, 0, NULL);
-	(void)!path_remove_point(args->target, NULL);
+	(void)!path_remove_point(w->target, NULL);
 	return rc;
 }
 
 static int
-publish_child(const void *p, void *result, struct err *err)
+publish_child(const void *asked, void *lost, struct err *err)
 {
-	struct publishing_args args = *(const struct publishing_args *)p;
-	const char *volume_id = args.spec.volume_id;
-	struct publishing_source source = { .fd = -1 };
-	char staging[PATH_MAX], target[PATH_MAX];
+	struct publishing w = { .asked = asked, .fd = -1 };
+	const Csi__V1__NodePublishVolumeRequest *r = w.asked->request;
 	auto_close int lock = -1;
 	bool done = false;
-	int rc = staging_resolve(args.staging, volume_id, staging, err);
+	int rc;
 
-	args.staging = staging;
-	args.target = target;
+	w.volume_id = r->volume_id;
+	rc = staging_resolve(
+	    r->staging_target_path, w.volume_id, w.staging, err);
 	if (rc == 0)
-		rc = path_resolve(
-		    ((const struct publishing_args *)p)->target, target, err);
+		rc = path_resolve(r->target_path, w.target, err);
 	if (rc == 0)
-		rc = staging_lock(staging, &lock, err);
+		rc = staging_lock(w.staging, &lock, err);
 	if (rc == 0 && lock < 0)
 		rc = err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is not staged: %s does not exist", volume_id,
-		    staging);
+		    "volume %s is not staged: %s does not exist", w.volume_id,
+		    w.staging);
 	if (rc < 0)
 		return rc;
-	source.path = str_fmt("%s/%s", staging, volume_id);
-	rc = publish_check_source(&args, &source, result, err);
+	w.path = str_fmt("%s/%s", w.staging, w.volume_id);
+	rc = publish_check_source(&w, lost, err);
 	if (rc == 0)
-		rc = publish_check_target(&args, &source, &done, err);
+		rc = publish_check_target(&w, &done, err);
 	if (rc == 0 && !done)
-		rc = publish_claim_single(&args, &source, err);
+		rc = publish_claim_single(&w, err);
 	if (rc == 0 && !done)
-		rc = publish_bind(&args, &source, err);
-	if (source.fd >= 0)
-		(void)close(source.fd);
-	free(source.path);
+		rc = publish_bind(&w, err);
+	if (w.fd >= 0)
+		(void)close(w.fd);
+	free(w.path);
 	return rc;
 }
 
 /* ---- publish: the operation ----------------------------------------------- */
-
-enum publish_state {
-	PUBLISH_START = 0, /* nothing is done */
-	PUBLISH_BIND,      /* a child is to bind it */
-	PUBLISH_BOUND,     /* the child has ended */
-	PUBLISH_RESTAGED,  /* the volume is staged anew */
-	PUBLISH_END,
-};
-
-struct publish {
-	struct csi_rpc rpc;
-	enum publish_state state;
-	const Csi__V1__NodePublishVolumeRequest *request;
-	struct publishing_args args;
-	bool lost; /* it was staged, and is no more */
-	struct offload offload;
-	struct csi_request restage_request; /* a NodeStageVolume */
-	struct csi_rpc *restage;            /* NULL: not tried yet */
-};
 
 static int
 publish_read_request(struct publish *p, struct err *err)
@@ -329,18 +321,15 @@ publish_read_request(struct publish *p, struct err *err)
 	const struct csi_access *access = &p->rpc.in->access;
 	int rc;
 
-	if ((rc = node_spec_fill(&p->args.spec, r->volume_id, &publish,
-		 &context, false, p->rpc.arena, err)) < 0 ||
-	    (rc = node_mount_flags(r->volume_capability, p->rpc.arena,
-		 &p->args.options, err)) < 0)
+	if ((rc = node_spec_fill(&p->spec, r->volume_id, &publish, &context,
+		 false, p->rpc.arena, err)) < 0 ||
+	    (rc = node_mount_flags(
+		 r->volume_capability, p->rpc.arena, &p->options, err)) < 0)
 		return rc;
-	p->args.spec.user = csi_map_get(&publish, "userID");
-	p->args.staging = r->staging_target_path;
-	p->args.target = r->target_path;
-	p->args.block = access->block;
-	p->args.read_only = node_is_read_only(
-	    access, p->args.options, r->readonly);
-	p->args.single_writer = access->mode ==
+	p->spec.user = csi_map_get(&publish, "userID");
+	p->block = access->block;
+	p->read_only = node_is_read_only(access, p->options, r->readonly);
+	p->single_writer = access->mode ==
 	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_SINGLE_WRITER;
 	return 0;
 }
@@ -430,7 +419,7 @@ publish_step(struct op *op)
 
 	case PUBLISH_BIND:
 		p->lost = false;
-		offload_start(&p->offload, op->subject, publish_child, &p->args,
+		offload_start(&p->offload, op->subject, publish_child, p,
 		    &p->lost, sizeof(p->lost), NODE_CHILD_MS, &op->wake);
 		return op_await(p, PUBLISH_BOUND);
 
@@ -442,7 +431,7 @@ publish_step(struct op *op)
 		if (!p->lost || p->restage != NULL)
 			return op_fail_err(p, PUBLISH_END, &p->offload.err);
 		if (p->request->n_secrets == 0 &&
-		    !find_credentials(&p->args.spec, &user, &key))
+		    !find_credentials(&p->spec, &user, &key))
 			return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
 			    "no key to stage it again (StorageClass: csi.storage.k8s.io/node-publish-secret-name): %s",
 			    p->offload.err.text);
@@ -480,10 +469,6 @@ const struct csi_impl node_publish_impl = {
 
 /* ---- unpublish ------------------------------------------------------------ */
 
-struct unpublishing_args {
-	const char *volume_id, *target;
-};
-
 /*
  * Takes away mounts of this volume only, and an empty file or directory.
  * Success means that there is neither a mount nor anything else.
@@ -491,11 +476,11 @@ struct unpublishing_args {
 static int
 unpublish_child(const void *p, void *none, struct err *err)
 {
-	const struct unpublishing_args *args = p;
-	const struct device_claim claim = { .spec.volume_id = args->volume_id };
+	const Csi__V1__NodeUnpublishVolumeRequest *r = p;
+	const struct device_claim claim = { .spec.volume_id = r->volume_id };
 	struct mount_point point = { .exists = false };
 	char target[PATH_MAX];
-	int rc = path_resolve(args->target, target, err);
+	int rc = path_resolve(r->target_path, target, err);
 
 	(void)none;
 	if (rc == 0)
@@ -524,7 +509,6 @@ enum unbind_state {
 struct unpublish {
 	struct csi_rpc rpc;
 	enum unbind_state state;
-	struct unpublishing_args args;
 	struct offload offload;
 };
 
@@ -540,10 +524,8 @@ unpublish_step(struct op *op)
 		if (op->detached)
 			return op_fail(u, UNBIND_END, ERR_CANCELLED,
 			    "unpublish %s: the caller is gone", r->target_path);
-		u->args.volume_id = r->volume_id;
-		u->args.target = r->target_path;
-		offload_start(&u->offload, r->target_path, unpublish_child,
-		    &u->args, NULL, 0, NODE_CHILD_MS, &op->wake);
+		offload_start(&u->offload, r->target_path, unpublish_child, r,
+		    NULL, 0, NODE_CHILD_MS, &op->wake);
 		return op_await(u, UNBIND_REMOVED);
 
 	case UNBIND_REMOVED:

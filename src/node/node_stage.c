@@ -159,7 +159,7 @@ stage_note(struct stage *s)
 		mapper = mapper_by_name(s->result.mapper);
 	else if (s->result.progress < STAGING_MAPPED)
 		return;
-	mapper->note(&s->args.spec, s->result.device.id);
+	mapper_note(mapper, &s->args.spec, s->result.device.id);
 }
 
 /*
@@ -321,7 +321,7 @@ stage_undo_step(struct stage *s)
 			op_set_err(op, &s->offload.err);
 		if (op->rc < 0 || s->undo_result.kept)
 			return op_goto(s, STAGE_END);
-		s->mapper->note(&s->args.spec, -1);
+		mapper_note(s->mapper, &s->args.spec, -1);
 		if (s->mapper->close_start == NULL)
 			return op_goto(s, STAGE_END);
 		s->open = (struct device_open){ .spec = &s->args.spec };

@@ -24,12 +24,6 @@
 
 /* ---- the child ------------------------------------------------------------ */
 
-struct stats_args {
-	const char *path;      /* at which the volume is published or staged */
-	const char *staging;   /* or "" */
-	const char *volume_id; /* for where there is no stash */
-};
-
 struct stats_result {
 	bool block;
 	uint64_t total_bytes, used_bytes, available_bytes;
@@ -52,14 +46,15 @@ stats_say_dead(struct stats_result *out, const char *path, const char *why)
  * better. What no mapper knows is not judged.
  */
 static bool
-stats_is_lost(const struct stats_args *args, const struct mount_point *point)
+stats_is_lost(const Csi__V1__NodeGetVolumeStatsRequest *r,
+    const struct mount_point *point)
 {
-	struct device_claim claim = { .spec.volume_id = args->volume_id };
+	struct device_claim claim = { .spec.volume_id = r->volume_id };
 	struct attachment at;
 	struct stash stash;
 
-	if (!str_is_empty(args->staging) &&
-	    stash_read(args->staging, &stash, NULL) == 0)
+	if (!str_is_empty(r->staging_target_path) &&
+	    stash_read(r->staging_target_path, &stash, NULL) == 0)
 		(void)stash_claim(&stash, &claim, NULL);
 	claim.mapper = NULL;
 	return attachment_find(&claim, point, &at, NULL) == -ESTALE;
@@ -72,18 +67,18 @@ stats_is_lost(const struct stats_args *args, const struct mount_point *point)
 static int
 stats_child(const void *p, void *result, struct err *err)
 {
-	const struct stats_args *args = p;
+	const Csi__V1__NodeGetVolumeStatsRequest *r = p;
 	struct stats_result *out = result;
 	struct err why = ERR_INIT;
 	struct mount_point point;
 	struct statvfs fs;
 	char path[PATH_MAX];
 	bool read_only;
-	int rc = path_resolve(args->path, path, &why);
+	int rc = path_resolve(r->volume_path, path, &why);
 
 	if (rc < 0)
 		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s",
-		    args->path, why.text);
+		    r->volume_path, why.text);
 	rc = mount_look(path, &point, NULL, err);
 	if (rc < 0)
 		return rc;
@@ -93,7 +88,7 @@ stats_child(const void *p, void *result, struct err *err)
 	out->block = S_ISBLK(point.mode);
 	if (point.dead)
 		return stats_say_dead(out, path, "its device does not answer");
-	if (stats_is_lost(args, &point))
+	if (stats_is_lost(r, &point))
 		return stats_say_dead(
 		    out, path, "nobody serves its device any more");
 	if (out->block) {
@@ -127,7 +122,6 @@ enum stats_state {
 struct stats {
 	struct csi_rpc rpc;
 	enum stats_state state;
-	struct stats_args args;
 	struct stats_result result;
 	struct offload offload;
 };
@@ -183,12 +177,8 @@ stats_step(struct op *op)
 			return op_fail(s, STATS_END, ERR_CANCELLED,
 			    "statistics of %s: the caller is gone",
 			    r->volume_path);
-		s->args = (struct stats_args){ .path = r->volume_path,
-			.staging = r->staging_target_path,
-			.volume_id = r->volume_id };
-		offload_start(&s->offload, r->volume_path, stats_child,
-		    &s->args, &s->result, sizeof(s->result), STATS_MS,
-		    &op->wake);
+		offload_start(&s->offload, r->volume_path, stats_child, r,
+		    &s->result, sizeof(s->result), STATS_MS, &op->wake);
 		return op_await(s, STATS_READ);
 
 	case STATS_READ:

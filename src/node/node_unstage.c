@@ -86,14 +86,14 @@ unstage_step(struct op *op)
 			mapper->close_start(&u->open, &op->wake);
 			return op_await(u, UNSTAGE_CLOSED);
 		}
-		mapper->note(&u->claim.spec, -1);
+		mapper_note(mapper, &u->claim.spec, -1);
 		u->at++;
 		return op_goto(u, UNSTAGE_CLOSING);
 
 	case UNSTAGE_CLOSED:
 		if (op->rc < 0)
 			return op_fail_err(u, UNSTAGE_END, &u->open.err);
-		mapper_at(u->at++)->note(&u->claim.spec, -1);
+		mapper_note(mapper_at(u->at++), &u->claim.spec, -1);
 		return op_goto(u, UNSTAGE_CLOSING);
 
 	case UNSTAGE_END:

@@ -3,7 +3,6 @@
  */
 #include "node/sysfs.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -17,79 +16,83 @@ struct node_paths node_paths = {
 	.mountinfo = "/proc/self/mountinfo",
 };
 
-static int
-read_line(char *text, size_t size, const char *fmt, va_list ap)
+static void
+path_put(char path[PATH_MAX], const char *fmt, va_list ap)
 {
-	char path[PATH_MAX];
-	auto_close int fd = -1;
-	int n = snprintf(path, sizeof(path), "%s/", node_paths.sys);
-	ssize_t got;
+	int n = snprintf(path, PATH_MAX, "%s/", node_paths.sys);
 
-	*text = '\0';
-	(void)vsnprintf(path + n, sizeof(path) - (size_t)n, fmt, ap);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	got = fd < 0 ? -1 : read(fd, text, size - 1);
-	if (got < 0)
-		return -errno;
-	text[got] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	return 0;
+	(void)vsnprintf(path + n, PATH_MAX - (size_t)n, fmt, ap);
 }
 
 int
 sysfs_read(char *text, size_t size, const char *fmt, ...)
 {
+	char path[PATH_MAX];
+	auto_close int fd = -1;
+	ssize_t n;
 	va_list ap;
-	int rc;
 
 	va_start(ap, fmt);
-	rc = read_line(text, size, fmt, ap);
+	path_put(path, fmt, ap);
 	va_end(ap);
-	return rc;
+	*text = '\0';
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (n < 0)
+		return -errno;
+	text[n] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return 0;
 }
 
 int
 sysfs_u64(uint64_t *value, const char *fmt, ...)
 {
-	char text[32];
+	char path[PATH_MAX], text[32];
 	va_list ap;
 	int rc;
 
 	va_start(ap, fmt);
-	rc = read_line(text, sizeof(text), fmt, ap);
+	(void)vsnprintf(path, sizeof(path), fmt, ap);
 	va_end(ap);
+	rc = sysfs_read(text, sizeof(text), "%s", path);
 	return rc < 0 ? rc : str_to_u64(text, value);
 }
 
 dev_t
-sysfs_devno(const char *fmt, ...)
+sysfs_devno(const char *disk)
 {
 	char text[32];
 	unsigned maj, min;
-	va_list ap;
-	int rc;
 
-	va_start(ap, fmt);
-	rc = read_line(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	return rc == 0 && sscanf(text, "%u:%u", &maj, &min) == 2
+	return sysfs_read(text, sizeof(text), "class/block/%s/dev", disk) ==
+		    0 &&
+		sscanf(text, "%u:%u", &maj, &min) == 2
 	    ? makedev(maj, min)
 	    : 0;
 }
 
-void
-sysfs_each(
-    const char *dir, bool (*visit)(const char *name, void *arg), void *arg)
+DIR *
+sysfs_dir(const char *fmt, ...)
 {
-	auto_free char *path = str_fmt("%s/%s", node_paths.sys, dir);
-	DIR *open = opendir(path);
+	char path[PATH_MAX];
+	va_list ap;
+
+	va_start(ap, fmt);
+	path_put(path, fmt, ap);
+	va_end(ap);
+	return opendir(path);
+}
+
+const char *
+sysfs_next(DIR *dir)
+{
 	const struct dirent *d;
 
-	while (open != NULL && (d = readdir(open)) != NULL)
-		if (d->d_name[0] != '.' && !visit(d->d_name, arg))
-			break;
-	if (open != NULL)
-		(void)closedir(open);
+	while (dir != NULL && (d = readdir(dir)) != NULL)
+		if (d->d_name[0] != '.')
+			return d->d_name;
+	return NULL;
 }
 
 int

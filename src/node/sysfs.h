@@ -7,6 +7,7 @@
 
 #include "base/str.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 /* Where the kernel's files are; tests have a tree of their own. */
@@ -26,15 +27,24 @@ int sysfs_read(char *text, size_t size, const char *fmt, ...) printf_like(3, 4);
 int sysfs_u64(uint64_t *value, const char *fmt, ...)
     printf_like(2, 3) must_check;
 
-/* "MAJOR:MINOR" in such a file; 0: there is none. */
-dev_t sysfs_devno(const char *fmt, ...) printf_like(1, 2);
+/* The number of the block device "dm-0"; 0: there is none. */
+dev_t sysfs_devno(const char *disk);
 
 /*
- * Calls `visit` for each name in a directory of /sys until it returns false;
- * for none if there is no such directory.
+ * auto_dir DIR *dir = sysfs_dir("block");	closed when the scope ends
+ * while ((name = sysfs_next(dir)) != NULL)	each name in it; none if NULL
  */
-void sysfs_each(
-    const char *dir, bool (*visit)(const char *name, void *arg), void *arg);
+DIR *sysfs_dir(const char *fmt, ...) printf_like(1, 2);
+const char *sysfs_next(DIR *dir);
+
+static inline void
+sysfs_auto_close(DIR **dir)
+{
+	if (*dir != NULL)
+		(void)closedir(*dir);
+}
+
+#define auto_dir __attribute__((cleanup(sysfs_auto_close)))
 
 /*
  * Size in bytes and read-only flag of a block device. 0; -ENODEV: the kernel

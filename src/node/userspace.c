@@ -32,104 +32,123 @@
 
 /* ---- what open, close and abort share ---------------------------------- */
 
-struct unmap_args {
-	int loop;
-	char file[DEVICE_FILE_MAX];
+enum access_state {
+	ACCESS_START = 0,
+	/* open */
+	ACCESS_BURIED,   /* it was dead: closed there */
+	ACCESS_ATTACHED, /* rbd-attachd has answered */
+	ACCESS_FREED,    /* was read-only: its loop device is free */
+	ACCESS_DETACHED, /* and the image closed */
+	/* close and abort */
+	ACCESS_ABORTED, /* its requests are answered */
+	ACCESS_UNMAP,
+	ACCESS_UNMAPPED, /* no loop device uses the file */
+	ACCESS_CLOSE,
+	ACCESS_CLOSED, /* librbd has closed the image, or not yet */
+	ACCESS_END,
 };
 
-struct unmapping {
+struct access {
+	struct op op;
+	enum access_state state;
+	struct device_open *open;
+	bool abort;
+	bool again; /* open: the first session was lost meanwhile */
+	struct session *session;   /* open: where */
+	char dir[SESSION_DIR_MAX]; /* close: of the session */
+	uint64_t ino;
+	struct session_call call;
 	struct offload off;
-	struct unmap_args args;
+	struct userspace_entry unmap;
+	struct timer retry, fence;
 };
 
-/* Frees the image's loop device, if it has one. */
+/* Frees the loop device of an image, if it has one. */
 static int
 unmap_child(const void *args, void *result, struct err *err)
 {
-	const struct unmap_args *unmap = args;
-	int id = unmap->loop;
+	const struct userspace_entry *entry = args;
+	int id = entry->loop;
 
 	(void)result;
 	if (id == LOOP_UNKNOWN)
-		id = loopdev_find(unmap->file);
-	return id < 0 ? 0 : loopdev_clear(id, unmap->file, UNMAP_MS, err);
+		id = loopdev_find(entry->file);
+	return id < 0 ? 0 : loopdev_clear(id, entry->file, UNMAP_MS, err);
 }
 
 static void
-unmap_args_of(const struct userspace_entry *entry, struct unmap_args *args)
+access_unmap_start(
+    struct access *a, const struct userspace_entry *entry, struct wake *waiter)
 {
-	args->loop = entry->loop;
-	(void)snprintf(args->file, sizeof(args->file), "%s", entry->file);
-}
-
-static void
-unmap_start(struct unmapping *u, const struct userspace_entry *entry,
-    struct wake *waiter)
-{
-	unmap_args_of(entry, &u->args);
-	offload_start(&u->off, "free a loop device", unmap_child, &u->args,
+	a->unmap = *entry;
+	offload_start(&a->off, "free a loop device", unmap_child, &a->unmap,
 	    NULL, 0, OFFLOAD_MS, waiter);
 }
 
 static void
-access_end(struct op *op, struct device_open *open)
+access_call_start(struct access *a, struct session *s, enum wire_kind kind,
+    struct wake *waiter)
 {
-	struct wake *waiter = open->state;
-
-	open->state = NULL;
-	open->err = op->err;
-	/* Somebody else has the image: the interface has a number for it. */
-	wake_up(waiter,
-	    op->err.code == ERR_FAILED_PRECONDITION ? -EBUSY : op->err.rc);
-	free(op);
+	a->call.request = (struct wire_request){ .kind = kind, .ino = a->ino };
+	session_call_start(s, &a->call, waiter);
 }
 
-/* ---- open -------------------------------------------------------------- */
-
-enum opening_state {
-	OPENING_START = 0,
-	OPENING_BURIED,   /* it was dead: closed there */
-	OPENING_ATTACHED, /* rbd-attachd has answered */
-	OPENING_UNMAPPED, /* was read-only: its loop device is free */
-	OPENING_CLOSED,   /* and the image closed */
-	OPENING_END,
-};
-
-struct opening {
-	struct op op;
-	enum opening_state state;
-	struct device_open *open;
-	struct session *session;
-	struct session_call call;
-	struct unmapping unmap;
-	bool again; /* the first session was lost meanwhile */
-};
-
 static void
-open_attach_start(struct opening *o, struct wake *waiter)
+access_attach_start(struct access *a, struct wake *waiter)
 {
-	const struct device_spec *spec = o->open->spec;
+	const struct device_spec *spec = a->open->spec;
 
-	o->call.request = (struct wire_request){ .kind = WIRE_ATTACH,
+	a->call.request = (struct wire_request){ .kind = WIRE_ATTACH,
 		.image = { .pool = spec->pool,
 		    .rados_namespace = spec->rados_namespace,
 		    .image = spec->image,
 		    .image_id = spec->image_id,
 		    .read_only = spec->read_only } };
-	session_call_start(o->session, &o->call, waiter);
+	session_call_start(a->session, &a->call, waiter);
 }
+
+static void
+access_end(struct op *op)
+{
+	struct access *a = (struct access *)op;
+	struct wake *waiter = a->open->state;
+
+	timer_disarm(&a->fence);
+	a->open->state = NULL;
+	a->open->err = op->err;
+	/* Somebody else has the image: the interface has a number for it. */
+	wake_up(waiter,
+	    op->err.code == ERR_FAILED_PRECONDITION ? -EBUSY : op->err.rc);
+	free(a);
+}
+
+/* Runs `cls` for `open`, and wakes `waiter` at its end. */
+static void
+access_start(struct device_open *open, const struct op_class *cls,
+    bool abort_first, struct wake *waiter)
+{
+	struct access *a = mem_new(sizeof(*a));
+
+	a->open = open;
+	a->abort = abort_first;
+	open->state = waiter;
+	a->op.subject = open->spec->image;
+	op_start(&a->op, cls, NULL);
+}
+
+/* ---- open -------------------------------------------------------------- */
 
 /* Has the image a session, in which it is dead? */
 static bool
-open_is_dead(struct opening *o, struct userspace_entry *entry)
+open_is_dead(struct access *a, struct userspace_entry *entry)
 {
 	struct err why = ERR_INIT;
 
-	o->session = entry != NULL ? userspace_index_session(entry) : NULL;
-	if (o->session == NULL || userspace_index_verdict(entry, &why) == 0)
+	a->session = entry != NULL ? userspace_index_session(entry) : NULL;
+	if (a->session == NULL || userspace_index_verdict(entry, &why) == 0)
 		return false;
 	log_info("userspace.bury", "session=%s text=\"%s\"",
-	    session_dir(o->session), why.text);
+	    session_dir(a->session), why.text);
 	return true;
 }
 
@@ -149,10 +168,10 @@ open_check(const struct device_spec *spec, struct err *err)
 static enum op_verdict
 open_step(struct op *op)
 {
-	struct opening *o = (struct opening *)op;
-	const struct device_spec *spec = o->open->spec;
+	struct access *a = (struct access *)op;
+	const struct device_spec *spec = a->open->spec;
 	struct userspace_entry *entry = userspace_index_find(spec);
-	const struct wire_answer *answer = &o->call.answer;
+	const struct wire_answer *answer = &a->call.answer;
 	const struct table_identity who = { .cluster_id = spec->cluster_id,
 		.net_namespace = spec->net_namespace,
 		.monitors = spec->monitors,
@@ -161,132 +180,103 @@ open_step(struct op *op)
 	struct err err = ERR_INIT;
 
 	/* A command was refused because its session was lost: in a new one. */
-	if (op->rc < 0 && o->call.lost && !o->again) {
-		o->again = true;
-		return op_goto(o, OPENING_START);
+	if (op->rc < 0 && a->call.lost && !a->again) {
+		a->again = true;
+		return op_goto(a, ACCESS_START);
 	}
-	switch (o->state) {
-	case OPENING_START:
+	switch (a->state) {
+	case ACCESS_START:
 		if (open_check(spec, &err) < 0)
-			return op_fail_err(o, OPENING_END, &err);
-		if (open_is_dead(o, entry)) {
+			return op_fail_err(a, ACCESS_END, &err);
+		if (open_is_dead(a, entry)) {
 			/*
 			 * Its loop device may be kept by an open file: no
 			 * reason to wait, for it reads and writes nothing.
 			 */
-			o->call.request = (struct wire_request){
-				.kind = WIRE_DETACH, .ino = entry->ino
-			};
-			session_call_start(o->session, &o->call, &op->wake);
-			return op_await(o, OPENING_BURIED);
+			a->ino = entry->ino;
+			access_call_start(
+			    a, a->session, WIRE_DETACH, &op->wake);
+			return op_await(a, ACCESS_BURIED);
 		}
-		if (o->session == NULL)
-			o->session = session_get(&who, &op->wake, &err);
-		if (o->session != NULL) {
-			open_attach_start(o, &op->wake);
-			return op_await(o, OPENING_ATTACHED);
+		if (a->session == NULL)
+			a->session = session_get(&who, &op->wake, &err);
+		if (a->session != NULL) {
+			access_attach_start(a, &op->wake);
+			return op_await(a, ACCESS_ATTACHED);
 		}
 		if (err.rc < 0) {
 			op_set_err(op, &err);
-			return op_await(o, OPENING_END);
+			return op_await(a, ACCESS_END);
 		}
-		return op_await(o, OPENING_START);
+		return op_await(a, ACCESS_START);
 
-	case OPENING_BURIED:
+	case ACCESS_BURIED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPENING_END, &o->call.err);
+			return op_fail_err(a, ACCESS_END, &a->call.err);
 		userspace_index_leave(entry);
-		return op_goto(o, OPENING_START);
+		return op_goto(a, ACCESS_START);
 
-	case OPENING_ATTACHED:
+	case ACCESS_ATTACHED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPENING_END, &o->call.err);
+			return op_fail_err(a, ACCESS_END, &a->call.err);
 		if (answer->body != WIRE_ATTACHED)
-			return op_fail(o, OPENING_END, ERR_INTERNAL,
+			return op_fail(a, ACCESS_END, ERR_INTERNAL,
 			    "rbd-attachd: strange answer to an attach");
-		entry = userspace_index_add(spec, o->session,
+		entry = userspace_index_add(spec, a->session,
 		    answer->attached.ino, answer->attached.file, &err);
 		if (entry == NULL)
-			return op_fail_err(o, OPENING_END, &err);
+			return op_fail_err(a, ACCESS_END, &err);
 		if (answer->attached.read_only && !spec->read_only) {
-			unmap_start(&o->unmap, entry, &op->wake);
-			return op_await(o, OPENING_UNMAPPED);
+			access_unmap_start(a, entry, &op->wake);
+			return op_await(a, ACCESS_FREED);
 		}
 		/* Until the map has reported, nobody knows. */
 		entry->fresh = entry->loop == LOOP_NONE &&
 		    !answer->attached.existed;
 		if (entry->loop == LOOP_NONE)
 			entry->loop = LOOP_UNKNOWN;
-		return op_goto(o, OPENING_END);
+		return op_goto(a, ACCESS_END);
 
-	case OPENING_UNMAPPED:
+	case ACCESS_FREED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPENING_END, &o->unmap.off.err);
+			return op_fail_err(a, ACCESS_END, &a->off.err);
 		if (entry != NULL)
 			entry->loop = LOOP_NONE;
-		o->call.request = (struct wire_request){ .kind = WIRE_DETACH,
-			.ino = answer->attached.ino };
-		session_call_start(o->session, &o->call, &op->wake);
-		return op_await(o, OPENING_CLOSED);
+		a->ino = answer->attached.ino;
+		access_call_start(a, a->session, WIRE_DETACH, &op->wake);
+		return op_await(a, ACCESS_DETACHED);
 
-	case OPENING_CLOSED:
+	case ACCESS_DETACHED:
 		if (op->rc < 0)
-			return op_fail_err(o, OPENING_END, &o->call.err);
-		open_attach_start(o, &op->wake);
-		return op_await(o, OPENING_ATTACHED);
+			return op_fail_err(a, ACCESS_END, &a->call.err);
+		access_attach_start(a, &op->wake);
+		return op_await(a, ACCESS_ATTACHED);
 
-	case OPENING_END:
+	case ACCESS_ABORTED: /* close's */
+	case ACCESS_UNMAP:
+	case ACCESS_UNMAPPED:
+	case ACCESS_CLOSE:
+	case ACCESS_CLOSED:
+		break;
+	case ACCESS_END:
 		return OP_DONE;
 	}
 	abort();
 }
 
-static void
-open_end(struct op *op)
-{
-	access_end(op, ((struct opening *)op)->open);
-}
-
 static const struct op_class open_class = {
 	.name = "userspace.open",
 	.step = open_step,
-	.end = open_end,
+	.end = access_end,
 };
 
 static void
 userspace_open_start(struct device_open *open, struct wake *waiter)
 {
-	struct opening *o = mem_new(sizeof(*o));
-
-	o->open = open;
-	open->state = waiter;
-	o->op.subject = open->spec->image;
-	op_start(&o->op, &open_class, NULL);
+	access_start(open, &open_class, false, waiter);
 }
 
 /* ---- close and abort --------------------------------------------------- */
-
-enum closing_state {
-	CLOSING_START = 0,
-	CLOSING_ABORTED, /* its requests are answered */
-	CLOSING_UNMAP,
-	CLOSING_UNMAPPED, /* no loop device uses the file */
-	CLOSING_SEND,
-	CLOSING_CLOSED, /* librbd has closed the image, or not yet */
-	CLOSING_END,
-};
-
-struct closing {
-	struct op op;
-	enum closing_state state;
-	struct device_open *open;
-	bool abort;
-	char session[SESSION_DIR_MAX];
-	uint64_t ino;
-	struct session_call call;
-	struct unmapping unmap;
-	struct timer retry, fence;
-};
 
 static bool
 is_unsettled(const struct session *s)
@@ -315,14 +305,14 @@ is_unsettled_image(const struct userspace_entry *entry)
 static void
 on_fence(struct timer *timer)
 {
-	struct closing *c = container_of(timer, struct closing, fence);
+	struct access *a = container_of(timer, struct access, fence);
 	struct session *s = NULL;
 
 	while ((s = session_next(s)) != NULL)
-		if (str_eq(session_dir(s), c->session)) {
+		if (str_eq(session_dir(s), a->dir)) {
 			log_warn("userspace.fence",
 			    "session=%s image=%s text=\"not closed in time: replacing rbd-attachd\"",
-			    c->session, c->open->spec->image);
+			    a->dir, a->open->spec->image);
 			session_replace(s, false);
 		}
 }
@@ -330,19 +320,19 @@ on_fence(struct timer *timer)
 static void
 on_close_retry(struct timer *timer)
 {
-	wake_up(&container_of(timer, struct closing, retry)->op.wake, 0);
+	wake_up(&container_of(timer, struct access, retry)->op.wake, 0);
 }
 
 static enum op_verdict
 close_step(struct op *op)
 {
-	struct closing *c = (struct closing *)op;
-	struct userspace_entry *entry = userspace_index_find(c->open->spec);
+	struct access *a = (struct access *)op;
+	struct userspace_entry *entry = userspace_index_find(a->open->spec);
 	struct session *s = entry != NULL ? userspace_index_session(entry)
 					  : NULL;
 
-	switch (c->state) {
-	case CLOSING_START:
+	switch (a->state) {
+	case ACCESS_START:
 		/*
 		 * A loop device may be known before its image table is; and a
 		 * process whose session is lost may still have writes under
@@ -351,108 +341,89 @@ close_step(struct op *op)
 		if ((entry == NULL || entry->ino == 0) &&
 		    is_unsettled_image(entry)) {
 			session_wait_start(&op->wake);
-			return op_await(c, CLOSING_START);
+			return op_await(a, ACCESS_START);
 		}
 		if (entry == NULL)
-			return op_goto(c, CLOSING_END);
-		c->ino = entry->ino;
-		(void)snprintf(
-		    c->session, sizeof(c->session), "%s", entry->session);
-		if (!c->abort || s == NULL)
-			return op_goto(c, CLOSING_UNMAP);
-		c->call.request = (struct wire_request){ .kind = WIRE_ABORT,
-			.ino = c->ino };
-		session_call_start(s, &c->call, &op->wake);
-		return op_await(c, CLOSING_ABORTED);
+			return op_goto(a, ACCESS_END);
+		a->ino = entry->ino;
+		(void)snprintf(a->dir, sizeof(a->dir), "%s", entry->session);
+		if (!a->abort || s == NULL)
+			return op_goto(a, ACCESS_UNMAP);
+		access_call_start(a, s, WIRE_ABORT, &op->wake);
+		return op_await(a, ACCESS_ABORTED);
 
-	case CLOSING_ABORTED:
-		if (op->rc < 0 && c->call.lost)
-			return op_goto(c, CLOSING_START);
+	case ACCESS_ABORTED:
+		if (op->rc < 0 && a->call.lost)
+			return op_goto(a, ACCESS_START);
 		if (op->rc < 0)
-			return op_fail_err(c, CLOSING_END, &c->call.err);
-		return op_goto(c, CLOSING_UNMAP);
+			return op_fail_err(a, ACCESS_END, &a->call.err);
+		return op_goto(a, ACCESS_UNMAP);
 
-	case CLOSING_UNMAP:
+	case ACCESS_UNMAP:
 		if (entry == NULL || entry->loop == LOOP_NONE)
-			return op_goto(c, CLOSING_SEND);
-		unmap_start(&c->unmap, entry, &op->wake);
-		return op_await(c, CLOSING_UNMAPPED);
+			return op_goto(a, ACCESS_CLOSE);
+		access_unmap_start(a, entry, &op->wake);
+		return op_await(a, ACCESS_UNMAPPED);
 
-	case CLOSING_UNMAPPED:
+	case ACCESS_UNMAPPED:
 		if (op->rc < 0)
-			return op_fail_err(c, CLOSING_END, &c->unmap.off.err);
+			return op_fail_err(a, ACCESS_END, &a->off.err);
 		if (entry != NULL)
 			entry->loop = LOOP_NONE;
-		return op_goto(c, CLOSING_SEND);
+		return op_goto(a, ACCESS_CLOSE);
 
-	case CLOSING_SEND:
+	case ACCESS_CLOSE:
 		if (s == NULL)
-			return op_goto(c, CLOSING_END);
-		if (c->fence.fire == NULL) {
-			c->fence.fire = on_fence;
-			timer_arm(&c->fence,
-			    c->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
+			return op_goto(a, ACCESS_END);
+		if (a->fence.fire == NULL) {
+			a->fence.fire = on_fence;
+			timer_arm(&a->fence,
+			    a->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
 		}
-		c->call.request = (struct wire_request){ .kind = WIRE_DETACH,
-			.ino = c->ino };
-		session_call_start(s, &c->call, &op->wake);
-		return op_await(c, CLOSING_CLOSED);
+		access_call_start(a, s, WIRE_DETACH, &op->wake);
+		return op_await(a, ACCESS_CLOSED);
 
-	case CLOSING_CLOSED:
+	case ACCESS_CLOSED:
 		/* Being opened or closed just now: until it is, or fenced. */
-		if (op->rc < 0 && c->call.lost)
-			return op_goto(c, CLOSING_START);
-		if (op->rc < 0 && c->call.err.code == ERR_ABORTED) {
-			c->retry.fire = on_close_retry;
-			timer_arm(&c->retry, RETRY_MS);
-			return op_await(c, CLOSING_SEND);
+		if (op->rc < 0 && a->call.lost)
+			return op_goto(a, ACCESS_START);
+		if (op->rc < 0 && a->call.err.code == ERR_ABORTED) {
+			a->retry.fire = on_close_retry;
+			timer_arm(&a->retry, RETRY_MS);
+			return op_await(a, ACCESS_CLOSE);
 		}
 		if (op->rc < 0)
-			return op_fail_err(c, CLOSING_END, &c->call.err);
+			return op_fail_err(a, ACCESS_END, &a->call.err);
 		userspace_index_drop(entry);
-		return op_goto(c, CLOSING_END);
+		return op_goto(a, ACCESS_END);
 
-	case CLOSING_END:
-		timer_disarm(&c->fence);
+	case ACCESS_BURIED: /* open's */
+	case ACCESS_ATTACHED:
+	case ACCESS_FREED:
+	case ACCESS_DETACHED:
+		break;
+	case ACCESS_END:
 		return OP_DONE;
 	}
 	abort();
 }
 
-static void
-close_end(struct op *op)
-{
-	access_end(op, ((struct closing *)op)->open);
-}
-
 static const struct op_class close_class = {
 	.name = "userspace.close",
 	.step = close_step,
-	.end = close_end,
+	.end = access_end,
 };
-
-static void
-close_or_abort(struct device_open *open, bool abort_first, struct wake *waiter)
-{
-	struct closing *c = mem_new(sizeof(*c));
-
-	c->open = open;
-	c->abort = abort_first;
-	open->state = waiter;
-	c->op.subject = open->spec->image;
-	op_start(&c->op, &close_class, NULL);
-}
 
 static void
 userspace_close_start(struct device_open *open, struct wake *waiter)
 {
-	close_or_abort(open, false, waiter);
+	access_start(open, &close_class, false, waiter);
 }
 
 static void
 userspace_abort_start(struct device_open *open, struct wake *waiter)
 {
-	close_or_abort(open, true, waiter);
+	access_start(open, &close_class, true, waiter);
 }
 
 /* ---- the rest of the daemon's half --------------------------------------- */
@@ -541,25 +512,21 @@ userspace_describe(int id, struct device *dev, struct err *err)
 	return rc < 0 ? err_set_rc(err, rc, "size of %s", dev->path) : 0;
 }
 
-/* A dead loop device of the image is freed, now or by its last user. */
-static bool
-on_leftover(int id, const char *file, void *arg)
-{
-	struct err err = ERR_INIT;
-
-	if (userspace_index_is_leftover(arg, file) && loopdev_is_dead(id))
-		log_info("userspace.cleared", "loop=%d file=%s users=%d", id,
-		    file, loopdev_clear(id, file, 0, &err) < 0);
-	return true;
-}
-
+/* Dead loop devices of the image are freed, now or by their last user. */
 static void
 clear_leftovers(const struct device_spec *spec)
 {
-	struct device_spec image = *spec;
+	auto_dir DIR *dir = userspace_index_has_leftovers() ? sysfs_dir("block")
+							    : NULL;
+	char file[LOOPDEV_FILE_MAX];
+	int id;
 
-	if (userspace_index_has_leftovers())
-		loopdev_each("/", on_leftover, &image);
+	while ((id = loopdev_next(dir, "/", file)) >= 0)
+		if (userspace_index_is_leftover(spec, file) &&
+		    loopdev_is_dead(id))
+			log_info("userspace.cleared",
+			    "loop=%d file=%s users=%d", id, file,
+			    loopdev_clear(id, file, 0, NULL) < 0);
 }
 
 static int
@@ -594,15 +561,15 @@ userspace_unmap(
     const struct device_spec *spec, const struct device *shown, struct err *err)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
-	struct unmap_args args;
+	struct userspace_entry copy;
 
 	clear_leftovers(spec);
 	if (entry == NULL)
 		return 0;
-	unmap_args_of(entry, &args);
+	copy = *entry;
 	if (shown != NULL)
-		args.loop = shown->id;
-	return unmap_child(&args, NULL, err);
+		copy.loop = shown->id;
+	return unmap_child(&copy, NULL, err);
 }
 
 static int

@@ -76,17 +76,16 @@ file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
 }
 
 /* At the start: is it over a file of a session that may live? */
-static bool
-on_loop(int id, const char *file, void *arg)
+static void
+find_loop(int id, const char *file)
 {
 	struct userspace_entry *entry;
 	struct session *s = NULL;
 	char tag[TABLE_TAG_MAX];
 	const char *image;
 
-	(void)arg;
 	if (!file_parse(file, tag, &image))
-		return true;
+		return;
 	while ((s = session_next(s)) != NULL)
 		if (session_state(s) != SESSION_ENDING &&
 		    session_has_file(s, file))
@@ -102,7 +101,6 @@ on_loop(int id, const char *file, void *arg)
 		leftovers = true;
 	log_info(entry != NULL ? "userspace.found" : "userspace.leftover",
 	    "loop=%d file=%s", id, file);
-	return true;
 }
 
 int
@@ -363,7 +361,11 @@ userspace_index_init(
 {
 	int rc = session_init(state_dir, program, &session_ops, err);
 
-	if (rc == 0)
-		loopdev_each("/", on_loop, NULL);
+	auto_dir DIR *dir = sysfs_dir("block");
+	char file[LOOPDEV_FILE_MAX];
+	int id;
+
+	while (rc == 0 && (id = loopdev_next(dir, "/", file)) >= 0)
+		find_loop(id, file);
 	return rc;
 }

@@ -99,13 +99,6 @@ lm_usable(struct err *why)
 	return true;
 }
 
-static void
-lm_note(const struct device_spec *spec, int id)
-{
-	(void)spec;
-	(void)id;
-}
-
 static int
 fill(int id, struct device *dev)
 {
@@ -221,5 +214,4 @@ const struct mapper loop_mapper = {
 	.child = &loop_mapper_child,
 	.init = lm_init,
 	.usable = lm_usable,
-	.note = lm_note,
 };

@@ -1,11 +1,10 @@
 /*
  * node_formats.c - what the node writes and reads: the stash, command lines
- * of mkfs and fsck, the kernel's map line, superblock flags, mount flags.
+ * of mkfs and fsck, superblock flags, mount flags.
  */
 #include "node/filesystem.h"
 
 #include "base/rules.h"
-#include "node/krbd.h"
 #include "node/stash.h"
 #include "tests/tap.h"
 
@@ -182,107 +181,6 @@ test_mkfs(void)
 	arena_free(arena);
 }
 
-/* ---- the kernel's line ---------------------------------------------------- */
-
-static void
-test_line(void)
-{
-	static const struct {
-		const char *name, *monitors, *options, *ns;
-		bool read_only;
-		const char *want; /* NULL: refused */
-	} table[] = {
-		{ "plain", "10.0.0.1:6789,10.0.0.2:6789", "", "", false,
-		    "10.0.0.1:6789,10.0.0.2:6789 name=u,key=client.u p i -" },
-		{ "namespace, read-only", "10.0.0.1:6789", NULL, "ns", true,
-		    "10.0.0.1:6789 name=u,key=client.u,ro,_pool_ns=ns p i -" },
-		{ "options", "10.0.0.1", "lock_on_read,queue_depth=64", "",
-		    false,
-		    "10.0.0.1:6789 name=u,key=client.u,lock_on_read,"
-		    "queue_depth=64 p i -" },
-		{ "the tool's options go", "10.0.0.1", "noudev,,notrim,udev",
-		    "", false,
-		    "10.0.0.1:6789 name=u,key=client.u,notrim p i -" },
-		{ "both protocols",
-		    "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0],"
-		    "[v2:10.0.0.2:3300/0,v1:10.0.0.2:6789/0]",
-		    "", "", false,
-		    "10.0.0.1:6789,10.0.0.2:6789 name=u,key=client.u p i -" },
-		{ "ms_mode chooses msgr2",
-		    "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0] 10.0.0.3",
-		    "ms_mode=secure", "", false,
-		    "10.0.0.1:3300,10.0.0.3:3300 "
-		    "name=u,key=client.u,ms_mode=secure p i -" },
-		{ "ms_mode=legacy does not", "v2:10.0.0.1:3300,10.0.0.2",
-		    "ms_mode=legacy", "", false,
-		    "10.0.0.2:6789 "
-		    "name=u,key=client.u,ms_mode=legacy p i -" },
-		{ "msgr2 only", "v2:10.0.0.1:3300/0", "", "", false,
-		    "10.0.0.1:3300 name=u,key=client.u,ms_mode=prefer-crc "
-		    "p i -" },
-		{ "port 3300 is msgr2", "10.0.0.1:3300", "", "", false,
-		    "10.0.0.1:3300 name=u,key=client.u,ms_mode=prefer-crc "
-		    "p i -" },
-		{ "IPv6", "[2001:db8::1]:6789;[v1:[2001:db8::2]:6790/0]", "",
-		    "", false,
-		    "[2001:db8::1]:6789,[2001:db8::2]:6790 "
-		    "name=u,key=client.u p i -" },
-		{ "bare IPv6", "2001:db8::1", "", "", false,
-		    "[2001:db8::1]:6789 name=u,key=client.u p i -" },
-		{ "ms_mode without an address for it", "10.0.0.1:6789",
-		    "ms_mode=secure", "", false, NULL },
-		{ "no monitors", "", "", "", false, NULL },
-		{ "a port that is none", "10.0.0.1:x", "", "", false, NULL },
-		{ "secret in the options", "10.0.0.1", "secret=x", "", false,
-		    NULL },
-		{ "key in the options", "10.0.0.1", "a,key=x", "", false,
-		    NULL },
-		{ "a blank in the options", "10.0.0.1", "a b", "", false,
-		    NULL },
-		{ "a comma in the namespace", "10.0.0.1", "", "a,b", false,
-		    NULL },
-	};
-
-	for (size_t i = 0; i < countof(table); i++) {
-		struct device_spec spec = { .volume_id = "v",
-			.user = "u",
-			.monitors = table[i].monitors,
-			.pool = "p",
-			.image = "i",
-			.map_options = table[i].options,
-			.rados_namespace = table[i].ns,
-			.read_only = table[i].read_only };
-		struct err err = ERR_INIT;
-		char line[KRBD_LINE_MAX];
-		int rc = krbd_line_fmt(&spec, line, sizeof(line), &err);
-
-		if (table[i].want == NULL)
-			ok(rc < 0 && err_is_set(&err), "refused: %s",
-			    table[i].name);
-		else if (ok(rc == 0, "line: %s", table[i].name))
-			is_str(line, table[i].want, "as it should be");
-		else
-			diag("%s", err.text);
-	}
-}
-
-static void
-test_monitors(void)
-{
-	ok(krbd_monitors_meet(
-	       "10.0.0.1:6789,10.0.0.2:6789", "10.0.0.2:6789,10.0.0.3:6789"),
-	    "lists with a common monitor");
-	ok(!krbd_monitors_meet("10.0.0.1:6789", "10.0.0.11:6789"),
-	    "lists without one");
-	ok(krbd_monitors_meet(
-	       "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]", "10.0.0.1:6789"),
-	    "in different notations");
-	ok(krbd_monitors_meet("10.0.0.1", "10.0.0.1:6789"), "without a port");
-	ok(!krbd_monitors_meet("10.0.0.1:6789", "10.0.0.1:6790"),
-	    "two clusters on one host");
-	ok(!krbd_monitors_meet("", "10.0.0.1:6789"), "an empty list");
-}
-
 /* ---- superblocks and flags ------------------------------------------------ */
 
 static struct filesystem_probe
@@ -406,8 +304,6 @@ main(void)
 		return 1;
 	test_stash();
 	test_mkfs();
-	test_line();
-	test_monitors();
 	test_superblock();
 	test_reasons();
 	test_mount_flags();
