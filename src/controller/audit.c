@@ -97,10 +97,11 @@ object_of(const struct audit *a, enum audit_phase phase)
 	    a->rpc.arena, JOURNAL_PURGES "%s", a->rpc.env->instance_id);
 }
 
+/* A copy: the reply outlives what was read. */
 static char *
-text_of(const char *text)
+text_of(const struct audit *a, const char *text)
 {
-	return (char *)(uintptr_t)(text != NULL ? text : "");
+	return arena_strdup(a->rpc.arena, text != NULL ? text : "");
 }
 
 static void
@@ -109,12 +110,12 @@ note(struct audit *a, const char *kind, const char *text)
 	Rbdcsi__Admin__V1__Finding *f = csi_new(
 	    &rbdcsi__admin__v1__finding__descriptor, a->rpc.arena);
 
-	f->kind = text_of(kind);
+	f->kind = text_of(a, kind);
 	f->object = arena_fmt(
 	    a->rpc.arena, "%s %s", object_of(a, a->phase), a->entry->key);
-	f->volume = text_of(a->volume);
-	f->image = text_of(a->image);
-	f->text = text_of(text);
+	f->volume = text_of(a, a->volume);
+	f->image = text_of(a, a->image);
+	f->text = text_of(a, text);
 	a->reply->findings[a->reply->n_findings++] = f;
 	a->finding = f;
 }

@@ -32,7 +32,7 @@ struct csi_rpc {
 	const void *request;       /* in->message */
 	struct arena *arena;       /* in->arena */
 	const struct csi_env *env; /* in the arena; NULL for Node RPCs */
-	void *reply;               /* set before OP_DONE, unless failed */
+	void *reply; /* set before OP_DONE, unless failed; all in the arena */
 };
 
 /*
