@@ -4,10 +4,10 @@
 #include "tests/fuzz/frames.h"
 
 #include "rpc/grpc.h"
+#include "tests/rpc/frame.h"
 
 #include <string.h>
 
-#define FRAME_MAX 16384
 #define LIST_MAX ((size_t)8 << 10)
 
 enum {
@@ -43,35 +43,13 @@ put(struct buf *out, const void *bytes, size_t len)
 		abort();
 }
 
-static void
-put_u32(unsigned char *to, uint32_t n)
-{
-	to[0] = (unsigned char)(n >> 24);
-	to[1] = (unsigned char)(n >> 16);
-	to[2] = (unsigned char)(n >> 8);
-	to[3] = (unsigned char)n;
-}
-
-void
-frames_put(struct buf *out, unsigned type, unsigned flags, uint32_t id,
-    const void *payload, size_t len)
-{
-	unsigned char head[9] = { (unsigned char)(len >> 16),
-		(unsigned char)(len >> 8), (unsigned char)len,
-		(unsigned char)type, (unsigned char)flags };
-
-	put_u32(head + 5, id);
-	put(out, head, sizeof(head));
-	put(out, payload, len);
-}
-
 void
 frames_hello(struct buf *out)
 {
 	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 	put(out, preface, strlen(preface));
-	frames_put(out, SETTINGS, 0, 0, NULL, 0);
+	frame_put(out, SETTINGS, 0, 0, NULL, 0);
 }
 
 /* ---- header lists ---- */
@@ -156,7 +134,7 @@ put_list(struct buf *out, uint32_t id, const struct buf *list, unsigned pieces,
 		size_t n = list->len - at < piece ? list->len - at : piece;
 		unsigned last = at + n == list->len ? END_HEADERS : 0;
 
-		frames_put(out, type, (type == HEADERS ? flags : 0) | last, id,
+		frame_put(out, type, (type == HEADERS ? flags : 0) | last, id,
 		    list->data + at, n);
 		type = CONTINUATION;
 		at += n;
@@ -284,7 +262,7 @@ frames_data(struct buf *out, struct fuzz_input *in, uint32_t id)
 		put(&payload, raw.at, raw.len);
 		break;
 	}
-	frames_put(out, DATA, how & (END_STREAM | PADDED), id, payload.data,
+	frame_put(out, DATA, how & (END_STREAM | PADDED), id, payload.data,
 	    payload.len);
 	buf_fini(&payload);
 }
@@ -304,9 +282,10 @@ put_settings(struct buf *out, struct fuzz_input *in)
 		/* A larger frame than this is no concern of a server. */
 		if (entry[1] == 5)
 			entry[1] = 6;
-		put_u32(entry + 2, fuzz_short(in) << (fuzz_byte(in) % 17));
+		frame_put_u32(
+		    entry + 2, fuzz_short(in) << (fuzz_byte(in) % 17));
 	}
-	frames_put(out, SETTINGS, count == 0 ? ACK : 0, 0, payload, 6 * count);
+	frame_put(out, SETTINGS, count == 0 ? ACK : 0, 0, payload, 6 * count);
 }
 
 void
@@ -318,16 +297,16 @@ frames_flood(struct buf *out, struct fuzz_input *in, uint32_t id)
 	while (n-- > 0)
 		switch (kind % 4) {
 		case 0:
-			frames_put(out, PING, 0, 0, one, 8);
+			frame_put(out, PING, 0, 0, one, 8);
 			break;
 		case 1:
-			frames_put(out, DATA, 0, id, NULL, 0);
+			frame_put(out, DATA, 0, id, NULL, 0);
 			break;
 		case 2:
-			frames_put(out, WINDOW_UPDATE, 0, id, one, 4);
+			frame_put(out, WINDOW_UPDATE, 0, id, one, 4);
 			break;
 		default:
-			frames_put(out, SETTINGS, 0, 0, NULL, 0);
+			frame_put(out, SETTINGS, 0, 0, NULL, 0);
 			break;
 		}
 }
@@ -344,29 +323,29 @@ frames_control(struct buf *out, struct fuzz_input *in, uint32_t id)
 		put_settings(out, in);
 		break;
 	case 1:
-		frames_put(out, PING, n & ACK, 0,
+		frame_put(out, PING, n & ACK, 0,
 		    n & 2 ? "drain\0\0\0" : "fuzzfuzz", 8);
 		break;
 	case 2:
 	case 3:
-		put_u32(payload, n << (fuzz_byte(in) % 25));
-		frames_put(out, WINDOW_UPDATE, 0, n & 1 ? id : 0, payload, 4);
+		frame_put_u32(payload, n << (fuzz_byte(in) % 25));
+		frame_put(out, WINDOW_UPDATE, 0, n & 1 ? id : 0, payload, 4);
 		break;
 	case 4:
-		put_u32(payload, n);
-		frames_put(out, RST_STREAM, 0, id, payload, 4);
+		frame_put_u32(payload, n);
+		frame_put(out, RST_STREAM, 0, id, payload, 4);
 		break;
 	case 5:
-		put_u32(payload + 4, n);
-		frames_put(out, GOAWAY, 0, 0, payload, 8);
+		frame_put_u32(payload + 4, n);
+		frame_put(out, GOAWAY, 0, 0, payload, 8);
 		break;
 	case 6:
-		put_u32(payload, n);
-		frames_put(out, PRIORITY, 0, id, payload, 5);
+		frame_put_u32(payload, n);
+		frame_put(out, PRIORITY, 0, id, payload, 5);
 		break;
 	default:
 		raw = fuzz_take(in, fuzz_byte(in));
-		frames_put(out, n, kind / 8, fuzz_byte(in) % 4 ? id : 0, raw.at,
+		frame_put(out, n, kind / 8, fuzz_byte(in) % 4 ? id : 0, raw.at,
 		    raw.len);
 		break;
 	}

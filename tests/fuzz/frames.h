@@ -10,8 +10,6 @@
 
 /* Each appends to `out`. */
 void frames_hello(struct buf *out); /* preface and SETTINGS */
-void frames_put(struct buf *out, unsigned type, unsigned flags, uint32_t id,
-    const void *payload, size_t len);
 
 /* A request for `path`; the input adds fields and says how it is cut up. */
 void frames_request(

@@ -393,7 +393,8 @@ check_busy(struct scene *sc)
 	unsigned good = 0;
 
 	LIST_FOREACH (x, &sc->busy.exchanges, link) {
-		expect(sc, x->closed || sc->busy.eof, "a request has no end");
+		expect(
+		    sc, x->closed || sc->busy.wire.eof, "a request has no end");
 		good += x->code == ERR_OK;
 	}
 	expect(sc, mem.fail_at != 0 || good == sc->good_calls,

@@ -388,7 +388,7 @@ servers_that_end_tell_handlers(void)
 	is_int(service_gone[CALL_DISCONNECTED], 1,
 	    "a server that is freed ends its calls");
 	peer_run(&peer);
-	ok(peer.eof, "... and its connections");
+	ok(peer.wire.eof, "... and its connections");
 	peer_close(&peer);
 }
 
@@ -508,7 +508,7 @@ rapid_resets_end_a_connection(void)
 
 	start(NULL);
 	peer_open(&other, server);
-	while (reset < 2000 && !peer.eof) {
+	while (reset < 2000 && !peer.wire.eof) {
 		for (size_t i = 0; i < countof(x); i++)
 			x[i] = peer_call(&peer, "/test.T/Wait", "", 0, NULL);
 		peer_run(&peer);
@@ -517,7 +517,7 @@ rapid_resets_end_a_connection(void)
 		peer_run(&peer);
 		reset += countof(x);
 	}
-	ok(peer.eof && peer.goaway_code != NGHTTP2_NO_ERROR,
+	ok(peer.wire.eof && peer.goaway_code != NGHTTP2_NO_ERROR,
 	    "a client that resets %u calls in a row is sent away", reset);
 	good = peer_call(&other, "/test.T/Echo", "x", 1, NULL);
 	peer_run(&other);
@@ -583,7 +583,7 @@ odd_good_byes_are_no_faults(void)
 	(void)peer_call(&odd, "/test.T/Echo", "x", 1, NULL);
 	peer_run(&odd);
 	/* nghttp2 does not send the odd number of grpc-go, so by hand. */
-	(void)!write(odd.fd, "\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);
+	(void)!write(odd.wire.fd, "\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
 	is_int(server_connection_count(server), 1,
@@ -593,7 +593,7 @@ odd_good_byes_are_no_faults(void)
 
 	peer_open(&odd, server);
 	peer_run(&odd);
-	(void)!write(odd.fd, "\0\0\1\0\0\0\0\0\0x", 10);
+	(void)!write(odd.wire.fd, "\0\0\1\0\0\0\0\0\0x", 10);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
 	is_int(server_connection_count(server), 1,
@@ -612,7 +612,8 @@ no_preface_no_service(void)
 
 	start(NULL);
 	peer_open(&odd, server);
-	(void)!write(odd.fd, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 36);
+	(void)!write(
+	    odd.wire.fd, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 36);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
 	is_int(server_connection_count(server), 1,
@@ -642,12 +643,12 @@ drain_waits_for_calls(void)
 	is_int(peer.goaway_count, 2, "the client is told twice to go");
 	is_int(peer.goaway_last_id, y->id,
 	    "... what was on its way meanwhile is still taken");
-	ok(!drained && !peer.eof, "... and waited for");
+	ok(!drained && !peer.wire.eof, "... and waited for");
 	service_answer();
 	peer_run(&peer);
 	ok(reply_is(x, "done", 4) && reply_is(y, "done", 4),
 	    "its calls are answered");
-	ok(drained && peer.eof, "... then it is over");
+	ok(drained && peer.wire.eof, "... then it is over");
 	end();
 }
 

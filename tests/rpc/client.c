@@ -115,7 +115,7 @@ deadlines_are_sent_along(void)
 
 /* HEADERS as lines "name: value". */
 static void
-unpack(const struct raw_frame *frame, char *out, size_t size)
+unpack(const struct frame *frame, char *out, size_t size)
 {
 	const uint8_t *at = frame->payload, *end = at + frame->len;
 	nghttp2_hd_inflater *inflater;
@@ -142,8 +142,8 @@ requests_are_as_specified(void)
 {
 	struct client *client = client_new(caller_endpoint);
 	char lines[1024] = "";
-	struct raw_frame frame;
-	struct raw raw;
+	struct frame frame;
+	struct wire raw;
 	struct one o;
 
 	raw_listen();
@@ -154,7 +154,7 @@ requests_are_as_specified(void)
 	clock_fake(NOW_MS);
 	one_begin(&o);
 	raw_greet(&raw, 0, 0);
-	if (raw_wait(&raw, RAW_HEADERS, RAW_END_HEADERS, &frame))
+	if (raw_wait(&raw, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, &frame))
 		unpack(&frame, lines, sizeof(lines));
 	is_str(lines,
 	    ":method: POST\n"
@@ -168,17 +168,17 @@ requests_are_as_specified(void)
 	    "x-text: a b\n"
 	    "x-data-bin: AAE\n",
 	    "... sends these headers");
-	ok(raw_wait(&raw, RAW_DATA, RAW_END_STREAM, &frame) &&
+	ok(raw_wait(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, &frame) &&
 		frame.len == 10 &&
 		memcmp(frame.payload, "\0\0\0\0\5hello", 10) == 0,
 	    "... and this body");
-	raw_answer(&raw, frame.stream);
+	raw_answer(&raw, frame.id);
 	finish_all();
 	ok(reply_is(&o.call, "x"), "... and takes the answer");
 	clock_fake(-1);
 	client_call_fini(&o.call);
 	client_free(client);
-	raw_close(&raw);
+	wire_fini(&raw);
 	raw_unlisten();
 }
 

@@ -40,7 +40,7 @@ static const struct {
 
 /* What the server does before the n-th turn. */
 static void
-answer_slowly(struct raw *raw, unsigned n)
+answer_slowly(struct wire *raw, unsigned n)
 {
 	switch (n) {
 	case 3:
@@ -50,13 +50,13 @@ answer_slowly(struct raw *raw, unsigned n)
 		raw_headers(raw, 0, 1, RAW_OK_HEAD "a: b\n");
 		return;
 	case 7:
-		raw_frame(raw, RAW_DATA, 0, 1, "\0\0", 2);
+		raw_frame(raw, NGHTTP2_DATA, 0, 1, "\0\0", 2);
 		return;
 	case 9:
-		raw_frame(raw, RAW_DATA, 0, 1, "\0\0\1x", 4);
+		raw_frame(raw, NGHTTP2_DATA, 0, 1, "\0\0\1x", 4);
 		return;
 	case 11:
-		raw_headers(raw, RAW_END_STREAM, 1, RAW_OK_TAIL);
+		raw_headers(raw, NGHTTP2_FLAG_END_STREAM, 1, RAW_OK_TAIL);
 		return;
 	default:
 		return;
@@ -64,7 +64,7 @@ answer_slowly(struct raw *raw, unsigned n)
 }
 
 static void
-end(struct one *o, struct raw *raw, enum way way)
+end(struct one *o, struct wire *raw, enum way way)
 {
 	switch (way) {
 	case BY_CANCEL:
@@ -76,7 +76,7 @@ end(struct one *o, struct raw *raw, enum way way)
 	case BY_SERVER:
 		if (raw->fd < 0)
 			raw_greet(raw, 0, 0);
-		raw_close(raw);
+		wire_fini(raw);
 		return;
 	}
 }
@@ -91,7 +91,7 @@ end_unary_calls(enum way way)
 	bool answered = false;
 
 	for (; n < 100 && !answered; n++) {
-		struct raw raw = { .fd = -1 };
+		struct wire raw = { .fd = -1 };
 		struct one o;
 
 		clock_fake(NOW_MS);
@@ -105,9 +105,9 @@ end_unary_calls(enum way way)
 		finish_all();
 		good += o.call.code == ways[way].code;
 		client_call_fini(&o.call);
-		raw_close(&raw);
+		wire_fini(&raw);
 		while (raw_has_caller() && raw_accept(&raw))
-			raw_close(&raw);
+			wire_fini(&raw);
 		turn(5);
 	}
 	ok(n > 8 && answered && good == n - 2,

@@ -29,9 +29,9 @@ struct odd {
 };
 
 static void
-send_part(struct raw *raw, uint32_t stream, const struct part *part)
+send_part(struct wire *raw, int32_t stream, const struct part *part)
 {
-	unsigned last = RAW_END_STREAM;
+	unsigned last = NGHTTP2_FLAG_END_STREAM;
 
 	switch (part->kind) {
 	case END:
@@ -46,13 +46,13 @@ send_part(struct raw *raw, uint32_t stream, const struct part *part)
 		last = 0;
 		/* fallthrough */
 	case DATA_LAST:
-		raw_frame(raw, RAW_DATA, last, stream, part->text, part->n);
+		raw_frame(raw, NGHTTP2_DATA, last, stream, part->text, part->n);
 		return;
 	case RESET:
 		raw_reset(raw, stream, (uint32_t)part->n);
 		return;
 	case RAW:
-		raw_send(raw, part->text, part->n);
+		wire_put(raw, part->text, part->n);
 		return;
 	}
 }
@@ -61,8 +61,8 @@ static void
 judge(const struct odd *odd)
 {
 	struct client *client = client_new(caller_endpoint);
-	struct raw_frame frame;
-	struct raw raw;
+	struct frame frame;
+	struct wire raw;
 	struct one o;
 
 	client_limit_reply(client, REPLY_MAX);
@@ -70,10 +70,10 @@ judge(const struct odd *odd)
 	if (!raw_accept(&raw))
 		diag("no connection");
 	raw_settings(&raw, 0, 0);
-	if (!raw_wait(&raw, RAW_DATA, RAW_END_STREAM, &frame))
+	if (!raw_wait(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, &frame))
 		diag("no request");
 	for (const struct part *p = odd->parts; p->kind != END; p++)
-		send_part(&raw, frame.stream, p);
+		send_part(&raw, frame.id, p);
 	for (int i = 0; i < 1000 && !o.done; i++)
 		turn(1);
 	ok(o.done && o.call.code == odd->code &&
@@ -88,7 +88,7 @@ judge(const struct odd *odd)
 	finish_all();
 	client_call_fini(&o.call);
 	client_free(client);
-	raw_close(&raw);
+	wire_fini(&raw);
 }
 
 /* ---- messages ---- */
@@ -313,14 +313,14 @@ static void
 answer_with(const char *name, const char *bytes)
 {
 	struct client *client = client_new(caller_endpoint);
-	struct raw raw;
+	struct wire raw;
 	struct one o;
 
 	one_start(&o, client, "/test.T/Echo", "hello", 10000);
 	(void)raw_accept(&raw);
-	raw_send(&raw, bytes, strlen(bytes));
+	wire_put(&raw, bytes, strlen(bytes));
 	turn(5);
-	raw_close(&raw);
+	wire_fini(&raw);
 	finish_all();
 	ok(o.done && o.call.code == ERR_UNAVAILABLE && o.call.connected,
 	    "%s is UNAVAILABLE: %s", name, o.call.text);
@@ -333,8 +333,8 @@ metadata_has_a_limit(void)
 {
 	static char lines[3 * 70000];
 	struct client *client = client_new(caller_endpoint);
-	struct raw_frame frame;
-	struct raw raw;
+	struct frame frame;
+	struct wire raw;
 	struct one o;
 	size_t n = 0;
 
@@ -345,16 +345,18 @@ metadata_has_a_limit(void)
 	one_start(&o, client, "/test.T/Echo", "hello", 10000);
 	(void)raw_accept(&raw);
 	raw_settings(&raw, 0, 0);
-	ok(raw_wait(&raw, RAW_DATA, RAW_END_STREAM, &frame), "a request comes");
-	raw_headers(&raw, 0, frame.stream, lines);
+	ok(raw_wait(&raw, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, &frame),
+	    "a request comes");
+	raw_headers(&raw, 0, frame.id, lines);
 	finish_all();
 	ok(o.done && o.call.code == ERR_RESOURCE_EXHAUSTED,
 	    "... and 64 KiB of metadata are too much: %s", o.call.text);
-	ok(raw_wait(&raw, RAW_RST_STREAM, 0, &frame) && frame.payload[3] == 8,
+	ok(raw_wait(&raw, NGHTTP2_RST_STREAM, 0, &frame) &&
+		frame.payload[3] == 8,
 	    "... which the server is told, by CANCEL");
 	client_call_fini(&o.call);
 	client_free(client);
-	raw_close(&raw);
+	wire_fini(&raw);
 }
 
 int

@@ -60,9 +60,9 @@ connections(void)
 static void
 goaway_moves_new_calls(void)
 {
-	struct raw old, young;
+	struct wire old, young;
 	struct one o, p;
-	uint32_t stream;
+	int32_t stream;
 
 	begin(&o);
 	raw_greet(&old, 0, 0);
@@ -80,8 +80,8 @@ goaway_moves_new_calls(void)
 	is_int(connections(), 1, "... which leaves one");
 	client_call_fini(&o.call);
 	client_call_fini(&p.call);
-	raw_close(&old);
-	raw_close(&young);
+	wire_fini(&old);
+	wire_fini(&young);
 	turn(5);
 	is_int(connections(), 0, "a connection that the server ends is gone");
 }
@@ -89,9 +89,9 @@ goaway_moves_new_calls(void)
 static void
 goaway_retries_what_was_not_looked_at(void)
 {
-	struct raw old, young;
+	struct wire old, young;
 	struct one o[3];
-	uint32_t first;
+	int32_t first;
 
 	for (int i = 0; i < 3; i++)
 		begin(&o[i]);
@@ -112,22 +112,22 @@ goaway_retries_what_was_not_looked_at(void)
 	ok(is_answered(&o[0]), "... and the one that it did is answered");
 	for (int i = 0; i < 3; i++)
 		client_call_fini(&o[i].call);
-	raw_close(&old);
-	raw_close(&young);
+	wire_fini(&old);
+	wire_fini(&young);
 	turn(5);
 }
 
 static void
 goaway_says_why(void)
 {
-	struct raw raw;
+	struct wire raw;
 	struct one o;
 
 	begin(&o);
 	raw_greet(&raw, 0, 0);
 	raw_goaway(&raw, raw_request(&raw), CALM);
 	turn(5);
-	raw_close(&raw);
+	wire_fini(&raw);
 	finish_all();
 	ok(o.call.code == ERR_UNAVAILABLE &&
 		strstr(o.call.text, "ENHANCE_YOUR_CALM") != NULL,
@@ -138,10 +138,10 @@ goaway_says_why(void)
 static void
 refused_calls_are_tried_again(void)
 {
-	struct raw raw;
+	struct wire raw;
 	struct one o, p;
 	unsigned n = 0;
-	uint32_t stream;
+	int32_t stream;
 
 	begin(&o);
 	raw_greet(&raw, 0, 0);
@@ -157,7 +157,7 @@ refused_calls_are_tried_again(void)
 	    p.call.text);
 	client_call_fini(&o.call);
 	client_call_fini(&p.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
@@ -165,9 +165,9 @@ refused_calls_are_tried_again(void)
 static void
 answered_calls_are_not_tried_again(void)
 {
-	struct raw raw;
+	struct wire raw;
 	struct one o;
-	uint32_t stream;
+	int32_t stream;
 
 	begin(&o);
 	raw_greet(&raw, 0, 0);
@@ -177,7 +177,7 @@ answered_calls_are_not_tried_again(void)
 	ok(ended_with(&o, ERR_UNAVAILABLE),
 	    "a call refused behind its headers is UNAVAILABLE");
 	client_call_fini(&o.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
@@ -186,39 +186,40 @@ pings_are_answered(void)
 {
 	static const char *const names[] = { "one....1", "two....2", "three..3",
 		"four...4" };
-	struct raw raw;
-	struct raw_frame frame;
+	struct wire raw;
+	struct frame frame;
 	struct one o;
-	uint32_t stream;
+	int32_t stream;
 	unsigned good = 0;
 
 	begin(&o);
 	raw_greet(&raw, 0, 0);
 	stream = raw_request(&raw);
-	raw_frame(&raw, RAW_PING, 0, 0, names[0], 8);
+	raw_frame(&raw, NGHTTP2_PING, 0, 0, names[0], 8);
 	raw_headers(&raw, 0, stream, RAW_OK_HEAD);
-	raw_frame(&raw, RAW_PING, 0, 0, names[1], 8);
-	raw_frame(&raw, RAW_DATA, 0, stream, "\0\0\0\0\1x", 6);
-	raw_frame(&raw, RAW_PING, 0, 0, names[2], 8);
-	raw_headers(&raw, RAW_END_STREAM, stream, RAW_OK_TAIL);
-	raw_frame(&raw, RAW_PING, 0, 0, names[3], 8);
+	raw_frame(&raw, NGHTTP2_PING, 0, 0, names[1], 8);
+	raw_frame(&raw, NGHTTP2_DATA, 0, stream, "\0\0\0\0\1x", 6);
+	raw_frame(&raw, NGHTTP2_PING, 0, 0, names[2], 8);
+	raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, stream, RAW_OK_TAIL);
+	raw_frame(&raw, NGHTTP2_PING, 0, 0, names[3], 8);
 	ok(is_answered(&o), "ping: the call is answered");
 	for (size_t i = 0; i < countof(names); i++)
-		good += raw_wait(&raw, RAW_PING, RAW_ACK, &frame) &&
+		good += raw_wait(
+			    &raw, NGHTTP2_PING, NGHTTP2_FLAG_ACK, &frame) &&
 		    frame.len == 8 && memcmp(frame.payload, names[i], 8) == 0;
 	is_int(good, countof(names), "... and so is each ping");
 	client_call_fini(&o.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
 static void
 streams_are_not_too_many(void)
 {
-	struct raw raw;
+	struct wire raw;
 	struct one first, o[10];
-	uint32_t stream, more = 0, good = 0;
-	struct raw_frame frame;
+	int32_t stream, more = 0, good = 0;
+	struct frame frame;
 
 	begin(&first);
 	raw_greet(&raw, MAX_CONCURRENT_STREAMS, 1);
@@ -228,7 +229,7 @@ streams_are_not_too_many(void)
 		begin(&o[i]);
 	for (int i = 0; i < 10; i++) {
 		stream = raw_request(&raw);
-		more += raw_wait(&raw, RAW_HEADERS, 0, &frame);
+		more += raw_wait(&raw, NGHTTP2_HEADERS, 0, &frame);
 		raw_answer(&raw, stream);
 		good += is_answered(&o[i]);
 		client_call_fini(&o[i].call);
@@ -236,7 +237,7 @@ streams_are_not_too_many(void)
 	is_int(good, 10, "... and ten more, in their order");
 	is_int(more, 0, "... never two at once");
 	client_call_fini(&first.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
@@ -244,10 +245,10 @@ streams_are_not_too_many(void)
 static void
 waiting_calls_can_end(void)
 {
-	struct raw raw;
+	struct wire raw;
 	struct one first, o, p, q;
 	int64_t now_ms;
-	uint32_t stream;
+	int32_t stream;
 
 	begin(&first);
 	raw_greet(&raw, MAX_CONCURRENT_STREAMS, 1);
@@ -272,16 +273,16 @@ waiting_calls_can_end(void)
 	client_call_fini(&o.call);
 	client_call_fini(&p.call);
 	client_call_fini(&q.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
 static void
 stream_numbers_run_out(void)
 {
-	struct raw old, young;
+	struct wire old, young;
 	struct one o, p;
-	uint32_t stream;
+	int32_t stream;
 
 	begin(&o);
 	turn(1);
@@ -303,8 +304,8 @@ stream_numbers_run_out(void)
 	    "... and the old one ends with its last call");
 	client_call_fini(&o.call);
 	client_call_fini(&p.call);
-	raw_close(&old);
-	raw_close(&young);
+	wire_fini(&old);
+	wire_fini(&young);
 	turn(5);
 }
 
@@ -313,27 +314,27 @@ static void
 early_answers_stop_the_request(void)
 {
 	static char body[200000];
-	struct raw raw;
-	struct raw_frame frame;
+	struct wire raw;
+	struct frame frame;
 	struct one o;
 	size_t got = 0;
 
 	memset(body, 'x', sizeof(body) - 1);
 	one_start(&o, client, "/test.T/Echo", body, 10000);
 	raw_greet(&raw, 0, 0);
-	while (got < 65535 && raw_wait(&raw, RAW_DATA, 0, &frame))
+	while (got < 65535 && raw_wait(&raw, NGHTTP2_DATA, 0, &frame))
 		got += frame.len;
 	is_int(got, 65535, "a request stops at the end of the window");
-	raw_headers(&raw, RAW_END_STREAM, frame.stream,
+	raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, frame.id,
 	    RAW_OK_HEAD "grpc-status: 8\ngrpc-message: too large\n");
 	ok(ended_with(&o, ERR_RESOURCE_EXHAUSTED) &&
 		str_eq(o.call.text, "too large"),
 	    "... and the status that comes then counts");
-	ok(raw_wait(&raw, RAW_RST_STREAM, 0, &frame) &&
+	ok(raw_wait(&raw, NGHTTP2_RST_STREAM, 0, &frame) &&
 		frame.payload[3] == NO_ERROR,
 	    "... and the rest is taken back by RST_STREAM NO_ERROR");
 	client_call_fini(&o.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
@@ -341,25 +342,26 @@ early_answers_stop_the_request(void)
 static void
 windows_are_honoured(void)
 {
-	struct raw raw;
-	struct raw_frame frame;
+	struct wire raw;
+	struct frame frame;
 	struct one o;
 
 	begin(&o);
 	raw_greet(&raw, INITIAL_WINDOW_SIZE, 3);
-	ok(raw_wait(&raw, RAW_HEADERS, 0, &frame), "a request's head comes");
-	ok(raw_wait(&raw, RAW_DATA, 0, &frame) && frame.len <= 10,
+	ok(raw_wait(&raw, NGHTTP2_HEADERS, 0, &frame),
+	    "a request's head comes");
+	ok(raw_wait(&raw, NGHTTP2_DATA, 0, &frame) && frame.len <= 10,
 	    "... and of its body what the window takes");
-	raw_frame(&raw, RAW_WINDOW_UPDATE, 0, frame.stream, "\0\0\0\x64", 4);
-	while ((frame.flags & RAW_END_STREAM) == 0 &&
-	    raw_wait(&raw, RAW_DATA, 0, &frame))
+	raw_frame(&raw, NGHTTP2_WINDOW_UPDATE, 0, frame.id, "\0\0\0\x64", 4);
+	while ((frame.flags & NGHTTP2_FLAG_END_STREAM) == 0 &&
+	    raw_wait(&raw, NGHTTP2_DATA, 0, &frame))
 		;
-	ok((frame.flags & RAW_END_STREAM) != 0,
+	ok((frame.flags & NGHTTP2_FLAG_END_STREAM) != 0,
 	    "... and when that opens, the rest");
-	raw_answer(&raw, frame.stream);
+	raw_answer(&raw, frame.id);
 	ok(is_answered(&o), "... and the answer");
 	client_call_fini(&o.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
@@ -368,23 +370,23 @@ static void
 full_sockets_are_read(void)
 {
 	static char body[2000000];
-	struct raw raw;
-	struct raw_frame frame;
+	struct wire raw;
+	struct frame frame;
 	struct one o;
 
 	memset(body, 'x', sizeof(body) - 1);
 	one_start(&o, client, "/test.T/Echo", body, 10000);
 	raw_greet(&raw, INITIAL_WINDOW_SIZE, 4 << 20);
-	raw_frame(&raw, RAW_WINDOW_UPDATE, 0, 0, "\0\x40\0\0", 4);
-	ok(raw_wait(&raw, RAW_HEADERS, 0, &frame), "a large request comes");
+	raw_frame(&raw, NGHTTP2_WINDOW_UPDATE, 0, 0, "\0\x40\0\0", 4);
+	ok(raw_wait(&raw, NGHTTP2_HEADERS, 0, &frame), "a large request comes");
 	turn(50);
 	ok(client->shared->h2.unsent.len > 0, "... until the socket is full");
-	raw_headers(&raw, RAW_END_STREAM, frame.stream,
+	raw_headers(&raw, NGHTTP2_FLAG_END_STREAM, frame.id,
 	    RAW_OK_HEAD "grpc-status: 8\ngrpc-message: no room\n");
 	ok(ended_with(&o, ERR_RESOURCE_EXHAUSTED),
 	    "... and the answer is read all the same");
 	client_call_fini(&o.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
@@ -394,43 +396,44 @@ windows_are_enforced(void)
 {
 	static char bytes[16384];
 	struct client_call call;
-	struct raw_frame frame;
-	struct raw raw;
+	struct frame frame;
+	struct wire raw;
 	uint32_t code = 0;
 
 	client_call_init(&call, client);
 	client_call_open(&call, "/t.S/Count", 0);
 	client_call_send_end(&call);
 	raw_greet(&raw, 0, 0);
-	ok(raw_wait(&raw, RAW_HEADERS, 0, &frame), "a stream that is not read");
-	raw_headers(&raw, 0, frame.stream, RAW_OK_HEAD);
+	ok(raw_wait(&raw, NGHTTP2_HEADERS, 0, &frame),
+	    "a stream that is not read");
+	raw_headers(&raw, 0, frame.id, RAW_OK_HEAD);
 	for (int i = 0; i < 5; i++)
 		raw_frame(
-		    &raw, RAW_DATA, 0, frame.stream, bytes, sizeof(bytes));
-	if (raw_wait(&raw, RAW_RST_STREAM, 0, &frame))
+		    &raw, NGHTTP2_DATA, 0, frame.id, bytes, sizeof(bytes));
+	if (raw_wait(&raw, NGHTTP2_RST_STREAM, 0, &frame))
 		code = frame.payload[3];
 	is_int(code, FLOW_CONTROL_ERROR, "... refuses what it has no room for");
 	is_int(read_one(&call), err_rc_of(ERR_INTERNAL), "... and is INTERNAL");
 	client_call_fini(&call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 
 static void
 cancel_reaches_the_server(void)
 {
-	struct raw raw;
-	struct raw_frame frame;
+	struct wire raw;
+	struct frame frame;
 	struct one o;
-	uint32_t stream;
+	int32_t stream;
 
 	begin(&o);
 	raw_greet(&raw, 0, 0);
 	stream = raw_request(&raw);
 	client_call_cancel(&o.call);
 	ok(ended_with(&o, ERR_CANCELLED), "a call that runs is cancelled");
-	ok(raw_wait(&raw, RAW_RST_STREAM, 0, &frame) &&
-		frame.stream == stream && frame.payload[3] == CANCEL,
+	ok(raw_wait(&raw, NGHTTP2_RST_STREAM, 0, &frame) &&
+		frame.id == stream && frame.payload[3] == CANCEL,
 	    "... which the server is told");
 	raw_answer(&raw, stream); /* too late */
 	turn(5);
@@ -439,7 +442,7 @@ cancel_reaches_the_server(void)
 	raw_answer(&raw, raw_request(&raw));
 	ok(is_answered(&o), "... and its late answer hurts nobody");
 	client_call_fini(&o.call);
-	raw_close(&raw);
+	wire_fini(&raw);
 	turn(5);
 }
 

@@ -172,7 +172,8 @@ idle_connections_stay(void)
 	peer_run(&peer);
 	at(30 * 24 * 3600 * SECOND);
 	peer_run(&peer);
-	ok(!peer.eof, "a connection that was used may be idle for a month");
+	ok(!peer.wire.eof,
+	    "a connection that was used may be idle for a month");
 	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
 	peer_run(&peer);
 	is_int(x->code, 0, "... and is used again");
@@ -185,16 +186,16 @@ idle_connections_stay(void)
 	peer_run(&peer);
 	at(120 * SECOND);
 	peer_run(&peer);
-	ok(!peer.eof, "with a limit, a call may take longer than that");
+	ok(!peer.wire.eof, "with a limit, a call may take longer than that");
 	service_answer();
 	peer_run(&peer);
 	is_int(x->code, 0, "... and is answered");
 	at(179 * SECOND);
 	peer_run(&peer);
-	ok(!peer.eof, "... from then on it counts");
+	ok(!peer.wire.eof, "... from then on it counts");
 	at(180 * SECOND);
 	peer_run(&peer);
-	ok(peer.eof, "... and ends the connection");
+	ok(peer.wire.eof, "... and ends the connection");
 	is_int(server_counters(server)->faults[SERVER_FAULT_IDLE], 1,
 	    "... for that reason");
 	peer_close(&peer);

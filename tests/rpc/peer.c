@@ -7,7 +7,6 @@
 #include "rpc/grpc.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -99,9 +98,9 @@ peer_init(struct h2peer *peer, int fd)
 {
 	nghttp2_session_callbacks *cb;
 
-	*peer = (struct h2peer){ .fd = fd };
+	*peer = (struct h2peer){ .session = NULL };
+	wire_begin(&peer->wire, fd);
 	LIST_INIT(&peer->exchanges);
-	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	if (nghttp2_session_callbacks_new(&cb) < 0)
 		abort();
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
@@ -152,9 +151,7 @@ peer_close(struct h2peer *peer)
 {
 	struct exchange *x;
 
-	if (peer->fd >= 0)
-		(void)close(peer->fd);
-	peer->fd = -1;
+	wire_fini(&peer->wire);
 	nghttp2_session_del(peer->session);
 	while ((x = LIST_FIRST(&peer->exchanges)) != NULL) {
 		LIST_REMOVE(x, link);
@@ -266,27 +263,16 @@ peer_cancel(struct h2peer *peer, struct exchange *x)
 	    peer->session, 0, x->id, NGHTTP2_CANCEL);
 }
 
-/* One byte string of the session as far as the socket takes it. */
 static bool
 send_some(struct h2peer *peer)
 {
 	const uint8_t *bytes;
-	ssize_t n, sent;
 	bool moved = false;
+	ssize_t n;
 
 	while ((n = nghttp2_session_mem_send(peer->session, &bytes)) > 0) {
+		wire_put(&peer->wire, bytes, (size_t)n);
 		moved = true;
-		while (n > 0) {
-			sent = send(peer->fd, bytes, (size_t)n, MSG_NOSIGNAL);
-			if (sent < 0 && errno == EAGAIN) {
-				loop_turn(false);
-				continue;
-			}
-			if (sent < 0)
-				return moved;
-			bytes += sent;
-			n -= sent;
-		}
 	}
 	return moved;
 }
@@ -294,19 +280,14 @@ send_some(struct h2peer *peer)
 static bool
 read_some(struct h2peer *peer)
 {
-	static unsigned char bytes[65536];
-	bool moved = false;
-	ssize_t n;
+	struct buf *in = &peer->wire.in;
 
-	while ((n = recv(peer->fd, bytes, sizeof(bytes), 0)) > 0) {
-		moved = true;
-		if (nghttp2_session_mem_recv(peer->session, bytes, (size_t)n) <
-		    0)
-			break;
-	}
-	if (n == 0 || (n < 0 && errno != EAGAIN))
-		peer->eof = true;
-	return moved;
+	(void)wire_read(&peer->wire);
+	if (in->len == 0)
+		return false;
+	(void)nghttp2_session_mem_recv(peer->session, in->data, in->len);
+	buf_clear(in);
+	return true;
 }
 
 void
@@ -339,10 +320,10 @@ peer_run(struct h2peer *peer)
 	for (int idle = 0; idle < IDLE_TURNS; idle++) {
 		bool moved = false;
 
-		if (!peer->eof)
+		if (!peer->wire.eof)
 			moved |= send_some(peer);
 		loop_turn(false);
-		if (!peer->eof)
+		if (!peer->wire.eof)
 			moved |= read_some(peer);
 		if (moved)
 			idle = 0;

@@ -9,8 +9,8 @@
 
 #include "base/buf.h"
 #include "rpc/server.h"
+#include "tests/rpc/wire.h"
 
-#include <nghttp2/nghttp2.h>
 #include <sys/queue.h>
 
 /* One request and what came back. */
@@ -34,8 +34,7 @@ struct exchange {
 
 struct h2peer {
 	nghttp2_session *session;
-	int fd;   /* -1: closed, by whom ever */
-	bool eof; /* the server has closed */
+	struct wire wire;
 	int goaway_count;
 	int32_t goaway_last_id; /* of the newest GOAWAY */
 	uint32_t goaway_code;

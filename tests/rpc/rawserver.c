@@ -12,8 +12,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define PREFACE "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-#define FRAME_HEAD 9
 #define IN_MAX ((size_t)16 << 20)
 #define TURNS 2000 /* of waiting for something */
 
@@ -42,123 +40,73 @@ raw_has_caller(void)
 	return poll(&pfd, 1, 0) == 1;
 }
 
+/* One turn of the loop, and what comes in it. */
 static void
-receive(struct raw *raw)
+take_turn(struct wire *wire)
 {
-	unsigned char bytes[16384];
-	ssize_t n;
-
-	buf_consume(&raw->in, raw->at);
-	raw->at = 0;
-	while ((n = recv(raw->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
-		if (buf_append(&raw->in, bytes, (size_t)n) < 0)
-			abort();
-	raw->eof = raw->eof || n == 0 || errno == ECONNRESET;
+	buf_consume(&wire->in, wire->at);
+	wire->at = 0;
+	turn(1);
+	(void)wire_read(wire);
 }
 
 bool
-raw_accept(struct raw *raw)
+raw_accept(struct wire *wire)
 {
-	const size_t len = strlen(PREFACE);
+	const size_t len = NGHTTP2_CLIENT_MAGIC_LEN;
 
-	*raw = (struct raw){ .fd = -1 };
-	buf_init(&raw->in, IN_MAX);
+	wire_begin(wire, -1);
 	if (!raw_has_caller())
 		return false;
-	raw->fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	for (int i = 0; i < TURNS && raw->in.len < len && !raw->eof; i++) {
-		turn(1);
-		receive(raw);
-	}
-	raw->at = len;
-	return raw->in.len >= len && memcmp(raw->in.data, PREFACE, len) == 0;
+	wire_begin(wire, accept4(listening, NULL, NULL, SOCK_CLOEXEC));
+	for (int i = 0; i < TURNS && wire->in.len < len && !wire->eof; i++)
+		take_turn(wire);
+	wire->at = len;
+	return wire->in.len >= len &&
+	    memcmp(wire->in.data, NGHTTP2_CLIENT_MAGIC, len) == 0;
 }
 
 void
-raw_close(struct raw *raw)
-{
-	if (raw->fd >= 0)
-		(void)close(raw->fd);
-	raw->fd = -1;
-	buf_fini(&raw->in);
-}
-
-/* Whole: the client reads while the rest waits. */
-void
-raw_send(struct raw *raw, const void *bytes, size_t len)
-{
-	const char *at = bytes;
-	ssize_t n;
-
-	for (int i = 0; i < TURNS && len > 0 && !raw->eof; i++) {
-		n = send(raw->fd, at, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n < 0 && errno != EAGAIN)
-			return;
-		at += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
-		if (len > 0)
-			turn(1);
-	}
-}
-
-void
-raw_frame(struct raw *raw, enum raw_type type, unsigned flags, uint32_t stream,
+raw_frame(struct wire *wire, uint8_t type, unsigned flags, int32_t id,
     const void *payload, size_t len)
 {
-	const unsigned char head[FRAME_HEAD] = {
-		(unsigned char)(len >> 16),
-		(unsigned char)(len >> 8),
-		(unsigned char)len,
-		(unsigned char)type,
-		(unsigned char)flags,
-		(unsigned char)(stream >> 24),
-		(unsigned char)(stream >> 16),
-		(unsigned char)(stream >> 8),
-		(unsigned char)stream,
-	};
+	struct buf out;
 
-	raw_send(raw, head, sizeof(head));
-	raw_send(raw, payload, len);
-}
-
-static void
-put_u32(unsigned char *to, uint32_t n)
-{
-	to[0] = (unsigned char)(n >> 24);
-	to[1] = (unsigned char)(n >> 16);
-	to[2] = (unsigned char)(n >> 8);
-	to[3] = (unsigned char)n;
+	buf_init(&out, IN_MAX);
+	frame_put(&out, type, (uint8_t)flags, id, payload, len);
+	wire_put(wire, out.data, out.len);
+	buf_fini(&out);
 }
 
 void
-raw_settings(struct raw *raw, unsigned id, uint32_t value)
+raw_settings(struct wire *wire, unsigned id, uint32_t value)
 {
 	unsigned char payload[6] = { (unsigned char)(id >> 8),
 		(unsigned char)id };
 
-	put_u32(payload + 2, value);
-	raw_frame(
-	    raw, RAW_SETTINGS, 0, 0, payload, id != 0 ? sizeof(payload) : 0);
-	raw_frame(raw, RAW_SETTINGS, RAW_ACK, 0, NULL, 0);
+	frame_put_u32(payload + 2, value);
+	raw_frame(wire, NGHTTP2_SETTINGS, 0, 0, payload,
+	    id != 0 ? sizeof(payload) : 0);
+	raw_frame(wire, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, NULL, 0);
 }
 
 void
-raw_reset(struct raw *raw, uint32_t stream, uint32_t code)
+raw_reset(struct wire *wire, int32_t id, uint32_t code)
 {
 	unsigned char payload[4];
 
-	put_u32(payload, code);
-	raw_frame(raw, RAW_RST_STREAM, 0, stream, payload, sizeof(payload));
+	frame_put_u32(payload, code);
+	raw_frame(wire, NGHTTP2_RST_STREAM, 0, id, payload, sizeof(payload));
 }
 
 void
-raw_goaway(struct raw *raw, uint32_t last_stream, uint32_t code)
+raw_goaway(struct wire *wire, int32_t last_id, uint32_t code)
 {
 	unsigned char payload[8];
 
-	put_u32(payload, last_stream);
-	put_u32(payload + 4, code);
-	raw_frame(raw, RAW_GOAWAY, 0, 0, payload, sizeof(payload));
+	frame_put_u32(payload, (uint32_t)last_id);
+	frame_put_u32(payload + 4, code);
+	raw_frame(wire, NGHTTP2_GOAWAY, 0, 0, payload, sizeof(payload));
 }
 
 /* A string of HPACK, neither Huffman-coded nor longer than 7 + 14 bits. */
@@ -179,7 +127,7 @@ put_string(struct buf *out, const char *text, size_t len)
 }
 
 void
-raw_headers(struct raw *raw, unsigned flags, uint32_t stream, const char *lines)
+raw_headers(struct wire *wire, unsigned flags, int32_t id, const char *lines)
 {
 	const char *colon, *end;
 	struct buf block;
@@ -194,81 +142,56 @@ raw_headers(struct raw *raw, unsigned flags, uint32_t stream, const char *lines)
 		put_string(&block, lines, (size_t)(colon - lines));
 		put_string(&block, colon + 2, (size_t)(end - colon - 2));
 	}
-	raw_frame(raw, RAW_HEADERS, flags | RAW_END_HEADERS, stream, block.data,
-	    block.len);
+	raw_frame(wire, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, id,
+	    block.data, block.len);
 	buf_fini(&block);
 }
 
-static bool
-next(struct raw *raw, struct raw_frame *frame)
-{
-	const unsigned char *p = raw->in.data + raw->at;
-	size_t have = raw->in.len - raw->at;
-
-	if (have < FRAME_HEAD)
-		return false;
-	*frame = (struct raw_frame){
-		.len = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2],
-		.type = p[3],
-		.flags = p[4],
-		.stream = ((uint32_t)p[5] & 127) << 24 | (uint32_t)p[6] << 16 |
-		    (uint32_t)p[7] << 8 | p[8],
-		.payload = p + FRAME_HEAD,
-	};
-	if (have < FRAME_HEAD + frame->len)
-		return false;
-	raw->at += FRAME_HEAD + frame->len;
-	return true;
-}
-
 bool
-raw_wait(struct raw *raw, enum raw_type type, unsigned flags,
-    struct raw_frame *frame)
+raw_wait(struct wire *wire, uint8_t type, unsigned flags, struct frame *frame)
 {
 	for (int i = 0; i < TURNS; i++) {
-		while (next(raw, frame))
+		while (frame_next(&wire->in, &wire->at, frame))
 			if (frame->type == type &&
 			    (frame->flags & flags) == flags)
 				return true;
-		if (raw->eof)
+		if (wire->eof)
 			return false;
-		turn(1);
-		receive(raw);
+		take_turn(wire);
 	}
 	return false;
 }
 
 bool
-raw_wait_eof(struct raw *raw)
+raw_wait_eof(struct wire *wire)
 {
-	for (int i = 0; i < TURNS && !raw->eof; i++) {
-		turn(1);
-		receive(raw);
-	}
-	return raw->eof;
+	for (int i = 0; i < TURNS && !wire->eof; i++)
+		take_turn(wire);
+	return wire->eof;
 }
 
 void
-raw_greet(struct raw *raw, unsigned id, uint32_t value)
+raw_greet(struct wire *wire, unsigned id, uint32_t value)
 {
-	if (!raw_accept(raw))
+	if (!raw_accept(wire))
 		diag("no connection");
-	raw_settings(raw, id, value);
+	raw_settings(wire, id, value);
 }
 
-uint32_t
-raw_request(struct raw *raw)
+int32_t
+raw_request(struct wire *wire)
 {
-	struct raw_frame frame;
+	struct frame frame;
 
-	return raw_wait(raw, RAW_DATA, RAW_END_STREAM, &frame) ? frame.stream
-							       : 0;
+	return raw_wait(wire, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, &frame)
+	    ? frame.id
+	    : 0;
 }
 
 void
-raw_answer(struct raw *raw, uint32_t stream)
+raw_answer(struct wire *wire, int32_t id)
 {
-	raw_headers(raw, 0, stream, RAW_OK_HEAD);
-	raw_frame(raw, RAW_DATA, 0, stream, "\0\0\0\0\1x", 6);
-	raw_headers(raw, RAW_END_STREAM, stream, RAW_OK_TAIL);
+	raw_headers(wire, 0, id, RAW_OK_HEAD);
+	raw_frame(wire, NGHTTP2_DATA, 0, id, "\0\0\0\0\1x", 6);
+	raw_headers(wire, NGHTTP2_FLAG_END_STREAM, id, RAW_OK_TAIL);
 }

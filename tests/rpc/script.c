@@ -11,22 +11,6 @@
 #define LIST_MAX 4096
 #define TABLE_BYTES 4096
 
-static void
-put(struct script *script, const void *bytes, size_t len)
-{
-	if (buf_append(&script->bytes, bytes, len) < 0)
-		abort();
-}
-
-static void
-put_u32(unsigned char *to, uint32_t n)
-{
-	to[0] = (unsigned char)(n >> 24);
-	to[1] = (unsigned char)(n >> 16);
-	to[2] = (unsigned char)(n >> 8);
-	to[3] = (unsigned char)n;
-}
-
 static struct script_frame *
 border(struct script *script)
 {
@@ -42,13 +26,7 @@ void
 script_frame(struct script *script, uint8_t type, uint8_t flags, int32_t id,
     const void *payload, size_t len)
 {
-	unsigned char head[9];
-
-	put_u32(head, (uint32_t)len << 8 | type);
-	head[4] = flags;
-	put_u32(head + 5, (uint32_t)id);
-	put(script, head, sizeof(head));
-	put(script, payload, len);
+	frame_put(&script->bytes, type, flags, id, payload, len);
 	(void)border(script);
 }
 
@@ -63,9 +41,11 @@ script_init(
 	buf_init(&script->bytes, BYTES_MAX);
 	if (nghttp2_hd_deflate_new(&script->deflater, TABLE_BYTES) < 0)
 		abort();
-	put(script, NGHTTP2_CLIENT_MAGIC, NGHTTP2_CLIENT_MAGIC_LEN);
+	if (buf_append(&script->bytes, NGHTTP2_CLIENT_MAGIC,
+		NGHTTP2_CLIENT_MAGIC_LEN) < 0)
+		abort();
 	(void)border(script);
-	put_u32(entry + 2, value);
+	frame_put_u32(entry + 2, value);
 	script_frame(script, NGHTTP2_SETTINGS, 0, 0, entry, id != 0 ? 6 : 0);
 	script_frame(script, NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0, "", 0);
 }
@@ -168,6 +148,6 @@ script_word(struct script *script, uint8_t type, int32_t id, uint32_t value)
 {
 	unsigned char word[4];
 
-	put_u32(word, value);
+	frame_put_u32(word, value);
 	script_frame(script, type, 0, id, word, sizeof(word));
 }

@@ -271,14 +271,15 @@ idle_connections_make_room(void)
 	clock_fake(1000000 + 1000);
 	settle_down(&first_new, true);
 	peer_run(&silent);
-	ok(silent.eof && silent.goaway_count > 0,
+	ok(silent.wire.eof && silent.goaway_count > 0,
 	    "a new connection replaces one that never made a call");
 	settle_down(&second_new, true);
 	peer_run(&first_new);
 	peer_run(&second);
 	peer_run(&sidecar);
-	ok(first_new.eof, "... else the youngest that has nothing to do");
-	ok(!second.eof && !sidecar.eof, "... so those of sidecars stay");
+	ok(first_new.wire.eof, "... else the youngest that has nothing to do");
+	ok(!second.wire.eof && !sidecar.wire.eof,
+	    "... so those of sidecars stay");
 	is_int(server_connection_count(server), 3, "... and the limit holds");
 	is_int(server_counters(server)->faults[SERVER_FAULT_EVICTED], 2,
 	    "... and both are counted");
@@ -340,7 +341,7 @@ lack_of_descriptors_is_waited_out(void)
 		abort();
 	x = peer_call(&peer, "/test.T/Echo", "x", 1, NULL);
 	tight = was;
-	tight.rlim_cur = (rlim_t)peer.fd + 1;
+	tight.rlim_cur = (rlim_t)peer.wire.fd + 1;
 	(void)setrlimit(RLIMIT_NOFILE, &tight);
 	for (int i = 0; i < 10; i++) {
 		clock_fake(1000000 + 100 * i);
@@ -376,7 +377,7 @@ drain_serves_the_queue(void)
 	    "a draining server takes no new connection");
 	peer_run(&peer);
 	is_int(x->code, 0, "... but serves who was in its queue");
-	ok(drained && peer.eof, "... and is done then");
+	ok(drained && peer.wire.eof, "... and is done then");
 	peer_close(&peer);
 	server_free(server);
 }

@@ -6,18 +6,25 @@
 #include "core/loop.h"
 
 #include <errno.h>
-#include <nghttp2/nghttp2.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define IN_MAX ((size_t)64 << 20)
-#define FRAME_BYTES 9
-#define FRAME_MAX 16384
 #define PREFIX_BYTES 5
-#define IDLE_TURNS 3 /* turns of the loop without a byte: at rest */
+#define IDLE_TURNS 3   /* turns of the loop without a byte: at rest */
+#define TURNS_MAX 2000 /* in which no byte is taken: given up */
 
 /* ---- the socket ---- */
+
+void
+wire_begin(struct wire *wire, int fd)
+{
+	*wire = (struct wire){ .fd = fd };
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	buf_init(&wire->in, IN_MAX);
+}
 
 void
 wire_open(struct wire *wire, struct server *server)
@@ -27,8 +34,7 @@ wire_open(struct wire *wire, struct server *server)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
 		fds) < 0)
 		abort();
-	*wire = (struct wire){ .fd = fds[0] };
-	buf_init(&wire->in, IN_MAX);
+	wire_begin(wire, fds[0]);
 	server_serve(server, fds[1]);
 }
 
@@ -51,17 +57,19 @@ void
 wire_put(struct wire *wire, const void *bytes, size_t len)
 {
 	const unsigned char *at = bytes;
-	ssize_t n;
 
-	while (len > 0) {
-		n = send(wire->fd, at, len, MSG_NOSIGNAL);
+	for (int turns = 0; len > 0 && turns < TURNS_MAX;) {
+		ssize_t n = send(wire->fd, at, len, MSG_NOSIGNAL);
+
 		if (n < 0 && errno != EAGAIN)
-			return; /* the server has closed */
+			return; /* the other end has closed */
 		if (n < 0) {
+			turns++;
 			loop_turn(false);
 			(void)wire_read(wire);
 			continue;
 		}
+		turns = 0;
 		at += n;
 		len -= (size_t)n;
 	}
@@ -246,9 +254,10 @@ end_list(struct judge *j, struct answer *a)
 }
 
 static const char *
-on_headers(struct judge *j, struct answer *a, uint8_t type, uint8_t flags,
-    const unsigned char *bytes, size_t len)
+on_headers(struct judge *j, struct answer *a, const struct frame *frame)
 {
+	uint8_t type = frame->type, flags = frame->flags;
+
 	if (type == NGHTTP2_HEADERS && a->phase >= PHASE_ENDED)
 		return "HEADERS after the end";
 	if (type == NGHTTP2_HEADERS)
@@ -256,7 +265,7 @@ on_headers(struct judge *j, struct answer *a, uint8_t type, uint8_t flags,
 	if (flags & ~(NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS))
 		return "HEADERS with strange flags";
 	j->list_id = a->id;
-	if (buf_append(&j->list, bytes, len) < 0)
+	if (buf_append(&j->list, frame->payload, frame->len) < 0)
 		return "a header list without end";
 	return flags & NGHTTP2_FLAG_END_HEADERS ? end_list(j, a) : NULL;
 }
@@ -302,32 +311,24 @@ on_reset(struct answer *a, uint32_t error)
 	return NULL;
 }
 
-static uint32_t
-u32_at(const unsigned char *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
-	    (uint32_t)p[2] << 8 | p[3];
-}
-
 /* Frames of a stream. */
 static const char *
-on_stream_frame(struct judge *j, int32_t id, uint8_t type, uint8_t flags,
-    const unsigned char *bytes, size_t len)
+on_stream_frame(struct judge *j, const struct frame *frame)
 {
-	struct answer *a = answer_of(j, id);
+	struct answer *a = answer_of(j, frame->id);
 
-	if (id % 2 == 0)
+	if (frame->id % 2 == 0)
 		return "a stream of the server's own";
 	if (a->reset)
 		return "a frame after RST_STREAM";
-	switch (type) {
+	switch (frame->type) {
 	case NGHTTP2_HEADERS:
 	case NGHTTP2_CONTINUATION:
-		return on_headers(j, a, type, flags, bytes, len);
+		return on_headers(j, a, frame);
 	case NGHTTP2_DATA:
-		return on_data(a, flags, bytes, len);
+		return on_data(a, frame->flags, frame->payload, frame->len);
 	case NGHTTP2_RST_STREAM:
-		return on_reset(a, u32_at(bytes));
+		return on_reset(a, frame_u32(frame->payload));
 	case NGHTTP2_WINDOW_UPDATE:
 		return NULL;
 	default:
@@ -338,37 +339,35 @@ on_stream_frame(struct judge *j, int32_t id, uint8_t type, uint8_t flags,
 static const char *
 on_goaway(struct judge *j, const unsigned char *bytes)
 {
-	int32_t id = (int32_t)u32_at(bytes);
+	int32_t id = (int32_t)frame_u32(bytes);
 
 	if (id > j->last_id)
 		return "GOAWAY raises the last stream";
 	j->last_id = id;
-	j->dead = u32_at(bytes + 4) != NGHTTP2_NO_ERROR;
+	j->dead = frame_u32(bytes + 4) != NGHTTP2_NO_ERROR;
 	return NULL;
 }
 
 static const char *
-on_frame(struct judge *j, const unsigned char *head, size_t len)
+on_frame(struct judge *j, const struct frame *frame)
 {
-	int32_t id = (int32_t)u32_at(head + 5);
-	uint8_t type = head[3], flags = head[4];
+	uint8_t type = frame->type;
 
-	if (len > FRAME_MAX)
+	if (frame->len > FRAME_MAX)
 		return "a frame larger than we take";
 	if (j->dead)
 		return "a frame after GOAWAY with an error";
-	if (!j->settings && (type != NGHTTP2_SETTINGS || flags != 0))
+	if (!j->settings && (type != NGHTTP2_SETTINGS || frame->flags != 0))
 		return "SETTINGS is not the first frame";
 	j->settings = true;
 	if ((j->list_id != 0) != (type == NGHTTP2_CONTINUATION) ||
-	    (j->list_id != 0 && j->list_id != id))
+	    (j->list_id != 0 && j->list_id != frame->id))
 		return "a header list is interrupted";
-	if (id != 0)
-		return on_stream_frame(
-		    j, id, type, flags, head + FRAME_BYTES, len);
+	if (frame->id != 0)
+		return on_stream_frame(j, frame);
 	switch (type) {
 	case NGHTTP2_GOAWAY:
-		return on_goaway(j, head + FRAME_BYTES);
+		return on_goaway(j, frame->payload);
 	case NGHTTP2_SETTINGS:
 	case NGHTTP2_PING:
 	case NGHTTP2_WINDOW_UPDATE:
@@ -404,31 +403,18 @@ put_answers(const struct judge *j, char *out)
 				put_answer(&j->answer[i], out);
 }
 
-/* The whole frame at `at`, and its length; false: it is not all there. */
-static bool
-frame_at(const struct buf *in, size_t at, size_t *len)
-{
-	const unsigned char *p = in->data + at;
-
-	if (in->len - at < FRAME_BYTES)
-		return false;
-	*len = (size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2];
-	return in->len - at - FRAME_BYTES >= *len;
-}
-
 const char *
 wire_judge(const struct wire *wire, bool cut, char *answers)
 {
 	struct judge j = { .last_id = INT32_MAX };
-	size_t at = 0, len;
+	struct frame frame;
+	size_t at = 0;
 
 	buf_init(&j.list, IN_MAX);
 	if (nghttp2_hd_inflate_new(&j.inflater) < 0)
 		abort();
-	while (j.wrong == NULL && frame_at(&wire->in, at, &len)) {
-		j.wrong = on_frame(&j, wire->in.data + at, len);
-		at += FRAME_BYTES + len;
-	}
+	while (j.wrong == NULL && frame_next(&wire->in, &at, &frame))
+		j.wrong = on_frame(&j, &frame);
 	if (j.wrong == NULL && at != wire->in.len && !cut)
 		j.wrong = "half a frame";
 	if (answers != NULL)
@@ -441,11 +427,11 @@ wire_judge(const struct wire *wire, bool cut, char *answers)
 bool
 wire_has_frame(const struct wire *wire, size_t from, int32_t id)
 {
-	size_t at = 0, len;
+	struct frame frame;
+	size_t at = 0;
 
-	for (; frame_at(&wire->in, at, &len); at += FRAME_BYTES + len)
-		if (at >= from &&
-		    u32_at(wire->in.data + at + 5) == (uint32_t)id)
+	while (frame_next(&wire->in, &at, &frame))
+		if (at - FRAME_HEAD_BYTES - frame.len >= from && frame.id == id)
 			return true;
 	return false;
 }

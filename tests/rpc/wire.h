@@ -1,20 +1,28 @@
 /*
- * wire.h - the other end of a connection as plain bytes, and a judge of what
- * the server sent: are its frames in an order that HTTP/2 and gRPC allow, and
- * what did it answer? It does not use nghttp2's session, which would hide
- * what is wrong.
+ * wire.h - the other end of a connection as plain bytes, which lives in the
+ * test's process and on its loop. All fake ends are built on it: peer.h speaks
+ * through nghttp2, script.h frame by frame, rawserver.h is a server.
+ *
+ * And a judge of what a server sent: are its frames in an order that HTTP/2 and
+ * gRPC allow, and what did it answer? It does not use nghttp2's session, which
+ * would hide what is wrong.
  */
 #ifndef TESTS_RPC_WIRE_H
 #define TESTS_RPC_WIRE_H
 
 #include "base/buf.h"
 #include "rpc/server.h"
+#include "tests/rpc/frame.h"
 
 struct wire {
 	int fd;        /* -1: closed by us */
-	bool eof;      /* the server has closed */
-	struct buf in; /* all that it has sent */
+	bool eof;      /* the other end has closed */
+	struct buf in; /* what it has sent */
+	size_t at;     /* of that, taken as frames by wire_frame_wait() */
 };
+
+/* Takes over a socket that is connected. */
+void wire_begin(struct wire *wire, int fd);
 
 /* One end of a socketpair, the other one is the server's. */
 void wire_open(struct wire *wire, struct server *server);
@@ -23,7 +31,10 @@ void wire_open(struct wire *wire, struct server *server);
 void wire_close(struct wire *wire);
 void wire_fini(struct wire *wire);
 
-/* Sends all of it, in turns of the loop if need be. */
+/*
+ * Sends all of it, in turns of the loop if need be, unless the other end takes
+ * nothing for a long while.
+ */
 void wire_put(struct wire *wire, const void *bytes, size_t len);
 
 /* Reads what is there; true: something was. */
