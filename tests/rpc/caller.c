@@ -4,6 +4,7 @@
 #include "tests/rpc/caller.h"
 
 #include "base/log.h"
+#include "rpc/client_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -62,6 +63,17 @@ caller_listen(int queue)
 	    listen(fd, queue) < 0)
 		abort();
 	return fd;
+}
+
+size_t
+caller_connections(const struct client *client)
+{
+	const struct client_conn *conn;
+	size_t n = 0;
+
+	LIST_FOREACH (conn, &client->conns, link)
+		n++;
+	return n;
 }
 
 void

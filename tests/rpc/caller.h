@@ -22,6 +22,9 @@ struct server *caller_serve(
 /* A socket that listens there, and nothing more. */
 int caller_listen(int queue);
 
+/* Open connections of a client. */
+size_t caller_connections(const struct client *client);
+
 void turn(int n);
 
 /* ---- a call of one message each way ---- */

@@ -4,7 +4,6 @@
  */
 #include "base/clock.h"
 #include "rpc/call.h"
-#include "rpc/client_impl.h"
 #include "tests/rpc/caller.h"
 #include "tests/rpc/rawserver.h"
 #include "tests/tap.h"
@@ -15,17 +14,6 @@
 #define TIMEOUT_MS 10000
 
 static struct client *client;
-
-static size_t
-connections(void)
-{
-	const struct client_conn *conn;
-	size_t n = 0;
-
-	LIST_FOREACH (conn, &client->conns, link)
-		n++;
-	return n;
-}
 
 enum way { BY_CANCEL = 0, BY_DEADLINE, BY_SERVER };
 
@@ -113,7 +101,7 @@ end_unary_calls(enum way way)
 	ok(n > 8 && answered && good == n - 2,
 	    "%s after any of %u turns, a call is %s", ways[way].name, good,
 	    err_code_name(ways[way].code));
-	is_int(connections(), 0, "... and leaves nothing behind");
+	is_int(caller_connections(client), 0, "... and leaves nothing behind");
 	clock_fake(-1);
 }
 

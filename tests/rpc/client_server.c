@@ -45,17 +45,6 @@ ended_with(struct one *o, enum err_code code)
 	return o->done && o->call.code == code;
 }
 
-static size_t
-connections(void)
-{
-	const struct client_conn *conn;
-	size_t n = 0;
-
-	LIST_FOREACH (conn, &client->conns, link)
-		n++;
-	return n;
-}
-
 /* The interop case: the next call goes to another connection. */
 static void
 goaway_moves_new_calls(void)
@@ -77,13 +66,14 @@ goaway_moves_new_calls(void)
 	raw_answer(&old, stream);
 	ok(is_answered(&o), "... and answered");
 	ok(raw_wait_eof(&old), "... and then the connection is closed");
-	is_int(connections(), 1, "... which leaves one");
+	is_int(caller_connections(client), 1, "... which leaves one");
 	client_call_fini(&o.call);
 	client_call_fini(&p.call);
 	wire_fini(&old);
 	wire_fini(&young);
 	turn(5);
-	is_int(connections(), 0, "a connection that the server ends is gone");
+	is_int(caller_connections(client), 0,
+	    "a connection that the server ends is gone");
 }
 
 static void
