@@ -3,7 +3,7 @@
  *
  * The rule that holds it together: a connection is one request, has one
  * deadline whatever the peer does, and there are only so many of them; the
- * oldest one goes for a new one. docs/GRPC.md tells why no library does it.
+ * oldest one goes for a new one. docs/OURS.md tells why no library does it.
  */
 #ifndef OBS_HTTP_H
 #define OBS_HTTP_H
