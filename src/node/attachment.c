@@ -245,7 +245,7 @@ attachment_free_layers(const struct device_claim *claim)
 	char file[LOOPDEV_FILE_MAX];
 	int id;
 
-	while ((id = loopdev_next(dir, "/dev/", file)) >= 0) {
+	while ((id = loopdev_next(dir, node_paths.dev, file)) >= 0) {
 		const struct mount_point shown = { .source = makedev(LOOP_MAJOR,
 						       (unsigned)id) };
 		struct attachment at;

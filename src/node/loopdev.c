@@ -31,13 +31,19 @@
 /* Bounds what one image can make its server hold: half of the default. */
 #define REQUESTS_MAX 64
 
+void
+loopdev_path(int id, char path[DEVICE_PATH_MAX])
+{
+	(void)!str_put(path, DEVICE_PATH_MAX, "%s/loop%d", node_paths.dev, id);
+}
+
 static int
 loop_open(int id, int flags, struct err *err)
 {
 	char path[DEVICE_PATH_MAX];
 	int fd, rc;
 
-	(void)snprintf(path, sizeof(path), "/dev/loop%d", id);
+	loopdev_path(id, path);
 	rc = device_node_ensure(path, makedev(LOOP_MAJOR, (unsigned)id), err);
 	if (rc < 0)
 		return rc;
@@ -100,7 +106,7 @@ loopdev_below(dev_t devno, dev_t *below)
 
 	if (major(devno) != LOOP_MAJOR ||
 	    loopdev_file((int)minor(devno), is) < 0 ||
-	    !str_starts(is, "/dev/") || stat(is, &st) < 0 ||
+	    !str_starts(is, node_paths.dev) || stat(is, &st) < 0 ||
 	    !S_ISBLK(st.st_mode))
 		return false;
 	*below = st.st_rdev;
@@ -193,16 +199,17 @@ loop_configure(
 int
 loopdev_attach(const char *file, bool read_only, struct err *err)
 {
-	auto_close int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	auto_free char *device = str_fmt("%s/loop-control", node_paths.dev);
+	auto_close int control = open(device, O_RDWR | O_CLOEXEC);
 	auto_close int backing = -1;
 	int id, rc;
 
 	if (control < 0) { /* krbd alone does not need the driver */
 		device_load_module("loop");
-		control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+		control = open(device, O_RDWR | O_CLOEXEC);
 	}
 	if (control < 0)
-		return err_set_rc(err, -errno, "/dev/loop-control");
+		return err_set_rc(err, -errno, "open %s", device);
 	backing = open(
 	    file, (read_only ? O_RDONLY : O_RDWR) | O_DIRECT | O_CLOEXEC);
 	if (backing < 0)

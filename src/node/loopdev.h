@@ -13,14 +13,16 @@
 #ifndef NODE_LOOPDEV_H
 #define NODE_LOOPDEV_H
 
-#include "base/err.h"
-#include "base/str.h"
+#include "node/device.h"
 
 #include <dirent.h>
 #include <sys/types.h>
 
 #define LOOP_MAJOR 7
 #define LOOPDEV_FILE_MAX 4096 /* a path, as sysfs shows it */
+
+/* "/dev/loop0" */
+void loopdev_path(int id, char path[DEVICE_PATH_MAX]);
 
 /*
  * Puts a free loop device over `file`: direct I/O, blocks of 512 bytes, never

@@ -239,7 +239,7 @@ publish_make_layer(const char *below, int *fd, struct err *err)
 
 	if (id < 0)
 		return id;
-	(void)snprintf(path, sizeof(path), "%s/loop%d", node_paths.dev, id);
+	loopdev_path(id, path);
 	rc = mount_look(path, &point, fd, err);
 	if (rc == 0 && point.source != makedev(LOOP_MAJOR, (unsigned)id))
 		rc = err_set(

@@ -506,8 +506,7 @@ userspace_describe(int id, struct device *dev, struct err *err)
 
 	*dev = (struct device){ .id = id,
 		.devno = makedev(LOOP_MAJOR, (unsigned)id) };
-	(void)snprintf(
-	    dev->path, sizeof(dev->path), "%s/loop%d", node_paths.dev, id);
+	loopdev_path(id, dev->path);
 	rc = sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
 	return rc < 0 ? err_set_rc(err, rc, "size of %s", dev->path) : 0;
 }

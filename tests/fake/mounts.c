@@ -92,7 +92,7 @@ fake_device_drop(dev_t devno)
 		abort();
 }
 
-void
+struct fake_mount *
 fake_mount_add(const char *point, dev_t source, bool node)
 {
 	struct fake_mount *m = &fake_mounts.mount[fake_mounts.count++];
@@ -101,6 +101,7 @@ fake_mount_add(const char *point, dev_t source, bool node)
 		abort();
 	*m = (struct fake_mount){ .source = source, .node = node };
 	(void)!str_put(m->point, sizeof(m->point), "%s", point);
+	return m;
 }
 
 struct fake_mount *
@@ -192,9 +193,8 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 	(void)fstype;
 	if (rc < 0)
 		return rc;
-	fake_mount_add(target, device_of(source), false);
-	fake_mount_at(target)->read_only = read_only ||
-	    mount_options_read_only(options);
+	fake_mount_add(target, device_of(source), false)->read_only =
+	    read_only || mount_options_read_only(options);
 	return 0;
 }
 
@@ -215,8 +215,8 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
 	path[n < 0 ? 0 : n] = '\0';
 	m = fake_mount_at(path);
 	fake_mount_add(target, m != NULL ? m->source : device_of(path),
-	    m != NULL ? m->node : true);
-	fake_mount_at(target)->read_only = read_only;
+	    m != NULL ? m->node : true)
+	    ->read_only = read_only;
 	return 0;
 }
 
@@ -276,6 +276,12 @@ mount_is_hidden(const char *path, struct err *err)
 }
 
 /* ---- node/loopdev.h ------------------------------------------------------- */
+
+void
+loopdev_path(int id, char path[DEVICE_PATH_MAX])
+{
+	(void)!str_put(path, DEVICE_PATH_MAX, "%s/loop%d", node_paths.dev, id);
+}
 
 int
 loopdev_file(int id, char *file)

@@ -46,7 +46,7 @@ void fake_device_add(dev_t devno, const void *content, size_t bytes);
 void fake_device_drop(dev_t devno);
 void fake_device_path(dev_t devno, char path[PATH_MAX]);
 
-void fake_mount_add(const char *point, dev_t source, bool node);
+struct fake_mount *fake_mount_add(const char *point, dev_t source, bool node);
 /* The topmost one at a path, or NULL. */
 struct fake_mount *fake_mount_at(const char *point);
 

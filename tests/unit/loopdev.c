@@ -1,0 +1,228 @@
+/*
+ * loopdev.c - loop devices over a tree of files that stands in for /sys and
+ * /dev, with a driver that is played: what is not freed, and which number is
+ * not taken.
+ */
+#include "node/loopdev.h"
+#include "node/sysfs.h"
+#include "tests/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/loop.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static char top[64], file[96];
+
+/* The driver. */
+static struct {
+	int free, added; /* numbers that it gives next */
+	int users;       /* who have the device open when it is to be freed */
+	unsigned configures, clears;
+	struct loop_config config; /* the last one */
+} driver;
+
+static void
+put_file(const char *name, const char *text)
+{
+	auto_free char *path = str_fmt("%s/%s", top, name);
+	int fd;
+
+	for (char *p = path + strlen(top) + 1; (p = strchr(p, '/')) != NULL;
+	     p++) {
+		*p = '\0';
+		(void)mkdir(path, 0700);
+		*p = '/';
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		diag("make %s: %s", path, strerror(errno));
+	close(fd);
+}
+
+static void
+bind_loop(int id, const char *to)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "sys/block/loop%d/loop/backing_file", id);
+	put_file(name, to);
+	snprintf(name, sizeof(name), "sys/class/block/loop%d/dev", id);
+	auto_free char *number = str_fmt("7:%d", id);
+	put_file(name, number);
+}
+
+/* A bind mount of /dev/loopID at /target; below 0: none. */
+static void
+mount_node(int id)
+{
+	char line[128] = "";
+
+	if (id >= 0)
+		snprintf(line, sizeof(line),
+		    "36 35 0:5 /loop%d /target rw - devtmpfs udev rw\n", id);
+	put_file("mountinfo", line);
+}
+
+int __wrap_ioctl(int fd, unsigned long request, ...);
+int __wrap_mknod(const char *path, mode_t mode, dev_t devno);
+int __wrap_nanosleep(const struct timespec *time, struct timespec *rest);
+
+int
+__wrap_ioctl(int fd, unsigned long request, ...)
+{
+	auto_free char *link = str_fmt("/proc/self/fd/%d", fd);
+	char path[PATH_MAX];
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+	va_list ap;
+	void *arg;
+	int id;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	path[n < 0 ? 0 : n] = '\0';
+	id = atoi(strrchr(path, '/') + strlen("/loop"));
+	switch (request) {
+	case LOOP_CTL_GET_FREE:
+		return driver.free;
+	case LOOP_CTL_ADD:
+		return driver.added;
+	case LOOP_CONFIGURE:
+		driver.configures++;
+		driver.config = *(struct loop_config *)arg;
+		bind_loop(id, file);
+		return 0;
+	case LOOP_CLR_FD:
+		driver.clears++;
+		if (driver.users == 0)
+			bind_loop(id, "");
+		else
+			driver.users--;
+		return 0;
+	default:
+		errno = EINVAL;
+		return -1;
+	}
+}
+
+int
+__wrap_mknod(const char *path, mode_t mode, dev_t devno)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, mode & 0600);
+
+	(void)devno;
+	close(fd);
+	return fd < 0 ? -1 : 0;
+}
+
+int
+__wrap_nanosleep(const struct timespec *time, struct timespec *rest)
+{
+	(void)time;
+	(void)rest;
+	return 0;
+}
+
+static void
+test_clear(void)
+{
+	struct err err = ERR_INIT;
+
+	is_int(loopdev_clear(3, file, 0, &err), 0, "what is not bound is free");
+	bind_loop(3, "/another");
+	is_int(loopdev_clear(3, file, 0, &err), 0,
+	    "what another file is bound to is not this file's");
+	is_int((int)driver.clears, 0, "and stays");
+
+	bind_loop(3, file);
+	mount_node(3);
+	is_int(loopdev_clear(3, file, 0, &err), -EBUSY,
+	    "what a mount shows: %s", err.text);
+	ok(driver.clears == 0 && loopdev_is(3, file), "is not given back");
+	put_file("mountinfo", "");
+	(void)unlink(node_paths.mountinfo);
+	err = (struct err)ERR_INIT;
+	ok(loopdev_clear(3, file, 0, &err) < 0 && driver.clears == 0,
+	    "nor is anything without the list of mounts: %s", err.text);
+	mount_node(4);
+	driver.users = 1000;
+	err = (struct err)ERR_INIT;
+	is_int(loopdev_clear(3, file, 0, &err), -EBUSY,
+	    "what somebody has open is told: %s", err.text);
+	driver.users = 1;
+	is_int(loopdev_clear(3, file, 1000, &err), 0,
+	    "or waited for, until it is free");
+	ok(!loopdev_is(3, file), "it is");
+}
+
+static void
+test_attach(void)
+{
+	struct err err = ERR_INIT;
+	int fd = open(file, O_RDWR | O_DIRECT);
+
+	if (fd < 0) {
+		ok(true, "no direct I/O in %s # SKIP", top);
+		return;
+	}
+	close(fd);
+	driver.free = 5;
+	driver.added = 9;
+	mount_node(-1);
+	is_int(loopdev_attach(file, true, &err), 5, "a free number is taken");
+	ok((driver.config.info.lo_flags &
+	       (LO_FLAGS_READ_ONLY | LO_FLAGS_DIRECT_IO)) ==
+		(LO_FLAGS_READ_ONLY | LO_FLAGS_DIRECT_IO),
+	    "read-only, by direct I/O");
+	is_int(loopdev_find(file), 5, "it is found by its file");
+	bind_loop(5, "");
+	mount_node(5);
+	is_int(loopdev_attach(file, false, &err), 9,
+	    "one that a mount shows is passed over for a new one");
+	ok((driver.config.info.lo_flags & LO_FLAGS_READ_ONLY) == 0 &&
+		!loopdev_is(5, file),
+	    "and not bound");
+	(void)unlink(node_paths.mountinfo);
+	driver.configures = 0;
+	ok(loopdev_attach(file, false, &err) < 0 && driver.configures == 0,
+	    "without the list of mounts none is taken: %s", err.text);
+}
+
+/* Files of a directory that was unmounted are shown by their last name. */
+static void
+test_names(void)
+{
+	ok(loopdev_shows("/a/b", "/a/b"), "the same file");
+	ok(loopdev_shows("/b", "/a/b"), "of a directory that is gone");
+	ok(!loopdev_shows("/a/c", "/a/b") && !loopdev_shows("/a/b", "/b"),
+	    "and no other");
+}
+
+int
+main(void)
+{
+	static char sys[80], dev[80], mountinfo[80];
+	auto_free char *line = NULL;
+
+	snprintf(top, sizeof(top), "/tmp/rbd-csi-loop.XXXXXX");
+	if (mkdtemp(top) == NULL)
+		return 1;
+	snprintf(sys, sizeof(sys), "%s/sys", top);
+	snprintf(dev, sizeof(dev), "%s/dev", top);
+	snprintf(mountinfo, sizeof(mountinfo), "%s/mountinfo", top);
+	snprintf(file, sizeof(file), "%s/file", top);
+	node_paths = (struct node_paths){ sys, dev, mountinfo };
+	put_file("file", "");
+	put_file("dev/loop-control", "");
+	mount_node(-1);
+	test_names();
+	test_clear();
+	test_attach();
+	line = str_fmt("rm -rf %s", top);
+	return system(line) != 0 || tap_end() != 0;
+}
