@@ -326,6 +326,14 @@ csi_check_node_publish(struct csi_request *in, struct err *err)
 }
 
 int
+csi_check_abort(struct csi_request *in, struct err *err)
+{
+	const Rbdcsi__Admin__V1__AbortRequest *r = in->message;
+
+	return check_mounted_id(r->volume_id, err);
+}
+
+int
 csi_check_node_unpublish(struct csi_request *in, struct err *err)
 {
 	const Csi__V1__NodeUnpublishVolumeRequest *r = in->message;

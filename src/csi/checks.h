@@ -15,6 +15,7 @@ int csi_check_controller_publish(struct csi_request *in, struct err *err);
 int csi_check_controller_unpublish(struct csi_request *in, struct err *err);
 int csi_check_capabilities(struct csi_request *in, struct err *err);
 int csi_check_audit(struct csi_request *in, struct err *err);
+int csi_check_abort(struct csi_request *in, struct err *err);
 int csi_check_node_stage(struct csi_request *in, struct err *err);
 int csi_check_node_unstage(struct csi_request *in, struct err *err);
 int csi_check_node_publish(struct csi_request *in, struct err *err);

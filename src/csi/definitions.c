@@ -43,6 +43,7 @@ KEY(controller_unpublish_id, Csi__V1__ControllerUnpublishVolumeRequest,
     volume_id)
 KEY(validate_id, Csi__V1__ValidateVolumeCapabilitiesRequest, volume_id)
 KEY(audit_pool, Rbdcsi__Admin__V1__AuditRequest, pool)
+KEY(admin_abort_id, Rbdcsi__Admin__V1__AbortRequest, volume_id)
 KEY(node_stage_id, Csi__V1__NodeStageVolumeRequest, volume_id)
 KEY(node_unstage_id, Csi__V1__NodeUnstageVolumeRequest, volume_id)
 KEY(node_publish_path, Csi__V1__NodePublishVolumeRequest, target_path)
@@ -253,6 +254,21 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .session = { CSI_SESSION_OF_FIELD, "cluster_id" },
 	    .credentials = CSI_CREDENTIALS_REQUEST,
 	},
+	[CSI_ADMIN_LIST_OPERATIONS] = {
+	    ADMIN(ListOperations, list_operations),
+	    .place = CSI_DAEMON,
+	    .timeout_ms = 10 * SECOND_MS,
+	    .noun = "daemon",
+	},
+	[CSI_ADMIN_ABORT] = {
+	    ADMIN(Abort, abort),
+	    .place = CSI_DAEMON,
+	    .with = CSI_WITH_NODE,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .check = csi_check_abort,
+	    .lock = { { CSI_LOCK_ABORT, admin_abort_id } },
+	    .noun = "volume",
+	},
 
 	/* What a Node RPC asks about formatting: proto/worker.proto. */
 	[CSI_FORMAT] = {
@@ -266,6 +282,12 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .noun = "volume",
 	},
 };
+
+const char *
+csi_definition_key(const struct csi_definition *def, const void *request)
+{
+	return def->lock[0].key != NULL ? def->lock[0].key(request) : "";
+}
 
 const struct csi_definition *
 csi_definition_find(const char *path)

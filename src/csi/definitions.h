@@ -54,6 +54,8 @@ enum csi_id {
 	CSI_NODE_GET_CAPABILITIES,
 	CSI_NODE_GET_INFO,
 	CSI_ADMIN_AUDIT,
+	CSI_ADMIN_LIST_OPERATIONS,
+	CSI_ADMIN_ABORT,
 
 	CSI_CLIENT_COUNT, /* what follows is no client's */
 	CSI_FORMAT = CSI_CLIENT_COUNT,
@@ -82,6 +84,7 @@ enum csi_lock_set {
 	CSI_LOCK_STAGE,  /* volumes on this node, by ID */
 	CSI_LOCK_PATH,   /* target paths */
 	CSI_LOCK_STATS,  /* paths whose file system is looked at */
+	CSI_LOCK_ABORT,  /* volumes whose I/O is being ended */
 	CSI_LOCK_COUNT,
 };
 
@@ -197,6 +200,10 @@ csi_definition_id(const struct csi_definition *def)
 {
 	return (enum csi_id)(def - csi_definitions);
 }
+
+/* The first key of a request, "" if it has none. */
+const char *csi_definition_key(
+    const struct csi_definition *def, const void *request);
 
 /* Does a daemon that serves these services serve it? */
 static inline bool

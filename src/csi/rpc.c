@@ -378,7 +378,7 @@ csi_rpc_new(const struct csi_impl *impl, const struct csi_request *in,
 
 	rpc->op.trail = &rpc->trail;
 	rpc->op.state_name = "START";
-	rpc->op.subject = in->def->lock[0].key(in->message);
+	rpc->op.subject = csi_definition_key(in->def, in->message);
 	rpc->impl = impl;
 	rpc->in = in;
 	rpc->request = in->message;

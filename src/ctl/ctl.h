@@ -54,6 +54,10 @@ enum ctl_status ctl_call(
     const struct ctl_options *options, int argc, char **argv);
 enum ctl_status ctl_audit(
     const struct ctl_options *options, int argc, char **argv);
+enum ctl_status ctl_ops(
+    const struct ctl_options *options, int argc, char **argv);
+enum ctl_status ctl_abort(
+    const struct ctl_options *options, int argc, char **argv);
 enum ctl_status ctl_bench(
     const struct ctl_options *options, int argc, char **argv);
 

@@ -19,6 +19,9 @@ static const struct ctl_command commands[] = {
 	{ "audit", "--cluster ID --pool POOL [--repair] [-o json]",
 	    "compare a pool's journal with its images; audit --help",
 	    ctl_audit },
+	{ "ops", "[-o json]", "list what the driver does now", ctl_ops },
+	{ "abort", "VOLUME_ID [-o json]",
+	    "end a stuck volume's I/O on this node; abort --help", ctl_abort },
 	{ "bench", "KIND [BENCH OPTION]...",
 	    "time many RPCs at once; without KIND: its options", ctl_bench },
 };

@@ -153,7 +153,7 @@ dispatch_call(struct call *call)
 	else if (!csi_is_served_with(def, dp.setup.controller, dp.setup.node))
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
 		    "%s: this process does not serve the %s service", def->name,
-		    def->service);
+		    def->with == CSI_WITH_NODE ? "Node" : "Controller");
 	if (err_is_set(&err))
 		call_fail_err(call, &err);
 	else if (def->place == CSI_INSTANT)

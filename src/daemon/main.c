@@ -8,6 +8,7 @@
 #include "core/loop.h"
 #include "core/offload.h"
 #include "core/signal.h"
+#include "daemon/admin.h"
 #include "daemon/config.h"
 #include "daemon/descriptors.h"
 #include "daemon/dispatch.h"
@@ -46,6 +47,8 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_PUBLISH_VOLUME] = &node_publish_impl,
 	[CSI_NODE_UNPUBLISH_VOLUME] = &node_unpublish_impl,
 	[CSI_NODE_GET_VOLUME_STATS] = &node_stats_impl,
+	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
+	[CSI_ADMIN_ABORT] = &node_abort_impl,
 };
 
 static const struct rpc_service *const own_services[] = {
@@ -258,8 +261,7 @@ start_own_services(const struct options *o, struct err *err)
 	if (o->nodeserver)
 		names[csi++] = "csi.v1.Node";
 	all = csi;
-	if (o->controllerserver)
-		names[all++] = "rbdcsi.admin.v1.Admin";
+	names[all++] = "rbdcsi.admin.v1.Admin";
 	for (size_t i = 0; i < countof(own_services); i++)
 		names[all++] = own_services[i]->name;
 	health_init(names, csi);

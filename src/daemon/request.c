@@ -452,7 +452,7 @@ request_read(struct request *r, const struct csi_definition *def,
 		lock->locks = rq.locks[def->lock[i].set];
 		lock->key = def->lock[i].key(r->in.message);
 	}
-	r->key = def->lock[0].key(r->in.message);
+	r->key = csi_definition_key(def, r->in.message);
 	r->lock[0].claim.print = r->print.data;
 	r->lock[0].claim.print_len = r->print.len;
 	r->op.subject = arena_fmt(r->in.arena, "%s %s", def->name, r->key);
@@ -549,6 +549,12 @@ requests_fini(void)
 	loop_unpost(&rq.idle_job);
 	for (size_t i = 0; i < countof(rq.locks); i++)
 		keylock_free(rq.locks[i]);
+}
+
+const struct request *
+request_of(const struct op *op)
+{
+	return op->cls == &request_class ? (const struct request *)op : NULL;
 }
 
 size_t

@@ -62,7 +62,7 @@ void requests_stats(struct requests_stats *stats);
  */
 void requests_when_idle(void (*idle)(void));
 
-/* ---- private to request*.c ----------------------------------------------- */
+/* ---- for request*.c and admin.c ------------------------------------------- */
 
 enum request_state {
 	REQUEST_NEW = 0,  /* nothing is held */
@@ -121,6 +121,9 @@ struct caller {
  */
 void request_fail_late(
     const struct request *r, const char *domain, struct call *call);
+
+/* The request that is this operation, or NULL. */
+const struct request *request_of(const struct op *op);
 
 /* The lock that it waits for, or NULL. */
 const struct request_lock *request_waits(const struct request *r);

@@ -2,6 +2,7 @@
  * Dispatch: joining, waiting, deadlines, detaching and the order of the
  * queue, with scripted calls, Node operations and sessions.
  */
+#include "admin.pb-c.h"
 #include "base/pb.h"
 #include "core/loop.h"
 #include "csi.pb-c.h"
@@ -436,9 +437,8 @@ test_instant(void)
 }
 
 static void
-test_controller(void)
+test_controller(const struct config *config)
 {
-	struct config *config = fake_config();
 	struct fake_call *a, *b;
 
 	fake_start(true, true, config);
@@ -501,7 +501,66 @@ test_controller(void)
 	is_int(fake_session_cancels, 1, "the worker is told that nobody waits");
 	session_answer(ERR_CANCELLED, "stopped early");
 	ok(fake_stop(), "controller: nothing runs any more");
-	fake_config_free(config);
+}
+
+/* "NAME SUBJECT STATE WORKER_STATE CALLERS detached" of each operation. */
+static const char *
+operations(void)
+{
+	static char text[1000];
+	struct fake_call *a = fake_ask("ListOperations", NULL, 0);
+	Rbdcsi__Admin__V1__ListOperationsResponse *reply;
+	size_t used = 0;
+
+	fake_turn();
+	reply = rbdcsi__admin__v1__list_operations_response__unpack(
+	    NULL, a->reply_len, a->reply);
+	text[0] = '\0';
+	for (size_t i = 0; reply != NULL && i < reply->n_operations; i++) {
+		const Rbdcsi__Admin__V1__Operation *op = reply->operations[i];
+
+		if (op->id == 0 || op->age_ms != 3 * SECOND_MS ||
+		    op->state_ms > op->age_ms || op->failing)
+			return "wrong numbers";
+		used += (size_t)snprintf(text + used, sizeof(text) - used,
+		    "%s%s %s %s %s %u%s", i > 0 ? "\n" : "", op->name,
+		    op->subject, op->state, op->worker_state, op->callers,
+		    op->detached ? " detached" : "");
+	}
+	rbdcsi__admin__v1__list_operations_response__free_unpacked(reply, NULL);
+	fake_free(a);
+	return text;
+}
+
+static void
+test_operations(const struct config *config)
+{
+	struct fake_call *a, *b, *c;
+
+	fake_start(true, true, config);
+	is_str(operations(), "", "nothing runs: the list is not in the list");
+	a = fake_unstage("/a", 60 * SECOND_MS);
+	fake_turn();
+	b = fake_unstage("/b", 60 * SECOND_MS);
+	fake_turn();
+	c = fake_delete(FAKE_ID, true, 60 * SECOND_MS);
+	fake_turn();
+	fake_leave(c, CALL_CANCELLED);
+	fake_free(c);
+	fake_pass(3 * SECOND_MS);
+	is_str(operations(),
+	    "DeleteVolume " FAKE_ID " REQUEST_ANSWERED FAR_AWAY 0 detached\n"
+	    "NodeUnstageVolume " FAKE_ID " REQUEST_LOCKED  1\n"
+	    "fake " FAKE_ID " FAKE_WOKEN  0\n"
+	    "NodeUnstageVolume " FAKE_ID " REQUEST_RAN  1",
+	    "what runs here, what waits, and what a worker does");
+	session_answer(ERR_OK, "");
+	finish(0);
+	finish(0);
+	ok(a->ended && b->ended, "they go on as before");
+	fake_free(a);
+	fake_free(b);
+	ok(fake_stop(), "operations: nothing runs any more");
 }
 
 static bool idle_told;
@@ -536,6 +595,8 @@ test_idle(void)
 int
 main(void)
 {
+	struct config *config;
+
 	fake_init();
 	test_join();
 	test_wait();
@@ -546,7 +607,10 @@ main(void)
 	test_leave_queue();
 	test_refused();
 	test_instant();
-	test_controller();
+	config = fake_config();
+	test_controller(config);
+	test_operations(config);
+	fake_config_free(config);
 	test_idle();
 	loop_fini();
 	return tap_end();

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "core/loop.h"
 #include "csi.pb-c.h"
+#include "daemon/admin.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,6 +98,8 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_PUBLISH_VOLUME] = &impl,
 	[CSI_NODE_UNPUBLISH_VOLUME] = &impl,
 	[CSI_NODE_GET_VOLUME_STATS] = &impl,
+	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
+	[CSI_ADMIN_ABORT] = &impl,
 };
 
 bool

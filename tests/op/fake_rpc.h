@@ -25,7 +25,7 @@ struct fake_call {
 	bool ended, left;
 	enum err_code code;
 	char text[ERR_TEXT_MAX];
-	unsigned char reply[256];
+	unsigned char reply[1024];
 	size_t reply_len;
 	const char *details_type; /* NULL: none */
 	unsigned char details[512];

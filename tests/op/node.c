@@ -4,6 +4,7 @@
  * a caller who is gone.
  */
 #include "node/node.h"
+#include "admin.pb-c.h"
 #include "base/log.h"
 #include "core/child.h"
 #include "core/offload.h"
@@ -215,7 +216,20 @@ static const struct mapper_child fake_child = {
 	.opens = true,
 };
 
-static const struct mapper fake = {
+static bool busy; /* the device, when its image is let go of */
+
+static void
+fake_abort(struct device_open *open, struct wake *waiter)
+{
+	const struct wait *now;
+	int rc = play("abort", &now);
+
+	if (rc < 0)
+		(void)err_set(&open->err, ERR_INTERNAL, "as the test wants it");
+	wake_up(waiter, rc == 0 && busy ? -EBUSY : rc);
+}
+
+static struct mapper fake = {
 	.name = "krbd",
 	.mounter = "rbd",
 	.child = &fake_child,
@@ -225,12 +239,14 @@ static const struct mapper fake = {
 	.note = fake_note,
 	.open_start = fake_open,
 	.close_start = fake_close,
+	.abort_start = fake_abort,
 };
 
 /* ---- running -------------------------------------------------------------- */
 
 static struct err outcome;
-static bool replied;
+static bool nothing_mapped; /* when Abort begins */
+static bool replied, released;
 
 static void
 run(const struct csi_impl *impl, const ProtobufCMessage *request,
@@ -251,7 +267,8 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request,
 	fail_at = fail;
 	detach_at = detach;
 	calls[0] = '\0';
-	mapped = replied = false;
+	mapped = impl == &node_abort_impl && !nothing_mapped;
+	replied = false;
 	if (rc < 0) {
 		outcome = err;
 		return;
@@ -263,6 +280,8 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request,
 		loop_turn(false);
 	outcome = rpc->op.err;
 	replied = rpc->reply != NULL;
+	released = replied && impl == &node_abort_impl &&
+	    ((const Rbdcsi__Admin__V1__AbortResponse *)rpc->reply)->released;
 	csi_request_fini(&in);
 }
 
@@ -618,6 +637,38 @@ test_restaging(void)
 	publish.n_secrets = 0;
 }
 
+/* Of a volume whose cluster does not answer. */
+static void
+test_abort(void)
+{
+	static const struct wait one[] = { { .call = "abort" },
+		{ .call = NULL } };
+	static const struct wait none[] = { { .call = NULL } };
+	static const char *const nothing[] = { "" };
+	Rbdcsi__Admin__V1__AbortRequest r =
+	    RBDCSI__ADMIN__V1__ABORT_REQUEST__INIT;
+
+	r.volume_id = volume_id;
+	sweep("abort", &node_abort_impl, &r.base, one, nothing);
+	run(&node_abort_impl, &r.base, one, 0, 0);
+	ok(replied && released && !mapped,
+	    "its device is given back, which is noted");
+	busy = true;
+	run(&node_abort_impl, &r.base, one, 0, 0);
+	ok(replied && !released && mapped,
+	    "a device that is in use still is success, and told");
+	busy = false;
+	nothing_mapped = true;
+	run(&node_abort_impl, &r.base, none, 0, 0);
+	is_int(outcome.code, ERR_NOT_FOUND, "a volume without a device");
+	nothing_mapped = false;
+	fake.abort_start = NULL;
+	run(&node_abort_impl, &r.base, none, 0, 0);
+	is_int(outcome.code, ERR_NOT_FOUND, "a mapper that cannot: %s",
+	    outcome.text);
+	fake.abort_start = fake_abort;
+}
+
 int
 main(void)
 {
@@ -685,6 +736,7 @@ main(void)
 	test_formatting();
 	test_choice();
 	test_restaging();
+	test_abort();
 	loop_fini();
 	return tap_end();
 }

@@ -1,0 +1,380 @@
+/*
+ * admin.c - rbd-csid's Admin service for people: `rbd-csictl audit`, page after
+ * page, `ops` and `abort`, as tables or as JSON.
+ */
+#include "base/json.h"
+#include "core/loop.h"
+#include "csi/rpc.h"
+#include "ctl/ctl.h"
+#include "ctl/json_pb.h"
+#include "ctl/request.h"
+#include "rpc/client.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#define TIMEOUT_MS (INT64_C(120) * 1000)
+
+static const char audit_usage[] =
+    "usage: rbd-csictl [OPTION]... --secrets FILE audit --cluster ID\n"
+    "           --pool POOL [--repair] [-o table|json]\n"
+    "\n"
+    "Compares a pool's journal with its images, its trash and its purge\n"
+    "notes, as the instance and in the RADOS namespace that rbd-csid has\n"
+    "for the cluster. What is being made or deleted at the moment shows,\n"
+    "too.\n"
+    "\n"
+    "  --cluster ID   as in config.json\n"
+    "  --pool POOL    its name\n"
+    "  --repair       mend what is proven safe; no image is ever removed\n"
+    "  -o FORMAT      table (the default) or json; --json is the latter\n"
+    "  --help         this text\n"
+    "\n"
+    "exit status: 0 nothing is wrong, 1 something is, 2 wrong usage or\n"
+    "it failed, 3 nobody listens at the endpoint\n";
+
+static const char ops_usage[] =
+    "usage: rbd-csictl [OPTION]... ops [-o table|json]\n"
+    "\n"
+    "Lists what rbd-csid does at this moment, the newest first: requests,\n"
+    "and the operations that they consist of. STATE is where it is and for\n"
+    "how long; of a request that a ceph-worker runs, the worker's state.\n"
+    "\n"
+    "  -o FORMAT      table (the default) or json; --json is the latter\n"
+    "  --help         this text\n";
+
+static const char abort_usage[] =
+    "usage: rbd-csictl [OPTION]... abort VOLUME_ID [-o table|json]\n"
+    "\n"
+    "Ends all I/O of a volume on this node with an error, now and from now\n"
+    "on, so that what is stuck in it can go on, an unmount for a start. WHAT\n"
+    "IS NOT YET WRITTEN IS LOST. For volumes on the userspace mapper whose\n"
+    "cluster does not answer; the volume can be staged again after it was\n"
+    "unstaged.\n"
+    "\n"
+    "  -o FORMAT      table (the default) or json; --json is the latter\n"
+    "  --help         this text\n";
+
+struct admin_args {
+	const char *cluster, *pool, *volume_id;
+	bool repair, json, help;
+};
+
+/* False: wrong usage. */
+static bool
+admin_parse(int argc, char **argv, struct admin_args *args)
+{
+	static const struct option long_options[] = {
+		{ "cluster", required_argument, NULL, 'c' },
+		{ "pool", required_argument, NULL, 'p' },
+		{ "repair", no_argument, NULL, 'r' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	optind = 0; /* main() has used getopt before */
+	while ((c = getopt_long(argc, argv, "o:", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			args->cluster = optarg;
+			break;
+		case 'p':
+			args->pool = optarg;
+			break;
+		case 'r':
+			args->repair = true;
+			break;
+		case 'j':
+			args->json = true;
+			break;
+		case 'h':
+			args->help = true;
+			break;
+		case 'o':
+			args->json = str_eq(optarg, "json");
+			if (args->json || str_eq(optarg, "table"))
+				break;
+			return false;
+		default:
+			return false;
+		}
+	}
+	if (optind < argc)
+		args->volume_id = argv[optind++];
+	return optind == argc;
+}
+
+/* Turns the usage into a status, for --help and for what is wrong. */
+static enum ctl_status
+admin_tell_usage(const char *usage, bool asked)
+{
+	(void)fputs(usage, asked ? stdout : stderr);
+	return asked ? CTL_OK : CTL_USAGE;
+}
+
+struct answered {
+	struct wake wake;
+	bool done;
+};
+
+static void
+on_answered(struct wake *wake, int rc)
+{
+	(void)rc;
+	container_of(wake, struct answered, wake)->done = true;
+}
+
+/*
+ * One call of Admin, which takes over `request`. CTL_OK and the reply, which
+ * the caller owns; else it has told why not.
+ */
+static enum ctl_status
+admin_ask(const struct ctl_options *options, struct client *client,
+    const char *name, json_t *request, json_t **reply)
+{
+	struct answered answered = { .wake.fn = on_answered };
+	struct arena *arena = csi_arena_new();
+	enum ctl_status status = CTL_USAGE;
+	auto_json json_t *json = request;
+	auto_free char *text = NULL;
+	struct err err = ERR_INIT;
+	struct ctl_method method;
+	struct client_call rpc;
+	const void *bytes = NULL;
+	size_t len = 0;
+
+	if (!ctl_method_find(&method, name))
+		abort(); /* it is defined */
+	client_call_init(&rpc, client);
+	if (json == NULL || (text = json_dumps(json, 0)) == NULL)
+		(void)err_set(&err, ERR_INVALID_ARGUMENT,
+		    "what is given has to be UTF-8");
+	else
+		bytes = ctl_request_read(
+		    &method, text, options->secrets, arena, &len, &err);
+	if (bytes != NULL && ctl_add_headers(options, &rpc, &err) == 0) {
+		client_call_start(&rpc, method.path, bytes, len,
+		    options->timeout_ms >= 0 ? options->timeout_ms : TIMEOUT_MS,
+		    &answered.wake);
+		while (!answered.done)
+			loop_turn(true);
+		if (rpc.code != ERR_OK) {
+			ctl_print_failure(&rpc);
+			status = rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
+		} else {
+			bytes = csi_unpack(method.reply, arena, rpc.reply.data,
+			    rpc.reply.len, &err);
+			*reply = bytes != NULL ? json_pb_write(bytes, &err)
+					       : NULL;
+			status = *reply != NULL ? CTL_OK : CTL_FAILED;
+		}
+	}
+	if (err_is_set(&err))
+		ctl_print_err(&err);
+	client_call_fini(&rpc);
+	arena_free(arena);
+	return status;
+}
+
+static void
+admin_print_json(const json_t *json)
+{
+	(void)json_dumpf(json, stdout, JSON_INDENT(2));
+	(void)putchar('\n');
+}
+
+static const char *
+admin_text(const json_t *object, const char *name)
+{
+	const char *text = json_get_string(object, name);
+
+	return str_is_empty(text) ? "-" : text;
+}
+
+/* 64-bit numbers are strings in JSON, and absent when they are 0. */
+static double
+admin_seconds(const json_t *object, const char *name)
+{
+	const char *text = json_get_string(object, name);
+	uint64_t ms;
+
+	return text != NULL && str_to_u64(text, &ms) == 0 ? (double)ms / 1000
+							  : 0;
+}
+
+/* ---- audit --------------------------------------------------------------- */
+
+/* Returns how many are not repaired. */
+static size_t
+print_findings(const json_t *findings, bool as_json)
+{
+	size_t i, left = 0, all = json_array_size(findings);
+	json_t *f;
+
+	json_array_foreach (findings, i, f) {
+		bool repaired = json_is_true(json_object_get(f, "repaired"));
+
+		left += !repaired;
+		if (as_json)
+			continue;
+		if (i == 0)
+			(void)printf("%-20s %-9s %-40s %s\n", "KIND", "STATE",
+			    "VOLUME", "IMAGE");
+		(void)printf("%-20s %-9s %-40s %s\n    %s\n    %s\n",
+		    admin_text(f, "kind"), repaired ? "repaired" : "found",
+		    admin_text(f, "volume"), admin_text(f, "image"),
+		    admin_text(f, "object"), admin_text(f, "text"));
+	}
+	if (as_json)
+		admin_print_json(findings);
+	else
+		(void)printf("%zu found, %zu repaired\n", all, all - left);
+	return left;
+}
+
+static enum ctl_status
+run_audit(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args)
+{
+	auto_json json_t *findings = json_array();
+	auto_free char *token = str_dup("");
+	enum ctl_status status;
+
+	do {
+		auto_json json_t *reply = NULL;
+
+		status = admin_ask(options, client, "Admin/Audit",
+		    json_pack("{s:s, s:s, s:b, s:s}", "clusterId",
+			args->cluster, "pool", args->pool, "repair",
+			args->repair, "token", token),
+		    &reply);
+		if (status != CTL_OK)
+			return status == CTL_FAILED ? CTL_USAGE : status;
+		if (json_object_get(reply, "findings") != NULL)
+			(void)json_array_extend(
+			    findings, json_object_get(reply, "findings"));
+		free(token);
+		token = str_dup(json_get_string(reply, "nextToken"));
+	} while (token != NULL);
+	return print_findings(findings, args->json) == 0 ? CTL_OK : CTL_FAILED;
+}
+
+/* ---- ops and abort ------------------------------------------------------- */
+
+static enum ctl_status
+run_ops(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args)
+{
+	auto_json json_t *reply = NULL;
+	enum ctl_status status = admin_ask(
+	    options, client, "Admin/ListOperations", json_object(), &reply);
+	const json_t *list = json_object_get(reply, "operations");
+	size_t i;
+	json_t *op;
+
+	if (status != CTL_OK)
+		return status;
+	if (args->json) {
+		auto_json json_t *none = json_array();
+
+		admin_print_json(list != NULL ? list : none);
+		return CTL_OK;
+	}
+	(void)printf("%8s %10s %-26s %-36s %s\n", "ID", "AGE", "NAME", "STATE",
+	    "SUBJECT");
+	json_array_foreach (list, i, op) {
+		const char *worker = json_get_string(op, "workerState");
+		auto_free char *state = str_fmt("%s %.1f s",
+		    worker != NULL ? worker : admin_text(op, "state"),
+		    admin_seconds(op, "stateMs"));
+
+		(void)printf("%8s %8.1f s %-26s %-36s %s%s%s\n",
+		    admin_text(op, "id"), admin_seconds(op, "ageMs"),
+		    admin_text(op, "name"), state, admin_text(op, "subject"),
+		    json_is_true(json_object_get(op, "detached"))
+			? " (detached)"
+			: "",
+		    json_is_true(json_object_get(op, "failing")) ? " (failing)"
+								 : "");
+	}
+	return CTL_OK;
+}
+
+static enum ctl_status
+run_abort(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args)
+{
+	auto_json json_t *reply = NULL;
+	enum ctl_status status = admin_ask(options, client, "Admin/Abort",
+	    json_pack("{s:s}", "volumeId", args->volume_id), &reply);
+
+	if (status != CTL_OK)
+		return status;
+	if (args->json)
+		admin_print_json(reply);
+	else if (json_is_true(json_object_get(reply, "released")))
+		(void)printf("its I/O has ended, its device is given back\n");
+	else
+		(void)printf(
+		    "its I/O has ended, its device is in use still: unstage the volume\n");
+	return CTL_OK;
+}
+
+/* ---- all three ----------------------------------------------------------- */
+
+static enum ctl_status
+admin_run(const struct ctl_options *options, const struct admin_args *args,
+    enum ctl_status (*run)(const struct ctl_options *options,
+	struct client *client, const struct admin_args *args))
+{
+	struct client *client;
+	enum ctl_status status;
+
+	if (loop_init() < 0) {
+		(void)fprintf(stderr, "rbd-csictl: cannot make the loop\n");
+		return CTL_USAGE;
+	}
+	client = client_new(options->endpoint);
+	status = run(options, client, args);
+	client_free(client);
+	loop_fini();
+	return fflush(stdout) == 0 ? status : CTL_USAGE;
+}
+
+enum ctl_status
+ctl_audit(const struct ctl_options *options, int argc, char **argv)
+{
+	struct admin_args args = { .cluster = NULL };
+	bool good = admin_parse(argc, argv, &args) && args.cluster != NULL &&
+	    args.pool != NULL && args.volume_id == NULL;
+
+	if (!good || args.help)
+		return admin_tell_usage(audit_usage, args.help);
+	return admin_run(options, &args, run_audit);
+}
+
+enum ctl_status
+ctl_ops(const struct ctl_options *options, int argc, char **argv)
+{
+	struct admin_args args = { .cluster = NULL };
+	bool good = admin_parse(argc, argv, &args) && args.cluster == NULL &&
+	    args.pool == NULL && !args.repair && args.volume_id == NULL;
+
+	if (!good || args.help)
+		return admin_tell_usage(ops_usage, args.help);
+	return admin_run(options, &args, run_ops);
+}
+
+enum ctl_status
+ctl_abort(const struct ctl_options *options, int argc, char **argv)
+{
+	struct admin_args args = { .cluster = NULL };
+	bool good = admin_parse(argc, argv, &args) && args.cluster == NULL &&
+	    args.pool == NULL && !args.repair && args.volume_id != NULL;
+
+	if (!good || args.help)
+		return admin_tell_usage(abort_usage, args.help);
+	return admin_run(options, &args, run_abort);
+}

@@ -1,0 +1,102 @@
+#!/bin/bash
+# admin.t: `rbd-csictl ops` and `abort`: what the daemon does while the cluster does not answer, and
+# the way out for a volume whose unmount hangs in it.
+. "$(dirname "$0")/lib.sh"
+need_cluster
+defer stop_attachds
+# shellcheck disable=SC2119 # no options of this script's
+start_daemon
+
+# ctl WANTED-STATUS NAME ARGUMENT...: passes if rbd-csictl ends so. Sets reply and error.
+ctl() {
+	local want=$1 name=$2 rc=0
+	shift 2
+	reply=$("$build/rbd-csictl" --endpoint "$endpoint" "$@" 2>"$work/error") || rc=$?
+	error=$(<"$work/error")
+	is "$name" "$rc" "$want" || diag "$error"
+}
+# listed FILTER: an operation that the filter selects is running.
+listed() {
+	"$build/rbd-csictl" --endpoint "$endpoint" ops --json |
+		jq -e "map(select($1)) | length > 0" >/dev/null
+}
+
+ctl 0 "ops of a daemon at rest" ops
+is "is a line of names" "$(wc -l <<<"$reply")" 1
+ctl 0 "as JSON" ops --json
+is "it is an empty list" "$(jq -c . <<<"$reply")" '[]'
+ctl 2 "ops takes no argument" ops x
+ctl 2 "nor another format" ops -o yaml
+ctl 0 "its usage may be asked for" ops --help
+ctl 2 "abort wants a volume" abort
+ctl 0 "its usage may be asked for, too" abort --help
+ctl 1 "a volume that is not here cannot be aborted" abort no-such-volume
+is "and that is said" "$error" 'NOT_FOUND: volume no-such-volume has no device on this node whose I/O can be ended'
+ctl 1 "what is no volume's name neither" abort a/b
+like "which is said" "$error" '^INVALID_ARGUMENT: volume_id: '
+
+# ---- a volume whose cluster stops answering --------------------------------------------------
+
+mapfile -t osds < <(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.*.pid)
+((${#osds[@]})) || bail "no OSD of our own"
+capability='{"mount": {"fsType": "ext4"}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}'
+staging=$work/staging
+mkdir -p "$staging"
+create='{
+	name: $name, capacityRange: {requiredBytes: "67108864"},
+	volumeCapabilities: [$capability],
+	parameters: {clusterID: $cluster, pool: "rbd", mounter: "userspace", imageFeatures: "layering"}}'
+new() { jq -n --arg name "$1" --argjson capability "$capability" --arg cluster "$RBD_CSI_FSID" "$create"; }
+
+ok "CreateVolume" call Controller/CreateVolume "$(new t-admin)" || bail "no volume"
+volume=$(jq -r .volume.volumeId <<<"$reply")
+context=$(jq .volume.volumeContext <<<"$reply")
+stage=$(jq -n --arg id "$volume" --arg staging "$staging" --argjson capability "$capability" \
+	--argjson context "$context" '{volumeId: $id, stagingTargetPath: $staging,
+	volumeCapability: $capability, volumeContext: $context}')
+unstage=$(jq '{volumeId, stagingTargetPath}' <<<"$stage")
+ok "NodeStageVolume" call Node/NodeStageVolume "$stage" || bail "not staged"
+ok "no operation is left" bash -c "[[ \$('$build/rbd-csictl' --endpoint '$endpoint' ops --json | jq length) = 0 ]]"
+
+kill -STOP "${osds[@]}"
+defer kill -CONT "${osds[@]}"
+dd if=/dev/urandom of="$staging/$volume/file" bs=64k count=16 status=none
+(call Controller/CreateVolume "$(new t-admin-2)") >"$work/create.out" 2>&1 &
+creation=$!
+(call Node/NodeUnstageVolume "$unstage") >"$work/unstage.out" 2>&1 &
+unstaging=$!
+ok "a creation waits for the cluster, and ops tells the worker's state" wait_for 20 \
+	listed '.name == "CreateVolume" and .subject == "t-admin-2" and .callers == 1 and
+		(.workerState // "" | test("^CREATEVOL_"))'
+ok "so does an unstage" wait_for 20 \
+	listed ".name == \"NodeUnstageVolume\" and .subject == \"$volume\" and .callers == 1"
+ctl 0 "as a table" ops
+like "it has both" "$reply" " CreateVolume +CREATEVOL_[A-Z_]+ [0-9.]+ s +t-admin-2"
+like "with their subjects" "$reply" " NodeUnstageVolume .* $volume"
+sleep 2
+ok "the unmount hangs" test -d "/proc/$unstaging"
+began=$EPOCHSECONDS
+ctl 0 "an abort is no matter of the volume's lock" abort "$volume"
+diag "$reply after $((EPOCHSECONDS - began)) s"
+like "it says what has become of it" "$reply" '^its I/O has ended, its device is '
+ok "the unmount goes on" wait_for 60 is_gone "$unstaging"
+wait "$unstaging"
+ok "within a bound: $((EPOCHSECONDS - began)) s" test $((EPOCHSECONDS - began)) -le 60
+is "nothing is mounted" "$(findmnt -n "$staging/$volume")" ""
+kill -CONT "${osds[@]}"
+ok "the creation comes to its end" wait "$creation" || diag "$(<"$work/create.out")"
+second=$(call Controller/CreateVolume "$(new t-admin-2)" >/dev/null; jq -r .volume.volumeId <<<"$reply")
+
+ok "NodeUnstageVolume, once more" call Node/NodeUnstageVolume "$unstage"
+is "leaves no loop device" "$(grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l)" 0
+ok "the volume can be staged again" wait_for 60 call Node/NodeStageVolume "$stage"
+ok "and written" dd if=/dev/zero of="$staging/$volume/more" bs=64k count=1 conv=fsync status=none
+ctl 0 "a volume in use can be aborted, too" abort "$volume" --json
+is "its device is not given back then" "$(jq -r '.released // false' <<<"$reply")" false
+ok "a write fails" bash -c "! dd if=/dev/zero of='$staging/$volume/more' bs=64k count=1 conv=fsync status=none"
+ok "NodeUnstageVolume" call Node/NodeUnstageVolume "$unstage"
+ok "DeleteVolume" wait_for 60 call Controller/DeleteVolume "{\"volumeId\": \"$volume\"}"
+ok "and the other one" call Controller/DeleteVolume "{\"volumeId\": \"$second\"}"
+ctl 0 "ops at the end" ops --json
+is "has nothing" "$(jq -c . <<<"$reply")" '[]'
+done_testing
