@@ -58,9 +58,11 @@ unstage=$(jq '{volumeId, stagingTargetPath}' <<<"$stage")
 ok "NodeStageVolume" call Node/NodeStageVolume "$stage" || bail "not staged"
 ok "no operation is left" bash -c "[[ \$('$build/rbd-csictl' --endpoint '$endpoint' ops --json | jq length) = 0 ]]"
 
+# What an unmount has to write: pages of blocks that are there, so that nothing has to be read.
+ok "a file" dd if=/dev/zero of="$staging/$volume/file" bs=64k count=16 conv=fsync status=none
 kill -STOP "${osds[@]}"
 defer kill -CONT "${osds[@]}"
-dd if=/dev/urandom of="$staging/$volume/file" bs=64k count=16 status=none
+dd if=/dev/urandom of="$staging/$volume/file" bs=64k count=16 conv=notrunc status=none
 (call Controller/CreateVolume "$(new t-admin-2)") >"$work/create.out" 2>&1 &
 creation=$!
 (call Node/NodeUnstageVolume "$unstage") >"$work/unstage.out" 2>&1 &
