@@ -1,7 +1,6 @@
 /*
- * pb.h - protobuf's wire format: for the services of gRPC itself (health,
- * reflection), which have no generated messages, and for what protobuf-c does
- * not tell of CSI's. Source: protobuf.dev, "Encoding".
+ * pb.h - reading protobuf's wire format: for what protobuf-c does not tell of
+ * messages, or would have to copy. Source: protobuf.dev, "Encoding".
  */
 #ifndef BASE_PB_H
 #define BASE_PB_H
@@ -32,10 +31,5 @@ struct pb pb_get(struct pb message, unsigned number);
 uint64_t pb_get_varint(struct pb message, unsigned number);
 
 bool pb_is(struct pb bytes, const char *text);
-
-/* Append a field; 0 or -EMSGSIZE. */
-int pb_put(
-    struct buf *out, unsigned number, const void *bytes, size_t len) must_check;
-int pb_put_varint(struct buf *out, unsigned number, uint64_t value) must_check;
 
 #endif

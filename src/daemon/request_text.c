@@ -4,8 +4,8 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
-#include "daemon/error_info.h"
 #include "daemon/request.h"
+#include "grpc/status.pb-c.h"
 
 #include <stdio.h>
 
@@ -112,44 +112,51 @@ state_of(const struct request *r)
 	return r->op.state_name;
 }
 
-/* The same for programs, as docs/GRPC.md has it. */
-static int
-put_info(const struct request *r, const struct request *owner,
-    const char *domain, struct buf *out)
-{
-	char age_ms[24];
-	const struct error_info_field metadata[] = {
-		{ "operation", owner->in.def->name },
-		{ "subject", owner->key },
-		{ "state", state_of(owner) },
-		{ "age_ms", age_ms },
-	};
-
-	(void)snprintf(
-	    age_ms, sizeof(age_ms), "%lld", (long long)age_of(owner, r));
-	return error_info_put(out,
-	    owner != r ? "VOLUME_LOCKED" : "OPERATION_RUNNING", domain,
-	    metadata, countof(metadata));
-}
-
+/*
+ * Says why to people, and to programs, as docs/GRPC.md has it: by a
+ * google.rpc.ErrorInfo.
+ */
 void
 request_fail_late(
     const struct request *r, const char *domain, struct call *call)
 {
 	const struct request *owner = in_the_way(r);
+	char age_ms[24];
+	const struct {
+		const char *name, *value;
+	} metadata[] = {
+		{ "operation", owner->in.def->name },
+		{ "subject", owner->key },
+		{ "state", state_of(owner) },
+		{ "age_ms", age_ms },
+	};
+	Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
+	Google__Rpc__ErrorInfo__MetadataEntry entries[countof(metadata)];
+	Google__Rpc__ErrorInfo__MetadataEntry *pointers[countof(metadata)];
 	struct err err = ERR_INIT;
-	struct buf info;
+	uint8_t out[INFO_MAX];
 
-	buf_init(&info, INFO_MAX);
 	put_why_late(r, owner, &err);
-	if (put_info(r, owner, domain, &info) < 0)
+	(void)snprintf(
+	    age_ms, sizeof(age_ms), "%lld", (long long)age_of(owner, r));
+	info.reason = (char *)(uintptr_t)(owner != r ? "VOLUME_LOCKED"
+						     : "OPERATION_RUNNING");
+	info.domain = (char *)(uintptr_t)domain;
+	info.metadata = pointers;
+	for (size_t i = 0; i < countof(metadata); i++) {
+		google__rpc__error_info__metadata_entry__init(&entries[i]);
+		entries[i].key = (char *)(uintptr_t)metadata[i].name;
+		entries[i].value = (char *)(uintptr_t)metadata[i].value;
+		pointers[info.n_metadata++] = &entries[i];
+	}
+	if (google__rpc__error_info__get_packed_size(&info) > sizeof(out))
 		call_fail_err(call, &err);
 	else
 		call_fail_details(call, &err,
-		    &(const struct call_details){ .type = ERROR_INFO_TYPE,
-			.bytes = info.data,
-			.len = info.len });
-	buf_fini(&info);
+		    &(const struct call_details){
+			.type = "google.rpc.ErrorInfo",
+			.bytes = out,
+			.len = google__rpc__error_info__pack(&info, out) });
 }
 
 void

@@ -4,7 +4,7 @@
  */
 #include "rpc/server_head.h"
 
-#include "base/pb.h"
+#include "grpc/status.pb-c.h"
 
 #include <string.h>
 #include <strings.h>
@@ -277,15 +277,6 @@ head_end(struct head *head)
 
 /* ---- of an answer ---- */
 
-/* Field numbers of google.rpc.Status and google.protobuf.Any. */
-enum {
-	DETAILS_CODE = 1,
-	DETAILS_MESSAGE = 2,
-	DETAILS_DETAIL = 3,
-	ANY_TYPE_URL = 1,
-	ANY_VALUE = 2,
-};
-
 /* The longest prefix of `text` that fits and ends between characters. */
 static size_t
 cut_len(const char *text)
@@ -318,40 +309,40 @@ void
 status_set_details(struct status *status, const char *text, const char *type,
     const void *bytes, size_t len)
 {
-	struct buf any, out;
-	char url[128];
-	int rc = str_put(url, sizeof(url), "type.googleapis.com/%s", type);
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT, *detail = &any;
+	Google__Rpc__Status message = GOOGLE__RPC__STATUS__INIT;
+	char url[128], shown[STATUS_TEXT_MAX + 1];
+	uint8_t out[STATUS_DETAILS_MAX];
+	size_t size;
 
-	buf_init(&any, STATUS_DETAILS_MAX);
-	buf_init(&out, STATUS_DETAILS_MAX);
-	if (rc == 0)
-		rc = pb_put(&any, ANY_TYPE_URL, url, strlen(url));
-	if (rc == 0)
-		rc = pb_put(&any, ANY_VALUE, bytes, len);
-	if (rc == 0)
-		rc = pb_put_varint(&out, DETAILS_CODE, status->code);
-	if (rc == 0)
-		rc = pb_put(&out, DETAILS_MESSAGE, text, cut_len(text));
-	if (rc == 0)
-		rc = pb_put(&out, DETAILS_DETAIL, any.data, any.len);
-	free(status->details);
-	status->details = rc == 0 ? malloc(str_base64_len(out.len)) : NULL;
-	if (status->details != NULL) {
-		str_base64(status->details, out.data, out.len);
-		/* PROTOCOL-HTTP2 wants it without padding. */
-		status->details[strcspn(status->details, "=")] = '\0';
-	}
-	buf_fini(&any);
-	buf_fini(&out);
+	free(take_ptr(&status->details));
+	if (str_put(url, sizeof(url), "type.googleapis.com/%s", type) < 0 ||
+	    str_put(shown, sizeof(shown), "%.*s", (int)cut_len(text), text) < 0)
+		return;
+	any.type_url = url;
+	any.value.data = (uint8_t *)(uintptr_t)bytes;
+	any.value.len = len;
+	message.code = (int32_t)status->code;
+	message.message = shown;
+	message.n_details = 1;
+	message.details = &detail;
+	size = google__rpc__status__get_packed_size(&message);
+	if (size > sizeof(out))
+		return;
+	status->details = malloc(str_base64_len(size));
+	if (status->details == NULL)
+		return;
+	str_base64(
+	    status->details, out, google__rpc__status__pack(&message, out));
+	/* PROTOCOL-HTTP2 wants it without padding. */
+	status->details[strcspn(status->details, "=")] = '\0';
 }
 
 void
 status_fini(struct status *status)
 {
-	free(status->message);
-	free(status->details);
-	status->message = NULL;
-	status->details = NULL;
+	free(take_ptr(&status->message));
+	free(take_ptr(&status->details));
 }
 
 size_t

@@ -2,8 +2,8 @@
  * pb.c - fuzz target: protobuf's wire format. Fields point into the input and
  * are as long as they say; what is read and written again is read the same.
  */
-#include "base/pb.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/rpc/pb_put.h"
 
 #include <errno.h>
 #include <string.h>

@@ -9,9 +9,9 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/pb.h"
 #include "core/op.h"
 #include "rpc/client.h"
+#include "tests/rpc/pb_put.h"
 #include "tests/tap.h"
 
 #include <errno.h>

@@ -2,9 +2,9 @@
  * testservice.c - the methods of gRPC's interoperability tests.
  */
 #include "tests/interop/testservice.h"
+#include "tests/rpc/pb_put.h"
 
 #include "base/log.h"
-#include "base/pb.h"
 #include "rpc/call.h"
 
 #include <errno.h>

@@ -2,11 +2,11 @@
  * ctl_call.c - rbd-csictl call against a server of the test's own: streams,
  * Ctrl-C, metadata, details of failures. RBD_CSICTL is the program's path.
  */
-#include "base/pb.h"
 #include "core/child.h"
 #include "rpc/call.h"
 #include "rpc/health.h"
 #include "tests/rpc/caller.h"
+#include "tests/rpc/pb_put.h"
 #include "tests/tap.h"
 
 #include <signal.h>

@@ -4,10 +4,10 @@
 #include "rpc/health.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/pb.h"
 #include "core/loop.h"
 #include "rpc/call.h"
 #include "rpc/grpc.h"
+#include "tests/rpc/pb_put.h"
 #include "tests/rpc/peer.h"
 #include "tests/tap.h"
 

@@ -4,10 +4,10 @@
 #include "rpc/reflection.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/pb.h"
 #include "core/loop.h"
 #include "daemon/descriptors.h"
 #include "rpc/grpc.h"
+#include "tests/rpc/pb_put.h"
 #include "tests/rpc/peer.h"
 #include "tests/tap.h"
 
