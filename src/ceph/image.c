@@ -41,14 +41,13 @@ void
 image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
     struct wake *waiter)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
 	char object[RBD_OBJECT_SIZE];
 	struct enc content;
 
 	image_object(object, RBD_ID_PREFIX, name);
 	enc_init(&content);
 	enc_str(&content, id);
-	rados_write_assert_exists(w);
 	rados_write_data_expect(w, 0, content.buf.data, content.buf.len);
 	rados_write_remove(w);
 	rados_write_start(w, pool, object, waiter);
@@ -508,19 +507,19 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 
 	image_object(object, RBD_HEADER_PREFIX, id);
 	/* has to be there: the method would make one of nothing but this */
-	rados_tell_start(pool, object, true, cls_metadata_set(meta, n), waiter);
+	rados_tell_start(
+	    pool, object, RADOS_EXISTS, cls_metadata_set(meta, n), waiter);
 }
 
 void
 image_meta_add_start(struct ceph_pool *pool, const char *id,
     const struct cls_meta *meta, struct wake *waiter)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
 	auto_free char *key = str_fmt("metadata_%s", meta->key);
 	char object[RBD_OBJECT_SIZE];
 
 	image_object(object, RBD_HEADER_PREFIX, id);
-	rados_write_assert_exists(w);
 	/* where the method keeps it; seen before the method runs */
 	rados_write_omap_expect(w, key, NULL, 0);
 	rados_write_call(w, cls_metadata_set(meta, 1));
@@ -531,11 +530,10 @@ void
 image_meta_remove_start(struct ceph_pool *pool, const char *id,
     const char *const *keys, size_t n, struct wake *waiter)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
 	char object[RBD_OBJECT_SIZE];
 
 	image_object(object, RBD_HEADER_PREFIX, id);
-	rados_write_assert_exists(w);
 	for (size_t i = 0; i < n; i++)
 		rados_write_call(w, cls_call_str("metadata_remove", keys[i]));
 	rados_write_start(w, pool, object, waiter);

@@ -25,9 +25,8 @@
 static void
 info_write_start(struct pool_validate *v, const char *text)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_CREATE);
 
-	rados_write_create(w, false);
 	rados_write_data(w, 0, text, strlen(text));
 	rados_write_start(w, v->pool, RBD_INFO, &v->op.wake);
 }
@@ -152,7 +151,7 @@ prepare(struct image_create *c, struct err *err)
 static void
 dir_add_start(struct image_create *c)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_ANY);
 
 	if (c->pool->rados_namespace[0] != '\0')
 		rados_write_call(w, cls_dir_state_assert_ready());
@@ -164,13 +163,11 @@ dir_add_start(struct image_create *c)
 static void
 id_set_start(struct image_create *c)
 {
-	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
 
 	image_object(object, RBD_ID_PREFIX, c->spec->name);
-	rados_write_create(w, true);
-	rados_write_call(w, cls_call_str("set_id", c->id));
-	rados_write_start(w, c->pool, object, &c->op.wake);
+	rados_tell_start(c->pool, object, RADOS_CREATE_NEW,
+	    cls_call_str("set_id", c->id), &c->op.wake);
 }
 
 /* The prefix carries the metadata pool's id when the data are elsewhere. */
@@ -178,7 +175,7 @@ static void
 header_make_start(struct image_create *c)
 {
 	const struct image_spec *spec = c->spec;
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_CREATE_NEW);
 	char object[RBD_OBJECT_SIZE];
 	bool elsewhere = c->features & RBD_DATA_POOL;
 
@@ -189,7 +186,6 @@ header_make_start(struct image_create *c)
 		(void)snprintf(
 		    c->prefix, sizeof(c->prefix), RBD_DATA_PREFIX "%s", c->id);
 	image_object(object, RBD_HEADER_PREFIX, c->id);
-	rados_write_create(w, true);
 	rados_write_call(w,
 	    cls_create(spec->size_bytes, c->layout.order, c->features,
 		c->prefix, elsewhere ? c->data_pool->id : -1));
@@ -204,7 +200,7 @@ stripe_start(struct image_create *c)
 	char object[RBD_OBJECT_SIZE];
 
 	image_object(object, RBD_HEADER_PREFIX, c->id);
-	rados_tell_start(c->pool, object, true,
+	rados_tell_start(c->pool, object, RADOS_EXISTS,
 	    cls_set_stripe_unit_count(
 		c->layout.stripe_unit, c->layout.stripe_count),
 	    &c->op.wake);
@@ -214,15 +210,13 @@ stripe_start(struct image_create *c)
 static void
 map_make_start(struct image_create *c)
 {
-	struct rados_write *w = rados_write_new();
 	char object[RBD_OBJECT_SIZE];
 
 	image_object(object, RBD_OBJECT_MAP_PREFIX, c->id);
-	rados_write_create(w, true);
-	rados_write_call(w,
+	rados_tell_start(c->pool, object, RADOS_CREATE_NEW,
 	    cls_object_map_resize(
-		layout_objects(&c->layout, c->spec->size_bytes)));
-	rados_write_start(w, c->pool, object, &c->op.wake);
+		layout_objects(&c->layout, c->spec->size_bytes)),
+	    &c->op.wake);
 }
 
 /* ---- answers ---- */
@@ -353,7 +347,7 @@ image_undo_step(struct image_create *c)
 		if (!c->made_dir)
 			return op_goto(c, CREATE_END);
 		undo_note(c, RBD_ID_PREFIX);
-		rados_tell_start(c->pool, RBD_DIRECTORY, false,
+		rados_tell_start(c->pool, RBD_DIRECTORY, RADOS_ANY,
 		    cls_call_str2("dir_remove_image", c->spec->name, c->id),
 		    &op->wake);
 		return op_await(c, CREATE_END);
@@ -389,7 +383,7 @@ image_create_step(struct op *op)
 
 	case CREATE_POOL_VALIDATED:
 		if (op->rc < 0)
-			return op_fail_err(c, CREATE_END, &c->validate.op.err);
+			return op_fail_as(c, CREATE_END, validate.op);
 		dir_add_start(c);
 		return op_await(c, CREATE_DIR_ADDED);
 
@@ -477,7 +471,7 @@ image_create_step(struct op *op)
 
 	case CREATE_HEADER_READ:
 		if (op->rc < 0)
-			return op_fail_err(c, CREATE_UNDO, &c->lookup.op.err);
+			return op_fail_as(c, CREATE_UNDO, lookup.op);
 		if (header_differs(c, text, sizeof(text)))
 			return op_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
 			    "image %s in %s: exists with %s", name, label,

@@ -83,9 +83,10 @@ static const char *const journal_keys[] = { "minimum_set", "pool_id",
 static int
 take_journal(const struct rados_read *read, struct journal_place *place)
 {
-	for (size_t i = 0; i < rados_read_omap_count(read, 0); i++) {
-		const struct rados_omap_entry *entry = rados_read_omap_entry(
-		    read, 0, i);
+	const struct rados_omap *omap = rados_read_omap(read);
+
+	for (size_t i = 0; i < omap->n; i++) {
+		const struct rados_omap_entry *entry = &omap->entry[i];
 		struct dec d;
 
 		dec_init(&d, entry->value, entry->len);

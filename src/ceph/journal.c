@@ -12,12 +12,9 @@ void
 journal_change_start(struct ceph_pool *pool, const char *object, bool create,
     const struct journal_change *change, size_t n, struct wake *waiter)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(
+	    create ? RADOS_CREATE : RADOS_EXISTS);
 
-	if (create)
-		rados_write_create(w, false);
-	else
-		rados_write_assert_exists(w);
 	for (size_t i = 0; i < n; i++)
 		rados_write_omap_expect(w, change[i].key, change[i].was,
 		    change[i].was != NULL ? strlen(change[i].was) : 0);
@@ -53,16 +50,13 @@ static void
 on_item_read(struct wake *wake, int rc)
 {
 	struct journal_read *r = container_of(wake, struct journal_read, wake);
+	const struct rados_omap *omap = rados_read_omap(r->read);
 	const char *key;
 
-	for (size_t i = 0; rc == 0 && i < rados_read_omap_count(r->read, 0);
-	     i++) {
-		const struct rados_omap_entry *e = rados_read_omap_entry(
-		    r->read, 0, i);
-
-		(void)journal_item_take(
-		    r->kind, &r->item, r->arena, e->key, e->value, e->len);
-	}
+	for (size_t i = 0; i < omap->n; i++)
+		(void)journal_item_take(r->kind, &r->item, r->arena,
+		    omap->entry[i].key, omap->entry[i].value,
+		    omap->entry[i].len);
 	rados_read_free(r->read);
 	r->read = NULL;
 	key = journal_item_damage(r->kind, &r->item, r->needs);
@@ -112,14 +106,14 @@ journal_read_start(struct journal_read *r, const struct journal_kind *kind,
 static int
 take_key(struct journal_find *f, struct err *err)
 {
-	size_t n = rados_read_omap_count(f->read, 0);
+	const struct rados_omap *omap = rados_read_omap(f->read);
 	const struct rados_omap_entry *e;
 	bool good;
 
-	if (n == 0)
+	if (omap->n == 0)
 		return 0;
 	/* In the order of keys: a reservation comes before the name itself. */
-	e = rados_read_omap_entry(f->read, 0, n - 1);
+	e = &omap->entry[omap->n - 1];
 	if (str_starts(e->key, JOURNAL_RESERVE)) {
 		f->reserved = journal_reserve_parse(
 		    f->arena, e->value, e->len, f->reserved_uuid);
@@ -207,7 +201,7 @@ find_step(struct op *op)
 		if (op->rc == -ENOENT) /* half-written: the caller completes */
 			return op_goto(f, FIND_END);
 		if (op->rc < 0)
-			return op_fail_err(f, FIND_END, &f->entry.err);
+			return op_fail_as(f, FIND_END, entry);
 		f->item = f->entry.item;
 		name = f->item.attr[JOURNAL_NAME];
 		if (!str_is_empty(name) && !str_eq(name, f->name))
@@ -353,8 +347,7 @@ commit_step(struct op *op)
 					.value = r->item.attr[i],
 					.len = strlen(r->item.attr[i]),
 				};
-		w = rados_write_new();
-		rados_write_create(w, false);
+		w = rados_write_new(RADOS_CREATE);
 		rados_write_omap_set(w, entries, n);
 		rados_write_start(w, r->item_pool, r->item_object, &op->wake);
 		return op_await(c, COMMIT_ITEM_WRITTEN);
@@ -505,9 +498,8 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 		.value = text,
 		.len = strlen(text),
 	};
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_CREATE);
 
-	rados_write_create(w, false);
 	rados_write_omap_set(w, &entry, 1);
 	rados_write_although_full(w);
 	rados_write_start(w, pool, object, waiter);
@@ -519,9 +511,8 @@ journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, struct wake *waiter)
 {
 	auto_free char *object = str_fmt(JOURNAL_PURGES "%s", instance_id);
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
 
-	rados_write_assert_exists(w);
 	rados_write_omap_remove(w, &image_id, 1);
 	rados_write_start(w, pool, object, waiter);
 }

@@ -118,7 +118,7 @@ wait_submitted(struct rados_wait *wait, rados_completion_t completion, int rc)
 enum step_kind {
 	STEP_CALL = 0, /* a class method: `out` */
 	STEP_DATA,     /* object data: `data` */
-	STEP_OMAP,     /* omap entries: `iter`, later `entry` */
+	STEP_OMAP,     /* omap entries: `iter`, later in the read's omap */
 };
 
 struct read_step {
@@ -129,8 +129,6 @@ struct read_step {
 	char *data; /* ours, before it starts */
 	rados_omap_iter_t iter;
 	unsigned char more;
-	struct rados_omap_entry *entry; /* in the arena */
-	size_t nentries;
 };
 
 struct rados_read {
@@ -141,7 +139,8 @@ struct rados_read {
 	bool abandoned; /* freed while running */
 	unsigned nsteps;
 	struct read_step step[RADOS_READ_STEPS];
-	struct arena *arena; /* omap entries, or NULL */
+	struct rados_omap omap;
+	struct arena *arena; /* its entries, or NULL */
 };
 
 struct rados_read *
@@ -250,25 +249,25 @@ static int
 omap_collect(struct rados_read *r, struct read_step *s)
 {
 	unsigned n = rados_omap_iter_size(s->iter);
-	char *key, *value;
+	struct rados_omap *omap = &r->omap;
+	char *key, *value, *copy;
 	size_t key_len, len;
 
-	if (r->arena == NULL)
-		r->arena = arena_new(OMAP_BYTES_MAX);
-	s->entry = arena_alloc(r->arena, (n + 1) * sizeof(*s->entry));
-	if (s->entry == NULL)
+	r->arena = arena_new(OMAP_BYTES_MAX);
+	omap->more = s->more != 0;
+	omap->entry = arena_alloc(r->arena, (n + 1) * sizeof(*omap->entry));
+	if (omap->entry == NULL)
 		return -EMSGSIZE;
-	while (s->nentries < n &&
+	while (omap->n < n &&
 	    rados_omap_get_next2(s->iter, &key, &value, &key_len, &len) == 0 &&
 	    key != NULL) {
-		char *copy = arena_alloc(r->arena, key_len + 1 + len + 1);
-
+		copy = arena_alloc(r->arena, key_len + 1 + len + 1);
 		if (copy == NULL)
 			return -EMSGSIZE;
 		memcpy(copy, key, key_len);
 		if (len > 0)
 			memcpy(copy + key_len + 1, value, len);
-		s->entry[s->nentries++] = (struct rados_omap_entry){
+		omap->entry[omap->n++] = (struct rados_omap_entry){
 			.key = copy,
 			.value = copy + key_len + 1,
 			.len = len,
@@ -335,22 +334,10 @@ rados_read_result(const struct rados_read *r, unsigned step, struct dec *out)
 	return 0;
 }
 
-size_t
-rados_read_omap_count(const struct rados_read *r, unsigned step)
+const struct rados_omap *
+rados_read_omap(const struct rados_read *r)
 {
-	return r->step[step].nentries;
-}
-
-const struct rados_omap_entry *
-rados_read_omap_entry(const struct rados_read *r, unsigned step, size_t i)
-{
-	return &r->step[step].entry[i];
-}
-
-bool
-rados_read_omap_more(const struct rados_read *r, unsigned step)
-{
-	return r->step[step].more != 0;
+	return &r->omap;
 }
 
 /* ---- writing ---- */
@@ -364,27 +351,20 @@ struct rados_write {
 };
 
 struct rados_write *
-rados_write_new(void)
+rados_write_new(enum rados_object object)
 {
 	struct rados_write *w = mem_new(sizeof(*w));
 
 	w->op = rados_create_write_op();
 	w->flags = LIBRADOS_OPERATION_FULL_TRY;
+	if (object == RADOS_EXISTS)
+		rados_write_op_assert_exists(w->op);
+	else if (object != RADOS_ANY)
+		rados_write_op_create(w->op,
+		    object == RADOS_CREATE_NEW ? LIBRADOS_CREATE_EXCLUSIVE
+					       : LIBRADOS_CREATE_IDEMPOTENT,
+		    NULL);
 	return w;
-}
-
-void
-rados_write_create(struct rados_write *w, bool exclusive)
-{
-	rados_write_op_create(w->op,
-	    exclusive ? LIBRADOS_CREATE_EXCLUSIVE : LIBRADOS_CREATE_IDEMPOTENT,
-	    NULL);
-}
-
-void
-rados_write_assert_exists(struct rados_write *w)
-{
-	rados_write_op_assert_exists(w->op);
 }
 
 void
@@ -488,13 +468,11 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 }
 
 void
-rados_tell_start(struct ceph_pool *pool, const char *object, bool exists,
-    struct cls_call call, struct wake *waiter)
+rados_tell_start(struct ceph_pool *pool, const char *object,
+    enum rados_object first, struct cls_call call, struct wake *waiter)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(first);
 
-	if (exists)
-		rados_write_assert_exists(w);
 	rados_write_call(w, call);
 	rados_write_start(w, pool, object, waiter);
 }
@@ -503,7 +481,7 @@ void
 rados_remove_start(
     struct ceph_pool *pool, const char *object, struct wake *waiter)
 {
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_ANY);
 
 	rados_write_remove(w);
 	rados_write_start(w, pool, object, waiter);

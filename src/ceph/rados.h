@@ -52,7 +52,7 @@ void rados_read_free(struct rados_read *r);
 /* -ENOENT without the object, also where each step may fail. */
 void rados_read_assert_exists(struct rados_read *r);
 
-/* These add a step and return its number. */
+/* These add a step and return its number; one omap step is all there can be. */
 unsigned rados_read_call(struct rados_read *r, struct cls_call call);
 unsigned rados_read_data(struct rados_read *r, uint64_t offset, size_t len);
 unsigned rados_read_omap_keys(
@@ -84,18 +84,19 @@ struct rados_omap_entry {
 	size_t len;
 };
 
-/* Entries of an omap step, in the order of keys. */
-size_t rados_read_omap_count(const struct rados_read *r, unsigned step);
-const struct rados_omap_entry *rados_read_omap_entry(
-    const struct rados_read *r, unsigned step, size_t i);
-/* Whether a page ended before the object's entries did. */
-bool rados_read_omap_more(const struct rados_read *r, unsigned step);
+/* What the omap step of a read has given; nothing if that failed. */
+struct rados_omap {
+	struct rados_omap_entry *entry; /* in the order of keys */
+	size_t n;
+	bool more; /* the page ended before the object's entries did */
+};
+
+const struct rados_omap *rados_read_omap(const struct rados_read *r);
 
 /*
  * ---- Writing: several steps on one object, all or nothing ----
  *
- *	w = rados_write_new();
- *	rados_write_create(w, true);
+ *	w = rados_write_new(RADOS_CREATE_NEW);
  *	rados_write_call(w, cls_call_str("set_id", id));
  *	rados_write_start(w, pool, object, &op->wake);		takes w
  *
@@ -105,10 +106,16 @@ bool rados_read_omap_more(const struct rados_read *r, unsigned step);
  */
 struct rados_write;
 
-struct rados_write *rados_write_new(void);
+/* What becomes of the object first. */
+enum rados_object {
+	RADOS_ANY = 0,    /* nothing: made or not, as the steps do */
+	RADOS_EXISTS,     /* -ENOENT unless it is there */
+	RADOS_CREATE,     /* made if it is not there */
+	RADOS_CREATE_NEW, /* made; -EEXIST */
+};
 
-void rados_write_create(struct rados_write *w, bool exclusive); /* -EEXIST */
-void rados_write_assert_exists(struct rados_write *w);          /* -ENOENT */
+struct rados_write *rados_write_new(enum rados_object object);
+
 void rados_write_call(struct rados_write *w, struct cls_call call);
 void rados_write_data(
     struct rados_write *w, uint64_t offset, const void *bytes, size_t len);
@@ -121,8 +128,8 @@ void rados_write_omap_remove(
 /*
  * Conditions: the operation ends with -ECANCELED, having done nothing, unless
  * the omap key has exactly this value (no bytes: is absent or empty), or
- * unless the object's data at `offset` are these bytes. On a missing object
- * put create or assert_exists first.
+ * unless the object's data at `offset` are these bytes. The object has to be
+ * there: RADOS_EXISTS or RADOS_CREATE.
  */
 void rados_write_omap_expect(
     struct rados_write *w, const char *key, const void *value, size_t len);
@@ -146,9 +153,9 @@ void rados_write_although_full(struct rados_write *w);
 void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
     const char *object, struct wake *waiter);
 
-/* A write that is one call; `exists`: -ENOENT without the object. */
-void rados_tell_start(struct ceph_pool *pool, const char *object, bool exists,
-    struct cls_call call, struct wake *waiter);
+/* A write that is one call. */
+void rados_tell_start(struct ceph_pool *pool, const char *object,
+    enum rados_object first, struct cls_call call, struct wake *waiter);
 
 /* Removes an object. -ENOENT: was not there. */
 void rados_remove_start(

@@ -41,8 +41,8 @@ static void
 entry_state_start(struct ceph_pool *pool, const char *id, enum trash_state to,
     enum trash_state from, struct wake *waiter)
 {
-	rados_tell_start(
-	    pool, RBD_TRASH, false, cls_trash_state_set(id, to, from), waiter);
+	rados_tell_start(pool, RBD_TRASH, RADOS_ANY,
+	    cls_trash_state_set(id, to, from), waiter);
 }
 
 void
@@ -88,11 +88,10 @@ entry_add_start(struct trash_move *m)
 			.tv_nsec = now_ms % 1000 * 1000000,
 		},
 	};
-	struct rados_write *w = rados_write_new();
+	struct rados_write *w = rados_write_new(RADOS_CREATE);
 
 	memcpy(entry.name, m->name, strlen(m->name) + 1);
 	entry.deferred_until = entry.deleted;
-	rados_write_create(w, false);
 	rados_write_call(w, cls_trash_add(m->place.id, &entry));
 	rados_write_although_full(w);
 	rados_write_start(w, m->pool, RBD_TRASH, &m->op.wake);
@@ -117,7 +116,7 @@ move_name_step(struct trash_move *m)
 			    m->name, label, m->place.id);
 			if (!m->added)
 				return op_goto(m, MOVE_END);
-			rados_tell_start(m->pool, RBD_TRASH, false,
+			rados_tell_start(m->pool, RBD_TRASH, RADOS_ANY,
 			    cls_call_str("trash_remove", m->place.id),
 			    &op->wake);
 			return op_await(m, MOVE_TAKEN_BACK);
@@ -125,7 +124,7 @@ move_name_step(struct trash_move *m)
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_rc(m, MOVE_END, op->rc,
 			    "image %s in %s: remove its name", m->name, label);
-		rados_tell_start(m->pool, RBD_DIRECTORY, false,
+		rados_tell_start(m->pool, RBD_DIRECTORY, RADOS_ANY,
 		    cls_call_str2("dir_remove_image", m->name, m->place.id),
 		    &op->wake);
 		return op_await(m, MOVE_DIR_REMOVED);
@@ -181,7 +180,7 @@ trash_move_step(struct op *op)
 
 	case MOVE_PLACED:
 		if (op->rc < 0)
-			return op_fail_err(m, MOVE_END, &m->place.op.err);
+			return op_fail_as(m, MOVE_END, place.op);
 		if (m->place.standing == IMAGE_GONE)
 			return op_goto(m, MOVE_END);
 		if (m->place.standing == IMAGE_ELSEWHERE)
@@ -197,7 +196,7 @@ trash_move_step(struct op *op)
 
 	case MOVE_LOOKED_UP:
 		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_err(m, MOVE_END, &m->lookup.op.err);
+			return op_fail_as(m, MOVE_END, lookup.op);
 		m->had_header = op->rc == 0;
 		if (m->place.standing == IMAGE_IN_TRASH) { /* moved already */
 			m->had_header = true;
@@ -482,7 +481,7 @@ purge_rest_step(struct trash_purge *p)
 			rados_remove_start(p->pool, object, &op->wake);
 			return op_await(p, PURGE_HEADER_REMOVED);
 		}
-		rados_tell_start(p->pool, object, true,
+		rados_tell_start(p->pool, object, RADOS_EXISTS,
 		    cls_call_u64("set_size", 0), &op->wake);
 		return op_await(p, PURGE_EMPTIED);
 
@@ -504,7 +503,7 @@ purge_rest_step(struct trash_purge *p)
 	case PURGE_MAP_REMOVED:
 		if (!removed(p, "object map"))
 			return op_goto(p, PURGE_END);
-		rados_tell_start(p->pool, RBD_TRASH, false,
+		rados_tell_start(p->pool, RBD_TRASH, RADOS_ANY,
 		    cls_call_str("trash_remove", p->id), &op->wake);
 		return op_await(p, PURGE_ENTRY_REMOVED);
 
@@ -601,7 +600,7 @@ trash_purge_step(struct op *op)
 		if (op->rc == -ENOENT) /* a purge that got that far */
 			return op_goto(p, PURGE_DATA_GONE);
 		if (op->rc < 0)
-			return op_fail_err(p, PURGE_END, &p->lookup.op.err);
+			return op_fail_as(p, PURGE_END, lookup.op);
 		p->obstacle = image_obstacle(&p->lookup.info, true);
 		p->count = layout_objects(
 		    &p->lookup.info.layout, p->lookup.info.size_bytes);

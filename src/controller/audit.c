@@ -20,10 +20,10 @@
 #include <string.h>
 
 #define PAGE 256 /* entries a call */
-#define VOLUME_PREFIX "csi.volume."
-#define NAME_PREFIX "name_" /* keys of rbd_directory */
-#define ID_PREFIX "id_"     /* keys of rbd_trash */
-#define IMAGE_PREFIX "csi-vol-"
+/* Keys of rbd_directory and of rbd_trash, as the OSD's class rbd has them. */
+#define NAME_PREFIX "name_"
+#define ID_PREFIX "id_"
+#define IMAGE_PREFIX "csi-vol-" /* journal_volumes.image */
 
 /* What is walked, in this order; the first digit of a token. */
 enum audit_phase {
@@ -34,18 +34,31 @@ enum audit_phase {
 	PHASE_COUNT,
 };
 
+/* What is to be done next about the entry that is looked at. */
+enum audit_todo {
+	TODO_NOTHING = 0, /* it is well, or what is wrong was told */
+	TODO_KEY,         /* a reservation: has the volume been made? */
+	TODO_ENTRY,       /* read the journal's entry */
+	TODO_SEARCH,      /* no entry: is any image with its UUID left? */
+	TODO_PLACE,       /* where are name and id? */
+	TODO_CHILD,       /* what hangs on the image in the trash? */
+	TODO_MEND,
+	TODO_FAIL, /* the operation's error tells */
+};
+
 enum audit_state {
 	AUDIT_START = 0,
 	AUDIT_PAGE_READ,     /* what is to be looked at */
 	AUDIT_RESERVED_READ, /* images: those that are being made */
 	AUDIT_NEXT,          /* the next entry of the page */
-	AUDIT_KEY_READ,      /* a reservation's: has the volume been made? */
-	AUDIT_ENTRY_READ,    /* the journal's entry */
-	AUDIT_PLACED,        /* where name and id are */
-	AUDIT_SEARCHED,      /* a page of images: any with this UUID? */
-	AUDIT_CHILD_FOUND,   /* what hangs on an image in the trash */
-	AUDIT_MENDED,
-	AUDIT_ENTRY_GONE, /* so is the reservation that led to it */
+	AUDIT_TODO,          /* what is to be done about it is known */
+	AUDIT_KEY_READ,      /* TODO_KEY */
+	AUDIT_ENTRY_READ,    /* TODO_ENTRY */
+	AUDIT_SEARCHED,      /* TODO_SEARCH: a page of images has come */
+	AUDIT_PLACED,        /* TODO_PLACE */
+	AUDIT_CHILD_FOUND,   /* TODO_CHILD */
+	AUDIT_MENDED,        /* TODO_MEND */
+	AUDIT_ENTRY_GONE,    /* so is the entry of a reservation */
 	AUDIT_END,
 };
 
@@ -63,8 +76,10 @@ struct audit {
 	const char *last;          /* the last key of what is listed */
 
 	/* the entry that is looked at */
+	enum audit_todo todo;
 	const struct rados_omap_entry *entry;
 	const char *volume, *image;
+	const char *place_image, *place_id; /* TODO_PLACE */
 	char uuid[JOURNAL_UUID_LEN + 1];
 	bool reservation, has_entry;
 	const char *key_value; /* of a reservation's name, or NULL */
@@ -76,144 +91,88 @@ struct audit {
 	Rbdcsi__Admin__V1__Finding *finding;
 };
 
-/* ---- findings ---- */
-
 static const char *
 object_of(const struct audit *a, enum audit_phase phase)
 {
-	switch (phase) {
-	case PHASE_KEYS:
-		return arena_fmt(a->rpc.arena, "%s%s",
-		    journal_volumes.directory, a->rpc.env->instance_id);
-	case PHASE_IMAGES:
+	if (phase == PHASE_IMAGES)
 		return RBD_DIRECTORY;
-	case PHASE_TRASH:
+	if (phase == PHASE_TRASH)
 		return RBD_TRASH;
-	case PHASE_NOTES:
-	case PHASE_COUNT:
-		break;
-	}
-	return arena_fmt(
-	    a->rpc.arena, JOURNAL_PURGES "%s", a->rpc.env->instance_id);
+	return arena_fmt(a->rpc.arena, "%s%s",
+	    phase == PHASE_KEYS ? journal_volumes.directory : JOURNAL_PURGES,
+	    a->rpc.env->instance_id);
 }
+
+/* ---- findings ---- */
 
 /* A copy: the reply outlives what was read. */
 static char *
-text_of(const struct audit *a, const char *text)
+copy_of(const struct audit *a, const char *text)
 {
 	return arena_strdup(a->rpc.arena, text != NULL ? text : "");
 }
 
-static void
-note(struct audit *a, const char *kind, const char *text)
+static enum audit_todo
+tell(struct audit *a, const char *kind, const char *text)
 {
 	Rbdcsi__Admin__V1__Finding *f = csi_new(
 	    &rbdcsi__admin__v1__finding__descriptor, a->rpc.arena);
 
-	f->kind = text_of(a, kind);
+	f->kind = copy_of(a, kind);
 	f->object = arena_fmt(
 	    a->rpc.arena, "%s %s", object_of(a, a->phase), a->entry->key);
-	f->volume = text_of(a, a->volume);
-	f->image = text_of(a, a->image);
-	f->text = text_of(a, text);
+	f->volume = copy_of(a, a->volume);
+	f->image = copy_of(a, a->image);
+	f->text = copy_of(a, text);
 	a->reply->findings[a->reply->n_findings++] = f;
 	a->finding = f;
+	return TODO_NOTHING;
 }
 
-static enum op_verdict
-tell(struct audit *a, const char *kind, const char *text)
+/* The same, and mends it if that is wanted. */
+static enum audit_todo
+mend(struct audit *a, const char *kind, const char *text)
 {
-	note(a, kind, text);
-	return op_goto(a, AUDIT_NEXT);
+	(void)tell(a, kind, text);
+	return a->req->repair ? TODO_MEND : TODO_NOTHING;
 }
 
-/* Mends it if that is wanted; `start` sends the operation. */
-static enum op_verdict
-mend(struct audit *a, const char *kind, const char *text,
-    void (*start)(struct audit *a))
+static enum audit_todo
+place(struct audit *a, const char *image, const char *id)
 {
-	note(a, kind, text);
-	if (!a->req->repair)
-		return op_goto(a, AUDIT_NEXT);
-	start(a);
-	return op_await(a, AUDIT_MENDED);
+	a->place_image = image;
+	a->place_id = str_is_empty(id) ? NULL : id;
+	return TODO_PLACE;
 }
 
-static const char *
-value_of(const struct audit *a)
-{
-	return arena_fmt(a->rpc.arena, "%.*s", (int)a->entry->len,
-	    (const char *)a->entry->value);
-}
-
+/* One operation, which the cluster refuses if anything has changed. */
 static void
-remove_key(struct audit *a)
+mend_start(struct audit *a)
 {
-	const struct journal_change change[] = {
-		{ a->entry->key, value_of(a), NULL },
-		{ arena_fmt(
-		      a->rpc.arena, "%s%s", journal_volumes.key, a->volume),
-		    a->key_value, a->key_value },
+	struct journal_change change[2] = {
+		{
+		    .key = a->entry->key,
+		    .was = arena_fmt(a->rpc.arena, "%.*s", (int)a->entry->len,
+			(const char *)a->entry->value),
+		},
+		{ .was = a->key_value, .now = a->key_value },
 	};
 
-	journal_change_start(a->pool, object_of(a, PHASE_KEYS), false, change,
+	if (a->phase == PHASE_TRASH) {
+		trash_settle_start(a->pool, a->place.id, &a->rpc.op.wake);
+		return;
+	}
+	change[1].key = arena_fmt(a->rpc.arena, "%s%s", journal_volumes.key,
+	    a->reservation ? a->volume : "");
+	journal_change_start(a->pool, object_of(a, a->phase), false, change,
 	    a->reservation ? 2 : 1, &a->rpc.op.wake);
-}
-
-static void
-remove_note(struct audit *a)
-{
-	const struct journal_change change = { a->entry->key, value_of(a),
-		NULL };
-
-	journal_change_start(a->pool, object_of(a, PHASE_NOTES), false, &change,
-	    1, &a->rpc.op.wake);
-}
-
-static void
-settle_trash(struct audit *a)
-{
-	trash_settle_start(a->pool, a->place.id, &a->rpc.op.wake);
-}
-
-static enum op_verdict
-mended(struct audit *a)
-{
-	int rc = a->rpc.op.rc;
-
-	if (rc == -ECANCELED || rc == -ENOENT || rc == -ESTALE) {
-		a->finding->text = arena_fmt(a->rpc.arena,
-		    "%s (it was changed meanwhile: look again)",
-		    a->finding->text);
-		return op_goto(a, AUDIT_NEXT);
-	}
-	if (rc < 0)
-		return op_fail_rc(a, AUDIT_END, rc, "mend %s in %s",
-		    a->finding->object, ceph_pool_label(a->pool));
-	/*
-	 * The entry goes last: without its reservation no process can commit
-	 * it any more. A crash here leaves an entry that nothing leads to.
-	 */
-	if (a->phase == PHASE_KEYS && a->reservation && a->has_entry) {
-		a->has_entry = false;
-		rados_remove_start(a->pool,
-		    arena_fmt(
-			a->rpc.arena, "%s%s", journal_volumes.item, a->uuid),
-		    &a->rpc.op.wake);
-		return op_await(a, AUDIT_ENTRY_GONE);
-	}
-	a->finding->repaired = true;
-	log_info("audit.repair", "pool=%s kind=%s object=\"%s\" image=%s",
-	    ceph_pool_name(a->pool), a->finding->kind, a->finding->object,
-	    a->finding->image);
-	return op_goto(a, AUDIT_NEXT);
 }
 
 /* ---- pages ---- */
 
 /* Reads a page of one of the four; an object that is not there is empty. */
 static void
-list_start(struct audit *a, struct rados_read **read, enum audit_phase phase,
+page_start(struct audit *a, struct rados_read **read, enum audit_phase phase,
     const char *after, const char *prefix)
 {
 	rados_read_free(*read);
@@ -222,139 +181,79 @@ list_start(struct audit *a, struct rados_read **read, enum audit_phase phase,
 	rados_read_start(*read, a->pool, object_of(a, phase), &a->rpc.op.wake);
 }
 
-/* The last key of what `second` has listed. */
-static const char *
-last_key(struct audit *a)
+/* True: what `second` has listed goes on after `last`. */
+static bool
+second_goes_on(struct audit *a)
 {
-	size_t n = rados_read_omap_count(a->second, 0);
+	const struct rados_omap *omap = rados_read_omap(a->second);
 
-	return arena_strdup(
-	    a->rpc.arena, rados_read_omap_entry(a->second, 0, n - 1)->key);
+	if (omap->n == 0 || !omap->more)
+		return false;
+	a->last = arena_strdup(a->rpc.arena, omap->entry[omap->n - 1].key);
+	return true;
 }
 
-static enum op_verdict
-list_failed(struct audit *a, enum audit_phase phase)
+static int
+read_audit_request(struct audit *a, const char **after, struct err *err)
 {
-	return op_fail_rc(a, AUDIT_END, a->rpc.op.rc, "list %s of %s",
-	    object_of(a, phase), ceph_pool_label(a->pool));
-}
-
-static const char *const phase_prefix[PHASE_COUNT] = {
-	[PHASE_KEYS] = "",
-	[PHASE_IMAGES] = NAME_PREFIX IMAGE_PREFIX,
-	[PHASE_TRASH] = ID_PREFIX,
-	[PHASE_NOTES] = "",
-};
-
-static enum op_verdict
-start(struct audit *a)
-{
-	struct err err = ERR_INIT;
 	const char *token;
 
 	a->req = a->rpc.request;
-	a->reply = csi_new(
-	    &rbdcsi__admin__v1__audit_response__descriptor, a->rpc.arena);
-	a->rpc.reply = a->reply;
+	a->reply = csi_rpc_reply(&a->rpc);
 	token = a->req->token;
 	if (*token != '\0') {
 		if (*token < '0' || *token >= '0' + PHASE_COUNT)
-			return op_fail(a, AUDIT_END, ERR_INVALID_ARGUMENT,
+			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "token: none of Audit's");
 		a->phase = (enum audit_phase)(*token++ - '0');
 	}
-	if (ceph_pool_open(controller_connection(), a->req->pool,
-		a->rpc.env->rados_namespace, &a->pool, &err) < 0)
-		return op_fail_err(a, AUDIT_END, &err);
-	list_start(a, &a->read, a->phase, token, phase_prefix[a->phase]);
-	return op_await(a, AUDIT_PAGE_READ);
+	*after = token;
+	return ceph_pool_open(controller.conn, a->req->pool,
+	    a->rpc.env->rados_namespace, &a->pool, err);
 }
 
-static enum op_verdict
-list_reserved(struct audit *a)
+/* Makes room for findings and tells where the next call goes on. */
+static size_t
+take_page(struct audit *a)
 {
-	list_start(a, &a->second, PHASE_KEYS, a->last, JOURNAL_RESERVE);
-	return op_await(a, AUDIT_RESERVED_READ);
-}
+	const struct rados_omap *omap = rados_read_omap(a->read);
 
-static enum op_verdict
-page_read(struct audit *a)
-{
-	size_t n = 0;
-
-	if (a->rpc.op.rc < 0 && a->rpc.op.rc != -ENOENT)
-		return list_failed(a, a->phase);
-	if (a->rpc.op.rc == 0)
-		n = rados_read_omap_count(a->read, 0);
 	a->reply->findings = arena_new_bytes(
-	    a->rpc.arena, (n + 1) * sizeof(*a->reply->findings));
-	if (n > 0 && rados_read_omap_more(a->read, 0))
+	    a->rpc.arena, (omap->n + 1) * sizeof(*a->reply->findings));
+	if (omap->n > 0 && omap->more)
 		a->reply->next_token = arena_fmt(a->rpc.arena, "%d%s", a->phase,
-		    rados_read_omap_entry(a->read, 0, n - 1)->key);
+		    omap->entry[omap->n - 1].key);
 	else if (a->phase + 1 < PHASE_COUNT)
 		a->reply->next_token = arena_fmt(
 		    a->rpc.arena, "%d", a->phase + 1);
-	if (n == 0)
-		return op_goto(a, AUDIT_END);
-	a->last = "";
-	/*
-	 * After the images, before their entries: an image whose reservation
-	 * has gone by now has its entry.
-	 */
-	return a->phase == PHASE_IMAGES ? list_reserved(a)
-					: op_goto(a, AUDIT_NEXT);
+	return omap->n;
 }
 
-static enum op_verdict
-reserved_read(struct audit *a)
+/* The images of a page of reservations; true: there are more pages. */
+static bool
+take_reserved(struct audit *a)
 {
-	size_t n = 0;
+	const struct rados_omap *omap = rados_read_omap(a->second);
 
-	if (a->rpc.op.rc < 0 && a->rpc.op.rc != -ENOENT)
-		return list_failed(a, PHASE_KEYS);
-	if (a->rpc.op.rc == 0)
-		n = rados_read_omap_count(a->second, 0);
-	for (size_t i = 0; i < n; i++) {
-		const struct rados_omap_entry *e = rados_read_omap_entry(
-		    a->second, 0, i);
+	for (size_t i = 0; i < omap->n; i++) {
+		const struct rados_omap_entry *e = &omap->entry[i];
 		const char *image = journal_reserve_parse(
 		    a->rpc.arena, e->value, e->len, a->uuid);
 
 		if (image != NULL)
 			(void)map_set(&a->reserved, image, a);
 	}
-	if (n > 0 && rados_read_omap_more(a->second, 0)) {
-		a->last = last_key(a);
-		return list_reserved(a);
-	}
-	return op_goto(a, AUDIT_NEXT);
+	return second_goes_on(a);
 }
 
-/* ---- one entry of a page ---- */
+/* ---- an entry of a page ---- */
 
-static enum op_verdict
-read_entry(struct audit *a)
-{
-	journal_read_start(&a->item, &journal_volumes, a->item_pool, a->uuid,
-	    JOURNAL_IDENTITY, a->rpc.arena, &a->rpc.op.wake);
-	return op_await(a, AUDIT_ENTRY_READ);
-}
-
-static enum op_verdict
-place(struct audit *a, const char *image, const char *id)
-{
-	image_place_start(&a->place, a->item_pool, image,
-	    str_is_empty(id) ? NULL : id, &a->rpc.op.wake);
-	return op_await(a, AUDIT_PLACED);
-}
-
-static enum op_verdict
+static enum audit_todo
 look_at_key(struct audit *a)
 {
 	const struct rados_omap_entry *e = a->entry;
 	struct journal_ref ref;
 	struct err err = ERR_INIT;
-	const char *key;
 	int rc;
 
 	if (str_starts(e->key, JOURNAL_RESERVE)) {
@@ -362,60 +261,32 @@ look_at_key(struct audit *a)
 		a->volume = e->key + strlen(JOURNAL_RESERVE);
 		a->image = journal_reserve_parse(
 		    a->rpc.arena, e->value, e->len, a->uuid);
-		if (a->image == NULL)
-			return tell(a, "damaged-key",
-			    "its value names no image; CreateVolume of this name fails");
-		rados_read_free(a->second);
-		a->second = rados_read_new();
-		key = arena_fmt(
-		    a->rpc.arena, "%s%s", journal_volumes.key, a->volume);
-		(void)rados_read_omap_keys(a->second, &key, 1);
-		rados_read_start(a->second, a->pool, object_of(a, PHASE_KEYS),
-		    &a->rpc.op.wake);
-		return op_await(a, AUDIT_KEY_READ);
+		return a->image != NULL
+		    ? TODO_KEY
+		    : tell(a, "damaged-key",
+			  "its value names no image; CreateVolume of this name fails");
 	}
-	if (!str_starts(e->key, VOLUME_PREFIX))
-		return op_goto(a, AUDIT_NEXT);
-	a->volume = e->key + strlen(VOLUME_PREFIX);
+	if (!str_starts(e->key, journal_volumes.key))
+		return TODO_NOTHING;
+	a->volume = e->key + strlen(journal_volumes.key);
 	if (journal_ref_parse(e->value, e->len, &ref) < 0)
 		return tell(a, "damaged-key",
 		    "its value is no UUID; CreateVolume of this name fails");
 	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
-	if (ref.has_pool) {
-		rc = ceph_pool_open_id(controller_connection(), ref.pool_id,
-		    a->pool->rados_namespace, &a->item_pool, &err);
-		if (rc == -ENOENT)
-			return mend(a, "key-without-entry",
-			    "the pool that it names is gone, and all in it; repair removes the key",
-			    remove_key);
-		if (rc < 0)
-			return op_fail_err(a, AUDIT_END, &err);
-	}
-	return read_entry(a);
-}
-
-static enum op_verdict
-key_read(struct audit *a)
-{
-	const struct rados_omap_entry *e;
-	struct journal_ref ref;
-
-	if (a->rpc.op.rc < 0)
-		return list_failed(a, PHASE_KEYS);
-	if (rados_read_omap_count(a->second, 0) > 0) {
-		e = rados_read_omap_entry(a->second, 0, 0);
-		a->key_value = arena_fmt(
-		    a->rpc.arena, "%.*s", (int)e->len, (const char *)e->value);
-		if (journal_ref_parse(e->value, e->len, &ref) < 0 ||
-		    str_eq(ref.uuid, a->uuid))
-			return tell(a, "reservation",
-			    "the volume has been made, or its key is damaged; nothing is removed");
-	}
-	return read_entry(a);
+	if (!ref.has_pool)
+		return TODO_ENTRY;
+	rc = ceph_pool_open_id(controller.conn, ref.pool_id,
+	    a->pool->rados_namespace, &a->item_pool, &err);
+	if (rc == -ENOENT)
+		return mend(a, "key-without-entry",
+		    "the pool that it names is gone, and all in it; repair removes the key");
+	if (rc < 0)
+		op_set_err(&a->rpc.op, &err);
+	return rc < 0 ? TODO_FAIL : TODO_ENTRY;
 }
 
 /* csi-vol-UUID, and behind that nothing or the helper's suffix. */
-static enum op_verdict
+static enum audit_todo
 look_at_image(struct audit *a)
 {
 	const char *image = a->entry->key + strlen(NAME_PREFIX);
@@ -424,7 +295,7 @@ look_at_image(struct audit *a)
 
 	if (strlen(uuid) < JOURNAL_UUID_LEN ||
 	    journal_ref_parse(uuid, JOURNAL_UUID_LEN, &ref) < 0)
-		return op_goto(a, AUDIT_NEXT);
+		return TODO_NOTHING;
 	a->image = image;
 	uuid += JOURNAL_UUID_LEN;
 	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
@@ -432,11 +303,11 @@ look_at_image(struct audit *a)
 		return place(a,
 		    arena_fmt(a->rpc.arena, IMAGE_PREFIX "%s", a->uuid), NULL);
 	if (*uuid != '\0' || map_get(&a->reserved, image) != NULL)
-		return op_goto(a, AUDIT_NEXT);
-	return read_entry(a);
+		return TODO_NOTHING;
+	return TODO_ENTRY;
 }
 
-static enum op_verdict
+static enum audit_todo
 look_at_trash(struct audit *a)
 {
 	struct cls_trash_entry trash;
@@ -445,12 +316,12 @@ look_at_trash(struct audit *a)
 	dec_init(&d, a->entry->value, a->entry->len);
 	if (cls_parse_trash(d, &trash) < 0 || trash.state != TRASH_MOVING ||
 	    trash.source != TRASH_SOURCE_USER)
-		return op_goto(a, AUDIT_NEXT);
+		return TODO_NOTHING;
 	a->image = arena_strdup(a->rpc.arena, trash.name);
 	return place(a, a->image, a->entry->key + strlen(ID_PREFIX));
 }
 
-static enum op_verdict
+static enum audit_todo
 look_at_note(struct audit *a)
 {
 	struct journal_purge purge;
@@ -458,125 +329,74 @@ look_at_note(struct audit *a)
 	journal_purge_parse(
 	    &purge, a->rpc.arena, a->entry->value, a->entry->len);
 	a->image = purge.image;
-	if (str_is_empty(a->image))
-		return tell(a, "void-note", "it names no image");
-	return place(a, a->image, a->entry->key);
+	return str_is_empty(a->image)
+	    ? tell(a, "void-note", "it names no image")
+	    : place(a, a->image, a->entry->key);
 }
 
-static enum op_verdict
-next(struct audit *a)
+static enum audit_todo
+look_at_entry(struct audit *a)
 {
-	if (a->rpc.op.detached)
-		return op_fail(
-		    a, AUDIT_END, ERR_CANCELLED, "the caller is gone");
-	if (a->at == rados_read_omap_count(a->read, 0))
-		return op_goto(a, AUDIT_END);
-	a->entry = rados_read_omap_entry(a->read, 0, a->at++);
+	a->entry = &rados_read_omap(a->read)->entry[a->at++];
 	a->volume = a->image = a->key_value = NULL;
 	a->reservation = a->has_entry = false;
 	a->item_pool = a->pool;
-	switch (a->phase) {
-	case PHASE_KEYS:
-		return look_at_key(a);
-	case PHASE_IMAGES:
-		return look_at_image(a);
-	case PHASE_TRASH:
-		return look_at_trash(a);
-	case PHASE_NOTES:
-	case PHASE_COUNT:
-		break;
-	}
-	return look_at_note(a);
+	return a->phase == PHASE_KEYS  ? look_at_key(a)
+	    : a->phase == PHASE_IMAGES ? look_at_image(a)
+	    : a->phase == PHASE_TRASH  ? look_at_trash(a)
+				       : look_at_note(a);
 }
 
-/* ---- a key without an entry: is any image of it left? ---- */
+/* ---- judging what was found ---- */
 
-static enum op_verdict
-search(struct audit *a, enum audit_phase phase)
+static enum audit_todo
+judge_key(struct audit *a)
 {
-	a->searched = phase;
-	list_start(a, &a->second, phase, a->last,
-	    phase == PHASE_IMAGES ? NAME_PREFIX : ID_PREFIX);
-	return op_await(a, AUDIT_SEARCHED);
+	const struct rados_omap *omap = rados_read_omap(a->second);
+	const struct rados_omap_entry *e = omap->entry;
+	struct journal_ref ref;
+
+	if (omap->n == 0)
+		return TODO_ENTRY;
+	a->key_value = arena_fmt(
+	    a->rpc.arena, "%.*s", (int)e->len, (const char *)e->value);
+	if (journal_ref_parse(e->value, e->len, &ref) < 0 ||
+	    str_eq(ref.uuid, a->uuid))
+		return tell(a, "reservation",
+		    "the volume has been made, or its key is damaged; nothing is removed");
+	return TODO_ENTRY;
 }
 
-/* The name of an image in the directory, or that of one in the trash. */
-static const char *
-image_of(const struct audit *a, const struct rados_omap_entry *e,
-    struct cls_trash_entry *trash)
-{
-	struct dec d;
-
-	if (a->searched == PHASE_IMAGES)
-		return e->key + strlen(NAME_PREFIX);
-	dec_init(&d, e->value, e->len);
-	/* An entry that cannot be read may be of that image. */
-	return cls_parse_trash(d, trash) < 0 ? a->uuid : trash->name;
-}
-
-static enum op_verdict
-searched(struct audit *a)
-{
-	struct cls_trash_entry trash;
-	const char *image;
-	size_t n = 0;
-
-	if (a->rpc.op.rc < 0 && a->rpc.op.rc != -ENOENT)
-		return list_failed(a, a->searched);
-	if (a->rpc.op.rc == 0)
-		n = rados_read_omap_count(a->second, 0);
-	for (size_t i = 0; i < n; i++) {
-		image = image_of(
-		    a, rados_read_omap_entry(a->second, 0, i), &trash);
-		if (strstr(image, a->uuid) == NULL)
-			continue;
-		a->image = arena_strdup(a->rpc.arena, image);
-		return tell(a, "key-without-entry",
-		    a->searched == PHASE_TRASH
-			? "its entry is gone, but the trash has its image; once that is purged, repair removes the key"
-			: "its entry is gone, but its image is there; CreateVolume of this name completes the volume");
-	}
-	if (n > 0 && rados_read_omap_more(a->second, 0)) {
-		a->last = last_key(a);
-		return search(a, a->searched);
-	}
-	a->last = "";
-	if (a->searched == PHASE_IMAGES)
-		return search(a, PHASE_TRASH);
-	/* What has no place in the directory may have its rbd_id. */
-	return place(
-	    a, arena_fmt(a->rpc.arena, IMAGE_PREFIX "%s", a->uuid), NULL);
-}
-
-/* ---- what was found ---- */
-
-static enum op_verdict
-entry_read(struct audit *a)
+static enum audit_todo
+judge_entry(struct audit *a)
 {
 	const struct journal_item *item = &a->item.item;
-	const char *name;
+	const char *name = item->attr[JOURNAL_NAME];
+	int rc = a->rpc.op.rc;
 
-	a->has_entry = a->rpc.op.rc != -ENOENT;
-	if (a->rpc.op.rc < 0 && a->item.err.code == ERR_DATA_LOSS)
+	a->has_entry = rc != -ENOENT;
+	if (rc < 0 && a->item.err.code == ERR_DATA_LOSS)
 		return tell(a, "damaged-entry",
 		    arena_strdup(a->rpc.arena, a->item.err.text));
-	if (a->rpc.op.rc < 0 && a->has_entry)
-		return op_fail_err(a, AUDIT_END, &a->item.err);
+	if (rc < 0 && a->has_entry) {
+		op_set_err(&a->rpc.op, &a->item.err);
+		return TODO_FAIL;
+	}
 	if (a->phase == PHASE_IMAGES)
 		return a->has_entry
-		    ? op_goto(a, AUDIT_NEXT)
+		    ? TODO_NOTHING
 		    : tell(a, "image-without-entry",
 			  "no volume leads to it; it may have data, so rename or remove it by hand");
 	if (a->reservation)
 		return place(a, a->image, item->attr[JOURNAL_IMAGEID]);
 	if (!a->has_entry) {
 		a->last = "";
-		if (a->item_pool == a->pool)
-			return search(a, PHASE_IMAGES);
-		return tell(a, "key-without-entry",
-		    "its entry, in another pool, is gone");
+		a->searched = PHASE_IMAGES;
+		return a->item_pool == a->pool
+		    ? TODO_SEARCH
+		    : tell(a, "key-without-entry",
+			  "its entry, in another pool, is gone");
 	}
-	name = item->attr[JOURNAL_NAME];
 	a->image = volume_image_name(item, a->uuid, a->rpc.arena);
 	if (!str_is_empty(name) && !str_eq(name, a->volume))
 		return tell(a, "entry-of-another",
@@ -586,8 +406,46 @@ entry_read(struct audit *a)
 	return place(a, a->image, item->attr[JOURNAL_IMAGEID]);
 }
 
+/* A page of images, or of the trash: is one of this UUID in it? */
+static enum audit_todo
+judge_searched(struct audit *a)
+{
+	const struct rados_omap *omap = rados_read_omap(a->second);
+
+	for (size_t i = 0; i < omap->n; i++) {
+		const struct rados_omap_entry *e = &omap->entry[i];
+		struct cls_trash_entry trash;
+		const char *image;
+		struct dec d;
+
+		dec_init(&d, e->value, e->len);
+		if (a->searched == PHASE_IMAGES)
+			image = e->key + strlen(NAME_PREFIX);
+		else /* one that cannot be read may be of that image */
+			image = cls_parse_trash(d, &trash) < 0 ? a->uuid
+							       : trash.name;
+		if (strstr(image, a->uuid) == NULL)
+			continue;
+		a->image = image;
+		return tell(a, "key-without-entry",
+		    a->searched == PHASE_TRASH
+			? "its entry is gone, but the trash has its image; once that is purged, repair removes the key"
+			: "its entry is gone, but its image is there; CreateVolume of this name completes the volume");
+	}
+	if (second_goes_on(a))
+		return TODO_SEARCH;
+	a->last = "";
+	if (a->searched == PHASE_IMAGES) {
+		a->searched = PHASE_TRASH;
+		return TODO_SEARCH;
+	}
+	/* What has no place in the directory may have its rbd_id. */
+	return place(
+	    a, arena_fmt(a->rpc.arena, IMAGE_PREFIX "%s", a->uuid), NULL);
+}
+
 /* A whole volume's key, by where its image is. */
-static enum op_verdict
+static enum audit_todo
 judge_volume(struct audit *a)
 {
 	if (!journal_item_is_complete(&a->item.item))
@@ -610,26 +468,44 @@ judge_volume(struct audit *a)
 			"%s; rename the image back, or set csi.imageid in csi.volume.%s",
 			a->place.why, a->uuid));
 	}
-	return op_goto(a, AUDIT_NEXT);
+	return TODO_NOTHING;
 }
 
-static enum op_verdict
-judge_lone_key(struct audit *a)
+static enum audit_todo
+judge_place(struct audit *a)
 {
-	if (a->place.standing != IMAGE_GONE)
-		return tell(a, "key-without-entry",
-		    "its entry is gone, but its image is there in part; CreateVolume of this name completes the volume");
-	return mend(a, "key-without-entry",
-	    "its entry is gone, and there is no image with its UUID; repair removes the key",
-	    remove_key);
-}
-
-static enum op_verdict
-judge_reservation(struct audit *a)
-{
+	bool gone = a->place.standing == IMAGE_GONE;
+	bool in_trash = a->place.standing == IMAGE_IN_TRASH;
 	const char *name = a->item.item.attr[JOURNAL_NAME];
 
-	if (a->place.standing != IMAGE_GONE)
+	if (a->phase == PHASE_IMAGES)
+		return gone
+		    ? tell(a, "helper-left",
+			  "ceph-csi's helper of a clone that is gone; remove its snapshots and the image by hand")
+		    : TODO_NOTHING;
+	if (a->phase == PHASE_TRASH)
+		return in_trash
+		    ? mend(a, "trash-moving",
+			  "a move to the trash was cut off at its end, and ceph-csi fails at the entry for ever; repair makes it normal")
+		    : tell(a, "trash-moving",
+			  "the image is being moved to the trash, or that was cut off: then deleting the volume, or `rbd trash mv`, completes it");
+	if (a->phase == PHASE_NOTES)
+		return gone
+		    ? mend(a, "void-note",
+			  "its image is purged; repair removes the note")
+		    : in_trash
+		    ? TODO_CHILD
+		    : tell(a, "void-note",
+			  "its image is not in the trash under that name; the next ceph-worker removes the note");
+	if (!a->reservation && a->has_entry)
+		return judge_volume(a);
+	if (!a->reservation)
+		return gone
+		    ? mend(a, "key-without-entry",
+			  "its entry is gone, and there is no image with its UUID; repair removes the key")
+		    : tell(a, "key-without-entry",
+			  "its entry is gone, but its image is there in part; CreateVolume of this name completes the volume");
+	if (!gone)
 		return tell(a, "reservation",
 		    "the volume is being made, or that was cut off: then CreateVolume completes it; if nobody wants it, remove the image by hand, then repair removes the rest");
 	if (!str_is_empty(name) && !str_eq(name, a->volume))
@@ -637,123 +513,202 @@ judge_reservation(struct audit *a)
 		    arena_fmt(a->rpc.arena, "the entry %s belongs to %s",
 			a->uuid, name));
 	return mend(a, "reservation",
-	    "a creation was cut off, and its image is nowhere; repair removes what is left",
-	    remove_key);
+	    "a creation was cut off, and its image is nowhere; repair removes what is left");
 }
 
-static enum op_verdict
-judge_note(struct audit *a)
-{
-	if (a->place.standing == IMAGE_GONE)
-		return mend(a, "void-note",
-		    "its image is purged; repair removes the note",
-		    remove_note);
-	if (a->place.standing != IMAGE_IN_TRASH)
-		return tell(a, "void-note",
-		    "its image is not in the trash under that name; the next ceph-worker removes the note");
-	a->lane = (struct lane_job){
-		.kind = LANE_FIND_CHILD,
-		.pool = a->pool,
-		.image_id = a->place.id,
-	};
-	lane_job_start(&a->lane, &a->rpc.op.wake);
-	return op_await(a, AUDIT_CHILD_FOUND);
-}
+/* ---- the steps ---- */
 
 static enum op_verdict
-placed(struct audit *a)
+audit_todo_step(struct audit *a)
 {
-	bool gone = a->place.standing == IMAGE_GONE;
+	struct op *op = &a->rpc.op;
+	const char *key;
 
-	if (a->rpc.op.rc < 0)
-		return op_fail_err(a, AUDIT_END, &a->place.op.err);
-	switch (a->phase) {
-	case PHASE_KEYS:
-		return a->reservation ? judge_reservation(a)
-		    : a->has_entry    ? judge_volume(a)
-				      : judge_lone_key(a);
-	case PHASE_IMAGES:
-		if (gone)
-			return tell(a, "helper-left",
-			    "ceph-csi's helper of a clone that is gone; remove its snapshots and the image by hand");
+	switch (a->todo) {
+	case TODO_NOTHING:
 		return op_goto(a, AUDIT_NEXT);
-	case PHASE_TRASH:
-		if (a->place.standing == IMAGE_IN_TRASH)
-			return mend(a, "trash-moving",
-			    "a move to the trash was cut off at its end, and ceph-csi fails at the entry for ever; repair makes it normal",
-			    settle_trash);
-		return tell(a, "trash-moving",
-		    "the image is being moved to the trash, or that was cut off: then deleting the volume, or `rbd trash mv`, completes it");
-	case PHASE_NOTES:
-	case PHASE_COUNT:
-		break;
+
+	case TODO_KEY:
+		rados_read_free(a->second);
+		a->second = rados_read_new();
+		key = arena_fmt(
+		    a->rpc.arena, "%s%s", journal_volumes.key, a->volume);
+		(void)rados_read_omap_keys(a->second, &key, 1);
+		rados_read_start(
+		    a->second, a->pool, object_of(a, PHASE_KEYS), &op->wake);
+		return op_await(a, AUDIT_KEY_READ);
+
+	case TODO_ENTRY:
+		journal_read_start(&a->item, &journal_volumes, a->item_pool,
+		    a->uuid, JOURNAL_IDENTITY, a->rpc.arena, &op->wake);
+		return op_await(a, AUDIT_ENTRY_READ);
+
+	case TODO_SEARCH:
+		page_start(a, &a->second, a->searched, a->last,
+		    a->searched == PHASE_IMAGES ? NAME_PREFIX : ID_PREFIX);
+		return op_await(a, AUDIT_SEARCHED);
+
+	case TODO_PLACE:
+		image_place_start(&a->place, a->item_pool, a->place_image,
+		    a->place_id, &op->wake);
+		return op_await(a, AUDIT_PLACED);
+
+	case TODO_CHILD:
+		a->lane = (struct lane_job){
+			.kind = LANE_FIND_CHILD,
+			.pool = a->pool,
+			.image_id = a->place.id,
+		};
+		lane_job_start(&a->lane, &op->wake);
+		return op_await(a, AUDIT_CHILD_FOUND);
+
+	case TODO_MEND:
+		mend_start(a);
+		return op_await(a, AUDIT_MENDED);
+
+	case TODO_FAIL:
+		return op_goto(a, AUDIT_END);
 	}
-	return judge_note(a);
-}
-
-static enum op_verdict
-child_found(struct audit *a)
-{
-	if (a->rpc.op.rc < 0 && a->rpc.op.rc != -ENOENT)
-		return op_fail_err(a, AUDIT_END, &a->lane.err);
-	if (a->lane.child[0] == '\0')
-		return op_goto(a, AUDIT_NEXT);
-	return tell(a, "purge-blocked",
-	    arena_fmt(a->rpc.arena,
-		"the deleted image stays in the trash until its clone %s is gone",
-		a->lane.child));
+	abort();
 }
 
 static enum op_verdict
 audit_step(struct op *op)
 {
+	static const char *const prefix[PHASE_COUNT] = {
+		[PHASE_KEYS] = "",
+		[PHASE_IMAGES] = NAME_PREFIX IMAGE_PREFIX,
+		[PHASE_TRASH] = ID_PREFIX,
+		[PHASE_NOTES] = "",
+	};
 	struct audit *a = (struct audit *)op;
+	bool failed = op->rc < 0 && op->rc != -ENOENT;
+	struct err err = ERR_INIT;
+	const char *after = "";
 
 	switch (a->state) {
 	case AUDIT_START:
-		return start(a);
+		if (read_audit_request(a, &after, &err) < 0)
+			return op_fail_err(a, AUDIT_END, &err);
+		page_start(a, &a->read, a->phase, after, prefix[a->phase]);
+		return op_await(a, AUDIT_PAGE_READ);
+
 	case AUDIT_PAGE_READ:
-		return page_read(a);
+		if (failed)
+			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
+			    object_of(a, a->phase), ceph_pool_label(a->pool));
+		if (take_page(a) == 0)
+			return op_goto(a, AUDIT_END);
+		if (a->phase != PHASE_IMAGES)
+			return op_goto(a, AUDIT_NEXT);
+		/*
+		 * After the images, before their entries: an image whose
+		 * reservation has gone by now has its entry.
+		 */
+		page_start(a, &a->second, PHASE_KEYS, "", JOURNAL_RESERVE);
+		return op_await(a, AUDIT_RESERVED_READ);
+
 	case AUDIT_RESERVED_READ:
-		return reserved_read(a);
+		if (failed)
+			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
+			    object_of(a, PHASE_KEYS), ceph_pool_label(a->pool));
+		if (!take_reserved(a))
+			return op_goto(a, AUDIT_NEXT);
+		page_start(a, &a->second, PHASE_KEYS, a->last, JOURNAL_RESERVE);
+		return op_await(a, AUDIT_RESERVED_READ);
+
 	case AUDIT_NEXT:
-		return next(a);
+		if (op->detached)
+			return op_fail(
+			    a, AUDIT_END, ERR_CANCELLED, "the caller is gone");
+		if (a->at == rados_read_omap(a->read)->n)
+			return op_goto(a, AUDIT_END);
+		a->todo = look_at_entry(a);
+		return op_goto(a, AUDIT_TODO);
+
+	case AUDIT_TODO:
+		return audit_todo_step(a);
+
 	case AUDIT_KEY_READ:
-		return key_read(a);
+		if (op->rc < 0)
+			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
+			    object_of(a, PHASE_KEYS), ceph_pool_label(a->pool));
+		a->todo = judge_key(a);
+		return op_goto(a, AUDIT_TODO);
+
 	case AUDIT_ENTRY_READ:
-		return entry_read(a);
-	case AUDIT_PLACED:
-		return placed(a);
+		a->todo = judge_entry(a);
+		return op_goto(a, AUDIT_TODO);
+
 	case AUDIT_SEARCHED:
-		return searched(a);
+		if (failed)
+			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
+			    object_of(a, a->searched),
+			    ceph_pool_label(a->pool));
+		a->todo = judge_searched(a);
+		return op_goto(a, AUDIT_TODO);
+
+	case AUDIT_PLACED:
+		if (op->rc < 0)
+			return op_fail_as(a, AUDIT_END, place.op);
+		a->todo = judge_place(a);
+		return op_goto(a, AUDIT_TODO);
+
 	case AUDIT_CHILD_FOUND:
-		return child_found(a);
-	case AUDIT_ENTRY_GONE:
-		if (op->rc == -ENOENT)
-			op->rc = 0;
-		return mended(a);
+		if (failed)
+			return op_fail_as(a, AUDIT_END, lane);
+		if (a->lane.child[0] != '\0')
+			(void)tell(a, "purge-blocked",
+			    arena_fmt(a->rpc.arena,
+				"the deleted image stays in the trash until its clone %s is gone",
+				a->lane.child));
+		return op_goto(a, AUDIT_NEXT);
+
 	case AUDIT_MENDED:
-		return mended(a);
+	case AUDIT_ENTRY_GONE:
+		if (a->state == AUDIT_MENDED &&
+		    (op->rc == -ECANCELED || op->rc == -ENOENT ||
+			op->rc == -ESTALE)) {
+			a->finding->text = arena_fmt(a->rpc.arena,
+			    "%s (it was changed meanwhile: look again)",
+			    a->finding->text);
+			return op_goto(a, AUDIT_NEXT);
+		}
+		if (failed)
+			return op_fail_rc(a, AUDIT_END, op->rc, "mend %s in %s",
+			    a->finding->object, ceph_pool_label(a->pool));
+		/*
+		 * The entry goes last: without its reservation no process can
+		 * commit it any more. A crash here leaves an entry that
+		 * nothing leads to.
+		 */
+		if (a->state == AUDIT_MENDED && a->reservation &&
+		    a->has_entry) {
+			rados_remove_start(a->pool,
+			    arena_fmt(a->rpc.arena, "%s%s",
+				journal_volumes.item, a->uuid),
+			    &op->wake);
+			return op_await(a, AUDIT_ENTRY_GONE);
+		}
+		a->finding->repaired = true;
+		log_info("audit.repair",
+		    "pool=%s kind=%s object=\"%s\" image=%s",
+		    ceph_pool_name(a->pool), a->finding->kind,
+		    a->finding->object, a->finding->image);
+		return op_goto(a, AUDIT_NEXT);
+
 	case AUDIT_END:
+		rados_read_free(a->read);
+		rados_read_free(a->second);
+		map_fini(&a->reserved);
 		return OP_DONE;
 	}
 	abort();
 }
 
-static void
-audit_free(struct op *op)
-{
-	struct audit *a = (struct audit *)op;
-
-	rados_read_free(a->read);
-	rados_read_free(a->second);
-	map_fini(&a->reserved);
-}
-
 static const struct op_class audit_class = {
 	.name = "Audit",
 	.step = audit_step,
-	.end = audit_free,
 };
 
 const struct csi_impl audit_impl = {

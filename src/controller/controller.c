@@ -15,16 +15,13 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_FORMAT] = &format_image_impl,
 };
 
-static struct {
-	struct ceph_connection *conn;
-	struct keylock *names;
-} ctl;
+struct controller controller;
 
 void
 controller_init(struct ceph_connection *conn)
 {
-	ctl.conn = conn;
-	ctl.names = keylock_new();
+	controller.conn = conn;
+	controller.names = keylock_new();
 	csi_impls_check(impls, CSI_WORKER, true, true);
 }
 
@@ -32,9 +29,9 @@ void
 controller_fini(void)
 {
 	purge_fini();
-	keylock_free(ctl.names);
-	ctl.names = NULL;
-	ctl.conn = NULL;
+	keylock_free(controller.names);
+	controller.names = NULL;
+	controller.conn = NULL;
 }
 
 const struct csi_impl *
@@ -46,22 +43,14 @@ controller_find(const char *path, const struct csi_definition **def)
 	return *def != NULL ? impls[csi_definition_id(*def)] : NULL;
 }
 
-struct ceph_connection *
-controller_connection(void)
+void
+controller_name_take_start(struct keylock_claim *claim,
+    const struct csi_rpc *rpc, const struct ceph_pool *pool, const char *name,
+    struct wake *waiter)
 {
-	return ctl.conn;
-}
-
-struct keylock *
-controller_names(void)
-{
-	return ctl.names;
-}
-
-char *
-controller_name_key(
-    struct arena *arena, const struct ceph_pool *pool, const char *request_name)
-{
-	return arena_fmt(arena, "%lld/%s/%s", (long long)pool->id,
-	    pool->rados_namespace, request_name);
+	claim->what = rpc->in->def->name;
+	keylock_take_start(controller.names, claim,
+	    arena_fmt(rpc->arena, "%lld/%s/%s", (long long)pool->id,
+		pool->rados_namespace, name),
+	    waiter);
 }

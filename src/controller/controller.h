@@ -12,6 +12,12 @@
 #include "core/keylock.h"
 #include "csi/rpc.h"
 
+extern struct controller {
+	struct ceph_connection *conn; /* the caller's of controller_init() */
+	/* On request names, shared by what creates and what deletes. */
+	struct keylock *names;
+} controller;
+
 /* Once, before the first RPC; the connection is the caller's. */
 void controller_init(struct ceph_connection *conn);
 
@@ -28,16 +34,13 @@ void controller_fini(void);
 const struct csi_impl *controller_find(
     const char *path, const struct csi_definition **def);
 
-struct ceph_connection *controller_connection(void);
-
 /*
- * Locks on request names, shared by what creates and what deletes. The key
- * names cluster, namespace, pool and request, so that a request for another
- * pool does not wait.
+ * Locks a request name in the pool of its directory, so that a request for
+ * another pool does not wait. keylock_release() gives it back.
  */
-struct keylock *controller_names(void);
-char *controller_name_key(struct arena *arena, const struct ceph_pool *pool,
-    const char *request_name);
+void controller_name_take_start(struct keylock_claim *claim,
+    const struct csi_rpc *rpc, const struct ceph_pool *pool, const char *name,
+    struct wake *waiter);
 
 extern const struct csi_impl audit_impl;
 extern const struct csi_impl create_volume_impl;

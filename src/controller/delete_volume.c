@@ -10,7 +10,7 @@
  * is forgotten.
  */
 #include "controller/controller.h"
-#include "controller/discard.h"
+#include "controller/lane.h"
 #include "controller/purge.h"
 #include "controller/volume.h"
 
@@ -20,6 +20,117 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- an image goes into the trash, natively or by a lane ---- */
+
+enum discard_state {
+	DISCARD_START = 0,
+	DISCARD_MOVED,        /* the image is in the trash */
+	DISCARD_IN_USE,       /* refused: a lane was asked by whom */
+	DISCARD_LANE_CHECKED, /* a lane has listed the watchers */
+	DISCARD_LANE_MOVED,   /* a lane has moved it to the trash */
+	DISCARD_END,
+};
+
+struct discard {
+	struct op op;
+	enum discard_state state;
+	struct ceph_pool *pool;
+	const char *name, *wanted_id;
+	struct trash_move move; /* move.place, move.lookup: what was found */
+	struct lane_job lane;
+
+	/* the answer */
+	const char *id; /* in `move`; "": there is none */
+	bool moved;     /* it is in the trash, to be noted and purged */
+};
+
+static void
+discard_lane_start(struct discard *d, enum lane_kind kind)
+{
+	d->lane = (struct lane_job){
+		.kind = kind,
+		.pool = d->pool,
+		.image = d->name,
+		.image_id = d->id,
+	};
+	lane_job_start(&d->lane, &d->op.wake);
+}
+
+static enum op_verdict
+discard_step(struct op *op)
+{
+	struct discard *d = (struct discard *)op;
+
+	switch (d->state) {
+	case DISCARD_START:
+		trash_move_start(
+		    &d->move, d->pool, d->name, d->wanted_id, &op->wake);
+		return op_await(d, DISCARD_MOVED);
+
+	case DISCARD_MOVED:
+		d->moved = op->rc == 0 && d->move.had_header;
+		if (op->rc == 0)
+			return op_goto(d, DISCARD_END);
+		if (d->move.obstacle == IMAGE_PLAIN && !d->move.watched)
+			return op_fail_as(d, DISCARD_END, move.op);
+		discard_lane_start(d, LANE_LIST_WATCHERS);
+		return d->move.obstacle != IMAGE_PLAIN
+		    ? op_await(d, DISCARD_LANE_CHECKED)
+		    : op_await(d, DISCARD_IN_USE);
+
+	case DISCARD_LANE_CHECKED:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(d, DISCARD_END, lane);
+		if (op->rc == 0 && d->lane.nwatchers > 0)
+			return op_goto(d, DISCARD_IN_USE);
+		discard_lane_start(d, LANE_TRASH_MOVE);
+		return op_await(d, DISCARD_LANE_MOVED);
+
+	case DISCARD_LANE_MOVED:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(d, DISCARD_END, lane);
+		d->moved = true;
+		return op_goto(d, DISCARD_END);
+
+	case DISCARD_IN_USE:
+		/* Without an answer of the lane the refusal stands. */
+		return op_fail(d, DISCARD_END, ERR_FAILED_PRECONDITION,
+		    "image %s is in use, open at %s%s", d->name,
+		    d->lane.nwatchers > 0
+			? d->lane.watcher[0]
+			: "an address that could not be found out",
+		    d->lane.nwatchers > 1 ? " and others" : "");
+
+	case DISCARD_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class discard_class = {
+	.name = "discard",
+	.step = discard_step,
+};
+
+/*
+ * Gone already is success. `id` NULL: what the name leads to.
+ * FAILED_PRECONDITION: in use, naming the address, or name and id do not
+ * belong together (trash_move_start()).
+ */
+static void
+discard_start(struct discard *d, struct ceph_pool *pool, const char *name,
+    const char *id, struct wake *waiter)
+{
+	memset(d, 0, sizeof(*d));
+	d->pool = pool;
+	d->name = name;
+	d->id = d->move.place.id;
+	d->wanted_id = id;
+	op_start(&d->op, &discard_class, waiter);
+}
+
+/* ---- the volume ---- */
 
 enum delete_volume_state {
 	DELETEVOL_START = 0,
@@ -31,9 +142,11 @@ enum delete_volume_state {
 	DELETEVOL_HELPER_FREED, /* the helper's snapshot is gone */
 	DELETEVOL_HELPER_MOVED, /* the helper is in the trash */
 	DELETEVOL_HELPER_NOTED, /* a note says that it is to be purged */
+	DELETEVOL_HELPER_DONE,  /* it is, or there is none */
 	DELETEVOL_NOTED,        /* the same for the image, and so later */
 	DELETEVOL_RELEASED,     /* directory key and entry are gone */
 	DELETEVOL_UNLOCK,
+	DELETEVOL_UNKNOWN, /* what cannot be there (any more) is deleted */
 	DELETEVOL_END,
 };
 
@@ -41,217 +154,76 @@ struct delete_volume {
 	struct csi_rpc rpc;
 	enum delete_volume_state state;
 	const Csi__V1__DeleteVolumeRequest *req;
-	struct csi_volume_id id;
 	struct ceph_pool *pool;     /* of entry and image */
 	struct ceph_pool *dir_pool; /* of the directory */
 	struct keylock_claim claim;
 	const char *name; /* request name; NULL: not known */
-	const char *image;
-	bool migrated; /* an in-tree volume: no journal */
+	const char *image, *uuid;
+	bool migrated;  /* an in-tree volume: no journal */
+	struct err why; /* of what is unknown */
 	struct journal_read entry;
 	struct journal_release release;
 	struct image_lookup left;
 	struct discard discard;
 	/* ceph-csi's helper between a source and the clone made of it */
-	const char *helper;
+	const char *helper, *helper_id;
 	struct image_place place;
 	struct lane_job lane;
 	struct discard helper_discard;
 };
 
-/* A volume that cannot be there (any more) is deleted. */
-static enum op_verdict
-nothing_there(struct delete_volume *d, const struct err *why)
+static int
+open_volume(struct delete_volume *d, struct err *err)
 {
-	char text[ERR_TEXT_MAX + 16];
-
-	log_info("volume.unknown", "volume=%s why=%s", d->req->volume_id,
-	    log_quote(text, sizeof(text), why->text));
-	d->rpc.reply = csi_new(
-	    &csi__v1__delete_volume_response__descriptor, d->rpc.arena);
-	return op_goto(d, DELETEVOL_END);
-}
-
-static enum op_verdict
-answer(struct delete_volume *d)
-{
-	d->rpc.reply = csi_new(
-	    &csi__v1__delete_volume_response__descriptor, d->rpc.arena);
-	return op_goto(d, DELETEVOL_UNLOCK);
-}
-
-/* What the in-tree driver made is named by the handle, and by nothing else. */
-static enum op_verdict
-start_migrated(struct delete_volume *d)
-{
-	const struct csi_migrated_id *id = &d->rpc.in->migrated;
-	struct err err = ERR_INIT;
-	int rc;
-
-	d->migrated = true;
-	d->image = id->image;
-	rc = ceph_pool_open(
-	    controller_connection(), id->pool, "", &d->pool, &err);
-	if (rc == -ENOENT)
-		return nothing_there(d, &err);
-	if (rc < 0)
-		return op_fail_err(d, DELETEVOL_END, &err);
-	purge_resume(d->pool, d->rpc.env->instance_id);
-	return op_goto(d, DELETEVOL_LOCKED);
-}
-
-static enum op_verdict
-start(struct delete_volume *d)
-{
-	struct err err = ERR_INIT;
+	const struct csi_migrated_id *migrated = &d->rpc.in->migrated;
 	int rc;
 
 	d->req = d->rpc.request;
-	if (d->rpc.in->id_kind == CSI_ID_MIGRATED)
-		return start_migrated(d);
-	rc = volume_pool_open(
-	    &d->rpc, d->req->volume_id, &d->id, &d->pool, &err);
-	if (rc == -ENOENT)
-		return nothing_there(d, &err);
-	if (rc < 0)
-		return op_fail_err(d, DELETEVOL_END, &err);
-	journal_read_start(&d->entry, &journal_volumes, d->pool, d->id.uuid,
-	    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
-	    &d->rpc.op.wake);
-	return op_await(d, DELETEVOL_ITEM_READ);
+	d->migrated = d->rpc.in->id_kind == CSI_ID_MIGRATED;
+	d->uuid = d->rpc.in->id.uuid;
+	if (!d->migrated)
+		return volume_pool_open(
+		    &d->rpc, d->req->volume_id, &d->pool, err);
+	/* The in-tree driver's is named by the handle, and by nothing else. */
+	d->image = migrated->image;
+	rc = ceph_pool_open(controller.conn, migrated->pool, "", &d->pool, err);
+	if (rc == 0)
+		purge_resume(d->pool, d->rpc.env->instance_id);
+	return rc;
 }
 
-/* The pool of the directory, if it is not the image's (never written now). */
+/* Request name and pool of the directory, which is not always the image's. */
 static int
-open_directory(struct delete_volume *d, struct err *err)
-{
-	const char *text = d->entry.item.attr[JOURNAL_POOL];
-	char *end;
-	uint64_t id;
-
-	d->dir_pool = d->pool;
-	if (str_is_empty(text))
-		return 0;
-	id = strtoull(text, &end, 16);
-	if (*end != '\0')
-		return err_set(err, ERR_DATA_LOSS,
-		    "journal entry %s: %s is no pool id", d->id.uuid, text);
-	return ceph_pool_open_id(controller_connection(), (int64_t)id,
-	    d->rpc.env->rados_namespace, &d->dir_pool, err);
-}
-
-static enum op_verdict
-judge_item(struct delete_volume *d)
+read_entry(struct delete_volume *d, struct err *err)
 {
 	const struct journal_item *item = &d->entry.item;
-	struct err err = ERR_INIT;
-	int rc;
+	const char *pool = item->attr[JOURNAL_POOL];
+	char *end;
+	int64_t id;
+	int rc = 0;
 
-	if (d->rpc.op.rc == -ENOENT) {
-		d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
-		image_lookup_start(
-		    &d->left, d->pool, d->image, NULL, true, &d->rpc.op.wake);
-		return op_await(d, DELETEVOL_LEFT_READ);
-	}
-	if (d->rpc.op.rc < 0)
-		return op_fail_err(d, DELETEVOL_END, &d->entry.err);
-	d->image = volume_image_name(item, d->id.uuid, d->rpc.arena);
+	d->dir_pool = d->pool;
 	d->name = item->attr[JOURNAL_NAME];
-	rc = open_directory(d, &err);
-	if (rc == -ENOENT) /* then no key is left to remove */
-		d->name = NULL;
-	else if (rc < 0)
-		return op_fail_err(d, DELETEVOL_END, &err);
-	if (str_is_empty(d->name)) {
-		d->name = NULL;
-		return op_goto(d, DELETEVOL_LOCKED);
+	if (!str_is_empty(pool)) { /* nobody writes it now */
+		id = (int64_t)strtoull(pool, &end, 16);
+		if (*end != '\0')
+			return err_set(err, ERR_DATA_LOSS,
+			    "journal entry %s: %s is no pool id", d->uuid,
+			    pool);
+		rc = ceph_pool_open_id(controller.conn, id,
+		    d->rpc.env->rados_namespace, &d->dir_pool, err);
 	}
-	d->claim.what = "DeleteVolume";
-	keylock_take_start(controller_names(), &d->claim,
-	    controller_name_key(d->rpc.arena, d->dir_pool, d->name),
-	    &d->rpc.op.wake);
-	return op_await(d, DELETEVOL_LOCKED);
+	/* Without the pool no key is left to remove. */
+	if (rc == -ENOENT || str_is_empty(d->name))
+		d->name = NULL;
+	return rc == -ENOENT ? 0 : rc;
 }
 
-/*
- * No entry, so the volume is deleted, unless its image says otherwise: the
- * journal was lost, or config.json names another RADOS namespace. The image
- * of a mirror's other side is not for this side to delete.
- */
-static enum op_verdict
-judge_left(struct delete_volume *d)
+static void
+purge_note_start(struct delete_volume *d, const struct discard *discard)
 {
-	const struct image_info *info = &d->left.info;
-
-	if (d->rpc.op.rc == -ENOENT ||
-	    (d->rpc.op.rc == 0 &&
-		(info->mirrored || (info->features & RBD_NON_PRIMARY))))
-		return nothing_there(d, &d->entry.err);
-	if (d->rpc.op.rc < 0)
-		return op_fail_err(d, DELETEVOL_END, &d->left.op.err);
-	return op_fail(d, DELETEVOL_END, ERR_FAILED_PRECONDITION,
-	    "volume %s: image %s exists, id %s, but %s; nothing is deleted",
-	    d->req->volume_id, d->image, info->id, d->entry.err.text);
-}
-
-static enum op_verdict
-discard_image(struct delete_volume *d)
-{
-	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
-
-	if (d->rpc.op.detached) /* nothing is changed: stop here */
-		return op_fail(
-		    d, DELETEVOL_UNLOCK, ERR_CANCELLED, "the caller is gone");
-	if (!str_is_empty(id) && strlen(id) >= RBD_ID_SIZE)
-		return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
-		    "journal entry %s has an image id that is too long",
-		    d->id.uuid);
-	/* No id: ceph-csi was killed before it had stored it. */
-	discard_start(&d->discard, d->pool, d->image,
-	    str_is_empty(id) ? NULL : id, &d->rpc.op.wake);
-	return op_await(d, DELETEVOL_DISCARDED);
-}
-
-static enum op_verdict
-discard_failed(struct delete_volume *d, struct discard *discard)
-{
-	err_prefix(&discard->op.err, "volume %s", d->req->volume_id);
-	return op_fail_err(d, DELETEVOL_UNLOCK, &discard->op.err);
-}
-
-static enum op_verdict
-release(struct delete_volume *d)
-{
-	if (d->migrated)
-		return op_goto(d, DELETEVOL_RELEASED);
-	d->release = (struct journal_release){
-		.journal = { &journal_volumes, d->dir_pool,
-		    d->rpc.env->instance_id },
-		.item_pool = d->pool,
-		.uuid = d->id.uuid,
-		.name = d->name,
-	};
-	journal_release_start(&d->release, &d->rpc.op.wake);
-	return op_await(d, DELETEVOL_RELEASED);
-}
-
-static enum op_verdict
-note(struct delete_volume *d, const struct discard *discard,
-    enum delete_volume_state next)
-{
-	if (!discard->moved)
-		return op_goto(d, next);
 	journal_purge_note_start(d->pool, d->rpc.env->instance_id, discard->id,
 	    &(struct journal_purge){ .image = discard->name }, &d->rpc.op.wake);
-	return op_await(d, next);
-}
-
-static enum op_verdict
-discard_helper(struct delete_volume *d, const char *id)
-{
-	discard_start(
-	    &d->helper_discard, d->pool, d->helper, id, &d->rpc.op.wake);
-	return op_await(d, DELETEVOL_HELPER_MOVED);
 }
 
 /*
@@ -262,107 +234,211 @@ discard_helper(struct delete_volume *d, const char *id)
  * the helper: once it is purged nothing leads to the helper any more.
  */
 static enum op_verdict
-look_for_helper(struct delete_volume *d)
+delete_helper_step(struct delete_volume *d)
 {
 	const struct trash_move *move = &d->discard.move;
 	const struct cls_parent *parent = &move->lookup.info.parent;
+	struct op *op = &d->rpc.op;
 
-	if (d->migrated)
-		return note(d, &d->discard, DELETEVOL_NOTED);
-	d->helper = arena_fmt(d->rpc.arena, "%s" IMAGE_HELPER_SUFFIX, d->image);
-	if (move->place.helper_id[0] != '\0') {
-		d->lane = (struct lane_job){
-			.kind = LANE_HELPER_FREE,
-			.pool = d->pool,
-			.image = d->image, /* the name of the snapshot */
-			.image_id = move->place.helper_id,
-		};
-		lane_job_start(&d->lane, &d->rpc.op.wake);
-		return op_await(d, DELETEVOL_HELPER_FREED);
+	switch ((int)d->state) {
+	case DELETEVOL_DISCARDED:
+		if (op->rc < 0) {
+			err_prefix(
+			    &d->discard.op.err, "volume %s", d->req->volume_id);
+			return op_fail_as(d, DELETEVOL_UNLOCK, discard.op);
+		}
+		if (d->migrated)
+			return op_goto(d, DELETEVOL_HELPER_DONE);
+		d->helper = arena_fmt(
+		    d->rpc.arena, "%s" IMAGE_HELPER_SUFFIX, d->image);
+		d->helper_id = move->place.helper_id;
+		if (d->helper_id[0] != '\0') {
+			d->lane = (struct lane_job){
+				.kind = LANE_HELPER_FREE,
+				.pool = d->pool,
+				.image = d->image, /* name of the snapshot */
+				.image_id = d->helper_id,
+			};
+			lane_job_start(&d->lane, &op->wake);
+			return op_await(d, DELETEVOL_HELPER_FREED);
+		}
+		if (!d->discard.moved || parent->pool != d->pool->id ||
+		    !str_eq(parent->rados_namespace, d->pool->rados_namespace))
+			return op_goto(d, DELETEVOL_HELPER_DONE);
+		image_place_start(
+		    &d->place, d->pool, d->helper, parent->id, &op->wake);
+		return op_await(d, DELETEVOL_HELPER_FOUND);
+
+	case DELETEVOL_HELPER_FOUND:
+		if (op->rc < 0)
+			return op_fail_as(d, DELETEVOL_UNLOCK, place.op);
+		if (d->place.standing != IMAGE_IN_TRASH) /* another parent */
+			return op_goto(d, DELETEVOL_HELPER_DONE);
+		discard_start(&d->helper_discard, d->pool, d->helper,
+		    d->place.id, &op->wake);
+		return op_await(d, DELETEVOL_HELPER_MOVED);
+
+	case DELETEVOL_HELPER_FREED:
+		if (op->rc == -ENOLINK) { /* somebody's copy, it seems */
+			log_warn("volume.not_helper", "volume=%s image=%s",
+			    d->req->volume_id, d->helper);
+			return op_goto(d, DELETEVOL_HELPER_DONE);
+		}
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(d, DELETEVOL_UNLOCK, lane);
+		discard_start(&d->helper_discard, d->pool, d->helper,
+		    d->helper_id, &op->wake);
+		return op_await(d, DELETEVOL_HELPER_MOVED);
+
+	case DELETEVOL_HELPER_MOVED:
+		if (op->rc < 0) {
+			err_prefix(&d->helper_discard.op.err, "volume %s",
+			    d->req->volume_id);
+			return op_fail_as(
+			    d, DELETEVOL_UNLOCK, helper_discard.op);
+		}
+		if (!d->helper_discard.moved)
+			return op_goto(d, DELETEVOL_HELPER_DONE);
+		purge_note_start(d, &d->helper_discard);
+		return op_await(d, DELETEVOL_HELPER_NOTED);
+
+	case DELETEVOL_HELPER_NOTED:
+		if (op->rc < 0)
+			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
+			    "note that image %s is to be purged", d->helper);
+		return op_goto(d, DELETEVOL_HELPER_DONE);
+
+	default:
+		return OP_DONE;
 	}
-	if (!d->discard.moved || parent->pool != d->pool->id ||
-	    !str_eq(parent->rados_namespace, d->pool->rados_namespace))
-		return note(d, &d->discard, DELETEVOL_NOTED);
-	image_place_start(
-	    &d->place, d->pool, d->helper, parent->id, &d->rpc.op.wake);
-	return op_await(d, DELETEVOL_HELPER_FOUND);
 }
 
 static enum op_verdict
 delete_volume_step(struct op *op)
 {
 	struct delete_volume *d = (struct delete_volume *)op;
+	const char *instance_id = d->rpc.env->instance_id;
+	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
+	const struct image_info *left = &d->left.info;
+	char text[ERR_TEXT_MAX + 16];
+	struct err err = ERR_INIT;
+	int rc;
 
 	switch (d->state) {
 	case DELETEVOL_START:
-		return start(d);
+		rc = open_volume(d, &d->why);
+		if (rc == -ENOENT)
+			return op_goto(d, DELETEVOL_UNKNOWN);
+		if (rc < 0)
+			return op_fail_err(d, DELETEVOL_END, &d->why);
+		if (d->migrated)
+			return op_goto(d, DELETEVOL_LOCKED);
+		journal_read_start(&d->entry, &journal_volumes, d->pool,
+		    d->uuid, JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL),
+		    d->rpc.arena, &op->wake);
+		return op_await(d, DELETEVOL_ITEM_READ);
 
 	case DELETEVOL_ITEM_READ:
-		return judge_item(d);
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(d, DELETEVOL_END, entry);
+		d->image = volume_image_name(
+		    &d->entry.item, d->uuid, d->rpc.arena);
+		if (op->rc == -ENOENT) {
+			image_lookup_start(
+			    &d->left, d->pool, d->image, NULL, true, &op->wake);
+			return op_await(d, DELETEVOL_LEFT_READ);
+		}
+		if (read_entry(d, &err) < 0)
+			return op_fail_err(d, DELETEVOL_END, &err);
+		if (d->name == NULL)
+			return op_goto(d, DELETEVOL_LOCKED);
+		controller_name_take_start(
+		    &d->claim, &d->rpc, d->dir_pool, d->name, &op->wake);
+		return op_await(d, DELETEVOL_LOCKED);
 
 	case DELETEVOL_LEFT_READ:
-		return judge_left(d);
+		/*
+		 * No entry, so the volume is deleted, unless its image says
+		 * otherwise: the journal was lost, or config.json names
+		 * another RADOS namespace. The image of a mirror's other side
+		 * is not for this side to delete.
+		 */
+		d->why = d->entry.err;
+		if (op->rc == -ENOENT ||
+		    (op->rc == 0 &&
+			(left->mirrored || (left->features & RBD_NON_PRIMARY))))
+			return op_goto(d, DELETEVOL_UNKNOWN);
+		if (op->rc < 0)
+			return op_fail_as(d, DELETEVOL_END, left.op);
+		return op_fail(d, DELETEVOL_END, ERR_FAILED_PRECONDITION,
+		    "volume %s: image %s exists, id %s, but %s; nothing is deleted",
+		    d->req->volume_id, d->image, left->id, d->why.text);
 
 	case DELETEVOL_LOCKED:
-		return discard_image(d);
+		if (op->detached) /* nothing is changed: stop here */
+			return op_fail(d, DELETEVOL_UNLOCK, ERR_CANCELLED,
+			    "the caller is gone");
+		if (!str_is_empty(id) && strlen(id) >= RBD_ID_SIZE)
+			return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
+			    "journal entry %s has an image id that is too long",
+			    d->uuid);
+		/* No id: ceph-csi was killed before it had stored it. */
+		discard_start(&d->discard, d->pool, d->image,
+		    str_is_empty(id) ? NULL : id, &op->wake);
+		return op_await(d, DELETEVOL_DISCARDED);
 
 	case DELETEVOL_DISCARDED:
-		if (op->rc < 0)
-			return discard_failed(d, &d->discard);
-		return look_for_helper(d);
-
 	case DELETEVOL_HELPER_FOUND:
-		if (op->rc < 0)
-			return op_fail_err(
-			    d, DELETEVOL_UNLOCK, &d->place.op.err);
-		if (d->place.standing == IMAGE_IN_TRASH)
-			return discard_helper(d, d->place.id);
-		/* else a parent of another kind */
-		return note(d, &d->discard, DELETEVOL_NOTED);
-
 	case DELETEVOL_HELPER_FREED:
-		if (op->rc == -ENOLINK) { /* somebody's copy, it seems */
-			log_warn("volume.not_helper", "volume=%s image=%s",
-			    d->req->volume_id, d->helper);
-			return note(d, &d->discard, DELETEVOL_NOTED);
-		}
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_err(d, DELETEVOL_UNLOCK, &d->lane.err);
-		return discard_helper(d, d->discard.move.place.helper_id);
-
 	case DELETEVOL_HELPER_MOVED:
-		if (op->rc < 0)
-			return discard_failed(d, &d->helper_discard);
-		return note(d, &d->helper_discard, DELETEVOL_HELPER_NOTED);
-
 	case DELETEVOL_HELPER_NOTED:
-		if (d->helper_discard.moved && op->rc < 0)
-			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
-			    "note that image %s is to be purged", d->helper);
-		return note(d, &d->discard, DELETEVOL_NOTED);
+		return delete_helper_step(d);
+
+	case DELETEVOL_HELPER_DONE:
+		if (!d->discard.moved)
+			return op_goto(d, DELETEVOL_NOTED);
+		purge_note_start(d, &d->discard);
+		return op_await(d, DELETEVOL_NOTED);
 
 	case DELETEVOL_NOTED:
 		if (d->discard.moved && op->rc < 0)
 			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
 			    "note that image %s is to be purged", d->image);
-		return release(d);
+		if (d->migrated)
+			return op_goto(d, DELETEVOL_RELEASED);
+		d->release = (struct journal_release){
+			.journal = { &journal_volumes, d->dir_pool,
+			    instance_id },
+			.item_pool = d->pool,
+			.uuid = d->uuid,
+			.name = d->name,
+		};
+		journal_release_start(&d->release, &op->wake);
+		return op_await(d, DELETEVOL_RELEASED);
 
 	case DELETEVOL_RELEASED:
 		if (!d->migrated && op->rc < 0)
-			return op_fail_err(
-			    d, DELETEVOL_UNLOCK, &d->release.op.err);
+			return op_fail_as(d, DELETEVOL_UNLOCK, release.op);
 		/* The clone first: it holds its helper. */
 		if (d->discard.moved)
-			purge_submit(d->pool, d->rpc.env->instance_id,
-			    d->discard.id, d->image);
+			purge_submit(
+			    d->pool, instance_id, d->discard.id, d->image);
 		if (d->helper_discard.moved)
-			purge_submit(d->pool, d->rpc.env->instance_id,
-			    d->helper_discard.id, d->helper);
-		return answer(d);
+			purge_submit(d->pool, instance_id, d->helper_discard.id,
+			    d->helper);
+		(void)csi_rpc_reply(&d->rpc);
+		return op_goto(d, DELETEVOL_UNLOCK);
 
 	case DELETEVOL_UNLOCK:
 		if (d->name != NULL)
-			keylock_release(controller_names(), &d->claim);
+			keylock_release(controller.names, &d->claim);
+		return op_goto(d, DELETEVOL_END);
+
+	case DELETEVOL_UNKNOWN:
+		log_info("volume.unknown", "volume=%s why=%s",
+		    d->req->volume_id,
+		    log_quote(text, sizeof(text), d->why.text));
+		(void)csi_rpc_reply(&d->rpc);
 		return op_goto(d, DELETEVOL_END);
 
 	case DELETEVOL_END:

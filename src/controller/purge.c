@@ -28,6 +28,7 @@ enum purge_state {
 	PURGING_START = 0,
 	PURGING_TRASH_GONE, /* the native purge has ended */
 	PURGING_LANE_DONE,  /* librbd has done what we could not */
+	PURGING_GONE,       /* nothing is left of the image */
 	PURGING_NOTED,      /* its time is over: how far it has got */
 	PURGING_NOTE_GONE,
 	PURGING_END,
@@ -39,11 +40,12 @@ struct purge {
 	struct ceph_pool *pool;
 	char *instance_id, *image_id, *image;
 	char *key; /* in the map of all purges */
-	int64_t wait_ms, due_ms, since_ms;
-	bool fresh;    /* the image has just gone to the trash */
-	bool paused;   /* not done, not failed */
-	bool blocked;  /* by clones of it */
-	unsigned gone; /* how many clones had gone when it started */
+	int64_t wait_ms, since_ms;
+	int64_t due_ms; /* in the queue: not before that, 0: at once */
+	bool fresh;     /* the image has just gone to the trash */
+	bool paused;    /* not done, not failed */
+	bool blocked;   /* by clones of it */
+	unsigned gone;  /* how many clones had gone when it started */
 	struct trash_progress at;
 	struct trash_list list;
 	struct trash_purge trash;
@@ -52,26 +54,20 @@ struct purge {
 	link;
 };
 
-STAILQ_HEAD(purge_list, purge);
-
 static struct {
 	struct map known; /* key -> struct purge */
 	struct map pools; /* pool and instance whose notes were read */
-	struct purge_list ready, later;
+	STAILQ_HEAD(, purge) queue;
 	unsigned running, resuming;
 	unsigned gone; /* clones that have been purged */
 	struct timer retry;
-	bool up;
-} pq;
+} pq = { .queue = STAILQ_HEAD_INITIALIZER(pq.queue) };
 
-static void
-init(void)
+static char *
+key_fmt(const struct ceph_pool *pool, const char *id)
 {
-	if (pq.up)
-		return;
-	STAILQ_INIT(&pq.ready);
-	STAILQ_INIT(&pq.later);
-	pq.up = true;
+	return str_fmt(
+	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, id);
 }
 
 static void
@@ -100,103 +96,82 @@ on_list(struct trash_list *list, struct wake *waiter)
 }
 
 static enum op_verdict
-start_slice(struct purge *p)
-{
-	struct trash_purge_spec spec = {
-		.pool = p->pool,
-		.id = p->image_id,
-		.name = p->fresh ? NULL : p->image,
-		.in_flight = TRASH_PURGE_IN_FLIGHT,
-		.slice_ms = SLICE_MS,
-		.at = p->at,
-		.list = &p->list,
-	};
-
-	p->fresh = false;
-	p->blocked = false;
-	p->list.start = on_list;
-	trash_purge_start(&p->trash, &spec, &p->op.wake);
-	return op_await(p, PURGING_TRASH_GONE);
-}
-
-static enum op_verdict
-drop_note(struct purge *p)
-{
-	journal_purge_done_start(
-	    p->pool, p->instance_id, p->image_id, &p->op.wake);
-	return op_await(p, PURGING_NOTE_GONE);
-}
-
-static enum op_verdict
-trash_gone(struct purge *p)
-{
-	struct journal_purge note = { .image = p->image };
-
-	p->at = p->trash.at;
-	if (p->op.rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
-		p->lane = (struct lane_job){
-			.kind = LANE_TRASH_REMOVE,
-			.pool = p->pool,
-			.image_id = p->image_id,
-		};
-		lane_job_start(&p->lane, &p->op.wake);
-		return op_await(p, PURGING_LANE_DONE);
-	}
-	if (p->op.rc < 0)
-		return op_fail_err(p, PURGING_END, &p->trash.op.err);
-	if (p->trash.foreign)
-		log_warn("purge.foreign", "pool=%s image=%s id=%s",
-		    ceph_pool_name(p->pool), p->image, p->image_id);
-	if (!p->trash.more)
-		return drop_note(p);
-	note.done = p->at.done;
-	note.slices = p->at.slices;
-	p->paused = true;
-	journal_purge_note_start(
-	    p->pool, p->instance_id, p->image_id, &note, &p->op.wake);
-	return op_await(p, PURGING_NOTED);
-}
-
-static enum op_verdict
-lane_done(struct purge *p)
-{
-	if (p->op.rc >= 0)
-		return drop_note(p);
-	p->blocked = p->lane.child[0] != '\0';
-	if (p->blocked)
-		return op_fail(p, PURGING_END, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: its clone %s has to go before it",
-		    p->image, ceph_pool_label(p->pool), p->lane.child);
-	return op_fail_err(p, PURGING_END, &p->lane.err);
-}
-
-static enum op_verdict
 purge_step(struct op *op)
 {
-	struct purge *p = container_of(op, struct purge, op);
+	struct purge *p = (struct purge *)op;
+	const char *label = ceph_pool_label(p->pool);
+	struct journal_purge note;
 
 	switch (p->state) {
 	case PURGING_START:
-		return start_slice(p);
+		p->list.start = on_list;
+		trash_purge_start(&p->trash,
+		    &(struct trash_purge_spec){
+			.pool = p->pool,
+			.id = p->image_id,
+			.name = p->fresh ? NULL : p->image,
+			.in_flight = TRASH_PURGE_IN_FLIGHT,
+			.slice_ms = SLICE_MS,
+			.at = p->at,
+			.list = &p->list,
+		    },
+		    &op->wake);
+		p->fresh = p->blocked = false;
+		return op_await(p, PURGING_TRASH_GONE);
 
 	case PURGING_TRASH_GONE:
-		return trash_gone(p);
+		p->at = p->trash.at;
+		if (op->rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
+			p->lane = (struct lane_job){
+				.kind = LANE_TRASH_REMOVE,
+				.pool = p->pool,
+				.image_id = p->image_id,
+			};
+			lane_job_start(&p->lane, &op->wake);
+			return op_await(p, PURGING_LANE_DONE);
+		}
+		if (op->rc < 0)
+			return op_fail_as(p, PURGING_END, trash.op);
+		if (p->trash.foreign)
+			log_warn("purge.foreign", "pool=%s image=%s id=%s",
+			    ceph_pool_name(p->pool), p->image, p->image_id);
+		if (!p->trash.more)
+			return op_goto(p, PURGING_GONE);
+		p->paused = true;
+		note = (struct journal_purge){ .image = p->image,
+			.done = p->at.done,
+			.slices = p->at.slices };
+		journal_purge_note_start(
+		    p->pool, p->instance_id, p->image_id, &note, &op->wake);
+		return op_await(p, PURGING_NOTED);
 
 	case PURGING_LANE_DONE:
-		return lane_done(p);
+		if (op->rc >= 0)
+			return op_goto(p, PURGING_GONE);
+		p->blocked = p->lane.child[0] != '\0';
+		if (p->blocked)
+			return op_fail(p, PURGING_END, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: its clone %s has to go before it",
+			    p->image, label, p->lane.child);
+		return op_fail_as(p, PURGING_END, lane);
+
+	case PURGING_GONE:
+		journal_purge_done_start(
+		    p->pool, p->instance_id, p->image_id, &op->wake);
+		return op_await(p, PURGING_NOTE_GONE);
 
 	case PURGING_NOTED:
 		if (op->rc < 0)
 			return op_fail_rc(p, PURGING_END, op->rc,
 			    "note how far the purge of image id %s in %s is",
-			    p->image_id, ceph_pool_label(p->pool));
+			    p->image_id, label);
 		return op_goto(p, PURGING_END);
 
 	case PURGING_NOTE_GONE:
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_rc(p, PURGING_END, op->rc,
 			    "remove the purge note of image id %s in %s",
-			    p->image_id, ceph_pool_label(p->pool));
+			    p->image_id, label);
 		return op_goto(p, PURGING_END);
 
 	case PURGING_END:
@@ -205,29 +180,57 @@ purge_step(struct op *op)
 	abort();
 }
 
-static void run_queue(void);
-static void on_retry(struct timer *timer);
-
-static void
-arm_retry(void)
-{
-	const struct purge *p;
-	int64_t first = INT64_MAX;
-
-	STAILQ_FOREACH (p, &pq.later, link)
-		if (p->due_ms < first)
-			first = p->due_ms;
-	if (first == INT64_MAX)
-		return;
-	pq.retry.fire = on_retry;
-	timer_arm(&pq.retry, first - clock_now_ms());
-}
+/* ---- the queue ---- */
 
 /* It may have been clones a moment ago, without being seen. */
 static bool
 waits_for_clones(const struct purge *p)
 {
 	return p->blocked || p->trash.obstacle == IMAGE_HAS_SNAPSHOTS;
+}
+
+static void purge_ended(struct op *op);
+static void on_purge_due(struct timer *timer);
+
+static const struct op_class purge_class = {
+	.name = "purge",
+	.step = purge_step,
+	.end = purge_ended,
+};
+
+/* Starts those that are due, and sees to it that the others will be. */
+static void
+run_queue(void)
+{
+	int64_t now = clock_now_ms(), first = INT64_MAX;
+	struct purge *p, *next;
+
+	for (p = STAILQ_FIRST(&pq.queue); p != NULL && pq.running < PURGES_MAX;
+	     p = next) {
+		next = STAILQ_NEXT(p, link);
+		if (p->due_ms > now) {
+			first = p->due_ms < first ? p->due_ms : first;
+			continue;
+		}
+		STAILQ_REMOVE(&pq.queue, p, purge, link);
+		pq.running++;
+		memset(&p->op, 0, sizeof(p->op));
+		p->state = PURGING_START;
+		p->paused = false;
+		p->gone = pq.gone;
+		p->op.subject = p->image;
+		op_start(&p->op, &purge_class, NULL);
+	}
+	pq.retry.fire = on_purge_due;
+	if (first < INT64_MAX)
+		timer_arm(&pq.retry, first - now);
+}
+
+static void
+on_purge_due(struct timer *timer)
+{
+	(void)timer;
+	run_queue();
 }
 
 /*
@@ -240,42 +243,34 @@ release_blocked(void)
 	struct purge *p;
 
 	pq.gone++;
-	STAILQ_FOREACH (p, &pq.later, link)
+	STAILQ_FOREACH (p, &pq.queue, link)
 		if (waits_for_clones(p))
-			p->due_ms = clock_now_ms();
-	arm_retry();
+			p->due_ms = 0;
 }
 
 static void
-on_retry(struct timer *timer)
+purge_ended(struct op *op)
 {
-	struct purge_list wait = STAILQ_HEAD_INITIALIZER(wait);
-	int64_t now = clock_now_ms();
-	struct purge *p;
-
-	(void)timer;
-	STAILQ_CONCAT(&wait, &pq.later);
-	while ((p = STAILQ_FIRST(&wait)) != NULL) {
-		STAILQ_REMOVE_HEAD(&wait, link);
-		if (p->due_ms <= now)
-			STAILQ_INSERT_TAIL(&pq.ready, p, link);
-		else
-			STAILQ_INSERT_TAIL(&pq.later, p, link);
-	}
-	arm_retry();
-	run_queue();
-}
-
-static void
-on_purge_freed(struct op *op)
-{
-	struct purge *p = container_of(op, struct purge, op);
+	struct purge *p = (struct purge *)op;
 	char text[ERR_TEXT_MAX + 16];
 
 	pq.running--;
-	if (p->paused && !err_is_set(&op->err)) {
-		STAILQ_INSERT_TAIL(&pq.ready, p, link);
-	} else if (!err_is_set(&op->err)) {
+	p->due_ms = 0;
+	if (err_is_set(&op->err)) {
+		p->wait_ms = p->wait_ms == 0 ? RETRY_MIN_MS : p->wait_ms * 2;
+		if (p->wait_ms > RETRY_MAX_MS)
+			p->wait_ms = RETRY_MAX_MS;
+		log_warn("purge.later",
+		    "pool=%s image=%s id=%s retry_ms=%lld why=%s",
+		    ceph_pool_name(p->pool), p->image, p->image_id,
+		    (long long)p->wait_ms,
+		    log_quote(text, sizeof(text), op->err.text));
+		if (!waits_for_clones(p) || p->gone == pq.gone)
+			p->due_ms = clock_now_ms() + p->wait_ms;
+	}
+	if (err_is_set(&op->err) || p->paused) {
+		STAILQ_INSERT_TAIL(&pq.queue, p, link);
+	} else {
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)(clock_now_ms() - p->since_ms));
@@ -284,47 +279,8 @@ on_purge_freed(struct op *op)
 			release_blocked();
 		(void)map_remove(&pq.known, p->key);
 		purge_free(p);
-	} else {
-		p->wait_ms = p->wait_ms == 0 ? RETRY_MIN_MS : p->wait_ms * 2;
-		if (p->wait_ms > RETRY_MAX_MS)
-			p->wait_ms = RETRY_MAX_MS;
-		log_warn("purge.later",
-		    "pool=%s image=%s id=%s retry_ms=%lld "
-		    "why=%s",
-		    ceph_pool_name(p->pool), p->image, p->image_id,
-		    (long long)p->wait_ms,
-		    log_quote(text, sizeof(text), op->err.text));
-		p->due_ms = clock_now_ms();
-		if (!waits_for_clones(p) || p->gone == pq.gone)
-			p->due_ms += p->wait_ms;
-		STAILQ_INSERT_TAIL(&pq.later, p, link);
-		arm_retry();
 	}
 	run_queue();
-}
-
-static const struct op_class purge_class = {
-	.name = "purge",
-	.step = purge_step,
-	.end = on_purge_freed,
-};
-
-static void
-run_queue(void)
-{
-	struct purge *p;
-
-	while (
-	    pq.running < PURGES_MAX && (p = STAILQ_FIRST(&pq.ready)) != NULL) {
-		STAILQ_REMOVE_HEAD(&pq.ready, link);
-		pq.running++;
-		memset(&p->op, 0, sizeof(p->op));
-		p->state = PURGING_START;
-		p->paused = false;
-		p->gone = pq.gone;
-		p->op.subject = p->image;
-		op_start(&p->op, &purge_class, NULL);
-	}
 }
 
 /* Of an image that has just gone to the trash (`fresh`), or of a note. */
@@ -332,11 +288,9 @@ static void
 submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
     const struct journal_purge *note, bool fresh)
 {
-	auto_free char *key = str_fmt(
-	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, image_id);
+	auto_free char *key = key_fmt(pool, image_id);
 	struct purge *p;
 
-	init();
 	if (map_get(&pq.known, key) != NULL)
 		return;
 	p = mem_new(sizeof(*p));
@@ -349,7 +303,7 @@ submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
 	p->since_ms = clock_now_ms();
 	p->key = take_ptr(&key);
 	(void)map_set(&pq.known, p->key, p);
-	STAILQ_INSERT_TAIL(&pq.ready, p, link);
+	STAILQ_INSERT_TAIL(&pq.queue, p, link);
 	run_queue();
 }
 
@@ -361,17 +315,48 @@ purge_submit(struct ceph_pool *pool, const char *instance_id,
 	    &(struct journal_purge){ .image = image }, true);
 }
 
+unsigned
+purge_running(void)
+{
+	const struct purge *p;
+	unsigned n = pq.running + pq.resuming;
+
+	STAILQ_FOREACH (p, &pq.queue, link)
+		n += p->due_ms <= clock_now_ms();
+	return n;
+}
+
+void
+purge_waits(unsigned *waiting, unsigned *blocked)
+{
+	const struct purge *p;
+
+	*waiting = *blocked = 0;
+	STAILQ_FOREACH (p, &pq.queue, link)
+		if (p->due_ms > clock_now_ms())
+			(*(p->blocked ? blocked : waiting))++;
+}
+
+void
+purge_fini(void)
+{
+	struct purge *p;
+
+	timer_disarm(&pq.retry);
+	while ((p = STAILQ_FIRST(&pq.queue)) != NULL) {
+		STAILQ_REMOVE_HEAD(&pq.queue, link);
+		purge_free(p);
+	}
+	map_fini(&pq.known);
+	map_fini(&pq.pools);
+	memset(&pq, 0, sizeof(pq));
+	STAILQ_INIT(&pq.queue);
+}
+
 /* ---- the notes of a pool ---- */
 
-enum resume_state {
-	RESUME_START = 0,
-	RESUME_PAGE_READ,
-	RESUME_END,
-};
-
 struct resume {
-	struct op op;
-	enum resume_state state;
+	struct wake wake;
 	struct ceph_pool *pool;
 	struct arena *arena;
 	char *instance_id;
@@ -381,72 +366,55 @@ struct resume {
 	unsigned found;
 };
 
-static enum op_verdict
-resume_next_page(struct resume *r)
+static void
+resume_read_start(struct resume *r)
 {
 	rados_read_free(r->read);
 	r->read = journal_purge_read_start(
-	    r->pool, r->instance_id, NULL, r->after, &r->op.wake);
-	return op_await(r, RESUME_PAGE_READ);
+	    r->pool, r->instance_id, NULL, r->after, &r->wake);
 }
 
-static enum op_verdict
-resume_take_page(struct resume *r)
+/* Takes the notes of a page; true: there are more. */
+static bool
+take_notes(struct resume *r, struct err *err)
 {
-	size_t n = rados_read_omap_count(r->read, 0);
+	const struct rados_omap *omap = rados_read_omap(r->read);
 
-	for (size_t i = 0; i < n; i++) {
-		const struct rados_omap_entry *e = rados_read_omap_entry(
-		    r->read, 0, i);
+	for (size_t i = 0; i < omap->n; i++) {
+		const struct rados_omap_entry *e = &omap->entry[i];
 		struct journal_purge note;
 
 		journal_purge_parse(&note, r->arena, e->value, e->len);
-		if (str_put(r->after, sizeof(r->after), "%s", e->key) < 0)
-			return op_fail(r, RESUME_END, ERR_DATA_LOSS,
+		if (str_put(r->after, sizeof(r->after), "%s", e->key) < 0) {
+			(void)err_set(err, ERR_DATA_LOSS,
 			    "a purge note in %s has no image id",
 			    ceph_pool_label(r->pool));
+			return false;
+		}
 		submit(r->pool, r->instance_id, e->key, &note, false);
 		r->found++;
 	}
-	if (n > 0 && rados_read_omap_more(r->read, 0))
-		return resume_next_page(r);
-	return op_goto(r, RESUME_END);
-}
-
-static enum op_verdict
-resume_step(struct op *op)
-{
-	struct resume *r = container_of(op, struct resume, op);
-
-	switch (r->state) {
-	case RESUME_START:
-		return resume_next_page(r);
-
-	case RESUME_PAGE_READ:
-		if (op->rc == -ENOENT)
-			return op_goto(r, RESUME_END);
-		if (op->rc < 0)
-			return op_fail_rc(r, RESUME_END, op->rc,
-			    "read the purge notes of %s",
-			    ceph_pool_label(r->pool));
-		return resume_take_page(r);
-
-	case RESUME_END:
-		return OP_DONE;
-	}
-	abort();
+	return omap->n > 0 && omap->more;
 }
 
 static void
-resume_free(struct op *op)
+on_notes_read(struct wake *wake, int rc)
 {
-	struct resume *r = container_of(op, struct resume, op);
+	struct resume *r = container_of(wake, struct resume, wake);
+	struct err err = ERR_INIT;
 	char text[ERR_TEXT_MAX + 16];
 
-	if (err_is_set(&op->err)) {
+	if (rc == 0 && take_notes(r, &err)) {
+		resume_read_start(r);
+		return;
+	}
+	if (rc < 0 && rc != -ENOENT)
+		(void)err_set_rc(&err, rc, "read the purge notes of %s",
+		    ceph_pool_label(r->pool));
+	if (err_is_set(&err)) {
 		log_warn("purge.resume", "pool=%s why=%s",
 		    ceph_pool_name(r->pool),
-		    log_quote(text, sizeof(text), op->err.text));
+		    log_quote(text, sizeof(text), err.text));
 		/* The next request that uses the pool tries again. */
 		(void)map_remove(&pq.pools, r->key);
 	} else if (r->found > 0) {
@@ -461,70 +429,21 @@ resume_free(struct op *op)
 	free(r);
 }
 
-static const struct op_class resume_class = {
-	.name = "purge.resume",
-	.step = resume_step,
-	.end = resume_free,
-};
-
 void
 purge_resume(struct ceph_pool *pool, const char *instance_id)
 {
-	auto_free char *key = str_fmt("%lld/%s/%s", (long long)pool->id,
-	    pool->rados_namespace, instance_id);
+	auto_free char *key = key_fmt(pool, instance_id);
 	struct resume *r;
 
-	init();
 	if (map_get(&pq.pools, key) != NULL)
 		return;
 	r = mem_new(sizeof(*r));
 	(void)map_set(&pq.pools, key, pool);
+	r->wake.fn = on_notes_read;
 	r->pool = pool;
 	r->arena = arena_new(1u << 30);
 	r->instance_id = str_dup(instance_id);
 	r->key = take_ptr(&key);
-	r->op.subject = ceph_pool_name(pool);
 	pq.resuming++;
-	op_start(&r->op, &resume_class, NULL);
-}
-
-unsigned
-purge_running(void)
-{
-	const struct purge *p;
-	unsigned n = pq.running + pq.resuming;
-
-	if (pq.up)
-		STAILQ_FOREACH (p, &pq.ready, link)
-			n++;
-	return n;
-}
-
-void
-purge_waits(unsigned *waiting, unsigned *blocked)
-{
-	const struct purge *p;
-
-	*waiting = *blocked = 0;
-	if (!pq.up)
-		return;
-	STAILQ_FOREACH (p, &pq.later, link)
-		(*(p->blocked ? blocked : waiting))++;
-}
-
-void
-purge_fini(void)
-{
-	struct purge *p;
-
-	timer_disarm(&pq.retry);
-	init();
-	STAILQ_CONCAT(&pq.ready, &pq.later);
-	while ((p = STAILQ_FIRST(&pq.ready)) != NULL) {
-		STAILQ_REMOVE_HEAD(&pq.ready, link);
-		purge_free(p);
-	}
-	map_fini(&pq.known);
-	map_fini(&pq.pools);
-	memset(&pq, 0, sizeof(pq));
+	resume_read_start(r);
 }

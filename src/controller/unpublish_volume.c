@@ -13,22 +13,22 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum unpublish_volume_state {
-	UNPUBLISH_START = 0,
-	UNPUBLISH_ITEM_READ, /* the journal entry has been read */
-	UNPUBLISH_FOUND,     /* it has no id: the image was looked up */
-	UNPUBLISH_META_READ, /* all its records are known */
-	UNPUBLISH_FORGOTTEN, /* the records are gone */
-	UNPUBLISH_END,
+	UNPUBLISHVOL_START = 0,
+	UNPUBLISHVOL_ITEM_READ, /* the journal entry has been read */
+	UNPUBLISHVOL_LOOKED_UP, /* it has no id: the image was looked up */
+	UNPUBLISHVOL_FOUND,     /* the image's id is known */
+	UNPUBLISHVOL_META_READ, /* all its records are known */
+	UNPUBLISHVOL_FORGOTTEN, /* the records are gone */
+	UNPUBLISHVOL_ANSWER,
+	UNPUBLISHVOL_END,
 };
 
 struct unpublish_volume {
 	struct csi_rpc rpc;
 	enum unpublish_volume_state state;
 	const Csi__V1__ControllerUnpublishVolumeRequest *req;
-	struct csi_volume_id id;
 	struct ceph_pool *pool;
 	struct journal_read entry;
 	struct image_lookup lookup;
@@ -37,150 +37,108 @@ struct unpublish_volume {
 };
 
 static enum op_verdict
-answer(struct unpublish_volume *u)
-{
-	u->rpc.reply = csi_new(
-	    &csi__v1__controller_unpublish_volume_response__descriptor,
-	    u->rpc.arena);
-	return op_goto(u, UNPUBLISH_END);
-}
-
-static enum op_verdict
-forget(struct unpublish_volume *u, const char *const *keys, size_t n)
-{
-	image_meta_remove_start(u->pool, u->image_id, keys, n, &u->rpc.op.wake);
-	return op_await(u, UNPUBLISH_FORGOTTEN);
-}
-
-/* One node: its two records are known by name. */
-static enum op_verdict
-forget_node(struct unpublish_volume *u)
-{
-	const char *keys[2];
-
-	keys[0] = arena_fmt(
-	    u->rpc.arena, VOLUME_META_PUBLISHED "%s", u->req->node_id);
-	keys[1] = arena_fmt(u->rpc.arena, VOLUME_META_USER "%s/%s",
-	    u->req->volume_id, u->req->node_id);
-	return forget(u, keys, countof(keys));
-}
-
-/* No node named: the volume is taken from all of them. */
-static enum op_verdict
-forget_all(struct unpublish_volume *u)
-{
-	const char *user = arena_fmt(
-	    u->rpc.arena, VOLUME_META_USER "%s/", u->req->volume_id);
-	const char **keys;
-	size_t n = 0;
-
-	if (u->rpc.op.rc == -ENOENT)
-		return answer(u);
-	if (u->rpc.op.rc < 0)
-		return op_fail_err(u, UNPUBLISH_END, &u->list.err);
-	keys = arena_new_bytes(u->rpc.arena, (u->list.n + 1) * sizeof(*keys));
-	for (size_t i = 0; i < u->list.n; i++)
-		if (str_starts(u->list.meta[i].key, VOLUME_META_PUBLISHED) ||
-		    str_starts(u->list.meta[i].key, user))
-			keys[n++] = u->list.meta[i].key;
-	return n == 0 ? answer(u) : forget(u, keys, n);
-}
-
-static enum op_verdict
-start(struct unpublish_volume *u)
-{
-	struct err err = ERR_INIT;
-	int rc;
-
-	u->req = u->rpc.request;
-	rc = volume_pool_open(
-	    &u->rpc, u->req->volume_id, &u->id, &u->pool, &err);
-	if (rc == -ENOENT)
-		return answer(u);
-	if (rc < 0)
-		return op_fail_err(u, UNPUBLISH_END, &err);
-	journal_read_start(&u->entry, &journal_volumes, u->pool, u->id.uuid, 0,
-	    u->rpc.arena, &u->rpc.op.wake);
-	return op_await(u, UNPUBLISH_ITEM_READ);
-}
-
-static enum op_verdict
-take_from(struct unpublish_volume *u, const char *image_id)
-{
-	u->image_id = image_id;
-	if (*u->req->node_id != '\0')
-		return forget_node(u);
-	image_meta_list_start(&u->list, u->pool, image_id, &u->rpc.op.wake);
-	return op_await(u, UNPUBLISH_META_READ);
-}
-
-static enum op_verdict
-judge_item(struct unpublish_volume *u)
-{
-	const struct journal_item *item = &u->entry.item;
-
-	if (u->rpc.op.rc == -ENOENT)
-		return answer(u);
-	if (u->rpc.op.rc < 0) {
-		err_prefix(&u->entry.err, "volume %s", u->req->volume_id);
-		return op_fail_err(u, UNPUBLISH_END, &u->entry.err);
-	}
-	if (!str_is_empty(item->attr[JOURNAL_IMAGEID]))
-		return take_from(u, item->attr[JOURNAL_IMAGEID]);
-	image_lookup_start(&u->lookup, u->pool,
-	    volume_image_name(item, u->id.uuid, u->rpc.arena), NULL, false,
-	    &u->rpc.op.wake);
-	return op_await(u, UNPUBLISH_FOUND);
-}
-
-static enum op_verdict
 unpublish_volume_step(struct op *op)
 {
 	struct unpublish_volume *u = (struct unpublish_volume *)op;
+	struct arena *arena = u->rpc.arena;
+	const char *user, *node[2], **keys;
+	struct err err = ERR_INIT;
+	size_t n = 0;
+	int rc;
 
 	switch (u->state) {
-	case UNPUBLISH_START:
-		return start(u);
+	case UNPUBLISHVOL_START:
+		u->req = u->rpc.request;
+		rc = volume_pool_open(
+		    &u->rpc, u->req->volume_id, &u->pool, &err);
+		if (rc == -ENOENT)
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
+		if (rc < 0)
+			return op_fail_err(u, UNPUBLISHVOL_END, &err);
+		journal_read_start(&u->entry, &journal_volumes, u->pool,
+		    u->rpc.in->id.uuid, 0, arena, &op->wake);
+		return op_await(u, UNPUBLISHVOL_ITEM_READ);
 
-	case UNPUBLISH_ITEM_READ:
-		return judge_item(u);
-
-	case UNPUBLISH_FOUND:
+	case UNPUBLISHVOL_ITEM_READ:
 		if (op->rc == -ENOENT)
-			return answer(u);
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
+		if (op->rc < 0) {
+			err_prefix(
+			    &u->entry.err, "volume %s", u->req->volume_id);
+			return op_fail_as(u, UNPUBLISHVOL_END, entry);
+		}
+		u->image_id = u->entry.item.attr[JOURNAL_IMAGEID];
+		if (!str_is_empty(u->image_id))
+			return op_goto(u, UNPUBLISHVOL_FOUND);
+		image_lookup_start(&u->lookup, u->pool,
+		    volume_image_name(
+			&u->entry.item, u->rpc.in->id.uuid, arena),
+		    NULL, false, &op->wake);
+		return op_await(u, UNPUBLISHVOL_LOOKED_UP);
+
+	case UNPUBLISHVOL_LOOKED_UP:
+		if (op->rc == -ENOENT)
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
 		if (op->rc < 0)
-			return op_fail_err(u, UNPUBLISH_END, &u->lookup.op.err);
-		return take_from(u, u->lookup.info.id);
+			return op_fail_as(u, UNPUBLISHVOL_END, lookup.op);
+		u->image_id = u->lookup.info.id;
+		return op_goto(u, UNPUBLISHVOL_FOUND);
 
-	case UNPUBLISH_META_READ:
-		return forget_all(u);
+	case UNPUBLISHVOL_FOUND:
+		if (*u->req->node_id == '\0') { /* it is taken from all */
+			image_meta_list_start(
+			    &u->list, u->pool, u->image_id, &op->wake);
+			return op_await(u, UNPUBLISHVOL_META_READ);
+		}
+		node[0] = arena_fmt(
+		    arena, VOLUME_META_PUBLISHED "%s", u->req->node_id);
+		node[1] = arena_fmt(arena, VOLUME_META_USER "%s/%s",
+		    u->req->volume_id, u->req->node_id);
+		image_meta_remove_start(
+		    u->pool, u->image_id, node, countof(node), &op->wake);
+		return op_await(u, UNPUBLISHVOL_FORGOTTEN);
 
-	case UNPUBLISH_FORGOTTEN:
+	case UNPUBLISHVOL_META_READ:
+		if (op->rc == -ENOENT)
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
+		if (op->rc < 0)
+			return op_fail_as(u, UNPUBLISHVOL_END, list);
+		user = arena_fmt(
+		    arena, VOLUME_META_USER "%s/", u->req->volume_id);
+		keys = arena_new_bytes(arena, (u->list.n + 1) * sizeof(*keys));
+		for (size_t i = 0; i < u->list.n; i++)
+			if (str_starts(
+				u->list.meta[i].key, VOLUME_META_PUBLISHED) ||
+			    str_starts(u->list.meta[i].key, user))
+				keys[n++] = u->list.meta[i].key;
+		if (n == 0)
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
+		image_meta_remove_start(
+		    u->pool, u->image_id, keys, n, &op->wake);
+		return op_await(u, UNPUBLISHVOL_FORGOTTEN);
+
+	case UNPUBLISHVOL_FORGOTTEN:
 		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(u, UNPUBLISH_END, op->rc,
+			return op_fail_rc(u, UNPUBLISHVOL_END, op->rc,
 			    "volume %s: remove node %s from image id %s in %s",
 			    u->req->volume_id, u->req->node_id, u->image_id,
 			    ceph_pool_label(u->pool));
-		return answer(u);
+		return op_goto(u, UNPUBLISHVOL_ANSWER);
 
-	case UNPUBLISH_END:
+	case UNPUBLISHVOL_ANSWER:
+		(void)csi_rpc_reply(&u->rpc);
+		return op_goto(u, UNPUBLISHVOL_END);
+
+	case UNPUBLISHVOL_END:
+		image_meta_list_fini(&u->list);
 		return OP_DONE;
 	}
 	abort();
 }
 
-static void
-unpublish_volume_free(struct op *op)
-{
-	struct unpublish_volume *u = (struct unpublish_volume *)op;
-
-	image_meta_list_fini(&u->list);
-}
-
 static const struct op_class unpublish_volume_class = {
 	.name = "ControllerUnpublishVolume",
 	.step = unpublish_volume_step,
-	.end = unpublish_volume_free,
 };
 
 const struct csi_impl unpublish_volume_impl = {

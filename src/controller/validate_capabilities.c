@@ -26,85 +26,66 @@ struct validate_capabilities {
 	struct volume_lookup volume;
 };
 
-/* ---- what can be compared ---- */
-
 /*
  * Does the volume have what the request says of it? 1: yes, 0: that cannot be
  * told, -EINVAL: no, and err says what it has.
  */
-static int
-compare_text(
-    const char *field, const char *has, const char *asked, struct err *err)
-{
-	if (str_eq(has, asked))
-		return 1;
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "%s: the volume has \"%s\", not \"%s\"", field, has, asked);
-}
-
-static int
-compare_number(
-    const char *field, uint64_t has, const char *asked, struct err *err)
-{
-	uint64_t n;
-
-	if (str_to_u64(asked, &n) == 0 && n == has)
-		return 1;
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "%s: the volume has %llu, not \"%s\"", field,
-	    (unsigned long long)has, asked);
-}
-
-static int
-compare_features(
-    const char *field, uint64_t has, const char *asked, struct err *err)
-{
-	uint64_t bits;
-	char names[128];
-	int rc = csi_features_parse(asked, &bits, err);
-
-	if (rc < 0)
-		return rc;
-	if ((bits & ~has) == 0)
-		return 1;
-	features_fmt(bits & ~has, names, sizeof(names));
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "%s: the volume does not have %s", field, names);
-}
-
 static int
 compare(const struct validate_capabilities *v, const char *field,
     const char *key, const char *asked, struct err *err)
 {
 	const struct volume_lookup *volume = &v->volume;
 	const struct layout *layout = &volume->info->layout;
+	const char *image = volume->image;
+	const struct {
+		const char *key, *has;
+	} texts[] = {
+		{ "clusterID", v->rpc.env->cluster_id },
+		{ "pool", ceph_pool_name(volume->pool) },
+		{ "imageName", image },
+		{ "volumeNamePrefix",
+		    str_starts(image, asked) ? asked : image },
+	};
+	const struct {
+		const char *key;
+		uint64_t has;
+	} numbers[] = {
+		{ "objectSize", UINT64_C(1) << layout->order },
+		{ "stripeUnit", layout->stripe_unit },
+		{ "stripeCount", layout->stripe_count },
+	};
+	char names[128];
+	uint64_t n;
 	bool yes;
+	int rc;
 
-	if (str_eq(key, "clusterID"))
-		return compare_text(field, v->rpc.env->cluster_id, asked, err);
-	if (str_eq(key, "pool"))
-		return compare_text(
-		    field, ceph_pool_name(volume->pool), asked, err);
-	if (str_eq(key, "imageName"))
-		return compare_text(field, volume->image, asked, err);
+	for (size_t i = 0; i < countof(texts); i++)
+		if (str_eq(key, texts[i].key))
+			return str_eq(texts[i].has, asked)
+			    ? 1
+			    : err_set(err, ERR_INVALID_ARGUMENT,
+				  "%s: the volume has \"%s\", not \"%s\"",
+				  field, texts[i].has, asked);
+	for (size_t i = 0; i < countof(numbers); i++)
+		if (str_eq(key, numbers[i].key))
+			return str_to_u64(asked, &n) == 0 && n == numbers[i].has
+			    ? 1
+			    : err_set(err, ERR_INVALID_ARGUMENT,
+				  "%s: the volume has %llu, not \"%s\"", field,
+				  (unsigned long long)numbers[i].has, asked);
 	if (str_eq(key, "staticVolume"))
 		return csi_parse_bool(asked, &yes) == 0 &&
 		    yes == volume->is_static;
-	if (str_eq(key, "volumeNamePrefix"))
-		return str_starts(volume->image, asked)
-		    ? 1
-		    : compare_text(field, volume->image, asked, err);
-	if (str_eq(key, "imageFeatures"))
-		return compare_features(
-		    field, volume->info->features, asked, err);
-	if (str_eq(key, "objectSize"))
-		return compare_number(
-		    field, UINT64_C(1) << layout->order, asked, err);
-	if (str_eq(key, "stripeUnit"))
-		return compare_number(field, layout->stripe_unit, asked, err);
-	if (str_eq(key, "stripeCount"))
-		return compare_number(field, layout->stripe_count, asked, err);
-	return 0;
+	if (!str_eq(key, "imageFeatures"))
+		return 0;
+	rc = csi_features_parse(asked, &n, err);
+	if (rc < 0)
+		return rc;
+	if ((n & ~volume->info->features) == 0)
+		return 1;
+	features_fmt(n & ~volume->info->features, names, sizeof(names));
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "%s: the volume does not have %s", field, names);
 }
 
 /*
@@ -148,8 +129,7 @@ confirm(const struct validate_capabilities *v,
 	confirmed->volume_capabilities = v->req->volume_capabilities;
 	if (v->req->n_mutable_parameters > 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mutable_parameters.%.64s: this driver has no mutable "
-		    "parameters",
+		    "mutable_parameters.%.64s: this driver has no mutable parameters",
 		    v->req->mutable_parameters[0]->key);
 	if ((rc = confirm_map(v, "volume_context",
 		 &csi__v1__validate_volume_capabilities_response__confirmed__volume_context_entry__descriptor,
@@ -161,44 +141,38 @@ confirm(const struct validate_capabilities *v,
 	    &confirmed->parameters, &confirmed->n_parameters, err);
 }
 
-/* Confirmed means: all that was compared; else the message tells what not. */
-static enum op_verdict
-answer(struct validate_capabilities *v)
-{
-	Csi__V1__ValidateVolumeCapabilitiesResponse *reply = csi_new(
-	    &csi__v1__validate_volume_capabilities_response__descriptor,
-	    v->rpc.arena);
-	Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *confirmed = csi_new(
-	    &csi__v1__validate_volume_capabilities_response__confirmed__descriptor,
-	    v->rpc.arena);
-	struct err err = ERR_INIT;
-
-	if (confirm(v, confirmed, &err) == 0)
-		reply->confirmed = confirmed;
-	else
-		reply->message = arena_strdup(v->rpc.arena, err.text);
-	v->rpc.reply = reply;
-	return op_goto(v, VALIDATECAP_END);
-}
-
 static enum op_verdict
 validate_capabilities_step(struct op *op)
 {
 	struct validate_capabilities *v = (struct validate_capabilities *)op;
+	Csi__V1__ValidateVolumeCapabilitiesResponse *reply;
+	Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *confirmed;
+	struct err err = ERR_INIT;
 
 	switch (v->state) {
 	case VALIDATECAP_START:
 		v->req = v->rpc.request;
 		v->context = csi_map_of(v->req, volume_context);
-		volume_lookup_start(
-		    &v->volume, &v->rpc, v->req->volume_id, &v->context);
+		volume_lookup_start(&v->volume, &v->rpc, v->req->volume_id,
+		    &v->context, &op->wake);
 		return op_await(v, VALIDATECAP_FOUND);
 
 	case VALIDATECAP_FOUND:
 		if (op->rc < 0)
-			return op_fail_err(
-			    v, VALIDATECAP_END, &v->volume.op.err);
-		return answer(v);
+			return op_fail_as(v, VALIDATECAP_END, volume.op);
+		/*
+		 * Confirmed means: all that was compared; else the message
+		 * tells what not.
+		 */
+		reply = csi_rpc_reply(&v->rpc);
+		confirmed = csi_new(
+		    &csi__v1__validate_volume_capabilities_response__confirmed__descriptor,
+		    v->rpc.arena);
+		if (confirm(v, confirmed, &err) == 0)
+			reply->confirmed = confirmed;
+		else
+			reply->message = arena_strdup(v->rpc.arena, err.text);
+		return op_goto(v, VALIDATECAP_END);
 
 	case VALIDATECAP_END:
 		return OP_DONE;

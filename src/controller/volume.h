@@ -12,12 +12,12 @@
 #include "csi/volume_id.h"
 
 /*
- * Reads the volume ID and opens its pool in the namespace of the request's
- * cluster. NOT_FOUND: no ID of ours, or its pool is gone.
+ * Opens the pool of the volume ID that was read in the request, in the
+ * namespace of the request's cluster. NOT_FOUND: no ID of ours, or its pool is
+ * gone.
  */
 int volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
-    struct csi_volume_id *id, struct ceph_pool **pool,
-    struct err *err) must_check;
+    struct ceph_pool **pool, struct err *err) must_check;
 
 /* The image of a journal entry; very old ones do not name it. */
 const char *volume_image_name(
@@ -57,6 +57,7 @@ bool volume_is_encrypted(const struct image_meta_list *list);
 enum volume_lookup_state {
 	VOLUME_START = 0,
 	VOLUME_ITEM_READ,  /* the journal entry has been read */
+	VOLUME_NAMED,      /* pool and image are known */
 	VOLUME_IMAGE_READ, /* the image has been looked up by its name */
 	VOLUME_PLACED,     /* no such image: where name and id are */
 	VOLUME_END,
@@ -68,7 +69,6 @@ struct volume_lookup {
 	struct csi_rpc *rpc;
 	const char *volume_id;
 	const struct csi_map *context; /* NULL: the request has none */
-	const char *uuid;
 	struct journal_read entry;
 	struct image_lookup lookup;
 	struct image_place place;
@@ -87,7 +87,7 @@ struct volume_lookup {
  * together any more. INVALID_ARGUMENT: a static volume without its pool.
  */
 void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
-    const char *volume_id, const struct csi_map *context);
+    const char *volume_id, const struct csi_map *context, struct wake *waiter);
 
 /*
  * Adds an entry to a map<string,string> of a reply; `type` is the entry's

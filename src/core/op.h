@@ -123,5 +123,7 @@ void op_mark(struct op *op, const char *state);
 #define op_fail_rc(o, s, ...)                                                  \
 	(op_set_error_rc((struct op *)(o), __VA_ARGS__), op_goto(o, s))
 #define op_fail_err(o, s, e) (op_set_err((struct op *)(o), (e)), op_goto(o, s))
+/* As a part of it has failed, which has a struct err: op_fail_as(o, S, child.op) */
+#define op_fail_as(o, s, part) op_fail_err(o, s, &(o)->part.err)
 
 #endif

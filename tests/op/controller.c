@@ -186,7 +186,7 @@ begin(void)
 	if (ceph_pool_open(NULL, "rbd", "", &pool, &err) < 0)
 		abort();
 	purge_resume(pool, env.instance_id);
-	while (op_count() > 0)
+	while (op_count() > 0 || purge_running() > 0)
 		loop_turn(true);
 	fake_script(FAKE_NONE, 0, 0);
 }
@@ -194,7 +194,7 @@ begin(void)
 static void
 end(const char *what, unsigned n)
 {
-	if (keylock_count(controller_names()) != 0 || op_count() != 0)
+	if (keylock_count(controller.names) != 0 || op_count() != 0)
 		ok(false, "%s at wait %u: locks are given back", what, n);
 	controller_fini();
 }

@@ -444,7 +444,7 @@ struct rados_read {
 	bool page;
 	struct rados_omap_entry got[ENTRIES];
 	struct entry copy[ENTRIES];
-	size_t n;
+	struct rados_omap omap;
 };
 
 struct rados_write {
@@ -517,6 +517,7 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 	int rc;
 
 	(void)pool;
+	r->omap.entry = r->got;
 	if (enter(short_name("read", object), &rc) && rc == 0) {
 		if (find(object, "") == NULL)
 			rc = -ENOENT;
@@ -526,57 +527,33 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 			if (!str_eq(e->object, object) || e->key[0] == '\0' ||
 			    !wanted(r, e->key))
 				continue;
-			r->copy[r->n] = *e;
-			r->got[r->n] = (struct rados_omap_entry){
-				.key = r->copy[r->n].key,
-				.value = r->copy[r->n].value,
+			r->copy[r->omap.n] = *e;
+			r->got[r->omap.n] = (struct rados_omap_entry){
+				.key = r->copy[r->omap.n].key,
+				.value = r->copy[r->omap.n].value,
 				.len = strlen(e->value),
 			};
-			r->n++;
+			r->omap.n++;
 		}
 	}
 	leave(waiter, rc);
 }
 
-size_t
-rados_read_omap_count(const struct rados_read *r, unsigned step)
+const struct rados_omap *
+rados_read_omap(const struct rados_read *r)
 {
-	(void)step;
-	return r->n;
-}
-
-const struct rados_omap_entry *
-rados_read_omap_entry(const struct rados_read *r, unsigned step, size_t i)
-{
-	(void)step;
-	return &r->got[i];
-}
-
-bool
-rados_read_omap_more(const struct rados_read *r, unsigned step)
-{
-	(void)r;
-	(void)step;
-	return false;
+	return &r->omap;
 }
 
 struct rados_write *
-rados_write_new(void)
+rados_write_new(enum rados_object object)
 {
-	return mem_new(sizeof(struct rados_write));
-}
+	struct rados_write *w = mem_new(sizeof(struct rados_write));
 
-void
-rados_write_create(struct rados_write *w, bool exclusive)
-{
-	w->create = true;
-	w->exclusive = exclusive;
-}
-
-void
-rados_write_assert_exists(struct rados_write *w)
-{
-	w->exists = true;
+	w->create = object == RADOS_CREATE || object == RADOS_CREATE_NEW;
+	w->exclusive = object == RADOS_CREATE_NEW;
+	w->exists = object == RADOS_EXISTS;
+	return w;
 }
 
 void
