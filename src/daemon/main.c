@@ -147,22 +147,6 @@ make_dirs(const char *path, struct err *err)
 	return 0;
 }
 
-static enum log_level
-level_of(const struct options *o)
-{
-	static const char *const name[] = {
-		[LOG_LEVEL_ERROR] = "error",
-		[LOG_LEVEL_WARN] = "warn",
-		[LOG_LEVEL_INFO] = "info",
-		[LOG_LEVEL_DEBUG] = "debug",
-	};
-
-	for (size_t i = 0; i < countof(name); i++)
-		if (str_eq(o->log_level, name[i]))
-			return (enum log_level)i;
-	return LOG_LEVEL_INFO;
-}
-
 static void
 start_sessions(const struct options *o)
 {
@@ -175,7 +159,7 @@ start_sessions(const struct options *o)
 		.ceph_conf = o->ceph_conf,
 		.idle_ms = o->session_idle_ms,
 		.max_lanes = (unsigned)o->worker_lanes,
-		.log_level = level_of(o),
+		.log_level = o->level,
 		.log_json = str_eq(o->log_format, "json"),
 	};
 
@@ -470,7 +454,7 @@ main(int argc, char *argv[])
 	}
 	if (options_check(o, &err) < 0)
 		goto bad_usage;
-	log_init("rbd-csid", level_of(o),
+	log_init("rbd-csid", o->level,
 	    str_eq(o->log_format, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
 	options_each_ignored(argc, argv, tell_ignored);
 	if (start(o, &err) < 0) {

@@ -9,6 +9,7 @@
 #define DAEMON_OPTIONS_H
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "core/unix_socket.h"
 
@@ -86,6 +87,7 @@ struct options {
 
 	/* by options_check: from type, endpoint, and the socket's options */
 	enum options_type type;
+	enum log_level level;
 	char socket_path[108];
 	struct unix_socket_file socket_file;
 };
