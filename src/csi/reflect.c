@@ -71,6 +71,13 @@ reflect_count(
 	return is_set(message, field) ? 1 : 0;
 }
 
+size_t *
+reflect_counter(
+    ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+	return (size_t *)(uintptr_t)member(message, field->quantifier_offset);
+}
+
 const void *
 reflect_at(const ProtobufCMessage *message,
     const ProtobufCFieldDescriptor *field, size_t i)

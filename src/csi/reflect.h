@@ -16,6 +16,10 @@
 size_t reflect_count(
     const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
 
+/* Where a repeated field has its count. */
+size_t *reflect_counter(
+    ProtobufCMessage *message, const ProtobufCFieldDescriptor *field);
+
 /*
  * The address of value `i`: of a char * for strings, of a ProtobufCMessage *
  * for messages, of the number itself otherwise.

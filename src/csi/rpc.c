@@ -356,6 +356,92 @@ csi_request_fini(struct csi_request *in)
 	*in = (struct csi_request){ .def = NULL };
 }
 
+/* ---- what makes two requests the same ------------------------------------- */
+
+struct map_pair {
+	ProtobufCMessage *entry;
+	const char *key;
+	size_t at;
+};
+
+static int
+by_key(const void *a, const void *b)
+{
+	const struct map_pair *x = a, *y = b;
+	int rc = strcmp(x->key, y->key);
+
+	return rc != 0 ? rc : (x->at > y->at) - (x->at < y->at);
+}
+
+/* In the order of keys; of equal ones the last one counts. */
+static void
+sort_map(ProtobufCMessage *message, const ProtobufCFieldDescriptor *field)
+{
+	struct csi_map map = csi_map_field(message, field->name);
+	auto_free struct map_pair *pair = mem_new(map.count * sizeof(*pair));
+	ProtobufCMessage **out = (ProtobufCMessage **)(uintptr_t)map.entry;
+	size_t n = 0;
+
+	for (size_t i = 0; i < map.count; i++)
+		pair[i] = (struct map_pair){ map.entry[i], csi_map_key(&map, i),
+			i };
+	qsort(pair, map.count, sizeof(*pair), by_key);
+	for (size_t i = 0; i < map.count; i++)
+		if (i + 1 == map.count ||
+		    strcmp(pair[i].key, pair[i + 1].key) != 0)
+			out[n++] = pair[i].entry;
+	*reflect_counter(message, field) = n;
+}
+
+/* Every map of a message, wherever it is. */
+static void
+sort_maps(ProtobufCMessage *message)
+{
+	const ProtobufCMessageDescriptor *type = message->descriptor;
+
+	for (unsigned f = 0; f < type->n_fields; f++) {
+		const ProtobufCFieldDescriptor *field = &type->fields[f];
+		size_t count = reflect_count(message, field);
+
+		if (count == 0 || field->type != PROTOBUF_C_TYPE_MESSAGE)
+			continue;
+		if (reflect_is_map(field)) {
+			sort_map(message, field);
+			continue;
+		}
+		for (size_t i = 0; i < count; i++)
+			sort_maps(*(ProtobufCMessage *const *)reflect_at(
+			    message, field, i));
+	}
+}
+
+const void *
+csi_request_print(const struct csi_request *in, size_t *len)
+{
+	/* Our own copy, made by csi_unpack in writable memory. */
+	ProtobufCMessage *message = (ProtobufCMessage *)(uintptr_t)in->message;
+	const ProtobufCFieldDescriptor *secrets =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, CSI_SECRETS);
+	size_t count = 0, path_len = strlen(in->def->path);
+	uint8_t *bytes;
+
+	if (secrets != NULL) {
+		count = *reflect_counter(message, secrets);
+		*reflect_counter(message, secrets) = 0;
+	}
+	sort_maps(message);
+	*len = path_len + protobuf_c_message_get_packed_size(message);
+	bytes = arena_new_bytes(in->arena, *len);
+	memcpy(bytes, in->def->path, path_len);
+	(void)protobuf_c_message_pack(message, bytes + path_len);
+	if (secrets != NULL)
+		*reflect_counter(message, secrets) = count;
+	return bytes;
+}
+
+/* ---- operations ----------------------------------------------------------- */
+
 void
 csi_impls_check(const struct csi_impl *const impls[CSI_COUNT],
     enum csi_place place, bool controller, bool node)

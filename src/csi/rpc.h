@@ -65,6 +65,13 @@ void csi_impls_check(const struct csi_impl *const impls[CSI_COUNT],
 int csi_request_read(struct csi_request *in, const struct csi_definition *def,
     const void *body, size_t len, struct err *err) must_check;
 
+/*
+ * What makes two requests the same, in the arena: the path and all fields but
+ * the secrets, maps in the order of their keys, where of equal ones the last
+ * one counts. Retries join a running operation by these *len bytes.
+ */
+const void *csi_request_print(const struct csi_request *in, size_t *len);
+
 /* Overwrites the secrets and frees the arena. */
 void csi_request_fini(struct csi_request *in);
 

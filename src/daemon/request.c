@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
-#include "csi/canonical.h"
 
 #include <assert.h>
 #include <malloc.h>
@@ -20,8 +19,6 @@
 #define LINGER_MS 30000
 
 #define DEFAULT_MAX 4096
-
-#define PRINT_MAX ((size_t)2 * CSI_MESSAGE_MAX)
 
 /*
  * A request and what is unpacked from it stay as long as its execution. Those
@@ -245,8 +242,8 @@ request_same(const struct request *r)
 
 	if (r->lock[0].locks == NULL)
 		return NULL;
-	claim = keylock_find(
-	    r->lock[0].locks, r->key, r->print.data, r->print.len);
+	claim = keylock_find(r->lock[0].locks, r->key, r->lock[0].claim.print,
+	    r->lock[0].claim.print_len);
 	return claim != NULL
 	    ? container_of(claim, struct request_lock, claim)->request
 	    : NULL;
@@ -389,7 +386,6 @@ request_free(struct op *op)
 		secret_wipe(r->body, r->len);
 	free(r->body);
 	free(r->call.reply);
-	buf_fini(&r->print);
 	free(r);
 	less(&rq.large_bytes, &rq.large_peak, large, TRIM_BYTES);
 	less(&rq.count, &rq.count_peak, 1, TRIM_REQUESTS);
@@ -409,7 +405,6 @@ request_new(void)
 
 	r->linger.fire = on_linger;
 	TAILQ_INIT(&r->callers);
-	buf_init(&r->print, PRINT_MAX);
 	LIST_INSERT_HEAD(&rq.live, r, link);
 	more(&rq.count, &rq.count_peak, 1);
 	if (rq.count == 1 && rq.setup.slow_ms > 0)
@@ -439,9 +434,6 @@ request_read(struct request *r, const struct csi_definition *def,
 	if (csi_request_read(
 		&r->in, def, call->request, call->request_len, err) < 0)
 		return err->rc;
-	if (csi_canonical(def, r->in.message, &r->print) < 0)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED,
-		    "the request has more fields than fit");
 	for (size_t i = 0; i < CSI_LOCKS_MAX; i++) {
 		struct request_lock *lock = &r->lock[i];
 
@@ -453,8 +445,8 @@ request_read(struct request *r, const struct csi_definition *def,
 		lock->key = def->lock[i].key(r->in.message);
 	}
 	r->key = csi_definition_key(def, r->in.message);
-	r->lock[0].claim.print = r->print.data;
-	r->lock[0].claim.print_len = r->print.len;
+	r->lock[0].claim.print = csi_request_print(
+	    &r->in, &r->lock[0].claim.print_len);
 	r->op.subject = arena_fmt(r->in.arena, "%s %s", def->name, r->key);
 	return 0;
 }

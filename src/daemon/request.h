@@ -85,7 +85,6 @@ struct request {
 	struct csi_request in;
 	unsigned char *body; /* CSI_WORKER: what is sent on */
 	size_t len;
-	struct buf print;                        /* fingerprint */
 	struct request_lock lock[CSI_LOCKS_MAX]; /* in the order taken */
 	const char *key;                         /* of the first */
 	int64_t waits_since_ms;                  /* for a lock; 0: does not */
