@@ -4,6 +4,7 @@
 #include "csi/caps.h"
 
 #include "base/rules.h"
+#include "csi/volume_id.h"
 
 #include <errno.h>
 
@@ -39,7 +40,7 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 	struct csi_access access = { .fs_type = "" };
 
 	if (cap == NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing", field);
+		return csi_invalid(err, "%s: missing", field);
 	switch ((int)cap->access_type_case) {
 	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK:
 		access.block = true;
@@ -48,12 +49,11 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 		access.fs_type = cap->mount->fs_type;
 		break;
 	default:
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s.access_type: neither block nor mount", field);
+		return csi_invalid(
+		    err, "%s.access_type: neither block nor mount", field);
 	}
 	if (cap->access_mode == NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s.access_mode: missing", field);
+		return csi_invalid(err, "%s.access_mode: missing", field);
 
 	access.mode = cap->access_mode->mode;
 	switch ((int)access.mode) {
@@ -76,9 +76,8 @@ csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
 		access.multi_writer = true;
 		break;
 	default:
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s.access_mode.mode: unknown (%d)", field,
-		    (int)access.mode);
+		return csi_invalid(err, "%s.access_mode.mode: unknown (%d)",
+		    field, (int)access.mode);
 	}
 	*out = access;
 	return 0;
@@ -89,13 +88,12 @@ csi_access_supported(
     const struct csi_access *access, const char *field, struct err *err)
 {
 	if (!access->block && access->multi_node && !access->read_only)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s.access_mode.mode: %s needs a block volume, a file "
-		    "system has one writing node",
+		return csi_invalid(err,
+		    "%s.access_mode.mode: %s needs a block volume, a file system has one writing node",
 		    field, csi_access_mode_name(access->mode));
 	if (!access->block && *access->fs_type != '\0' &&
 	    !rules_fs_type_is_known(access->fs_type))
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "%s.mount.fs_type: \"%.32s\" is not supported; " RULES_FS_TYPES
 		    " are",
 		    field, access->fs_type);

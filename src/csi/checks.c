@@ -23,8 +23,8 @@ static int
 check_length(const char *text, size_t max, const char *field, struct err *err)
 {
 	if (strlen(text) > max)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: longer than %zu bytes", field, max);
+		return csi_invalid(
+		    err, "%s: longer than %zu bytes", field, max);
 	return 0;
 }
 
@@ -32,7 +32,7 @@ static int
 check_filled(const char *text, size_t max, const char *field, struct err *err)
 {
 	if (*text == '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s: missing", field);
+		return csi_invalid(err, "%s: missing", field);
 	return check_length(text, max, field, err);
 }
 
@@ -48,7 +48,7 @@ check_volume_id(const char *id, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (strpbrk(id, "/\\") != NULL || strstr(id, "..") != NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "volume_id: has a slash, a backslash or two dots in it");
 	return 0;
 }
@@ -66,7 +66,7 @@ check_mounted_id(const char *id, struct err *err)
 
 	for (size_t i = 0; rc == 0 && i < countof(taken); i++)
 		if (strcmp(id, taken[i]) == 0)
-			rc = err_set(err, ERR_INVALID_ARGUMENT,
+			rc = csi_invalid(err,
 			    "volume_id: %s is no name for a mount point", id);
 	return rc;
 }
@@ -76,8 +76,7 @@ has_id_form(const char *id)
 {
 	static const char hex[] = "0123456789abcdefABCDEF";
 	static const char word[] =
-	    "0123456789_-"
-	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	    "0123456789_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	return strspn(id, hex) == 4 && id[4] == '-' &&
 	    strspn(id + 5, hex) == 4 && id[9] == '-' && id[10] != '\0' &&
@@ -97,8 +96,8 @@ check_node_volume_id(
 	if (csi_volume_id_parse(id, &unused, err) == -EPROTONOSUPPORT)
 		return -EPROTONOSUPPORT;
 	if (!has_id_form(id))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_id: is no identifier of this driver");
+		return csi_invalid(
+		    err, "volume_id: is no identifier of this driver");
 	return 0;
 }
 
@@ -116,11 +115,9 @@ check_path(const char *path, const char *field, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (path[0] != '/')
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: is no absolute path", field);
+		return csi_invalid(err, "%s: is no absolute path", field);
 	if (has_two_dots(path))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: has .. as a component", field);
+		return csi_invalid(err, "%s: has .. as a component", field);
 	return 0;
 }
 
@@ -135,7 +132,7 @@ check_access(const Csi__V1__VolumeCapability *cap, const char *field,
 	if (rc < 0 || access->block)
 		return rc;
 	if (strlen(cap->mount->fs_type) > NAME_MAX_BYTES)
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "%s.mount.fs_type: longer than %d bytes", field,
 		    NAME_MAX_BYTES);
 	rc = str_put(flags, sizeof(flags), "%s.mount.mount_flags", field);
@@ -146,7 +143,7 @@ check_access(const Csi__V1__VolumeCapability *cap, const char *field,
 	if (rc < 0)
 		return rc;
 	if (bytes > MOUNT_FLAGS_MAX_BYTES)
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "%s.mount.mount_flags: more than %d bytes", field,
 		    MOUNT_FLAGS_MAX_BYTES);
 	return 0;
@@ -169,8 +166,7 @@ check_new_volume_access(const Csi__V1__CreateVolumeRequest *r, struct err *err)
 	int rc;
 
 	if (r->n_volume_capabilities == 0)
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "volume_capabilities: missing");
+		return csi_invalid(err, "volume_capabilities: missing");
 	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
 		char field[FIELD_MAX];
 		struct csi_access access;
@@ -181,9 +177,8 @@ check_new_volume_access(const Csi__V1__CreateVolumeRequest *r, struct err *err)
 			 r->volume_capabilities[i], field, &access, err)) < 0)
 			return rc;
 		if (access.read_only && r->volume_content_source == NULL)
-			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "%s.access_mode.mode: %s is nothing for a new, "
-			    "empty volume",
+			return csi_invalid(err,
+			    "%s.access_mode.mode: %s is nothing for a new, empty volume",
 			    field, csi_access_mode_name(access.mode));
 	}
 	return 0;
@@ -204,13 +199,11 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 	/* As with ceph-csi, without requirements parameters.pool counts. */
 	if (r->accessibility_requirements != NULL &&
 	    csi_map_get(&parameters, "topologyConstrainedPools") != NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.topologyConstrainedPools: pools by topology "
-		    "are not supported");
+		return csi_invalid(err,
+		    "parameters.topologyConstrainedPools: pools by topology are not supported");
 	if (r->n_mutable_parameters > 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mutable_parameters.%.64s: this driver has no mutable "
-		    "parameters",
+		return csi_invalid(err,
+		    "mutable_parameters.%.64s: this driver has no mutable parameters",
 		    r->mutable_parameters[0]->key);
 	return csi_volume_size(r->capacity_range, &in->size_bytes, err);
 }
@@ -268,8 +261,7 @@ csi_check_capabilities(struct csi_request *in, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (r->n_volume_capabilities == 0)
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "volume_capabilities: missing");
+		return csi_invalid(err, "volume_capabilities: missing");
 	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
 		char field[FIELD_MAX];
 		struct csi_access access;

@@ -25,6 +25,9 @@
 
 #define INSTANT .place = CSI_INSTANT, .timeout_ms = 10 * SECOND_MS
 
+#define IN_WORKER .place = CSI_WORKER, .with = CSI_WITH_CONTROLLER
+#define ON_NODE .place = CSI_DAEMON, .with = CSI_WITH_NODE
+
 #define CONTROLLER_CAN(name)                                                   \
 	CSI__V1__CONTROLLER_SERVICE_CAPABILITY__RPC__TYPE__##name
 #define NODE_CAN(name) CSI__V1__NODE_SERVICE_CAPABILITY__RPC__TYPE__##name
@@ -70,8 +73,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 
 	[CSI_CREATE_VOLUME] = {
 	    RPC(Controller, CreateVolume, create_volume),
-	    .place = CSI_WORKER,
-	    .with = CSI_WITH_CONTROLLER,
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(CREATE_DELETE_VOLUME) },
 	    .check = csi_check_create_volume,
@@ -82,8 +84,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_DELETE_VOLUME] = {
 	    RPC(Controller, DeleteVolume, delete_volume),
-	    .place = CSI_WORKER,
-	    .with = CSI_WITH_CONTROLLER,
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(CREATE_DELETE_VOLUME) },
 	    .check = csi_check_delete_volume,
@@ -96,8 +97,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_CONTROLLER_PUBLISH_VOLUME] = {
 	    RPC(Controller, ControllerPublishVolume, controller_publish_volume),
-	    .place = CSI_WORKER,
-	    .with = CSI_WITH_CONTROLLER,
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(PUBLISH_UNPUBLISH_VOLUME) },
 	    .check = csi_check_controller_publish,
@@ -109,8 +109,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	[CSI_CONTROLLER_UNPUBLISH_VOLUME] = {
 	    RPC(Controller, ControllerUnpublishVolume,
 		controller_unpublish_volume),
-	    .place = CSI_WORKER,
-	    .with = CSI_WITH_CONTROLLER,
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(PUBLISH_UNPUBLISH_VOLUME) },
 	    .check = csi_check_controller_unpublish,
@@ -123,8 +122,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	[CSI_VALIDATE_VOLUME_CAPABILITIES] = {
 	    RPC(Controller, ValidateVolumeCapabilities,
 		validate_volume_capabilities),
-	    .place = CSI_WORKER,
-	    .with = CSI_WITH_CONTROLLER,
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .check = csi_check_capabilities,
 	    .lock = { { CSI_LOCK_NONE, validate_id } },
@@ -177,8 +175,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 
 	[CSI_NODE_STAGE_VOLUME] = {
 	    RPC(Node, NodeStageVolume, node_stage_volume),
-	    .place = CSI_DAEMON,
-	    .with = CSI_WITH_NODE,
+	    ON_NODE,
 	    .timeout_ms = 120 * SECOND_MS,
 	    .capability = { NODE_CAN(STAGE_UNSTAGE_VOLUME) },
 	    .check = csi_check_node_stage,
@@ -188,8 +185,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_NODE_UNSTAGE_VOLUME] = {
 	    RPC(Node, NodeUnstageVolume, node_unstage_volume),
-	    .place = CSI_DAEMON,
-	    .with = CSI_WITH_NODE,
+	    ON_NODE,
 	    .timeout_ms = 120 * SECOND_MS,
 	    .capability = { NODE_CAN(STAGE_UNSTAGE_VOLUME) },
 	    .check = csi_check_node_unstage,
@@ -198,8 +194,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_NODE_PUBLISH_VOLUME] = {
 	    RPC(Node, NodePublishVolume, node_publish_volume),
-	    .place = CSI_DAEMON,
-	    .with = CSI_WITH_NODE,
+	    ON_NODE,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { NODE_CAN(SINGLE_NODE_MULTI_WRITER) },
 	    .check = csi_check_node_publish,
@@ -209,8 +204,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_NODE_UNPUBLISH_VOLUME] = {
 	    RPC(Node, NodeUnpublishVolume, node_unpublish_volume),
-	    .place = CSI_DAEMON,
-	    .with = CSI_WITH_NODE,
+	    ON_NODE,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .check = csi_check_node_unpublish,
 	    .lock = { { CSI_LOCK_PATH, node_unpublish_path } },
@@ -218,8 +212,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_NODE_GET_VOLUME_STATS] = {
 	    RPC(Node, NodeGetVolumeStats, node_get_volume_stats),
-	    .place = CSI_DAEMON,
-	    .with = CSI_WITH_NODE,
+	    ON_NODE,
 	    .timeout_ms = 30 * SECOND_MS,
 	    .capability = { NODE_CAN(GET_VOLUME_STATS),
 		NODE_CAN(VOLUME_CONDITION) },
@@ -245,8 +238,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 
 	[CSI_ADMIN_AUDIT] = {
 	    ADMIN(Audit, audit),
-	    .place = CSI_WORKER,
-	    .with = CSI_WITH_CONTROLLER,
+	    IN_WORKER,
 	    .timeout_ms = 120 * SECOND_MS,
 	    .check = csi_check_audit,
 	    .lock = { { CSI_LOCK_NONE, audit_pool } },
@@ -262,8 +254,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_ADMIN_ABORT] = {
 	    ADMIN(Abort, abort),
-	    .place = CSI_DAEMON,
-	    .with = CSI_WITH_NODE,
+	    ON_NODE,
 	    .timeout_ms = 120 * SECOND_MS,
 	    .check = csi_check_abort,
 	    .lock = { { CSI_LOCK_ABORT, admin_abort_id } },

@@ -120,9 +120,8 @@ check_mounter(const char *text, struct err *err)
 	for (size_t i = 0; i < countof(mounters); i++)
 		if (str_eq(text, mounters[i].name))
 			return 0;
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "parameters.mounter: \"%.32s\" is unknown; rbd, rbd-nbd and "
-	    "userspace are known",
+	return csi_invalid(err,
+	    "parameters.mounter: \"%.32s\" is unknown; rbd, rbd-nbd and userspace are known",
 	    text);
 }
 
@@ -139,7 +138,7 @@ csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 		size_t len = strcspn(p, ",");
 
 		if (features_add(p, len, FEATURE_ASKED, &all) < 0)
-			return err_set(err, ERR_INVALID_ARGUMENT,
+			return csi_invalid(err,
 			    "parameters.imageFeatures: unknown feature \"%.*s\"",
 			    (int)(len > 64 ? 64 : len), p);
 		p += len;
@@ -149,8 +148,8 @@ csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 	name = features_unmet(all, &missing);
 	if (name != NULL) {
 		features_fmt(missing, needs, sizeof(needs));
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.imageFeatures: %s needs %s", name, needs);
+		return csi_invalid(
+		    err, "parameters.imageFeatures: %s needs %s", name, needs);
 	}
 	*bits = all;
 	return 0;
@@ -249,11 +248,11 @@ check_keys(const struct csi_map *map, struct err *err)
 		    is_in(class_keys, countof(class_keys), key))
 			continue;
 		if (is_in(context_keys, countof(context_keys), key))
-			return err_set(err, ERR_INVALID_ARGUMENT,
+			return csi_invalid(err,
 			    "parameters.%s: is nothing for a new volume", key);
 		other = meant(key);
 		if (other != NULL)
-			return err_set(err, ERR_INVALID_ARGUMENT,
+			return csi_invalid(err,
 			    "parameters.%s: is unknown; %s may be meant", key,
 			    other);
 	}
@@ -282,8 +281,7 @@ get_filled(const struct csi_map *map, const char *key, const char **value,
 {
 	*value = csi_map_get(map, key);
 	if (*value != NULL && **value == '\0')
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "parameters.%s: is empty", key);
+		return csi_invalid(err, "parameters.%s: is empty", key);
 	return 0;
 }
 
@@ -295,8 +293,8 @@ get_number(const struct csi_map *map, const char *key, uint64_t *value,
 
 	*value = 0;
 	if (text != NULL && str_to_u64(text, value) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.%s: \"%.32s\" is no number", key, text);
+		return csi_invalid(
+		    err, "parameters.%s: \"%.32s\" is no number", key, text);
 	return 0;
 }
 
@@ -308,19 +306,16 @@ refuse_unsupported(const struct csi_map *map, const char *pool, struct err *err)
 	bool encrypted = false;
 
 	if (text != NULL && csi_parse_bool(text, &encrypted) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.encrypted: \"%.32s\" is neither true nor "
-		    "false",
+		return csi_invalid(err,
+		    "parameters.encrypted: \"%.32s\" is neither true nor false",
 		    text);
 	if (encrypted)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.encrypted: encrypted volumes are not "
-		    "supported");
+		return csi_invalid(err,
+		    "parameters.encrypted: encrypted volumes are not supported");
 	if (pool == NULL &&
 	    !str_is_empty(csi_map_get(map, "topologyConstrainedPools")))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.topologyConstrainedPools: pools by topology "
-		    "are not supported, give parameters.pool");
+		return csi_invalid(err,
+		    "parameters.topologyConstrainedPools: pools by topology are not supported, give parameters.pool");
 	return 0;
 }
 
@@ -331,14 +326,12 @@ csi_check_plain(const struct csi_map *context, struct err *err)
 	bool encrypted = false;
 
 	if (!str_is_empty(text) && csi_parse_bool(text, &encrypted) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_context.encrypted: \"%.32s\" is neither true nor "
-		    "false",
+		return csi_invalid(err,
+		    "volume_context.encrypted: \"%.32s\" is neither true nor false",
 		    text);
 	if (encrypted)
 		return err_set(err, ERR_UNIMPLEMENTED,
-		    "volume_context.encrypted: this driver cannot stage "
-		    "encrypted volumes");
+		    "volume_context.encrypted: this driver cannot stage encrypted volumes");
 	return 0;
 }
 
@@ -357,7 +350,7 @@ get_layout(
 	    (rc = get_number(map, "objectSize", &p->object_size, err)) < 0)
 		return rc;
 	if ((p->stripe_unit == 0) != (p->stripe_count == 0))
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "parameters.%s: has to be given together with %s",
 		    p->stripe_unit != 0 ? "stripeCount" : "stripeUnit",
 		    p->stripe_unit != 0 ? "stripeUnit" : "stripeCount");
@@ -366,12 +359,11 @@ get_layout(
 	if (p->object_size < OBJECT_SIZE_MIN ||
 	    p->object_size > OBJECT_SIZE_MAX ||
 	    (p->object_size & (p->object_size - 1)) != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.objectSize: needs a power of two from 4096 "
-		    "to 33554432");
+		return csi_invalid(err,
+		    "parameters.objectSize: needs a power of two from 4096 to 33554432");
 	if (p->stripe_unit != 0 && p->object_size % p->stripe_unit != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.stripeUnit: does not divide objectSize");
+		return csi_invalid(
+		    err, "parameters.stripeUnit: does not divide objectSize");
 	return 0;
 }
 
@@ -393,7 +385,7 @@ get_features(
 	features_fmt(
 	    p->features & ~features_for(FEATURE_KRBD), names, sizeof(names));
 	if (names[0] != '\0' && csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "parameters.imageFeatures: %s is nothing for mounter %.32s",
 		    names, p->mounter);
 	return 0;
@@ -457,15 +449,13 @@ csi_class_params_parse(const struct csi_map *parameters,
 
 	p.cluster_id = csi_map_get(parameters, "clusterID");
 	if (str_is_empty(p.cluster_id))
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "parameters.clusterID: missing");
+		return csi_invalid(err, "parameters.clusterID: missing");
 	if ((rc = check_keys(parameters, err)) < 0 ||
 	    (rc = get_filled(parameters, "pool", &p.pool, err)) < 0 ||
 	    (rc = refuse_unsupported(parameters, p.pool, err)) < 0)
 		return rc;
 	if (p.pool == NULL)
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "parameters.pool: missing");
+		return csi_invalid(err, "parameters.pool: missing");
 	if ((rc = get_filled(parameters, "dataPool", &p.data_pool, err)) < 0 ||
 	    (rc = get_filled(parameters, "radosNamespace", &ns, err)) < 0 ||
 	    (rc = get_filled(
@@ -496,7 +486,7 @@ csi_credentials_get(
 	size_t len;
 
 	if (secrets->count == 0) {
-		(void)err_set(err, ERR_INVALID_ARGUMENT, "secrets: missing");
+		(void)csi_invalid(err, "secrets: missing");
 		return -ENOENT;
 	}
 	user = csi_map_get(secrets, user_name);
@@ -517,18 +507,16 @@ csi_credentials_get(
 		key = csi_map_get(secrets, key_name);
 	}
 	if (str_is_empty(user))
-		return err_set(err, ERR_INVALID_ARGUMENT, "secrets.%s: %s",
-		    user_name, user == NULL ? "missing" : "is empty");
+		return csi_invalid(err, "secrets.%s: %s", user_name,
+		    user == NULL ? "missing" : "is empty");
 	if (key == NULL)
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "secrets.%s: missing", key_name);
+		return csi_invalid(err, "secrets.%s: missing", key_name);
 	key += strspn(key, blank);
 	for (len = strlen(key); len > 0; len--)
 		if (strchr(blank, key[len - 1]) == NULL)
 			break;
 	if (len == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "secrets.%s: is empty", key_name);
+		return csi_invalid(err, "secrets.%s: is empty", key_name);
 	*out = (struct csi_credentials){
 		.user = user,
 		.key = key,
@@ -552,23 +540,21 @@ csi_volume_size(
 		return 0;
 	}
 	if (range->required_bytes < 0 || range->limit_bytes < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "capacity_range: a size is negative");
+		return csi_invalid(err, "capacity_range: a size is negative");
 	required = (uint64_t)range->required_bytes;
 	limit = (uint64_t)range->limit_bytes;
 	if (required == 0 && limit == 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
+		return csi_invalid(err,
 		    "capacity_range: neither required_bytes nor limit_bytes");
 	if (limit != 0 && limit < required)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "capacity_range: limit_bytes is below required_bytes");
+		return csi_invalid(
+		    err, "capacity_range: limit_bytes is below required_bytes");
 	if (required == 0)
 		required = limit < CSI_GIB ? limit / CSI_MIB * CSI_MIB
 					   : CSI_GIB;
 	if (required == 0)
 		return err_set(err, ERR_OUT_OF_RANGE,
-		    "capacity_range.limit_bytes: the smallest volume has "
-		    "1 MiB");
+		    "capacity_range.limit_bytes: the smallest volume has 1 MiB");
 
 	/* The coarsest unit that fits; a narrow range gets a finer one. */
 	i = required < CSI_GIB ? 1 : 0;
@@ -583,8 +569,7 @@ csi_volume_size(
 		return err_set(err, ERR_OUT_OF_RANGE,
 		    "capacity_range.required_bytes: too large");
 	return err_set(err, ERR_OUT_OF_RANGE,
-	    "capacity_range.limit_bytes: sizes are whole sectors, which "
-	    "makes %llu bytes",
+	    "capacity_range.limit_bytes: sizes are whole sectors, which makes %llu bytes",
 	    (unsigned long long)size);
 }
 
@@ -611,7 +596,7 @@ csi_map_options(
 			else if (n == 9 && memcmp(p, "userspace", 9) == 0)
 				part = CSI_MOUNTER_USERSPACE;
 			else if (n != 4 || memcmp(p, "krbd", 4) != 0)
-				return err_set(err, ERR_INVALID_ARGUMENT,
+				return csi_invalid(err,
 				    "map options: unknown mounter \"%.*s\"",
 				    (int)(n > 32 ? 32 : n), p);
 			options = colon + 1;

@@ -68,10 +68,9 @@ check_string(struct pb text, bool secret, struct err *err)
 	for (size_t i = 0, n; i < text.len; i += n) {
 		n = str_utf8(p + i, text.len - i, &point);
 		if (n == 0)
-			return err_set(
-			    err, ERR_INVALID_ARGUMENT, "is not UTF-8");
+			return csi_invalid(err, "is not UTF-8");
 		if (is_banned(point, secret))
-			return err_set(err, ERR_INVALID_ARGUMENT,
+			return csi_invalid(err,
 			    "has the control character U+%04X in it", point);
 	}
 	return 0;
@@ -105,8 +104,7 @@ check_text(const ProtobufCMessageDescriptor *type, struct pb wire, bool secret,
 		}
 	}
 	if (rc < 0)
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "is no %s", type->short_name);
+		return csi_invalid(err, "is no %s", type->short_name);
 	return 0;
 }
 
@@ -233,8 +231,8 @@ check_map(const struct csi_map *map, const char *field, struct err *err)
 			bytes += strlen(key) + strlen(csi_map_value(map, i));
 	}
 	if (bytes > CSI_MAP_MAX_BYTES)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: more than %d bytes", field, CSI_MAP_MAX_BYTES);
+		return csi_invalid(
+		    err, "%s: more than %d bytes", field, CSI_MAP_MAX_BYTES);
 	return 0;
 }
 

@@ -14,18 +14,16 @@ int
 csi_cluster_id_check(const char *text, struct err *err)
 {
 	static const char word[] =
-	    "0123456789_-"
-	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	    "0123456789_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 	if (*text == '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT, "missing");
+		return csi_invalid(err, "missing");
 	if (strlen(text) > CSI_CLUSTER_ID_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "longer than %d bytes", CSI_CLUSTER_ID_MAX);
+		return csi_invalid(
+		    err, "longer than %d bytes", CSI_CLUSTER_ID_MAX);
 	if (text[strspn(text, word)] != '\0')
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "\"%s\" has other characters than letters, digits, - and "
-		    "_, which volume IDs cannot have",
+		return csi_invalid(err,
+		    "\"%s\" has other characters than letters, digits, - and _, which volume IDs cannot have",
 		    text);
 	return 0;
 }
@@ -40,8 +38,8 @@ csi_volume_id_fmt(char out[CSI_VOLUME_ID_MAX + 1],
 	if (rc < 0)
 		return rc;
 	if (strnlen(id->uuid, sizeof(id->uuid)) != CSI_UUID_LEN)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume UUID: needs %d bytes", CSI_UUID_LEN);
+		return csi_invalid(
+		    err, "volume UUID: needs %d bytes", CSI_UUID_LEN);
 	return str_put(out, CSI_VOLUME_ID_MAX + 1, "%04x-%04zx-%s-%016llx-%s",
 	    VERSION, len, id->cluster_id, (unsigned long long)id->pool_id,
 	    id->uuid);
@@ -84,9 +82,8 @@ csi_volume_id_parse(const char *text, struct csi_volume_id *id, struct err *err)
 	    p[len + 1 + POOL_DIGITS] != '-')
 		goto bad;
 	if (version != VERSION) {
-		(void)err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_id: %s has version %.4s, of which this driver "
-		    "knows nothing; it knows %04x",
+		(void)csi_invalid(err,
+		    "volume_id: %s has version %.4s, of which this driver knows nothing; it knows %04x",
 		    text, text, VERSION);
 		return -EPROTONOSUPPORT;
 	}
@@ -97,8 +94,8 @@ csi_volume_id_parse(const char *text, struct csi_volume_id *id, struct err *err)
 	return 0;
 
 bad:
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "\"%.128s\" is no identifier of this driver", text);
+	return csi_invalid(
+	    err, "\"%.128s\" is no identifier of this driver", text);
 }
 
 #define MIGRATED "mig_mons-"
@@ -156,8 +153,7 @@ csi_migrated_id_parse(
 	return 0;
 
 bad:
-	return err_set(err, ERR_INVALID_ARGUMENT,
-	    "volume_id: \"%.128s\" is not mig_mons-CLUSTERID_image-NAME_POOL "
-	    "with the pool's name in hex",
+	return csi_invalid(err,
+	    "volume_id: \"%.128s\" is not mig_mons-CLUSTERID_image-NAME_POOL with the pool's name in hex",
 	    text);
 }

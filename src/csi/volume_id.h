@@ -13,6 +13,9 @@
 #include "base/err.h"
 #include "base/str.h"
 
+/* What most checks of src/csi end with: "field: what is wrong". */
+#define csi_invalid(err, ...) err_set((err), ERR_INVALID_ARGUMENT, __VA_ARGS__)
+
 #define CSI_VOLUME_ID_MAX 128 /* bytes, without the closing NUL */
 #define CSI_CLUSTER_ID_MAX 64 /* what is left beside the fixed 64 bytes */
 #define CSI_UUID_LEN 36

@@ -186,8 +186,7 @@ build(struct task *t, const struct csi_definition *def, size_t *len)
 	const struct bench_options *opt = t->bench->opt;
 	const struct volume *v = t->volume;
 	auto_json json_t *fields = json_pack(
-	    "{s:s, s:s?, s:s, s:s, s:s, s:O?, s:O?, s:O?, s:O?, s:o, s:[o], "
-	    "s:{s:I}}",
+	    "{s:s, s:s?, s:s, s:s, s:s, s:O?, s:O?, s:O?, s:O?, s:o, s:[o], s:{s:I}}",
 	    "name", v->name, "volume_id", v->id, "node_id", opt->node_id,
 	    "staging_target_path", v->staging, "target_path", v->target,
 	    "parameters", opt->parameters, "secrets", opt->secrets,
@@ -383,8 +382,8 @@ bench_figure(const struct bench_options *opt, const char *phase,
     const char *what, double value, const char *unit)
 {
 	if (opt->json)
-		(void)printf("{\"name\": \"%s.%s\", \"value\": %.3f, "
-			     "\"unit\": \"%s\"}\n",
+		(void)printf(
+		    "{\"name\": \"%s.%s\", \"value\": %.3f, \"unit\": \"%s\"}\n",
 		    phase, what, value, unit);
 	else
 		(void)printf(

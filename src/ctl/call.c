@@ -212,8 +212,7 @@ static enum ctl_status
 usage(void)
 {
 	(void)fprintf(stderr,
-	    "usage: rbd-csictl [OPTION]... call "
-	    "SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
+	    "usage: rbd-csictl [OPTION]... call SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
 	ctl_method_list(stderr);
 	return CTL_USAGE;
 }
@@ -230,8 +229,7 @@ ctl_call(const struct ctl_options *options, int argc, char **argv)
 		return usage();
 	if (!ctl_method_find(&c.method, argv[1])) {
 		(void)fprintf(stderr,
-		    "rbd-csictl: there is no method \"%s\", "
-		    "`rbd-csictl call` lists them\n",
+		    "rbd-csictl: there is no method \"%s\", `rbd-csictl call` lists them\n",
 		    argv[1]);
 		return CTL_USAGE;
 	}

@@ -86,8 +86,7 @@ parse_timeout(const char *text, int64_t *ms)
 
 	if (str_to_u64(text, &seconds) < 0 || seconds > INT32_MAX) {
 		(void)fprintf(stderr,
-		    "rbd-csictl: --timeout needs a whole "
-		    "number of seconds\n");
+		    "rbd-csictl: --timeout needs a whole number of seconds\n");
 		return false;
 	}
 	*ms = (int64_t)seconds * 1000;
@@ -117,9 +116,7 @@ run_command(const struct ctl_options *options, int argc, char **argv)
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(options, argc, argv);
 	(void)fprintf(stderr,
-	    "rbd-csictl: there is no command \"%s\", see "
-	    "--help\n",
-	    argv[0]);
+	    "rbd-csictl: there is no command \"%s\", see --help\n", argv[0]);
 	return CTL_USAGE;
 }
 

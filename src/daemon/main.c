@@ -121,8 +121,7 @@ prepare_process(struct err *err)
 	}
 	if (files.rlim_cur < FILES_LEAST)
 		return err_set(err, ERR_RESOURCE_EXHAUSTED,
-		    "the limit of open files (ulimit -Hn, LimitNOFILE=) is "
-		    "%llu, and rbd-csid needs %d at least",
+		    "the limit of open files (ulimit -Hn, LimitNOFILE=) is %llu, and rbd-csid needs %d at least",
 		    (unsigned long long)files.rlim_cur, FILES_LEAST);
 	return 0;
 }
@@ -171,8 +170,7 @@ static void
 dump_counts(struct buf *out)
 {
 	(void)buf_printf(out,
-	    "server connections=%zu calls=%zu buffered_bytes=%zu "
-	    "requests=%zu\n",
+	    "server connections=%zu calls=%zu buffered_bytes=%zu requests=%zu\n",
 	    server_connection_count(d.server), server_call_count(d.server),
 	    server_buffered_bytes(d.server), requests_running());
 }
@@ -288,8 +286,7 @@ connections_of(const struct options *o)
 	most = (unsigned)files.rlim_cur;
 	most = most > 2 * FILES_KEPT ? most - FILES_KEPT : most / 2;
 	log_warn("daemon.files",
-	    "limit=%llu connections=%u: not the %u of "
-	    "--grpc-max-connections",
+	    "limit=%llu connections=%u: not the %u of --grpc-max-connections",
 	    (unsigned long long)files.rlim_cur, most, wanted);
 	return most;
 }
@@ -378,9 +375,7 @@ start_helper(const struct options *o, struct err *err)
 		return liveness_begin(o, err);
 	/* So that ceph-csi's Deployment stays up with this image in it. */
 	log_warn("controller.idle",
-	    "text=\"--type=controller does nothing yet: the journal of "
-	    "volumes that were mirrored to this cluster is not written; the "
-	    "container may be left out\"");
+	    "text=\"--type=controller does nothing yet: the journal of volumes that were mirrored to this cluster is not written; the container may be left out\"");
 	return 0;
 }
 
