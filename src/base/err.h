@@ -53,6 +53,10 @@ struct err {
 int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* For what must not be done now: FAILED_PRECONDITION; the second gives `rc`. */
+#define err_refuse(err, ...) err_set(err, ERR_FAILED_PRECONDITION, __VA_ARGS__)
+#define err_refuse_as(err, rc, ...) (err_refuse(err, __VA_ARGS__), (rc))
+
 /*
  * The same for a failed call: `rc` is its negative errno, which chooses the
  * code (err_code_of) and whose meaning is appended to the text. Returns rc.

@@ -31,15 +31,12 @@ attachment_find(const struct device_claim *claim,
 	int rc = -ENODEV;
 
 	memset(out, 0, sizeof(*out));
-	if (devno == 0) {
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "no block device is mounted there");
-		return -ENODEV;
-	}
+	if (devno == 0)
+		return err_refuse_as(
+		    err, -ENODEV, "no block device is mounted there");
 	if (device_is_gone(devno)) {
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "device %u:%u is gone", major(devno), minor(devno));
-		return -ESTALE;
+		return err_refuse_as(err, -ESTALE, "device %u:%u is gone",
+		    major(devno), minor(devno));
 	}
 	for (size_t i = 0; i < LAYER_KINDS; i++) {
 		dev_t below;
@@ -173,8 +170,8 @@ attachment_unmount(
 			(void)!loopdev_clear(
 			    (int)minor(layer), file, LAYER_MS, NULL);
 	}
-	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "unmount %s: more than %d mounts there", path, STACK_MAX);
+	return err_refuse(
+	    err, "unmount %s: more than %d mounts there", path, STACK_MAX);
 }
 
 /* ---- looking for others --------------------------------------------------- */
@@ -232,7 +229,7 @@ attachment_check_holders(
 
 	while ((disk = sysfs_next(dir)) != NULL)
 		if (!crypt_is_of(disk, volume_id))
-			return err_set(err, ERR_FAILED_PRECONDITION,
+			return err_refuse(err,
 			    "volume %s: its device %s is held by /dev/%s",
 			    volume_id, dev->path, disk);
 	return 0;

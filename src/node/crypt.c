@@ -92,7 +92,7 @@ crypt_find(const char *volume_id)
 static int
 remove_mapping(int control, const char *name, struct err *err)
 {
-	auto_free char *node = str_fmt("/dev/mapper/%s", name);
+	auto_free char *node = str_fmt("%s/mapper/%s", node_paths.dev, name);
 
 	for (int i = 0;; i++) {
 		struct dm_ioctl dm = {
@@ -118,13 +118,13 @@ crypt_close(const char *volume_id, struct err *err)
 {
 	auto_free char *name = str_fmt(CRYPT_PREFIX "%s", volume_id);
 	auto_free char *lower = str_fmt("%s" INTEGRITY, name);
-	auto_close int control = open(
-	    "/dev/mapper/control", O_RDWR | O_CLOEXEC);
+	auto_free char *device = str_fmt("%s/mapper/control", node_paths.dev);
+	auto_close int control = open(device, O_RDWR | O_CLOEXEC);
 	int rc;
 
 	if (control < 0)
-		return err_set_rc(err, -errno,
-		    "close the mapping %s: open /dev/mapper/control", name);
+		return err_set_rc(
+		    err, -errno, "close the mapping %s: open %s", name, device);
 	rc = remove_mapping(control, name, err);
 	if (rc == 0)
 		rc = remove_mapping(control, lower, err);

@@ -101,7 +101,7 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 	if (size < 0)
 		return err_set_rc(err, -errno, "size of %s", path);
 	if (size < PROBE_HEAD_BYTES)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "%s has %lld bytes, too few for a file system", path,
 		    (long long)size);
 	n = pread(fd, edge, START_BYTES, 0);
@@ -137,8 +137,8 @@ probe_fd(
 	errno = 0;
 	rc = blkid_do_safeprobe(pr); /* 1: nothing is there */
 	if (rc == -2)
-		rc = err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s holds more than one kind of data", path);
+		rc = err_refuse(
+		    err, "%s holds more than one kind of data", path);
 	else if (rc < 0)
 		rc = err_set_rc(
 		    err, errno != 0 ? -errno : -EIO, "probe %s", path);
@@ -146,7 +146,7 @@ probe_fd(
 		if (blkid_probe_lookup_value(pr, "TYPE", &type, NULL) == 0 &&
 		    str_put(probe->fstype, sizeof(probe->fstype), "%s", type) <
 			0)
-			rc = err_set(err, ERR_FAILED_PRECONDITION,
+			rc = err_refuse(err,
 			    "%s holds a file system of unknown kind %s", path,
 			    type);
 		probe->partitioned = blkid_probe_has_value(pr, "PTTYPE") != 0;
@@ -367,7 +367,7 @@ filesystem_fsck_judge(
 		return 0;
 	filesystem_reason(output, reason);
 	if ((status & 4) != 0 && status < 128)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "a person must repair the file system on %s with fsck: %s",
 		    device, reason);
 	return err_set(err, ERR_INTERNAL, "fsck of %s ended with %d: %s",
@@ -493,7 +493,7 @@ filesystem_grow(const char *fstype, const char *target, const char *device,
 	else if (str_eq(fstype, "btrfs"))
 		rc = grow_btrfs(fd, size_bytes, grown);
 	if (rc == -EPERM)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "grow the %s at %s: not permitted; it takes "
 		    "CAP_SYS_RESOURCE and a file system without errors",
 		    fstype, target);

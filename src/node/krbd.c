@@ -52,52 +52,10 @@
 /* One address of a list. */
 struct mon {
 	bool msgr1, msgr2; /* protocols that it may speak */
-	char host[256];    /* without brackets */
-	unsigned port;     /* 0: not given */
+	char text[256];
+	const char *host; /* in `text`, without brackets */
+	unsigned port;    /* 0: not given */
 };
-
-static bool
-is_separator(char c)
-{
-	return c == ',' || c == ' ' || c == ';';
-}
-
-/* "host:port", "[v6]:port", "v6". */
-static int
-mon_split(const char *text, size_t len, struct mon *mon)
-{
-	const char *colon = memrchr(text, ':', len);
-	const char *host = text;
-	size_t hostlen = len;
-	uint64_t port = 0;
-	char digits[8];
-
-	if (len > 0 && text[0] == '[') {
-		const char *close = memchr(text, ']', len);
-
-		if (close == NULL)
-			return -EINVAL;
-		host = text + 1;
-		hostlen = (size_t)(close - host);
-		colon = close + 1 < text + len ? close + 1 : NULL;
-		if (colon != NULL && *colon != ':')
-			return -EINVAL;
-	} else if (colon != NULL && memchr(text, ':', len) == colon) {
-		hostlen = (size_t)(colon - text);
-	} else {
-		colon = NULL; /* none, or a bare IPv6 address */
-	}
-	if (colon != NULL &&
-	    (str_put(digits, sizeof(digits), "%.*s",
-		 (int)(text + len - colon - 1), colon + 1) < 0 ||
-		str_to_u64(digits, &port) < 0 || port > 65535))
-		return -EINVAL;
-	mon->port = (unsigned)port;
-	if (hostlen == 0)
-		return -EINVAL;
-	return str_put(
-	    mon->host, sizeof(mon->host), "%.*s", (int)hostlen, host);
-}
 
 /*
  * Takes the next address from *list, moving it on. 1: got one, 0: the end,
@@ -106,37 +64,53 @@ mon_split(const char *text, size_t len, struct mon *mon)
 static int
 mon_next(const char **list, struct mon *mon)
 {
-	const char *p = *list, *slash;
+	const char *p = *list;
+	uint64_t port = 0;
+	char *end;
 	size_t len;
 
-	while (
-	    is_separator(*p) || str_starts(p, "[v1:") || str_starts(p, "[v2:"))
+	while (strchr(", ;", *p) != NULL && *p != '\0')
 		p++;
+	while (str_starts(p, "[v1:") || str_starts(p, "[v2:"))
+		p++; /* a group of addresses */
 	len = strcspn(p, ", ;");
 	*list = p + len;
 	if (len == 0)
 		return 0;
-	memset(mon, 0, sizeof(*mon));
 	mon->msgr1 = !str_starts(p, "v2:");
 	mon->msgr2 = !str_starts(p, "v1:");
-	if (!mon->msgr1 || !mon->msgr2) {
-		p += 3;
-		len -= 3;
-	}
-	/* The ']' that ends a group, and the nonce. */
-	if (len > 0 && p[len - 1] == ']' &&
-	    (p[0] != '[' || memchr(p, ']', len) != p + len - 1))
-		len--;
-	slash = memchr(p, '/', len);
-	if (slash != NULL)
-		len = (size_t)(slash - p);
-	if (mon_split(p, len, mon) < 0)
+	if (str_put(mon->text, sizeof(mon->text), "%.*s", (int)len, p) < 0)
 		return -EINVAL;
-	if (mon->msgr1 && mon->msgr2 && mon->port == PORT_MSGR1)
+	mon->text[strcspn(mon->text, "/")] = '\0'; /* the nonce */
+	mon->host = mon->text + (mon->msgr1 && mon->msgr2 ? 0 : 3);
+	end = strchr(mon->host, '\0');
+	if (end > mon->host && end[-1] == ']' &&
+	    (*mon->host != '[' || strchr(mon->host, ']') != end - 1))
+		end[-1] = '\0';  /* of a group */
+	if (*mon->host == '[') { /* "[v6]:port" */
+		mon->host++;
+		end = strchr(mon->host, ']');
+		if (end == NULL)
+			return -EINVAL;
+		*end++ = '\0';
+	} else { /* "host:port", or a bare IPv6 address */
+		end = strchr(mon->host, ':');
+		if (end == NULL || strchr(end + 1, ':') != NULL)
+			end = strchr(mon->host, '\0');
+	}
+	if (*end == ':') {
+		*end++ = '\0';
+		if (str_to_u64(end, &port) < 0 || port > 65535)
+			return -EINVAL;
+	} else if (*end != '\0') {
+		return -EINVAL;
+	}
+	mon->port = (unsigned)port;
+	if (mon->msgr1 && mon->msgr2 && port == PORT_MSGR1)
 		mon->msgr2 = false;
-	else if (mon->msgr1 && mon->msgr2 && mon->port == PORT_MSGR2)
+	else if (mon->msgr1 && mon->msgr2 && port == PORT_MSGR2)
 		mon->msgr1 = false;
-	return 1;
+	return *mon->host != '\0' ? 1 : -EINVAL;
 }
 
 /*
@@ -270,7 +244,7 @@ line_build(const struct device_spec *spec, struct buf *line, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (line->len == 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "none of the monitors %s speaks the protocol of ms_mode",
 		    spec->monitors);
 	rc = buf_printf(line, " name=%s,key=client.%s%s", spec->user,
@@ -469,9 +443,8 @@ id_remove(int id, const char *options, struct err *err)
 	int rc = id_is_shown(id, shown, err);
 
 	if (rc > 0) { /* with its number they would get the next image */
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/rbd%d is still shown at %s", id, shown);
-		return -EBUSY;
+		return err_refuse_as(
+		    err, -EBUSY, "/dev/rbd%d is still shown at %s", id, shown);
 	}
 	if (rc < 0)
 		return rc;
@@ -510,8 +483,8 @@ krbd_unmap(
 		if (rc < 0)
 			return rc;
 	}
-	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "unmap image %s: it is mapped again and again", name_of(spec));
+	return err_refuse(
+	    err, "unmap image %s: it is mapped again and again", name_of(spec));
 }
 
 /* ---- in a child: map ------------------------------------------------------ */
@@ -587,8 +560,8 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 		    "%s: the pool, the namespace or the image does not exist",
 		    what);
 	case ENXIO:
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s: the kernel lacks a feature of this image", what);
+		(void)err_refuse(
+		    err, "%s: the kernel lacks a feature of this image", what);
 		return rc;
 	case ETIMEDOUT:
 		return err_set(err, ERR_UNAVAILABLE,
@@ -604,8 +577,8 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 		    "%s: the key is wrong, or it does not allow this", what);
 	case EROFS:
 	case EBUSY:
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s: a client elsewhere holds the image's lock", what);
+		return err_refuse(
+		    err, "%s: a client elsewhere holds the image's lock", what);
 	case EINVAL:
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s: the kernel does not take the options \"%s\"", what,
@@ -678,7 +651,7 @@ map_anew(const struct device_spec *spec, int *id, struct err *err)
 		held[n++] = *id;
 		rc = n < SHOWN_MAX
 		    ? map_once(spec, (const char *)line.data, id, err)
-		    : err_set(err, ERR_FAILED_PRECONDITION,
+		    : err_refuse(err,
 			  "map image %s: /dev/rbd%d and %d others are free, but shown at %s",
 			  spec->image, *id, n - 1, shown);
 	}
@@ -740,15 +713,11 @@ krbd_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
 
 	if (id >= 0 && id_matches(id, spec))
 		return krbd_describe(id, dev, err);
-	if (id < 0)
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "device %u:%u is no rbd device", major(devno),
-		    minor(devno));
-	else
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/rbd%d is not a mapping of image %s", id,
-		    name_of(spec));
-	return -ENODEV;
+	return id < 0
+	    ? err_refuse_as(err, -ENODEV, "device %u:%u is no rbd device",
+		  major(devno), minor(devno))
+	    : err_refuse_as(err, -ENODEV,
+		  "/dev/rbd%d is not a mapping of image %s", id, name_of(spec));
 }
 
 static const struct mapper_child krbd_child = {

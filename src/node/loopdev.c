@@ -255,11 +255,9 @@ loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
 	if (!loopdev_is(id, file))
 		return 0;
 	rc = mount_find_node(makedev(LOOP_MAJOR, (unsigned)id), shown, err);
-	if (rc > 0) {
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/loop%d is still shown at %s", id, shown);
-		return -EBUSY;
-	}
+	if (rc > 0)
+		return err_refuse_as(
+		    err, -EBUSY, "/dev/loop%d is still shown at %s", id, shown);
 	if (rc < 0)
 		return rc;
 	/*
@@ -277,11 +275,9 @@ loopdev_clear(int id, const char *file, int64_t timeout_ms, struct err *err)
 			return err_set_rc(err, rc, "free loop device %d", id);
 		if (!loopdev_is(id, file))
 			break;
-		if (clock_now_ms() >= until) {
-			(void)err_set(err, ERR_FAILED_PRECONDITION,
-			    "/dev/loop%d is still in use", id);
-			return -EBUSY;
-		}
+		if (clock_now_ms() >= until)
+			return err_refuse_as(
+			    err, -EBUSY, "/dev/loop%d is still in use", id);
 		device_pause_ms(step);
 		step = step < 100 ? step * 2 : step;
 	}

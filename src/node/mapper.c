@@ -69,8 +69,7 @@ mapper_usable(const char *name, struct err *why)
 	const struct mapper *mapper = mapper_by_name(name);
 
 	if (mapper == NULL)
-		(void)err_set(why, ERR_FAILED_PRECONDITION,
-		    "this driver has no mapper %s", name);
+		(void)err_refuse(why, "this driver has no mapper %s", name);
 	else if (!mapper->usable(why))
 		mapper = NULL;
 	return mapper;
@@ -89,12 +88,11 @@ mapper_choose(const char *mounter, const char *fallback, struct err *err)
 	    !str_eq(fallback, name)) {
 		mapper = mapper_usable(fallback, &also);
 		if (mapper == NULL)
-			(void)err_set(err, ERR_FAILED_PRECONDITION,
+			(void)err_refuse(err,
 			    "mounter %s: %s; mounter-fallback %s: %s", name,
 			    why.text, fallback, also.text);
 	} else {
-		(void)err_set(err, ERR_FAILED_PRECONDITION, "mounter %s: %s",
-		    name, why.text);
+		(void)err_refuse(err, "mounter %s: %s", name, why.text);
 	}
 	return mapper;
 }

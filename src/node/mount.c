@@ -476,9 +476,8 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 		return 0;
 	}
 	/* What the kernel refuses is the volume's or the flags' state. */
-	(void)err_set(err, ERR_FAILED_PRECONDITION,
-	    "mount %s at %s as %s with \"%s\": %s", source, target, fstype, all,
-	    strerror(-rc));
+	(void)err_refuse(err, "mount %s at %s as %s with \"%s\": %s", source,
+	    target, fstype, all, strerror(-rc));
 	return rc;
 }
 

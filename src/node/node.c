@@ -122,8 +122,7 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 		rc = err_set(
 		    err, ERR_INVALID_ARGUMENT, "volume_context.pool: missing");
 	if (rc == 0 && reach && str_is_empty(spec->monitors))
-		rc = err_set(err, ERR_FAILED_PRECONDITION,
-		    "no monitors for volume %s: %s", volume_id,
+		rc = err_refuse(err, "no monitors for volume %s: %s", volume_id,
 		    err_is_set(&why) ? why.text
 				     : "volume_context.clusterID: missing");
 	return rc;

@@ -106,7 +106,7 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 		return rc;
 	if (!point->mounted) {
 		*lost = w->had_stash;
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "volume %s is not staged: %s is not a mount point",
 		    volume_id, w->path);
 	}
@@ -116,7 +116,7 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 		(asked->spec.pool_id <= 0 &&
 		    differs(asked->spec.pool, stash->pool)) ||
 		differs(asked->spec.image, stash->image)))
-		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		rc = err_refuse(err,
 		    "image %s/%s is staged at %s, not volume %s", stash->pool,
 		    stash->image, w->staging, volume_id);
 	else if (w->had_stash)
@@ -126,13 +126,12 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 	w->device = at.device;
 	if (rc == -ESTALE) {
 		*lost = true;
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "the device below the staging path is gone, stage it again: volume %s at %s",
 		    volume_id, w->path);
 	}
 	if (S_ISBLK(point->mode) != asked->block)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is staged as a %s", volume_id,
+		return err_refuse(err, "volume %s is staged as a %s", volume_id,
 		    asked->block ? "file system" : "block device");
 	if (rc < 0) {
 		err_prefix(err, "volume %s is not what is mounted at %s",
@@ -144,8 +143,8 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 	if (!asked->block && mount_is_turned(w->path, point))
 		return staging_refuse_turned(volume_id, err);
 	if (asked->block ? at.device.read_only : point->read_only)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is staged read-only", volume_id);
+		return err_refuse(
+		    err, "volume %s is staged read-only", volume_id);
 	return 0;
 }
 
@@ -171,21 +170,21 @@ publish_check_target(const struct publishing *w, bool *done, struct err *err)
 
 	*done = false;
 	if (rc == 0 && S_ISLNK(at.mode))
-		rc = err_set(err, ERR_FAILED_PRECONDITION,
-		    "target_path: %s is a symbolic link", w->target);
+		rc = err_refuse(
+		    err, "target_path: %s is a symbolic link", w->target);
 	if (rc < 0 || !at.mounted)
 		return rc;
 	if (at.dead || below_layer(at.source) != w->point.source) {
 		if (attachment_find(&w->claim, &at, &shown, NULL) == -ESTALE)
 			return attachment_unmount(w->target, &w->claim, err);
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "%s is a mount of something else than volume %s", w->target,
 		    w->volume_id);
 	}
 	if (S_ISBLK(at.mode) != asked->block)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "volume %s is published at %s as a %s", w->volume_id,
-		    w->target, asked->block ? "file system" : "block device");
+		return err_refuse(err, "volume %s is published at %s as a %s",
+		    w->volume_id, w->target,
+		    asked->block ? "file system" : "block device");
 	if (at.read_only != asked->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "volume %s is published at %s %s", w->volume_id, w->target,
@@ -214,7 +213,7 @@ publish_claim_single(struct publishing *w, struct err *err)
 			return rc;
 		if (other.mounted &&
 		    below_layer(other.source) == w->point.source)
-			return err_set(err, ERR_FAILED_PRECONDITION,
+			return err_refuse(err,
 			    "volume %s has a single writer and is published at %s",
 			    w->volume_id, noted);
 	}
@@ -291,7 +290,7 @@ publish_child(const void *asked, void *lost, struct err *err)
 	if (rc == 0)
 		rc = staging_lock(w.staging, &lock, err);
 	if (rc == 0 && lock < 0)
-		rc = err_set(err, ERR_FAILED_PRECONDITION,
+		rc = err_refuse(err,
 		    "volume %s is not staged: %s does not exist", w.volume_id,
 		    w.staging);
 	if (rc < 0)
@@ -495,7 +494,7 @@ unpublish_child(const void *p, void *none, struct err *err)
 	if (rc == 0)
 		rc = mount_is_hidden(target, err);
 	return rc > 0
-	    ? err_set(err, ERR_FAILED_PRECONDITION,
+	    ? err_refuse(err,
 		  "target_path: %s is mounted, but not to be reached", target)
 	    : rc;
 }

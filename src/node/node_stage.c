@@ -175,8 +175,7 @@ stage_turn_to(
 
 	s->args.settled = true;
 	if (mapper == NULL)
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "this driver has no mapper %s", name);
+		(void)err_refuse(err, "this driver has no mapper %s", name);
 	else if (mapper->usable(err) && stage_use_mapper(s, mapper, err) == 0)
 		return 0;
 	if (why != NULL)
@@ -266,9 +265,8 @@ stage_judge_mkfs(const struct stage *s, struct err *err)
 	char reason[FILESYSTEM_REASON_SIZE];
 
 	if (s->rpc.op.rc < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "mkfs for volume %s: %s", s->request->volume_id,
-		    s->tool.err.text);
+		return err_refuse(err, "mkfs for volume %s: %s",
+		    s->request->volume_id, s->tool.err.text);
 	if (s->tool.status == 0)
 		return 0;
 	filesystem_reason(s->tool.output, reason);
@@ -287,8 +285,8 @@ stage_judge_fsck(const struct stage *s, struct err *err)
 		return 0;
 	}
 	if (s->rpc.op.rc < 0)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "fsck for volume %s: %s", volume, s->tool.err.text);
+		return err_refuse(
+		    err, "fsck for volume %s: %s", volume, s->tool.err.text);
 	return filesystem_fsck_judge(
 	    s->tool.status, s->tool.output, s->result.device.path, err);
 }

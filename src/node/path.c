@@ -59,7 +59,7 @@ follow(struct walk *w, const char *rest, struct err *err)
 		return err_set_rc(err, -errno, "read link %s", w->out);
 	to[n] = '\0';
 	if (!w->roots_own || ++w->links > LINKS_MAX)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "%s is a symbolic link, which is not followed", w->out);
 	if (str_put(all, sizeof(all), "%s/%s", to, rest) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
@@ -90,8 +90,7 @@ walk_parent(struct walk *w, const char *name, const char *rest, bool *missing,
 	if (S_ISLNK(st.st_mode))
 		return follow(w, rest, err);
 	if (!S_ISDIR(st.st_mode))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s is not a directory", w->out);
+		return err_refuse(err, "%s is not a directory", w->out);
 	look_at_directory(w, &st);
 	memmove(w->rest, rest, strlen(rest) + 1);
 	return 0;
@@ -237,15 +236,14 @@ path_remove_point(const char *path, struct err *err)
 		    : err_set_rc(err, -errno, "look at %s", path);
 	is_dir = S_ISDIR(st.st_mode);
 	if (!is_dir && (!S_ISREG(st.st_mode) || st.st_size > 0))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s is %s, which is not removed", path,
+		return err_refuse(err, "%s is %s, which is not removed", path,
 		    S_ISREG(st.st_mode)       ? "a file with something in it"
 			: S_ISLNK(st.st_mode) ? "a symbolic link"
 					      : "no file and no directory");
 	if (unlinkat(dir, name, is_dir ? AT_REMOVEDIR : 0) < 0 &&
 	    errno != ENOENT)
 		return errno == ENOTEMPTY || errno == EEXIST
-		    ? err_set(err, ERR_FAILED_PRECONDITION,
+		    ? err_refuse(err,
 			  "%s is a directory with something in it, which is not removed",
 			  path)
 		    : err_set_rc(err, -errno, "remove %s", path);

@@ -60,7 +60,7 @@ staging_lock(const char *staging, int *fd_out, struct err *err)
 int
 staging_refuse_turned(const char *volume_id, struct err *err)
 {
-	return err_set(err, ERR_FAILED_PRECONDITION,
+	return err_refuse(err,
 	    "the kernel has made the file system of volume %s read-only after errors: unstage it, then staging checks and repairs it",
 	    volume_id);
 }
@@ -147,11 +147,11 @@ judge_probe(const struct staging_args *args,
 	auto_close int alone = -1;
 
 	if (probe->fstype[0] == '\0' && probe->partitioned)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "%s holds a partition table and no file system: it is not formatted",
 		    path);
 	if (empty && args->read_only)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "%s holds no file system, and cannot be formatted read-only",
 		    path);
 	if (empty && args->formatted)
@@ -159,9 +159,8 @@ judge_probe(const struct staging_args *args,
 		    "%s holds no file system after mkfs", path);
 	if (!empty && !str_is_empty(args->fstype) &&
 	    !filesystem_is_same(args->fstype, probe->fstype))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s holds %s, but %s is asked for", path, probe->fstype,
-		    args->fstype);
+		return err_refuse(err, "%s holds %s, but %s is asked for", path,
+		    probe->fstype, args->fstype);
 	*next = STAGING_STAGED;
 	if (empty)
 		*next = STAGING_EMPTY;
@@ -242,7 +241,7 @@ check_unstaged(const char *staging, const struct stash *stash, struct err *err)
 			continue;
 		rc = mount_look(path, &point, NULL, err);
 		if (rc == 0 && point.mounted)
-			rc = err_set(err, ERR_FAILED_PRECONDITION,
+			rc = err_refuse(err,
 			    "image %s/%s is staged at %s, and mounted at %s",
 			    stash->pool, stash->image, staging, path);
 	}
@@ -278,7 +277,7 @@ stage_from(const struct staging_args *args, const char *target,
 		return rc;
 
 	if (had_stash && stash.encrypted)
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "volume %s was staged encrypted, which this driver does not do",
 		    args->spec.volume_id);
 	if (!args->settled && had_stash && stash.mapper[0] != '\0' &&
@@ -363,7 +362,7 @@ find_staged(const struct unstaging_args *args, const char *target,
 	res->had_stash = rc == 0;
 	staged->claim.spec = *args->spec;
 	if (res->had_stash && !stash_is_of(&res->stash, args->volume_id))
-		return err_set(err, ERR_FAILED_PRECONDITION,
+		return err_refuse(err,
 		    "image %s/%s is staged at %s, not volume %s",
 		    res->stash.pool, res->stash.image, args->staging,
 		    args->volume_id);
@@ -408,12 +407,11 @@ judge_elsewhere(const struct unstaging_args *args, const char *target,
 	if (args->undo)
 		return 0;
 	if (other->target[0] != '\0' && (!*kept || !here))
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s still shows volume %s", other->target, args->volume_id);
+		return err_refuse(err, "%s still shows volume %s",
+		    other->target, args->volume_id);
 	if (*kept && !here)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s is where volume %s is staged", other->staging,
-		    args->volume_id);
+		return err_refuse(err, "%s is where volume %s is staged",
+		    other->staging, args->volume_id);
 	if (*kept || staged->at.device.devno == 0)
 		return 0;
 	return attachment_check_holders(

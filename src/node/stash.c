@@ -77,8 +77,8 @@ stash_read(const char *staging, struct stash *stash, struct err *err)
 			*(bool *)to = json_is_true(
 			    json_object_get(object, m->key));
 		else if (text != NULL && str_put(to, m->size, "%s", text) < 0)
-			return err_set(err, ERR_FAILED_PRECONDITION,
-			    "%s: %s is too long", path, m->key);
+			return err_refuse(
+			    err, "%s: %s is too long", path, m->key);
 	}
 	return 0;
 }
@@ -170,8 +170,7 @@ stash_claim(
 	claim->mapper = mapper_child_by_name(stash_mapper(stash));
 	if (claim->mapper != NULL)
 		return 0;
-	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	return err_refuse_as(err, -EBUSY,
 	    "image %s is staged through mapper %s, which this driver does not have",
 	    stash->image, stash_mapper(stash));
-	return -EBUSY;
 }

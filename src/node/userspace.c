@@ -445,7 +445,7 @@ userspace_usable(struct err *why)
 
 	for (size_t i = 0; i < countof(need); i++)
 		if (access(need[i], i == 0 ? X_OK : R_OK | W_OK) < 0) {
-			(void)err_set(why, ERR_FAILED_PRECONDITION,
+			(void)err_refuse(why,
 			    "userspace mapper: no %s on this node", need[i]);
 			return false;
 		}
@@ -579,30 +579,24 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 	char file[LOOPDEV_FILE_MAX] = "";
 	int id = (int)minor(devno);
 
-	if (major(devno) != LOOP_MAJOR) {
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
+	if (major(devno) != LOOP_MAJOR)
+		return err_refuse_as(err, -ENODEV,
 		    "device %u:%u is no loop device", major(devno),
 		    minor(devno));
-		return -ENODEV;
-	}
 	if (loopdev_file(id, file) < 0) {
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
-		    "/dev/loop%d is bound to nothing", id);
-		return -ENODEV;
+		return err_refuse_as(
+		    err, -ENODEV, "/dev/loop%d is bound to nothing", id);
 	}
 	if (entry != NULL && loopdev_shows(file, entry->file))
 		return userspace_index_verdict(entry, err) < 0
 		    ? -ESTALE
 		    : userspace_describe(id, dev, err);
-	if (userspace_index_is_leftover(spec, file) && loopdev_is_dead(id)) {
-		(void)err_set(err, ERR_FAILED_PRECONDITION,
+	if (userspace_index_is_leftover(spec, file) && loopdev_is_dead(id))
+		return err_refuse_as(err, -ESTALE,
 		    "/dev/loop%d is dead: nobody serves %.120s any more", id,
 		    file);
-		return -ESTALE;
-	}
-	(void)err_set(err, ERR_FAILED_PRECONDITION,
-	    "/dev/loop%d is bound to %.120s", id, file);
-	return -ENODEV;
+	return err_refuse_as(
+	    err, -ENODEV, "/dev/loop%d is bound to %.120s", id, file);
 }
 
 static const struct mapper_child userspace_child = {

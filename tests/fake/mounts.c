@@ -63,7 +63,10 @@ void
 fake_device_path(dev_t devno, char path[PATH_MAX])
 {
 	(void)!str_put(path, PATH_MAX, "%s/%s%u", node_paths.dev,
-	    major(devno) == LOOP_MAJOR ? "loop" : "fake", minor(devno));
+	    major(devno) == LOOP_MAJOR            ? "loop"
+		: major(devno) == MOUNTS_DM_MAJOR ? "dm-"
+						  : "fake",
+	    minor(devno));
 }
 
 void
@@ -74,12 +77,55 @@ fake_device_add(dev_t devno, const void *content, size_t bytes)
 	auto_free char *size = str_fmt("%s/size", dir);
 	auto_free char *ro = str_fmt("%s/ro", dir);
 	auto_free char *sectors = str_fmt("%zu\n", bytes / 512);
+	auto_free char *number = NULL, *dev = NULL;
 	char path[PATH_MAX];
 
 	fake_write(size, sectors, strlen(sectors));
 	fake_write(ro, "0\n", 2);
 	fake_device_path(devno, path);
 	fake_write(path, content, bytes);
+	number = str_fmt("%u:%u\n", major(devno), minor(devno));
+	dev = str_fmt(
+	    "%s/class/block%s/dev", node_paths.sys, strrchr(path, '/'));
+	fake_write(dev, number, strlen(number));
+}
+
+void
+fake_dm_add(unsigned id, const char *name, const char *uuid, dev_t below)
+{
+	const dev_t devno = makedev(MOUNTS_DM_MAJOR, id);
+	char path[PATH_MAX];
+	const char *sys = node_paths.sys;
+	auto_free char *by_number = str_fmt(
+	    "%s/dev/block/%u:%u/dm/uuid", sys, MOUNTS_DM_MAJOR, id);
+	auto_free char *by_name = str_fmt(
+	    "%s/class/block/dm-%u/dm/name", sys, id);
+	auto_free char *holder = str_fmt("%s/dev/block/%u:%u/holders/dm-%u",
+	    sys, major(below), minor(below), id);
+	auto_free char *slave = NULL, *control = NULL;
+
+	fake_device_add(devno, "", 0);
+	fake_device_path(below, path);
+	slave = str_fmt("%s/dev/block/%u:%u/slaves%s", sys, MOUNTS_DM_MAJOR, id,
+	    strrchr(path, '/'));
+	control = str_fmt("%s/mapper/control", node_paths.dev);
+	fake_write(by_number, uuid, strlen(uuid));
+	fake_write(by_name, name, strlen(name));
+	fake_write(holder, "", 0);
+	fake_write(slave, "", 0);
+	fake_write(control, "", 0);
+}
+
+void
+fake_dm_drop(unsigned id)
+{
+	auto_free char *line = str_fmt(
+	    "rm -rf %s/dev/block/%u:%u %s/class/block/dm-%u %s/dev/block/*/holders/dm-%u",
+	    node_paths.sys, MOUNTS_DM_MAJOR, id, node_paths.sys, id,
+	    node_paths.sys, id);
+
+	if (system(line) != 0)
+		abort();
 }
 
 void

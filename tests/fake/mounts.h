@@ -13,6 +13,7 @@
 
 #define MOUNTS_MAX_COUNT 32
 #define MOUNTS_MAJOR 240 /* of the devices; loop devices have LOOP_MAJOR */
+#define MOUNTS_DM_MAJOR 253
 
 struct fake_mount {
 	char point[PATH_MAX];
@@ -44,6 +45,10 @@ void fake_mounts_fini(void);
 /* A block device of `bytes` that /dev and /sys show, or does no more. */
 void fake_device_add(dev_t devno, const void *content, size_t bytes);
 void fake_device_drop(dev_t devno);
+/* A device-mapper device upon another one. */
+void fake_dm_add(unsigned id, const char *name, const char *uuid, dev_t below);
+void fake_dm_drop(unsigned id);
+
 void fake_device_path(dev_t devno, char path[PATH_MAX]);
 
 struct fake_mount *fake_mount_add(const char *point, dev_t source, bool node);

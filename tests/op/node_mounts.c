@@ -18,8 +18,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/dm-ioctl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -919,6 +921,109 @@ test_unstage_refused(void)
 	ok(is_gone(&one, &images[0]), "nothing is left");
 }
 
+/* ---- what ceph-csi has encrypted ------------------------------------------- */
+
+static int dm_error; /* of the removal of a mapping */
+
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_nanosleep(const struct timespec *time, struct timespec *rest);
+
+int
+__wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+	const struct dm_ioctl *dm = arg;
+
+	if (request != DM_DEV_REMOVE)
+		return __real_ioctl(fd, request, arg);
+	for (unsigned id = 0; id < 8; id++) {
+		char name[DM_NAME_LEN];
+
+		(void)sysfs_read(
+		    name, sizeof(name), "class/block/dm-%u/dm/name", id);
+		if (!str_eq(name, dm->name))
+			continue;
+		errno = dm_error;
+		if (dm_error != 0)
+			return -1;
+		fake_dm_drop(id);
+		return 0;
+	}
+	errno = ENXIO;
+	return -1;
+}
+
+int
+__wrap_nanosleep(const struct timespec *time, struct timespec *rest)
+{
+	(void)time;
+	(void)rest;
+	return 0;
+}
+
+/* As ceph-csi leaves a LUKS volume: staged, and published at its target. */
+static void
+stage_encrypted(void)
+{
+	static const char stash[] =
+	    "{\"Version\":3,\"pool\":\"p\",\"image\":\"" IMAGE(
+		"1") "\","
+		     "\"accessType\":false,\"encrypted\":true}";
+
+	scene();
+	is_int(stage(&one), 0, "an image is mapped");
+	fake_write(below(one.staging, "image-meta.json"), stash, strlen(stash));
+	fake_dm_add(0, "luks-rbd-" ID("1") "_dif", "CRYPT-INTEGRITY-1",
+	    images[0].devno);
+	fake_dm_add(1, "luks-rbd-" ID("1"), "CRYPT-LUKS2-1",
+	    makedev(MOUNTS_DM_MAJOR, 0));
+	fake_mounts.count = 0;
+	fake_mount_add(one.staged, makedev(MOUNTS_DM_MAJOR, 1), false);
+	fake_write(below(one.target, ".keep"), "", 0);
+	(void)unlink(below(one.target, ".keep"));
+	fake_mount_add(one.target, makedev(MOUNTS_DM_MAJOR, 1), false);
+}
+
+static void
+test_encrypted(void)
+{
+	dm_error = 0;
+	stage_encrypted();
+	(void)stage(&one);
+	ok(fake_mounts.count == 2 && images[0].mapped,
+	    "a stage of it changes nothing: %s", said.text);
+	ok(publish(&one) != 0, "it is not published: %s", said.text);
+	is_int(unstage(&one), ERR_FAILED_PRECONDITION,
+	    "nor unstaged while it is: %s", said.text);
+	is_int(unpublish(&one), 0, "unpublished: %s", said.text);
+	fake_dm_add(4, "vg-lv", "LVM-1", images[0].devno);
+	is_int(unstage(&one), ERR_FAILED_PRECONDITION,
+	    "what else lies on its device: %s", said.text);
+	ok(fake_mount_at(one.staged) != NULL && images[0].mapped,
+	    "nothing is undone");
+	fake_dm_drop(4);
+	dm_error = EBUSY;
+	ok(unstage(&one) != 0 && images[0].mapped &&
+		exists(below(one.staging, "image-meta.json")),
+	    "a mapping that stays in use keeps the image: %s", said.text);
+	dm_error = 0;
+	is_int(unstage(&one), 0, "unstaged: %s", said.text);
+	ok(is_gone(&one, &images[0]) && sysfs_devno("dm-0") == 0 &&
+		sysfs_devno("dm-1") == 0,
+	    "both mappings are closed");
+
+	stage_encrypted();
+	is_int(stage(&two), 0, "another image is mapped");
+	fake_mounts.count = 0;
+	fake_dm_drop(0);
+	fake_dm_drop(1);
+	fake_dm_add(1, "luks-rbd-" ID("1"), "CRYPT-LUKS2-1", images[1].devno);
+	ok(unstage(&one) != 0 && images[0].mapped && images[1].mapped,
+	    "a mapping of the volume's name upon another device: %s",
+	    said.text);
+	ok(sysfs_devno("dm-1") != 0, "stays open");
+}
+
 /* A volume without its stash is known by its ID. */
 static void
 test_lost_stash(void)
@@ -957,6 +1062,7 @@ main(void)
 	test_stacks();
 	test_unstage_refused();
 	test_lost_stash();
+	test_encrypted();
 	fake_mounts_fini();
 	loop_fini();
 	return tap_end();

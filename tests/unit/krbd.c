@@ -4,6 +4,7 @@
  * that maps, which device is an image's, and all that must not be unmapped.
  */
 #include "node/mapper.h"
+#include "node/mount.h"
 #include "node/sysfs.h"
 #include "tests/tap.h"
 
@@ -587,6 +588,41 @@ test_unmapping(void)
 	    "without the list of mounts nothing is: %s", err.text);
 }
 
+/* Which lines of mountinfo show the node of /dev/rbd2? */
+static void
+test_mountinfo(void)
+{
+	static const struct {
+		const char *line, *path; /* NULL: not this one */
+	} table[] = {
+		{ "36 35 0:5 /rbd2 /t rw - devtmpfs udev rw", "/t" },
+		{ "36 35 0:5 /rbd2//deleted /t rw - devtmpfs udev rw", "/t" },
+		{ "36 35 0:5 /dev/rbd2 /t rw,relatime shared:1 master:2 - tmpfs tmpfs rw,mode=755",
+		    "/t" },
+		{ "36 35 0:5 /rbd2 /a\\040b\\134 rw - devtmpfs udev rw",
+		    "/a b\\" },
+		{ "36 35 0:5 /rbd21 /t rw - devtmpfs udev rw", NULL },
+		{ "36 35 0:5 /rbd2x /t rw - devtmpfs udev rw", NULL },
+		{ "36 35 0:5 /file /t rw - devtmpfs udev rw", NULL },
+		{ "36 35 252:2 / /t rw - ext4 /dev/rbd2 rw", NULL },
+		{ "36 35 0:5 /rbd2 /t rw", NULL },
+		{ "36 35 x /rbd2 /t rw - devtmpfs udev rw", NULL },
+		{ "", NULL },
+	};
+
+	fresh();
+	show(2, &(struct shown){ .snap = "-" });
+	for (size_t i = 0; i < countof(table); i++) {
+		char path[PATH_MAX] = "";
+
+		put_file("mountinfo", table[i].line);
+		is_int(mount_find_node(makedev(MAJOR, 2), path, &err),
+		    table[i].path != NULL, "mountinfo: \"%s\"", table[i].line);
+		if (table[i].path != NULL)
+			is_str(path, table[i].path, "tells where");
+	}
+}
+
 /* A number that a mount still shows is held, and not used. */
 static void
 test_shown_number(void)
@@ -628,6 +664,7 @@ main(void)
 	test_mapping();
 	test_errors();
 	test_unmapping();
+	test_mountinfo();
 	test_shown_number();
 	drop("");
 	return tap_end();
