@@ -9,24 +9,16 @@
 #define ATTACH_CONTROL_H
 
 #include "attach/image.h"
-#include "attach/table.h"
-#include "attach/wire.h"
-
-struct control_settings {
-	int channel_fd;        /* of who started us, or -1 */
-	const char *directory; /* of the session, for the socket "sock" */
-	int fuse_fd, table_fd; /* what HELLO gives back */
-	struct table *table;
-	void (*drain)(void); /* end cleanly, then control_drained() */
-};
+#include "core/peer.h"
 
 /*
- * Takes the channel over. Until control_serving() only HELLO and DRAIN are
- * served.
+ * Serves who started us, on ATTACH_FD_CHANNEL. Until control_serving() calls
+ * are refused. `drain` is to end cleanly.
  */
-void control_init(const struct control_settings *settings);
+void control_init(
+    const char *directory, struct table *table, void (*drain)(void));
 
-/* Listens; a stale socket file is replaced. Success when it does already. */
+/* Listens at DIRECTORY/sock. Success when it does already. */
 int control_listen(struct err *err) must_check;
 
 /* Images are served from now on: tells everybody who has said HELLO. */
@@ -34,17 +26,12 @@ void control_serving(void);
 
 /*
  * Something is wrong with the session: tells everybody, and once it serves
- * those who say HELLO later, too.
+ * those who say HELLO later, too. `step` is a constant.
  */
 void control_fail(
-    const char *step, enum wire_scope scope, const struct err *err);
-
-unsigned control_clients(void); /* connected just now */
+    const char *step, enum peer_scope scope, const struct err *err);
 
 /* An image has another size: tells everybody. */
 void control_resized(const struct image *image);
-
-/* Everything is closed: answers those who asked for the drain. */
-void control_drained(void);
 
 #endif

@@ -470,7 +470,7 @@ attached(struct image_open *o)
 }
 
 void
-image_attach_start(const struct table_image *spec, struct image **result,
+image_attach_start(const Attach__Target *spec, struct image **result,
     struct err *err, struct wake *waiter)
 {
 	struct image_open *o;

@@ -69,7 +69,7 @@ int image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
  * (somebody else has the lock; the text has their address), ... *image and
  * *err must stay valid until the wake.
  */
-void image_attach_start(const struct table_image *spec, struct image **image,
+void image_attach_start(const Attach__Target *spec, struct image **image,
     struct err *err, struct wake *waiter);
 
 /*

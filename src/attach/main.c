@@ -20,7 +20,6 @@
 #include "attach/image.h"
 #include "attach/memory.h"
 #include "attach/takeover.h"
-#include "attach/wire.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "ceph/connection.h"
@@ -32,7 +31,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -146,7 +144,6 @@ on_drain_timer(struct timer *timer)
 		/* Nothing of ours can reach the cluster any more. */
 		table_clear_address(ad.table);
 		address_remove(ad.directory);
-		control_drained();
 		log_info("stop", "clean=1");
 		loop_stop();
 	} else if (late) {
@@ -187,7 +184,7 @@ static void
 on_terminate(int signo)
 {
 	(void)signo;
-	if (attached() > 0 && control_clients() == 0) {
+	if (attached() > 0 && peer_clients() == 0) {
 		/* With us the last descriptor would go, and with it their I/O. */
 		log_warn("terminate",
 		    "images=%u text=\"ignored: images are attached and no "
@@ -209,8 +206,8 @@ on_unmounted(void)
 static void
 on_alone_timer(struct timer *timer)
 {
-	bool alone = control_clients() == 0 &&
-	    table_slots_used(ad.table) == 0 && image_open_count() == 0;
+	bool alone = peer_clients() == 0 && table_slots_used(ad.table) == 0 &&
+	    image_open_count() == 0;
 
 	if (alone && ad.alone)
 		drain();
@@ -230,7 +227,7 @@ lose(const char *step, const struct err *why)
 	log_error("lost", "step=\"%s\" images=%u text=\"%s\"", step, attached(),
 	    why->text);
 	image_abort_all();
-	control_fail(step, WIRE_SCOPE_LOST, why);
+	control_fail(step, PEER_SCOPE_LOST, why);
 }
 
 static void
@@ -249,7 +246,7 @@ on_refused(struct image *image, int rc)
 	(void)err_set_rc(&err, rc, "I/O of image %s/%s by client.%s",
 	    image->slot->pool, image->slot->image, ad.conn->user);
 	image_abort(image, TABLE_ABORTED_REFUSED);
-	control_fail("permission", WIRE_SCOPE_RETIRED, &err);
+	control_fail("permission", PEER_SCOPE_RETIRED, &err);
 }
 
 static int
@@ -282,21 +279,6 @@ on_look_timer(struct timer *timer)
 /* ---- the start --------------------------------------------------------- */
 
 static int
-enter_net_namespace(const char *file, struct err *err)
-{
-	int fd, rc = 0;
-
-	if (*file == '\0')
-		return 0;
-	fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
-		rc = err_set_rc(err, -errno, "network namespace %s", file);
-	if (fd >= 0)
-		(void)close(fd);
-	return rc;
-}
-
-static int
 connect_ceph(const char **step, struct err *err)
 {
 	/*
@@ -323,7 +305,7 @@ connect_ceph(const char **step, struct err *err)
 	int rc;
 
 	*step = "network namespace";
-	if ((rc = enter_net_namespace(ad.table->net_namespace, err)) < 0)
+	if ((rc = process_enter_netns(ad.table->net_namespace, err)) < 0)
 		return rc;
 	secret_set(&key, ad.table->key, strlen(ad.table->key));
 	rc = ceph_connection_open(&settings, &ad.conn, &ceph_step, err);
@@ -355,15 +337,9 @@ begin(const char **step, char **fenced, struct err *err)
 
 	*step = "image table";
 	if (ad.table == NULL) {
-		if ((ad.table = table_map(WIRE_FD_TABLE, err)) == NULL)
+		if ((ad.table = table_map(ATTACH_FD_TABLE, err)) == NULL)
 			return err->rc;
-		control_init(
-		    &(struct control_settings){ .channel_fd = WIRE_FD_CHANNEL,
-			.directory = ad.directory,
-			.fuse_fd = WIRE_FD_FUSE,
-			.table_fd = WIRE_FD_TABLE,
-			.table = ad.table,
-			.drain = drain });
+		control_init(ad.directory, ad.table, drain);
 	}
 	*step = "memory";
 	if (attached() == 0 && (rc = check_memory(err)) < 0)
@@ -400,8 +376,8 @@ serve(char *fenced)
 	 * From here on the kernel's requests come, those of images that are
 	 * not open yet wait. What a predecessor has not answered comes again.
 	 */
-	fuse_serve(WIRE_FD_FUSE, ad.table, on_unmounted);
-	rc = fuse_resend(WIRE_FD_FUSE);
+	fuse_serve(ATTACH_FD_FUSE, ad.table, on_unmounted);
+	rc = fuse_resend(ATTACH_FD_FUSE);
 	if (rc < 0)
 		log_error("takeover.resend",
 		    "rc=%d text=\"this kernel (before "
@@ -441,8 +417,8 @@ on_start_timer(struct timer *timer)
 	ceph_connection_close(take_ptr(&ad.conn));
 	if (ad.table != NULL)
 		control_fail(step,
-		    str_eq(step, "cluster") ? WIRE_SCOPE_LOST
-					    : WIRE_SCOPE_START,
+		    str_eq(step, "cluster") ? PEER_SCOPE_LOST
+					    : PEER_SCOPE_START,
 		    &err);
 	if (ad.table != NULL && attached() == 0) {
 		ad.failed = true;
@@ -455,10 +431,10 @@ on_start_timer(struct timer *timer)
 static int
 check_descriptors(struct err *err)
 {
-	for (int fd = WIRE_FD_CHANNEL; fd <= WIRE_FD_TABLE; fd++)
+	for (int fd = ATTACH_FD_CHANNEL; fd <= ATTACH_FD_TABLE; fd++)
 		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 			return err_set_rc(err, -errno, "descriptor %d", fd);
-	if (fcntl(WIRE_FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+	if (fcntl(ATTACH_FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
 		return err_set_rc(err, -errno, "/dev/fuse");
 	return 0;
 }

@@ -184,7 +184,7 @@ table_slot_at(struct table *table, unsigned index)
 
 int
 table_slot_fill(struct table *table, unsigned index,
-    const struct table_image *image, struct err *err)
+    const Attach__Target *image, struct err *err)
 {
 	struct table_slot *slot = table_slot_at(table, index);
 	uint64_t serial = atomic_load(&table->serial) + 1;

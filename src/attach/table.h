@@ -15,10 +15,22 @@
 #ifndef ATTACH_TABLE_H
 #define ATTACH_TABLE_H
 
+#include "attach.pb-c.h"
 #include "base/err.h"
 #include "base/str.h"
 
 #include <stdatomic.h>
+
+/* Descriptors of a rbd-attachd, as it is started and for as long as it lives. */
+enum {
+	ATTACH_FD_CHANNEL = 3,
+	ATTACH_FD_FUSE,
+	ATTACH_FD_TABLE,
+};
+
+/* Longest frame of attach.proto; a request holds four names at most. */
+#define ATTACH_FRAME_MAX (16 * 1024)
+#define ATTACH_QUEUED_MAX (1024 * 1024)
 
 #define TABLE_MAGIC 0x6864636174746172ULL
 #define TABLE_VERSION 1
@@ -83,12 +95,6 @@ struct table_identity {
 	const char *cluster_id, *net_namespace, *monitors, *user, *key;
 };
 
-/* An image to be attached; strings are borrowed, namespace may be NULL. */
-struct table_image {
-	const char *pool, *rados_namespace, *image, *image_id;
-	bool read_only;
-};
-
 /*
  * Makes the memfd of a new session, sealed against a change of size. Returns
  * the descriptor (close on exec) or a negative errno.
@@ -126,7 +132,7 @@ table_slot_index(uint64_t ino)
  * this session. Returns 0, -ENAMETOOLONG.
  */
 int table_slot_fill(struct table *table, unsigned index,
-    const struct table_image *image, struct err *err) must_check;
+    const Attach__Target *image, struct err *err) must_check;
 void table_slot_set_id(struct table_slot *slot, const char *image_id);
 void table_slot_set_state(struct table_slot *slot, enum table_slot_state state);
 

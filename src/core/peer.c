@@ -378,6 +378,18 @@ peer_fini(struct peer *p)
 }
 
 void
+peer_forget(struct peer *p)
+{
+	struct process *proc = take_ptr(&p->process);
+
+	let_go(p);
+	if (proc != NULL) {
+		helper_forget(&proc->helper);
+		process_free(proc);
+	}
+}
+
+void
 peer_greet(struct peer *p, int fd, const ProtobufCMessage *hello)
 {
 	p->channel = channel_new(

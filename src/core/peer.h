@@ -148,7 +148,8 @@ struct peer {
 	int64_t heard_ms;   /* when a frame came last */
 	unsigned failures;  /* ends in a row; the owner forgets them */
 	int status;         /* wait status of the process that ended last */
-	TAILQ_HEAD(, peer_call) calls; /* sent and not answered, oldest first */
+	TAILQ_HEAD(peer_calls, peer_call)
+	calls; /* sent and not answered, oldest first */
 
 	/* private */
 	const struct peer_kind *kind;
@@ -162,6 +163,9 @@ void peer_init(struct peer *peer, const struct peer_kind *kind);
 
 /* Lets its process go, without a word to the owner. No call may be open. */
 void peer_fini(struct peer *peer);
+
+/* The same, but the process is left alone, whatever it does. */
+void peer_forget(struct peer *peer);
 
 /*
  * Starts argv[0] with the channel as descriptor 3 and `fds` after it, and says

@@ -54,10 +54,10 @@ struct access {
 	struct device_open *open;
 	bool abort;
 	bool again; /* open: the first session was lost meanwhile */
-	struct session *session;   /* open: where */
-	char dir[SESSION_DIR_MAX]; /* close: of the session */
+	struct attach_session *session; /* open: where */
+	char dir[SESSION_DIR_MAX];      /* close: of the session */
 	uint64_t ino;
-	struct session_call call;
+	struct attach_call call;
 	struct offload off;
 	struct userspace_entry unmap;
 	struct timer retry, fence;
@@ -86,25 +86,34 @@ access_unmap_start(
 }
 
 static void
-access_call_start(struct access *a, struct session *s, enum wire_kind kind,
+access_call_start(struct access *a, struct attach_session *s, Attach__Call what,
     struct wake *waiter)
 {
-	a->call.request = (struct wire_request){ .kind = kind, .ino = a->ino };
-	session_call_start(s, &a->call, waiter);
+	attach__target__init(&a->call.target);
+	a->call.target.ino = a->ino;
+	attach_call_start(s, &a->call, what, waiter);
+}
+
+/* protobuf-c's strings are not const, but nobody writes to them. */
+static char *
+text(const char *s)
+{
+	return (char *)(uintptr_t)(s != NULL ? s : "");
 }
 
 static void
 access_attach_start(struct access *a, struct wake *waiter)
 {
 	const struct device_spec *spec = a->open->spec;
+	Attach__Target *target = &a->call.target;
 
-	a->call.request = (struct wire_request){ .kind = WIRE_ATTACH,
-		.image = { .pool = spec->pool,
-		    .rados_namespace = spec->rados_namespace,
-		    .image = spec->image,
-		    .image_id = spec->image_id,
-		    .read_only = spec->read_only } };
-	session_call_start(a->session, &a->call, waiter);
+	attach__target__init(target);
+	target->pool = text(spec->pool);
+	target->rados_namespace = text(spec->rados_namespace);
+	target->image = text(spec->image);
+	target->image_id = text(spec->image_id);
+	target->read_only = spec->read_only;
+	attach_call_start(a->session, &a->call, ATTACH__CALL__ATTACH, waiter);
 }
 
 static void
@@ -114,6 +123,7 @@ access_end(struct op *op)
 	struct wake *waiter = a->open->state;
 
 	timer_disarm(&a->fence);
+	attach_call_fini(&a->call);
 	a->open->state = NULL;
 	a->open->err = op->err;
 	/* Somebody else has the image: the interface has a number for it. */
@@ -147,8 +157,8 @@ open_is_dead(struct access *a, struct userspace_entry *entry)
 	a->session = entry != NULL ? userspace_index_session(entry) : NULL;
 	if (a->session == NULL || userspace_index_verdict(entry, &why) == 0)
 		return false;
-	log_info("userspace.bury", "session=%s text=\"%s\"",
-	    session_dir(a->session), why.text);
+	log_info("userspace.bury", "session=%s text=\"%s\"", a->session->dir,
+	    why.text);
 	return true;
 }
 
@@ -171,7 +181,7 @@ open_step(struct op *op)
 	struct access *a = (struct access *)op;
 	const struct device_spec *spec = a->open->spec;
 	struct userspace_entry *entry = userspace_index_find(spec);
-	const struct wire_answer *answer = &a->call.answer;
+	const Attach__Attached *attached = a->call.attached;
 	const struct table_identity who = { .cluster_id = spec->cluster_id,
 		.net_namespace = spec->net_namespace,
 		.monitors = spec->monitors,
@@ -195,11 +205,11 @@ open_step(struct op *op)
 			 */
 			a->ino = entry->ino;
 			access_call_start(
-			    a, a->session, WIRE_DETACH, &op->wake);
+			    a, a->session, ATTACH__CALL__DETACH, &op->wake);
 			return op_await(a, ACCESS_BURIED);
 		}
 		if (a->session == NULL)
-			a->session = session_get(&who, &op->wake, &err);
+			a->session = attach_session_get(&who, &op->wake, &err);
 		if (a->session != NULL) {
 			access_attach_start(a, &op->wake);
 			return op_await(a, ACCESS_ATTACHED);
@@ -219,20 +229,16 @@ open_step(struct op *op)
 	case ACCESS_ATTACHED:
 		if (op->rc < 0)
 			return op_fail_err(a, ACCESS_END, &a->call.err);
-		if (answer->body != WIRE_ATTACHED)
-			return op_fail(a, ACCESS_END, ERR_INTERNAL,
-			    "rbd-attachd: strange answer to an attach");
-		entry = userspace_index_add(spec, a->session,
-		    answer->attached.ino, answer->attached.file, &err);
+		entry = userspace_index_add(
+		    spec, a->session, attached->ino, attached->file, &err);
 		if (entry == NULL)
 			return op_fail_err(a, ACCESS_END, &err);
-		if (answer->attached.read_only && !spec->read_only) {
+		if (attached->read_only && !spec->read_only) {
 			access_unmap_start(a, entry, &op->wake);
 			return op_await(a, ACCESS_FREED);
 		}
 		/* Until the map has reported, nobody knows. */
-		entry->fresh = entry->loop == LOOP_NONE &&
-		    !answer->attached.existed;
+		entry->fresh = entry->loop == LOOP_NONE && !attached->existed;
 		if (entry->loop == LOOP_NONE)
 			entry->loop = LOOP_UNKNOWN;
 		return op_goto(a, ACCESS_END);
@@ -242,8 +248,9 @@ open_step(struct op *op)
 			return op_fail_err(a, ACCESS_END, &a->off.err);
 		if (entry != NULL)
 			entry->loop = LOOP_NONE;
-		a->ino = answer->attached.ino;
-		access_call_start(a, a->session, WIRE_DETACH, &op->wake);
+		a->ino = attached->ino;
+		access_call_start(
+		    a, a->session, ATTACH__CALL__DETACH, &op->wake);
 		return op_await(a, ACCESS_DETACHED);
 
 	case ACCESS_DETACHED:
@@ -279,9 +286,9 @@ userspace_open_start(struct device_open *open, struct wake *waiter)
 /* ---- close and abort --------------------------------------------------- */
 
 static bool
-is_unsettled(const struct session *s)
+is_unsettled(const struct attach_session *s)
 {
-	return session_state(s) == SESSION_JOINING || session_is_lost(s);
+	return s->state == ATTACH_JOINING || s->lost;
 }
 
 /*
@@ -291,12 +298,13 @@ is_unsettled(const struct session *s)
 static bool
 is_unsettled_image(const struct userspace_entry *entry)
 {
-	struct session *s = entry != NULL ? userspace_index_session(entry)
-					  : NULL;
+	struct attach_session *s = entry != NULL
+	    ? userspace_index_session(entry)
+	    : NULL;
 
 	if (s != NULL)
 		return is_unsettled(s);
-	while ((s = session_next(s)) != NULL)
+	while ((s = attach_session_next(s)) != NULL)
 		if (is_unsettled(s))
 			return true;
 	return false;
@@ -306,14 +314,14 @@ static void
 on_fence(struct timer *timer)
 {
 	struct access *a = container_of(timer, struct access, fence);
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 
-	while ((s = session_next(s)) != NULL)
-		if (str_eq(session_dir(s), a->dir)) {
+	while ((s = attach_session_next(s)) != NULL)
+		if (str_eq(s->dir, a->dir)) {
 			log_warn("userspace.fence",
 			    "session=%s image=%s text=\"not closed in time: replacing rbd-attachd\"",
 			    a->dir, a->open->spec->image);
-			session_replace(s, false);
+			attach_session_replace(s, false);
 		}
 }
 
@@ -328,8 +336,9 @@ close_step(struct op *op)
 {
 	struct access *a = (struct access *)op;
 	struct userspace_entry *entry = userspace_index_find(a->open->spec);
-	struct session *s = entry != NULL ? userspace_index_session(entry)
-					  : NULL;
+	struct attach_session *s = entry != NULL
+	    ? userspace_index_session(entry)
+	    : NULL;
 
 	switch (a->state) {
 	case ACCESS_START:
@@ -340,7 +349,7 @@ close_step(struct op *op)
 		 */
 		if ((entry == NULL || entry->ino == 0) &&
 		    is_unsettled_image(entry)) {
-			session_wait_start(&op->wake);
+			attach_session_wait_start(&op->wake);
 			return op_await(a, ACCESS_START);
 		}
 		if (entry == NULL)
@@ -349,7 +358,7 @@ close_step(struct op *op)
 		(void)snprintf(a->dir, sizeof(a->dir), "%s", entry->session);
 		if (!a->abort || s == NULL)
 			return op_goto(a, ACCESS_UNMAP);
-		access_call_start(a, s, WIRE_ABORT, &op->wake);
+		access_call_start(a, s, ATTACH__CALL__ABORT, &op->wake);
 		return op_await(a, ACCESS_ABORTED);
 
 	case ACCESS_ABORTED:
@@ -380,7 +389,7 @@ close_step(struct op *op)
 			timer_arm(&a->fence,
 			    a->abort ? ABORT_FENCE_MS : CLOSE_FENCE_MS);
 		}
-		access_call_start(a, s, WIRE_DETACH, &op->wake);
+		access_call_start(a, s, ATTACH__CALL__DETACH, &op->wake);
 		return op_await(a, ACCESS_CLOSED);
 
 	case ACCESS_CLOSED:
@@ -470,22 +479,22 @@ userspace_note(const struct device_spec *spec, int id)
 static void
 userspace_restart(void)
 {
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 
-	while ((s = session_next(s)) != NULL)
-		session_replace(s, true);
+	while ((s = attach_session_next(s)) != NULL)
+		attach_session_replace(s, true);
 }
 
 static bool
 userspace_credentials(
     const struct device_spec *spec, const char **user, const char **key)
 {
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 
-	while ((s = session_next(s)) != NULL) {
-		struct table *table = session_table(s);
+	while ((s = attach_session_next(s)) != NULL) {
+		struct table *table = s->table;
 
-		if (session_state(s) != SESSION_READY || table == NULL ||
+		if (s->peer.state != PEER_UP || table == NULL ||
 		    !str_eq(table->cluster_id, spec->cluster_id) ||
 		    (!str_is_empty(spec->user) &&
 			!str_eq(table->user, spec->user)))

@@ -21,7 +21,7 @@ static bool leftovers;
 
 static struct userspace_entry *
 entry_set(const char *tag, const char *image, const char *file,
-    const struct session *s)
+    const struct attach_session *s)
 {
 	struct userspace_entry *entry = map_get(&index_, tag);
 
@@ -33,8 +33,7 @@ entry_set(const char *tag, const char *image, const char *file,
 	}
 	(void)snprintf(entry->image, sizeof(entry->image), "%s", image);
 	(void)snprintf(entry->file, sizeof(entry->file), "%s", file);
-	(void)snprintf(
-	    entry->session, sizeof(entry->session), "%s", session_dir(s));
+	(void)snprintf(entry->session, sizeof(entry->session), "%s", s->dir);
 	return entry;
 }
 
@@ -45,13 +44,13 @@ userspace_index_drop(struct userspace_entry *entry)
 		free(map_remove(&index_, entry->tag));
 }
 
-struct session *
+struct attach_session *
 userspace_index_session(const struct userspace_entry *entry)
 {
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 
-	while ((s = session_next(s)) != NULL)
-		if (str_eq(session_dir(s), entry->session))
+	while ((s = attach_session_next(s)) != NULL)
+		if (str_eq(s->dir, entry->session))
 			return s;
 	return NULL;
 }
@@ -80,15 +79,16 @@ static void
 find_loop(int id, const char *file)
 {
 	struct userspace_entry *entry;
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 	char tag[TABLE_TAG_MAX];
 	const char *image;
 
 	if (!file_parse(file, tag, &image))
 		return;
-	while ((s = session_next(s)) != NULL)
-		if (session_state(s) != SESSION_ENDING &&
-		    session_has_file(s, file))
+	while ((s = attach_session_next(s)) != NULL)
+		if (s->state != ATTACH_ENDING &&
+		    strncmp(file, s->dir, strlen(s->dir)) == 0 &&
+		    str_starts(file + strlen(s->dir), "/mnt/"))
 			break;
 	entry = map_get(&index_, tag);
 	if (entry != NULL && !loopdev_shows(file, entry->file))
@@ -106,8 +106,8 @@ find_loop(int id, const char *file)
 int
 userspace_index_verdict(const struct userspace_entry *entry, struct err *err)
 {
-	struct session *s = userspace_index_session(entry);
-	struct table *table = s != NULL ? session_table(s) : NULL;
+	struct attach_session *s = userspace_index_session(entry);
+	struct table *table = s != NULL ? s->table : NULL;
 	struct table_slot *slot = table != NULL
 	    ? table_slot_at(table, table_slot_index(entry->ino))
 	    : NULL;
@@ -186,63 +186,31 @@ userspace_index_has_leftovers(void)
 
 /* ---- size changes ------------------------------------------------------ */
 
-enum grow_state {
-	GROW_START = 0,
-	GROW_DONE,
-};
-
-struct grow_args {
+struct grow {
+	struct wake wake;
+	struct offload off;
 	int loop;
 	char file[DEVICE_FILE_MAX];
-};
-
-struct grow {
-	struct op op;
-	enum grow_state state;
-	struct offload off;
-	struct grow_args args;
-	char none;
 };
 
 static int
 grow_child(const void *args, void *result, struct err *err)
 {
-	const struct grow_args *grow = args;
+	const struct grow *g = args;
 
 	(void)result;
-	return loopdev_grow(grow->loop, grow->file, err);
-}
-
-static enum op_verdict
-grow_step(struct op *op)
-{
-	struct grow *g = (struct grow *)op;
-
-	switch (g->state) {
-	case GROW_START:
-		offload_start(&g->off, "new size of a loop device", grow_child,
-		    &g->args, &g->none, sizeof(g->none), GROW_MS, &op->wake);
-		return op_await(g, GROW_DONE);
-	case GROW_DONE:
-		log_line(op->rc < 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
-		    "userspace.grown", "loop=%d rc=%d text=\"%s\"",
-		    g->args.loop, op->rc, g->off.err.text);
-		return OP_DONE;
-	}
-	abort();
+	return loopdev_grow(g->loop, g->file, err);
 }
 
 static void
-grow_free(struct op *op)
+on_grown(struct wake *wake, int rc)
 {
-	free(op);
-}
+	struct grow *g = container_of(wake, struct grow, wake);
 
-static const struct op_class grow_class = {
-	.name = "userspace.grow",
-	.step = grow_step,
-	.end = grow_free,
-};
+	log_line(rc < 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "userspace.grown",
+	    "loop=%d rc=%d text=\"%s\"", g->loop, rc, g->off.err.text);
+	free(g);
+}
 
 static void
 grow(const struct userspace_entry *entry, uint64_t size_bytes)
@@ -257,34 +225,37 @@ grow(const struct userspace_entry *entry, uint64_t size_bytes)
 		now == size_bytes))
 		return;
 	g = mem_new(sizeof(*g));
-	g->args.loop = entry->loop;
-	(void)snprintf(g->args.file, sizeof(g->args.file), "%s", entry->file);
-	op_start(&g->op, &grow_class, NULL);
+	g->wake.fn = on_grown;
+	g->loop = entry->loop;
+	(void)snprintf(g->file, sizeof(g->file), "%s", entry->file);
+	offload_start(&g->off, "new size of a loop device", grow_child, g, NULL,
+	    0, GROW_MS, &g->wake);
 }
 
 /* ---- what the sessions tell -------------------------------------------- */
 
 static void
-note_slot(struct session *s, struct table *table, struct table_slot *slot)
+note_slot(
+    struct attach_session *s, struct table *table, struct table_slot *slot)
 {
 	char tag[TABLE_TAG_MAX], name[TABLE_FILE_MAX], file[DEVICE_FILE_MAX];
 	struct userspace_entry *entry;
 
 	table_slot_name(table, slot, name);
-	if (str_put(file, sizeof(file), "%s/mnt/%s", session_dir(s), name) < 0)
+	if (str_put(file, sizeof(file), "%s/mnt/%s", s->dir, name) < 0)
 		return;
 	table_tag(tag, table->cluster_id, slot->pool, slot->rados_namespace,
 	    slot->image);
 	entry = entry_set(tag, slot->image, file, s);
 	entry->ino = slot->ino;
-	if (session_state(s) == SESSION_READY)
+	if (s->peer.state == PEER_UP)
 		grow(entry, atomic_load(&slot->size_bytes));
 }
 
 static void
-on_session_table(struct session *s)
+on_session_table(struct attach_session *s)
 {
-	struct table *table = session_table(s);
+	struct table *table = s->table;
 	struct table_slot *slot;
 
 	for (unsigned i = 0; i < table->slots; i++) {
@@ -295,7 +266,7 @@ on_session_table(struct session *s)
 }
 
 static void
-on_session_resized(struct session *s, uint64_t ino, uint64_t size_bytes)
+on_session_resized(struct attach_session *s, uint64_t ino, uint64_t size_bytes)
 {
 	size_t at = 0;
 	const char *tag;
@@ -304,13 +275,13 @@ on_session_resized(struct session *s, uint64_t ino, uint64_t size_bytes)
 	while (map_next(&index_, &at, &tag, &value)) {
 		struct userspace_entry *entry = value;
 
-		if (entry->ino == ino && str_eq(entry->session, session_dir(s)))
+		if (entry->ino == ino && str_eq(entry->session, s->dir))
 			grow(entry, size_bytes);
 	}
 }
 
 static void
-on_session_gone(struct session *s)
+on_session_gone(struct attach_session *s)
 {
 	size_t at = 0;
 	const char *tag;
@@ -319,14 +290,14 @@ on_session_gone(struct session *s)
 	while (map_next(&index_, &at, &tag, &value)) {
 		struct userspace_entry *entry = value;
 
-		if (str_eq(entry->session, session_dir(s))) {
+		if (str_eq(entry->session, s->dir)) {
 			leftovers = leftovers || entry->loop != LOOP_NONE;
 			userspace_index_drop(entry);
 		}
 	}
 }
 
-static const struct session_ops session_ops = {
+static const struct attach_session_ops session_ops = {
 	.found = on_session_table,
 	.ready = on_session_table,
 	.resized = on_session_resized,
@@ -336,14 +307,14 @@ static const struct session_ops session_ops = {
 /* ---- the mapper's side ------------------------------------------------- */
 
 struct userspace_entry *
-userspace_index_add(const struct device_spec *spec, const struct session *s,
-    uint64_t ino, const char *name, struct err *err)
+userspace_index_add(const struct device_spec *spec,
+    const struct attach_session *s, uint64_t ino, const char *name,
+    struct err *err)
 {
 	char tag[TABLE_TAG_MAX], file[DEVICE_FILE_MAX];
 	struct userspace_entry *entry;
 
-	if (str_put(file, sizeof(file), "%s/mnt/%s", session_dir(s), name) <
-	    0) {
+	if (str_put(file, sizeof(file), "%s/mnt/%s", s->dir, name) < 0) {
 		err_set(err, ERR_INVALID_ARGUMENT,
 		    "the state directory's path is too long for %s", name);
 		return NULL;
@@ -359,7 +330,7 @@ int
 userspace_index_init(
     const char *state_dir, const char *program, struct err *err)
 {
-	int rc = session_init(state_dir, program, &session_ops, err);
+	int rc = attach_session_init(state_dir, program, &session_ops, err);
 
 	auto_dir DIR *dir = sysfs_dir("block");
 	char file[LOOPDEV_FILE_MAX];

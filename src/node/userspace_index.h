@@ -49,7 +49,8 @@ struct userspace_entry *userspace_index_find(const struct device_spec *spec);
  * when the path does not fit.
  */
 struct userspace_entry *userspace_index_add(const struct device_spec *spec,
-    const struct session *s, uint64_t ino, const char *name, struct err *err);
+    const struct attach_session *s, uint64_t ino, const char *name,
+    struct err *err);
 void userspace_index_drop(struct userspace_entry *entry);
 
 /*
@@ -66,6 +67,7 @@ int userspace_index_verdict(
 void userspace_index_leave(struct userspace_entry *entry);
 
 /* NULL: the session is no more. */
-struct session *userspace_index_session(const struct userspace_entry *entry);
+struct attach_session *userspace_index_session(
+    const struct userspace_entry *entry);
 
 #endif

@@ -3,8 +3,6 @@
  */
 #include "node/userspace_mount.h"
 
-#include "core/offload.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,30 +14,18 @@
 #define UNMOUNT_MS 30000
 #define MOUNTS_MAX 16 /* on top of each other, from earlier accidents */
 
-enum mount_state {
-	MOUNT_START = 0,
-	MOUNT_DONE,
-};
+int
+userspace_fuse_open(void)
+{
+	int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 
-struct mount_args {
-	char dir[96]; /* of the session; exists */
-	int fuse_fd;  /* -1: unmount */
-};
-
-struct mount_op {
-	struct op op;
-	enum mount_state state;
-	struct offload off;
-	struct mount_args args;
-	char none;
-	void (*done)(struct op *op, void *arg);
-	void *arg;
-};
+	return fd < 0 ? -errno : fd;
+}
 
 static int
 mount_child(const void *args, void *result, struct err *err)
 {
-	const struct mount_args *m = args;
+	const struct userspace_mount *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
 	auto_free char *options = str_fmt("fd=%d,rootmode=40000,user_id=0,"
 					  "group_id=0,max_read=%d",
@@ -57,7 +43,7 @@ mount_child(const void *args, void *result, struct err *err)
 static int
 unmount_child(const void *args, void *result, struct err *err)
 {
-	const struct mount_args *m = args;
+	const struct userspace_mount *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
 	auto_free char *sock = str_fmt("%s/sock", m->dir);
 
@@ -75,62 +61,24 @@ unmount_child(const void *args, void *result, struct err *err)
 	return 0;
 }
 
-static enum op_verdict
-mount_step(struct op *op)
-{
-	struct mount_op *m = (struct mount_op *)op;
-	bool mounts = m->args.fuse_fd >= 0;
-
-	switch (m->state) {
-	case MOUNT_START:
-		if (mounts)
-			m->off.keep_fd[0] = m->args.fuse_fd;
-		offload_start(&m->off, mounts ? "mount FUSE" : "unmount FUSE",
-		    mounts ? mount_child : unmount_child, &m->args, &m->none,
-		    sizeof(m->none), mounts ? MOUNT_MS : UNMOUNT_MS, &op->wake);
-		return op_await(m, MOUNT_DONE);
-	case MOUNT_DONE:
-		if (op->rc < 0)
-			op_set_err(op, &m->off.err);
-		return OP_DONE;
-	}
-	abort();
-}
-
-static void
-mount_end(struct op *op)
-{
-	struct mount_op *m = (struct mount_op *)op;
-
-	m->done(op, m->arg);
-	free(m);
-}
-
-static const struct op_class mount_class = {
-	.name = "userspace.mount",
-	.step = mount_step,
-	.end = mount_end,
-};
-
 void
-userspace_mount_begin(const char *dir, int fuse_fd,
-    void (*done)(struct op *op, void *arg), void *arg)
+userspace_mount_start(struct userspace_mount *m, const char *dir, int fuse_fd,
+    struct wake *waiter)
 {
-	struct mount_op *m = mem_new(sizeof(*m));
-
-	m->args.fuse_fd = fuse_fd;
-	(void)snprintf(m->args.dir, sizeof(m->args.dir), "%s", dir);
-	m->op.subject = m->args.dir;
-	m->done = done;
-	m->arg = arg;
-	op_start(&m->op, &mount_class, NULL);
+	(void)snprintf(m->dir, sizeof(m->dir), "%s", dir);
+	m->fuse_fd = m->off.keep_fd[0] = fuse_fd;
+	offload_start(
+	    &m->off, "mount FUSE", mount_child, m, NULL, 0, MOUNT_MS, waiter);
 }
 
 void
-userspace_unmount_begin(
-    const char *dir, void (*done)(struct op *op, void *arg), void *arg)
+userspace_unmount_start(
+    struct userspace_mount *m, const char *dir, struct wake *waiter)
 {
-	userspace_mount_begin(dir, -1, done, arg);
+	(void)snprintf(m->dir, sizeof(m->dir), "%s", dir);
+	m->off.keep_fd[0] = 0;
+	offload_start(&m->off, "unmount FUSE", unmount_child, m, NULL, 0,
+	    UNMOUNT_MS, waiter);
 }
 
 bool

@@ -17,96 +17,111 @@
 #ifndef NODE_USERSPACE_SESSION_H
 #define NODE_USERSPACE_SESSION_H
 
+#include "attach.pb-c.h"
 #include "attach/table.h"
-#include "attach/wire.h"
-#include "core/op.h"
+#include "core/peer.h"
+#include "node/userspace_mount.h"
+#include "node/userspace_watch.h"
 
-#define SESSION_DIR_MAX 96
-
-enum session_state {
-	SESSION_MOUNTING = 0, /* directory and FUSE mount are being made */
-	SESSION_STARTING,     /* rbd-attachd runs and has not answered yet */
-	SESSION_JOINING,      /* found at our start, has not answered yet */
-	SESSION_READY,        /* serves */
-	SESSION_DOWN,         /* rbd-attachd is dead or dying, a successor
-				   follows */
-	SESSION_DRAINING,     /* is to end cleanly; then as after DOWN */
-	SESSION_ENDING,       /* no process; unmounting, freeing loop devices */
+enum attach_state {
+	ATTACH_MOUNTING = 0, /* directory and FUSE mount are being made */
+	ATTACH_JOINING, /* found at our start, its table is not known yet */
+	ATTACH_SERVED,  /* has a process, or will have: see peer.state */
+	ATTACH_ENDING,  /* has none; unmounting */
 };
 
-struct session;
-
-/* One command. Embed it; zeroed is valid. */
-struct session_call {
-	struct wire_request request; /* kind, image, ino; strings live */
-	struct wire_answer answer;   /* valid when woken with 0 */
-	struct err err;              /* valid when woken with less */
-	bool lost;                   /* woken with less: so was the session */
+struct attach_session {
+	enum attach_state state;
+	struct peer peer; /* rbd-attachd */
+	char dir[SESSION_DIR_MAX];
+	struct table *table; /* NULL: not known yet */
+	bool lost;           /* its images are dead, and it is about to end */
 
 	/* private */
-	struct session *session;
-	struct wake *waiter;
-	bool sent;
-	unsigned tries;
-	TAILQ_ENTRY(session_call)
+	int fuse_fd, table_fd;
+	TAILQ_HEAD(, attach_call) waiting; /* calls, not sent yet */
+	struct err err; /* why the last start failed, or why it is lost */
+	int64_t ready_ms;
+	bool ends;          /* drained for good */
+	bool retired;       /* takes no new images */
+	struct timer timer; /* no channel: the next try; UP: idle end */
+	struct userspace_mount mount;
+	struct wake mounted;
+	struct watch watch;
+	struct timer watch_timer;
+	LIST_ENTRY(attach_session)
 	link;
 };
 
-struct session_ops {
+/* One command. Embed it; zeroed is valid. */
+struct attach_call {
+	Attach__Target target; /* set by the caller, its strings live */
+
+	/* valid when woken */
+	Attach__Attached *attached; /* of ATTACH, with 0 */
+	struct err err;             /* with less */
+	bool lost;                  /* with less: so was the session */
+
+	/* private */
+	struct peer_call peer_call;
+	Attach__Call what;
+	struct attach_session *session;
+	struct wake *waiter;
+	bool waits; /* not sent yet */
+	unsigned tries;
+	TAILQ_ENTRY(attach_call)
+	link;
+};
+
+struct attach_session_ops {
 	/* Its table can be looked at. */
-	void (*found)(struct session *session);
+	void (*found)(struct attach_session *session);
 	/* rbd-attachd serves (again). */
-	void (*ready)(struct session *session);
+	void (*ready)(struct attach_session *session);
 	/* An image has a new size. */
 	void (*resized)(
-	    struct session *session, uint64_t ino, uint64_t size_bytes);
+	    struct attach_session *session, uint64_t ino, uint64_t size_bytes);
 	/* The session serves nothing any more; may be called twice. */
-	void (*gone)(struct session *session);
+	void (*gone)(struct attach_session *session);
 };
 
 /*
- * Once. Sessions that an earlier rbd-csid has left are joined (see
- * session_is_settled()) or, when their rbd-attachd is dead, taken down.
+ * Once. Sessions that an earlier rbd-csid has left are joined or, when their
+ * rbd-attachd is dead, taken down.
  */
-int session_init(const char *state_dir, const char *program,
-    const struct session_ops *ops, struct err *err) must_check;
+int attach_session_init(const char *state_dir, const char *program,
+    const struct attach_session_ops *ops, struct err *err) must_check;
 
 /* For the sessions that exist: start with NULL, ends with NULL. */
-struct session *session_next(struct session *session);
+struct attach_session *attach_session_next(struct attach_session *session);
 
 /*
  * The session for this identity that takes new images, made and started if
  * need be. NULL while one that may be it has not answered yet, or one that is
  * lost still ends: `waiter` is woken when that changed, and should try again.
  */
-struct session *session_get(
+struct attach_session *attach_session_get(
     const struct table_identity *who, struct wake *waiter, struct err *err);
 
 /* Wakes `waiter` when any session's state changes. One wait at a time. */
-void session_wait_start(struct wake *waiter);
+void attach_session_wait_start(struct wake *waiter);
 
 /*
- * Sends a command, also when rbd-attachd is being replaced just now: it is
- * sent to the successor then. All commands may be repeated. The waiter is
- * woken with the answer, or when no session can be had.
+ * Sends a command for call->target, also when rbd-attachd is being replaced
+ * just now: it is sent to the successor then. All commands may be repeated. The
+ * waiter is woken with the answer, or when no session can be had.
  */
-void session_call_start(
-    struct session *session, struct session_call *call, struct wake *waiter);
+void attach_call_start(struct attach_session *session, struct attach_call *call,
+    Attach__Call what, struct wake *waiter);
+void attach_call_fini(struct attach_call *call); /* frees the answer */
 
 /*
  * Ends rbd-attachd and starts a successor. `clean`: drained first; else it is
  * killed, which fences whatever it still had under way.
  */
-void session_replace(struct session *session, bool clean);
+void attach_session_replace(struct attach_session *session, bool clean);
 
-enum session_state session_state(const struct session *session);
-const char *session_state_name(enum session_state state);
-bool session_is_lost(const struct session *session);    /* and about to end */
-const char *session_dir(const struct session *session); /* absolute path */
-struct table *session_table(const struct session *session); /* or NULL */
-pid_t session_pid(const struct session *session);           /* 0: none */
-
-/* Whether `path` is in the session's FUSE directory. */
-bool session_has_file(const struct session *session, const char *path);
+/* For people: "ready", "down". */
+const char *attach_session_state(const struct attach_session *session);
 
 #endif

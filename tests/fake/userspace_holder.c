@@ -217,12 +217,12 @@ find(const char *image)
 static void
 settle(struct wake *wake, int rc)
 {
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 
 	(void)rc;
-	while ((s = session_next(s)) != NULL)
-		if (session_state(s) != SESSION_READY) {
-			session_wait_start(wake);
+	while ((s = attach_session_next(s)) != NULL)
+		if (s->peer.state != PEER_UP) {
+			attach_session_wait_start(wake);
 			return;
 		}
 	finish();
@@ -233,11 +233,11 @@ static struct wake settled = { .fn = settle };
 static void
 pids(void)
 {
-	struct session *s = NULL;
+	struct attach_session *s = NULL;
 
-	while ((s = session_next(s)) != NULL)
-		printf("%d %s %s\n", (int)session_pid(s),
-		    session_state_name(session_state(s)), session_dir(s));
+	while ((s = attach_session_next(s)) != NULL)
+		printf("%d %s %s\n", (int)peer_pid(&s->peer),
+		    attach_session_state(s), s->dir);
 }
 
 /* Returns false when the answer comes later. */

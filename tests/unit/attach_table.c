@@ -2,7 +2,6 @@
  * The image table of rbd-attachd: what survives, and what is refused.
  */
 #include "attach/table.h"
-#include "attach/wire.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -15,10 +14,10 @@ static const struct table_identity who = { .cluster_id = "c1",
 	.user = "csi",
 	.key = "c2VjcmV0" };
 
-static const struct table_image image = { .pool = "rbd",
-	.rados_namespace = "ns1",
-	.image = "csi-vol-1",
-	.image_id = "10ab" };
+static const Attach__Target image = { .pool = (char[]){ "rbd" },
+	.rados_namespace = (char[]){ "ns1" },
+	.image = (char[]){ "csi-vol-1" },
+	.image_id = (char[]){ "10ab" } };
 
 static void
 test_identity(void)
@@ -84,7 +83,7 @@ test_names(void)
 	struct err err = ERR_INIT;
 	int fd = table_create(&who, &err);
 	struct table *table = table_map(fd, &err);
-	struct table_image bad = image;
+	Attach__Target bad = image;
 	char longest[TABLE_NAME_MAX + 1], name[TABLE_FILE_MAX];
 	char one[TABLE_TAG_MAX], two[TABLE_TAG_MAX];
 
@@ -94,7 +93,7 @@ test_names(void)
 	is_int(table_slot_fill(table, 0, &bad, &err),
 	    err_rc_of(ERR_INVALID_ARGUMENT),
 	    "a name that is too long is refused");
-	bad.image = "a/b c";
+	bad.image = (char[]){ "a/b c" };
 	ok(table_slot_fill(table, 0, &bad, &err) == 0 &&
 		(table_slot_name(table, table_slot_at(table, 0), name),
 		    strpbrk(name, "/ ") == NULL),
@@ -158,45 +157,6 @@ test_foreign(void)
 	close(good);
 }
 
-static void
-test_wire(void)
-{
-	char buf[WIRE_FRAME_MAX];
-	struct wire_request in = { .id = 7,
-		.kind = WIRE_ATTACH,
-		.image = image },
-			    out;
-	struct wire_answer answer = { .id = 7, .body = WIRE_ATTACHED }, back;
-	int len = wire_request_pack(&in, buf);
-
-	ok(wire_request_unpack(&out, buf, (size_t)len) == 0 && out.id == 7 &&
-		out.kind == WIRE_ATTACH &&
-		strcmp(out.image.image, "csi-vol-1") == 0 &&
-		strcmp(out.image.image_id, "10ab") == 0,
-	    "a request round-trips");
-	wire_request_fini(&out);
-	ok(wire_request_unpack(&out, "\xff\xff", 2) < 0,
-	    "bytes that are no request are refused");
-	answer.attached.ino = 1025;
-	answer.attached.size_bytes = 1ULL << 40;
-	answer.attached.existed = true;
-	snprintf(answer.attached.file, sizeof(answer.attached.file), "1-x-y");
-	len = wire_answer_pack(&answer, buf);
-	ok(wire_answer_unpack(&back, buf, (size_t)len) == 0 &&
-		back.body == WIRE_ATTACHED && back.attached.ino == 1025 &&
-		back.attached.size_bytes == 1ULL << 40 &&
-		back.attached.existed &&
-		strcmp(back.attached.file, "1-x-y") == 0 && back.err.rc == 0,
-	    "an answer round-trips");
-	memset(&answer, 0, sizeof(answer));
-	err_set(&answer.err, ERR_FAILED_PRECONDITION, "locked by %s", "x");
-	len = wire_answer_pack(&answer, buf);
-	ok(wire_answer_unpack(&back, buf, (size_t)len) == 0 &&
-		back.err.code == ERR_FAILED_PRECONDITION &&
-		strcmp(back.err.text, "locked by x") == 0 && back.err.rc < 0,
-	    "a failure keeps its code and text");
-}
-
 int
 main(void)
 {
@@ -205,6 +165,5 @@ main(void)
 	test_names();
 	test_address();
 	test_foreign();
-	test_wire();
 	return tap_end();
 }
