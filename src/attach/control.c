@@ -15,7 +15,7 @@
 #define CLIENTS_MAX 8
 
 /* ATTACH or DETACH under way. */
-struct call {
+struct order {
 	struct wake wake;
 	struct peer_from from;
 	bool attach;
@@ -91,9 +91,9 @@ on_hello(const struct peer_from *from, const struct peer_frame *frame)
 /* ---- commands ---------------------------------------------------------- */
 
 static void
-on_call_end(struct wake *wake, int rc)
+on_order_end(struct wake *wake, int rc)
 {
-	struct call *c = container_of(wake, struct call, wake);
+	struct order *c = container_of(wake, struct order, wake);
 
 	log_info(c->attach ? "image.attach" : "image.detach",
 	    "image=%s code=%s ms=%lld%s%s%s", c->name,
@@ -110,12 +110,12 @@ on_call_end(struct wake *wake, int rc)
 
 /* Opens (NULL) or closes the image; takes over the target. */
 static void
-call_begin(
+order_begin(
     const struct peer_from *from, Attach__Target *target, struct image *image)
 {
-	struct call *c = mem_new(sizeof(*c));
+	struct order *c = mem_new(sizeof(*c));
 
-	*c = (struct call){ .wake.fn = on_call_end,
+	*c = (struct order){ .wake.fn = on_order_end,
 		.from = *from,
 		.attach = image == NULL,
 		.target = target,
@@ -155,7 +155,7 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 		image_abort(image, TABLE_ABORTED_ON_REQUEST);
 	} else if (frame->what == ATTACH__CALL__DETACH) {
 		if (image != NULL) {
-			call_begin(from, t, image);
+			order_begin(from, t, image);
 			return;
 		}
 	} else if (*t->pool == '\0' || *t->image == '\0') {
@@ -165,7 +165,7 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 		(void)err_set(
 		    &err, ERR_UNAVAILABLE, "rbd-attachd is being replaced");
 	} else if (image == NULL) {
-		call_begin(from, t, NULL);
+		order_begin(from, t, NULL);
 		return;
 	} else if (image->state == IMAGE_OPENING ||
 	    image->state == IMAGE_CLOSING) {
@@ -193,7 +193,7 @@ on_drain(void)
 }
 
 static void
-on_closed(int rc)
+on_client_gone(int rc)
 {
 	log_info("control.gone", "rc=%d", rc);
 }
@@ -206,7 +206,7 @@ static const struct peer_service service = {
 	.hello = on_hello,
 	.call = on_call,
 	.drain = on_drain,
-	.closed = on_closed,
+	.closed = on_client_gone,
 };
 
 void

@@ -54,7 +54,7 @@ on_close(struct job *job)
 }
 
 static void
-fail(struct channel *c, int rc)
+channel_fail(struct channel *c, int rc)
 {
 	if (c->broken == 0)
 		c->broken = rc;
@@ -116,7 +116,7 @@ flush(struct channel *c)
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
-			fail(c, -errno);
+			channel_fail(c, -errno);
 			return;
 		}
 		if (now)
@@ -181,13 +181,13 @@ deliver(struct channel *c)
 		int fds[CHANNEL_FDS_MAX];
 
 		if (len > c->max_frame || nfds > CHANNEL_FDS_MAX) {
-			fail(c, -EMSGSIZE);
+			channel_fail(c, -EMSGSIZE);
 			break;
 		}
 		if (c->in.len - used - HEAD < len)
 			break;
 		if (nfds > c->nfds) {
-			fail(c, -EPROTO);
+			channel_fail(c, -EPROTO);
 			break;
 		}
 		memcpy(fds, c->fds, nfds * sizeof(int));
@@ -204,7 +204,7 @@ deliver(struct channel *c)
 }
 
 static void
-on_ready(struct io *io, int what)
+on_channel_io(struct io *io, int what)
 {
 	struct channel *c = container_of(io, struct channel, io);
 	union {
@@ -227,14 +227,14 @@ on_ready(struct io *io, int what)
 		return;
 	iov.iov_base = buf_reserve(&c->in, READ_BYTES);
 	if (iov.iov_base == NULL) {
-		fail(c, -EMSGSIZE);
+		channel_fail(c, -EMSGSIZE);
 		return;
 	}
 	n = recvmsg(io->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		fail(c, n < 0 && errno != ECONNRESET ? -errno : 0);
+		channel_fail(c, n < 0 && errno != ECONNRESET ? -errno : 0);
 		return;
 	}
 	take_fds(c, &msg);
@@ -257,7 +257,7 @@ channel_new(int fd, size_t max_frame, size_t max_queued,
 	STAILQ_INIT(&c->parcels);
 	buf_init(&c->in, max_frame + HEAD + READ_BYTES);
 	buf_init(&c->out, max_queued);
-	io_watch(&c->io, fd, IO_READ, on_ready);
+	io_watch(&c->io, fd, IO_READ, on_channel_io);
 	return c;
 }
 
@@ -297,7 +297,7 @@ channel_begin(struct channel *c, size_t len, const int *fds, size_t nfds,
 		return -EMSGSIZE;
 	head = buf_reserve(&c->out, HEAD + len);
 	if (head == NULL) {
-		fail(c, -ENOBUFS);
+		channel_fail(c, -ENOBUFS);
 		return -ENOBUFS;
 	}
 	if (nfds > 0) {
@@ -308,7 +308,7 @@ channel_begin(struct channel *c, size_t len, const int *fds, size_t nfds,
 	for (size_t i = 0; i < nfds; i++) {
 		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
 		if (fd < 0) {
-			fail(c, -errno);
+			channel_fail(c, -errno);
 			return c->broken;
 		}
 		parcel->fd[parcel->nfds++] = fd;

@@ -34,14 +34,14 @@
 #define ENVELOPE_FORMAT 1
 
 static void
-put_number(unsigned char *p, uint64_t value, size_t len)
+put_le(unsigned char *p, uint64_t value, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		p[i] = (unsigned char)(value >> (8 * i) & 255);
 }
 
 static uint64_t
-get_number(const unsigned char *p, size_t len)
+get_le(const unsigned char *p, size_t len)
 {
 	uint64_t value = 0;
 
@@ -68,10 +68,10 @@ frame_send(struct channel *c, const struct peer_frame *f)
 	p[1] = (unsigned char)f->kind;
 	p[2] = (unsigned char)f->err.code;
 	p[3] = f->more;
-	put_number(p + 4, f->what, 4);
-	put_number(p + 8, (uint64_t)-f->err.rc, 4);
-	put_number(p + 12, text, 4);
-	put_number(p + 16, f->id, 8);
+	put_le(p + 4, f->what, 4);
+	put_le(p + 8, (uint64_t)-f->err.rc, 4);
+	put_le(p + 12, text, 4);
+	put_le(p + 16, f->id, 8);
 	memcpy(p + ENVELOPE, f->err.text, text);
 	if (f->message != NULL)
 		(void)protobuf_c_message_pack(f->message, p + ENVELOPE + text);
@@ -85,7 +85,7 @@ static int
 frame_parse(struct peer_frame *f, char step[ERR_TEXT_MAX],
     const unsigned char *p, size_t len, const int *fds, size_t nfds)
 {
-	size_t text = len < ENVELOPE ? 0 : get_number(p + 12, 4);
+	size_t text = len < ENVELOPE ? 0 : get_le(p + 12, 4);
 
 	*f = (struct peer_frame){ .nfds = nfds, .step = step };
 	f->fds = (int *)(uintptr_t)fds;
@@ -95,14 +95,14 @@ frame_parse(struct peer_frame *f, char step[ERR_TEXT_MAX],
 		return -EPROTO;
 	f->kind = (enum peer_frame_kind)p[1];
 	f->more = p[3] != 0;
-	f->what = (unsigned)get_number(p + 4, 4);
-	f->id = get_number(p + 16, 8);
+	f->what = (unsigned)get_le(p + 4, 4);
+	f->id = get_le(p + 16, 8);
 	f->body = p + ENVELOPE + text;
 	f->len = len - ENVELOPE - text;
 	if (p[2] != ERR_OK) {
 		(void)err_set(&f->err, (enum err_code)p[2], "%.*s", (int)text,
 		    (const char *)p + ENVELOPE);
-		f->err.rc = -(int)get_number(p + 8, 4);
+		f->err.rc = -(int)get_le(p + 8, 4);
 	}
 	if (f->kind == PEER_FAILED)
 		(void)snprintf(step, ERR_TEXT_MAX, "%.*s", (int)f->len,
@@ -545,24 +545,24 @@ peer_forget_all(void)
 
 /* ---- the helper's side ---------------------------------------------------- */
 
-struct client {
+struct peer_client {
 	struct channel *channel;
 	const struct peer_service *service;
 	unsigned number;
 	bool greeted;
-	LIST_ENTRY(client)
+	LIST_ENTRY(peer_client)
 	link;
 };
 
 static struct {
-	LIST_HEAD(, client) clients;
+	LIST_HEAD(, peer_client) clients;
 	unsigned count, max, last;
 	struct io listener;
 	const struct peer_service *service; /* of the listener */
 } serving = { .clients = LIST_HEAD_INITIALIZER(serving.clients) };
 
 static void
-client_end(struct client *client, int rc)
+client_end(struct peer_client *client, int rc)
 {
 	const struct peer_service *service = client->service;
 
@@ -574,7 +574,7 @@ client_end(struct client *client, int rc)
 }
 
 static void
-on_client_hello(struct client *client, const struct peer_frame *f)
+on_client_hello(struct peer_client *client, const struct peer_frame *f)
 {
 	struct peer_from from = { .client = client->number };
 	struct peer_frame no = {
@@ -597,7 +597,7 @@ static void
 on_client_frame(struct channel *channel, const void *bytes, size_t len,
     const int *fds, size_t nfds, void *arg)
 {
-	struct client *client = arg;
+	struct peer_client *client = arg;
 	const struct peer_service *service = client->service;
 	struct peer_from from = { .client = client->number };
 	struct peer_frame f;
@@ -638,7 +638,7 @@ static const struct channel_ops client_channel_ops = {
 void
 peer_serve(int fd, const struct peer_service *service)
 {
-	struct client *client = mem_new(sizeof(*client));
+	struct peer_client *client = mem_new(sizeof(*client));
 
 	client->service = service;
 	client->number = ++serving.last;
@@ -692,7 +692,7 @@ void
 peer_answer(const struct peer_from *to, const struct peer_frame *frame)
 {
 	struct peer_frame f = *frame;
-	struct client *client;
+	struct peer_client *client;
 
 	if (to != NULL)
 		f.id = to->id;
@@ -721,7 +721,7 @@ peer_reply(const struct peer_from *to, const struct err *err,
 void
 peer_serve_end(void)
 {
-	struct client *client;
+	struct peer_client *client;
 
 	if (serving.listener.ev != NULL)
 		io_close(&serving.listener);

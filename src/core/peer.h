@@ -71,6 +71,13 @@ struct peer_frame {
 	size_t nfds;
 };
 
+/* protobuf-c's strings are not const, but nobody writes to them. NULL is "". */
+static inline char *
+peer_text(const char *s)
+{
+	return (char *)(uintptr_t)(s != NULL ? s : "");
+}
+
 /* The body as a message, for the caller to free; NULL if it is none. */
 void *peer_unpack(
     const struct peer_frame *frame, const ProtobufCMessageDescriptor *type);

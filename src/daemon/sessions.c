@@ -127,7 +127,7 @@ call_take_out(struct session_call *call)
 
 /* Takes the call out of its list and wakes who waits for it. */
 static void
-call_end(struct session_call *call)
+call_finish(struct session_call *call)
 {
 	call_take_out(call);
 	wake_up(call->waiter, call->err.rc);
@@ -194,7 +194,7 @@ on_reply(struct peer_call *of, const struct peer_frame *frame)
 	if (is_refused(s, &call->err))
 		session_retire(s, call->err.text);
 	if (!err_is_set(&call->err) || !s->retired || !call_again(call))
-		call_end(call);
+		call_finish(call);
 	session_settle(s);
 }
 
@@ -261,7 +261,7 @@ session_down(struct ceph_session *s, const struct failure *failure)
 	while ((call = first_running(s)) != NULL ||
 	    (call = TAILQ_FIRST(&s->waiting)) != NULL) {
 		failure_tell(failure, call, &call->err);
-		call_end(call);
+		call_finish(call);
 	}
 	if (s->retired)
 		session_free(s);
@@ -304,7 +304,7 @@ session_send_waiting(struct ceph_session *s)
 		call->sent_ms = clock_now_ms();
 		call->peer_call.reply = on_reply;
 		if (worker_send_request(&s->peer, call, &call->err) < 0)
-			call_end(call);
+			call_finish(call);
 	}
 	session_settle(s);
 }
@@ -440,7 +440,7 @@ on_timer(struct timer *timer)
 /* ---- what the worker says ------------------------------------------------ */
 
 static void
-on_ready(struct peer *peer, const struct peer_frame *frame)
+on_worker_ready(struct peer *peer, const struct peer_frame *frame)
 {
 	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 	struct ceph_session *suspect = s->suspect;
@@ -503,7 +503,7 @@ on_progress(struct peer *peer, const struct peer_frame *frame)
 }
 
 static void
-on_gone(struct peer *peer)
+on_worker_gone(struct peer *peer)
 {
 	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 	struct failure failure = { .code = ERR_UNAVAILABLE,
@@ -534,10 +534,10 @@ static const struct peer_kind worker_kind = {
 	.end_ms = END_MS,
 	.backoff_ms = BACKOFF_FIRST_MS,
 	.backoff_max_ms = BACKOFF_MAX_MS,
-	.ready = on_ready,
+	.ready = on_worker_ready,
 	.failed = on_failed,
 	.event = on_progress,
-	.gone = on_gone,
+	.gone = on_worker_gone,
 	.rested = on_rested,
 };
 
@@ -720,7 +720,7 @@ sessions_call_cancel(struct session_call *call)
 		return;
 	}
 	(void)err_set(&call->err, ERR_CANCELLED, "the caller went away");
-	call_end(call);
+	call_finish(call);
 	if (s->peer.state == PEER_IDLE && TAILQ_EMPTY(&s->waiting))
 		timer_arm(&s->timer, FORGET_MS);
 }

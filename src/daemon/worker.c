@@ -10,13 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* protobuf-c's strings are not const, but nobody writes to them. */
-static char *
-text(const char *s)
-{
-	return (char *)(uintptr_t)(s != NULL ? s : "");
-}
-
 int
 worker_spawn(struct peer *peer, const struct sessions_setup *setup,
     const struct session_key *key, struct err *err)
@@ -25,20 +18,20 @@ worker_spawn(struct peer *peer, const struct sessions_setup *setup,
 	Worker__Hello hello = WORKER__HELLO__INIT;
 
 	hello.role = WORKER__HELLO__ROLE__WORKER;
-	hello.cluster_id = text(key->cluster_id);
-	hello.monitors = text(key->monitors);
-	hello.user = text(key->user);
+	hello.cluster_id = peer_text(key->cluster_id);
+	hello.monitors = peer_text(key->monitors);
+	hello.user = peer_text(key->user);
 	hello.key.data = (uint8_t *)key->key->text;
 	hello.key.len = key->key->len;
-	hello.instance_id = text(setup->instance_id);
-	hello.cluster_name = text(setup->cluster_name);
-	hello.driver_name = text(setup->driver_name);
-	hello.node_id = text(setup->node_id);
-	hello.conf_file = text(
+	hello.instance_id = peer_text(setup->instance_id);
+	hello.cluster_name = peer_text(setup->cluster_name);
+	hello.driver_name = peer_text(setup->driver_name);
+	hello.node_id = peer_text(setup->node_id);
+	hello.conf_file = peer_text(
 	    access(setup->ceph_conf, R_OK) == 0 ? setup->ceph_conf : "");
 	hello.max_lanes = setup->max_lanes;
 	hello.lane_idle_ms = (uint32_t)setup->idle_ms;
-	hello.net_namespace = text(key->netns);
+	hello.net_namespace = peer_text(key->netns);
 	hello.log_level = setup->log_level;
 	hello.log_json = setup->log_json;
 	return peer_spawn(peer, argv, NULL, 0, &hello.base, err);
@@ -52,10 +45,10 @@ worker_send_request(
 	Worker__Cluster cluster = WORKER__CLUSTER__INIT;
 	int rc;
 
-	cluster.cluster_id = text(call->cluster_id);
-	cluster.rados_namespace = text(call->rados_namespace);
-	cluster.monitors = text(call->monitors);
-	request.method = text(call->method);
+	cluster.cluster_id = peer_text(call->cluster_id);
+	cluster.rados_namespace = peer_text(call->rados_namespace);
+	cluster.monitors = peer_text(call->monitors);
+	request.method = peer_text(call->method);
 	if (call->deadline_ms != 0) {
 		int64_t left_ms = call->deadline_ms - clock_now_ms();
 

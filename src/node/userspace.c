@@ -94,13 +94,6 @@ access_call_start(struct access *a, struct attach_session *s, Attach__Call what,
 	attach_call_start(s, &a->call, what, waiter);
 }
 
-/* protobuf-c's strings are not const, but nobody writes to them. */
-static char *
-text(const char *s)
-{
-	return (char *)(uintptr_t)(s != NULL ? s : "");
-}
-
 static void
 access_attach_start(struct access *a, struct wake *waiter)
 {
@@ -108,10 +101,10 @@ access_attach_start(struct access *a, struct wake *waiter)
 	Attach__Target *target = &a->call.target;
 
 	attach__target__init(target);
-	target->pool = text(spec->pool);
-	target->rados_namespace = text(spec->rados_namespace);
-	target->image = text(spec->image);
-	target->image_id = text(spec->image_id);
+	target->pool = peer_text(spec->pool);
+	target->rados_namespace = peer_text(spec->rados_namespace);
+	target->image = peer_text(spec->image);
+	target->image_id = peer_text(spec->image_id);
 	target->read_only = spec->read_only;
 	attach_call_start(a->session, &a->call, ATTACH__CALL__ATTACH, waiter);
 }

@@ -119,7 +119,7 @@ close_fd(int *fd)
 
 /* Its waiter is told, and it is in no list any more. */
 static void
-call_end(struct attach_call *call, const struct err *err)
+attach_call_end(struct attach_call *call, const struct err *err)
 {
 	if (call->waits)
 		TAILQ_REMOVE(&call->session->waiting, call, link);
@@ -138,10 +138,10 @@ fail_calls(struct attach_session *s, const struct err *err)
 	struct attach_call *call;
 
 	while ((sent = TAILQ_FIRST(&s->peer.calls)) != NULL)
-		call_end(
+		attach_call_end(
 		    container_of(sent, struct attach_call, peer_call), err);
 	while ((call = TAILQ_FIRST(&s->waiting)) != NULL)
-		call_end(call, err);
+		attach_call_end(call, err);
 }
 
 static void
@@ -158,7 +158,7 @@ on_reply(struct peer_call *sent, const struct peer_frame *frame)
 			(void)err_set(&err, ERR_INTERNAL,
 			    "rbd-attachd: strange answer to an attach");
 	}
-	call_end(call, &err);
+	attach_call_end(call, &err);
 }
 
 static void
@@ -178,7 +178,7 @@ send_calls(struct attach_session *s)
 		if (rc < 0) {
 			(void)err_set_rc(
 			    &err, rc, "send a command to rbd-attachd");
-			call_end(call, &err);
+			attach_call_end(call, &err);
 		}
 	}
 }
@@ -219,7 +219,7 @@ take_calls_back(struct attach_session *s)
 		if (call->tries >= CALL_TRIES) {
 			(void)err_set(&err, ERR_UNAVAILABLE,
 			    "rbd-attachd died %u times over it", call->tries);
-			call_end(call, &err);
+			attach_call_end(call, &err);
 			continue;
 		}
 		peer_call_take(sent);
@@ -475,7 +475,7 @@ on_watch_timer(struct timer *timer)
 /* ---- what rbd-attachd says ----------------------------------------------- */
 
 static void
-on_ready(struct peer *peer, const struct peer_frame *frame)
+on_attachd_ready(struct peer *peer, const struct peer_frame *frame)
 {
 	struct attach_session *s = session_of(peer);
 	Attach__Ready *ready = peer_unpack(frame, &attach__ready__descriptor);
@@ -509,7 +509,7 @@ on_ready(struct peer *peer, const struct peer_frame *frame)
 }
 
 static void
-on_failed(struct peer *peer, const struct peer_frame *frame)
+on_attachd_failed(struct peer *peer, const struct peer_frame *frame)
 {
 	struct attach_session *s = session_of(peer);
 
@@ -561,7 +561,7 @@ take_descriptors(struct attach_session *s, int *fds, struct err *err)
 }
 
 static void
-on_event(struct peer *peer, const struct peer_frame *frame)
+on_attachd_event(struct peer *peer, const struct peer_frame *frame)
 {
 	struct attach_session *s = session_of(peer);
 	struct err err = ERR_INIT;
@@ -580,7 +580,7 @@ on_event(struct peer *peer, const struct peer_frame *frame)
 }
 
 static void
-on_closed(struct peer *peer)
+on_attachd_closed(struct peer *peer)
 {
 	/*
 	 * While it may hold the only descriptors it is asked again. Else it is
@@ -594,7 +594,7 @@ on_closed(struct peer *peer)
 }
 
 static void
-on_gone(struct peer *peer)
+on_attachd_gone(struct peer *peer)
 {
 	struct attach_session *s = session_of(peer);
 
@@ -605,7 +605,7 @@ on_gone(struct peer *peer)
 }
 
 static void
-on_rested(struct peer *peer)
+on_attachd_rested(struct peer *peer)
 {
 	session_start(session_of(peer));
 }
@@ -619,12 +619,12 @@ static const struct peer_kind attachd_kind = {
 	.backoff_ms = BACKOFF_MIN_MS,
 	.backoff_max_ms = BACKOFF_MAX_MS,
 	.exclusive = true,
-	.ready = on_ready,
-	.failed = on_failed,
-	.event = on_event,
-	.closed = on_closed,
-	.gone = on_gone,
-	.rested = on_rested,
+	.ready = on_attachd_ready,
+	.failed = on_attachd_failed,
+	.event = on_attachd_event,
+	.closed = on_attachd_closed,
+	.gone = on_attachd_gone,
+	.rested = on_attachd_rested,
 };
 
 /* ---- new ones ------------------------------------------------------------ */

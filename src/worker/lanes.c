@@ -102,7 +102,7 @@ on_idle(struct timer *timer)
 }
 
 static void
-on_done(struct peer_call *call, const struct peer_frame *frame)
+on_lane_done(struct peer_call *call, const struct peer_frame *frame)
 {
 	struct lane *lane = container_of(call, struct lane, call);
 	struct lane_job *job = take_ptr(&lane->job);
@@ -194,7 +194,7 @@ start_lane(struct err *err)
 
 	hello.role = WORKER__HELLO__ROLE__LANE;
 	peer_init(&lane->peer, &lane_peer);
-	lane->call.reply = on_done;
+	lane->call.reply = on_lane_done;
 	lane->idle.fire = on_idle;
 	rc = peer_spawn(&lane->peer, argv, NULL, 0, &hello.base, err);
 	if (rc < 0) {
@@ -208,12 +208,6 @@ start_lane(struct err *err)
 
 /* ---- jobs ---- */
 
-static char *
-text(const char *s)
-{
-	return (char *)(uintptr_t)(s != NULL ? s : "");
-}
-
 /* What is to be created; `settings` and `list` hold the metadata. */
 static void
 pack_spec(Worker__Job *m, const struct image_spec *spec,
@@ -225,11 +219,11 @@ pack_spec(Worker__Job *m, const struct image_spec *spec,
 	m->stripe_unit = spec->layout.stripe_unit;
 	m->stripe_count = spec->layout.stripe_count;
 	if (spec->data_pool != NULL)
-		m->data_pool = text(ceph_pool_name(spec->data_pool));
+		m->data_pool = peer_text(ceph_pool_name(spec->data_pool));
 	for (size_t i = 0; i < spec->nmeta; i++) {
 		worker__setting__init(&settings[i]);
-		settings[i].name = text(spec->meta[i].key);
-		settings[i].value = text(spec->meta[i].value);
+		settings[i].name = peer_text(spec->meta[i].key);
+		settings[i].value = peer_text(spec->meta[i].value);
 		list[i] = &settings[i];
 	}
 	m->metadata = list;
@@ -247,12 +241,12 @@ send_job(struct lane *lane, struct lane_job *job)
 	Worker__Job m = WORKER__JOB__INIT;
 
 	timer_disarm(&lane->idle);
-	m.pool = text(ceph_pool_name(job->pool));
-	m.rados_namespace = text(job->pool->rados_namespace);
-	m.image = text(job->image);
-	m.image_id = text(job->image_id);
+	m.pool = peer_text(ceph_pool_name(job->pool));
+	m.rados_namespace = peer_text(job->pool->rados_namespace);
+	m.image = peer_text(job->image);
+	m.image_id = peer_text(job->image_id);
 	if (job->list != NULL) {
-		m.prefix = text(job->list->prefix);
+		m.prefix = peer_text(job->list->prefix);
 		m.slice = job->list->slice;
 		m.slices = job->list->slices;
 	}

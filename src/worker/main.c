@@ -166,7 +166,7 @@ on_drain(struct timer *timer)
 }
 
 static void
-on_closed(int rc)
+on_daemon_gone(int rc)
 {
 	if (rc < 0)
 		log_warn("channel.closed", "text=\"%s\"", strerror(-rc));
@@ -195,7 +195,7 @@ static const struct peer_service service = {
 	.hello = on_hello,
 	.call = on_call,
 	.cancel = worker_requests_cancel,
-	.closed = on_closed,
+	.closed = on_daemon_gone,
 };
 
 /*
@@ -205,7 +205,7 @@ static const struct peer_service service = {
  * rados_shutdown waiting.
  */
 static void
-finish(void)
+worker_end(void)
 {
 	bool idle = op_count() == 0 && rados_in_flight() == 0;
 
@@ -251,6 +251,6 @@ main(void)
 	signal_watch(SIGUSR1, on_dump);
 	peer_serve(CHANNEL_FD, &service);
 	loop_run();
-	finish();
+	worker_end();
 	return wk.failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -13,20 +13,20 @@
 
 #define PROGRESS_MS 1000
 
-struct request {
+struct worker_request {
 	struct peer_from from;
 	struct csi_request in;
 	struct csi_rpc *rpc;
 	struct wake done;
 	int64_t late_ms; /* when its caller has given up; 0: unknown */
-	LIST_ENTRY(request)
+	LIST_ENTRY(worker_request)
 	link;
 };
 
 static struct {
 	const Worker__Hello *hello;
 	bool orphaned; /* the daemon is gone */
-	LIST_HEAD(, request) running;
+	LIST_HEAD(, worker_request) running;
 	size_t nrunning;
 	bool had_purges; /* when progress was told last */
 	struct timer progress;
@@ -38,7 +38,7 @@ static size_t
 slow_ones(Worker__Running *running, Worker__Running **list)
 {
 	int64_t now_us = clock_now_us();
-	struct request *r;
+	struct worker_request *r;
 	size_t n = 0;
 
 	LIST_FOREACH (r, &rq.running, link) {
@@ -115,7 +115,7 @@ states_of(const struct op *op, Worker__State *state, Worker__State **list)
 }
 
 static void
-send_reply(const struct request *r)
+send_reply(const struct worker_request *r)
 {
 	struct csi_rpc *rpc = r->rpc;
 	Worker__Reply reply = WORKER__REPLY__INIT;
@@ -136,7 +136,8 @@ send_reply(const struct request *r)
 static void
 on_done(struct wake *wake, int rc)
 {
-	struct request *r = container_of(wake, struct request, done);
+	struct worker_request *r = container_of(
+	    wake, struct worker_request, done);
 
 	(void)rc;
 	send_reply(r);
@@ -181,7 +182,7 @@ worker_requests_take(
 	const struct csi_definition *def;
 	const struct csi_impl *impl = controller_find(request->method, &def);
 	struct err err = ERR_INIT;
-	struct request *r;
+	struct worker_request *r;
 
 	if (impl == NULL) {
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
@@ -211,7 +212,7 @@ worker_requests_take(
 void
 worker_requests_cancel(const struct peer_from *from)
 {
-	struct request *r;
+	struct worker_request *r;
 
 	LIST_FOREACH (r, &rq.running, link)
 		if (r->from.id == from->id)
@@ -221,7 +222,7 @@ worker_requests_cancel(const struct peer_from *from)
 void
 worker_requests_orphan(void)
 {
-	struct request *r;
+	struct worker_request *r;
 
 	rq.orphaned = true;
 	timer_disarm(&rq.progress);
