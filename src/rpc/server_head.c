@@ -33,33 +33,40 @@ is_word(const char *bytes, size_t len, const char *word)
 	return strlen(word) == len && memcmp(bytes, word, len) == 0;
 }
 
+#define KNOWN(name, field)                                                     \
+	{                                                                      \
+		name, sizeof(name) - 1, field                                  \
+	}
+
 /* The bit of a field that is told apart, or 0. */
 static unsigned
 field_of(const char *name, size_t len)
 {
 	static const struct {
 		const char *name;
+		size_t len;
 		unsigned field;
 	} known[] = {
-		{ ":method", FIELD_METHOD },
-		{ ":scheme", FIELD_SCHEME },
-		{ ":path", FIELD_PATH },
-		{ ":authority", FIELD_AUTHORITY },
-		{ "host", FIELD_HOST },
-		{ "content-type", FIELD_CONTENT_TYPE },
-		{ "content-length", FIELD_CONTENT_LENGTH },
-		{ "grpc-timeout", FIELD_TIMEOUT },
-		{ "te", FIELD_TE },
-		{ "grpc-encoding", FIELD_ENCODING },
-		{ "connection", FIELD_HTTP1 },
-		{ "keep-alive", FIELD_HTTP1 },
-		{ "proxy-connection", FIELD_HTTP1 },
-		{ "transfer-encoding", FIELD_HTTP1 },
-		{ "upgrade", FIELD_HTTP1 },
+		KNOWN(":method", FIELD_METHOD),
+		KNOWN(":scheme", FIELD_SCHEME),
+		KNOWN(":path", FIELD_PATH),
+		KNOWN(":authority", FIELD_AUTHORITY),
+		KNOWN("host", FIELD_HOST),
+		KNOWN("content-type", FIELD_CONTENT_TYPE),
+		KNOWN("content-length", FIELD_CONTENT_LENGTH),
+		KNOWN("grpc-timeout", FIELD_TIMEOUT),
+		KNOWN("te", FIELD_TE),
+		KNOWN("grpc-encoding", FIELD_ENCODING),
+		KNOWN("connection", FIELD_HTTP1),
+		KNOWN("keep-alive", FIELD_HTTP1),
+		KNOWN("proxy-connection", FIELD_HTTP1),
+		KNOWN("transfer-encoding", FIELD_HTTP1),
+		KNOWN("upgrade", FIELD_HTTP1),
 	};
 
 	for (size_t i = 0; i < countof(known); i++)
-		if (is_word(name, len, known[i].name))
+		if (len == known[i].len &&
+		    memcmp(name, known[i].name, len) == 0)
 			return known[i].field;
 	return 0;
 }
@@ -125,6 +132,8 @@ field_is_sane(struct head *head, const char *name, size_t name_len,
     const char *value, size_t value_len, size_t max)
 {
 	size_t colon = name_len > 0 && name[0] == ':' ? 1 : 0;
+	char first = value_len > 0 ? value[0] : 'x';
+	char last = value_len > 0 ? value[value_len - 1] : 'x';
 
 	head->list_bytes += name_len + value_len + FIELD_OVERHEAD;
 	if (head->list_bytes > max)
@@ -133,10 +142,8 @@ field_is_sane(struct head *head, const char *name, size_t name_len,
 	else if (name_len == colon ||
 	    !all_are(name + colon, name_len - colon, IN_NAME))
 		head_malformed(head, "bad header name");
-	else if (value_len > 0 &&
-	    (strchr(" \t", value[0]) != NULL ||
-		strchr(" \t", value[value_len - 1]) != NULL ||
-		!all_are(value, value_len, IN_VALUE)))
+	else if (first == ' ' || first == '\t' || last == ' ' || last == '\t' ||
+	    !all_are(value, value_len, IN_VALUE))
 		head_malformed(head, "bad header value");
 	else
 		return true;
