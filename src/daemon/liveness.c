@@ -11,7 +11,6 @@
 #include "csi/rpc.h"
 #include "obs/http.h"
 #include "obs/metrics.h"
-#include "obs/process_metrics.h"
 #include "rpc/client.h"
 
 #include <string.h>

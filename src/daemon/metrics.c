@@ -14,7 +14,6 @@
 #include "daemon/request.h"
 #include "daemon/sessions.h"
 #include "obs/metrics.h"
-#include "obs/process_metrics.h"
 
 #include <assert.h>
 #include <string.h>
@@ -115,8 +114,8 @@ read_faults(struct metric_reading *reading)
 	const struct server_counters *counters = server_counters(mt.server);
 
 	for (int i = 0; i < SERVER_FAULT_COUNT; i++)
-		tell_of(reading, server_fault_name((enum server_fault)i),
-		    (double)counters->faults[i]);
+		tell_of(
+		    reading, server_fault_name[i], (double)counters->faults[i]);
 }
 
 static void
@@ -125,7 +124,7 @@ read_refusals(struct metric_reading *reading)
 	const struct server_counters *counters = server_counters(mt.server);
 
 	for (int i = 0; i < SERVER_REFUSED_COUNT; i++)
-		tell_of(reading, server_refusal_name((enum server_refusal)i),
+		tell_of(reading, server_refusal_name[i],
 		    (double)counters->refusals[i]);
 }
 

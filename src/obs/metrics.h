@@ -74,6 +74,12 @@ int metrics_text(struct buf *out) must_check;
 int metrics_get(struct buf *body);
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
+/*
+ * Adds what Prometheus' clients tell of every process: CPU time, memory, start;
+ * the process counts as started now.
+ */
+void process_metrics_add(void);
+
 /* Frees all series and forgets all metrics. */
 void metrics_fini(void);
 

@@ -22,6 +22,41 @@
  */
 #define SMALL_REPLY_BYTES 4096
 
+/* A few short tables: a linear search costs less than what surrounds it. */
+const struct rpc_method *
+router_find(const struct router *router, const char *path, struct err *err)
+{
+	const char *service = path + 1;
+	const char *slash = path[0] == '/' ? strchr(service, '/') : NULL;
+	const char *method;
+	size_t len;
+
+	if (slash == NULL || slash == service || slash[1] == '\0') {
+		(void)err_set(err, ERR_UNIMPLEMENTED, "malformed method name");
+		return NULL;
+	}
+	method = slash + 1;
+	len = (size_t)(slash - service);
+	for (size_t i = 0; i < router->service_count; i++) {
+		const struct rpc_service *sv = router->services[i];
+
+		if (strncmp(sv->name, service, len) != 0 ||
+		    sv->name[len] != '\0')
+			continue;
+		for (size_t j = 0; j < sv->method_count; j++)
+			if (str_eq(sv->methods[j].name, method))
+				return &sv->methods[j];
+		(void)err_set(err, ERR_UNIMPLEMENTED,
+		    "unknown method %s of service %s", method, sv->name);
+		return NULL;
+	}
+	if (router->fallback.start != NULL)
+		return &router->fallback;
+	(void)err_set(
+	    err, ERR_UNIMPLEMENTED, "unknown service %.*s", (int)len, service);
+	return NULL;
+}
+
 /* ---- the end ---- */
 
 /* Logs and counts the end; `text` is NULL when all is well. */
@@ -124,16 +159,9 @@ respond(struct server_stream *s)
 static int
 queue_message(struct server_stream *s, const void *bytes, size_t len)
 {
-	unsigned char *to;
-
 	server_stream_advance(&s->reply, &s->reply_at);
-	to = buf_reserve(&s->reply, GRPC_PREFIX_BYTES + len);
-	if (to == NULL)
+	if (grpc_message_put(&s->reply, bytes, len) < 0)
 		return -ENOMEM;
-	grpc_prefix_put(to, (uint32_t)len);
-	if (len > 0)
-		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
-	s->reply.len += GRPC_PREFIX_BYTES + len;
 	server_stream_recount(s);
 	return 0;
 }

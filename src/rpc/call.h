@@ -1,6 +1,7 @@
 /*
  * call.h - one RPC as its handler sees it: the whole request, or many
- * messages; a deadline; and exactly one way out.
+ * messages; a deadline; and exactly one way out. And the tables that say which
+ * handler that is.
  *
  * The rule that holds it together: a call ends once, by call_reply(), by
  * call_fail(), by stream_end() or by its `gone` callback, and must not be
@@ -139,5 +140,49 @@ int stream_send(struct call *call, const void *bytes, size_t len) must_check;
 
 /* Ends the call with OK and without another message. */
 void stream_end(struct call *call);
+
+/* ---- from a path to its handler ---- */
+
+/* Ends the call, at once or later. */
+typedef void call_handler(struct call *call);
+
+struct rpc_method {
+	const char *name; /* "NodeStageVolume" */
+	call_handler *start;
+	/*
+	 * The client sends any number of messages: the handler is called as
+	 * soon as the headers are there, and reads them by stream_read(). If
+	 * false, it is called with the one message in call->request.
+	 */
+	bool client_streams;
+};
+
+struct rpc_service {
+	const char *name; /* "csi.v1.Node" */
+	const struct rpc_method *methods;
+	size_t method_count;
+};
+
+struct router {
+	const struct rpc_service *const *services;
+	size_t service_count;
+	/*
+	 * Gets each well-formed "/service/method" whose service is not in the
+	 * table, like any method; without `start`: UNIMPLEMENTED.
+	 */
+	struct rpc_method fallback;
+	/*
+	 * Told of each call that ends, also of those that reached no handler,
+	 * with the path as sent and microseconds since it began. May be NULL.
+	 */
+	void (*ended)(const char *path, enum err_code code, int64_t us);
+};
+
+/*
+ * The method for a path, or NULL: then `err` says UNIMPLEMENTED and why. A
+ * path that does not begin with '/' matches nothing (CVE-2026-33186).
+ */
+const struct rpc_method *router_find(
+    const struct router *router, const char *path, struct err *err);
 
 #endif

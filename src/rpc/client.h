@@ -28,12 +28,6 @@ struct client *client_new(const char *endpoint);
 /* From now on each call has a connection of its own, as kubelet does it. */
 void client_connect_per_call(struct client *client);
 
-/*
- * The largest message that calls made from now on take (64 MiB); what is
- * larger ends them with RESOURCE_EXHAUSTED.
- */
-void client_limit_reply(struct client *client, size_t bytes);
-
 /* Closes the connections. No call may be running. */
 void client_free(struct client *client);
 

@@ -282,24 +282,16 @@ client_call_on_read(
 static bool
 enqueue(struct client_call *call, const void *bytes, size_t len)
 {
-	unsigned char *to;
-
 	if (call->out_at > 0 &&
 	    call->out.len + GRPC_PREFIX_BYTES + len > KEPT_MAX) {
 		buf_consume(&call->out, call->out_at);
 		call->out_at = 0;
 		call->committed = true;
 	}
-	to = len > OUT_MAX ? NULL
-			   : buf_reserve(&call->out, GRPC_PREFIX_BYTES + len);
-	if (to == NULL) {
+	if (len > OUT_MAX || grpc_message_put(&call->out, bytes, len) < 0) {
 		end_call(call, ERR_RESOURCE_EXHAUSTED, "request is too large");
 		return false;
 	}
-	grpc_prefix_put(to, (uint32_t)len);
-	if (len > 0)
-		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
-	call->out.len += GRPC_PREFIX_BYTES + len;
 	return true;
 }
 

@@ -444,12 +444,6 @@ client_connect_per_call(struct client *client)
 }
 
 void
-client_limit_reply(struct client *client, size_t bytes)
-{
-	client->reply_bytes = bytes;
-}
-
-void
 client_free(struct client *client)
 {
 	struct client_conn *conn;

@@ -20,7 +20,7 @@ struct client {
 	int endpoint_rc;         /* of parsing the address ... */
 	struct err endpoint_err; /* ... told by each call */
 	bool connect_per_call;
-	size_t reply_bytes;
+	size_t reply_bytes; /* the largest message that new calls take */
 	struct client_conn *shared; /* where new calls go, or NULL */
 	LIST_HEAD(, client_conn) conns;
 	nghttp2_session_callbacks *callbacks;

@@ -78,6 +78,20 @@ grpc_prefix_put(unsigned char prefix[GRPC_PREFIX_BYTES], uint32_t len)
 }
 
 int
+grpc_message_put(struct buf *out, const void *bytes, size_t len)
+{
+	unsigned char *to = buf_reserve(out, GRPC_PREFIX_BYTES + len);
+
+	if (to == NULL)
+		return -ENOMEM;
+	grpc_prefix_put(to, (uint32_t)len);
+	if (len > 0)
+		memcpy(to + GRPC_PREFIX_BYTES, bytes, len);
+	out->len += GRPC_PREFIX_BYTES + len;
+	return 0;
+}
+
+int
 grpc_timeout_parse(const char *value, size_t len, int64_t *ms)
 {
 	int64_t n = 0;

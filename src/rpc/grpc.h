@@ -45,6 +45,9 @@ void grpc_reader_next(struct grpc_reader *reader);
 
 void grpc_prefix_put(unsigned char prefix[GRPC_PREFIX_BYTES], uint32_t len);
 
+/* Appends a message with its prefix: 0, or -ENOMEM, also over the cap. */
+int grpc_message_put(struct buf *out, const void *bytes, size_t len) must_check;
+
 /*
  * The value of grpc-timeout: 1 to 8 digits and one of H M S m u n. Gives
  * milliseconds, rounded down; returns 0 or -EINVAL.

@@ -5,7 +5,7 @@
 #ifndef RPC_HEALTH_H
 #define RPC_HEALTH_H
 
-#include "rpc/router.h"
+#include "rpc/call.h"
 
 extern const struct rpc_service health_service;
 

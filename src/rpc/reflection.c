@@ -280,20 +280,6 @@ answer_numbers(struct reflected *a, char *type)
 		answer_error(a, ERR_NOT_FOUND, "type not found");
 }
 
-static void
-answer_services(struct reflected *a)
-{
-	grpc__reflection__v1__list_service_response__init(&a->list);
-	a->list.service = a->services;
-	a->response.message_response_case = ANSWER(LIST_SERVICES_RESPONSE);
-	a->response.list_services_response = &a->list;
-	for (size_t i = 0; i < rf.service_count; i++) {
-		grpc__reflection__v1__service_response__init(&a->service[i]);
-		a->service[i].name = (char *)(uintptr_t)rf.services[i];
-		a->services[a->list.n_service++] = &a->service[i];
-	}
-}
-
 /* Finds the answer; it points into the question and the set. */
 static void
 answer_find(
@@ -330,7 +316,17 @@ answer_find(
 		answer_numbers(a, q->all_extension_numbers_of_type);
 		return;
 	case QUESTION(LIST_SERVICES):
-		answer_services(a);
+		grpc__reflection__v1__list_service_response__init(&a->list);
+		a->list.service = a->services;
+		a->response.message_response_case = ANSWER(
+		    LIST_SERVICES_RESPONSE);
+		a->response.list_services_response = &a->list;
+		for (; i < rf.service_count; i++) {
+			grpc__reflection__v1__service_response__init(
+			    &a->service[i]);
+			a->service[i].name = (char *)(uintptr_t)rf.services[i];
+			a->services[a->list.n_service++] = &a->service[i];
+		}
 		return;
 	default:
 		answer_error(a, ERR_INVALID_ARGUMENT, "request asks nothing");

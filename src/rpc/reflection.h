@@ -6,7 +6,7 @@
 #ifndef RPC_REFLECTION_H
 #define RPC_REFLECTION_H
 
-#include "rpc/router.h"
+#include "rpc/call.h"
 
 extern const struct rpc_service reflection_v1, reflection_v1alpha;
 

@@ -10,7 +10,7 @@
 
 #include "core/unix_socket.h"
 #include "core/wake.h"
-#include "rpc/router.h"
+#include "rpc/call.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -58,8 +58,8 @@ enum server_refusal {
 };
 
 /* "flood" and so on, for metrics and the log. */
-const char *server_fault_name(enum server_fault fault);
-const char *server_refusal_name(enum server_refusal refusal);
+extern const char *const server_fault_name[SERVER_FAULT_COUNT];
+extern const char *const server_refusal_name[SERVER_REFUSED_COUNT];
 
 /* All of them only grow. */
 struct server_counters {

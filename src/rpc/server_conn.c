@@ -43,7 +43,7 @@ conn_blame(struct server_conn *conn, enum server_fault fault, uint32_t error)
 	(void)getsockopt(conn->h2.io.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
 	log_warn("rpc.peer_fault",
 	    "reason=%s error=%s pid=%ld uid=%ld bytes_in=%llu bytes_out=%llu",
-	    server_fault_name(fault), nghttp2_http2_strerror(error),
+	    server_fault_name[fault], nghttp2_http2_strerror(error),
 	    (long)peer.pid, (long)peer.uid,
 	    (unsigned long long)conn->h2.bytes_in,
 	    (unsigned long long)conn->h2.bytes_out);
@@ -55,7 +55,7 @@ server_conn_end(
 {
 	conn_blame(conn, fault, error);
 	(void)nghttp2_session_terminate_session(conn->h2.session, error);
-	h2io_end_told(&conn->h2, server_fault_name(fault));
+	h2io_end_told(&conn->h2, server_fault_name[fault]);
 }
 
 /* It has wasted more than it may: the connection has to end. */
@@ -459,7 +459,7 @@ server_serve(struct server *server, int fd)
 		free(conn);
 		server->counters.faults[SERVER_FAULT_MEMORY]++;
 		log_warn("rpc.peer_fault", "reason=%s error=INTERNAL_ERROR",
-		    server_fault_name(SERVER_FAULT_MEMORY));
+		    server_fault_name[SERVER_FAULT_MEMORY]);
 		(void)close(fd);
 		return;
 	}

@@ -347,24 +347,6 @@ server_stream_leave(struct server_stream *s)
 		s->call.leaving(&s->call);
 }
 
-/* A request that is not as HTTP/2, gRPC or our limits want it. */
-static void
-settle_faulty(struct server_stream *s)
-{
-	const struct head *head = &s->head;
-
-	if (head->fault == HEAD_MALFORMED) {
-		s->refusal = SERVER_REFUSED_MALFORMED;
-		call_refuse(&s->call, 0, head->code, head->text);
-		s->state = STREAM_ANSWERED;
-		server_stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
-		return;
-	}
-	if (head->http_status == 431)
-		s->refusal = SERVER_REFUSED_HEADERS;
-	call_refuse(&s->call, head->http_status, head->code, head->text);
-}
-
 /* Calls the handler, if there is room for one more call. */
 static void
 settle_whole(struct server_stream *s)
@@ -468,6 +450,8 @@ settle_called(struct server_stream *s)
 void
 server_stream_settle(struct server_stream *s)
 {
+	const struct head *head = &s->head;
+
 	s->touched = false;
 	switch (s->state) {
 	case STREAM_HEAD:
@@ -479,8 +463,18 @@ server_stream_settle(struct server_stream *s)
 	case STREAM_WHOLE:
 		settle_whole(s);
 		return;
-	case STREAM_FAULTY:
-		settle_faulty(s);
+	case STREAM_FAULTY: /* not as HTTP/2, gRPC or our limits want it */
+		if (head->fault == HEAD_MALFORMED) {
+			s->refusal = SERVER_REFUSED_MALFORMED;
+			call_refuse(&s->call, 0, head->code, head->text);
+			s->state = STREAM_ANSWERED;
+			server_stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
+			return;
+		}
+		if (head->http_status == 431)
+			s->refusal = SERVER_REFUSED_HEADERS;
+		call_refuse(
+		    &s->call, head->http_status, head->code, head->text);
 		return;
 	case STREAM_ANSWERED:
 		/* The answer is complete but the client still sends: stop it. */

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "core/op.h"
-#include "rpc/client.h"
+#include "rpc/client_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -173,7 +173,7 @@ caller_start(unsigned count, unsigned kinds, bool connect_per_call)
 	clock_fake(0);
 	memset(&cl, 0, sizeof(cl));
 	cl.client = client_new("unix:///fuzz");
-	client_limit_reply(cl.client, REPLY_MAX);
+	cl.client->reply_bytes = REPLY_MAX;
 	if (connect_per_call)
 		client_connect_per_call(cl.client);
 	for (unsigned i = 0; i < count; i++)

@@ -16,7 +16,7 @@
 #ifndef TESTS_FUZZ_SERVICE_H
 #define TESTS_FUZZ_SERVICE_H
 
-#include "rpc/router.h"
+#include "rpc/call.h"
 
 extern const struct rpc_service *const service_table[];
 extern const size_t service_count;

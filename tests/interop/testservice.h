@@ -6,7 +6,7 @@
 #ifndef TESTS_INTEROP_TESTSERVICE_H
 #define TESTS_INTEROP_TESTSERVICE_H
 
-#include "rpc/router.h"
+#include "rpc/call.h"
 
 extern const struct rpc_service testservice;
 

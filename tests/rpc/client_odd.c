@@ -3,6 +3,7 @@
  * makes of them. The rules: grpc/grpc doc/PROTOCOL-HTTP2.md, statuscodes.md,
  * http-grpc-status-mapping.md.
  */
+#include "rpc/client_impl.h"
 #include "tests/rpc/caller.h"
 #include "tests/rpc/rawserver.h"
 #include "tests/tap.h"
@@ -65,7 +66,7 @@ judge(const struct odd *odd)
 	struct wire raw;
 	struct one o;
 
-	client_limit_reply(client, REPLY_MAX);
+	client->reply_bytes = REPLY_MAX;
 	one_start(&o, client, "/test.T/Echo", "hello", 10000);
 	if (!raw_accept(&raw))
 		diag("no connection");

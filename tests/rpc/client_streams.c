@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "rpc/call.h"
+#include "rpc/client_impl.h"
 #include "tests/rpc/caller.h"
 #include "tests/rpc/manyservice.h"
 #include "tests/tap.h"
@@ -288,9 +289,9 @@ messages_have_a_limit(void)
 {
 	struct client_call call;
 
-	client_limit_reply(client, 1000);
+	client->reply_bytes = 1000;
 	begin(&call, "/t.S/Count", 10000);
-	client_limit_reply(client, (size_t)64 << 20);
+	client->reply_bytes = (size_t)64 << 20;
 	many.to_send = 2;
 	many.size = 1001;
 	ok(send_text(&call, "") == 0, "a request");

@@ -2,9 +2,9 @@
  * codec.c - the pure encodings: timeouts, percent-encoding, message framing,
  * content types, socket addresses, routes.
  */
+#include "rpc/call.h"
 #include "rpc/grpc.h"
 #include "rpc/h2io.h"
-#include "rpc/router.h"
 #include "rpc/server_head.h"
 #include "tests/tap.h"
 

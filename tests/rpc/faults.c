@@ -84,7 +84,7 @@ is_fault(
 
 	wire_settle(wire);
 	(void)snprintf(
-	    reason, sizeof(reason), "reason=%s ", server_fault_name(fault));
+	    reason, sizeof(reason), "reason=%s ", server_fault_name[fault]);
 	ok(wire->eof, "%s: the connection is ended", name);
 	is_int(goaway_code(wire), code, "... with GOAWAY %s",
 	    nghttp2_http2_strerror(code));

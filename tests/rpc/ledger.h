@@ -15,7 +15,7 @@
 #ifndef TESTS_RPC_LEDGER_H
 #define TESTS_RPC_LEDGER_H
 
-#include "rpc/router.h"
+#include "rpc/call.h"
 
 extern const struct rpc_service ledger_service;
 extern const struct router ledger_router; /* nothing but that */
