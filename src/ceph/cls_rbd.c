@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Ceph: src/include/rbd/object_map_types.h, src/cls/rbd/cls_rbd_types.h */
 #define OBJECT_NONEXISTENT 0
 #define DIRECTORY_READY 0
+#define HEADER_UPDATE 3 /* Ceph: src/librbd/WatchNotifyTypes.h */
 /* Above any image's; object size times stripe count stays within 64 bits. */
 #define ORDER_MAX 31
 
@@ -164,7 +166,7 @@ cls_notify_header_update(struct enc *e)
 {
 	size_t begin = enc_begin(e, 7, 1);
 
-	enc_u32(e, 3);
+	enc_u32(e, HEADER_UPDATE);
 	enc_end(e, begin);
 }
 

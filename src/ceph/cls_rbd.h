@@ -17,7 +17,10 @@
 
 #include <time.h>
 
-/* Object names of an image and of a pool (or a RADOS namespace in it). */
+/*
+ * Object names of an image and of a pool, or of a RADOS namespace in it (Ceph:
+ * src/include/rbd_types.h).
+ */
 #define RBD_DIRECTORY "rbd_directory"
 #define RBD_TRASH "rbd_trash"
 #define RBD_INFO "rbd_info" /* the pool's default namespace only */
@@ -38,16 +41,17 @@
 #define RBD_OBJECT_SIZE 320 /* any object name of an image */
 #define RBD_ADDR_SIZE 80
 
-/* Operation features. */
+/* Operation features (Ceph: src/include/rbd/features.h). */
 #define RBD_OP_CLONE_PARENT (1ull << 0)
 #define RBD_OP_CLONE_CHILD (1ull << 1)
 #define RBD_OP_GROUP (1ull << 2)
 #define RBD_OP_SNAP_TRASH (1ull << 3)
 
-/* Image flags. */
+/* Image flags (Ceph: src/include/rbd/librbd.h). */
 #define RBD_FLAG_OBJECT_MAP_INVALID (1ull << 0)
 #define RBD_FLAG_FAST_DIFF_INVALID (1ull << 1)
 
+/* Ceph: src/cls/rbd/cls_rbd_types.h, TrashImageSource and TrashImageState. */
 enum trash_source {
 	TRASH_SOURCE_USER = 0, /* `rbd trash mv` and we */
 	TRASH_SOURCE_MIRRORING,

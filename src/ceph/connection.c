@@ -62,7 +62,8 @@ static int
 options_set(rados_t cluster, const struct ceph_settings *settings,
     unsigned timeout_s, struct err *err)
 {
-	static const struct ceph_option own[] = {
+	char mount_s[16], op_s[16];
+	const struct ceph_option own[] = {
 		{ "keyring", "" },
 		{ "log_file", "" },
 		{ "log_to_stderr", "false" },
@@ -79,21 +80,15 @@ options_set(rados_t cluster, const struct ceph_settings *settings,
 		{ "objecter_inflight_op_bytes", "1073741824" },
 		{ "rados_mon_op_timeout", "60" },
 		{ "mon_client_ping_timeout", "1" },
+		{ "client_mount_timeout", mount_s },
+		{ "rados_osd_op_timeout", op_s },
 	};
-	char timeout[16];
 	int rc = 0;
 
+	(void)snprintf(mount_s, sizeof(mount_s), "%u", timeout_s);
+	(void)snprintf(op_s, sizeof(op_s), "%u", settings->op_timeout_s);
 	for (size_t i = 0; i < countof(own) && rc == 0; i++)
 		rc = option_set(cluster, own[i].name, own[i].value, err);
-	if (rc == 0)
-		rc = str_put(timeout, sizeof(timeout), "%u", timeout_s);
-	if (rc == 0)
-		rc = option_set(cluster, "client_mount_timeout", timeout, err);
-	if (rc == 0)
-		rc = str_put(
-		    timeout, sizeof(timeout), "%u", settings->op_timeout_s);
-	if (rc == 0)
-		rc = option_set(cluster, "rados_osd_op_timeout", timeout, err);
 	for (size_t i = 0; i < settings->noptions && rc == 0; i++)
 		rc = option_set(cluster, settings->options[i].name,
 		    settings->options[i].value, err);
@@ -104,18 +99,17 @@ options_set(rados_t cluster, const struct ceph_settings *settings,
  * Copies the file to memory in a form that librados' parser bears: with a
  * newline behind the last line, without which it calls the whole file invalid,
  * and without a byte order mark and other bytes beyond ASCII, at which the one
- * of Debian 12 aborts the process. A descriptor or a negative errno.
+ * of Debian 12 aborts the process. 0 or a negative errno.
  */
 static int
-conf_copy(const char *path)
+conf_copy(const char *path, int to)
 {
 	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
-	auto_close int to = memfd_create("ceph.conf", MFD_CLOEXEC);
 	char bytes[4096], *start;
 	bool first = true;
 	ssize_t n;
 
-	if (from < 0 || to < 0)
+	if (from < 0)
 		return -errno;
 	for (; (n = read(from, bytes, sizeof(bytes))) > 0; first = false) {
 		start = bytes;
@@ -129,26 +123,22 @@ conf_copy(const char *path)
 		if (write(to, start, (size_t)n) != n)
 			return -EIO;
 	}
-	if (n < 0 || write(to, "\n", 1) != 1)
-		return -errno;
-	return take_fd(&to);
+	return n < 0 || write(to, "\n", 1) != 1 ? -errno : 0;
 }
 
 static int
 conf_read(rados_t cluster, const char *path, struct err *err)
 {
-	auto_close int fd = conf_copy(path);
+	auto_close int fd = memfd_create("ceph.conf", MFD_CLOEXEC);
 	char copy[32];
-	int rc = fd;
+	int rc = fd < 0 ? -errno : conf_copy(path, fd);
 
-	if (fd >= 0) {
-		(void)snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
+	(void)snprintf(copy, sizeof(copy), "/proc/self/fd/%d", fd);
+	if (rc == 0)
 		rc = rados_conf_read_file(cluster, copy);
-	}
 	if (rc == -EINVAL)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "read %s: it is not as librados wants it: sections in "
-		    "brackets, and lines of the form key = value",
+		    "read %s: it is not as librados wants it: sections in brackets, and lines of the form key = value",
 		    path);
 	if (rc < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "read %s: %s", path,
@@ -263,14 +253,12 @@ explain(struct connecting *c, int rc)
 	case -EKEYREJECTED:
 		*c->step = CEPH_STEP_AUTHENTICATE;
 		return err_set(c->err, ERR_UNAUTHENTICATED,
-		    "authenticate client.%s: refused, no such user or a wrong "
-		    "key",
+		    "authenticate client.%s: refused, no such user or a wrong key",
 		    user);
 	case -EOPNOTSUPP:
 		*c->step = CEPH_STEP_AUTHENTICATE;
 		return err_set(c->err, ERR_UNAUTHENTICATED,
-		    "authenticate client.%s: the cluster and this librados "
-		    "have no method or key type in common",
+		    "authenticate client.%s: the cluster and this librados have no method or key type in common",
 		    user);
 	case -EINVAL:
 		*c->step = CEPH_STEP_SETTINGS;
@@ -340,8 +328,7 @@ try_again(struct connecting *c, const char *monitors, int *rc)
 		return bad;
 	*c->step = CEPH_STEP_AUTHENTICATE;
 	return err_set(c->err, ERR_UNAUTHENTICATED,
-	    "authenticate client.%s: monitor %s answers, but ended the "
-	    "connection for %u s: no such user or a wrong key",
+	    "authenticate client.%s: monitor %s answers, but ended the connection for %u s: no such user or a wrong key",
 	    c->settings->user, answer.name, c->timeout_s);
 }
 

@@ -80,31 +80,6 @@ image_map_take(const struct rados_read *read, const struct image_info *info,
 	    map->objects >= layout_objects(&info->layout, info->size_bytes);
 }
 
-/*
- * The string that a step has read; "" if there is no such thing. With `rc`
- * the whole read has failed.
- */
-static int
-take_str(const struct rados_read *read, unsigned step, int rc, char *buf,
-    size_t size)
-{
-	struct dec d;
-
-	buf[0] = '\0';
-	if (rc == 0)
-		rc = rados_read_result(read, step, &d);
-	if (rc == 0)
-		rc = cls_parse_str(d, buf, size);
-	return rc == -ENOENT ? 0 : rc;
-}
-
-static void
-read_drop(struct rados_read **read)
-{
-	rados_read_free(*read);
-	*read = NULL;
-}
-
 /* ---- look-up ---- */
 
 /* Steps of the read of the header, in the order in which they are added. */
@@ -199,7 +174,6 @@ static enum op_verdict
 image_lookup_step(struct op *op)
 {
 	struct image_lookup *l = (struct image_lookup *)op;
-	const char *label = ceph_pool_label(l->pool);
 	char object[RBD_OBJECT_SIZE];
 	int rc = op->rc;
 
@@ -216,30 +190,28 @@ image_lookup_step(struct op *op)
 
 	case LOOKUP_ID_READ:
 		if (rc == 0)
-			rc = take_str(
-			    l->read, 0, rc, l->info.id, sizeof(l->info.id));
-		read_drop(&l->read);
+			rc = rados_read_str(
+			    l->read, 0, l->info.id, sizeof(l->info.id));
+		rados_read_drop(&l->read);
 		if (rc == -ENOENT)
-			return op_fail(l, LOOKUP_END, ERR_NOT_FOUND,
-			    "image %s in %s: no such image", l->name, label);
+			return image_fail(l, LOOKUP_END, ERR_NOT_FOUND, l->name,
+			    "no such image");
 		if (rc < 0)
-			return op_fail_rc(l, LOOKUP_END, rc,
-			    "image %s in %s: read its id", l->name, label);
+			return image_fail_rc(
+			    l, LOOKUP_END, rc, l->name, "read its id");
 		header_read_start(l);
 		return op_await(l, LOOKUP_HEADER_READ);
 
 	case LOOKUP_HEADER_READ:
 		if (rc == 0)
 			rc = take_header(l->read, &l->info);
-		read_drop(&l->read);
+		rados_read_drop(&l->read);
 		if (rc == -ENOENT)
-			return op_fail(l, LOOKUP_END, ERR_NOT_FOUND,
-			    "image %s in %s: it has no header", l->info.id,
-			    label);
+			return image_fail(l, LOOKUP_END, ERR_NOT_FOUND,
+			    l->info.id, "it has no header");
 		if (rc < 0)
-			return op_fail_rc(l, LOOKUP_END, rc,
-			    "image %s in %s: read its header", l->info.id,
-			    label);
+			return image_fail_rc(
+			    l, LOOKUP_END, rc, l->info.id, "read its header");
 		if (!l->check_mirror)
 			return op_goto(l, LOOKUP_END);
 		l->read = rados_ask_start(l->pool, RBD_MIRRORING,
@@ -247,11 +219,10 @@ image_lookup_step(struct op *op)
 		return op_await(l, LOOKUP_MIRROR_READ);
 
 	case LOOKUP_MIRROR_READ:
-		read_drop(&l->read);
+		rados_read_drop(&l->read);
 		if (rc < 0 && rc != -ENOENT)
-			return op_fail_rc(l, LOOKUP_END, rc,
-			    "image %s in %s: ask whether it is mirrored",
-			    l->info.id, label);
+			return image_fail_rc(l, LOOKUP_END, rc, l->info.id,
+			    "ask whether it is mirrored");
 		l->info.mirrored = rc == 0;
 		return op_goto(l, LOOKUP_END);
 
@@ -315,18 +286,28 @@ directory_read_start(struct image_place *p)
 	rados_read_start(p->read, p->pool, RBD_DIRECTORY, &p->op.wake);
 }
 
+/* The string that a step has read; "" if there is no such thing. */
 static int
-take_directory(struct image_place *p, int rc)
+take_if_any(const struct rados_read *r, unsigned step, char *buf, size_t size)
 {
-	p->dir_name[0] = '\0';
-	rc = take_str(
-	    p->read, DIR_ID_OF_NAME, rc, p->dir_id, sizeof(p->dir_id));
+	int rc = rados_read_str(r, step, buf, size);
+
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int
+take_directory(struct image_place *p)
+{
+	int rc = take_if_any(
+	    p->read, DIR_ID_OF_NAME, p->dir_id, sizeof(p->dir_id));
+
 	if (rc == 0)
-		rc = take_str(p->read, DIR_ID_OF_HELPER, p->op.rc, p->helper_id,
+		rc = take_if_any(p->read, DIR_ID_OF_HELPER, p->helper_id,
 		    sizeof(p->helper_id));
+	p->dir_name[0] = '\0';
 	if (rc == 0 && p->id[0] != '\0')
-		rc = take_str(p->read, DIR_NAME_OF_ID, p->op.rc, p->dir_name,
-		    sizeof(p->dir_name));
+		rc = take_if_any(
+		    p->read, DIR_NAME_OF_ID, p->dir_name, sizeof(p->dir_name));
 	return rc;
 }
 
@@ -362,7 +343,6 @@ static enum op_verdict
 image_place_step(struct op *op)
 {
 	struct image_place *p = (struct image_place *)op;
-	const char *label = ceph_pool_label(p->pool);
 	char object[RBD_OBJECT_SIZE], id[RBD_ID_SIZE];
 	int rc = op->rc;
 	struct dec d;
@@ -373,12 +353,11 @@ image_place_step(struct op *op)
 		return op_await(p, PLACE_DIR_READ);
 
 	case PLACE_DIR_READ:
-		rc = take_directory(p, rc);
-		read_drop(&p->read);
+		rc = take_directory(p);
+		rados_read_drop(&p->read);
 		if (rc < 0)
-			return op_fail_rc(p, PLACE_END, rc,
-			    "image %s in %s: look it up in the directory",
-			    p->name, label);
+			return image_fail_rc(p, PLACE_END, rc, p->name,
+			    "look it up in the directory");
 		p->standing = IMAGE_STANDS;
 		if (p->id[0] != '\0' && str_eq(p->dir_id, p->id) &&
 		    str_eq(p->dir_name, p->name))
@@ -389,11 +368,11 @@ image_place_step(struct op *op)
 		return op_await(p, PLACE_NAME_READ);
 
 	case PLACE_NAME_READ:
-		rc = take_str(p->read, 0, rc, id, sizeof(id));
-		read_drop(&p->read);
+		rc = take_if_any(p->read, 0, id, sizeof(id));
+		rados_read_drop(&p->read);
 		if (rc < 0)
-			return op_fail_rc(p, PLACE_END, rc,
-			    "image %s in %s: read its id", p->name, label);
+			return image_fail_rc(
+			    p, PLACE_END, rc, p->name, "read its id");
 		if (p->id[0] == '\0') {
 			p->guessed = true;
 			memcpy(p->id, id[0] != '\0' ? id : p->dir_id,
@@ -416,11 +395,10 @@ image_place_step(struct op *op)
 			rc = rados_read_result(p->read, 0, &d);
 		if (rc == 0)
 			rc = cls_parse_trash(d, &p->trash);
-		read_drop(&p->read);
+		rados_read_drop(&p->read);
 		if (rc < 0 && rc != -ENOENT)
-			return op_fail_rc(p, PLACE_END, rc,
-			    "image %s in %s: look for its id in the trash",
-			    p->name, label);
+			return image_fail_rc(p, PLACE_END, rc, p->name,
+			    "look for its id in the trash");
 		p->standing = IMAGE_IN_TRASH;
 		if (rc == 0 && !str_eq(p->trash.name, p->name))
 			put_elsewhere(p, "is in the trash as", p->trash.name);
@@ -433,11 +411,10 @@ image_place_step(struct op *op)
 		return op_await(p, PLACE_HEADER_READ);
 
 	case PLACE_HEADER_READ:
-		read_drop(&p->read);
+		rados_read_drop(&p->read);
 		if (rc < 0 && rc != -ENOENT)
-			return op_fail_rc(p, PLACE_END, rc,
-			    "image %s in %s: look for its header", p->name,
-			    label);
+			return image_fail_rc(
+			    p, PLACE_END, rc, p->name, "look for its header");
 		p->standing = IMAGE_GONE;
 		if (rc == 0)
 			put_elsewhere(p, "has a header but",
@@ -597,7 +574,7 @@ on_page_read(struct wake *wake, int rc)
 
 	if (rc == 0)
 		rc = page_take(l, &count);
-	read_drop(&l->read);
+	rados_read_drop(&l->read);
 	if (rc == 0 && count == CLS_METADATA_PAGE) {
 		page_read_start(l);
 		return;

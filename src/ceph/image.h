@@ -12,6 +12,14 @@
 #include "ceph/image_header.h"
 #include "ceph/rados.h"
 
+/* "image NAME in pool POOL: WHAT", by a code or by what went wrong. */
+#define image_fail(o, s, code, name, what)                                     \
+	op_fail(o, s, code, "image %s in %s: " what, name,                     \
+	    ceph_pool_label((o)->pool))
+#define image_fail_rc(o, s, rc, name, what)                                    \
+	op_fail_rc(o, s, rc, "image %s in %s: " what, name,                    \
+	    ceph_pool_label((o)->pool))
+
 /*
  * A fresh image id: 14 hex digits, of our client instance and of random, as
  * librbd makes them; always 14, so that no id is a prefix of another.
@@ -279,6 +287,7 @@ struct image_create {
 	struct layout layout; /* defaults filled in */
 	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];
+	/* also what an OSD gave no answer to: it may be there all the same */
 	bool made_dir, made_id, made_header, made_map;
 	struct rados_read *read;
 	struct pool_validate validate;

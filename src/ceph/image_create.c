@@ -64,8 +64,7 @@ pool_validate_step(struct op *op)
 		rc = rados_read_result(v->read, 0, &d);
 		final = rc == 0 && says(&d, INFO_FINAL);
 		first = rc == 0 && says(&d, INFO_FIRST);
-		rados_read_free(v->read);
-		v->read = NULL;
+		rados_read_drop(&v->read);
 		if (rc < 0 && rc != -ENOENT)
 			return op_fail_rc(v, VALIDATE_END, rc,
 			    "read " RBD_INFO " in %s", label);
@@ -77,7 +76,7 @@ pool_validate_step(struct op *op)
 			info_write_start(v, INFO_FINAL);
 			return op_await(v, VALIDATE_OVERWRITTEN);
 		}
-		rados_snap_id_create_start(v->pool, &v->snap, &op->wake);
+		rados_snap_id_start(v->pool, &v->snap, false, &op->wake);
 		return op_await(v, VALIDATE_SNAP_MADE);
 
 	case VALIDATE_SNAP_MADE:
@@ -95,7 +94,7 @@ pool_validate_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_rc(v, VALIDATE_END, op->rc,
 			    "write " RBD_INFO " in %s", label);
-		rados_snap_id_remove_start(v->pool, v->snap, &op->wake);
+		rados_snap_id_start(v->pool, &v->snap, true, &op->wake);
 		return op_await(v, VALIDATE_SNAP_REMOVED);
 
 	case VALIDATE_SNAP_REMOVED:
@@ -145,6 +144,7 @@ prepare(struct image_create *c, struct err *err)
 		c->data_pool = spec->data_pool;
 		c->features |= RBD_DATA_POOL;
 	}
+	c->validate.pool = c->data_pool;
 	return 0;
 }
 
@@ -220,20 +220,6 @@ map_make_start(struct image_create *c)
 }
 
 /* ---- answers ---- */
-
-/* A reply that is one id, in c->read. */
-static int
-take_id(struct image_create *c, char id[RBD_ID_SIZE])
-{
-	struct dec d;
-	int rc = rados_read_result(c->read, 0, &d);
-
-	if (rc == 0)
-		rc = cls_parse_str(d, id, RBD_ID_SIZE);
-	rados_read_free(c->read);
-	c->read = NULL;
-	return rc;
-}
 
 static int
 dir_add_check(const struct image_create *c, struct err *err)
@@ -359,11 +345,6 @@ image_undo_step(struct image_create *c)
 
 /* ---- creating ---- */
 
-/* "image X in pool Y: WHAT", with the code of rc. */
-#define fail_rc(c, s, rc, what)                                                \
-	op_fail_rc(c, s, rc, "image %s in %s: " what, (c)->spec->name,         \
-	    ceph_pool_label((c)->pool))
-
 static enum op_verdict
 image_create_step(struct op *op)
 {
@@ -377,7 +358,6 @@ image_create_step(struct op *op)
 	case CREATE_START:
 		if (prepare(c, &err) < 0)
 			return op_fail_err(c, CREATE_END, &err);
-		c->validate.pool = c->data_pool;
 		op_start(&c->validate.op, &pool_validate_class, &op->wake);
 		return op_await(c, CREATE_POOL_VALIDATED);
 
@@ -400,13 +380,14 @@ image_create_step(struct op *op)
 		return op_await(c, CREATE_ID_SET);
 
 	case CREATE_DIR_READ:
-		rc = take_id(c, c->id);
+		rc = rados_read_str(c->read, 0, c->id, sizeof(c->id));
+		rados_read_drop(&c->read);
 		if (rc == -ENOENT) /* removed since we tried to add it */
-			return op_fail(c, CREATE_END, ERR_ABORTED,
-			    "image %s in %s: it is being removed", name, label);
+			return image_fail(c, CREATE_END, ERR_ABORTED, name,
+			    "it is being removed");
 		if (rc < 0)
-			return fail_rc(
-			    c, CREATE_END, rc, "read its id in the directory");
+			return image_fail_rc(c, CREATE_END, rc, name,
+			    "read its id in the directory");
 		adopt(c);
 		id_set_start(c);
 		return op_await(c, CREATE_ID_SET);
@@ -418,17 +399,19 @@ image_create_step(struct op *op)
 			    c->pool, object, cls_call("get_id"), &op->wake);
 			return op_await(c, CREATE_ID_READ);
 		}
-		/* without an answer of the OSD it may be there all the same */
 		c->made_id = !c->adopted && (op->rc == 0 || c->made_dir);
 		if (op->rc < 0)
-			return fail_rc(c, CREATE_UNDO, op->rc, "set its id");
+			return image_fail_rc(
+			    c, CREATE_UNDO, op->rc, name, "set its id");
 		header_make_start(c);
 		return op_await(c, CREATE_HEADER_MADE);
 
 	case CREATE_ID_READ:
-		rc = take_id(c, id);
+		rc = rados_read_str(c->read, 0, id, sizeof(id));
+		rados_read_drop(&c->read);
 		if (rc < 0)
-			return fail_rc(c, CREATE_UNDO, rc, "read its id");
+			return image_fail_rc(
+			    c, CREATE_UNDO, rc, name, "read its id");
 		if (strcmp(id, c->id) != 0)
 			return op_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
 			    "image %s in %s: exists with id %s, not %s", name,
@@ -444,19 +427,17 @@ image_create_step(struct op *op)
 			return op_await(c, CREATE_TRASH_READ);
 		}
 		if (op->rc == -EEXIST) {
-			image_lookup_start(
-			    &c->lookup, c->pool, name, c->id, false, &op->wake);
+			header_look_start(c);
 			return op_await(c, CREATE_HEADER_READ);
 		}
 		c->made_header = op->rc == 0 ? !c->adopted : c->made_id;
 		if (op->rc < 0)
-			return fail_rc(
-			    c, CREATE_UNDO, op->rc, "write its header");
+			return image_fail_rc(
+			    c, CREATE_UNDO, op->rc, name, "write its header");
 		return op_goto(c, CREATE_META_SET);
 
 	case CREATE_TRASH_READ:
-		rados_read_free(c->read);
-		c->read = NULL;
+		rados_read_drop(&c->read);
 		if (op->rc == 0)
 			return op_fail(c, CREATE_UNDO, ERR_ABORTED,
 			    "image %s in %s: id %s is in use", name, label,
@@ -484,8 +465,8 @@ image_create_step(struct op *op)
 
 	case CREATE_META_SET:
 		if (op->rc < 0)
-			return fail_rc(
-			    c, CREATE_UNDO, op->rc, "set its metadata");
+			return image_fail_rc(
+			    c, CREATE_UNDO, op->rc, name, "set its metadata");
 		if (!layout_is_striped(&c->layout))
 			return op_goto(c, CREATE_STRIPED);
 		stripe_start(c);
@@ -493,8 +474,8 @@ image_create_step(struct op *op)
 
 	case CREATE_STRIPED:
 		if (op->rc < 0)
-			return fail_rc(
-			    c, CREATE_UNDO, op->rc, "set its striping");
+			return image_fail_rc(
+			    c, CREATE_UNDO, op->rc, name, "set its striping");
 		if (!(c->features & RBD_OBJECT_MAP))
 			return op_goto(c, CREATE_END);
 		map_make_start(c);
@@ -505,7 +486,8 @@ image_create_step(struct op *op)
 		if (op->rc == 0 || op->rc == -EEXIST)
 			return op_goto(c, CREATE_END);
 		c->made_map = c->made_header;
-		return fail_rc(c, CREATE_UNDO, op->rc, "make its object map");
+		return image_fail_rc(
+		    c, CREATE_UNDO, op->rc, name, "make its object map");
 
 	case CREATE_UNDO:
 	case CREATE_UNDO_HEADER:

@@ -70,7 +70,10 @@ search_begin(struct image_empty *e, int64_t pool, uint64_t count,
 	return 0;
 }
 
-/* Where librbd's journal is, by the omap of its header. */
+/*
+ * Where librbd's journal is, by the omap of its header (Ceph:
+ * src/cls/journal/cls_journal.cc).
+ */
 struct journal_place {
 	uint64_t minimum; /* the first set of objects that is in use */
 	uint64_t splay;   /* objects in a set; they are numbered through */
@@ -113,7 +116,6 @@ image_empty_step(struct op *op)
 {
 	struct image_empty *e = (struct image_empty *)op;
 	const struct image_info *info = e->info;
-	const char *label = ceph_pool_label(e->pool);
 	enum image_obstacle obstacle;
 	char object[RBD_OBJECT_SIZE];
 	struct journal_place place = { .pool = -1 };
@@ -139,12 +141,10 @@ image_empty_step(struct op *op)
 	case EMPTY_JOURNAL_READ:
 		if (rc == 0)
 			rc = take_journal(e->read, &place);
-		rados_read_free(e->read);
-		e->read = NULL;
+		rados_read_drop(&e->read);
 		if (rc < 0)
-			return op_fail_rc(e, EMPTY_END, rc,
-			    "image %s in %s: read its journal's header",
-			    info->id, label);
+			return image_fail_rc(e, EMPTY_END, rc, info->id,
+			    "read its journal's header");
 		if (place.minimum > 0 || place.splay == 0) {
 			put_why(e, "its journal has entries");
 			return op_goto(e, EMPTY_END);
@@ -157,9 +157,8 @@ image_empty_step(struct op *op)
 
 	case EMPTY_JOURNAL_SEARCHED:
 		if (rc < 0)
-			return op_fail_rc(e, EMPTY_END, rc,
-			    "image %s in %s: look into its journal", info->id,
-			    label);
+			return image_fail_rc(e, EMPTY_END, rc, info->id,
+			    "look into its journal");
 		if (e->search.found) {
 			put_why(e, "its journal has entries");
 			return op_goto(e, EMPTY_END);
@@ -179,9 +178,8 @@ image_empty_step(struct op *op)
 
 	case EMPTY_SEARCHED:
 		if (rc < 0)
-			return op_fail_rc(e, EMPTY_END, rc,
-			    "image %s in %s: look for data in it", info->id,
-			    label);
+			return image_fail_rc(
+			    e, EMPTY_END, rc, info->id, "look for data in it");
 		if (e->search.found)
 			(void)!str_put(e->why, sizeof(e->why),
 			    e->search.unread
@@ -192,8 +190,7 @@ image_empty_step(struct op *op)
 		return op_goto(e, EMPTY_END);
 
 	case EMPTY_END:
-		rados_read_free(e->read);
-		e->read = NULL;
+		rados_read_drop(&e->read);
 		return OP_DONE;
 	}
 	abort();

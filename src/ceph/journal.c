@@ -57,8 +57,7 @@ on_item_read(struct wake *wake, int rc)
 		(void)journal_item_take(r->kind, &r->item, r->arena,
 		    omap->entry[i].key, omap->entry[i].value,
 		    omap->entry[i].len);
-	rados_read_free(r->read);
-	r->read = NULL;
+	rados_read_drop(&r->read);
 	key = journal_item_damage(r->kind, &r->item, r->needs);
 	if (rc == -ENOENT)
 		(void)err_set(&r->err, ERR_NOT_FOUND,
@@ -212,8 +211,7 @@ find_step(struct op *op)
 		return op_goto(f, FIND_END);
 
 	case FIND_END:
-		rados_read_free(f->read);
-		f->read = NULL;
+		rados_read_drop(&f->read);
 		return OP_DONE;
 	}
 	abort();
@@ -237,54 +235,41 @@ journal_find_start(struct journal_find *find, const struct journal *journal,
 
 /* ---- reserve ---- */
 
-static enum op_verdict
-reserve_step(struct op *op)
+static void
+on_unclaimed(struct wake *wake, int rc)
 {
-	struct journal_reserve *r = (struct journal_reserve *)op;
-	const char *name = r->item.attr[JOURNAL_NAME];
-	const char *image = r->item.attr[JOURNAL_IMAGENAME];
+	struct journal_reserve *r = container_of(
+	    wake, struct journal_reserve, wake);
 
-	switch (r->state) {
-	case RESERVE_START:
-		/* It is ours if nobody has the name and nobody makes it. */
-		directory_change_start(&r->journal, true,
-		    (struct journal_change[]){ { r->key, NULL, NULL },
-			{ r->reserve_key, NULL, image } },
-		    2, &op->wake);
-		return op_await(r, RESERVE_CLAIMED);
-
-	case RESERVE_CLAIMED:
-		if (op->rc >= 0)
-			return op_goto(r, RESERVE_END);
-		if (op->rc == -ECANCELED)
-			return op_fail_rc(r, RESERVE_END, -EAGAIN,
-			    "another process makes %s", name);
-		op_set_error_rc(op, op->rc, "reserve %s in the journal of %s",
-		    name, ceph_pool_label(r->journal.pool));
-		/*
-		 * It may have landed all the same. On a cluster that does not
-		 * answer no undo is tried: the next call goes on from there.
-		 */
-		if (op->rc == -ETIME)
-			return op_goto(r, RESERVE_END);
-		directory_change_start(&r->journal, false,
-		    &(struct journal_change){ r->reserve_key, image, NULL }, 1,
-		    &op->wake);
-		return op_await(r, RESERVE_UNDONE);
-
-	case RESERVE_UNDONE:
-		return op_goto(r, RESERVE_END);
-
-	case RESERVE_END:
-		return OP_DONE;
-	}
-	abort();
+	(void)rc; /* the failure to claim it counts */
+	wake_up(r->waiter, r->err.rc);
 }
 
-static const struct op_class reserve_class = {
-	.name = "journal.reserve",
-	.step = reserve_step,
-};
+static void
+on_claimed(struct wake *wake, int rc)
+{
+	struct journal_reserve *r = container_of(
+	    wake, struct journal_reserve, wake);
+	const char *name = r->item.attr[JOURNAL_NAME];
+	struct journal_change undo = { .key = r->reserve_key,
+		.was = r->item.attr[JOURNAL_IMAGENAME] };
+
+	if (rc == -ECANCELED)
+		(void)err_set_rc(
+		    &r->err, -EAGAIN, "another process makes %s", name);
+	else if (rc < 0)
+		(void)err_set_rc(&r->err, rc, "reserve %s in the journal of %s",
+		    name, ceph_pool_label(r->journal.pool));
+	/*
+	 * After a failure it may have landed all the same. On a cluster that
+	 * does not answer no undo is tried: the next call goes on from there.
+	 */
+	wake->fn = on_unclaimed;
+	if (rc < 0 && rc != -ECANCELED && rc != -ETIME)
+		directory_change_start(&r->journal, false, &undo, 1, wake);
+	else
+		wake_up(r->waiter, r->err.rc);
+}
 
 void
 journal_reserve_start(struct journal_reserve *r,
@@ -320,10 +305,16 @@ journal_reserve_start(struct journal_reserve *r,
 		    arena, "%s%s", prefix, r->uuid);
 	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
 		r->item.attr[JOURNAL_OWNER] = owner;
+	r->wake.fn = on_claimed;
+	r->waiter = waiter;
 	if (find->found || find->reserved != NULL)
 		wake_up(waiter, 0);
-	else
-		op_start(&r->op, &reserve_class, waiter);
+	else /* it is ours if nobody has the name and nobody makes it */
+		directory_change_start(&r->journal, true,
+		    (struct journal_change[]){ { r->key, NULL, NULL },
+			{ r->reserve_key, NULL,
+			    r->item.attr[JOURNAL_IMAGENAME] } },
+		    2, &r->wake);
 }
 
 /* ---- commit ---- */

@@ -97,16 +97,7 @@ void journal_find_start(struct journal_find *find,
 
 /* ---- reserving, and committing ---- */
 
-enum journal_reserve_state {
-	RESERVE_START = 0,
-	RESERVE_CLAIMED, /* the reservation is ours, or another's */
-	RESERVE_UNDONE,  /* it failed, and is gone if it was there */
-	RESERVE_END,
-};
-
 struct journal_reserve {
-	struct op op;
-	enum journal_reserve_state state;
 	struct journal journal;
 	const char *key;         /* of the name in the directory */
 	const char *reserve_key; /* and of its reservation */
@@ -118,6 +109,11 @@ struct journal_reserve {
 	const char *item_object;
 	char uuid[JOURNAL_UUID_LEN + 1];
 	struct journal_item item; /* JOURNAL_IMAGEID: for the caller to set */
+	struct err err;           /* when the wake has a failure */
+
+	/* private */
+	struct wake wake;
+	struct wake *waiter;
 };
 
 /*

@@ -102,13 +102,6 @@ probe(const struct addrinfo *addr, int64_t until_ms)
 	return memcmp(banner, "ceph v2", 7) == 0 ? "v2:" : "";
 }
 
-static bool
-port_is_ambiguous(const char *port)
-{
-	return port[0] != '\0' && strcmp(port, "3300") != 0 &&
-	    strcmp(port, "6789") != 0;
-}
-
 /*
  * Adds the entry to the list, or says why it cannot be resolved. A port that
  * is none of the well known ones is asked for its protocol: librados would
@@ -130,7 +123,8 @@ entry_add(struct buf *list, struct monitor *e, int64_t until_ms)
 		    &hints, &found);
 		if (rc != 0)
 			return gai_strerror(rc);
-		if (port_is_ambiguous(e->port) &&
+		if (e->port[0] != '\0' && !str_eq(e->port, "3300") &&
+		    !str_eq(e->port, "6789") &&
 		    getnameinfo(found->ai_addr, found->ai_addrlen, host,
 			sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) == 0)

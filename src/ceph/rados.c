@@ -176,6 +176,13 @@ rados_read_free(struct rados_read *r)
 }
 
 void
+rados_read_drop(struct rados_read **r)
+{
+	rados_read_free(*r);
+	*r = NULL;
+}
+
+void
 rados_read_assert_exists(struct rados_read *r)
 {
 	rados_read_op_assert_exists(r->op);
@@ -253,6 +260,7 @@ omap_collect(struct rados_read *r, struct read_step *s)
 	char *key, *value, *copy;
 	size_t key_len, len;
 
+	assert(r->arena == NULL); /* one omap step */
 	r->arena = arena_new(OMAP_BYTES_MAX);
 	omap->more = s->more != 0;
 	omap->entry = arena_alloc(r->arena, (n + 1) * sizeof(*omap->entry));
@@ -332,6 +340,17 @@ rados_read_result(const struct rados_read *r, unsigned step, struct dec *out)
 		return rc;
 	dec_init(out, s->kind == STEP_DATA ? s->data : s->out, s->out_len);
 	return 0;
+}
+
+int
+rados_read_str(
+    const struct rados_read *r, unsigned step, char *buf, size_t size)
+{
+	struct dec d;
+	int rc = rados_read_result(r, step, &d);
+
+	buf[0] = '\0';
+	return rc < 0 ? rc : cls_parse_str(d, buf, size);
 }
 
 const struct rados_omap *
@@ -625,8 +644,9 @@ rados_notify_start(struct ceph_pool *pool, const char *object,
 
 struct snap_id {
 	struct rados_wait wait;
-	uint64_t *id; /* NULL: a removal */
+	uint64_t *id;
 	rados_snap_t answer;
+	bool give_back;
 };
 
 static void
@@ -634,35 +654,28 @@ on_snap_id(struct rados_wait *wait)
 {
 	struct snap_id *s = container_of(wait, struct snap_id, wait);
 
-	if (s->id != NULL && wait->rc == 0)
+	if (!s->give_back && wait->rc == 0)
 		*s->id = s->answer;
 	wake_up(wait->waiter, wait->rc);
 	free(s);
 }
 
 void
-rados_snap_id_create_start(
-    struct ceph_pool *pool, uint64_t *id, struct wake *waiter)
+rados_snap_id_start(
+    struct ceph_pool *pool, uint64_t *id, bool give_back, struct wake *waiter)
 {
 	struct snap_id *s = mem_new(sizeof(*s));
 	rados_completion_t completion = wait_arm(&s->wait, on_snap_id);
 
 	s->id = id;
+	s->give_back = give_back;
 	s->wait.waiter = waiter;
-	rados_aio_ioctx_selfmanaged_snap_create(
-	    pool->io, &s->answer, completion);
-	wait_submitted(&s->wait, completion, 0);
-}
-
-void
-rados_snap_id_remove_start(
-    struct ceph_pool *pool, uint64_t id, struct wake *waiter)
-{
-	struct snap_id *s = mem_new(sizeof(*s));
-	rados_completion_t completion = wait_arm(&s->wait, on_snap_id);
-
-	s->wait.waiter = waiter;
-	rados_aio_ioctx_selfmanaged_snap_remove(pool->io, id, completion);
+	if (give_back)
+		rados_aio_ioctx_selfmanaged_snap_remove(
+		    pool->io, *id, completion);
+	else
+		rados_aio_ioctx_selfmanaged_snap_create(
+		    pool->io, &s->answer, completion);
 	wait_submitted(&s->wait, completion, 0);
 }
 

@@ -48,6 +48,7 @@ struct rados_read *rados_read_new(void);
  * when librados has finished with it. NULL is fine.
  */
 void rados_read_free(struct rados_read *r);
+void rados_read_drop(struct rados_read **r); /* and sets it to NULL */
 
 /* -ENOENT without the object, also where each step may fail. */
 void rados_read_assert_exists(struct rados_read *r);
@@ -77,6 +78,9 @@ struct rados_read *rados_ask_start(struct ceph_pool *pool, const char *object,
  */
 int rados_read_result(
     const struct rados_read *r, unsigned step, struct dec *out);
+/* The same for a step whose bytes are one string; "" after a failure. */
+int rados_read_str(
+    const struct rados_read *r, unsigned step, char *buf, size_t size);
 
 struct rados_omap_entry {
 	const char *key;   /* NUL terminated */
@@ -243,13 +247,12 @@ void rados_search_start(struct rados_search *search, struct wake *waiter);
 /*
  * ---- Self-managed snapshot ids, which the monitors give out ----
  *
- * Tens of milliseconds each when alone, one round for all that are asked for
- * at the same time. *id has to live as long as the waiter.
+ * Allocates *id, or gives it back. Tens of milliseconds when alone, one round
+ * for all that are asked for at the same time. *id has to live as long as the
+ * waiter.
  */
-void rados_snap_id_create_start(
-    struct ceph_pool *pool, uint64_t *id, struct wake *waiter);
-void rados_snap_id_remove_start(
-    struct ceph_pool *pool, uint64_t id, struct wake *waiter);
+void rados_snap_id_start(
+    struct ceph_pool *pool, uint64_t *id, bool give_back, struct wake *waiter);
 
 /*
  * Calls `lost` when an operation is answered with -ESHUTDOWN for the first

@@ -32,8 +32,7 @@ take_entry(struct rados_read **read, struct cls_trash_entry *entry)
 
 	if (rc == 0)
 		rc = cls_parse_trash(d, entry);
-	rados_read_free(*read);
-	*read = NULL;
+	rados_read_drop(read);
 	return rc;
 }
 
@@ -122,8 +121,8 @@ move_name_step(struct trash_move *m)
 			return op_await(m, MOVE_TAKEN_BACK);
 		}
 		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(m, MOVE_END, op->rc,
-			    "image %s in %s: remove its name", m->name, label);
+			return image_fail_rc(
+			    m, MOVE_END, op->rc, m->name, "remove its name");
 		rados_tell_start(m->pool, RBD_DIRECTORY, RADOS_ANY,
 		    cls_call_str2("dir_remove_image", m->name, m->place.id),
 		    &op->wake);
@@ -131,9 +130,8 @@ move_name_step(struct trash_move *m)
 
 	case MOVE_DIR_REMOVED:
 		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(m, MOVE_END, op->rc,
-			    "image %s in %s: remove it from the directory",
-			    m->name, label);
+			return image_fail_rc(m, MOVE_END, op->rc, m->name,
+			    "remove it from the directory");
 		if (!m->moving)
 			return op_goto(m, MOVE_END);
 		trash_settle_start(m->pool, m->place.id, &op->wake);
@@ -142,9 +140,8 @@ move_name_step(struct trash_move *m)
 	case MOVE_SETTLED:
 		/* -ESTALE, -ENOENT: somebody purges it already */
 		if (op->rc < 0 && op->rc != -ESTALE && op->rc != -ENOENT)
-			return op_fail_rc(m, MOVE_END, op->rc,
-			    "image %s in %s: settle its trash entry", m->name,
-			    label);
+			return image_fail_rc(m, MOVE_END, op->rc, m->name,
+			    "settle its trash entry");
 		return op_goto(m, MOVE_END);
 
 	case MOVE_TAKEN_BACK:
@@ -221,9 +218,8 @@ trash_move_step(struct op *op)
 		if (rc == -ENOENT) /* purged since we looked */
 			return op_goto(m, MOVE_LISTED);
 		if (rc < 0)
-			return op_fail_rc(m, MOVE_END, rc,
-			    "image %s in %s: ask who has it open", m->name,
-			    label);
+			return image_fail_rc(
+			    m, MOVE_END, rc, m->name, "ask who has it open");
 		m->watched = verdict != WATCH_NONE;
 		if (m->watched)
 			return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
@@ -238,9 +234,8 @@ trash_move_step(struct op *op)
 		if (m->added)
 			return op_goto(m, MOVE_LISTED);
 		if (op->rc != -EEXIST)
-			return op_fail_rc(m, MOVE_END, op->rc,
-			    "image %s in %s: add it to the trash", m->name,
-			    label);
+			return image_fail_rc(m, MOVE_END, op->rc, m->name,
+			    "add it to the trash");
 		m->read = rados_ask_start(m->pool, RBD_TRASH,
 		    cls_call_str("trash_get", m->place.id), &op->wake);
 		return op_await(m, MOVE_ENTRY_READ);
@@ -248,13 +243,11 @@ trash_move_step(struct op *op)
 	case MOVE_ENTRY_READ:
 		rc = take_entry(&m->read, &entry);
 		if (rc == -ENOENT)
-			return op_fail(m, MOVE_END, ERR_ABORTED,
-			    "image %s in %s: its trash entry has just been removed",
-			    m->name, label);
+			return image_fail(m, MOVE_END, ERR_ABORTED, m->name,
+			    "its trash entry has just been removed");
 		if (rc < 0)
-			return op_fail_rc(m, MOVE_END, rc,
-			    "image %s in %s: read its trash entry", m->name,
-			    label);
+			return image_fail_rc(
+			    m, MOVE_END, rc, m->name, "read its trash entry");
 		if (check_entry(m, &entry, &err) < 0)
 			return op_fail_err(m, MOVE_END, &err);
 		m->moving = entry.state == TRASH_MOVING;
@@ -438,9 +431,8 @@ purge_data_step(struct trash_purge *p)
 
 	case PURGE_LISTED:
 		if (op->rc < 0)
-			return op_fail_rc(p, PURGE_END, op->rc,
-			    "image %s in %s: list its data", p->id,
-			    ceph_pool_label(p->pool));
+			return image_fail_rc(
+			    p, PURGE_END, op->rc, p->id, "list its data");
 		data_remove_start(p);
 		return op_await(p, PURGE_DATA_REMOVED);
 
@@ -551,9 +543,8 @@ trash_purge_step(struct op *op)
 		if (rc == -ENOENT)
 			return op_goto(p, PURGE_END);
 		if (rc < 0)
-			return op_fail_rc(p, PURGE_END, rc,
-			    "image %s in %s: read its trash entry", p->id,
-			    label);
+			return image_fail_rc(
+			    p, PURGE_END, rc, p->id, "read its trash entry");
 		p->foreign = !str_eq(entry.name, p->name);
 		if (p->foreign)
 			return op_goto(p, PURGE_END);
@@ -577,9 +568,8 @@ trash_purge_step(struct op *op)
 			return op_await(p, PURGE_ENTRY_READ);
 		}
 		if (op->rc < 0)
-			return op_fail_rc(p, PURGE_END, op->rc,
-			    "image %s in %s: mark its trash entry", p->id,
-			    label);
+			return image_fail_rc(p, PURGE_END, op->rc, p->id,
+			    "mark its trash entry");
 		image_lookup_start(
 		    &p->lookup, p->pool, NULL, p->id, true, &op->wake);
 		return op_await(p, PURGE_LOOKED_UP);
@@ -589,9 +579,8 @@ trash_purge_step(struct op *op)
 		if (rc == -ENOENT)
 			return op_goto(p, PURGE_END);
 		if (rc < 0)
-			return op_fail_rc(p, PURGE_END, rc,
-			    "image %s in %s: read its trash entry", p->id,
-			    label);
+			return image_fail_rc(
+			    p, PURGE_END, rc, p->id, "read its trash entry");
 		return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
 		    "image %s in %s: is being %s the trash", p->id, label,
 		    entry.state == TRASH_MOVING ? "moved to" : "restored from");
@@ -615,9 +604,8 @@ trash_purge_step(struct op *op)
 	case PURGE_WATCH_CHECKED:
 		rc = watch_judge(op->rc, &p->notified, &verdict);
 		if (rc < 0)
-			return op_fail_rc(p, PURGE_END, rc,
-			    "image %s in %s: ask who has it open", p->id,
-			    label);
+			return image_fail_rc(
+			    p, PURGE_END, rc, p->id, "ask who has it open");
 		p->watched = verdict != WATCH_NONE;
 		if (p->watched)
 			return op_fail(p, PURGE_REFUSED,
@@ -647,8 +635,7 @@ trash_purge_step(struct op *op)
 		return purge_rest_step(p);
 
 	case PURGE_END:
-		rados_read_free(p->read);
-		p->read = NULL;
+		rados_read_drop(&p->read);
 		if (p->list != NULL) {
 			free(p->list->object);
 			p->list->object = NULL;

@@ -261,16 +261,6 @@ check_existing(const struct create_volume *c, struct err *err)
 
 /* ---- the answer ---- */
 
-static void
-put_context(struct create_volume *c, Csi__V1__Volume *v, const char *key,
-    const char *value)
-{
-	if (!str_is_empty(value))
-		volume_map_put(c->rpc.arena,
-		    &csi__v1__volume__volume_context_entry__descriptor,
-		    &v->volume_context, &v->n_volume_context, key, value);
-}
-
 static int
 fill_reply(struct create_volume *c, struct err *err)
 {
@@ -299,17 +289,23 @@ fill_reply(struct create_volume *c, struct err *err)
 		    c->rpc.env->cluster_id);
 	v->volume_id = text;
 	v->capacity_bytes = (int64_t)c->bytes;
-	/* What the StorageClass says wins over what we say. */
-	for (size_t i = 0; i < countof(ours); i++)
-		if (csi_map_get(&c->params, ours[i].key) == NULL)
-			put_context(c, v, ours[i].key, ours[i].value);
-	for (size_t i = 0; i < c->params.count; i++)
-		if (is_for_context(csi_map_key(&c->params, i)))
+	for (size_t i = 0; i < countof(ours) + c->params.count; i++) {
+		bool theirs = i >= countof(ours);
+		size_t at = theirs ? i - countof(ours) : 0;
+		const char *key = theirs ? csi_map_key(&c->params, at)
+					 : ours[i].key;
+		const char *value = theirs ? csi_map_value(&c->params, at)
+					   : ours[i].value;
+
+		/* What the StorageClass says wins over what we say. */
+		if (theirs ? is_for_context(key)
+			   : !str_is_empty(value) &&
+			    csi_map_get(&c->params, key) == NULL)
 			volume_map_put(arena,
 			    &csi__v1__volume__volume_context_entry__descriptor,
-			    &v->volume_context, &v->n_volume_context,
-			    csi_map_key(&c->params, i),
-			    csi_map_value(&c->params, i));
+			    &v->volume_context, &v->n_volume_context, key,
+			    value);
+	}
 	reply = csi_rpc_reply(&c->rpc);
 	reply->volume = v;
 	return 0;
@@ -434,7 +430,7 @@ create_make_step(struct create_volume *c)
 		if (op->rc == -EAGAIN)
 			return op_goto(c, CREATEVOL_LOOK_UP);
 		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, reserve.op);
+			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		if ((c->spec.features & ~features_created()) == 0) {
 			image_make_start(c);
 			return op_await(c, CREATEVOL_IMAGE_MADE);
@@ -618,8 +614,7 @@ create_volume_step(struct op *op)
 	case CREATEVOL_NOTE_READ:
 		/* With one a deletion was cut off; else it is somebody's. */
 		ours = rados_read_omap(c->note)->n > 0;
-		rados_read_free(c->note);
-		c->note = NULL;
+		rados_read_drop(&c->note);
 		if (ours)
 			return op_goto(c, CREATEVOL_STALE);
 		if (op->rc < 0 && op->rc != -ENOENT)

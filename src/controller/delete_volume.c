@@ -35,6 +35,7 @@ enum discard_state {
 struct discard {
 	struct op op;
 	enum discard_state state;
+	const char *volume; /* for people */
 	struct ceph_pool *pool;
 	const char *name, *wanted_id;
 	struct trash_move move; /* move.place, move.lookup: what was found */
@@ -103,6 +104,8 @@ discard_step(struct op *op)
 		    d->lane.nwatchers > 1 ? " and others" : "");
 
 	case DISCARD_END:
+		if (err_is_set(&op->err))
+			err_prefix(&op->err, "volume %s", d->volume);
 		return OP_DONE;
 	}
 	abort();
@@ -112,23 +115,6 @@ static const struct op_class discard_class = {
 	.name = "discard",
 	.step = discard_step,
 };
-
-/*
- * Gone already is success. `id` NULL: what the name leads to.
- * FAILED_PRECONDITION: in use, naming the address, or name and id do not
- * belong together (trash_move_start()).
- */
-static void
-discard_start(struct discard *d, struct ceph_pool *pool, const char *name,
-    const char *id, struct wake *waiter)
-{
-	memset(d, 0, sizeof(*d));
-	d->pool = pool;
-	d->name = name;
-	d->id = d->move.place.id;
-	d->wanted_id = id;
-	op_start(&d->op, &discard_class, waiter);
-}
 
 /* ---- the volume ---- */
 
@@ -171,6 +157,25 @@ struct delete_volume {
 	struct lane_job lane;
 	struct discard helper_discard;
 };
+
+/*
+ * Gone already is success. `id` NULL: what the name leads to.
+ * FAILED_PRECONDITION: in use, naming the address, or name and id do not
+ * belong together (trash_move_start()).
+ */
+static void
+discard_start(struct delete_volume *d, struct discard *discard,
+    const char *name, const char *id)
+{
+	*discard = (struct discard){
+		.volume = d->req->volume_id,
+		.pool = d->pool,
+		.name = name,
+		.id = discard->move.place.id,
+		.wanted_id = id,
+	};
+	op_start(&discard->op, &discard_class, &d->rpc.op.wake);
+}
 
 static int
 open_volume(struct delete_volume *d, struct err *err)
@@ -242,11 +247,8 @@ delete_helper_step(struct delete_volume *d)
 
 	switch ((int)d->state) {
 	case DELETEVOL_DISCARDED:
-		if (op->rc < 0) {
-			err_prefix(
-			    &d->discard.op.err, "volume %s", d->req->volume_id);
+		if (op->rc < 0)
 			return op_fail_as(d, DELETEVOL_UNLOCK, discard.op);
-		}
 		if (d->migrated)
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		d->helper = arena_fmt(
@@ -274,8 +276,7 @@ delete_helper_step(struct delete_volume *d)
 			return op_fail_as(d, DELETEVOL_UNLOCK, place.op);
 		if (d->place.standing != IMAGE_IN_TRASH) /* another parent */
 			return op_goto(d, DELETEVOL_HELPER_DONE);
-		discard_start(&d->helper_discard, d->pool, d->helper,
-		    d->place.id, &op->wake);
+		discard_start(d, &d->helper_discard, d->helper, d->place.id);
 		return op_await(d, DELETEVOL_HELPER_MOVED);
 
 	case DELETEVOL_HELPER_FREED:
@@ -286,17 +287,13 @@ delete_helper_step(struct delete_volume *d)
 		}
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(d, DELETEVOL_UNLOCK, lane);
-		discard_start(&d->helper_discard, d->pool, d->helper,
-		    d->helper_id, &op->wake);
+		discard_start(d, &d->helper_discard, d->helper, d->helper_id);
 		return op_await(d, DELETEVOL_HELPER_MOVED);
 
 	case DELETEVOL_HELPER_MOVED:
-		if (op->rc < 0) {
-			err_prefix(&d->helper_discard.op.err, "volume %s",
-			    d->req->volume_id);
+		if (op->rc < 0)
 			return op_fail_as(
 			    d, DELETEVOL_UNLOCK, helper_discard.op);
-		}
 		if (!d->helper_discard.moved)
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		purge_note_start(d, &d->helper_discard);
@@ -383,8 +380,8 @@ delete_volume_step(struct op *op)
 			    "journal entry %s has an image id that is too long",
 			    d->uuid);
 		/* No id: ceph-csi was killed before it had stored it. */
-		discard_start(&d->discard, d->pool, d->image,
-		    str_is_empty(id) ? NULL : id, &op->wake);
+		discard_start(
+		    d, &d->discard, d->image, str_is_empty(id) ? NULL : id);
 		return op_await(d, DELETEVOL_DISCARDED);
 
 	case DELETEVOL_DISCARDED:

@@ -95,10 +95,8 @@ volume_step(struct op *op)
 		return op_await(v, VOLUME_ITEM_READ);
 
 	case VOLUME_ITEM_READ:
-		if (op->rc < 0) {
-			err_prefix(&v->entry.err, "volume %s", v->volume_id);
+		if (op->rc < 0)
 			return op_fail_as(v, VOLUME_END, entry);
-		}
 		v->image = volume_image_name(
 		    &v->entry.item, v->rpc->in->id.uuid, v->rpc->arena);
 		return op_goto(v, VOLUME_NAMED);
@@ -114,37 +112,32 @@ volume_step(struct op *op)
 			    &v->place, v->pool, v->image, id, &op->wake);
 			return op_await(v, VOLUME_PLACED);
 		}
-		if (op->rc < 0) {
-			err_prefix(
-			    &v->lookup.op.err, "volume %s", v->volume_id);
+		if (op->rc < 0)
 			return op_fail_as(v, VOLUME_END, lookup.op);
-		}
 		v->info = &v->lookup.info;
 		/* Whoever renamed it has to say what it is now. */
 		if (!str_is_empty(id) && !str_eq(v->info->id, id))
 			return op_fail(v, VOLUME_END, ERR_FAILED_PRECONDITION,
-			    "volume %s: image %s in %s: has id %s, not %s",
-			    v->volume_id, v->image, ceph_pool_label(v->pool),
-			    v->info->id, id);
+			    "image %s in %s: has id %s, not %s", v->image,
+			    ceph_pool_label(v->pool), v->info->id, id);
 		return op_goto(v, VOLUME_END);
 
 	case VOLUME_PLACED:
-		if (op->rc < 0) {
-			err_prefix(&v->place.op.err, "volume %s", v->volume_id);
+		if (op->rc < 0)
 			return op_fail_as(v, VOLUME_END, place.op);
-		}
-		if (v->place.standing == IMAGE_ELSEWHERE ||
-		    v->place.standing == IMAGE_IN_TRASH)
+		if (v->place.standing == IMAGE_ELSEWHERE)
 			return op_fail(v, VOLUME_END, ERR_FAILED_PRECONDITION,
-			    "volume %s: image %s in %s: %s", v->volume_id,
-			    v->image, ceph_pool_label(v->pool),
-			    v->place.standing == IMAGE_ELSEWHERE
-				? v->place.why
-				: "is in the trash");
-		return op_fail(v, VOLUME_END, ERR_NOT_FOUND, "volume %s: %s",
-		    v->volume_id, v->lookup.op.err.text);
+			    "image %s in %s: %s", v->image,
+			    ceph_pool_label(v->pool), v->place.why);
+		if (v->place.standing == IMAGE_IN_TRASH)
+			return image_fail(v, VOLUME_END,
+			    ERR_FAILED_PRECONDITION, v->image,
+			    "is in the trash");
+		return op_fail_as(v, VOLUME_END, lookup.op); /* not found */
 
 	case VOLUME_END:
+		if (err_is_set(&op->err) && v->pool != NULL)
+			err_prefix(&op->err, "volume %s", v->volume_id);
 		return OP_DONE;
 	}
 	abort();

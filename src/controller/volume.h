@@ -23,7 +23,7 @@ int volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
 const char *volume_image_name(
     const struct journal_item *item, const char *uuid, struct arena *arena);
 
-/* Image metadata, as ceph-csi has them. */
+/* Image metadata, as ceph-csi has them (internal/rbd, internal/util/k8s). */
 #define VOLUME_META_CLUSTER "csi.ceph.com/cluster/name"
 #define VOLUME_META_MOUNTER "csi.ceph.com/mounter"
 #define VOLUME_META_PVC_NAME "csi.storage.k8s.io/pvc/name"

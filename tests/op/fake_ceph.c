@@ -469,6 +469,13 @@ rados_read_free(struct rados_read *r)
 	free(r);
 }
 
+void
+rados_read_drop(struct rados_read **r)
+{
+	free(*r);
+	*r = NULL;
+}
+
 unsigned
 rados_read_omap_keys(struct rados_read *r, const char *const *keys, size_t n)
 {
