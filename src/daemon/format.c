@@ -9,28 +9,14 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-
-enum format_state {
-	FORMATASK_START = 0,
-	FORMATASK_ANSWERED, /* the session has answered, or cannot */
-	FORMATASK_END,
-};
 
 struct format_ask {
-	struct op op;
-	enum format_state state;
+	struct wake answered;
+	struct wake *waiter;
 	struct node_format *ask;
 	unsigned char *body;
 	struct session_call call;
 };
-
-/* protobuf-c's strings are not const, but nobody writes to them. */
-static char *
-text(const char *s)
-{
-	return (char *)(uintptr_t)(s != NULL ? s : "");
-}
 
 static const struct {
 	Worker__FormatRequest__Step step;
@@ -44,126 +30,90 @@ static const struct {
 	    "what the volume's pool is called" },
 };
 
-static void
-pack(struct format_ask *f)
+/* protobuf-c's strings are not const, but nobody writes to them. */
+static char *
+format_text(const char *s)
 {
-	const struct device_spec *spec = f->ask->spec;
-	Worker__FormatRequest request = WORKER__FORMAT_REQUEST__INIT;
-
-	request.step = steps[f->ask->step].step;
-	request.pool_id = spec->pool_id;
-	request.volume_id = text(spec->volume_id);
-	request.pool = text(spec->pool);
-	request.rados_namespace = text(spec->rados_namespace);
-	request.image = text(spec->image);
-	request.image_id = text(spec->image_id);
-	request.fstype = text(f->ask->fstype);
-	f->call.len = worker__format_request__get_packed_size(&request);
-	f->body = mem_new(f->call.len + 1);
-	(void)worker__format_request__pack(&request, f->body);
-	f->call.body = f->body;
-}
-
-static enum op_verdict
-start(struct format_ask *f)
-{
-	const struct device_spec *spec = f->ask->spec;
-	const struct session_key key = {
-		.cluster_id = text(spec->cluster_id),
-		.monitors = text(spec->monitors),
-		.user = text(spec->user),
-		.netns = text(spec->net_namespace),
-		.key = spec->key,
-	};
-
-	f->call.method = csi_definitions[CSI_FORMAT].path;
-	f->call.cluster_id = key.cluster_id;
-	f->call.monitors = key.monitors;
-	f->call.rados_namespace = text(spec->rados_namespace);
-	pack(f);
-	sessions_call_start(&f->call, &key, &f->op.wake);
-	return op_await(f, FORMATASK_ANSWERED);
+	return (char *)(uintptr_t)(s != NULL ? s : "");
 }
 
 static int
-read_reply(struct format_ask *f, struct err *err)
+read_reply(struct node_format *ask, const struct session_call *call)
 {
 	Worker__FormatReply *reply = worker__format_reply__unpack(
-	    NULL, f->call.reply_len, f->call.reply);
+	    NULL, call->reply_len, call->reply);
 	int rc = -EBADMSG;
 
 	if (reply != NULL)
-		rc = str_put(f->ask->image_id, sizeof(f->ask->image_id), "%s",
+		rc = str_put(ask->image_id, sizeof(ask->image_id), "%s",
 		    reply->image_id);
 	if (rc == 0)
-		rc = str_put(
-		    f->ask->pool, sizeof(f->ask->pool), "%s", reply->pool);
+		rc = str_put(ask->pool, sizeof(ask->pool), "%s", reply->pool);
 	if (rc == 0)
-		f->ask->again = reply->again;
+		ask->again = reply->again;
 	else
 		(void)err_set(
-		    err, ERR_INTERNAL, "ceph-worker's answer is none");
+		    &ask->err, ERR_INTERNAL, "ceph-worker's answer is none");
 	if (reply != NULL)
 		worker__format_reply__free_unpacked(reply, NULL);
-	return rc < 0 ? rc : 0;
-}
-
-static enum op_verdict
-answered(struct format_ask *f)
-{
-	struct err err = f->call.err;
-
-	if (!err_is_set(&err) && read_reply(f, &err) == 0)
-		return op_goto(f, FORMATASK_END);
-	/* The cluster's own words, or why nobody could ask it. */
-	if (err.code != ERR_FAILED_PRECONDITION)
-		err_prefix(
-		    &err, "ask the cluster %s", steps[f->ask->step].what);
-	f->ask->err = err;
-	return op_fail_err(f, FORMATASK_END, &err);
-}
-
-static enum op_verdict
-format_step(struct op *op)
-{
-	struct format_ask *f = (struct format_ask *)op;
-
-	switch (f->state) {
-	case FORMATASK_START:
-		return start(f);
-	case FORMATASK_ANSWERED:
-		return answered(f);
-	case FORMATASK_END:
-		return OP_DONE;
-	}
-	abort();
+	return rc;
 }
 
 static void
-format_free(struct op *op)
+on_format_answered(struct wake *wake, int rc)
 {
-	struct format_ask *f = (struct format_ask *)op;
+	struct format_ask *f = container_of(wake, struct format_ask, answered);
+	struct node_format *ask = f->ask;
 
+	(void)rc;
+	ask->err = f->call.err;
+	/* The cluster's own words, or why nobody could ask it. */
+	if ((err_is_set(&ask->err) || read_reply(ask, &f->call) < 0) &&
+	    ask->err.code != ERR_FAILED_PRECONDITION)
+		err_prefix(
+		    &ask->err, "ask the cluster %s", steps[ask->step].what);
+	wake_up(f->waiter, ask->err.rc);
 	free(f->body);
 	free(f->call.reply);
 	free(f);
 }
 
-static const struct op_class format_class = {
-	.name = "format.ask",
-	.step = format_step,
-	.end = format_free,
-};
-
 void
 format_start(struct node_format *ask, struct wake *waiter)
 {
+	const struct device_spec *spec = ask->spec;
 	struct format_ask *f = mem_new(sizeof(*f));
+	Worker__FormatRequest request = {
+		PROTOBUF_C_MESSAGE_INIT(&worker__format_request__descriptor),
+		.step = steps[ask->step].step,
+		.pool_id = spec->pool_id,
+		.volume_id = format_text(spec->volume_id),
+		.pool = format_text(spec->pool),
+		.rados_namespace = format_text(spec->rados_namespace),
+		.image = format_text(spec->image),
+		.image_id = format_text(spec->image_id),
+		.fstype = format_text(ask->fstype),
+	};
+	const struct session_key key = {
+		.cluster_id = format_text(spec->cluster_id),
+		.monitors = format_text(spec->monitors),
+		.user = format_text(spec->user),
+		.netns = format_text(spec->net_namespace),
+		.key = spec->key,
+	};
 
 	f->ask = ask;
-	f->op.subject = ask->spec->volume_id;
+	f->waiter = waiter;
+	f->answered.fn = on_format_answered;
+	f->call.method = csi_definitions[CSI_FORMAT].path;
+	f->call.cluster_id = key.cluster_id;
+	f->call.monitors = key.monitors;
+	f->call.rados_namespace = request.rados_namespace;
+	f->call.len = worker__format_request__get_packed_size(&request);
+	f->call.body = f->body = mem_new(f->call.len + 1);
+	(void)worker__format_request__pack(&request, f->body);
 	ask->err = (struct err)ERR_INIT;
 	ask->again = false;
 	ask->image_id[0] = '\0';
-	op_start(&f->op, &format_class, waiter);
+	sessions_call_start(&f->call, &key, &f->answered);
 }

@@ -134,136 +134,20 @@ request_add_caller(struct request *r, struct call *call)
 
 /* ---- running ------------------------------------------------------------- */
 
-/* Packs the reply, in the arena. */
-static void
-request_set_reply(struct request *r, const void *reply)
-{
-	r->reply = csi_pack(reply, r->in.arena, &r->reply_len, &r->err);
-}
-
-static enum op_verdict
-run_worker(struct request *r)
-{
-	const struct caller *first = TAILQ_FIRST(&r->callers);
-	struct forward *forward = &r->forward;
-
-	switch (forward_resolve(rq.setup.config, &r->in, forward, &r->err)) {
-	case FORWARD_ANSWER: /* without one, reply_len is 0: an empty message */
-		if (forward->reply != NULL)
-			request_set_reply(r, forward->reply);
-		return op_goto(r, REQUEST_RAN);
-	case FORWARD_FAIL:
-		return op_goto(r, REQUEST_RAN);
-	case FORWARD_CALL:
-		break;
-	}
-	free(r->call.reply);
-	r->call = (struct session_call){
-		.method = r->in.def->path,
-		.cluster_id = forward->cluster.cluster_id,
-		.monitors = forward->cluster.monitors,
-		.rados_namespace = forward->cluster.rados_namespace,
-		.body = r->body,
-		.len = r->len,
-		.deadline_ms = first->call->deadline_ms,
-	};
-	sessions_call_start(&r->call, &forward->session, &r->op.wake);
-	return op_await(r, REQUEST_ANSWERED);
-}
-
-static enum op_verdict
-request_run(struct request *r)
-{
-	if (TAILQ_EMPTY(&r->callers))
-		return op_goto(r, REQUEST_END);
-	r->op.detached = false;
-	r->err = (struct err)ERR_INIT;
-	if (r->in.def->place == CSI_WORKER)
-		return run_worker(r);
-	r->rpc = csi_rpc_new(
-	    rq.setup.impls[csi_definition_id(r->in.def)], &r->in, NULL);
-	csi_rpc_start(r->rpc, &r->op.wake);
-	return op_await(r, REQUEST_RAN);
-}
-
-/* Old monitors or an old key's cluster may be what the error is due to. */
-static void
-request_blame(struct request *r)
-{
-	if (r->err.code == ERR_UNAVAILABLE ||
-	    r->err.code == ERR_UNAUTHENTICATED)
-		config_blame(rq.setup.config, &r->err);
-}
-
-static void
-request_answer(struct request *r)
-{
-	struct caller *caller;
-
-	request_blame(r);
-	if (TAILQ_EMPTY(&r->callers))
-		request_log_end(r);
-	while ((caller = TAILQ_FIRST(&r->callers)) != NULL) {
-		TAILQ_REMOVE(&r->callers, caller, link);
-		caller_note(caller);
-		if (err_is_set(&r->err))
-			call_fail_err(caller->call, &r->err);
-		else
-			call_reply(caller->call, r->reply, r->reply_len);
-	}
-}
-
-static enum op_verdict
-request_ran(struct request *r)
-{
-	timer_disarm(&r->linger);
-	if (r->rpc != NULL) {
-		request_note_states(r, &r->rpc->op);
-		r->err = r->rpc->op.err;
-		if (!err_is_set(&r->err))
-			request_set_reply(r, r->rpc->reply);
-		r->rpc = NULL;
-	}
-	/* Stopped because nobody wanted it, and then somebody did. */
-	if (r->op.detached && r->err.code == ERR_CANCELLED &&
-	    !TAILQ_EMPTY(&r->callers)) {
-		r->op.rc = 0;
-		return op_goto(r, REQUEST_LOCKED);
-	}
-	request_answer(r);
-	return op_goto(r, REQUEST_END);
-}
-
 /* The request that runs or waits and is the same, or NULL. */
 static struct request *
 request_same(const struct request *r)
 {
+	const struct request_lock *lock = &r->lock[0];
 	struct keylock_claim *claim;
 
-	if (r->lock[0].locks == NULL)
+	if (lock->locks == NULL)
 		return NULL;
-	claim = keylock_find(r->lock[0].locks, r->key, r->lock[0].claim.print,
-	    r->lock[0].claim.print_len);
+	claim = keylock_find(
+	    lock->locks, lock->key, lock->claim.print, lock->claim.print_len);
 	return claim != NULL
 	    ? container_of(claim, struct request_lock, claim)->request
 	    : NULL;
-}
-
-static void
-note_wait(struct request *r)
-{
-	if (request_waits(r) == NULL)
-		return;
-	rq.stats.waits++;
-	r->waits_since_ms = clock_now_ms();
-}
-
-static void
-note_waited(struct request *r)
-{
-	if (r->waits_since_ms != 0)
-		rq.stats.waited_ms += clock_now_ms() - r->waits_since_ms;
-	r->waits_since_ms = 0;
 }
 
 /* What was asked twice in one turn: the callers of `r` are those of `same`. */
@@ -281,52 +165,137 @@ request_merge(struct request *r, struct request *same)
 	TAILQ_CONCAT(&same->callers, &r->callers, link);
 }
 
-/* Takes the first lock that it has not; with all of them it runs. */
-static enum op_verdict
-request_lock_next(struct request *r)
+/* The first lock that it still has to take, or NULL. */
+static struct request_lock *
+request_lacks(struct request *r)
 {
-	for (size_t i = 0; i < CSI_LOCKS_MAX; i++) {
-		struct request_lock *lock = &r->lock[i];
-
-		if (lock->locks == NULL || keylock_owns(&lock->claim))
-			continue;
-		keylock_take_start(
-		    lock->locks, &lock->claim, lock->key, &r->op.wake);
-		note_wait(r);
-		return op_await(r, REQUEST_LOCKED);
-	}
-	return request_run(r);
+	for (size_t i = 0; i < CSI_LOCKS_MAX; i++)
+		if (r->lock[i].locks != NULL &&
+		    !keylock_owns(&r->lock[i].claim))
+			return &r->lock[i];
+	return NULL;
 }
 
-static enum op_verdict
-request_begin(struct request *r)
+/* Packs the reply, in the arena. */
+static void
+request_set_reply(struct request *r, const void *reply)
 {
-	struct request *same = request_same(r);
+	r->reply = csi_pack(reply, r->in.arena, &r->reply_len, &r->err);
+}
 
-	if (TAILQ_EMPTY(&r->callers)) /* gone in the turn in which they came */
-		return op_goto(r, REQUEST_END);
-	if (same != NULL) {
-		request_merge(r, same);
-		return op_goto(r, REQUEST_END);
+/*
+ * Makes the call for the request's session. False: there is nobody to ask, and
+ * reply or err is the answer.
+ */
+static bool
+request_make_call(struct request *r)
+{
+	const struct caller *first = TAILQ_FIRST(&r->callers);
+	struct forward *forward = &r->forward;
+
+	switch (forward_resolve(rq.setup.config, &r->in, forward, &r->err)) {
+	case FORWARD_ANSWER: /* without one, reply_len is 0: an empty message */
+		if (forward->reply != NULL)
+			request_set_reply(r, forward->reply);
+		return false;
+	case FORWARD_FAIL:
+		return false;
+	case FORWARD_CALL:
+		break;
 	}
-	rq.stats.started++;
-	return request_lock_next(r);
+	free(r->call.reply);
+	r->call = (struct session_call){
+		.method = r->in.def->path,
+		.cluster_id = forward->cluster.cluster_id,
+		.monitors = forward->cluster.monitors,
+		.rados_namespace = forward->cluster.rados_namespace,
+		.body = r->body,
+		.len = r->len,
+		.deadline_ms = first->call->deadline_ms,
+	};
+	return true;
+}
+
+static void
+request_answer(struct request *r)
+{
+	struct caller *caller;
+
+	/* Old monitors or an old key's cluster may be what it is due to. */
+	if (r->err.code == ERR_UNAVAILABLE ||
+	    r->err.code == ERR_UNAUTHENTICATED)
+		config_blame(rq.setup.config, &r->err);
+	if (TAILQ_EMPTY(&r->callers))
+		request_log_end(r);
+	while ((caller = TAILQ_FIRST(&r->callers)) != NULL) {
+		TAILQ_REMOVE(&r->callers, caller, link);
+		caller_note(caller);
+		if (err_is_set(&r->err))
+			call_fail_err(caller->call, &r->err);
+		else
+			call_reply(caller->call, r->reply, r->reply_len);
+	}
 }
 
 static enum op_verdict
 request_step(struct op *op)
 {
 	struct request *r = (struct request *)op;
+	struct request_lock *lock;
+	struct request *same;
 
 	switch (r->state) {
 	case REQUEST_NEW:
-		return request_begin(r);
+		same = request_same(r);
+		if (TAILQ_EMPTY(&r->callers)) /* gone in the turn they came */
+			return op_goto(r, REQUEST_END);
+		if (same != NULL) {
+			request_merge(r, same);
+			return op_goto(r, REQUEST_END);
+		}
+		rq.stats.started++;
+		return op_goto(r, REQUEST_LOCKED);
 
 	case REQUEST_LOCKED:
-		note_waited(r);
+		if (r->waits_since_ms != 0)
+			rq.stats.waited_ms += clock_now_ms() -
+			    r->waits_since_ms;
+		r->waits_since_ms = 0;
 		if (op->rc < 0) /* given up while it waited for a lock */
 			return op_goto(r, REQUEST_END);
-		return request_lock_next(r);
+		lock = request_lacks(r);
+		if (lock != NULL) {
+			keylock_take_start(
+			    lock->locks, &lock->claim, lock->key, &op->wake);
+			if (request_waits(r) != NULL) {
+				rq.stats.waits++;
+				r->waits_since_ms = clock_now_ms();
+			}
+			return op_await(r, REQUEST_LOCKED);
+		}
+		if (TAILQ_EMPTY(&r->callers))
+			return op_goto(r, REQUEST_END);
+		op->detached = false;
+		r->err = (struct err)ERR_INIT;
+		if (r->in.def->place == CSI_DAEMON) {
+			r->rpc = csi_rpc_new(
+			    rq.setup.impls[csi_definition_id(r->in.def)],
+			    &r->in, NULL);
+			csi_rpc_start(r->rpc, &op->wake);
+			return op_await(r, REQUEST_RAN);
+		}
+		if (!request_make_call(r))
+			return op_goto(r, REQUEST_DONE);
+		sessions_call_start(&r->call, &r->forward.session, &op->wake);
+		return op_await(r, REQUEST_ANSWERED);
+
+	case REQUEST_RAN:
+		request_note_states(r, &r->rpc->op);
+		r->err = r->rpc->op.err;
+		if (!err_is_set(&r->err))
+			request_set_reply(r, r->rpc->reply);
+		r->rpc = NULL;
+		return op_goto(r, REQUEST_DONE);
 
 	case REQUEST_ANSWERED:
 		r->err = r->call.err;
@@ -336,10 +305,18 @@ request_step(struct op *op)
 		/* Not this user's volume: as if there had been no session. */
 		if (r->forward.borrowed && r->err.code == ERR_PERMISSION_DENIED)
 			r->err = (struct err)ERR_INIT;
-		return op_goto(r, REQUEST_RAN);
+		return op_goto(r, REQUEST_DONE);
 
-	case REQUEST_RAN:
-		return request_ran(r);
+	case REQUEST_DONE:
+		timer_disarm(&r->linger);
+		/* Stopped because nobody wanted it, and then somebody did. */
+		if (op->detached && r->err.code == ERR_CANCELLED &&
+		    !TAILQ_EMPTY(&r->callers)) {
+			op->rc = 0;
+			return op_goto(r, REQUEST_LOCKED);
+		}
+		request_answer(r);
+		return op_goto(r, REQUEST_END);
 
 	case REQUEST_END:
 		for (size_t i = CSI_LOCKS_MAX; i-- > 0;)
@@ -451,52 +428,35 @@ request_read(struct request *r, const struct csi_definition *def,
 	return 0;
 }
 
-/* Joins the one that is the same, or refuses; false: it is to be run. */
-static bool
-request_settle(
-    struct request *r, const struct csi_definition *def, struct call *call)
+void
+request_take(struct call *call, const struct csi_definition *def)
 {
-	struct request *same;
+	struct request *r = request_new(), *same;
 	struct err err = ERR_INIT;
 
 	if (request_read(r, def, call, &err) < 0) {
 		call_fail_err(call, &err);
-		return true;
-	}
-	same = request_same(r);
-	if (same != NULL) {
+	} else if ((same = request_same(r)) != NULL) {
 		same->joined++;
 		rq.stats.joined++;
 		request_add_caller(same, call);
-		return true;
-	}
-	if (check_room(call->request_len, &err) < 0) {
+	} else if (check_room(call->request_len, &err) < 0) {
 		rq.stats.refused++;
 		call_fail_err(call, &err);
-		return true;
-	}
-	return false;
-}
-
-void
-request_take(struct call *call, const struct csi_definition *def)
-{
-	struct request *r = request_new();
-
-	if (request_settle(r, def, call)) {
-		request_free(&r->op);
+	} else {
+		r->len = call->request_len;
+		if (r->len > USUAL_BYTES)
+			more(&rq.large_bytes, &rq.large_peak, r->len);
+		if (def->place == CSI_WORKER) {
+			r->body = mem_new(r->len + 1);
+			if (r->len > 0)
+				memcpy(r->body, call->request, r->len);
+		}
+		request_add_caller(r, call);
+		op_start(&r->op, &request_class, NULL);
 		return;
 	}
-	r->len = call->request_len;
-	if (r->len > USUAL_BYTES)
-		more(&rq.large_bytes, &rq.large_peak, r->len);
-	if (def->place == CSI_WORKER) {
-		r->body = mem_new(r->len + 1);
-		if (r->len > 0)
-			memcpy(r->body, call->request, r->len);
-	}
-	request_add_caller(r, call);
-	op_start(&r->op, &request_class, NULL);
+	request_free(&r->op);
 }
 
 /* ---- all of them --------------------------------------------------------- */

@@ -68,7 +68,8 @@ enum request_state {
 	REQUEST_NEW = 0,  /* nothing is held */
 	REQUEST_LOCKED,   /* a lock is ours, or was given up */
 	REQUEST_ANSWERED, /* by the session, or there is none */
-	REQUEST_RAN,      /* the execution has ended */
+	REQUEST_RAN,      /* the operation in this process has ended */
+	REQUEST_DONE,     /* one or the other: err or reply is the answer */
 	REQUEST_END,      /* all is given back */
 };
 
@@ -92,10 +93,9 @@ struct request {
 	unsigned joined; /* callers that came after the first one */
 	struct timer linger;
 
-	struct csi_rpc *rpc;    /* CSI_DAEMON: while it runs */
-	struct forward forward; /* CSI_WORKER */
-	struct session_call
-	    call; /* CSI_WORKER: .session is set while it runs */
+	struct csi_rpc *rpc;      /* CSI_DAEMON: while it runs */
+	struct forward forward;   /* CSI_WORKER */
+	struct session_call call; /* CSI_WORKER */
 
 	/* the result; a reply lives in the arena, or is the call's */
 	struct err err;
