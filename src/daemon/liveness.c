@@ -5,7 +5,6 @@
 #include "daemon/liveness.h"
 
 #include "base/log.h"
-#include "core/op.h"
 #include "core/timer.h"
 #include "csi.pb-c.h"
 #include "csi/rpc.h"
@@ -15,16 +14,11 @@
 
 #include <string.h>
 
-enum liveness_state {
-	LIVENESS_START = 0,
-	LIVENESS_ANSWERED, /* the driver has answered, or will not */
-};
-
 static struct {
-	struct op op;
-	enum liveness_state state;
 	struct client *client;
 	struct client_call call;
+	struct wake answered; /* of the call */
+	bool waits;
 	int64_t timeout_ms, poll_ms;
 	struct timer poll;
 	bool asked, live; /* as of the last answer */
@@ -50,11 +44,13 @@ is_ready(struct err *err)
 }
 
 static void
-judge(int rc)
+on_probed(struct wake *wake, int rc)
 {
 	struct err err = ERR_INIT;
 	bool live = false;
 
+	(void)wake;
+	lv.waits = false;
 	if (rc < 0)
 		(void)err_set(&err, lv.call.code, "%s",
 		    lv.call.text != NULL ? lv.call.text : "");
@@ -67,39 +63,18 @@ judge(int rc)
 		    err_code_name(err.code), err.text);
 	lv.asked = true;
 	lv.live = live;
+	client_call_fini(&lv.call);
+	timer_arm(&lv.poll, lv.poll_ms);
 }
-
-static enum op_verdict
-liveness_step(struct op *op)
-{
-	switch (lv.state) {
-	case LIVENESS_START:
-		client_call_init(&lv.call, lv.client);
-		client_call_start(&lv.call, "/csi.v1.Identity/Probe", "", 0,
-		    lv.timeout_ms, &op->wake);
-		return op_await(&lv, LIVENESS_ANSWERED);
-
-	case LIVENESS_ANSWERED:
-		judge(op->rc);
-		client_call_fini(&lv.call);
-		timer_arm(&lv.poll, lv.poll_ms);
-		return OP_DONE;
-	}
-	abort();
-}
-
-static const struct op_class liveness_class = {
-	.name = "liveness",
-	.step = liveness_step,
-};
 
 static void
 on_poll(struct timer *timer)
 {
 	(void)timer;
-	memset(&lv.op, 0, sizeof(lv.op));
-	lv.state = LIVENESS_START;
-	op_start(&lv.op, &liveness_class, NULL);
+	client_call_init(&lv.call, lv.client);
+	client_call_start(&lv.call, "/csi.v1.Identity/Probe", "", 0,
+	    lv.timeout_ms, &lv.answered);
+	lv.waits = true;
 }
 
 /* ---- what is served ------------------------------------------------------ */
@@ -117,12 +92,14 @@ static struct metric live_metric = {
 	.read = read_live,
 };
 
-static int
-start_http(const struct options *o, struct err *err)
+int
+liveness_begin(const struct options *o, struct err *err)
 {
 	const char *host = getenv("POD_IP");
 	auto_free char *address = NULL;
 
+	metrics_add(&live_metric);
+	process_metrics_add();
 	host = host != NULL ? host : "";
 	address = str_fmt(strchr(host, ':') != NULL ? "[%s]:%lld" : "%s:%lld",
 	    host, (long long)o->metrics_port);
@@ -131,25 +108,15 @@ start_http(const struct options *o, struct err *err)
 		.get = metrics_get };
 	lv.http = http_serve(
 	    address, UNIX_SOCKET_FILE(0600), &lv.route, 1, err);
-	if (lv.http == NULL)
+	if (lv.http == NULL) {
 		err_prefix(err, "POD_IP and --metricsport");
-	return lv.http == NULL ? err->rc : 0;
-}
-
-int
-liveness_begin(const struct options *o, struct err *err)
-{
-	int rc;
-
-	metrics_add(&live_metric);
-	process_metrics_add();
-	rc = start_http(o, err);
-	if (rc < 0)
-		return rc;
+		return err->rc;
+	}
 	lv.client = client_new(o->socket_path);
 	lv.timeout_ms = o->probe_timeout_ms;
 	lv.poll_ms = o->probe_poll_ms;
 	lv.poll.fire = on_poll;
+	lv.answered.fn = on_probed;
 	on_poll(&lv.poll);
 	return 0;
 }
@@ -157,10 +124,9 @@ liveness_begin(const struct options *o, struct err *err)
 void
 liveness_stop(void)
 {
-	timer_disarm(&lv.poll);
-	if (lv.state == LIVENESS_ANSWERED && lv.op.waiting)
+	if (lv.waits)
 		client_call_cancel(&lv.call);
-	while (op_count() > 0)
+	while (lv.waits)
 		loop_turn(true);
 	timer_disarm(&lv.poll);
 	http_free(lv.http);

@@ -277,7 +277,7 @@ start_dispatch(const struct options *o)
 static unsigned
 connections_of(const struct options *o)
 {
-	unsigned wanted = (unsigned)o->grpc_connections, most;
+	unsigned wanted = o->grpc.connections, most;
 	struct rlimit files;
 
 	if (getrlimit(RLIMIT_NOFILE, &files) < 0 ||
@@ -294,20 +294,7 @@ connections_of(const struct options *o)
 static int
 start_server(const struct options *o, struct err *err)
 {
-	const struct server_limits limits = {
-		.connections = connections_of(o),
-		.streams = (unsigned)o->grpc_streams,
-		.calls = (unsigned)o->grpc_calls,
-		.header_bytes = (size_t)o->grpc_header_bytes,
-		.request_bytes = (size_t)o->grpc_request_bytes,
-		.reply_bytes = (size_t)o->grpc_reply_bytes,
-		.buffered_bytes = (size_t)o->grpc_buffered_bytes,
-		.handshake_ms = o->grpc_handshake_ms,
-		.first_call_ms = o->grpc_first_call_ms,
-		.idle_ms = o->grpc_idle_ms,
-		.request_ms = o->grpc_request_ms,
-		.write_ms = o->grpc_write_ms,
-	};
+	struct server_limits limits = o->grpc;
 	struct metrics_setup metrics = {
 		.address = o->metrics_address,
 		.file = o->socket_file,
@@ -316,6 +303,7 @@ start_server(const struct options *o, struct err *err)
 	};
 	int rc;
 
+	limits.connections = connections_of(o);
 	metrics.server = d.server = server_new(&router, &limits);
 	dump_add_source(dump_counts);
 	rc = metrics_begin(&metrics, err);

@@ -27,9 +27,9 @@ enum option_kind {
 	OPTION_GROUP = 0, /* no option: `help` is the title of those below */
 	OPTION_STRING,    /* const char * */
 	OPTION_BOOL,      /* bool */
-	OPTION_INT,       /* int64_t */
+	OPTION_INT,       /* int64_t or unsigned */
 	OPTION_DURATION,  /* int64_t milliseconds */
-	OPTION_BYTES,     /* int64_t bytes */
+	OPTION_BYTES,     /* int64_t or size_t bytes */
 	OPTION_ANY,       /* klog: a value that nobody looks at */
 };
 
@@ -45,6 +45,7 @@ struct option_def {
 	enum option_kind kind;
 	const char *name;
 	size_t field;        /* 1 + offset in struct options; 0 is no field */
+	size_t size;         /* of the field */
 	const char *value;   /* default, as one would type it */
 	int64_t min, max;    /* of numbers, durations and bytes */
 	const char *help;    /* in Markdown; may be NULL */
@@ -65,8 +66,8 @@ struct option_def {
 	}
 #define OPTION(kind, name, member, value, ...)                                 \
 	{                                                                      \
-		kind, name, 1 + offsetof(struct options, member), value,       \
-		    __VA_ARGS__                                                \
+		kind, name, 1 + offsetof(struct options, member),              \
+		    sizeof(((struct options *)0)->member), value, __VA_ARGS__  \
 	}
 #define TEXT(name, member, value, ...)                                         \
 	OPTION(OPTION_STRING, name, member, value, 0, 0, __VA_ARGS__)
@@ -81,12 +82,12 @@ struct option_def {
 #define CHECKED .use = OPTION_CHECKED
 #define IGNORED(name, kind, value, help)                                       \
 	{                                                                      \
-		kind, name, 0, value, INT64_MIN, INT64_MAX, help,              \
+		kind, name, 0, 0, value, INT64_MIN, INT64_MAX, help,           \
 		    .use = OPTION_IGNORED                                      \
 	}
 #define SILENT(name, kind, value, help)                                        \
 	{                                                                      \
-		kind, name, 0, value, INT64_MIN, INT64_MAX, help,              \
+		kind, name, 0, 0, value, INT64_MIN, INT64_MAX, help,           \
 		    .use = OPTION_SILENT                                       \
 	}
 
@@ -151,30 +152,30 @@ static const struct option_def table[] = {
 	    "Node and Controller requests that run or wait for a lock at one time, also those whose caller has gone. More are answered UNAVAILABLE; a retry that joins a running one is not counted"),
 
 	GROUP("Limits of the gRPC server"),
-	NUMBER("grpc-max-connections", grpc_connections, "512", 1, 60000,
+	NUMBER("grpc-max-connections", grpc.connections, "512", 1, 60000,
 	    "connections at one time. For another one, one without calls has to go; fewer if there are not as many descriptors (`ulimit -n`)"),
-	NUMBER("grpc-max-streams", grpc_streams, "256", 1, 65536,
+	NUMBER("grpc-max-streams", grpc.streams, "256", 1, 65536,
 	    "calls open at one time on one connection. More are refused, and clients try them again"),
-	NUMBER("grpc-max-calls", grpc_calls, "4096", 1, 1000000,
+	NUMBER("grpc-max-calls", grpc.calls, "4096", 1, 1000000,
 	    "calls open at one time in all. More are answered UNAVAILABLE, unless their connection has no other"),
-	BYTES("grpc-max-header-bytes", grpc_header_bytes, "16KiB", 1 * KIB,
+	BYTES("grpc-max-header-bytes", grpc.header_bytes, "16KiB", 1 * KIB,
 	    1 * MIB, "header list of a call, as HTTP/2 counts it"),
-	BYTES("grpc-max-request-bytes", grpc_request_bytes, "4MiB", 1 * KIB,
+	BYTES("grpc-max-request-bytes", grpc.request_bytes, "4MiB", 1 * KIB,
 	    4 * MIB, "one request"),
-	BYTES("grpc-max-reply-bytes", grpc_reply_bytes, "16MiB", 1 * KIB,
+	BYTES("grpc-max-reply-bytes", grpc.reply_bytes, "16MiB", 1 * KIB,
 	    64 * MIB, "one answer. Go clients take 4 MiB"),
-	BYTES("grpc-max-buffered-bytes", grpc_buffered_bytes, "64MiB", 1 * MIB,
+	BYTES("grpc-max-buffered-bytes", grpc.buffered_bytes, "64MiB", 1 * MIB,
 	    4096 * MIB,
 	    "requests and answers that are held at one time in all. Beyond it requests that still arrive are answered UNAVAILABLE. Not below `--grpc-max-request-bytes`"),
-	DURATION("grpc-handshake-timeout", grpc_handshake_ms, "10s", 100,
+	DURATION("grpc-handshake-timeout", grpc.handshake_ms, "10s", 100,
 	    HOUR_MS, "how long a new connection may take to speak HTTP/2"),
-	DURATION("grpc-first-call-timeout", grpc_first_call_ms, "5m", 1000,
+	DURATION("grpc-first-call-timeout", grpc.first_call_ms, "5m", 1000,
 	    24 * HOUR_MS, "end a connection that has made no call for so long"),
-	DURATION("grpc-idle-timeout", grpc_idle_ms, "0", 0, 24 * HOUR_MS,
+	DURATION("grpc-idle-timeout", grpc.idle_ms, "0", 0, 24 * HOUR_MS,
 	    "end a connection whose last call is so long ago. 0: never; sidecars end themselves when theirs is lost"),
-	DURATION("grpc-request-timeout", grpc_request_ms, "30s", 100, HOUR_MS,
+	DURATION("grpc-request-timeout", grpc.request_ms, "30s", 100, HOUR_MS,
 	    "how long the request of a call may take to arrive"),
-	DURATION("grpc-write-timeout", grpc_write_ms, "60s", 100, HOUR_MS,
+	DURATION("grpc-write-timeout", grpc.write_ms, "60s", 100, HOUR_MS,
 	    "how long a client may take to accept an answer"),
 
 	GROUP("For --type=liveness"),
@@ -435,7 +436,9 @@ option_set(struct options *o, const struct option_def *def, const char *text,
 		    (long long)def->min, unit, (long long)def->max, unit,
 		    def->kind == OPTION_BYTES ? " bytes" : "");
 	}
-	if (at != NULL)
+	if (at != NULL && def->size == sizeof(unsigned))
+		*(unsigned *)at = (unsigned)number;
+	else if (at != NULL)
 		*(int64_t *)at = number;
 	return 0;
 }
@@ -706,7 +709,7 @@ options_check(struct options *o, struct err *err)
 	if (o->snapshots_min > o->snapshots_max)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--minsnapshotsonimage is above --maxsnapshotsonimage");
-	if (o->grpc_buffered_bytes < o->grpc_request_bytes)
+	if (o->grpc.buffered_bytes < o->grpc.request_bytes)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--grpc-max-buffered-bytes is below --grpc-max-request-bytes");
 	if (!drivername_is_good(o->drivername))

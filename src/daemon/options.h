@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "core/unix_socket.h"
+#include "rpc/server.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,19 +57,7 @@ struct options {
 	int64_t offload_max;
 	int64_t requests_max;
 
-	/* the gRPC server */
-	int64_t grpc_connections;
-	int64_t grpc_streams;
-	int64_t grpc_calls;
-	int64_t grpc_header_bytes;
-	int64_t grpc_request_bytes;
-	int64_t grpc_reply_bytes;
-	int64_t grpc_buffered_bytes;
-	int64_t grpc_handshake_ms;
-	int64_t grpc_first_call_ms;
-	int64_t grpc_idle_ms;
-	int64_t grpc_request_ms;
-	int64_t grpc_write_ms;
+	struct server_limits grpc;
 
 	/* --type=liveness */
 	int64_t metrics_port;

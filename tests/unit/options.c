@@ -231,8 +231,8 @@ test_meaning(void)
 	(void)parse("--type=rbd --nodeid=n --grpc-max-request-bytes=1MiB "
 		    "--grpc-max-streams=7",
 	    &err);
-	ok(opt.grpc_request_bytes == 1 << 20 && opt.grpc_streams == 7 &&
-		opt.grpc_calls == 4096 && opt.grpc_reply_bytes == 16 << 20,
+	ok(opt.grpc.request_bytes == 1 << 20 && opt.grpc.streams == 7 &&
+		opt.grpc.calls == 4096 && opt.grpc.reply_bytes == 16 << 20,
 	    "limits are numbers, bytes with a unit, or their defaults");
 
 	(void)parse("--type=rbd --nodeid=a --nodeid=b", &err);
