@@ -24,7 +24,7 @@
 /* Who calls: one call at a time, as long as there are some left. */
 enum caller_state { CALLER_NEXT = 0, CALLER_ANSWERED };
 
-struct caller {
+struct bench_caller {
 	struct op op;
 	enum caller_state state;
 	struct load *load;
@@ -35,7 +35,7 @@ struct caller {
 /* A number of callers that work a number of calls off. */
 struct load {
 	const struct bench_options *opt;
-	struct caller *callers;
+	struct bench_caller *callers;
 	size_t left, running, failed;
 	size_t failed_by[ERR_UNAUTHENTICATED + 1]; /* enum err_code */
 	struct client *client;                     /* of all calls ... */
@@ -54,7 +54,7 @@ clock_ns(clockid_t id)
 }
 
 static enum op_verdict
-caller_next(struct caller *c)
+caller_next(struct bench_caller *c)
 {
 	struct load *load = c->load;
 
@@ -70,7 +70,7 @@ caller_next(struct caller *c)
 }
 
 static void
-caller_count(struct caller *c)
+caller_count(struct bench_caller *c)
 {
 	struct load *load = c->load;
 
@@ -89,7 +89,7 @@ caller_count(struct caller *c)
 static enum op_verdict
 caller_step(struct op *op)
 {
-	struct caller *c = (struct caller *)op;
+	struct bench_caller *c = (struct bench_caller *)op;
 
 	switch (c->state) {
 	case CALLER_NEXT:
@@ -105,7 +105,7 @@ caller_step(struct op *op)
 static void
 caller_end(struct op *op)
 {
-	((struct caller *)op)->load->running--;
+	((struct bench_caller *)op)->load->running--;
 }
 
 static const struct op_class caller_class = {
@@ -150,7 +150,7 @@ static void
 run(struct load *load, const char *phase)
 {
 	size_t count = load->opt->callers;
-	struct caller *callers = mem_new(count * sizeof(*callers));
+	struct bench_caller *callers = mem_new(count * sizeof(*callers));
 	uint64_t ns = clock_ns(CLOCK_MONOTONIC);
 	uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 

@@ -16,7 +16,7 @@
 #define FILE_MAX_BYTES 65536
 #define TIMEOUT_MS (5 * 60 * 1000)
 
-enum option_id {
+enum bench_option_id {
 	OPT_COUNT = 256,
 	OPT_CALLERS,
 	OPT_PREFIX,
@@ -44,7 +44,7 @@ static const struct option long_options[] = {
 };
 
 static enum ctl_status
-usage(void)
+bench_usage(void)
 {
 	(void)fprintf(stderr,
 	    "usage: rbd-csictl [OPTION]... bench KIND [BENCH OPTION]...\n"
@@ -211,7 +211,7 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 	size_t failed;
 
 	if (!parse(argc, argv, &opt, &per_call))
-		return usage();
+		return bench_usage();
 	if (options->secrets != NULL &&
 	    !read_pairs(options->secrets, &opt.secrets))
 		return CTL_USAGE;
@@ -225,6 +225,6 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 	json_decref(opt.parameters);
 	json_decref(opt.secrets);
 	if (failed == SIZE_MAX)
-		return usage();
+		return bench_usage();
 	return failed == 0 && interrupts.count == 0 ? CTL_OK : CTL_FAILED;
 }

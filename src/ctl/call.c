@@ -19,16 +19,16 @@
 
 #define TIMEOUT_MS (INT64_C(120) * 1000) /* of what is no stream */
 
-enum call_state {
-	CALL_START = 0, /* nothing sent yet */
-	CALL_ANSWERED,  /* the answer, or the failure, is there */
-	CALL_SENT,      /* a stream: it has the request */
-	CALL_READ,      /* a stream: a message, or its end */
+enum ctl_call_state {
+	CTLCALL_START = 0, /* nothing sent yet */
+	CTLCALL_ANSWERED,  /* the answer, or the failure, is there */
+	CTLCALL_SENT,      /* a stream: it has the request */
+	CTLCALL_READ,      /* a stream: a message, or its end */
 };
 
 struct call_op {
 	struct op op;
-	enum call_state state;
+	enum ctl_call_state state;
 	struct client_call rpc;
 	struct ctl_method method;
 	const void *body;
@@ -70,7 +70,7 @@ call_print(struct call_op *c)
 	if (err_is_set(&err) || !c->method.stream)
 		return OP_DONE;
 	client_call_read_start(&c->rpc, &c->op.wake);
-	return op_await(c, CALL_READ);
+	return op_await(c, CTLCALL_READ);
 }
 
 static enum op_verdict
@@ -79,23 +79,23 @@ call_step(struct op *op)
 	struct call_op *c = (struct call_op *)op;
 
 	switch (c->state) {
-	case CALL_START:
+	case CTLCALL_START:
 		if (!c->method.stream) {
 			client_call_start(&c->rpc, c->method.path, c->body,
 			    c->len, c->timeout_ms, &op->wake);
-			return op_await(c, CALL_ANSWERED);
+			return op_await(c, CTLCALL_ANSWERED);
 		}
 		client_call_open(&c->rpc, c->method.path, c->timeout_ms);
 		client_call_send_start(&c->rpc, c->body, c->len, &op->wake);
-		return op_await(c, CALL_SENT);
+		return op_await(c, CTLCALL_SENT);
 
-	case CALL_SENT: /* if that went wrong, reading tells why */
+	case CTLCALL_SENT: /* if that went wrong, reading tells why */
 		client_call_send_end(&c->rpc);
 		client_call_read_start(&c->rpc, &op->wake);
-		return op_await(c, CALL_READ);
+		return op_await(c, CTLCALL_READ);
 
-	case CALL_ANSWERED:
-	case CALL_READ:
+	case CTLCALL_ANSWERED:
+	case CTLCALL_READ:
 		if (op->rc < 0 || !c->rpc.has_message)
 			return OP_DONE;
 		return call_print(c);
@@ -104,7 +104,7 @@ call_step(struct op *op)
 }
 
 static void
-call_end(struct op *op)
+ctl_call_end(struct op *op)
 {
 	(void)op;
 	loop_stop();
@@ -113,7 +113,7 @@ call_end(struct op *op)
 static const struct op_class call_class = {
 	.name = "call",
 	.step = call_step,
-	.end = call_end,
+	.end = ctl_call_end,
 };
 
 static void
@@ -209,7 +209,7 @@ call(const struct ctl_options *options, struct call_op *c)
 }
 
 static enum ctl_status
-usage(void)
+call_usage(void)
 {
 	(void)fprintf(stderr,
 	    "usage: rbd-csictl [OPTION]... call SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
@@ -226,7 +226,7 @@ ctl_call(const struct ctl_options *options, int argc, char **argv)
 	struct arena *arena;
 
 	if (argc < 2 || argc > 3)
-		return usage();
+		return call_usage();
 	if (!ctl_method_find(&c.method, argv[1])) {
 		(void)fprintf(stderr,
 		    "rbd-csictl: there is no method \"%s\", `rbd-csictl call` lists them\n",

@@ -93,7 +93,7 @@ path_leave(struct reader *r, size_t was)
 }
 
 static int
-fail(struct reader *r, const char *what)
+reader_fail(struct reader *r, const char *what)
 {
 	return err_set(r->err, ERR_INVALID_ARGUMENT, "%s: %s",
 	    r->len > 0 ? r->path : "request", what);
@@ -128,7 +128,7 @@ read_signed(struct reader *r, const json_t *json, int64_t min, int64_t max,
 		double d = json_real_value(json);
 
 		if (!(fabs(d) <= EXACT) || floor(d) != d)
-			return fail(r, "is no whole number");
+			return reader_fail(r, "is no whole number");
 		v = (long long)d;
 	} else if (json_is_string(json)) {
 		const char *s = json_string_value(json);
@@ -137,14 +137,14 @@ read_signed(struct reader *r, const json_t *json, int64_t min, int64_t max,
 		v = strtoll(s, &end, 10);
 		if (strchr("-0123456789", s[0]) == NULL || s[0] == '\0' ||
 		    *end != '\0')
-			return fail(r, "is no whole number");
+			return reader_fail(r, "is no whole number");
 		if (errno == ERANGE)
-			return fail(r, "is out of range");
+			return reader_fail(r, "is out of range");
 	} else {
-		return fail(r, "has to be a number");
+		return reader_fail(r, "has to be a number");
 	}
 	if (v < min || v > max)
-		return fail(r, "is out of range");
+		return reader_fail(r, "is out of range");
 	*value = v;
 	return 0;
 }
@@ -189,7 +189,7 @@ read_value(struct reader *r, const ProtobufCFieldDescriptor *field,
 		return read_message(r, reflect_type(field), json, slot);
 	case PROTOBUF_C_TYPE_STRING:
 		if (!json_is_string(json))
-			return fail(r, "has to be a string");
+			return reader_fail(r, "has to be a string");
 		*(char **)slot = room(r, json_string_length(json) + 1);
 		if (*(char **)slot == NULL)
 			return -ENOMEM;
@@ -198,7 +198,7 @@ read_value(struct reader *r, const ProtobufCFieldDescriptor *field,
 		return 0;
 	case PROTOBUF_C_TYPE_BOOL:
 		if (!json_is_boolean(json))
-			return fail(r, "has to be true or false");
+			return reader_fail(r, "has to be true or false");
 		*(protobuf_c_boolean *)slot = json_is_true(json);
 		return 0;
 	case PROTOBUF_C_TYPE_ENUM:
@@ -214,7 +214,7 @@ read_value(struct reader *r, const ProtobufCFieldDescriptor *field,
 	case PROTOBUF_C_TYPE_INT64:
 		return read_signed(r, json, INT64_MIN, INT64_MAX, slot);
 	default:
-		return fail(r, "has a type that is not supported");
+		return reader_fail(r, "has a type that is not supported");
 	}
 }
 
@@ -232,7 +232,7 @@ read_array(struct reader *r, const ProtobufCFieldDescriptor *field,
 	char *values;
 
 	if (!json_is_array(json))
-		return fail(r, "has to be an array");
+		return reader_fail(r, "has to be an array");
 	if (count == 0)
 		return 0;
 	if ((values = room(r, count * size)) == NULL)
@@ -264,9 +264,9 @@ read_map(struct reader *r, const ProtobufCFieldDescriptor *field,
 	const char *name;
 
 	if (!json_is_object(json))
-		return fail(r, "has to be an object");
+		return reader_fail(r, "has to be an object");
 	if (key->type != PROTOBUF_C_TYPE_STRING)
-		return fail(r, "maps with such keys are not supported");
+		return reader_fail(r, "maps with such keys are not supported");
 	if (json_object_size(json) == 0)
 		return 0;
 	entries = room(r, json_object_size(json) * reflect_size(field->type));
@@ -338,7 +338,7 @@ read_object(struct reader *r, const json_t *json, ProtobufCMessage *message)
 	json_t *member;
 
 	if (!json_is_object(json))
-		return fail(r, "has to be an object");
+		return reader_fail(r, "has to be an object");
 	json_object_foreach ((json_t *)(uintptr_t)json, name, member) {
 		const ProtobufCFieldDescriptor *field = field_by_name(
 		    type, name);
@@ -350,7 +350,8 @@ read_object(struct reader *r, const json_t *json, ProtobufCMessage *message)
 			    "%s: %s has no such field", r->path,
 			    type->short_name);
 		if (seen[field - type->fields])
-			return fail(r, "is given twice, under both names");
+			return reader_fail(
+			    r, "is given twice, under both names");
 		seen[field - type->fields] = true;
 		if (!json_is_null(member) &&
 		    (rc = read_field(r, field, member, message)) < 0)

@@ -392,7 +392,7 @@ finish_driver(void)
 }
 
 static void
-finish(const struct options *o)
+daemon_finish(const struct options *o)
 {
 	if (o->type == OPTIONS_RBD) {
 		log_info("daemon.stop", "complete=%d", drain_is_complete());
@@ -445,7 +445,7 @@ main(int argc, char *argv[])
 		return 1;
 	}
 	loop_run();
-	finish(o);
+	daemon_finish(o);
 	return 0;
 
 bad_usage:

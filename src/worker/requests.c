@@ -134,7 +134,7 @@ send_reply(const struct worker_request *r)
 }
 
 static void
-on_done(struct wake *wake, int rc)
+on_request_done(struct wake *wake, int rc)
 {
 	struct worker_request *r = container_of(
 	    wake, struct worker_request, done);
@@ -204,7 +204,7 @@ worker_requests_take(
 	rq.nrunning++;
 	r->rpc = csi_rpc_new(
 	    impl, &r->in, env_of(r->in.arena, request->cluster));
-	r->done.fn = on_done;
+	r->done.fn = on_request_done;
 	csi_rpc_start(r->rpc, &r->done);
 	watch_progress();
 }
