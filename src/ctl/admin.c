@@ -6,8 +6,6 @@
 #include "core/loop.h"
 #include "csi/rpc.h"
 #include "ctl/ctl.h"
-#include "ctl/json_pb.h"
-#include "ctl/request.h"
 #include "rpc/client.h"
 
 #include <getopt.h>
@@ -114,18 +112,6 @@ admin_tell_usage(const char *usage, bool asked)
 	return asked ? CTL_OK : CTL_USAGE;
 }
 
-struct answered {
-	struct wake wake;
-	bool done;
-};
-
-static void
-on_answered(struct wake *wake, int rc)
-{
-	(void)rc;
-	container_of(wake, struct answered, wake)->done = true;
-}
-
 /*
  * One call of Admin, which takes over `request`. CTL_OK and the reply, which
  * the caller owns; else it has told why not.
@@ -134,7 +120,6 @@ static enum ctl_status
 admin_ask(const struct ctl_options *options, struct client *client,
     const char *name, json_t *request, json_t **reply)
 {
-	struct answered answered = { .wake.fn = on_answered };
 	struct arena *arena = csi_arena_new();
 	enum ctl_status status = CTL_USAGE;
 	auto_json json_t *json = request;
@@ -142,6 +127,7 @@ admin_ask(const struct ctl_options *options, struct client *client,
 	struct err err = ERR_INIT;
 	struct ctl_method method;
 	struct client_call rpc;
+	struct ctl_wait wait;
 	const void *bytes = NULL;
 	size_t len = 0;
 
@@ -157,18 +143,13 @@ admin_ask(const struct ctl_options *options, struct client *client,
 	if (bytes != NULL && ctl_add_headers(options, &rpc, &err) == 0) {
 		client_call_start(&rpc, method.path, bytes, len,
 		    options->timeout_ms >= 0 ? options->timeout_ms : TIMEOUT_MS,
-		    &answered.wake);
-		while (!answered.done)
-			loop_turn(true);
-		if (rpc.code != ERR_OK) {
+		    ctl_wait_for(&wait));
+		if (ctl_waited(&wait) == 0) {
+			*reply = ctl_reply(&rpc, &method, &err);
+			status = *reply != NULL ? CTL_OK : CTL_FAILED;
+		} else {
 			ctl_print_failure(&rpc);
 			status = rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
-		} else {
-			bytes = csi_unpack(method.reply, arena, rpc.reply.data,
-			    rpc.reply.len, &err);
-			*reply = bytes != NULL ? json_pb_write(bytes, &err)
-					       : NULL;
-			status = *reply != NULL ? CTL_OK : CTL_FAILED;
 		}
 	}
 	if (err_is_set(&err))

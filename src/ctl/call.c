@@ -1,16 +1,15 @@
 /*
  * call.c - `rbd-csictl call`: one RPC, with JSON in and out, whatever the
  * method: descriptors tell the rest. Each message of a stream is printed as
- * it comes; Ctrl-C cancels.
+ * it comes; Ctrl-C cancels. What other commands do with a call is here, too.
  */
 #include "base/json.h"
-#include "core/op.h"
 #include "core/signal.h"
 #include "csi/rpc.h"
 #include "ctl/ctl.h"
 #include "ctl/details.h"
 #include "ctl/json_pb.h"
-#include "ctl/request.h"
+#include "grpc/health/v1/health.pb-c.h"
 #include "rpc/client.h"
 
 #include <errno.h>
@@ -19,118 +18,138 @@
 
 #define TIMEOUT_MS (INT64_C(120) * 1000) /* of what is no stream */
 
-enum ctl_call_state {
-	CTLCALL_START = 0, /* nothing sent yet */
-	CTLCALL_ANSWERED,  /* the answer, or the failure, is there */
-	CTLCALL_SENT,      /* a stream: it has the request */
-	CTLCALL_READ,      /* a stream: a message, or its end */
+/* ---- methods ------------------------------------------------------------- */
+
+#define HEALTH "/grpc.health.v1."
+
+static const struct ctl_method health[] = {
+	{ HEALTH "Health/Check",
+	    &grpc__health__v1__health_check_request__descriptor,
+	    &grpc__health__v1__health_check_response__descriptor, false },
+	{ HEALTH "Health/List",
+	    &grpc__health__v1__health_list_request__descriptor,
+	    &grpc__health__v1__health_list_response__descriptor, false },
+	{ HEALTH "Health/Watch",
+	    &grpc__health__v1__health_check_request__descriptor,
+	    &grpc__health__v1__health_check_response__descriptor, true },
 };
 
-struct call_op {
-	struct op op;
-	enum ctl_call_state state;
-	struct client_call rpc;
-	struct ctl_method method;
-	const void *body;
-	size_t len;
-	int64_t timeout_ms;
-};
+/* Whether `text` is `path`, or its end behind the package. */
+static bool
+is_path(const char *text, const char *path)
+{
+	if (*text == '/')
+		text++;
+	return str_eq(text, path + 1) || str_eq(text, strrchr(path, '.') + 1);
+}
 
-static struct client_call *running; /* for Ctrl-C */
+bool
+ctl_method_find(struct ctl_method *method, const char *text)
+{
+	const struct csi_definition *csi = csi_definitions;
 
+	for (size_t i = 0; i < countof(health); i++) {
+		if (is_path(text, health[i].path)) {
+			*method = health[i];
+			return true;
+		}
+	}
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
+		if (is_path(text, csi[i].path)) {
+			*method = (struct ctl_method){
+				.path = csi[i].path,
+				.request = csi[i].request,
+				.reply = csi[i].reply,
+				.stream = csi[i].stream,
+			};
+			return true;
+		}
+	}
+	return false;
+}
+
+static void
+ctl_method_list(FILE *out)
+{
+	const struct csi_definition *csi = csi_definitions;
+
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
+		(void)fprintf(out, "  %s/%s%s\n", csi[i].service, csi[i].name,
+		    csi[i].stream ? " (stream)" : "");
+	for (size_t i = 0; i < countof(health); i++)
+		(void)fprintf(out, "  %s%s\n", health[i].path + strlen(HEALTH),
+		    health[i].stream ? " (stream)" : "");
+}
+
+/* ---- requests ------------------------------------------------------------ */
+
+/* `text` is JSON, "@FILE", "-" for standard input, or NULL for "{}". */
+static json_t *
+read_json(const char *text, struct err *err)
+{
+	const size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY;
+	json_error_t where;
+	json_t *json;
+
+	if (text == NULL)
+		return json_object();
+	if (strcmp(text, "-") == 0)
+		json = json_loadf(stdin, flags, &where);
+	else if (*text == '@')
+		json = json_load_file(text + 1, flags, &where);
+	else
+		json = json_loads(text, flags, &where);
+	if (json == NULL)
+		(void)err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s: line %d, column %d: %s",
+		    *text == '@' ? text + 1 : "request", where.line,
+		    where.column, where.text);
+	return json;
+}
+
+/* Adds the file's secrets; those that the request has itself stay. */
 static int
-print_message(const struct client_call *rpc, const struct ctl_method *method,
+add_secrets(const struct ctl_method *method, const char *file, json_t *request,
     struct err *err)
 {
-	struct arena *arena = csi_arena_new();
-	auto_json json_t *json = NULL;
-	const void *message = csi_unpack(
-	    method->reply, arena, rpc->reply.data, rpc->reply.len, err);
+	auto_json json_t *secrets = NULL;
+	const char *name;
+	json_t *own, *value;
 
-	if (message != NULL)
-		json = json_pb_write(message, err);
-	arena_free(arena);
-	if (json == NULL) {
-		err_prefix(err, "reply");
+	if (file == NULL ||
+	    protobuf_c_message_descriptor_get_field_by_name(
+		method->request, "secrets") == NULL)
+		return 0;
+	secrets = json_read_file(file, CSI_MESSAGE_MAX, err);
+	if (secrets == NULL)
 		return -EINVAL;
+	if (!json_is_object(secrets))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "%s: is no JSON object", file);
+	own = json_object_get(request, "secrets");
+	if (!json_is_object(own)) {
+		if (own != NULL && !json_is_null(own))
+			return 0; /* reading the request refuses it */
+		own = json_object();
+		(void)json_object_set_new(request, "secrets", own);
 	}
-	if (json_dumpf(json, stdout, JSON_INDENT(2)) < 0 ||
-	    putchar('\n') == EOF || fflush(stdout) != 0)
-		return err_set(err, ERR_INTERNAL, "cannot write the reply");
+	json_object_foreach (secrets, name, value)
+		if (json_object_get(own, name) == NULL)
+			(void)json_object_set(own, name, value);
 	return 0;
 }
 
-static enum op_verdict
-call_print(struct call_op *c)
+const void *
+ctl_request_read(const struct ctl_method *method, const char *text,
+    const char *secrets, struct arena *arena, size_t *len, struct err *err)
 {
-	struct err err = ERR_INIT;
+	auto_json json_t *json = read_json(text, err);
+	ProtobufCMessage *request;
 
-	if (print_message(&c->rpc, &c->method, &err) < 0)
-		op_set_err(&c->op, &err);
-	if (err_is_set(&err) || !c->method.stream)
-		return OP_DONE;
-	client_call_read_start(&c->rpc, &c->op.wake);
-	return op_await(c, CTLCALL_READ);
-}
-
-static enum op_verdict
-call_step(struct op *op)
-{
-	struct call_op *c = (struct call_op *)op;
-
-	switch (c->state) {
-	case CTLCALL_START:
-		if (!c->method.stream) {
-			client_call_start(&c->rpc, c->method.path, c->body,
-			    c->len, c->timeout_ms, &op->wake);
-			return op_await(c, CTLCALL_ANSWERED);
-		}
-		client_call_open(&c->rpc, c->method.path, c->timeout_ms);
-		client_call_send_start(&c->rpc, c->body, c->len, &op->wake);
-		return op_await(c, CTLCALL_SENT);
-
-	case CTLCALL_SENT: /* if that went wrong, reading tells why */
-		client_call_send_end(&c->rpc);
-		client_call_read_start(&c->rpc, &op->wake);
-		return op_await(c, CTLCALL_READ);
-
-	case CTLCALL_ANSWERED:
-	case CTLCALL_READ:
-		if (op->rc < 0 || !c->rpc.has_message)
-			return OP_DONE;
-		return call_print(c);
-	}
-	abort();
-}
-
-static void
-ctl_call_end(struct op *op)
-{
-	(void)op;
-	loop_stop();
-}
-
-static const struct op_class call_class = {
-	.name = "call",
-	.step = call_step,
-	.end = ctl_call_end,
-};
-
-static void
-on_interrupt(int signo)
-{
-	(void)signo;
-	client_call_cancel(running);
-}
-
-/* Straight from the call: its text may be long. */
-void
-ctl_print_failure(const struct client_call *rpc)
-{
-	(void)fprintf(stderr, "%s: %s\n", err_code_name(rpc->code), rpc->text);
-	if (rpc->head.details != NULL)
-		ctl_details_print(
-		    stderr, rpc->head.details, rpc->head.details_len);
+	if (json == NULL || add_secrets(method, secrets, json, err) < 0)
+		return NULL;
+	request = json_pb_read(method->request, json, arena, err);
+	return request != NULL ? csi_pack(request, arena, len, err) : NULL;
 }
 
 /* "NAME:VALUE"; bytes, for a name in "-bin", are in base64. */
@@ -169,83 +188,162 @@ ctl_add_headers(
 	return 0;
 }
 
-/* Runs the loop until the call has ended, then tells how. */
-static enum ctl_status
-run_call(struct call_op *c)
-{
-	running = &c->rpc;
-	signal_watch(SIGINT, on_interrupt);
-	signal_watch(SIGTERM, on_interrupt);
-	op_start(&c->op, &call_class, NULL);
-	loop_run();
-	signal_fini();
+/* ---- the call ------------------------------------------------------------ */
 
-	if (c->rpc.code != ERR_OK) {
-		ctl_print_failure(&c->rpc);
-		return c->rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
+static struct client_call *running; /* for Ctrl-C */
+
+static void
+on_interrupt(int signo)
+{
+	(void)signo;
+	client_call_cancel(running);
+}
+
+static void
+on_ctl_woken(struct wake *wake, int rc)
+{
+	struct ctl_wait *wait = container_of(wake, struct ctl_wait, wake);
+
+	wait->done = true;
+	wait->rc = rc;
+}
+
+struct wake *
+ctl_wait_for(struct ctl_wait *wait)
+{
+	*wait = (struct ctl_wait){ .wake.fn = on_ctl_woken };
+	return &wait->wake;
+}
+
+int
+ctl_waited(struct ctl_wait *wait)
+{
+	while (!wait->done)
+		loop_turn(true);
+	return wait->rc;
+}
+
+/* Straight from the call: its text may be long. */
+void
+ctl_print_failure(const struct client_call *rpc)
+{
+	(void)fprintf(stderr, "%s: %s\n", err_code_name(rpc->code), rpc->text);
+	if (rpc->head.details != NULL)
+		ctl_details_print(
+		    stderr, rpc->head.details, rpc->head.details_len);
+}
+
+json_t *
+ctl_reply(const struct client_call *rpc, const struct ctl_method *method,
+    struct err *err)
+{
+	struct arena *arena = csi_arena_new();
+	const void *message = csi_unpack(
+	    method->reply, arena, rpc->reply.data, rpc->reply.len, err);
+	json_t *json = message != NULL ? json_pb_write(message, err) : NULL;
+
+	if (json == NULL)
+		err_prefix(err, "reply");
+	arena_free(arena);
+	return json;
+}
+
+/* Prints each message that comes, until there is none or it cannot. */
+static void
+call_run(struct client_call *rpc, const struct ctl_method *method,
+    const void *body, size_t len, int64_t timeout_ms, struct err *err)
+{
+	struct ctl_wait wait;
+
+	if (method->stream) {
+		client_call_open(rpc, method->path, timeout_ms);
+		client_call_send_start(rpc, body, len, ctl_wait_for(&wait));
+		(void)ctl_waited(&wait); /* reading tells what went wrong */
+		client_call_send_end(rpc);
+		client_call_read_start(rpc, ctl_wait_for(&wait));
+	} else {
+		client_call_start(rpc, method->path, body, len, timeout_ms,
+		    ctl_wait_for(&wait));
 	}
-	if (err_is_set(&c->op.err)) {
-		ctl_print_err(&c->op.err);
-		return CTL_FAILED;
+	while (ctl_waited(&wait) == 0 && rpc->has_message) {
+		auto_json json_t *json = ctl_reply(rpc, method, err);
+
+		if (json != NULL &&
+		    (json_dumpf(json, stdout, JSON_INDENT(2)) < 0 ||
+			putchar('\n') == EOF || fflush(stdout) != 0))
+			(void)err_set(
+			    err, ERR_INTERNAL, "cannot write the reply");
+		if (err_is_set(err) || !method->stream)
+			return;
+		client_call_read_start(rpc, ctl_wait_for(&wait));
 	}
-	return CTL_OK;
 }
 
 static enum ctl_status
-call(const struct ctl_options *options, struct call_op *c)
+call(const struct ctl_options *options, const struct ctl_method *method,
+    const void *body, size_t len)
 {
 	struct client *client = client_new(options->endpoint);
+	int64_t timeout_ms = options->timeout_ms;
 	enum ctl_status status = CTL_USAGE;
 	struct err err = ERR_INIT;
+	struct client_call rpc;
 
-	client_call_init(&c->rpc, client);
-	if (ctl_add_headers(options, &c->rpc, &err) < 0)
+	if (timeout_ms < 0)
+		timeout_ms = method->stream ? 0 : TIMEOUT_MS;
+	client_call_init(&rpc, client);
+	if (ctl_add_headers(options, &rpc, &err) == 0) {
+		running = &rpc;
+		signal_watch(SIGINT, on_interrupt);
+		signal_watch(SIGTERM, on_interrupt);
+		call_run(&rpc, method, body, len, timeout_ms, &err);
+		signal_fini();
+		status = err_is_set(&err) ? CTL_FAILED : CTL_OK;
+		if (rpc.code != ERR_OK) {
+			ctl_print_failure(&rpc);
+			err = (struct err)ERR_INIT;
+			status = rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
+		}
+	}
+	if (err_is_set(&err))
 		ctl_print_err(&err);
-	else
-		status = run_call(c);
-	client_call_fini(&c->rpc);
+	client_call_fini(&rpc);
 	client_free(client);
 	return status;
-}
-
-static enum ctl_status
-call_usage(void)
-{
-	(void)fprintf(stderr,
-	    "usage: rbd-csictl [OPTION]... call SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
-	ctl_method_list(stderr);
-	return CTL_USAGE;
 }
 
 enum ctl_status
 ctl_call(const struct ctl_options *options, int argc, char **argv)
 {
-	struct call_op c = { .timeout_ms = options->timeout_ms };
 	enum ctl_status status = CTL_USAGE;
 	struct err err = ERR_INIT;
+	struct ctl_method method;
 	struct arena *arena;
+	const void *body;
+	size_t len;
 
-	if (argc < 2 || argc > 3)
-		return call_usage();
-	if (!ctl_method_find(&c.method, argv[1])) {
+	if (argc < 2 || argc > 3) {
+		(void)fprintf(stderr,
+		    "usage: rbd-csictl [OPTION]... call SERVICE/METHOD [JSON|@FILE|-]\n\nmethods:\n");
+		ctl_method_list(stderr);
+		return CTL_USAGE;
+	}
+	if (!ctl_method_find(&method, argv[1])) {
 		(void)fprintf(stderr,
 		    "rbd-csictl: there is no method \"%s\", `rbd-csictl call` lists them\n",
 		    argv[1]);
 		return CTL_USAGE;
 	}
-	if (c.timeout_ms < 0)
-		c.timeout_ms = c.method.stream ? 0 : TIMEOUT_MS;
-
 	arena = csi_arena_new();
-	c.body = ctl_request_read(&c.method, argc == 3 ? argv[2] : NULL,
-	    options->secrets, arena, &c.len, &err);
-	if (c.body == NULL) {
+	body = ctl_request_read(&method, argc == 3 ? argv[2] : NULL,
+	    options->secrets, arena, &len, &err);
+	if (body == NULL) {
 		ctl_print_err(&err);
 	} else if (loop_init() < 0) {
 		(void)fprintf(stderr, "rbd-csictl: cannot make the loop\n");
 		status = CTL_FAILED;
 	} else {
-		status = call(options, &c);
+		status = call(options, &method, body, len);
 		loop_fini();
 	}
 	arena_free(arena);
