@@ -216,35 +216,15 @@ filesystem_is_same(const char *wanted, const char *found)
 	return str_eq(wanted, found);
 }
 
-/* Appends the words of a blank separated list. */
-static int
-add_words(
-    struct arena *arena, const char **argv, size_t *argc, const char *words)
-{
-	while (words != NULL && *words != '\0') {
-		size_t len = strcspn(words, " ");
-
-		if (len > 0) {
-			if (*argc >= WORDS_MAX)
-				return -E2BIG;
-			argv[(*argc)++] = arena_fmt(
-			    arena, "%.*s", (int)len, words);
-		}
-		words += len + (words[len] == ' ');
-	}
-	return 0;
-}
-
 const char **
 filesystem_mkfs_argv(struct arena *arena, const char *fstype,
     const char *options, const char *device, enum filesystem_mkfs how,
     bool force, struct err *err)
 {
 	const struct filesystem_kind *kind = kind_of(fstype);
-	const char **argv = arena_new_bytes(
-	    arena, (WORDS_MAX + 2) * sizeof(*argv));
-	size_t argc = 0;
-	int rc;
+	const char **argv, *words;
+	size_t argc = 0, len;
+	bool extra;
 
 	if (kind == NULL) {
 		(void)err_set(err, ERR_INVALID_ARGUMENT,
@@ -256,17 +236,19 @@ filesystem_mkfs_argv(struct arena *arena, const char *fstype,
 	if (str_is_empty(options))
 		options = how == FILESYSTEM_MKFS_FRESH ? kind->fresh
 						       : kind->unknown;
-	rc = add_words(arena, argv, &argc, kind->mkfs);
-	if (rc == 0 && force)
-		rc = add_words(arena, argv, &argc, kind->force);
-	if (rc == 0)
-		rc = add_words(arena, argv, &argc, options);
-	if (rc == 0 && kind->extra != NULL &&
-	    strstr(options, kind->unless) == NULL)
-		rc = add_words(arena, argv, &argc, kind->extra);
-	if (rc < 0) {
-		(void)err_set_rc(err, rc, "mkfs of %s", fstype);
-		return NULL;
+	extra = kind->extra != NULL && strstr(options, kind->unless) == NULL;
+	words = arena_fmt(arena, "%s %s %s %s", kind->mkfs,
+	    force ? kind->force : "", options, extra ? kind->extra : "");
+	argv = arena_new_bytes(arena, (WORDS_MAX + 2) * sizeof(*argv));
+	for (; *words != '\0'; words += len + (words[len] == ' ')) {
+		len = strcspn(words, " ");
+		if (len > 0 && argc < WORDS_MAX)
+			argv[argc++] = arena_fmt(
+			    arena, "%.*s", (int)len, words);
+		else if (len > 0) {
+			(void)err_set_rc(err, -E2BIG, "mkfs of %s", fstype);
+			return NULL;
+		}
 	}
 	argv[argc++] = arena_strdup(arena, device);
 	return argv;

@@ -163,38 +163,35 @@ stage_note(struct stage *s)
 }
 
 /*
- * Goes on with the mapper of this name; `why` (or NULL) is what keeps the one
- * of now from mapping the image.
+ * Goes on with another mapper; `why` (or NULL) is what keeps the one of now
+ * from mapping the image.
  */
 static int
-stage_turn_to(
-    struct stage *s, const char *name, const struct err *why, struct err *err)
+stage_turn_to(struct stage *s, const struct mapper *mapper,
+    const struct err *why, struct err *err)
 {
-	const struct mapper *mapper = mapper_by_name(name);
 	const char *earlier = s->mapper->name;
 
 	s->args.settled = true;
-	if (mapper == NULL)
-		(void)err_refuse(err, "this driver has no mapper %s", name);
-	else if (mapper->usable(err) && stage_use_mapper(s, mapper, err) == 0)
+	if (mapper->usable(err) && stage_use_mapper(s, mapper, err) == 0)
 		return 0;
 	if (why != NULL)
 		err_prefix(err, "mapper %s: %s; mounter-fallback %s", earlier,
-		    why->text, name);
+		    why->text, mapper->name);
 	return err->rc;
 }
 
 /* The mapper to take if the kernel lacks a feature of the image, or NULL. */
-static const char *
+static const struct mapper *
 stage_fallback(const struct stage *s)
 {
-	const char *other = node_config()->mounter_fallback;
+	const struct mapper *other = mapper_by_name(
+	    node_config()->mounter_fallback);
 
-	if (s->args.settled || mapper_by_name(other) == NULL ||
-	    str_eq(other, s->mapper->name))
+	if (s->args.settled || other == NULL || other == s->mapper)
 		return NULL;
 	log_info("stage.fallback", "volume=%s from=%s to=%s",
-	    s->request->volume_id, s->mapper->name, other);
+	    s->request->volume_id, s->mapper->name, other->name);
 	return other;
 }
 
@@ -304,7 +301,6 @@ stage_undo_step(struct stage *s)
 			return op_goto(s, STAGE_END);
 		s->undo_args = (struct unstaging_args){
 			.staging = s->args.staging,
-			.volume_id = op->subject,
 			.spec = &s->args.spec,
 			.undo = true,
 		};
@@ -336,7 +332,8 @@ static enum op_verdict
 stage_step(struct op *op)
 {
 	struct stage *s = (struct stage *)op;
-	const char *volume = s->rpc.op.subject, *other, **argv;
+	const char *volume = s->rpc.op.subject, **argv;
+	const struct mapper *other;
 	struct err err = ERR_INIT;
 
 	switch (s->state) {
@@ -369,8 +366,8 @@ stage_step(struct op *op)
 			return op_fail_err(s, STAGE_UNDO, &s->offload.err);
 		switch (s->result.progress) {
 		case STAGING_OTHER:
-			return stage_turn_to(s, s->result.mapper, NULL, &err) <
-				0
+			other = mapper_by_name(s->result.mapper);
+			return stage_turn_to(s, other, NULL, &err) < 0
 			    ? op_fail_err(s, STAGE_UNDO, &err)
 			    : op_goto(s, STAGE_TRY);
 		case STAGING_NOTED:

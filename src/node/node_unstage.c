@@ -54,7 +54,6 @@ unstage_step(struct op *op)
 			    r->volume_id);
 		u->claim.spec.volume_id = r->volume_id;
 		u->args.staging = r->staging_target_path;
-		u->args.volume_id = r->volume_id;
 		u->args.spec = &u->claim.spec;
 		(void)!str_put(
 		    u->what, sizeof(u->what), "unstage %s", r->volume_id);

@@ -254,6 +254,7 @@ static int
 stage_from(const struct staging_args *args, const char *target,
     struct staging_result *res, struct err *err)
 {
+	const struct mapper_child *earlier;
 	struct stash stash, wanted;
 	struct mount_point point;
 	bool had_stash, busy = false;
@@ -280,9 +281,8 @@ stage_from(const struct staging_args *args, const char *target,
 		return err_refuse(err,
 		    "volume %s was staged encrypted, which this driver does not do",
 		    args->spec.volume_id);
-	if (!args->settled && had_stash && stash.mapper[0] != '\0' &&
-	    !str_eq(stash.mapper, args->mapper->name) &&
-	    mapper_child_by_name(stash.mapper) != NULL) {
+	earlier = had_stash ? mapper_child_by_name(stash.mapper) : NULL;
+	if (!args->settled && earlier != NULL && earlier != args->mapper) {
 		res->progress = STAGING_OTHER;
 		memcpy(res->mapper, stash.mapper, sizeof(res->mapper));
 		return 0;
@@ -361,11 +361,11 @@ find_staged(const struct unstaging_args *args, const char *target,
 		return rc;
 	res->had_stash = rc == 0;
 	staged->claim.spec = *args->spec;
-	if (res->had_stash && !stash_is_of(&res->stash, args->volume_id))
+	if (res->had_stash && !stash_is_of(&res->stash, args->spec->volume_id))
 		return err_refuse(err,
 		    "image %s/%s is staged at %s, not volume %s",
 		    res->stash.pool, res->stash.image, args->staging,
-		    args->volume_id);
+		    args->spec->volume_id);
 	if (res->had_stash) {
 		rc = stash_claim(&res->stash, &staged->claim, err);
 		if (rc < 0)
@@ -382,7 +382,7 @@ find_staged(const struct unstaging_args *args, const char *target,
 	if (rc < 0) {
 		err_prefix(err,
 		    "%s is a mount of something else than volume %s", target,
-		    args->volume_id);
+		    args->spec->volume_id);
 		return -EBUSY;
 	}
 	return 0;
@@ -408,14 +408,14 @@ judge_elsewhere(const struct unstaging_args *args, const char *target,
 		return 0;
 	if (other->target[0] != '\0' && (!*kept || !here))
 		return err_refuse(err, "%s still shows volume %s",
-		    other->target, args->volume_id);
+		    other->target, args->spec->volume_id);
 	if (*kept && !here)
 		return err_refuse(err, "%s is where volume %s is staged",
-		    other->staging, args->volume_id);
+		    other->staging, args->spec->volume_id);
 	if (*kept || staged->at.device.devno == 0)
 		return 0;
 	return attachment_check_holders(
-	    &staged->at.device, args->volume_id, err);
+	    &staged->at.device, args->spec->volume_id, err);
 }
 
 /* By the mapper of the stash, else by all. */
@@ -449,10 +449,11 @@ staging_unstage(const void *p, void *result, struct err *err)
 	auto_free char *target = NULL;
 	auto_close int lock = -1;
 	char staging[PATH_MAX];
-	int rc = staging_resolve(args.staging, args.volume_id, staging, err);
+	int rc = staging_resolve(
+	    args.staging, args.spec->volume_id, staging, err);
 
 	args.staging = staging;
-	target = str_fmt("%s/%s", staging, args.volume_id);
+	target = str_fmt("%s/%s", staging, args.spec->volume_id);
 	if (rc == 0)
 		rc = staging_lock(staging, &lock, err);
 	if (rc == 0)

@@ -60,7 +60,6 @@ int staging_stage(const void *args, void *result, struct err *err);
 
 struct unstaging_args {
 	const char *staging;
-	const char *volume_id;
 	/* What is known without a stash; image NULL: by volume_id only. */
 	const struct device_spec *spec;
 	bool undo; /* of a stage that failed: what others use stays, silently */
