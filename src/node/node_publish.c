@@ -62,20 +62,13 @@ struct publish {
 /* A child's work. */
 struct publishing {
 	const struct publish *asked;
-	const char *volume_id;
-	char staging[PATH_MAX], target[PATH_MAX];
-	char *path; /* <staging>/<volume_id> */
-	int fd;     /* O_PATH of what was looked at there */
-	struct mount_point point;
-	struct device device;
-	struct stash stash;
-	bool had_stash;
+	char target[PATH_MAX];
 	/*
-	 * What is to be proven to be the image: by the stash, and by the
+	 * What the volume is staged as. Its claim is by the stash, and by the
 	 * request too, but for the pool's name, which may have changed since
 	 * the volume was attached.
 	 */
-	struct device_claim claim;
+	struct staged from;
 };
 
 static bool
@@ -92,57 +85,53 @@ static int
 publish_check_source(struct publishing *w, bool *lost, struct err *err)
 {
 	const struct publish *asked = w->asked;
-	const struct mount_point *point = &w->point;
-	const struct stash *stash = &w->stash;
-	const char *volume_id = w->volume_id;
-	struct attachment at = { .mapper = NULL };
-	int rc = stash_read(w->staging, &w->stash, err);
+	const char *volume_id = asked->spec.volume_id;
+	struct staged *from = &w->from;
+	const struct mount_point *point = &from->point;
+	const struct stash *stash = &from->stash;
+	int rc = 0;
 
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	w->had_stash = rc == 0;
-	rc = mount_look(w->path, &w->point, &w->fd, err);
-	if (rc < 0)
-		return rc;
+	if (from->lock < 0)
+		return err_refuse(err,
+		    "volume %s is not staged: %s does not exist", volume_id,
+		    from->dir);
 	if (!point->mounted) {
-		*lost = w->had_stash;
+		*lost = from->had_stash;
 		return err_refuse(err,
 		    "volume %s is not staged: %s is not a mount point",
-		    volume_id, w->path);
+		    volume_id, from->path);
 	}
-	w->claim.spec = asked->spec;
-	if (w->had_stash &&
-	    (stash->encrypted || !stash_is_of(stash, volume_id) ||
+	if (from->had_stash &&
+	    (stash->encrypted || from->is_others ||
 		(asked->spec.pool_id <= 0 &&
 		    differs(asked->spec.pool, stash->pool)) ||
 		differs(asked->spec.image, stash->image)))
 		rc = err_refuse(err,
 		    "image %s/%s is staged at %s, not volume %s", stash->pool,
-		    stash->image, w->staging, volume_id);
-	else if (w->had_stash)
-		rc = stash_claim(stash, &w->claim, err);
+		    stash->image, from->dir, volume_id);
+	else if (from->had_stash)
+		rc = stash_claim(stash, &from->claim, err);
 	if (rc == 0)
-		rc = attachment_find(&w->claim, point, &at, err);
-	w->device = at.device;
+		rc = attachment_find(&from->claim, point, &from->at, err);
 	if (rc == -ESTALE) {
 		*lost = true;
 		return err_refuse(err,
 		    "the device below the staging path is gone, stage it again: volume %s at %s",
-		    volume_id, w->path);
+		    volume_id, w->from.path);
 	}
 	if (S_ISBLK(point->mode) != asked->block)
 		return err_refuse(err, "volume %s is staged as a %s", volume_id,
 		    asked->block ? "file system" : "block device");
 	if (rc < 0) {
 		err_prefix(err, "volume %s is not what is mounted at %s",
-		    volume_id, w->path);
+		    volume_id, w->from.path);
 		return rc;
 	}
 	if (asked->read_only)
 		return 0;
-	if (!asked->block && mount_is_turned(w->path, point))
+	if (!asked->block && mount_is_turned(w->from.path, point))
 		return staging_refuse_turned(volume_id, err);
-	if (asked->block ? at.device.read_only : point->read_only)
+	if (asked->block ? from->at.device.read_only : point->read_only)
 		return err_refuse(
 		    err, "volume %s is staged read-only", volume_id);
 	return 0;
@@ -174,21 +163,23 @@ publish_check_target(const struct publishing *w, bool *done, struct err *err)
 		    err, "target_path: %s is a symbolic link", w->target);
 	if (rc < 0 || !at.mounted)
 		return rc;
-	if (at.dead || below_layer(at.source) != w->point.source) {
-		if (attachment_find(&w->claim, &at, &shown, NULL) == -ESTALE)
-			return attachment_unmount(w->target, &w->claim, err);
+	if (at.dead || below_layer(at.source) != w->from.point.source) {
+		if (attachment_find(&w->from.claim, &at, &shown, NULL) ==
+		    -ESTALE)
+			return attachment_unmount(
+			    w->target, &w->from.claim, err);
 		return err_refuse(err,
 		    "%s is a mount of something else than volume %s", w->target,
-		    w->volume_id);
+		    w->asked->spec.volume_id);
 	}
 	if (S_ISBLK(at.mode) != asked->block)
 		return err_refuse(err, "volume %s is published at %s as a %s",
-		    w->volume_id, w->target,
+		    w->asked->spec.volume_id, w->target,
 		    asked->block ? "file system" : "block device");
 	if (at.read_only != asked->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
-		    "volume %s is published at %s %s", w->volume_id, w->target,
-		    at.read_only ? "read-only" : "writable");
+		    "volume %s is published at %s %s", w->asked->spec.volume_id,
+		    w->target, at.read_only ? "read-only" : "writable");
 	*done = true;
 	return 0;
 }
@@ -200,11 +191,11 @@ publish_check_target(const struct publishing *w, bool *done, struct err *err)
 static int
 publish_claim_single(struct publishing *w, struct err *err)
 {
-	char *noted = w->stash.single_target;
+	char *noted = w->from.stash.single_target;
 	struct mount_point other;
 	int rc;
 
-	if (!w->asked->single_writer || !w->had_stash ||
+	if (!w->asked->single_writer || !w->from.had_stash ||
 	    str_eq(noted, w->target))
 		return 0;
 	if (noted[0] != '\0') {
@@ -212,15 +203,16 @@ publish_claim_single(struct publishing *w, struct err *err)
 		if (rc < 0)
 			return rc;
 		if (other.mounted &&
-		    below_layer(other.source) == w->point.source)
+		    below_layer(other.source) == w->from.point.source)
 			return err_refuse(err,
 			    "volume %s has a single writer and is published at %s",
-			    w->volume_id, noted);
+			    w->asked->spec.volume_id, noted);
 	}
-	if (str_put(noted, sizeof(w->stash.single_target), "%s", w->target) < 0)
+	if (str_put(noted, sizeof(w->from.stash.single_target), "%s",
+		w->target) < 0)
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "target_path: too long");
-	return stash_write(w->staging, &w->stash, err);
+	return stash_write(w->from.dir, &w->from.stash, err);
 }
 
 /*
@@ -253,16 +245,17 @@ static int
 publish_bind(const struct publishing *w, struct err *err)
 {
 	const struct publish *asked = w->asked;
-	const char *device = w->device.path;
+	const char *device = w->from.at.device.path;
 	auto_close int fd = -1;
 	int layer = -1, rc = path_make_parents(w->target, err);
 
 	if (rc == 0)
 		rc = path_make_point(w->target, asked->block, 0750, err);
-	if (rc == 0 && asked->block && asked->read_only && !w->device.read_only)
+	if (rc == 0 && asked->block && asked->read_only &&
+	    !w->from.at.device.read_only)
 		rc = layer = publish_make_layer(device, &fd, err);
 	if (rc >= 0)
-		rc = mount_bind(layer >= 0 ? fd : w->fd,
+		rc = mount_bind(layer >= 0 ? fd : w->from.fd,
 		    asked->block ? NULL : device, w->target, asked->options,
 		    asked->read_only, err);
 	if (rc == 0)
@@ -276,36 +269,23 @@ publish_bind(const struct publishing *w, struct err *err)
 static int
 publish_child(const void *asked, void *lost, struct err *err)
 {
-	struct publishing w = { .asked = asked, .fd = -1 };
+	struct publishing w = { .asked = asked };
 	const Csi__V1__NodePublishVolumeRequest *r = w.asked->request;
-	auto_close int lock = -1;
 	bool done = false;
-	int rc;
+	int rc = staged_open(
+	    &w.from, r->staging_target_path, &w.asked->spec, true, err);
 
-	w.volume_id = r->volume_id;
-	rc = staging_resolve(
-	    r->staging_target_path, w.volume_id, w.staging, err);
 	if (rc == 0)
 		rc = path_resolve(r->target_path, w.target, err);
 	if (rc == 0)
-		rc = staging_lock(w.staging, &lock, err);
-	if (rc == 0 && lock < 0)
-		rc = err_refuse(err,
-		    "volume %s is not staged: %s does not exist", w.volume_id,
-		    w.staging);
-	if (rc < 0)
-		return rc;
-	w.path = str_fmt("%s/%s", w.staging, w.volume_id);
-	rc = publish_check_source(&w, lost, err);
+		rc = publish_check_source(&w, lost, err);
 	if (rc == 0)
 		rc = publish_check_target(&w, &done, err);
 	if (rc == 0 && !done)
 		rc = publish_claim_single(&w, err);
 	if (rc == 0 && !done)
 		rc = publish_bind(&w, err);
-	if (w.fd >= 0)
-		(void)close(w.fd);
-	free(w.path);
+	staged_close(&w.from);
 	return rc;
 }
 

@@ -2,7 +2,6 @@
  * staging.c - see staging.h. Everything here runs in offload children.
  */
 #include "node/staging.h"
-#include "node/attachment.h"
 #include "node/path.h"
 
 #include "base/log.h"
@@ -22,39 +21,61 @@
 
 /* ---- the staging directory ------------------------------------------------ */
 
-int
-staging_resolve(const char *staging, const char *volume_id, char out[PATH_MAX],
-    struct err *err)
+static int
+staged_lock(struct staged *s, struct err *err)
 {
-	auto_free char *target = str_fmt("%s/%s", staging, volume_id);
-	int rc = path_resolve(target, out, err);
+	int fd = path_open(s->dir, O_RDONLY | O_DIRECTORY);
 
-	if (rc == 0)
-		*strrchr(out, '/') = '\0';
-	return rc;
-}
-
-int
-staging_lock(const char *staging, int *fd_out, struct err *err)
-{
-	auto_close int fd = path_open(staging, O_RDONLY | O_DIRECTORY);
-
-	*fd_out = -1;
 	if (fd == -ENOENT)
 		return 0;
 	if (fd < 0)
-		return err_set_rc(err, fd, "open %s", staging);
+		return err_set_rc(err, fd, "open %s", s->dir);
+	s->lock = fd;
 	for (int i = 0; i < LOCK_TRIES; i++) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-			*fd_out = take_fd(&fd);
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 			return 0;
-		}
 		if (errno != EWOULDBLOCK)
-			return err_set_rc(err, -errno, "lock %s", staging);
+			return err_set_rc(err, -errno, "lock %s", s->dir);
 		device_pause_ms(WAIT_MS);
 	}
-	return err_set(err, ERR_ABORTED,
-	    "an earlier operation still works at %s", staging);
+	return err_set(
+	    err, ERR_ABORTED, "an earlier operation still works at %s", s->dir);
+}
+
+/* Links at the end of the staging path count: it is a parent of the mount. */
+int
+staged_open(struct staged *s, const char *staging,
+    const struct device_spec *spec, bool to_bind, struct err *err)
+{
+	auto_free char *path = str_fmt("%s/%s", staging, spec->volume_id);
+	int rc;
+
+	memset(s, 0, sizeof(*s));
+	s->lock = s->fd = -1;
+	s->claim.spec = *spec;
+	rc = path_resolve(path, s->path, err);
+	if (rc < 0)
+		return rc;
+	memcpy(s->dir, s->path, sizeof(s->dir));
+	*strrchr(s->dir, '/') = '\0';
+	rc = staged_lock(s, err);
+	if (rc == 0)
+		rc = stash_read(s->dir, &s->stash, err);
+	s->had_stash = rc == 0;
+	s->is_others = rc == 0 && !stash_is_of(&s->stash, spec->volume_id);
+	if (rc == 0 || rc == -ENOENT)
+		rc = mount_look(
+		    s->path, &s->point, to_bind ? &s->fd : NULL, err);
+	return rc;
+}
+
+void
+staged_close(struct staged *s)
+{
+	if (s->fd >= 0)
+		(void)close(s->fd);
+	if (s->lock >= 0)
+		(void)close(s->lock);
 }
 
 int
@@ -68,53 +89,51 @@ staging_refuse_turned(const char *volume_id, struct err *err)
 /* ---- stage ---------------------------------------------------------------- */
 
 /*
- * Something is mounted at the target. Ours: done. A mount whose device is
- * gone: taken away. Anything else is not touched. `stash` is NULL where there
- * is none.
+ * Something is mounted at the staging path. Ours: done. A mount whose device
+ * is gone: taken away. Anything else is not touched.
  */
 static int
-stage_mounted(const struct staging_args *args, const char *target,
-    const struct mount_point *point, const struct stash *stash,
+stage_mounted(const struct staging_args *args, struct staged *s,
     struct staging_result *res, struct err *err)
 {
-	struct device_claim claim = { .spec = args->spec };
+	const struct mount_point *point = &s->point;
 	bool block = S_ISBLK(point->mode), read_only;
-	struct attachment at;
 	struct stash fresh;
 	int rc;
 
-	if (stash != NULL) {
-		claim.mapper = mapper_child_by_name(stash_mapper(stash));
-		if (claim.mapper == NULL)
-			return stash_claim(stash, &claim, err);
+	if (s->had_stash) {
+		s->claim.mapper = mapper_child_by_name(stash_mapper(&s->stash));
+		if (s->claim.mapper == NULL)
+			return stash_claim(&s->stash, &s->claim, err);
 		/* The pool was found by its id then, and may be renamed. */
-		if (claim.spec.pool_id > 0)
-			claim.spec.pool = stash->pool;
+		if (s->claim.spec.pool_id > 0)
+			s->claim.spec.pool = s->stash.pool;
 	}
-	rc = attachment_find(&claim, point, &at, err);
+	rc = attachment_find(&s->claim, point, &s->at, err);
 	if (rc == -ESTALE) {
 		*err = (struct err)ERR_INIT;
-		return attachment_unmount(target, &claim, err);
+		return attachment_unmount(s->path, &s->claim, err);
 	}
 	if (rc < 0) {
-		err_prefix(err, "%s is a mount of something else", target);
+		err_prefix(err, "%s is a mount of something else", s->path);
 		return -EBUSY;
 	}
 	res->progress = STAGING_FOUND;
-	res->device = at.device;
-	(void)!str_put(res->mapper, sizeof(res->mapper), "%s", at.mapper->name);
-	read_only = block ? at.device.read_only : point->read_only;
-	if (!block && !args->read_only && mount_is_turned(target, point))
+	res->device = s->at.device;
+	(void)!str_put(
+	    res->mapper, sizeof(res->mapper), "%s", s->at.mapper->name);
+	read_only = block ? s->at.device.read_only : point->read_only;
+	if (!block && !args->read_only && mount_is_turned(s->path, point))
 		return staging_refuse_turned(args->spec.volume_id, err);
 	if (block != args->block || read_only != args->read_only)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "volume %s is staged at %s as a %s%s", args->spec.volume_id,
-		    args->staging, read_only ? "read-only " : "",
+		    s->dir, read_only ? "read-only " : "",
 		    block ? "block device" : "file system");
-	if (stash != NULL)
+	if (s->had_stash)
 		return 0;
-	rc = stash_fill(&fresh, &args->spec, at.mapper->name, err);
-	return rc < 0 ? rc : stash_write(args->staging, &fresh, err);
+	rc = stash_fill(&fresh, &args->spec, s->at.mapper->name, err);
+	return rc < 0 ? rc : stash_write(s->dir, &fresh, err);
 }
 
 static int
@@ -251,45 +270,40 @@ check_unstaged(const char *staging, const struct stash *stash, struct err *err)
 
 /* From what is there to STAGING_STAGED, or as far as a child can go. */
 static int
-stage_from(const struct staging_args *args, const char *target,
+stage_from(const struct staging_args *args, struct staged *s,
     struct staging_result *res, struct err *err)
 {
 	const struct mapper_child *earlier;
-	struct stash stash, wanted;
-	struct mount_point point;
-	bool had_stash, busy = false;
-	int rc = stash_read(args->staging, &stash, err);
+	struct stash wanted;
+	bool busy = false;
+	int rc = 0;
 
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	had_stash = rc == 0;
-	if (had_stash && !stash_is_of(&stash, args->spec.volume_id)) {
-		rc = check_unstaged(args->staging, &stash, err);
-		if (rc < 0)
-			return rc;
-		memset(&stash, 0, sizeof(stash));
-		had_stash = false;
+	if (s->lock < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "staging_target_path: %s does not exist", s->dir);
+	if (s->is_others) {
+		rc = check_unstaged(s->dir, &s->stash, err);
+		memset(&s->stash, 0, sizeof(s->stash));
+		s->had_stash = false;
 	}
-	rc = mount_look(target, &point, NULL, err);
-	if (rc == 0 && point.mounted)
-		rc = stage_mounted(
-		    args, target, &point, had_stash ? &stash : NULL, res, err);
+	if (rc == 0 && s->point.mounted)
+		rc = stage_mounted(args, s, res, err);
 	if (rc < 0 || res->progress == STAGING_FOUND)
 		return rc;
 
-	if (had_stash && stash.encrypted)
+	if (s->stash.encrypted)
 		return err_refuse(err,
 		    "volume %s was staged encrypted, which this driver does not do",
 		    args->spec.volume_id);
-	earlier = had_stash ? mapper_child_by_name(stash.mapper) : NULL;
+	earlier = mapper_child_by_name(s->stash.mapper);
 	if (!args->settled && earlier != NULL && earlier != args->mapper) {
 		res->progress = STAGING_OTHER;
-		memcpy(res->mapper, stash.mapper, sizeof(res->mapper));
+		memcpy(res->mapper, s->stash.mapper, sizeof(res->mapper));
 		return 0;
 	}
 	rc = stash_fill(&wanted, &args->spec, args->mapper->name, err);
-	if (rc == 0 && memcmp(&stash, &wanted, sizeof(stash)) != 0)
-		rc = stash_write(args->staging, &wanted, err);
+	if (rc == 0 && memcmp(&s->stash, &wanted, sizeof(wanted)) != 0)
+		rc = stash_write(s->dir, &wanted, err);
 	if (rc < 0)
 		return rc;
 	res->progress = STAGING_NOTED;
@@ -301,9 +315,9 @@ stage_from(const struct staging_args *args, const char *target,
 		return rc;
 	res->progress = STAGING_MAPPED;
 	if (args->block)
-		rc = stage_block(target, &res->device, err);
+		rc = stage_block(s->path, &res->device, err);
 	else
-		rc = stage_filesystem(args, target, res, &busy, err);
+		rc = stage_filesystem(args, s->path, res, &busy, err);
 	/*
 	 * A mkfs or fsck that a predecessor started lives on when that is
 	 * killed: it is waited for, and what it leaves is looked at anew.
@@ -312,7 +326,7 @@ stage_from(const struct staging_args *args, const char *target,
 		*err = (struct err)ERR_INIT;
 		busy = false;
 		device_pause_ms(WAIT_MS);
-		rc = stage_filesystem(args, target, res, &busy, err);
+		rc = stage_filesystem(args, s->path, res, &busy, err);
 	}
 	if (rc == 0 && res->progress == STAGING_MAPPED)
 		res->progress = STAGING_STAGED;
@@ -322,67 +336,42 @@ stage_from(const struct staging_args *args, const char *target,
 int
 staging_stage(const void *p, void *result, struct err *err)
 {
-	struct staging_args args = *(const struct staging_args *)p;
-	auto_free char *target = NULL;
-	auto_close int lock = -1;
-	char staging[PATH_MAX];
-	int rc = staging_resolve(
-	    args.staging, args.spec.volume_id, staging, err);
+	const struct staging_args *args = p;
+	struct staged s;
+	int rc = staged_open(&s, args->staging, &args->spec, false, err);
 
-	args.staging = staging;
 	if (rc == 0)
-		rc = staging_lock(staging, &lock, err);
-	if (rc < 0)
-		return rc;
-	if (lock < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "staging_target_path: %s does not exist", staging);
-	target = str_fmt("%s/%s", staging, args.spec.volume_id);
-	return stage_from(&args, target, result, err);
+		rc = stage_from(args, &s, result, err);
+	staged_close(&s);
+	return rc;
 }
 
 /* ---- unstage -------------------------------------------------------------- */
 
-/* What unstage has found, before it undoes anything. */
-struct staged {
-	struct device_claim claim; /* by the stash, else by the volume's ID */
-	struct mount_point point;
-	struct attachment at; /* devno 0: nothing is mounted that lives */
-};
-
-/* Looks, and changes nothing. */
+/* Whose is it? By the stash, else by the volume's ID. */
 static int
-find_staged(const struct unstaging_args *args, const char *target,
-    struct unstaging_result *res, struct staged *staged, struct err *err)
+unstage_prove(struct staged *s, struct err *err)
 {
-	int rc = stash_read(args->staging, &res->stash, err);
+	const char *volume_id = s->claim.spec.volume_id;
+	int rc = 0;
 
-	if (rc < 0 && rc != -ENOENT)
-		return rc;
-	res->had_stash = rc == 0;
-	staged->claim.spec = *args->spec;
-	if (res->had_stash && !stash_is_of(&res->stash, args->spec->volume_id))
+	if (s->is_others)
 		return err_refuse(err,
-		    "image %s/%s is staged at %s, not volume %s",
-		    res->stash.pool, res->stash.image, args->staging,
-		    args->spec->volume_id);
-	if (res->had_stash) {
-		rc = stash_claim(&res->stash, &staged->claim, err);
-		if (rc < 0)
-			return rc;
-	}
-	rc = mount_look(target, &staged->point, NULL, err);
-	if (rc < 0 || !staged->point.mounted)
+		    "image %s/%s is staged at %s, not volume %s", s->stash.pool,
+		    s->stash.image, s->dir, volume_id);
+	if (s->had_stash)
+		rc = stash_claim(&s->stash, &s->claim, err);
+	if (rc < 0 || !s->point.mounted)
 		return rc;
-	rc = attachment_find(&staged->claim, &staged->point, &staged->at, err);
+	rc = attachment_find(&s->claim, &s->point, &s->at, err);
 	if (rc == -ESTALE) {
 		*err = (struct err)ERR_INIT;
 		return 0;
 	}
 	if (rc < 0) {
 		err_prefix(err,
-		    "%s is a mount of something else than volume %s", target,
-		    args->spec->volume_id);
+		    "%s is a mount of something else than volume %s", s->path,
+		    volume_id);
 		return -EBUSY;
 	}
 	return 0;
@@ -392,50 +381,47 @@ find_staged(const struct unstaging_args *args, const char *target,
  * May the volume be unstaged here? *kept: yes, but the image stays mapped.
  */
 static int
-judge_elsewhere(const struct unstaging_args *args, const char *target,
-    const struct staged *staged, bool had_stash, bool *kept, struct err *err)
+unstage_judge(const struct staged *s, bool undo, bool *kept, struct err *err)
 {
 	auto_free struct attachment_places *other = mem_new(sizeof(*other));
-	bool here = had_stash || staged->point.mounted;
-	int rc = attachment_find_places(&staged->claim, staged->at.device.devno,
-	    target, args->undo, other, err);
+	const char *volume_id = s->claim.spec.volume_id;
+	bool here = s->had_stash || s->point.mounted;
+	int rc = attachment_find_places(
+	    &s->claim, s->at.device.devno, s->path, undo, other, err);
 
 	if (rc < 0)
 		return rc;
-	*kept = other->staging[0] != '\0' ||
-	    (args->undo && other->target[0] != '\0');
-	if (args->undo)
+	*kept = other->staging[0] != '\0' || (undo && other->target[0] != '\0');
+	if (undo)
 		return 0;
 	if (other->target[0] != '\0' && (!*kept || !here))
-		return err_refuse(err, "%s still shows volume %s",
-		    other->target, args->spec->volume_id);
+		return err_refuse(
+		    err, "%s still shows volume %s", other->target, volume_id);
 	if (*kept && !here)
 		return err_refuse(err, "%s is where volume %s is staged",
-		    other->staging, args->spec->volume_id);
-	if (*kept || staged->at.device.devno == 0)
+		    other->staging, volume_id);
+	if (*kept || s->at.device.devno == 0)
 		return 0;
-	return attachment_check_holders(
-	    &staged->at.device, args->spec->volume_id, err);
+	return attachment_check_holders(&s->at.device, volume_id, err);
 }
 
 /* By the mapper of the stash, else by all. */
 static int
-unmap_staged(const struct staged *staged, struct err *err)
+unstage_unmap(const struct staged *s, struct err *err)
 {
-	const struct mapper_child *mapper = staged->claim.mapper;
-	const struct attachment *at = &staged->at;
+	const struct mapper_child *mapper = s->claim.mapper;
+	const struct device *shown = &s->at.device;
 	int rc = 0;
 
-	if (!S_ISDIR(staged->point.mode)) /* a block device, or not known */
-		attachment_free_layers(&staged->claim);
+	if (!S_ISDIR(s->point.mode)) /* a block device, or not known */
+		attachment_free_layers(&s->claim);
 	if (mapper != NULL)
-		return mapper->unmap(&staged->claim.spec,
-		    at->device.devno != 0 ? &at->device : NULL, err);
+		return mapper->unmap(
+		    &s->claim.spec, shown->devno != 0 ? shown : NULL, err);
 	for (size_t i = 0; rc == 0 && (mapper = mapper_child_at(i)) != NULL;
 	     i++)
-		rc = mapper->unmap(&staged->claim.spec,
-		    at->device.devno != 0 && at->mapper == mapper ? &at->device
-								  : NULL,
+		rc = mapper->unmap(&s->claim.spec,
+		    shown->devno != 0 && s->at.mapper == mapper ? shown : NULL,
 		    err);
 	return rc;
 }
@@ -443,31 +429,27 @@ unmap_staged(const struct staged *staged, struct err *err)
 int
 staging_unstage(const void *p, void *result, struct err *err)
 {
-	struct unstaging_args args = *(const struct unstaging_args *)p;
+	const struct unstaging_args *args = p;
 	struct unstaging_result *res = result;
-	struct staged staged = { .claim.mapper = NULL };
-	auto_free char *target = NULL;
-	auto_close int lock = -1;
-	char staging[PATH_MAX];
-	int rc = staging_resolve(
-	    args.staging, args.spec->volume_id, staging, err);
+	struct staged s;
+	int rc = staged_open(&s, args->staging, args->spec, false, err);
 
-	args.staging = staging;
-	target = str_fmt("%s/%s", staging, args.spec->volume_id);
+	res->had_stash = s.had_stash;
+	res->stash = s.stash;
 	if (rc == 0)
-		rc = staging_lock(staging, &lock, err);
+		rc = unstage_prove(&s, err);
 	if (rc == 0)
-		rc = find_staged(&args, target, res, &staged, err);
+		rc = unstage_judge(&s, args->undo, &res->kept, err);
 	if (rc == 0)
-		rc = judge_elsewhere(
-		    &args, target, &staged, res->had_stash, &res->kept, err);
+		rc = attachment_unmount(s.path, &s.claim, err);
 	if (rc == 0)
-		rc = attachment_unmount(target, &staged.claim, err);
-	if (rc == 0)
-		rc = path_remove_point(target, err);
-	if (rc == 0 && !res->kept && (!res->had_stash || res->stash.encrypted))
-		rc = attachment_close_crypt(&staged.claim, err);
+		rc = path_remove_point(s.path, err);
+	if (rc == 0 && !res->kept && (!s.had_stash || s.stash.encrypted))
+		rc = attachment_close_crypt(&s.claim, err);
 	if (rc == 0 && !res->kept)
-		rc = unmap_staged(&staged, err);
-	return rc < 0 ? rc : stash_remove(staging, err);
+		rc = unstage_unmap(&s, err);
+	if (rc == 0)
+		rc = stash_remove(s.dir, err);
+	staged_close(&s);
+	return rc;
 }

@@ -15,6 +15,7 @@
 #ifndef NODE_STAGING_H
 #define NODE_STAGING_H
 
+#include "node/attachment.h"
 #include "node/filesystem.h"
 #include "node/stash.h"
 
@@ -82,18 +83,25 @@ struct unstaging_result {
 int staging_unstage(const void *args, void *result, struct err *err);
 
 /*
- * A request's staging path as path_resolve has it, links at its end included:
- * it is the parent of what is mounted.
+ * A volume's staging path as a child finds it, and has for itself until
+ * staged_close(): a child of a predecessor is waited for some seconds, then
+ * ABORTED. Changes nothing. A descriptor (`to_bind`) keeps the mount busy.
  */
-int staging_resolve(const char *staging, const char *volume_id,
-    char out[PATH_MAX], struct err *err) must_check;
+struct staged {
+	char dir[PATH_MAX];  /* the staging path, without links */
+	char path[PATH_MAX]; /* DIR/VOLUME_ID */
+	int lock;            /* -1: there is no such directory */
+	int fd; /* O_PATH of what was looked at, if to_bind; or -1 */
+	struct mount_point point;  /* what is at `path` */
+	struct stash stash;        /* zeroed where there is none */
+	bool had_stash, is_others; /* another volume's */
+	struct device_claim claim; /* `spec`, by any mapper */
+	struct attachment at;      /* for the caller: what was proven */
+};
 
-/*
- * Locks a staging directory for itself until the descriptor is closed; waits some
- * seconds for a child of a predecessor. *fd is -1 when there is no such
- * directory (0 is returned). ABORTED when it stays locked.
- */
-int staging_lock(const char *staging, int *fd, struct err *err) must_check;
+int staged_open(struct staged *s, const char *staging,
+    const struct device_spec *spec, bool to_bind, struct err *err) must_check;
+void staged_close(struct staged *s);
 
 /* The error for what mount_is_turned() tells. */
 int staging_refuse_turned(const char *volume_id, struct err *err) must_check;

@@ -274,6 +274,15 @@ mount_umount(const char *target, bool lazy, struct err *err)
 
 	if (m == NULL)
 		return err_set_rc(err, -EINVAL, "unmount %s", target);
+	for (int fd = 3; fd < 64 && !lazy; fd++) {
+		auto_free char *link = str_fmt("/proc/self/fd/%d", fd);
+		char path[PATH_MAX];
+		ssize_t n = readlink(link, path, sizeof(path) - 1);
+
+		path[n < 0 ? 0 : n] = '\0';
+		if (str_eq(path, target)) /* a descriptor keeps it */
+			return err_set_rc(err, -EBUSY, "unmount %s", target);
+	}
 	fake_mounts.umounts++;
 	fake_mounts.lazy += lazy;
 	memmove(m, m + 1, (--fake_mounts.count - i) * sizeof(*m));
