@@ -299,12 +299,12 @@ call_fail_details(struct call *call, const struct err *err,
 }
 
 void
-call_refuse(
-    struct call *call, int http_status, enum err_code code, const char *text)
+call_refuse(struct call *call, enum server_refusal why, int http_status,
+    enum err_code code, const char *text)
 {
 	struct server_stream *s = server_stream_of(call);
 
-	s->conn->server->counters.refusals[s->refusal]++;
+	s->conn->server->counters.refusals[why]++;
 	tell_end(call, code, text);
 	if (http_status == 0)
 		return;

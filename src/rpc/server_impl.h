@@ -154,8 +154,7 @@ struct server_stream {
 	bool refused_send;  /* stream_send() did: writable() is owed */
 	int64_t body_bytes; /* DATA so far, to check content-length */
 	const struct rpc_method *method;
-	struct timeout wait;         /* for the request, or for its reader */
-	enum server_refusal refusal; /* why, if it is FAULTY */
+	struct timeout wait; /* for the request, or for its reader */
 	struct head head;
 	struct metadata metadata; /* of the request */
 	struct grpc_reader reader;
@@ -237,7 +236,7 @@ void call_abort(struct call *call, enum call_gone why, enum err_code code,
  * Logs and counts the end of a call that never reached a handler; answers it
  * with trailers only, unless http_status is 0.
  */
-void call_refuse(
-    struct call *call, int http_status, enum err_code code, const char *text);
+void call_refuse(struct call *call, enum server_refusal why, int http_status,
+    enum err_code code, const char *text);
 
 #endif

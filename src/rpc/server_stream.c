@@ -79,7 +79,6 @@ server_stream_new(struct server_conn *conn, int32_t id)
 	head_init(&s->head);
 	s->call.path = s->head.path;
 	s->call.started_us = clock_now_us();
-	s->refusal = SERVER_REFUSED_OTHER;
 	timeout_arm(&s->wait, &server->arriving);
 	LIST_INSERT_HEAD(&conn->streams, s, link);
 	server->stream_count++;
@@ -160,10 +159,8 @@ spoil(struct server_stream *s)
 
 /* Answered with a status, once we are outside of nghttp2. */
 static void
-refuse_request(struct server_stream *s, enum server_refusal why,
-    enum err_code code, const char *text)
+refuse_request(struct server_stream *s, enum err_code code, const char *text)
 {
-	s->refusal = why;
 	head_refuse(&s->head, 200, code, text);
 	spoil(s);
 }
@@ -186,11 +183,9 @@ server_stream_on_field(struct server_stream *s, const char *name,
 		head_trailer_field(
 		    &s->head, name, name_len, value, value_len, max);
 	else if (head_field(&s->head, name, name_len, value, value_len, max) &&
-	    metadata_note(&s->metadata, name, name_len, value, value_len) < 0) {
-		s->refusal = SERVER_REFUSED_MEMORY;
+	    metadata_note(&s->metadata, name, name_len, value, value_len) < 0)
 		head_refuse(&s->head, 200, ERR_UNAVAILABLE,
 		    "server has no memory for the headers");
-	}
 	server_stream_recount(s);
 }
 
@@ -209,8 +204,8 @@ server_stream_on_headers(struct server_stream *s, bool ends_input)
 		spoil(s);
 	} else if (s->metadata.bytes.len > 0 &&
 	    !server_has_room(s->conn->server, s->conn)) {
-		refuse_request(s, SERVER_REFUSED_MEMORY, ERR_UNAVAILABLE,
-		    "server holds too many bytes");
+		refuse_request(
+		    s, ERR_UNAVAILABLE, "server holds too many bytes");
 	} else if (s->state == STREAM_BODY && s->method == NULL) {
 		s->method = router_find(
 		    s->conn->server->router, s->head.path, NULL);
@@ -266,25 +261,20 @@ server_stream_on_data(struct server_stream *s, const uint8_t *bytes, size_t len)
 		s->has_message |= verdict == GRPC_READ_MESSAGE;
 		fault = fault_of(verdict, &code);
 		if (fault != NULL)
-			refuse_request(s,
-			    verdict == GRPC_READ_NO_MEMORY
-				? SERVER_REFUSED_MEMORY
-				: SERVER_REFUSED_OTHER,
-			    code, fault);
+			refuse_request(s, code, fault);
 		else if (len > 0)
-			refuse_request(s, SERVER_REFUSED_OTHER,
-			    ERR_UNIMPLEMENTED,
+			refuse_request(s, ERR_UNIMPLEMENTED,
 			    "more than one message in a unary call");
 	} else if (buf_append(&s->inbox, bytes, len) < 0) { /* it fits */
-		refuse_request(s, SERVER_REFUSED_MEMORY, ERR_UNAVAILABLE,
-		    "server has no memory for the message");
+		refuse_request(
+		    s, ERR_UNAVAILABLE, "server has no memory for the message");
 	} else {
 		server_stream_touch(s);
 	}
 	server_stream_recount(s);
 	if (takes_input(s) && !server_has_room(s->conn->server, s->conn))
-		refuse_request(s, SERVER_REFUSED_MEMORY, ERR_UNAVAILABLE,
-		    "server holds too many bytes");
+		refuse_request(
+		    s, ERR_UNAVAILABLE, "server holds too many bytes");
 }
 
 void
@@ -302,11 +292,11 @@ server_stream_on_input_end(struct server_stream *s)
 	} else if (s->has_message) {
 		complete(s);
 	} else if (s->reader.prefix_len > 0) {
-		refuse_request(s, SERVER_REFUSED_OTHER, ERR_INTERNAL,
-		    "request ends inside a message");
+		refuse_request(
+		    s, ERR_INTERNAL, "request ends inside a message");
 	} else {
-		refuse_request(s, SERVER_REFUSED_OTHER, ERR_UNIMPLEMENTED,
-		    "no message in a unary call");
+		refuse_request(
+		    s, ERR_UNIMPLEMENTED, "no message in a unary call");
 	}
 }
 
@@ -322,8 +312,8 @@ server_stream_late(struct timeout *timeout)
 		    s->conn, SERVER_FAULT_STALLED, NGHTTP2_ENHANCE_YOUR_CALM);
 		return;
 	}
-	refuse_request(s, SERVER_REFUSED_SLOW, ERR_DEADLINE_EXCEEDED,
-	    "request did not arrive in time");
+	refuse_request(
+	    s, ERR_DEADLINE_EXCEEDED, "request did not arrive in time");
 	h2io_flush_soon(&s->conn->h2);
 }
 
@@ -332,8 +322,7 @@ server_stream_turn_away(struct server_stream *s)
 {
 	timeout_disarm(&s->wait);
 	s->state = STREAM_ANSWERED;
-	s->refusal = SERVER_REFUSED_SLOW;
-	call_refuse(&s->call, 0, ERR_UNAVAILABLE,
+	call_refuse(&s->call, SERVER_REFUSED_SLOW, 0, ERR_UNAVAILABLE,
 	    "the server ends before the request is whole");
 	server_stream_reset(s, NGHTTP2_REFUSED_STREAM);
 }
@@ -347,11 +336,36 @@ server_stream_leave(struct server_stream *s)
 		s->call.leaving(&s->call);
 }
 
+/* A request that is not as HTTP/2, gRPC or our limits want it. */
+static void
+settle_faulty(struct server_stream *s)
+{
+	const struct head *head = &s->head;
+	enum server_refusal why = SERVER_REFUSED_OTHER;
+
+	if (head->fault == HEAD_MALFORMED) {
+		call_refuse(&s->call, SERVER_REFUSED_MALFORMED, 0, head->code,
+		    head->text);
+		s->state = STREAM_ANSWERED;
+		server_stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
+		return;
+	}
+	/* Each of the others has a status of its own. */
+	if (head->http_status == 431)
+		why = SERVER_REFUSED_HEADERS;
+	else if (head->code == ERR_UNAVAILABLE)
+		why = SERVER_REFUSED_MEMORY;
+	else if (head->code == ERR_DEADLINE_EXCEEDED)
+		why = SERVER_REFUSED_SLOW;
+	call_refuse(&s->call, why, head->http_status, head->code, head->text);
+}
+
 /* Calls the handler, if there is room for one more call. */
 static void
 settle_whole(struct server_stream *s)
 {
 	struct server *server = s->conn->server;
+	enum server_refusal why = SERVER_REFUSED_OTHER;
 	struct err err = ERR_INIT;
 
 	if (s->method == NULL) {
@@ -359,16 +373,16 @@ settle_whole(struct server_stream *s)
 	} else if (server->call_count >= server->limits.calls &&
 	    s->conn->call_count > 0) {
 		/* Who has none running gets in, whatever others do. */
-		s->refusal = SERVER_REFUSED_CALLS;
+		why = SERVER_REFUSED_CALLS;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server runs %zu calls already", server->call_count);
 	} else if (!server_has_room(server, s->conn)) {
-		s->refusal = SERVER_REFUSED_MEMORY;
+		why = SERVER_REFUSED_MEMORY;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server holds %zu bytes already", server->buffered_bytes);
 	}
 	if (err_is_set(&err)) {
-		call_refuse(&s->call, 200, err.code, err.text);
+		call_refuse(&s->call, why, 200, err.code, err.text);
 		return;
 	}
 	s->state = STREAM_CALLED;
@@ -450,8 +464,6 @@ settle_called(struct server_stream *s)
 void
 server_stream_settle(struct server_stream *s)
 {
-	const struct head *head = &s->head;
-
 	s->touched = false;
 	switch (s->state) {
 	case STREAM_HEAD:
@@ -463,18 +475,8 @@ server_stream_settle(struct server_stream *s)
 	case STREAM_WHOLE:
 		settle_whole(s);
 		return;
-	case STREAM_FAULTY: /* not as HTTP/2, gRPC or our limits want it */
-		if (head->fault == HEAD_MALFORMED) {
-			s->refusal = SERVER_REFUSED_MALFORMED;
-			call_refuse(&s->call, 0, head->code, head->text);
-			s->state = STREAM_ANSWERED;
-			server_stream_reset(s, NGHTTP2_PROTOCOL_ERROR);
-			return;
-		}
-		if (head->http_status == 431)
-			s->refusal = SERVER_REFUSED_HEADERS;
-		call_refuse(
-		    &s->call, head->http_status, head->code, head->text);
+	case STREAM_FAULTY:
+		settle_faulty(s);
 		return;
 	case STREAM_ANSWERED:
 		/* The answer is complete but the client still sends: stop it. */

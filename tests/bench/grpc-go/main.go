@@ -31,6 +31,7 @@ func (driver) NodeGetCapabilities(context.Context,
 	for _, served := range []csi.NodeServiceCapability_RPC_Type{
 		csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
 		csi.NodeServiceCapability_RPC_GET_VOLUME_STATS,
+		4, // VOLUME_CONDITION, which CSI 1.13 has no name for
 		csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
 	} {
 		rpc := &csi.NodeServiceCapability_RPC{Type: served}
