@@ -2,10 +2,10 @@
  * image.c - see image.h.
  */
 #include "attach/image.h"
-#include "attach/image_resize.h"
 
 #include "base/log.h"
 #include "ceph/image.h"
+#include "ceph/rados.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -44,8 +44,9 @@ static struct {
 
 /* ---- look-up ----------------------------------------------------------- */
 
-void
-image_note_refusal(struct image *image, int rc)
+/* `rc` is what librbd or the cluster says about an image that is attached. */
+static void
+note_refusal(struct image *image, int rc)
 {
 	if (image_io_is_refusal(rc) && !image->io.dead)
 		im.events->refused(image, rc);
@@ -54,7 +55,7 @@ image_note_refusal(struct image *image, int rc)
 static void
 on_io_refused(struct image_io *io, int rc)
 {
-	image_note_refusal(container_of(io, struct image, io), rc);
+	note_refusal(container_of(io, struct image, io), rc);
 }
 
 void
@@ -129,16 +130,108 @@ drop(struct image *image)
 	table_slot_set_state(image->slot, TABLE_SLOT_FREE);
 }
 
+/* ---- its size ---------------------------------------------------------- */
+
+/* Reads the size of a served image, of whose header somebody has told. */
+struct image_resize {
+	struct wake wake;
+	struct image *image;
+	uint64_t ino; /* the slot may be another image's by then */
+	struct rados_read *read;
+};
+
+static int open_pool(
+    struct table_slot *slot, struct ceph_pool **pool, struct err *err);
+static void resize_begin(struct image *image);
+
+static void
+on_size_read(struct wake *wake, int rc)
+{
+	struct image_resize *r = container_of(wake, struct image_resize, wake);
+	struct image *image = r->image;
+	struct table_slot *slot = image->slot;
+	uint64_t size = 0, old = atomic_load(&slot->size_bytes);
+	bool served = image->state == IMAGE_SERVED && slot->ino == r->ino;
+	struct err err = ERR_INIT;
+	struct dec dec;
+	uint8_t order;
+
+	if (rc == 0)
+		rc = rados_read_result(r->read, 0, &dec);
+	if (rc == 0)
+		rc = cls_parse_size(dec, &order, &size);
+	image->resizing = false;
+	if (rc < 0) {
+		(void)err_set_rc(&err, rc, "size of image %s", slot->image);
+		log_warn("image.resize", "image=%s text=\"%s\"", slot->image,
+		    err.text);
+	} else if (served && size != old) {
+		atomic_store(&slot->size_bytes, size);
+		log_info("image.resized",
+		    "image=%s from=%" PRIu64 " to=%" PRIu64, slot->image, old,
+		    size);
+		im.events->resized(image);
+	}
+	if (served)
+		note_refusal(image, rc);
+	if (image->resize_again && image->state == IMAGE_SERVED)
+		resize_begin(image);
+	rados_read_free(r->read);
+	free(r);
+}
+
+/* One that is running reads once more. */
+static void
+resize_begin(struct image *image)
+{
+	struct image_resize *r;
+	struct ceph_pool *pool;
+	struct err err = ERR_INIT;
+	char object[RBD_OBJECT_SIZE];
+
+	image->resize_again = image->resizing;
+	if (image->resizing)
+		return;
+	/* It is open: no wait. */
+	if (open_pool(image->slot, &pool, &err) < 0) {
+		log_warn("image.resize", "image=%s text=\"%s\"",
+		    image->slot->image, err.text);
+		return;
+	}
+	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
+	    image->slot->image_id);
+	image->resizing = true;
+	r = mem_new(sizeof(*r));
+	r->wake.fn = on_size_read;
+	r->image = image;
+	r->ino = image->slot->ino;
+	r->read = rados_ask_start(
+	    pool, object, cls_call_u64("get_size", RBD_NOSNAP), &r->wake);
+}
+
+static void
+on_header_change(struct image_io *io)
+{
+	struct image *image = container_of(io, struct image, io);
+
+	if (image->state == IMAGE_SERVED)
+		resize_begin(image);
+}
+
 /* ---- open: attach and adopt -------------------------------------------- */
 
 enum open_state {
 	OPEN_START = 0,
-	OPEN_ROOM_KNOWN,      /* the pool is not full */
-	OPEN_HEADER_READ,     /* its header and lock are known */
-	OPEN_WATCHERS_KNOWN,  /* and whether anybody has the image open */
+	OPEN_ROOM_KNOWN, /* the pool is not full */
+	OPEN_FIND,
+	OPEN_HEADER_READ,    /* its header and lock are known */
+	OPEN_WATCHERS_KNOWN, /* and whether anybody has the image open */
+	OPEN_OPEN,
 	OPEN_OPENED,          /* librbd has opened it */
 	OPEN_DATA_ROOM_KNOWN, /* nor is the pool of its data full */
-	OPEN_LOCKED,          /* librbd has taken the lock */
+	OPEN_LOCK,
+	OPEN_LOCKED, /* librbd has taken the lock */
+	OPEN_SERVE,
 	/* undo */
 	OPEN_CLOSE,
 	OPEN_CLOSED,
@@ -160,259 +253,212 @@ struct image_open {
 	struct wake *waiter;
 };
 
-static bool
-is_read_only(const struct image_open *o)
-{
-	return (o->image->slot->flags & TABLE_SLOT_READ_ONLY) != 0;
-}
-
-static enum op_verdict
-open_librbd(struct image_open *o)
-{
-	struct table_slot *slot = o->image->slot;
-
-	image_io_open_start(&o->image->io, slot->image, slot->image_id,
-	    is_read_only(o), &o->op.wake);
-	return op_await(o, OPEN_OPENED);
-}
-
-static enum op_verdict
-open_find(struct image_open *o)
-{
-	struct table_slot *slot = o->image->slot;
-
-	image_lookup_start(&o->lookup, o->pool, slot->image,
-	    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
-	    &o->op.wake);
-	return op_await(o, OPEN_HEADER_READ);
-}
-
-/*
- * In a full pool librbd's open, its lock and all that mkfs and mount write
- * would wait for room with a stage on hold. So a new attach is refused there;
- * what is attached already waits, as with krbd.
- */
-static bool
-needs_room(const struct image_open *o)
-{
-	return !o->adopt && !is_read_only(o);
-}
-
-int
-image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
-    struct ceph_pool **pool, struct err *err)
+/* The pool of the slot's image, by its id if that is known. */
+static int
+open_pool(struct table_slot *slot, struct ceph_pool **pool, struct err *err)
 {
 	int64_t id = atomic_load(&slot->pool_id);
 	int rc = id > 0
-	    ? ceph_pool_open_id(conn, id, slot->rados_namespace, pool, err)
+	    ? ceph_pool_open_id(im.conn, id, slot->rados_namespace, pool, err)
 	    : ceph_pool_open(
-		  conn, slot->pool, slot->rados_namespace, pool, err);
+		  im.conn, slot->pool, slot->rados_namespace, pool, err);
 
 	if (rc == 0)
 		atomic_store(&slot->pool_id, (*pool)->id);
 	return rc;
 }
 
-static enum op_verdict
-open_begin(struct image_open *o)
+/* Is it a header that librbd can be trusted with? */
+static int
+check_header(struct image_open *o, struct err *err)
 {
-	struct err err = ERR_INIT;
-
-	if (image_pool_open(im.conn, o->image->slot, &o->pool, &err) < 0)
-		return op_fail_err(o, OPEN_END, &err);
-	o->image->io.ioctx = o->pool->io;
-	if (!needs_room(o))
-		return open_find(o);
-	rados_room_start(o->pool, &o->op.wake);
-	return op_await(o, OPEN_ROOM_KNOWN);
-}
-
-static enum op_verdict
-open_header_read(struct image_open *o)
-{
-	const struct cls_lock_info *lock = &o->lookup.info.lock;
 	struct table_slot *slot = o->image->slot;
-	struct err err = ERR_INIT;
+	int rc = o->op.rc;
 
-	if (o->op.rc < 0) {
-		err_prefix(&o->lookup.op.err, "image %s", slot->image);
-		return op_fail_err(o, OPEN_END, &o->lookup.op.err);
+	if (rc < 0) {
+		*err = o->lookup.op.err;
+		err_prefix(err, "image %s", slot->image);
+		return rc;
 	}
-	if (image_header_check(&o->lookup.info, &err) < 0) {
-		err_prefix(&err, "image %s in %s", slot->image,
+	rc = image_header_check(&o->lookup.info, err);
+	if (rc < 0)
+		err_prefix(err, "image %s in %s", slot->image,
 		    ceph_pool_label(o->pool));
-		return op_fail_err(o, OPEN_END, &err);
-	}
-	table_slot_set_id(slot, o->lookup.info.id);
-	if (is_read_only(o) || lock->lockers == 0 ||
-	    (im.fenced != NULL && str_eq(lock->address, im.fenced)))
-		return open_librbd(o);
-	/*
-	 * Somebody holds the lock. librbd would simply ask for it, and a
-	 * friendly owner would give it up in the middle of its work: so find
-	 * out first whether anybody has the image open. A dead owner's lock
-	 * is broken by librbd, which blocklists the owner.
-	 */
-	watch_header_update_start(
-	    o->pool, slot->image_id, &o->notified, &o->op.wake);
-	return op_await(o, OPEN_WATCHERS_KNOWN);
+	else
+		table_slot_set_id(slot, o->lookup.info.id);
+	return rc;
 }
 
-static enum op_verdict
-open_watchers_known(struct image_open *o)
+/* Somebody holds the lock: has he the image open? */
+static int
+check_watchers(struct image_open *o, struct err *err)
 {
 	const struct cls_lock_info *lock = &o->lookup.info.lock;
-	struct table_slot *slot = o->image->slot;
+	const char *name = o->image->slot->image;
 	enum watch_verdict verdict;
 	int rc = watch_judge(o->op.rc, &o->notified, &verdict);
 
 	if (rc < 0)
-		return op_fail_rc(o, OPEN_END, rc, "watchers of image %s/%s",
-		    ceph_pool_label(o->pool), slot->image);
-	switch (verdict) {
-	case WATCH_NONE:
-		return open_librbd(o);
-	case WATCH_ALIVE:
-		return op_fail(o, OPEN_END, ERR_FAILED_PRECONDITION,
+		return err_set_rc(err, rc, "watchers of image %s/%s",
+		    ceph_pool_label(o->pool), name);
+	if (verdict == WATCH_ALIVE)
+		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s/%s is locked by client.%" PRIu64 " at %s",
-		    ceph_pool_label(o->pool), slot->image, lock->client,
+		    ceph_pool_label(o->pool), name, lock->client,
 		    lock->address);
-	case WATCH_SILENT:
-		break;
-	}
-	return op_fail(o, OPEN_END, ERR_ABORTED,
-	    "image %s/%s is locked by client.%" PRIu64 " at %s, and who has it "
-	    "open does not answer",
-	    ceph_pool_label(o->pool), slot->image, lock->client, lock->address);
+	if (verdict == WATCH_SILENT)
+		return err_set(err, ERR_ABORTED,
+		    "image %s/%s is locked by client.%" PRIu64
+		    " at %s, and who has it open does not answer",
+		    ceph_pool_label(o->pool), name, lock->client,
+		    lock->address);
+	return 0;
 }
 
-static void
-on_header_change(struct image_io *io)
-{
-	struct image *image = container_of(io, struct image, io);
-
-	if (image->state == IMAGE_SERVED)
-		image_resize_begin(image, im.conn, im.events->resized);
-}
-
-static enum op_verdict
-open_serve(struct image_open *o)
+/* librbd has it open: what its header says now. */
+static int
+take_info(struct image_open *o)
 {
 	struct image *image = o->image;
-	int rc = image_io_watch(&image->io, on_header_change);
-
-	if (rc < 0)
-		return op_fail_rc(o, OPEN_CLOSE, rc, "watch of image %s/%s",
-		    ceph_pool_label(o->pool), image->slot->image);
-	image->state = IMAGE_SERVED;
-	table_slot_set_state(image->slot, TABLE_SLOT_SERVED);
-	image_io_resume(&image->io);
-	return op_goto(o, OPEN_END);
-}
-
-static enum op_verdict
-open_lock(struct image_open *o)
-{
-	if (!o->exclusive_lock || is_read_only(o))
-		return open_serve(o);
-	/* A flush changes nothing, but librbd takes the lock for it. */
-	image_io_flush_start(&o->image->io, &o->op.wake);
-	return op_await(o, OPEN_LOCKED);
-}
-
-static enum op_verdict
-open_data_pool(struct image_open *o)
-{
-	int64_t id = image_io_data_pool(&o->image->io);
-	struct err err = ERR_INIT;
-
-	if (id == o->pool->id)
-		return open_lock(o);
-	if (ceph_pool_open_id(
-		im.conn, id, o->pool->rados_namespace, &o->data_pool, &err) < 0)
-		return op_fail_err(o, OPEN_CLOSE, &err);
-	rados_room_start(o->data_pool, &o->op.wake);
-	return op_await(o, OPEN_DATA_ROOM_KNOWN);
-}
-
-static enum op_verdict
-open_opened(struct image_open *o)
-{
-	struct image *image = o->image;
-	struct table_slot *slot = image->slot;
 	char id[RBD_ID_SIZE] = "";
-	uint64_t size;
-	int rc = o->op.rc;
-
-	if (rc < 0)
-		return op_fail_rc(o, OPEN_END, rc, "open of image %s/%s",
-		    ceph_pool_label(o->pool), slot->image);
-	im.open++;
-	rc = image_io_info(
+	uint64_t size, was = atomic_load(&image->slot->size_bytes);
+	int rc = image_io_info(
 	    &image->io, id, sizeof(id), &size, &o->exclusive_lock);
+
 	if (rc < 0)
-		return op_fail_rc(o, OPEN_CLOSE, rc, "header of image %s/%s",
-		    ceph_pool_label(o->pool), slot->image);
-	table_slot_set_id(slot, id);
-	if (o->adopt && atomic_load(&slot->size_bytes) != size) {
-		atomic_store(&slot->size_bytes, size);
+		return rc;
+	table_slot_set_id(image->slot, id);
+	atomic_store(&image->slot->size_bytes, size);
+	if (o->adopt && was != size)
 		im.events->resized(image);
-	}
-	atomic_store(&slot->size_bytes, size);
-	return needs_room(o) ? open_data_pool(o) : open_lock(o);
-}
-
-static enum op_verdict
-open_locked(struct image_open *o)
-{
-	int rc = o->op.rc;
-
-	if (rc == 0)
-		rc = image_io_keep_lock(&o->image->io);
-	if (rc == -EROFS)
-		return op_fail(o, OPEN_CLOSE, ERR_FAILED_PRECONDITION,
-		    "image %s/%s was locked by another client meanwhile",
-		    ceph_pool_label(o->pool), o->image->slot->image);
-	if (rc < 0)
-		return op_fail_rc(o, OPEN_CLOSE, rc, "lock of image %s/%s",
-		    ceph_pool_label(o->pool), o->image->slot->image);
-	return open_serve(o);
+	return 0;
 }
 
 static enum op_verdict
 open_step(struct op *op)
 {
 	struct image_open *o = (struct image_open *)op;
+	const struct cls_lock_info *lock = &o->lookup.info.lock;
+	struct image *image = o->image;
+	struct table_slot *slot = image->slot;
+	const char *label = o->pool != NULL ? ceph_pool_label(o->pool) : "";
+	bool read_only = (slot->flags & TABLE_SLOT_READ_ONLY) != 0;
+	/*
+	 * In a full pool librbd's open, its lock and all that mkfs and mount
+	 * write would wait for room with a stage on hold. So a new attach is
+	 * refused there; what is attached already waits, as with krbd.
+	 */
+	bool needs_room = !o->adopt && !read_only;
+	struct err err = ERR_INIT;
+	int rc;
 
 	switch (o->state) {
 	case OPEN_START:
-		return open_begin(o);
+		if (open_pool(slot, &o->pool, &err) < 0)
+			return op_fail_err(o, OPEN_END, &err);
+		image->io.ioctx = o->pool->io;
+		if (!needs_room)
+			return op_goto(o, OPEN_FIND);
+		rados_room_start(o->pool, &op->wake);
+		return op_await(o, OPEN_ROOM_KNOWN);
+
 	case OPEN_ROOM_KNOWN:
 		if (op->rc < 0)
 			return op_fail_rc(o, OPEN_END, op->rc, "image %s: %s",
-			    o->image->slot->image, ceph_pool_label(o->pool));
-		return open_find(o);
+			    slot->image, label);
+		return op_goto(o, OPEN_FIND);
+
+	case OPEN_FIND:
+		image_lookup_start(&o->lookup, o->pool, slot->image,
+		    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
+		    &op->wake);
+		return op_await(o, OPEN_HEADER_READ);
+
 	case OPEN_HEADER_READ:
-		return open_header_read(o);
+		if (check_header(o, &err) < 0)
+			return op_fail_err(o, OPEN_END, &err);
+		if (read_only || lock->lockers == 0 ||
+		    (im.fenced != NULL && str_eq(lock->address, im.fenced)))
+			return op_goto(o, OPEN_OPEN);
+		/*
+		 * Somebody holds the lock. librbd would simply ask for it, and
+		 * a friendly owner would give it up in the middle of its work:
+		 * so find out first whether anybody has the image open. A dead
+		 * owner's lock is broken by librbd, which blocklists the owner.
+		 */
+		watch_header_update_start(
+		    o->pool, slot->image_id, &o->notified, &op->wake);
+		return op_await(o, OPEN_WATCHERS_KNOWN);
+
 	case OPEN_WATCHERS_KNOWN:
-		return open_watchers_known(o);
+		if (check_watchers(o, &err) < 0)
+			return op_fail_err(o, OPEN_END, &err);
+		return op_goto(o, OPEN_OPEN);
+
+	case OPEN_OPEN:
+		image_io_open_start(&image->io, slot->image, slot->image_id,
+		    read_only, &op->wake);
+		return op_await(o, OPEN_OPENED);
+
 	case OPEN_OPENED:
-		return open_opened(o);
+		if (op->rc < 0)
+			return op_fail_rc(o, OPEN_END, op->rc,
+			    "open of image %s/%s", label, slot->image);
+		im.open++;
+		if ((rc = take_info(o)) < 0)
+			return op_fail_rc(o, OPEN_CLOSE, rc,
+			    "header of image %s/%s", label, slot->image);
+		if (!needs_room ||
+		    image_io_data_pool(&image->io) == o->pool->id)
+			return op_goto(o, OPEN_LOCK);
+		if (ceph_pool_open_id(im.conn, image_io_data_pool(&image->io),
+			o->pool->rados_namespace, &o->data_pool, &err) < 0)
+			return op_fail_err(o, OPEN_CLOSE, &err);
+		rados_room_start(o->data_pool, &op->wake);
+		return op_await(o, OPEN_DATA_ROOM_KNOWN);
+
 	case OPEN_DATA_ROOM_KNOWN:
 		if (op->rc < 0)
 			return op_fail_rc(o, OPEN_CLOSE, op->rc,
-			    "image %s: its data are in %s",
-			    o->image->slot->image,
+			    "image %s: its data are in %s", slot->image,
 			    ceph_pool_label(o->data_pool));
-		return open_lock(o);
+		return op_goto(o, OPEN_LOCK);
+
+	case OPEN_LOCK:
+		if (!o->exclusive_lock || read_only)
+			return op_goto(o, OPEN_SERVE);
+		/* A flush changes nothing, but librbd takes the lock for it. */
+		image_io_flush_start(&image->io, &op->wake);
+		return op_await(o, OPEN_LOCKED);
+
 	case OPEN_LOCKED:
-		return open_locked(o);
+		rc = op->rc == 0 ? image_io_keep_lock(&image->io) : op->rc;
+		if (rc == -EROFS)
+			return op_fail(o, OPEN_CLOSE, ERR_FAILED_PRECONDITION,
+			    "image %s/%s was locked by another client meanwhile",
+			    label, slot->image);
+		if (rc < 0)
+			return op_fail_rc(o, OPEN_CLOSE, rc,
+			    "lock of image %s/%s", label, slot->image);
+		return op_goto(o, OPEN_SERVE);
+
+	case OPEN_SERVE:
+		if ((rc = image_io_watch(&image->io, on_header_change)) < 0)
+			return op_fail_rc(o, OPEN_CLOSE, rc,
+			    "watch of image %s/%s", label, slot->image);
+		image->state = IMAGE_SERVED;
+		table_slot_set_state(slot, TABLE_SLOT_SERVED);
+		image_io_resume(&image->io);
+		return op_goto(o, OPEN_END);
+
 	case OPEN_CLOSE:
-		image_io_close_start(&o->image->io, &op->wake);
+		image_io_close_start(&image->io, &op->wake);
 		return op_await(o, OPEN_CLOSED);
+
 	case OPEN_CLOSED:
 		im.open--;
 		return op_goto(o, OPEN_END);
+
 	case OPEN_END:
 		return OP_DONE;
 	}
@@ -450,7 +496,7 @@ attached(struct image_open *o)
 	timer_disarm(&o->late);
 	image->opening = false;
 	if (op->err.rc == -ESHUTDOWN)
-		image_note_refusal(image, op->err.rc);
+		note_refusal(image, op->err.rc);
 	if (op->err.rc < 0)
 		drop(image);
 	if (o->waiter == NULL) {
@@ -645,7 +691,7 @@ adopted(struct image_open *o)
 	}
 	trial_is_over(image);
 	if (op->err.rc == -ESHUTDOWN)
-		image_note_refusal(image, op->err.rc);
+		note_refusal(image, op->err.rc);
 	hopeless = op->err.code == ERR_NOT_FOUND ||
 	    op->err.code == ERR_DATA_LOSS ||
 	    op->err.code == ERR_FAILED_PRECONDITION || image->io.dead;
@@ -731,69 +777,47 @@ image_adopt_all(void)
 
 /* ---- close ------------------------------------------------------------- */
 
-enum close_state {
-	CLOSE_START = 0,
-	CLOSE_CLOSED,
-};
-
 struct image_close {
-	struct op op;
-	enum close_state state;
+	struct wake wake;
 	struct image *image;
 	bool drops;          /* its slot; not at a planned end */
 	struct wake *waiter; /* or NULL */
 };
 
-static enum op_verdict
-close_step(struct op *op)
-{
-	struct image_close *c = (struct image_close *)op;
-
-	switch (c->state) {
-	case CLOSE_START:
-		if (c->image->io.rbd == NULL)
-			return OP_DONE;
-		image_io_close_start(&c->image->io, &op->wake);
-		return op_await(c, CLOSE_CLOSED);
-	case CLOSE_CLOSED:
-		im.open--;
-		/* However it ended, librbd has let go of the image. */
-		if (op->rc < 0)
-			log_warn("image.close", "image=%s rc=%d",
-			    c->image->slot->image, op->rc);
-		return OP_DONE;
-	}
-	abort();
-}
-
 static void
-close_end(struct op *op)
+on_image_closed(struct wake *wake, int rc)
 {
-	struct image_close *c = (struct image_close *)op;
+	struct image_close *c = container_of(wake, struct image_close, wake);
 
+	im.open--;
+	/* However it ended, librbd has let go of the image. */
+	if (rc < 0)
+		log_warn(
+		    "image.close", "image=%s rc=%d", c->image->slot->image, rc);
 	if (c->drops)
 		drop(c->image);
 	wake_up(c->waiter, 0);
 	free(c);
 }
 
-static const struct op_class close_class = {
-	.name = "attach.close",
-	.step = close_step,
-	.end = close_end,
-};
-
 static void
 close_begin(struct image *image, struct wake *waiter, bool drops)
 {
-	struct image_close *c = mem_new(sizeof(*c));
+	struct image_close *c;
 
-	c->image = image;
-	c->drops = drops;
-	c->waiter = waiter;
-	c->op.subject = image->slot->image;
 	image->state = IMAGE_CLOSING;
-	op_start(&c->op, &close_class, NULL);
+	if (image->io.rbd == NULL) {
+		if (drops)
+			drop(image);
+		wake_up(waiter, 0);
+		return;
+	}
+	c = mem_new(sizeof(*c));
+	*c = (struct image_close){ .wake.fn = on_image_closed,
+		.image = image,
+		.drops = drops,
+		.waiter = waiter };
+	image_io_close_start(&image->io, &c->wake);
 }
 
 void
@@ -849,8 +873,6 @@ image_open_count(void)
 	return im.open;
 }
 
-/* ---- resize ------------------------------------------------------------ */
-
 void
 image_look_again(void)
 {
@@ -863,7 +885,7 @@ image_look_again(void)
 		    image->io.dead)
 			continue;
 		if (!image->resizing)
-			image_resize_begin(image, im.conn, im.events->resized);
+			resize_begin(image);
 		return;
 	}
 }

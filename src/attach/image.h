@@ -57,13 +57,6 @@ struct image *image_find(
     const char *pool, const char *rados_namespace, const char *name);
 
 /*
- * The image's pool, by the id that it had when it was opened first: its name
- * may have changed. Errors as ceph_pool_open().
- */
-int image_pool_open(struct ceph_connection *conn, struct table_slot *slot,
-    struct ceph_pool **pool, struct err *err) must_check;
-
-/*
  * Opens an image and takes its lock. On success (waiter woken with 0)
  * *image is served. Failures are in *err: NOT_FOUND, FAILED_PRECONDITION
  * (somebody else has the lock; the text has their address), ... *image and
@@ -86,9 +79,6 @@ void image_abort(struct image *image, enum table_aborted why);
 
 /* The same for all, without a word in the table: the session is lost. */
 void image_abort_all(void);
-
-/* `rc` is what librbd or the cluster says about an image that is attached. */
-void image_note_refusal(struct image *image, int rc);
 
 /*
  * Reads the header of one image, of another one each time: the cluster's

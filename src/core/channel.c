@@ -12,17 +12,29 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define HEAD 8      /* before each frame: u32 length, u32 descriptors */
+/* Before each frame. */
+struct head {
+	uint32_t len, nfds;
+};
+#define HEAD sizeof(struct head)
+
+/* Room for the descriptors of one message. */
+union channel_control {
+	struct cmsghdr align;
+	char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+};
+
 #define FDS_HELD 16 /* came in and not yet claimed by a frame */
 #define READ_BYTES 65536
 
-/* Descriptors that leave with the byte at stream offset `at`. */
-struct parcel {
-	uint64_t at;
-	int fd[CHANNEL_FDS_MAX];
+/* What is to be sent. Descriptors leave with its first byte. */
+struct outgoing {
+	size_t len, sent;
 	size_t nfds;
-	STAILQ_ENTRY(parcel)
+	int fd[CHANNEL_FDS_MAX];
+	STAILQ_ENTRY(outgoing)
 	link;
+	unsigned char bytes[];
 };
 
 struct channel {
@@ -30,9 +42,9 @@ struct channel {
 	size_t max_frame, max_queued;
 	const struct channel_ops *ops;
 	void *arg;
-	struct buf in, out;
-	uint64_t sent; /* bytes that left, ever */
-	STAILQ_HEAD(, parcel) parcels;
+	struct buf in;
+	STAILQ_HEAD(, outgoing) out;
+	size_t queued;     /* bytes in them */
 	int fds[FDS_HELD]; /* came in, oldest first */
 	size_t nfds;
 	int broken; /* negative errno */
@@ -64,37 +76,36 @@ channel_fail(struct channel *c, int rc)
 		loop_post(&c->close_job);
 }
 
+/* The first frame has left, or never will. */
 static void
-drop_parcel(struct channel *c)
+drop_first(struct channel *c)
 {
-	struct parcel *parcel = STAILQ_FIRST(&c->parcels);
+	struct outgoing *o = STAILQ_FIRST(&c->out);
 
-	STAILQ_REMOVE_HEAD(&c->parcels, link);
-	for (size_t i = 0; i < parcel->nfds; i++)
-		(void)close(parcel->fd[i]);
-	free(parcel);
+	STAILQ_REMOVE_HEAD(&c->out, link);
+	c->queued -= o->len;
+	for (size_t i = 0; i < o->nfds; i++)
+		(void)close(o->fd[i]);
+	secret_wipe(o->bytes, o->len);
+	free(o);
 }
 
-/* Sends up to `len` bytes from the front, with descriptors if given. */
 static ssize_t
-send_some(struct channel *c, size_t len, const struct parcel *parcel)
+send_some(struct channel *c, struct outgoing *o)
 {
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-	} control = { .space = { 0 } };
-	struct iovec iov = { .iov_base = c->out.data, .iov_len = len };
+	union channel_control control = { .space = { 0 } };
+	struct iovec iov = { .iov_base = o->bytes + o->sent,
+		.iov_len = o->len - o->sent };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg = &control.align;
 
-	if (parcel != NULL) {
-		struct cmsghdr *cmsg = &control.align;
-
+	if (o->nfds > 0 && o->sent == 0) {
 		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * parcel->nfds);
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * o->nfds);
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * parcel->nfds);
-		memcpy(CMSG_DATA(cmsg), parcel->fd, sizeof(int) * parcel->nfds);
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * o->nfds);
+		memcpy(CMSG_DATA(cmsg), o->fd, sizeof(int) * o->nfds);
 	}
 	return sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -102,15 +113,11 @@ send_some(struct channel *c, size_t len, const struct parcel *parcel)
 static void
 flush(struct channel *c)
 {
-	while (c->out.len > 0) {
-		struct parcel *parcel = STAILQ_FIRST(&c->parcels);
-		bool now = parcel != NULL && parcel->at == c->sent;
-		size_t len = c->out.len;
-		ssize_t n;
+	struct outgoing *o;
 
-		if (parcel != NULL && !now && parcel->at < c->sent + len)
-			len = (size_t)(parcel->at - c->sent);
-		n = send_some(c, len, now ? parcel : NULL);
+	while ((o = STAILQ_FIRST(&c->out)) != NULL) {
+		ssize_t n = send_some(c, o);
+
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -119,13 +126,11 @@ flush(struct channel *c)
 			channel_fail(c, -errno);
 			return;
 		}
-		if (now)
-			drop_parcel(c);
-		c->sent += (uint64_t)n;
-		secret_wipe(c->out.data, (size_t)n);
-		buf_consume(&c->out, (size_t)n);
+		o->sent += (size_t)n;
+		if (o->sent == o->len)
+			drop_first(c);
 	}
-	io_want(&c->io, c->out.len > 0 ? IO_READ | IO_WRITE : IO_READ);
+	io_want(&c->io, o != NULL ? IO_READ | IO_WRITE : IO_READ);
 }
 
 static void
@@ -149,20 +154,6 @@ take_fds(struct channel *c, struct msghdr *msg)
 	}
 }
 
-static uint32_t
-get_u32(const unsigned char *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
-	    (uint32_t)p[3] << 24;
-}
-
-static void
-put_u32(unsigned char *p, size_t v)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (unsigned char)(v >> (8 * i) & 255);
-}
-
 /*
  * Hands over the whole frames that are in. The kernel may glue the bytes of
  * a frame without descriptors to those of one with some, hence their number
@@ -177,9 +168,13 @@ deliver(struct channel *c)
 	c->freed = &freed;
 	while (c->in.len - used >= HEAD) {
 		const unsigned char *p = c->in.data + used;
-		size_t len = get_u32(p), nfds = get_u32(p + 4);
+		struct head head;
+		size_t len, nfds;
 		int fds[CHANNEL_FDS_MAX];
 
+		memcpy(&head, p, HEAD);
+		len = head.len;
+		nfds = head.nfds;
 		if (len > c->max_frame || nfds > CHANNEL_FDS_MAX) {
 			channel_fail(c, -EMSGSIZE);
 			break;
@@ -207,10 +202,7 @@ static void
 on_channel_io(struct io *io, int what)
 {
 	struct channel *c = container_of(io, struct channel, io);
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-	} control;
+	union channel_control control;
 	struct iovec iov = { .iov_len = READ_BYTES };
 	struct msghdr msg = { .msg_iov = &iov,
 		.msg_iovlen = 1,
@@ -254,9 +246,8 @@ channel_new(int fd, size_t max_frame, size_t max_queued,
 	c->ops = ops;
 	c->arg = arg;
 	c->close_job.run = on_close;
-	STAILQ_INIT(&c->parcels);
+	STAILQ_INIT(&c->out);
 	buf_init(&c->in, max_frame + HEAD + READ_BYTES);
-	buf_init(&c->out, max_queued);
 	io_watch(&c->io, fd, IO_READ, on_channel_io);
 	return c;
 }
@@ -276,10 +267,9 @@ channel_free(struct channel *c)
 	(void)close(fd);
 	for (size_t i = 0; i < c->nfds; i++)
 		(void)close(c->fds[i]);
-	while (!STAILQ_EMPTY(&c->parcels))
-		drop_parcel(c);
+	while (!STAILQ_EMPTY(&c->out))
+		drop_first(c);
 	buf_fini(&c->in);
-	buf_fini(&c->out);
 	free(c);
 }
 
@@ -287,36 +277,31 @@ int
 channel_begin(struct channel *c, size_t len, const int *fds, size_t nfds,
     unsigned char **bytes)
 {
-	struct parcel *parcel = NULL;
-	unsigned char *head;
-	int fd;
+	struct outgoing *o;
 
 	if (c->eof)
 		return c->broken != 0 ? c->broken : -EPIPE;
 	if (len > c->max_frame || nfds > CHANNEL_FDS_MAX)
 		return -EMSGSIZE;
-	head = buf_reserve(&c->out, HEAD + len);
-	if (head == NULL) {
+	if (c->queued + HEAD + len > c->max_queued) {
 		channel_fail(c, -ENOBUFS);
 		return -ENOBUFS;
 	}
-	if (nfds > 0) {
-		parcel = mem_new(sizeof(*parcel));
-		parcel->at = c->sent + c->out.len;
-		STAILQ_INSERT_TAIL(&c->parcels, parcel, link);
-	}
-	for (size_t i = 0; i < nfds; i++) {
-		fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
-		if (fd < 0) {
+	o = mem_new(sizeof(*o) + HEAD + len);
+	o->len = HEAD + len;
+	c->queued += o->len;
+	STAILQ_INSERT_TAIL(&c->out, o, link);
+	for (; o->nfds < nfds; o->nfds++) {
+		o->fd[o->nfds] = fcntl(fds[o->nfds], F_DUPFD_CLOEXEC, 3);
+		if (o->fd[o->nfds] < 0) {
 			channel_fail(c, -errno);
 			return c->broken;
 		}
-		parcel->fd[parcel->nfds++] = fd;
 	}
-	put_u32(head, len);
-	put_u32(head + 4, nfds);
-	c->out.len += HEAD + len;
-	*bytes = head + HEAD;
+	memcpy(o->bytes,
+	    &(struct head){ .len = (uint32_t)len, .nfds = (uint32_t)nfds },
+	    HEAD);
+	*bytes = o->bytes + HEAD;
 	return 0;
 }
 
@@ -325,26 +310,6 @@ channel_push(struct channel *c)
 {
 	flush(c);
 	return c->broken;
-}
-
-int
-channel_send_fds(struct channel *c, const void *bytes, size_t len,
-    const int *fds, size_t nfds)
-{
-	unsigned char *to;
-	int rc = channel_begin(c, len, fds, nfds, &to);
-
-	if (rc < 0)
-		return rc;
-	if (len > 0)
-		memcpy(to, bytes, len);
-	return channel_push(c);
-}
-
-int
-channel_send(struct channel *c, const void *bytes, size_t len)
-{
-	return channel_send_fds(c, bytes, len, NULL, 0);
 }
 
 int

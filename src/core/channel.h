@@ -2,8 +2,8 @@
  * channel.h - whole frames over a stream socket between two of our own
  * processes, with descriptors beside them where needed.
  *
- * On the wire: u32 length and u32 number of descriptors, little endian, then
- * the bytes. Descriptors travel with the first byte of their frame. Frames may
+ * On the wire: u32 length and u32 number of descriptors, in this machine's
+ * byte order, then the bytes. Descriptors travel with the first byte of their frame. Frames may
  * hold keys: what was sent, or handed over, is wiped.
  */
 #ifndef CORE_CHANNEL_H
@@ -21,7 +21,7 @@ struct channel_ops {
 	 * (fds[0..nfds-1]) belong to the callee. May free the channel.
 	 */
 	void (*frame)(struct channel *channel, const void *bytes, size_t len,
-	    const int *fds, size_t nfds, void *arg);
+	    int *fds, size_t nfds, void *arg);
 
 	/*
 	 * The other side is gone (rc 0) or the stream is broken (negative
@@ -50,11 +50,6 @@ int channel_begin(struct channel *channel, size_t len, const int *fds,
 
 /* Sends what the socket takes. 0, or why the channel is broken. */
 int channel_push(struct channel *channel);
-
-/* The same for bytes that are there. */
-int channel_send(struct channel *channel, const void *bytes, size_t len);
-int channel_send_fds(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds);
 
 /* A pair of connected, close-on-exec, non-blocking sockets. 0 or -errno. */
 int channel_pair(int fd[2]) must_check;

@@ -34,7 +34,7 @@ pidfd_of(pid_t pid)
  */
 static int
 spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
-    int first, bool own_session)
+    int first)
 {
 	posix_spawn_file_actions_t act;
 	posix_spawnattr_t attr;
@@ -60,7 +60,7 @@ spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
 		(void)sigfillset(&all);
 		(void)posix_spawnattr_setsigmask(&attr, &blocked);
 		(void)posix_spawnattr_setsigdefault(&attr, &all);
-		if (own_session)
+		if (first == HELPER_FD)
 			flags |= POSIX_SPAWN_SETSID;
 		(void)posix_spawnattr_setflags(&attr, flags);
 		(void)posix_spawn_file_actions_addopen(
@@ -169,7 +169,7 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	rc = pipe2(fd, O_CLOEXEC) < 0 ? -errno : 0;
 	if (rc == 0) {
 		out[0] = out[1] = fd[1];
-		rc = spawn(&tool->pid, argv, out, 2, TOOL_FD, false);
+		rc = spawn(&tool->pid, argv, out, 2, TOOL_FD);
 		(void)close(fd[1]);
 		if (rc < 0)
 			(void)close(fd[0]);
@@ -228,13 +228,12 @@ helper_adopt(struct helper *helper, pid_t pid, int pidfd,
 
 int
 helper_spawn(struct helper *helper, const char *const argv[], const int *fds,
-    size_t nfds, bool own_session,
-    void (*exited)(struct helper *helper, int status))
+    size_t nfds, void (*exited)(struct helper *helper, int status))
 {
 	pid_t pid = 0;
 	int rc, pidfd;
 
-	rc = spawn(&pid, argv, fds, nfds, HELPER_FD, own_session);
+	rc = spawn(&pid, argv, fds, nfds, HELPER_FD);
 	if (rc < 0)
 		return rc;
 	pidfd = pidfd_of(pid);

@@ -60,12 +60,12 @@ struct helper {
 /*
  * Starts argv[0] (a path) with `fds` as its descriptors 3, 4, … and every
  * other one but standard error closed (standard input and output are
- * /dev/null). `own_session` makes it outlive our terminal and signals sent
- * to our group. `exited` is called from the loop when it ends. Returns 0 or
+ * /dev/null), in a session of its own: it outlives our terminal and signals to
+ * our group. `exited` is called from the loop when it ends. Returns 0 or
  * a negative errno.
  */
 int helper_spawn(struct helper *helper, const char *const argv[],
-    const int *fds, size_t nfds, bool own_session,
+    const int *fds, size_t nfds,
     void (*exited)(struct helper *helper, int status)) must_check;
 
 /*

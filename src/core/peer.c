@@ -26,83 +26,72 @@
 /* ---- the envelope -------------------------------------------------------- */
 
 /*
- * u8 format, u8 kind, u8 code, u8 more, u32 what, i32 rc, u32 length of the
- * text, u64 id, the text, the body; numbers little endian. The body of FAILED
- * is the step. The format's number comes first in all versions.
+ * Before the text and the body; the body of FAILED is the step. Both processes
+ * are on one machine. The format comes first in all versions.
  */
-#define ENVELOPE 24
+struct envelope {
+	uint8_t format, kind, code, more;
+	uint32_t what;
+	int32_t rc;
+	uint32_t text; /* its length */
+	uint64_t id;
+};
 #define ENVELOPE_FORMAT 1
-
-static void
-put_le(unsigned char *p, uint64_t value, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		p[i] = (unsigned char)(value >> (8 * i) & 255);
-}
-
-static uint64_t
-get_le(const unsigned char *p, size_t len)
-{
-	uint64_t value = 0;
-
-	while (len-- > 0)
-		value = value << 8 | p[len];
-	return value;
-}
 
 static int
 frame_send(struct channel *c, const struct peer_frame *f)
 {
-	size_t text = strlen(f->err.text);
-	size_t step = f->step != NULL ? strlen(f->step) : 0;
-	size_t len = step;
+	struct envelope e = { .format = ENVELOPE_FORMAT,
+		.kind = (uint8_t)f->kind,
+		.code = (uint8_t)f->err.code,
+		.more = f->more,
+		.what = f->what,
+		.rc = f->err.rc,
+		.text = (uint32_t)strlen(f->err.text),
+		.id = f->id };
+	size_t len = f->step != NULL ? strlen(f->step) : 0;
 	unsigned char *p;
 	int rc;
 
 	if (f->message != NULL)
 		len = protobuf_c_message_get_packed_size(f->message);
-	rc = channel_begin(c, ENVELOPE + text + len, f->fds, f->nfds, &p);
+	rc = channel_begin(c, sizeof(e) + e.text + len, f->fds, f->nfds, &p);
 	if (rc < 0)
 		return rc;
-	p[0] = ENVELOPE_FORMAT;
-	p[1] = (unsigned char)f->kind;
-	p[2] = (unsigned char)f->err.code;
-	p[3] = f->more;
-	put_le(p + 4, f->what, 4);
-	put_le(p + 8, (uint64_t)-f->err.rc, 4);
-	put_le(p + 12, text, 4);
-	put_le(p + 16, f->id, 8);
-	memcpy(p + ENVELOPE, f->err.text, text);
+	memcpy(p, &e, sizeof(e));
+	memcpy(p + sizeof(e), f->err.text, e.text);
 	if (f->message != NULL)
-		(void)protobuf_c_message_pack(f->message, p + ENVELOPE + text);
-	else if (step > 0)
-		memcpy(p + ENVELOPE + text, f->step, step);
+		(void)protobuf_c_message_pack(
+		    f->message, p + sizeof(e) + e.text);
+	else if (len > 0)
+		memcpy(p + sizeof(e) + e.text, f->step, len);
 	return channel_push(c);
 }
 
 /* `step` keeps the step of FAILED. 0 or -EPROTO. */
 static int
 frame_parse(struct peer_frame *f, char step[ERR_TEXT_MAX],
-    const unsigned char *p, size_t len, const int *fds, size_t nfds)
+    const unsigned char *p, size_t len, int *fds, size_t nfds)
 {
-	size_t text = len < ENVELOPE ? 0 : get_le(p + 12, 4);
+	struct envelope e = { .format = 0 };
 
-	*f = (struct peer_frame){ .nfds = nfds, .step = step };
-	f->fds = (int *)(uintptr_t)fds;
+	*f = (struct peer_frame){ .fds = fds, .nfds = nfds, .step = step };
 	step[0] = '\0';
-	if (len < ENVELOPE || p[0] != ENVELOPE_FORMAT || p[1] > PEER_DRAIN ||
-	    p[2] > ERR_UNAUTHENTICATED || text > len - ENVELOPE)
+	if (len >= sizeof(e))
+		memcpy(&e, p, sizeof(e));
+	if (e.format != ENVELOPE_FORMAT || e.kind > PEER_DRAIN ||
+	    e.code > ERR_UNAUTHENTICATED || e.text > len - sizeof(e))
 		return -EPROTO;
-	f->kind = (enum peer_frame_kind)p[1];
-	f->more = p[3] != 0;
-	f->what = (unsigned)get_le(p + 4, 4);
-	f->id = get_le(p + 16, 8);
-	f->body = p + ENVELOPE + text;
-	f->len = len - ENVELOPE - text;
-	if (p[2] != ERR_OK) {
-		(void)err_set(&f->err, (enum err_code)p[2], "%.*s", (int)text,
-		    (const char *)p + ENVELOPE);
-		f->err.rc = -(int)get_le(p + 8, 4);
+	f->kind = (enum peer_frame_kind)e.kind;
+	f->more = e.more != 0;
+	f->what = e.what;
+	f->id = e.id;
+	f->body = p + sizeof(e) + e.text;
+	f->len = len - sizeof(e) - e.text;
+	if (e.code != ERR_OK) {
+		(void)err_set(&f->err, (enum err_code)e.code, "%.*s",
+		    (int)e.text, (const char *)p + sizeof(e));
+		f->err.rc = e.rc;
 	}
 	if (f->kind == PEER_FAILED)
 		(void)snprintf(step, ERR_TEXT_MAX, "%.*s", (int)f->len,
@@ -310,8 +299,8 @@ on_peer_reply(struct peer *p, const struct peer_frame *f)
 }
 
 static void
-on_peer_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+on_peer_frame(struct channel *channel, const void *bytes, size_t len, int *fds,
+    size_t nfds, void *arg)
 {
 	struct peer *p = arg;
 	struct peer_frame f;
@@ -428,7 +417,7 @@ peer_spawn(struct peer *p, const char *const argv[], const int *fds,
 		if (nfds > 0)
 			memcpy(all + 1, fds, nfds * sizeof(*fds));
 		rc = helper_spawn(
-		    &proc->helper, argv, all, nfds + 1, true, on_process_exit);
+		    &proc->helper, argv, all, nfds + 1, on_process_exit);
 		(void)close(pair[1]);
 		if (rc < 0)
 			(void)close(pair[0]);
@@ -595,7 +584,7 @@ on_client_hello(struct peer_client *client, const struct peer_frame *f)
 
 static void
 on_client_frame(struct channel *channel, const void *bytes, size_t len,
-    const int *fds, size_t nfds, void *arg)
+    int *fds, size_t nfds, void *arg)
 {
 	struct peer_client *client = arg;
 	const struct peer_service *service = client->service;

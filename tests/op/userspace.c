@@ -529,7 +529,7 @@ leave(const char *user, const char *marked, bool dies)
 		abort();
 	table_slot_set_state(table_slot_at(table, 0), TABLE_SLOT_SERVED);
 	table_unmap(table);
-	if (helper_spawn(helper, argv, fds, 3, true, on_left_exit) < 0)
+	if (helper_spawn(helper, argv, fds, 3, on_left_exit) < 0)
 		abort();
 	for (int i = 0; i < 1000 && access(path, F_OK) < 0; i++)
 		(void)usleep(5000);

@@ -22,7 +22,7 @@ struct seen {
 };
 
 static void
-on_frame(struct channel *channel, const void *bytes, size_t len, const int *fds,
+on_frame(struct channel *channel, const void *bytes, size_t len, int *fds,
     size_t nfds, void *arg)
 {
 	struct seen *seen = arg;
@@ -57,6 +57,26 @@ on_closed(struct channel *channel, int rc, void *arg)
 static const struct channel_ops ops = { .frame = on_frame,
 	.closed = on_closed };
 
+static int
+send_fds(struct channel *c, const void *bytes, size_t len, const int *fds,
+    size_t nfds)
+{
+	unsigned char *to;
+	int rc = channel_begin(c, len, fds, nfds, &to);
+
+	if (rc < 0)
+		return rc;
+	if (len > 0)
+		memcpy(to, bytes, len);
+	return channel_push(c);
+}
+
+static int
+send_frame(struct channel *c, const void *bytes, size_t len)
+{
+	return send_fds(c, bytes, len, NULL, 0);
+}
+
 static void
 turns(int n)
 {
@@ -86,19 +106,19 @@ test_frames(void)
 	pair_up(&a, &b);
 	for (size_t len = 0; len <= 300; len++) {
 		memset(frame, (int)(len & 255), sizeof(frame));
-		if (channel_send(a.channel, frame, len) == 0)
+		if (send_frame(a.channel, frame, len) == 0)
 			sent += len;
 	}
 	turns(10);
 	is_int(b.frames, 301, "every frame arrives, the empty one too");
 	is_int(b.bytes, sent, "with all its bytes");
 	is_int(b.last_len, 300, "as one piece");
-	is_int(channel_send(a.channel, frame, FRAME_MAX + 1), -EMSGSIZE,
+	is_int(send_frame(a.channel, frame, FRAME_MAX + 1), -EMSGSIZE,
 	    "a frame over the limit is not sent");
 	channel_free(a.channel);
 	turns(3);
 	ok(b.closed == 1 && b.closed_rc == 0, "the end is reported once");
-	is_int(channel_send(b.channel, frame, 1), -EPIPE,
+	is_int(send_frame(b.channel, frame, 1), -EPIPE,
 	    "and nothing can be sent any more");
 	channel_free(b.channel);
 }
@@ -112,7 +132,7 @@ test_back_pressure(void)
 
 	pair_up(&a, &b);
 	while (rc == 0 && n++ < 10000)
-		rc = channel_send(a.channel, frame, sizeof(frame));
+		rc = send_frame(a.channel, frame, sizeof(frame));
 	is_int(rc, -ENOBUFS, "a peer that does not read meets the limit");
 	turns(1);
 	ok(a.closed == 1 && a.closed_rc == -ENOBUFS,
@@ -130,10 +150,10 @@ test_fds(void)
 
 	pair_up(&a, &b);
 	(void)!pipe(fd);
-	(void)channel_send(a.channel, "", 0);
-	(void)channel_send_fds(a.channel, "\0\2", 2, &fd[0], 1);
-	(void)channel_send(a.channel, "", 0);
-	(void)channel_send_fds(a.channel, "\0\2", 2, fd, 2);
+	(void)send_frame(a.channel, "", 0);
+	(void)send_fds(a.channel, "\0\2", 2, &fd[0], 1);
+	(void)send_frame(a.channel, "", 0);
+	(void)send_fds(a.channel, "\0\2", 2, fd, 2);
 	turns(5);
 	ok(b.frames == 4 && b.fds == 3 && b.last_nfds == 2,
 	    "descriptors come with their own frame");
@@ -153,7 +173,7 @@ test_bad_peer(void)
 	if (channel_pair(fd) < 0)
 		abort();
 	b.channel = channel_new(fd[1], FRAME_MAX, QUEUE_MAX, &ops, &b);
-	(void)!write(fd[0], "\xff\xff\xff\xff\0\0\0\0", 8);
+	(void)!write(fd[0], (uint32_t[]){ UINT32_MAX, 0 }, 8);
 	turns(3);
 	ok(b.closed == 1 && b.closed_rc == -EMSGSIZE,
 	    "a length over the limit breaks the stream");
@@ -164,7 +184,7 @@ test_bad_peer(void)
 	if (channel_pair(fd) < 0)
 		abort();
 	b.channel = channel_new(fd[1], FRAME_MAX, QUEUE_MAX, &ops, &b);
-	(void)!write(fd[0], "\0\0\0\0\1\0\0\0", 8);
+	(void)!write(fd[0], (uint32_t[]){ 0, 1 }, 8);
 	turns(3);
 	ok(b.closed == 1 && b.closed_rc == -EPROTO,
 	    "descriptors that were promised and not sent break it too");
@@ -179,8 +199,8 @@ test_free_inside(void)
 
 	pair_up(&a, &b);
 	b.free_at_frame = true;
-	(void)channel_send(a.channel, "", 0);
-	(void)channel_send(a.channel, "", 0);
+	(void)send_frame(a.channel, "", 0);
+	(void)send_frame(a.channel, "", 0);
 	turns(3);
 	is_int(b.frames, 1, "a channel may be freed inside its callback");
 	is_int(a.closed, 1, "the other side sees the end");

@@ -343,7 +343,7 @@ test_helper(void)
 	int fd[2];
 
 	(void)!pipe2(fd, O_CLOEXEC);
-	is_int(helper_spawn(&helper, cat, &fd[0], 1, true, on_helper_exit), 0,
+	is_int(helper_spawn(&helper, cat, &fd[0], 1, on_helper_exit), 0,
 	    "a helper starts with a descriptor of ours as its third");
 	is_int(getsid(helper.pid), helper.pid, "in a session of its own");
 	(void)!write(fd[1], "7\n", 2);
@@ -352,14 +352,14 @@ test_helper(void)
 	is_int(WEXITSTATUS(helper_status), 7, "its end is reported");
 	is_int(helper.pid, 0, "and it is no longer running");
 	helper_status = -1;
-	is_int(helper_spawn(&helper, cat, &fd[0], 1, false, on_helper_exit), 0,
+	is_int(helper_spawn(&helper, cat, &fd[0], 1, on_helper_exit), 0,
 	    "it can be started again");
 	helper_kill(&helper, SIGKILL);
 	while (helper_status < 0)
 		loop_turn(true);
 	ok(WIFSIGNALED(helper_status), "and killed");
-	is_int(helper_spawn(&helper, none, NULL, 0, false, on_helper_exit),
-	    -ENOENT, "a missing program is an error");
+	is_int(helper_spawn(&helper, none, NULL, 0, on_helper_exit), -ENOENT,
+	    "a missing program is an error");
 	(void)close(fd[0]);
 	(void)close(fd[1]);
 }
