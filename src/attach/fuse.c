@@ -81,7 +81,7 @@ buffer_put(char *buffer)
 /* ---- answers ----------------------------------------------------------- */
 
 static void
-answer(uint64_t unique, int rc, const void *data, size_t len)
+fuse_answer(uint64_t unique, int rc, const void *data, size_t len)
 {
 	struct fuse_out_header head = { .unique = unique,
 		.error = rc,
@@ -102,21 +102,12 @@ answer(uint64_t unique, int rc, const void *data, size_t len)
 }
 
 static void
-answer_rc(const struct fuse_call *call, int rc)
+fuse_answer_rc(const struct fuse_call *call, int rc)
 {
-	answer(call->unique, rc, NULL, 0);
+	fuse_answer(call->unique, rc, NULL, 0);
 }
 
 /* ---- the directory, from memory ---------------------------------------- */
-
-static void
-attr_of_root(struct fuse_attr *attr)
-{
-	*attr = (struct fuse_attr){ .ino = FUSE_ROOT_ID,
-		.nlink = 2,
-		.mode = S_IFDIR | 0700,
-		.blksize = PAGE };
-}
 
 static void
 attr_of_slot(struct table_slot *slot, struct fuse_attr *attr)
@@ -138,13 +129,13 @@ do_init(const struct fuse_call *call)
 	struct fuse_init_out out;
 
 	if (call->init->major != FUSE_KERNEL_VERSION) {
-		answer_rc(call, -EPROTO);
+		fuse_answer_rc(call, -EPROTO);
 		return;
 	}
 	fuse_init_answer(call->init, &out);
 	log_info(
 	    "fuse.init", "kernel=%u.%u", call->init->major, call->init->minor);
-	answer(call->unique, 0, &out, sizeof(out));
+	fuse_answer(call->unique, 0, &out, sizeof(out));
 }
 
 static void
@@ -156,12 +147,12 @@ do_lookup(const struct fuse_call *call)
 	    : NULL;
 
 	if (image == NULL) {
-		answer_rc(call, -ENOENT);
+		fuse_answer_rc(call, -ENOENT);
 		return;
 	}
 	out.nodeid = image->slot->ino;
 	attr_of_slot(image->slot, &out.attr);
-	answer(call->unique, 0, &out, sizeof(out));
+	fuse_answer(call->unique, 0, &out, sizeof(out));
 }
 
 static void
@@ -173,12 +164,15 @@ do_getattr(const struct fuse_call *call)
 	if (image != NULL) {
 		attr_of_slot(image->slot, &out.attr);
 	} else if (call->nodeid == FUSE_ROOT_ID) {
-		attr_of_root(&out.attr);
+		out.attr = (struct fuse_attr){ .ino = FUSE_ROOT_ID,
+			.nlink = 2,
+			.mode = S_IFDIR | 0700,
+			.blksize = PAGE };
 	} else {
-		answer_rc(call, -ENOENT);
+		fuse_answer_rc(call, -ENOENT);
 		return;
 	}
-	answer(call->unique, 0, &out, sizeof(out));
+	fuse_answer(call->unique, 0, &out, sizeof(out));
 }
 
 static void
@@ -186,7 +180,7 @@ do_setattr(const struct fuse_call *call)
 {
 	if (call->setattr->valid &
 	    (FATTR_SIZE | FATTR_MODE | FATTR_UID | FATTR_GID))
-		answer_rc(call, -EPERM);
+		fuse_answer_rc(call, -EPERM);
 	else
 		do_getattr(call); /* times: nobody keeps them */
 }
@@ -200,22 +194,14 @@ do_open(const struct fuse_call *call)
 	struct image *image = image_by_ino(call->nodeid);
 
 	if (image == NULL)
-		answer_rc(call, -ENOENT);
+		fuse_answer_rc(call, -ENOENT);
 	else if (image->state == IMAGE_CLOSING)
-		answer_rc(call, -ENXIO);
+		fuse_answer_rc(call, -ENXIO);
 	else if ((image->slot->flags & TABLE_SLOT_READ_ONLY) &&
 	    (call->open->flags & O_ACCMODE) != O_RDONLY)
-		answer_rc(call, -EROFS);
+		fuse_answer_rc(call, -EROFS);
 	else
-		answer(call->unique, 0, &out, sizeof(out));
-}
-
-static void
-do_opendir(const struct fuse_call *call)
-{
-	struct fuse_open_out out = { 0 };
-
-	answer(call->unique, 0, &out, sizeof(out));
+		fuse_answer(call->unique, 0, &out, sizeof(out));
 }
 
 static void
@@ -237,17 +223,7 @@ do_readdir(const struct fuse_call *call)
 			S_IFREG >> 12, name))
 			break;
 	}
-	answer(call->unique, 0, buf, used);
-}
-
-static void
-do_statfs(const struct fuse_call *call)
-{
-	struct fuse_statfs_out out = { .st = { .bsize = PAGE,
-					   .frsize = PAGE,
-					   .namelen = TABLE_FILE_MAX - 1 } };
-
-	answer(call->unique, 0, &out, sizeof(out));
+	fuse_answer(call->unique, 0, buf, used);
 }
 
 /* ---- what goes to librbd ----------------------------------------------- */
@@ -261,13 +237,13 @@ on_answer(struct image_req *req)
 	struct fuse_write_out written = { .size = (uint32_t)req->len };
 
 	if (req->rc < 0)
-		answer(io->unique, req->rc, NULL, 0);
+		fuse_answer(io->unique, req->rc, NULL, 0);
 	else if (req->kind == IMAGE_READ)
-		answer(io->unique, 0, req->data, req->len);
+		fuse_answer(io->unique, 0, req->data, req->len);
 	else if (req->kind == IMAGE_WRITE)
-		answer(io->unique, 0, &written, sizeof(written));
+		fuse_answer(io->unique, 0, &written, sizeof(written));
 	else
-		answer(io->unique, 0, NULL, 0);
+		fuse_answer(io->unique, 0, NULL, 0);
 }
 
 static void
@@ -308,11 +284,11 @@ image_for(const struct fuse_call *call, bool write)
 	struct image *image = image_by_ino(call->nodeid);
 
 	if (image == NULL || image->state == IMAGE_CLOSING) {
-		answer_rc(call, -EIO);
+		fuse_answer_rc(call, -EIO);
 		return NULL;
 	}
 	if (write && (image->slot->flags & TABLE_SLOT_READ_ONLY)) {
-		answer_rc(call, -EROFS);
+		fuse_answer_rc(call, -EROFS);
 		return NULL;
 	}
 	return image;
@@ -329,7 +305,7 @@ do_read(const struct fuse_call *call)
 		return;
 	size = atomic_load(&image->slot->size_bytes);
 	if (offset >= size || len == 0) {
-		answer_rc(call, 0);
+		fuse_answer_rc(call, 0);
 		return;
 	}
 	if (len > size - offset)
@@ -356,11 +332,11 @@ do_write(const struct fuse_call *call)
 		return;
 	size = atomic_load(&image->slot->size_bytes);
 	if (len == 0) {
-		answer(call->unique, 0, &none, sizeof(none));
+		fuse_answer(call->unique, 0, &none, sizeof(none));
 		return;
 	}
 	if (offset > size || len > size - offset) {
-		answer_rc(call, -ENOSPC);
+		fuse_answer_rc(call, -ENOSPC);
 		return;
 	}
 	io = io_new(call, IMAGE_WRITE, offset, len, len > KEEP_BYTES ? 0 : len);
@@ -398,14 +374,14 @@ do_fallocate(const struct fuse_call *call)
 	 */
 	if (!(call->fallocate->mode &
 		(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))) {
-		answer_rc(call, -EOPNOTSUPP);
+		fuse_answer_rc(call, -EOPNOTSUPP);
 		return;
 	}
 	if ((image = image_for(call, true)) == NULL)
 		return;
 	size = atomic_load(&image->slot->size_bytes);
 	if (offset >= size || len == 0) {
-		answer_rc(call, 0);
+		fuse_answer_rc(call, 0);
 		return;
 	}
 	if (len > size - offset)
@@ -419,6 +395,12 @@ do_fallocate(const struct fuse_call *call)
 static void
 dispatch(const struct fuse_call *call)
 {
+	const struct fuse_open_out directory = { 0 };
+	const struct fuse_statfs_out stat = { .st = { .bsize = PAGE,
+						  .frsize = PAGE,
+						  .namelen = TABLE_FILE_MAX -
+						      1 } };
+
 	switch (call->opcode) {
 	case FUSE_INIT:
 		do_init(call);
@@ -448,24 +430,24 @@ dispatch(const struct fuse_call *call)
 		do_fallocate(call);
 		break;
 	case FUSE_OPENDIR:
-		do_opendir(call);
+		fuse_answer(call->unique, 0, &directory, sizeof(directory));
 		break;
 	case FUSE_READDIR:
 		do_readdir(call);
 		break;
 	case FUSE_STATFS:
-		do_statfs(call);
+		fuse_answer(call->unique, 0, &stat, sizeof(stat));
 		break;
 	case FUSE_FLUSH:
 	case FUSE_RELEASE:
 	case FUSE_RELEASEDIR:
 	case FUSE_FSYNCDIR:
 	case FUSE_DESTROY:
-		answer_rc(call, 0);
+		fuse_answer_rc(call, 0);
 		break;
 	default:
 		/* INTERRUPT too: the kernel then sends no more of them. */
-		answer_rc(call, -ENOSYS);
+		fuse_answer_rc(call, -ENOSYS);
 		break;
 	}
 }
@@ -495,7 +477,7 @@ read_one(void)
 		log_error(
 		    "fuse.request", "opcode=%u bytes=%zd", call.opcode, n);
 		if (call.unique != 0)
-			answer_rc(&call, -EINVAL);
+			fuse_answer_rc(&call, -EINVAL);
 	} else if (!fuse_call_is_silent(&call)) {
 		dispatch(&call);
 	}

@@ -66,22 +66,11 @@ static struct {
 /* ---- hardening --------------------------------------------------------- */
 
 static bool
-try_(const char *what, int rc)
+hardened(const char *what, bool good)
 {
-	if (rc < 0)
+	if (!good)
 		log_warn("start.hardening", "what=%s errno=%d", what, errno);
-	return rc >= 0;
-}
-
-static int
-write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : write(fd, text, strlen(text));
-
-	if (fd >= 0)
-		(void)close(fd);
-	return n < 0 ? -1 : 0;
+	return good;
 }
 
 /*
@@ -91,11 +80,16 @@ write_text(const char *path, const char *text)
 static void
 harden(void)
 {
-	ad.flusher = try_("io_flusher", prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0));
-	(void)try_(
-	    "oom_score_adj", write_text("/proc/self/oom_score_adj", "-999"));
-	(void)try_(
-	    "mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
+	static const char score[] = "-999";
+	auto_close int fd = open(
+	    "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	(void)hardened("oom_score_adj",
+	    fd >= 0 && write(fd, score, sizeof(score) - 1) > 0);
+	ad.flusher = hardened(
+	    "io_flusher", prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) >= 0);
+	(void)hardened(
+	    "mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) >= 0);
 	/* Few arenas, and no mmap and munmap for each large buffer. */
 	(void)mallopt(M_ARENA_MAX, 4);
 	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
@@ -115,18 +109,6 @@ on_crash(int signo)
 	if (!atomic_flag_test_and_set(&noted))
 		image_note_crash();
 	(void)raise(signo); /* with its default by now */
-}
-
-static void
-watch_crashes(void)
-{
-	static const int signals[] = { SIGABRT, SIGSEGV, SIGBUS, SIGFPE,
-		SIGILL };
-	struct sigaction action = { .sa_handler = on_crash,
-		.sa_flags = (int)SA_RESETHAND };
-
-	for (size_t i = 0; i < countof(signals); i++)
-		(void)sigaction(signals[i], &action, NULL);
 }
 
 /* ---- the end ----------------------------------------------------------- */
@@ -187,8 +169,7 @@ on_terminate(int signo)
 	if (attached() > 0 && peer_clients() == 0) {
 		/* With us the last descriptor would go, and with it their I/O. */
 		log_warn("terminate",
-		    "images=%u text=\"ignored: images are attached and no "
-		    "rbd-csid would start a successor\"",
+		    "images=%u text=\"ignored: images are attached and no rbd-csid would start a successor\"",
 		    attached());
 		return;
 	}
@@ -380,8 +361,7 @@ serve(char *fenced)
 	rc = fuse_resend(ATTACH_FD_FUSE);
 	if (rc < 0)
 		log_error("takeover.resend",
-		    "rc=%d text=\"this kernel (before "
-		    "6.9) cannot: I/O that was in flight hangs\"",
+		    "rc=%d text=\"this kernel (before 6.9) cannot: I/O that was in flight hangs\"",
 		    rc);
 	control_serving();
 	ad.alone_timer.fire = on_alone_timer;
@@ -405,8 +385,7 @@ on_start_timer(struct timer *timer)
 	if (begin(&step, &fenced, &err) == 0) {
 		serve(fenced);
 		log_info("serving",
-		    "generation=%" PRIu32 " images=%u fenced=%s "
-		    "ms=%" PRId64,
+		    "generation=%" PRIu32 " images=%u fenced=%s ms=%" PRId64,
 		    atomic_load(&ad.table->generation), attached(),
 		    fenced != NULL ? fenced : "none",
 		    clock_now_ms() - began_ms);
@@ -428,32 +407,15 @@ on_start_timer(struct timer *timer)
 	}
 }
 
-static int
-check_descriptors(struct err *err)
-{
-	for (int fd = ATTACH_FD_CHANNEL; fd <= ATTACH_FD_TABLE; fd++)
-		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-			return err_set_rc(err, -errno, "descriptor %d", fd);
-	if (fcntl(ATTACH_FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
-		return err_set_rc(err, -errno, "/dev/fuse");
-	return 0;
-}
-
-static enum log_level
-level_of(const char *name)
-{
-	uint64_t level;
-
-	return name != NULL && str_to_u64(name, &level) == 0 &&
-		level <= LOG_LEVEL_DEBUG
-	    ? (enum log_level)level
-	    : LOG_LEVEL_INFO;
-}
-
 int
 main(int argc, char **argv)
 {
+	static const int crashes[] = { SIGABRT, SIGSEGV, SIGBUS, SIGFPE,
+		SIGILL };
+	struct sigaction on_crashes = { .sa_handler = on_crash,
+		.sa_flags = (int)SA_RESETHAND };
 	struct err err = ERR_INIT;
+	uint64_t level = LOG_LEVEL_INFO;
 
 	process_begin();
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
@@ -464,16 +426,25 @@ main(int argc, char **argv)
 		fprintf(stderr, "rbd-attachd is started by rbd-csid\n");
 		return 2;
 	}
-	log_init("rbd-attachd", level_of(argc > 2 ? argv[2] : NULL),
+	if (argc > 2 &&
+	    (str_to_u64(argv[2], &level) < 0 || level > LOG_LEVEL_DEBUG))
+		level = LOG_LEVEL_INFO;
+	log_init("rbd-attachd", (enum log_level)level,
 	    argc > 3 && strcmp(argv[3], "json") == 0 ? LOG_FORMAT_JSON
 						     : LOG_FORMAT_TEXT);
 	harden();
-	watch_crashes();
+	for (size_t i = 0; i < countof(crashes); i++)
+		(void)sigaction(crashes[i], &on_crashes, NULL);
 	if (loop_init() < 0)
 		return 1;
 	signal_watch(SIGTERM, on_terminate);
 	ad.directory = argv[1];
-	if (check_descriptors(&err) < 0) {
+	for (int fd = ATTACH_FD_CHANNEL; fd <= ATTACH_FD_TABLE; fd++)
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+			(void)err_set_rc(&err, -errno, "descriptor %d", fd);
+	if (fcntl(ATTACH_FD_FUSE, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+		(void)err_set_rc(&err, -errno, "/dev/fuse");
+	if (err_is_set(&err)) {
 		log_error("start", "text=\"%s\"", err.text);
 		return 1;
 	}

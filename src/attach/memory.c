@@ -127,7 +127,7 @@ memory_check(const struct memory_limit *limit, bool flusher, struct err *err)
 	if (flusher || !limit->version_1 || limit->bytes == UINT64_MAX)
 		return 0;
 	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "memory limit of %" PRIu64 " MiB in a cgroup of version 1: I/O "
-	    "could wait for itself; needs CAP_SYS_RESOURCE or no limit",
+	    "memory limit of %" PRIu64
+	    " MiB in a cgroup of version 1: I/O could wait for itself; needs CAP_SYS_RESOURCE or no limit",
 	    limit->bytes / MIB);
 }

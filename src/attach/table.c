@@ -238,8 +238,7 @@ table_aborted_text(enum table_aborted aborted)
 	case TABLE_ABORTED_DAMAGED:
 		return "aborted because its header is damaged";
 	case TABLE_ABORTED_REFUSED:
-		return "refused by the cluster: the user may not use it any "
-		       "more";
+		return "refused by the cluster: the user may not use it any more";
 	case TABLE_ABORTED_CRASHED:
 		return "set aside: its I/O has ended rbd-attachd twice";
 	}

@@ -42,8 +42,7 @@ fence(rados_t cluster, const char *address, struct err *err)
 		rc = rados_wait_for_latest_osdmap(cluster);
 	if (rc < 0)
 		return err_set_rc(err, rc,
-		    "fence %s, which has died (the user needs mon caps "
-		    "'profile rbd')",
+		    "fence %s, which has died (the user needs mon caps 'profile rbd')",
 		    address);
 	log_info("takeover.fenced", "address=%s ms=%" PRId64, address,
 	    clock_now_ms() - begin);
@@ -98,8 +97,7 @@ takeover_begin(struct table *table, const char *directory,
 	rc = address_write(directory, conn->address);
 	if (rc < 0)
 		log_warn("takeover.address",
-		    "rc=%d text=\"not noted: if rbd-csid dies, too, the images "
-		    "wait for the end of this one's watch\"",
+		    "rc=%d text=\"not noted: if rbd-csid dies, too, the images wait for the end of this one's watch\"",
 		    rc);
 	rc = table_set_address(table, conn->address);
 	if (rc < 0) {

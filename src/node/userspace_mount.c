@@ -27,9 +27,9 @@ mount_child(const void *args, void *result, struct err *err)
 {
 	const struct userspace_mount *m = args;
 	auto_free char *mnt = str_fmt("%s/mnt", m->dir);
-	auto_free char *options = str_fmt("fd=%d,rootmode=40000,user_id=0,"
-					  "group_id=0,max_read=%d",
-	    m->fuse_fd, 1 << 20);
+	auto_free char *options = str_fmt(
+	    "fd=%d,rootmode=40000,user_id=0,group_id=0,max_read=%d", m->fuse_fd,
+	    1 << 20);
 
 	(void)result;
 	if (mkdir(mnt, 0700) < 0 && errno != EEXIST)
