@@ -104,14 +104,6 @@ admin_parse(int argc, char **argv, struct admin_args *args)
 	return optind == argc;
 }
 
-/* Turns the usage into a status, for --help and for what is wrong. */
-static enum ctl_status
-admin_tell_usage(const char *usage, bool asked)
-{
-	(void)fputs(usage, asked ? stdout : stderr);
-	return asked ? CTL_OK : CTL_USAGE;
-}
-
 /*
  * One call of Admin, which takes over `request`. CTL_OK and the reply, which
  * the caller owns; else it has told why not.
@@ -305,57 +297,44 @@ run_abort(const struct ctl_options *options, struct client *client,
 
 /* ---- all three ----------------------------------------------------------- */
 
-static enum ctl_status
-admin_run(const struct ctl_options *options, const struct admin_args *args,
-    enum ctl_status (*run)(const struct ctl_options *options,
-	struct client *client, const struct admin_args *args))
-{
-	struct client *client;
-	enum ctl_status status;
+static const struct admin_command {
+	const char *name, *usage;
+	bool on_pool, on_volume; /* what it wants to be told */
+	enum ctl_status (*run)(const struct ctl_options *options,
+	    struct client *client, const struct admin_args *args);
+} admin_commands[] = {
+	{ "audit", audit_usage, true, false, run_audit },
+	{ "ops", ops_usage, false, false, run_ops },
+	{ "abort", abort_usage, false, true, run_abort },
+};
 
+enum ctl_status
+ctl_admin(const struct ctl_options *options, int argc, char **argv)
+{
+	const struct admin_command *command = admin_commands;
+	struct admin_args args = { .cluster = NULL };
+	enum ctl_status status;
+	struct client *client;
+	bool good;
+
+	while (!str_eq(command->name, argv[0]))
+		command++;
+	good = admin_parse(argc, argv, &args) &&
+	    (args.cluster != NULL) == command->on_pool &&
+	    (args.pool != NULL) == command->on_pool &&
+	    (args.volume_id != NULL) == command->on_volume &&
+	    (!args.repair || command->on_pool);
+	if (!good || args.help) {
+		(void)fputs(command->usage, args.help ? stdout : stderr);
+		return args.help ? CTL_OK : CTL_USAGE;
+	}
 	if (loop_init() < 0) {
 		(void)fprintf(stderr, "rbd-csictl: cannot make the loop\n");
 		return CTL_USAGE;
 	}
 	client = client_new(options->endpoint);
-	status = run(options, client, args);
+	status = command->run(options, client, &args);
 	client_free(client);
 	loop_fini();
 	return fflush(stdout) == 0 ? status : CTL_USAGE;
-}
-
-enum ctl_status
-ctl_audit(const struct ctl_options *options, int argc, char **argv)
-{
-	struct admin_args args = { .cluster = NULL };
-	bool good = admin_parse(argc, argv, &args) && args.cluster != NULL &&
-	    args.pool != NULL && args.volume_id == NULL;
-
-	if (!good || args.help)
-		return admin_tell_usage(audit_usage, args.help);
-	return admin_run(options, &args, run_audit);
-}
-
-enum ctl_status
-ctl_ops(const struct ctl_options *options, int argc, char **argv)
-{
-	struct admin_args args = { .cluster = NULL };
-	bool good = admin_parse(argc, argv, &args) && args.cluster == NULL &&
-	    args.pool == NULL && !args.repair && args.volume_id == NULL;
-
-	if (!good || args.help)
-		return admin_tell_usage(ops_usage, args.help);
-	return admin_run(options, &args, run_ops);
-}
-
-enum ctl_status
-ctl_abort(const struct ctl_options *options, int argc, char **argv)
-{
-	struct admin_args args = { .cluster = NULL };
-	bool good = admin_parse(argc, argv, &args) && args.cluster == NULL &&
-	    args.pool == NULL && !args.repair && args.volume_id != NULL;
-
-	if (!good || args.help)
-		return admin_tell_usage(abort_usage, args.help);
-	return admin_run(options, &args, run_abort);
 }

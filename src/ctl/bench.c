@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "core/op.h"
 #include "csi/rpc.h"
+#include "ctl/histogram.h"
 #include "ctl/json_pb.h"
 #include "rpc/client.h"
 
@@ -123,11 +124,6 @@ struct task {
 	struct arena *arena;
 };
 
-struct samples {
-	double *ms;
-	size_t count, room;
-};
-
 struct bench {
 	const struct bench_options *opt;
 	struct client *client;
@@ -136,32 +132,8 @@ struct bench {
 	unsigned allow; /* interrupts that do not end this phase */
 	size_t running, passed, failed;
 	size_t failed_by[ERR_UNAUTHENTICATED + 1]; /* enum err_code */
-	struct samples samples[STEP_COUNT];
+	struct histogram us[STEP_COUNT];           /* of what succeeded */
 };
-
-static void
-sample_add(struct samples *s, double ms)
-{
-	if (s->count == s->room) {
-		s->room = s->room > 0 ? s->room * 2 : 256;
-		s->ms = mem_grow(s->ms, s->room * sizeof(*s->ms));
-	}
-	s->ms[s->count++] = ms;
-}
-
-static int
-by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-percentile(const struct samples *s, unsigned percent)
-{
-	return s->ms[(s->count - 1) * percent / 100];
-}
 
 /* ---- requests ------------------------------------------------------------ */
 
@@ -322,8 +294,7 @@ task_step(struct op *op)
 		client_call_fini(&t->call);
 		if (err_is_set(&op->err))
 			return OP_DONE;
-		sample_add(
-		    &t->bench->samples[t->step], (double)t->took_us / 1000);
+		histogram_add(&t->bench->us[t->step], (uint64_t)t->took_us);
 		t->done++;
 		return op_goto(t, TASK_NEXT);
 	}
@@ -417,19 +388,16 @@ report(struct bench *b, const struct phase *phase, double seconds)
 	if (b->passed > 0)
 		bench_figure(b->opt, phase->name, "rate",
 		    (double)b->passed / seconds, "1/s");
-	for (size_t i = 0; i < phase->nsteps; i++) {
-		struct samples *s = &b->samples[phase->steps[i]];
-		const char *method = step_def[phase->steps[i]]->name;
+	for (size_t i = 0; i < phase->nsteps * 2; i++) {
+		const struct histogram *us = &b->us[phase->steps[i / 2]];
+		unsigned percent = i % 2 == 0 ? 50 : 99;
 
-		if (s->count == 0)
+		if (us->count == 0)
 			continue;
-		qsort(s->ms, s->count, sizeof(*s->ms), by_size);
-		(void)snprintf(what, sizeof(what), "%s.p50", method);
-		bench_figure(
-		    b->opt, phase->name, what, percentile(s, 50), "ms");
-		(void)snprintf(what, sizeof(what), "%s.p99", method);
-		bench_figure(
-		    b->opt, phase->name, what, percentile(s, 99), "ms");
+		(void)snprintf(what, sizeof(what), "%s.p%u",
+		    step_def[phase->steps[i / 2]]->name, percent);
+		bench_figure(b->opt, phase->name, what,
+		    (double)histogram_percentile(us, percent) / 1000, "ms");
 	}
 	(void)fflush(stdout);
 }
@@ -441,8 +409,7 @@ run_phase(struct bench *b, const struct phase *phase)
 	size_t callers = b->opt->callers;
 	int64_t began_us = clock_now_us();
 
-	for (size_t i = 0; i < STEP_COUNT; i++)
-		b->samples[i].count = 0;
+	memset(b->us, 0, sizeof(b->us));
 	b->next = 0;
 	b->passed = 0;
 	b->failed = 0;
@@ -500,8 +467,6 @@ volumes_fini(struct bench *b)
 		json_decref(v->publish);
 	}
 	free(b->volumes);
-	for (size_t i = 0; i < STEP_COUNT; i++)
-		free(b->samples[i].ms);
 }
 
 /* The staging directories that kubelet would have made. */

@@ -16,30 +16,17 @@
 #define FILE_MAX_BYTES 65536
 #define TIMEOUT_MS (5 * 60 * 1000)
 
-enum bench_option_id {
-	OPT_COUNT = 256,
-	OPT_CALLERS,
-	OPT_PREFIX,
-	OPT_DIR,
-	OPT_FSTYPE,
-	OPT_NODE,
-	OPT_SIZE,
-	OPT_PARAMETERS,
-	OPT_CONNECT_PER_CALL,
-	OPT_JSON,
-};
-
 static const struct option long_options[] = {
-	{ "count", required_argument, NULL, OPT_COUNT },
-	{ "callers", required_argument, NULL, OPT_CALLERS },
-	{ "prefix", required_argument, NULL, OPT_PREFIX },
-	{ "dir", required_argument, NULL, OPT_DIR },
-	{ "fstype", required_argument, NULL, OPT_FSTYPE },
-	{ "node", required_argument, NULL, OPT_NODE },
-	{ "size", required_argument, NULL, OPT_SIZE },
-	{ "parameters", required_argument, NULL, OPT_PARAMETERS },
-	{ "connect-per-call", no_argument, NULL, OPT_CONNECT_PER_CALL },
-	{ "json", no_argument, NULL, OPT_JSON },
+	{ "count", required_argument, NULL, 'n' },
+	{ "callers", required_argument, NULL, 'c' },
+	{ "prefix", required_argument, NULL, 'p' },
+	{ "dir", required_argument, NULL, 'd' },
+	{ "fstype", required_argument, NULL, 'f' },
+	{ "node", required_argument, NULL, 'i' },
+	{ "size", required_argument, NULL, 's' },
+	{ "parameters", required_argument, NULL, 'P' },
+	{ "connect-per-call", no_argument, NULL, 'C' },
+	{ "json", no_argument, NULL, 'j' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -109,34 +96,34 @@ parse(int argc, char **argv, struct bench_options *opt, bool *per_call)
 	while (good &&
 	    (c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (c) {
-		case OPT_COUNT:
+		case 'n':
 			good = read_number(optarg, &count);
 			break;
-		case OPT_CALLERS:
+		case 'c':
 			good = read_number(optarg, &callers);
 			break;
-		case OPT_PREFIX:
+		case 'p':
 			opt->prefix = optarg;
 			break;
-		case OPT_DIR:
+		case 'd':
 			opt->dir = optarg;
 			break;
-		case OPT_FSTYPE:
+		case 'f':
 			opt->fstype = optarg;
 			break;
-		case OPT_NODE:
+		case 'i':
 			opt->node_id = optarg;
 			break;
-		case OPT_SIZE:
+		case 's':
 			good = read_number(optarg, &opt->size_bytes);
 			break;
-		case OPT_PARAMETERS:
+		case 'P':
 			good = read_pairs(optarg, &opt->parameters);
 			break;
-		case OPT_CONNECT_PER_CALL:
+		case 'C':
 			*per_call = true;
 			break;
-		case OPT_JSON:
+		case 'j':
 			opt->json = true;
 			break;
 		default:
@@ -177,23 +164,6 @@ bench_interrupt_watch(void (*told)(void *arg), void *arg)
 	interrupts.arg = arg;
 }
 
-static size_t
-run(const struct bench_options *opt, const char *endpoint, bool per_call)
-{
-	struct client *client;
-	size_t failed;
-
-	if (str_eq(opt->kind, "connections"))
-		return bench_connections(opt, endpoint);
-	client = client_new(endpoint);
-	if (per_call)
-		client_connect_per_call(client);
-	failed = str_eq(opt->kind, "calls") ? bench_calls(opt, client)
-					    : bench_volumes(opt, client);
-	client_free(client);
-	return failed;
-}
-
 enum ctl_status
 ctl_bench(const struct ctl_options *options, int argc, char **argv)
 {
@@ -207,6 +177,7 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		.timeout_ms = options->timeout_ms >= 0 ? options->timeout_ms
 						       : TIMEOUT_MS,
 	};
+	struct client *client;
 	bool per_call = false;
 	size_t failed;
 
@@ -219,7 +190,17 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		return CTL_FAILED;
 	signal_watch(SIGINT, on_interrupt);
 	signal_watch(SIGTERM, on_interrupt);
-	failed = run(&opt, options->endpoint, per_call);
+	if (str_eq(opt.kind, "connections")) {
+		failed = bench_connections(&opt, options->endpoint);
+	} else {
+		client = client_new(options->endpoint);
+		if (per_call)
+			client_connect_per_call(client);
+		failed = str_eq(opt.kind, "calls")
+		    ? bench_calls(&opt, client)
+		    : bench_volumes(&opt, client);
+		client_free(client);
+	}
 	signal_fini();
 	loop_fini();
 	json_decref(opt.parameters);

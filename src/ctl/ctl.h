@@ -92,11 +92,7 @@ int ctl_waited(struct ctl_wait *wait);            /* its rc, when it has come */
 
 enum ctl_status ctl_call(
     const struct ctl_options *options, int argc, char **argv);
-enum ctl_status ctl_audit(
-    const struct ctl_options *options, int argc, char **argv);
-enum ctl_status ctl_ops(
-    const struct ctl_options *options, int argc, char **argv);
-enum ctl_status ctl_abort(
+enum ctl_status ctl_admin(
     const struct ctl_options *options, int argc, char **argv);
 enum ctl_status ctl_bench(
     const struct ctl_options *options, int argc, char **argv);

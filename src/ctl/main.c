@@ -18,10 +18,10 @@ static const struct ctl_command commands[] = {
 	    ctl_call },
 	{ "audit", "--cluster ID --pool POOL [--repair] [-o json]",
 	    "compare a pool's journal with its images; audit --help",
-	    ctl_audit },
-	{ "ops", "[-o json]", "list what the driver does now", ctl_ops },
+	    ctl_admin },
+	{ "ops", "[-o json]", "list what the driver does now", ctl_admin },
 	{ "abort", "VOLUME_ID [-o json]",
-	    "end a stuck volume's I/O on this node; abort --help", ctl_abort },
+	    "end a stuck volume's I/O on this node; abort --help", ctl_admin },
 	{ "bench", "KIND [BENCH OPTION]...",
 	    "time many RPCs at once; without KIND: its options", ctl_bench },
 };
@@ -60,22 +60,13 @@ usage(FILE *out)
 	    "2 wrong arguments or input, 3 nobody listens at the endpoint\n");
 }
 
-enum option_id {
-	OPT_ENDPOINT = 256,
-	OPT_TIMEOUT,
-	OPT_SECRETS,
-	OPT_HEADER,
-	OPT_HELP,
-	OPT_VERSION
-};
-
 static const struct option long_options[] = {
-	{ "endpoint", required_argument, NULL, OPT_ENDPOINT },
-	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
-	{ "secrets", required_argument, NULL, OPT_SECRETS },
-	{ "header", required_argument, NULL, OPT_HEADER },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ "version", no_argument, NULL, OPT_VERSION },
+	{ "endpoint", required_argument, NULL, 'e' },
+	{ "timeout", required_argument, NULL, 't' },
+	{ "secrets", required_argument, NULL, 's' },
+	{ "header", required_argument, NULL, 'H' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -90,18 +81,6 @@ parse_timeout(const char *text, int64_t *ms)
 		return false;
 	}
 	*ms = (int64_t)seconds * 1000;
-	return true;
-}
-
-static bool
-add_header(struct ctl_options *options, const char *text)
-{
-	if (options->header_count == CTL_HEADERS_MAX) {
-		(void)fprintf(stderr, "rbd-csictl: more than %d --header\n",
-		    CTL_HEADERS_MAX);
-		return false;
-	}
-	options->headers[options->header_count++] = text;
 	return true;
 }
 
@@ -134,24 +113,29 @@ main(int argc, char **argv)
 	/* "+": what follows the command is the command's. */
 	while ((c = getopt_long(argc, argv, "+", long_options, NULL)) != -1) {
 		switch (c) {
-		case OPT_ENDPOINT:
+		case 'e':
 			options.endpoint = optarg;
 			break;
-		case OPT_TIMEOUT:
+		case 't':
 			if (!parse_timeout(optarg, &options.timeout_ms))
 				return CTL_USAGE;
 			break;
-		case OPT_SECRETS:
+		case 's':
 			options.secrets = optarg;
 			break;
-		case OPT_HEADER:
-			if (!add_header(&options, optarg))
+		case 'H':
+			if (options.header_count == CTL_HEADERS_MAX) {
+				(void)fprintf(stderr,
+				    "rbd-csictl: more than %d --header\n",
+				    CTL_HEADERS_MAX);
 				return CTL_USAGE;
+			}
+			options.headers[options.header_count++] = optarg;
 			break;
-		case OPT_HELP:
+		case 'h':
 			usage(stdout);
 			return CTL_OK;
-		case OPT_VERSION:
+		case 'V':
 			(void)puts("rbd-csictl " PACKAGE_VERSION);
 			return CTL_OK;
 		default:
