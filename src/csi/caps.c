@@ -37,50 +37,41 @@ int
 csi_access_of(const Csi__V1__VolumeCapability *cap, const char *field,
     struct csi_access *out, struct err *err)
 {
-	struct csi_access access = { .fs_type = "" };
+	static const struct csi_access modes[] = {
+		{ .mode = MODE(SINGLE_NODE_WRITER) },
+		{ .mode = MODE(SINGLE_NODE_SINGLE_WRITER) },
+		{ .mode = MODE(SINGLE_NODE_MULTI_WRITER) },
+		{ .mode = MODE(SINGLE_NODE_READER_ONLY), .read_only = true },
+		{ .mode = MODE(MULTI_NODE_READER_ONLY),
+		    .read_only = true,
+		    .multi_node = true },
+		{ .mode = MODE(MULTI_NODE_SINGLE_WRITER), .multi_node = true },
+		{ .mode = MODE(MULTI_NODE_MULTI_WRITER),
+		    .multi_node = true,
+		    .multi_writer = true },
+	};
+	bool block;
 
 	if (cap == NULL)
 		return csi_invalid(err, "%s: missing", field);
-	switch ((int)cap->access_type_case) {
-	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK:
-		access.block = true;
-		break;
-	case CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT:
-		access.fs_type = cap->mount->fs_type;
-		break;
-	default:
+	block = cap->access_type_case ==
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_BLOCK;
+	if (!block &&
+	    cap->access_type_case !=
+		CSI__V1__VOLUME_CAPABILITY__ACCESS_TYPE_MOUNT)
 		return csi_invalid(
 		    err, "%s.access_type: neither block nor mount", field);
-	}
 	if (cap->access_mode == NULL)
 		return csi_invalid(err, "%s.access_mode: missing", field);
-
-	access.mode = cap->access_mode->mode;
-	switch ((int)access.mode) {
-	case MODE(SINGLE_NODE_WRITER):
-	case MODE(SINGLE_NODE_SINGLE_WRITER):
-	case MODE(SINGLE_NODE_MULTI_WRITER):
-		break;
-	case MODE(SINGLE_NODE_READER_ONLY):
-		access.read_only = true;
-		break;
-	case MODE(MULTI_NODE_READER_ONLY):
-		access.read_only = true;
-		access.multi_node = true;
-		break;
-	case MODE(MULTI_NODE_SINGLE_WRITER):
-		access.multi_node = true;
-		break;
-	case MODE(MULTI_NODE_MULTI_WRITER):
-		access.multi_node = true;
-		access.multi_writer = true;
-		break;
-	default:
-		return csi_invalid(err, "%s.access_mode.mode: unknown (%d)",
-		    field, (int)access.mode);
-	}
-	*out = access;
-	return 0;
+	for (size_t i = 0; i < countof(modes); i++)
+		if (modes[i].mode == cap->access_mode->mode) {
+			*out = modes[i];
+			out->block = block;
+			out->fs_type = block ? "" : cap->mount->fs_type;
+			return 0;
+		}
+	return csi_invalid(err, "%s.access_mode.mode: unknown (%d)", field,
+	    (int)cap->access_mode->mode);
 }
 
 int

@@ -206,13 +206,14 @@ distance(const char *a, const char *b)
 	return row[n];
 }
 
+/* A key that counts, or that Kubernetes adds. */
 static bool
-is_in(const char *const list[], size_t count, const char *key)
+is_known(const char *key)
 {
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(list[i], key) == 0)
+	for (size_t i = 0; i < countof(class_keys); i++)
+		if (strcmp(class_keys[i], key) == 0)
 			return true;
-	return false;
+	return str_starts(key, "csi.storage.k8s.io/");
 }
 
 /* The key that may have been meant: one slip in a short one, two in others. */
@@ -231,12 +232,6 @@ meant(const char *key)
 	return NULL;
 }
 
-static bool
-is_of_kubernetes(const char *key)
-{
-	return str_starts(key, "csi.storage.k8s.io/");
-}
-
 static int
 check_keys(const struct csi_map *map, struct err *err)
 {
@@ -244,12 +239,13 @@ check_keys(const struct csi_map *map, struct err *err)
 		const char *key = csi_map_key(map, i);
 		const char *other;
 
-		if (is_of_kubernetes(key) ||
-		    is_in(class_keys, countof(class_keys), key))
+		if (is_known(key))
 			continue;
-		if (is_in(context_keys, countof(context_keys), key))
-			return csi_invalid(err,
-			    "parameters.%s: is nothing for a new volume", key);
+		for (size_t j = 0; j < countof(context_keys); j++)
+			if (strcmp(context_keys[j], key) == 0)
+				return csi_invalid(err,
+				    "parameters.%s: is nothing for a new volume",
+				    key);
 		other = meant(key);
 		if (other != NULL)
 			return csi_invalid(err,
@@ -265,8 +261,7 @@ csi_class_params_unknown(const struct csi_map *parameters, size_t *at)
 	while (*at < parameters->count) {
 		const char *key = csi_map_key(parameters, (*at)++);
 
-		if (!is_of_kubernetes(key) &&
-		    !is_in(class_keys, countof(class_keys), key))
+		if (!is_known(key))
 			return key;
 	}
 	return NULL;
@@ -481,42 +476,39 @@ csi_credentials_get(
     const struct csi_map *secrets, struct csi_credentials *out, struct err *err)
 {
 	static const char blank[] = " \t\r\n";
-	const char *user_name = "userID", *key_name = "userKey";
+	static const struct {
+		const char *user, *key;
+	} names[] = { { "userID", "userKey" }, { "adminId", "key" },
+		{ "adminID", "adminKey" } };
 	const char *user, *key;
-	size_t len;
+	size_t len, by = 0;
 
 	if (secrets->count == 0) {
 		(void)csi_invalid(err, "secrets: missing");
 		return -ENOENT;
 	}
-	user = csi_map_get(secrets, user_name);
-	key = csi_map_get(secrets, key_name);
-	if (user == NULL && key == NULL &&
-	    !str_is_empty(csi_map_get(secrets, "key"))) {
-		key_name = "key";
-		key = csi_map_get(secrets, key_name);
-		user_name = "adminId";
-		user = csi_map_get(secrets, user_name);
-		if (str_is_empty(user))
-			user = "admin";
-	} else if (user == NULL && key == NULL &&
-	    csi_map_get(secrets, "adminID") != NULL) {
-		user_name = "adminID";
-		user = csi_map_get(secrets, user_name);
-		key_name = "adminKey";
-		key = csi_map_get(secrets, key_name);
+	if (csi_map_get(secrets, "userID") == NULL &&
+	    csi_map_get(secrets, "userKey") == NULL) {
+		if (!str_is_empty(csi_map_get(secrets, "key")))
+			by = 1;
+		else if (csi_map_get(secrets, "adminID") != NULL)
+			by = 2;
 	}
+	user = csi_map_get(secrets, names[by].user);
+	if (by == 1 && str_is_empty(user))
+		user = "admin";
+	key = csi_map_get(secrets, names[by].key);
 	if (str_is_empty(user))
-		return csi_invalid(err, "secrets.%s: %s", user_name,
+		return csi_invalid(err, "secrets.%s: %s", names[by].user,
 		    user == NULL ? "missing" : "is empty");
 	if (key == NULL)
-		return csi_invalid(err, "secrets.%s: missing", key_name);
+		return csi_invalid(err, "secrets.%s: missing", names[by].key);
 	key += strspn(key, blank);
 	for (len = strlen(key); len > 0; len--)
 		if (strchr(blank, key[len - 1]) == NULL)
 			break;
 	if (len == 0)
-		return csi_invalid(err, "secrets.%s: is empty", key_name);
+		return csi_invalid(err, "secrets.%s: is empty", names[by].key);
 	*out = (struct csi_credentials){
 		.user = user,
 		.key = key,
