@@ -81,26 +81,19 @@ member(const json_t *object, const char *name)
 	return found;
 }
 
-/* A copy of the string; "" when there is none. NULL: it is something else. */
-static char *
-text_of(const json_t *value)
-{
-	if (value == NULL)
-		return str_dup("");
-	if (!json_is_string(value) ||
-	    strlen(json_string_value(value)) != json_string_length(value))
-		return NULL;
-	return str_dup(json_string_value(value));
-}
-
+/*
+ * A copy of the string, "" when there is none; `what` names it in the text of
+ * something else.
+ */
 static int
-read_text(const json_t *object, const char *name, const char *what, char **out,
-    struct err *err)
+read_text(const json_t *value, const char *what, char **out, struct err *err)
 {
-	*out = text_of(member(object, name));
-	return *out != NULL
-	    ? 0
-	    : err_set(err, ERR_INVALID_ARGUMENT, "%s is not a string", what);
+	if (value != NULL &&
+	    (!json_is_string(value) ||
+		strlen(json_string_value(value)) != json_string_length(value)))
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s", what);
+	*out = str_dup(value != NULL ? json_string_value(value) : "");
+	return 0;
 }
 
 /* Strings joined by commas, without those that are null or empty. */
@@ -117,13 +110,13 @@ read_monitors(const json_t *list, char **out, struct err *err)
 		    err, ERR_INVALID_ARGUMENT, "monitors is not a list");
 	buf_init(&joined, FILE_MAX_BYTES);
 	json_array_foreach (list, i, item) {
-		auto_free char *text = text_of(
-		    json_is_null(item) ? NULL : item);
+		auto_free char *text = NULL;
 
-		if (text == NULL)
-			rc = err_set(err, ERR_INVALID_ARGUMENT,
-			    "monitors holds something that is no string");
-		else if (*text != '\0')
+		if (rc == 0)
+			rc = read_text(json_is_null(item) ? NULL : item,
+			    "monitors holds something that is no string", &text,
+			    err);
+		if (!str_is_empty(text))
 			(void)buf_printf(
 			    &joined, "%s%s", joined.len > 0 ? "," : "", text);
 	}
@@ -142,7 +135,8 @@ read_members(struct cluster *c, const json_t *entry)
 
 	if (!json_is_object(entry))
 		return err_set(err, ERR_INVALID_ARGUMENT, "not an object");
-	if ((rc = read_text(entry, "clusterID", "clusterID", &c->id, err)) < 0)
+	if ((rc = read_text(member(entry, "clusterID"),
+		 "clusterID is not a string", &c->id, err)) < 0)
 		return rc;
 	if (*c->id == '\0')
 		return err_set(err, ERR_INVALID_ARGUMENT, "no clusterID");
@@ -151,11 +145,12 @@ read_members(struct cluster *c, const json_t *entry)
 		    err, ERR_INVALID_ARGUMENT, "rbd is not an object");
 	if ((rc = read_monitors(member(entry, "monitors"), &c->monitors, err)) <
 		0 ||
-	    (rc = read_text(rbd, "radosNamespace", "rbd.radosNamespace",
-		 &c->rados_namespace, err)) < 0)
+	    (rc = read_text(member(rbd, "radosNamespace"),
+		 "rbd.radosNamespace is not a string", &c->rados_namespace,
+		 err)) < 0)
 		return rc;
-	return read_text(rbd, "netNamespaceFilePath",
-	    "rbd.netNamespaceFilePath", &c->netns, err);
+	return read_text(member(rbd, "netNamespaceFilePath"),
+	    "rbd.netNamespaceFilePath is not a string", &c->netns, err);
 }
 
 /* ---- the file ------------------------------------------------------------ */
@@ -201,42 +196,24 @@ clusters_read(struct config *config)
 		    config->path, config->nfaults - FAULTS_LOGGED);
 }
 
-static bool
-watch_dir_of(const struct config *config, const char *path)
-{
-	auto_free char *copy = str_dup(path);
-
-	return inotify_add_watch(config->watch_fd, dirname(copy), WATCH_MASK) >=
-	    0;
-}
-
-static bool
-event_is_ours(const struct config *config, const struct inotify_event *ev)
-{
-	if (ev->len == 0) /* about the directory itself, or an overflow */
-		return true;
-	return str_starts(ev->name, "..") ||
-	    str_eq(ev->name, name_of(config->path)) ||
-	    (config->target != NULL &&
-		str_eq(ev->name, name_of(config->target)));
-}
-
 static void
 on_change(struct io *io, int what)
 {
 	struct config *config = container_of(io, struct config, watch);
 	_Alignas(struct inotify_event) char bytes[4096];
+	const struct inotify_event *ev;
 	ssize_t n, at;
 
 	(void)what;
 	while ((n = read(config->watch_fd, bytes, sizeof(bytes))) > 0)
-		for (at = 0; at < n;) {
-			const struct inotify_event *ev = (const void *)(bytes +
-			    at);
-
-			if (event_is_ours(config, ev))
+		for (at = 0; at < n; at += (ssize_t)(sizeof(*ev) + ev->len)) {
+			ev = (const void *)(bytes + at);
+			/* About the directory itself, or an overflow; ours. */
+			if (ev->len == 0 || str_starts(ev->name, "..") ||
+			    str_eq(ev->name, name_of(config->path)) ||
+			    (config->target != NULL &&
+				str_eq(ev->name, name_of(config->target))))
 				timer_arm(&config->reload, SETTLE_MS);
-			at += (ssize_t)(sizeof(*ev) + ev->len);
 		}
 }
 
@@ -253,15 +230,24 @@ watch_end(struct config *config)
 static void
 watch_again(struct config *config)
 {
-	bool whole;
+	const char *watched[2];
+	bool whole = true;
 
 	watch_end(config);
 	free(config->target);
 	config->target = realpath(config->path, NULL);
+	watched[0] = config->path;
+	watched[1] = config->target;
 	config->watch_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	whole = config->watch_fd >= 0 && watch_dir_of(config, config->path);
-	if (whole && config->target != NULL)
-		whole = watch_dir_of(config, config->target);
+	for (size_t i = 0; i < countof(watched); i++) {
+		auto_free char *copy = watched[i] != NULL ? str_dup(watched[i])
+							  : NULL;
+
+		if (copy != NULL &&
+		    inotify_add_watch(
+			config->watch_fd, dirname(copy), WATCH_MASK) < 0)
+			whole = false;
+	}
 	if (config->watch_fd >= 0)
 		io_watch(&config->watch, config->watch_fd, IO_READ, on_change);
 	if (!whole)
@@ -335,28 +321,6 @@ config_free(struct config *config)
 	free(config);
 }
 
-/*
- * The first entry of this clusterID that can be used, else the first one of
- * them, else NULL.
- */
-static const struct cluster *
-cluster_find(const struct config *config, const char *cluster_id)
-{
-	const struct cluster *bad = NULL;
-
-	for (size_t i = 0; i < config->count; i++) {
-		const struct cluster *c = &config->cluster[i];
-
-		if (!str_eq(c->id, cluster_id))
-			continue;
-		if (!err_is_set(&c->fault))
-			return c;
-		if (bad == NULL)
-			bad = c;
-	}
-	return bad;
-}
-
 /* Why there is nothing to be found; the file's own fault comes first. */
 static int
 not_found(const struct config *config, const struct cluster *c,
@@ -403,8 +367,19 @@ int
 config_find(const struct config *config, const char *cluster_id,
     struct arena *arena, struct config_cluster *found, struct err *err)
 {
-	const struct cluster *c = cluster_find(config, cluster_id);
+	const struct cluster *c = NULL;
 
+	/* The first entry of this ID that can be used, else the first. */
+	for (size_t i = 0; i < config->count; i++) {
+		const struct cluster *at = &config->cluster[i];
+
+		if (!str_eq(at->id, cluster_id) ||
+		    (c != NULL && err_is_set(&at->fault)))
+			continue;
+		c = at;
+		if (!err_is_set(&c->fault))
+			break;
+	}
 	if (c == NULL || err_is_set(&c->fault) || *c->monitors == '\0')
 		return not_found(config, c, cluster_id, err);
 	*found = (struct config_cluster){
