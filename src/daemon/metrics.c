@@ -47,24 +47,12 @@ static struct {
 /* ---- read when somebody asks --------------------------------------------- */
 
 static void
-tell(struct metric_reading *reading, double value)
-{
-	metric_tell(reading, value, NULL);
-}
-
-static void
 tell_of(struct metric_reading *reading, const char *label, double value)
 {
 	const char *const values[] = { label };
 
 	metric_tell(reading, value, values);
 }
-
-#define READ(function, value)                                                  \
-	static void function(struct metric_reading *reading)                   \
-	{                                                                      \
-		tell(reading, (double)(value));                                \
-	}
 
 static struct requests_stats
 requests(void)
@@ -84,29 +72,73 @@ sessions(void)
 	return stats;
 }
 
-READ(read_connections, server_connection_count(mt.server))
-READ(read_calls, server_call_count(mt.server))
-READ(read_accepted, server_counters(mt.server)->connections_accepted)
-READ(read_streams_refused, server_counters(mt.server)->streams_refused)
-READ(read_received, server_counters(mt.server)->bytes_in)
-READ(read_sent, server_counters(mt.server)->bytes_out)
-READ(read_buffered, server_buffered_bytes(mt.server))
-READ(read_requests_running, requests().running)
-READ(read_requests_waiting, requests().waiting)
-READ(read_requests_orphaned, requests().orphaned)
-READ(read_requests_oldest, (double)requests().oldest_ms / 1000)
-READ(read_requests_started, requests().started)
-READ(read_requests_joined, requests().joined)
-READ(read_requests_refused, requests().refused)
-READ(read_lock_waits, requests().waits)
-READ(read_lock_waited, (double)requests().waited_ms / 1000)
-READ(read_worker_starts, sessions().worker_starts)
-READ(read_worker_failures, sessions().failures)
-READ(read_offload_running, offload_running())
-READ(read_offload_stuck, offload_stuck())
-READ(read_offload_forks, offload_forks())
-READ(read_execs, tool_execs())
-READ(read_alive, !drain_is_started())
+/* Kind, id, name, value, help: what is but one number. */
+#define NUMBERS(X)                                                             \
+	X(GAUGE, alive, "csi_liveness", !drain_is_started(),                   \
+	    "1, or 0 while the daemon drains; as ceph-csi names it.")          \
+	X(GAUGE, calls, "rbd_csi_grpc_calls_running",                          \
+	    server_call_count(mt.server),                                      \
+	    "Calls that a handler owes an answer.")                            \
+	X(GAUGE, connections, "rbd_csi_grpc_connections",                      \
+	    server_connection_count(mt.server), "Open connections.")           \
+	X(COUNTER, accepted, "rbd_csi_grpc_connections_accepted_total",        \
+	    server_counters(mt.server)->connections_accepted,                  \
+	    "Connections since the start.")                                    \
+	X(COUNTER, streams_refused, "rbd_csi_grpc_streams_refused_total",      \
+	    server_counters(mt.server)->streams_refused,                       \
+	    "Streams that were one too many.")                                 \
+	X(COUNTER, received, "rbd_csi_grpc_received_bytes_total",              \
+	    server_counters(mt.server)->bytes_in, "Bytes that came.")          \
+	X(COUNTER, sent, "rbd_csi_grpc_sent_bytes_total",                      \
+	    server_counters(mt.server)->bytes_out, "Bytes that were sent.")    \
+	X(GAUGE, buffered, "rbd_csi_grpc_buffered_bytes",                      \
+	    server_buffered_bytes(mt.server),                                  \
+	    "Requests and answers that are held now.")                         \
+	X(GAUGE, requests_running, "rbd_csi_requests_running",                 \
+	    requests().running,                                                \
+	    "Node and Controller requests that run or wait for a lock.")       \
+	X(GAUGE, requests_waiting, "rbd_csi_requests_waiting",                 \
+	    requests().waiting, "Requests that wait for their lock.")          \
+	X(GAUGE, requests_orphaned, "rbd_csi_requests_orphaned",               \
+	    requests().orphaned, "Requests that go on without a caller.")      \
+	X(GAUGE, requests_oldest, "rbd_csi_requests_oldest_seconds",           \
+	    (double)requests().oldest_ms / 1000,                               \
+	    "Age of the oldest request, 0 without any.")                       \
+	X(COUNTER, requests_started, "rbd_csi_requests_started_total",         \
+	    requests().started, "Requests that were started.")                 \
+	X(COUNTER, requests_joined, "rbd_csi_requests_joined_total",           \
+	    requests().joined,                                                 \
+	    "Calls that joined a request which was the same.")                 \
+	X(COUNTER, requests_refused, "rbd_csi_requests_refused_total",         \
+	    requests().refused,                                                \
+	    "Calls that were refused because of --max-requests.")              \
+	X(COUNTER, lock_waits, "rbd_csi_lock_waits_total", requests().waits,   \
+	    "Requests that found their lock taken.")                           \
+	X(COUNTER, lock_waited, "rbd_csi_lock_wait_seconds_total",             \
+	    (double)requests().waited_ms / 1000,                               \
+	    "How long they waited for it.")                                    \
+	X(COUNTER, worker_starts, "rbd_csi_worker_starts_total",               \
+	    sessions().worker_starts,                                          \
+	    "Processes ceph-worker that were started.")                        \
+	X(COUNTER, worker_failures, "rbd_csi_worker_failures_total",           \
+	    sessions().failures,                                               \
+	    "Those that died, hung, were shut out or could not connect.")      \
+	X(GAUGE, offload_running, "rbd_csi_offload_children_running",          \
+	    offload_running(), "Children for blocking system calls.")          \
+	X(GAUGE, offload_stuck, "rbd_csi_offload_children_stuck",              \
+	    offload_stuck(),                                                   \
+	    "Children that are past their time and cannot be killed.")         \
+	X(COUNTER, offload_forks, "rbd_csi_offload_forks_total",               \
+	    offload_forks(), "Children that were started.")                    \
+	X(COUNTER, execs, "rbd_csi_tool_execs_total", tool_execs(),            \
+	    "Programs that were started, such as mkfs.")
+
+#define READER(kind, id, name, value, help)                                    \
+	static void read_##id(struct metric_reading *reading)                  \
+	{                                                                      \
+		metric_tell(reading, (double)(value), NULL);                   \
+	}
+NUMBERS(READER)
 
 static void
 read_faults(struct metric_reading *reading)
@@ -150,17 +182,6 @@ read_purges(struct metric_reading *reading)
 
 /* ---- the list ------------------------------------------------------------ */
 
-#define COUNTER(name_, read_, help_)                                           \
-	{                                                                      \
-		.name = name_, .help = help_, .kind = METRIC_COUNTER,          \
-		.read = read_                                                  \
-	}
-#define GAUGE(name_, read_, help_)                                             \
-	{                                                                      \
-		.name = name_, .help = help_, .kind = METRIC_GAUGE,            \
-		.read = read_                                                  \
-	}
-
 static struct metric calls_total = {
 	.name = "rbd_csi_grpc_calls_total",
 	.help = "Calls that have ended.",
@@ -195,24 +216,13 @@ static struct metric build_info = {
 	.max = 2,
 };
 
+#define ROW(kind_, id, name_, value, help_)                                    \
+	{ .name = name_,                                                       \
+		.help = help_,                                                 \
+		.kind = METRIC_##kind_,                                        \
+		.read = read_##id },
 static struct metric others[] = {
-	GAUGE("csi_liveness", read_alive,
-	    "1, or 0 while the daemon drains; as ceph-csi names it."),
-	GAUGE("rbd_csi_grpc_calls_running", read_calls,
-	    "Calls that a handler owes an answer."),
-	GAUGE(
-	    "rbd_csi_grpc_connections", read_connections, "Open connections."),
-	COUNTER("rbd_csi_grpc_connections_accepted_total", read_accepted,
-	    "Connections since the start."),
-	COUNTER("rbd_csi_grpc_streams_refused_total", read_streams_refused,
-	    "Streams that were one too many."),
-	COUNTER("rbd_csi_grpc_received_bytes_total", read_received,
-	    "Bytes that came."),
-	COUNTER("rbd_csi_grpc_sent_bytes_total", read_sent,
-	    "Bytes that were sent."),
-	GAUGE("rbd_csi_grpc_buffered_bytes", read_buffered,
-	    "Requests and answers that are held now."),
-	{
+	NUMBERS(ROW){
 	    .name = "rbd_csi_grpc_peer_faults_total",
 	    .help = "Connections that were ended for what their peer did.",
 	    .kind = METRIC_COUNTER,
@@ -228,24 +238,6 @@ static struct metric others[] = {
 	    .max = SERVER_REFUSED_COUNT,
 	    .read = read_refusals,
 	},
-	GAUGE("rbd_csi_requests_running", read_requests_running,
-	    "Node and Controller requests that run or wait for a lock."),
-	GAUGE("rbd_csi_requests_waiting", read_requests_waiting,
-	    "Requests that wait for their lock."),
-	GAUGE("rbd_csi_requests_orphaned", read_requests_orphaned,
-	    "Requests that go on without a caller."),
-	GAUGE("rbd_csi_requests_oldest_seconds", read_requests_oldest,
-	    "Age of the oldest request, 0 without any."),
-	COUNTER("rbd_csi_requests_started_total", read_requests_started,
-	    "Requests that were started."),
-	COUNTER("rbd_csi_requests_joined_total", read_requests_joined,
-	    "Calls that joined a request which was the same."),
-	COUNTER("rbd_csi_requests_refused_total", read_requests_refused,
-	    "Calls that were refused because of --max-requests."),
-	COUNTER("rbd_csi_lock_waits_total", read_lock_waits,
-	    "Requests that found their lock taken."),
-	COUNTER("rbd_csi_lock_wait_seconds_total", read_lock_waited,
-	    "How long they waited for it."),
 	{
 	    .name = "rbd_csi_worker_sessions",
 	    .help = "Ceph sessions by state.",
@@ -262,18 +254,6 @@ static struct metric others[] = {
 	    .max = 3,
 	    .read = read_purges,
 	},
-	COUNTER("rbd_csi_worker_starts_total", read_worker_starts,
-	    "Processes ceph-worker that were started."),
-	COUNTER("rbd_csi_worker_failures_total", read_worker_failures,
-	    "Those that died, hung, were shut out or could not connect."),
-	GAUGE("rbd_csi_offload_children_running", read_offload_running,
-	    "Children for blocking system calls."),
-	GAUGE("rbd_csi_offload_children_stuck", read_offload_stuck,
-	    "Children that are past their time and cannot be killed."),
-	COUNTER("rbd_csi_offload_forks_total", read_offload_forks,
-	    "Children that were started."),
-	COUNTER("rbd_csi_tool_execs_total", read_execs,
-	    "Programs that were started, such as mkfs."),
 };
 
 /* ---- counted here -------------------------------------------------------- */
