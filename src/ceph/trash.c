@@ -652,16 +652,7 @@ static const struct op_class trash_purge_class = {
 };
 
 void
-trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
-    struct wake *waiter)
+trash_purge_start(struct trash_purge *p, struct wake *waiter)
 {
-	memset(p, 0, sizeof(*p));
-	p->pool = spec->pool;
-	p->id = spec->id;
-	p->name = spec->name;
-	p->in_flight = spec->in_flight;
-	p->slice_ms = spec->slice_ms;
-	p->at = spec->at;
-	p->list = spec->list;
 	op_start(&p->op, &trash_purge_class, waiter);
 }

@@ -129,29 +129,8 @@ enum trash_purge_state {
 struct trash_purge {
 	struct op op;
 	enum trash_purge_state state;
-	struct ceph_pool *pool, *data_pool;
-	const char *id, *name; /* the caller's, until the end */
-	unsigned in_flight;
-	int64_t slice_ms, until_ms;
-	struct trash_list *list;
-	uint64_t count;               /* data objects that there can be */
-	size_t taken;                 /* of those listed */
-	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
-	bool watched;                 /* refused: somebody has it open */
-	bool foreign;                 /* the trash has it under another name */
-	bool more;                    /* the time is over: go on another time */
-	struct trash_progress at;     /* in and out */
-	uint64_t objects;          /* removals of data objects that it took */
-	struct cls_object_map map; /* in `read`, if has_map */
-	bool has_map;
-	struct rados_read *read;
-	struct rados_notified notified;
-	struct image_lookup lookup;
-};
 
-#define TRASH_PURGE_IN_FLIGHT 16
-
-struct trash_purge_spec {
+	/* what the caller sets; all else is zeroed */
 	struct ceph_pool *pool;
 	const char *id;
 	/*
@@ -162,9 +141,29 @@ struct trash_purge_spec {
 	const char *name;
 	unsigned in_flight;
 	int64_t slice_ms; /* no removal is started after this time of them */
-	struct trash_progress at;
-	struct trash_list *list; /* NULL: nothing is ever listed */
+	struct trash_progress at; /* in and out */
+	struct trash_list *list;  /* NULL: nothing is ever listed */
+
+	/* the answer */
+	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
+	bool watched;                 /* refused: somebody has it open */
+	bool foreign;                 /* the trash has it under another name */
+	bool more;                    /* the time is over: go on another time */
+	uint64_t objects; /* removals of data objects that it took */
+
+	/* private */
+	struct ceph_pool *data_pool;
+	int64_t until_ms;
+	uint64_t count;            /* data objects that there can be */
+	size_t taken;              /* of those listed */
+	struct cls_object_map map; /* in `read`, if has_map */
+	bool has_map;
+	struct rados_read *read;
+	struct rados_notified notified;
+	struct image_lookup lookup;
 };
+
+#define TRASH_PURGE_IN_FLIGHT 16
 
 /*
  * Removes an image that is in the trash, for ever: entry REMOVING, watcher
@@ -180,7 +179,6 @@ struct trash_purge_spec {
  * set: librbd in a lane has to do it. The entry is NORMAL again then and no
  * data are lost, but those of a large clone, which is emptied first.
  */
-void trash_purge_start(struct trash_purge *purge,
-    const struct trash_purge_spec *spec, struct wake *waiter);
+void trash_purge_start(struct trash_purge *purge, struct wake *waiter);
 
 #endif

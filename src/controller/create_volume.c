@@ -84,20 +84,14 @@ struct create_volume {
 	};
 	struct lane_job lane;
 
-	/* the volume: what is answered */
+	/* what is answered */
+	Csi__V1__Volume *volume;
 	struct ceph_pool *at;
 	const char *uuid, *image;
 	uint64_t bytes;
 };
 
 /* ---- what is asked for ---- */
-
-static bool
-is_for_context(const char *key)
-{
-	return !str_starts(key, "csi.storage.k8s.io/") &&
-	    !str_eq(key, "topologyConstrainedPools");
-}
 
 /* A pool that the StorageClass names and that is not there. */
 static int
@@ -125,26 +119,47 @@ open_pool(struct create_volume *c, const char *param, const char *name,
  */
 #define CONTEXT_SPARE 128 /* storage.kubernetes.io/csiProvisionerIdentity */
 
+/* What the StorageClass says wins over what we say. */
+static void
+put_context(struct create_volume *c, const char *key, const char *value)
+{
+	if (!str_is_empty(value) && csi_map_get(&c->params, key) == NULL)
+		volume_map_put(
+		    c->rpc.arena, c->volume, "volume_context", key, value);
+}
+
+/* All of the volume_context but the image's name, which is not known yet. */
 static int
-check_context(const struct create_volume *c, struct err *err)
+make_context(struct create_volume *c, struct err *err)
 {
 	const struct csi_class_params *p = c->cls;
 	const char *ns = c->rpc.env->rados_namespace;
-	size_t bytes = CONTEXT_SPARE +
-	    strlen("pool"
-		   "journalPool") +
-	    2 * strlen(p->pool) + strlen("imageName") + strlen(p->name_prefix) +
-	    CSI_UUID_LEN;
+	size_t bytes = CONTEXT_SPARE + strlen("imageName") +
+	    strlen(p->name_prefix) + CSI_UUID_LEN;
 	struct err why = ERR_INIT;
+	struct csi_map map;
 
 	if (csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD && *ns != '\0' &&
 	    rules_namespace("rbd.radosNamespace of config.json", ns, &why) < 0)
 		return err_set(err, ERR_FAILED_PRECONDITION, "%s", why.text);
-	bytes += *ns != '\0' ? strlen("radosNamespace") + strlen(ns) : 0;
-	for (size_t i = 0; i < c->params.count; i++)
-		if (is_for_context(csi_map_key(&c->params, i)))
-			bytes += strlen(csi_map_key(&c->params, i)) +
-			    strlen(csi_map_value(&c->params, i));
+	c->volume = csi_new(&csi__v1__volume__descriptor, c->rpc.arena);
+	put_context(c, "pool", p->pool);
+	put_context(c, "journalPool", p->pool);
+	put_context(c, "radosNamespace", ns);
+	put_context(c, "dataPool", p->data_pool);
+	for (size_t i = 0; i < c->params.count; i++) {
+		const char *key = csi_map_key(&c->params, i);
+
+		if (!str_starts(key, "csi.storage.k8s.io/") &&
+		    !str_eq(key, "topologyConstrainedPools"))
+			volume_map_put(c->rpc.arena, c->volume,
+			    "volume_context", key,
+			    csi_map_value(&c->params, i));
+	}
+	map = csi_map_of(c->volume, volume_context);
+	for (size_t i = 0; i < map.count; i++)
+		bytes += strlen(csi_map_key(&map, i)) +
+		    strlen(csi_map_value(&map, i));
 	if (bytes > CSI_MAP_MAX_BYTES)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters: make a volume_context of %zu bytes, more than %d",
@@ -173,7 +188,7 @@ read_create_request(struct create_volume *c, struct err *err)
 
 	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
-	if ((rc = check_context(c, err)) < 0 ||
+	if ((rc = make_context(c, err)) < 0 ||
 	    (rc = open_pool(c, "pool", cls->pool, &c->pool, err)) < 0)
 		return rc;
 	if (cls->data_pool != NULL &&
@@ -264,19 +279,8 @@ check_existing(const struct create_volume *c, struct err *err)
 static int
 fill_reply(struct create_volume *c, struct err *err)
 {
-	struct arena *arena = c->rpc.arena;
 	Csi__V1__CreateVolumeResponse *reply;
-	Csi__V1__Volume *v = csi_new(&csi__v1__volume__descriptor, arena);
-	const struct {
-		const char *key, *value;
-	} ours[] = {
-		{ "pool", c->cls->pool },
-		{ "journalPool", c->cls->pool },
-		{ "imageName", c->image },
-		{ "radosNamespace", c->rpc.env->rados_namespace },
-		{ "dataPool", c->cls->data_pool },
-	};
-	char *text = arena_new_bytes(arena, CSI_VOLUME_ID_MAX + 1);
+	char *text = arena_new_bytes(c->rpc.arena, CSI_VOLUME_ID_MAX + 1);
 	struct csi_volume_id id = { .pool_id = c->at->id };
 	struct err ignored = ERR_INIT;
 
@@ -287,27 +291,11 @@ fill_reply(struct create_volume *c, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "parameters.clusterID: %s makes no volume ID",
 		    c->rpc.env->cluster_id);
-	v->volume_id = text;
-	v->capacity_bytes = (int64_t)c->bytes;
-	for (size_t i = 0; i < countof(ours) + c->params.count; i++) {
-		bool theirs = i >= countof(ours);
-		size_t at = theirs ? i - countof(ours) : 0;
-		const char *key = theirs ? csi_map_key(&c->params, at)
-					 : ours[i].key;
-		const char *value = theirs ? csi_map_value(&c->params, at)
-					   : ours[i].value;
-
-		/* What the StorageClass says wins over what we say. */
-		if (theirs ? is_for_context(key)
-			   : !str_is_empty(value) &&
-			    csi_map_get(&c->params, key) == NULL)
-			volume_map_put(arena,
-			    &csi__v1__volume__volume_context_entry__descriptor,
-			    &v->volume_context, &v->n_volume_context, key,
-			    value);
-	}
+	c->volume->volume_id = text;
+	c->volume->capacity_bytes = (int64_t)c->bytes;
+	put_context(c, "imageName", c->image);
 	reply = csi_rpc_reply(&c->rpc);
-	reply->volume = v;
+	reply->volume = c->volume;
 	return 0;
 }
 

@@ -55,8 +55,7 @@ struct publish_volume {
 static void
 fill_publish_reply(struct publish_volume *p)
 {
-	Csi__V1__ControllerPublishVolumeResponse *reply = csi_rpc_reply(
-	    &p->rpc);
+	void *reply = csi_rpc_reply(&p->rpc);
 	const struct {
 		const char *key, *value;
 	} context[] = {
@@ -78,9 +77,7 @@ fill_publish_reply(struct publish_volume *p)
 
 	for (size_t i = 0; i < countof(context); i++)
 		if (!str_is_empty(context[i].value))
-			volume_map_put(p->rpc.arena,
-			    &csi__v1__controller_publish_volume_response__publish_context_entry__descriptor,
-			    &reply->publish_context, &reply->n_publish_context,
+			volume_map_put(p->rpc.arena, reply, "publish_context",
 			    context[i].key,
 			    arena_strdup(p->rpc.arena, context[i].value));
 }

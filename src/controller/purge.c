@@ -105,8 +105,7 @@ purge_step(struct op *op)
 	switch (p->state) {
 	case PURGING_START:
 		p->list.start = on_list;
-		trash_purge_start(&p->trash,
-		    &(struct trash_purge_spec){
+		p->trash = (struct trash_purge){
 			.pool = p->pool,
 			.id = p->image_id,
 			.name = p->fresh ? NULL : p->image,
@@ -114,8 +113,8 @@ purge_step(struct op *op)
 			.slice_ms = SLICE_MS,
 			.at = p->at,
 			.list = &p->list,
-		    },
-		    &op->wake);
+		};
+		trash_purge_start(&p->trash, &op->wake);
 		p->fresh = p->blocked = false;
 		return op_await(p, PURGING_TRASH_GONE);
 

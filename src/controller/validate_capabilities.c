@@ -94,8 +94,7 @@ compare(const struct validate_capabilities *v, const char *field,
  */
 static int
 confirm_map(const struct validate_capabilities *v, const char *name,
-    const ProtobufCMessageDescriptor *type, void *entries, size_t *count,
-    struct err *err)
+    void *confirmed, struct err *err)
 {
 	struct csi_map map = csi_map_field(v->req, name);
 
@@ -110,7 +109,7 @@ confirm_map(const struct validate_capabilities *v, const char *name,
 			return rc;
 		if (rc > 0)
 			volume_map_put(
-			    v->rpc.arena, type, entries, count, key, value);
+			    v->rpc.arena, confirmed, name, key, value);
 	}
 	return 0;
 }
@@ -131,14 +130,8 @@ confirm(const struct validate_capabilities *v,
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "mutable_parameters.%.64s: this driver has no mutable parameters",
 		    v->req->mutable_parameters[0]->key);
-	if ((rc = confirm_map(v, "volume_context",
-		 &csi__v1__validate_volume_capabilities_response__confirmed__volume_context_entry__descriptor,
-		 &confirmed->volume_context, &confirmed->n_volume_context,
-		 err)) < 0)
-		return rc;
-	return confirm_map(v, "parameters",
-	    &csi__v1__validate_volume_capabilities_response__confirmed__parameters_entry__descriptor,
-	    &confirmed->parameters, &confirmed->n_parameters, err);
+	rc = confirm_map(v, "volume_context", confirmed, err);
+	return rc < 0 ? rc : confirm_map(v, "parameters", confirmed, err);
 }
 
 static enum op_verdict

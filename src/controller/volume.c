@@ -161,21 +161,26 @@ volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
 }
 
 void
-volume_map_put(struct arena *arena, const ProtobufCMessageDescriptor *type,
-    void *entries, size_t *count, const char *key, const char *value)
+volume_map_put(struct arena *arena, void *message, const char *field,
+    const char *key, const char *value)
 {
+	ProtobufCMessage *m = message;
+	const ProtobufCFieldDescriptor *map =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		m->descriptor, field);
+	size_t *count = (void *)((char *)message + map->quantifier_offset);
+	void ***entries = (void *)((char *)message + map->offset);
+	void **list = arena_new_bytes(arena, (*count + 1) * sizeof(void *));
 	/* Every map entry is a message with key and value, in this order. */
 	struct map_entry {
 		ProtobufCMessage base;
 		const char *key, *value;
-	} *e = csi_new(type, arena);
-	void **old = *(void ***)entries;
-	void **list = arena_new_bytes(arena, (*count + 1) * sizeof(void *));
+	} *e = csi_new(map->descriptor, arena);
 
 	if (*count > 0)
-		memcpy(list, old, *count * sizeof(void *));
+		memcpy(list, *entries, *count * sizeof(void *));
 	e->key = key;
 	e->value = value;
 	list[(*count)++] = e;
-	*(void ***)entries = list;
+	*entries = list;
 }

@@ -90,10 +90,10 @@ void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
     const char *volume_id, const struct csi_map *context, struct wake *waiter);
 
 /*
- * Adds an entry to a map<string,string> of a reply; `type` is the entry's
- * descriptor. Key and value must live as long as the arena.
+ * Adds an entry to the map<string,string> `field` of a message. Key and value
+ * must live as long as the arena.
  */
-void volume_map_put(struct arena *arena, const ProtobufCMessageDescriptor *type,
-    void *entries, size_t *count, const char *key, const char *value);
+void volume_map_put(struct arena *arena, void *message, const char *field,
+    const char *key, const char *value);
 
 #endif

@@ -21,9 +21,7 @@ static const char *const phase_names[] = { "image_create", "image_lookup",
 	"trash_move", "trash_purge" };
 
 struct image {
-	struct op op;
-	int state;
-	bool woken;
+	struct wake wake;
 	char name[32], id[RBD_ID_SIZE];
 	struct image_spec spec;
 	union {
@@ -45,19 +43,24 @@ begin(struct image *image)
 	switch (phase) {
 	case PHASE_CREATE:
 		image_create_start(
-		    &image->create, pool, &image->spec, &image->op.wake);
+		    &image->create, pool, &image->spec, &image->wake);
 		return;
 	case PHASE_LOOKUP:
 		image_lookup_start(&image->lookup, pool, image->name, NULL,
-		    false, &image->op.wake);
+		    false, &image->wake);
 		return;
 	case PHASE_MOVE:
-		trash_move_start(&image->move, pool, image->name, image->id,
-		    &image->op.wake);
+		trash_move_start(
+		    &image->move, pool, image->name, image->id, &image->wake);
 		return;
 	case PHASE_PURGE:
-		trash_purge_start(&image->purge, pool, image->id,
-		    TRASH_PURGE_IN_FLIGHT, &image->op.wake);
+		image->purge = (struct trash_purge){
+			.pool = pool,
+			.id = image->id,
+			.in_flight = TRASH_PURGE_IN_FLIGHT,
+			.slice_ms = INT32_MAX,
+		};
+		trash_purge_start(&image->purge, &image->wake);
 		return;
 	case PHASES:
 		break;
@@ -65,27 +68,13 @@ begin(struct image *image)
 	abort();
 }
 
-static enum op_verdict
-image_step(struct op *op)
-{
-	struct image *image = (struct image *)op;
-
-	if (!image->woken) {
-		image->woken = true;
-		begin(image);
-		return op_await(image, 1);
-	}
-	failed += op->rc < 0;
-	return OP_DONE;
-}
-
 static void start_next(void);
 
 static void
-on_done(struct op *op, void *arg)
+on_done(struct wake *wake, int rc)
 {
-	(void)op;
-	(void)arg;
+	(void)wake;
+	failed += rc < 0;
 	running--;
 	start_next();
 }
@@ -93,19 +82,14 @@ on_done(struct op *op, void *arg)
 static void
 start_next(void)
 {
-	static const struct op_class cls = {
-		.name = "bench",
-		.step = image_step,
-	};
 	struct image *image;
 
 	if (next == total)
 		return;
 	image = &images[next++];
-	memset(&image->op, 0, sizeof(image->op));
-	image->woken = false;
+	image->wake.fn = on_done;
 	running++;
-	op_start(&image->op, &cls, on_done, NULL);
+	begin(image);
 }
 
 static double

@@ -104,16 +104,15 @@ purge_start(void *arg, struct wake *waiter)
 {
 	struct purge_call *call = arg;
 
-	trash_purge_start(&call->purge,
-	    &(struct trash_purge_spec){
+	call->purge = (struct trash_purge){
 		.pool = call->pool,
 		.id = call->id,
 		.name = call->name,
 		.in_flight = TRASH_PURGE_IN_FLIGHT,
 		.slice_ms = call->slice_ms != 0 ? call->slice_ms : INT32_MAX,
 		.at = call->at,
-	    },
-	    waiter);
+	};
+	trash_purge_start(&call->purge, waiter);
 }
 
 static void

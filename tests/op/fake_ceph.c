@@ -962,14 +962,11 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 }
 
 void
-trash_purge_start(struct trash_purge *p, const struct trash_purge_spec *spec,
-    struct wake *waiter)
+trash_purge_start(struct trash_purge *p, struct wake *waiter)
 {
-	struct image *image = image_with_id(spec->id);
+	struct image *image = image_with_id(p->id);
 	int rc;
 
-	memset(p, 0, sizeof(*p));
-	p->pool = spec->pool;
 	if (enter("purge", &rc) && image != NULL && image->in_trash) {
 		p->obstacle = (enum image_obstacle)image->obstacle;
 		if (p->obstacle != IMAGE_PLAIN)
