@@ -26,6 +26,9 @@ struct wait {
 	    progress; /* of a stage child; 0: as far as it goes */
 	bool lost;    /* of a publish child: not staged any more */
 	int status;   /* of a tool */
+	const char *output;
+	int rc;             /* it fails with this ... */
+	enum err_code code; /* ... which is told as */
 };
 
 static bool was_forced; /* the last tool had -F */
@@ -60,8 +63,11 @@ play(const char *what, const struct wait **now)
 		at++;
 	if (at == detach_at)
 		op_detach(current);
-	return at == fail_at && fail_at > 0 && *now != &nothing ? -EIO : 0;
+	return at == fail_at && fail_at > 0 && *now != &nothing ? -EIO
+								: (*now)->rc;
 }
+
+static const char *fstype = "ext4"; /* that the children find */
 
 /* ---- fakes of core/offload.c, core/child.c and of a mapper ---------------- */
 
@@ -83,16 +89,19 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		struct staging_result *r = result;
 		char name[64];
 
-		(void)!str_put(name, sizeof(name), "stage%s%s%s%s",
+		(void)!str_put(name, sizeof(name), "stage%s%s%s%s%s%s",
+		    str_eq(a->mapper->name, "krbd") ? "" : "(userspace)",
+		    str_eq(a->spec.pool, "rbd") ? "" : "@renamed",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
 		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "");
 		rc = play(name, &now);
 		r->progress = rc < 0                     ? STAGING_MAPPED
 		    : now->progress != STAGING_UNTOUCHED ? now->progress
 							 : STAGING_STAGED;
-		(void)!str_put(r->fstype, sizeof(r->fstype), "ext4");
+		(void)!str_put(r->fstype, sizeof(r->fstype), "%s", fstype);
 		(void)!str_put(r->device.path, sizeof(r->device.path), "/d");
-		(void)!str_put(r->mapper, sizeof(r->mapper), "krbd");
+		(void)!str_put(r->mapper, sizeof(r->mapper), "%s",
+		    now->progress == STAGING_OTHER ? "userspace" : "krbd");
 	} else {
 		is_publish = fn != staging_unstage &&
 		    str_eq(current->cls->name, "NodePublishVolume");
@@ -114,7 +123,8 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		*(bool *)result = true;
 		rc = err_set(&off->err, ERR_FAILED_PRECONDITION, "it is lost");
 	} else if (rc < 0) {
-		(void)err_set(&off->err, ERR_INTERNAL, "as the test wants it");
+		(void)err_set(&off->err, now->rc < 0 ? now->code : ERR_INTERNAL,
+		    "as the test wants it");
 	}
 	wake_up(waiter, rc);
 }
@@ -131,23 +141,27 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	memset(tool, 0, sizeof(*tool));
 	rc = play(argv[0], &now);
 	tool->status = now->status;
+	(void)!str_put(tool->output, sizeof(tool->output), "%s",
+	    now->output != NULL ? now->output : "");
 	if (rc < 0)
 		(void)err_set(&tool->err, ERR_INTERNAL, "as the test wants it");
 	wake_up(waiter, rc);
 }
 
 static bool again; /* what the cluster says of an mkfs that was cut off */
+static const char *pool_name = "renamed"; /* what it says of a pool */
 
 static void
 fake_format(struct node_format *ask, struct wake *waiter)
 {
 	const struct wait *now;
-	auto_free char *name = ask->step == NODE_FORMAT_BEGIN
-	    ? str_fmt("begin")
-	    : str_fmt("end=%s", ask->fstype);
+	auto_free char *name = ask->step == NODE_FORMAT_BEGIN ? str_fmt("begin")
+	    : ask->step == NODE_FORMAT_POOL                   ? str_fmt("pool")
+					    : str_fmt("end=%s", ask->fstype);
 	int rc = play(name, &now);
 
 	ask->again = again;
+	(void)!str_put(ask->pool, sizeof(ask->pool), "%s", pool_name);
 	(void)!str_put(ask->image_id, sizeof(ask->image_id), "1234");
 	if (rc < 0)
 		(void)err_set(&ask->err, ERR_INTERNAL, "as the test wants it");
@@ -240,6 +254,26 @@ static struct mapper fake = {
 	.open_start = fake_open,
 	.close_start = fake_close,
 	.abort_start = fake_abort,
+};
+
+static bool second_unusable;
+
+static bool
+second_usable(struct err *why)
+{
+	if (second_unusable)
+		(void)err_set(why, ERR_FAILED_PRECONDITION, "no loop devices");
+	return !second_unusable;
+}
+
+static const struct mapper_child second_child = { .name = "userspace" };
+
+static const struct mapper second = {
+	.name = "userspace",
+	.mounter = "userspace",
+	.child = &second_child,
+	.init = fake_init,
+	.usable = second_usable,
 };
 
 /* ---- running -------------------------------------------------------------- */
@@ -516,8 +550,11 @@ test_encrypted(void)
 static void
 test_choice(void)
 {
+	static const struct mapper *const one[] = { &fake, NULL };
+	const struct mapper_setup setup = { .state_dir = "/run" };
 	struct err err = ERR_INIT;
 
+	is_int(mapper_init(one, &setup, &err), 0, "with one mapper only");
 	unusable = true;
 	ok(mapper_choose("rbd", "userspace", &err) == NULL,
 	    "neither mapper can be used");
@@ -585,6 +622,161 @@ test_formatting(void)
 	is_str(calls, "", "is refused before anything is asked for");
 	is_static_value[0] = 't';
 	stage.n_volume_context = 0;
+}
+
+/* ---- other ways of a stage ------------------------------------------------- */
+
+static struct node_config config;
+
+static void
+stage_by(const struct wait *list)
+{
+	run(&node_stage_impl, &stage.base, list, 0, 0);
+}
+
+static void
+test_mappers(void)
+{
+	static const struct wait lacks[] = {
+		{ .call = "stage",
+		    .rc = -ENXIO,
+		    .code = ERR_FAILED_PRECONDITION },
+		{ .call = "stage" },
+		{ .call = NULL },
+	};
+	static const struct wait twice[] = {
+		{ .call = "stage",
+		    .rc = -ENXIO,
+		    .code = ERR_FAILED_PRECONDITION },
+		{ .call = "stage",
+		    .rc = -ENXIO,
+		    .code = ERR_FAILED_PRECONDITION },
+		{ .call = NULL },
+	};
+	static const struct wait earlier[] = {
+		{ .call = "stage", .progress = STAGING_OTHER },
+		{ .call = "stage" },
+		{ .call = NULL },
+	};
+
+	stage_by(lacks);
+	is_str(calls, "stage unstage close",
+	    "what the kernel lacks fails without another mapper");
+	config.mounter_fallback = "userspace";
+	stage_by(lacks);
+	ok(!err_is_set(&outcome), "with one it succeeds");
+	is_str(calls, "stage stage(userspace)", "by that");
+	stage_by(twice);
+	is_str(calls, "stage stage(userspace) unstage",
+	    "which is tried once only");
+	second_unusable = true;
+	stage_by(lacks);
+	is_str(outcome.text,
+	    "mapper krbd: as the test wants it; mounter-fallback userspace: no loop devices",
+	    "both reasons are told");
+	stage_by(earlier);
+	is_str(outcome.text, "no loop devices",
+	    "an earlier stage used what the node has not");
+	is_str(calls, "stage", "nothing is undone");
+	second_unusable = false;
+	stage_by(earlier);
+	is_str(calls, "stage stage(userspace)", "or it is used again");
+	config.mounter_fallback = NULL;
+}
+
+static void
+test_renamed_pool(void)
+{
+	static const struct wait list[] = {
+		{ .call = "stage", .rc = -ENOENT, .code = ERR_NOT_FOUND },
+		{ .call = "pool" },
+		{ .call = "stage" },
+		{ .call = NULL },
+	};
+	static const struct wait still[] = {
+		{ .call = "stage", .rc = -ENOENT, .code = ERR_NOT_FOUND },
+		{ .call = "pool" },
+		{ .call = "stage", .rc = -ENOENT, .code = ERR_NOT_FOUND },
+		{ .call = NULL },
+	};
+
+	stage_by(list);
+	is_str(calls, "stage pool stage@renamed",
+	    "where nothing is found the pool's name is asked for");
+	ok(!err_is_set(&outcome), "and it is staged from there");
+	stage_by(still);
+	is_str(calls, "stage pool stage@renamed unstage close",
+	    "it is asked for once");
+	is_int(outcome.code, ERR_NOT_FOUND, "nothing is there either");
+	pool_name = "rbd";
+	stage_by(list);
+	is_str(calls, "stage pool unstage close",
+	    "a pool of the same name is not looked at again");
+	is_int(outcome.code, ERR_NOT_FOUND, "and nothing is there");
+	pool_name = "renamed";
+}
+
+static void
+test_tools(void)
+{
+	static Csi__V1__NodeStageVolumeRequest__PublishContextEntry
+	    *with_id[] = { &pool, &mons, &image_id };
+	Csi__V1__NodeStageVolumeRequest__PublishContextEntry **without =
+	    stage.publish_context;
+	static const struct wait fails[] = {
+		{ .call = "stage", .progress = STAGING_EMPTY },
+		{ .call = "begin" },
+		{ .call = "mkfs.ext4", .status = 1, .output = "no space\n" },
+		{ .call = NULL },
+	};
+	static const struct wait old[] = {
+		{ .call = "stage", .progress = STAGING_EMPTY },
+		{ .call = "begin" },
+		{ .call = "mkfs.ext4",
+		    .status = 1,
+		    .output = "Bad option(s) specified: x\n" },
+		{ .call = "mkfs.ext4" },
+		{ .call = "end=ext4" },
+		{ .call = "stage+mkfs+mark" },
+		{ .call = NULL },
+	};
+	static const struct wait bad[] = {
+		{ .call = "stage", .progress = STAGING_DAMAGED },
+		{ .call = "fsck.ext4", .status = 4, .output = "bad\n" },
+		{ .call = NULL },
+	};
+	static const struct wait missing[] = {
+		{ .call = "stage", .progress = STAGING_DAMAGED },
+		{ .call = "fsck.ext4", .rc = -ENOENT },
+		{ .call = "stage+fsck" },
+		{ .call = NULL },
+	};
+
+	stage.publish_context = with_id;
+	stage.n_publish_context = 3;
+	stage_by(fails);
+	is_str(calls, "stage begin mkfs.ext4 unstage close",
+	    "an mkfs that fails leaves the mark, and nothing staged");
+	is_str(outcome.text, "mkfs of ext4 on /d ended with 1: no space",
+	    "its reason is told");
+	stage_by(old);
+	ok(!err_is_set(&outcome), "an old mkfs gets its own options");
+	stage.publish_context = without;
+	stage.n_publish_context = 2;
+
+	stage_by(bad);
+	is_int(outcome.code, ERR_FAILED_PRECONDITION,
+	    "what fsck cannot repair: %s", outcome.text);
+	is_str(calls, "stage fsck.ext4 unstage close", "is not mounted");
+	stage_by(missing);
+	is_str(calls, "stage fsck.ext4 stage+fsck",
+	    "without fsck the mount is tried");
+	fstype = "xfs";
+	stage_by(bad);
+	is_int(outcome.code, ERR_FAILED_PRECONDITION, "a damaged xfs: %s",
+	    outcome.text);
+	is_str(calls, "stage unstage close", "is a person's to repair");
+	fstype = "ext4";
 }
 
 /* ---- what was staged and is no more ---------------------------------------- */
@@ -672,10 +864,6 @@ test_abort(void)
 int
 main(void)
 {
-	static const struct node_config config = { .state_dir = "/run",
-		.credentials = fake_credentials,
-		.find_cluster = find_cluster,
-		.format_start = fake_format };
 	static const struct wait formatted[] = { { .call = "stage" },
 		{ .call = NULL } };
 	static const struct wait whole[] = {
@@ -709,13 +897,17 @@ main(void)
 	static const char *const undone[] = { undo, undo, undo, undo, undo,
 		undo, undo, undo, undo, undo };
 	static const char *const nothing[] = { "", "" };
-	static const struct mapper *const mappers[] = { &fake, NULL };
+	static const struct mapper *const mappers[] = { &fake, &second, NULL };
 	const struct mapper_setup setup = { .state_dir = "/run" };
 	struct err err = ERR_INIT;
 
 	if (loop_init() < 0 || mapper_init(mappers, &setup, &err) < 0)
 		return 1;
 	log_init("op/node", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	config = (struct node_config){ .state_dir = "/run",
+		.credentials = fake_credentials,
+		.find_cluster = find_cluster,
+		.format_start = fake_format };
 	node_init(&config);
 	make_requests();
 	test_spec();
@@ -734,8 +926,11 @@ main(void)
 	sweep("statistics", &node_stats_impl, &stats.base, one_stats, nothing);
 	test_encrypted();
 	test_formatting();
-	test_choice();
+	test_mappers();
+	test_renamed_pool();
+	test_tools();
 	test_restaging();
+	test_choice();
 	test_abort();
 	loop_fini();
 	return tap_end();
