@@ -1,91 +1,71 @@
 /*
- * details.c - google.rpc.Status and ErrorInfo, by the numbers of their fields;
- * source: googleapis google/rpc/status.proto and error_details.proto.
+ * details.c - google.rpc.Status and ErrorInfo, for people.
  */
 #include "ctl/details.h"
 
-#include "base/pb.h"
+#include "base/str.h"
+#include "grpc/status.pb-c.h"
 
 #include <string.h>
 
-#define STATUS_DETAILS 3
-#define ANY_TYPE_URL 1
-#define ANY_VALUE 2
-#define INFO_REASON 1
-#define INFO_DOMAIN 2
-#define INFO_METADATA 3
-#define ENTRY_KEY 1
-#define ENTRY_VALUE 2
-
 /* A terminal takes no orders from a server. */
 static void
-print_text(FILE *out, struct pb text)
+print_text(FILE *out, const char *text)
 {
-	for (size_t i = 0; i < text.len; i++)
+	for (; *text != '\0'; text++)
 		(void)fputc(
-		    text.at[i] < ' ' || text.at[i] == 0x7f ? '?' : text.at[i],
+		    (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text,
 		    out);
 }
 
 static void
-print_info(FILE *out, struct pb info)
+print_info(FILE *out, const ProtobufCBinaryData *value)
 {
-	struct pb_field field;
-	int more;
+	Google__Rpc__ErrorInfo *info = google__rpc__error_info__unpack(
+	    NULL, value->len, value->data);
 
+	if (info == NULL) {
+		(void)fputs("(garbled)\n", out);
+		return;
+	}
 	(void)fputs("reason ", out);
-	print_text(out, pb_get(info, INFO_REASON));
+	print_text(out, info->reason);
 	(void)fputs(", domain ", out);
-	print_text(out, pb_get(info, INFO_DOMAIN));
+	print_text(out, info->domain);
 	(void)fputc('\n', out);
-	while ((more = pb_next(&info, &field)) > 0) {
-		if (field.number != INFO_METADATA || !field.has_bytes)
-			continue;
+	for (size_t i = 0; i < info->n_metadata; i++) {
 		(void)fputs("    ", out);
-		print_text(out, pb_get(field.bytes, ENTRY_KEY));
+		print_text(out, info->metadata[i]->key);
 		(void)fputs(": ", out);
-		print_text(out, pb_get(field.bytes, ENTRY_VALUE));
+		print_text(out, info->metadata[i]->value);
 		(void)fputc('\n', out);
 	}
-	if (more < 0)
-		(void)fputs("    (garbled)\n", out);
-}
-
-/* What is behind the last slash, which is all that counts in a type URL. */
-static struct pb
-type_name(struct pb url)
-{
-	const unsigned char *slash = url.len > 0 ? memrchr(url.at, '/', url.len)
-						 : NULL;
-
-	if (slash != NULL) {
-		url.len -= (size_t)(slash + 1 - url.at);
-		url.at = slash + 1;
-	}
-	return url;
+	google__rpc__error_info__free_unpacked(info, NULL);
 }
 
 void
 ctl_details_print(FILE *out, const void *bytes, size_t len)
 {
-	struct pb status = { .at = bytes, .len = len };
-	struct pb_field field;
-	struct pb name, value;
-	int more;
+	Google__Rpc__Status *status = google__rpc__status__unpack(
+	    NULL, len, bytes);
 
-	while ((more = pb_next(&status, &field)) > 0) {
-		if (field.number != STATUS_DETAILS || !field.has_bytes)
-			continue;
-		name = type_name(pb_get(field.bytes, ANY_TYPE_URL));
-		value = pb_get(field.bytes, ANY_VALUE);
+	if (status == NULL) {
+		(void)fputs("  (details are garbled)\n", out);
+		return;
+	}
+	for (size_t i = 0; i < status->n_details; i++) {
+		const Google__Protobuf__Any *detail = status->details[i];
+		/* What is behind the last slash is all that counts. */
+		const char *slash = strrchr(detail->type_url, '/');
+		const char *name = slash != NULL ? slash + 1 : detail->type_url;
+
 		(void)fputs("  ", out);
 		print_text(out, name);
 		(void)fputs(": ", out);
-		if (pb_is(name, "google.rpc.ErrorInfo"))
-			print_info(out, value);
+		if (str_eq(name, "google.rpc.ErrorInfo"))
+			print_info(out, &detail->value);
 		else
-			(void)fprintf(out, "%zu bytes\n", value.len);
+			(void)fprintf(out, "%zu bytes\n", detail->value.len);
 	}
-	if (more < 0)
-		(void)fputs("  (details are garbled)\n", out);
+	google__rpc__status__free_unpacked(status, NULL);
 }

@@ -27,7 +27,7 @@ static const struct {
 	{ "half a detail", BYTES("\32\5\12\3/"), "  (details are garbled)\n" },
 	{ "an ErrorInfo that is garbled",
 	    BYTES("\32\33\12\26x/google.rpc.ErrorInfo\22\1\12"),
-	    "  google.rpc.ErrorInfo: reason , domain \n    (garbled)\n" },
+	    "  google.rpc.ErrorInfo: (garbled)\n" },
 };
 
 int
