@@ -514,7 +514,7 @@ http_serve(const char *address, const struct unix_socket_file *file,
 void
 http_free(struct http *http)
 {
-	struct http_conn *conn;
+	struct http_conn *conn, *next;
 
 	if (http == NULL)
 		return;
@@ -523,8 +523,10 @@ http_free(struct http *http)
 	timer_disarm(&http->retry);
 	if (http->io.ev != NULL)
 		io_close(&http->io);
-	while ((conn = TAILQ_FIRST(&http->conns)) != NULL)
+	for (conn = TAILQ_FIRST(&http->conns); conn != NULL; conn = next) {
+		next = TAILQ_NEXT(conn, link);
 		http_end(conn);
+	}
 	free(http->wanted);
 	free(http);
 }

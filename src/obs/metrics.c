@@ -223,6 +223,7 @@ put_sample(struct metric_reading *reading, const char *suffix,
 	const struct metric *metric = reading->metric;
 	unsigned n = label_count(metric);
 
+	assert(n == 0 || values != NULL);
 	put_piece(reading, metric->name);
 	put_piece(reading, suffix);
 	for (unsigned i = 0; i < n; i++) {

@@ -225,12 +225,11 @@ call_reply(struct call *call, const void *bytes, size_t len)
 	if (len > server->limits.reply_bytes)
 		call_fail(call, ERR_RESOURCE_EXHAUSTED,
 		    "answer is larger than the server may send");
-	else if (s->state == STREAM_CLOSED)
-		stream_end(call);
-	else if (len > SMALL_REPLY_BYTES && !server_has_room(server, s->conn))
+	else if (s->state != STREAM_CLOSED && len > SMALL_REPLY_BYTES &&
+	    !server_has_room(server, s->conn))
 		call_fail(call, ERR_UNAVAILABLE,
 		    "too many answers wait for their clients to read them");
-	else if (queue_message(s, bytes, len) < 0)
+	else if (s->state != STREAM_CLOSED && queue_message(s, bytes, len) < 0)
 		call_fail(call, ERR_UNAVAILABLE,
 		    "server has no memory for the answer");
 	else

@@ -291,16 +291,14 @@ metadata_add(
 	static const char good[] = "abcdefghijklmnopqrstuvwxyz0123456789-_.";
 	size_t name_len = strlen(name);
 	const char *text = bytes;
+	char base64[SENT_MAX];
 
 	if (name[strspn(name, good)] != '\0' || is_reserved(name, name_len))
 		return -EINVAL;
 	md->bytes.max = SENT_MAX;
 	if (str_ends(name, "-bin")) {
-		auto_free char *base64 = len <= SENT_MAX
-		    ? malloc(str_base64_len(len))
-		    : NULL;
-
-		if (base64 == NULL || md->count >= METADATA_FIELDS_MAX)
+		if (str_base64_len(len) > sizeof(base64) ||
+		    md->count >= METADATA_FIELDS_MAX)
 			return -EMSGSIZE;
 		str_base64(base64, bytes, len);
 		/* The specification wants it sent without padding. */
