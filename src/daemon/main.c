@@ -226,7 +226,7 @@ start_node(const struct options *o, struct err *err)
 		.format_start = format_start,
 		.credentials = credentials,
 	};
-	node_init(&setup);
+	node_config = &setup;
 	return mapper_init(mappers, &mapper_setup, err);
 }
 

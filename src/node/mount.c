@@ -261,9 +261,8 @@ mount_find_node(dev_t devno, char path[PATH_MAX], struct err *err)
 	return rc < 0 ? rc : found;
 }
 
-/* Whether a mount is at `path`: 1 and the topmost one's source, 0, -errno. */
-static int
-find_at(const char *path, dev_t *source, struct err *err)
+int
+mount_find_at(const char *path, dev_t *source, struct err *err)
 {
 	const struct mount_entry *entry;
 	struct mount_list list;
@@ -279,14 +278,6 @@ find_at(const char *path, dev_t *source, struct err *err)
 		}
 	rc = mount_list_close(&list, err);
 	return rc < 0 ? rc : found;
-}
-
-int
-mount_is_hidden(const char *path, struct err *err)
-{
-	dev_t source;
-
-	return find_at(path, &source, err);
 }
 
 /* ---- one path ------------------------------------------------------------- */
@@ -320,7 +311,8 @@ mount_look(
 	}
 	if (rc < 0 && is_dead(-rc)) {
 		point->exists = point->mounted = point->dead = true;
-		rc = find_at(path, &point->source, NULL); /* no stat tells */
+		rc = mount_find_at(
+		    path, &point->source, NULL); /* no stat tells */
 	}
 	if (rc < 0)
 		return err_set_rc(err, rc, "look at %s", path);
@@ -383,13 +375,6 @@ mount_is_turned(const char *path, const struct mount_point *point)
 	return is;
 }
 
-/* "a,b" + "c"; the caller frees. */
-static char *
-join(const char *a, const char *b)
-{
-	return str_is_empty(a) ? str_dup(b) : str_fmt("%s,%s", a, b);
-}
-
 static int
 context_mount(struct libmnt_context *cxt, const char *source,
     const char *target, const char *fstype, const char *options)
@@ -448,7 +433,9 @@ int
 mount_filesystem(const char *source, const char *target, const char *fstype,
     const char *options, bool read_only, struct err *err)
 {
-	auto_free char *all = join(options, read_only ? NETDEV ",ro" : NETDEV);
+	auto_free char *all = str_fmt("%s%s%s%s",
+	    options != NULL ? options : "", str_is_empty(options) ? "" : ",",
+	    NETDEV, read_only ? ",ro" : "");
 	auto_close int at = path_open(
 	    target, O_PATH | O_NOFOLLOW | O_DIRECTORY);
 	struct libmnt_context *cxt = mnt_new_context();

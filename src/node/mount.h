@@ -119,9 +119,10 @@ int mount_find_node(
     dev_t devno, char path[PATH_MAX], struct err *err) must_check;
 
 /*
- * Whether there is a mount at `path` that the path does not lead to, because
- * its parent is gone or below another mount: 1, 0 or a negative errno.
+ * Whether the list has a mount at `path`, also one that the path does not lead
+ * to, because its parent is gone or below another mount: 1 and the source of
+ * the topmost one, 0, or a negative errno.
  */
-int mount_is_hidden(const char *path, struct err *err) must_check;
+int mount_find_at(const char *path, dev_t *source, struct err *err) must_check;
 
 #endif

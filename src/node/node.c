@@ -12,19 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
-static const struct node_config *config;
-
-void
-node_init(const struct node_config *given)
-{
-	config = given;
-}
-
-const struct node_config *
-node_config(void)
-{
-	return config;
-}
+const struct node_config *node_config;
 
 int
 node_is_true(
@@ -95,7 +83,7 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	spec->cluster_id = first_of(csi_map_get(context, "clusterID"),
 	    dynamic ? arena_strdup(arena, id.cluster_id) : NULL);
 	if (!str_is_empty(spec->cluster_id))
-		(void)config->find_cluster(
+		(void)node_config->find_cluster(
 		    spec->cluster_id, arena, &cluster, &why);
 	/*
 	 * A VolumeAttachment keeps what was true when it was made: config.json

@@ -66,9 +66,8 @@ struct node_config {
 	    const char **key);
 };
 
-/* Borrowed: it must outlive the service. */
-void node_init(const struct node_config *config);
-const struct node_config *node_config(void);
+/* Set before the first call; borrowed. */
+extern const struct node_config *node_config;
 
 extern const struct csi_impl node_stage_impl;
 extern const struct csi_impl node_unstage_impl;

@@ -323,7 +323,7 @@ find_credentials(
 		if (mapper->credentials != NULL &&
 		    mapper->credentials(spec, user, key))
 			return true;
-	return node_config()->credentials(spec, user, key);
+	return node_config->credentials(spec, user, key);
 }
 
 /*
@@ -472,7 +472,7 @@ unpublish_child(const void *p, void *none, struct err *err)
 		rc = err_set(
 		    err, ERR_ABORTED, "target_path: %s is there again", target);
 	if (rc == 0)
-		rc = mount_is_hidden(target, err);
+		rc = mount_find_at(target, &point.source, err);
 	return rc > 0
 	    ? err_refuse(err,
 		  "target_path: %s is mounted, but not to be reached", target)

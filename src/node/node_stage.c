@@ -139,7 +139,7 @@ stage_read_request(struct stage *s, struct err *err)
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
 	mapper = mapper_choose(csi_map_get(&context, "mounter"),
-	    node_config()->mounter_fallback, err);
+	    node_config->mounter_fallback, err);
 	if (mapper == NULL)
 		return -EBUSY;
 	(void)!str_put(s->what, sizeof(s->what), "stage %s", r->volume_id);
@@ -186,7 +186,7 @@ static const struct mapper *
 stage_fallback(const struct stage *s)
 {
 	const struct mapper *other = mapper_by_name(
-	    node_config()->mounter_fallback);
+	    node_config->mounter_fallback);
 
 	if (s->args.settled || other == NULL || other == s->mapper)
 		return NULL;
@@ -202,7 +202,7 @@ stage_ask_start(struct stage *s, enum node_format_step step, const char *fstype,
 	s->format = (struct node_format){
 		.step = step, .spec = &s->args.spec, .fstype = fstype
 	};
-	node_config()->format_start(&s->format, waiter);
+	node_config->format_start(&s->format, waiter);
 }
 
 /*

@@ -55,11 +55,10 @@ struct access {
 	bool abort;
 	bool again; /* open: the first session was lost meanwhile */
 	struct attach_session *session; /* open: where */
-	char dir[SESSION_DIR_MAX];      /* close: of the session */
 	uint64_t ino;
 	struct attach_call call;
 	struct offload off;
-	struct userspace_entry unmap;
+	struct userspace_entry known; /* as it was when it was last looked at */
 	struct timer retry, fence;
 };
 
@@ -80,8 +79,8 @@ static void
 access_unmap_start(
     struct access *a, const struct userspace_entry *entry, struct wake *waiter)
 {
-	a->unmap = *entry;
-	offload_start(&a->off, "free a loop device", unmap_child, &a->unmap,
+	a->known = *entry;
+	offload_start(&a->off, "free a loop device", unmap_child, &a->known,
 	    NULL, 0, OFFLOAD_MS, waiter);
 }
 
@@ -310,10 +309,10 @@ on_fence(struct timer *timer)
 	struct attach_session *s = NULL;
 
 	while ((s = attach_session_next(s)) != NULL)
-		if (str_eq(s->dir, a->dir)) {
+		if (str_eq(s->dir, a->known.session)) {
 			log_warn("userspace.fence",
 			    "session=%s image=%s text=\"not closed in time: replacing rbd-attachd\"",
-			    a->dir, a->open->spec->image);
+			    a->known.session, a->known.image);
 			attach_session_replace(s, false);
 		}
 }
@@ -348,7 +347,7 @@ close_step(struct op *op)
 		if (entry == NULL)
 			return op_goto(a, ACCESS_END);
 		a->ino = entry->ino;
-		(void)snprintf(a->dir, sizeof(a->dir), "%s", entry->session);
+		a->known = *entry;
 		if (!a->abort || s == NULL)
 			return op_goto(a, ACCESS_UNMAP);
 		access_call_start(a, s, ATTACH__CALL__ABORT, &op->wake);

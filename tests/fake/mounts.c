@@ -324,10 +324,13 @@ mount_entry_source(const struct mount_entry *entry)
 }
 
 int
-mount_is_hidden(const char *path, struct err *err)
+mount_find_at(const char *path, dev_t *source, struct err *err)
 {
+	const struct fake_mount *m = fake_mount_at(path);
+
 	(void)err;
-	return fake_mount_at(path) != NULL;
+	*source = m != NULL ? m->source : 0;
+	return m != NULL;
 }
 
 /* ---- node/loopdev.h ------------------------------------------------------- */

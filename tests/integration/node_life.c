@@ -234,7 +234,7 @@ serve(const struct csi_impl *impl, const struct csi_definition *def,
 
 	if (loop_init() < 0 || mapper_init(mappers, &setup, &err) < 0)
 		_exit(1);
-	node_init(&config);
+	node_config = &config;
 	op_set_hook(on_state);
 	if (csi_request_read(&in, def, body, len, &err) < 0) {
 		answer.code = (int)err.code;

@@ -908,7 +908,7 @@ main(void)
 		.credentials = fake_credentials,
 		.find_cluster = find_cluster,
 		.format_start = fake_format };
-	node_init(&config);
+	node_config = &config;
 	make_requests();
 	test_spec();
 	sweep("stage of a formatted volume", &node_stage_impl, &stage.base,

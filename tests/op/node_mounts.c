@@ -1051,7 +1051,7 @@ main(void)
 	log_init("op/node_mounts", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	if (loop_init() < 0 || mapper_init(mappers, &setup, &err) < 0)
 		return 1;
-	node_init(&config);
+	node_config = &config;
 	test_stage();
 	test_stage_refused();
 	test_format();
