@@ -21,68 +21,69 @@ extern char **environ;
 
 static uint64_t execs;
 
-static int
-pidfd_of(pid_t pid)
-{
-	return (int)syscall(SYS_pidfd_open, pid, 0u);
-}
-
 /*
  * Spawns with `fds` dup'ed to `first`, first + 1, …; descriptors after them
  * are closed. Descriptors are moved out of the way first, so that none is
- * overwritten before it was copied.
+ * overwritten before it was copied. Returns a pidfd or a negative errno.
  */
 static int
 spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds,
     int first)
 {
+	bool helper = first == HELPER_FD;
 	posix_spawn_file_actions_t act;
 	posix_spawnattr_t attr;
 	sigset_t blocked, all;
-	short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
-	int high[8] = { 0 }, rc = 0;
+	int high[8] = { 0 }, rc = nfds > countof(high) ? -E2BIG : 0, pidfd;
 	size_t n = 0;
 
-	if (nfds > countof(high))
-		return -E2BIG;
-	for (; n < nfds && rc == 0; n++) {
+	(void)posix_spawn_file_actions_init(&act);
+	(void)posix_spawnattr_init(&attr);
+	signal_requests(&blocked);
+	(void)sigfillset(&all);
+	(void)posix_spawnattr_setsigmask(&attr, &blocked);
+	(void)posix_spawnattr_setsigdefault(&attr, &all);
+	(void)posix_spawnattr_setflags(&attr,
+	    (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+		(helper ? POSIX_SPAWN_SETSID : 0)));
+	(void)posix_spawn_file_actions_addopen(&act, 0, "/dev/null", O_RDWR, 0);
+	if (helper)
+		(void)posix_spawn_file_actions_adddup2(&act, 0, 1);
+	for (; rc == 0 && n < nfds; n++) {
 		high[n] = fcntl(
 		    fds[n], F_DUPFD_CLOEXEC, first + (int)countof(high));
 		if (high[n] < 0) {
 			rc = -errno;
 			break;
 		}
+		(void)posix_spawn_file_actions_adddup2(
+		    &act, high[n], first + (int)n);
 	}
-	if (rc == 0) {
-		(void)posix_spawn_file_actions_init(&act);
-		(void)posix_spawnattr_init(&attr);
-		signal_requests(&blocked);
-		(void)sigfillset(&all);
-		(void)posix_spawnattr_setsigmask(&attr, &blocked);
-		(void)posix_spawnattr_setsigdefault(&attr, &all);
-		if (first == HELPER_FD)
-			flags |= POSIX_SPAWN_SETSID;
-		(void)posix_spawnattr_setflags(&attr, flags);
-		(void)posix_spawn_file_actions_addopen(
-		    &act, 0, "/dev/null", O_RDWR, 0);
-		if (first > 1)
-			(void)posix_spawn_file_actions_adddup2(&act, 0, 1);
-		for (size_t i = 0; i < nfds; i++)
-			(void)posix_spawn_file_actions_adddup2(
-			    &act, high[i], first + (int)i);
-		(void)posix_spawn_file_actions_addclosefrom_np(
-		    &act, first + (int)nfds > 3 ? first + (int)nfds : 3);
-		rc = -(first == HELPER_FD ? posix_spawn : posix_spawnp)(pid,
-		    argv[0], &act, &attr, (char *const *)(uintptr_t)argv,
-		    environ);
-		(void)posix_spawn_file_actions_destroy(&act);
-		(void)posix_spawnattr_destroy(&attr);
-	}
+	(void)posix_spawn_file_actions_addclosefrom_np(
+	    &act, first + (int)nfds > 3 ? first + (int)nfds : 3);
+	if (rc == 0)
+		rc = -(helper ? posix_spawn : posix_spawnp)(pid, argv[0], &act,
+		    &attr, (char *const *)(uintptr_t)argv, environ);
+	(void)posix_spawn_file_actions_destroy(&act);
+	(void)posix_spawnattr_destroy(&attr);
 	while (n > 0)
 		(void)close(high[--n]);
-	if (rc == 0)
-		execs++;
-	return rc;
+	if (rc < 0)
+		return rc;
+	execs++;
+	pidfd = (int)syscall(SYS_pidfd_open, *pid, 0u);
+	if (pidfd < 0) {
+		pidfd = -errno;
+		(void)kill(*pid, SIGKILL);
+		(void)waitpid(*pid, NULL, 0);
+	}
+	return pidfd;
+}
+
+int
+helper_spawn(pid_t *pid, const char *const argv[], const int *fds, size_t nfds)
+{
+	return spawn(pid, argv, fds, nfds, HELPER_FD);
 }
 
 static void
@@ -161,7 +162,7 @@ void
 tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
     struct wake *waiter)
 {
-	int fd[2], out[2], pidfd, rc;
+	int fd[2], out[2], rc;
 
 	*tool = (struct tool){
 		.name = argv[0], .waiter = waiter, .timeout_ms = timeout_ms
@@ -179,19 +180,9 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 		    waiter, err_set_rc(&tool->err, rc, "start %s", argv[0]));
 		return;
 	}
-	pidfd = pidfd_of(tool->pid);
-	if (pidfd < 0) {
-		rc = -errno;
-		(void)kill(tool->pid, SIGKILL);
-		(void)waitpid(tool->pid, NULL, 0);
-		(void)close(fd[0]);
-		wake_up(
-		    waiter, err_set_rc(&tool->err, rc, "watch %s", argv[0]));
-		return;
-	}
 	(void)fcntl(fd[0], F_SETFL, O_NONBLOCK);
 	io_watch(&tool->out, fd[0], IO_READ, on_output);
-	io_watch(&tool->pidfd, pidfd, IO_READ, on_tool_exit);
+	io_watch(&tool->pidfd, rc, IO_READ, on_tool_exit);
 	tool->deadline.fire = on_tool_deadline;
 	timer_arm(&tool->deadline, timeout_ms);
 }
@@ -200,65 +191,4 @@ uint64_t
 tool_execs(void)
 {
 	return execs;
-}
-
-static void
-on_helper_exit(struct io *io, int what)
-{
-	struct helper *helper = container_of(io, struct helper, pidfd);
-	int status = 0;
-
-	(void)what;
-	/* -ECHILD: somebody else's child, which is gone all the same. */
-	if (waitpid(helper->pid, &status, WNOHANG) == 0)
-		return;
-	io_close(io);
-	helper->pid = 0;
-	helper->exited(helper, status);
-}
-
-void
-helper_adopt(struct helper *helper, pid_t pid, int pidfd,
-    void (*exited)(struct helper *helper, int status))
-{
-	helper->pid = pid;
-	helper->exited = exited;
-	io_watch(&helper->pidfd, pidfd, IO_READ, on_helper_exit);
-}
-
-int
-helper_spawn(struct helper *helper, const char *const argv[], const int *fds,
-    size_t nfds, void (*exited)(struct helper *helper, int status))
-{
-	pid_t pid = 0;
-	int rc, pidfd;
-
-	rc = spawn(&pid, argv, fds, nfds, HELPER_FD);
-	if (rc < 0)
-		return rc;
-	pidfd = pidfd_of(pid);
-	if (pidfd < 0) {
-		rc = -errno;
-		(void)kill(pid, SIGKILL);
-		(void)waitpid(pid, NULL, 0);
-		return rc;
-	}
-	helper_adopt(helper, pid, pidfd, exited);
-	return 0;
-}
-
-void
-helper_kill(struct helper *helper, int signo)
-{
-	if (helper->pid > 0)
-		(void)syscall(
-		    SYS_pidfd_send_signal, helper->pidfd.fd, signo, NULL, 0u);
-}
-
-void
-helper_forget(struct helper *helper)
-{
-	if (helper->pidfd.ev != NULL)
-		io_close(&helper->pidfd);
-	helper->pid = 0;
 }

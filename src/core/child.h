@@ -48,36 +48,14 @@ void tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
     struct wake *waiter);
 uint64_t tool_execs(void); /* programs started since the start */
 
-/* A helper process. Embed it; zeroed is valid. */
-struct helper {
-	pid_t pid;                                         /* 0: not running */
-	void (*exited)(struct helper *helper, int status); /* wait status */
-
-	/* private */
-	struct io pidfd;
-};
-
 /*
  * Starts argv[0] (a path) with `fds` as its descriptors 3, 4, … and every
  * other one but standard error closed (standard input and output are
  * /dev/null), in a session of its own: it outlives our terminal and signals to
- * our group. `exited` is called from the loop when it ends. Returns 0 or
- * a negative errno.
+ * our group. Returns a pidfd, which tells its end and is the caller's, or a
+ * negative errno. core/peer.h supervises it.
  */
-int helper_spawn(struct helper *helper, const char *const argv[],
-    const int *fds, size_t nfds,
-    void (*exited)(struct helper *helper, int status)) must_check;
-
-/*
- * The same for a process that runs already; takes over `pidfd`. Of one that is
- * no child of ours the wait status is 0.
- */
-void helper_adopt(struct helper *helper, pid_t pid, int pidfd,
-    void (*exited)(struct helper *helper, int status));
-
-void helper_kill(struct helper *helper, int signo); /* no effect if gone */
-
-/* Stops watching; the process lives on and is nobody's child to reap. */
-void helper_forget(struct helper *helper);
+int helper_spawn(pid_t *pid, const char *const argv[], const int *fds,
+    size_t nfds) must_check;
 
 #endif

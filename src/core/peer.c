@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define CLOSED_MS 1000 /* from exit to the channel's end of file */
@@ -118,10 +119,10 @@ peer_unpack(const struct peer_frame *f, const ProtobufCMessageDescriptor *type)
 /* ---- processes ----------------------------------------------------------- */
 
 struct process {
-	struct helper helper;
 	const struct peer_kind *kind;
 	struct peer *peer; /* NULL: let go */
 	pid_t pid;
+	struct io pidfd;   /* not watched: it has ended */
 	struct timer late; /* SIGKILL; after its exit: no end of file came */
 	LIST_ENTRY(process)
 	link;
@@ -129,9 +130,26 @@ struct process {
 
 static LIST_HEAD(, process) processes = LIST_HEAD_INITIALIZER(processes);
 
+static bool
+has_ended(const struct process *proc)
+{
+	return proc->pidfd.ev == NULL;
+}
+
+static void
+process_kill(const struct process *proc, int signo)
+{
+	if (!has_ended(proc))
+		(void)syscall(
+		    SYS_pidfd_send_signal, proc->pidfd.fd, signo, NULL, 0u);
+}
+
+/* One that has not ended lives on. */
 static void
 process_free(struct process *proc)
 {
+	if (!has_ended(proc))
+		io_close(&proc->pidfd);
 	timer_disarm(&proc->late);
 	LIST_REMOVE(proc, link);
 	free(proc);
@@ -156,7 +174,7 @@ let_go(struct peer *p)
 	if (proc == NULL)
 		return;
 	proc->peer = NULL;
-	if (proc->helper.pid == 0)
+	if (has_ended(proc))
 		process_free(proc);
 	else
 		timer_arm(&proc->late, proc->kind->end_ms);
@@ -188,7 +206,7 @@ peer_gone(struct peer *p)
 static void
 channel_end(struct peer *p)
 {
-	if (!p->kind->exclusive || p->process->helper.pid == 0) {
+	if (!p->kind->exclusive || has_ended(p->process)) {
 		peer_gone(p);
 		return;
 	}
@@ -204,23 +222,30 @@ on_process_late(struct timer *timer)
 {
 	struct process *proc = container_of(timer, struct process, late);
 
-	if (proc->helper.pid == 0) {
+	if (has_ended(proc)) {
 		peer_gone(proc->peer);
 		return;
 	}
 	log_warn("peer.kill", "kind=%s pid=%d text=\"did not end in time\"",
 	    proc->kind->name, (int)proc->pid);
-	helper_kill(&proc->helper, SIGKILL);
+	process_kill(proc, SIGKILL);
 	timer_arm(timer, AGAIN_MS);
 }
 
 static void
-on_process_exit(struct helper *helper, int status)
+on_process_exit(struct io *io, int what)
 {
-	struct process *proc = container_of(helper, struct process, helper);
-	bool killed = WIFSIGNALED(status);
+	struct process *proc = container_of(io, struct process, pidfd);
+	int status = 0;
+	bool killed;
 	char event[48];
 
+	(void)what;
+	/* -ECHILD: somebody else's child, which is gone all the same. */
+	if (waitpid(proc->pid, &status, WNOHANG) == 0)
+		return;
+	io_close(io);
+	killed = WIFSIGNALED(status);
 	(void)snprintf(event, sizeof(event), "%s.exit", proc->kind->name);
 	log_line(status != 0 ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, event,
 	    "pid=%d %s=%d", (int)proc->pid, killed ? "signal" : "status",
@@ -372,10 +397,8 @@ peer_forget(struct peer *p)
 	struct process *proc = take_ptr(&p->process);
 
 	let_go(p);
-	if (proc != NULL) {
-		helper_forget(&proc->helper);
+	if (proc != NULL)
 		process_free(proc);
-	}
 }
 
 void
@@ -389,35 +412,38 @@ peer_greet(struct peer *p, int fd, const ProtobufCMessage *hello)
 		.message = hello });
 }
 
-static struct process *
-process_new(struct peer *p)
+void
+peer_adopt(struct peer *p, pid_t pid, int pidfd)
 {
 	struct process *proc = mem_new(sizeof(*proc));
 
-	*proc = (struct process){
-		.kind = p->kind, .peer = p, .late.fire = on_process_late
-	};
+	*proc = (struct process){ .kind = p->kind,
+		.peer = p,
+		.pid = pid,
+		.late.fire = on_process_late };
 	LIST_INSERT_HEAD(&processes, proc, link);
+	io_watch(&proc->pidfd, pidfd, IO_READ, on_process_exit);
 	p->process = proc;
 	peer_enter(p, PEER_STARTING);
 	p->started_ms = p->since_ms;
-	return proc;
+	if (p->kind->start_ms > 0)
+		timer_arm(&p->timer, p->kind->start_ms);
 }
 
 int
 peer_spawn(struct peer *p, const char *const argv[], const int *fds,
     size_t nfds, const ProtobufCMessage *hello, struct err *err)
 {
-	struct process *proc = process_new(p);
 	int pair[2], all[1 + CHANNEL_FDS_MAX], rc;
+	pid_t pid;
 
+	peer_enter(p, PEER_STARTING);
 	rc = nfds > CHANNEL_FDS_MAX ? -E2BIG : channel_pair(pair);
 	if (rc == 0) {
 		all[0] = pair[1];
 		if (nfds > 0)
 			memcpy(all + 1, fds, nfds * sizeof(*fds));
-		rc = helper_spawn(
-		    &proc->helper, argv, all, nfds + 1, on_process_exit);
+		rc = helper_spawn(&pid, argv, all, nfds + 1);
 		(void)close(pair[1]);
 		if (rc < 0)
 			(void)close(pair[0]);
@@ -425,20 +451,9 @@ peer_spawn(struct peer *p, const char *const argv[], const int *fds,
 	if (rc < 0)
 		return err_set(err, ERR_UNAVAILABLE, "start %s: %s", argv[0],
 		    strerror(-rc));
-	proc->pid = proc->helper.pid;
-	if (p->kind->start_ms > 0)
-		timer_arm(&p->timer, p->kind->start_ms);
+	peer_adopt(p, pid, rc);
 	peer_greet(p, pair[0], hello);
 	return 0;
-}
-
-void
-peer_adopt(struct peer *p, pid_t pid, int pidfd)
-{
-	struct process *proc = process_new(p);
-
-	proc->pid = pid;
-	helper_adopt(&proc->helper, pid, pidfd, on_process_exit);
 }
 
 int
@@ -506,7 +521,7 @@ void
 peer_kill(struct peer *p, int signo)
 {
 	if (p->process != NULL)
-		helper_kill(&p->process->helper, signo);
+		process_kill(p->process, signo);
 }
 
 pid_t
@@ -526,10 +541,8 @@ peer_forget_all(void)
 {
 	struct process *proc;
 
-	while ((proc = LIST_FIRST(&processes)) != NULL) {
-		helper_forget(&proc->helper);
+	while ((proc = LIST_FIRST(&processes)) != NULL)
 		process_free(proc);
-	}
 }
 
 /* ---- the helper's side ---------------------------------------------------- */

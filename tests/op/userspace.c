@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static int64_t now_ms = 1000000;
 static char program[4096], state_dir[64];
@@ -490,13 +491,6 @@ session_dir(const char *user, unsigned n)
 	return str_fmt("%s/attach/%s-%u", state_dir, hash, n);
 }
 
-static void
-on_left_exit(struct helper *helper, int status)
-{
-	(void)helper;
-	(void)status;
-}
-
 /* A rbd-attachd with one image, whose rbd-csid is gone. */
 static void
 leave(const char *user, const char *marked, bool dies)
@@ -509,9 +503,9 @@ leave(const char *user, const char *marked, bool dies)
 		.monitors = "m",
 		.user = user,
 		.key = "k3y" };
-	struct helper *helper = mem_new(sizeof(*helper));
+	pid_t pid;
 	Attach__Target image = ATTACH__TARGET__INIT;
-	int pair[2], fds[3];
+	int pair[2], fds[3], pidfd;
 	struct table *table;
 
 	(void)mkdir(dir, 0700);
@@ -529,20 +523,19 @@ leave(const char *user, const char *marked, bool dies)
 		abort();
 	table_slot_set_state(table_slot_at(table, 0), TABLE_SLOT_SERVED);
 	table_unmap(table);
-	if (helper_spawn(helper, argv, fds, 3, on_left_exit) < 0)
+	pidfd = helper_spawn(&pid, argv, fds, 3);
+	if (pidfd < 0)
 		abort();
+	(void)close(pidfd);
 	for (int i = 0; i < 1000 && access(path, F_OK) < 0; i++)
 		(void)usleep(5000);
 	for (int i = 0; i < 3; i++)
 		(void)close(fds[i]);
 	(void)close(pair[0]);
-	if (dies)
-		helper_kill(helper, SIGKILL);
-	while (dies && helper->pid != 0)
-		turn();
-	if (!dies)
-		helper_forget(helper);
-	free(helper);
+	if (dies) {
+		(void)kill(pid, SIGKILL);
+		(void)waitpid(pid, NULL, 0);
+	}
 }
 
 static void
