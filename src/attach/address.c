@@ -55,15 +55,6 @@ address_bury(const char *dir)
 	address_remove(dir);
 }
 
-static void
-read_address(const char *path, char address[ADDRESS_MAX])
-{
-	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, address, ADDRESS_MAX - 1);
-
-	address[n > 0 ? n : 0] = '\0';
-}
-
 char *
 address_dug_up(const char *dir, char address[ADDRESS_MAX])
 {
@@ -76,13 +67,19 @@ address_dug_up(const char *dir, char address[ADDRESS_MAX])
 	DIR *all = opendir(root);
 	const struct dirent *entry;
 	char *path = NULL;
+	ssize_t n = -1;
+	int fd;
 
 	while (all != NULL && path == NULL && (entry = readdir(all)) != NULL)
 		if (str_starts(entry->d_name, prefix))
 			path = str_fmt("%s%s", root, entry->d_name);
 	if (all != NULL)
 		(void)closedir(all);
-	if (path != NULL)
-		read_address(path, address);
+	fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0) {
+		n = read(fd, address, ADDRESS_MAX - 1);
+		(void)close(fd);
+	}
+	address[n > 0 ? n : 0] = '\0';
 	return path;
 }

@@ -69,15 +69,6 @@ buffer_get(void)
 	return p;
 }
 
-static void
-buffer_put(char *buffer)
-{
-	if (fs.spares < SPARE_MAX)
-		fs.spare[fs.spares++] = buffer;
-	else
-		free(buffer);
-}
-
 /* ---- answers ----------------------------------------------------------- */
 
 static void
@@ -176,16 +167,6 @@ do_getattr(const struct fuse_call *call)
 }
 
 static void
-do_setattr(const struct fuse_call *call)
-{
-	if (call->setattr->valid &
-	    (FATTR_SIZE | FATTR_MODE | FATTR_UID | FATTR_GID))
-		fuse_answer_rc(call, -EPERM);
-	else
-		do_getattr(call); /* times: nobody keeps them */
-}
-
-static void
 do_open(const struct fuse_call *call)
 {
 	struct fuse_open_out out = { .fh = call->nodeid,
@@ -251,8 +232,10 @@ on_done(struct image_req *req)
 {
 	struct fuse_io *io = container_of(req, struct fuse_io, req);
 
-	if (io->buffer != NULL)
-		buffer_put(io->buffer);
+	if (io->buffer != NULL && fs.spares < SPARE_MAX)
+		fs.spare[fs.spares++] = io->buffer;
+	else
+		free(io->buffer);
 	free(io);
 	reading();
 }
@@ -352,16 +335,6 @@ do_write(const struct fuse_call *call)
 }
 
 static void
-do_fsync(const struct fuse_call *call)
-{
-	struct image *image = image_for(call, false);
-
-	if (image != NULL)
-		image_io_submit(
-		    &image->io, &io_new(call, IMAGE_FLUSH, 0, 0, 0)->req);
-}
-
-static void
 do_fallocate(const struct fuse_call *call)
 {
 	struct image *image;
@@ -400,6 +373,7 @@ dispatch(const struct fuse_call *call)
 						  .frsize = PAGE,
 						  .namelen = TABLE_FILE_MAX -
 						      1 } };
+	struct image *image;
 
 	switch (call->opcode) {
 	case FUSE_INIT:
@@ -412,7 +386,11 @@ dispatch(const struct fuse_call *call)
 		do_getattr(call);
 		break;
 	case FUSE_SETATTR:
-		do_setattr(call);
+		if (call->setattr->valid &
+		    (FATTR_SIZE | FATTR_MODE | FATTR_UID | FATTR_GID))
+			fuse_answer_rc(call, -EPERM);
+		else
+			do_getattr(call); /* times: nobody keeps them */
 		break;
 	case FUSE_OPEN:
 		do_open(call);
@@ -424,7 +402,9 @@ dispatch(const struct fuse_call *call)
 		do_write(call);
 		break;
 	case FUSE_FSYNC:
-		do_fsync(call);
+		if ((image = image_for(call, false)) != NULL)
+			image_io_submit(&image->io,
+			    &io_new(call, IMAGE_FLUSH, 0, 0, 0)->req);
 		break;
 	case FUSE_FALLOCATE:
 		do_fallocate(call);
@@ -452,46 +432,36 @@ dispatch(const struct fuse_call *call)
 	}
 }
 
-/* One request. Returns false when there is none. */
-static bool
-read_one(void)
+static void
+on_readable(struct io *io, int what)
 {
 	struct fuse_call call;
 	ssize_t n;
 
-	if (fs.next == NULL)
-		fs.next = buffer_get();
-	n = read(fs.fd, fs.next + READ_AT, FUSE_WIRE_REQUEST_MAX);
-	if (n < 0 && (errno == EINTR || errno == ENOENT))
-		return true;
-	if (n < 0 && errno == EAGAIN)
-		return false;
-	if (n <= 0) {
-		if (n < 0 && errno != ENODEV)
-			log_error("fuse.read", "errno=%d", errno);
-		io_unwatch(&fs.io);
-		fs.ended();
-		return false;
-	}
-	if (fuse_call_parse(&call, fs.next + READ_AT, (size_t)n) < 0) {
-		log_error(
-		    "fuse.request", "opcode=%u bytes=%zd", call.opcode, n);
-		if (call.unique != 0)
-			fuse_answer_rc(&call, -EINVAL);
-	} else if (!fuse_call_is_silent(&call)) {
-		dispatch(&call);
-	}
-	return true;
-}
-
-static void
-on_readable(struct io *io, int what)
-{
-	(void)io;
 	(void)what;
 	for (int i = 0; i < BATCH && !fs.paused && !fs.full; i++) {
-		if (!read_one())
+		if (fs.next == NULL)
+			fs.next = buffer_get();
+		n = read(io->fd, fs.next + READ_AT, FUSE_WIRE_REQUEST_MAX);
+		if (n < 0 && (errno == EINTR || errno == ENOENT))
+			continue;
+		if (n < 0 && errno == EAGAIN)
 			return;
+		if (n <= 0) {
+			if (n < 0 && errno != ENODEV)
+				log_error("fuse.read", "errno=%d", errno);
+			io_unwatch(io);
+			fs.ended();
+			return;
+		}
+		if (fuse_call_parse(&call, fs.next + READ_AT, (size_t)n) < 0) {
+			log_error("fuse.request", "opcode=%u bytes=%zd",
+			    call.opcode, n);
+			if (call.unique != 0)
+				fuse_answer_rc(&call, -EINVAL);
+		} else if (!fuse_call_is_silent(&call)) {
+			dispatch(&call);
+		}
 		reading();
 	}
 }

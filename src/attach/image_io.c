@@ -87,57 +87,50 @@ on_rbd(rbd_completion_t completion, void *arg)
 	loop_post_remote(&req->job);
 }
 
-static int
-send_request(struct image_io *io, struct image_req *req, rbd_completion_t c)
-{
-	switch (req->kind) {
-	case IMAGE_READ:
-		return rbd_aio_read(
-		    io->rbd, req->offset, req->len, req->data, c);
-	case IMAGE_WRITE:
-		return rbd_aio_write(
-		    io->rbd, req->offset, req->len, req->data, c);
-	case IMAGE_FLUSH:
-		return rbd_aio_flush(io->rbd, c);
-	case IMAGE_ZERO:
-		/*
-		 * Not a discard: that skips what is smaller than
-		 * rbd_discard_granularity_bytes and would leave old data.
-		 */
-		return rbd_aio_write_zeroes(
-		    io->rbd, req->offset, req->len, c, 0, 0);
-	case IMAGE_REQ_KINDS:
-		break;
-	}
-	return -EINVAL;
-}
-
 static void
 launch(struct image_io *io, struct image_req *req)
 {
-	rbd_completion_t completion;
+	rbd_completion_t c;
 	int rc;
 
 	TAILQ_INSERT_TAIL(&io->flying, req, link);
 	io->ops++;
 	io->bytes += req->len;
 	req->job.run = on_landed;
-	rc = rbd_aio_create_completion(req, on_rbd, &completion);
-	if (rc == 0 && (rc = send_request(io, req, completion)) < 0)
-		rbd_aio_release(completion);
+	rc = rbd_aio_create_completion(req, on_rbd, &c);
+	if (rc == 0) {
+		rc = -EINVAL;
+		switch (req->kind) {
+		case IMAGE_READ:
+			rc = rbd_aio_read(
+			    io->rbd, req->offset, req->len, req->data, c);
+			break;
+		case IMAGE_WRITE:
+			rc = rbd_aio_write(
+			    io->rbd, req->offset, req->len, req->data, c);
+			break;
+		case IMAGE_FLUSH:
+			rc = rbd_aio_flush(io->rbd, c);
+			break;
+		case IMAGE_ZERO:
+			/*
+			 * Not a discard: that skips what is smaller than
+			 * rbd_discard_granularity_bytes and would leave old
+			 * data.
+			 */
+			rc = rbd_aio_write_zeroes(
+			    io->rbd, req->offset, req->len, c, 0, 0);
+			break;
+		case IMAGE_REQ_KINDS:
+			break;
+		}
+		if (rc < 0)
+			rbd_aio_release(c);
+	}
 	if (rc < 0) {
 		req->rc = rc;
 		loop_post(&req->job);
 	}
-}
-
-static bool
-has_room(const struct image_io *io, const struct image_req *req)
-{
-	if (io->ops == 0)
-		return true;
-	return io->ops < IMAGE_OPS_MAX &&
-	    io->bytes + req->len <= IMAGE_BYTES_MAX;
 }
 
 static void
@@ -146,7 +139,9 @@ pump(struct image_io *io)
 	struct image_req *req;
 
 	while (io->ready && (req = TAILQ_FIRST(&io->queued)) != NULL &&
-	    has_room(io, req)) {
+	    (io->ops == 0 ||
+		(io->ops < IMAGE_OPS_MAX &&
+		    io->bytes + req->len <= IMAGE_BYTES_MAX))) {
 		TAILQ_REMOVE(&io->queued, req, link);
 		io->waiting--;
 		launch(io, req);
@@ -233,11 +228,25 @@ on_op(rbd_completion_t completion, void *arg)
 	wake_up_remote(arg, rc < 0 ? rc : 0);
 }
 
-/* The call was not accepted: no callback will come. */
-static void
-refused(rbd_completion_t completion, int rc, struct wake *waiter)
+/* A completion that ends the wait; NULL: the waiter is told that there is none. */
+static rbd_completion_t
+completion_for(struct wake *waiter)
 {
-	rbd_aio_release(completion);
+	rbd_completion_t c = NULL;
+	int rc = rbd_aio_create_completion(waiter, on_op, &c);
+
+	if (rc < 0)
+		wake_up(waiter, rc);
+	return rc < 0 ? NULL : c;
+}
+
+/* A call that was not accepted has no callback. */
+static void
+accepted(rbd_completion_t c, int rc, struct wake *waiter)
+{
+	if (rc >= 0)
+		return;
+	rbd_aio_release(c);
 	wake_up(waiter, rc);
 }
 
@@ -245,15 +254,13 @@ void
 image_io_open_start(struct image_io *io, const char *image,
     const char *image_id, bool read_only, struct wake *waiter)
 {
-	rbd_completion_t c;
+	rbd_completion_t c = completion_for(waiter);
 	bool by_id = !str_is_empty(image_id);
 	int rc;
 
 	io->rbd = NULL;
-	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
-		wake_up(waiter, rc);
+	if (c == NULL)
 		return;
-	}
 	if (by_id && read_only)
 		rc = rbd_aio_open_by_id_read_only(
 		    io->ioctx, image_id, &io->rbd, NULL, c);
@@ -264,42 +271,31 @@ image_io_open_start(struct image_io *io, const char *image,
 		    io->ioctx, image, &io->rbd, NULL, c);
 	else
 		rc = rbd_aio_open(io->ioctx, image, &io->rbd, NULL, c);
-	if (rc < 0)
-		refused(c, rc, waiter);
+	accepted(c, rc, waiter);
 }
 
 void
 image_io_close_start(struct image_io *io, struct wake *waiter)
 {
+	rbd_completion_t c = completion_for(waiter);
 	rbd_image_t rbd = io->rbd;
-	rbd_completion_t c;
-	int rc;
 
 	if (io->watched)
 		(void)rbd_update_unwatch(rbd, io->watch);
 	io->watched = false;
 	io->ready = false;
 	io->rbd = NULL;
-	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
-		wake_up(waiter, rc);
-		return;
-	}
-	if ((rc = rbd_aio_close(rbd, c)) < 0)
-		refused(c, rc, waiter);
+	if (c != NULL)
+		accepted(c, rbd_aio_close(rbd, c), waiter);
 }
 
 void
 image_io_flush_start(struct image_io *io, struct wake *waiter)
 {
-	rbd_completion_t c;
-	int rc;
+	rbd_completion_t c = completion_for(waiter);
 
-	if ((rc = rbd_aio_create_completion(waiter, on_op, &c)) < 0) {
-		wake_up(waiter, rc);
-		return;
-	}
-	if ((rc = rbd_aio_flush(io->rbd, c)) < 0)
-		refused(c, rc, waiter);
+	if (c != NULL)
+		accepted(c, rbd_aio_flush(io->rbd, c), waiter);
 }
 
 int

@@ -295,25 +295,11 @@ connect_ceph(const char **step, struct err *err)
 	return rc;
 }
 
-/* Before the first image: those that are attached are served anyhow. */
-static int
-check_memory(struct err *err)
-{
-	struct memory_limit limit;
-
-	memory_look("", &limit);
-	if (memory_is_short(&limit))
-		log_warn("start.memory",
-		    "limit_bytes=%" PRIu64 " used_bytes=%" PRIu64
-		    " text=\"the OOM killer may end us\"",
-		    limit.bytes, limit.used);
-	return memory_check(&limit, ad.flusher, err);
-}
-
 /* Everything up to the first I/O. Blocks for as long as the cluster does. */
 static int
 begin(const char **step, char **fenced, struct err *err)
 {
+	struct memory_limit limit;
 	int rc;
 
 	*step = "image table";
@@ -322,8 +308,15 @@ begin(const char **step, char **fenced, struct err *err)
 			return err->rc;
 		control_init(ad.directory, ad.table, drain);
 	}
+	/* Before the first image: those that are attached are served anyhow. */
 	*step = "memory";
-	if (attached() == 0 && (rc = check_memory(err)) < 0)
+	memory_look("", &limit);
+	if (attached() == 0 && memory_is_short(&limit))
+		log_warn("start.memory",
+		    "limit_bytes=%" PRIu64 " used_bytes=%" PRIu64
+		    " text=\"the OOM killer may end us\"",
+		    limit.bytes, limit.used);
+	if (attached() == 0 && (rc = memory_check(&limit, ad.flusher, err)) < 0)
 		return rc;
 	*step = "socket";
 	if ((rc = control_listen(err)) < 0 ||

@@ -90,34 +90,28 @@ drop_first(struct channel *c)
 	free(o);
 }
 
-static ssize_t
-send_some(struct channel *c, struct outgoing *o)
-{
-	union channel_control control = { .space = { 0 } };
-	struct iovec iov = { .iov_base = o->bytes + o->sent,
-		.iov_len = o->len - o->sent };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg = &control.align;
-
-	if (o->nfds > 0 && o->sent == 0) {
-		msg.msg_control = control.space;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * o->nfds);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * o->nfds);
-		memcpy(CMSG_DATA(cmsg), o->fd, sizeof(int) * o->nfds);
-	}
-	return sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 static void
 flush(struct channel *c)
 {
 	struct outgoing *o;
 
 	while ((o = STAILQ_FIRST(&c->out)) != NULL) {
-		ssize_t n = send_some(c, o);
+		union channel_control control = { .space = { 0 } };
+		struct cmsghdr *cmsg = &control.align;
+		struct iovec iov = { .iov_base = o->bytes + o->sent,
+			.iov_len = o->len - o->sent };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+		ssize_t n;
 
+		if (o->nfds > 0 && o->sent == 0) {
+			msg.msg_control = control.space;
+			msg.msg_controllen = CMSG_SPACE(sizeof(int) * o->nfds);
+			cmsg->cmsg_level = SOL_SOCKET;
+			cmsg->cmsg_type = SCM_RIGHTS;
+			cmsg->cmsg_len = CMSG_LEN(sizeof(int) * o->nfds);
+			memcpy(CMSG_DATA(cmsg), o->fd, sizeof(int) * o->nfds);
+		}
+		n = sendmsg(c->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)

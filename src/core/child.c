@@ -123,13 +123,6 @@ on_output(struct io *io, int what)
 		tool_complete(tool);
 }
 
-static int
-exit_status(int status)
-{
-	return WIFSIGNALED(status) ? 128 + WTERMSIG(status)
-				   : WEXITSTATUS(status);
-}
-
 static void
 on_tool_exit(struct io *io, int what)
 {
@@ -140,7 +133,8 @@ on_tool_exit(struct io *io, int what)
 	if (waitpid(tool->pid, &status, WNOHANG) != tool->pid)
 		return;
 	io_close(io);
-	tool->status = exit_status(status);
+	tool->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status)
+					   : WEXITSTATUS(status);
 	tool->reaped = true;
 	if (tool->out.ev == NULL)
 		tool_complete(tool);

@@ -173,15 +173,6 @@ failure_tell(
 	    err, f->code, "%s \"%s\"%s", f->what, call->cluster_id, f->how);
 }
 
-/* Was the key, which was good once, refused? */
-static bool
-is_refused(const struct ceph_session *s, const struct err *err)
-{
-	return (err->code == ERR_PERMISSION_DENIED ||
-		   err->code == ERR_UNAUTHENTICATED) &&
-	    clock_now_ms() - s->peer.since_ms >= TRUST_MS;
-}
-
 static void
 on_reply(struct peer_call *of, const struct peer_frame *frame)
 {
@@ -191,7 +182,10 @@ on_reply(struct peer_call *of, const struct peer_frame *frame)
 
 	worker_take_reply(call, frame);
 	s->peer.failures = 0;
-	if (is_refused(s, &call->err))
+	/* The key, which was good once, is refused. */
+	if ((call->err.code == ERR_PERMISSION_DENIED ||
+		call->err.code == ERR_UNAUTHENTICATED) &&
+	    clock_now_ms() - s->peer.since_ms >= TRUST_MS)
 		session_retire(s, call->err.text);
 	if (!err_is_set(&call->err) || !s->retired || !call_again(call))
 		call_finish(call);
@@ -543,19 +537,27 @@ static const struct peer_kind worker_kind = {
 
 /* ---- room ---------------------------------------------------------------- */
 
-/* Ends the session that was idle for longest; false: all are in use. */
 static bool
-evict_idle(void)
+cluster_has_room(const struct ceph_session *s)
+{
+	return workers(s) < CONNECTING_MAX;
+}
+
+/* If there is none, the session ends that was idle for longest. */
+static bool
+worker_has_room(void)
 {
 	struct ceph_session *s, *oldest = NULL;
 
+	if (workers(NULL) < WORKERS_MAX)
+		return true;
 	LIST_FOREACH (s, &ss.all, link)
 		if (s->peer.state == PEER_UP && !s->retired &&
 		    first_running(s) == NULL &&
 		    (oldest == NULL ||
 			s->peer.heard_ms < oldest->peer.heard_ms))
 			oldest = s;
-	if (oldest == NULL)
+	if (oldest == NULL) /* all are in use */
 		return false;
 	log_info("session.evicted", "cluster=%s user=%s", oldest->cluster_id,
 	    oldest->user);
@@ -563,30 +565,10 @@ evict_idle(void)
 	return true;
 }
 
-static bool
-cluster_has_room(const struct ceph_session *s)
-{
-	return workers(s) < CONNECTING_MAX;
-}
-
-static bool
-worker_has_room(void)
-{
-	return workers(NULL) < WORKERS_MAX || evict_idle();
-}
-
 /*
  * Of sessions that wait for room the one whose call came first; those that
  * have connected before go before those that never have.
  */
-static bool
-goes_before(const struct ceph_session *a, const struct ceph_session *b)
-{
-	if ((a->fsid != NULL) != (b->fsid != NULL))
-		return a->fsid != NULL;
-	return TAILQ_FIRST(&a->waiting)->id < TAILQ_FIRST(&b->waiting)->id;
-}
-
 static void
 connect_next(struct job *job)
 {
@@ -595,11 +577,17 @@ connect_next(struct job *job)
 	(void)job;
 	do {
 		best = NULL;
-		LIST_FOREACH (s, &ss.all, link)
-			if (s->peer.state == PEER_IDLE &&
-			    !TAILQ_EMPTY(&s->waiting) && cluster_has_room(s) &&
-			    (best == NULL || goes_before(s, best)))
+		LIST_FOREACH (s, &ss.all, link) {
+			if (s->peer.state != PEER_IDLE ||
+			    TAILQ_EMPTY(&s->waiting) || !cluster_has_room(s))
+				continue;
+			if (best == NULL ||
+			    ((s->fsid != NULL) == (best->fsid != NULL)
+				    ? TAILQ_FIRST(&s->waiting)->id <
+					TAILQ_FIRST(&best->waiting)->id
+				    : s->fsid != NULL))
 				best = s;
+		}
 		if (best == NULL || !worker_has_room())
 			return;
 		session_connect(best);

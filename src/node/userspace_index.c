@@ -133,29 +133,22 @@ userspace_index_leave(struct userspace_entry *entry)
 	userspace_index_drop(entry);
 }
 
-static struct userspace_entry *
-entry_by_id(const char *volume_id)
-{
-	struct userspace_entry *entry;
-	const char *tag;
-	size_t at = 0;
-	void *value;
-
-	while (map_next(&index_, &at, &tag, &value)) {
-		entry = value;
-		if (device_is_named(volume_id, entry->image))
-			return entry;
-	}
-	return NULL;
-}
-
 struct userspace_entry *
 userspace_index_find(const struct device_spec *spec)
 {
+	struct userspace_entry *entry;
 	char tag[TABLE_TAG_MAX];
+	const char *key;
+	size_t at = 0;
+	void *value;
 
-	if (str_is_empty(spec->image))
-		return entry_by_id(spec->volume_id);
+	while (str_is_empty(spec->image)) {
+		if (!map_next(&index_, &at, &key, &value))
+			return NULL;
+		entry = value;
+		if (device_is_named(spec->volume_id, entry->image))
+			return entry;
+	}
 	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
 	    spec->image);
 	return map_get(&index_, tag);
@@ -235,33 +228,25 @@ grow(const struct userspace_entry *entry, uint64_t size_bytes)
 /* ---- what the sessions tell -------------------------------------------- */
 
 static void
-note_slot(
-    struct attach_session *s, struct table *table, struct table_slot *slot)
+on_session_table(struct attach_session *s)
 {
 	char tag[TABLE_TAG_MAX], name[TABLE_FILE_MAX], file[DEVICE_FILE_MAX];
 	struct userspace_entry *entry;
-
-	table_slot_name(table, slot, name);
-	if (str_put(file, sizeof(file), "%s/mnt/%s", s->dir, name) < 0)
-		return;
-	table_tag(tag, table->cluster_id, slot->pool, slot->rados_namespace,
-	    slot->image);
-	entry = entry_set(tag, slot->image, file, s);
-	entry->ino = slot->ino;
-	if (s->peer.state == PEER_UP)
-		grow(entry, atomic_load(&slot->size_bytes));
-}
-
-static void
-on_session_table(struct attach_session *s)
-{
-	struct table *table = s->table;
 	struct table_slot *slot;
 
-	for (unsigned i = 0; i < table->slots; i++) {
-		slot = table_slot_at(table, i);
-		if (table_slot_state(slot) != TABLE_SLOT_FREE)
-			note_slot(s, table, slot);
+	for (unsigned i = 0; i < s->table->slots; i++) {
+		slot = table_slot_at(s->table, i);
+		if (table_slot_state(slot) == TABLE_SLOT_FREE)
+			continue;
+		table_slot_name(s->table, slot, name);
+		if (str_put(file, sizeof(file), "%s/mnt/%s", s->dir, name) < 0)
+			continue;
+		table_tag(tag, s->table->cluster_id, slot->pool,
+		    slot->rados_namespace, slot->image);
+		entry = entry_set(tag, slot->image, file, s);
+		entry->ino = slot->ino;
+		if (s->peer.state == PEER_UP)
+			grow(entry, atomic_load(&slot->size_bytes));
 	}
 }
 

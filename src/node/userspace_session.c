@@ -739,30 +739,10 @@ attach_session_get(
 
 /* ---- what an earlier rbd-csid has left --------------------------------- */
 
-/* Whether the process was started as "PROGRAM DIR ...". */
-static bool
-process_serves(pid_t pid, const char *dir)
-{
-	char path[64], args[2 * PATH_MAX];
-	auto_close int fd = -1;
-	const char *second;
-	ssize_t n;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : read(fd, args, sizeof(args) - 1);
-	if (n <= 0)
-		return false;
-	args[n] = '\0';
-	second = args + strlen(args) + 1;
-	return second < args + n && str_eq(second, dir) &&
-	    str_ends(args, "rbd-attachd");
-}
-
 /*
  * The process that serves the session in `dir`: the peer of `fd`; without one
- * (negative) it is looked for among all processes, as it may not listen yet.
- * 0 or less: there is none.
+ * (negative) it is looked for among all processes, as it may not listen yet:
+ * who was started as "PROGRAM DIR ..."? 0 or less: there is none.
  */
 static pid_t
 process_of(const char *dir, int fd)
@@ -779,10 +759,23 @@ process_of(const char *dir, int fd)
 		    ? -1
 		    : peer.pid;
 	proc = opendir("/proc");
-	while (proc != NULL && pid < 0 && (entry = readdir(proc)) != NULL)
-		if (str_to_u64(entry->d_name, &n) == 0 &&
-		    process_serves((pid_t)n, dir))
+	while (proc != NULL && pid < 0 && (entry = readdir(proc)) != NULL) {
+		auto_free char *path = str_fmt(
+		    "/proc/%s/cmdline", entry->d_name);
+		char args[2 * PATH_MAX] = "";
+		auto_close int file = -1;
+		const char *second;
+		ssize_t got;
+
+		if (str_to_u64(entry->d_name, &n) < 0)
+			continue;
+		file = open(path, O_RDONLY | O_CLOEXEC);
+		got = file < 0 ? -1 : read(file, args, sizeof(args) - 1);
+		second = args + strlen(args) + 1;
+		if (second < args + got && str_eq(second, dir) &&
+		    str_ends(args, "rbd-attachd"))
 			pid = (pid_t)n;
+	}
 	if (proc != NULL)
 		(void)closedir(proc);
 	return pid;

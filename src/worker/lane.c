@@ -144,27 +144,13 @@ create(struct lane_work *w)
 	return rc;
 }
 
-/*
- * The trash of a pool that is full already when its first image goes there;
- * the entry adds nothing that counts. A failure shows in what comes next.
- */
-static void
-make_trash(rados_ioctx_t io)
-{
-	rados_write_op_t op = rados_create_write_op();
-
-	rados_write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
-	(void)rados_write_op_operate2(op, io, RBD_TRASH, NULL,
-	    LIBRADOS_OPERATION_FULL_TRY | LIBRADOS_OPERATION_FULL_FORCE);
-	rados_release_write_op(op);
-}
-
 /* By name, as librbd wants it, if that name has the id that is meant. */
 static int
 trash_move(struct lane_work *w)
 {
 	const char *name = w->job->image;
 	char id[ID_SIZE] = "";
+	rados_write_op_t op;
 	rbd_image_t image;
 	int rc;
 
@@ -180,7 +166,16 @@ trash_move(struct lane_work *w)
 	}
 	if (rc < 0)
 		return rc;
-	make_trash(w->io);
+	/*
+	 * The trash of a pool that is full already when its first image goes
+	 * there; the entry adds nothing that counts. A failure shows in what
+	 * comes next.
+	 */
+	op = rados_create_write_op();
+	rados_write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
+	(void)rados_write_op_operate2(op, w->io, RBD_TRASH, NULL,
+	    LIBRADOS_OPERATION_FULL_TRY | LIBRADOS_OPERATION_FULL_FORCE);
+	rados_release_write_op(op);
 	w->call = "move the image to the trash";
 	return rbd_trash_move(w->io, name, 0);
 }

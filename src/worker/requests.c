@@ -34,23 +34,30 @@ static struct {
 
 /* ---- progress ---- */
 
-static size_t
-slow_ones(Worker__Running *running, Worker__Running **list)
+static void
+on_progress(struct timer *timer)
 {
-	int64_t now_us = clock_now_us();
+	Worker__Progress progress = WORKER__PROGRESS__INIT;
+	auto_free Worker__Running *running = mem_new(
+	    (rq.nrunning + 1) * sizeof(*running));
+	auto_free Worker__Running **list = mem_new(
+	    (rq.nrunning + 1) * sizeof(void *));
 	struct worker_request *r;
-	size_t n = 0;
+	unsigned purges;
 
+	progress.running = list;
 	LIST_FOREACH (r, &rq.running, link) {
 		const struct op *op = &r->rpc->op;
+		Worker__Running *slow = &running[progress.n_running];
+
 		if (op_age_ms(op) < PROGRESS_MS)
 			continue;
-		worker__running__init(&running[n]);
-		running[n].id = r->from.id;
-		running[n].state = (char *)(uintptr_t)op->state_name;
-		running[n].state_ms = (uint64_t)(now_us - op->since_us) / 1000;
-		list[n] = &running[n];
-		n++;
+		worker__running__init(slow);
+		slow->id = r->from.id;
+		slow->state = peer_text(op->state_name);
+		slow->state_ms = (uint64_t)(clock_now_us() - op->since_us) /
+		    1000;
+		list[progress.n_running++] = slow;
 		if (r->late_ms != 0 && clock_now_ms() > r->late_ms) {
 			r->late_ms = 0;
 			log_warn("request.late",
@@ -60,21 +67,6 @@ slow_ones(Worker__Running *running, Worker__Running **list)
 			    op->state_name, (long long)op_age_ms(op));
 		}
 	}
-	return n;
-}
-
-static void
-on_progress(struct timer *timer)
-{
-	Worker__Progress progress = WORKER__PROGRESS__INIT;
-	auto_free Worker__Running *running = mem_new(
-	    (rq.nrunning + 1) * sizeof(*running));
-	auto_free Worker__Running **list = mem_new(
-	    (rq.nrunning + 1) * sizeof(void *));
-	unsigned purges;
-
-	progress.running = list;
-	progress.n_running = slow_ones(running, list);
 	progress.purges = purge_running();
 	purge_waits(&progress.purges_waiting, &progress.purges_blocked);
 	purges = progress.purges + progress.purges_waiting +
@@ -97,23 +89,6 @@ watch_progress(void)
 
 /* ---- replies ---- */
 
-/* How long each of the last states lasted; the newest one ends now. */
-static size_t
-states_of(const struct op *op, Worker__State *state, Worker__State **list)
-{
-	const char *name;
-	int64_t us;
-	size_t n = 0;
-
-	for (; (name = op_trail_at(op->trail, (unsigned)n, &us)) != NULL; n++) {
-		worker__state__init(&state[n]);
-		state[n].name = (char *)(uintptr_t)name;
-		state[n].us = (uint64_t)us;
-		list[n] = &state[n];
-	}
-	return n;
-}
-
 static void
 send_reply(const struct worker_request *r)
 {
@@ -121,15 +96,26 @@ send_reply(const struct worker_request *r)
 	Worker__Reply reply = WORKER__REPLY__INIT;
 	Worker__State state[OP_TRAIL], *list[OP_TRAIL];
 	struct err err = rpc->op.err;
+	const char *name;
 	size_t len = 0;
+	int64_t us;
 
 	if (!err_is_set(&err)) {
 		reply.body.data = (uint8_t *)(uintptr_t)csi_pack(
 		    rpc->reply, rpc->arena, &len, &err);
 		reply.body.len = len;
 	}
+	/* How long each of the last states lasted; the newest one ends now. */
 	reply.states = list;
-	reply.n_states = states_of(&rpc->op, state, list);
+	while ((name = op_trail_at(
+		    rpc->op.trail, (unsigned)reply.n_states, &us)) != NULL) {
+		Worker__State *one = &state[reply.n_states];
+
+		worker__state__init(one);
+		one->name = peer_text(name);
+		one->us = (uint64_t)us;
+		list[reply.n_states++] = one;
+	}
 	peer_reply(&r->from, &err, &reply.base);
 }
 
