@@ -584,14 +584,6 @@ try_next(struct timer *timer)
 	}
 }
 
-/* The image on trial comes to nothing: the next one's turn. */
-static void
-trial_is_over(const struct image *image)
-{
-	if (image == im.trial)
-		timer_arm(&im.trial_timer, 0);
-}
-
 static void
 on_lived(struct timer *timer)
 {
@@ -689,7 +681,8 @@ adopted(struct image_open *o)
 		probe(image);
 		return;
 	}
-	trial_is_over(image);
+	if (image == im.trial) /* it comes to nothing: the next one's turn */
+		timer_arm(&im.trial_timer, 0);
 	if (op->err.rc == -ESHUTDOWN)
 		note_refusal(image, op->err.rc);
 	hopeless = op->err.code == ERR_NOT_FOUND ||
@@ -735,28 +728,11 @@ adopt(struct image *image)
 	op_start(&o->op, &open_class, NULL);
 }
 
-static void
-adopt_slot(struct image *image)
-{
-	unsigned crashes = atomic_load(&image->slot->crashes);
-
-	image->state = IMAGE_ADOPTING;
-	image->io.dead = atomic_load(&image->slot->aborted) !=
-	    TABLE_ABORTED_NOT;
-	if (image->io.dead)
-		return;
-	if (crashes > 1) {
-		image_abort(image, TABLE_ABORTED_CRASHED);
-	} else if (crashes == 0) {
-		im.adopting++;
-		adopt(image);
-	}
-}
-
 void
 image_adopt_all(void)
 {
 	struct image *image;
+	unsigned crashes;
 
 	for (unsigned i = 0; (image = image_at(i)) != NULL; i++) {
 		switch (table_slot_state(image->slot)) {
@@ -767,7 +743,18 @@ image_adopt_all(void)
 			drop(image);
 			break;
 		case TABLE_SLOT_SERVED:
-			adopt_slot(image);
+			image->state = IMAGE_ADOPTING;
+			image->io.dead = atomic_load(&image->slot->aborted) !=
+			    TABLE_ABORTED_NOT;
+			crashes = atomic_load(&image->slot->crashes);
+			if (image->io.dead)
+				break;
+			if (crashes > 1) {
+				image_abort(image, TABLE_ABORTED_CRASHED);
+			} else if (crashes == 0) {
+				im.adopting++;
+				adopt(image);
+			}
 			break;
 		}
 	}

@@ -439,17 +439,20 @@ on_worker_ready(struct peer *peer, const struct peer_frame *frame)
 	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 	struct ceph_session *suspect = s->suspect;
 	struct failure failure = { .code = ERR_UNAVAILABLE, .what = "cluster" };
-	auto_free char *address = NULL;
+	Worker__Ready *ready = peer_unpack(frame, &worker__ready__descriptor);
 
-	free(take_ptr(&s->fsid));
-	if (worker_take_ready(frame, &s->fsid, &address) < 0) {
+	if (ready == NULL) {
 		peer_broken(peer, "a greeting that is none");
 		return;
 	}
+	free(s->fsid);
+	s->fsid = str_dup(ready->fsid);
 	log_info("session.up",
 	    "cluster=%s user=%s fsid=%s address=%s worker=%d ms=%lld",
-	    s->cluster_id, s->user, s->fsid, address, (int)peer_pid(peer),
+	    s->cluster_id, s->user, s->fsid, ready->address,
+	    (int)peer_pid(peer),
 	    (long long)(clock_now_ms() - peer->started_ms));
+	worker__ready__free_unpacked(ready, NULL);
 	room_made();
 	if (suspect == NULL) {
 		session_send_waiting(s);

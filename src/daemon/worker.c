@@ -124,16 +124,3 @@ worker_take_progress(struct peer *peer, const struct peer_frame *frame,
 	worker__progress__free_unpacked(progress, NULL);
 	return 0;
 }
-
-int
-worker_take_ready(const struct peer_frame *frame, char **fsid, char **address)
-{
-	Worker__Ready *ready = peer_unpack(frame, &worker__ready__descriptor);
-
-	if (ready == NULL)
-		return -EPROTO;
-	*fsid = str_dup(ready->fsid);
-	*address = str_dup(ready->address);
-	worker__ready__free_unpacked(ready, NULL);
-	return 0;
-}

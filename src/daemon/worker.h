@@ -23,8 +23,4 @@ void worker_take_reply(
 int worker_take_progress(struct peer *peer, const struct peer_frame *frame,
     struct sessions_purges *purges) must_check;
 
-/* fsid and address, which the caller frees; -EPROTO: it is nonsense. */
-int worker_take_ready(
-    const struct peer_frame *frame, char **fsid, char **address) must_check;
-
 #endif

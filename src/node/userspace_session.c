@@ -205,29 +205,6 @@ attach_call_fini(struct attach_call *call)
 	attach__attached__free_unpacked(take_ptr(&call->attached), NULL);
 }
 
-/* The process died over them: back to the others, for the successor. */
-static void
-take_calls_back(struct attach_session *s)
-{
-	struct peer_call *sent;
-	struct err err = ERR_INIT;
-
-	while ((sent = TAILQ_LAST(&s->peer.calls, peer_calls)) != NULL) {
-		struct attach_call *call = container_of(
-		    sent, struct attach_call, peer_call);
-
-		if (call->tries >= CALL_TRIES) {
-			(void)err_set(&err, ERR_UNAVAILABLE,
-			    "rbd-attachd died %u times over it", call->tries);
-			attach_call_end(call, &err);
-			continue;
-		}
-		peer_call_take(sent);
-		call->waits = true;
-		TAILQ_INSERT_HEAD(&s->waiting, call, link);
-	}
-}
-
 /* ---- the end ----------------------------------------------------------- */
 
 static void
@@ -348,12 +325,29 @@ session_forget(struct attach_session *s, const struct err *err)
 static void
 session_down(struct attach_session *s)
 {
+	struct peer_call *sent;
+	struct err err = ERR_INIT;
+
 	timer_disarm(&s->timer);
 	if (session_used(s) > 0)
 		lose_if_aborted(s);
 	if (s->state == ATTACH_ENDING)
 		return;
-	take_calls_back(s);
+	/* The process died over them: back to the others, for the next one. */
+	while ((sent = TAILQ_LAST(&s->peer.calls, peer_calls)) != NULL) {
+		struct attach_call *call = container_of(
+		    sent, struct attach_call, peer_call);
+
+		if (call->tries >= CALL_TRIES) {
+			(void)err_set(&err, ERR_UNAVAILABLE,
+			    "rbd-attachd died %u times over it", call->tries);
+			attach_call_end(call, &err);
+			continue;
+		}
+		peer_call_take(sent);
+		call->waits = true;
+		TAILQ_INSERT_HEAD(&s->waiting, call, link);
+	}
 	if (s->err.rc < 0)
 		fail_calls(s, &s->err);
 	if (s->lost || s->table == NULL || s->fuse_fd < 0 ||
@@ -781,33 +775,12 @@ process_of(const char *dir, int fd)
 	return pid;
 }
 
-/*
- * Takes the descriptors without the process' help, while it may wait for the
- * cluster. Needs Linux 5.6 and CAP_SYS_PTRACE.
- */
-static int
-seize(struct attach_session *s, int pidfd, struct err *err)
-{
-	int fds[2] = { -1, -1 }, rc = 0;
-
-	for (int i = 0; i < 2 && rc == 0; i++) {
-		fds[i] = (int)syscall(
-		    SYS_pidfd_getfd, pidfd, ATTACH_FD_FUSE + i, 0u);
-		if (fds[i] < 0)
-			rc = err_set_rc(err, -errno, "pidfd_getfd");
-	}
-	if (rc == 0)
-		rc = take_descriptors(s, fds, err);
-	close_fd(&fds[0]);
-	close_fd(&fds[1]);
-	return rc;
-}
-
 static void
 session_join(const char *dir)
 {
 	struct attach_session *s = session_new(dir, ATTACH_JOINING);
-	int fd = connect_to(dir), pidfd = -1;
+	int fd = connect_to(dir), pidfd = -1, rc = 0;
+	int fds[2] = { -1, -1 };
 	pid_t pid = process_of(dir, fd);
 	struct err err = ERR_INIT;
 
@@ -823,7 +796,20 @@ session_join(const char *dir)
 		return;
 	}
 	peer_adopt(&s->peer, pid, pidfd);
-	(void)seize(s, pidfd, &err);
+	/*
+	 * Takes the descriptors without the process' help, while it may wait
+	 * for the cluster. Needs Linux 5.6 and CAP_SYS_PTRACE.
+	 */
+	for (int i = 0; i < 2 && rc == 0; i++) {
+		fds[i] = (int)syscall(
+		    SYS_pidfd_getfd, pidfd, ATTACH_FD_FUSE + i, 0u);
+		if (fds[i] < 0)
+			rc = err_set_rc(&err, -errno, "pidfd_getfd");
+	}
+	if (rc == 0)
+		(void)take_descriptors(s, fds, &err);
+	close_fd(&fds[0]);
+	close_fd(&fds[1]);
 	log_info("userspace.join", "session=%s pid=%d images=%u text=\"%s\"",
 	    dir, (int)pid, session_used(s), err.text);
 	session_connect(s, fd);

@@ -65,33 +65,6 @@ list_watchers(struct lane_work *w)
 	return rc;
 }
 
-static int
-set_options(rbd_image_options_t options, const Worker__Job *job)
-{
-	const struct {
-		int option;
-		uint64_t value;
-		bool set;
-	} numbers[] = {
-		{ RBD_IMAGE_OPTION_FEATURES, job->features, true },
-		{ RBD_IMAGE_OPTION_ORDER, job->order, job->order != 0 },
-		{ RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit,
-		    job->stripe_count != 0 },
-		{ RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count,
-		    job->stripe_count != 0 },
-	};
-	int rc = 0;
-
-	for (size_t i = 0; i < countof(numbers) && rc == 0; i++)
-		if (numbers[i].set)
-			rc = rbd_image_options_set_uint64(
-			    options, numbers[i].option, numbers[i].value);
-	if (rc == 0 && *job->data_pool != '\0')
-		rc = rbd_image_options_set_string(
-		    options, RBD_IMAGE_OPTION_DATA_POOL, job->data_pool);
-	return rc;
-}
-
 /* Of the image just made, or made by an earlier try of the same job. */
 static int
 finish_image(struct lane_work *w, rbd_image_t image)
@@ -121,17 +94,35 @@ finish_image(struct lane_work *w, rbd_image_t image)
 static int
 create(struct lane_work *w)
 {
+	const Worker__Job *job = w->job;
+	const struct {
+		int option;
+		uint64_t value;
+		bool set;
+	} numbers[] = {
+		{ RBD_IMAGE_OPTION_FEATURES, job->features, true },
+		{ RBD_IMAGE_OPTION_ORDER, job->order, job->order != 0 },
+		{ RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit,
+		    job->stripe_count != 0 },
+		{ RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count,
+		    job->stripe_count != 0 },
+	};
 	rbd_image_options_t options;
 	rbd_image_t image;
-	int rc;
+	int rc = 0;
 
 	rbd_image_options_create(&options);
 	w->call = "set the image's options";
-	rc = set_options(options, w->job);
+	for (size_t i = 0; i < countof(numbers) && rc == 0; i++)
+		if (numbers[i].set)
+			rc = rbd_image_options_set_uint64(
+			    options, numbers[i].option, numbers[i].value);
+	if (rc == 0 && *job->data_pool != '\0')
+		rc = rbd_image_options_set_string(
+		    options, RBD_IMAGE_OPTION_DATA_POOL, job->data_pool);
 	if (rc == 0) {
 		w->call = "create the image";
-		rc = rbd_create4(
-		    w->io, w->job->image, w->job->size_bytes, options);
+		rc = rbd_create4(w->io, job->image, job->size_bytes, options);
 	}
 	rbd_image_options_destroy(options);
 	if (rc < 0 && rc != -EEXIST)
@@ -248,19 +239,22 @@ snapshot_is(rbd_image_t image, const rbd_snap_info_t *snap, const char *name,
  * others, such as a copy that somebody has made under this name, are none.
  */
 static int
-free_helper(struct lane_work *w, rbd_image_t image)
+helper_free(struct lane_work *w)
 {
 	const char *clone = w->job->image;
 	rbd_linked_image_spec_t parent;
 	rbd_snap_spec_t at;
 	rbd_snap_info_t snap[WATCHERS_MAX];
-	int max = countof(snap), n, rc = 0;
+	int max = countof(snap), n, rc;
 	bool is = false, others = false, has = false, user;
+	rbd_image_t image;
 
+	w->call = "open the helper";
+	rc = rbd_open_by_id(w->io, w->job->image_id, &image, NULL);
+	if (rc < 0)
+		return rc;
 	w->call = "list the helper's snapshots";
 	n = rbd_snap_list(image, snap, &max);
-	if (n < 0)
-		return n;
 	for (int i = 0; i < n; i++) {
 		if (snapshot_is(image, &snap[i], clone, &user)) {
 			is = true;
@@ -269,31 +263,20 @@ free_helper(struct lane_work *w, rbd_image_t image)
 			others = others || user;
 		}
 	}
-	rbd_snap_list_end(snap);
-	if (!is && !others && rbd_get_parent(image, &parent, &at) == 0) {
+	if (n >= 0)
+		rbd_snap_list_end(snap);
+	if (n >= 0 && !is && !others &&
+	    rbd_get_parent(image, &parent, &at) == 0) {
 		is = true;
 		rbd_linked_image_spec_cleanup(&parent);
 		rbd_snap_spec_cleanup(&at);
 	}
-	if (!is)
-		return -ENOLINK;
-	w->call = "remove the helper's snapshot";
-	if (has)
+	rc = n < 0 ? n : is ? 0 : -ENOLINK;
+	if (rc == 0 && has) {
+		w->call = "remove the helper's snapshot";
 		rc = rbd_snap_remove(image, clone);
-	return rc == -ENOENT ? 0 : rc;
-}
-
-static int
-helper_free(struct lane_work *w)
-{
-	rbd_image_t image;
-	int rc;
-
-	w->call = "open the helper";
-	rc = rbd_open_by_id(w->io, w->job->image_id, &image, NULL);
-	if (rc < 0)
-		return rc;
-	rc = free_helper(w, image);
+		rc = rc == -ENOENT ? 0 : rc;
+	}
 	(void)rbd_close(image);
 	return rc;
 }

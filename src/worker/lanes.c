@@ -208,32 +208,11 @@ start_lane(struct err *err)
 
 /* ---- jobs ---- */
 
-/* What is to be created; `settings` and `list` hold the metadata. */
-static void
-pack_spec(Worker__Job *m, const struct image_spec *spec,
-    Worker__Setting *settings, Worker__Setting **list)
-{
-	m->size_bytes = spec->size_bytes;
-	m->features = spec->features;
-	m->order = spec->layout.order;
-	m->stripe_unit = spec->layout.stripe_unit;
-	m->stripe_count = spec->layout.stripe_count;
-	if (spec->data_pool != NULL)
-		m->data_pool = peer_text(ceph_pool_name(spec->data_pool));
-	for (size_t i = 0; i < spec->nmeta; i++) {
-		worker__setting__init(&settings[i]);
-		settings[i].name = peer_text(spec->meta[i].key);
-		settings[i].value = peer_text(spec->meta[i].value);
-		list[i] = &settings[i];
-	}
-	m->metadata = list;
-	m->n_metadata = spec->nmeta;
-}
-
 static void
 send_job(struct lane *lane, struct lane_job *job)
 {
-	size_t nmeta = job->spec != NULL ? job->spec->nmeta : 0;
+	const struct image_spec *spec = job->spec;
+	size_t nmeta = spec != NULL ? spec->nmeta : 0;
 	auto_free Worker__Setting *settings = mem_new(
 	    (nmeta + 1) * sizeof(*settings));
 	auto_free Worker__Setting **list = mem_new(
@@ -250,8 +229,25 @@ send_job(struct lane *lane, struct lane_job *job)
 		m.slice = job->list->slice;
 		m.slices = job->list->slices;
 	}
-	if (job->spec != NULL)
-		pack_spec(&m, job->spec, settings, list);
+	if (spec != NULL) {
+		m.size_bytes = spec->size_bytes;
+		m.features = spec->features;
+		m.order = spec->layout.order;
+		m.stripe_unit = spec->layout.stripe_unit;
+		m.stripe_count = spec->layout.stripe_count;
+		if (spec->data_pool != NULL)
+			m.data_pool = peer_text(
+			    ceph_pool_name(spec->data_pool));
+	}
+	m.metadata = list;
+	for (; m.n_metadata < nmeta; m.n_metadata++) {
+		Worker__Setting *one = &settings[m.n_metadata];
+
+		worker__setting__init(one);
+		one->name = peer_text(spec->meta[m.n_metadata].key);
+		one->value = peer_text(spec->meta[m.n_metadata].value);
+		list[m.n_metadata] = one;
+	}
 	lane->job = job;
 	job->lane = lane;
 	/* When it fails the lane is as good as dead. */
