@@ -199,12 +199,6 @@ image_io_abort(struct image_io *io)
 	return answered;
 }
 
-bool
-image_io_is_idle(const struct image_io *io)
-{
-	return io->ops == 0 && io->waiting == 0;
-}
-
 unsigned
 image_io_total(void)
 {

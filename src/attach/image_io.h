@@ -98,7 +98,6 @@ void image_io_resume(struct image_io *io);
  * their writes may still land.
  */
 unsigned image_io_abort(struct image_io *io);
-bool image_io_is_idle(const struct image_io *io);
 
 /* Requests held or in flight, of all images: what a drain waits for. */
 unsigned image_io_total(void);

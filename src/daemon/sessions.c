@@ -78,7 +78,6 @@ struct ceph_session {
 static struct {
 	struct sessions_setup setup;
 	LIST_HEAD(, ceph_session) all;
-	size_t count;
 	uint64_t last_id;
 	uint64_t worker_starts, failures;
 	struct job next; /* connects what waits for room */
@@ -221,7 +220,6 @@ session_free(struct ceph_session *s)
 	probe_part(s);
 	probe_part(s->suspect);
 	LIST_REMOVE(s, link);
-	ss.count--;
 	secret_fini(&s->key);
 	free(s->cluster_id);
 	free(s->monitors);
@@ -328,7 +326,6 @@ session_new(const struct session_key *key)
 	s->timer.fire = on_timer;
 	TAILQ_INIT(&s->waiting);
 	LIST_INSERT_HEAD(&ss.all, s, link);
-	ss.count++;
 	return s;
 }
 
@@ -798,12 +795,6 @@ sessions_stats(struct sessions_stats *stats)
 		stats->purges.waiting += s->purges.waiting;
 		stats->purges.blocked += s->purges.blocked;
 	}
-}
-
-size_t
-sessions_count(void)
-{
-	return ss.count;
 }
 
 void

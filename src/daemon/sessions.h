@@ -122,7 +122,6 @@ const char *sessions_call_state(const struct session_call *call);
 
 /* One line for each session. */
 void sessions_dump(struct buf *out);
-size_t sessions_count(void);
 
 /* Images of deleted volumes: being purged, to be tried again, held by clones. */
 struct sessions_purges {

@@ -31,6 +31,18 @@ struct asker {
 	bool ended;
 };
 
+static size_t
+sessions_count(void)
+{
+	struct sessions_stats stats;
+	size_t n = 0;
+
+	sessions_stats(&stats);
+	for (size_t i = 0; i < countof(stats.in_state); i++)
+		n += stats.in_state[i];
+	return n;
+}
+
 static enum op_verdict
 asker_step(struct op *op)
 {
