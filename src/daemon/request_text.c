@@ -62,72 +62,36 @@ request_note(const struct request *r, char *buf, size_t size)
 	return buf;
 }
 
-/* What `r` waits for: who has its lock, or its own execution. */
-static const struct request *
-in_the_way(const struct request *r)
-{
-	const struct request_lock *lock = request_waits(r);
-
-	if (lock == NULL)
-		return r;
-	return container_of(
-	    keylock_owner(lock->locks, lock->key), struct request_lock, claim)
-	    ->request;
-}
-
-static int64_t
-age_of(const struct request *owner, const struct request *r)
-{
-	return owner == r ? op_age_ms(&r->op)
-			  : clock_now_ms() - owner->lock[0].claim.since_ms;
-}
-
-static void
-put_why_late(
-    const struct request *r, const struct request *owner, struct err *err)
-{
-	long long age_s = (long long)age_of(owner, r) / 1000;
-	const char *noun = owner->in.def->noun;
-	char where[WHERE_MAX];
-
-	put_where(owner, where, sizeof(where));
-	if (owner != r)
-		(void)err_set(err, ERR_ABORTED,
-		    "operation %s on %s %s running for %lld s (%s)",
-		    owner->in.def->name, noun, owner->key, age_s, where);
-	else
-		(void)err_set(err, ERR_DEADLINE_EXCEEDED,
-		    "operation %s on %s %s running for %lld s: %s; it goes on, "
-		    "ask again",
-		    r->in.def->name, noun, r->key, age_s, where);
-}
-
-static const char *
-state_of(const struct request *r)
-{
-	if (r->rpc != NULL)
-		return r->rpc->op.state_name;
-	if (r->in.def->place == CSI_WORKER)
-		return sessions_call_state(&r->call);
-	return r->op.state_name;
-}
-
 /*
- * Says why to people, and to programs, as docs/GRPC.md has it: by a
+ * What is in the way: who has the lock that `r` waits for, or its own
+ * execution. Says it to people, and to programs, as docs/GRPC.md has it, by a
  * google.rpc.ErrorInfo.
  */
 void
 request_fail_late(
     const struct request *r, const char *domain, struct call *call)
 {
-	const struct request *owner = in_the_way(r);
-	char age_ms[24];
+	const struct request_lock *lock = request_waits(r);
+	const struct request *owner = lock == NULL
+	    ? r
+	    : container_of(keylock_owner(lock->locks, lock->key),
+		  struct request_lock, claim)
+		  ->request;
+	const char *name = owner->in.def->name, *noun = owner->in.def->noun;
+	long long ms = owner == r
+	    ? op_age_ms(&r->op)
+	    : clock_now_ms() - owner->lock[0].claim.since_ms;
+	char where[WHERE_MAX], age_ms[24];
 	const struct {
 		const char *name, *value;
 	} metadata[] = {
-		{ "operation", owner->in.def->name },
+		{ "operation", name },
 		{ "subject", owner->key },
-		{ "state", state_of(owner) },
+		{ "state",
+		    owner->rpc != NULL ? owner->rpc->op.state_name
+			: owner->in.def->place == CSI_WORKER
+			? sessions_call_state(&owner->call)
+			: owner->op.state_name },
 		{ "age_ms", age_ms },
 	};
 	Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
@@ -136,9 +100,16 @@ request_fail_late(
 	struct err err = ERR_INIT;
 	uint8_t out[INFO_MAX];
 
-	put_why_late(r, owner, &err);
-	(void)snprintf(
-	    age_ms, sizeof(age_ms), "%lld", (long long)age_of(owner, r));
+	put_where(owner, where, sizeof(where));
+	if (owner != r)
+		(void)err_set(&err, ERR_ABORTED,
+		    "operation %s on %s %s running for %lld s (%s)", name, noun,
+		    owner->key, ms / 1000, where);
+	else
+		(void)err_set(&err, ERR_DEADLINE_EXCEEDED,
+		    "operation %s on %s %s running for %lld s: %s; it goes on, ask again",
+		    name, noun, r->key, ms / 1000, where);
+	(void)snprintf(age_ms, sizeof(age_ms), "%lld", ms);
 	info.reason = (char *)(uintptr_t)(owner != r ? "VOLUME_LOCKED"
 						     : "OPERATION_RUNNING");
 	info.domain = (char *)(uintptr_t)domain;
