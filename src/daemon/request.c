@@ -184,36 +184,73 @@ request_set_reply(struct request *r, const void *reply)
 }
 
 /*
- * Makes the call for the request's session. False: there is nobody to ask, and
- * reply or err is the answer.
+ * Finds the session that the request's definition asks for, in r->session.
+ * False: there is nobody to ask, and reply or err is the answer. An identifier
+ * that is nobody's is success for what removes, NOT_FOUND for the rest. A
+ * clusterID that config.json does not have is the fault of the StorageClass
+ * where that names it, of the configuration for the rest.
  */
 static bool
-request_make_call(struct request *r)
+request_find_session(struct request *r)
 {
-	const struct caller *first = TAILQ_FIRST(&r->callers);
-	struct forward *forward = &r->forward;
+	const struct csi_request *in = &r->in;
+	const struct csi_definition *def = in->def;
+	bool given = in->credentials.user != NULL;
+	struct err why = ERR_INIT;
+	int rc;
 
-	switch (forward_resolve(rq.setup.config, &r->in, forward, &r->err)) {
-	case FORWARD_ANSWER: /* without one, reply_len is 0: an empty message */
-		if (forward->reply != NULL)
-			request_set_reply(r, forward->reply);
+	r->borrowed = false;
+	r->reply = NULL; /* an empty message */
+	r->reply_len = 0;
+	if (in->id_kind == CSI_ID_UNKNOWN) {
+		if (!def->removes)
+			(void)err_set(&r->err, ERR_NOT_FOUND,
+			    "%s %s does not exist: no identifier of this driver",
+			    def->noun, r->key);
 		return false;
-	case FORWARD_FAIL:
-		return false;
-	case FORWARD_CALL:
-		break;
 	}
-	free(r->call.reply);
-	r->call = (struct session_call){
-		.method = r->in.def->path,
-		.cluster_id = forward->cluster.cluster_id,
-		.monitors = forward->cluster.monitors,
-		.rados_namespace = forward->cluster.rados_namespace,
-		.body = r->body,
-		.len = r->len,
-		.deadline_ms = first->call->deadline_ms,
+	/* PVs of before controllerPublishSecretRef have none for ever. */
+	if (!given &&
+	    (def->credentials == CSI_CREDENTIALS_OPTIONAL ||
+		str_is_empty(in->cluster_id))) {
+		if (def->unasked != NULL)
+			request_set_reply(
+			    r, def->unasked(in->message, in->arena));
+		return false;
+	}
+	if (str_is_empty(in->cluster_id)) {
+		(void)err_set(&r->err, ERR_INVALID_ARGUMENT,
+		    "volume_context.clusterID: missing");
+		return false;
+	}
+	rc = config_find(
+	    rq.setup.config, in->cluster_id, in->arena, &r->cluster, &why);
+	if (rc < 0 && given && def->session.by == CSI_SESSION_OF_PARAMETERS)
+		(void)err_set(
+		    &r->err, ERR_INVALID_ARGUMENT, "parameters: %s", why.text);
+	else if (rc < 0 && given)
+		r->err = why;
+	if (rc < 0)
+		return false;
+	r->session = (struct session_key){
+		.cluster_id = r->cluster.cluster_id,
+		.monitors = r->cluster.monitors,
+		.netns = r->cluster.netns,
+		.user = in->credentials.user,
+		.key = &r->secret,
 	};
-	return true;
+	if (given) {
+		r->secret.text = (char *)(uintptr_t)in->credentials.key;
+		r->secret.len = in->credentials.key_len;
+		return true;
+	}
+	/*
+	 * What publishing with a secret has recorded must go without one, too,
+	 * or no other node gets the volume: a session that works does it.
+	 */
+	r->borrowed = sessions_credentials(
+	    &r->session, &r->session.user, &r->session.key);
+	return r->borrowed;
 }
 
 static void
@@ -284,9 +321,20 @@ request_step(struct op *op)
 			csi_rpc_start(r->rpc, &op->wake);
 			return op_await(r, REQUEST_RAN);
 		}
-		if (!request_make_call(r))
+		if (!request_find_session(r))
 			return op_goto(r, REQUEST_DONE);
-		sessions_call_start(&r->call, &r->forward.session, &op->wake);
+		free(r->call.reply);
+		r->call = (struct session_call){
+			.method = r->in.def->path,
+			.cluster_id = r->cluster.cluster_id,
+			.monitors = r->cluster.monitors,
+			.rados_namespace = r->cluster.rados_namespace,
+			.body = r->body,
+			.len = r->len,
+			.deadline_ms =
+			    TAILQ_FIRST(&r->callers)->call->deadline_ms,
+		};
+		sessions_call_start(&r->call, &r->session, &op->wake);
 		return op_await(r, REQUEST_ANSWERED);
 
 	case REQUEST_RAN:
@@ -303,7 +351,7 @@ request_step(struct op *op)
 		r->reply_len = r->call.reply_len;
 		memcpy(r->states, r->call.states, sizeof(r->states));
 		/* Not this user's volume: as if there had been no session. */
-		if (r->forward.borrowed && r->err.code == ERR_PERMISSION_DENIED)
+		if (r->borrowed && r->err.code == ERR_PERMISSION_DENIED)
 			r->err = (struct err)ERR_INIT;
 		return op_goto(r, REQUEST_DONE);
 

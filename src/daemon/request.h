@@ -15,7 +15,7 @@
 
 #include "core/keylock.h"
 #include "csi/rpc.h"
-#include "daemon/forward.h"
+#include "daemon/config.h"
 #include "daemon/sessions.h"
 #include "rpc/call.h"
 
@@ -93,9 +93,14 @@ struct request {
 	unsigned joined; /* callers that came after the first one */
 	struct timer linger;
 
-	struct csi_rpc *rpc;      /* CSI_DAEMON: while it runs */
-	struct forward forward;   /* CSI_WORKER */
-	struct session_call call; /* CSI_WORKER */
+	struct csi_rpc *rpc; /* CSI_DAEMON: while it runs */
+
+	/* CSI_WORKER; strings are the request's or its arena's */
+	struct session_key session;
+	struct config_cluster cluster;
+	struct secret secret; /* the key, if it is the request's */
+	bool borrowed;        /* the credentials, of a session that works */
+	struct session_call call;
 
 	/* the result; a reply lives in the arena, or is the call's */
 	struct err err;
