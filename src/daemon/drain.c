@@ -74,7 +74,7 @@ drain_begin(struct server *server, int64_t timeout_ms)
 	dr.since_ms = clock_now_ms();
 	dr.timer.fire = on_timeout;
 	log_info("drain.start", "running=%zu connections=%zu",
-	    requests_running(), server_connection_count(server));
+	    requests_running(), server_counters(server)->connections);
 	timer_arm(&dr.timer, timeout_ms);
 	dr.connections.fn = on_connections_ended;
 	server_drain_start(server, &dr.connections);

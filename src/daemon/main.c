@@ -171,8 +171,9 @@ dump_counts(struct buf *out)
 {
 	(void)buf_printf(out,
 	    "server connections=%zu calls=%zu buffered_bytes=%zu requests=%zu\n",
-	    server_connection_count(d.server), server_call_count(d.server),
-	    server_buffered_bytes(d.server), requests_running());
+	    server_counters(d.server)->connections,
+	    server_counters(d.server)->calls,
+	    server_counters(d.server)->buffered_bytes, requests_running());
 }
 
 /* For the Node service: what config.json says of a cluster. */

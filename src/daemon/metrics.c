@@ -77,10 +77,10 @@ sessions(void)
 	X(GAUGE, alive, "csi_liveness", !drain_is_started(),                   \
 	    "1, or 0 while the daemon drains; as ceph-csi names it.")          \
 	X(GAUGE, calls, "rbd_csi_grpc_calls_running",                          \
-	    server_call_count(mt.server),                                      \
+	    server_counters(mt.server)->calls,                                 \
 	    "Calls that a handler owes an answer.")                            \
 	X(GAUGE, connections, "rbd_csi_grpc_connections",                      \
-	    server_connection_count(mt.server), "Open connections.")           \
+	    server_counters(mt.server)->connections, "Open connections.")      \
 	X(COUNTER, accepted, "rbd_csi_grpc_connections_accepted_total",        \
 	    server_counters(mt.server)->connections_accepted,                  \
 	    "Connections since the start.")                                    \
@@ -92,7 +92,7 @@ sessions(void)
 	X(COUNTER, sent, "rbd_csi_grpc_sent_bytes_total",                      \
 	    server_counters(mt.server)->bytes_out, "Bytes that were sent.")    \
 	X(GAUGE, buffered, "rbd_csi_grpc_buffered_bytes",                      \
-	    server_buffered_bytes(mt.server),                                  \
+	    server_counters(mt.server)->buffered_bytes,                        \
 	    "Requests and answers that are held now.")                         \
 	X(GAUGE, requests_running, "rbd_csi_requests_running",                 \
 	    requests().running,                                                \

@@ -79,7 +79,7 @@ tell_end(struct call *call, enum err_code code, const char *text)
 				 : "");
 	if (call->open) {
 		conn->call_count--;
-		conn->server->call_count--;
+		conn->server->counters.calls--;
 		conn->server->counters.calls_ended++;
 	}
 	if (router->ended != NULL)
@@ -426,7 +426,7 @@ call_open(
 
 	call->open = true;
 	conn->call_count++;
-	conn->server->call_count++;
+	conn->server->counters.calls++;
 	conn->server->counters.calls_started++;
 	if (timeout_ms >= 0)
 		call_default_timeout(call, timeout_ms);

@@ -154,35 +154,6 @@ on_body_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 
 /* ---- streams ---- */
 
-/* The stream's number, or an error of nghttp2. */
-static int32_t
-submit(struct client_conn *conn, struct client_call *call)
-{
-	nghttp2_data_provider data = { .read_callback = on_body_read };
-	nghttp2_nv nv[8 + METADATA_FIELDS_MAX];
-	char timeout[GRPC_TIMEOUT_MAX];
-	int64_t left_ms;
-	size_t n = 0;
-
-	/* In the order that grpc/grpc doc/PROTOCOL-HTTP2.md asks for. */
-	nv[n++] = grpc_field(":method", "POST", GRPC_FIXED);
-	nv[n++] = grpc_field(":scheme", "http", GRPC_FIXED);
-	nv[n++] = grpc_field(":path", call->path, GRPC_NAME_FIXED);
-	nv[n++] = grpc_field(":authority", "localhost", GRPC_FIXED);
-	if (call->timeout_ms > 0) {
-		left_ms = call->deadline.due_ms - clock_now_ms();
-		grpc_timeout_fmt(timeout, left_ms > 0 ? left_ms : 1);
-		nv[n++] = grpc_field("grpc-timeout", timeout, GRPC_DIVERSE);
-	}
-	nv[n++] = grpc_field("te", "trailers", GRPC_FIXED);
-	nv[n++] = grpc_field("content-type", "application/grpc", GRPC_FIXED);
-	nv[n++] = grpc_field(
-	    "user-agent", "grpc-c-rbd-csi/" PACKAGE_VERSION, GRPC_FIXED);
-	n += metadata_fields(&call->headers, nv + n);
-	return nghttp2_submit_request(
-	    conn->h2.session, NULL, nv, n, &data, call);
-}
-
 static bool
 has_room(const struct client_conn *conn)
 {
@@ -203,8 +174,29 @@ retire(struct client_conn *conn)
 static void
 open_stream(struct client_conn *conn, struct client_call *call)
 {
-	int32_t id = submit(conn, call);
+	nghttp2_data_provider data = { .read_callback = on_body_read };
+	nghttp2_nv nv[8 + METADATA_FIELDS_MAX];
+	char timeout[GRPC_TIMEOUT_MAX];
+	int64_t left_ms;
+	size_t n = 0;
+	int32_t id;
 
+	/* In the order that grpc/grpc doc/PROTOCOL-HTTP2.md asks for. */
+	nv[n++] = grpc_field(":method", "POST", GRPC_FIXED);
+	nv[n++] = grpc_field(":scheme", "http", GRPC_FIXED);
+	nv[n++] = grpc_field(":path", call->path, GRPC_NAME_FIXED);
+	nv[n++] = grpc_field(":authority", "localhost", GRPC_FIXED);
+	if (call->timeout_ms > 0) {
+		left_ms = call->deadline.due_ms - clock_now_ms();
+		grpc_timeout_fmt(timeout, left_ms > 0 ? left_ms : 1);
+		nv[n++] = grpc_field("grpc-timeout", timeout, GRPC_DIVERSE);
+	}
+	nv[n++] = grpc_field("te", "trailers", GRPC_FIXED);
+	nv[n++] = grpc_field("content-type", "application/grpc", GRPC_FIXED);
+	nv[n++] = grpc_field(
+	    "user-agent", "grpc-c-rbd-csi/" PACKAGE_VERSION, GRPC_FIXED);
+	n += metadata_fields(&call->headers, nv + n);
+	id = nghttp2_submit_request(conn->h2.session, NULL, nv, n, &data, call);
 	TAILQ_INSERT_TAIL(&conn->calls, call, link);
 	call->state = CLIENT_CALL_OPEN;
 	call->stream_id = id;

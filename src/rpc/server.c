@@ -122,9 +122,10 @@ make_room(struct server *server)
 {
 	struct server_conn *conn;
 
-	if (server->conn_count < server->limits.connections) {
+	if (server->counters.connections < server->limits.connections) {
 		server->told_full = false;
-		return server->limits.connections - server->conn_count;
+		return server->limits.connections -
+		    server->counters.connections;
 	}
 	conn = oldest_of(&server->handshake);
 	if (conn == NULL)
@@ -139,7 +140,8 @@ make_room(struct server *server)
 		return 1;
 	}
 	if (!server->told_full)
-		log_warn("rpc.full", "connections=%zu", server->conn_count);
+		log_warn("rpc.full", "connections=%zu",
+		    server->counters.connections);
 	server->told_full = true;
 	return 0;
 }
@@ -160,7 +162,7 @@ on_relief(struct job *job)
 {
 	struct server *server = container_of(job, struct server, relief);
 
-	while (server->buffered_bytes > server->limits.buffered_bytes)
+	while (server->counters.buffered_bytes > server->limits.buffered_bytes)
 		server_conn_end(greediest(server), SERVER_FAULT_MEMORY,
 		    NGHTTP2_ENHANCE_YOUR_CALM);
 }
@@ -168,7 +170,7 @@ on_relief(struct job *job)
 bool
 server_has_room(struct server *server, const struct server_conn *conn)
 {
-	if (server->buffered_bytes <= server->limits.buffered_bytes)
+	if (server->counters.buffered_bytes <= server->limits.buffered_bytes)
 		return true;
 	if (conn == greediest(server))
 		return false;
@@ -269,8 +271,8 @@ on_trim_timer(struct timer *timer)
 {
 	struct server *server = container_of(timer, struct server, trim_timer);
 
-	server->conn_peak = server->conn_count;
-	server->buffered_peak = server->buffered_bytes;
+	server->conn_peak = server->counters.connections;
+	server->buffered_peak = server->counters.buffered_bytes;
 	(void)malloc_trim(0);
 }
 
@@ -278,11 +280,13 @@ void
 server_conn_left(struct server *server)
 {
 	resume_accept(server);
-	if ((server->conn_peak - server->conn_count >= TRIM_CONNECTIONS ||
-		server->buffered_peak - server->buffered_bytes >= TRIM_BYTES) &&
+	if ((server->conn_peak - server->counters.connections >=
+		    TRIM_CONNECTIONS ||
+		server->buffered_peak - server->counters.buffered_bytes >=
+		    TRIM_BYTES) &&
 	    !timer_is_running(&server->trim_timer))
 		timer_arm(&server->trim_timer, TRIM_DELAY_MS);
-	if (server->drained != NULL && server->conn_count == 0) {
+	if (server->drained != NULL && server->counters.connections == 0) {
 		timer_disarm(&server->drain_timer);
 		wake_up(take_ptr(&server->drained), 0);
 	}
@@ -415,22 +419,4 @@ server_counters(struct server *server)
 		server->told.bytes_out += conn->h2.bytes_out;
 	}
 	return &server->told;
-}
-
-size_t
-server_connection_count(const struct server *server)
-{
-	return server->conn_count;
-}
-
-size_t
-server_call_count(const struct server *server)
-{
-	return server->call_count;
-}
-
-size_t
-server_buffered_bytes(const struct server *server)
-{
-	return server->buffered_bytes;
 }

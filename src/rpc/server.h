@@ -61,8 +61,13 @@ enum server_refusal {
 extern const char *const server_fault_name[SERVER_FAULT_COUNT];
 extern const char *const server_refusal_name[SERVER_REFUSED_COUNT];
 
-/* All of them only grow. */
 struct server_counters {
+	/* Now: */
+	size_t connections;    /* open ones */
+	size_t calls;          /* open ones */
+	size_t buffered_bytes; /* held */
+
+	/* All of these only grow. */
 	uint64_t connections_accepted;
 	uint64_t calls_started;   /* reached a handler */
 	uint64_t calls_ended;     /* of those */
@@ -100,10 +105,6 @@ void server_drain_start(struct server *server, struct wake *waiter);
 
 /* Ends all connections at once; open calls get CALL_DISCONNECTED. */
 void server_free(struct server *server);
-
-size_t server_connection_count(const struct server *server);
-size_t server_call_count(const struct server *server);     /* open calls */
-size_t server_buffered_bytes(const struct server *server); /* held now */
 
 /* Valid until the next call of this function, and as of now. */
 const struct server_counters *server_counters(struct server *server);

@@ -412,7 +412,7 @@ conn_ended(struct h2io *h2, const char *why)
 	timeout_disarm(&conn->stuck);
 	LIST_REMOVE(conn, link);
 	free(conn);
-	server->conn_count--;
+	server->counters.connections--;
 	server_conn_left(server);
 }
 
@@ -469,8 +469,8 @@ server_serve(struct server *server, int fd)
 	LIST_INIT(&conn->streams);
 	STAILQ_INIT(&conn->touched);
 	LIST_INSERT_HEAD(&server->conns, conn, link);
-	if (++server->conn_count > server->conn_peak)
-		server->conn_peak = server->conn_count;
+	if (++server->counters.connections > server->conn_peak)
+		server->conn_peak = server->counters.connections;
 	timeout_arm(&conn->wait, &server->handshake);
 	h2io_flush_soon(&conn->h2);
 	if (server->draining)

@@ -24,10 +24,7 @@ struct server {
 	struct server_counters counters; /* bytes: of connections that ended */
 	struct server_counters told;     /* server_counters() makes them */
 	LIST_HEAD(, server_conn) conns;  /* the youngest first */
-	size_t conn_count;
 	size_t stream_count;
-	size_t call_count;     /* open calls */
-	size_t buffered_bytes; /* of messages held */
 
 	/* Connections that wait for their peer. */
 	struct timeouts handshake;  /* for its preface and SETTINGS */
@@ -83,8 +80,8 @@ struct server_conn {
 	struct timeout wait;   /* for the handshake, the first call, the next */
 	struct timeout stuck;  /* something is not read by the peer ... */
 	uint64_t stuck_bytes;  /* ... since so many were sent */
-	size_t buffered_bytes; /* its part of server->buffered_bytes */
-	size_t call_count;     /* ... and of server->call_count */
+	size_t buffered_bytes; /* its part of counters.buffered_bytes */
+	size_t call_count;     /* ... and of counters.calls */
 	int budget;            /* frames that the peer may still waste */
 	int64_t budget_ms;     /* when it was filled up last */
 	int32_t opened_id;     /* the highest stream that the peer has opened */

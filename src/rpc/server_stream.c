@@ -46,9 +46,9 @@ server_stream_recount(struct server_stream *s)
 	struct server *server = s->conn->server;
 
 	s->conn->buffered_bytes += now - s->counted;
-	server->buffered_bytes += now - s->counted;
-	if (server->buffered_bytes > server->buffered_peak)
-		server->buffered_peak = server->buffered_bytes;
+	server->counters.buffered_bytes += now - s->counted;
+	if (server->counters.buffered_bytes > server->buffered_peak)
+		server->buffered_peak = server->counters.buffered_bytes;
 	s->counted = now;
 }
 
@@ -99,7 +99,7 @@ server_stream_free(struct server_stream *s, enum call_gone why)
 	LIST_REMOVE(s, link);
 	server->stream_count--;
 	conn->buffered_bytes -= s->counted;
-	server->buffered_bytes -= s->counted;
+	server->counters.buffered_bytes -= s->counted;
 	timeout_disarm(&s->wait);
 	metadata_fini(&s->metadata);
 	metadata_fini(&s->headers);
@@ -370,16 +370,17 @@ settle_whole(struct server_stream *s)
 
 	if (s->method == NULL) {
 		(void)router_find(server->router, s->head.path, &err);
-	} else if (server->call_count >= server->limits.calls &&
+	} else if (server->counters.calls >= server->limits.calls &&
 	    s->conn->call_count > 0) {
 		/* Who has none running gets in, whatever others do. */
 		why = SERVER_REFUSED_CALLS;
 		(void)err_set(&err, ERR_UNAVAILABLE,
-		    "server runs %zu calls already", server->call_count);
+		    "server runs %zu calls already", server->counters.calls);
 	} else if (!server_has_room(server, s->conn)) {
 		why = SERVER_REFUSED_MEMORY;
 		(void)err_set(&err, ERR_UNAVAILABLE,
-		    "server holds %zu bytes already", server->buffered_bytes);
+		    "server holds %zu bytes already",
+		    server->counters.buffered_bytes);
 	}
 	if (err_is_set(&err)) {
 		call_refuse(&s->call, why, 200, err.code, err.text);

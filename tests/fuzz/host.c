@@ -153,7 +153,7 @@ host_run(struct host *host)
 			idle = -1;
 		fuzz_check(++turns < MAX_TURNS);
 	}
-	fuzz_check(server_buffered_bytes(host->server) <= HELD_MAX);
+	fuzz_check(server_counters(host->server)->buffered_bytes <= HELD_MAX);
 }
 
 void
@@ -190,7 +190,7 @@ on_drained(struct wake *wake, int rc)
 	struct host *host = container_of(wake, struct host, drain);
 
 	fuzz_check(rc == 0 && !host->drained);
-	fuzz_check(server_connection_count(host->server) == 0);
+	fuzz_check(server_counters(host->server)->connections == 0);
 	host->drained = true;
 }
 
@@ -214,9 +214,9 @@ check_counters(struct host *host)
 		refused += c->refusals[i];
 	fuzz_check(c->calls_started == c->calls_ended);
 	fuzz_check(c->calls_started + refused == ended);
-	fuzz_check(server_connection_count(host->server) == 0);
-	fuzz_check(server_call_count(host->server) == 0);
-	fuzz_check(server_buffered_bytes(host->server) == 0);
+	fuzz_check(server_counters(host->server)->connections == 0);
+	fuzz_check(server_counters(host->server)->calls == 0);
+	fuzz_check(server_counters(host->server)->buffered_bytes == 0);
 	fuzz_check(service_open() == 0);
 }
 

@@ -147,7 +147,7 @@ reply_number(struct call *call, size_t n)
 static void
 running(struct call *call)
 {
-	reply_number(call, server_call_count(server) - 1);
+	reply_number(call, server_counters(server)->calls - 1);
 }
 
 static void

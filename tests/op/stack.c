@@ -200,8 +200,8 @@ run(const struct trial *t)
 	expect(fault == NULL, fault);
 	if (goes_on)
 		expect_answers(answers);
-	expect(
-	    server == NULL || server_call_count(server) == 0, "a call is open");
+	expect(server == NULL || server_counters(server)->calls == 0,
+	    "a call is open");
 	wire_fini(&wire);
 	fake_turn();
 	if (server != NULL)

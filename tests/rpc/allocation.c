@@ -401,8 +401,9 @@ check_busy(struct scene *sc)
 	    "calls fail without reason");
 	peer_close(&sc->busy);
 	peer_run(&sc->idle);
-	expect(sc, server_call_count(sc->server) == 0, "a call is left");
-	expect(sc, server_buffered_bytes(sc->server) == 0, "bytes are left");
+	expect(sc, server_counters(sc->server)->calls == 0, "a call is left");
+	expect(sc, server_counters(sc->server)->buffered_bytes == 0,
+	    "bytes are left");
 	for (size_t i = 0; i < KEPT; i++)
 		expect(sc, kept[i].call == NULL, "a handler was forgotten");
 }
@@ -417,7 +418,7 @@ check_others(struct scene *sc)
 	expect(sc, is_answered(&next), "the next client is not served");
 	peer_close(&next);
 	peer_run(&sc->idle);
-	expect(sc, server_connection_count(sc->server) == 1,
+	expect(sc, server_counters(sc->server)->connections == 1,
 	    "a connection is left");
 }
 

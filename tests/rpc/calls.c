@@ -321,7 +321,7 @@ requests_cancelled_in_the_middle_are_dropped(void)
 	peer_run(&peer);
 	peer_cancel(&peer, x);
 	peer_run(&peer);
-	ok(x->status[0] == '\0' && server_call_count(server) == 0,
+	ok(x->status[0] == '\0' && server_counters(server)->calls == 0,
 	    "half a request that is reset never becomes a call");
 	end();
 }
@@ -333,14 +333,14 @@ lost_connections_end_their_calls(void)
 	for (int i = 0; i < 3; i++)
 		(void)peer_call(&peer, "/test.T/Wait", "", 0, "10S");
 	peer_run(&peer);
-	is_int(server_call_count(server), 3, "three calls are open");
+	is_int(server_counters(server)->calls, 3, "three calls are open");
 	peer_close(&peer);
 	loop_turn(false);
 	loop_turn(false);
 	is_int(service_gone[CALL_DISCONNECTED], 3,
 	    "a lost connection tells all its handlers");
-	is_int(server_connection_count(server), 0, "... and is forgotten");
-	is_int(server_call_count(server), 0, "... with its calls");
+	is_int(server_counters(server)->connections, 0, "... and is forgotten");
+	is_int(server_counters(server)->calls, 0, "... with its calls");
 	server_free(server);
 }
 
@@ -356,7 +356,7 @@ answers_to_the_dead_are_dropped(void)
 	n = nghttp2_session_mem_send(peer.session, &bytes);
 	ok(n >= 0, "a call is cancelled before it was sent");
 	peer_run(&peer);
-	is_int(server_call_count(server), 0, "... and leaves nothing");
+	is_int(server_counters(server)->calls, 0, "... and leaves nothing");
 	end();
 }
 
@@ -522,7 +522,7 @@ rapid_resets_end_a_connection(void)
 	good = peer_call(&other, "/test.T/Echo", "x", 1, NULL);
 	peer_run(&other);
 	ok(reply_is(good, "x", 1), "... the others do not notice");
-	is_int(server_call_count(server), 0, "... no call is left open");
+	is_int(server_counters(server)->calls, 0, "... no call is left open");
 	peer_close(&other);
 	end();
 #endif
@@ -556,7 +556,7 @@ slow_readers_hold_nobody_up(void)
 	ok(!x->closed, "it may also stop reading for good");
 	peer_close(&peer);
 	peer_run(&other);
-	is_int(server_connection_count(server), 1, "... and be forgotten");
+	is_int(server_counters(server)->connections, 1, "... and be forgotten");
 	peer_close(&other);
 	server_free(server);
 }
@@ -586,7 +586,7 @@ odd_good_byes_are_no_faults(void)
 	(void)!write(odd.wire.fd, "\0\0\10\7\0\0\0\0\0\0\0\0\1\0\0\0\0", 17);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
-	is_int(server_connection_count(server), 1,
+	is_int(server_counters(server)->connections, 1,
 	    "a GOAWAY with the number of a client's stream ends it");
 	is_int(warnings, 0, "... without a warning");
 	peer_close(&odd);
@@ -596,7 +596,7 @@ odd_good_byes_are_no_faults(void)
 	(void)!write(odd.wire.fd, "\0\0\1\0\0\0\0\0\0x", 10);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
-	is_int(server_connection_count(server), 1,
+	is_int(server_counters(server)->connections, 1,
 	    "DATA on stream 0 ends the connection");
 	is_int(warnings, 1, "... with one");
 	peer_close(&odd);
@@ -616,7 +616,7 @@ no_preface_no_service(void)
 	    odd.wire.fd, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 36);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
-	is_int(server_connection_count(server), 1,
+	is_int(server_counters(server)->connections, 1,
 	    "a client that speaks HTTP/1 is disconnected");
 	peer_close(&odd);
 	end();

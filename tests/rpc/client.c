@@ -43,13 +43,13 @@ answers_come_back(bool per_call)
 	    "an unknown method is UNIMPLEMENTED (%s)", how);
 	ok(o[0].call.connected, "somebody listened (%s)", how);
 	turn(5);
-	is_int(server_connection_count(server), per_call ? 0 : 1,
+	is_int(server_counters(server)->connections, per_call ? 0 : 1,
 	    "connections left (%s)", how);
 	for (int i = 0; i < 3; i++)
 		client_call_fini(&o[i].call);
 	client_free(client);
 	turn(3);
-	is_int(server_connection_count(server), 0,
+	is_int(server_counters(server)->connections, 0,
 	    "no connection after the client (%s)", how);
 	server_free(server);
 }
@@ -70,7 +70,8 @@ many_calls_share_a_connection(void)
 		client_call_fini(&o[i].call);
 	}
 	is_int(good, MANY, "%d calls at once, fewer streams allowed", MANY);
-	is_int(server_connection_count(server), 1, "... on one connection");
+	is_int(
+	    server_counters(server)->connections, 1, "... on one connection");
 	client_free(client);
 	server_free(server);
 }

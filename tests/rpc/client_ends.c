@@ -238,8 +238,9 @@ end_streams(enum way way)
 		well += t.rc == 0;
 		client_call_fini(&t.call);
 		turn(20);
-		left += echoed != NULL || server_call_count(server) != 0 ||
-		    server_buffered_bytes(server) != 0 || op_count() != 0;
+		left += echoed != NULL || server_counters(server)->calls != 0 ||
+		    server_counters(server)->buffered_bytes != 0 ||
+		    op_count() != 0;
 	}
 	ok(whole && ended >= 4 && ended + well == n - 1,
 	    "%s after any of %u turns, a stream is %s, or ends well",

@@ -41,8 +41,8 @@ end(struct client_call *call, const char *what)
 	client_call_fini(call);
 	settle();
 	ok(many.open == NULL && op_count() == 0 &&
-		server_call_count(server) == 0 &&
-		server_buffered_bytes(server) == 0,
+		server_counters(server)->calls == 0 &&
+		server_counters(server)->buffered_bytes == 0,
 	    "... and nothing is left of it (%s)", what);
 }
 
@@ -457,14 +457,15 @@ connections_of_their_own(void)
 	ok(send_text(&one, "hello") == 0 && is_message(&one, "hello") &&
 		send_text(&two, "12345") == 0,
 	    "two streams, a connection for each");
-	is_int(server_connection_count(server), 3, "... beside the shared one");
+	is_int(server_counters(server)->connections, 3,
+	    "... beside the shared one");
 	client_call_send_end(&two);
 	ok(read_answer(&two) == 0 && reply_is(&two, "1 5"),
 	    "... one is answered");
 	client_call_send_end(&one);
 	ok(is_end(&one, ERR_OK), "... the other ends");
 	settle();
-	is_int(server_connection_count(server), 1,
+	is_int(server_counters(server)->connections, 1,
 	    "... and their connections with them");
 	client_call_fini(&one);
 	client_call_fini(&two);

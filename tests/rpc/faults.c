@@ -91,7 +91,7 @@ is_fault(
 	is_int(server_counters(server)->faults[fault], 1, "... counted");
 	ok(strstr(last_fault, reason) != NULL, "... and logged: %s",
 	    last_fault);
-	is_int(server_connection_count(server), 0, "... nothing is left");
+	is_int(server_counters(server)->connections, 0, "... nothing is left");
 }
 
 static void
@@ -226,7 +226,8 @@ a_request_has_a_time(void)
 	    "... but not 30 s");
 	ok(!wire.eof && wire_judge(&wire, false, NULL) == NULL,
 	    "... its connection goes on");
-	is_int(server_buffered_bytes(server), 0, "... its bytes are gone");
+	is_int(server_counters(server)->buffered_bytes, 0,
+	    "... its bytes are gone");
 	wire_fini(&wire);
 	script_fini(&script);
 	end();
@@ -268,9 +269,9 @@ answers_have_to_be_taken(void)
 	nghttp2_session_set_user_data(peer.session, &peer);
 	peer_run_deaf(&peer);
 	at(59 * SECOND);
-	ok(server_connection_count(server) == 1, "an answer may wait");
+	ok(server_counters(server)->connections == 1, "an answer may wait");
 	at(61 * SECOND);
-	is_int(server_connection_count(server), 0, "... but not for 60 s");
+	is_int(server_counters(server)->connections, 0, "... but not for 60 s");
 	is_int(server_counters(server)->faults[SERVER_FAULT_SLOW_READER], 1,
 	    "... the reason is told");
 	ok(!x->closed, "(it was never read)");
@@ -295,13 +296,14 @@ sockets_have_to_be_read(void)
 		pings[i + 3] = NGHTTP2_PING;
 	}
 	/* Until the server has more to say than the socket takes. */
-	for (int i = 0; i < 200 && server_connection_count(server) == 1; i++) {
+	for (int i = 0; i < 200 && server_counters(server)->connections == 1;
+	     i++) {
 		clock_fake(NOW_MS + i * 10 * SECOND);
 		(void)send(wire.fd, pings, sizeof(pings), MSG_NOSIGNAL);
 		for (int turn = 0; turn < 4; turn++)
 			loop_turn(false);
 	}
-	is_int(server_connection_count(server), 0,
+	is_int(server_counters(server)->connections, 0,
 	    "a client that never reads is not kept");
 	is_int(server_counters(server)->faults[SERVER_FAULT_SLOW_READER] +
 		server_counters(server)->faults[SERVER_FAULT_FLOOD],
@@ -332,7 +334,8 @@ who_holds_most_makes_room(void)
 	ok(!wire.eof, "one that holds too much is refused requests");
 	is_int(server_counters(server)->refusals[SERVER_REFUSED_MEMORY], 1,
 	    "... for that reason");
-	ok(server_buffered_bytes(server) < 10000, "... and the limit holds");
+	ok(server_counters(server)->buffered_bytes < 10000,
+	    "... and the limit holds");
 
 	peer_open(&peer, server);
 	x = peer_call(&peer, "/test.T/Echo", bytes, sizeof(bytes), NULL);
@@ -345,7 +348,8 @@ who_holds_most_makes_room(void)
 	service_answer();
 	peer_run(&peer);
 	is_int(x->code, 0, "... to its end");
-	is_int(server_connection_count(server), 1, "... and the greedy ended");
+	is_int(server_counters(server)->connections, 1,
+	    "... and the greedy ended");
 	wire_settle(&wire);
 	is_int(goaway_code(&wire), NGHTTP2_ENHANCE_YOUR_CALM, "... and told");
 	is_int(server_counters(server)->faults[SERVER_FAULT_MEMORY], 1,
@@ -380,11 +384,12 @@ headers_count_as_well(void)
 	for (int i = 0; i < 12; i++)
 		refused += x[i]->code == ERR_UNAVAILABLE;
 	is_int(refused, 3, "headers of requests that only begin are bounded");
-	ok(server_buffered_bytes(server) <= 11000, "... at the limit: %zu",
-	    server_buffered_bytes(server));
+	ok(server_counters(server)->buffered_bytes <= 11000,
+	    "... at the limit: %zu", server_counters(server)->buffered_bytes);
 	peer_close(&peer);
 	loop_turn(false);
-	is_int(server_buffered_bytes(server), 0, "... and given back");
+	is_int(
+	    server_counters(server)->buffered_bytes, 0, "... and given back");
 	end();
 }
 
@@ -401,9 +406,9 @@ answers_count_as_well(void)
 	for (int i = 0; i < 8; i++)
 		x[i] = peer_call(&peer, "/test.T/Big", "100000", 6, NULL);
 	peer_run_deaf(&peer);
-	ok(server_buffered_bytes(server) <= 500000,
+	ok(server_counters(server)->buffered_bytes <= 500000,
 	    "answers that nobody reads are bounded: %zu bytes",
-	    server_buffered_bytes(server));
+	    server_counters(server)->buffered_bytes);
 	peer_open_windows(&peer);
 	peer_run(&peer);
 	for (int i = 0; i < 8; i++) {
@@ -540,7 +545,7 @@ resets_end_connections(void)
 	ok(rounds > 500 && rounds < 1200, "rapid reset: %d were borne", rounds);
 	is_fault(&wire, SERVER_FAULT_FLOOD, NGHTTP2_ENHANCE_YOUR_CALM,
 	    "... no more");
-	is_int(server_call_count(server), 0, "... no call is left");
+	is_int(server_counters(server)->calls, 0, "... no call is left");
 	wire_fini(&wire);
 	end();
 }

@@ -274,7 +274,7 @@ main(void)
 	long_header_lists_are_refused(server);
 	long_paths_are_refused(server);
 	compressed_is_told_what_is_accepted(server);
-	is_int(server_call_count(server), 0, "no call is left open");
+	is_int(server_counters(server)->calls, 0, "no call is left open");
 	server_free(server);
 	loop_fini();
 	return tap_end();

@@ -230,7 +230,7 @@ changes_are_watched(void)
 	ok(!x->closed && !y->closed, "... and waits for a change");
 	peer_cancel(&peer, z);
 	peer_run(&peer);
-	is_int(server_call_count(server), 2, "who leaves is forgotten");
+	is_int(server_counters(server)->calls, 2, "who leaves is forgotten");
 	health_shutdown();
 	peer_run(&peer);
 	is_str(states(x), "12", "a change is told");

@@ -189,7 +189,7 @@ call_with(const char *path, const struct field *fields, size_t count,
 	wire_settle(&wire);
 	wrong = wire_judge(&wire, false, NULL);
 	dump_stream(&wire);
-	if (server_call_count(server) != 0)
+	if (server_counters(server)->calls != 0)
 		wrong = "a call is left";
 	if (wrong != NULL)
 		put("! %s\n", wrong);

@@ -292,7 +292,8 @@ odd_clients_are_answered(void)
 			abort();
 	peer_more(&peer, stream, many.data, many.len);
 	peer_run_deaf(&peer);
-	ok(server_call_count(server) == 1, "500 questions in a row wait ...");
+	ok(server_counters(server)->calls == 1,
+	    "500 questions in a row wait ...");
 	for (int i = 0; i < 500; i++)
 		answer = next_answer();
 	is_int(error_of(answer), ERR_NOT_FOUND, "... and are all answered");

@@ -212,7 +212,8 @@ a_connection_per_call_costs_nothing(void)
 	ok(mallinfo2().uordblks < bytes + 1000 * 32 / 2,
 	    "... and no memory (%zd bytes)",
 	    (ssize_t)(mallinfo2().uordblks - bytes));
-	is_int(server_connection_count(server), 0, "... and no connection");
+	is_int(
+	    server_counters(server)->connections, 0, "... and no connection");
 	server_free(server);
 }
 
@@ -232,7 +233,8 @@ busy_connections_are_left_alone(void)
 		peer_run(&peer[i]);
 	}
 	is_int(service_waiting, 2, "two connections are served");
-	is_int(server_connection_count(server), 2, "... the third one waits");
+	is_int(
+	    server_counters(server)->connections, 2, "... the third one waits");
 	peer_close(&peer[0]);
 	peer_run(&peer[2]);
 	is_int(service_waiting, 2, "... until one has ended");
@@ -280,7 +282,8 @@ idle_connections_make_room(void)
 	ok(first_new.wire.eof, "... else the youngest that has nothing to do");
 	ok(!second.wire.eof && !sidecar.wire.eof,
 	    "... so those of sidecars stay");
-	is_int(server_connection_count(server), 3, "... and the limit holds");
+	is_int(
+	    server_counters(server)->connections, 3, "... and the limit holds");
 	is_int(server_counters(server)->faults[SERVER_FAULT_EVICTED], 2,
 	    "... and both are counted");
 	peer_close(&sidecar);

@@ -551,17 +551,17 @@ deadlines_and_cancels_end_streams(void)
 	peer_cancel(&peer, x);
 	peer_run(&peer);
 	is_int(t.gone[CALL_CANCELLED], 1, "so does a cancel");
-	is_int(server_call_count(server), 0, "... no call is open");
+	is_int(server_counters(server)->calls, 0, "... no call is open");
 
 	(void)open_stream("/t.S/Echo", NULL, NULL, "\0\0\0\0\1a", 6);
 	(void)peer_call(&peer, "/t.S/Count", "1000 1000", 9, NULL);
 	peer_run_deaf(&peer);
-	is_int(server_call_count(server), 2, "two streams are open");
+	is_int(server_counters(server)->calls, 2, "two streams are open");
 	peer_close(&peer);
 	for (int i = 0; i < 4; i++)
 		loop_turn(false);
 	is_int(t.gone[CALL_DISCONNECTED], 2, "a lost connection ends both");
-	is_int(server_call_count(server), 0, "... no call is open");
+	is_int(server_counters(server)->calls, 0, "... no call is open");
 	server_free(server);
 }
 

@@ -167,7 +167,8 @@ end_calls(const struct trial *t)
 	wire_settle(&trial_wire);
 	ledger_end_all();
 	wire_settle(&trial_wire);
-	trial_expect(server_call_count(trial_server) == 0, "calls are open");
+	trial_expect(
+	    server_counters(trial_server)->calls == 0, "calls are open");
 }
 
 /* A new call, in header fields that need no state of HPACK. */

@@ -109,9 +109,9 @@ trial_expect(bool good, const char *what)
 void
 trial_expect_counts(size_t calls, size_t connections)
 {
-	trial_expect(server_call_count(trial_server) == calls,
+	trial_expect(server_counters(trial_server)->calls == calls,
 	    "the wrong number of calls is open");
-	trial_expect(server_connection_count(trial_server) == connections,
+	trial_expect(server_counters(trial_server)->connections == connections,
 	    "the wrong number of connections");
 }
 
@@ -132,7 +132,7 @@ expect_nothing(void)
 
 	for (int i = 0; i < SERVER_REFUSED_COUNT; i++)
 		refused += counters->refusals[i];
-	trial_expect(server_buffered_bytes(trial_server) == 0,
+	trial_expect(server_counters(trial_server)->buffered_bytes == 0,
 	    "the server holds bytes of nobody");
 	trial_expect(counters->calls_started == counters->calls_ended,
 	    "a call is counted at its begin and not at its end");
@@ -145,7 +145,7 @@ trial_end_server(void)
 {
 	if (trial_server == NULL)
 		return;
-	if (server_connection_count(trial_server) == 0)
+	if (server_counters(trial_server)->connections == 0)
 		expect_nothing();
 	server_free(trial_server);
 	trial_server = NULL;
