@@ -267,14 +267,6 @@ cls_parse_meta_next(
 	return dec_end(d);
 }
 
-/* metadata_get answers with a string around the value. */
-int
-cls_parse_bytes(struct dec d, struct dec_bytes *bytes)
-{
-	*bytes = dec_bytes(&d);
-	return dec_end(&d);
-}
-
 /*
  * A bit vector: its head as bytes around a struct, two bits an object with
  * the first one in a byte's highest bits, then checksums that the OSD has

@@ -15,6 +15,7 @@
 #include "base/features.h"
 #include "ceph/encode.h"
 
+#include <string.h>
 #include <time.h>
 
 /*
@@ -128,6 +129,9 @@ struct cls_meta {
 	size_t len;
 };
 
+#define cls_meta_text(k, v)                                                    \
+	((struct cls_meta){ .key = (k), .value = (v), .len = strlen(v) })
+
 /*
  * Creates a missing header: always put assert_exists before it, or create.
  * Existing keys are replaced.
@@ -192,7 +196,6 @@ int cls_parse_trash(struct dec d, struct cls_trash_entry *entry) must_check;
 int cls_parse_meta_page(struct dec *d, uint32_t *count) must_check;
 int cls_parse_meta_next(
     struct dec *d, struct dec_bytes *key, struct dec_bytes *value) must_check;
-int cls_parse_bytes(struct dec d, struct dec_bytes *bytes) must_check;
 
 /* Which data objects of an image may exist; the bytes are the reply's. */
 struct cls_object_map {

@@ -470,15 +470,6 @@ ceph_connection_close(struct ceph_connection *conn)
 	free(conn);
 }
 
-int
-ceph_connection_fsid_now(
-    const struct ceph_connection *conn, char fsid[CEPH_FSID_SIZE])
-{
-	int rc = rados_cluster_fsid(conn->cluster, fsid, CEPH_FSID_SIZE);
-
-	return rc < 0 ? rc : 0;
-}
-
 uint64_t
 ceph_connection_features(const struct ceph_connection *conn)
 {

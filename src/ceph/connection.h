@@ -101,10 +101,6 @@ int ceph_connection_open(const struct ceph_settings *settings,
  */
 void ceph_connection_close(struct ceph_connection *conn);
 
-/* The fsid of the cluster that is there now. Does not wait. 0 or -errno. */
-int ceph_connection_fsid_now(
-    const struct ceph_connection *conn, char fsid[CEPH_FSID_SIZE]) must_check;
-
 /*
  * What an image gets whose creator does not say: the cluster's option
  * rbd_default_features, so that a volume has the features that librbd would

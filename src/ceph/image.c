@@ -478,28 +478,20 @@ watch_judge(
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct wake *waiter)
+    const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter)
 {
-	char object[RBD_OBJECT_SIZE];
-
-	image_object(object, RBD_HEADER_PREFIX, id);
-	/* has to be there: the method would make one of nothing but this */
-	rados_tell_start(
-	    pool, object, RADOS_EXISTS, cls_metadata_set(meta, n), waiter);
-}
-
-void
-image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct wake *waiter)
-{
+	/* the method would make a header of nothing but this */
 	struct rados_write *w = rados_write_new(RADOS_EXISTS);
-	auto_free char *key = str_fmt("metadata_%s", meta->key);
 	char object[RBD_OBJECT_SIZE];
 
+	for (size_t i = 0; absent && i < n; i++) {
+		/* where the method keeps it; seen before the method runs */
+		auto_free char *key = str_fmt("metadata_%s", meta[i].key);
+
+		rados_write_omap_expect(w, key, NULL, 0);
+	}
 	image_object(object, RBD_HEADER_PREFIX, id);
-	/* where the method keeps it; seen before the method runs */
-	rados_write_omap_expect(w, key, NULL, 0);
-	rados_write_call(w, cls_metadata_set(meta, 1));
+	rados_write_call(w, cls_metadata_set(meta, n));
 	rados_write_start(w, pool, object, waiter);
 }
 

@@ -165,25 +165,13 @@ int watch_judge(int rc, const struct rados_notified *result,
  * One operation each; -ENOENT: no such image. Nobody is notified: that is
  * needed for keys that start with "conf_" only, which librbd reads anew.
  */
+/* With `absent` only if none of the keys is there: else -ECANCELED. */
 void image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct wake *waiter);
-
-/* Only if the key is not there: else -ECANCELED. */
-void image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct wake *waiter);
+    const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter);
 
 /* Keys that are not there are no error. */
 void image_meta_remove_start(struct ceph_pool *pool, const char *id,
     const char *const *keys, size_t n, struct wake *waiter);
-
-/*
- * Reads up to RADOS_READ_STEPS keys in one operation. Free *read in the end;
- * image_meta_value() gives -ENOENT for a key that is not there.
- */
-struct rados_read *image_meta_get_start(struct ceph_pool *pool, const char *id,
-    const char *const *keys, size_t n, struct wake *waiter);
-int image_meta_value(const struct rados_read *read, unsigned i,
-    struct dec_bytes *value) must_check;
 
 /* All metadata of an image, in pages of CLS_METADATA_PAGE. */
 struct image_meta_list {

@@ -24,7 +24,7 @@ journal_change_start(struct ceph_pool *pool, const char *object, bool create,
 		if (str_eq(change[i].was, change[i].now))
 			continue;
 		if (change[i].now == NULL) {
-			rados_write_omap_remove(w, &change[i].key, 1);
+			rados_write_omap_remove(w, change[i].key);
 			continue;
 		}
 		entry.value = change[i].now;
@@ -482,30 +482,21 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
     struct wake *waiter)
 {
 	auto_free char *object = str_fmt(JOURNAL_PURGES "%s", instance_id);
+	struct rados_write *w = rados_write_new(
+	    purge != NULL ? RADOS_CREATE : RADOS_EXISTS);
+	struct rados_omap_entry entry = { .key = image_id };
 	struct arena *arena = arena_new(8192);
-	const char *text = journal_purge_fmt(arena, purge);
-	struct rados_omap_entry entry = {
-		.key = image_id,
-		.value = text,
-		.len = strlen(text),
-	};
-	struct rados_write *w = rados_write_new(RADOS_CREATE);
 
-	rados_write_omap_set(w, &entry, 1);
-	rados_write_although_full(w);
+	if (purge != NULL) {
+		entry.value = journal_purge_fmt(arena, purge);
+		entry.len = strlen(entry.value);
+		rados_write_omap_set(w, &entry, 1);
+		rados_write_although_full(w);
+	} else {
+		rados_write_omap_remove(w, image_id);
+	}
 	rados_write_start(w, pool, object, waiter);
 	arena_free(arena);
-}
-
-void
-journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, struct wake *waiter)
-{
-	auto_free char *object = str_fmt(JOURNAL_PURGES "%s", instance_id);
-	struct rados_write *w = rados_write_new(RADOS_EXISTS);
-
-	rados_write_omap_remove(w, &image_id, 1);
-	rados_write_start(w, pool, object, waiter);
 }
 
 struct rados_read *

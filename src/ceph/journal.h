@@ -205,11 +205,10 @@ void journal_change_start(struct ceph_pool *pool, const char *object,
 /* All entries are read in pages of this size. */
 #define JOURNAL_PURGE_PAGE 256
 
+/* Writes a note; `purge` NULL removes it, -ENOENT: it is gone. */
 void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const struct journal_purge *purge,
     struct wake *waiter);
-void journal_purge_done_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, struct wake *waiter); /* -ENOENT: is gone */
 
 /*
  * Reads the note of one image (no entries: it has none), or with image_id

@@ -429,14 +429,11 @@ rados_write_omap_set(
 }
 
 void
-rados_write_omap_remove(
-    struct rados_write *w, const char *const *keys, size_t n)
+rados_write_omap_remove(struct rados_write *w, const char *key)
 {
-	auto_free size_t *lens = mem_new(n * sizeof(*lens));
+	size_t len = strlen(key);
 
-	for (size_t i = 0; i < n; i++)
-		lens[i] = strlen(keys[i]);
-	rados_write_op_omap_rm_keys2(w->op, keys, lens, n);
+	rados_write_op_omap_rm_keys2(w->op, &key, &len, 1);
 }
 
 /* The OSD compares an absent key as one without bytes. */

@@ -126,8 +126,7 @@ void rados_write_data(
 void rados_write_remove(struct rados_write *w);
 void rados_write_omap_set(
     struct rados_write *w, const struct rados_omap_entry *entries, size_t n);
-void rados_write_omap_remove(
-    struct rados_write *w, const char *const *keys, size_t n);
+void rados_write_omap_remove(struct rados_write *w, const char *key);
 
 /*
  * Conditions: the operation ends with -ECANCELED, having done nothing, unless

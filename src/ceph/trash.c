@@ -15,8 +15,9 @@
 #include <stdio.h>
 #include <string.h>
 
-bool
-trash_is_deferred(const struct cls_trash_entry *entry)
+/* Does the trash keep it for a time that is not over? */
+static bool
+is_deferred(const struct cls_trash_entry *entry)
 {
 	/* Not by our clock alone: another host's may be ahead of it. */
 	return entry->deferred_until.tv_sec > entry->deleted.tv_sec &&
@@ -36,18 +37,12 @@ take_entry(struct rados_read **read, struct cls_trash_entry *entry)
 	return rc;
 }
 
-static void
-entry_state_start(struct ceph_pool *pool, const char *id, enum trash_state to,
-    enum trash_state from, struct wake *waiter)
+void
+trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
+    enum trash_state to, struct wake *waiter)
 {
 	rados_tell_start(pool, RBD_TRASH, RADOS_ANY,
 	    cls_trash_state_set(id, to, from), waiter);
-}
-
-void
-trash_settle_start(struct ceph_pool *pool, const char *id, struct wake *waiter)
-{
-	entry_state_start(pool, id, TRASH_NORMAL, TRASH_MOVING, waiter);
 }
 
 /* ---- moving ---- */
@@ -67,7 +62,7 @@ check_entry(const struct trash_move *m, const struct cls_trash_entry *entry,
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s in %s: id %s is in the trash as %s", m->name,
 		    label, m->place.id, entry->name);
-	if (trash_is_deferred(entry))
+	if (is_deferred(entry))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s in %s: the trash keeps it, id %s, until %lld s since 1970, as somebody has asked",
 		    m->name, label, m->place.id,
@@ -134,7 +129,8 @@ move_name_step(struct trash_move *m)
 			    "remove it from the directory");
 		if (!m->moving)
 			return op_goto(m, MOVE_END);
-		trash_settle_start(m->pool, m->place.id, &op->wake);
+		trash_state_start(m->pool, m->place.id, TRASH_MOVING,
+		    TRASH_NORMAL, &op->wake);
 		return op_await(m, MOVE_SETTLED);
 
 	case MOVE_SETTLED:
@@ -199,7 +195,8 @@ trash_move_step(struct op *op)
 			m->had_header = true;
 			if (m->place.trash.state != TRASH_MOVING)
 				return op_goto(m, MOVE_END);
-			trash_settle_start(m->pool, m->place.id, &op->wake);
+			trash_state_start(m->pool, m->place.id, TRASH_MOVING,
+			    TRASH_NORMAL, &op->wake);
 			return op_await(m, MOVE_SETTLED);
 		}
 		if (!m->had_header)
@@ -504,8 +501,8 @@ purge_rest_step(struct trash_purge *p)
 		return op_goto(p, PURGE_END);
 
 	case PURGE_REFUSED:
-		entry_state_start(
-		    p->pool, p->id, TRASH_NORMAL, TRASH_REMOVING, &op->wake);
+		trash_state_start(
+		    p->pool, p->id, TRASH_REMOVING, TRASH_NORMAL, &op->wake);
 		return op_await(p, PURGE_RESTORED);
 
 	case PURGE_RESTORED:
@@ -533,8 +530,8 @@ trash_purge_step(struct op *op)
 			    cls_call_str("trash_get", p->id), &op->wake);
 			return op_await(p, PURGE_ENTRY_CHECKED);
 		}
-		entry_state_start(
-		    p->pool, p->id, TRASH_REMOVING, TRASH_NORMAL, &op->wake);
+		trash_state_start(
+		    p->pool, p->id, TRASH_NORMAL, TRASH_REMOVING, &op->wake);
 		return op_await(p, PURGE_MARKED);
 
 	case PURGE_ENTRY_CHECKED:
@@ -548,15 +545,15 @@ trash_purge_step(struct op *op)
 		p->foreign = !str_eq(entry.name, p->name);
 		if (p->foreign)
 			return op_goto(p, PURGE_END);
-		if (trash_is_deferred(&entry))
+		if (is_deferred(&entry))
 			return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
 			    "image %s in %s: the trash keeps it until %lld s since 1970, as somebody has asked",
 			    p->id, label,
 			    (long long)entry.deferred_until.tv_sec);
 		if (entry.state != TRASH_REMOVING)
 			p->at = (struct trash_progress){ 0 };
-		entry_state_start(
-		    p->pool, p->id, TRASH_REMOVING, TRASH_NORMAL, &op->wake);
+		trash_state_start(
+		    p->pool, p->id, TRASH_NORMAL, TRASH_REMOVING, &op->wake);
 		return op_await(p, PURGE_MARKED);
 
 	case PURGE_MARKED:

@@ -12,9 +12,6 @@
 
 #include "ceph/image.h"
 
-/* Does the trash keep it for a time that is not over? */
-bool trash_is_deferred(const struct cls_trash_entry *entry);
-
 enum trash_move_state {
 	MOVE_START = 0,
 	MOVE_PLACED,        /* whether name and id belong together is known */
@@ -69,11 +66,12 @@ void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
     const char *name, const char *id, struct wake *waiter);
 
 /*
- * Makes a MOVING entry NORMAL, which is the last step of a move: the image has
- * to be out of the directory. -ESTALE: the entry has another state.
+ * Changes the state of a trash entry. -ESTALE: it is neither `from` nor `to`;
+ * -ENOENT. From MOVING to NORMAL is the last step of a move: the image has to
+ * be out of the directory.
  */
-void trash_settle_start(
-    struct ceph_pool *pool, const char *id, struct wake *waiter);
+void trash_state_start(struct ceph_pool *pool, const char *id,
+    enum trash_state from, enum trash_state to, struct wake *waiter);
 
 /*
  * How far the removal of an image's data objects has got: `done` objects, or

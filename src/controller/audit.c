@@ -159,7 +159,8 @@ mend_start(struct audit *a)
 	};
 
 	if (a->phase == PHASE_TRASH) {
-		trash_settle_start(a->pool, a->place.id, &a->rpc.op.wake);
+		trash_state_start(a->pool, a->place.id, TRASH_MOVING,
+		    TRASH_NORMAL, &a->rpc.op.wake);
 		return;
 	}
 	change[1].key = arena_fmt(a->rpc.arena, "%s%s", journal_volumes.key,

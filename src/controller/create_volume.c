@@ -215,11 +215,8 @@ read_create_request(struct create_volume *c, struct err *err)
 		    ? meta[i].value
 		    : csi_map_get(&c->params, meta[i].key);
 		if (!str_is_empty(value))
-			c->meta[spec->nmeta++] = (struct cls_meta){
-				.key = meta[i].key,
-				.value = value,
-				.len = strlen(value),
-			};
+			c->meta[spec->nmeta++] = cls_meta_text(
+			    meta[i].key, value);
 	}
 	while ((key = csi_class_params_unknown(&c->params, &at)) != NULL)
 		log_warn("volume.parameter",

@@ -84,14 +84,9 @@ judge_marks(struct format_image *f, struct err *err)
 static enum op_verdict
 format_image_step(struct op *op)
 {
-	static const struct cls_meta unfinished = {
-		.key = VOLUME_META_FILESYSTEM,
-		.value = VOLUME_UNFINISHED,
-		.len = sizeof(VOLUME_UNFINISHED) - 1,
-	};
 	struct format_image *f = (struct format_image *)op;
 	const struct image_info *info = &f->lookup.info;
-	struct cls_meta mark = { .key = VOLUME_META_FILESYSTEM };
+	struct cls_meta mark;
 	enum watch_verdict verdict;
 	Worker__FormatReply *reply;
 	struct err err = ERR_INIT;
@@ -119,9 +114,9 @@ format_image_step(struct op *op)
 			    &f->list, f->pool, info->id, &op->wake);
 			return op_await(f, FORMAT_META_READ);
 		}
-		mark.value = f->req->fstype;
-		mark.len = strlen(f->req->fstype);
-		image_meta_set_start(f->pool, info->id, &mark, 1, &op->wake);
+		mark = cls_meta_text(VOLUME_META_FILESYSTEM, f->req->fstype);
+		image_meta_set_start(
+		    f->pool, info->id, &mark, 1, false, &op->wake);
 		return op_await(f, FORMAT_MARKED);
 
 	case FORMAT_META_READ:
@@ -169,7 +164,9 @@ format_image_step(struct op *op)
 			    f, FORMAT_END, ERR_CANCELLED, "the caller is gone");
 		if (f->again)
 			return op_goto(f, FORMAT_ANSWER);
-		image_meta_add_start(f->pool, info->id, &unfinished, &op->wake);
+		mark = cls_meta_text(VOLUME_META_FILESYSTEM, VOLUME_UNFINISHED);
+		image_meta_set_start(
+		    f->pool, info->id, &mark, 1, true, &op->wake);
 		return op_await(f, FORMAT_MARKED);
 
 	case FORMAT_MARKED:

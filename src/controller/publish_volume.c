@@ -188,24 +188,18 @@ judge_records(const struct publish_volume *p, struct err *err)
 static void
 record_start(struct publish_volume *p)
 {
-	const char *user = controller.conn->user;
+	const char *node = p->req->node_id;
 	struct cls_meta meta[2] = {
-		{
-		    .key = arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s",
-			p->req->node_id),
-		    .value = p->record,
-		    .len = strlen(p->record),
-		},
-		{
-		    .key = arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/%s",
-			p->req->volume_id, p->req->node_id),
-		    .value = user,
-		    .len = strlen(user),
-		},
+		cls_meta_text(
+		    arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s", node),
+		    p->record),
+		cls_meta_text(arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/%s",
+				  p->req->volume_id, node),
+		    controller.conn->user),
 	};
 
-	image_meta_set_start(
-	    p->volume.pool, p->image_id, meta, countof(meta), &p->rpc.op.wake);
+	image_meta_set_start(p->volume.pool, p->image_id, meta, countof(meta),
+	    false, &p->rpc.op.wake);
 }
 
 static enum op_verdict

@@ -155,8 +155,8 @@ purge_step(struct op *op)
 		return op_fail_as(p, PURGING_END, lane);
 
 	case PURGING_GONE:
-		journal_purge_done_start(
-		    p->pool, p->instance_id, p->image_id, &op->wake);
+		journal_purge_note_start(
+		    p->pool, p->instance_id, p->image_id, NULL, &op->wake);
 		return op_await(p, PURGING_NOTE_GONE);
 
 	case PURGING_NOTED:

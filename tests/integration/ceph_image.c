@@ -283,7 +283,7 @@ struct empty_call {
 	struct image_empty empty;
 	struct ceph_pool *pool;
 	struct image_info info;
-	struct cls_meta meta; /* of image_meta_add_start() */
+	struct cls_meta meta; /* only if it is absent */
 };
 
 static void
@@ -299,7 +299,8 @@ meta_add_start(void *arg, struct wake *waiter)
 {
 	struct empty_call *call = arg;
 
-	image_meta_add_start(call->pool, call->info.id, &call->meta, waiter);
+	image_meta_set_start(
+	    call->pool, call->info.id, &call->meta, 1, true, waiter);
 }
 
 /* Why it is not empty, "" when it is, "?" when that could not be told. */

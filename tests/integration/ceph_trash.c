@@ -408,7 +408,7 @@ meta_set_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 
-	image_meta_set_start(pool, m->id, m->meta, m->n, waiter);
+	image_meta_set_start(pool, m->id, m->meta, m->n, false, waiter);
 }
 
 static void

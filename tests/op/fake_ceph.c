@@ -602,11 +602,9 @@ rados_write_omap_set(
 }
 
 void
-rados_write_omap_remove(
-    struct rados_write *w, const char *const *keys, size_t n)
+rados_write_omap_remove(struct rados_write *w, const char *key)
 {
-	for (size_t i = 0; i < n; i++)
-		(void)snprintf(w->drop[w->ndrop++], TEXT, "%s", keys[i]);
+	(void)snprintf(w->drop[w->ndrop++], TEXT, "%s", key);
 }
 
 static int
@@ -796,31 +794,18 @@ fake_set_meta(const char *name, const char *key, const char *value)
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, struct wake *waiter)
+    const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter)
 {
 	struct image *image = image_with_id(id);
 	int rc;
 
 	(void)pool;
-	if (enter("meta-set", &rc) && image != NULL)
-		for (size_t i = 0; i < n; i++)
-			set_meta(image, meta[i].key, meta[i].value);
-	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
-}
-
-void
-image_meta_add_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, struct wake *waiter)
-{
-	struct image *image = image_with_id(id);
-	int rc;
-
-	(void)pool;
-	if (enter("meta-add", &rc) && image != NULL) {
-		if (fake_meta(image->name, meta->key) != NULL)
+	if (enter(absent ? "meta-add" : "meta-set", &rc) && image != NULL) {
+		if (absent && fake_meta(image->name, meta->key) != NULL)
 			rc = rc == 0 ? -ECANCELED : rc;
 		else
-			set_meta(image, meta->key, meta->value);
+			for (size_t i = 0; i < n; i++)
+				set_meta(image, meta[i].key, meta[i].value);
 	}
 	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
 }
@@ -978,8 +963,11 @@ trash_purge_start(struct trash_purge *p, struct wake *waiter)
 }
 
 void
-trash_settle_start(struct ceph_pool *pool, const char *id, struct wake *waiter)
+trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
+    enum trash_state to, struct wake *waiter)
 {
+	(void)from;
+	(void)to;
 	(void)pool;
 	(void)id;
 	leave(waiter, -EOPNOTSUPP);
