@@ -5,7 +5,6 @@
 #include "node/crypt.h"
 #include "node/loopdev.h"
 #include "node/stash.h"
-#include "node/sysfs.h"
 
 #include <errno.h>
 #include <string.h>
@@ -21,6 +20,22 @@ static bool (*const layers[LAYER_KINDS])(dev_t devno, dev_t *below) = {
 	[LAYER_CRYPT] = crypt_below,
 };
 
+/*
+ * The kernel has no such device any more, or a loop device over nothing: where
+ * a mount shows it, nothing can be read or written.
+ */
+static bool
+is_gone(dev_t devno)
+{
+	char file[LOOPDEV_FILE_MAX];
+	uint64_t size;
+	bool read_only;
+
+	return sysfs_size(devno, &size, &read_only) == -ENODEV ||
+	    (major(devno) == LOOP_MAJOR &&
+		loopdev_file((int)minor(devno), file) < 0);
+}
+
 int
 attachment_find(const struct device_claim *claim,
     const struct mount_point *point, struct attachment *out, struct err *err)
@@ -34,7 +49,7 @@ attachment_find(const struct device_claim *claim,
 	if (devno == 0)
 		return err_refuse_as(
 		    err, -ENODEV, "no block device is mounted there");
-	if (device_is_gone(devno)) {
+	if (is_gone(devno)) {
 		return err_refuse_as(err, -ESTALE, "device %u:%u is gone",
 		    major(devno), minor(devno));
 	}
@@ -203,7 +218,7 @@ attachment_find_places(const struct device_claim *claim, dev_t devno,
 			rc = attachment_find(claim, &shown, &at, NULL);
 			/* What is gone was anybody's, and nothing keeps it. */
 			last_is = rc == 0 ||
-			    (rc == -ESTALE && !alive && !device_is_gone(last));
+			    (rc == -ESTALE && !alive && !is_gone(last));
 			rc = 0;
 		}
 		if (!last_is && shown.source != devno)

@@ -3,7 +3,6 @@
  */
 #include "node/crypt.h"
 #include "node/device.h"
-#include "node/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,7 @@
 /*
  * device.h - images and block devices: which image is meant, which device is
- * there, and what all who make devices need.
+ * there, and what the kernel tells of it in /sys, by files of one line and
+ * directories of names: no device is opened for that, so nothing waits.
  */
 #ifndef NODE_DEVICE_H
 #define NODE_DEVICE_H
@@ -8,6 +9,7 @@
 #include "base/err.h"
 #include "base/secret.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 /*
@@ -55,11 +57,49 @@ bool device_is_named(const char *volume_id, const char *image);
 /* The UUID that a name ends with, or NULL. */
 const char *device_uuid_of(const char *name);
 
+/* ---- /sys ---------------------------------------------------------------- */
+
+/* Where the kernel's files are; tests have a tree of their own. */
+struct node_paths {
+	const char *sys, *dev, *mountinfo;
+};
+
+extern struct node_paths node_paths;
+
 /*
- * The kernel has no such device any more, or a loop device over nothing: where
- * a mount shows it, nothing can be read or written.
+ * The first line of a file of /sys into text[size], without its end; `fmt` is
+ * the path below /sys. 0 or a negative errno, and "" then.
  */
-bool device_is_gone(dev_t devno);
+int sysfs_read(char *text, size_t size, const char *fmt, ...) printf_like(3, 4);
+
+/* The number in such a file. 0 or a negative errno. */
+int sysfs_u64(uint64_t *value, const char *fmt, ...)
+    printf_like(2, 3) must_check;
+
+/* The number of the block device "dm-0"; 0: there is none. */
+dev_t sysfs_devno(const char *disk);
+
+/*
+ * auto_dir DIR *dir = sysfs_dir("block");	closed when the scope ends
+ * while ((name = sysfs_next(dir)) != NULL)	each name in it; none if NULL
+ */
+DIR *sysfs_dir(const char *fmt, ...) printf_like(1, 2);
+const char *sysfs_next(DIR *dir);
+
+static inline void
+sysfs_auto_close(DIR **dir)
+{
+	if (*dir != NULL)
+		(void)closedir(*dir);
+}
+
+#define auto_dir __attribute__((cleanup(sysfs_auto_close)))
+
+/*
+ * Size in bytes and read-only flag of a block device. 0; -ENODEV: the kernel
+ * has no such device; another negative errno.
+ */
+int sysfs_size(dev_t devno, uint64_t *size_bytes, bool *read_only) must_check;
 
 /* ---- in children ----------------------------------------------------------- */
 

@@ -12,7 +12,6 @@
  */
 #include "node/mapper.h"
 #include "node/mount.h"
-#include "node/sysfs.h"
 
 #include "base/buf.h"
 #include "base/cephx_key.h"

@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "node/device.h"
 #include "node/mount.h"
-#include "node/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,6 @@
 #include "node/crypt.h"
 #include "node/device.h"
 #include "node/path.h"
-#include "node/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -19,7 +19,6 @@
 #include "node/node.h"
 #include "node/path.h"
 #include "node/staging.h"
-#include "node/sysfs.h"
 
 #include "base/log.h"
 #include "core/offload.h"

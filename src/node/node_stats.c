@@ -9,7 +9,6 @@
 #include "node/node.h"
 #include "node/path.h"
 #include "node/stash.h"
-#include "node/sysfs.h"
 
 #include "core/offload.h"
 

@@ -10,7 +10,6 @@
 #include "core/timer.h"
 #include "node/loopdev.h"
 #include "node/mapper.h"
-#include "node/sysfs.h"
 #include "node/userspace_index.h"
 #include "node/userspace_session.h"
 

@@ -7,7 +7,6 @@
 #include "base/map.h"
 #include "core/offload.h"
 #include "node/loopdev.h"
-#include "node/sysfs.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * sysfs, as if the daemon had just been restarted.
  */
 #include "tests/fake/loop_mapper.h"
-#include "node/sysfs.h"
+#include "node/device.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -4,7 +4,6 @@
 #include "tests/fake/mounts.h"
 #include "node/loopdev.h"
 #include "node/path.h"
-#include "node/sysfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

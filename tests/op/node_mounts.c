@@ -10,7 +10,6 @@
 #include "node/loopdev.h"
 #include "node/node.h"
 #include "node/stash.h"
-#include "node/sysfs.h"
 #include "tests/definition.h"
 #include "tests/fake/mounts.h"
 #include "tests/tap.h"

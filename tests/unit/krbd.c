@@ -5,7 +5,6 @@
  */
 #include "node/mapper.h"
 #include "node/mount.h"
-#include "node/sysfs.h"
 #include "tests/tap.h"
 
 #include <errno.h>

@@ -4,7 +4,6 @@
  * not taken.
  */
 #include "node/loopdev.h"
-#include "node/sysfs.h"
 #include "tests/tap.h"
 
 #include <errno.h>
