@@ -217,7 +217,7 @@ start_node(const struct options *o, struct err *err)
 		&userspace_mapper, NULL };
 	const struct mapper_setup mapper_setup = {
 		.state_dir = o->statedir,
-		.attachd = o->attachd_path,
+		.attachd_path = o->attachd_path,
 	};
 
 	setup = (struct node_config){

@@ -69,8 +69,8 @@ struct device_open {
 };
 
 struct mapper_setup {
-	const char *state_dir; /* exists */
-	const char *attachd;   /* path of rbd-attachd */
+	const char *state_dir;    /* exists */
+	const char *attachd_path; /* path of rbd-attachd */
 };
 
 struct mapper {

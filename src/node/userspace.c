@@ -433,7 +433,7 @@ static const char *program;
 static int
 userspace_init(const struct mapper_setup *setup, struct err *err)
 {
-	program = setup->attachd;
+	program = setup->attachd_path;
 	return userspace_index_init(setup->state_dir, program, err);
 }
 

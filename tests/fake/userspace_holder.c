@@ -337,7 +337,7 @@ main(int argc, char **argv)
 	if (loop_init() < 0)
 		return 1;
 	setup.state_dir = argv[1];
-	setup.attachd = argv[2];
+	setup.attachd_path = argv[2];
 	if (mapper->init(&setup, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		return 1;
