@@ -17,8 +17,8 @@
 #define MARGIN_MAX_MS 100
 
 /*
- * An answer that is smaller is given even when the server holds too much: not
- * to give it costs as much.
+ * A smaller answer is sent even when the server holds too many bytes: a refusal
+ * would hold as many.
  */
 #define SMALL_REPLY_BYTES 4096
 
@@ -133,7 +133,7 @@ on_reply_read(nghttp2_session *session, int32_t id, uint8_t *out, size_t room,
 	return n > 0 ? (ssize_t)n : NGHTTP2_ERR_DEFERRED;
 }
 
-/* Response headers at first; then tells nghttp2 that there is more. */
+/* Sends the response headers once; later tells nghttp2 of more bytes. */
 static void
 respond(struct server_stream *s)
 {
@@ -145,7 +145,7 @@ respond(struct server_stream *s)
 	nghttp2_nv nv[STATUS_NV_MAX];
 
 	if (s->responding) {
-		/* An error says that it has not run out: it will ask. */
+		/* An error: nghttp2 is not waiting, and will ask by itself. */
 		(void)nghttp2_session_resume_data(session, s->id);
 	} else if (nghttp2_submit_response(session, s->id, nv,
 		       status_headers(200, &s->headers, nv), &data) < 0) {
@@ -184,7 +184,7 @@ stream_send(struct call *call, const void *bytes, size_t len)
 		s->refused_send = true;
 		return -EAGAIN;
 	}
-	/* There is nothing before it whose end could be waited for. */
+	/* Nothing is queued whose sending the handler could wait for. */
 	if (queued == 0 && len > SMALL_REPLY_BYTES &&
 	    !server_has_room(server, s->conn))
 		return -ENOMEM;
@@ -408,8 +408,8 @@ call_default_timeout(struct call *call, int64_t ms)
 	if (call->deadline_ms != 0)
 		return;
 	/*
-	 * A little less than what the client gave us, so that our answer,
-	 * which tells more than its own time-out, is there before it gives up.
+	 * The deadline is a little earlier than the client's, so that our
+	 * answer, which says more than a time-out, arrives before it gives up.
 	 */
 	if (margin > MARGIN_MAX_MS)
 		margin = MARGIN_MAX_MS;

@@ -1,7 +1,7 @@
 /*
  * call.h - one RPC as its handler sees it: the whole request, or many
- * messages; a deadline; and exactly one way out. And the tables that say which
- * handler that is.
+ * messages; a deadline; and exactly one way out. And the tables of
+ * handlers.
  *
  * The rule that holds it together: a call ends once, by call_reply(), by
  * call_fail(), by stream_end() or by its `gone` callback, and must not be

@@ -58,7 +58,7 @@ server_conn_end(
 	h2io_end_told(&conn->h2, server_fault_name[fault]);
 }
 
-/* It has wasted more than it may: the connection has to end. */
+/* The peer has wasted more than it may: the connection has to end. */
 static bool
 is_broke(struct server_conn *conn)
 {
@@ -304,7 +304,7 @@ on_invalid_frame(
 	(void)session;
 	if (frame->hd.type == NGHTTP2_GOAWAY)
 		conn->peer_went = true;
-	/* It is reset from here on, whenever that is sent. */
+	/* nghttp2 resets the stream: frames for it may be under way. */
 	if (frame->hd.stream_id > conn->reset_id)
 		conn->reset_id = frame->hd.stream_id;
 	if (error == NGHTTP2_ERR_REFUSED_STREAM)
@@ -347,7 +347,7 @@ server_conn_callbacks(nghttp2_session_callbacks *cb)
 	    cb, on_stream_close);
 }
 
-/* ---- what follows from it ---- */
+/* ---- outside of nghttp2: acts on what was noted ---- */
 
 static void
 conn_settle(struct h2io *h2)
@@ -377,7 +377,7 @@ conn_settle(struct h2io *h2)
 		conn_refused(h2, NGHTTP2_ERR_FLOODED);
 }
 
-/* Does the peer leave something unread, now that nothing else is to do? */
+/* The turn is over: a peer that has left bytes unread is given a time. */
 static void
 conn_rested(struct h2io *h2)
 {
@@ -454,7 +454,7 @@ server_serve(struct server *server, int fd)
 	    nghttp2_submit_settings(
 		session, NGHTTP2_FLAG_NONE, settings, countof(settings)) < 0 ||
 	    h2io_init(&conn->h2, session, fd, &ops) < 0) {
-		/* No memory for one more: it is closed, others go on. */
+		/* No memory: this connection is closed, the others go on. */
 		nghttp2_session_del(session);
 		free(conn);
 		server->counters.faults[SERVER_FAULT_MEMORY]++;

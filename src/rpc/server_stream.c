@@ -59,8 +59,8 @@ server_stream_new(struct server_conn *conn, int32_t id)
 	struct server_stream *s;
 
 	/*
-	 * More than so many requests arrive, run, or wait for their reader. But
-	 * who has none gets in, whatever others do.
+	 * Too many requests arrive, run, or wait for their readers. But each
+	 * connection may have one, whatever the others do.
 	 */
 	if (server->stream_count / STREAMS_PER_CALL >= server->limits.calls &&
 	    !LIST_EMPTY(&conn->streams))
@@ -135,7 +135,7 @@ server_stream_reset(struct server_stream *s, uint32_t error_code)
 
 /* ---- a request as it arrives ---- */
 
-/* All that a handler needs is here. */
+/* The request has all that a handler needs. */
 static void
 complete(struct server_stream *s)
 {
@@ -372,7 +372,7 @@ settle_whole(struct server_stream *s)
 		(void)router_find(server->router, s->head.path, &err);
 	} else if (server->counters.calls >= server->limits.calls &&
 	    s->conn->call_count > 0) {
-		/* Who has none running gets in, whatever others do. */
+		/* Each connection may have one call, whatever others do. */
 		why = SERVER_REFUSED_CALLS;
 		(void)err_set(&err, ERR_UNAVAILABLE,
 		    "server runs %zu calls already", server->counters.calls);
@@ -438,7 +438,7 @@ deliver(struct server_stream *s)
 	}
 }
 
-/* A handler is at work: tells it what it waits for. */
+/* Tells a handler that is at work what it waits for. */
 static void
 settle_called(struct server_stream *s)
 {
