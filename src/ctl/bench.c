@@ -335,7 +335,7 @@ start_next(struct bench *b, const struct phase *phase)
 {
 	struct task *t;
 
-	if (b->next == b->opt->count || bench_interrupts() > b->allow)
+	if (b->next == b->opt->count || bench_interrupts.count > b->allow)
 		return;
 	t = mem_new(sizeof(*t));
 	t->bench = b;
@@ -431,14 +431,15 @@ on_interrupted(void *arg)
 {
 	struct bench *b = arg;
 
-	if (bench_interrupts() <= b->allow)
+	if (bench_interrupts.count <= b->allow)
 		return;
 	for (size_t i = 0; i < b->opt->count; i++)
 		if (b->volumes[i].task != NULL)
 			client_call_cancel(&b->volumes[i].task->call);
 }
 
-static void
+/* Also makes the staging directories that kubelet would have made. */
+static int
 volumes_init(struct bench *b)
 {
 	const struct bench_options *opt = b->opt;
@@ -446,39 +447,16 @@ volumes_init(struct bench *b)
 	b->volumes = mem_new(opt->count * sizeof(*b->volumes));
 	for (size_t i = 0; i < opt->count; i++) {
 		struct volume *v = &b->volumes[i];
+		auto_free char *parent = NULL;
 
 		(void)snprintf(
 		    v->name, sizeof(v->name), "%s-%zu", opt->prefix, i);
-		v->staging = str_fmt("%s/%s/staging", opt->dir, v->name);
-		v->target = str_fmt("%s/%s/target", opt->dir, v->name);
-	}
-}
-
-static void
-volumes_fini(struct bench *b)
-{
-	for (size_t i = 0; i < b->opt->count; i++) {
-		struct volume *v = &b->volumes[i];
-
-		free(v->id);
-		free(v->staging);
-		free(v->target);
-		json_decref(v->context);
-		json_decref(v->publish);
-	}
-	free(b->volumes);
-}
-
-/* The staging directories that kubelet would have made. */
-static int
-make_directories(const struct bench *b)
-{
-	for (size_t i = 0; i < b->opt->count; i++) {
-		const struct volume *v = &b->volumes[i];
-		auto_free char *parent = str_fmt("%s/%s", b->opt->dir, v->name);
-
-		if ((mkdir(parent, 0750) < 0 && errno != EEXIST) ||
-		    (mkdir(v->staging, 0750) < 0 && errno != EEXIST)) {
+		parent = str_fmt("%s/%s", opt->dir, v->name);
+		v->staging = str_fmt("%s/staging", parent);
+		v->target = str_fmt("%s/target", parent);
+		if (opt->dir != NULL &&
+		    ((mkdir(parent, 0750) < 0 && errno != EEXIST) ||
+			(mkdir(v->staging, 0750) < 0 && errno != EEXIST))) {
 			(void)fprintf(stderr, "make %s: %s\n", v->staging,
 			    strerror(errno));
 			return -errno;
@@ -487,16 +465,33 @@ make_directories(const struct bench *b)
 	return 0;
 }
 
-static void
-remove_directories(const struct bench *b)
+/* Returns how many are left behind. */
+static size_t
+volumes_fini(struct bench *b, bool cleaned)
 {
+	size_t left = 0;
+
 	for (size_t i = 0; i < b->opt->count; i++) {
-		const struct volume *v = &b->volumes[i];
+		struct volume *v = &b->volumes[i];
 		auto_free char *parent = str_fmt("%s/%s", b->opt->dir, v->name);
 
-		if (v->tried == 0 && rmdir(v->staging) == 0)
+		if (cleaned && v->tried != 0 && left++ < BENCH_TOLD_MAX)
+			(void)fprintf(stderr, "left behind: volume %s, %s\n",
+			    v->name, v->id != NULL ? v->id : "no ID known");
+		if (cleaned && v->tried == 0 && b->opt->dir != NULL &&
+		    v->staging != NULL && rmdir(v->staging) == 0)
 			(void)rmdir(parent);
+		free(v->id);
+		free(v->staging);
+		free(v->target);
+		json_decref(v->context);
+		json_decref(v->publish);
 	}
+	free(b->volumes);
+	if (left > 0)
+		bench_figure(
+		    b->opt, "clean_up", "left", (double)left, "volumes");
+	return left;
 }
 
 /*
@@ -509,52 +504,12 @@ static const struct phase look_up = { "look_up", true,
 /* Undoes what was tried. An interrupt may have led here; one more ends it. */
 static const struct phase clean_up = { "clean_up", true, { STEP_CREATE }, 0 };
 
-static size_t
-left_behind(const struct bench *b)
-{
-	size_t left = 0;
-
-	for (size_t i = 0; i < b->opt->count; i++) {
-		const struct volume *v = &b->volumes[i];
-
-		if (v->tried == 0)
-			continue;
-		if (left++ < BENCH_TOLD_MAX)
-			(void)fprintf(stderr, "left behind: volume %s, %s\n",
-			    v->name, v->id != NULL ? v->id : "no ID known");
-	}
-	if (left > 0)
-		bench_figure(
-		    b->opt, "clean_up", "left", (double)left, "volumes");
-	return left;
-}
-
-/* Returns how many volumes failed. */
-static size_t
-run_kind(struct bench *b, const struct kind *kind)
-{
-	bool release = str_eq(kind->name, "release");
-	size_t failed = 0;
-
-	if (b->opt->dir != NULL && make_directories(b) < 0)
-		failed = b->opt->count;
-	if (failed == 0 && release)
-		failed = run_phase(b, &look_up);
-	for (size_t i = 0; release && i < b->opt->count; i++)
-		if (b->volumes[i].id != NULL)
-			b->volumes[i].tried |= 1u << STEP_STAGE |
-			    1u << STEP_PUBLISH;
-	for (size_t i = 0;
-	     i < kind->nphases && failed == 0 && bench_interrupts() == 0; i++)
-		failed = run_phase(b, &kind->phases[i]);
-	return failed;
-}
-
 size_t
 bench_volumes(const struct bench_options *opt, struct client *client)
 {
 	struct bench b = { .opt = opt, .client = client };
 	const struct kind *kind = NULL;
+	bool release, clean;
 	size_t failed;
 
 	for (size_t i = 0; i < countof(kinds); i++)
@@ -563,18 +518,27 @@ bench_volumes(const struct bench_options *opt, struct client *client)
 	if (kind == NULL ||
 	    (opt->dir == NULL && kind->phases != volumes_phases))
 		return SIZE_MAX;
-	volumes_init(&b);
-	bench_interrupt_watch(on_interrupted, &b);
-	failed = run_kind(&b, kind);
-	if (kind->phases != hold_phases || failed > 0 ||
-	    bench_interrupts() > 0) {
-		b.allow = bench_interrupts();
+	release = kind->phases == release_phases;
+	failed = volumes_init(&b) < 0 ? opt->count : 0;
+	bench_interrupts.told = on_interrupted;
+	bench_interrupts.arg = &b;
+	if (failed == 0 && release)
+		failed = run_phase(&b, &look_up);
+	for (size_t i = 0; release && i < opt->count; i++)
+		if (b.volumes[i].id != NULL)
+			b.volumes[i].tried |= 1u << STEP_STAGE |
+			    1u << STEP_PUBLISH;
+	for (size_t i = 0;
+	     i < kind->nphases && failed == 0 && bench_interrupts.count == 0;
+	     i++)
+		failed = run_phase(&b, &kind->phases[i]);
+	clean = kind->phases != hold_phases || failed > 0 ||
+	    bench_interrupts.count > 0;
+	if (clean) {
+		b.allow = bench_interrupts.count;
 		(void)run_phase(&b, &clean_up);
-		failed += left_behind(&b);
-		if (opt->dir != NULL)
-			remove_directories(&b);
 	}
-	bench_interrupt_watch(NULL, NULL);
-	volumes_fini(&b);
+	bench_interrupts.told = NULL;
+	failed += volumes_fini(&b, clean);
 	return failed;
 }

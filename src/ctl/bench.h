@@ -54,11 +54,11 @@ void bench_figure(const struct bench_options *opt, const char *phase,
 void bench_failed_figures(const struct bench_options *opt, const char *phase,
     size_t failed, const size_t *by_code, const char *unit);
 
-/*
- * Interrupts (SIGINT, SIGTERM) that have come. `told(arg)` is called on the
- * loop for each one that comes; NULL: nobody is.
- */
-unsigned bench_interrupts(void);
-void bench_interrupt_watch(void (*told)(void *arg), void *arg);
+/* Interrupts (SIGINT, SIGTERM) that have come. */
+extern struct bench_interrupts {
+	unsigned count;
+	void (*told)(void *arg); /* on the loop, of each that comes, or NULL */
+	void *arg;
+} bench_interrupts;
 
 #endif

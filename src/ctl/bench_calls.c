@@ -54,48 +54,35 @@ clock_ns(clockid_t id)
 }
 
 static enum op_verdict
-caller_next(struct bench_caller *c)
-{
-	struct load *load = c->load;
-
-	if (load->left == 0)
-		return OP_DONE;
-	load->left--;
-	client_call_init(&c->call,
-	    load->clients != NULL ? load->clients[load->left] : load->client);
-	c->began_ns = clock_ns(CLOCK_MONOTONIC);
-	client_call_start(
-	    &c->call, PATH, "", 0, load->opt->timeout_ms, &c->op.wake);
-	return op_await(c, CALLER_ANSWERED);
-}
-
-static void
-caller_count(struct bench_caller *c)
-{
-	struct load *load = c->load;
-
-	if (c->op.rc == 0) {
-		histogram_add(
-		    &load->ns, clock_ns(CLOCK_MONOTONIC) - c->began_ns);
-		return;
-	}
-	load->failed_by[c->call.code]++;
-	if (load->failed++ < BENCH_TOLD_MAX)
-		(void)fprintf(stderr, "%s: " METHOD ": %s\n",
-		    err_code_name(c->call.code),
-		    c->call.text != NULL ? c->call.text : "");
-}
-
-static enum op_verdict
 caller_step(struct op *op)
 {
 	struct bench_caller *c = (struct bench_caller *)op;
+	struct load *load = c->load;
 
 	switch (c->state) {
 	case CALLER_NEXT:
-		return caller_next(c);
+		if (load->left == 0)
+			return OP_DONE;
+		load->left--;
+		client_call_init(&c->call,
+		    load->clients != NULL ? load->clients[load->left]
+					  : load->client);
+		c->began_ns = clock_ns(CLOCK_MONOTONIC);
+		client_call_start(
+		    &c->call, PATH, "", 0, load->opt->timeout_ms, &op->wake);
+		return op_await(c, CALLER_ANSWERED);
+
 	case CALLER_ANSWERED:
-		caller_count(c);
+		if (op->rc == 0) {
+			histogram_add(
+			    &load->ns, clock_ns(CLOCK_MONOTONIC) - c->began_ns);
+		} else {
+			load->failed_by[c->call.code]++;
+			if (load->failed++ < BENCH_TOLD_MAX)
+				(void)fprintf(stderr, "%s: " METHOD ": %s\n",
+				    err_code_name(c->call.code),
+				    c->call.text != NULL ? c->call.text : "");
+		}
 		client_call_fini(&c->call);
 		return op_goto(c, CALLER_NEXT);
 	}
@@ -155,7 +142,8 @@ run(struct load *load, const char *phase)
 	uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
 
 	load->callers = callers;
-	bench_interrupt_watch(on_interrupted, load);
+	bench_interrupts.told = on_interrupted;
+	bench_interrupts.arg = load;
 	for (size_t i = 0; i < count; i++) {
 		callers[i].load = load;
 		load->running++;
@@ -165,7 +153,7 @@ run(struct load *load, const char *phase)
 		loop_turn(true);
 	ns = clock_ns(CLOCK_MONOTONIC) - ns;
 	cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns;
-	bench_interrupt_watch(NULL, NULL);
+	bench_interrupts.told = NULL;
 	free(callers);
 	if (load->ns.count > 0)
 		report_times(load, phase, ns, cpu_ns);
@@ -198,9 +186,8 @@ on_told(void *arg)
 }
 
 /*
- * Serves the connections until there is a line on standard input, or its end,
- * or an interrupt.
- * A file, or /dev/null, has either at once.
+ * Serves the connections until there is a line on standard input, or its end
+ * (a file, or /dev/null, has either at once), or an interrupt.
  */
 static void
 hold_until_told(void)
@@ -214,37 +201,31 @@ hold_until_told(void)
 		isatty(STDIN_FILENO)))
 		return;
 	io_watch(&in, STDIN_FILENO, IO_READ, on_stdin);
-	bench_interrupt_watch(on_told, &in);
+	bench_interrupts.told = on_told;
+	bench_interrupts.arg = &in;
 	while (in.ev != NULL)
 		loop_turn(true);
-	bench_interrupt_watch(NULL, NULL);
-}
-
-/* A connection is a descriptor, and there may be thousands. */
-static void
-allow_descriptors(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return;
-	files.rlim_cur = files.rlim_max;
-	(void)setrlimit(RLIMIT_NOFILE, &files);
+	bench_interrupts.told = NULL;
 }
 
 size_t
 bench_connections(const struct bench_options *opt, const char *endpoint)
 {
 	struct load load = { .opt = opt, .left = opt->count };
+	struct rlimit files;
 
-	allow_descriptors();
+	/* A connection is a descriptor, and there may be many. */
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &files);
+	}
 	load.clients = mem_new(opt->count * sizeof(struct client *));
 	for (size_t i = 0; i < opt->count; i++)
 		load.clients[i] = client_new(endpoint);
 	run(&load, "connections");
 	bench_figure(
 	    opt, "connections", "open", (double)load.ns.count, "connections");
-	if (bench_interrupts() == 0)
+	if (bench_interrupts.count == 0)
 		hold_until_told();
 	for (size_t i = 0; i < opt->count; i++)
 		client_free(load.clients[i]);

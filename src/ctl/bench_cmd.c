@@ -136,32 +136,15 @@ parse(int argc, char **argv, struct bench_options *opt, bool *per_call)
 	return good && opt->kind != NULL && optind + 1 == argc;
 }
 
-static struct {
-	unsigned count;
-	void (*told)(void *arg);
-	void *arg;
-} interrupts;
+struct bench_interrupts bench_interrupts;
 
 static void
-on_interrupt(int signo)
+on_bench_interrupt(int signo)
 {
 	(void)signo;
-	interrupts.count++;
-	if (interrupts.told != NULL)
-		interrupts.told(interrupts.arg);
-}
-
-unsigned
-bench_interrupts(void)
-{
-	return interrupts.count;
-}
-
-void
-bench_interrupt_watch(void (*told)(void *arg), void *arg)
-{
-	interrupts.told = told;
-	interrupts.arg = arg;
+	bench_interrupts.count++;
+	if (bench_interrupts.told != NULL)
+		bench_interrupts.told(bench_interrupts.arg);
 }
 
 enum ctl_status
@@ -188,8 +171,8 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 		return CTL_USAGE;
 	if (loop_init() < 0)
 		return CTL_FAILED;
-	signal_watch(SIGINT, on_interrupt);
-	signal_watch(SIGTERM, on_interrupt);
+	signal_watch(SIGINT, on_bench_interrupt);
+	signal_watch(SIGTERM, on_bench_interrupt);
 	if (str_eq(opt.kind, "connections")) {
 		failed = bench_connections(&opt, options->endpoint);
 	} else {
@@ -207,5 +190,5 @@ ctl_bench(const struct ctl_options *options, int argc, char **argv)
 	json_decref(opt.secrets);
 	if (failed == SIZE_MAX)
 		return bench_usage();
-	return failed == 0 && interrupts.count == 0 ? CTL_OK : CTL_FAILED;
+	return failed == 0 && bench_interrupts.count == 0 ? CTL_OK : CTL_FAILED;
 }
