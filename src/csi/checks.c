@@ -160,23 +160,26 @@ check_supported_access(const Csi__V1__VolumeCapability *cap, const char *field,
 
 /* --- Controller --- */
 
+/* All of volume_capabilities; `empty`: of a volume that is new and empty. */
 static int
-check_new_volume_access(const Csi__V1__CreateVolumeRequest *r, struct err *err)
+check_accesses(Csi__V1__VolumeCapability *const *caps, size_t count,
+    bool supported, bool empty, struct err *err)
 {
-	int rc;
-
-	if (r->n_volume_capabilities == 0)
+	if (count == 0)
 		return csi_invalid(err, "volume_capabilities: missing");
-	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
+	for (size_t i = 0; i < count; i++) {
 		char field[FIELD_MAX];
 		struct csi_access access;
+		int rc = str_put(
+		    field, sizeof(field), "volume_capabilities[%zu]", i);
 
-		if ((rc = str_put(field, sizeof(field),
-			 "volume_capabilities[%zu]", i)) < 0 ||
-		    (rc = check_supported_access(
-			 r->volume_capabilities[i], field, &access, err)) < 0)
+		if (rc == 0)
+			rc = check_access(caps[i], field, &access, err);
+		if (rc == 0 && supported)
+			rc = csi_access_supported(&access, field, err);
+		if (rc < 0)
 			return rc;
-		if (access.read_only && r->volume_content_source == NULL)
+		if (access.read_only && empty)
 			return csi_invalid(err,
 			    "%s.access_mode.mode: %s is nothing for a new, empty volume",
 			    field, csi_access_mode_name(access.mode));
@@ -193,7 +196,9 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 
 	if ((rc = check_filled(r->name, NAME_MAX_BYTES, "name", err)) < 0)
 		return rc;
-	if ((rc = check_new_volume_access(r, err)) < 0 ||
+	if ((rc = check_accesses(r->volume_capabilities,
+		 r->n_volume_capabilities, true,
+		 r->volume_content_source == NULL, err)) < 0 ||
 	    (rc = csi_class_params_parse(&parameters, &in->class, err)) < 0)
 		return rc;
 	/* As with ceph-csi, without requirements parameters.pool counts. */
@@ -258,21 +263,9 @@ csi_check_capabilities(struct csi_request *in, struct err *err)
 	const Csi__V1__ValidateVolumeCapabilitiesRequest *r = in->message;
 	int rc = check_volume_id(r->volume_id, err);
 
-	if (rc < 0)
-		return rc;
-	if (r->n_volume_capabilities == 0)
-		return csi_invalid(err, "volume_capabilities: missing");
-	for (size_t i = 0; i < r->n_volume_capabilities; i++) {
-		char field[FIELD_MAX];
-		struct csi_access access;
-
-		if ((rc = str_put(field, sizeof(field),
-			 "volume_capabilities[%zu]", i)) < 0 ||
-		    (rc = check_access(
-			 r->volume_capabilities[i], field, &access, err)) < 0)
-			return rc;
-	}
-	return 0;
+	return rc < 0 ? rc
+		      : check_accesses(r->volume_capabilities,
+			    r->n_volume_capabilities, false, false, err);
 }
 
 /* --- Node --- */

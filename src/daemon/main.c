@@ -147,26 +147,6 @@ make_dirs(const char *path, struct err *err)
 }
 
 static void
-start_sessions(const struct options *o)
-{
-	const struct sessions_setup setup = {
-		.worker_path = o->worker_path,
-		.driver_name = o->drivername,
-		.instance_id = o->instanceid,
-		.cluster_name = o->clustername,
-		.node_id = o->nodeserver ? o->nodeid : "",
-		.ceph_conf = o->ceph_conf,
-		.idle_ms = o->session_idle_ms,
-		.max_lanes = (unsigned)o->worker_lanes,
-		.log_level = o->level,
-		.log_json = str_eq(o->log_format, "json"),
-	};
-
-	sessions_init(&setup);
-	dump_add_source(sessions_dump);
-}
-
-static void
 dump_counts(struct buf *out)
 {
 	(void)buf_printf(out,
@@ -254,23 +234,6 @@ start_own_services(const struct options *o, struct err *err)
 	return 0;
 }
 
-static void
-start_dispatch(const struct options *o)
-{
-	const struct dispatch_setup setup = {
-		.driver_name = o->drivername,
-		.node_id = o->nodeid,
-		.controller = o->controllerserver,
-		.node = o->nodeserver,
-		.requests = { .config = d.config,
-		    .impls = impls,
-		    .slow_ms = o->slow_op_ms,
-		    .max = (size_t)o->requests_max },
-	};
-
-	dispatch_init(&setup);
-}
-
 /*
  * As many connections as there are descriptors for, so that those which a
  * client has opened leave some for workers, children and their pipes.
@@ -316,16 +279,38 @@ start_server(const struct options *o, struct err *err)
 static int
 start_driver(const struct options *o, struct err *err)
 {
+	const struct sessions_setup sessions = {
+		.worker_path = o->worker_path,
+		.driver_name = o->drivername,
+		.instance_id = o->instanceid,
+		.cluster_name = o->clustername,
+		.node_id = o->nodeserver ? o->nodeid : "",
+		.ceph_conf = o->ceph_conf,
+		.idle_ms = o->session_idle_ms,
+		.max_lanes = (unsigned)o->worker_lanes,
+		.log_level = o->level,
+		.log_json = str_eq(o->log_format, "json"),
+	};
+	struct dispatch_setup dispatch = {
+		.driver_name = o->drivername,
+		.node_id = o->nodeid,
+		.controller = o->controllerserver,
+		.node = o->nodeserver,
+		.requests = { .impls = impls,
+		    .slow_ms = o->slow_op_ms,
+		    .max = (size_t)o->requests_max },
+	};
 	int rc = make_dirs(o->statedir, err);
 
 	if (rc < 0)
 		return rc;
 	offload_set_max((unsigned)o->offload_max);
-	d.config = config_new(o->config);
-	start_sessions(o);
+	dispatch.requests.config = d.config = config_new(o->config);
+	sessions_init(&sessions);
+	dump_add_source(sessions_dump);
 	if (o->nodeserver && (rc = start_node(o, err)) < 0)
 		return rc;
-	start_dispatch(o);
+	dispatch_init(&dispatch);
 	rc = start_own_services(o, err);
 	if (rc < 0)
 		return rc;
@@ -383,23 +368,17 @@ start(const struct options *o, struct err *err)
 
 /* Frees everything, so that a leak checker has nothing to say. */
 static void
-finish_driver(void)
-{
-	metrics_stop();
-	server_free(d.server);
-	dispatch_fini();
-	sessions_fini();
-	config_free(d.config);
-}
-
-static void
 daemon_finish(const struct options *o)
 {
 	if (o->type == OPTIONS_RBD) {
 		log_info("daemon.stop", "complete=%d", drain_is_complete());
 		if (!drain_is_complete())
 			return;
-		finish_driver();
+		metrics_stop();
+		server_free(d.server);
+		dispatch_fini();
+		sessions_fini();
+		config_free(d.config);
 	} else {
 		if (o->type == OPTIONS_LIVENESS)
 			liveness_stop();
