@@ -14,124 +14,98 @@
 
 /* ---- resolving ------------------------------------------------------------ */
 
-struct walk {
-	char rest[PATH_MAX]; /* what is still to be walked */
-	char *out;           /* what has been, without links */
-	bool roots_own;      /* only root could change anything so far */
-	int links;
-};
-
-static void
-look_at_directory(struct walk *w, const struct stat *st)
+/* Can only root have put there what is in this directory? */
+static bool
+is_roots_own(const struct stat *st)
 {
-	if (st->st_uid != 0 || (st->st_mode & (S_IWGRP | S_IWOTH)) != 0)
-		w->roots_own = false;
+	return st->st_uid == 0 && (st->st_mode & (S_IWGRP | S_IWOTH)) == 0;
 }
 
 static int
-append(struct walk *w, const char *name, struct err *err)
+append(char out[PATH_MAX], const char *name, size_t n, struct err *err)
 {
-	size_t len = strlen(w->out);
+	size_t len = strlen(out);
 
-	if (str_put(w->out + len, PATH_MAX - len, "/%s", name) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%.128s...: the path is too long", w->out);
-	return 0;
+	return str_put(out + len, PATH_MAX - len, "/%.*s", (int)n, name) < 0
+	    ? err_set(err, ERR_INVALID_ARGUMENT,
+		  "%.128s...: the path is too long", out)
+	    : 0;
 }
 
 static void
-step_up(struct walk *w)
+step_up(char *out)
 {
-	char *slash = strrchr(w->out, '/');
+	char *slash = strrchr(out, '/');
 
 	if (slash != NULL)
 		*slash = '\0';
 }
 
-/* w->out is a link: what it says takes its place. */
-static int
-follow(struct walk *w, const char *rest, struct err *err)
-{
-	char to[PATH_MAX], all[PATH_MAX];
-	ssize_t n = readlink(w->out, to, sizeof(to) - 1);
-
-	if (n < 0)
-		return err_set_rc(err, -errno, "read link %s", w->out);
-	to[n] = '\0';
-	if (!w->roots_own || ++w->links > LINKS_MAX)
-		return err_refuse(err,
-		    "%s is a symbolic link, which is not followed", w->out);
-	if (str_put(all, sizeof(all), "%s/%s", to, rest) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%.128s...: the path is too long", w->out);
-	if (to[0] == '/')
-		*w->out = '\0';
-	else
-		step_up(w);
-	memcpy(w->rest, all, sizeof(all));
-	return 0;
-}
-
-/* One component that is not the last; *missing: it does not exist. */
-static int
-walk_parent(struct walk *w, const char *name, const char *rest, bool *missing,
-    struct err *err)
-{
-	struct stat st;
-	int rc = append(w, name, err);
-
-	if (rc < 0)
-		return rc;
-	if (lstat(w->out, &st) < 0) {
-		*missing = errno == ENOENT;
-		return *missing ? 0
-				: err_set_rc(err, -errno, "look at %s", w->out);
-	}
-	if (S_ISLNK(st.st_mode))
-		return follow(w, rest, err);
-	if (!S_ISDIR(st.st_mode))
-		return err_refuse(err, "%s is not a directory", w->out);
-	look_at_directory(w, &st);
-	memmove(w->rest, rest, strlen(rest) + 1);
-	return 0;
-}
-
 int
 path_resolve(const char *path, char out[PATH_MAX], struct err *err)
 {
-	struct walk w = { .out = out, .roots_own = true };
+	auto_free char *rest = str_dup(path); /* what is still to be walked */
+	const char *at = rest;
+	bool roots_own, missing = false;
+	int links = 0, rc;
 	struct stat st;
-	bool missing = false;
-	int rc = str_put(w.rest, sizeof(w.rest), "%s", path);
 
 	*out = '\0';
-	if (rc < 0 || stat("/", &st) < 0)
-		return err_set_rc(err, rc < 0 ? rc : -errno, "path %s", path);
-	look_at_directory(&w, &st);
+	if (stat("/", &st) < 0)
+		return err_set_rc(err, -errno, "path %s", path);
+	roots_own = is_roots_own(&st);
 	for (;;) {
-		char *name = w.rest + strspn(w.rest, "/");
-		char *end = name + strcspn(name, "/");
-		const char *rest = end + strspn(end, "/");
+		char to[PATH_MAX], *all;
+		ssize_t len;
+		size_t n;
 
-		if (*rest == '\0' || missing) {
-			char *last = name + strlen(name);
-
-			while (last > name && last[-1] == '/')
-				*--last = '\0';
-			return *name == '\0' ? 0 : append(&w, name, err);
+		at += strspn(at, "/");
+		n = strcspn(at, "/");
+		if (missing || at[n + strspn(at + n, "/")] == '\0') {
+			n = strlen(at); /* the last, or what is not there */
+			while (n > 0 && at[n - 1] == '/')
+				n--;
+			return n == 0 ? 0 : append(out, at, n, err);
 		}
-		*end = '\0';
-		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
-			if (name[1] == '.')
-				step_up(&w);
-			memmove(w.rest, rest, strlen(rest) + 1);
+		if (strncmp(at, ".", n) == 0 || strncmp(at, "..", n) == 0) {
+			if (n == 2)
+				step_up(out);
+			at += n;
 			continue;
 		}
-		rc = walk_parent(&w, name, rest, &missing, err);
+		rc = append(out, at, n, err);
 		if (rc < 0)
 			return rc;
-		if (missing)
-			memmove(w.rest, rest, strlen(rest) + 1);
+		at += n;
+		if (lstat(out, &st) < 0) {
+			if (errno != ENOENT)
+				return err_set_rc(
+				    err, -errno, "look at %s", out);
+			missing = true;
+			continue;
+		}
+		if (S_ISDIR(st.st_mode)) {
+			roots_own = roots_own && is_roots_own(&st);
+			continue;
+		}
+		if (!S_ISLNK(st.st_mode))
+			return err_refuse(err, "%s is not a directory", out);
+		/* What the link says takes its place. */
+		len = readlink(out, to, sizeof(to) - 1);
+		if (len < 0)
+			return err_set_rc(err, -errno, "read link %s", out);
+		to[len] = '\0';
+		if (!roots_own || ++links > LINKS_MAX)
+			return err_refuse(err,
+			    "%s is a symbolic link, which is not followed",
+			    out);
+		all = str_fmt("%s/%s", to, at);
+		free(rest);
+		at = rest = all;
+		if (to[0] == '/')
+			*out = '\0';
+		else
+			step_up(out);
 	}
 }
 
