@@ -320,16 +320,6 @@ entry_drop_start(struct create_volume *c, struct ceph_pool *pool,
 	journal_release_start(&c->release, &c->rpc.op.wake);
 }
 
-static void
-image_make_start(struct create_volume *c)
-{
-	c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
-	c->spec.id = c->id;
-	image_id_generate(controller.conn, c->id);
-	image_create_start(
-	    &c->create, c->reserve.item_pool, &c->spec, &c->rpc.op.wake);
-}
-
 static enum op_verdict
 create_undo_step(struct create_volume *c)
 {
@@ -416,11 +406,14 @@ create_make_step(struct create_volume *c)
 			return op_goto(c, CREATEVOL_LOOK_UP);
 		if (op->rc < 0)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
+		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 		if ((c->spec.features & ~features_created()) == 0) {
-			image_make_start(c);
+			image_id_generate(controller.conn, c->id);
+			c->spec.id = c->id;
+			image_create_start(&c->create, c->reserve.item_pool,
+			    &c->spec, &op->wake);
 			return op_await(c, CREATEVOL_IMAGE_MADE);
 		}
-		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 		c->lane = (struct lane_job){
 			.kind = LANE_CREATE,
 			.pool = c->reserve.item_pool,

@@ -207,7 +207,7 @@ publish_volume_step(struct op *op)
 {
 	struct publish_volume *p = (struct publish_volume *)op;
 	const struct volume_lookup *v = &p->volume;
-	const char *volume_id = p->req != NULL ? p->req->volume_id : NULL;
+	const Csi__V1__ControllerPublishVolumeRequest *req = p->rpc.request;
 	enum watch_verdict verdict;
 	struct err err = ERR_INIT;
 	int rc;
@@ -216,7 +216,7 @@ publish_volume_step(struct op *op)
 	case PUBLISHVOL_START:
 		if (read_publish_request(p, &err) < 0)
 			return op_fail_err(p, PUBLISHVOL_END, &err);
-		volume_lookup_start(&p->volume, &p->rpc, p->req->volume_id,
+		volume_lookup_start(&p->volume, &p->rpc, req->volume_id,
 		    &p->context, &op->wake);
 		return op_await(p, PUBLISHVOL_FOUND);
 
@@ -242,7 +242,7 @@ publish_volume_step(struct op *op)
 		if (volume_is_encrypted(&p->list))
 			return op_fail(p, PUBLISHVOL_END, ERR_UNIMPLEMENTED,
 			    "volume %s: image %s is encrypted, which this driver cannot stage",
-			    volume_id, v->image);
+			    req->volume_id, v->image);
 		take_records(p);
 		if (judge_records(p, &err) < 0)
 			return op_fail_err(p, PUBLISHVOL_END, &err);
@@ -264,8 +264,8 @@ publish_volume_step(struct op *op)
 			    "find out whether image %s is in use", v->image);
 		if (verdict != WATCH_NONE)
 			return op_fail(p, PUBLISHVOL_END,
-			    ERR_FAILED_PRECONDITION, EXCLUDED, volume_id,
-			    p->maybe_holder, p->req->node_id, p->record);
+			    ERR_FAILED_PRECONDITION, EXCLUDED, req->volume_id,
+			    p->maybe_holder, req->node_id, p->record);
 		return op_goto(p, PUBLISHVOL_ALLOWED);
 
 	case PUBLISHVOL_ALLOWED:
@@ -279,10 +279,10 @@ publish_volume_step(struct op *op)
 		if (op->rc == -ENOENT)
 			return op_fail(p, PUBLISHVOL_END, ERR_NOT_FOUND,
 			    "volume %s: its image has just been removed",
-			    volume_id);
+			    req->volume_id);
 		if (op->rc < 0)
 			return op_fail_rc(p, PUBLISHVOL_END, op->rc,
-			    "record node %s on image %s in %s", p->req->node_id,
+			    "record node %s on image %s in %s", req->node_id,
 			    v->image, ceph_pool_label(v->pool));
 		return op_goto(p, PUBLISHVOL_ANSWER);
 
