@@ -13,10 +13,10 @@
 #include <sys/socket.h>
 
 /* Before each frame. */
-struct head {
+struct frame_head {
 	uint32_t len, nfds;
 };
-#define HEAD sizeof(struct head)
+#define HEAD sizeof(struct frame_head)
 
 /* Room for the descriptors of one message. */
 union channel_control {
@@ -162,7 +162,7 @@ deliver(struct channel *c)
 	c->freed = &freed;
 	while (c->in.len - used >= HEAD) {
 		const unsigned char *p = c->in.data + used;
-		struct head head;
+		struct frame_head head;
 		size_t len, nfds;
 		int fds[CHANNEL_FDS_MAX];
 
@@ -293,7 +293,8 @@ channel_begin(struct channel *c, size_t len, const int *fds, size_t nfds,
 		}
 	}
 	memcpy(o->bytes,
-	    &(struct head){ .len = (uint32_t)len, .nfds = (uint32_t)nfds },
+	    &(struct frame_head){
+		.len = (uint32_t)len, .nfds = (uint32_t)nfds },
 	    HEAD);
 	*bytes = o->bytes + HEAD;
 	return 0;

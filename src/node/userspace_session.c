@@ -823,6 +823,8 @@ attach_session_init(const char *state_dir, const char *program,
 	DIR *root;
 
 	as.ops = ops;
+	free(as.program);
+	free(as.root);
 	as.program = str_dup(program);
 	as.root = str_fmt("%s/attach", state_dir);
 	if (mkdir(as.root, 0700) < 0 && errno != EEXIST)

@@ -86,7 +86,7 @@ struct attach_session_ops {
 };
 
 /*
- * Once. Sessions that an earlier rbd-csid has left are joined or, when their
+ * At the start. Sessions that an earlier rbd-csid has left are joined or, when their
  * rbd-attachd is dead, taken down.
  */
 int attach_session_init(const char *state_dir, const char *program,
