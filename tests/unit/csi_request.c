@@ -510,6 +510,62 @@ test_keys(void)
 	}
 }
 
+/* --- which session a request goes to --- */
+
+#define OURS                                                                   \
+	"0001-0002-c1-0000000000000003-11111111-2222-3333-4444-555555555555"
+#define MIGRATED "mig_mons-c2_image-11111111-2222-3333-4444-555555555555_70"
+
+/* clang-format off */
+static const struct {
+	const char *method, *json;
+	enum csi_id_kind kind;
+	const char *cluster_id, *user;
+} sessions[] = {
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS "}",
+	  CSI_ID_NONE, "c", "u" },
+	{ "DeleteVolume", "{\"volumeId\":\"" OURS "\"," KEYS "}",
+	  CSI_ID_OURS, "c1", "u" },
+	{ "DeleteVolume", "{\"volumeId\":\"" MIGRATED "\"," KEYS "}",
+	  CSI_ID_MIGRATED, "c2", "u" },
+	{ "ControllerUnpublishVolume", "{\"volumeId\":\"" MIGRATED "\"}",
+	  CSI_ID_UNKNOWN, NULL, NULL },
+	{ "ControllerUnpublishVolume", "{\"volumeId\":\"" OURS "\"}",
+	  CSI_ID_OURS, "c1", NULL },
+	{ "ControllerPublishVolume", "{\"volumeId\":\"image\",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP ",\"volumeContext\":{\"staticVolume\":"
+	  "\"true\",\"clusterID\":\"c3\",\"pool\":\"p\"}}",
+	  CSI_ID_STATIC, "c3", NULL },
+	{ "Audit", "{\"clusterId\":\"c4\",\"pool\":\"p\"," KEYS "}",
+	  CSI_ID_NONE, "c4", "u" },
+	{ "Abort", "{\"volumeId\":\"" OURS "\"}", CSI_ID_NONE, NULL, NULL },
+};
+/* clang-format on */
+
+static void
+test_sessions(void)
+{
+	for (size_t i = 0; i < countof(sessions); i++) {
+		const struct csi_definition *def = definition_of(
+		    sessions[i].method);
+		struct arena *arena = csi_arena_new();
+		struct csi_request in;
+		struct err err = ERR_INIT;
+		size_t len;
+		const void *bytes = csi_pack(
+		    request_of(def, sessions[i].json, arena), arena, &len,
+		    &err);
+
+		ok(csi_request_read(&in, def, bytes, len, &err) == 0,
+		    "%s is read: %s", sessions[i].method, err.text);
+		is_int(in.id_kind, sessions[i].kind, "whose its identifier is");
+		is_str(in.cluster_id, sessions[i].cluster_id, "its cluster");
+		is_str(in.credentials.user, sessions[i].user, "its user");
+		csi_request_fini(&in);
+		arena_free(arena);
+	}
+}
+
 /* --- from bytes to an operation --- */
 
 static enum op_verdict
@@ -678,6 +734,7 @@ main(void)
 	test_definitions();
 	test_capabilities();
 	test_keys();
+	test_sessions();
 	test_unpacking();
 	test_paths();
 	test_running();
