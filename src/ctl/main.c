@@ -70,35 +70,6 @@ static const struct option long_options[] = {
 	{ NULL, 0, NULL, 0 },
 };
 
-static bool
-parse_timeout(const char *text, int64_t *ms)
-{
-	uint64_t seconds;
-
-	if (str_to_u64(text, &seconds) < 0 || seconds > INT32_MAX) {
-		(void)fprintf(stderr,
-		    "rbd-csictl: --timeout needs a whole number of seconds\n");
-		return false;
-	}
-	*ms = (int64_t)seconds * 1000;
-	return true;
-}
-
-static enum ctl_status
-run_command(const struct ctl_options *options, int argc, char **argv)
-{
-	if (argc == 0) {
-		usage(stderr);
-		return CTL_USAGE;
-	}
-	for (size_t i = 0; i < countof(commands); i++)
-		if (strcmp(argv[0], commands[i].name) == 0)
-			return commands[i].run(options, argc, argv);
-	(void)fprintf(stderr,
-	    "rbd-csictl: there is no command \"%s\", see --help\n", argv[0]);
-	return CTL_USAGE;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -106,6 +77,7 @@ main(int argc, char **argv)
 		.endpoint = getenv("CSI_ENDPOINT"),
 		.timeout_ms = -1,
 	};
+	uint64_t seconds;
 	int c;
 
 	if (str_is_empty(options.endpoint))
@@ -117,8 +89,13 @@ main(int argc, char **argv)
 			options.endpoint = optarg;
 			break;
 		case 't':
-			if (!parse_timeout(optarg, &options.timeout_ms))
+			if (str_to_u64(optarg, &seconds) < 0 ||
+			    seconds > INT32_MAX) {
+				(void)fprintf(stderr,
+				    "rbd-csictl: --timeout needs a whole number of seconds\n");
 				return CTL_USAGE;
+			}
+			options.timeout_ms = (int64_t)seconds * 1000;
 			break;
 		case 's':
 			options.secrets = optarg;
@@ -142,5 +119,16 @@ main(int argc, char **argv)
 			return CTL_USAGE;
 		}
 	}
-	return (int)run_command(&options, argc - optind, argv + optind);
+	argc -= optind;
+	argv += optind;
+	for (size_t i = 0; argc > 0 && i < countof(commands); i++)
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return (int)commands[i].run(&options, argc, argv);
+	if (argc == 0)
+		usage(stderr);
+	else
+		(void)fprintf(stderr,
+		    "rbd-csictl: there is no command \"%s\", see --help\n",
+		    argv[0]);
+	return CTL_USAGE;
 }
