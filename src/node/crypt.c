@@ -87,45 +87,38 @@ crypt_find(const char *volume_id)
 	return 0;
 }
 
-/* Removes one mapping; what just looks at it (udev) is waited for. */
-static int
-remove_mapping(int control, const char *name, struct err *err)
-{
-	auto_free char *node = str_fmt("%s/mapper/%s", node_paths.dev, name);
-
-	for (int i = 0;; i++) {
-		struct dm_ioctl dm = {
-			.version = { DM_VERSION_MAJOR, 0, 0 },
-			.data_size = sizeof(dm),
-		};
-
-		if (str_put(dm.name, sizeof(dm.name), "%s", name) < 0)
-			return 0; /* no mapping can have it */
-		if (ioctl(control, DM_DEV_REMOVE, &dm) == 0 || errno == ENXIO)
-			break;
-		if (errno != EBUSY || i >= BUSY_TRIES)
-			return err_set_rc(
-			    err, -errno, "close the mapping %s", name);
-		device_pause_ms(BUSY_WAIT_MS);
-	}
-	(void)unlink(node); /* without udev nobody else does */
-	return 0;
-}
-
+/* What just looks at a mapping (udev) is waited for. */
 int
 crypt_close(const char *volume_id, struct err *err)
 {
-	auto_free char *name = str_fmt(CRYPT_PREFIX "%s", volume_id);
-	auto_free char *lower = str_fmt("%s" INTEGRITY, name);
 	auto_free char *device = str_fmt("%s/mapper/control", node_paths.dev);
 	auto_close int control = open(device, O_RDWR | O_CLOEXEC);
-	int rc;
+	const char *const suffix[] = { "",
+		INTEGRITY }; /* the upper one first */
 
 	if (control < 0)
-		return err_set_rc(
-		    err, -errno, "close the mapping %s: open %s", name, device);
-	rc = remove_mapping(control, name, err);
-	if (rc == 0)
-		rc = remove_mapping(control, lower, err);
-	return rc;
+		return err_set_rc(err, -errno,
+		    "close the mapping " CRYPT_PREFIX "%s: open %s", volume_id,
+		    device);
+	for (size_t which = 0; which < countof(suffix); which++) {
+		struct dm_ioctl dm = { .version = { DM_VERSION_MAJOR, 0, 0 } };
+		auto_free char *node = NULL;
+
+		if (str_put(dm.name, sizeof(dm.name), CRYPT_PREFIX "%s%s",
+			volume_id, suffix[which]) < 0)
+			continue; /* no mapping can have it */
+		for (int i = 0;; i++) {
+			dm.data_size = sizeof(dm);
+			if (ioctl(control, DM_DEV_REMOVE, &dm) == 0 ||
+			    errno == ENXIO)
+				break;
+			if (errno != EBUSY || i >= BUSY_TRIES)
+				return err_set_rc(err, -errno,
+				    "close the mapping %s", dm.name);
+			device_pause_ms(BUSY_WAIT_MS);
+		}
+		node = str_fmt("%s/mapper/%s", node_paths.dev, dm.name);
+		(void)unlink(node); /* without udev nobody else does */
+	}
+	return 0;
 }

@@ -467,9 +467,13 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 	return rc;
 }
 
-/* The attributes of a mount that MS_ flags stand for. */
-static void
-attributes_of(unsigned long flags, struct mount_attr *attr)
+/*
+ * The clone is made, gets its attributes, and only then appears at the
+ * target: no moment in which a read-only volume is writable there.
+ */
+int
+mount_bind(int fd, const char *device, const char *target, const char *options,
+    bool read_only, struct err *err)
 {
 	static const struct {
 		unsigned long flag;
@@ -480,45 +484,33 @@ attributes_of(unsigned long flags, struct mount_attr *attr)
 		{ MS_NODEV, MOUNT_ATTR_NODEV },
 		{ MS_NOEXEC, MOUNT_ATTR_NOEXEC },
 		{ MS_NODIRATIME, MOUNT_ATTR_NODIRATIME },
+		{ MS_NOATIME, MOUNT_ATTR_NOATIME },
+		{ MS_STRICTATIME, MOUNT_ATTR_STRICTATIME },
 	};
-
-	for (size_t i = 0; i < countof(table); i++)
-		if ((flags & table[i].flag) != 0)
-			attr->attr_set |= table[i].attr;
-	if ((flags & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)) == 0)
-		return;
-	attr->attr_clr |= MOUNT_ATTR__ATIME;
-	if ((flags & MS_NOATIME) != 0)
-		attr->attr_set |= MOUNT_ATTR_NOATIME;
-	else if ((flags & MS_STRICTATIME) != 0)
-		attr->attr_set |= MOUNT_ATTR_STRICTATIME;
-}
-
-/*
- * The clone is made, gets its attributes, and only then appears at the
- * target: no moment in which a read-only volume is writable there.
- */
-int
-mount_bind(int fd, const char *device, const char *target, const char *options,
-    bool read_only, struct err *err)
-{
-	auto_close int tree = open_tree(
-	    fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	auto_close int at = path_open(target, O_PATH | O_NOFOLLOW);
+	auto_close int tree = -1;
 	struct mount_attr attr = { 0 };
 	unsigned long flags = 0;
 
+	if (at < 0)
+		return err_set_rc(err, at, "open %s", target);
+	tree = open_tree(
+	    fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	if (tree < 0)
 		return err_set_rc(
 		    err, -errno, "clone the mount for %s", target);
-	if (at < 0)
-		return err_set_rc(err, at, "open %s", target);
 	if (!str_is_empty(options))
 		(void)mnt_optstr_get_flags(
 		    options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP));
 	if (read_only)
 		flags |= MS_RDONLY;
-	attributes_of(flags, &attr);
+	if ((flags & MS_NOATIME) != 0) /* one of these only */
+		flags &= ~(unsigned long)MS_STRICTATIME;
+	for (size_t i = 0; i < countof(table); i++)
+		if ((flags & table[i].flag) != 0)
+			attr.attr_set |= table[i].attr;
+	if ((flags & (MS_NOATIME | MS_RELATIME | MS_STRICTATIME)) != 0)
+		attr.attr_clr |= MOUNT_ATTR__ATIME;
 	if ((attr.attr_set != 0 || attr.attr_clr != 0) &&
 	    mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_set_rc(err, -errno, "set mount flags of %s", target);

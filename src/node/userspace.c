@@ -139,33 +139,6 @@ access_start(struct device_open *open, const struct op_class *cls,
 
 /* ---- open -------------------------------------------------------------- */
 
-/* Has the image a session, in which it is dead? */
-static bool
-open_is_dead(struct access *a, struct userspace_entry *entry)
-{
-	struct err why = ERR_INIT;
-
-	a->session = entry != NULL ? userspace_index_session(entry) : NULL;
-	if (a->session == NULL || userspace_index_verdict(entry, &why) == 0)
-		return false;
-	log_info("userspace.bury", "session=%s text=\"%s\"", a->session->dir,
-	    why.text);
-	return true;
-}
-
-static int
-open_check(const struct device_spec *spec, struct err *err)
-{
-	if (str_is_empty(spec->image) || str_is_empty(spec->pool))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userspace mapper: image and pool must be known");
-	if (!str_is_empty(spec->map_options))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userspace mapper: unknown map options \"%s\"",
-		    spec->map_options);
-	return 0;
-}
-
 static enum op_verdict
 open_step(struct op *op)
 {
@@ -187,13 +160,24 @@ open_step(struct op *op)
 	}
 	switch (a->state) {
 	case ACCESS_START:
-		if (open_check(spec, &err) < 0)
-			return op_fail_err(a, ACCESS_END, &err);
-		if (open_is_dead(a, entry)) {
+		if (str_is_empty(spec->image) || str_is_empty(spec->pool))
+			return op_fail(a, ACCESS_END, ERR_INVALID_ARGUMENT,
+			    "userspace mapper: image and pool must be known");
+		if (!str_is_empty(spec->map_options))
+			return op_fail(a, ACCESS_END, ERR_INVALID_ARGUMENT,
+			    "userspace mapper: unknown map options \"%s\"",
+			    spec->map_options);
+		a->session = entry != NULL ? userspace_index_session(entry)
+					   : NULL;
+		if (a->session != NULL &&
+		    userspace_index_verdict(entry, &err) < 0) {
 			/*
-			 * Its loop device may be kept by an open file: no
-			 * reason to wait, for it reads and writes nothing.
+			 * It is dead there. Its loop device may be kept by an
+			 * open file: no reason to wait, for it reads and writes
+			 * nothing.
 			 */
+			log_info("userspace.bury", "session=%s text=\"%s\"",
+			    a->session->dir, err.text);
 			a->ino = entry->ino;
 			access_call_start(
 			    a, a->session, ATTACH__CALL__DETACH, &op->wake);
