@@ -108,8 +108,7 @@ arena_new_bytes(struct arena *arena, size_t size)
 
 	if (p == NULL) {
 		(void)fprintf(stderr,
-		    "arena has no room: %zu of %zu bytes used, "
-		    "%zu wanted\n",
+		    "arena has no room: %zu of %zu bytes used, %zu wanted\n",
 		    arena->used, arena->max, size);
 		abort();
 	}

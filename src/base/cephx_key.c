@@ -54,7 +54,6 @@ cephx_key_refuse(const char *user, int type, const char *who,
 	const char *name = type == CEPHX_KEY_AES256K ? " (aes256k)" : "";
 
 	(void)err_set(err, ERR_FAILED_PRECONDITION,
-	    "key of client.%s: its type is %d%s, which %s cannot use: take %s, "
-	    "or give the user a key of type 1 (aes)",
+	    "key of client.%s: its type is %d%s, which %s cannot use: take %s, or give the user a key of type 1 (aes)",
 	    user, type, name, who, instead);
 }

@@ -290,8 +290,7 @@ log_line(enum log_level level, const char *event, const char *fmt, ...)
 	put_time(when, sizeof(when));
 	if (lg.format == LOG_FORMAT_JSON)
 		n = snprintf(line, sizeof(line),
-		    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\","
-		    "\"pid\":%d,\"event\":\"%s\",\"detail\":%s}\n",
+		    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"pid\":%d,\"event\":\"%s\",\"detail\":%s}\n",
 		    when, level_name[level], lg.program, (int)getpid(), event,
 		    log_quote(quoted, sizeof(quoted), text));
 	else

@@ -35,8 +35,7 @@ check_word(
 		return 0;
 	if (strchr(BLANKS, text[good]) != NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: \"%.128s\" has a blank in it, which the kernel cannot "
-		    "be told",
+		    "%s: \"%.128s\" has a blank in it, which the kernel cannot be told",
 		    field, text);
 	return err_set(err, ERR_INVALID_ARGUMENT,
 	    "%s: \"%.128s\" has a \"%c\" in it, which is not possible", field,

@@ -476,8 +476,7 @@ filesystem_grow(const char *fstype, const char *target, const char *device,
 		rc = grow_btrfs(fd, size_bytes, grown);
 	if (rc == -EPERM)
 		return err_refuse(err,
-		    "grow the %s at %s: not permitted; it takes "
-		    "CAP_SYS_RESOURCE and a file system without errors",
+		    "grow the %s at %s: not permitted; it takes CAP_SYS_RESOURCE and a file system without errors",
 		    fstype, target);
 	if (rc < 0)
 		return err_set_rc(err, rc, "grow the %s at %s to %llu bytes",
