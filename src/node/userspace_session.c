@@ -169,17 +169,20 @@ send_calls(struct attach_session *s)
 	int rc;
 
 	while ((call = TAILQ_FIRST(&s->waiting)) != NULL) {
-		TAILQ_REMOVE(&s->waiting, call, link);
-		call->waits = false;
-		call->tries++;
 		call->peer_call.reply = on_reply;
 		rc = peer_call_send(
 		    &s->peer, &call->peer_call, call->what, &call->target.base);
+		if (rc < 0 && rc != -EMSGSIZE)
+			return; /* it is dead: the successor gets them */
 		if (rc < 0) {
 			(void)err_set_rc(
 			    &err, rc, "send a command to rbd-attachd");
 			attach_call_end(call, &err);
+			continue;
 		}
+		TAILQ_REMOVE(&s->waiting, call, link);
+		call->waits = false;
+		call->tries++;
 	}
 }
 

@@ -416,6 +416,28 @@ test_successors(void)
 	ok(detach_all("good"), "to the end");
 }
 
+/* Asked before, while and after its death is noticed. */
+static void
+test_asked_meanwhile(void)
+{
+	bool all = true;
+
+	(void)does("good", "one");
+	for (int turns = 0; turns < 6; turns++) {
+		(void)kill(peer_pid(&only_session()->peer), SIGKILL);
+		if (turns > 0)
+			(void)usleep(20000);
+		for (int i = 1; i < turns; i++)
+			loop_turn(false);
+		all &= does("good", "two");
+		pass(6000);
+		(void)gets_to("ready");
+		pass(11000); /* proven */
+	}
+	ok(all, "a command at the time of its death is for the successor");
+	ok(detach_all("good"), "which serves it");
+}
+
 static void
 test_hangs(void)
 {
@@ -635,6 +657,7 @@ main(int argc, char *argv[])
 	test_life();
 	test_start_fails();
 	test_successors();
+	test_asked_meanwhile();
 	test_hangs();
 	test_lost();
 	test_join();
