@@ -137,9 +137,6 @@ on_lane_done(struct peer_call *call, const struct peer_frame *frame)
 		lane_end(lane);
 		return;
 	}
-	timer_arm(&lane->idle,
-	    ln.hello->lane_idle_ms != 0 ? ln.hello->lane_idle_ms
-					: LANE_IDLE_DEFAULT_MS);
 	dispatch();
 }
 
@@ -255,12 +252,17 @@ send_job(struct lane *lane, struct lane_job *job)
 		peer_kill(&lane->peer, SIGKILL);
 }
 
-/* Gives jobs to free lanes, and starts lanes for those that wait. */
+/*
+ * Gives jobs to free lanes, and starts lanes for those that wait. A lane may
+ * find nothing to do when it is ready: another one was faster.
+ */
 static void
 dispatch(void)
 {
 	unsigned max = ln.hello->max_lanes != 0 ? ln.hello->max_lanes
 						: LANES_DEFAULT;
+	unsigned idle_ms = ln.hello->lane_idle_ms != 0 ? ln.hello->lane_idle_ms
+						       : LANE_IDLE_DEFAULT_MS;
 	unsigned lanes = 0, starting = 0, waiting = 0;
 	struct lane_job *job;
 	struct lane *lane;
@@ -269,12 +271,15 @@ dispatch(void)
 	LIST_FOREACH (lane, &ln.lanes, link) {
 		lanes++;
 		starting += lane->peer.state == PEER_STARTING;
-		job = STAILQ_FIRST(&ln.queue);
-		if (lane->peer.state != PEER_UP || lane->job != NULL ||
-		    job == NULL)
+		if (lane->peer.state != PEER_UP || lane->job != NULL)
 			continue;
-		STAILQ_REMOVE_HEAD(&ln.queue, link);
-		send_job(lane, job);
+		job = STAILQ_FIRST(&ln.queue);
+		if (job != NULL) {
+			STAILQ_REMOVE_HEAD(&ln.queue, link);
+			send_job(lane, job);
+		} else if (!timer_is_running(&lane->idle)) {
+			timer_arm(&lane->idle, idle_ms);
+		}
 	}
 	STAILQ_FOREACH (job, &ln.queue, link)
 		waiting++;
