@@ -49,8 +49,7 @@ struct image_req {
 	/* private */
 	struct image_io *io;
 	struct job job;
-	TAILQ_ENTRY(image_req)
-	link;
+	TAILQ_ENTRY(image_req) link;
 };
 
 TAILQ_HEAD(image_req_list, image_req);

@@ -49,8 +49,7 @@ struct lane_job {
 	struct wake *waiter;
 	struct timer late;
 	void *lane; /* that works on it; NULL: it is queued */
-	STAILQ_ENTRY(lane_job)
-	link;
+	STAILQ_ENTRY(lane_job) link;
 };
 
 /*

@@ -50,8 +50,7 @@ struct purge {
 	struct trash_list list;
 	struct trash_purge trash;
 	struct lane_job lane;
-	STAILQ_ENTRY(purge)
-	link;
+	STAILQ_ENTRY(purge) link;
 };
 
 static struct {

@@ -32,8 +32,7 @@ struct outgoing {
 	size_t len, sent;
 	size_t nfds;
 	int fd[CHANNEL_FDS_MAX];
-	STAILQ_ENTRY(outgoing)
-	link;
+	STAILQ_ENTRY(outgoing) link;
 	unsigned char bytes[];
 };
 

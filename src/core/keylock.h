@@ -21,8 +21,7 @@ struct keylock_claim {
 	int64_t since_ms;            /* when it became the owner */
 	struct keylock_queue *queue; /* the queue it stands in, or NULL */
 	struct wake *waiter;         /* who waits to own, NULL once it does */
-	TAILQ_ENTRY(keylock_claim)
-	link;
+	TAILQ_ENTRY(keylock_claim) link;
 };
 
 struct keylock *keylock_new(void);

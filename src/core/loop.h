@@ -16,8 +16,7 @@ struct event_base;
 
 /* A piece of work to run on the loop's thread; embed it, never allocate it. */
 struct job {
-	STAILQ_ENTRY(job)
-	link;
+	STAILQ_ENTRY(job) link;
 	void (*run)(struct job *job);
 	uint64_t turn; /* the turn in which it was posted */
 	bool late;     /* posted by loop_post_late() */

@@ -42,8 +42,7 @@ struct offload {
 	int status;
 	struct timer deadline;
 	int64_t timeout_ms;
-	STAILQ_ENTRY(offload)
-	link;
+	STAILQ_ENTRY(offload) link;
 };
 
 /*

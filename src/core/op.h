@@ -63,8 +63,7 @@ struct op {
 	int64_t started_us, since_us; /* the op, and the newest state */
 	struct op_trail *trail;       /* set before the start, or NULL */
 	struct err err; /* first failure, ERR_OK while all is well */
-	LIST_ENTRY(op)
-	link;
+	LIST_ENTRY(op) link;
 };
 
 /*

@@ -124,8 +124,7 @@ struct process {
 	pid_t pid;
 	struct io pidfd;   /* not watched: it has ended */
 	struct timer late; /* SIGKILL; after its exit: no end of file came */
-	LIST_ENTRY(process)
-	link;
+	LIST_ENTRY(process) link;
 };
 
 static LIST_HEAD(, process) processes = LIST_HEAD_INITIALIZER(processes);
@@ -552,8 +551,7 @@ struct peer_client {
 	const struct peer_service *service;
 	unsigned number;
 	bool greeted;
-	LIST_ENTRY(peer_client)
-	link;
+	LIST_ENTRY(peer_client) link;
 };
 
 static struct {

@@ -143,8 +143,7 @@ struct peer_call {
 	/* private */
 	struct peer *peer; /* NULL: it is not open */
 	uint64_t id;
-	TAILQ_ENTRY(peer_call)
-	link;
+	TAILQ_ENTRY(peer_call) link;
 };
 
 /* Embed it. */

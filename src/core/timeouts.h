@@ -18,8 +18,7 @@ struct timeouts;
 struct timeout {
 	struct timeouts *list; /* NULL: stopped */
 	int64_t due_ms;
-	TAILQ_ENTRY(timeout)
-	link;
+	TAILQ_ENTRY(timeout) link;
 };
 
 struct timeouts {

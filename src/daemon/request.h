@@ -107,16 +107,14 @@ struct request {
 	const void *reply;
 	size_t reply_len;
 	char states[SESSION_STATES_MAX];
-	LIST_ENTRY(request)
-	link;
+	LIST_ENTRY(request) link;
 };
 
 /* One call that waits for a request; lives in the call's arena. */
 struct caller {
 	struct call *call;
 	struct request *request;
-	TAILQ_ENTRY(caller)
-	link;
+	TAILQ_ENTRY(caller) link;
 };
 
 /*

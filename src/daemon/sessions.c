@@ -71,8 +71,7 @@ struct ceph_session {
 	struct ceph_session *probe;   /* connects to find out about this one */
 	struct ceph_session *suspect; /* what this one is a probe of, or NULL */
 	struct timer timer; /* IDLE: to be forgotten; UP: unused, or slow */
-	LIST_ENTRY(ceph_session)
-	link;
+	LIST_ENTRY(ceph_session) link;
 };
 
 static struct {

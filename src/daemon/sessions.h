@@ -81,8 +81,7 @@ struct session_call {
 	bool waits, cancelled, repeated; /* waits: not sent yet */
 	char state[48];                  /* from the worker, "" unknown */
 	int64_t state_ms;                /* how long in it when last heard */
-	TAILQ_ENTRY(session_call)
-	link;
+	TAILQ_ENTRY(session_call) link;
 };
 
 void sessions_init(const struct sessions_setup *setup);

@@ -49,8 +49,7 @@ struct attach_session {
 	struct wake mounted;
 	struct watch watch;
 	struct timer watch_timer;
-	LIST_ENTRY(attach_session)
-	link;
+	LIST_ENTRY(attach_session) link;
 };
 
 /* One command. Embed it; zeroed is valid. */
@@ -69,8 +68,7 @@ struct attach_call {
 	struct wake *waiter;
 	bool waits; /* not sent yet */
 	unsigned tries;
-	TAILQ_ENTRY(attach_call)
-	link;
+	TAILQ_ENTRY(attach_call) link;
 };
 
 struct attach_session_ops {

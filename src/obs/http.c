@@ -40,8 +40,7 @@ struct http_conn {
 	char in[HTTP_HEAD_MAX + 1];
 	size_t in_len;
 	struct buf out;
-	TAILQ_ENTRY(http_conn)
-	link;
+	TAILQ_ENTRY(http_conn) link;
 };
 
 struct http {

@@ -17,8 +17,7 @@
 
 struct metric_series {
 	const struct metric *metric;
-	STAILQ_ENTRY(metric_series)
-	link;
+	STAILQ_ENTRY(metric_series) link;
 	char *value_of[METRIC_LABELS_MAX]; /* of the labels */
 	double value;                      /* a histogram's sum */
 	uint64_t in_bucket[];              /* a histogram's, the last is +Inf */

@@ -44,8 +44,7 @@ struct metric {
 	/* private */
 	STAILQ_HEAD(, metric_series) series;
 	unsigned count;
-	STAILQ_ENTRY(metric)
-	link;
+	STAILQ_ENTRY(metric) link;
 };
 
 /* Adds it to the text. Names are unique. */

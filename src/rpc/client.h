@@ -98,10 +98,8 @@ struct client_call {
 	uint32_t reset_code;
 	enum client_fault fault; /* what is wrong with the messages */
 	unsigned refused;        /* how often, without having been looked at */
-	STAILQ_ENTRY(client_call)
-	touch_link;
-	TAILQ_ENTRY(client_call)
-	link; /* in conn->waiting or conn->calls */
+	STAILQ_ENTRY(client_call) touch_link;
+	TAILQ_ENTRY(client_call) link; /* in conn->waiting or conn->calls */
 };
 
 void client_call_init(struct client_call *call, struct client *client);

@@ -41,8 +41,7 @@ struct client_conn {
 	struct client_call_list calls;   /* have a stream */
 	struct client_call_list waiting; /* for one */
 	STAILQ_HEAD(, client_call) touched;
-	LIST_ENTRY(client_conn)
-	link;
+	LIST_ENTRY(client_conn) link;
 };
 
 /* A connection for a new call, or a negative errno; -EAGAIN: try later. */

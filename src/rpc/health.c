@@ -22,8 +22,7 @@ struct watcher {
 	struct call *call;
 	bool known;    /* the service is */
 	unsigned sent; /* the last state; 0: none */
-	LIST_ENTRY(watcher)
-	link;
+	LIST_ENTRY(watcher) link;
 };
 
 static struct {

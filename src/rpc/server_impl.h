@@ -75,8 +75,7 @@ struct server_conn {
 	struct server *server;
 	LIST_HEAD(, server_stream) streams;
 	STAILQ_HEAD(, server_stream) touched;
-	LIST_ENTRY(server_conn)
-	link;
+	LIST_ENTRY(server_conn) link;
 	struct timeout wait;   /* for the handshake, the first call, the next */
 	struct timeout stuck;  /* something is not read by the peer ... */
 	uint64_t stuck_bytes;  /* ... since so many were sent */
@@ -162,10 +161,8 @@ struct server_stream {
 	size_t counted;                    /* of the four, in buffered_bytes */
 	struct metadata headers, trailers; /* of the answer */
 	struct status status;
-	STAILQ_ENTRY(server_stream)
-	touch_link; /* in conn->touched */
-	LIST_ENTRY(server_stream)
-	link; /* in conn->streams */
+	STAILQ_ENTRY(server_stream) touch_link; /* in conn->touched */
+	LIST_ENTRY(server_stream) link;         /* in conn->streams */
 };
 
 static inline struct server_stream *

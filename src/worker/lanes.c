@@ -22,8 +22,7 @@ struct lane {
 	struct peer_call call;
 	struct lane_job *job; /* what it works on */
 	struct timer idle;
-	LIST_ENTRY(lane)
-	link;
+	LIST_ENTRY(lane) link;
 };
 
 static struct {

@@ -19,8 +19,7 @@ struct worker_request {
 	struct csi_rpc *rpc;
 	struct wake done;
 	int64_t late_ms; /* when its caller has given up; 0: unknown */
-	LIST_ENTRY(worker_request)
-	link;
+	LIST_ENTRY(worker_request) link;
 };
 
 static struct {

@@ -27,8 +27,7 @@ struct held {
 	unsigned size;      /* ... and how long they are */
 	uint32_t sum;       /* Sum */
 	struct buf message; /* Chat: to be sent */
-	LIST_ENTRY(held)
-	link;
+	LIST_ENTRY(held) link;
 };
 
 static LIST_HEAD(, held) calls = LIST_HEAD_INITIALIZER(calls);

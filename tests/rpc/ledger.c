@@ -35,8 +35,7 @@ struct entry {
 	unsigned messages, sent, to_send;
 	size_t bytes, size;
 	struct buf pending; /* Echo: a message that was refused */
-	LIST_ENTRY(entry)
-	link;
+	LIST_ENTRY(entry) link;
 };
 
 static struct {

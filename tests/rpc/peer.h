@@ -28,8 +28,7 @@ struct exchange {
 	struct buf reply; /* DATA payload received */
 	bool closed;
 	uint32_t reset; /* the error code it was closed with */
-	LIST_ENTRY(exchange)
-	link;
+	LIST_ENTRY(exchange) link;
 };
 
 struct h2peer {

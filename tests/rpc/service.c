@@ -13,8 +13,7 @@ const char *service_last_words;
 
 struct waiter {
 	struct call *call;
-	LIST_ENTRY(waiter)
-	link;
+	LIST_ENTRY(waiter) link;
 };
 
 static LIST_HEAD(, waiter) waiters = LIST_HEAD_INITIALIZER(waiters);
