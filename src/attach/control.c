@@ -178,7 +178,7 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 		    table_aborted_text((enum table_aborted)atomic_load(
 			&image->slot->aborted)));
 	}
-	if (attach && !err_is_set(&err))
+	if (attach && image != NULL && !err_is_set(&err))
 		send_attached(from, image, true);
 	else
 		peer_reply(from, &err, NULL);

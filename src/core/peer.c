@@ -433,8 +433,8 @@ int
 peer_spawn(struct peer *p, const char *const argv[], const int *fds,
     size_t nfds, const ProtobufCMessage *hello, struct err *err)
 {
-	int pair[2], all[1 + CHANNEL_FDS_MAX], rc;
-	pid_t pid;
+	int pair[2] = { -1, -1 }, all[1 + CHANNEL_FDS_MAX], rc;
+	pid_t pid = 0;
 
 	peer_enter(p, PEER_STARTING);
 	rc = nfds > CHANNEL_FDS_MAX ? -E2BIG : channel_pair(pair);

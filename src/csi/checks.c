@@ -169,7 +169,7 @@ check_accesses(Csi__V1__VolumeCapability *const *caps, size_t count,
 		return csi_invalid(err, "volume_capabilities: missing");
 	for (size_t i = 0; i < count; i++) {
 		char field[FIELD_MAX];
-		struct csi_access access;
+		struct csi_access access = { .read_only = false };
 		int rc = str_put(
 		    field, sizeof(field), "volume_capabilities[%zu]", i);
 

@@ -206,6 +206,7 @@ hold_until_told(void)
 	while (in.ev != NULL)
 		loop_turn(true);
 	bench_interrupts.told = NULL;
+	bench_interrupts.arg = NULL;
 }
 
 size_t

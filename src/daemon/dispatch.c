@@ -154,7 +154,7 @@ dispatch_call(struct call *call)
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
 		    "%s: this process does not serve the %s service", def->name,
 		    def->with == CSI_WITH_NODE ? "Node" : "Controller");
-	if (err_is_set(&err))
+	if (def == NULL || err_is_set(&err))
 		call_fail_err(call, &err);
 	else if (def->place == CSI_INSTANT)
 		dispatch_instant(call, def);

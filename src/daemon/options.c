@@ -42,7 +42,6 @@ enum option_use {
 };
 
 struct option_def {
-	enum option_kind kind;
 	const char *name;
 	size_t field;        /* 1 + offset in struct options; 0 is no field */
 	size_t size;         /* of the field */
@@ -51,6 +50,7 @@ struct option_def {
 	const char *help;    /* in Markdown; may be NULL */
 	const char *choices; /* of a string: "a, b"; NULL: anything */
 	const char *shown;   /* in docs/OPTIONS.md instead of value */
+	enum option_kind kind;
 	enum option_use use;
 };
 
@@ -62,12 +62,13 @@ struct option_def {
 
 #define GROUP(title)                                                           \
 	{                                                                      \
-		OPTION_GROUP, .name = "", .help = title                        \
+		.kind = OPTION_GROUP, .name = "", .help = title                \
 	}
-#define OPTION(kind, name, member, value, ...)                                 \
+#define OPTION(kind_, name_, member, value, ...)                               \
 	{                                                                      \
-		kind, name, 1 + offsetof(struct options, member),              \
-		    sizeof(((struct options *)0)->member), value, __VA_ARGS__  \
+		.kind = kind_, .name = name_,                                  \
+		1 + offsetof(struct options, member),                          \
+		sizeof(((struct options *)0)->member), value, __VA_ARGS__      \
 	}
 #define TEXT(name, member, value, ...)                                         \
 	OPTION(OPTION_STRING, name, member, value, 0, 0, __VA_ARGS__)
@@ -80,15 +81,15 @@ struct option_def {
 #define BYTES(name, member, value, ...)                                        \
 	OPTION(OPTION_BYTES, name, member, value, __VA_ARGS__)
 #define CHECKED .use = OPTION_CHECKED
-#define IGNORED(name, kind, value, help)                                       \
+#define IGNORED(name_, kind_, value, help)                                     \
 	{                                                                      \
-		kind, name, 0, 0, value, INT64_MIN, INT64_MAX, help,           \
-		    .use = OPTION_IGNORED                                      \
+		.kind = kind_, .name = name_, 0, 0, value, INT64_MIN,          \
+		INT64_MAX, help, .use = OPTION_IGNORED                         \
 	}
-#define SILENT(name, kind, value, help)                                        \
+#define SILENT(name_, kind_, value, help)                                      \
 	{                                                                      \
-		kind, name, 0, 0, value, INT64_MIN, INT64_MAX, help,           \
-		    .use = OPTION_SILENT                                       \
+		.kind = kind_, .name = name_, 0, 0, value, INT64_MIN,          \
+		INT64_MAX, help, .use = OPTION_SILENT                          \
 	}
 
 static const struct option_def table[] = {

@@ -96,15 +96,15 @@ create(struct lane_work *w)
 {
 	const Worker__Job *job = w->job;
 	const struct {
-		int option;
 		uint64_t value;
+		int option;
 		bool set;
 	} numbers[] = {
-		{ RBD_IMAGE_OPTION_FEATURES, job->features, true },
-		{ RBD_IMAGE_OPTION_ORDER, job->order, job->order != 0 },
-		{ RBD_IMAGE_OPTION_STRIPE_UNIT, job->stripe_unit,
+		{ job->features, RBD_IMAGE_OPTION_FEATURES, true },
+		{ job->order, RBD_IMAGE_OPTION_ORDER, job->order != 0 },
+		{ job->stripe_unit, RBD_IMAGE_OPTION_STRIPE_UNIT,
 		    job->stripe_count != 0 },
-		{ RBD_IMAGE_OPTION_STRIPE_COUNT, job->stripe_count,
+		{ job->stripe_count, RBD_IMAGE_OPTION_STRIPE_COUNT,
 		    job->stripe_count != 0 },
 	};
 	rbd_image_options_t options;

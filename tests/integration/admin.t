@@ -42,6 +42,7 @@ mapfile -t osds < <(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.*.pid)
 capability='{"mount": {"fsType": "ext4"}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}'
 staging=$work/staging
 mkdir -p "$staging"
+# shellcheck disable=SC2016 # jq's variables
 create='{
 	name: $name, capacityRange: {requiredBytes: "67108864"},
 	volumeCapabilities: [$capability],
