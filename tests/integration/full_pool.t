@@ -151,8 +151,11 @@ answer() {
 	"$@" >"$work/out"
 	echo "${error:-OK}" >"$answer"
 }
+# the OSDs hear of it a moment later than the one who says it
+is_paused() { ! timeout 3 rados -p "$pool" ls >/dev/null 2>&1; }
 defer admin osd unset pause
-ok "the cluster answers nothing" admin osd set pause
+admin osd set pause >"$work/out" 2>&1
+ok "the cluster answers nothing" wait_for 60 is_paused
 begin=${EPOCHREALTIME/./}
 pids=()
 for call in "create late" "publish c" "unpublish a" "delete full"; do
