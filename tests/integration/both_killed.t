@@ -154,7 +154,7 @@ is "its statistics say that it is well" "$(condition a)" "false the volume is we
 ok "it can be written" bash -c "echo more >${target[a]}/file && sync -f ${target[a]}/file"
 is "the dead mount is kept by the open file" "$(loops)" 7
 kill "$user"
-ok "and goes with it" wait_for 10 loops_are 6
+ok "and goes with it" wait_for 60 loops_are 6
 ok "d, the block device, is staged anew" in_time stage d
 old=$(stat -c %Lr:%Hr "${target[d]}")
 ok "the dead device that its target shows stays bound" \
