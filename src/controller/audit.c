@@ -35,15 +35,15 @@ enum audit_phase {
 };
 
 /* What is to be done next about the entry that is looked at. */
-enum audit_todo {
-	TODO_NOTHING = 0, /* it is well, or what is wrong was told */
-	TODO_KEY,         /* a reservation: has the volume been made? */
-	TODO_ENTRY,       /* read the journal's entry */
-	TODO_SEARCH,      /* no entry: is any image with its UUID left? */
-	TODO_PLACE,       /* where are name and id? */
-	TODO_CHILD,       /* what hangs on the image in the trash? */
-	TODO_MEND,
-	TODO_FAIL, /* the operation's error tells */
+enum audit_next {
+	NEXT_NOTHING = 0, /* it is well, or what is wrong was told */
+	NEXT_KEY,         /* a reservation: has the volume been made? */
+	NEXT_ENTRY,       /* read the journal's entry */
+	NEXT_SEARCH,      /* no entry: is any image with its UUID left? */
+	NEXT_PLACE,       /* where are name and id? */
+	NEXT_CHILD,       /* what hangs on the image in the trash? */
+	NEXT_MEND,
+	NEXT_FAIL, /* the operation's error tells */
 };
 
 enum audit_state {
@@ -51,13 +51,13 @@ enum audit_state {
 	AUDIT_PAGE_READ,     /* what is to be looked at */
 	AUDIT_RESERVED_READ, /* images: those that are being made */
 	AUDIT_NEXT,          /* the next entry of the page */
-	AUDIT_TODO,          /* what is to be done about it is known */
-	AUDIT_KEY_READ,      /* TODO_KEY */
-	AUDIT_ENTRY_READ,    /* TODO_ENTRY */
-	AUDIT_SEARCHED,      /* TODO_SEARCH: a page of images has come */
-	AUDIT_PLACED,        /* TODO_PLACE */
-	AUDIT_CHILD_FOUND,   /* TODO_CHILD */
-	AUDIT_MENDED,        /* TODO_MEND */
+	AUDIT_JUDGED,        /* what is to be done about it is known */
+	AUDIT_KEY_READ,      /* NEXT_KEY */
+	AUDIT_ENTRY_READ,    /* NEXT_ENTRY */
+	AUDIT_SEARCHED,      /* NEXT_SEARCH: a page of images has come */
+	AUDIT_PLACED,        /* NEXT_PLACE */
+	AUDIT_CHILD_FOUND,   /* NEXT_CHILD */
+	AUDIT_MENDED,        /* NEXT_MEND */
 	AUDIT_ENTRY_GONE,    /* so is the entry of a reservation */
 	AUDIT_END,
 };
@@ -76,10 +76,10 @@ struct audit {
 	const char *last;          /* the last key of what is listed */
 
 	/* the entry that is looked at */
-	enum audit_todo todo;
+	enum audit_next next;
 	const struct rados_omap_entry *entry;
 	const char *volume, *image;
-	const char *place_image, *place_id; /* TODO_PLACE */
+	const char *place_image, *place_id; /* NEXT_PLACE */
 	char uuid[JOURNAL_UUID_LEN + 1];
 	bool reservation, has_entry;
 	const char *key_value; /* of a reservation's name, or NULL */
@@ -112,7 +112,7 @@ copy_of(const struct audit *a, const char *text)
 	return arena_strdup(a->rpc.arena, text != NULL ? text : "");
 }
 
-static enum audit_todo
+static enum audit_next
 tell(struct audit *a, const char *kind, const char *text)
 {
 	Rbdcsi__Admin__V1__Finding *f = csi_new(
@@ -126,23 +126,23 @@ tell(struct audit *a, const char *kind, const char *text)
 	f->text = copy_of(a, text);
 	a->reply->findings[a->reply->n_findings++] = f;
 	a->finding = f;
-	return TODO_NOTHING;
+	return NEXT_NOTHING;
 }
 
 /* The same, and mends it if that is wanted. */
-static enum audit_todo
+static enum audit_next
 mend(struct audit *a, const char *kind, const char *text)
 {
 	(void)tell(a, kind, text);
-	return a->req->repair ? TODO_MEND : TODO_NOTHING;
+	return a->req->repair ? NEXT_MEND : NEXT_NOTHING;
 }
 
-static enum audit_todo
+static enum audit_next
 place(struct audit *a, const char *image, const char *id)
 {
 	a->place_image = image;
 	a->place_id = str_is_empty(id) ? NULL : id;
-	return TODO_PLACE;
+	return NEXT_PLACE;
 }
 
 /* One operation, which the cluster refuses if anything has changed. */
@@ -249,7 +249,7 @@ take_reserved(struct audit *a)
 
 /* ---- an entry of a page ---- */
 
-static enum audit_todo
+static enum audit_next
 look_at_key(struct audit *a)
 {
 	const struct rados_omap_entry *e = a->entry;
@@ -263,19 +263,19 @@ look_at_key(struct audit *a)
 		a->image = journal_reserve_parse(
 		    a->rpc.arena, e->value, e->len, a->uuid);
 		return a->image != NULL
-		    ? TODO_KEY
+		    ? NEXT_KEY
 		    : tell(a, "damaged-key",
 			  "its value names no image; CreateVolume of this name fails");
 	}
 	if (!str_starts(e->key, journal_volumes.key))
-		return TODO_NOTHING;
+		return NEXT_NOTHING;
 	a->volume = e->key + strlen(journal_volumes.key);
 	if (journal_ref_parse(e->value, e->len, &ref) < 0)
 		return tell(a, "damaged-key",
 		    "its value is no UUID; CreateVolume of this name fails");
 	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
 	if (!ref.has_pool)
-		return TODO_ENTRY;
+		return NEXT_ENTRY;
 	rc = ceph_pool_open_id(controller.conn, ref.pool_id,
 	    a->pool->rados_namespace, &a->item_pool, &err);
 	if (rc == -ENOENT)
@@ -283,11 +283,11 @@ look_at_key(struct audit *a)
 		    "the pool that it names is gone, and all in it; repair removes the key");
 	if (rc < 0)
 		op_set_err(&a->rpc.op, &err);
-	return rc < 0 ? TODO_FAIL : TODO_ENTRY;
+	return rc < 0 ? NEXT_FAIL : NEXT_ENTRY;
 }
 
 /* csi-vol-UUID, and behind that nothing or the helper's suffix. */
-static enum audit_todo
+static enum audit_next
 look_at_image(struct audit *a)
 {
 	const char *image = a->entry->key + strlen(NAME_PREFIX);
@@ -296,7 +296,7 @@ look_at_image(struct audit *a)
 
 	if (strlen(uuid) < JOURNAL_UUID_LEN ||
 	    journal_ref_parse(uuid, JOURNAL_UUID_LEN, &ref) < 0)
-		return TODO_NOTHING;
+		return NEXT_NOTHING;
 	a->image = image;
 	uuid += JOURNAL_UUID_LEN;
 	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
@@ -304,11 +304,11 @@ look_at_image(struct audit *a)
 		return place(a,
 		    arena_fmt(a->rpc.arena, IMAGE_PREFIX "%s", a->uuid), NULL);
 	if (*uuid != '\0' || map_get(&a->reserved, image) != NULL)
-		return TODO_NOTHING;
-	return TODO_ENTRY;
+		return NEXT_NOTHING;
+	return NEXT_ENTRY;
 }
 
-static enum audit_todo
+static enum audit_next
 look_at_trash(struct audit *a)
 {
 	struct cls_trash_entry trash;
@@ -317,12 +317,12 @@ look_at_trash(struct audit *a)
 	dec_init(&d, a->entry->value, a->entry->len);
 	if (cls_parse_trash(d, &trash) < 0 || trash.state != TRASH_MOVING ||
 	    trash.source != TRASH_SOURCE_USER)
-		return TODO_NOTHING;
+		return NEXT_NOTHING;
 	a->image = arena_strdup(a->rpc.arena, trash.name);
 	return place(a, a->image, a->entry->key + strlen(ID_PREFIX));
 }
 
-static enum audit_todo
+static enum audit_next
 look_at_note(struct audit *a)
 {
 	struct journal_purge purge;
@@ -335,7 +335,7 @@ look_at_note(struct audit *a)
 	    : place(a, a->image, a->entry->key);
 }
 
-static enum audit_todo
+static enum audit_next
 look_at_entry(struct audit *a)
 {
 	a->entry = &rados_read_omap(a->read)->entry[a->at++];
@@ -350,7 +350,7 @@ look_at_entry(struct audit *a)
 
 /* ---- judging what was found ---- */
 
-static enum audit_todo
+static enum audit_next
 judge_key(struct audit *a)
 {
 	const struct rados_omap *omap = rados_read_omap(a->second);
@@ -358,17 +358,17 @@ judge_key(struct audit *a)
 	struct journal_ref ref;
 
 	if (omap->n == 0)
-		return TODO_ENTRY;
+		return NEXT_ENTRY;
 	a->key_value = arena_fmt(
 	    a->rpc.arena, "%.*s", (int)e->len, (const char *)e->value);
 	if (journal_ref_parse(e->value, e->len, &ref) < 0 ||
 	    str_eq(ref.uuid, a->uuid))
 		return tell(a, "reservation",
 		    "the volume has been made, or its key is damaged; nothing is removed");
-	return TODO_ENTRY;
+	return NEXT_ENTRY;
 }
 
-static enum audit_todo
+static enum audit_next
 judge_entry(struct audit *a)
 {
 	const struct journal_item *item = &a->item.item;
@@ -381,11 +381,11 @@ judge_entry(struct audit *a)
 		    arena_strdup(a->rpc.arena, a->item.err.text));
 	if (rc < 0 && a->has_entry) {
 		op_set_err(&a->rpc.op, &a->item.err);
-		return TODO_FAIL;
+		return NEXT_FAIL;
 	}
 	if (a->phase == PHASE_IMAGES)
 		return a->has_entry
-		    ? TODO_NOTHING
+		    ? NEXT_NOTHING
 		    : tell(a, "image-without-entry",
 			  "no volume leads to it; it may have data, so rename or remove it by hand");
 	if (a->reservation)
@@ -394,7 +394,7 @@ judge_entry(struct audit *a)
 		a->last = "";
 		a->searched = PHASE_IMAGES;
 		return a->item_pool == a->pool
-		    ? TODO_SEARCH
+		    ? NEXT_SEARCH
 		    : tell(a, "key-without-entry",
 			  "its entry, in another pool, is gone");
 	}
@@ -408,7 +408,7 @@ judge_entry(struct audit *a)
 }
 
 /* A page of images, or of the trash: is one of this UUID in it? */
-static enum audit_todo
+static enum audit_next
 judge_searched(struct audit *a)
 {
 	const struct rados_omap *omap = rados_read_omap(a->second);
@@ -434,11 +434,11 @@ judge_searched(struct audit *a)
 			: "its entry is gone, but its image is there; CreateVolume of this name completes the volume");
 	}
 	if (second_goes_on(a))
-		return TODO_SEARCH;
+		return NEXT_SEARCH;
 	a->last = "";
 	if (a->searched == PHASE_IMAGES) {
 		a->searched = PHASE_TRASH;
-		return TODO_SEARCH;
+		return NEXT_SEARCH;
 	}
 	/* What has no place in the directory may have its rbd_id. */
 	return place(
@@ -446,7 +446,7 @@ judge_searched(struct audit *a)
 }
 
 /* A whole volume's key, by where its image is. */
-static enum audit_todo
+static enum audit_next
 judge_volume(struct audit *a)
 {
 	if (!journal_item_is_complete(&a->item.item))
@@ -469,10 +469,10 @@ judge_volume(struct audit *a)
 			"%s; rename the image back, or set csi.imageid in csi.volume.%s",
 			a->place.why, a->uuid));
 	}
-	return TODO_NOTHING;
+	return NEXT_NOTHING;
 }
 
-static enum audit_todo
+static enum audit_next
 judge_place(struct audit *a)
 {
 	bool gone = a->place.standing == IMAGE_GONE;
@@ -483,7 +483,7 @@ judge_place(struct audit *a)
 		return gone
 		    ? tell(a, "helper-left",
 			  "ceph-csi's helper of a clone that is gone; remove its snapshots and the image by hand")
-		    : TODO_NOTHING;
+		    : NEXT_NOTHING;
 	if (a->phase == PHASE_TRASH)
 		return in_trash
 		    ? mend(a, "trash-moving",
@@ -495,7 +495,7 @@ judge_place(struct audit *a)
 		    ? mend(a, "void-note",
 			  "its image is purged; repair removes the note")
 		    : in_trash
-		    ? TODO_CHILD
+		    ? NEXT_CHILD
 		    : tell(a, "void-note",
 			  "its image is not in the trash under that name; the next ceph-worker removes the note");
 	if (!a->reservation && a->has_entry)
@@ -520,16 +520,16 @@ judge_place(struct audit *a)
 /* ---- the steps ---- */
 
 static enum op_verdict
-audit_todo_step(struct audit *a)
+audit_next_step(struct audit *a)
 {
 	struct op *op = &a->rpc.op;
 	const char *key;
 
-	switch (a->todo) {
-	case TODO_NOTHING:
+	switch (a->next) {
+	case NEXT_NOTHING:
 		return op_goto(a, AUDIT_NEXT);
 
-	case TODO_KEY:
+	case NEXT_KEY:
 		rados_read_free(a->second);
 		a->second = rados_read_new();
 		key = arena_fmt(
@@ -539,22 +539,22 @@ audit_todo_step(struct audit *a)
 		    a->second, a->pool, object_of(a, PHASE_KEYS), &op->wake);
 		return op_await(a, AUDIT_KEY_READ);
 
-	case TODO_ENTRY:
+	case NEXT_ENTRY:
 		journal_read_start(&a->item, &journal_volumes, a->item_pool,
 		    a->uuid, JOURNAL_IDENTITY, a->rpc.arena, &op->wake);
 		return op_await(a, AUDIT_ENTRY_READ);
 
-	case TODO_SEARCH:
+	case NEXT_SEARCH:
 		page_start(a, &a->second, a->searched, a->last,
 		    a->searched == PHASE_IMAGES ? NAME_PREFIX : ID_PREFIX);
 		return op_await(a, AUDIT_SEARCHED);
 
-	case TODO_PLACE:
+	case NEXT_PLACE:
 		image_place_start(&a->place, a->item_pool, a->place_image,
 		    a->place_id, &op->wake);
 		return op_await(a, AUDIT_PLACED);
 
-	case TODO_CHILD:
+	case NEXT_CHILD:
 		a->lane = (struct lane_job){
 			.kind = LANE_FIND_CHILD,
 			.pool = a->pool,
@@ -563,11 +563,11 @@ audit_todo_step(struct audit *a)
 		lane_job_start(&a->lane, &op->wake);
 		return op_await(a, AUDIT_CHILD_FOUND);
 
-	case TODO_MEND:
+	case NEXT_MEND:
 		mend_start(a);
 		return op_await(a, AUDIT_MENDED);
 
-	case TODO_FAIL:
+	case NEXT_FAIL:
 		return op_goto(a, AUDIT_END);
 	}
 	abort();
@@ -624,36 +624,36 @@ audit_step(struct op *op)
 			    a, AUDIT_END, ERR_CANCELLED, "the caller is gone");
 		if (a->at == rados_read_omap(a->read)->n)
 			return op_goto(a, AUDIT_END);
-		a->todo = look_at_entry(a);
-		return op_goto(a, AUDIT_TODO);
+		a->next = look_at_entry(a);
+		return op_goto(a, AUDIT_JUDGED);
 
-	case AUDIT_TODO:
-		return audit_todo_step(a);
+	case AUDIT_JUDGED:
+		return audit_next_step(a);
 
 	case AUDIT_KEY_READ:
 		if (op->rc < 0)
 			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
 			    object_of(a, PHASE_KEYS), ceph_pool_label(a->pool));
-		a->todo = judge_key(a);
-		return op_goto(a, AUDIT_TODO);
+		a->next = judge_key(a);
+		return op_goto(a, AUDIT_JUDGED);
 
 	case AUDIT_ENTRY_READ:
-		a->todo = judge_entry(a);
-		return op_goto(a, AUDIT_TODO);
+		a->next = judge_entry(a);
+		return op_goto(a, AUDIT_JUDGED);
 
 	case AUDIT_SEARCHED:
 		if (failed)
 			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
 			    object_of(a, a->searched),
 			    ceph_pool_label(a->pool));
-		a->todo = judge_searched(a);
-		return op_goto(a, AUDIT_TODO);
+		a->next = judge_searched(a);
+		return op_goto(a, AUDIT_JUDGED);
 
 	case AUDIT_PLACED:
 		if (op->rc < 0)
 			return op_fail_as(a, AUDIT_END, place.op);
-		a->todo = judge_place(a);
-		return op_goto(a, AUDIT_TODO);
+		a->next = judge_place(a);
+		return op_goto(a, AUDIT_JUDGED);
 
 	case AUDIT_CHILD_FOUND:
 		if (failed)

@@ -7,14 +7,6 @@ defer stop_attachds
 # shellcheck disable=SC2119 # no options of this script's
 start_daemon
 
-# ctl WANTED-STATUS NAME ARGUMENT...: passes if rbd-csictl ends so. Sets reply and error.
-ctl() {
-	local want=$1 name=$2 rc=0
-	shift 2
-	reply=$("$build/rbd-csictl" --endpoint "$endpoint" "$@" 2>"$work/error") || rc=$?
-	error=$(<"$work/error")
-	is "$name" "$rc" "$want" || diag "$error"
-}
 # listed FILTER: an operation that the filter selects is running.
 listed() {
 	"$build/rbd-csictl" --endpoint "$endpoint" ops --json |

@@ -207,13 +207,6 @@ audit 0 "and mended" --repair
 is "all of it, too" "$(jq 'map(select(.repaired)) | length' <<<"$found")" 300
 
 directory setomapval csi.reserve.begun csi-vol-11111111-2222-4333-8444-555555555555
-ctl() { # WANTED-STATUS NAME ARGUMENT...
-	local want=$1 name=$2 rc=0
-	shift 2
-	reply=$("$build/rbd-csictl" --endpoint "$endpoint" "$@" 2>"$work/error") || rc=$?
-	error=$(<"$work/error")
-	is "$name" "$rc" "$want"
-}
 ctl 1 "people get a table" --secrets "$RBD_CSI_SECRETS" audit --cluster "$RBD_CSI_FSID" --pool "$pool"
 like "with what was found" "$reply" 'reservation +found +begun'
 like "and how much" "$reply" '1 found, 0 repaired'

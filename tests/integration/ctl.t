@@ -6,15 +6,6 @@ defer stop_attachds
 # shellcheck disable=SC2119 # no options of this script's
 start_daemon
 
-# ctl WANTED-STATUS NAME ARGUMENT...: passes if rbd-csictl ends so. Sets reply and error.
-ctl() {
-	local want=$1 name=$2 rc=0
-	shift 2
-	reply=$("$build/rbd-csictl" --endpoint "$endpoint" "$@" 2>"$work/error") || rc=$?
-	error=$(<"$work/error")
-	is "$name" "$rc" "$want"
-}
-
 ctl 0 "a call without a request" call Node/NodeGetInfo
 is "prints the reply as JSON" "$(jq -r .nodeId <<<"$reply")" test-node
 ctl 0 "the package may be given" call csi.v1.Node/NodeGetInfo '{}'

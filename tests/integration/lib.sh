@@ -271,3 +271,12 @@ call() {
 	((rc == 0)) || echo "$error"
 	return "$rc"
 }
+
+# ctl WANTED-STATUS NAME ARGUMENT...: passes if rbd-csictl ends so. Sets reply and error.
+ctl() {
+	local want=$1 name=$2 rc=0
+	shift 2
+	reply=$("$build/rbd-csictl" --endpoint "$endpoint" "$@" 2>"$work/error") || rc=$?
+	error=$(<"$work/error")
+	is "$name" "$rc" "$want" || diag "$error"
+}
