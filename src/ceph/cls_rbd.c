@@ -197,6 +197,22 @@ cls_parse_size(struct dec d, uint8_t *order, uint64_t *size)
 	return dec_end(&d);
 }
 
+static struct timespec
+dec_time(struct dec *d)
+{
+	struct timespec t = { .tv_sec = dec_u32(d) };
+
+	t.tv_nsec = dec_u32(d);
+	return t;
+}
+
+int
+cls_parse_time(struct dec d, struct timespec *t)
+{
+	*t = dec_time(&d);
+	return dec_end(&d);
+}
+
 int
 cls_parse_snapcontext(struct dec d, struct cls_snapcontext *snapc)
 {
@@ -239,10 +255,8 @@ cls_parse_trash(struct dec d, struct cls_trash_entry *entry)
 
 	entry->source = (enum trash_source)dec_u8(&body);
 	dec_str(&body, entry->name, sizeof(entry->name));
-	entry->deleted.tv_sec = dec_u32(&body);
-	entry->deleted.tv_nsec = dec_u32(&body);
-	entry->deferred_until.tv_sec = dec_u32(&body);
-	entry->deferred_until.tv_nsec = dec_u32(&body);
+	entry->deleted = dec_time(&body);
+	entry->deferred_until = dec_time(&body);
 	entry->state = version >= 2 ? (enum trash_state)dec_u8(&body)
 				    : TRASH_NORMAL;
 	dec_join(&d, &body);

@@ -90,6 +90,7 @@ struct cls_call {
  *	get_object_prefix() -> string, get_data_pool() -> s64 (-1: none)
  *	get_stripe_unit_count() -> u64, u64
  *	get_flags(snap) -> u64, op_features_get() -> u64
+ *	get_create_timestamp() -> time
  *	get_snapcontext(), parent_get(), image_group_get()
  *	metadata_remove(key)	0 also if it is absent
  *	metadata_get(key) -> bytes; -ENOENT
@@ -165,6 +166,7 @@ int cls_parse_str(struct dec d, char *buf, size_t size) must_check;
 /* `n` numbers. */
 int cls_parse_u64(struct dec d, uint64_t *v, size_t n) must_check;
 int cls_parse_size(struct dec d, uint8_t *order, uint64_t *size) must_check;
+int cls_parse_time(struct dec d, struct timespec *t) must_check;
 
 struct cls_snapcontext {
 	uint64_t seq;

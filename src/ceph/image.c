@@ -94,6 +94,7 @@ enum header_step {
 	HEADER_PARENT,
 	HEADER_GROUP,
 	HEADER_LOCK,
+	HEADER_CREATED,
 	HEADER_STRIPE,
 	HEADER_STEPS,
 };
@@ -115,6 +116,7 @@ header_read_start(struct image_lookup *l)
 	(void)rados_read_call(r, cls_call("parent_get"));
 	(void)rados_read_call(r, cls_call("image_group_get"));
 	(void)rados_read_call(r, cls_lock_get_info());
+	(void)rados_read_call(r, cls_call("get_create_timestamp"));
 	/* refused by the class unless the image has the feature */
 	last = rados_read_call(r, cls_call("get_stripe_unit_count"));
 	rados_read_may_fail(r);
@@ -148,7 +150,8 @@ take_header(const struct rados_read *read, struct image_info *info)
 	    cls_parse_u64(d[HEADER_OP_FEATURES], &info->op_features, 1) < 0 ||
 	    cls_parse_parent(d[HEADER_PARENT], &info->parent) < 0 ||
 	    cls_parse_group(d[HEADER_GROUP], &info->group) < 0 ||
-	    cls_parse_lock_info(d[HEADER_LOCK], &info->lock) < 0)
+	    cls_parse_lock_info(d[HEADER_LOCK], &info->lock) < 0 ||
+	    cls_parse_time(d[HEADER_CREATED], &info->created) < 0)
 		return -EBADMSG;
 	info->features = features[0];
 	info->data_pool = (int64_t)pool;

@@ -38,6 +38,7 @@ uint64_t layout_objects(const struct layout *layout, uint64_t size_bytes);
 struct image_info {
 	char id[RBD_ID_SIZE];
 	uint64_t size_bytes;
+	struct timespec created;
 	uint64_t features;
 	uint64_t op_features;
 	uint64_t flags;

@@ -398,7 +398,8 @@ judge_entry(struct audit *a)
 		    : tell(a, "key-without-entry",
 			  "its entry, in another pool, is gone");
 	}
-	a->image = volume_image_name(item, a->uuid, a->rpc.arena);
+	a->image = volume_image_name(
+	    &journal_volumes, item, a->uuid, a->rpc.arena);
 	if (!str_is_empty(name) && !str_eq(name, a->volume))
 		return tell(a, "entry-of-another",
 		    arena_fmt(a->rpc.arena,

@@ -187,8 +187,8 @@ open_volume(struct delete_volume *d, struct err *err)
 	d->migrated = d->rpc.in->id_kind == CSI_ID_MIGRATED;
 	d->uuid = d->rpc.in->id.uuid;
 	if (!d->migrated)
-		return volume_pool_open(
-		    &d->rpc, d->req->volume_id, &d->pool, err);
+		return volume_pool_open(&d->rpc, &journal_volumes,
+		    d->req->volume_id, &d->pool, err);
 	/* The in-tree driver's is named by the handle, and by nothing else. */
 	d->image = migrated->image;
 	rc = ceph_pool_open(controller.conn, migrated->pool, "", &d->pool, err);
@@ -339,7 +339,7 @@ delete_volume_step(struct op *op)
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(d, DELETEVOL_END, entry);
 		d->image = volume_image_name(
-		    &d->entry.item, d->uuid, d->rpc.arena);
+		    &journal_volumes, &d->entry.item, d->uuid, d->rpc.arena);
 		if (op->rc == -ENOENT) {
 			image_lookup_start(
 			    &d->left, d->pool, d->image, NULL, true, &op->wake);

@@ -49,8 +49,8 @@ unpublish_volume_step(struct op *op)
 	switch (u->state) {
 	case UNPUBLISHVOL_START:
 		u->req = u->rpc.request;
-		rc = volume_pool_open(
-		    &u->rpc, u->req->volume_id, &u->pool, &err);
+		rc = volume_pool_open(&u->rpc, &journal_volumes,
+		    u->req->volume_id, &u->pool, &err);
 		if (rc == -ENOENT)
 			return op_goto(u, UNPUBLISHVOL_ANSWER);
 		if (rc < 0)
@@ -71,8 +71,8 @@ unpublish_volume_step(struct op *op)
 		if (!str_is_empty(u->image_id))
 			return op_goto(u, UNPUBLISHVOL_FOUND);
 		image_lookup_start(&u->lookup, u->pool,
-		    volume_image_name(
-			&u->entry.item, u->rpc.in->id.uuid, arena),
+		    volume_image_name(&journal_volumes, &u->entry.item,
+			u->rpc.in->id.uuid, arena),
 		    NULL, false, &op->wake);
 		return op_await(u, UNPUBLISHVOL_LOOKED_UP);
 

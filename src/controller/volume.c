@@ -1,5 +1,5 @@
 /*
- * volume.c - looking a volume up.
+ * volume.c - looking a volume or a snapshot up.
  */
 #include "controller/volume.h"
 
@@ -11,18 +11,18 @@
 #include <string.h>
 
 int
-volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
-    struct ceph_pool **pool, struct err *err)
+volume_pool_open(const struct csi_rpc *rpc, const struct journal_kind *kind,
+    const char *id, struct ceph_pool **pool, struct err *err)
 {
 	int rc;
 
 	if (rpc->in->id_kind != CSI_ID_OURS)
 		return err_set(err, ERR_NOT_FOUND,
-		    "volume %s: is no identifier of this driver", volume_id);
+		    "%s %s: is no identifier of this driver", kind->noun, id);
 	rc = ceph_pool_open_id(controller.conn, rpc->in->id.pool_id,
 	    rpc->env->rados_namespace, pool, err);
 	if (rc < 0) {
-		err_prefix(err, "volume %s", volume_id);
+		err_prefix(err, "%s %s", kind->noun, id);
 		return rc;
 	}
 	purge_resume(*pool, rpc->env->instance_id);
@@ -30,12 +30,12 @@ volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
 }
 
 const char *
-volume_image_name(
+volume_image_name(const struct journal_kind *kind,
     const struct journal_item *item, const char *uuid, struct arena *arena)
 {
 	if (!str_is_empty(item->attr[JOURNAL_IMAGENAME]))
 		return item->attr[JOURNAL_IMAGENAME];
-	return arena_fmt(arena, "%s%s", journal_volumes.image, uuid);
+	return arena_fmt(arena, "%s%s", kind->image, uuid);
 }
 
 const char *
@@ -67,8 +67,8 @@ open_static(struct volume_lookup *v, struct err *err)
 	rc = ceph_pool_open(
 	    controller.conn, pool, v->rpc->env->rados_namespace, &v->pool, err);
 	if (rc < 0)
-		err_prefix(err, "volume %s", v->volume_id);
-	v->image = v->volume_id;
+		err_prefix(err, "volume %s", v->id);
+	v->image = v->id;
 	return rc;
 }
 
@@ -85,9 +85,10 @@ volume_step(struct op *op)
 			return open_static(v, &err) < 0
 			    ? op_fail_err(v, VOLUME_END, &err)
 			    : op_goto(v, VOLUME_NAMED);
-		if (volume_pool_open(v->rpc, v->volume_id, &v->pool, &err) < 0)
+		if (volume_pool_open(v->rpc, v->kind, v->id, &v->pool, &err) <
+		    0)
 			return op_fail_err(v, VOLUME_END, &err);
-		journal_read_start(&v->entry, &journal_volumes, v->pool,
+		journal_read_start(&v->entry, v->kind, v->pool,
 		    v->rpc->in->id.uuid,
 		    JOURNAL_BIT(JOURNAL_IMAGENAME) |
 			JOURNAL_BIT(JOURNAL_IMAGEID),
@@ -97,8 +98,8 @@ volume_step(struct op *op)
 	case VOLUME_ITEM_READ:
 		if (op->rc < 0)
 			return op_fail_as(v, VOLUME_END, entry);
-		v->image = volume_image_name(
-		    &v->entry.item, v->rpc->in->id.uuid, v->rpc->arena);
+		v->image = volume_image_name(v->kind, &v->entry.item,
+		    v->rpc->in->id.uuid, v->rpc->arena);
 		return op_goto(v, VOLUME_NAMED);
 
 	case VOLUME_NAMED:
@@ -137,7 +138,7 @@ volume_step(struct op *op)
 
 	case VOLUME_END:
 		if (err_is_set(&op->err) && v->pool != NULL)
-			err_prefix(&op->err, "volume %s", v->volume_id);
+			err_prefix(&op->err, "%s %s", v->kind->noun, v->id);
 		return OP_DONE;
 	}
 	abort();
@@ -148,16 +149,33 @@ static const struct op_class volume_class = {
 	.step = volume_step,
 };
 
+static void
+lookup_start(struct volume_lookup *v, const struct journal_kind *kind,
+    struct csi_rpc *rpc, const char *id, const struct csi_map *context,
+    struct wake *waiter)
+{
+	memset(v, 0, sizeof(*v));
+	v->rpc = rpc;
+	v->kind = kind;
+	v->id = id;
+	v->context = context;
+	v->is_static = context != NULL && csi_is_static(context);
+	op_start(&v->op, &volume_class, waiter);
+}
+
 void
 volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
     const char *volume_id, const struct csi_map *context, struct wake *waiter)
 {
-	memset(volume, 0, sizeof(*volume));
-	volume->rpc = rpc;
-	volume->volume_id = volume_id;
-	volume->context = context;
-	volume->is_static = context != NULL && csi_is_static(context);
-	op_start(&volume->op, &volume_class, waiter);
+	lookup_start(volume, &journal_volumes, rpc, volume_id, context, waiter);
+}
+
+void
+snapshot_lookup_start(struct volume_lookup *snapshot, struct csi_rpc *rpc,
+    const char *snapshot_id, struct wake *waiter)
+{
+	lookup_start(
+	    snapshot, &journal_snapshots, rpc, snapshot_id, NULL, waiter);
 }
 
 void

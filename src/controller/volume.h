@@ -1,6 +1,6 @@
 /*
- * volume.h - from a volume ID to its journal entry and its image, and the
- * names that a volume's image metadata have.
+ * volume.h - from the ID of a volume or a snapshot to its journal entry and its
+ * image, and the names that a volume's image metadata have.
  */
 #ifndef CONTROLLER_VOLUME_H
 #define CONTROLLER_VOLUME_H
@@ -12,15 +12,15 @@
 #include "csi/volume_id.h"
 
 /*
- * Opens the pool of the volume ID that was read in the request, in the
- * namespace of the request's cluster. NOT_FOUND: no ID of ours, or its pool is
- * gone.
+ * Opens the pool of the ID that was read in the request, in the namespace of
+ * the request's cluster; `kind` and `id` are for people. NOT_FOUND: no ID of
+ * ours, or its pool is gone.
  */
-int volume_pool_open(const struct csi_rpc *rpc, const char *volume_id,
-    struct ceph_pool **pool, struct err *err) must_check;
+int volume_pool_open(const struct csi_rpc *rpc, const struct journal_kind *kind,
+    const char *id, struct ceph_pool **pool, struct err *err) must_check;
 
 /* The image of a journal entry; very old ones do not name it. */
-const char *volume_image_name(
+const char *volume_image_name(const struct journal_kind *kind,
     const struct journal_item *item, const char *uuid, struct arena *arena);
 
 /* Image metadata, as ceph-csi has them (internal/rbd, internal/util/k8s). */
@@ -67,14 +67,15 @@ struct volume_lookup {
 	struct op op;
 	enum volume_lookup_state state;
 	struct csi_rpc *rpc;
-	const char *volume_id;
+	const struct journal_kind *kind;
+	const char *id;                /* for people */
 	const struct csi_map *context; /* NULL: the request has none */
-	struct journal_read entry;
 	struct image_lookup lookup;
 	struct image_place place;
 
 	/* the answer */
 	bool is_static; /* no journal entry: the ID is the image's name */
+	struct journal_read entry; /* entry.item, unless it is static */
 	struct ceph_pool *pool;
 	const char *image;
 	const struct image_info *info;
@@ -88,6 +89,14 @@ struct volume_lookup {
  */
 void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
     const char *volume_id, const struct csi_map *context, struct wake *waiter);
+
+/*
+ * The same for the snapshot whose ID was read in the request. Its image is an
+ * image of its own, a clone of the volume's, with one snapshot that has the
+ * image's name (docs/JOURNAL.md).
+ */
+void snapshot_lookup_start(struct volume_lookup *snapshot, struct csi_rpc *rpc,
+    const char *snapshot_id, struct wake *waiter);
 
 /*
  * Adds an entry to the map<string,string> `field` of a message. Key and value

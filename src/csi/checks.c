@@ -187,6 +187,47 @@ check_accesses(Csi__V1__VolumeCapability *const *caps, size_t count,
 	return 0;
 }
 
+/*
+ * Of what a new volume is to be a copy. Whether there is such is known in the
+ * cluster only: an unknown identifier is NOT_FOUND there.
+ */
+static int
+check_source(struct csi_request *in, const Csi__V1__VolumeContentSource *source,
+    struct err *err)
+{
+	bool snapshot = source->type_case ==
+	    CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT;
+	const char *field = snapshot
+	    ? "volume_content_source.snapshot.snapshot_id"
+	    : "volume_content_source.volume.volume_id";
+	struct err why = ERR_INIT;
+	const char *id;
+	int rc;
+
+	if (!snapshot &&
+	    source->type_case != CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME)
+		return csi_invalid(err,
+		    "volume_content_source.type: neither snapshot nor volume");
+	id = snapshot ? source->snapshot->snapshot_id
+		      : source->volume->volume_id;
+	if ((rc = check_filled(id, CSI_VOLUME_ID_MAX, field, err)) < 0)
+		return rc;
+	in->id_kind = CSI_ID_UNKNOWN;
+	rc = csi_volume_id_parse(id, &in->id, &why);
+	if (rc == -EPROTONOSUPPORT) {
+		*err = why;
+		return rc;
+	}
+	if (rc < 0)
+		return 0;
+	in->id_kind = CSI_ID_OURS;
+	if (!str_eq(in->id.cluster_id, in->class.cluster_id))
+		return csi_invalid(err,
+		    "%s: is in cluster %s, the new volume in %s", field,
+		    in->id.cluster_id, in->class.cluster_id);
+	return 0;
+}
+
 int
 csi_check_create_volume(struct csi_request *in, struct err *err)
 {
@@ -210,6 +251,9 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 		return csi_invalid(err,
 		    "mutable_parameters.%.64s: this driver has no mutable parameters",
 		    r->mutable_parameters[0]->key);
+	if (r->volume_content_source != NULL &&
+	    (rc = check_source(in, r->volume_content_source, err)) < 0)
+		return rc;
 	return csi_volume_size(r->capacity_range, &in->size_bytes, err);
 }
 

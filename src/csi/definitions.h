@@ -135,7 +135,10 @@ struct csi_request {
 	struct arena *arena; /* the reply's, too */
 	const void *message; /* const Csi__V1__...Request * */
 
-	/* what was read in it, as far as its definition asks for it */
+	/*
+	 * What was read in it, as far as its definition asks for it. The
+	 * identifier of CreateVolume is that of its volume_content_source.
+	 */
 	struct csi_credentials credentials; /* .user NULL: it has none */
 	const char *cluster_id;             /* NULL or "": it tells none */
 	enum csi_id_kind id_kind;

@@ -367,6 +367,7 @@ test_values(void)
 	struct cls_lock_info info;
 	struct cls_object_map map;
 	struct cls_parent parent;
+	struct timespec at;
 	struct bytes b;
 	uint64_t size;
 	uint8_t order;
@@ -378,6 +379,11 @@ test_values(void)
 	b = unhex("ff0000000400000000");
 	is_int(cls_parse_size(dec_of(&b), &order, &size), -EBADMSG,
 	    "an order of which no size can be made is refused");
+
+	b = unhex("3c9a5f5f00ca9a3b");
+	ok(cls_parse_time(dec_of(&b), &at) == 0 && at.tv_sec == 0x5f5f9a3c &&
+		at.tv_nsec == 1000000000,
+	    "get_create_timestamp gives a time");
 
 	b = unhex("3200000000000000010000003200000000000000");
 	ok(cls_parse_snapcontext(dec_of(&b), &snapc) == 0 && snapc.seq == 50 &&

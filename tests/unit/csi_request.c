@@ -79,6 +79,27 @@ static const struct {
 	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"s\"}}}",
 	  ERR_OK, NULL }, /* whether there is one already decides */
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"volumeContentSource\":{\"volume\":{\"volumeId\":\"" ID
+	  "\"}}}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"volumeContentSource\":{}}", INVALID,
+	  "volume_content_source.type: neither" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"volumeContentSource\":{\"snapshot\":{}}}", INVALID,
+	  "volume_content_source.snapshot.snapshot_id: missing" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"volumeContentSource\":{\"volume\":{\"volumeId\":\"" X128
+	  "x\"}}}", INVALID,
+	  "volume_content_source.volume.volume_id: longer" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"parameters\":{\"clusterID\":\"d\",\"pool\":\"p\"}"
+	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"" ID
+	  "\"}}}", INVALID, "snapshot_id: is in cluster c, the new" },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
+	  CAP_OF("mount", "MULTI_NODE_READER_ONLY") "]," PARAMS "," KEYS
+	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"" ID
+	  "\"}}}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
 	  ",\"mutableParameters\":{\"baseIops\":\"5\"}}", INVALID,
 	  "mutable_parameters.baseIops: this driver has no" },
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
