@@ -1,5 +1,8 @@
 /*
- * keylock.c - a queue of claims per key; the first in the queue owns it.
+ * keylock.c - a queue of claims per key.
+ *
+ * The rule that holds it together: the owners are at the head of the queue,
+ * the first claim, and behind a shared one all shared ones that follow.
  */
 #include "core/keylock.h"
 
@@ -33,14 +36,24 @@ keylock_free(struct keylock *locks)
 	free(locks);
 }
 
+/* Who is at the head now and does not own the key yet does from now on. */
 static void
-grant(struct keylock_claim *claim)
+grant(struct keylock_queue *queue)
 {
-	struct wake *waiter = claim->waiter;
+	struct keylock_claim *claim;
+	struct wake *waiter;
 
-	claim->waiter = NULL;
-	claim->since_ms = clock_now_ms();
-	wake_up(waiter, 0);
+	TAILQ_FOREACH (claim, &queue->claims, link) {
+		if (claim != TAILQ_FIRST(&queue->claims) && !claim->shared)
+			return;
+		if ((waiter = claim->waiter) != NULL) {
+			claim->waiter = NULL;
+			claim->since_ms = clock_now_ms();
+			wake_up(waiter, 0);
+		}
+		if (!claim->shared)
+			return;
+	}
 }
 
 void
@@ -59,25 +72,21 @@ keylock_take_start(struct keylock *locks, struct keylock_claim *claim,
 	claim->queue = queue;
 	claim->waiter = waiter;
 	TAILQ_INSERT_TAIL(&queue->claims, claim, link);
-	if (TAILQ_FIRST(&queue->claims) == claim)
-		grant(claim);
+	grant(queue);
 }
 
 static void
 leave(struct keylock *locks, struct keylock_claim *claim)
 {
 	struct keylock_queue *queue = claim->queue;
-	struct keylock_claim *next;
 
 	TAILQ_REMOVE(&queue->claims, claim, link);
 	claim->queue = NULL;
-	next = TAILQ_FIRST(&queue->claims);
-	if (next == NULL) {
+	grant(queue);
+	if (TAILQ_EMPTY(&queue->claims)) {
 		(void)map_remove(&locks->queues, queue->key);
 		free(queue->key);
 		free(queue);
-	} else if (next->waiter != NULL) {
-		grant(next);
 	}
 }
 

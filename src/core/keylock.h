@@ -1,5 +1,7 @@
 /*
- * keylock.h - FIFO locks by name. One claim owns a key, the others queue.
+ * keylock.h - FIFO locks by name. One claim owns a key, or any number of
+ * shared ones do; the others queue, and nobody overtakes: a shared claim
+ * waits behind an exclusive one that waits.
  *
  * A claim may carry a fingerprint of its request: keylock_find() then lets an
  * identical request join the claim that is there (owner or queued) instead of
@@ -18,7 +20,8 @@ struct keylock_claim {
 	const char *what;  /* the operation's name, for people; borrowed */
 	const void *print; /* fingerprint, or NULL: nobody joins; borrowed */
 	size_t print_len;
-	int64_t since_ms;            /* when it became the owner */
+	bool shared;                 /* owns the key beside other such */
+	int64_t since_ms;            /* when it became an owner */
 	struct keylock_queue *queue; /* the queue it stands in, or NULL */
 	struct wake *waiter;         /* who waits to own, NULL once it does */
 	TAILQ_ENTRY(keylock_claim) link;
@@ -37,7 +40,7 @@ void keylock_take_start(struct keylock *locks, struct keylock_claim *claim,
 /* A claim that still waits leaves the queue; its waiter is woken. */
 void keylock_cancel(struct keylock *locks, struct keylock_claim *claim);
 
-/* The owner gives the key back; the next in the queue owns it. */
+/* An owner gives the key back; the next in the queue owns it. */
 void keylock_release(struct keylock *locks, struct keylock_claim *claim);
 
 bool keylock_owns(const struct keylock_claim *claim);
@@ -46,7 +49,7 @@ bool keylock_owns(const struct keylock_claim *claim);
 struct keylock_claim *keylock_find(const struct keylock *locks, const char *key,
     const void *print, size_t print_len);
 
-/* Who owns `key`, or NULL. */
+/* Who owns `key`, of several the first one, or NULL. */
 struct keylock_claim *keylock_owner(
     const struct keylock *locks, const char *key);
 

@@ -41,16 +41,22 @@ check_filled(const char *text, size_t max, const char *field, struct err *err)
  * NOT_FOUND or success, and whoever resolves it says so.
  */
 static int
-check_volume_id(const char *id, struct err *err)
+check_id(const char *id, const char *field, struct err *err)
 {
-	int rc = check_filled(id, CSI_VOLUME_ID_MAX, "volume_id", err);
+	int rc = check_filled(id, CSI_VOLUME_ID_MAX, field, err);
 
 	if (rc < 0)
 		return rc;
 	if (strpbrk(id, "/\\") != NULL || strstr(id, "..") != NULL)
 		return csi_invalid(err,
-		    "volume_id: has a slash, a backslash or two dots in it");
+		    "%s: has a slash, a backslash or two dots in it", field);
 	return 0;
+}
+
+static int
+check_volume_id(const char *id, struct err *err)
+{
+	return check_id(id, "volume_id", err);
 }
 
 /*
@@ -263,6 +269,28 @@ csi_check_delete_volume(struct csi_request *in, struct err *err)
 	const Csi__V1__DeleteVolumeRequest *r = in->message;
 
 	return check_volume_id(r->volume_id, err);
+}
+
+int
+csi_check_create_snapshot(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__CreateSnapshotRequest *r = in->message;
+	struct csi_map parameters = csi_map_of(r, parameters);
+	int rc;
+
+	if ((rc = check_filled(r->name, NAME_MAX_BYTES, "name", err)) < 0 ||
+	    (rc = check_id(r->source_volume_id, "source_volume_id", err)) < 0)
+		return rc;
+	return csi_snapshot_params_parse(
+	    &parameters, r->source_volume_id, &in->snapshot_prefix, err);
+}
+
+int
+csi_check_delete_snapshot(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__DeleteSnapshotRequest *r = in->message;
+
+	return check_id(r->snapshot_id, "snapshot_id", err);
 }
 
 int

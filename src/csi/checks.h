@@ -14,6 +14,8 @@ int csi_check_delete_volume(struct csi_request *in, struct err *err);
 int csi_check_controller_publish(struct csi_request *in, struct err *err);
 int csi_check_controller_unpublish(struct csi_request *in, struct err *err);
 int csi_check_capabilities(struct csi_request *in, struct err *err);
+int csi_check_create_snapshot(struct csi_request *in, struct err *err);
+int csi_check_delete_snapshot(struct csi_request *in, struct err *err);
 int csi_check_audit(struct csi_request *in, struct err *err);
 int csi_check_abort(struct csi_request *in, struct err *err);
 int csi_check_node_stage(struct csi_request *in, struct err *err);

@@ -45,6 +45,11 @@ KEY(controller_publish_id, Csi__V1__ControllerPublishVolumeRequest, volume_id)
 KEY(controller_unpublish_id, Csi__V1__ControllerUnpublishVolumeRequest,
     volume_id)
 KEY(validate_id, Csi__V1__ValidateVolumeCapabilitiesRequest, volume_id)
+KEY(create_snapshot_name, Csi__V1__CreateSnapshotRequest, name)
+KEY(create_snapshot_source, Csi__V1__CreateSnapshotRequest, source_volume_id)
+KEY(delete_snapshot_id, Csi__V1__DeleteSnapshotRequest, snapshot_id)
+KEY(expand_volume_id, Csi__V1__ControllerExpandVolumeRequest, volume_id)
+KEY(modify_volume_id, Csi__V1__ControllerModifyVolumeRequest, volume_id)
 KEY(audit_pool, Rbdcsi__Admin__V1__AuditRequest, pool)
 KEY(admin_abort_id, Rbdcsi__Admin__V1__AbortRequest, volume_id)
 KEY(node_stage_id, Csi__V1__NodeStageVolumeRequest, volume_id)
@@ -55,9 +60,27 @@ KEY(node_unpublish_path, Csi__V1__NodeUnpublishVolumeRequest, target_path)
 KEY(format_id, Worker__FormatRequest, volume_id)
 KEY(node_stats_path, Csi__V1__NodeGetVolumeStatsRequest, volume_path)
 
+/* The snapshot or the volume that a new one is filled with, if any. */
+static const char *
+create_volume_source(const void *req)
+{
+	const Csi__V1__CreateVolumeRequest *r = req;
+	const Csi__V1__VolumeContentSource *source = r->volume_content_source;
+
+	if (source == NULL)
+		return NULL;
+	if (source->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT)
+		return source->snapshot->snapshot_id;
+	return source->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME
+	    ? source->volume->volume_id
+	    : NULL;
+}
+
 /*
- * Locks: Controller RPCs of a volume exclude each other, so do stage and
- * unstage, publish and unpublish of one path, and a publish, which may have to
+ * Locks: a source is shared by all that copy it, which may wait long for a
+ * flatten, so it is a lock of its own beside the volume's; whoever removes or
+ * changes it has it for himself. Other Controller RPCs of a volume exclude
+ * each other, so do stage and unstage, publish and unpublish of one path, and a publish, which may have to
  * stage anew, is one of the former, too. A stuck attach must not hold up the
  * controller, and stuck statistics must not hold up an unpublish, so these are
  * sets of their own; statistics have a lock so that kubelet's polls of a dead
@@ -77,7 +100,8 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(CREATE_DELETE_VOLUME) },
 	    .check = csi_check_create_volume,
-	    .lock = { { CSI_LOCK_NAME, create_volume_name } },
+	    .lock = { { CSI_LOCK_NAME, create_volume_name },
+		{ CSI_LOCK_SOURCE, create_volume_source, .shared = true } },
 	    .noun = "volume",
 	    .session = { CSI_SESSION_OF_PARAMETERS },
 	    .credentials = CSI_CREDENTIALS_REQUEST,
@@ -88,7 +112,8 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(CREATE_DELETE_VOLUME) },
 	    .check = csi_check_delete_volume,
-	    .lock = { { CSI_LOCK_VOLUME, delete_volume_id } },
+	    .lock = { { CSI_LOCK_VOLUME, delete_volume_id },
+		{ CSI_LOCK_SOURCE, delete_volume_id } },
 	    .noun = "volume",
 	    .session = { CSI_SESSION_OF_ID, "volume_id" },
 	    .migrated = true,
@@ -141,19 +166,43 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 						  ControllerGetCapabilities,
 						  controller_get_capabilities),
 	    INSTANT, .with = CSI_WITH_CONTROLLER },
-	[CSI_CREATE_SNAPSHOT] = { RPC(
-	    Controller, CreateSnapshot, create_snapshot) },
-	[CSI_DELETE_SNAPSHOT] = { RPC(
-	    Controller, DeleteSnapshot, delete_snapshot) },
+	[CSI_CREATE_SNAPSHOT] = {
+	    RPC(Controller, CreateSnapshot, create_snapshot),
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(CREATE_DELETE_SNAPSHOT) },
+	    .check = csi_check_create_snapshot,
+	    .lock = { { CSI_LOCK_SNAPSHOT_NAME, create_snapshot_name },
+		{ CSI_LOCK_SOURCE, create_snapshot_source, .shared = true } },
+	    .noun = "snapshot",
+	    .session = { CSI_SESSION_OF_ID, "source_volume_id" },
+	    .credentials = CSI_CREDENTIALS_REQUEST,
+	},
+	[CSI_DELETE_SNAPSHOT] = {
+	    RPC(Controller, DeleteSnapshot, delete_snapshot),
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(CREATE_DELETE_SNAPSHOT) },
+	    .check = csi_check_delete_snapshot,
+	    .lock = { { CSI_LOCK_SOURCE, delete_snapshot_id } },
+	    .noun = "snapshot",
+	    .session = { CSI_SESSION_OF_ID, "snapshot_id" },
+	    .removes = true,
+	    .credentials = CSI_CREDENTIALS_REQUEST,
+	},
 	[CSI_LIST_SNAPSHOTS] = { RPC(
 	    Controller, ListSnapshots, list_snapshots) },
 	[CSI_GET_SNAPSHOT] = { RPC(Controller, GetSnapshot, get_snapshot) },
-	[CSI_CONTROLLER_EXPAND_VOLUME] = { RPC(
-	    Controller, ControllerExpandVolume, controller_expand_volume) },
+	[CSI_CONTROLLER_EXPAND_VOLUME] = {
+	    RPC(Controller, ControllerExpandVolume, controller_expand_volume),
+	    .lock = { { CSI_LOCK_VOLUME, expand_volume_id },
+		{ CSI_LOCK_SOURCE, expand_volume_id } },
+	},
 	[CSI_CONTROLLER_GET_VOLUME] = { RPC(
 	    Controller, ControllerGetVolume, controller_get_volume) },
-	[CSI_CONTROLLER_MODIFY_VOLUME] = { RPC(
-	    Controller, ControllerModifyVolume, controller_modify_volume) },
+	[CSI_CONTROLLER_MODIFY_VOLUME] = {
+	    RPC(Controller, ControllerModifyVolume, controller_modify_volume),
+	    .lock = { { CSI_LOCK_VOLUME, modify_volume_id },
+		{ CSI_LOCK_SOURCE, modify_volume_id } },
+	},
 
 	[CSI_GROUP_CONTROLLER_GET_CAPABILITIES] = { RPC(GroupController,
 	    GroupControllerGetCapabilities,

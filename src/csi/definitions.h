@@ -63,7 +63,7 @@ enum csi_id {
 };
 
 enum csi_place {
-	CSI_UNSERVED = 0, /* UNIMPLEMENTED: nothing but the names is set */
+	CSI_UNSERVED = 0, /* UNIMPLEMENTED: only the names count */
 	CSI_INSTANT,      /* the daemon answers from what it knows */
 	CSI_DAEMON,       /* an operation in the daemon */
 	CSI_WORKER,       /* an operation in the session's ceph-worker */
@@ -76,21 +76,28 @@ enum csi_with {
 	CSI_WITH_NODE,
 };
 
-/* What an RPC excludes while it runs: a set, and a key in it. */
+/*
+ * What an RPC excludes while it runs: a set, and a key in it. Whoever takes
+ * two takes them in this order.
+ */
 enum csi_lock_set {
 	CSI_LOCK_NONE = 0,
-	CSI_LOCK_NAME,   /* names of what is created */
-	CSI_LOCK_VOLUME, /* volumes in the cluster, by ID */
-	CSI_LOCK_STAGE,  /* volumes on this node, by ID */
-	CSI_LOCK_PATH,   /* target paths */
-	CSI_LOCK_STATS,  /* paths whose file system is looked at */
-	CSI_LOCK_ABORT,  /* volumes whose I/O is being ended */
+	CSI_LOCK_NAME,          /* names of volumes that are created */
+	CSI_LOCK_SNAPSHOT_NAME, /* names of snapshots that are created */
+	CSI_LOCK_VOLUME,        /* volumes in the cluster, by ID */
+	CSI_LOCK_SOURCE,        /* volumes and snapshots as sources, by ID */
+	CSI_LOCK_PATH,          /* target paths */
+	CSI_LOCK_STAGE,         /* volumes on this node, by ID */
+	CSI_LOCK_STATS,         /* paths whose file system is looked at */
+	CSI_LOCK_ABORT,         /* volumes whose I/O is being ended */
 	CSI_LOCK_COUNT,
 };
 
 struct csi_lock {
 	enum csi_lock_set set;
-	const char *(*key)(const void *request); /* lives as long as it */
+	/* Lives as long as the request; NULL: this one takes no such lock. */
+	const char *(*key)(const void *request);
+	bool shared; /* beside others that have it shared */
 };
 
 #define CSI_LOCKS_MAX 2
@@ -142,10 +149,12 @@ struct csi_request {
 	struct csi_credentials credentials; /* .user NULL: it has none */
 	const char *cluster_id;             /* NULL or "": it tells none */
 	enum csi_id_kind id_kind;
-	struct csi_volume_id id;         /* CSI_ID_OURS */
+	const char *id_text;     /* as the request has it; CSI_ID_NONE: NULL */
+	struct csi_volume_id id; /* CSI_ID_OURS */
 	struct csi_migrated_id migrated; /* CSI_ID_MIGRATED */
 	struct csi_access access;        /* of volume_capability */
 	struct csi_class_params class;   /* of CreateVolume */
+	const char *snapshot_prefix;     /* of CreateSnapshot */
 	uint64_t size_bytes;             /* of CreateVolume */
 };
 
@@ -174,9 +183,9 @@ struct csi_definition {
 	int (*check)(struct csi_request *in, struct err *err);
 
 	/*
-	 * In the order in which they are taken; nothing takes two sets in
-	 * another. The first key is what people are told that it is about, so
-	 * it may stand there without a set.
+	 * In the order of the sets. The first key is there in every request
+	 * and is what people are told that it is about, so it may stand there
+	 * without a set.
 	 */
 	struct csi_lock lock[CSI_LOCKS_MAX];
 	const char *noun; /* what the first key names */

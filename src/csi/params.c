@@ -469,6 +469,34 @@ csi_class_params_parse(const struct csi_map *parameters,
 	return 0;
 }
 
+/* --- VolumeSnapshotClass parameters --- */
+
+int
+csi_snapshot_params_parse(const struct csi_map *parameters,
+    const char *source_id, const char **prefix, struct err *err)
+{
+	static const char *const keys[] = { "clusterID", "pool",
+		"snapshotNamePrefix" };
+	const char *value[countof(keys)];
+	auto_free char *image = NULL;
+	struct csi_volume_id id;
+	struct err ignored = ERR_INIT;
+	int rc;
+
+	for (size_t i = 0; i < countof(keys); i++)
+		if ((rc = get_filled(parameters, keys[i], &value[i], err)) < 0)
+			return rc;
+	if (value[0] != NULL &&
+	    csi_volume_id_parse(source_id, &id, &ignored) == 0 &&
+	    !str_eq(value[0], id.cluster_id))
+		return csi_invalid(err,
+		    "parameters.clusterID: is %.64s, but source_volume_id is a volume of %s",
+		    value[0], id.cluster_id);
+	*prefix = value[2] != NULL ? value[2] : "csi-snap-";
+	image = str_fmt("%s%0*d", *prefix, CSI_UUID_LEN, 0);
+	return rules_image("parameters.snapshotNamePrefix", image, err);
+}
+
 /* --- credentials --- */
 
 int

@@ -95,6 +95,16 @@ int csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err) must_check;
 
 /*
+ * Parameters of a VolumeSnapshotClass: *prefix is snapshotNamePrefix, or
+ * "csi-snap-". clusterID and pool may be there, as ceph-csi wants them, but
+ * cluster and pool are those of the source volume. INVALID_ARGUMENT: a
+ * parameter is empty, makes no image name, or is another cluster than the one
+ * in `source_id`.
+ */
+int csi_snapshot_params_parse(const struct csi_map *parameters,
+    const char *source_id, const char **prefix, struct err *err) must_check;
+
+/*
  * Refuses the volume_context of an encrypted volume, which this driver can
  * neither create nor stage: UNIMPLEMENTED; INVALID_ARGUMENT for no boolean.
  */

@@ -296,12 +296,12 @@ find_cluster(struct csi_request *in, struct err *err)
 	case CSI_SESSION_OF_ID:
 		break;
 	}
+	in->id_text = id = string_field(in->message, in->def->session.field);
 	if (csi_is_static(&context)) {
 		in->id_kind = CSI_ID_STATIC;
 		in->cluster_id = csi_map_get(&context, "clusterID");
 		return 0;
 	}
-	id = string_field(in->message, in->def->session.field);
 	rc = csi_volume_id_parse(id, &in->id, &why);
 	if (rc == -EPROTONOSUPPORT) {
 		*err = why;

@@ -206,7 +206,7 @@ request_find_session(struct request *r)
 		if (!def->removes)
 			(void)err_set(&r->err, ERR_NOT_FOUND,
 			    "%s %s does not exist: no identifier of this driver",
-			    def->noun, r->key);
+			    def->session.field, in->id_text);
 		return false;
 	}
 	/* PVs of before controllerPublishSecretRef have none for ever. */
@@ -464,10 +464,12 @@ request_read(struct request *r, const struct csi_definition *def,
 
 		lock->request = r;
 		lock->claim.what = def->name;
+		lock->claim.shared = def->lock[i].shared;
 		if (def->lock[i].set == CSI_LOCK_NONE)
 			continue;
-		lock->locks = rq.locks[def->lock[i].set];
 		lock->key = def->lock[i].key(r->in.message);
+		if (lock->key != NULL)
+			lock->locks = rq.locks[def->lock[i].set];
 	}
 	r->key = csi_definition_key(def, r->in.message);
 	r->lock[0].claim.print = csi_request_print(

@@ -146,6 +146,41 @@ static const struct {
 	{ "Audit", "{\"clusterId\":\"c\",\"pool\":\"p\"}", INVALID,
 	    "secrets: missing" },
 
+	/* Snapshots: unknown IDs are no errors here, either. */
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"v\"," KEYS
+	  "}", ERR_OK, NULL },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"" ID "\","
+	  KEYS ",\"parameters\":{\"clusterID\":\"c\",\"pool\":\"other\","
+	  "\"snapshotNamePrefix\":\"mine-\",\"x\":\"y\"}}", ERR_OK, NULL },
+	{ "CreateSnapshot", "{\"sourceVolumeId\":\"v\"," KEYS "}", INVALID,
+	  "name: missing" },
+	{ "CreateSnapshot", "{\"name\":\"" X128 "x\",\"sourceVolumeId\":"
+	  "\"v\"," KEYS "}", INVALID, "name: longer than 128 bytes" },
+	{ "CreateSnapshot", "{\"name\":\"s\"," KEYS "}", INVALID,
+	  "source_volume_id: missing" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"a/b\","
+	  KEYS "}", INVALID, "source_volume_id: has a slash" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"v\"}",
+	  INVALID, "secrets: missing" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"" ID "\","
+	  KEYS ",\"parameters\":{\"clusterID\":\"d\"}}", INVALID,
+	  "parameters.clusterID: is d, but source_volume_id is a volume of c" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"v\"," KEYS
+	  ",\"parameters\":{\"pool\":\"\"}}", INVALID,
+	  "parameters.pool: is empty" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"v\"," KEYS
+	  ",\"parameters\":{\"snapshotNamePrefix\":\"\"}}", INVALID,
+	  "parameters.snapshotNamePrefix: is empty" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"v\"," KEYS
+	  ",\"parameters\":{\"snapshotNamePrefix\":\"a/b\"}}", INVALID,
+	  "parameters.snapshotNamePrefix" },
+	{ "DeleteSnapshot", "{\"snapshotId\":\"s\"," KEYS "}", ERR_OK, NULL },
+	{ "DeleteSnapshot", "{" KEYS "}", INVALID, "snapshot_id: missing" },
+	{ "DeleteSnapshot", "{\"snapshotId\":\"a..b\"," KEYS "}", INVALID,
+	  "snapshot_id: has a slash" },
+	{ "DeleteSnapshot", "{\"snapshotId\":\"s\"}", INVALID,
+	  "secrets: missing" },
+
 	/* DeleteVolume: an unknown ID is no error here. */
 	{ "DeleteVolume", "{" VOLUME "," KEYS "}", ERR_OK, NULL },
 	{ "DeleteVolume", "{\"volumeId\":\"fake-vol-id\"," KEYS "}", ERR_OK,
@@ -458,8 +493,12 @@ test_definitions(void)
 		    "%s: the definition is complete", def->name);
 		for (size_t j = 0; j < CSI_LOCKS_MAX; j++)
 			ok(def->lock[j].set == CSI_LOCK_NONE ||
-				def->lock[j].key != NULL,
-			    "%s: lock %zu has a key", def->name, j);
+				(def->lock[j].key != NULL &&
+				    (j == 0 ||
+					def->lock[j - 1].set <
+					    def->lock[j].set)),
+			    "%s: lock %zu has a key and is in its place",
+			    def->name, j);
 	}
 	is_int(served, 19, "so many are served");
 	ok(csi_definition_find("/csi.v1.Node/Nothing") == NULL &&
@@ -497,9 +536,27 @@ static const struct {
 	const char *method, *json;
 	enum csi_lock_set set[CSI_LOCKS_MAX];
 	const char *key[CSI_LOCKS_MAX];
+	bool shared; /* the last one */
 } keys[] = {
-	{ "CreateVolume", "{\"name\":\"v\"}", { CSI_LOCK_NAME }, { "v" } },
-	{ "DeleteVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_VOLUME }, { "i" } },
+	{ "CreateVolume", "{\"name\":\"v\"}", { CSI_LOCK_NAME, CSI_LOCK_SOURCE },
+	  { "v", NULL }, true },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeContentSource\":{\"snapshot\":"
+	  "{\"snapshotId\":\"s\"}}}", { CSI_LOCK_NAME, CSI_LOCK_SOURCE },
+	  { "v", "s" }, true },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeContentSource\":{\"volume\":"
+	  "{\"volumeId\":\"i\"}}}", { CSI_LOCK_NAME, CSI_LOCK_SOURCE },
+	  { "v", "i" }, true },
+	{ "CreateVolume", "{\"name\":\"v\",\"volumeContentSource\":{}}",
+	  { CSI_LOCK_NAME, CSI_LOCK_SOURCE }, { "v", NULL }, true },
+	{ "DeleteVolume", "{\"volumeId\":\"i\"}",
+	  { CSI_LOCK_VOLUME, CSI_LOCK_SOURCE }, { "i", "i" } },
+	{ "ControllerExpandVolume", "{\"volumeId\":\"i\"}",
+	  { CSI_LOCK_VOLUME, CSI_LOCK_SOURCE }, { "i", "i" } },
+	{ "ControllerModifyVolume", "{\"volumeId\":\"i\"}",
+	  { CSI_LOCK_VOLUME, CSI_LOCK_SOURCE }, { "i", "i" } },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"i\"}",
+	  { CSI_LOCK_SNAPSHOT_NAME, CSI_LOCK_SOURCE }, { "s", "i" }, true },
+	{ "DeleteSnapshot", "{\"snapshotId\":\"s\"}", { CSI_LOCK_SOURCE }, { "s" } },
 	{ "ControllerPublishVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_VOLUME }, { "i" } },
 	{ "ControllerUnpublishVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_VOLUME }, { "i" } },
 	{ "NodeStageVolume", "{\"volumeId\":\"i\"}", { CSI_LOCK_STAGE }, { "i" } },
@@ -520,13 +577,18 @@ test_keys(void)
 		struct arena *arena = csi_arena_new();
 
 		for (size_t j = 0; j < CSI_LOCKS_MAX; j++) {
+			const char *(*key)(const void *) = method->lock[j].key;
+
 			is_int(method->lock[j].set, keys[i].set[j],
 			    "%s: set %zu", method->name, j);
-			if (keys[i].key[j] != NULL)
-				is_str(method->lock[j].key(request_of(
-					   method, keys[i].json, arena)),
-				    keys[i].key[j], "and its key");
+			is_str(key == NULL
+				? NULL
+				: key(request_of(method, keys[i].json, arena)),
+			    keys[i].key[j], "and its key");
 		}
+		ok(!method->lock[0].shared &&
+			method->lock[1].shared == keys[i].shared,
+		    "%s: what is shared", method->name);
 		arena_free(arena);
 	}
 }
@@ -557,6 +619,12 @@ static const struct {
 	  "\"volumeCapability\":" CAP ",\"volumeContext\":{\"staticVolume\":"
 	  "\"true\",\"clusterID\":\"c3\",\"pool\":\"p\"}}",
 	  CSI_ID_STATIC, "c3", NULL },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"" OURS "\"," KEYS "}",
+	  CSI_ID_OURS, "c1", "u" },
+	{ "CreateSnapshot", "{\"name\":\"s\",\"sourceVolumeId\":\"" MIGRATED "\"," KEYS "}",
+	  CSI_ID_UNKNOWN, NULL, "u" },
+	{ "DeleteSnapshot", "{\"snapshotId\":\"" OURS "\"," KEYS "}",
+	  CSI_ID_OURS, "c1", "u" },
 	{ "Audit", "{\"clusterId\":\"c4\",\"pool\":\"p\"," KEYS "}",
 	  CSI_ID_NONE, "c4", "u" },
 	{ "Abort", "{\"volumeId\":\"" OURS "\"}", CSI_ID_NONE, NULL, NULL },

@@ -51,6 +51,8 @@ begin(struct taker *t, const char *what, const char *key, const char *print)
 {
 	*t = (struct taker){ .key = key, .got = 1 };
 	t->claim.what = what;
+	/* Those named by small letters are exclusive. */
+	t->claim.shared = *what < 'a';
 	t->claim.print = print;
 	t->claim.print_len = print != NULL ? strlen(print) : 0;
 	op_start(&t->op, &taker_class, NULL);
@@ -61,6 +63,60 @@ turns(void)
 {
 	for (int i = 0; i < 5; i++)
 		loop_turn(false);
+}
+
+/* Shared claims: capital letters. */
+static void
+test_shared(void)
+{
+	struct taker a, b, c, d, e, f, many[200];
+
+	*order = '\0';
+	begin(&a, "A", "snap", "restore 1");
+	begin(&b, "B", "snap", NULL);
+	begin(&c, "c", "snap", NULL);
+	begin(&d, "D", "snap", NULL);
+	begin(&e, "E", "snap", NULL);
+	begin(&f, "f", "snap", NULL);
+	turns();
+	is_str(order, "AB", "shared claims own a key together");
+	ok(keylock_owns(&b.claim) && !keylock_owns(&d.claim),
+	    "a shared one does not overtake an exclusive one that waits");
+	ok(keylock_find(locks, "snap", "restore 1", 9) == &a.claim,
+	    "an identical request finds a shared owner");
+	wake_up(&a.op.wake, 0);
+	turns();
+	is_str(order, "AB", "the exclusive one waits for all owners");
+	wake_up(&b.op.wake, 0);
+	turns();
+	is_str(order, "ABc", "then it owns the key alone");
+	wake_up(&c.op.wake, 0);
+	turns();
+	is_str(order, "ABcDE", "and all shared ones behind it follow at once");
+	begin(&a, "A", "snap", NULL);
+	turns();
+	keylock_cancel(locks, &f.claim);
+	turns();
+	is_str(order, "ABcDEAf",
+	    "when an exclusive one gives up, those behind it own the key");
+	wake_up(&d.op.wake, 0);
+	wake_up(&e.op.wake, 0);
+	wake_up(&a.op.wake, 0);
+	turns();
+	is_int(keylock_count(locks), 0, "nothing is held any more");
+
+	*order = '\0';
+	for (size_t i = 0; i < countof(many); i++)
+		begin(&many[i], "", "snap", NULL);
+	turns();
+	for (size_t i = 0; i < countof(many); i++)
+		if (!keylock_owns(&many[i].claim))
+			ok(false, "claim %zu owns it", i);
+	ok(keylock_owns(&many[199].claim), "200 own one key at once");
+	for (size_t i = 0; i < countof(many); i++)
+		wake_up(&many[i].op.wake, 0);
+	turns();
+	is_int(keylock_count(locks) + op_count(), 0, "and give it back");
 }
 
 int
@@ -106,6 +162,7 @@ main(void)
 	turns();
 	is_int(keylock_count(locks), 0, "an empty key is forgotten");
 	is_int(op_count(), 0, "no op is left");
+	test_shared();
 	keylock_free(locks);
 	loop_fini();
 	return tap_end();
