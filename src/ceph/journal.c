@@ -114,8 +114,8 @@ take_key(struct journal_find *f, struct err *err)
 	/* In the order of keys: a reservation comes before the name itself. */
 	e = &omap->entry[omap->n - 1];
 	if (str_starts(e->key, JOURNAL_RESERVE)) {
-		f->reserved = journal_reserve_parse(
-		    f->arena, e->value, e->len, f->reserved_uuid);
+		f->reserved = journal_reserve_parse(f->arena, e->value, e->len,
+		    f->reserved_uuid, &f->reserved_source);
 		good = f->reserved != NULL;
 	} else {
 		good = journal_ref_parse(e->value, e->len, &f->ref) == 0;
@@ -181,7 +181,8 @@ find_step(struct op *op)
 		journal_read_start(&f->entry, j->kind, f->item_pool,
 		    f->ref.uuid,
 		    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_KMS) |
-			JOURNAL_BIT(JOURNAL_ENCRYPTION),
+			JOURNAL_BIT(JOURNAL_ENCRYPTION) |
+			JOURNAL_BIT(JOURNAL_SOURCE),
 		    f->arena, &op->wake);
 		return op_await(f, FIND_ITEM_READ);
 
@@ -251,8 +252,7 @@ on_claimed(struct wake *wake, int rc)
 	struct journal_reserve *r = container_of(
 	    wake, struct journal_reserve, wake);
 	const char *name = r->item.attr[JOURNAL_NAME];
-	struct journal_change undo = { .key = r->reserve_key,
-		.was = r->item.attr[JOURNAL_IMAGENAME] };
+	struct journal_change undo = { .key = r->reserve_key, .was = r->value };
 
 	if (rc == -ECANCELED)
 		(void)err_set_rc(
@@ -274,7 +274,7 @@ on_claimed(struct wake *wake, int rc)
 void
 journal_reserve_start(struct journal_reserve *r,
     const struct journal_find *find, const char *prefix, const char *owner,
-    struct wake *waiter)
+    const char *source, struct wake *waiter)
 {
 	const struct journal_kind *kind = find->journal.kind;
 	struct arena *arena = find->arena;
@@ -293,6 +293,7 @@ journal_reserve_start(struct journal_reserve *r,
 	} else if (find->reserved != NULL) {
 		memcpy(r->uuid, find->reserved_uuid, sizeof(r->uuid));
 		r->item.attr[JOURNAL_IMAGENAME] = find->reserved;
+		source = find->reserved_source;
 	} else {
 		if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
 			abort(); /* cannot fail for so few bytes */
@@ -303,6 +304,9 @@ journal_reserve_start(struct journal_reserve *r,
 	if (str_is_empty(r->item.attr[JOURNAL_IMAGENAME]))
 		r->item.attr[JOURNAL_IMAGENAME] = arena_fmt(
 		    arena, "%s%s", prefix, r->uuid);
+	r->value = source == NULL ? r->item.attr[JOURNAL_IMAGENAME]
+				  : arena_fmt(arena, "%s/%s", source,
+					r->item.attr[JOURNAL_IMAGENAME]);
 	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
 		r->item.attr[JOURNAL_OWNER] = owner;
 	r->wake.fn = on_claimed;
@@ -312,8 +316,7 @@ journal_reserve_start(struct journal_reserve *r,
 	else /* it is ours if nobody has the name and nobody makes it */
 		directory_change_start(&r->journal, true,
 		    (struct journal_change[]){ { r->key, NULL, NULL },
-			{ r->reserve_key, NULL,
-			    r->item.attr[JOURNAL_IMAGENAME] } },
+			{ r->reserve_key, NULL, r->value } },
 		    2, &r->wake);
 }
 
@@ -352,8 +355,7 @@ commit_step(struct op *op)
 		if (c->key_tried)
 			directory_change_start(&r->journal, false,
 			    (struct journal_change[]){
-				{ r->reserve_key,
-				    r->item.attr[JOURNAL_IMAGENAME], NULL },
+				{ r->reserve_key, r->value, NULL },
 				{ r->key, NULL, r->uuid } },
 			    2, &op->wake);
 		else /* unless somebody has removed it meanwhile */
@@ -399,8 +401,8 @@ void
 journal_uncommit_start(const struct journal_reserve *r, struct wake *waiter)
 {
 	directory_change_start(&r->journal, false,
-	    (struct journal_change[]){ { r->key, r->uuid, NULL },
-		{ r->reserve_key, NULL, r->item.attr[JOURNAL_IMAGENAME] } },
+	    (struct journal_change[]){
+		{ r->key, r->uuid, NULL }, { r->reserve_key, NULL, r->value } },
 	    2, waiter);
 }
 

@@ -77,6 +77,7 @@ struct journal_find {
 	struct journal_ref ref;
 	const char *value;    /* of the key, as it is */
 	const char *reserved; /* else: image name of a reservation, or NULL */
+	const char *reserved_source; /* ... id of the image to copy, or NULL */
 	char reserved_uuid[JOURNAL_UUID_LEN + 1];
 	struct ceph_pool *item_pool; /* pool of item and image */
 	/*
@@ -101,6 +102,7 @@ struct journal_reserve {
 	struct journal journal;
 	const char *key;         /* of the name in the directory */
 	const char *reserve_key; /* and of its reservation */
+	const char *value;       /* of the latter */
 	const char *key_value;   /* ceph-csi's key leads here: half a volume of
 				    it; NULL: no */
 
@@ -108,7 +110,8 @@ struct journal_reserve {
 	struct ceph_pool *item_pool;
 	const char *item_object;
 	char uuid[JOURNAL_UUID_LEN + 1];
-	struct journal_item item; /* JOURNAL_IMAGEID: for the caller to set */
+	struct journal_item item; /* for the caller to set: JOURNAL_IMAGEID,
+				     and what else the entry is to say */
 	struct err err;           /* when the wake has a failure */
 
 	/* private */
@@ -120,11 +123,12 @@ struct journal_reserve {
  * Reserves `name` with image name `prefix` + UUID. `find` is the look-up that
  * did not find it, found it reserved, or found half a volume under it: in the
  * latter two cases the UUID stays and nothing is written. `owner` may be
- * NULL. -EAGAIN: another process is at the same name, look up again.
+ * NULL, and `source`, the id of the image that it is to be a copy of.
+ * -EAGAIN: another process is at the same name, look up again.
  */
 void journal_reserve_start(struct journal_reserve *reserve,
     const struct journal_find *find, const char *prefix, const char *owner,
-    struct wake *waiter);
+    const char *source, struct wake *waiter);
 
 enum journal_commit_state {
 	COMMIT_START = 0,
@@ -173,7 +177,7 @@ struct journal_release {
 	struct ceph_pool *item_pool;
 	const char *uuid;
 	const char *name;     /* NULL: not known, only the item goes */
-	const char *reserved; /* the reservation's image name: it goes, too */
+	const char *reserved; /* the reservation's value: it goes, too */
 };
 
 /*

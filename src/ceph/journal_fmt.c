@@ -76,14 +76,17 @@ value_text(struct arena *arena, const void *value, size_t len)
 
 const char *
 journal_reserve_parse(struct arena *arena, const void *value, size_t len,
-    char uuid[JOURNAL_UUID_LEN + 1])
+    char uuid[JOURNAL_UUID_LEN + 1], const char **source)
 {
-	const char *image = value_text(arena, value, len);
+	char *text = value_text(arena, value, len);
+	char *slash = text != NULL ? strchr(text, '/') : NULL;
+	const char *image = slash != NULL ? slash + 1 : text;
 	const char *end;
 
-	if (image == NULL || len < JOURNAL_UUID_LEN)
+	*source = NULL;
+	if (image == NULL || strlen(image) < JOURNAL_UUID_LEN)
 		return NULL;
-	end = image + len - JOURNAL_UUID_LEN;
+	end = text + len - JOURNAL_UUID_LEN;
 	for (size_t i = 0; i < JOURNAL_UUID_LEN; i++) {
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
@@ -91,6 +94,10 @@ journal_reserve_parse(struct arena *arena, const void *value, size_t len,
 			return NULL;
 	}
 	memcpy(uuid, end, JOURNAL_UUID_LEN + 1);
+	if (slash != NULL) {
+		*slash = '\0';
+		*source = text;
+	}
 	return image;
 }
 

@@ -5,6 +5,7 @@
  *
  *	DIRECTORY<instance>	directory: KEY<request name> -> <uuid>
  *				ours: csi.reserve.<request name> -> <image name>
+ *				or <source's image id>/<image name>
  *	ITEM<uuid>		item: attributes csi.volname, csi.imagename, ...
  *	csi.purge.<instance>	ours: <image id> -> name of the image being purged
  *
@@ -21,7 +22,9 @@
 #define JOURNAL_PURGES "csi.purge."
 /*
  * Ours: in front of a request name, the key under which it is reserved while
- * its volume is made. Its value is the image's name, which ends with the UUID.
+ * its volume is made. Its value is the image's name, which ends with the UUID;
+ * of a copy the id of the image that it is made from stands before that, so
+ * that what a killed process has left there is found again.
  * No key of ceph-csi's starts like this, it reads no key that it does not
  * know, and in the order of keys it stands before each kind's own.
  */
@@ -72,9 +75,12 @@ struct journal_ref {
 int journal_ref_parse(
     const void *value, size_t len, struct journal_ref *ref) must_check;
 
-/* The image's name of a reservation, or NULL: it ends with no UUID. */
+/*
+ * The image's name of a reservation, or NULL: it ends with no UUID. *source is
+ * the image id of what it is a copy of, or NULL.
+ */
 const char *journal_reserve_parse(struct arena *arena, const void *value,
-    size_t len, char uuid[JOURNAL_UUID_LEN + 1]);
+    size_t len, char uuid[JOURNAL_UUID_LEN + 1], const char **source);
 
 /* UUID v4 of 16 random bytes. */
 void journal_uuid_fmt(

@@ -238,8 +238,9 @@ take_reserved(struct audit *a)
 
 	for (size_t i = 0; i < omap->n; i++) {
 		const struct rados_omap_entry *e = &omap->entry[i];
+		const char *source;
 		const char *image = journal_reserve_parse(
-		    a->rpc.arena, e->value, e->len, a->uuid);
+		    a->rpc.arena, e->value, e->len, a->uuid, &source);
 
 		if (image != NULL)
 			(void)map_set(&a->reserved, image, a);
@@ -253,6 +254,7 @@ static enum audit_next
 look_at_key(struct audit *a)
 {
 	const struct rados_omap_entry *e = a->entry;
+	const char *source;
 	struct journal_ref ref;
 	struct err err = ERR_INIT;
 	int rc;
@@ -261,7 +263,7 @@ look_at_key(struct audit *a)
 		a->reservation = true;
 		a->volume = e->key + strlen(JOURNAL_RESERVE);
 		a->image = journal_reserve_parse(
-		    a->rpc.arena, e->value, e->len, a->uuid);
+		    a->rpc.arena, e->value, e->len, a->uuid, &source);
 		return a->image != NULL
 		    ? NEXT_KEY
 		    : tell(a, "damaged-key",

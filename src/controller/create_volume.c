@@ -305,7 +305,7 @@ journal_look_start(struct create_volume *c)
 	    &c->find, &c->journal, c->req->name, c->rpc.arena, &c->rpc.op.wake);
 }
 
-/* `reserved`: by the name of the image, else by the name of the volume. */
+/* `reserved`: the value of its reservation; NULL: it has a key instead. */
 static void
 entry_drop_start(struct create_volume *c, struct ceph_pool *pool,
     const char *uuid, const char *reserved)
@@ -364,7 +364,7 @@ create_undo_step(struct create_volume *c)
 
 	case CREATEVOL_UNDO_ENTRY:
 		entry_drop_start(c, pool, c->reserve.uuid,
-		    c->reserve.key_value != NULL ? NULL : c->spec.name);
+		    c->reserve.key_value != NULL ? NULL : c->reserve.value);
 		return op_await(c, CREATEVOL_UNDONE);
 
 	case CREATEVOL_UNDONE:
@@ -397,7 +397,7 @@ create_make_step(struct create_volume *c)
 			    ceph_pool_label(c->data_pool));
 		journal_reserve_start(&c->reserve, &c->find,
 		    c->cls->name_prefix,
-		    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE),
+		    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE), NULL,
 		    &op->wake);
 		return op_await(c, CREATEVOL_RESERVED);
 

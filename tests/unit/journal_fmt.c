@@ -233,18 +233,31 @@ static void
 test_reservations(void)
 {
 	static const char image[] = "k8s-11111111-2222-4333-8444-555555555555";
+	static const char copy[] =
+	    "10f2c5e8a1b3d4/csi-snap-11111111-2222-4333-8444-555555555555";
 	char uuid[JOURNAL_UUID_LEN + 1];
+	const char *source;
 
 	is_str(JOURNAL_RESERVE, "csi.reserve.",
 	    "a reservation has a key of its own");
-	is_str(journal_reserve_parse(arena, image, strlen(image), uuid), image,
-	    "and the image's name");
+	is_str(
+	    journal_reserve_parse(arena, image, strlen(image), uuid, &source),
+	    image, "and the image's name");
+	ok(source == NULL, "without anything that it is copied from");
 	is_str(uuid, "11111111-2222-4333-8444-555555555555",
 	    "which ends with the UUID");
-	ok(journal_reserve_parse(arena, image, strlen(image) - 1, uuid) == NULL,
+	is_str(journal_reserve_parse(arena, copy, strlen(copy), uuid, &source),
+	    copy + 15, "that of a copy has the image's name as well");
+	is_str(source, "10f2c5e8a1b3d4", "and the id of its source's image");
+	is_str(uuid, "11111111-2222-4333-8444-555555555555", "and the UUID");
+	ok(journal_reserve_parse(
+	       arena, image, strlen(image) - 1, uuid, &source) == NULL,
 	    "or is refused");
-	ok(journal_reserve_parse(arena, "short", 5, uuid) == NULL,
+	ok(journal_reserve_parse(arena, "short", 5, uuid, &source) == NULL,
 	    "so is a short one");
+	ok(journal_reserve_parse(arena, "1111/111-2222-4333-8444-55555555555/",
+	       36, uuid, &source) == NULL,
+	    "and one with a slash in its UUID");
 }
 
 int
