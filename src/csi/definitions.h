@@ -110,17 +110,20 @@ enum csi_session_by {
 	CSI_SESSION_OF_PARAMETERS, /* of the StorageClass */
 };
 
-/* Whose credentials a session gets. */
+/*
+ * Whose credentials a session gets: the request's, and if it has none the
+ * cluster's own of --credentials-dir. What becomes of a request for which
+ * there are neither:
+ */
 enum csi_credentials_of {
 	CSI_CREDENTIALS_UNUSED = 0,
 	CSI_CREDENTIALS_REQUEST, /* its check refuses a request without */
 	/*
-	 * A request without them is answered by the daemon, by `unasked`, and
-	 * nothing is done, as ceph-csi does when no controllerPublishSecretRef
-	 * is configured.
+	 * It is answered by the daemon, by `unasked`, and nothing is done, as
+	 * ceph-csi does when no controllerPublishSecretRef is configured.
 	 */
 	CSI_CREDENTIALS_OPTIONAL,
-	/* Without them a session that works now does it, or nobody. */
+	/* A session that works now does it, or nobody. */
 	CSI_CREDENTIALS_BORROWED,
 };
 

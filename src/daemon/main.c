@@ -297,6 +297,7 @@ start_driver(const struct options *o, struct err *err)
 		.controller = o->controllerserver,
 		.node = o->nodeserver,
 		.requests = { .impls = impls,
+		    .credentials_dir = o->credentials_dir,
 		    .slow_ms = o->slow_op_ms,
 		    .max = (size_t)o->requests_max },
 	};

@@ -112,6 +112,8 @@ static const struct option_def table[] = {
 	GROUP("The daemon"),
 	TEXT("config", config, "/etc/ceph-csi-config/config.json",
 	    "the clusters and their monitors. Read again when it changes; a broken file leaves the last good one"),
+	TEXT("credentials-dir", credentials_dir, "",
+	    "directory with `CLUSTERID/userID` and `CLUSTERID/userKey` for each cluster: credentials for requests that have none. Without it what CSI gives no secrets to is not served"),
 	TEXT("ceph-conf", ceph_conf, "/etc/ceph/ceph.conf",
 	    "Ceph's configuration, read by each Ceph session when the file exists"),
 	TEXT("statedir", statedir, "/run/rbd-csi",

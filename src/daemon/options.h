@@ -37,6 +37,7 @@ struct options {
 
 	/* how to run */
 	const char *config;
+	const char *credentials_dir;
 	const char *ceph_conf;
 	const char *statedir;
 	const char *socket_mode_text;

@@ -7,6 +7,7 @@
 #include "base/secret.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <malloc.h>
 #include <string.h>
 
@@ -184,6 +185,33 @@ request_set_reply(struct request *r, const void *reply)
 }
 
 /*
+ * Chooses the credentials: the request's, else the cluster's own. 0: in
+ * r->session; -ENOENT: there are none; or a failure to read the latter.
+ */
+static int
+request_credentials(struct request *r, struct err *err)
+{
+	const struct csi_credentials *given = &r->in.credentials;
+	int rc;
+
+	r->session.user = given->user;
+	r->session.key = &r->secret;
+	r->secret.text = (char *)(uintptr_t)given->key;
+	r->secret.len = given->key_len;
+	if (given->user != NULL)
+		return 0;
+	if (str_is_empty(rq.setup.credentials_dir) ||
+	    str_is_empty(r->in.cluster_id))
+		return -ENOENT;
+	credentials_fini(&r->own);
+	rc = credentials_read(
+	    rq.setup.credentials_dir, r->in.cluster_id, &r->own, err);
+	r->session.user = r->own.user;
+	r->session.key = &r->own.key;
+	return rc;
+}
+
+/*
  * Finds the session that the request's definition asks for, in r->session.
  * False: there is nobody to ask, and reply or err is the answer. An identifier
  * that is nobody's is success for what removes, NOT_FOUND for the rest. A
@@ -195,8 +223,8 @@ request_find_session(struct request *r)
 {
 	const struct csi_request *in = &r->in;
 	const struct csi_definition *def = in->def;
-	bool given = in->credentials.user != NULL;
 	struct err why = ERR_INIT;
+	bool has;
 	int rc;
 
 	r->borrowed = false;
@@ -209,8 +237,14 @@ request_find_session(struct request *r)
 			    def->session.field, in->id_text);
 		return false;
 	}
+	rc = request_credentials(r, &why);
+	has = rc == 0;
+	if (rc < 0 && rc != -ENOENT) {
+		r->err = why;
+		return false;
+	}
 	/* PVs of before controllerPublishSecretRef have none for ever. */
-	if (!given &&
+	if (!has &&
 	    (def->credentials == CSI_CREDENTIALS_OPTIONAL ||
 		str_is_empty(in->cluster_id))) {
 		if (def->unasked != NULL)
@@ -225,25 +259,18 @@ request_find_session(struct request *r)
 	}
 	rc = config_find(
 	    rq.setup.config, in->cluster_id, in->arena, &r->cluster, &why);
-	if (rc < 0 && given && def->session.by == CSI_SESSION_OF_PARAMETERS)
+	if (rc < 0 && has && def->session.by == CSI_SESSION_OF_PARAMETERS)
 		(void)err_set(
 		    &r->err, ERR_INVALID_ARGUMENT, "parameters: %s", why.text);
-	else if (rc < 0 && given)
+	else if (rc < 0 && has)
 		r->err = why;
 	if (rc < 0)
 		return false;
-	r->session = (struct session_key){
-		.cluster_id = r->cluster.cluster_id,
-		.monitors = r->cluster.monitors,
-		.netns = r->cluster.netns,
-		.user = in->credentials.user,
-		.key = &r->secret,
-	};
-	if (given) {
-		r->secret.text = (char *)(uintptr_t)in->credentials.key;
-		r->secret.len = in->credentials.key_len;
+	r->session.cluster_id = r->cluster.cluster_id;
+	r->session.monitors = r->cluster.monitors;
+	r->session.netns = r->cluster.netns;
+	if (has)
 		return true;
-	}
 	/*
 	 * What publishing with a secret has recorded must go without one, too,
 	 * or no other node gets the volume: a session that works does it.
@@ -411,6 +438,7 @@ request_free(struct op *op)
 		secret_wipe(r->body, r->len);
 	free(r->body);
 	free(r->call.reply);
+	credentials_fini(&r->own);
 	free(r);
 	less(&rq.large_bytes, &rq.large_peak, large, TRIM_BYTES);
 	less(&rq.count, &rq.count_peak, 1, TRIM_REQUESTS);

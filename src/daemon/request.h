@@ -16,11 +16,13 @@
 #include "core/keylock.h"
 #include "csi/rpc.h"
 #include "daemon/config.h"
+#include "daemon/credentials.h"
 #include "daemon/sessions.h"
 #include "rpc/call.h"
 
 struct requests_setup {
 	const struct config *config;
+	const char *credentials_dir;         /* "": the driver has none */
 	const char *driver_name;             /* dispatch_init() sets it */
 	const struct csi_impl *const *impls; /* of CSI_DAEMON, by csi_id */
 	int64_t slow_ms; /* report executions older than this; 0: never */
@@ -98,8 +100,9 @@ struct request {
 	/* CSI_WORKER; strings are the request's or its arena's */
 	struct session_key session;
 	struct config_cluster cluster;
-	struct secret secret; /* the key, if it is the request's */
-	bool borrowed;        /* the credentials, of a session that works */
+	struct secret secret;   /* the key, if it is the request's */
+	struct credentials own; /* the cluster's, if they are used */
+	bool borrowed;          /* the credentials, of a session that works */
 	struct session_call call;
 
 	/* the result; a reply lives in the arena, or is the call's */

@@ -131,7 +131,7 @@ static void
 expect_free(const struct life *life)
 {
 	struct fake_call *next = life->controller
-	    ? fake_unpublish(FAKE_ID, LONG_MS)
+	    ? fake_unpublish(FAKE_ID, true, LONG_MS)
 	    : fake_unstage("/next", LONG_MS);
 
 	fake_turn();
@@ -163,7 +163,7 @@ live(struct life life, unsigned *turns_in_all)
 	idle = false;
 	fake_start(true, true, config);
 	fake_session_waits = true;
-	before = life.controller ? fake_unpublish(FAKE_ID, LONG_MS)
+	before = life.controller ? fake_unpublish(FAKE_ID, true, LONG_MS)
 				 : fake_unstage("/before", LONG_MS);
 	fake_turn();
 	life.first = ask(&life, CALL_MS);

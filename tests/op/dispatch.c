@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 static void
 finish(int rc)
@@ -503,6 +504,67 @@ test_controller(const struct config *config)
 	ok(fake_stop(), "controller: nothing runs any more");
 }
 
+static void
+put_credential(const char *dir, const char *name, const char *value)
+{
+	char path[128];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/a/%s", dir, name);
+	f = fopen(path, "w");
+	if (f == NULL || fputs(value, f) < 0 || fclose(f) != 0)
+		abort();
+}
+
+/* Detaching without secrets: by a session that works, or by the driver's own. */
+static void
+test_credentials(const struct config *config)
+{
+	char dir[] = "/tmp/rbd-csi-credentials.XXXXXX", path[128];
+	struct fake_call *a;
+
+	fake_start(true, true, config);
+	a = fake_unpublish(FAKE_ID, false, 0);
+	fake_turn();
+	ok(a->code == ERR_OK && fake_session_calls == 0,
+	    "without any credentials nobody is asked");
+	fake_free(a);
+	ok(fake_stop(), "credentials: nothing runs any more");
+
+	if (mkdtemp(dir) == NULL)
+		abort();
+	fake_credentials_dir = dir;
+	fake_start(true, true, config);
+	a = fake_unpublish(FAKE_ID, false, 0);
+	fake_turn();
+	ok(a->code == ERR_OK && fake_session_calls == 0,
+	    "nor with a directory that has none for the cluster");
+	fake_free(a);
+	(void)snprintf(path, sizeof(path), "%s/a", dir);
+	if (mkdir(path, 0700) < 0)
+		abort();
+	put_credential(dir, "userID", "u");
+	a = fake_unpublish(FAKE_ID, false, 0);
+	fake_turn();
+	ok(a->code == ERR_FAILED_PRECONDITION &&
+		strstr(a->text, "/a: read userKey: No such file") != NULL,
+	    "half of them is an error: %s", a->text);
+	fake_free(a);
+	put_credential(dir, "userKey", "k\n");
+	a = fake_unpublish(FAKE_ID, false, 0);
+	fake_turn();
+	is_int(
+	    fake_session_calls, 1, "all of them are used, without a restart");
+	session_answer(ERR_PERMISSION_DENIED, "not yours");
+	is_int(a->code, ERR_PERMISSION_DENIED,
+	    "and what the cluster says to them is told");
+	fake_free(a);
+	fake_credentials_dir = NULL;
+	ok(fake_stop(), "credentials of the driver: nothing runs any more");
+	(void)snprintf(path, sizeof(path), "rm -r %s", dir);
+	ok(system(path) == 0, "the files are gone");
+}
+
 /* "NAME SUBJECT STATE WORKER_STATE CALLERS detached" of each operation. */
 static const char *
 operations(void)
@@ -609,6 +671,7 @@ main(void)
 	test_instant();
 	config = fake_config();
 	test_controller(config);
+	test_credentials(config);
 	test_operations(config);
 	fake_config_free(config);
 	test_idle();

@@ -186,7 +186,7 @@ fake_delete(const char *id, bool secrets, int64_t timeout_ms)
 }
 
 struct fake_call *
-fake_unpublish(const char *id, int64_t timeout_ms)
+fake_unpublish(const char *id, bool secrets, int64_t timeout_ms)
 {
 	Csi__V1__ControllerUnpublishVolumeRequest m =
 	    CSI__V1__CONTROLLER_UNPUBLISH_VOLUME_REQUEST__INIT;
@@ -203,6 +203,6 @@ fake_unpublish(const char *id, int64_t timeout_ms)
 	m.volume_id = (char *)(uintptr_t)id;
 	m.node_id = node;
 	m.secrets = list;
-	m.n_secrets = 2;
+	m.n_secrets = secrets ? 2 : 0;
 	return fake_ask("ControllerUnpublishVolume", &m, timeout_ms);
 }

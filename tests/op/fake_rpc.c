@@ -229,6 +229,8 @@ fake_session_answer(enum err_code code, const char *reply)
 
 /* ---- the daemon ---------------------------------------------------------- */
 
+const char *fake_credentials_dir;
+
 void
 fake_start(bool controller, bool node, const struct config *config)
 {
@@ -238,6 +240,7 @@ fake_start(bool controller, bool node, const struct config *config)
 		.controller = controller,
 		.node = node,
 		.requests = { .config = config,
+		    .credentials_dir = fake_credentials_dir,
 		    .impls = impls,
 		    .slow_ms = 20 * SECOND_MS,
 		    .max = FAKE_REQUESTS_MAX },

@@ -49,7 +49,8 @@ void fake_free(struct fake_call *fake);
 
 struct fake_call *fake_unstage(const char *path, int64_t timeout_ms);
 struct fake_call *fake_delete(const char *id, bool secrets, int64_t timeout_ms);
-struct fake_call *fake_unpublish(const char *id, int64_t timeout_ms);
+struct fake_call *fake_unpublish(
+    const char *id, bool secrets, int64_t timeout_ms);
 
 /* ---- what they start ----------------------------------------------------- */
 
@@ -72,6 +73,7 @@ void fake_session_answer(enum err_code code, const char *reply);
 
 #define FAKE_REQUESTS_MAX 6
 void fake_start(bool controller, bool node, const struct config *config);
+extern const char *fake_credentials_dir; /* NULL: the daemon has none */
 
 bool fake_stop(void); /* false: something runs still */
 
