@@ -150,8 +150,7 @@ make_context(struct create_volume *c, struct err *err)
 	for (size_t i = 0; i < c->params.count; i++) {
 		const char *key = csi_map_key(&c->params, i);
 
-		if (!str_starts(key, "csi.storage.k8s.io/") &&
-		    !str_eq(key, "topologyConstrainedPools"))
+		if (csi_param_travels(key))
 			volume_map_put(c->rpc.arena, c->volume,
 			    "volume_context", key,
 			    csi_map_value(&c->params, i));

@@ -79,8 +79,10 @@ compare(const struct validate_capabilities *v, const char *field,
 	if (!str_eq(key, "imageFeatures"))
 		return 0;
 	rc = csi_features_parse(asked, &n, err);
-	if (rc < 0)
+	if (rc < 0) {
+		err_prefix(err, "%s", field);
 		return rc;
+	}
 	if ((n & ~volume->info->features) == 0)
 		return 1;
 	features_fmt(n & ~volume->info->features, names, sizeof(names));

@@ -114,17 +114,6 @@ csi_mounter_of(const char *text)
 	return CSI_MOUNTER_KRBD;
 }
 
-static int
-check_mounter(const char *text, struct err *err)
-{
-	for (size_t i = 0; i < countof(mounters); i++)
-		if (str_eq(text, mounters[i].name))
-			return 0;
-	return csi_invalid(err,
-	    "parameters.mounter: \"%.32s\" is unknown; rbd, rbd-nbd and userspace are known",
-	    text);
-}
-
 /* --- image features --- */
 
 int
@@ -138,8 +127,7 @@ csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 		size_t len = strcspn(p, ",");
 
 		if (features_add(p, len, FEATURE_ASKED, &all) < 0)
-			return csi_invalid(err,
-			    "parameters.imageFeatures: unknown feature \"%.*s\"",
+			return csi_invalid(err, "unknown feature \"%.*s\"",
 			    (int)(len > 64 ? 64 : len), p);
 		p += len;
 		if (*p == '\0')
@@ -148,33 +136,294 @@ csi_features_parse(const char *text, uint64_t *bits, struct err *err)
 	name = features_unmet(all, &missing);
 	if (name != NULL) {
 		features_fmt(missing, needs, sizeof(needs));
-		return csi_invalid(
-		    err, "parameters.imageFeatures: %s needs %s", name, needs);
+		return csi_invalid(err, "%s needs %s", name, needs);
 	}
 	*bits = all;
 	return 0;
 }
 
-/* --- keys of StorageClass parameters --- */
+/* --- the table of parameters --- */
 
 /*
- * What ceph-csi or we read, or ceph-csi once read, and what users put there:
- * such a key is right as it is written.
+ * Readers: each takes a value that is not empty, into the field if it keeps
+ * it. Negative: the value is not accepted; `why` may say more than the table.
  */
-static const char *const class_keys[] = { "clusterID", "pool", "dataPool",
-	"journalPool", "radosNamespace", "volumeNamePrefix", "imageFeatures",
-	"imageFormat", "mounter", "mapOptions", "unmapOptions", "mountOptions",
-	"tryOtherMounters", "mkfsOptions", "cephLogDir", "cephLogStrategy",
-	"encrypted", "encryptionKMSID", "encryptionType", "encryptionCipher",
-	"encryptionKeySize", "encryptionSectorSize", "integrityMode",
-	"stripeUnit", "stripeCount", "objectSize", "topologyConstrainedPools",
-	"thickProvision", "multiNodeWritable", "monitors", "monValueFromSecret",
-	"adminId", "adminid", "adminID", "userId", "userid", "userID",
-	"adminSecretName", "userSecretName", "fsType", "fstype" };
 
-/* What the volume_context says itself: nobody but the driver knows it. */
-static const char *const context_keys[] = { "imageName", "staticVolume",
-	"migration" };
+static int
+read_text(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	(void)param;
+	(void)why;
+	*(const char **)field = text;
+	return 0;
+}
+
+/* One of the words that the table has. */
+static int
+check_word(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	const char *p = param->accepts;
+	size_t len;
+
+	(void)field;
+	(void)why;
+	for (; *p != '\0'; p += len + strspn(p + len, ", ")) {
+		len = strcspn(p, ", ");
+		if (strlen(text) == len && memcmp(text, p, len) == 0)
+			return 0;
+	}
+	return -EINVAL;
+}
+
+static int
+read_word(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	int rc = check_word(param, text, field, why);
+
+	return rc < 0 ? rc : read_text(param, text, field, why);
+}
+
+static int
+read_bool(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	bool unused;
+
+	(void)param;
+	(void)field;
+	(void)why;
+	return csi_parse_bool(text, &unused);
+}
+
+/* What this driver cannot do must not be left out in silence. */
+static int
+read_encrypted(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	bool yes;
+
+	(void)param;
+	(void)field;
+	if (csi_parse_bool(text, &yes) < 0)
+		return -EINVAL;
+	return yes ? csi_invalid(why, "encrypted volumes are not supported yet")
+		   : 0;
+}
+
+/* Numbers, and those that only later steps use. */
+static int
+read_number(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	(void)param;
+	(void)why;
+	return str_to_u64(text, field);
+}
+
+static int
+check_number(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	uint64_t unused;
+
+	(void)field;
+	return read_number(param, text, &unused, why);
+}
+
+static int
+read_cluster_id(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	int rc = csi_cluster_id_check(text, why);
+
+	return rc < 0 ? rc : read_text(param, text, field, why);
+}
+
+/* In front of a UUID it has to be the name of an image. */
+static int
+read_prefix(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	auto_free char *image = str_fmt("%s%0*d", text, CSI_UUID_LEN, 0);
+	int rc = rules_image("", image, NULL);
+
+	return rc < 0 ? rc : read_text(param, text, field, why);
+}
+
+static int
+read_features(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	(void)param;
+	return csi_features_parse(text, field, why);
+}
+
+/* librbd's limits: objects of 4 KiB to 32 MiB. */
+static int
+read_object_size(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	uint64_t *size = field;
+
+	return read_number(param, text, field, why) == 0 &&
+		*size >= UINT64_C(1) << 12 && *size <= UINT64_C(1) << 25 &&
+		(*size & (*size - 1)) == 0
+	    ? 0
+	    : -EINVAL;
+}
+
+/* What NodeStageVolume will find in the volume_context. */
+static int
+read_map_options(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	auto_free char *mine = NULL;
+	int rc = csi_map_options(text, CSI_MOUNTER_KRBD, &mine, why);
+
+	(void)field;
+	return rc < 0 ? rc : rules_krbd_options(param->key, mine, why);
+}
+
+static int
+read_mkfs_options(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	(void)field;
+	return rules_mkfs_options(param->key, text, why);
+}
+
+#define CLASS CSI_IN_CLASS
+#define SNAPSHOT CSI_IN_SNAPSHOT
+#define STATIC CSI_IN_STATIC
+#define SECRET CSI_IN_SECRET
+
+#define FIELD(name) .at = offsetof(struct csi_class_params, name)
+
+#define POOL_NAME "the name of a pool; krbd takes none with blanks"
+#define PREFIX "1 to 219 bytes without blanks, / and @"
+#define BOOLEAN "true or false"
+#define NUMBER "a whole number"
+#define ANYTHING "anything"
+#define MAP_OPTIONS                                                            \
+	"krbd:A,B;nbd:C;userspace:D, for krbd without blanks, name, key, secret and _pool_ns"
+
+/* Removed from ceph-csi long ago, or of the in-tree driver. */
+#define IGNORED(name)                                                          \
+	{                                                                      \
+		name, CLASS, .accepts = ANYTHING, .is_ignored = true           \
+	}
+
+const struct csi_param csi_params[] = {
+	/* StorageClass, and what has the same keys */
+	{ "clusterID", CLASS | SNAPSHOT | STATIC, .is_filled = true,
+	    .accepts = "1 to 64 letters, digits, - and _",
+	    .read = read_cluster_id, FIELD(cluster_id) },
+	{ "pool", CLASS | SNAPSHOT | STATIC, .is_filled = true,
+	    .accepts = POOL_NAME, .read = read_text, FIELD(pool) },
+	{ "dataPool", CLASS, .is_filled = true, .accepts = POOL_NAME,
+	    .read = read_text, FIELD(data_pool) },
+	{ "topologyConstrainedPools", CLASS, .stays = true,
+	    .accepts =
+		"[{\"poolName\":P,\"dataPool\":D,\"domainSegments\":[{\"domainLabel\":L,\"value\":V}]}]" },
+	{ "radosNamespace", CLASS, .is_filled = true, .accepts = ANYTHING },
+	{ "volumeNamePrefix", CLASS, .is_filled = true, .standard = "csi-vol-",
+	    .accepts = PREFIX, .read = read_prefix, FIELD(name_prefix) },
+	{ "imageFeatures", CLASS | STATIC, .is_filled = true,
+	    .accepts =
+		"layering, exclusive-lock, object-map, fast-diff, deep-flatten, journaling, with commas only",
+	    .read = read_features, FIELD(features) },
+	{ "mounter", CLASS | STATIC, .standard = "rbd",
+	    .accepts = "rbd, krbd, rbd-nbd, userspace", .read = read_word,
+	    FIELD(mounter) },
+	{ "mapOptions", CLASS | STATIC, .accepts = MAP_OPTIONS,
+	    .read = read_map_options },
+	{ "unmapOptions", CLASS | STATIC, .accepts = MAP_OPTIONS,
+	    .read = read_map_options },
+	{ "tryOtherMounters", CLASS | STATIC, .accepts = BOOLEAN,
+	    .read = read_bool },
+	{ "mkfsOptions", CLASS | STATIC,
+	    .accepts = "up to 64 words with blanks between them",
+	    .read = read_mkfs_options },
+	{ "cephLogDir", CLASS | STATIC, .accepts = "a path" },
+	{ "cephLogStrategy", CLASS | STATIC,
+	    .accepts = "remove, compress, preserve", .read = check_word },
+	{ "stripeUnit", CLASS, .accepts = NUMBER " of bytes",
+	    .read = read_number, FIELD(stripe_unit) },
+	{ "stripeCount", CLASS, .accepts = NUMBER, .read = read_number,
+	    FIELD(stripe_count) },
+	{ "objectSize", CLASS,
+	    .accepts = "a power of two from 4096 to 33554432",
+	    .read = read_object_size, FIELD(object_size) },
+	{ "encrypted", CLASS | STATIC, .is_filled = true, .accepts = BOOLEAN,
+	    .read = read_encrypted },
+	{ "encryptionKMSID", CLASS | STATIC, .accepts = ANYTHING },
+	{ "encryptionType", CLASS | STATIC, .accepts = "block, file",
+	    .read = check_word },
+	{ "encryptionCipher", CLASS | STATIC,
+	    .accepts =
+		"aes-xts-plain64, serpent-xts-plain64, aes-xts-random, serpent-xts-random",
+	    .read = check_word },
+	{ "encryptionKeySize", CLASS | STATIC, .accepts = NUMBER " of bits",
+	    .read = check_number },
+	{ "encryptionSectorSize", CLASS | STATIC, .accepts = NUMBER " of bytes",
+	    .read = check_number },
+	{ "integrityMode", CLASS | STATIC,
+	    .accepts = "hmac-sha256, hmac-sha512, aead", .read = check_word },
+
+	/* what the sidecars add with --extra-create-metadata */
+	{ "csi.storage.k8s.io/pvc/name", CLASS, .accepts = ANYTHING },
+	{ "csi.storage.k8s.io/pvc/namespace", CLASS, .accepts = ANYTHING },
+	{ "csi.storage.k8s.io/pv/name", CLASS, .accepts = ANYTHING },
+	{ "csi.storage.k8s.io/volumesnapshot/name", SNAPSHOT,
+	    .accepts = ANYTHING },
+	{ "csi.storage.k8s.io/volumesnapshot/namespace", SNAPSHOT,
+	    .accepts = ANYTHING },
+	{ "csi.storage.k8s.io/volumesnapshotcontent/name", SNAPSHOT,
+	    .accepts = ANYTHING },
+
+	/* of older ceph-csi, and of the in-tree driver: nobody reads them */
+	IGNORED("journalPool"),
+	IGNORED("imageFormat"),
+	IGNORED("mountOptions"),
+	IGNORED("thickProvision"),
+	IGNORED("multiNodeWritable"),
+	IGNORED("monitors"),
+	IGNORED("monValueFromSecret"),
+	IGNORED("adminId"),
+	IGNORED("adminid"),
+	IGNORED("adminID"),
+	IGNORED("adminSecretName"),
+	IGNORED("userId"),
+	IGNORED("userid"),
+	IGNORED("userID"),
+	IGNORED("userSecretName"),
+	IGNORED("fsType"),
+	IGNORED("fstype"),
+
+	/* VolumeSnapshotClass */
+	{ "snapshotNamePrefix", SNAPSHOT, .is_filled = true,
+	    .standard = "csi-snap-", .accepts = PREFIX, .read = read_prefix,
+	    FIELD(name_prefix) },
+
+	/* PersistentVolumes that somebody has written by hand */
+	{ "staticVolume", STATIC, .accepts = BOOLEAN },
+	{ "migration", STATIC, .accepts = BOOLEAN },
+	{ "imageName", STATIC, .accepts = "the name of an image" },
+
+	/* secrets */
+	{ "userID", SECRET, .accepts = "a Ceph user without client." },
+	{ "userKey", SECRET, .accepts = "the user's key" },
+	{ "adminID", SECRET, .accepts = "as userID, which counts first" },
+	{ "adminKey", SECRET, .accepts = "as userKey" },
+	{ "adminId", SECRET, .standard = "admin",
+	    .accepts = "the user of key" },
+	{ "encryptionPassphrase", SECRET, .accepts = "a passphrase" },
+	{ "key", SECRET, .accepts = "the key of an in-tree volume's user" },
+};
+const size_t csi_params_count = countof(csi_params);
 
 #define KEY_MAX 32 /* longer keys are like none of ours */
 
@@ -206,51 +455,114 @@ distance(const char *a, const char *b)
 	return row[n];
 }
 
-/* A key that counts, or that Kubernetes adds. */
-static bool
-is_known(const char *key)
+/* The row of a key that counts in these maps, or NULL. */
+static const struct csi_param *
+param_find(const char *key, unsigned in)
 {
-	for (size_t i = 0; i < countof(class_keys); i++)
-		if (strcmp(class_keys[i], key) == 0)
-			return true;
-	return str_starts(key, "csi.storage.k8s.io/");
+	for (size_t i = 0; i < countof(csi_params); i++)
+		if ((csi_params[i].in & in) != 0 &&
+		    strcmp(csi_params[i].key, key) == 0)
+			return &csi_params[i];
+	return NULL;
+}
+
+#define KUBERNETES "csi.storage.k8s.io/"
+
+bool
+csi_param_travels(const char *key)
+{
+	const struct csi_param *param = param_find(key, CLASS);
+
+	return !str_starts(key, KUBERNETES) && (param == NULL || !param->stays);
 }
 
 /* The key that may have been meant: one slip in a short one, two in others. */
 static const char *
-meant(const char *key)
+meant(const char *key, unsigned in)
 {
 	/* However it is written: nobody must get plain data for it. */
-	if (strncasecmp(key, "encrypt", 7) == 0)
+	if (in == CLASS && strncasecmp(key, "encrypt", 7) == 0)
 		return "encrypted";
 	if (strlen(key) > KEY_MAX)
 		return NULL;
-	for (size_t i = 0; i < countof(class_keys); i++)
-		if (distance(key, class_keys[i]) <=
-		    (strlen(class_keys[i]) < 8 ? 1 : 2))
-			return class_keys[i];
+	for (size_t i = 0; i < countof(csi_params); i++) {
+		const char *known = csi_params[i].key;
+
+		if ((csi_params[i].in & in) != 0 && strlen(known) <= KEY_MAX &&
+		    distance(key, known) <= (strlen(known) < 8 ? 1 : 2))
+			return known;
+	}
 	return NULL;
 }
 
+/* A key without a row: fine, unless somebody meant another one. */
 static int
-check_keys(const struct csi_map *map, struct err *err)
+check_unknown(const char *key, unsigned in, struct err *err)
 {
+	const char *other = meant(key, in);
+
+	if (str_starts(key, KUBERNETES))
+		return 0;
+	/* Nobody but the driver knows what the volume_context says itself. */
+	if (param_find(key, STATIC) != NULL)
+		return csi_invalid(
+		    err, "parameters.%s: is nothing for what is new", key);
+	if (other != NULL)
+		return csi_invalid(err,
+		    "parameters.%s: is unknown; %s may be meant", key, other);
+	return 0;
+}
+
+/* "parameters.KEY: WHAT; accepted: WHAT THE TABLE SAYS", whole or shorter. */
+static int
+refuse(const struct csi_param *param, const char *text, const struct err *why,
+    struct err *err)
+{
+	char all[ERR_TEXT_MAX];
+
+	if (*text == '\0')
+		return csi_invalid(err, "parameters.%s: is empty; accepted: %s",
+		    param->key, param->accepts);
+	if (!err_is_set(why) ||
+	    str_put(all, sizeof(all), "parameters.%s: %s; accepted: %s",
+		param->key, why->text, param->accepts) < 0)
+		return csi_invalid(err,
+		    "parameters.%s: \"%.40s\" is not possible; accepted: %s",
+		    param->key, text, param->accepts);
+	return csi_invalid(err, "%s", all);
+}
+
+/*
+ * Reads the map of a class into a struct csi_class_params, with the defaults
+ * of the table.
+ */
+static int
+read_class(const struct csi_map *map, unsigned in, struct csi_class_params *out,
+    struct err *err)
+{
+	struct err why = ERR_INIT;
+
+	for (size_t i = 0; i < countof(csi_params); i++) {
+		const struct csi_param *p = &csi_params[i];
+
+		if ((p->in & in) != 0 && p->standard != NULL)
+			(void)read_text(
+			    p, p->standard, (char *)out + p->at, NULL);
+	}
 	for (size_t i = 0; i < map->count; i++) {
 		const char *key = csi_map_key(map, i);
-		const char *other;
+		const struct csi_param *p = param_find(key, in);
+		const char *text = csi_map_get(map, key);
+		int rc = 0;
 
-		if (is_known(key))
-			continue;
-		for (size_t j = 0; j < countof(context_keys); j++)
-			if (strcmp(context_keys[j], key) == 0)
-				return csi_invalid(err,
-				    "parameters.%s: is nothing for a new volume",
-				    key);
-		other = meant(key);
-		if (other != NULL)
-			return csi_invalid(err,
-			    "parameters.%s: is unknown; %s may be meant", key,
-			    other);
+		if (p == NULL)
+			rc = check_unknown(key, in, err);
+		else if (*text == '\0' ? p->is_filled
+				       : p->read != NULL &&
+			    p->read(p, text, (char *)out + p->at, &why) < 0)
+			rc = refuse(p, text, &why, err);
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -261,57 +573,11 @@ csi_class_params_unknown(const struct csi_map *parameters, size_t *at)
 	while (*at < parameters->count) {
 		const char *key = csi_map_key(parameters, (*at)++);
 
-		if (!is_known(key))
+		if (param_find(key, CLASS) == NULL &&
+		    !str_starts(key, KUBERNETES))
 			return key;
 	}
 	return NULL;
-}
-
-/* --- StorageClass parameters --- */
-
-/* A parameter that has to have a value if it is there at all. */
-static int
-get_filled(const struct csi_map *map, const char *key, const char **value,
-    struct err *err)
-{
-	*value = csi_map_get(map, key);
-	if (*value != NULL && **value == '\0')
-		return csi_invalid(err, "parameters.%s: is empty", key);
-	return 0;
-}
-
-static int
-get_number(const struct csi_map *map, const char *key, uint64_t *value,
-    struct err *err)
-{
-	const char *text = csi_map_get(map, key);
-
-	*value = 0;
-	if (text != NULL && str_to_u64(text, value) < 0)
-		return csi_invalid(
-		    err, "parameters.%s: \"%.32s\" is no number", key, text);
-	return 0;
-}
-
-/* What this driver cannot do must not be left out in silence. */
-static int
-refuse_unsupported(const struct csi_map *map, const char *pool, struct err *err)
-{
-	const char *text = csi_map_get(map, "encrypted");
-	bool encrypted = false;
-
-	if (text != NULL && csi_parse_bool(text, &encrypted) < 0)
-		return csi_invalid(err,
-		    "parameters.encrypted: \"%.32s\" is neither true nor false",
-		    text);
-	if (encrypted)
-		return csi_invalid(err,
-		    "parameters.encrypted: encrypted volumes are not supported");
-	if (pool == NULL &&
-	    !str_is_empty(csi_map_get(map, "topologyConstrainedPools")))
-		return csi_invalid(err,
-		    "parameters.topologyConstrainedPools: pools by topology are not supported, give parameters.pool");
-	return 0;
 }
 
 int
@@ -330,171 +596,79 @@ csi_check_plain(const struct csi_map *context, struct err *err)
 	return 0;
 }
 
-/* librbd's limits: objects of 4 KiB to 32 MiB. */
-#define OBJECT_SIZE_MIN (UINT64_C(1) << 12)
-#define OBJECT_SIZE_MAX (UINT64_C(1) << 25)
+/* --- classes --- */
 
+/* What one parameter allows another one. */
 static int
-get_layout(
-    const struct csi_map *map, struct csi_class_params *p, struct err *err)
+check_together(const struct csi_class_params *p, struct err *err)
 {
-	int rc;
-
-	if ((rc = get_number(map, "stripeUnit", &p->stripe_unit, err)) < 0 ||
-	    (rc = get_number(map, "stripeCount", &p->stripe_count, err)) < 0 ||
-	    (rc = get_number(map, "objectSize", &p->object_size, err)) < 0)
-		return rc;
-	if ((p->stripe_unit == 0) != (p->stripe_count == 0))
-		return csi_invalid(err,
-		    "parameters.%s: has to be given together with %s",
-		    p->stripe_unit != 0 ? "stripeCount" : "stripeUnit",
-		    p->stripe_unit != 0 ? "stripeUnit" : "stripeCount");
-	if (csi_map_get(map, "objectSize") == NULL)
-		return 0;
-	if (p->object_size < OBJECT_SIZE_MIN ||
-	    p->object_size > OBJECT_SIZE_MAX ||
-	    (p->object_size & (p->object_size - 1)) != 0)
-		return csi_invalid(err,
-		    "parameters.objectSize: needs a power of two from 4096 to 33554432");
-	if (p->stripe_unit != 0 && p->object_size % p->stripe_unit != 0)
-		return csi_invalid(
-		    err, "parameters.stripeUnit: does not divide objectSize");
-	return 0;
-}
-
-static int
-get_features(
-    const struct csi_map *map, struct csi_class_params *p, struct err *err)
-{
-	const char *text;
+	bool krbd = csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD;
+	bool has_unit = p->stripe_unit != 0;
+	uint64_t strange = p->features & ~features_for(FEATURE_KRBD);
 	char names[128];
-	int rc;
 
-	if ((rc = get_filled(map, "imageFeatures", &text, err)) < 0)
-		return rc;
-	if (text == NULL)
-		return 0;
-	if ((rc = csi_features_parse(text, &p->features, err)) < 0)
-		return rc;
-	p->has_features = true;
-	features_fmt(
-	    p->features & ~features_for(FEATURE_KRBD), names, sizeof(names));
-	if (names[0] != '\0' && csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
+	if (p->pool == NULL)
+		return csi_invalid(err, "parameters.pool: missing");
+	if (krbd && rules_pool("parameters.pool", p->pool, err) < 0)
+		return -EINVAL;
+	if (krbd && strange != 0) {
+		features_fmt(strange, names, sizeof(names));
 		return csi_invalid(err,
 		    "parameters.imageFeatures: %s is nothing for mounter %.32s",
 		    names, p->mounter);
-	return 0;
-}
-
-/* What NodeStageVolume will find in the volume_context. */
-static int
-check_options(const struct csi_map *map, struct err *err)
-{
-	static const enum csi_mounter kinds[] = { CSI_MOUNTER_KRBD,
-		CSI_MOUNTER_NBD, CSI_MOUNTER_USERSPACE };
-	static const char *const keys[] = { "mapOptions", "unmapOptions" };
-
-	for (size_t i = 0; i < countof(keys) * countof(kinds); i++) {
-		const char *key = keys[i / countof(kinds)];
-		enum csi_mounter kind = kinds[i % countof(kinds)];
-		auto_free char *field = str_fmt("parameters.%s", key);
-		auto_free char *mine = NULL;
-		const char *text = csi_map_get(map, key);
-		int rc;
-
-		if (text == NULL)
-			continue;
-		rc = csi_map_options(text, kind, &mine, err);
-		if (rc < 0)
-			err_prefix(err, "parameters.%s", key);
-		else if (kind == CSI_MOUNTER_KRBD)
-			rc = rules_krbd_options(field, mine, err);
-		if (rc < 0)
-			return rc;
 	}
-	return rules_mkfs_options(
-	    "parameters.mkfsOptions", csi_map_get(map, "mkfsOptions"), err);
-}
-
-/* Names that every later step has to use. */
-static int
-check_names(const struct csi_class_params *p, struct err *err)
-{
-	auto_free char *image = str_fmt("%s%0*d", p->name_prefix, 36, 0);
-	int rc = csi_cluster_id_check(p->cluster_id, err);
-
-	if (rc < 0)
-		err_prefix(err, "parameters.clusterID");
-	if (rc == 0)
-		rc = check_mounter(p->mounter, err);
-	if (rc == 0 && csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD)
-		rc = rules_pool("parameters.pool", p->pool, err);
-	if (rc == 0)
-		rc = rules_image("parameters.volumeNamePrefix", image, err);
-	return rc;
+	if (has_unit != (p->stripe_count != 0))
+		return csi_invalid(err,
+		    "parameters.%s: has to be given together with %s",
+		    has_unit ? "stripeCount" : "stripeUnit",
+		    has_unit ? "stripeUnit" : "stripeCount");
+	if (has_unit && p->object_size % p->stripe_unit != 0)
+		return csi_invalid(
+		    err, "parameters.stripeUnit: does not divide objectSize");
+	return 0;
 }
 
 int
 csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err)
 {
-	struct csi_class_params p = { .mounter = "rbd" };
-	const char *ns;
-	int rc;
+	struct csi_class_params p = { .pool = NULL };
+	int rc = read_class(parameters, CSI_IN_CLASS, &p, err);
 
-	p.cluster_id = csi_map_get(parameters, "clusterID");
-	if (str_is_empty(p.cluster_id))
+	if (rc < 0)
+		return rc;
+	if (p.cluster_id == NULL)
 		return csi_invalid(err, "parameters.clusterID: missing");
-	if ((rc = check_keys(parameters, err)) < 0 ||
-	    (rc = get_filled(parameters, "pool", &p.pool, err)) < 0 ||
-	    (rc = refuse_unsupported(parameters, p.pool, err)) < 0)
-		return rc;
-	if (p.pool == NULL)
-		return csi_invalid(err, "parameters.pool: missing");
-	if ((rc = get_filled(parameters, "dataPool", &p.data_pool, err)) < 0 ||
-	    (rc = get_filled(parameters, "radosNamespace", &ns, err)) < 0 ||
-	    (rc = get_filled(
-		 parameters, "volumeNamePrefix", &p.name_prefix, err)) < 0)
-		return rc;
-	if (p.name_prefix == NULL)
-		p.name_prefix = "csi-vol-";
-	if (!str_is_empty(csi_map_get(parameters, "mounter")))
-		p.mounter = csi_map_get(parameters, "mounter");
-	if ((rc = check_names(&p, err)) < 0 ||
-	    (rc = check_options(parameters, err)) < 0 ||
-	    (rc = get_features(parameters, &p, err)) < 0 ||
-	    (rc = get_layout(parameters, &p, err)) < 0)
+	p.has_features = p.features != 0;
+	if (p.pool == NULL &&
+	    !str_is_empty(csi_map_get(parameters, "topologyConstrainedPools")))
+		return csi_invalid(err,
+		    "parameters.topologyConstrainedPools: pools by topology are not supported, give parameters.pool");
+	if ((rc = check_together(&p, err)) < 0)
 		return rc;
 	*out = p;
 	return 0;
 }
 
-/* --- VolumeSnapshotClass parameters --- */
-
 int
 csi_snapshot_params_parse(const struct csi_map *parameters,
     const char *source_id, const char **prefix, struct err *err)
 {
-	static const char *const keys[] = { "clusterID", "pool",
-		"snapshotNamePrefix" };
-	const char *value[countof(keys)];
-	auto_free char *image = NULL;
+	struct csi_class_params p = { .pool = NULL };
 	struct csi_volume_id id;
 	struct err ignored = ERR_INIT;
-	int rc;
+	int rc = read_class(parameters, CSI_IN_SNAPSHOT, &p, err);
 
-	for (size_t i = 0; i < countof(keys); i++)
-		if ((rc = get_filled(parameters, keys[i], &value[i], err)) < 0)
-			return rc;
-	if (value[0] != NULL &&
+	if (rc < 0)
+		return rc;
+	if (p.cluster_id != NULL &&
 	    csi_volume_id_parse(source_id, &id, &ignored) == 0 &&
-	    !str_eq(value[0], id.cluster_id))
+	    !str_eq(p.cluster_id, id.cluster_id))
 		return csi_invalid(err,
 		    "parameters.clusterID: is %.64s, but source_volume_id is a volume of %s",
-		    value[0], id.cluster_id);
-	*prefix = value[2] != NULL ? value[2] : "csi-snap-";
-	image = str_fmt("%s%0*d", *prefix, CSI_UUID_LEN, 0);
-	return rules_image("parameters.snapshotNamePrefix", image, err);
+		    p.cluster_id, id.cluster_id);
+	*prefix = p.name_prefix;
+	return 0;
 }
 
 /* --- credentials --- */

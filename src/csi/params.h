@@ -65,6 +65,40 @@ enum csi_mounter {
 enum csi_mounter csi_mounter_of(const char *text); /* NULL: krbd */
 
 /*
+ * The one table of what may stand in the string maps of requests, and in
+ * which: by it they are read, by it errors tell what is accepted, and
+ * docs/PARAMETERS.md has each of its rows, which a test checks.
+ */
+enum csi_param_in {
+	CSI_IN_CLASS = 1,    /* StorageClass: CreateVolume.parameters */
+	CSI_IN_SNAPSHOT = 2, /* VolumeSnapshotClass */
+	CSI_IN_STATIC = 4,   /* volumeAttributes of a hand-written volume */
+	CSI_IN_SECRET = 8,
+};
+
+struct csi_param {
+	const char *key;
+	unsigned in;          /* enum csi_param_in */
+	const char *accepts;  /* for people; words with commas between them
+				 where only these are accepted */
+	const char *standard; /* what counts without it; NULL: nothing */
+	bool is_filled;       /* an empty value is refused, as in ceph-csi; else
+				 it is as good as none */
+	bool stays;           /* is not copied to the volume_context */
+	bool is_ignored;      /* by everybody; only its key is known */
+	/* How it is read, and where to; NULL: any value is right. */
+	int (*read)(const struct csi_param *param, const char *text,
+	    void *field, struct err *why);
+	size_t at;
+};
+
+extern const struct csi_param csi_params[];
+extern const size_t csi_params_count;
+
+/* Is a parameter of a StorageClass copied to the volume_context? */
+bool csi_param_travels(const char *key);
+
+/*
  * A parameter of a StorageClass that nobody reads, or NULL: the next one after
  * *at (0 at first), which moves on. ceph-csi copies such to the
  * volume_context, so we do.
@@ -77,7 +111,7 @@ struct csi_class_params {
 	const char *cluster_id;
 	const char *pool;
 	const char *data_pool;   /* NULL: the pool itself */
-	const char *name_prefix; /* "csi-vol-" if not given */
+	const char *name_prefix; /* of images */
 	const char *mounter;     /* as given, "rbd" if not */
 	bool has_features;       /* false: the cluster's default */
 	uint64_t features;

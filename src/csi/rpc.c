@@ -226,8 +226,7 @@ check_map(const struct csi_map *map, const char *field, struct err *err)
 	for (size_t i = 0; i < map->count; i++) {
 		const char *key = csi_map_key(map, i);
 
-		if (!str_starts(key, "csi.storage.k8s.io/") &&
-		    strcmp(key, "topologyConstrainedPools") != 0)
+		if (csi_param_travels(key))
 			bytes += strlen(key) + strlen(csi_map_value(map, i));
 	}
 	if (bytes > CSI_MAP_MAX_BYTES)

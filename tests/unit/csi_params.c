@@ -233,80 +233,210 @@ fill(struct fixture *f, char *text)
 
 #define X22 "xxxxxxxxxxxxxxxxxxxxxx"
 #define X220 X22 X22 X22 X22 X22 X22 X22 X22 X22 X22
+#define B64 B16 B16 B16 B16
+#define B16 "x x x x x x x x x x x x x x x x "
 
+/*
+ * A row for each parameter: values that are accepted, and one that is not with
+ * what the error says of it beside what the table accepts. What the row does
+ * not have is absent in most of the others.
+ */
+static const struct {
+	const char *key;
+	enum csi_param_in in;
+	const char *good[3]; /* each is accepted */
+	const char *bad[3];  /* each is refused */
+	const char *why;     /* of the first bad one */
+} rows[] = {
+	{ "clusterID", CSI_IN_CLASS, { "c", "a_b-C9" },
+	    { "prod.ceph", "a..b", "a/b" },
+	    "\"prod.ceph\" has other characters" },
+	{ "pool", CSI_IN_CLASS, { "p", "a.b-c/d" }, { "p\tq" },
+	    "\"p\tq\" has a blank" },
+	{ "dataPool", CSI_IN_CLASS, { "d" }, { NULL }, NULL },
+	{ "topologyConstrainedPools", CSI_IN_CLASS, { "[]", "x" }, { NULL },
+	    NULL },
+	{ "radosNamespace", CSI_IN_CLASS, { "n" }, { NULL }, NULL },
+	{ "volumeNamePrefix", CSI_IN_CLASS, { "v-", "x" },
+	    { "a/b-", "a@b-", X220 }, "\"a/b-\" is not possible" },
+	{ "imageFeatures", CSI_IN_CLASS,
+	    { "layering", "layering,exclusive-lock,object-map" },
+	    { "magic", "object-map", "layering, exclusive-lock" },
+	    "unknown feature \"magic\"" },
+	{ "mounter", CSI_IN_CLASS, { "userspace", "krbd", "rbd-nbd" },
+	    { "userspce", "Rbd", "rbd, krbd" }, "\"userspce\"" },
+	{ "mapOptions", CSI_IN_CLASS,
+	    { "lock_on_read,queue_depth=8", "krbd:a,b;nbd:secret=c", "nbd:x" },
+	    { "krbd:secret=x", "fuse:x", "name=x" },
+	    "secret is set by the driver" },
+	{ "unmapOptions", CSI_IN_CLASS, { "force", "krbd:force" },
+	    { "crush_location=a:b", "key=x" }, "unknown mounter" },
+	{ "tryOtherMounters", CSI_IN_CLASS, { "true", "F", "0" },
+	    { "yes", "tRUE" }, "\"yes\"" },
+	{ "mkfsOptions", CSI_IN_CLASS, { "-m0 -K" }, { B64 "x" },
+	    "more than 64 options" },
+	{ "cephLogDir", CSI_IN_CLASS, { "/var/log/ceph" }, { NULL }, NULL },
+	{ "cephLogStrategy", CSI_IN_CLASS, { "remove", "compress", "preserve" },
+	    { "keep", "Remove" }, "\"keep\"" },
+	{ "stripeUnit", CSI_IN_CLASS, { "4096" }, { "x", "-1", "4k" },
+	    "\"x\"" },
+	{ "stripeCount", CSI_IN_CLASS, { "4" }, { "x", "1.5" }, "\"x\"" },
+	{ "objectSize", CSI_IN_CLASS, { "4096", "1048576", "33554432" },
+	    { "4194305", "2048", "67108864" }, "\"4194305\"" },
+	{ "encrypted", CSI_IN_CLASS, { "false", "0" }, { "true", "maybe", "T" },
+	    "encrypted volumes are not supported" },
+	{ "encryptionKMSID", CSI_IN_CLASS, { "vault" }, { NULL }, NULL },
+	{ "encryptionType", CSI_IN_CLASS, { "block", "file" },
+	    { "disk", "Block" }, "\"disk\"" },
+	{ "encryptionCipher", CSI_IN_CLASS,
+	    { "aes-xts-plain64", "serpent-xts-random" }, { "rot13", "aes" },
+	    "\"rot13\"" },
+	{ "encryptionKeySize", CSI_IN_CLASS, { "512" }, { "big", "-1" },
+	    "\"big\"" },
+	{ "encryptionSectorSize", CSI_IN_CLASS, { "4096" }, { "4k" },
+	    "\"4k\"" },
+	{ "integrityMode", CSI_IN_CLASS, { "hmac-sha256", "aead" }, { "crc" },
+	    "\"crc\"" },
+	{ "csi.storage.k8s.io/pvc/name", CSI_IN_CLASS, { "x" }, { NULL },
+	    NULL },
+	{ "csi.storage.k8s.io/pvc/namespace", CSI_IN_CLASS, { "x" }, { NULL },
+	    NULL },
+	{ "csi.storage.k8s.io/pv/name", CSI_IN_CLASS, { "x" }, { NULL }, NULL },
+	{ "csi.storage.k8s.io/volumesnapshot/name", CSI_IN_SNAPSHOT, { "x" },
+	    { NULL }, NULL },
+	{ "csi.storage.k8s.io/volumesnapshot/namespace", CSI_IN_SNAPSHOT,
+	    { "x" }, { NULL }, NULL },
+	{ "csi.storage.k8s.io/volumesnapshotcontent/name", CSI_IN_SNAPSHOT,
+	    { "x" }, { NULL }, NULL },
+	{ "snapshotNamePrefix", CSI_IN_SNAPSHOT, { "s-", "x" },
+	    { "a/b-", "a@b", X220 }, "\"a/b-\" is not possible" },
+	{ "pool", CSI_IN_SNAPSHOT, { "p" }, { NULL }, NULL },
+	{ "clusterID", CSI_IN_SNAPSHOT, { "c" }, { "a.b" },
+	    "\"a.b\" has other" },
+};
+
+/* What a row needs beside its own key. */
+static const char *
+beside(const char *key, const char *value)
+{
+	if (strcmp(key, "clusterID") == 0)
+		return "pool=p";
+	if (strcmp(key, "pool") == 0)
+		return "clusterID=c";
+	if (strcmp(key, "stripeUnit") == 0 && *value != '\0')
+		return "clusterID=c pool=p stripeCount=4";
+	if (strcmp(key, "stripeCount") == 0 && *value != '\0')
+		return "clusterID=c pool=p stripeUnit=4096";
+	return "clusterID=c pool=p";
+}
+
+/* Reads BESIDE and KEY=VALUE as the maps of one kind are read. */
+static int
+read_one(
+    enum csi_param_in in, const char *key, const char *value, struct err *err)
+{
+	struct csi_class_params p;
+	const char *prefix;
+	struct fixture f;
+	char text[512];
+	entry *e;
+
+	(void)snprintf(text, sizeof(text), "%s",
+	    in == CSI_IN_CLASS ? beside(key, value) : "");
+	fill(&f, text);
+	e = &f.pair[f.map.count];
+	csi__v1__create_volume_request__parameters_entry__init(e);
+	e->key = (char *)(uintptr_t)key;
+	e->value = (char *)(uintptr_t)value;
+	f.list[f.map.count++] = &e->base;
+	return in == CSI_IN_CLASS
+	    ? csi_class_params_parse(&f.map, &p, err)
+	    : csi_snapshot_params_parse(&f.map, "x", &prefix, err);
+}
+
+static const struct csi_param *
+param_of(const char *key, unsigned in)
+{
+	for (size_t i = 0; i < csi_params_count; i++)
+		if (str_eq(csi_params[i].key, key) &&
+		    (csi_params[i].in & in) != 0)
+			return &csi_params[i];
+	return NULL;
+}
+
+static void
+test_rows(void)
+{
+	for (size_t i = 0; i < countof(rows); i++) {
+		const char *key = rows[i].key;
+		const struct csi_param *p = param_of(key, rows[i].in);
+		struct err err = ERR_INIT;
+		int rc;
+
+		for (size_t j = 0; j < 3 && rows[i].good[j] != NULL; j++)
+			ok(read_one(rows[i].in, key, rows[i].good[j], &err) ==
+				0,
+			    "%s: \"%s\" is accepted %s", key, rows[i].good[j],
+			    err.text);
+		for (size_t j = 0; j < 3 && rows[i].bad[j] != NULL; j++) {
+			err = (struct err)ERR_INIT;
+			rc = read_one(rows[i].in, key, rows[i].bad[j], &err);
+			ok(rc == -EINVAL && err.code == ERR_INVALID_ARGUMENT &&
+				str_starts(err.text, "parameters.") &&
+				strstr(err.text, key) != NULL &&
+				(j > 0 ||
+				    strstr(err.text, rows[i].why) != NULL),
+			    "%s: \"%s\" is refused (%s)", key, rows[i].bad[j],
+			    err.text);
+			if (strstr(err.text, "accepted: ") != NULL)
+				ok(str_ends(err.text, p->accepts),
+				    "and it says in full what is accepted");
+		}
+		err = (struct err)ERR_INIT;
+		rc = read_one(rows[i].in, key, "", &err);
+		if (p->is_filled)
+			ok(rc == -EINVAL &&
+				strstr(err.text, "is empty") != NULL,
+			    "%s: empty is refused (%s)", key, err.text);
+		else
+			ok(rc == 0, "%s: empty is as good as absent %s", key,
+			    err.text);
+	}
+	for (size_t i = 0; i < csi_params_count; i++) {
+		unsigned in = csi_params[i].in &
+		    (CSI_IN_CLASS | CSI_IN_SNAPSHOT);
+		bool found = in == 0 || csi_params[i].is_ignored;
+
+		for (size_t j = 0; j < countof(rows) && !found; j++)
+			found = str_eq(rows[j].key, csi_params[i].key) &&
+			    (rows[j].in & in) != 0;
+		ok(found, "%s has a row", csi_params[i].key);
+	}
+}
+
+/* Several parameters together, and keys. */
 static const struct {
 	const char *parameters;
 	const char *in_error; /* NULL: accepted */
 } classes[] = {
 	{ "clusterID=c pool=p", NULL },
 	{ "pool=p", "parameters.clusterID: missing" },
-	{ "clusterID= pool=p", "parameters.clusterID: missing" },
 	{ "clusterID=c", "parameters.pool: missing" },
-	{ "clusterID=c pool=", "parameters.pool: is empty" },
 	{ "clusterID=c topologyConstrainedPools=[]",
 	    "parameters.topologyConstrainedPools" },
 	{ "clusterID=c pool=p topologyConstrainedPools=[]", NULL },
-	{ "clusterID=c pool=p dataPool=", "parameters.dataPool: is empty" },
-	{ "clusterID=c pool=p radosNamespace=",
-	    "parameters.radosNamespace: is empty" },
-	{ "clusterID=c pool=p volumeNamePrefix=",
-	    "parameters.volumeNamePrefix: is empty" },
-	{ "clusterID=c pool=p imageFeatures=",
-	    "parameters.imageFeatures: is empty" },
-	{ "clusterID=c pool=p imageFeatures=magic", "\"magic\"" },
 	{ "clusterID=c pool=p imageFeatures=exclusive-lock,journaling",
 	    "journaling is nothing for mounter rbd" },
 	{ "clusterID=c pool=p mounter=rbd-nbd "
 	  "imageFeatures=exclusive-lock,journaling",
 	    NULL },
-	{ "clusterID=c pool=p encrypted=true", "parameters.encrypted" },
-	{ "clusterID=c pool=p encrypted=maybe", "parameters.encrypted" },
-	{ "clusterID=c pool=p encrypted=false", NULL },
 	{ "clusterID=c pool=p stripeUnit=4096", "parameters.stripeCount" },
 	{ "clusterID=c pool=p stripeCount=4", "parameters.stripeUnit" },
 	{ "clusterID=c pool=p stripeCount=4 stripeUnit=4096", NULL },
-	{ "clusterID=c pool=p stripeCount=x stripeUnit=4096",
-	    "parameters.stripeCount" },
-	{ "clusterID=c pool=p objectSize=0", "parameters.objectSize" },
-	{ "clusterID=c pool=p objectSize=4194305", "parameters.objectSize" },
-	{ "clusterID=c pool=p objectSize=2048", "parameters.objectSize" },
-	{ "clusterID=c pool=p objectSize=67108864", "parameters.objectSize" },
-	{ "clusterID=c pool=p objectSize=-1", "parameters.objectSize" },
-	{ "clusterID=c pool=p objectSize=1048576", NULL },
 	{ "clusterID=c pool=p objectSize=8192 stripeCount=2 stripeUnit=3000",
 	    "parameters.stripeUnit" },
 	{ "clusterID=c pool=p thickProvision=true adminId=x", NULL },
-
-	/* what later calls could not use */
-	{ "clusterID=prod.ceph pool=p", "parameters.clusterID: \"prod.ceph\"" },
-	{ "clusterID=a..b pool=p", "parameters.clusterID: \"a..b\"" },
-	{ "clusterID=a/b pool=p", "parameters.clusterID: \"a/b\"" },
-	{ "clusterID=a_b-C9 pool=p", NULL },
-	{ "clusterID=c pool=p volumeNamePrefix=a/b-",
-	    "parameters.volumeNamePrefix: \"a/b-" },
-	{ "clusterID=c pool=p volumeNamePrefix=a@b-",
-	    "parameters.volumeNamePrefix: \"a@b-" },
-	{ "clusterID=c pool=p volumeNamePrefix=a\tb-",
-	    "parameters.volumeNamePrefix: \"a\tb-" },
-	{ "clusterID=c pool=p volumeNamePrefix=" X220,
-	    "parameters.volumeNamePrefix: longer than 255" },
-	{ "clusterID=c pool=p\tq", "parameters.pool: \"p\tq\"" },
 	{ "clusterID=c pool=p\tq mounter=userspace", NULL },
-	{ "clusterID=c pool=p mounter=userspce",
-	    "parameters.mounter: \"userspce\" is unknown" },
-	{ "clusterID=c pool=p mounter=Rbd", "parameters.mounter: \"Rbd\"" },
-	{ "clusterID=c pool=p mounter=krbd", NULL },
-	{ "clusterID=c pool=p mounter=", NULL },
-	{ "clusterID=c pool=p mapOptions=fuse:x",
-	    "parameters.mapOptions: map options: unknown mounter \"fuse\"" },
-	{ "clusterID=c pool=p unmapOptions=crush_location=a:b",
-	    "parameters.unmapOptions" },
-	{ "clusterID=c pool=p mapOptions=krbd:secret=x",
-	    "parameters.mapOptions: secret is set by the driver" },
-	{ "clusterID=c pool=p mapOptions=name=x",
-	    "parameters.mapOptions: name is set by the driver" },
-	{ "clusterID=c pool=p mapOptions=lock_on_read,queue_depth=8", NULL },
-	{ "clusterID=c pool=p mapOptions=krbd:a,b;nbd:secret=c", NULL },
 	{ "clusterID=c pool=p imageName=x",
 	    "parameters.imageName: is nothing" },
 	{ "clusterID=c pool=p staticVolume=true",
@@ -315,7 +445,8 @@ static const struct {
 
 	/* keys that are nearly right */
 	{ "clusterID=c Pool=p", "parameters.Pool: is unknown; pool may" },
-	{ "clusterId=c pool=p", "parameters.clusterID: missing" },
+	{ "clusterId=c pool=p",
+	    "parameters.clusterId: is unknown; clusterID may" },
 	{ "clusterID=c pool=p clusterId=d",
 	    "parameters.clusterId: is unknown; clusterID may" },
 	{ "clusterID=c pool=p imageFeature=layering",
@@ -451,6 +582,87 @@ test_credentials(void)
 	}
 }
 
+/* "volume, snapshot": the maps in which docs/PARAMETERS.md has a parameter. */
+static char *
+maps_of(const struct csi_param *p)
+{
+	static const struct {
+		enum csi_param_in in;
+		const char *name;
+	} names[] = {
+		{ CSI_IN_CLASS, "StorageClass" },
+		{ CSI_IN_SNAPSHOT, "VolumeSnapshotClass" },
+		{ CSI_IN_STATIC, "static" },
+		{ CSI_IN_SECRET, "secret" },
+	};
+	char *text = str_dup("");
+
+	for (size_t i = 0; i < countof(names); i++) {
+		char *longer;
+
+		if ((p->in & names[i].in) == 0)
+			continue;
+		longer = str_fmt(
+		    "%s%s%s", text, *text != '\0' ? ", " : "", names[i].name);
+		free(text);
+		text = longer;
+	}
+	return text;
+}
+
+/*
+ * docs/PARAMETERS.md has one line for each parameter:
+ * | `key` | maps | meaning | default | accepted | `example` |
+ */
+static void
+test_document(void)
+{
+	const char *srcdir = getenv("srcdir");
+	auto_free char *path = str_fmt(
+	    "%s/docs/PARAMETERS.md", srcdir != NULL ? srcdir : ".");
+	FILE *in = fopen(path, "r");
+	char line[2048];
+	size_t found = 0, lines = 0;
+
+	while (in != NULL && fgets(line, sizeof(line), in) != NULL) {
+		if (!str_starts(line, "| `"))
+			continue;
+		lines++;
+		for (size_t i = 0; i < csi_params_count; i++) {
+			const struct csi_param *p = &csi_params[i];
+			auto_free char *maps = maps_of(p);
+			auto_free char *head = str_fmt(
+			    "| `%s` | %s | ", p->key, maps);
+			auto_free char *tail = str_fmt(" | %s%s%s | %s | ",
+			    p->standard != NULL ? "`" : "",
+			    p->standard != NULL ? p->standard : "–",
+			    p->standard != NULL ? "`" : "", p->accepts);
+			const char *at = strstr(line, tail);
+			struct err err = ERR_INIT;
+			char example[256];
+
+			if (!str_starts(line, head))
+				continue;
+			found++;
+			if (!ok(at != NULL,
+				"PARAMETERS.md: %s: default and accepted values",
+				p->key) ||
+			    sscanf(at + strlen(tail), "`%255[^`]`", example) !=
+				1)
+				continue;
+			if ((p->in & CSI_IN_CLASS) != 0)
+				ok(read_one(CSI_IN_CLASS, p->key, example,
+				       &err) == 0,
+				    "the example %s is accepted %s", example,
+				    err.text);
+		}
+	}
+	is_int(found, csi_params_count, "PARAMETERS.md has every parameter");
+	is_int(lines, csi_params_count, "and no other one");
+	if (in != NULL)
+		(void)fclose(in);
+}
+
 int
 main(void)
 {
@@ -458,7 +670,9 @@ main(void)
 	test_features();
 	test_bools();
 	test_map_options();
+	test_rows();
 	test_class_params();
+	test_document();
 	test_credentials();
 	return tap_end();
 }
