@@ -14,11 +14,11 @@
 
 #define CLIENTS_MAX 8
 
-/* ATTACH or DETACH under way. */
+/* ATTACH, DETACH or LOOK under way. */
 struct order {
 	struct wake wake;
 	struct peer_from from;
-	bool attach;
+	Attach__Call what;
 	Attach__Target *target;
 	struct image *image;
 	char name[TABLE_NAME_MAX];
@@ -90,17 +90,22 @@ on_hello(const struct peer_from *from, const struct peer_frame *frame)
 
 /* ---- commands ---------------------------------------------------------- */
 
+static const char *const order_names[] = {
+	[ATTACH__CALL__ATTACH] = "image.attach",
+	[ATTACH__CALL__DETACH] = "image.detach",
+	[ATTACH__CALL__LOOK] = "image.look",
+};
+
 static void
 on_order_end(struct wake *wake, int rc)
 {
 	struct order *c = container_of(wake, struct order, wake);
 
-	log_info(c->attach ? "image.attach" : "image.detach",
-	    "image=%s code=%s ms=%lld%s%s%s", c->name,
-	    err_code_name(c->err.code),
+	log_info(order_names[c->what], "image=%s code=%s ms=%lld%s%s%s",
+	    c->name, err_code_name(c->err.code),
 	    (long long)(clock_now_ms() - c->began_ms), rc < 0 ? " text=\"" : "",
 	    c->err.text, rc < 0 ? "\"" : "");
-	if (c->attach && rc == 0)
+	if (c->what == ATTACH__CALL__ATTACH && rc == 0)
 		send_attached(&c->from, c->image, false);
 	else
 		peer_reply(&c->from, &c->err, NULL);
@@ -108,25 +113,27 @@ on_order_end(struct wake *wake, int rc)
 	free(c);
 }
 
-/* Opens (NULL) or closes the image; takes over the target. */
+/* Opens an image (NULL), or closes or looks at it; takes over the target. */
 static void
-order_begin(
-    const struct peer_from *from, Attach__Target *target, struct image *image)
+order_begin(const struct peer_from *from, Attach__Call what,
+    Attach__Target *target, struct image *image)
 {
 	struct order *c = mem_new(sizeof(*c));
 
 	*c = (struct order){ .wake.fn = on_order_end,
 		.from = *from,
-		.attach = image == NULL,
+		.what = what,
 		.target = target,
 		.image = image,
 		.began_ms = clock_now_ms() };
 	(void)snprintf(c->name, sizeof(c->name), "%s",
 	    image != NULL ? image->slot->image : target->image);
-	if (c->attach)
+	if (what == ATTACH__CALL__ATTACH)
 		image_attach_start(target, &c->image, &c->err, &c->wake);
-	else
+	else if (what == ATTACH__CALL__DETACH)
 		image_detach_start(image, &c->err, &c->wake);
+	else
+		image_look_start(image, &c->err, &c->wake);
 }
 
 static void
@@ -142,7 +149,7 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 		    ? image_find(t->pool, t->rados_namespace, t->image)
 		    : image_by_ino(t->ino);
 	if (t == NULL || frame->what < ATTACH__CALL__ATTACH ||
-	    frame->what > ATTACH__CALL__ABORT) {
+	    frame->what > ATTACH__CALL__LOOK) {
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
 		    "rbd-attachd has no command %u", frame->what);
 	} else if (!ct.serving) {
@@ -155,7 +162,13 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 		image_abort(image, TABLE_ABORTED_ON_REQUEST);
 	} else if (frame->what == ATTACH__CALL__DETACH) {
 		if (image != NULL) {
-			order_begin(from, t, image);
+			order_begin(from, ATTACH__CALL__DETACH, t, image);
+			return;
+		}
+	} else if (frame->what == ATTACH__CALL__LOOK) {
+		/* What is not served has no size to tell; the rest knows why. */
+		if (image != NULL && image->state == IMAGE_SERVED) {
+			order_begin(from, ATTACH__CALL__LOOK, t, image);
 			return;
 		}
 	} else if (*t->pool == '\0' || *t->image == '\0') {
@@ -165,7 +178,7 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 		(void)err_set(
 		    &err, ERR_UNAVAILABLE, "rbd-attachd is being replaced");
 	} else if (image == NULL) {
-		order_begin(from, t, NULL);
+		order_begin(from, ATTACH__CALL__ATTACH, t, NULL);
 		return;
 	} else if (image->state == IMAGE_OPENING ||
 	    image->state == IMAGE_CLOSING) {

@@ -138,6 +138,9 @@ struct image_resize {
 	struct image *image;
 	uint64_t ino; /* the slot may be another image's by then */
 	struct rados_read *read;
+	/* of a look that somebody waits for; NULL: by a header's change */
+	struct wake *waiter;
+	struct err *err;
 };
 
 static int open_pool(
@@ -160,7 +163,8 @@ on_size_read(struct wake *wake, int rc)
 		rc = rados_read_result(r->read, 0, &dec);
 	if (rc == 0)
 		rc = cls_parse_size(dec, &order, &size);
-	image->resizing = false;
+	if (r->waiter == NULL)
+		image->resizing = false;
 	if (rc < 0) {
 		(void)err_set_rc(&err, rc, "size of image %s", slot->image);
 		log_warn("image.resize", "image=%s text=\"%s\"", slot->image,
@@ -174,39 +178,61 @@ on_size_read(struct wake *wake, int rc)
 	}
 	if (served)
 		note_refusal(image, rc);
-	if (image->resize_again && image->state == IMAGE_SERVED)
+	if (r->waiter != NULL) {
+		*r->err = err;
+		wake_up(r->waiter, rc);
+	} else if (image->resize_again && image->state == IMAGE_SERVED) {
 		resize_begin(image);
+	}
 	rados_read_free(r->read);
 	free(r);
+}
+
+static int
+size_ask(struct image *image, struct err *err, struct wake *waiter)
+{
+	struct image_resize *r;
+	struct ceph_pool *pool;
+	char object[RBD_OBJECT_SIZE];
+
+	/* It is open: no wait. */
+	if (open_pool(image->slot, &pool, err) < 0)
+		return err->rc;
+	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
+	    image->slot->image_id);
+	r = mem_new(sizeof(*r));
+	r->wake.fn = on_size_read;
+	r->image = image;
+	r->ino = image->slot->ino;
+	r->waiter = waiter;
+	r->err = err;
+	r->read = rados_ask_start(
+	    pool, object, cls_call_u64("get_size", RBD_NOSNAP), &r->wake);
+	return 0;
 }
 
 /* One that is running reads once more. */
 static void
 resize_begin(struct image *image)
 {
-	struct image_resize *r;
-	struct ceph_pool *pool;
 	struct err err = ERR_INIT;
-	char object[RBD_OBJECT_SIZE];
 
 	image->resize_again = image->resizing;
 	if (image->resizing)
 		return;
-	/* It is open: no wait. */
-	if (open_pool(image->slot, &pool, &err) < 0) {
+	image->resizing = size_ask(image, &err, NULL) == 0;
+	if (!image->resizing)
 		log_warn("image.resize", "image=%s text=\"%s\"",
 		    image->slot->image, err.text);
-		return;
-	}
-	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
-	    image->slot->image_id);
-	image->resizing = true;
-	r = mem_new(sizeof(*r));
-	r->wake.fn = on_size_read;
-	r->image = image;
-	r->ino = image->slot->ino;
-	r->read = rados_ask_start(
-	    pool, object, cls_call_u64("get_size", RBD_NOSNAP), &r->wake);
+}
+
+void
+image_look_start(struct image *image, struct err *err, struct wake *waiter)
+{
+	int rc = size_ask(image, err, waiter);
+
+	if (rc < 0)
+		wake_up(waiter, rc);
 }
 
 static void

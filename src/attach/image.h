@@ -81,6 +81,13 @@ void image_abort(struct image *image, enum table_aborted why);
 void image_abort_all(void);
 
 /*
+ * Reads how large a served image is now. Wakes when its file has that size,
+ * and RESIZED has been told if it is another one.
+ */
+void image_look_start(
+    struct image *image, struct err *err, struct wake *waiter);
+
+/*
  * Reads the header of one image, of another one each time: the cluster's
  * refusal is noticed also where there is no I/O, and a change of size whose
  * notification was lost.

@@ -399,22 +399,55 @@ csi_check_node_unpublish(struct csi_request *in, struct err *err)
 	return rc < 0 ? rc : check_path(r->target_path, "target_path", err);
 }
 
+/* Where a volume is looked for: a path without one is NOT_FOUND, whatever it looks like. */
+static int
+check_sought(
+    const char *volume_id, const char *path, const char *field, struct err *err)
+{
+	int rc;
+
+	if ((rc = check_mounted_id(volume_id, err)) < 0 ||
+	    (rc = check_filled(path, PATH_MAX - 1, field, err)) < 0)
+		return rc;
+	if (path[0] != '/' || has_two_dots(path))
+		return err_set(err, ERR_NOT_FOUND,
+		    "%s: %.128s: is no absolute path without ..", field, path);
+	return 0;
+}
+
 int
 csi_check_node_stats(struct csi_request *in, struct err *err)
 {
 	const Csi__V1__NodeGetVolumeStatsRequest *r = in->message;
+
+	return check_sought(r->volume_id, r->volume_path, "volume_path", err);
+}
+
+int
+csi_check_node_expand(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__NodeExpandVolumeRequest *r = in->message;
+	const Csi__V1__CapacityRange *range = r->capacity_range;
 	int rc;
 
-	if ((rc = check_mounted_id(r->volume_id, err)) < 0 ||
-	    (rc = check_filled(
-		 r->volume_path, PATH_MAX - 1, "volume_path", err)) < 0)
+	if ((rc = check_sought(
+		 r->volume_id, r->volume_path, "volume_path", err)) < 0)
 		return rc;
-	/* Here a path without a volume is NOT_FOUND, whatever it looks like. */
-	if (r->volume_path[0] != '/' || has_two_dots(r->volume_path))
-		return err_set(err, ERR_NOT_FOUND,
-		    "volume_path: %.128s: is no absolute path without ..",
-		    r->volume_path);
-	return 0;
+	if (r->staging_target_path[0] != '\0' &&
+	    (rc = check_path(
+		 r->staging_target_path, "staging_target_path", err)) < 0)
+		return rc;
+	if (range != NULL &&
+	    (range->required_bytes < 0 || range->limit_bytes < 0))
+		return csi_invalid(err, "capacity_range: a size is negative");
+	if (range != NULL && range->limit_bytes != 0 &&
+	    range->limit_bytes < range->required_bytes)
+		return csi_invalid(
+		    err, "capacity_range: limit_bytes is below required_bytes");
+	return r->volume_capability == NULL
+	    ? 0
+	    : check_access(
+		  r->volume_capability, "volume_capability", &in->access, err);
 }
 
 const void *

@@ -59,6 +59,7 @@ KEY(node_publish_id, Csi__V1__NodePublishVolumeRequest, volume_id)
 KEY(node_unpublish_path, Csi__V1__NodeUnpublishVolumeRequest, target_path)
 KEY(format_id, Worker__FormatRequest, volume_id)
 KEY(node_stats_path, Csi__V1__NodeGetVolumeStatsRequest, volume_path)
+KEY(node_expand_id, Csi__V1__NodeExpandVolumeRequest, volume_id)
 
 /* The snapshot or the volume that a new one is filled with, if any. */
 static const char *
@@ -80,7 +81,8 @@ create_volume_source(const void *req)
  * Locks: a source is shared by all that copy it, which may wait long for a
  * flatten, so it is a lock of its own beside the volume's; whoever removes or
  * changes it has it for himself. Other Controller RPCs of a volume exclude
- * each other, so do stage and unstage, publish and unpublish of one path, and a publish, which may have to
+ * each other, so do stage, unstage and expand, publish and unpublish of one
+ * path, and a publish, which may have to
  * stage anew, is one of the former, too. A stuck attach must not hold up the
  * controller, and stuck statistics must not hold up an unpublish, so these are
  * sets of their own; statistics have a lock so that kubelet's polls of a dead
@@ -273,8 +275,15 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    Node, NodeGetVolumeHealth, node_get_volume_health) },
 	[CSI_NODE_GET_STORAGE_HEALTH] = { RPC(
 	    Node, NodeGetStorageHealth, node_get_storage_health) },
-	[CSI_NODE_EXPAND_VOLUME] = { RPC(
-	    Node, NodeExpandVolume, node_expand_volume) },
+	[CSI_NODE_EXPAND_VOLUME] = {
+	    RPC(Node, NodeExpandVolume, node_expand_volume),
+	    ON_NODE,
+	    .timeout_ms = 120 * SECOND_MS,
+	    .capability = { NODE_CAN(EXPAND_VOLUME) },
+	    .check = csi_check_node_expand,
+	    .lock = { { CSI_LOCK_STAGE, node_expand_id } },
+	    .noun = "volume",
+	},
 	/*
 	 * A controller answers it, too: external-resizer asks for it on the
 	 * controller's socket and ends when it gets an error.

@@ -47,6 +47,7 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_PUBLISH_VOLUME] = &node_publish_impl,
 	[CSI_NODE_UNPUBLISH_VOLUME] = &node_unpublish_impl,
 	[CSI_NODE_GET_VOLUME_STATS] = &node_stats_impl,
+	[CSI_NODE_EXPAND_VOLUME] = &node_expand_impl,
 	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
 	[CSI_ADMIN_ABORT] = &node_abort_impl,
 };

@@ -250,11 +250,10 @@ attachment_check_holders(
 	return 0;
 }
 
-void
-attachment_free_layers(const struct device_claim *claim)
+/* The next read-only layer over the image's device, or -ENOENT. */
+static int
+layer_next(DIR *dir, const struct device_claim *claim, char *file)
 {
-	auto_dir DIR *dir = sysfs_dir("block");
-	char file[LOOPDEV_FILE_MAX];
 	int id;
 
 	while ((id = loopdev_next(dir, node_paths.dev, file)) >= 0) {
@@ -265,8 +264,38 @@ attachment_free_layers(const struct device_claim *claim)
 		if (loopdev_was_read_only(id) &&
 		    attachment_find(claim, &shown, &at, NULL) == 0 &&
 		    at.layer[LAYER_READ_ONLY] != 0)
-			(void)!loopdev_clear(id, file, LAYER_MS, NULL);
+			break;
 	}
+	return id;
+}
+
+void
+attachment_free_layers(const struct device_claim *claim)
+{
+	auto_dir DIR *dir = sysfs_dir("block");
+	char file[LOOPDEV_FILE_MAX];
+	int id;
+
+	while ((id = layer_next(dir, claim, file)) >= 0)
+		(void)!loopdev_clear(id, file, LAYER_MS, NULL);
+}
+
+int
+attachment_grow(const struct device_claim *claim, struct attachment *at,
+    bool block, struct err *err)
+{
+	auto_dir DIR *dir = block ? sysfs_dir("block") : NULL;
+	char file[LOOPDEV_FILE_MAX];
+	int id, rc;
+
+	if (at->layer[LAYER_CRYPT] != 0)
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "volume %s is encrypted, and is not grown",
+		    claim->spec.volume_id);
+	rc = at->mapper->grow(&claim->spec, &at->device, err);
+	while (rc == 0 && (id = layer_next(dir, claim, file)) >= 0)
+		rc = loopdev_grow(id, file, err);
+	return rc;
 }
 
 int

@@ -70,6 +70,14 @@ int attachment_find_places(const struct device_claim *claim, dev_t devno,
 int attachment_check_holders(const struct device *dev, const char *volume_id,
     struct err *err) must_check;
 
+/*
+ * The device that has been found, and the layers above it (read-only ones only
+ * of a block volume), take over the size that the image has now. UNIMPLEMENTED:
+ * one of them is encrypted.
+ */
+int attachment_grow(const struct device_claim *claim, struct attachment *at,
+    bool block, struct err *err) must_check;
+
 /* Frees the read-only layers over the image's device that nobody shows. */
 void attachment_free_layers(const struct device_claim *claim);
 

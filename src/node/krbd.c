@@ -719,11 +719,26 @@ krbd_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
 		  "/dev/rbd%d is not a mapping of image %s", id, name_of(spec));
 }
 
+/* The kernel hears of a new size by itself, unless that message was lost. */
+static int
+krbd_grow(const struct device_spec *spec, struct device *dev, struct err *err)
+{
+	auto_free char *file = str_fmt(
+	    "%s/" DEVICES "/%d/refresh", node_paths.sys, dev->id);
+	auto_close int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, "1", 1) < 0)
+		return err_set_rc(err, -errno,
+		    "read the size of image %s again: %s", name_of(spec), file);
+	return krbd_describe(dev->id, dev, err);
+}
+
 static const struct mapper_child krbd_child = {
 	.name = "krbd",
 	.map = krbd_map,
 	.unmap = krbd_unmap,
 	.verify = krbd_verify,
+	.grow = krbd_grow,
 };
 
 const struct mapper krbd_mapper = {

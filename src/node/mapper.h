@@ -48,6 +48,13 @@ struct mapper_child {
 	 */
 	int (*verify)(const struct device_spec *spec, dev_t devno,
 	    struct device *dev, struct err *err);
+
+	/*
+	 * The device, which has been verified, takes over the size that the
+	 * image has now: *dev is filled anew.
+	 */
+	int (*grow)(const struct device_spec *spec, struct device *dev,
+	    struct err *err);
 };
 
 /*
@@ -101,6 +108,12 @@ struct mapper {
 	 */
 	void (*open_start)(struct device_open *open, struct wake *waiter);
 	void (*close_start)(struct device_open *open, struct wake *waiter);
+
+	/*
+	 * Before a child's `grow`: the server of an open image reads how large
+	 * that is now. One that is not open is success. Wakes as close_start.
+	 */
+	void (*look_start)(struct device_open *open, struct wake *waiter);
 
 	/* Is the image open, by the daemon's memory? */
 	bool (*knows)(const struct device_spec *spec);

@@ -74,6 +74,7 @@ extern const struct csi_impl node_unstage_impl;
 extern const struct csi_impl node_publish_impl;
 extern const struct csi_impl node_unpublish_impl;
 extern const struct csi_impl node_stats_impl;
+extern const struct csi_impl node_expand_impl;
 extern const struct csi_impl node_abort_impl;
 
 /* ---- shared by the RPC files ---------------------------------------------- */

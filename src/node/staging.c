@@ -86,6 +86,20 @@ staging_refuse_turned(const char *volume_id, struct err *err)
 	    volume_id);
 }
 
+int
+staging_grow(const char *volume_id, const char *fstype, const char *path,
+    const struct device *dev, struct err *err)
+{
+	bool grown;
+	int rc = filesystem_grow(
+	    fstype, path, dev->path, dev->size_bytes, &grown, err);
+
+	if (grown)
+		log_info("filesystem.grown", "volume=%s device=%s bytes=%llu",
+		    volume_id, dev->path, (unsigned long long)dev->size_bytes);
+	return rc;
+}
+
 /* ---- stage ---------------------------------------------------------------- */
 
 /*
@@ -204,7 +218,7 @@ stage_filesystem(const struct staging_args *args, const char *target,
 	auto_free char *options = NULL;
 	enum staging_progress next = STAGING_MAPPED;
 	struct filesystem_probe probe;
-	bool xfs, grown = false;
+	bool xfs;
 	int rc = probe_device(device, &probe, err);
 
 	if (rc == 0)
@@ -227,14 +241,10 @@ stage_filesystem(const struct staging_args *args, const char *target,
 	rc = mount_filesystem(
 	    device, target, probe.fstype, options, args->read_only, err);
 	*busy = rc == -EBUSY;
-	if (rc == 0 && !args->read_only)
-		rc = filesystem_grow(probe.fstype, target, device,
-		    res->device.size_bytes, &grown, err);
-	if (grown)
-		log_info("stage.grown", "volume=%s device=%s bytes=%llu",
-		    args->spec.volume_id, device,
-		    (unsigned long long)res->device.size_bytes);
-	return rc;
+	return rc < 0 || args->read_only
+	    ? rc
+	    : staging_grow(args->spec.volume_id, probe.fstype, target,
+		  &res->device, err);
 }
 
 /*

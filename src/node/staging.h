@@ -103,6 +103,13 @@ int staged_open(struct staged *s, const char *staging,
     const struct device_spec *spec, bool to_bind, struct err *err) must_check;
 void staged_close(struct staged *s);
 
+/*
+ * The file system that is mounted at `path` from the whole device grows to its
+ * size; one that has it already is success.
+ */
+int staging_grow(const char *volume_id, const char *fstype, const char *path,
+    const struct device *dev, struct err *err) must_check;
+
 /* The error for what mount_is_turned() tells. */
 int staging_refuse_turned(const char *volume_id, struct err *err) must_check;
 

@@ -44,6 +44,8 @@ enum access_state {
 	ACCESS_UNMAPPED, /* no loop device uses the file */
 	ACCESS_CLOSE,
 	ACCESS_CLOSED, /* librbd has closed the image, or not yet */
+	/* look */
+	ACCESS_LOOKED, /* rbd-attachd knows the image's size of now */
 	ACCESS_END,
 };
 
@@ -239,6 +241,7 @@ open_step(struct op *op)
 	case ACCESS_UNMAPPED:
 	case ACCESS_CLOSE:
 	case ACCESS_CLOSED:
+	case ACCESS_LOOKED: /* look's */
 		break;
 	case ACCESS_END:
 		return OP_DONE;
@@ -385,6 +388,7 @@ close_step(struct op *op)
 	case ACCESS_ATTACHED:
 	case ACCESS_FREED:
 	case ACCESS_DETACHED:
+	case ACCESS_LOOKED: /* look's */
 		break;
 	case ACCESS_END:
 		return OP_DONE;
@@ -408,6 +412,64 @@ static void
 userspace_abort_start(struct device_open *open, struct wake *waiter)
 {
 	access_start(open, &close_class, true, waiter);
+}
+
+/* ---- look ------------------------------------------------------------------ */
+
+static enum op_verdict
+look_step(struct op *op)
+{
+	struct access *a = (struct access *)op;
+	const struct userspace_entry *entry = userspace_index_find(
+	    a->open->spec);
+	struct attach_session *s = entry != NULL
+	    ? userspace_index_session(entry)
+	    : NULL;
+
+	switch (a->state) {
+	case ACCESS_START:
+		if (is_unsettled_image(entry)) {
+			attach_session_wait_start(&op->wake);
+			return op_await(a, ACCESS_START);
+		}
+		if (s == NULL) /* what is dead is told by the child */
+			return op_goto(a, ACCESS_END);
+		a->ino = entry->ino;
+		access_call_start(a, s, ATTACH__CALL__LOOK, &op->wake);
+		return op_await(a, ACCESS_LOOKED);
+
+	case ACCESS_LOOKED:
+		if (op->rc < 0 && a->call.lost)
+			return op_goto(a, ACCESS_START);
+		return op->rc < 0 ? op_fail_err(a, ACCESS_END, &a->call.err)
+				  : op_goto(a, ACCESS_END);
+
+	case ACCESS_BURIED: /* open's */
+	case ACCESS_ATTACHED:
+	case ACCESS_FREED:
+	case ACCESS_DETACHED:
+	case ACCESS_ABORTED: /* close's */
+	case ACCESS_UNMAP:
+	case ACCESS_UNMAPPED:
+	case ACCESS_CLOSE:
+	case ACCESS_CLOSED:
+		break;
+	case ACCESS_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class look_class = {
+	.name = "userspace.look",
+	.step = look_step,
+	.end = access_end,
+};
+
+static void
+userspace_look_start(struct device_open *open, struct wake *waiter)
+{
+	access_start(open, &look_class, false, waiter);
 }
 
 /* ---- the rest of the daemon's half --------------------------------------- */
@@ -583,12 +645,23 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 	    err, -ENODEV, "/dev/loop%d is bound to %.120s", id, file);
 }
 
+static int
+userspace_grow(
+    const struct device_spec *spec, struct device *dev, struct err *err)
+{
+	const struct userspace_entry *entry = userspace_index_find(spec);
+	int rc = entry == NULL ? 0 : loopdev_grow(dev->id, entry->file, err);
+
+	return rc < 0 ? rc : userspace_describe(dev->id, dev, err);
+}
+
 static const struct mapper_child userspace_child = {
 	.name = "userspace",
 	.opens = true,
 	.map = userspace_map,
 	.unmap = userspace_unmap,
 	.verify = userspace_verify,
+	.grow = userspace_grow,
 };
 
 const struct mapper userspace_mapper = {
@@ -602,6 +675,7 @@ const struct mapper userspace_mapper = {
 	.open_start = userspace_open_start,
 	.close_start = userspace_close_start,
 	.abort_start = userspace_abort_start,
+	.look_start = userspace_look_start,
 	.restart = userspace_restart,
 	.credentials = userspace_credentials,
 };

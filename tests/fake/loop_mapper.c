@@ -201,11 +201,23 @@ lm_verify(const struct device_spec *spec, dev_t devno, struct device *dev,
 	return fill(id, dev);
 }
 
+static int
+lm_grow(const struct device_spec *spec, struct device *dev, struct err *err)
+{
+	auto_close int fd = open(dev->path, O_RDONLY | O_CLOEXEC);
+
+	(void)spec;
+	if (fd < 0 || ioctl(fd, LOOP_SET_CAPACITY, 0) < 0)
+		return err_set_rc(err, -errno, "size of %s", dev->path);
+	return fill(dev->id, dev);
+}
+
 static const struct mapper_child loop_mapper_child = {
 	.name = "krbd",
 	.map = lm_map,
 	.unmap = lm_unmap,
 	.verify = lm_verify,
+	.grow = lm_grow,
 };
 
 const struct mapper loop_mapper = {

@@ -27,6 +27,7 @@ struct fake_mount {
 struct fake_loop {
 	char file[PATH_MAX]; /* "": free */
 	bool read_only;
+	unsigned grown; /* so often */
 };
 
 extern struct fake_mounts {

@@ -112,6 +112,9 @@ take_result(const struct csi_rpc *rpc, bool stats)
 {
 	answer.code = (int)rpc->op.err.code;
 	memcpy(answer.text, rpc->op.err.text, sizeof(answer.text));
+	if (rpc->impl == &node_expand_impl && answer.code == 0)
+		answer.bytes = ((Csi__V1__NodeExpandVolumeResponse *)rpc->reply)
+				   ->capacity_bytes;
 	if (stats && answer.code == 0) {
 		const Csi__V1__NodeGetVolumeStatsResponse *r = rpc->reply;
 
@@ -433,6 +436,20 @@ stats_of(const struct volume *v, const char *path)
 	r.volume_id = (char *)(uintptr_t)v->id;
 	r.volume_path = (char *)(uintptr_t)path;
 	return run(&node_stats_impl, &r, 0);
+}
+
+/* `target`: at the published path, or else at the staging path */
+static struct answer
+expand(const struct volume *v, bool target)
+{
+	Csi__V1__NodeExpandVolumeRequest r;
+
+	csi__v1__node_expand_volume_request__init(&r);
+	r.volume_id = (char *)(uintptr_t)v->id;
+	r.volume_path = (char *)(uintptr_t)v->target;
+	if (!target)
+		r.staging_target_path = (char *)(uintptr_t)v->staging;
+	return run(&node_expand_impl, &r, 0);
 }
 
 #define stage(v) stage_at(v, 0)
@@ -1022,7 +1039,25 @@ grows(int n, const char *fstype, long long from, long long to)
 	ok(statvfs(v.staged, &fs) == 0 &&
 		(long long)(fs.f_blocks * fs.f_frsize) > to * 8 / 10,
 	    "%s: the file system has grown", fstype);
+	expect(publish(&v), ERR_OK, "published");
+	for (int i = 0; i < 2; i++) {
+		struct answer a;
+
+		to += to / 2;
+		ok(truncate(path, to) == 0, "the image is made larger");
+		a = expand(&v, i == 0);
+		expect(a, ERR_OK, "expanded while it is in use");
+		ok(a.bytes == to && a.execs == 0, "the size is told");
+		ok(statvfs(v.target, &fs) == 0 &&
+			(long long)(fs.f_blocks * fs.f_frsize) > to * 8 / 10,
+		    "%s: the file system has grown, %s", fstype,
+		    i == 0 ? "by its target" : "by its staging path");
+		expect(
+		    expand(&v, i == 0), ERR_OK, "expanding again is success");
+	}
+	expect(unpublish(&v), ERR_OK, "unpublished");
 	expect(unstage(&v), ERR_OK, "unstaged");
+	expect(expand(&v, false), ERR_NOT_FOUND, "it cannot be expanded then");
 }
 
 /* ext4 asks for CAP_SYS_RESOURCE, which some containers' root lacks. */

@@ -109,6 +109,8 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 			: is_publish            ? "publish"
 			: str_eq(current->cls->name, "NodeUnpublishVolume")
 			? "unpublish"
+			: str_eq(current->cls->name, "NodeExpandVolume")
+			? "expand"
 			: "stats",
 		    &now);
 		if (fn == staging_unstage) {
@@ -225,6 +227,17 @@ fake_close(struct device_open *open, struct wake *waiter)
 	wake_up(waiter, rc);
 }
 
+static void
+fake_look(struct device_open *open, struct wake *waiter)
+{
+	const struct wait *now;
+	int rc = play("look", &now);
+
+	if (rc < 0)
+		(void)err_set(&open->err, ERR_INTERNAL, "as the test wants it");
+	wake_up(waiter, rc);
+}
+
 static const struct mapper_child fake_child = {
 	.name = "krbd", /* it is never called: there are no children here */
 	.opens = true,
@@ -254,6 +267,7 @@ static struct mapper fake = {
 	.open_start = fake_open,
 	.close_start = fake_close,
 	.abort_start = fake_abort,
+	.look_start = fake_look,
 };
 
 static bool second_unusable;
@@ -301,7 +315,8 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request,
 	fail_at = fail;
 	detach_at = detach;
 	calls[0] = '\0';
-	mapped = impl == &node_abort_impl && !nothing_mapped;
+	mapped = impl == &node_expand_impl ||
+	    (impl == &node_abort_impl && !nothing_mapped);
 	replied = false;
 	if (rc < 0) {
 		outcome = err;
@@ -406,6 +421,7 @@ static Csi__V1__NodePublishVolumeRequest publish;
 static Csi__V1__NodeUnstageVolumeRequest unstage;
 static Csi__V1__NodeUnpublishVolumeRequest unpublish;
 static Csi__V1__NodeGetVolumeStatsRequest stats;
+static Csi__V1__NodeExpandVolumeRequest expand;
 
 static void
 make_requests(void)
@@ -462,6 +478,9 @@ make_requests(void)
 	csi__v1__node_get_volume_stats_request__init(&stats);
 	stats.volume_id = volume_id;
 	stats.volume_path = target_path;
+	csi__v1__node_expand_volume_request__init(&expand);
+	expand.volume_id = volume_id;
+	expand.volume_path = target_path;
 }
 
 static bool config_knows;
@@ -893,10 +912,12 @@ main(void)
 		{ .call = NULL } };
 	static const struct wait one_stats[] = { { .call = "stats" },
 		{ .call = NULL } };
+	static const struct wait one_expand[] = { { .call = "look" },
+		{ .call = "expand" }, { .call = NULL } };
 	static const char undo[] = "unstage close";
 	static const char *const undone[] = { undo, undo, undo, undo, undo,
 		undo, undo, undo, undo, undo };
-	static const char *const nothing[] = { "", "" };
+	static const char *const nothing[] = { "", "", "" };
 	static const struct mapper *const mappers[] = { &fake, &second, NULL };
 	const struct mapper_setup setup = { .state_dir = "/run" };
 	struct err err = ERR_INIT;
@@ -923,6 +944,7 @@ main(void)
 	    "publish", &node_publish_impl, &publish.base, one_publish, nothing);
 	sweep("unpublish", &node_unpublish_impl, &unpublish.base, one_unpublish,
 	    nothing);
+	sweep("expand", &node_expand_impl, &expand.base, one_expand, nothing);
 	sweep("statistics", &node_stats_impl, &stats.base, one_stats, nothing);
 	test_encrypted();
 	test_formatting();

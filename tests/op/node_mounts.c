@@ -41,7 +41,7 @@ static struct image {
 	unsigned char bytes[DEVICE_BYTES];
 } images[2];
 
-static unsigned unmaps, begins, tools;
+static unsigned unmaps, begins, tools, grows;
 
 static bool
 image_is(const struct image *image, const struct device_spec *spec)
@@ -135,10 +135,20 @@ fake_usable(struct err *why)
 	return true;
 }
 
+static int
+fake_grow(const struct device_spec *spec, struct device *dev, struct err *err)
+{
+	(void)err;
+	grows++;
+	describe(image_of(spec), dev);
+	return 0;
+}
+
 static const struct mapper_child fake_child = { .name = "krbd",
 	.map = fake_map,
 	.unmap = fake_unmap,
-	.verify = fake_verify };
+	.verify = fake_verify,
+	.grow = fake_grow };
 
 static const struct mapper fake = { .name = "krbd",
 	.mounter = "rbd",
@@ -250,7 +260,8 @@ static struct volume {
 } one, two;
 
 static struct err said;
-static bool abnormal; /* what the statistics say */
+static bool abnormal;    /* what the statistics say */
+static int64_t expanded; /* the capacity that NodeExpandVolume tells */
 
 static void
 run(const struct csi_impl *impl, const ProtobufCMessage *request)
@@ -273,6 +284,9 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request)
 	if (impl == &node_stats_impl && rpc->reply != NULL)
 		abnormal = ((Csi__V1__NodeGetVolumeStatsResponse *)rpc->reply)
 			       ->volume_condition->abnormal;
+	if (impl == &node_expand_impl && rpc->reply != NULL)
+		expanded = ((Csi__V1__NodeExpandVolumeResponse *)rpc->reply)
+			       ->capacity_bytes;
 	csi_request_fini(&in);
 }
 
@@ -413,6 +427,25 @@ statistics(struct volume *v)
 	r.staging_target_path = v->staging;
 	abnormal = false;
 	run(&node_stats_impl, &r.base);
+	return (int)said.code;
+}
+
+/* `path`: volume_path; `bytes`: required_bytes, 0: no capacity_range. */
+static int
+expand(struct volume *v, char *path, char *staging, int64_t bytes)
+{
+	Csi__V1__NodeExpandVolumeRequest r =
+	    CSI__V1__NODE_EXPAND_VOLUME_REQUEST__INIT;
+	Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+
+	range.required_bytes = bytes;
+	r.volume_id = v->id;
+	r.volume_path = path;
+	r.staging_target_path = staging;
+	r.capacity_range = bytes != 0 ? &range : NULL;
+	grows = 0;
+	expanded = 0;
+	run(&node_expand_impl, &r.base);
 	return (int)said.code;
 }
 
@@ -1023,6 +1056,46 @@ test_encrypted(void)
 	ok(sysfs_devno("dm-1") != 0, "stays open");
 }
 
+static void
+test_expand(void)
+{
+	char none[] = "";
+
+	scene();
+	is_int(expand(&one, one.target, one.staging, 0), ERR_NOT_FOUND,
+	    "what is not staged is not grown: %s", said.text);
+	is_int(stage(&one) + publish(&one), 0, "a volume is published");
+	is_int(expand(&one, one.target, one.staging, DEVICE_BYTES), 0,
+	    "grown by its staging path: %s", said.text);
+	ok(grows == 1 && expanded == DEVICE_BYTES, "the size is told");
+	is_int(expand(&one, one.target, none, 0), 0, "by its target: %s",
+	    said.text);
+	is_int(expand(&one, one.staging, none, 0), 0,
+	    "by a volume_path that is the staging path: %s", said.text);
+	is_int(expand(&one, one.target, none, DEVICE_BYTES + 1),
+	    ERR_OUT_OF_RANGE, "more than the image has: %s", said.text);
+	is_int(expand(&two, one.target, none, 0), ERR_NOT_FOUND,
+	    "another volume is not there: %s", said.text);
+	is_int(expand(&two, one.target, one.staging, 0), ERR_NOT_FOUND,
+	    "nor at its staging path: %s", said.text);
+	is_int((int)grows, 0, "nothing was grown for it");
+	images[0].dead = true;
+	ok(expand(&one, one.target, one.staging, 0) != 0 && grows == 0,
+	    "nor what is dead: %s", said.text);
+
+	stage_encrypted();
+	is_int(expand(&one, one.staging, none, 0), ERR_UNIMPLEMENTED,
+	    "nor what is encrypted: %s", said.text);
+
+	scene();
+	one.block = one.reader = true;
+	is_int(stage(&one) + publish(&one), 0, "a reader of a block device");
+	is_int(expand(&one, one.target, one.staging, 0), 0, "block: %s",
+	    said.text);
+	is_int(
+	    (int)fake_mounts.loop[0].grown, 1, "the read-only layer follows");
+}
+
 /* A volume without its stash is known by its ID. */
 static void
 test_lost_stash(void)
@@ -1062,6 +1135,7 @@ main(void)
 	test_unstage_refused();
 	test_lost_stash();
 	test_encrypted();
+	test_expand();
 	fake_mounts_fini();
 	loop_fini();
 	return tap_end();

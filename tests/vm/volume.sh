@@ -1,12 +1,14 @@
 # shellcheck shell=bash
-# volume.sh: one volume on krbd as the tests here call it, and what is there of it on the node; after
-# lib.sh, with a cluster and a daemon.
+# volume.sh: one volume as the tests here and tests/integration/node.t call it, on the mounter $mounter,
+# and what is there of it on the node; after lib.sh, with a cluster and a daemon.
 # shellcheck disable=SC2016,SC2034,SC2154 # the variables in single quotes are jq's; others are the tests'
 
 all_features=layering,exclusive-lock,object-map,fast-diff,deep-flatten
 key=$(<"$RBD_CSI_KEYFILE")
 volume=
 context=
+mounter=${mounter:-rbd}
+own_mounts=0 # of the daemon
 
 # ---- one volume ------------------------------------------------------------------------------
 
@@ -31,10 +33,10 @@ use() {
 # create NAME FSTYPE FEATURES [CLUSTER]
 create() {
 	call Controller/CreateVolume "$(jq -nc --arg name "$1" --argjson cap "$(capability "$2")" \
-		--arg features "$3" --arg cluster "${4:-$RBD_CSI_FSID}" '{
+		--arg features "$3" --arg cluster "${4:-$RBD_CSI_FSID}" --arg mounter "$mounter" '{
 			name: $name, capacityRange: {requiredBytes: "1073741824"},
-			volumeCapabilities: [$cap],
-			parameters: {clusterID: $cluster, pool: "rbd", imageFeatures: $features}}')" &&
+			volumeCapabilities: [$cap], parameters: {clusterID: $cluster, pool: "rbd",
+				imageFeatures: $features, mounter: $mounter}}')" &&
 		volume=$(jq -c '{volumeId: .volume.volumeId, volumeContext: .volume.volumeContext}' \
 			<<<"$reply") &&
 		image=$(jq -r .volumeContext.imageName <<<"$volume")
@@ -60,6 +62,11 @@ publish() {
 		volumeCapability: $cap, publishContext: $context}')"
 }
 stats() { rpc Node/NodeGetVolumeStats "$(with '. + {volumePath: $target}' id)"; }
+# expand BYTES [FILTER]: by the staging path, unless the filter changes that
+expand() {
+	call Node/NodeExpandVolume "$(with '. + {volumePath: $target, stagingTargetPath: $staging,
+		capacityRange: {requiredBytes: "'"$1"'"}} | '"${2:-.}" id)"
+}
 unpublish() { rpc Node/NodeUnpublishVolume "$(with '. + {targetPath: $target}' id)"; }
 unstage() { rpc Node/NodeUnstageVolume "$(with '. + {stagingTargetPath: $staging}' id)"; }
 detach() { call Controller/ControllerUnpublishVolume "$(with '. + {nodeId: "test-node"}' id)"; }
@@ -67,14 +74,20 @@ delete() { call Controller/DeleteVolume "$(with . id)"; }
 
 # ---- what is there ---------------------------------------------------------------------------
 
-mapped() { find /sys/bus/rbd/devices/ -mindepth 1 | wc -l; }
+mapped() {
+	if [[ $mounter == userspace ]]; then
+		grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l
+	else
+		find /sys/bus/rbd/devices/ -mindepth 1 | wc -l
+	fi
+}
 attribute() { cat /sys/bus/rbd/devices/*/"$1"; }
 mounts() { grep -cF " $work/" /proc/self/mountinfo; }
 no_key() { ! grep -qF -- "$key" /sys/bus/rbd/devices/*/config_info; }
 no_key_in_keyrings() { ! grep -w ceph /proc/keys; }
 put_data() { echo "precious $1" | dd of="$data" conv=fsync,notrunc status=none; }
 has_data() { dd if="$data" bs=9 count=1 status=none | grep -q "^precious"; }
-nothing_left() { [[ $(mapped) == 0 && $(mounts) == 0 && ! -e $target && -z $(ls -A "$staging") ]]; }
+nothing_left() { [[ $(mapped) == 0 && $(mounts) == "$own_mounts" && ! -e $target && -z $(ls -A "$staging") ]]; }
 
 # started COMMAND...: tells how many processes and threads (the kernel's too) the system started
 # for its RPC, beyond what calling the daemon takes, and the time from call to answer.

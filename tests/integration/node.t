@@ -1,0 +1,62 @@
+#!/bin/bash
+# node.t: Node RPCs on volumes in use, on a real cluster: growing. Here with the userspace mapper;
+# tests/vm/krbd-node.t runs the same with the kernel's driver.
+# shellcheck disable=SC2016,SC2154 # the variables in single quotes are jq's, or eval's
+# shellcheck source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+need_cluster
+mounter=${mounter:-userspace}
+[[ $mounter == rbd ]] || defer stop_attachds
+start_daemon --mounter-fallback=none
+# shellcheck source=../vm/volume.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../vm/volume.sh"
+MIB=1048576
+
+resize() { timeout 60 rbd --id "$RBD_CSI_USER" --keyfile "$RBD_CSI_KEYFILE" resize --no-progress --size "$1" "$image"; }
+capacity() { jq -r .capacityBytes <<<"$reply"; }
+device_size() { blockdev --getsize64 "$target"; }
+
+# ---- growing ---------------------------------------------------------------------------------
+
+# grow NAME FSTYPE FEATURES
+grow() {
+	echo "# growing: $2"
+	use "$1" "$2"
+	ok "$2: created" create "$@"
+	ok "published to the node" attach
+	fails_with NOT_FOUND "what is not staged is not grown" expand $((1200 * MIB))
+	ok "staged" stage
+	ok "published" publish
+	[[ $mounter == rbd ]] || own_mounts=1
+	ok "data is written" put_data "$1"
+	fails_with OUT_OF_RANGE "more than the image has is refused" expand $((1200 * MIB))
+	like "which says what it has" "$error" "has 1073741824 bytes"
+	ok "the image is made larger" resize 1200M
+	ok "grown, while it is in use" expand $((1200 * MIB))
+	is "the answer has the capacity" "$(capacity)" $((1200 * MIB))
+	ok "expanding again is success" expand $((1200 * MIB))
+	ok "larger still" resize 1500M
+	ok "grown by its target, without a staging path" expand 1 'del(.stagingTargetPath)'
+	is "to what the image has" "$(capacity)" $((1500 * MIB))
+	if [[ $2 == block ]]; then
+		is "the device has it" "$(device_size)" $((1500 * MIB))
+	else
+		ok "the file system has it" eval '(($(stat -f -c "%b * %S" "$target") > 1350 * MIB))'
+	fi
+	ok "as kubelet asks before it publishes" expand 1 '.volumePath = $staging | del(.stagingTargetPath)'
+	fails_with NOT_FOUND "a volume that is not there is not found" expand 1 \
+		'.volumeId |= .[:-1] + (if .[-1:] == "0" then "1" else "0" end)'
+	ok "the data is there" has_data
+	ok "unpublished" unpublish
+	ok "unstaged" unstage
+	ok "nothing is left on the node" nothing_left
+	ok "unpublished from the node" detach
+	ok "deleted" delete
+}
+
+grow grow-xfs xfs "$all_features"
+grow grow-block block layering
+[[ $mounter != rbd ]] || grow grow-ext4 ext4 "$all_features"
+
+done_testing
