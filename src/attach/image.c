@@ -194,10 +194,10 @@ size_ask(struct image *image, struct err *err, struct wake *waiter)
 	struct image_resize *r;
 	struct ceph_pool *pool;
 	char object[RBD_OBJECT_SIZE];
+	int rc = open_pool(image->slot, &pool, err); /* it is: no wait */
 
-	/* It is open: no wait. */
-	if (open_pool(image->slot, &pool, err) < 0)
-		return err->rc;
+	if (rc < 0)
+		return rc;
 	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
 	    image->slot->image_id);
 	r = mem_new(sizeof(*r));
@@ -215,15 +215,9 @@ size_ask(struct image *image, struct err *err, struct wake *waiter)
 static void
 resize_begin(struct image *image)
 {
-	struct err err = ERR_INIT;
-
 	image->resize_again = image->resizing;
-	if (image->resizing)
-		return;
-	image->resizing = size_ask(image, &err, NULL) == 0;
 	if (!image->resizing)
-		log_warn("image.resize", "image=%s text=\"%s\"",
-		    image->slot->image, err.text);
+		image->resizing = size_ask(image, NULL, NULL) == 0;
 }
 
 void
