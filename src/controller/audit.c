@@ -2,8 +2,8 @@
  * audit.c - whether a pool's journal, images, trash and purge notes say the
  * same.
  *
- * The rule that holds it together: one call looks at one page of one of the
- * four, and keeps nothing: whatever is found is read again by the call that
+ * The rule that holds it together: one call looks at one page of one walk, and
+ * keeps nothing: whatever is found is read again by the call that
  * mends it, and mended by an operation that the cluster refuses when it has
  * changed. An image is never touched; see docs/JOURNAL.md.
  */
@@ -23,21 +23,33 @@
 /* Keys of rbd_directory and of rbd_trash, as the OSD's class rbd has them. */
 #define NAME_PREFIX "name_"
 #define ID_PREFIX "id_"
-#define IMAGE_PREFIX "csi-vol-" /* journal_volumes.image */
 
-/* What is walked, in this order; the first digit of a token. */
-enum audit_phase {
-	PHASE_KEYS = 0, /* the journal's directory */
-	PHASE_IMAGES,   /* rbd_directory */
-	PHASE_TRASH,
-	PHASE_NOTES,
-	PHASE_COUNT,
+enum audit_list {
+	LIST_KEYS = 0, /* the directory of a kind */
+	LIST_IMAGES,   /* rbd_directory, as far as names are of a kind */
+	LIST_TRASH,
+	LIST_NOTES,
 };
+
+/* What is walked, in this order; the first digit of a token is its number. */
+static const struct audit_walk {
+	enum audit_list list;
+	const struct journal_kind *kind;
+} walks[] = {
+	{ LIST_KEYS, &journal_volumes },
+	{ LIST_KEYS, &journal_snapshots },
+	{ LIST_IMAGES, &journal_volumes },
+	{ LIST_IMAGES, &journal_snapshots },
+	{ LIST_TRASH, NULL },
+	{ LIST_NOTES, NULL },
+};
+#define WALKS (sizeof(walks) / sizeof(walks[0]))
 
 /* What is to be done next about the entry that is looked at. */
 enum audit_next {
 	NEXT_NOTHING = 0, /* it is well, or what is wrong was told */
 	NEXT_KEY,         /* a reservation: has the volume been made? */
+	NEXT_NOTE,        /* a deleted image: is it ours to purge? */
 	NEXT_ENTRY,       /* read the journal's entry */
 	NEXT_SEARCH,      /* no entry: is any image with its UUID left? */
 	NEXT_PLACE,       /* where are name and id? */
@@ -53,6 +65,7 @@ enum audit_state {
 	AUDIT_NEXT,          /* the next entry of the page */
 	AUDIT_JUDGED,        /* what is to be done about it is known */
 	AUDIT_KEY_READ,      /* NEXT_KEY */
+	AUDIT_NOTE_READ,     /* NEXT_NOTE */
 	AUDIT_ENTRY_READ,    /* NEXT_ENTRY */
 	AUDIT_SEARCHED,      /* NEXT_SEARCH: a page of images has come */
 	AUDIT_PLACED,        /* NEXT_PLACE */
@@ -68,7 +81,7 @@ struct audit {
 	const Rbdcsi__Admin__V1__AuditRequest *req;
 	Rbdcsi__Admin__V1__AuditResponse *reply;
 	struct ceph_pool *pool;
-	enum audit_phase phase;
+	const struct audit_walk *walk;
 	struct rados_read *read;   /* the page */
 	struct rados_read *second; /* whatever else is read */
 	size_t at;                 /* the next entry of the page */
@@ -78,12 +91,13 @@ struct audit {
 	/* the entry that is looked at */
 	enum audit_next next;
 	const struct rados_omap_entry *entry;
-	const char *volume, *image;
+	const struct journal_kind *kind;
+	const char *volume, *image, *id;
 	const char *place_image, *place_id; /* NEXT_PLACE */
 	char uuid[JOURNAL_UUID_LEN + 1];
 	bool reservation, has_entry;
 	const char *key_value; /* of a reservation's name, or NULL */
-	enum audit_phase searched;
+	enum audit_list searched;
 	struct ceph_pool *item_pool;
 	struct journal_read item;
 	struct image_place place;
@@ -92,15 +106,24 @@ struct audit {
 };
 
 static const char *
-object_of(const struct audit *a, enum audit_phase phase)
+object_of(const struct audit *a, enum audit_list list)
 {
-	if (phase == PHASE_IMAGES)
+	if (list == LIST_IMAGES)
 		return RBD_DIRECTORY;
-	if (phase == PHASE_TRASH)
+	if (list == LIST_TRASH)
 		return RBD_TRASH;
 	return arena_fmt(a->rpc.arena, "%s%s",
-	    phase == PHASE_KEYS ? journal_volumes.directory : JOURNAL_PURGES,
+	    list == LIST_KEYS ? a->kind->directory : JOURNAL_PURGES,
 	    a->rpc.env->instance_id);
+}
+
+static const char *
+prefix_of(const struct audit *a, enum audit_list list)
+{
+	if (list == LIST_IMAGES)
+		return arena_fmt(
+		    a->rpc.arena, NAME_PREFIX "%s", a->kind->image);
+	return list == LIST_TRASH ? ID_PREFIX : "";
 }
 
 /* ---- findings ---- */
@@ -120,7 +143,7 @@ tell(struct audit *a, const char *kind, const char *text)
 
 	f->kind = copy_of(a, kind);
 	f->object = arena_fmt(
-	    a->rpc.arena, "%s %s", object_of(a, a->phase), a->entry->key);
+	    a->rpc.arena, "%s %s", object_of(a, a->walk->list), a->entry->key);
 	f->volume = copy_of(a, a->volume);
 	f->image = copy_of(a, a->image);
 	f->text = copy_of(a, text);
@@ -158,28 +181,29 @@ mend_start(struct audit *a)
 		{ .was = a->key_value, .now = a->key_value },
 	};
 
-	if (a->phase == PHASE_TRASH) {
+	if (a->walk->list == LIST_TRASH) {
 		trash_state_start(a->pool, a->place.id, TRASH_MOVING,
 		    TRASH_NORMAL, &a->rpc.op.wake);
 		return;
 	}
-	change[1].key = arena_fmt(a->rpc.arena, "%s%s", journal_volumes.key,
+	change[1].key = arena_fmt(a->rpc.arena, "%s%s",
+	    a->reservation ? a->kind->key : "",
 	    a->reservation ? a->volume : "");
-	journal_change_start(a->pool, object_of(a, a->phase), false, change,
-	    a->reservation ? 2 : 1, &a->rpc.op.wake);
+	journal_change_start(a->pool, object_of(a, a->walk->list), false,
+	    change, a->reservation ? 2 : 1, &a->rpc.op.wake);
 }
 
 /* ---- pages ---- */
 
-/* Reads a page of one of the four; an object that is not there is empty. */
+/* Reads a page of a list; an object that is not there is empty. */
 static void
-page_start(struct audit *a, struct rados_read **read, enum audit_phase phase,
+page_start(struct audit *a, struct rados_read **read, enum audit_list list,
     const char *after, const char *prefix)
 {
 	rados_read_free(*read);
 	*read = rados_read_new();
 	(void)rados_read_omap_page(*read, after, prefix, PAGE);
-	rados_read_start(*read, a->pool, object_of(a, phase), &a->rpc.op.wake);
+	rados_read_start(*read, a->pool, object_of(a, list), &a->rpc.op.wake);
 }
 
 /* True: what `second` has listed goes on after `last`. */
@@ -201,13 +225,15 @@ read_audit_request(struct audit *a, const char **after, struct err *err)
 
 	a->req = a->rpc.request;
 	a->reply = csi_rpc_reply(&a->rpc);
+	a->walk = walks;
 	token = a->req->token;
 	if (*token != '\0') {
-		if (*token < '0' || *token >= '0' + PHASE_COUNT)
+		if (*token < '0' || (size_t)(*token - '0') >= WALKS)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "token: none of Audit's");
-		a->phase = (enum audit_phase)(*token++ - '0');
+		a->walk += *token++ - '0';
 	}
+	a->kind = a->walk->kind;
 	*after = token;
 	return ceph_pool_open(controller.conn, a->req->pool,
 	    a->rpc.env->rados_namespace, &a->pool, err);
@@ -218,15 +244,15 @@ static size_t
 take_page(struct audit *a)
 {
 	const struct rados_omap *omap = rados_read_omap(a->read);
+	int walk = (int)(a->walk - walks);
 
 	a->reply->findings = arena_new_bytes(
 	    a->rpc.arena, (omap->n + 1) * sizeof(*a->reply->findings));
 	if (omap->n > 0 && omap->more)
-		a->reply->next_token = arena_fmt(a->rpc.arena, "%d%s", a->phase,
-		    omap->entry[omap->n - 1].key);
-	else if (a->phase + 1 < PHASE_COUNT)
 		a->reply->next_token = arena_fmt(
-		    a->rpc.arena, "%d", a->phase + 1);
+		    a->rpc.arena, "%d%s", walk, omap->entry[omap->n - 1].key);
+	else if (walk + 1 < (int)WALKS)
+		a->reply->next_token = arena_fmt(a->rpc.arena, "%d", walk + 1);
 	return omap->n;
 }
 
@@ -267,14 +293,14 @@ look_at_key(struct audit *a)
 		return a->image != NULL
 		    ? NEXT_KEY
 		    : tell(a, "damaged-key",
-			  "its value names no image; CreateVolume of this name fails");
+			  "its value names no image; creating by this name fails");
 	}
-	if (!str_starts(e->key, journal_volumes.key))
+	if (!str_starts(e->key, a->kind->key))
 		return NEXT_NOTHING;
-	a->volume = e->key + strlen(journal_volumes.key);
+	a->volume = e->key + strlen(a->kind->key);
 	if (journal_ref_parse(e->value, e->len, &ref) < 0)
 		return tell(a, "damaged-key",
-		    "its value is no UUID; CreateVolume of this name fails");
+		    "its value is no UUID; creating by this name fails");
 	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
 	if (!ref.has_pool)
 		return NEXT_ENTRY;
@@ -288,24 +314,35 @@ look_at_key(struct audit *a)
 	return rc < 0 ? NEXT_FAIL : NEXT_ENTRY;
 }
 
-/* csi-vol-UUID, and behind that nothing or the helper's suffix. */
+/* What stands behind the UUID of an image of this kind; NULL: it is none. */
+static const char *
+image_rest(struct audit *a, const struct journal_kind *kind, const char *image)
+{
+	const char *uuid = image + strlen(kind->image);
+	struct journal_ref ref;
+
+	if (!str_starts(image, kind->image) ||
+	    strlen(uuid) < JOURNAL_UUID_LEN ||
+	    journal_ref_parse(uuid, JOURNAL_UUID_LEN, &ref) < 0)
+		return NULL;
+	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
+	return uuid + JOURNAL_UUID_LEN;
+}
+
 static enum audit_next
 look_at_image(struct audit *a)
 {
 	const char *image = a->entry->key + strlen(NAME_PREFIX);
-	const char *uuid = image + strlen(IMAGE_PREFIX);
-	struct journal_ref ref;
+	const char *rest = image_rest(a, a->kind, image);
 
-	if (strlen(uuid) < JOURNAL_UUID_LEN ||
-	    journal_ref_parse(uuid, JOURNAL_UUID_LEN, &ref) < 0)
-		return NEXT_NOTHING;
 	a->image = image;
-	uuid += JOURNAL_UUID_LEN;
-	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
-	if (str_eq(uuid, IMAGE_HELPER_SUFFIX))
+	if (rest == NULL)
+		return NEXT_NOTHING;
+	if (a->kind == &journal_volumes && str_eq(rest, IMAGE_HELPER_SUFFIX))
 		return place(a,
-		    arena_fmt(a->rpc.arena, IMAGE_PREFIX "%s", a->uuid), NULL);
-	if (*uuid != '\0' || map_get(&a->reserved, image) != NULL)
+		    arena_fmt(a->rpc.arena, "%s%s", a->kind->image, a->uuid),
+		    NULL);
+	if (*rest != '\0' || map_get(&a->reserved, image) != NULL)
 		return NEXT_NOTHING;
 	return NEXT_ENTRY;
 }
@@ -314,14 +351,25 @@ static enum audit_next
 look_at_trash(struct audit *a)
 {
 	struct cls_trash_entry trash;
+	const char *rest;
 	struct dec d;
 
 	dec_init(&d, a->entry->value, a->entry->len);
-	if (cls_parse_trash(d, &trash) < 0 || trash.state != TRASH_MOVING ||
-	    trash.source != TRASH_SOURCE_USER)
+	if (cls_parse_trash(d, &trash) < 0 || trash.source != TRASH_SOURCE_USER)
 		return NEXT_NOTHING;
 	a->image = arena_strdup(a->rpc.arena, trash.name);
-	return place(a, a->image, a->entry->key + strlen(ID_PREFIX));
+	a->id = a->entry->key + strlen(ID_PREFIX);
+	if (trash.state == TRASH_MOVING)
+		return place(a, a->image, a->id);
+	if (trash.state != TRASH_NORMAL ||
+	    trash.deferred_until.tv_sec > time(NULL))
+		return NEXT_NOTHING;
+	a->kind = &journal_volumes;
+	if ((rest = image_rest(a, a->kind, a->image)) == NULL) {
+		a->kind = &journal_snapshots;
+		rest = image_rest(a, a->kind, a->image);
+	}
+	return rest != NULL ? NEXT_NOTE : NEXT_NOTHING;
 }
 
 static enum audit_next
@@ -341,13 +389,14 @@ static enum audit_next
 look_at_entry(struct audit *a)
 {
 	a->entry = &rados_read_omap(a->read)->entry[a->at++];
+	a->kind = a->walk->kind;
 	a->volume = a->image = a->key_value = NULL;
 	a->reservation = a->has_entry = false;
 	a->item_pool = a->pool;
-	return a->phase == PHASE_KEYS  ? look_at_key(a)
-	    : a->phase == PHASE_IMAGES ? look_at_image(a)
-	    : a->phase == PHASE_TRASH  ? look_at_trash(a)
-				       : look_at_note(a);
+	return a->walk->list == LIST_KEYS  ? look_at_key(a)
+	    : a->walk->list == LIST_IMAGES ? look_at_image(a)
+	    : a->walk->list == LIST_TRASH  ? look_at_trash(a)
+					   : look_at_note(a);
 }
 
 /* ---- judging what was found ---- */
@@ -366,8 +415,30 @@ judge_key(struct audit *a)
 	if (journal_ref_parse(e->value, e->len, &ref) < 0 ||
 	    str_eq(ref.uuid, a->uuid))
 		return tell(a, "reservation",
-		    "the volume has been made, or its key is damaged; nothing is removed");
+		    "it has been made, or its key is damaged; nothing is removed");
 	return NEXT_ENTRY;
+}
+
+/*
+ * An image of ours in the trash, for whose purge nobody has a note: ceph-csi
+ * leaves that to the manager.
+ */
+static enum audit_next
+judge_deleted(struct audit *a)
+{
+	const char *id = a->item.item.attr[JOURNAL_IMAGEID];
+
+	if (!a->has_entry)
+		return tell(a, "trash-left",
+		    arena_fmt(a->rpc.arena,
+			"it is deleted, and nobody purges it unless the manager has a task for that: `ceph rbd task add trash remove` of its id %s",
+			a->id));
+	if (str_is_empty(id) || str_eq(id, a->id))
+		return NEXT_NOTHING; /* told when its key was looked at */
+	return tell(a, "trash-old",
+	    arena_fmt(a->rpc.arena,
+		"an old image of a name that has been made anew, with id %s: nothing leads to it; remove it by hand when its data are not wanted",
+		id));
 }
 
 static enum audit_next
@@ -385,27 +456,28 @@ judge_entry(struct audit *a)
 		op_set_err(&a->rpc.op, &a->item.err);
 		return NEXT_FAIL;
 	}
-	if (a->phase == PHASE_IMAGES)
+	if (a->walk->list == LIST_IMAGES)
 		return a->has_entry
 		    ? NEXT_NOTHING
 		    : tell(a, "image-without-entry",
-			  "no volume leads to it; it may have data, so rename or remove it by hand");
+			  "no volume or snapshot leads to it; it may have data, so rename or remove it by hand");
+	if (a->walk->list == LIST_TRASH)
+		return judge_deleted(a);
 	if (a->reservation)
 		return place(a, a->image, item->attr[JOURNAL_IMAGEID]);
 	if (!a->has_entry) {
 		a->last = "";
-		a->searched = PHASE_IMAGES;
+		a->searched = LIST_IMAGES;
 		return a->item_pool == a->pool
 		    ? NEXT_SEARCH
 		    : tell(a, "key-without-entry",
 			  "its entry, in another pool, is gone");
 	}
-	a->image = volume_image_name(
-	    &journal_volumes, item, a->uuid, a->rpc.arena);
+	a->image = volume_image_name(a->kind, item, a->uuid, a->rpc.arena);
 	if (!str_is_empty(name) && !str_eq(name, a->volume))
 		return tell(a, "entry-of-another",
 		    arena_fmt(a->rpc.arena,
-			"the entry %s belongs to %s; CreateVolume of this name fails",
+			"the entry %s belongs to %s; creating by this name fails",
 			a->uuid, name));
 	return place(a, a->image, item->attr[JOURNAL_IMAGEID]);
 }
@@ -423,7 +495,7 @@ judge_searched(struct audit *a)
 		struct dec d;
 
 		dec_init(&d, e->value, e->len);
-		if (a->searched == PHASE_IMAGES)
+		if (a->searched == LIST_IMAGES)
 			image = e->key + strlen(NAME_PREFIX);
 		else /* one that cannot be read may be of that image */
 			image = cls_parse_trash(d, &trash) < 0 ? a->uuid
@@ -432,45 +504,45 @@ judge_searched(struct audit *a)
 			continue;
 		a->image = image;
 		return tell(a, "key-without-entry",
-		    a->searched == PHASE_TRASH
+		    a->searched == LIST_TRASH
 			? "its entry is gone, but the trash has its image; once that is purged, repair removes the key"
-			: "its entry is gone, but its image is there; CreateVolume of this name completes the volume");
+			: "its entry is gone, but its image is there; creating it by this name again completes it");
 	}
 	if (second_goes_on(a))
 		return NEXT_SEARCH;
 	a->last = "";
-	if (a->searched == PHASE_IMAGES) {
-		a->searched = PHASE_TRASH;
+	if (a->searched == LIST_IMAGES) {
+		a->searched = LIST_TRASH;
 		return NEXT_SEARCH;
 	}
 	/* What has no place in the directory may have its rbd_id. */
 	return place(
-	    a, arena_fmt(a->rpc.arena, IMAGE_PREFIX "%s", a->uuid), NULL);
+	    a, arena_fmt(a->rpc.arena, "%s%s", a->kind->image, a->uuid), NULL);
 }
 
-/* A whole volume's key, by where its image is. */
+/* A key and its entry, by where the image is. */
 static enum audit_next
 judge_volume(struct audit *a)
 {
 	if (!journal_item_is_complete(&a->item.item))
 		return tell(a, "entry-incomplete",
-		    "ceph-csi was killed while it made the volume; rbd-csi's CreateVolume of this name completes it");
+		    "ceph-csi was killed while it made it; rbd-csi completes it when it is created by this name again");
 	switch (a->place.standing) {
 	case IMAGE_STANDS:
 		break;
 	case IMAGE_GONE:
 		return tell(a, "image-gone",
-		    "its image is nowhere; deleting the volume forgets the entry");
+		    "its image is nowhere; a deletion forgets the entry");
 	case IMAGE_IN_TRASH:
 		return tell(a, "image-in-trash",
 		    arena_fmt(a->rpc.arena,
-			"its image is in the trash, id %s; restore it there, or delete the volume",
+			"its image is in the trash, id %s; restore it there, or delete what it belongs to",
 			a->place.id));
 	case IMAGE_ELSEWHERE:
 		return tell(a, "image-elsewhere",
 		    arena_fmt(a->rpc.arena,
-			"%s; rename the image back, or set csi.imageid in csi.volume.%s",
-			a->place.why, a->uuid));
+			"%s; rename the image back, or set csi.imageid in %s%s",
+			a->place.why, a->kind->item, a->uuid));
 	}
 	return NEXT_NOTHING;
 }
@@ -482,18 +554,18 @@ judge_place(struct audit *a)
 	bool in_trash = a->place.standing == IMAGE_IN_TRASH;
 	const char *name = a->item.item.attr[JOURNAL_NAME];
 
-	if (a->phase == PHASE_IMAGES)
+	if (a->walk->list == LIST_IMAGES)
 		return gone
 		    ? tell(a, "helper-left",
 			  "ceph-csi's helper of a clone that is gone; remove its snapshots and the image by hand")
 		    : NEXT_NOTHING;
-	if (a->phase == PHASE_TRASH)
+	if (a->walk->list == LIST_TRASH)
 		return in_trash
 		    ? mend(a, "trash-moving",
 			  "a move to the trash was cut off at its end, and ceph-csi fails at the entry for ever; repair makes it normal")
 		    : tell(a, "trash-moving",
-			  "the image is being moved to the trash, or that was cut off: then deleting the volume, or `rbd trash mv`, completes it");
-	if (a->phase == PHASE_NOTES)
+			  "the image is being moved to the trash, or that was cut off: then the deletion, or `rbd trash mv`, completes it");
+	if (a->walk->list == LIST_NOTES)
 		return gone
 		    ? mend(a, "void-note",
 			  "its image is purged; repair removes the note")
@@ -508,10 +580,10 @@ judge_place(struct audit *a)
 		    ? mend(a, "key-without-entry",
 			  "its entry is gone, and there is no image with its UUID; repair removes the key")
 		    : tell(a, "key-without-entry",
-			  "its entry is gone, but its image is there in part; CreateVolume of this name completes the volume");
+			  "its entry is gone, but its image is there in part; creating it by this name again completes it");
 	if (!gone)
 		return tell(a, "reservation",
-		    "the volume is being made, or that was cut off: then CreateVolume completes it; if nobody wants it, remove the image by hand, then repair removes the rest");
+		    "it is being made, or that was cut off: then creating it by this name again completes it; if nobody wants it, remove the image by hand, then repair removes the rest");
 	if (!str_is_empty(name) && !str_eq(name, a->volume))
 		return tell(a, "entry-of-another",
 		    arena_fmt(a->rpc.arena, "the entry %s belongs to %s",
@@ -535,21 +607,26 @@ audit_next_step(struct audit *a)
 	case NEXT_KEY:
 		rados_read_free(a->second);
 		a->second = rados_read_new();
-		key = arena_fmt(
-		    a->rpc.arena, "%s%s", journal_volumes.key, a->volume);
+		key = arena_fmt(a->rpc.arena, "%s%s", a->kind->key, a->volume);
 		(void)rados_read_omap_keys(a->second, &key, 1);
 		rados_read_start(
-		    a->second, a->pool, object_of(a, PHASE_KEYS), &op->wake);
+		    a->second, a->pool, object_of(a, LIST_KEYS), &op->wake);
 		return op_await(a, AUDIT_KEY_READ);
 
+	case NEXT_NOTE:
+		rados_read_free(a->second);
+		a->second = journal_purge_read_start(
+		    a->pool, a->rpc.env->instance_id, a->id, NULL, &op->wake);
+		return op_await(a, AUDIT_NOTE_READ);
+
 	case NEXT_ENTRY:
-		journal_read_start(&a->item, &journal_volumes, a->item_pool,
-		    a->uuid, JOURNAL_IDENTITY, a->rpc.arena, &op->wake);
+		journal_read_start(&a->item, a->kind, a->item_pool, a->uuid,
+		    JOURNAL_IDENTITY, a->rpc.arena, &op->wake);
 		return op_await(a, AUDIT_ENTRY_READ);
 
 	case NEXT_SEARCH:
 		page_start(a, &a->second, a->searched, a->last,
-		    a->searched == PHASE_IMAGES ? NAME_PREFIX : ID_PREFIX);
+		    a->searched == LIST_IMAGES ? NAME_PREFIX : ID_PREFIX);
 		return op_await(a, AUDIT_SEARCHED);
 
 	case NEXT_PLACE:
@@ -579,12 +656,6 @@ audit_next_step(struct audit *a)
 static enum op_verdict
 audit_step(struct op *op)
 {
-	static const char *const prefix[PHASE_COUNT] = {
-		[PHASE_KEYS] = "",
-		[PHASE_IMAGES] = NAME_PREFIX IMAGE_PREFIX,
-		[PHASE_TRASH] = ID_PREFIX,
-		[PHASE_NOTES] = "",
-	};
 	struct audit *a = (struct audit *)op;
 	bool failed = op->rc < 0 && op->rc != -ENOENT;
 	struct err err = ERR_INIT;
@@ -594,31 +665,33 @@ audit_step(struct op *op)
 	case AUDIT_START:
 		if (read_audit_request(a, &after, &err) < 0)
 			return op_fail_err(a, AUDIT_END, &err);
-		page_start(a, &a->read, a->phase, after, prefix[a->phase]);
+		page_start(a, &a->read, a->walk->list, after,
+		    prefix_of(a, a->walk->list));
 		return op_await(a, AUDIT_PAGE_READ);
 
 	case AUDIT_PAGE_READ:
 		if (failed)
 			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
-			    object_of(a, a->phase), ceph_pool_label(a->pool));
+			    object_of(a, a->walk->list),
+			    ceph_pool_label(a->pool));
 		if (take_page(a) == 0)
 			return op_goto(a, AUDIT_END);
-		if (a->phase != PHASE_IMAGES)
+		if (a->walk->list != LIST_IMAGES)
 			return op_goto(a, AUDIT_NEXT);
 		/*
 		 * After the images, before their entries: an image whose
 		 * reservation has gone by now has its entry.
 		 */
-		page_start(a, &a->second, PHASE_KEYS, "", JOURNAL_RESERVE);
+		page_start(a, &a->second, LIST_KEYS, "", JOURNAL_RESERVE);
 		return op_await(a, AUDIT_RESERVED_READ);
 
 	case AUDIT_RESERVED_READ:
 		if (failed)
 			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
-			    object_of(a, PHASE_KEYS), ceph_pool_label(a->pool));
+			    object_of(a, LIST_KEYS), ceph_pool_label(a->pool));
 		if (!take_reserved(a))
 			return op_goto(a, AUDIT_NEXT);
-		page_start(a, &a->second, PHASE_KEYS, a->last, JOURNAL_RESERVE);
+		page_start(a, &a->second, LIST_KEYS, a->last, JOURNAL_RESERVE);
 		return op_await(a, AUDIT_RESERVED_READ);
 
 	case AUDIT_NEXT:
@@ -636,8 +709,17 @@ audit_step(struct op *op)
 	case AUDIT_KEY_READ:
 		if (op->rc < 0)
 			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
-			    object_of(a, PHASE_KEYS), ceph_pool_label(a->pool));
+			    object_of(a, LIST_KEYS), ceph_pool_label(a->pool));
 		a->next = judge_key(a);
+		return op_goto(a, AUDIT_JUDGED);
+
+	case AUDIT_NOTE_READ:
+		/* With one it is for a purge, which gives it its time. */
+		if (failed)
+			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
+			    object_of(a, LIST_NOTES), ceph_pool_label(a->pool));
+		a->next = rados_read_omap(a->second)->n > 0 ? NEXT_NOTHING
+							    : NEXT_ENTRY;
 		return op_goto(a, AUDIT_JUDGED);
 
 	case AUDIT_ENTRY_READ:
@@ -689,8 +771,8 @@ audit_step(struct op *op)
 		if (a->state == AUDIT_MENDED && a->reservation &&
 		    a->has_entry) {
 			rados_remove_start(a->pool,
-			    arena_fmt(a->rpc.arena, "%s%s",
-				journal_volumes.item, a->uuid),
+			    arena_fmt(
+				a->rpc.arena, "%s%s", a->kind->item, a->uuid),
 			    &op->wake);
 			return op_await(a, AUDIT_ENTRY_GONE);
 		}

@@ -37,11 +37,13 @@ audit() {
 		--cluster "$RBD_CSI_FSID" --pool "$pool" -o json "$@" 2>"$work/error") || rc=$?
 	is "$name" "$rc" "$want" || diag "$found" "$(<"$work/error")"
 }
-# finds NAME KIND VOLUME IMAGE [REPAIRED]: exactly one such finding is there.
+# finds NAME KIND VOLUME IMAGE [REPAIRED [OBJECT]]: exactly one such finding is there.
 finds() {
-	is "$1" "$(jq --arg kind "$2" --arg volume "$3" --arg image "$4" --argjson repaired "${5:-false}" '
+	is "$1" "$(jq --arg kind "$2" --arg volume "$3" --arg image "$4" --argjson repaired "${5:-false}" \
+		--arg object "${6:-}" '
 		map(select(.kind == $kind and (.volume // "") == $volume and (.image // "") == $image
-			and (.repaired // false) == $repaired)) | length' <<<"$found")" 1 || diag "$found"
+			and (.repaired // false) == $repaired and (.object | startswith($object)))) | length' \
+		<<<"$found")" 1 || diag "$found"
 }
 text_of() { jq -r --arg kind "$1" 'map(select(.kind == $kind))[0].text' <<<"$found"; }
 
@@ -107,9 +109,22 @@ rbd snap create --no-progress "$pool/$image@s"
 rbd clone --rbd-default-clone-format 2 "$pool/$image@s" "$pool/the-clone"
 rbd snap rm --no-progress "$pool/$image@s"
 ok "a volume that has a clone is deleted" delete "$volume"
+# by ceph-csi's deletion whose task the manager has lost
+left=csi-vol-dddddddd-2222-4333-8444-555555555555
+rbd create --size 1M "$pool/$left" && rbd trash mv "$pool/$left"
+# by a volume that was made anew under its name
+create anew && anew=$image && rbd trash mv "$pool/$anew" && rbd create --size 1M "$pool/$anew"
+rados -p "$pool" setomapval "csi.volume.$uuid" csi.imageid "$(image_id "$anew")"
+# of snapshots: a key without its entry, a creation that was cut off, an image that no entry knows
+snapshots() { rados -p "$pool" "$1" csi.snaps.default "${@:2}"; }
+rados -p "$pool" create csi.snaps.default
+snapshots setomapval csi.snap.no-entry eeeeeeee-2222-4333-8444-555555555555
+snapshots setomapval csi.reserve.begun csi-snap-ffffffff-2222-4333-8444-555555555555
+snap_orphan=csi-snap-aaaaaaaa-2222-4333-8444-555555555555
+rbd create --size 1M "$pool/$snap_orphan"
 
 all_found() {
-	finds "a key whose entry and image are gone" key-without-entry no-entry "" "${1:-false}"
+	finds "a key whose entry and image are gone" key-without-entry no-entry "" "${1:-false}" csi.volumes
 	finds "a key whose entry is gone, but not its image" key-without-entry lost "$lost"
 	finds "the image of that" image-without-entry "" "$lost"
 	finds "a volume whose image is gone" image-gone gone "$gone"
@@ -126,7 +141,13 @@ all_found() {
 	finds "a purge that is blocked" purge-blocked "" "$source_image"
 	like "which names the clone" "$(text_of purge-blocked)" "$pool/the-clone"
 	like "where a renamed image is, is told" "$(text_of image-elsewhere)" kept
-	is "and nothing else is found" "$(jq length <<<"$found")" 13
+	finds "a deleted image that nobody purges" trash-left "" "$left"
+	finds "the old image of a volume that was made anew" trash-old "" "$anew"
+	finds "a snapshot's key whose entry and image are gone" key-without-entry no-entry "" "${1:-false}" csi.snaps
+	finds "a snapshot's reservation without an image" reservation begun \
+		csi-snap-ffffffff-2222-4333-8444-555555555555 "${1:-false}"
+	finds "a snapshot's image that no entry knows" image-without-entry "" "$snap_orphan"
+	is "and nothing else is found" "$(jq length <<<"$found")" 18
 }
 
 everything >"$work/before"
@@ -138,6 +159,7 @@ audit 1 "repair mends some of it" --repair
 all_found true
 ok "the key is gone" not has_key csi.volumes.default csi.volume.no-entry
 ok "and the reservation" not has_key csi.volumes.default csi.reserve.begun
+ok "and those of snapshots" test -z "$(snapshots listomapkeys)"
 ok "and the note" not has_key csi.purge.default 123456789abc
 ok "the manager can remove the image of the move" ceph rbd task add trash remove "$pool/$id"
 ok "and does" wait_for 60 not in_trash "$moving"
@@ -147,7 +169,7 @@ done
 ok "the reservation of a whole image, too" has_key csi.volumes.default csi.reserve.made
 
 audit 1 "the rest is found again"
-is "and no more" "$(jq length <<<"$found")" 9
+is "and no more" "$(jq length <<<"$found")" 12
 audit 1 "and again by a second repair" --repair
 is "which mends none of it" "$(jq 'map(select(.repaired)) | length' <<<"$found")" 0
 ok "a creation that was cut off goes on" create made
@@ -164,6 +186,10 @@ ok "its entry is gone, too" not rados -p "$pool" stat "csi.volume.$made_uuid"
 rbd rename "$pool/kept" "$pool/$renamed"
 rbd trash restore "$pool/$(rbd trash ls --all "$pool" | grep " $trashed\$" | cut -d' ' -f1)"
 rbd rm --no-progress "$pool/$orphan"
+rbd rm --no-progress "$pool/$snap_orphan"
+for image in "$left" "$anew"; do
+	rbd trash rm --no-progress "$pool/$(rbd trash ls --all "$pool" | grep " $image\$" | cut -d' ' -f1)"
+done
 rbd rm --no-progress "$pool/$helper"
 rbd rm --no-progress "$pool/the-clone"
 ok "a lost entry is completed" create lost
