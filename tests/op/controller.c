@@ -1159,7 +1159,7 @@ test_audit(void)
 {
 	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_FAIL_DONE,
 		FAKE_DROP };
-	static const char *const tokens[] = { "", "1", "2", "3" };
+	static const char *const tokens[] = { "", "1", "2", "3", "4", "5" };
 	auto_free char *whole = NULL, *before = NULL;
 	unsigned calls;
 
@@ -1170,7 +1170,8 @@ test_audit(void)
 	for (size_t i = 0; i < countof(tokens); i++) {
 		audit(true, tokens[i]);
 		ok(!err_is_set(&out.err) && out.findings == 0 &&
-			str_eq(out.token, i == 3 ? "" : tokens[i + 1]),
+			str_eq(out.token,
+			    i + 1 == countof(tokens) ? "" : tokens[i + 1]),
 		    "a healthy volume: page \"%s\" has nothing", tokens[i]);
 	}
 	audit(true, "x");
