@@ -9,6 +9,7 @@
 
 /* Ceph: src/include/rbd/object_map_types.h, src/cls/rbd/cls_rbd_types.h */
 #define OBJECT_NONEXISTENT 0
+#define OBJECT_EXISTS 1
 #define DIRECTORY_READY 0
 #define HEADER_UPDATE 3 /* Ceph: src/librbd/WatchNotifyTypes.h */
 /* Above any image's; object size times stripe count stays within 64 bits. */
@@ -118,6 +119,95 @@ cls_object_map_resize(uint64_t objects)
 	struct cls_call call = cls_call_u64("object_map_resize", objects);
 
 	enc_u8(&call.in, OBJECT_NONEXISTENT);
+	return call;
+}
+
+struct cls_call
+cls_object_map_exist(uint64_t from, uint64_t to)
+{
+	struct cls_call call = cls_call_u64("object_map_update", from);
+
+	enc_u64(&call.in, to);
+	enc_u8(&call.in, OBJECT_EXISTS);
+	enc_u8(&call.in, 0); /* whatever it was */
+	return call;
+}
+
+struct cls_call
+cls_object_map_snap_remove(const struct dec *map)
+{
+	struct cls_call call = cls_call("object_map_snap_remove");
+
+	enc_raw(&call.in, map->at, dec_left(map));
+	return call;
+}
+
+struct cls_call
+cls_snapshot_add(const char *name, uint64_t snap)
+{
+	struct cls_call call = cls_call_str("snapshot_add", name);
+	size_t begin;
+
+	enc_u64(&call.in, snap);
+	begin = enc_begin(&call.in, 1, 1);
+	enc_u32(&call.in, SNAP_USER);
+	enc_end(&call.in, begin);
+	return call;
+}
+
+struct cls_call
+cls_child(const char *method, uint64_t snap, const struct cls_child *child)
+{
+	struct cls_call call = cls_call_u64(method, snap);
+	size_t begin = enc_begin(&call.in, 2, 1);
+
+	enc_u64(&call.in, (uint64_t)child->pool);
+	enc_str(&call.in, child->id);
+	enc_str(&call.in, child->rados_namespace);
+	enc_end(&call.in, begin);
+	return call;
+}
+
+struct cls_call
+cls_parent_attach(const struct cls_parent *parent, uint64_t overlap)
+{
+	struct cls_call call = cls_call("parent_attach");
+	size_t begin = enc_begin(&call.in, 1, 1);
+
+	enc_u64(&call.in, (uint64_t)parent->pool);
+	enc_str(&call.in, parent->rados_namespace);
+	enc_str(&call.in, parent->id);
+	enc_u64(&call.in, parent->snap);
+	enc_end(&call.in, begin);
+	enc_u64(&call.in, overlap);
+	enc_u8(&call.in, 0); /* not in place of another one */
+	return call;
+}
+
+struct cls_call
+cls_op_features_set(uint64_t value, uint64_t mask)
+{
+	struct cls_call call = cls_call_u64("op_features_set", value);
+
+	enc_u64(&call.in, mask);
+	return call;
+}
+
+struct cls_call
+cls_sparse_copyup(const struct cls_extent *extents, size_t n, const char *bytes)
+{
+	struct cls_call call = cls_call("sparse_copyup");
+	uint64_t total = 0;
+
+	enc_u32(&call.in, n);
+	for (size_t i = 0; i < n; i++) {
+		enc_u64(&call.in, extents[i].offset);
+		enc_u64(&call.in, extents[i].len);
+		total += extents[i].len;
+	}
+	enc_u32(&call.in, total);
+	for (size_t i = 0; i < n; i++)
+		enc_raw(&call.in, bytes + extents[i].offset, extents[i].len);
 	return call;
 }
 
@@ -233,6 +323,35 @@ cls_parse_parent(struct dec d, struct cls_parent *parent)
 	dec_str(&body, parent->id, sizeof(parent->id));
 	parent->snap = dec_u64(&body);
 	dec_join(&d, &body);
+	return dec_end(&d);
+}
+
+int
+cls_parse_snapshot(struct dec d, struct cls_snapshot *snap)
+{
+	struct dec body = dec_struct(&d, 1, NULL);
+	struct dec ns;
+
+	memset(snap, 0, sizeof(*snap));
+	snap->id = dec_u64(&body);
+	ns = dec_struct(&body, 1, NULL);
+	snap->kind = (enum cls_snap_kind)dec_u32(&ns);
+	if (snap->kind == SNAP_TRASH)
+		dec_str(&ns, snap->original, sizeof(snap->original));
+	dec_join(&body, &ns);
+	dec_str(&body, snap->name, sizeof(snap->name));
+	snap->size_bytes = dec_u64(&body);
+	snap->created.tv_sec = dec_u32(&body);
+	snap->created.tv_nsec = dec_u32(&body);
+	snap->children = dec_u32(&body);
+	dec_join(&d, &body);
+	return dec_end(&d);
+}
+
+int
+cls_parse_overlap(struct dec d, uint64_t *overlap)
+{
+	*overlap = dec_u8(&d) != 0 ? dec_u64(&d) : 0;
 	return dec_end(&d);
 }
 

@@ -94,8 +94,15 @@ struct cls_call {
  *	get_snapcontext(), parent_get(), image_group_get()
  *	metadata_remove(key)	0 also if it is absent
  *	metadata_get(key) -> bytes; -ENOENT
- * on rbd_object_map.ID
+ *	snapshot_get(snap); -ENOENT
+ *	snapshot_trash_add(snap)	a name of its own, kind SNAP_TRASH;
+ *				-EEXIST: is there already, -ENOENT
+ *	snapshot_remove(snap)	-EBUSY: has children, -ENOENT
+ *	parent_overlap_get(snap) -> optional u64
+ *	parent_detach()		-ENOENT: has no parent
+ * on rbd_object_map.ID, or .ID.%016x of a snapshot
  *	object_map_load()
+ *	object_map_snap_add()	all that is there is as in the snapshot now
  * on rbd_trash
  *	trash_get(id), trash_remove(id)	-ENOENT
  * on rbd_mirroring
@@ -143,6 +150,50 @@ struct cls_call cls_metadata_list(const char *after, uint64_t max);
 
 /* Creates or resizes; new objects are in state 0, "does not exist". */
 struct cls_call cls_object_map_resize(uint64_t objects);
+/* Objects `from` to `to` - 1 exist. */
+struct cls_call cls_object_map_exist(uint64_t from, uint64_t to);
+/* `map` is the removed snapshot's, as object_map_load() has given it. */
+struct cls_call cls_object_map_snap_remove(const struct dec *map);
+
+/* What a snapshot is for. */
+enum cls_snap_kind {
+	SNAP_USER = 0,
+	SNAP_GROUP,
+	SNAP_TRASH, /* removed, but for the clones of it */
+	SNAP_MIRROR,
+};
+
+/* -EEXIST: name or id known; -ESTALE: the id is below an earlier one's. */
+struct cls_call cls_snapshot_add(const char *name, uint64_t snap);
+
+/* A clone as its parent knows it. */
+struct cls_child {
+	int64_t pool;
+	const char *rados_namespace, *id;
+};
+
+/*
+ * "child_attach": -EEXIST: is there, -ENOENT: no such snapshot, or in the
+ * trash. "child_detach": -ENOENT.
+ */
+struct cls_call cls_child(
+    const char *method, uint64_t snap, const struct cls_child *child);
+
+struct cls_parent;
+
+/* -EEXIST: has one. The first `overlap` bytes are the parent's. */
+struct cls_call cls_parent_attach(
+    const struct cls_parent *parent, uint64_t overlap);
+struct cls_call cls_op_features_set(uint64_t value, uint64_t mask);
+
+/* Bytes of a data object: `len` of the whole `bytes` from `offset` on. */
+struct cls_extent {
+	uint64_t offset, len;
+};
+
+/* Writes them if the object does not exist; `bytes` is the whole object's. */
+struct cls_call cls_sparse_copyup(
+    const struct cls_extent *extents, size_t n, const char *bytes);
 
 struct cls_trash_entry {
 	enum trash_source source;
@@ -185,6 +236,20 @@ struct cls_parent {
 };
 
 int cls_parse_parent(struct dec d, struct cls_parent *parent) must_check;
+
+struct cls_snapshot {
+	uint64_t id;
+	enum cls_snap_kind kind;
+	char name[RBD_NAME_SIZE];     /* in the trash a random one */
+	char original[RBD_NAME_SIZE]; /* SNAP_TRASH: what it was called */
+	uint64_t size_bytes;
+	struct timespec created;
+	uint32_t children;
+};
+
+int cls_parse_snapshot(struct dec d, struct cls_snapshot *snap) must_check;
+/* Of parent_overlap_get; 0: nothing of the parent shows. */
+int cls_parse_overlap(struct dec d, uint64_t *overlap) must_check;
 
 struct cls_group {
 	int64_t pool; /* -1: in no group */

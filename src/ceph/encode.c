@@ -20,7 +20,7 @@ enc_fini(struct enc *e)
 	buf_fini(&e->buf);
 }
 
-static void
+void
 enc_raw(struct enc *e, const void *bytes, size_t len)
 {
 	if (e->failed || len == 0)

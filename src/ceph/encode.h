@@ -12,8 +12,11 @@
 
 #include "base/buf.h"
 
-/* Largest input of one class call; the OSD takes up to 90 MB at once. */
-#define ENC_MAX ((size_t)1 << 20)
+/*
+ * Largest input of one class call: the data of one of the largest objects. The
+ * OSD takes up to 90 MB at once.
+ */
+#define ENC_MAX ((size_t)33 << 20)
 
 struct enc {
 	struct buf buf;
@@ -27,6 +30,7 @@ void enc_uint(struct enc *e, uint64_t v, size_t bytes);
 #define enc_u8(e, v) enc_uint((e), (v), 1)
 #define enc_u32(e, v) enc_uint((e), (v), 4)
 #define enc_u64(e, v) enc_uint((e), (v), 8)
+void enc_raw(struct enc *e, const void *bytes, size_t len); /* no length */
 void enc_bytes(struct enc *e, const void *bytes, size_t len);
 void enc_str(struct enc *e, const char *s);
 

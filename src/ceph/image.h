@@ -230,6 +230,12 @@ struct image_spec {
 					   RADOS namespace as the pool */
 	const struct cls_meta *meta; /* written with the header */
 	size_t nmeta;
+	/*
+	 * A clone of this snapshot, which is a user's (pool -1 and zeroes:
+	 * none), and how much of it shows: the snapshot's size at most.
+	 */
+	const struct cls_parent *parent;
+	uint64_t overlap;
 };
 
 enum image_create_state {

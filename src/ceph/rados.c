@@ -2,29 +2,19 @@
  * rados.c - compound reads and writes, notifications, snapshot ids, and the
  * one callback that runs on librados' threads.
  */
-#include "ceph/rados.h"
+#include "ceph/rados_wait.h"
 
 #include "base/arena.h"
-#include "base/clock.h"
 #include "core/timer.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <rados/librados.h>
 #include <string.h>
 
 /* Entries of all omap steps of one read; the OSD sends 1 GiB at most. */
 #define OMAP_BYTES_MAX ((size_t)64 << 20)
 /* The class of errors by which the OSD tells where a comparison failed. */
 #define COMPARE_FAILED (-4095)
-
-/* One librados operation on its way. Lives until `finish` is called. */
-struct rados_wait {
-	struct job job;
-	struct wake *waiter; /* NULL: nobody waits any more */
-	int rc;
-	void (*finish)(struct rados_wait *wait); /* on the loop's thread */
-};
 
 /* loop's thread only */
 static size_t in_flight;
@@ -69,22 +59,19 @@ on_loop(struct job *job)
 	wait->finish(wait);
 }
 
-/* A thread of librados: the return value and the door, nothing else. */
+/* A thread of librados: what it has answered and the door, nothing else. */
 static void
 on_complete(rados_completion_t completion, void *arg)
 {
 	struct rados_wait *wait = arg;
 
 	wait->rc = rados_aio_get_return_value(completion);
+	wait->version = rados_aio_get_version(completion);
 	loop_post_remote(&wait->job);
 }
 
-/*
- * Gives the completion to submit the operation with, and counts it as one
- * under way. Every call is followed by one of wait_submitted().
- */
-static rados_completion_t
-wait_arm(struct rados_wait *wait, void (*finish)(struct rados_wait *wait))
+rados_completion_t
+rados_wait_arm(struct rados_wait *wait, void (*finish)(struct rados_wait *wait))
 {
 	rados_completion_t completion = NULL;
 
@@ -97,12 +84,9 @@ wait_arm(struct rados_wait *wait, void (*finish)(struct rados_wait *wait))
 	return completion;
 }
 
-/*
- * After submission with its result. A failure ends the wait like a failed
- * operation does, from the loop. `completion` NULL: the caller holds it.
- */
-static void
-wait_submitted(struct rados_wait *wait, rados_completion_t completion, int rc)
+void
+rados_wait_submitted(
+    struct rados_wait *wait, rados_completion_t completion, int rc)
 {
 	/* librados keeps its own reference until the callback has returned */
 	if (completion != NULL)
@@ -307,7 +291,7 @@ void
 rados_read_start(struct rados_read *r, struct ceph_pool *pool,
     const char *object, struct wake *waiter)
 {
-	rados_completion_t completion = wait_arm(&r->wait, on_read);
+	rados_completion_t completion = rados_wait_arm(&r->wait, on_read);
 	int rc = r->failed;
 
 	r->running = true;
@@ -315,7 +299,7 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 	if (rc == 0)
 		rc = rados_aio_read_op_operate(
 		    r->op, pool->io, completion, object, 0);
-	wait_submitted(&r->wait, completion, rc);
+	rados_wait_submitted(&r->wait, completion, rc);
 }
 
 struct rados_read *
@@ -353,6 +337,12 @@ rados_read_str(
 	return rc < 0 ? rc : cls_parse_str(d, buf, size);
 }
 
+uint64_t
+rados_read_version(const struct rados_read *r)
+{
+	return r->wait.version;
+}
+
 const struct rados_omap *
 rados_read_omap(const struct rados_read *r)
 {
@@ -365,8 +355,10 @@ struct rados_write {
 	struct rados_wait wait;
 	rados_write_op_t op;
 	int flags;
-	int failed;  /* a step that could not be added */
-	int ignored; /* where librados puts the result of a step */
+	int failed;        /* a step that could not be added */
+	int ignored;       /* where librados puts the result of a step */
+	bool versioned;    /* only of a certain version */
+	uint64_t *version; /* where the new one goes, or NULL */
 };
 
 struct rados_write *
@@ -402,6 +394,12 @@ rados_write_data(
     struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
 {
 	rados_write_op_write(w->op, bytes, len, offset);
+}
+
+void
+rados_write_data_whole(struct rados_write *w, const void *bytes, size_t len)
+{
+	rados_write_op_write_full(w->op, bytes, len);
 }
 
 void
@@ -453,6 +451,19 @@ rados_write_data_expect(
 }
 
 void
+rados_write_version_expect(struct rados_write *w, uint64_t version)
+{
+	rados_write_op_assert_version(w->op, version);
+	w->versioned = true;
+}
+
+void
+rados_write_version_tell(struct rados_write *w, uint64_t *version)
+{
+	w->version = version;
+}
+
+void
 rados_write_although_full(struct rados_write *w)
 {
 	w->flags |= LIBRADOS_OPERATION_FULL_FORCE;
@@ -462,9 +473,12 @@ static void
 on_written(struct rados_wait *wait)
 {
 	struct rados_write *w = container_of(wait, struct rados_write, wait);
+	bool differs = wait->rc <= COMPARE_FAILED ||
+	    (w->versioned && (wait->rc == -ERANGE || wait->rc == -EOVERFLOW));
 
-	wake_up(wait->waiter,
-	    wait->rc <= COMPARE_FAILED ? -ECANCELED : rados_answer(wait->rc));
+	if (w->version != NULL && wait->rc == 0)
+		*w->version = wait->version;
+	wake_up(wait->waiter, differs ? -ECANCELED : rados_answer(wait->rc));
 	rados_release_write_op(w->op);
 	free(w);
 }
@@ -473,14 +487,14 @@ void
 rados_write_start(struct rados_write *w, struct ceph_pool *pool,
     const char *object, struct wake *waiter)
 {
-	rados_completion_t completion = wait_arm(&w->wait, on_written);
+	rados_completion_t completion = rados_wait_arm(&w->wait, on_written);
 	int rc = w->failed;
 
 	w->wait.waiter = waiter;
 	if (rc == 0)
 		rc = rados_aio_write_op_operate(
 		    w->op, pool->io, completion, object, NULL, w->flags);
-	wait_submitted(&w->wait, completion, rc);
+	rados_wait_submitted(&w->wait, completion, rc);
 }
 
 void
@@ -569,11 +583,11 @@ rados_room_start(struct ceph_pool *pool, struct wake *waiter)
 	room->pool = pool;
 	room->under_way = 2;
 	room->tries.waiter = waiter;
-	room->waiting = wait_arm(&room->waits, on_waited);
-	wait_submitted(
+	room->waiting = rados_wait_arm(&room->waits, on_waited);
+	rados_wait_submitted(
 	    &room->waits, NULL, remove_nothing(pool, room->waiting, 0));
-	trying = wait_arm(&room->tries, on_tried);
-	wait_submitted(&room->tries, trying,
+	trying = rados_wait_arm(&room->tries, on_tried);
+	rados_wait_submitted(&room->tries, trying,
 	    remove_nothing(pool, trying, LIBRADOS_OPERATION_FULL_TRY));
 }
 
@@ -626,13 +640,13 @@ rados_notify_start(struct ceph_pool *pool, const char *object,
     struct rados_notified *result, struct wake *waiter)
 {
 	struct notify *n = mem_new(sizeof(*n));
-	rados_completion_t completion = wait_arm(&n->wait, on_notified);
+	rados_completion_t completion = rados_wait_arm(&n->wait, on_notified);
 
 	n->result = result;
 	n->wait.waiter = waiter;
 	n->late.fire = on_late;
 	timer_arm(&n->late, timeout_ms + RADOS_NOTIFY_GRACE_MS);
-	wait_submitted(&n->wait, completion,
+	rados_wait_submitted(&n->wait, completion,
 	    rados_aio_notify(pool->io, object, completion, payload, (int)len,
 		timeout_ms, &n->reply, &n->reply_len));
 }
@@ -662,7 +676,7 @@ rados_snap_id_start(
     struct ceph_pool *pool, uint64_t *id, bool give_back, struct wake *waiter)
 {
 	struct snap_id *s = mem_new(sizeof(*s));
-	rados_completion_t completion = wait_arm(&s->wait, on_snap_id);
+	rados_completion_t completion = rados_wait_arm(&s->wait, on_snap_id);
 
 	s->id = id;
 	s->give_back = give_back;
@@ -673,208 +687,5 @@ rados_snap_id_start(
 	else
 		rados_aio_ioctx_selfmanaged_snap_create(
 		    pool->io, &s->answer, completion);
-	wait_submitted(&s->wait, completion, 0);
-}
-
-/* ---- many objects, with a bound on those in flight ---- */
-
-#define CHUNK_BYTES ((size_t)1 << 20)
-
-struct many;
-
-/* One of the objects on their way. */
-struct slot {
-	struct rados_wait wait;
-	struct many *many;
-	/* of a search */
-	uint64_t object;
-	char name[RBD_OBJECT_SIZE];
-	uint64_t size, at; /* bytes it has, and how many are known as zeros */
-	time_t mtime;
-	bool reads;
-	char *chunk; /* once there is something to read */
-};
-
-struct many {
-	struct wake *waiter;
-	struct job job; /* the start */
-	/* Sends the next operation; false: there is none. */
-	bool (*next)(struct slot *slot);
-	unsigned busy; /* slots in use */
-	int rc;        /* first failure */
-	struct rados_remove_many remove;
-	struct rados_search *search; /* the caller's */
-	uint64_t searched;           /* objects that were asked for */
-	uint64_t read_bytes;         /* asked for until now */
-	struct slot slot[RADOS_IN_FLIGHT_MAX];
-};
-
-static void
-many_end(struct many *m)
-{
-	for (size_t i = 0; i < countof(m->slot); i++)
-		free(m->slot[i].chunk);
-	wake_up(m->waiter, m->rc);
-	free(m);
-}
-
-static void
-on_many(struct job *job)
-{
-	struct many *m = container_of(job, struct many, job);
-	unsigned in_flight_max = m->search != NULL ? m->search->in_flight
-						   : m->remove.in_flight;
-
-	assert(in_flight_max >= 1 && in_flight_max <= RADOS_IN_FLIGHT_MAX);
-	while (m->busy < in_flight_max) {
-		m->slot[m->busy].many = m;
-		if (!m->next(&m->slot[m->busy]))
-			break;
-		m->busy++;
-	}
-	if (m->busy == 0)
-		many_end(m);
-}
-
-static void on_removed(struct rados_wait *wait);
-static void on_glance(struct rados_wait *wait);
-
-static bool
-remove_next(struct slot *slot)
-{
-	const struct rados_remove_many *spec = &slot->many->remove;
-	char object[RBD_OBJECT_SIZE];
-	rados_completion_t completion;
-	rados_write_op_t op;
-
-	if (clock_now_ms() >= spec->until_ms ||
-	    !spec->next(spec->arg, object, sizeof(object)))
-		return false;
-	op = rados_create_write_op();
-	rados_write_op_remove(op);
-	completion = wait_arm(&slot->wait, on_removed);
-	wait_submitted(&slot->wait, completion,
-	    rados_aio_write_op_operate(op, spec->pool->io, completion, object,
-		NULL, LIBRADOS_OPERATION_FULL_TRY));
-	rados_release_write_op(op);
-	return true;
-}
-
-static void
-on_removed(struct rados_wait *wait)
-{
-	struct slot *slot = container_of(wait, struct slot, wait);
-	struct many *m = slot->many;
-
-	if (wait->rc < 0 && wait->rc != -ENOENT && m->rc == 0)
-		m->rc = rados_answer(wait->rc);
-	if (m->rc == 0 && remove_next(slot))
-		return;
-	if (--m->busy == 0)
-		many_end(m);
-}
-
-void
-rados_remove_many_start(
-    const struct rados_remove_many *spec, struct wake *waiter)
-{
-	struct many *m = mem_new(sizeof(*m));
-
-	m->remove = *spec;
-	m->next = remove_next;
-	m->waiter = waiter;
-	m->job.run = on_many;
-	loop_post(&m->job);
-}
-
-/* Asks for the size of the next object: most are not there. */
-static bool
-glance_next(struct slot *slot)
-{
-	struct many *m = slot->many;
-	rados_completion_t completion;
-
-	do {
-		if (m->searched == m->search->count)
-			return false;
-		slot->object = m->searched++;
-	} while (!m->search->name(
-	    m->search->arg, slot->object, slot->name, sizeof(slot->name)));
-	slot->size = slot->at = 0;
-	slot->reads = false;
-	completion = wait_arm(&slot->wait, on_glance);
-	wait_submitted(&slot->wait, completion,
-	    rados_aio_stat(m->search->pool->io, slot->name, completion,
-		&slot->size, &slot->mtime));
-	return true;
-}
-
-static void
-glance_read(struct slot *slot)
-{
-	struct many *m = slot->many;
-	rados_completion_t completion = wait_arm(&slot->wait, on_glance);
-
-	if (slot->chunk == NULL)
-		slot->chunk = mem_new(CHUNK_BYTES);
-	slot->reads = true;
-	m->read_bytes += CHUNK_BYTES;
-	wait_submitted(&slot->wait, completion,
-	    rados_aio_read(m->search->pool->io, slot->name, completion,
-		slot->chunk, CHUNK_BYTES, slot->at));
-}
-
-/* The answer to a stat or a read: what does it say of the object? */
-static void
-on_glance(struct rados_wait *wait)
-{
-	struct slot *slot = container_of(wait, struct slot, wait);
-	struct many *m = slot->many;
-	struct rados_search *search = m->search;
-	int rc = wait->rc;
-	/* all bytes are as the first one, which is 0 */
-	bool has_data = rc > 0 &&
-	    (slot->chunk[0] != 0 ||
-		memcmp(slot->chunk, slot->chunk + 1, (size_t)rc - 1) != 0);
-
-	if (m->rc == 0 && !search->found) {
-		if (rc == -ENOENT) /* not there, or removed meanwhile */
-			slot->size = slot->at = 0;
-		else if (rc < 0)
-			m->rc = rc;
-		else if (rc > 0)
-			slot->at += (uint64_t)rc;
-		else if (slot->reads) /* it has become shorter */
-			slot->size = slot->at;
-		if (has_data ||
-		    (slot->at < slot->size &&
-			m->read_bytes >= search->read_max)) {
-			search->found = true;
-			search->unread = !has_data;
-			search->object = slot->object;
-		}
-	}
-	if (m->rc == 0 && !search->found) {
-		if (slot->at < slot->size) {
-			glance_read(slot);
-			return;
-		}
-		if (glance_next(slot))
-			return;
-	}
-	if (--m->busy == 0)
-		many_end(m);
-}
-
-void
-rados_search_start(struct rados_search *search, struct wake *waiter)
-{
-	struct many *m = mem_new(sizeof(*m));
-
-	search->found = search->unread = false;
-	m->search = search;
-	m->next = glance_next;
-	m->waiter = waiter;
-	m->job.run = on_many;
-	loop_post(&m->job);
+	rados_wait_submitted(&s->wait, completion, 0);
 }

@@ -82,6 +82,9 @@ int rados_read_result(
 int rados_read_str(
     const struct rados_read *r, unsigned step, char *buf, size_t size);
 
+/* The object's version when it was read: each write raises it. */
+uint64_t rados_read_version(const struct rados_read *r);
+
 struct rados_omap_entry {
 	const char *key;   /* NUL terminated */
 	const void *value; /* any bytes; a NUL follows them as well */
@@ -123,6 +126,9 @@ struct rados_write *rados_write_new(enum rados_object object);
 void rados_write_call(struct rados_write *w, struct cls_call call);
 void rados_write_data(
     struct rados_write *w, uint64_t offset, const void *bytes, size_t len);
+/* `bytes` are all of the object then. */
+void rados_write_data_whole(
+    struct rados_write *w, const void *bytes, size_t len);
 void rados_write_remove(struct rados_write *w);
 void rados_write_omap_set(
     struct rados_write *w, const struct rados_omap_entry *entries, size_t n);
@@ -138,6 +144,15 @@ void rados_write_omap_expect(
     struct rados_write *w, const char *key, const void *value, size_t len);
 void rados_write_data_expect(
     struct rados_write *w, uint64_t offset, const void *bytes, size_t len);
+
+/*
+ * The same unless the object has this version, as a read or a write has told:
+ * unless nobody has written to it since.
+ */
+void rados_write_version_expect(struct rados_write *w, uint64_t version);
+
+/* *version gets the one that it has after the write; lives until the wake. */
+void rados_write_version_tell(struct rados_write *w, uint64_t *version);
 
 /*
  * A write in a full pool ends with -EDQUOT at once, whether a quota or the
