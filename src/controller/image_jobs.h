@@ -1,0 +1,87 @@
+/*
+ * image_jobs.h - what RPCs do with images that are there: snapshots, clones,
+ * growth, flattening. Each is one operation, which tries it natively and, where
+ * that is not for us to do, goes to a lane, in which librbd does it.
+ *
+ * The rule that holds it together: whichever way it went, the result is the
+ * same, and doing it again is success.
+ */
+#ifndef CONTROLLER_IMAGE_JOBS_H
+#define CONTROLLER_IMAGE_JOBS_H
+
+#include "ceph/flatten.h"
+#include "ceph/resize.h"
+#include "controller/lane.h"
+
+enum image_job_kind {
+	/*
+	 * Makes the user's snapshot `snapshot` of the image: snapshot_add of
+	 * ceph/snapshot.h. Answer: `snap`.
+	 */
+	IMAGE_JOB_SNAPSHOT = 1,
+	/* Removes it: snapshot_remove. Not there is success. */
+	IMAGE_JOB_UNSNAPSHOT,
+	/*
+	 * Makes the image `spec`, a clone of spec->parent, in `pool`: image_create
+	 * of ceph/image.h. `image_id` and `snapshot` are the parent's, `info` too,
+	 * if it is known. Answer: `made_id`, `adopted`.
+	 */
+	IMAGE_JOB_CLONE,
+	/* Grows the image to `size_bytes`: image_resize. Answer: the size. */
+	IMAGE_JOB_GROW,
+	/*
+	 * Flattens the image, a slice of time natively, or all of it by librbd:
+	 * image_flatten. `at` in and out, `count`, `more`.
+	 */
+	IMAGE_JOB_FLATTEN,
+};
+
+enum image_job_state {
+	IMAGEJOB_START = 0,
+	IMAGEJOB_NATIVE_DONE, /* natively, or not for us to do */
+	IMAGEJOB_LANE_DONE,   /* by librbd */
+	IMAGEJOB_FOUND,       /* its snapshot's id was looked up */
+	IMAGEJOB_END,
+};
+
+/* Embed it, zero it, set what the caller sets; strings are the caller's. */
+struct image_job {
+	struct op op;
+	enum image_job_state state;
+
+	/* what the caller sets */
+	enum image_job_kind kind;
+	struct ceph_pool *pool;
+	const char *image_id;
+	const char *snapshot;          /* its name */
+	const struct image_info *info; /* with `mirrored`; NULL: looked up */
+	uint64_t snap; /* UNSNAPSHOT: its id, if it is known; and an answer */
+	bool unopened; /* SNAPSHOT: the image is new, nobody has it open */
+	bool cloned;   /* UNSNAPSHOT: it has a clone: nothing is freed now */
+	uint64_t size_bytes;           /* GROW; and an answer */
+	const struct image_spec *spec; /* CLONE */
+	uint64_t at;                   /* FLATTEN; and an answer */
+	int64_t slice_ms;              /* FLATTEN */
+
+	/* the answer */
+	char made_id[RBD_ID_SIZE]; /* CLONE */
+	bool adopted;              /* CLONE: as image_create has it */
+	uint64_t count;            /* FLATTEN */
+	bool more;                 /* FLATTEN */
+	bool by_librbd;            /* it went to a lane */
+
+	/* private */
+	union {
+		struct snapshot_add add;
+		struct snapshot_remove remove;
+		struct image_create create;
+		struct image_resize resize;
+		struct image_flatten flatten;
+		struct snapshot_list list;
+	};
+	struct lane_job lane;
+};
+
+void image_job_start(struct image_job *job, struct wake *waiter);
+
+#endif
