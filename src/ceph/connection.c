@@ -459,6 +459,7 @@ ceph_connection_close(struct ceph_connection *conn)
 			free(name);
 		}
 		rados_ioctx_destroy(pool->io);
+		free(pool->snap_ids);
 		free(pool->rados_namespace);
 		free(pool);
 	}
@@ -559,6 +560,33 @@ ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
 	(void)map_set(&conn->pools, key, pool);
 	*out = pool;
 	return 0;
+}
+
+int
+ceph_pool_open_snapshot(struct ceph_pool *pool, uint64_t snap,
+    struct ceph_pool **at, struct err *err)
+{
+	rados_ioctx_t io;
+	int rc = rados_ioctx_create2(pool->conn->cluster, pool->id, &io);
+
+	if (rc < 0)
+		return err_set_rc(
+		    err, rc, "open %s at a snapshot", ceph_pool_label(pool));
+	rados_ioctx_set_namespace(io, pool->rados_namespace);
+	rados_ioctx_snap_set_read(io, snap);
+	*at = mem_new(sizeof(**at));
+	**at = *pool;
+	(*at)->io = io;
+	return 0;
+}
+
+void
+ceph_pool_close_snapshot(struct ceph_pool *at)
+{
+	if (at == NULL)
+		return;
+	rados_ioctx_destroy(at->io);
+	free(at);
 }
 
 const char *

@@ -75,6 +75,7 @@ struct ceph_pool {
 	char *rados_namespace; /* "": the default one */
 	/* Found fit for images (image_create.c), as long as the connection. */
 	bool validated;
+	void *snap_ids; /* of snap_ids.c; freed with the pool */
 	/* The newest first: who has got one keeps it over a rename. */
 	struct pool_name {
 		char *name, *label;
@@ -122,6 +123,14 @@ int ceph_pool_open(struct ceph_connection *conn, const char *name,
 int ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
     const char *rados_namespace, struct ceph_pool **pool,
     struct err *err) must_check;
+
+/*
+ * The pool as it was at a snapshot, for reading alone. The caller closes it;
+ * NULL is fine.
+ */
+int ceph_pool_open_snapshot(struct ceph_pool *pool, uint64_t snap,
+    struct ceph_pool **at, struct err *err) must_check;
+void ceph_pool_close_snapshot(struct ceph_pool *at);
 
 /* The name of now: a pool may be renamed. What was told lives like the pool. */
 const char *ceph_pool_name(const struct ceph_pool *pool);

@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -38,6 +39,13 @@ image_object(char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest)
 }
 
 void
+image_map_object(char buf[RBD_OBJECT_SIZE], const char *id, uint64_t snap)
+{
+	(void)snprintf(buf, RBD_OBJECT_SIZE,
+	    RBD_OBJECT_MAP_PREFIX "%s.%016" PRIx64, id, snap);
+}
+
+void
 image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
     struct wake *waiter)
 {
@@ -60,8 +68,7 @@ image_map_read_start(
 {
 	char object[RBD_OBJECT_SIZE];
 
-	if (!(info->features & RBD_OBJECT_MAP) ||
-	    (info->flags & RBD_FLAG_OBJECT_MAP_INVALID))
+	if (!image_has_valid_map(info))
 		return NULL;
 	image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
 	return rados_ask_start(
@@ -153,6 +160,7 @@ take_header(const struct rados_read *read, struct image_info *info)
 	    cls_parse_lock_info(d[HEADER_LOCK], &info->lock) < 0 ||
 	    cls_parse_time(d[HEADER_CREATED], &info->created) < 0)
 		return -EBADMSG;
+	info->version = rados_read_version(read);
 	info->features = features[0];
 	info->data_pool = (int64_t)pool;
 	info->snap_seq = snapc.seq;
@@ -445,6 +453,17 @@ image_place_start(struct image_place *p, struct ceph_pool *pool,
 	if (id != NULL && str_put(p->id, sizeof(p->id), "%s", id) < 0)
 		p->id[0] = '\0';
 	op_start(&p->op, &image_place_class, waiter);
+}
+
+int
+image_data_pool_open(struct ceph_pool *pool, const struct image_info *info,
+    struct ceph_pool **data_pool, struct err *err)
+{
+	*data_pool = pool;
+	return info->data_pool < 0
+	    ? 0
+	    : ceph_pool_open_id(pool->conn, info->data_pool,
+		  pool->rados_namespace, data_pool, err);
 }
 
 /* ---- who has it open ---- */

@@ -20,6 +20,12 @@
 	op_fail_rc(o, s, rc, "image %s in %s: " what, name,                    \
 	    ceph_pool_label((o)->pool))
 
+/* UNIMPLEMENTED: librbd in a lane has to do it. */
+#define image_fail_obstacle(o, s, name)                                        \
+	op_fail(o, s, ERR_UNIMPLEMENTED,                                       \
+	    "image %s in %s: not to be done natively, %s", name,               \
+	    ceph_pool_label((o)->pool), image_obstacle_text((o)->obstacle))
+
 /*
  * A fresh image id: 14 hex digits, of our client instance and of random, as
  * librbd makes them; always 14, so that no id is a prefix of another.
@@ -30,6 +36,9 @@ void image_id_generate(
 /* An image's object: one of the RBD_..._PREFIXes, and its name or id. */
 void image_object(
     char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest);
+
+/* The object map of one of its snapshots. */
+void image_map_object(char buf[RBD_OBJECT_SIZE], const char *id, uint64_t snap);
 
 /*
  * Removes rbd_id.NAME if it holds `id`. -ENOENT: it is gone; -ECANCELED: it
@@ -78,6 +87,10 @@ struct image_lookup {
 
 void image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
     const char *name, const char *id, bool check_mirror, struct wake *waiter);
+
+/* The pool of an image's data. NOT_FOUND: it is gone. */
+int image_data_pool_open(struct ceph_pool *pool, const struct image_info *info,
+    struct ceph_pool **data_pool, struct err *err) must_check;
 
 /*
  * Where an image stands: do the name and the id that a journal entry, a note
@@ -254,13 +267,18 @@ enum image_create_state {
 	CREATE_META_SET,       /* its metadata are there, too */
 	CREATE_STRIPED,        /* stripe unit and count stored */
 	CREATE_MAP_MADE,       /* the object map exists (or did already) */
+	/* a clone; the parent first, for what a parent does not know is lost */
+	CREATE_CLONE_KNOWN,  /* the parent's snapshot knows it */
+	CREATE_PARENT_KNOWN, /* it knows its parent, or knew one before */
+	CREATE_PARENT_READ,  /* which one */
 	/*
 	 * Undo ladder: removes what this call made, each rung if it was made.
 	 * It is not tried on a cluster that does not answer, where each rung
 	 * would wait again: what is left is as after a kill, and the next call
 	 * completes it.
 	 */
-	CREATE_UNDO, /* the object map first */
+	CREATE_UNDO, /* the parent forgets it first */
+	CREATE_UNDO_MAP,
 	CREATE_UNDO_HEADER,
 	CREATE_UNDO_ID,
 	CREATE_UNDO_DIR,
@@ -272,7 +290,7 @@ struct image_create {
 	enum image_create_state state;
 	struct ceph_pool *pool;
 	const struct image_spec *spec;
-	struct ceph_pool *data_pool;
+	struct ceph_pool *data_pool, *parent_pool;
 	char id[RBD_ID_SIZE]; /* the answer: spec->id, or the id of a half
 				   made image of this name that was completed */
 	bool adopted;         /* another call had begun, by a process that was
@@ -282,7 +300,7 @@ struct image_create {
 	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];
 	/* also what an OSD gave no answer to: it may be there all the same */
-	bool made_dir, made_id, made_header, made_map;
+	bool made_dir, made_id, made_header, made_map, made_clone;
 	struct rados_read *read;
 	struct pool_validate validate;
 	struct image_lookup lookup;
@@ -294,7 +312,7 @@ struct image_create {
  * is success (its metadata are written once more); with others it is
  * ALREADY_EXISTS, naming the difference. A failure removes what this call has
  * made. Other errors: INVALID_ARGUMENT (parameters), NOT_FOUND (the RADOS
- * namespace), ABORTED (the id is in use: try with another one),
+ * namespace, or the parent's snapshot: it may be in its trash), ABORTED (the id is in use: try with another one),
  * RESOURCE_EXHAUSTED, PERMISSION_DENIED, FAILED_PRECONDITION (an erasure
  * coded data pool without overwrites).
  */

@@ -1,13 +1,14 @@
 /*
  * image_create.c - creating an image natively, in librbd's order of writes:
- * directory, rbd_id, header with metadata, striping, object map; and before
- * that, once for each pool, making sure that it can hold images' data.
+ * directory, rbd_id, header with metadata, striping, object map, and of a
+ * clone the two links between it and its parent; and before that, once for each
+ * pool, making sure that it can hold images' data.
  *
  * The rule that holds it together: a name and an id are ours to go on with if
  * the directory and rbd_id.NAME both say so, and an existing header is if it
  * says what we would write. Only what this call has made is undone.
  */
-#include "ceph/image.h"
+#include "ceph/parent.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -145,7 +146,9 @@ prepare(struct image_create *c, struct err *err)
 		c->features |= RBD_DATA_POOL;
 	}
 	c->validate.pool = c->data_pool;
-	return 0;
+	return spec->parent != NULL ? parent_pool_open(c->pool->conn,
+					  spec->parent, &c->parent_pool, err)
+				    : 0;
 }
 
 static void
@@ -217,6 +220,20 @@ map_make_start(struct image_create *c)
 	    cls_object_map_resize(
 		layout_objects(&c->layout, c->spec->size_bytes)),
 	    &c->op.wake);
+}
+
+static void
+parent_set_start(struct image_create *c)
+{
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
+	char object[RBD_OBJECT_SIZE];
+
+	image_object(object, RBD_HEADER_PREFIX, c->id);
+	rados_write_call(
+	    w, cls_parent_attach(c->spec->parent, c->spec->overlap));
+	rados_write_call(
+	    w, cls_op_features_set(RBD_OP_CLONE_CHILD, RBD_OP_CLONE_CHILD));
+	rados_write_start(w, c->pool, object, &c->op.wake);
 }
 
 /* ---- answers ---- */
@@ -308,6 +325,18 @@ image_undo_step(struct image_create *c)
 	case CREATE_UNDO:
 		if (op->err.rc == -ETIME)
 			return op_goto(c, CREATE_END);
+		if (!c->made_clone)
+			return op_goto(c, CREATE_UNDO_MAP);
+		parent_detach_start(
+		    c->parent_pool, c->spec->parent, c->pool, c->id, &op->wake);
+		return op_await(c, CREATE_UNDO_MAP);
+
+	case CREATE_UNDO_MAP:
+		if (c->made_clone) {
+			undo_note(c, "its parent's link");
+			/* it may have been all that held the snapshot */
+			snapshot_reap(c->parent_pool, c->spec->parent->id);
+		}
 		if (!c->made_map)
 			return op_goto(c, CREATE_UNDO_HEADER);
 		image_object(object, RBD_OBJECT_MAP_PREFIX, c->id);
@@ -337,6 +366,79 @@ image_undo_step(struct image_create *c)
 		    cls_call_str2("dir_remove_image", c->spec->name, c->id),
 		    &op->wake);
 		return op_await(c, CREATE_END);
+
+	default:
+		return OP_DONE;
+	}
+}
+
+/* ---- a clone ---- */
+
+static bool
+is_same_parent(const struct cls_parent *a, const struct cls_parent *b)
+{
+	return a->pool == b->pool &&
+	    str_eq(a->rados_namespace, b->rados_namespace) &&
+	    str_eq(a->id, b->id) && a->snap == b->snap;
+}
+
+/*
+ * The parent's snapshot gets to know its clone before that shows anything of
+ * it: a parent that does not know its clone may be removed under it, while one
+ * that knows of a clone that is not there only stays.
+ */
+static enum op_verdict
+image_clone_step(struct image_create *c)
+{
+	const char *name = c->spec->name;
+	struct op *op = &c->op;
+
+	switch ((int)c->state) {
+	case CREATE_MAP_MADE:
+		/* -EEXIST: made by an earlier call, or by one that is faster */
+		if ((c->features & RBD_OBJECT_MAP) && op->rc < 0 &&
+		    op->rc != -EEXIST) {
+			c->made_map = c->made_header;
+			return image_fail_rc(c, CREATE_UNDO, op->rc, name,
+			    "make its object map");
+		}
+		if (c->spec->parent == NULL)
+			return op_goto(c, CREATE_END);
+		parent_attach_start(
+		    c->parent_pool, c->spec->parent, c->pool, c->id, &op->wake);
+		return op_await(c, CREATE_CLONE_KNOWN);
+
+	case CREATE_CLONE_KNOWN:
+		c->made_clone = c->made_header && op->rc != -EEXIST &&
+		    op->rc != -ENOENT;
+		if (op->rc == -ENOENT)
+			return op_fail(c, CREATE_UNDO, ERR_NOT_FOUND,
+			    "image %s in %s: the snapshot that it is to be a clone of, of image id %s in %s, is gone",
+			    name, ceph_pool_label(c->pool), c->spec->parent->id,
+			    ceph_pool_label(c->parent_pool));
+		if (op->rc < 0 && op->rc != -EEXIST)
+			return image_fail_rc(c, CREATE_UNDO, op->rc, name,
+			    "tell its parent of it");
+		parent_set_start(c);
+		return op_await(c, CREATE_PARENT_KNOWN);
+
+	case CREATE_PARENT_KNOWN:
+		if (op->rc == -EEXIST) {
+			header_look_start(c);
+			return op_await(c, CREATE_PARENT_READ);
+		}
+		if (op->rc < 0)
+			return image_fail_rc(
+			    c, CREATE_UNDO, op->rc, name, "set its parent");
+		return op_goto(c, CREATE_END);
+
+	case CREATE_PARENT_READ:
+		if (op->rc < 0)
+			return op_fail_as(c, CREATE_UNDO, lookup.op);
+		if (!is_same_parent(&c->lookup.info.parent, c->spec->parent))
+			return image_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
+			    name, "exists as a clone of something else");
+		return op_goto(c, CREATE_END);
 
 	default:
 		return OP_DONE;
@@ -477,19 +579,18 @@ image_create_step(struct op *op)
 			return image_fail_rc(
 			    c, CREATE_UNDO, op->rc, name, "set its striping");
 		if (!(c->features & RBD_OBJECT_MAP))
-			return op_goto(c, CREATE_END);
+			return op_goto(c, CREATE_MAP_MADE);
 		map_make_start(c);
 		return op_await(c, CREATE_MAP_MADE);
 
 	case CREATE_MAP_MADE:
-		/* -EEXIST: made by an earlier call, or by one that is faster */
-		if (op->rc == 0 || op->rc == -EEXIST)
-			return op_goto(c, CREATE_END);
-		c->made_map = c->made_header;
-		return image_fail_rc(
-		    c, CREATE_UNDO, op->rc, name, "make its object map");
+	case CREATE_CLONE_KNOWN:
+	case CREATE_PARENT_KNOWN:
+	case CREATE_PARENT_READ:
+		return image_clone_step(c);
 
 	case CREATE_UNDO:
+	case CREATE_UNDO_MAP:
 	case CREATE_UNDO_HEADER:
 	case CREATE_UNDO_ID:
 	case CREATE_UNDO_DIR:

@@ -161,6 +161,9 @@ image_obstacle_text(enum image_obstacle obstacle)
 		[IMAGE_UNKNOWN] = "it has a feature that is not known here",
 		[IMAGE_HAS_SNAPSHOTS] = "it has snapshots",
 		[IMAGE_HAS_PARENT] = "it is a clone",
+		[IMAGE_LOCKED] = "somebody holds its exclusive lock",
+		[IMAGE_WATCHED] = "somebody has it open",
+		[IMAGE_UNLIKE] = "its objects are not those of its parent",
 	};
 
 	return texts[obstacle];
@@ -185,4 +188,15 @@ image_obstacle(const struct image_info *info, bool purge)
 	if (purge && info->parent.pool >= 0)
 		return IMAGE_HAS_PARENT;
 	return IMAGE_PLAIN;
+}
+
+enum image_obstacle
+image_obstacle_in_place(const struct image_info *info)
+{
+	enum image_obstacle obstacle = image_obstacle(info, false);
+
+	return obstacle == IMAGE_PLAIN && image_is_guarded(info) &&
+		info->lock.lockers > 0
+	    ? IMAGE_LOCKED
+	    : obstacle;
 }

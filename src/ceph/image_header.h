@@ -37,6 +37,7 @@ uint64_t layout_objects(const struct layout *layout, uint64_t size_bytes);
 /* Everything that the header says, read in one operation. */
 struct image_info {
 	char id[RBD_ID_SIZE];
+	uint64_t version; /* of the header's object */
 	uint64_t size_bytes;
 	struct timespec created;
 	uint64_t features;
@@ -74,11 +75,34 @@ enum image_obstacle {
 	IMAGE_UNKNOWN,       /* a feature that we do not know */
 	IMAGE_HAS_SNAPSHOTS, /* only in the way of a purge */
 	IMAGE_HAS_PARENT,    /* only in the way of a purge */
+	IMAGE_LOCKED,        /* somebody writes to it: his to change */
+	IMAGE_WATCHED,       /* only in the way of flattening: it is open */
+	IMAGE_UNLIKE,        /* its objects do not lie as its parent's do */
 };
 
 const char *image_obstacle_text(enum image_obstacle obstacle);
 
 /* The first one that is in the way of moving, or with `purge` of purging. */
 enum image_obstacle image_obstacle(const struct image_info *info, bool purge);
+
+/* The same for what is done to an image in place, which its writer does. */
+enum image_obstacle image_obstacle_in_place(const struct image_info *info);
+
+/*
+ * Has an image that is not in the way to be guarded by its header's version?
+ * With the feature exclusive-lock nobody has written to it while that stays.
+ */
+static inline bool
+image_is_guarded(const struct image_info *info)
+{
+	return (info->features & RBD_EXCLUSIVE_LOCK) != 0;
+}
+
+static inline bool
+image_has_valid_map(const struct image_info *info)
+{
+	return (info->features & RBD_OBJECT_MAP) != 0 &&
+	    !(info->flags & RBD_FLAG_OBJECT_MAP_INVALID);
+}
 
 #endif

@@ -689,3 +689,52 @@ rados_snap_id_start(
 		    pool->io, &s->answer, completion);
 	rados_wait_submitted(&s->wait, completion, 0);
 }
+
+/* Many of them, as one wait. */
+struct snap_ids_return {
+	struct wake *waiter;
+	size_t left;
+	int rc; /* the first failure */
+	struct snap_id_return {
+		struct wake wake;
+		struct snap_ids_return *all;
+		uint64_t id;
+	} one[];
+};
+
+static void
+on_returned(struct wake *wake, int rc)
+{
+	struct snap_id_return *one = container_of(
+	    wake, struct snap_id_return, wake);
+	struct snap_ids_return *all = one->all;
+
+	if (rc < 0 && rc != -ENOENT && all->rc == 0)
+		all->rc = rc;
+	if (--all->left > 0)
+		return;
+	wake_up(all->waiter, all->rc);
+	free(all);
+}
+
+void
+rados_snap_ids_return_start(
+    struct ceph_pool *pool, const uint64_t *id, size_t n, struct wake *waiter)
+{
+	struct snap_ids_return *all;
+
+	if (n == 0) {
+		wake_up(waiter, 0);
+		return;
+	}
+	all = mem_new(sizeof(*all) + n * sizeof(all->one[0]));
+	all->waiter = waiter;
+	all->left = n;
+	for (size_t i = 0; i < n; i++) {
+		all->one[i].all = all;
+		all->one[i].id = id[i];
+		all->one[i].wake.fn = on_returned;
+		rados_snap_id_start(
+		    pool, &all->one[i].id, true, &all->one[i].wake);
+	}
+}

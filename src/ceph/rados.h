@@ -268,6 +268,10 @@ void rados_search_start(struct rados_search *search, struct wake *waiter);
 void rados_snap_id_start(
     struct ceph_pool *pool, uint64_t *id, bool give_back, struct wake *waiter);
 
+/* Gives back all of `id`, which the caller may free at once; n may be 0. */
+void rados_snap_ids_return_start(
+    struct ceph_pool *pool, const uint64_t *id, size_t n, struct wake *waiter);
+
 /*
  * Calls `lost` when an operation is answered with -ESHUTDOWN for the first
  * time: the cluster has blocklisted this client, and nothing succeeds any more.

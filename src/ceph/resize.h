@@ -12,12 +12,12 @@
 
 enum image_resize_state {
 	RESIZE_START = 0,
-	RESIZE_LOOKED_UP,  /* the header has answered */
-	RESIZE_JUDGED,     /* it is for us to do */
-	RESIZE_MAP_GROWN,  /* its object map has room for it */
-	RESIZE_SET,        /* the header has the size, or refuses it */
-	RESIZE_TELL,       /* those who have the image open are to know */
-	RESIZE_NOTIFIED,   /* they do, or have not answered */
+	RESIZE_LOOKED_UP, /* the header has answered */
+	RESIZE_JUDGED,    /* it is for us to do */
+	RESIZE_MAP_GROWN, /* its object map has room for it */
+	RESIZE_SET,       /* the header has the size, or refuses it */
+	RESIZE_TELL,      /* those who have the image open are to know */
+	RESIZE_NOTIFIED,  /* they do, or have not answered */
 	RESIZE_END,
 };
 
@@ -37,7 +37,6 @@ struct image_resize {
 	enum image_obstacle obstacle;
 
 	/* private */
-	bool guarded;
 	unsigned tries;
 	struct rados_notified notified;
 	struct image_lookup lookup;

@@ -14,9 +14,10 @@
 
 /* Embed it; `above` and `pool` are the caller's. */
 struct snap_id_take {
-	struct ceph_pool *pool; /* of the image's data, in any RADOS namespace */
-	uint64_t above;         /* the image's latest */
-	uint64_t id;            /* the answer */
+	struct ceph_pool
+	    *pool;      /* of the image's data, in any RADOS namespace */
+	uint64_t above; /* the image's latest */
+	uint64_t id;    /* the answer */
 
 	/* private */
 	struct wake *waiter;

@@ -82,10 +82,8 @@ struct snapshot_add {
 	enum image_obstacle obstacle;
 
 	/* private */
-	struct ceph_pool *data_pool;
-	bool guarded; /* by the header's version: nobody took its lock */
 	unsigned tries, silent;
-	uint64_t version, map_version;
+	uint64_t version;              /* of the header with the snapshot */
 	struct rados_read *read, *map; /* `map`: the object map's bytes */
 	struct rados_notified notified;
 	struct snap_id_take take;
@@ -164,7 +162,7 @@ unsigned snapshot_reaping(void);
  * Who purges an image whose last snapshot was reaped, and that was to go with
  * its last clone (TRASH_SOURCE_USER_PARENT). NULL: it stays.
  */
-void snapshot_when_orphaned(
-    void (*orphaned)(struct ceph_pool *pool, const char *image_id));
+void snapshot_when_orphaned(void (*orphaned)(
+    struct ceph_pool *pool, const char *image_id, const char *image));
 
 #endif

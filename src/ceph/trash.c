@@ -346,17 +346,6 @@ list_start(struct trash_purge *p)
 	list->start(list, &p->op.wake);
 }
 
-static int
-open_data_pool(struct trash_purge *p, struct err *err)
-{
-	int64_t id = p->lookup.info.data_pool;
-
-	p->data_pool = p->pool;
-	return id < 0 ? 0
-		      : ceph_pool_open_id(p->pool->conn, id,
-			    p->pool->rados_namespace, &p->data_pool, err);
-}
-
 /*
  * A clone's parent has to be told, which librbd does; but it would remove each
  * object that there can be. So a large one is emptied before.
@@ -391,7 +380,8 @@ purge_data_step(struct trash_purge *p)
 		p->has_map = p->read != NULL &&
 		    image_map_take(p->read, &p->lookup.info, &p->map);
 		p->until_ms = clock_now_ms() + p->slice_ms;
-		if (open_data_pool(p, &err) < 0)
+		if (image_data_pool_open(
+			p->pool, &p->lookup.info, &p->data_pool, &err) < 0)
 			return err.code == ERR_NOT_FOUND
 			    ? op_goto(p, PURGE_DATA_GONE) /* with the pool */
 			    : op_fail_err(p, PURGE_END, &err);

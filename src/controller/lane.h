@@ -13,8 +13,9 @@
 /* What a lane can do: lane_job_kinds[] of src/worker/lane.c. */
 enum lane_kind {
 	LANE_LIST_WATCHERS = 1, /* of `image` or `image_id` */
-	LANE_CREATE = 2,        /* `image`; one that is there with this size is
-				   success, with another is -EEXIST */
+	LANE_CREATE = 2,        /* `image`, of a clone the parent's `snapshot`;
+				   one that is there with this size is success,
+				   with another is -EEXIST */
 	LANE_TRASH_MOVE = 3,    /* `image`, if it has `image_id`, else -ESTALE;
 				   -ENOENT: no such image */
 	LANE_TRASH_REMOVE = 4,  /* `image_id`; not in the trash: success;
@@ -23,6 +24,11 @@ enum lane_kind {
 				   it is no helper of that image */
 	LANE_LIST_OBJECTS = 6,  /* of `pool`, for `list` */
 	LANE_FIND_CHILD = 7, /* of `image_id`, in the trash or not: `child` */
+	/* `snapshot` of `image_id`; there, or not there, already is success */
+	LANE_SNAPSHOT_ADD = 8, /* `snap` */
+	LANE_SNAPSHOT_REMOVE = 9,
+	LANE_RESIZE = 10,  /* `image_id` to `size_bytes`, if it is smaller */
+	LANE_FLATTEN = 11, /* `image_id`; no clone (any more) is success */
 };
 
 #define LANE_WATCHERS 8
@@ -34,14 +40,16 @@ enum lane_kind {
 struct lane_job {
 	enum lane_kind kind;
 	struct ceph_pool *pool;
-	const char *image, *image_id;
+	const char *image, *image_id, *snapshot;
 	const struct image_spec *spec; /* LANE_CREATE */
+	uint64_t size_bytes;           /* LANE_RESIZE: and the answer */
 	struct trash_list *list;       /* LANE_LIST_OBJECTS: and the answer */
 
 	/* the answer */
 	struct err err;            /* which call failed, and why */
 	char made_id[RBD_ID_SIZE]; /* LANE_CREATE */
 	char child[RBD_NAME_SIZE]; /* POOL/IMAGE, or "" */
+	uint64_t snap;             /* LANE_SNAPSHOT_ADD */
 	unsigned nwatchers;        /* LANE_LIST_WATCHERS */
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 

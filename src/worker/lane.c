@@ -16,11 +16,13 @@
 
 #define WATCHERS_MAX 64
 #define ID_SIZE 64
+#define META_ROOM ((size_t)1 << 20) /* keys, and values, of one image */
 #define LIST_PAGE 512
 #define LIST_MAX 100000 /* objects in one answer */
 
 /* One job while it is done; what is allocated in `done` is freed with it. */
 struct lane_work {
+	struct ceph_connection *conn;
 	rados_ioctx_t io;
 	const Worker__Job *job;
 	const char *own_address;
@@ -65,6 +67,41 @@ list_watchers(struct lane_work *w)
 	return rc;
 }
 
+/* librbd gives a clone all metadata of its parent: they are not its own. */
+static int
+drop_foreign_metadata(struct lane_work *w, rbd_image_t image)
+{
+	const Worker__Job *job = w->job;
+	size_t room = META_ROOM, values_room = META_ROOM, at, i;
+	auto_free char *keys = mem_new(room), *values = mem_new(values_room);
+	int rc;
+
+	w->call = "list the clone's metadata";
+	rc = rbd_metadata_list(image, "", 0, keys, &room, values, &values_room);
+	for (at = 0; rc == 0 && at < room; at += strlen(keys + at) + 1) {
+		for (i = 0; i < job->n_metadata &&
+		     !str_eq(job->metadata[i]->name, keys + at);
+		     i++)
+			;
+		w->call = "remove the parent's metadata";
+		if (i == job->n_metadata)
+			rc = rbd_metadata_remove(image, keys + at);
+	}
+	return rc;
+}
+
+/* A clone is as large as its snapshot at first. */
+static int
+finish_clone(struct lane_work *w, rbd_image_t image, uint64_t *size)
+{
+	int rc = drop_foreign_metadata(w, image);
+
+	w->call = "grow the clone";
+	if (rc == 0 && *size < w->job->size_bytes)
+		rc = rbd_resize2(image, w->job->size_bytes, false, NULL, NULL);
+	return rc < 0 ? rc : rbd_get_size(image, size);
+}
+
 /* Of the image just made, or made by an earlier try of the same job. */
 static int
 finish_image(struct lane_work *w, rbd_image_t image)
@@ -75,6 +112,8 @@ finish_image(struct lane_work *w, rbd_image_t image)
 
 	w->call = "read the image";
 	rc = rbd_get_size(image, &size);
+	if (rc == 0 && *job->parent_id != '\0')
+		rc = finish_clone(w, image, &size);
 	w->done->image_id = mem_new(ID_SIZE);
 	if (rc == 0)
 		rc = rbd_get_id(image, w->done->image_id, ID_SIZE);
@@ -89,6 +128,33 @@ finish_image(struct lane_work *w, rbd_image_t image)
 		rc = rbd_metadata_set(
 		    image, job->metadata[i]->name, job->metadata[i]->value);
 	return rc;
+}
+
+/* The parent by its name, as librbd wants it. */
+static int
+clone_image(struct lane_work *w, rbd_image_options_t options)
+{
+	const Worker__Job *job = w->job;
+	struct ceph_pool *pool;
+	struct err err = ERR_INIT;
+	char name[RBD_NAME_SIZE];
+	size_t room = sizeof(name);
+	rbd_image_t parent;
+	int rc = ceph_pool_open_id(
+	    w->conn, job->parent_pool, job->parent_namespace, &pool, &err);
+
+	w->call = "open the parent";
+	if (rc == 0)
+		rc = rbd_open_by_id_read_only(
+		    pool->io, job->parent_id, &parent, NULL);
+	if (rc < 0)
+		return rc;
+	rc = rbd_get_name(parent, name, &room);
+	(void)rbd_close(parent);
+	w->call = "clone the image";
+	return rc < 0 ? rc
+		      : rbd_clone3(pool->io, name, job->snapshot, w->io,
+			    job->image, options);
 }
 
 static int
@@ -106,6 +172,7 @@ create(struct lane_work *w)
 		    job->stripe_count != 0 },
 		{ job->stripe_count, RBD_IMAGE_OPTION_STRIPE_COUNT,
 		    job->stripe_count != 0 },
+		{ 2, RBD_IMAGE_OPTION_CLONE_FORMAT, *job->parent_id != '\0' },
 	};
 	rbd_image_options_t options;
 	rbd_image_t image;
@@ -120,7 +187,9 @@ create(struct lane_work *w)
 	if (rc == 0 && *job->data_pool != '\0')
 		rc = rbd_image_options_set_string(
 		    options, RBD_IMAGE_OPTION_DATA_POOL, job->data_pool);
-	if (rc == 0) {
+	if (rc == 0 && *job->parent_id != '\0') {
+		rc = clone_image(w, options);
+	} else if (rc == 0) {
 		w->call = "create the image";
 		rc = rbd_create4(w->io, job->image, job->size_bytes, options);
 	}
@@ -345,6 +414,80 @@ list_objects(struct lane_work *w)
 	return rc;
 }
 
+static int
+snapshot_add(struct lane_work *w)
+{
+	const char *name = w->job->snapshot;
+	rbd_image_t image;
+	int rc = open_image(w, true, &image);
+
+	if (rc < 0)
+		return rc;
+	w->call = "make the snapshot";
+	rc = rbd_snap_create(image, name);
+	if (rc == 0 || rc == -EEXIST) {
+		w->call = "find the snapshot";
+		rc = rbd_snap_get_id(image, name, &w->done->snap);
+	}
+	(void)rbd_close(image);
+	return rc;
+}
+
+static int
+snapshot_remove(struct lane_work *w)
+{
+	rbd_image_t image;
+	int rc = open_image(w, true, &image);
+
+	if (rc == 0) {
+		w->call = "remove the snapshot";
+		rc = rbd_snap_remove(image, w->job->snapshot);
+		(void)rbd_close(image);
+	}
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int
+resize(struct lane_work *w)
+{
+	uint64_t size = w->job->size_bytes, *now = &w->done->size_bytes;
+	rbd_image_t image;
+	int rc = open_image(w, true, &image);
+
+	if (rc < 0)
+		return rc;
+	w->call = "read the image's size";
+	rc = rbd_get_size(image, now);
+	if (rc == 0 && *now < size) {
+		w->call = "resize the image";
+		rc = rbd_resize2(image, size, false, NULL, NULL);
+		*now = size;
+	}
+	(void)rbd_close(image);
+	return rc;
+}
+
+static int
+flatten(struct lane_work *w)
+{
+	rbd_image_t image;
+	rbd_linked_image_spec_t parent;
+	rbd_snap_spec_t snap;
+	int rc = open_image(w, true, &image);
+
+	if (rc < 0)
+		return rc;
+	w->call = "flatten the image";
+	rc = rbd_get_parent(image, &parent, &snap);
+	if (rc == 0) {
+		rbd_linked_image_spec_cleanup(&parent);
+		rbd_snap_spec_cleanup(&snap);
+		rc = rbd_flatten(image);
+	}
+	(void)rbd_close(image);
+	return rc == -ENOENT ? 0 : rc;
+}
+
 /* What a request waits for ends after a minute; a purge may take days. */
 const struct lane_job_kind lane_job_kinds[] = {
 	[LANE_LIST_WATCHERS] = { .run = list_watchers,
@@ -366,6 +509,18 @@ const struct lane_job_kind lane_job_kinds[] = {
 	[LANE_FIND_CHILD] = { .run = find_child,
 	    .bound_ms = LANE_JOB_MS,
 	    .needs_id = true },
+	[LANE_SNAPSHOT_ADD] = { .run = snapshot_add,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_id = true,
+	    .needs_snapshot = true },
+	[LANE_SNAPSHOT_REMOVE] = { .run = snapshot_remove,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_id = true,
+	    .needs_snapshot = true },
+	[LANE_RESIZE] = { .run = resize,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_id = true },
+	[LANE_FLATTEN] = { .run = flatten, .needs_id = true },
 };
 const size_t lane_job_kinds_count = countof(lane_job_kinds);
 
@@ -373,7 +528,8 @@ void
 lane_run(const struct peer_from *from, struct ceph_connection *conn,
     unsigned kind, const Worker__Job *job)
 {
-	struct lane_work w = { .job = job,
+	struct lane_work w = { .conn = conn,
+		.job = job,
 		.own_address = conn->address,
 		.done = mem_new(sizeof(*w.done)) };
 	struct err why = ERR_INIT, err = ERR_INIT;

@@ -121,9 +121,12 @@ on_lane_done(struct peer_call *call, const struct peer_frame *frame)
 	     done != NULL && i < done->n_watchers && i < LANE_WATCHERS; i++)
 		(void)snprintf(job->watcher[job->nwatchers++],
 		    sizeof(job->watcher[0]), "%s", done->watchers[i]);
-	if (done != NULL)
+	if (done != NULL) {
 		(void)snprintf(
 		    job->child, sizeof(job->child), "%s", done->child);
+		job->snap = done->snap;
+		job->size_bytes = done->size_bytes;
+	}
 	if (done != NULL && list != NULL) {
 		list->pool_objects = done->pool_objects;
 		list->more = done->more;
@@ -220,6 +223,8 @@ send_job(struct lane *lane, struct lane_job *job)
 	m.rados_namespace = peer_text(job->pool->rados_namespace);
 	m.image = peer_text(job->image);
 	m.image_id = peer_text(job->image_id);
+	m.snapshot = peer_text(job->snapshot);
+	m.size_bytes = job->size_bytes;
 	if (job->list != NULL) {
 		m.prefix = peer_text(job->list->prefix);
 		m.slice = job->list->slice;
@@ -231,6 +236,12 @@ send_job(struct lane *lane, struct lane_job *job)
 		m.order = spec->layout.order;
 		m.stripe_unit = spec->layout.stripe_unit;
 		m.stripe_count = spec->layout.stripe_count;
+		if (spec->parent != NULL) {
+			m.parent_pool = spec->parent->pool;
+			m.parent_namespace = peer_text(
+			    spec->parent->rados_namespace);
+			m.parent_id = peer_text(spec->parent->id);
+		}
 		if (spec->data_pool != NULL)
 			m.data_pool = peer_text(
 			    ceph_pool_name(spec->data_pool));
@@ -307,6 +318,7 @@ lane_job_start(struct lane_job *job, struct wake *waiter)
 	job->late = (struct timer){ .fire = on_late };
 	if ((kind->needs_name && str_is_empty(job->image)) ||
 	    (kind->needs_id && str_is_empty(job->image_id)) ||
+	    (kind->needs_snapshot && str_is_empty(job->snapshot)) ||
 	    (kind->needs_spec && job->spec == NULL) ||
 	    (kind->needs_list && job->list == NULL)) {
 		(void)err_set(&job->err, ERR_INTERNAL,

@@ -1,0 +1,528 @@
+/*
+ * ceph_native.c - snapshots, clones and growth that are done natively leave
+ * what librbd leaves, object by object, in the same story told by both.
+ */
+#include "tests/integration/ceph_support.h"
+
+#include "ceph/parent.h"
+#include "ceph/resize.h"
+#include "tests/waited.h"
+
+#include <errno.h>
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ORDER 16 /* small objects: a dump has all of their data */
+#define OBJECT ((uint64_t)1 << ORDER)
+#define OBJECTS 10
+
+static struct ceph_connection *conn;
+static struct ceph_pool *images, *ns1, *second;
+
+struct place {
+	const char *name;
+	uint64_t features;
+	struct ceph_pool **pool; /* of the clones; the source is in `images` */
+	struct ceph_pool **clone_data; /* NULL: with the clone */
+	struct ceph_pool **source_data;
+};
+
+static const struct place places[] = {
+	{ "layering", 1, &images, NULL, NULL },
+	{ "all features", 61, &images, NULL, NULL },
+	{ "another pool", 61, &second, NULL, NULL },
+	{ "another data pool", 1, &images, &second, NULL },
+	{ "a namespace, data elsewhere", 61, &ns1, &second, &second },
+};
+
+/* One way of the story: by librbd, or natively. */
+struct story {
+	const struct place *place;
+	bool native;
+	char id[3][RBD_ID_SIZE]; /* of src, c1, c2; as long in both */
+	uint64_t snap[3];        /* s1, s2 of src, own of c1 */
+};
+
+/* ---- what is told ---- */
+
+static rbd_image_t
+image_open(struct ceph_pool *pool, const char *name)
+{
+	rbd_image_t image = NULL;
+	int rc = rbd_open(pool->io, name, &image, NULL);
+
+	if (rc < 0)
+		diag("open %s: %d", name, rc);
+	return image;
+}
+
+/* Fills objects from..to of an image with a byte. */
+static void
+image_fill(struct ceph_pool *pool, const char *name, int from, int to, int byte)
+{
+	rbd_image_t image = image_open(pool, name);
+	auto_free char *data = mem_new(OBJECT);
+
+	memset(data, byte, OBJECT);
+	for (int i = from; i <= to; i++)
+		/* the last one in part */
+		if (rbd_write(image, (uint64_t)i * OBJECT,
+			i == to ? OBJECT / 2 : OBJECT, data) < 0)
+			diag("write %s", name);
+	(void)rbd_close(image);
+}
+
+/* What an image, or its snapshot, holds: the first byte of each object. */
+static char *
+image_read(struct ceph_pool *pool, const char *name, const char *snap)
+{
+	rbd_image_t image = NULL;
+	uint64_t size = 0;
+	char *text;
+	size_t n = 0;
+	char byte;
+
+	if (rbd_open_read_only(pool->io, name, &image, snap) < 0)
+		return str_fmt("cannot open %s@%s", name, snap);
+	(void)rbd_get_size(image, &size);
+	text = mem_new(size / OBJECT + 2);
+	for (uint64_t at = 0; at < size; at += OBJECT)
+		text[n++] = (char)(rbd_read(image, at, 1, &byte) != 1 ? '?'
+			: byte == 0                                   ? '.'
+								      : byte);
+	(void)rbd_close(image);
+	return text;
+}
+
+static const char *
+id_of(struct ceph_pool *pool, const char *name)
+{
+	static struct lookup_call call;
+
+	call = (struct lookup_call){ .pool = pool, .name = name };
+	return run_lookup(&call) < 0 ? "" : call.lookup.info.id;
+}
+
+static int told; /* rc of the last step */
+
+static void
+tell(const struct op *op)
+{
+	told = op->err.rc;
+	if (told < 0)
+		diag("%s", op->err.text);
+}
+
+static void
+add_start(void *arg, struct wake *waiter)
+{
+	snapshot_add_start(arg, waiter);
+}
+
+static void
+remove_start(void *arg, struct wake *waiter)
+{
+	snapshot_remove_start(arg, waiter);
+}
+
+static void
+resize_start(void *arg, struct wake *waiter)
+{
+	image_resize_start(arg, waiter);
+}
+
+static void
+reaped(void)
+{
+	while (snapshot_reaping() > 0)
+		loop_turn(true);
+}
+
+static void
+snap_add(struct story *s, struct ceph_pool *pool, const char *name,
+    const char *snap, uint64_t *id)
+{
+	static struct snapshot_add add;
+	rbd_image_t image;
+
+	if (s->native) {
+		add = (struct snapshot_add){ .pool = pool,
+			.image_id = id_of(pool, name),
+			.name = snap };
+		(void)support_run(add_start, &add);
+		tell(&add.op);
+		*id = add.id;
+		return;
+	}
+	image = image_open(pool, name);
+	told = rbd_snap_create(image, snap);
+	(void)rbd_snap_get_id(image, snap, id);
+	(void)rbd_close(image);
+}
+
+static void
+snap_remove(
+    struct story *s, struct ceph_pool *pool, const char *name, const char *snap)
+{
+	static struct snapshot_remove rem;
+	rbd_image_t image;
+
+	if (s->native) {
+		rem = (struct snapshot_remove){ .pool = pool,
+			.image_id = id_of(pool, name),
+			.name = snap };
+		(void)support_run(remove_start, &rem);
+		tell(&rem.op);
+		reaped();
+		return;
+	}
+	image = image_open(pool, name);
+	told = rbd_snap_remove(image, snap);
+	(void)rbd_close(image);
+}
+
+static void
+grow(struct story *s, struct ceph_pool *pool, const char *name, uint64_t size)
+{
+	static struct image_resize resize;
+	rbd_image_t image;
+
+	if (s->native) {
+		resize = (struct image_resize){ .pool = pool,
+			.image_id = id_of(pool, name),
+			.size_bytes = size };
+		(void)support_run(resize_start, &resize);
+		tell(&resize.op);
+		return;
+	}
+	image = image_open(pool, name);
+	told = rbd_resize2(image, size, false, NULL, NULL);
+	(void)rbd_close(image);
+}
+
+static struct create_call create;
+
+/* An image of the story, by the id that it is to have. */
+static void
+make(struct story *s, int which, struct ceph_pool *pool, const char *name,
+    struct ceph_pool *data_pool, uint64_t size, const struct cls_parent *parent)
+{
+	create = (struct create_call){
+		.pool = pool,
+		.spec = {
+			.name = name,
+			.id = s->id[which],
+			.size_bytes = size,
+			.features = s->place->features,
+			.layout = { .order = ORDER },
+			.data_pool = data_pool,
+			.parent = parent,
+			.overlap = OBJECTS * OBJECT,
+		},
+	};
+	(void)run_create(&create);
+	tell(&create.create.op);
+}
+
+static void
+clone(struct story *s, int which, struct ceph_pool *from, const char *parent,
+    const char *snap, uint64_t snap_id, struct ceph_pool *pool,
+    const char *name, struct ceph_pool *data_pool, uint64_t size)
+{
+	struct cls_parent spec = { .pool = from->id, .snap = snap_id };
+	rbd_image_options_t options;
+
+	if (s->native) {
+		(void)snprintf(
+		    spec.id, sizeof(spec.id), "%s", id_of(from, parent));
+		(void)snprintf(spec.rados_namespace,
+		    sizeof(spec.rados_namespace), "%s", from->rados_namespace);
+		make(s, which, pool, name, data_pool, size, &spec);
+		return;
+	}
+	rbd_image_options_create(&options);
+	rbd_image_options_set_uint64(
+	    options, RBD_IMAGE_OPTION_FEATURES, s->place->features);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_ORDER, ORDER);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_CLONE_FORMAT, 2);
+	if (data_pool != NULL)
+		rbd_image_options_set_string(options,
+		    RBD_IMAGE_OPTION_DATA_POOL, ceph_pool_name(data_pool));
+	told = rbd_clone3(from->io, parent, snap, pool->io, name, options);
+	rbd_image_options_destroy(options);
+	if (told == 0 && size > OBJECTS * OBJECT)
+		grow(s, pool, name, size);
+	(void)snprintf(s->id[which], RBD_ID_SIZE, "%s", id_of(pool, name));
+}
+
+static void
+discard(struct story *s, struct ceph_pool *pool, const char *name)
+{
+	struct move_call move = { .pool = pool, .name = name };
+	struct purge_call purge = { .pool = pool };
+
+	if (!s->native) {
+		told = rbd_remove(pool->io, name);
+		return;
+	}
+	(void)run_move(&move);
+	tell(&move.move.op);
+	purge.id = move.move.place.id;
+	if (told == 0) {
+		(void)run_purge(&purge);
+		if (purge.purge.obstacle != IMAGE_PLAIN)
+			told = rbd_trash_remove(pool->io, purge.id, true);
+		else
+			tell(&purge.purge.op);
+	}
+	reaped();
+}
+
+/* ---- what is left ---- */
+
+static void
+replace_number(struct dump *dump, uint64_t from, const char *to)
+{
+	auto_free char *text = str_fmt("%016llx", (unsigned long long)from);
+	char hex[17];
+	uint64_t le = htole64(from);
+
+	str_hex(hex, (const char *)&le, sizeof(le));
+	for (size_t i = 0; i < dump->n; i++) {
+		char *key = strstr(dump->line[i], " omap "), *at;
+
+		if (key != NULL &&
+		    (str_starts(key, " omap snap") ||
+			str_starts(key, " omap parent")))
+			while ((at = strstr(key, hex)) != NULL)
+				memcpy(at, to, strlen(to));
+	}
+	for (size_t i = 0; i < dump->n; i++)
+		for (char *at; (at = strstr(dump->line[i], text)) != NULL;)
+			memcpy(at, to, strlen(to));
+}
+
+/* Sixteen digits that are a time of now, seconds and nanoseconds. */
+static void
+replace_times(char *hex)
+{
+	time_t now = time(NULL);
+
+	for (; strlen(hex) >= 16; hex += 2) {
+		unsigned b[4];
+		uint32_t sec;
+
+		if (sscanf(hex, "%2x%2x%2x%2x", &b[0], &b[1], &b[2], &b[3]) !=
+		    4)
+			return;
+		sec = b[0] | b[1] << 8 | b[2] << 16 | (uint32_t)b[3] << 24;
+		if (sec > now - 7200 && sec < now + 60)
+			memset(hex, 'T', 16);
+	}
+}
+
+/* A snapshot in the trash has a random name: a uuid, which nothing else is. */
+static void
+replace_uuid(char *hex)
+{
+	for (; strlen(hex) >= 72; hex += 2) {
+		int digits = 0;
+
+		while (digits < 72 &&
+		    (digits == 16 || digits == 26 || digits == 36 ||
+				digits == 46
+			    ? strncmp(hex + digits, "2d", 2) == 0
+			    : hex[digits] == '3' || hex[digits] == '6'))
+			digits += 2;
+		if (digits == 72)
+			memset(hex, 'U', 72);
+	}
+}
+
+/*
+ * All that the pools hold, without what no two ways have the same: times,
+ * numbers of snapshots, names in the trash, locks that librbd has taken and
+ * given back, and that directory and trash were used once.
+ */
+static void
+dump_story(const struct story *s, struct dump *dump)
+{
+	static const char *const snaps[] = { "[[[[[[[[[[[[[[s1",
+		"[[[[[[[[[[[[[[s2", "[[[[[[[[[[[[[own" };
+	size_t n = 0;
+
+	dump_pool(images, dump);
+	dump_add_pool(second, dump);
+	for (size_t i = 0; i < dump->n; i++) {
+		char *value = strstr(dump->line[i], " = ");
+
+		if (strstr(dump->line[i], " xattr lock.rbd_lock") != NULL ||
+		    strstr(dump->line[i], "/rbd_trash data = ") != NULL ||
+		    strstr(dump->line[i], "/rbd_directory data = ") != NULL) {
+			free(dump->line[i]);
+			continue;
+		}
+		if (strstr(dump->line[i], " omap snapshot_") != NULL) {
+			replace_times(value + 3);
+			replace_uuid(value + 3);
+		}
+		dump->line[n++] = dump->line[i];
+	}
+	dump->n = n;
+	for (size_t i = 0; i < countof(snaps); i++)
+		if (s->snap[i] != 0)
+			replace_number(dump, s->snap[i], snaps[i]);
+	for (size_t i = 0; i < countof(s->id); i++) {
+		auto_free char *image = str_fmt("IMAGE%zu", i);
+
+		if (s->id[i][0] != '\0')
+			dump_replace(dump, s->id[i], image);
+	}
+}
+
+#define STEPS 16
+
+struct telling {
+	struct dump left[STEPS];
+	char *shown[STEPS]; /* what is read there */
+	int told[STEPS];
+	const char *what[STEPS];
+	int n;
+};
+
+static void
+note(const struct story *s, struct telling *t, const char *what, char *shown)
+{
+	t->told[t->n] = told;
+	t->what[t->n] = what;
+	t->shown[t->n] = shown;
+	dump_story(s, &t->left[t->n++]);
+}
+
+static void
+story_tell(struct story *s, struct telling *t)
+{
+	const struct place *p = s->place;
+	struct ceph_pool *to = *p->pool;
+	struct ceph_pool *data = p->clone_data != NULL ? *p->clone_data : NULL;
+	struct ceph_pool *source = p->source_data != NULL ? *p->source_data
+							  : NULL;
+
+	make(s, 0, images, "src", source, OBJECTS * OBJECT, NULL);
+	image_fill(images, "src", 0, 5, 'a');
+	snap_add(s, images, "src", "s1", &s->snap[0]);
+	note(s, t, "a snapshot", image_read(images, "src", "s1"));
+	image_fill(images, "src", 2, 7, 'b');
+	snap_add(s, images, "src", "s2", &s->snap[1]);
+	note(s, t, "another snapshot", image_read(images, "src", "s2"));
+	clone(s, 1, images, "src", "s2", s->snap[1], to, "c1", data,
+	    OBJECTS * OBJECT);
+	note(s, t, "a clone", image_read(to, "c1", NULL));
+	snap_remove(s, images, "src", "s2");
+	image_fill(images, "src", 0, 9, 'c');
+	note(
+	    s, t, "its snapshot goes to the trash", image_read(to, "c1", NULL));
+	snap_add(s, to, "c1", "own", &s->snap[2]);
+	note(s, t, "the clone's own snapshot", image_read(to, "c1", "own"));
+	clone(s, 2, to, "c1", "own", s->snap[2], to, "c2", data,
+	    (OBJECTS + 3) * OBJECT);
+	note(s, t, "a larger clone of the clone", image_read(to, "c2", NULL));
+	grow(s, images, "src", (OBJECTS + 5) * OBJECT);
+	note(s, t, "the source grows", image_read(images, "src", NULL));
+	snap_remove(s, images, "src", "s1");
+	note(s, t, "a snapshot without clones goes",
+	    image_read(images, "src", NULL));
+	image_fill(to, "c2", 5, 8, 'd');
+	note(s, t, "the clone of the clone is written to",
+	    image_read(to, "c2", NULL));
+	discard(s, to, "c2");
+	note(s, t, "it is removed", image_read(to, "c1", "own"));
+	snap_remove(s, to, "c1", "own");
+	note(s, t, "so is the snapshot that it was made of",
+	    image_read(to, "c1", NULL));
+	discard(s, to, "c1");
+	note(s, t, "the clone, and the trashed snapshot that it held, go",
+	    image_read(images, "src", NULL));
+	discard(s, images, "src");
+	note(s, t, "and the source", NULL);
+}
+
+static void
+test_place(const struct place *place)
+{
+	struct story by_librbd = { .place = place }, natively;
+	static struct telling want, got;
+
+	memset(&want, 0, sizeof(want));
+	memset(&got, 0, sizeof(got));
+	image_id_generate(conn, by_librbd.id[0]);
+	story_tell(&by_librbd, &want);
+	natively = by_librbd;
+	for (size_t i = 0; i < countof(natively.id); i++) {
+		char *last = strchr(natively.id[i], '\0') - 1;
+
+		*last = *last == '0' ? '1' : '0';
+	}
+	memset(natively.snap, 0, sizeof(natively.snap));
+	natively.native = true;
+	story_tell(&natively, &got);
+	for (int i = 0; i < want.n; i++) {
+		is_int(got.told[i], want.told[i], "%s: %s", place->name,
+		    want.what[i]);
+		ok(dump_same(&got.left[i], &want.left[i]),
+		    "%s: %s: both leave the same", place->name, want.what[i]);
+		ok(want.shown[i] == NULL || str_eq(got.shown[i], want.shown[i]),
+		    "%s: %s: and show %s (%s)", place->name, want.what[i],
+		    want.shown[i] != NULL ? want.shown[i] : "nothing",
+		    got.shown[i] != NULL ? got.shown[i] : "nothing");
+		free(want.shown[i]);
+		free(got.shown[i]);
+		dump_free(&want.left[i]);
+		dump_free(&got.left[i]);
+	}
+}
+
+/* Numbers that are no other number of the story, such as a count of objects. */
+static void
+numbers_burn(struct ceph_pool *pool)
+{
+	rados_completion_t done[500];
+	rados_snap_t id = 0;
+
+	while (id < 2000) {
+		for (size_t i = 0; i < countof(done); i++) {
+			(void)rados_aio_create_completion2(
+			    NULL, NULL, &done[i]);
+			rados_aio_ioctx_selfmanaged_snap_create(
+			    pool->io, &id, done[i]);
+		}
+		for (size_t i = 0; i < countof(done); i++) {
+			(void)rados_aio_wait_for_complete(done[i]);
+			rados_aio_release(done[i]);
+		}
+	}
+}
+
+int
+main(void)
+{
+	int rc;
+
+	conn = support_connect();
+	support_make_pool("t-native");
+	support_make_pool("t-native2");
+	images = support_pool(conn, "t-native", NULL);
+	ns1 = support_pool(conn, "t-native", "ns1");
+	second = support_pool(conn, "t-native2", NULL);
+	numbers_burn(images);
+	numbers_burn(second);
+	for (size_t i = 0; i < countof(places); i++)
+		test_place(&places[i]);
+	rc = tap_end();
+	ceph_connection_close(conn);
+	loop_fini();
+	return rc;
+}
