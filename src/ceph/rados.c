@@ -2,6 +2,7 @@
  * rados.c - compound reads and writes, notifications, snapshot ids, and the
  * one callback that runs on librados' threads.
  */
+#include "ceph/rados.h"
 #include "ceph/rados_wait.h"
 
 #include "base/arena.h"

@@ -2,6 +2,7 @@
  * rados_many.c - removing many objects, and looking for data in many, with a
  * bound on those in flight.
  */
+#include "ceph/rados.h"
 #include "ceph/rados_wait.h"
 
 #include "base/clock.h"

@@ -5,7 +5,7 @@
 #ifndef CEPH_RADOS_WAIT_H
 #define CEPH_RADOS_WAIT_H
 
-#include "ceph/rados.h"
+#include "core/wake.h"
 
 #include <rados/librados.h>
 

@@ -8,13 +8,13 @@
 #define TRIES_MAX 5 /* an image that changes each time is somebody's */
 
 static const struct image_info *
-info_of(const struct image_resize *r)
+info_of(const struct image_grow *r)
 {
 	return r->info != NULL ? r->info : &r->lookup.info;
 }
 
 static enum op_verdict
-resize_look_up(struct image_resize *r)
+resize_look_up(struct image_grow *r)
 {
 	r->info = NULL;
 	image_lookup_start(
@@ -23,9 +23,9 @@ resize_look_up(struct image_resize *r)
 }
 
 static enum op_verdict
-image_resize_step(struct op *op)
+image_grow_step(struct op *op)
 {
-	struct image_resize *r = (struct image_resize *)op;
+	struct image_grow *r = (struct image_grow *)op;
 	const struct image_info *info = info_of(r);
 	uint64_t features = info->features;
 	struct layout layout = info->layout;
@@ -106,13 +106,13 @@ image_resize_step(struct op *op)
 	abort();
 }
 
-static const struct op_class image_resize_class = {
-	.name = "image.resize",
-	.step = image_resize_step,
+static const struct op_class image_grow_class = {
+	.name = "image.grow",
+	.step = image_grow_step,
 };
 
 void
-image_resize_start(struct image_resize *resize, struct wake *waiter)
+image_grow_start(struct image_grow *resize, struct wake *waiter)
 {
-	op_start(&resize->op, &image_resize_class, waiter);
+	op_start(&resize->op, &image_grow_class, waiter);
 }

@@ -21,7 +21,7 @@ enum image_resize_state {
 	RESIZE_END,
 };
 
-struct image_resize {
+struct image_grow {
 	struct op op;
 	enum image_resize_state state;
 
@@ -50,6 +50,6 @@ struct image_resize {
  * lane has to do it. NOT_FOUND: no such image. OUT_OF_RANGE: no image can be so
  * large.
  */
-void image_resize_start(struct image_resize *resize, struct wake *waiter);
+void image_grow_start(struct image_grow *resize, struct wake *waiter);
 
 #endif

@@ -37,13 +37,13 @@ native_start(struct image_job *j)
 		image_create_start(&j->create, j->pool, j->spec, waiter);
 		break;
 	case IMAGE_JOB_GROW:
-		j->resize = (struct image_resize){
+		j->resize = (struct image_grow){
 			.pool = j->pool,
 			.image_id = j->image_id,
 			.info = j->info,
 			.size_bytes = j->size_bytes,
 		};
-		image_resize_start(&j->resize, waiter);
+		image_grow_start(&j->resize, waiter);
 		break;
 	}
 }

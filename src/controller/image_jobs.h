@@ -65,7 +65,7 @@ struct image_job {
 		struct snapshot_add add;
 		struct snapshot_remove remove;
 		struct image_create create;
-		struct image_resize resize;
+		struct image_grow resize;
 	};
 	struct lane_job lane;
 };

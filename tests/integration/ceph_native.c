@@ -131,7 +131,7 @@ remove_start(void *arg, struct wake *waiter)
 static void
 resize_start(void *arg, struct wake *waiter)
 {
-	image_resize_start(arg, waiter);
+	image_grow_start(arg, waiter);
 }
 
 static void
@@ -187,11 +187,11 @@ snap_remove(
 static void
 grow(struct story *s, struct ceph_pool *pool, const char *name, uint64_t size)
 {
-	static struct image_resize resize;
+	static struct image_grow resize;
 	rbd_image_t image;
 
 	if (s->native) {
-		resize = (struct image_resize){ .pool = pool,
+		resize = (struct image_grow){ .pool = pool,
 			.image_id = id_of(pool, name),
 			.size_bytes = size };
 		(void)support_run(resize_start, &resize);
