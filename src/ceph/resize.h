@@ -10,7 +10,7 @@
 
 #include "ceph/image.h"
 
-enum image_resize_state {
+enum image_grow_state {
 	RESIZE_START = 0,
 	RESIZE_LOOKED_UP, /* the header has answered */
 	RESIZE_JUDGED,    /* it is for us to do */
@@ -23,7 +23,7 @@ enum image_resize_state {
 
 struct image_grow {
 	struct op op;
-	enum image_resize_state state;
+	enum image_grow_state state;
 
 	/* what the caller sets; all else is zeroed */
 	struct ceph_pool *pool;

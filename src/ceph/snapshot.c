@@ -13,7 +13,7 @@
 static int
 take_ids(struct snapshot_list *l)
 {
-	struct cls_snapcontext snapc;
+	struct cls_snapcontext snapc = { .seq = 0 };
 	struct dec d;
 	int rc = rados_read_result(l->read, 0, &d);
 

@@ -27,7 +27,7 @@ enum image_job_kind {
 	 * if it is known. Answer: `made_id`, `adopted`.
 	 */
 	IMAGE_JOB_CLONE,
-	/* Grows the image to `size_bytes`: image_resize. Answer: the size. */
+	/* Grows the image to `size_bytes`: image_grow. Answer: the size. */
 	IMAGE_JOB_GROW,
 };
 

@@ -139,7 +139,7 @@ clone_image(struct lane_work *w, rbd_image_options_t options)
 	struct err err = ERR_INIT;
 	char name[RBD_NAME_SIZE];
 	size_t room = sizeof(name);
-	rbd_image_t parent;
+	rbd_image_t parent = NULL;
 	int rc = ceph_pool_open_id(
 	    w->conn, job->parent_pool, job->parent_namespace, &pool, &err);
 
