@@ -1,6 +1,7 @@
 /*
- * format_image.c - what a node asks before and after mkfs. BEGIN: may this
- * image be formatted, and if so, mark it; END: it has a file system now.
+ * format_image.c - what a node asks of an image. BEGIN: may it be formatted,
+ * and if so, mark it; END: it has a file system now; POOL: what its pool is
+ * called; USAGE: how many bytes of it are used.
  *
  * The rule that holds it together: an image without a mark is formatted only
  * if it is proven to hold nothing; the mark "unfinished", which is written
@@ -25,6 +26,7 @@ enum format_image_state {
 	FORMAT_ALLOWED,   /* nothing in it is in the way */
 	FORMAT_WATCHED,   /* who has it open */
 	FORMAT_MARKED,    /* the mark has been written */
+	FORMAT_MAP_READ,  /* USAGE: its object map */
 	FORMAT_ANSWER,
 	FORMAT_END,
 };
@@ -39,6 +41,9 @@ struct format_image {
 	struct image_empty empty;
 	struct rados_notified notified;
 	bool again; /* mkfs was begun before */
+	struct rados_read *map_read;
+	bool used_known;
+	uint64_t used_bytes;
 };
 
 #define CURE                                                                   \
@@ -81,6 +86,25 @@ judge_marks(struct format_image *f, struct err *err)
 	return 0;
 }
 
+/* As ceph-csi's, whole objects count: those that exist. */
+static void
+count_used(struct format_image *f)
+{
+	const struct image_info *info = &f->lookup.info;
+	struct cls_object_map map;
+	uint64_t objects = 0;
+
+	f->used_known = image_map_take(f->map_read, info, &map);
+	if (!f->used_known)
+		return;
+	for (uint64_t i = 0; (i = cls_object_map_next(&map, i)) < map.objects;
+	     i++)
+		objects++;
+	f->used_bytes = objects << info->layout.order;
+	if (f->used_bytes > info->size_bytes) /* the last one in part */
+		f->used_bytes = info->size_bytes;
+}
+
 static enum op_verdict
 format_image_step(struct op *op)
 {
@@ -109,6 +133,14 @@ format_image_step(struct op *op)
 			return op_fail_as(f, FORMAT_END, lookup.op);
 		if (image_header_check(info, &err) < 0)
 			return op_fail_err(f, FORMAT_END, &err);
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__USAGE) {
+			f->map_read = info->parent.pool >= 0
+			    ? NULL
+			    : image_map_read_start(f->pool, info, &op->wake);
+			return f->map_read != NULL
+			    ? op_await(f, FORMAT_MAP_READ)
+			    : op_goto(f, FORMAT_ANSWER);
+		}
 		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN) {
 			image_meta_list_start(
 			    &f->list, f->pool, info->id, &op->wake);
@@ -181,8 +213,15 @@ format_image_step(struct op *op)
 			    f->req->image);
 		return op_goto(f, FORMAT_ANSWER);
 
+	case FORMAT_MAP_READ:
+		count_used(f);
+		rados_read_drop(&f->map_read);
+		return op_goto(f, FORMAT_ANSWER);
+
 	case FORMAT_ANSWER:
 		reply = csi_rpc_reply(&f->rpc);
+		reply->used_known = f->used_known;
+		reply->used_bytes = f->used_bytes;
 		reply->image_id = f->lookup.info.id;
 		reply->again = f->again;
 		reply->pool = arena_strdup(

@@ -23,6 +23,7 @@ int csi_check_node_unstage(struct csi_request *in, struct err *err);
 int csi_check_node_publish(struct csi_request *in, struct err *err);
 int csi_check_node_unpublish(struct csi_request *in, struct err *err);
 int csi_check_node_stats(struct csi_request *in, struct err *err);
+int csi_check_node_health(struct csi_request *in, struct err *err);
 int csi_check_node_expand(struct csi_request *in, struct err *err);
 
 /* ValidateVolumeCapabilities without secrets. */

@@ -61,6 +61,15 @@ KEY(format_id, Worker__FormatRequest, volume_id)
 KEY(node_stats_path, Csi__V1__NodeGetVolumeStatsRequest, volume_path)
 KEY(node_expand_id, Csi__V1__NodeExpandVolumeRequest, volume_id)
 
+static const char *
+node_health_path(const void *req)
+{
+	const Csi__V1__NodeGetVolumeHealthRequest *r = req;
+
+	return r->volume_publish_path[0] != '\0' ? r->volume_publish_path
+						 : r->staging_target_path;
+}
+
 /* The snapshot or the volume that a new one is filled with, if any. */
 static const char *
 create_volume_source(const void *req)
@@ -271,10 +280,22 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .lock = { { CSI_LOCK_STATS, node_stats_path } },
 	    .noun = "path",
 	},
-	[CSI_NODE_GET_VOLUME_HEALTH] = { RPC(
-	    Node, NodeGetVolumeHealth, node_get_volume_health) },
-	[CSI_NODE_GET_STORAGE_HEALTH] = { RPC(
-	    Node, NodeGetStorageHealth, node_get_storage_health) },
+	[CSI_NODE_GET_VOLUME_HEALTH] = {
+	    RPC(Node, NodeGetVolumeHealth, node_get_volume_health),
+	    ON_NODE,
+	    .timeout_ms = 30 * SECOND_MS,
+	    .capability = { NODE_CAN(GET_VOLUME_HEALTH) },
+	    .check = csi_check_node_health,
+	    .lock = { { CSI_LOCK_STATS, node_health_path } },
+	    .noun = "path",
+	},
+	[CSI_NODE_GET_STORAGE_HEALTH] = {
+	    RPC(Node, NodeGetStorageHealth, node_get_storage_health),
+	    ON_NODE,
+	    .timeout_ms = 10 * SECOND_MS,
+	    .capability = { NODE_CAN(GET_STORAGE_HEALTH) },
+	    .noun = "node",
+	},
 	[CSI_NODE_EXPAND_VOLUME] = {
 	    RPC(Node, NodeExpandVolume, node_expand_volume),
 	    ON_NODE,

@@ -28,6 +28,8 @@ static const struct {
 	    "to note the volume's file system" },
 	[NODE_FORMAT_POOL] = { WORKER__FORMAT_REQUEST__STEP__POOL,
 	    "what the volume's pool is called" },
+	[NODE_FORMAT_USAGE] = { WORKER__FORMAT_REQUEST__STEP__USAGE,
+	    "how much of the volume is used" },
 };
 
 /* protobuf-c's strings are not const, but nobody writes to them. */
@@ -49,13 +51,15 @@ read_reply(struct node_format *ask, const struct session_call *call)
 		    reply->image_id);
 	if (rc == 0)
 		rc = str_put(ask->pool, sizeof(ask->pool), "%s", reply->pool);
-	if (rc == 0)
-		ask->again = reply->again;
-	else
+	if (rc < 0)
 		(void)err_set(
 		    &ask->err, ERR_INTERNAL, "ceph-worker's answer is none");
-	if (reply != NULL)
-		worker__format_reply__free_unpacked(reply, NULL);
+	if (reply != NULL) {
+		ask->again = reply->again;
+		ask->used_known = reply->used_known;
+		ask->used_bytes = reply->used_bytes;
+	}
+	worker__format_reply__free_unpacked(reply, NULL);
 	return rc;
 }
 

@@ -10,6 +10,7 @@
 #include "core/signal.h"
 #include "daemon/admin.h"
 #include "daemon/config.h"
+#include "daemon/credentials.h"
 #include "daemon/descriptors.h"
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
@@ -38,6 +39,7 @@ static struct {
 	struct options options;
 	struct config *config;
 	struct server *server;
+	struct credentials own; /* those that a Node RPC was lent last */
 } d;
 
 /* What runs in this process. */
@@ -47,6 +49,8 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_PUBLISH_VOLUME] = &node_publish_impl,
 	[CSI_NODE_UNPUBLISH_VOLUME] = &node_unpublish_impl,
 	[CSI_NODE_GET_VOLUME_STATS] = &node_stats_impl,
+	[CSI_NODE_GET_VOLUME_HEALTH] = &node_health_impl,
+	[CSI_NODE_GET_STORAGE_HEALTH] = &node_storage_impl,
 	[CSI_NODE_EXPAND_VOLUME] = &node_expand_impl,
 	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
 	[CSI_ADMIN_ABORT] = &node_abort_impl,
@@ -184,9 +188,18 @@ credentials(const struct device_spec *spec, const char **user, const char **key)
 	};
 	const struct secret *secret;
 
-	if (!sessions_credentials(&like, user, &secret))
+	if (sessions_credentials(&like, user, &secret)) {
+		*key = secret->text;
+		return true;
+	}
+	credentials_fini(&d.own);
+	if (str_is_empty(d.options.credentials_dir) ||
+	    credentials_read(d.options.credentials_dir, spec->cluster_id,
+		&d.own, NULL) < 0 ||
+	    (!str_is_empty(spec->user) && !str_eq(spec->user, d.own.user)))
 		return false;
-	*key = secret->text;
+	*user = d.own.user;
+	*key = d.own.key.text;
 	return true;
 }
 

@@ -136,6 +136,14 @@ struct mapper {
 	 */
 	void (*abort_start)(struct device_open *open, struct wake *waiter);
 
+	/*
+	 * Tells each reason why images of this mapper cannot be read and
+	 * written now: a CamelCase word, and a text for people.
+	 */
+	void (*complain)(
+	    void (*tell)(void *arg, const char *reason, const char *message),
+	    void *arg);
+
 	/* A clean restart of the servers, under load if need be. */
 	void (*restart)(void);
 };

@@ -25,11 +25,12 @@ enum node_format_step {
 	NODE_FORMAT_BEGIN = 0, /* may the image be formatted? */
 	NODE_FORMAT_END,       /* it has a file system now */
 	NODE_FORMAT_POOL,      /* what is its pool called now? */
+	NODE_FORMAT_USAGE,     /* how many bytes of it are used? */
 };
 
 /*
- * A question to the image's cluster: before and after mkfs, and where the
- * pool's name may have changed; embedded in the op that waits. What the device shows is never proof that it may be formatted.
+ * A question to the image's cluster: before and after mkfs, where the pool's
+ * name may have changed, and for statistics; embedded in the op that waits. What the device shows is never proof that it may be formatted.
  */
 struct node_format {
 	enum node_format_step step;
@@ -41,7 +42,9 @@ struct node_format {
 	struct err err; /* of a negative rc */
 	bool again;     /* BEGIN: an mkfs was cut off and has left something */
 	char image_id[64];
-	char pool[256]; /* POOL: the name of the pool with the handle's id */
+	char pool[256];  /* POOL: the name of the pool with the handle's id */
+	bool used_known; /* USAGE: the image has an object map that tells */
+	uint64_t used_bytes;
 };
 
 struct node_config {
@@ -58,10 +61,13 @@ struct node_config {
 	 * is proven to hold nothing, or an mkfs that was cut off; its mark is
 	 * set. FAILED_PRECONDITION tells why it is not; any other error, too,
 	 * means that it must not be formatted. END: rc 0 when the mark says
-	 * that it has a file system. POOL: rc 0 with the name.
+	 * that it has a file system. POOL, USAGE: rc 0 with the answer.
 	 */
 	void (*format_start)(struct node_format *ask, struct wake *waiter);
-	/* As a mapper's credentials, of the sessions of ceph-worker. */
+	/*
+	 * As a mapper's credentials, of the sessions of ceph-worker, or else
+	 * the driver's own (--credentials-dir).
+	 */
 	bool (*credentials)(const struct device_spec *spec, const char **user,
 	    const char **key);
 };
@@ -74,6 +80,8 @@ extern const struct csi_impl node_unstage_impl;
 extern const struct csi_impl node_publish_impl;
 extern const struct csi_impl node_unpublish_impl;
 extern const struct csi_impl node_stats_impl;
+extern const struct csi_impl node_health_impl;
+extern const struct csi_impl node_storage_impl;
 extern const struct csi_impl node_expand_impl;
 extern const struct csi_impl node_abort_impl;
 

@@ -1,106 +1,62 @@
 /*
- * node_stats.c - NodeGetVolumeStats. A dead file system makes statvfs wait
- * for ever: it waits in a child, and the caller gets an error, never an
- * earlier answer. A volume that is known to be dead is told as that: by its
- * condition, with a usage whose numbers are unknown, because kubelet does not
- * look at the condition of an answer without any usage.
+ * node_stats.c - NodeGetVolumeStats and NodeGetVolumeHealth. A dead file
+ * system makes statvfs wait for ever: it waits in a child, and the caller gets
+ * an error, never an earlier answer. A volume that is known to be dead is told
+ * as that: by its condition, with a usage whose numbers are unknown, because
+ * kubelet does not look at the condition of an answer without any usage.
+ *
+ * What of a block volume is used is asked of its cluster, by its object map,
+ * where that costs no secret: with a session that works now, or with the
+ * driver's own credentials.
  */
-#include "node/attachment.h"
+#include "node/condition.h"
 #include "node/node.h"
-#include "node/path.h"
-#include "node/stash.h"
 
+#include "base/log.h"
 #include "core/offload.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define STATS_MS INT64_C(30000)
+#define STUCK_MS INT64_C(5000)
 
-/* ---- the child ------------------------------------------------------------ */
+/* ---- statistics: the child ------------------------------------------------ */
 
 struct stats_result {
+	struct condition condition;
 	bool block;
 	uint64_t total_bytes, used_bytes, available_bytes;
 	uint64_t inodes, used_inodes, free_inodes; /* file system only */
-	/* Nothing can be read or written there; "" : it is well. */
-	char dead[160];
 };
 
-static int
-stats_say_dead(struct stats_result *out, const char *path, const char *why)
-{
-	*out = (struct stats_result){ .block = out->block };
-	(void)snprintf(out->dead, sizeof(out->dead),
-	    "the volume at %.90s is dead: %s", path, why);
-	return 0;
-}
-
-/*
- * A file system answers from memory when its device is dead: the mapper knows
- * better. What no mapper knows is not judged.
- */
-static bool
-stats_is_lost(const Csi__V1__NodeGetVolumeStatsRequest *r,
-    const struct mount_point *point)
-{
-	struct device_claim claim = { .spec.volume_id = r->volume_id };
-	struct attachment at;
-	struct stash stash;
-
-	if (!str_is_empty(r->staging_target_path) &&
-	    stash_read(r->staging_target_path, &stash, NULL) == 0)
-		(void)stash_claim(&stash, &claim, NULL);
-	claim.mapper = NULL;
-	return attachment_find(&claim, point, &at, NULL) == -ESTALE;
-}
-
-/*
- * NOT_FOUND when no volume is published there. That it is dead is no failure:
- * no number is set then. A volume that lives costs no I/O but a look at sysfs.
- */
 static int
 stats_child(const void *p, void *result, struct err *err)
 {
 	const Csi__V1__NodeGetVolumeStatsRequest *r = p;
 	struct stats_result *out = result;
-	struct err why = ERR_INIT;
-	struct mount_point point;
+	struct condition *condition = &out->condition;
 	struct statvfs fs;
-	char path[PATH_MAX];
 	bool read_only;
-	int rc = path_resolve(r->volume_path, path, &why);
+	int rc = condition_look(r->volume_id, r->volume_path,
+	    r->staging_target_path, 0, condition, err);
 
-	if (rc < 0)
-		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s",
-		    r->volume_path, why.text);
-	rc = mount_look(path, &point, NULL, err);
-	if (rc < 0)
+	out->block = S_ISBLK(condition->point.mode);
+	if (rc < 0 || condition->kind == CONDITION_DEAD)
 		return rc;
-	if (!point.exists || !point.mounted)
-		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s", path,
-		    point.exists ? "not a mount point" : "no such path");
-	out->block = S_ISBLK(point.mode);
-	if (point.dead)
-		return stats_say_dead(out, path, "its device does not answer");
-	if (stats_is_lost(r, &point))
-		return stats_say_dead(
-		    out, path, "nobody serves its device any more");
-	if (out->block) {
-		rc = sysfs_size(point.source, &out->total_bytes, &read_only);
-		return rc < 0 ? stats_say_dead(out, path, "its device is gone")
-			      : 0;
+	if (out->block)
+		return sysfs_size(
+		    condition->point.source, &out->total_bytes, &read_only);
+	if (statvfs(condition->path, &fs) < 0) {
+		condition->kind = CONDITION_DEAD;
+		(void)!str_put(condition->text, sizeof(condition->text),
+		    "the volume at %.90s is dead: %s", condition->path,
+		    strerror(errno));
+		return 0;
 	}
-	if (!S_ISDIR(point.mode))
-		return err_set(err, ERR_NOT_FOUND,
-		    "no volume at %s: neither a directory nor a block device",
-		    path);
-	if (statvfs(path, &fs) < 0)
-		return stats_say_dead(out, path, strerror(errno));
 	out->total_bytes = fs.f_blocks * fs.f_frsize;
 	out->available_bytes = fs.f_bavail * fs.f_frsize;
 	out->used_bytes = (fs.f_blocks - fs.f_bfree) * fs.f_frsize;
@@ -110,11 +66,12 @@ stats_child(const void *p, void *result, struct err *err)
 	return 0;
 }
 
-/* ---- the operation -------------------------------------------------------- */
+/* ---- statistics: the operation -------------------------------------------- */
 
 enum stats_state {
 	STATS_START = 0, /* nothing is asked */
 	STATS_READ,      /* the child has ended */
+	STATS_ASKED,     /* the cluster has said what of the image is used */
 	STATS_END,
 };
 
@@ -123,7 +80,38 @@ struct stats {
 	enum stats_state state;
 	struct stats_result result;
 	struct offload offload;
+	struct device_claim claim;
+	struct secret key;
+	struct node_format ask;
 };
+
+/*
+ * May the cluster be asked what the block volume uses? Its image is known by
+ * the stash, so a volume without a staging path is not asked for.
+ */
+static bool
+stats_may_ask(struct stats *s)
+{
+	const struct stash *stash = &s->result.condition.stash;
+	struct device_spec *spec = &s->claim.spec;
+	struct node_cluster cluster;
+	const char *user, *key;
+
+	if (!s->result.block || s->result.condition.kind == CONDITION_DEAD ||
+	    stash->cluster_id[0] == '\0' || stash->encrypted ||
+	    node_config->find_cluster(
+		stash->cluster_id, s->rpc.arena, &cluster, NULL) < 0)
+		return false;
+	(void)stash_claim(stash, &s->claim, NULL);
+	spec->monitors = cluster.monitors;
+	spec->net_namespace = cluster.net_namespace;
+	if (!node_config->credentials(spec, &user, &key))
+		return false;
+	spec->user = arena_strdup(s->rpc.arena, user);
+	secret_set(&s->key, key, strlen(key));
+	spec->key = &s->key;
+	return true;
+}
 
 static void
 stats_add_usage(Csi__V1__NodeGetVolumeStatsResponse *reply, struct arena *arena,
@@ -144,23 +132,24 @@ static void
 stats_reply(struct stats *s)
 {
 	const struct stats_result *got = &s->result;
+	const struct condition *condition = &got->condition;
 	struct arena *arena = s->rpc.arena;
-	bool is_dead = got->dead[0] != '\0';
 	Csi__V1__NodeGetVolumeStatsResponse *reply = csi_rpc_reply(&s->rpc);
 
 	reply->usage = arena_new_bytes(
 	    arena, 2 * sizeof(Csi__V1__VolumeUsage *));
 	stats_add_usage(reply, arena, CSI__V1__VOLUME_USAGE__UNIT__BYTES,
 	    got->total_bytes, got->used_bytes, got->available_bytes);
-	if (!got->block && !is_dead)
+	if (!got->block && condition->kind != CONDITION_DEAD)
 		stats_add_usage(reply, arena,
 		    CSI__V1__VOLUME_USAGE__UNIT__INODES, got->inodes,
 		    got->used_inodes, got->free_inodes);
 	reply->volume_condition = csi_new(
 	    &csi__v1__volume_condition__descriptor, arena);
-	reply->volume_condition->abnormal = is_dead;
-	reply->volume_condition->message = arena_strdup(
-	    arena, is_dead ? got->dead : "the volume is well");
+	reply->volume_condition->abnormal = condition->kind != CONDITION_WELL;
+	reply->volume_condition->message = arena_strdup(arena,
+	    condition->kind != CONDITION_WELL ? condition->text
+					      : "the volume is well");
 }
 
 static enum op_verdict
@@ -168,6 +157,7 @@ stats_step(struct op *op)
 {
 	struct stats *s = (struct stats *)op;
 	const Csi__V1__NodeGetVolumeStatsRequest *r = s->rpc.request;
+	struct stats_result *got = &s->result;
 
 	switch (s->state) {
 	case STATS_START:
@@ -176,17 +166,38 @@ stats_step(struct op *op)
 			return op_fail(s, STATS_END, ERR_CANCELLED,
 			    "statistics of %s: the caller is gone",
 			    r->volume_path);
-		offload_start(&s->offload, r->volume_path, stats_child, r,
-		    &s->result, sizeof(s->result), STATS_MS, &op->wake);
+		offload_start(&s->offload, r->volume_path, stats_child, r, got,
+		    sizeof(*got), STATS_MS, &op->wake);
 		return op_await(s, STATS_READ);
 
 	case STATS_READ:
 		if (op->rc < 0)
 			return op_fail_err(s, STATS_END, &s->offload.err);
+		s->claim.spec.volume_id = r->volume_id;
+		if (!stats_may_ask(s)) {
+			stats_reply(s);
+			return op_goto(s, STATS_END);
+		}
+		s->ask = (struct node_format){ .step = NODE_FORMAT_USAGE,
+			.spec = &s->claim.spec };
+		node_config->format_start(&s->ask, &op->wake);
+		return op_await(s, STATS_ASKED);
+
+	case STATS_ASKED:
+		if (op->rc < 0)
+			log_info("stats.usage", "volume=%s text=\"%s\"",
+			    r->volume_id, s->ask.err.text);
+		else if (s->ask.used_known &&
+		    s->ask.used_bytes <= got->total_bytes) {
+			got->used_bytes = s->ask.used_bytes;
+			got->available_bytes = got->total_bytes -
+			    got->used_bytes;
+		}
 		stats_reply(s);
 		return op_goto(s, STATS_END);
 
 	case STATS_END:
+		secret_fini(&s->key);
 		return OP_DONE;
 	}
 	abort();
@@ -200,4 +211,102 @@ static const struct op_class stats_class = {
 const struct csi_impl node_stats_impl = {
 	.cls = &stats_class,
 	.size = sizeof(struct stats),
+};
+
+/* ---- health --------------------------------------------------------------- */
+
+static int
+health_child(const void *p, void *result, struct err *err)
+{
+	const Csi__V1__NodeGetVolumeHealthRequest *r = p;
+
+	return condition_look(r->volume_id, r->volume_publish_path,
+	    r->staging_target_path, STUCK_MS, result, err);
+}
+
+enum health_state {
+	HEALTH_START = 0, /* nothing is asked */
+	HEALTH_LOOKED,    /* the child has ended */
+	HEALTH_END,
+};
+
+struct health {
+	struct csi_rpc rpc;
+	enum health_state state;
+	struct condition condition;
+	struct offload offload;
+};
+
+#define STATUS(name) CSI__V1__VOLUME_HEALTH_ERROR_TYPE__##name
+
+/* A volume that is well has no entry. */
+static void
+health_reply(struct health *h, const char *volume_id)
+{
+	static const struct {
+		Csi__V1__VolumeHealthErrorType status;
+		const char *reason;
+	} kinds[] = {
+		[CONDITION_DEAD] = { STATUS(INACCESSIBLE), "DeviceDead" },
+		[CONDITION_STUCK] = { STATUS(INACCESSIBLE), "RequestsStuck" },
+		[CONDITION_TURNED] = { STATUS(DEGRADED), "FilesystemReadOnly" },
+	};
+	enum condition_kind kind = h->condition.kind;
+	struct arena *arena = h->rpc.arena;
+	Csi__V1__NodeGetVolumeHealthResponse *reply = csi_rpc_reply(&h->rpc);
+	Csi__V1__VolumeHealth *health = csi_new(
+	    &csi__v1__volume_health__descriptor, arena);
+	Csi__V1__VolumeHealth__VolumeHealthEntry *entry;
+
+	reply->volume_health = health;
+	health->volume_id = arena_strdup(arena, volume_id);
+	if (kind == CONDITION_WELL)
+		return;
+	entry = csi_new(
+	    &csi__v1__volume_health__volume_health_entry__descriptor, arena);
+	entry->status = kinds[kind].status;
+	entry->reason = arena_strdup(arena, kinds[kind].reason);
+	entry->message = arena_strdup(arena, h->condition.text);
+	health->n_health_statuses = 1;
+	health->health_statuses = arena_new_bytes(arena, sizeof(entry));
+	health->health_statuses[0] = entry;
+}
+
+static enum op_verdict
+health_step(struct op *op)
+{
+	struct health *h = (struct health *)op;
+	const Csi__V1__NodeGetVolumeHealthRequest *r = h->rpc.request;
+
+	switch (h->state) {
+	case HEALTH_START:
+		op->subject = r->volume_id;
+		if (op->detached)
+			return op_fail(h, HEALTH_END, ERR_CANCELLED,
+			    "health of volume %s: the caller is gone",
+			    r->volume_id);
+		offload_start(&h->offload, r->volume_id, health_child, r,
+		    &h->condition, sizeof(h->condition), STATS_MS, &op->wake);
+		return op_await(h, HEALTH_LOOKED);
+
+	case HEALTH_LOOKED:
+		if (op->rc < 0)
+			return op_fail_err(h, HEALTH_END, &h->offload.err);
+		health_reply(h, r->volume_id);
+		return op_goto(h, HEALTH_END);
+
+	case HEALTH_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class health_class = {
+	.name = "NodeGetVolumeHealth",
+	.step = health_step,
+};
+
+const struct csi_impl node_health_impl = {
+	.cls = &health_class,
+	.size = sizeof(struct health),
 };

@@ -522,6 +522,25 @@ userspace_restart(void)
 		attach_session_replace(s, true);
 }
 
+static void
+userspace_complain(
+    void (*tell)(void *arg, const char *reason, const char *message), void *arg)
+{
+	struct attach_session *s = NULL;
+
+	while ((s = attach_session_next(s)) != NULL) {
+		auto_free char *text = NULL;
+
+		if (s->state != ATTACH_SERVED || s->peer.state == PEER_UP ||
+		    s->peer.state == PEER_DRAINING || !err_is_set(&s->err))
+			continue;
+		text = str_fmt("cluster %s as client.%s: rbd-attachd is %s: %s",
+		    s->table->cluster_id, s->table->user,
+		    attach_session_state(s), s->err.text);
+		tell(arg, "SessionDown", text);
+	}
+}
+
 static bool
 userspace_credentials(
     const struct device_spec *spec, const char **user, const char **key)
@@ -677,5 +696,6 @@ const struct mapper userspace_mapper = {
 	.abort_start = userspace_abort_start,
 	.look_start = userspace_look_start,
 	.restart = userspace_restart,
+	.complain = userspace_complain,
 	.credentials = userspace_credentials,
 };

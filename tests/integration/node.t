@@ -8,7 +8,9 @@
 need_cluster
 mounter=${mounter:-userspace}
 [[ $mounter == rbd ]] || defer stop_attachds
-start_daemon --mounter-fallback=none
+fallback=none
+[[ $mounter == rbd ]] || fallback=userspace
+start_daemon --mounter-fallback=$fallback
 # shellcheck source=../vm/volume.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../vm/volume.sh"
 MIB=1048576
@@ -58,5 +60,53 @@ grow() {
 grow grow-xfs xfs "$all_features"
 grow grow-block block layering
 [[ $mounter != rbd ]] || grow grow-ext4 ext4 "$all_features"
+
+# ---- statistics and health ---------------------------------------------------------------------
+
+volume_health() {
+	call Node/NodeGetVolumeHealth "$(with '. + {volumePublishPath: $target,
+		stagingTargetPath: $staging}' id)"
+}
+stats_of() { call Node/NodeGetVolumeStats "$(with '. + {volumePath: $target, stagingTargetPath: $staging}' id)"; }
+# usage OF: of the block volume's bytes
+usage() { jq -r --arg of "$1" '.usage[0][$of] // "0"' <<<"$reply"; }
+reasons() { jq -r '[(.volumeHealth.healthStatuses // [])[] | .status + " " + .reason] | join(",")' <<<"$reply"; }
+
+echo "# what of a block volume is used"
+use used block
+ok "created" create used block "$all_features"
+ok "published to the node" attach
+ok "staged" stage
+ok "published" publish
+ok "data is written, into three objects" dd if=/dev/urandom of="$target" bs=4M count=3 oflag=direct status=none
+ok "statistics" stats_of
+is "the total" "$(usage total)" 1073741824
+is "what is used" "$(usage used)" $((12 * MIB))
+is "what is available" "$(usage available)" $((1012 * MIB))
+ok "an object is freed" blkdiscard -o $((4 * MIB)) -l $((4 * MIB)) "$target"
+ok "statistics" stats_of
+is "it is used no more" "$(usage used)" $((8 * MIB))
+ok "the volume is well" volume_health
+is "which has no entry" "$(reasons)" ""
+ok "so is the storage" call Node/NodeGetStorageHealth '{}'
+is "which has no entry either" "$(jq -c '.backendHealth // []' <<<"$reply")" "[]"
+pause() { timeout 60 ceph -c "$CEPH_CONF" osd "$1" pause; }
+defer pause unset
+ok "the cluster takes no more I/O" pause set
+dd if=/dev/urandom of="$target" bs=4k count=1 oflag=direct status=none &
+writer=$!
+stuck() { volume_health && [[ $(reasons) == "INACCESSIBLE RequestsStuck" ]]; }
+ok "which the volume's health tells, once there is some" wait_for 60 stuck
+ok "statistics do not wait for it" stats
+ok "the cluster takes it again" pause unset
+ok "what was written is there" wait "$writer"
+well() { volume_health && [[ -z $(reasons) ]]; }
+ok "and the volume is well" well
+fails_with NOT_FOUND "the health of nothing" call Node/NodeGetVolumeHealth \
+	"$(with '. + {volumePublishPath: "/nowhere"}' id)"
+ok "unpublished" unpublish
+ok "unstaged" unstage
+ok "unpublished from the node" detach
+ok "deleted" delete
 
 done_testing

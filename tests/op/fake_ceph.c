@@ -810,6 +810,27 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 	leave(waiter, rc == 0 && image == NULL ? -ENOENT : rc);
 }
 
+/* No image here has an object map. */
+struct rados_read *
+image_map_read_start(
+    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter)
+{
+	(void)pool;
+	(void)info;
+	(void)waiter;
+	return NULL;
+}
+
+bool
+image_map_take(const struct rados_read *read, const struct image_info *info,
+    struct cls_object_map *map)
+{
+	(void)read;
+	(void)info;
+	(void)map;
+	return false;
+}
+
 void
 image_empty_start(struct image_empty *e, struct ceph_pool *pool,
     const struct image_info *info, struct wake *waiter)

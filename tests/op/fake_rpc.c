@@ -99,6 +99,8 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_UNPUBLISH_VOLUME] = &impl,
 	[CSI_NODE_GET_VOLUME_STATS] = &impl,
 	[CSI_NODE_EXPAND_VOLUME] = &impl,
+	[CSI_NODE_GET_VOLUME_HEALTH] = &impl,
+	[CSI_NODE_GET_STORAGE_HEALTH] = &impl,
 	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
 	[CSI_ADMIN_ABORT] = &impl,
 };

@@ -111,6 +111,8 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 			? "unpublish"
 			: str_eq(current->cls->name, "NodeExpandVolume")
 			? "expand"
+			: str_eq(current->cls->name, "NodeGetVolumeHealth")
+			? "health"
 			: "stats",
 		    &now);
 		if (fn == staging_unstage) {
@@ -422,6 +424,7 @@ static Csi__V1__NodeUnstageVolumeRequest unstage;
 static Csi__V1__NodeUnpublishVolumeRequest unpublish;
 static Csi__V1__NodeGetVolumeStatsRequest stats;
 static Csi__V1__NodeExpandVolumeRequest expand;
+static Csi__V1__NodeGetVolumeHealthRequest health;
 
 static void
 make_requests(void)
@@ -478,6 +481,9 @@ make_requests(void)
 	csi__v1__node_get_volume_stats_request__init(&stats);
 	stats.volume_id = volume_id;
 	stats.volume_path = target_path;
+	csi__v1__node_get_volume_health_request__init(&health);
+	health.volume_id = volume_id;
+	health.volume_publish_path = target_path;
 	csi__v1__node_expand_volume_request__init(&expand);
 	expand.volume_id = volume_id;
 	expand.volume_path = target_path;
@@ -912,6 +918,8 @@ main(void)
 		{ .call = NULL } };
 	static const struct wait one_stats[] = { { .call = "stats" },
 		{ .call = NULL } };
+	static const struct wait one_health[] = { { .call = "health" },
+		{ .call = NULL } };
 	static const struct wait one_expand[] = { { .call = "look" },
 		{ .call = "expand" }, { .call = NULL } };
 	static const char undo[] = "unstage close";
@@ -946,6 +954,7 @@ main(void)
 	    nothing);
 	sweep("expand", &node_expand_impl, &expand.base, one_expand, nothing);
 	sweep("statistics", &node_stats_impl, &stats.base, one_stats, nothing);
+	sweep("health", &node_health_impl, &health.base, one_health, nothing);
 	test_encrypted();
 	test_formatting();
 	test_mappers();

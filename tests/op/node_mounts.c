@@ -261,6 +261,7 @@ static struct volume {
 
 static struct err said;
 static bool abnormal;    /* what the statistics say */
+static char reason[32];  /* of the health */
 static int64_t expanded; /* the capacity that NodeExpandVolume tells */
 
 static void
@@ -287,6 +288,15 @@ run(const struct csi_impl *impl, const ProtobufCMessage *request)
 	if (impl == &node_expand_impl && rpc->reply != NULL)
 		expanded = ((Csi__V1__NodeExpandVolumeResponse *)rpc->reply)
 			       ->capacity_bytes;
+	if (impl == &node_health_impl) {
+		const Csi__V1__NodeGetVolumeHealthResponse *r = rpc->reply;
+
+		(void)!str_put(reason, sizeof(reason), "%s",
+		    r == NULL ? "no answer"
+			: r->volume_health->n_health_statuses > 0
+			? r->volume_health->health_statuses[0]->reason
+			: "");
+	}
 	csi_request_fini(&in);
 }
 
@@ -428,6 +438,20 @@ statistics(struct volume *v)
 	abnormal = false;
 	run(&node_stats_impl, &r.base);
 	return (int)said.code;
+}
+
+/* The reason that NodeGetVolumeHealth tells, "" for a healthy volume. */
+static const char *
+health_of(struct volume *v, char *target, char *staging)
+{
+	Csi__V1__NodeGetVolumeHealthRequest r =
+	    CSI__V1__NODE_GET_VOLUME_HEALTH_REQUEST__INIT;
+
+	r.volume_id = v->id;
+	r.volume_publish_path = target;
+	r.staging_target_path = staging;
+	run(&node_health_impl, &r.base);
+	return reason;
 }
 
 /* `path`: volume_path; `bytes`: required_bytes, 0: no capacity_range. */
@@ -1057,6 +1081,29 @@ test_encrypted(void)
 }
 
 static void
+test_health(void)
+{
+	char none[] = "";
+
+	scene();
+	is_str(health_of(&one, one.target, one.staging), "no answer",
+	    "a volume that is not there");
+	is_int((int)said.code, ERR_NOT_FOUND, "is not found: %s", said.text);
+	is_int(stage(&one), 0, "a volume is staged");
+	is_str(health_of(&one, none, one.staging), "", "it is well there");
+	is_int(publish(&one), 0, "and published");
+	is_str(health_of(&one, one.target, none), "", "it is well there, too");
+	fake_mount_at(one.target)->turned = true;
+	fake_mount_at(one.target)->read_only = true;
+	is_str(health_of(&one, one.target, one.staging), "FilesystemReadOnly",
+	    "a file system that the kernel has made read-only");
+	ok(statistics(&one) == 0 && abnormal, "statistics say so");
+	images[0].dead = true;
+	is_str(health_of(&one, one.target, one.staging), "DeviceDead",
+	    "a dead device");
+}
+
+static void
 test_expand(void)
 {
 	char none[] = "";
@@ -1136,6 +1183,7 @@ main(void)
 	test_lost_stash();
 	test_encrypted();
 	test_expand();
+	test_health();
 	fake_mounts_fini();
 	loop_fini();
 	return tap_end();

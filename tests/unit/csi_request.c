@@ -343,6 +343,19 @@ static const struct {
 	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", INVALID,
 	  "volume_id: missing" },
 
+	/* NodeGetVolumeHealth */
+	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\",\"volumePublishPath\":\"/t\","
+	  "\"stagingTargetPath\":\"/s\"}", ERR_OK, NULL },
+	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\",\"stagingTargetPath\":\"/s\"}",
+	  ERR_OK, NULL },
+	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\"}", INVALID,
+	  "volume_publish_path: missing" },
+	{ "NodeGetVolumeHealth", "{\"volumePublishPath\":\"/t\"}", INVALID,
+	  "volume_id: missing" },
+	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\",\"volumePublishPath\":\"t\"}",
+	  ERR_NOT_FOUND, "volume_publish_path: t" },
+	{ "NodeGetStorageHealth", "{}", ERR_OK, NULL },
+
 	/* NodeExpandVolume */
 	{ "NodeExpandVolume", "{\"volumeId\":\"any\",\"volumePath\":\"/t\"}",
 	  ERR_OK, NULL },
@@ -537,7 +550,8 @@ test_definitions(void)
 static void
 test_capabilities(void)
 {
-	static const int controller[] = { 1, 2 }, node[] = { 1, 2, 3, 4, 5 };
+	static const int controller[] = { 1, 2 },
+			 node[] = { 1, 2, 3, 4, 5, 7, 8 };
 	size_t c = 0, n = 0;
 
 	for (int i = 1; i < 32; i++) {
@@ -592,6 +606,10 @@ static const struct {
 	{ "NodeGetVolumeStats", "{\"volumePath\":\"/t\"}", { CSI_LOCK_STATS }, { "/t" } },
 	{ "NodeExpandVolume", "{\"volumeId\":\"i\",\"volumePath\":\"/t\"}",
 	  { CSI_LOCK_STAGE }, { "i" } },
+	{ "NodeGetVolumeHealth", "{\"volumePublishPath\":\"/t\"}",
+	  { CSI_LOCK_STATS }, { "/t" } },
+	{ "NodeGetVolumeHealth", "{\"stagingTargetPath\":\"/s\"}",
+	  { CSI_LOCK_STATS }, { "/s" } },
 };
 /* clang-format on */
 
