@@ -11,6 +11,12 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_CONTROLLER_PUBLISH_VOLUME] = &publish_volume_impl,
 	[CSI_CONTROLLER_UNPUBLISH_VOLUME] = &unpublish_volume_impl,
 	[CSI_VALIDATE_VOLUME_CAPABILITIES] = &validate_capabilities_impl,
+	[CSI_LIST_VOLUMES] = &list_volumes_impl,
+	[CSI_CONTROLLER_LIST_VOLUME_HEALTH] = &list_health_impl,
+	[CSI_CONTROLLER_GET_VOLUME_HEALTH] = &get_health_impl,
+	[CSI_LIST_SNAPSHOTS] = &list_snapshots_impl,
+	[CSI_GET_SNAPSHOT] = &get_snapshot_impl,
+	[CSI_CONTROLLER_GET_VOLUME] = &get_volume_impl,
 	[CSI_ADMIN_AUDIT] = &audit_impl,
 	[CSI_FORMAT] = &format_image_impl,
 };
@@ -22,7 +28,8 @@ controller_init(struct ceph_connection *conn)
 {
 	controller.conn = conn;
 	controller.names = keylock_new();
-	csi_impls_check(impls, CSI_WORKER, true, true);
+	csi_impls_check(
+	    impls, CSI_WORKER, &(const struct csi_serving){ true, true, true });
 }
 
 void

@@ -294,6 +294,68 @@ csi_check_delete_snapshot(struct csi_request *in, struct err *err)
 }
 
 int
+csi_check_get_volume(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ControllerGetVolumeRequest *r = in->message;
+
+	return check_volume_id(r->volume_id, err);
+}
+
+int
+csi_check_list_volumes(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ListVolumesRequest *r = in->message;
+
+	return csi_page_read(&in->page, in->arena, CSI_PAGE_VOLUMES,
+	    r->max_entries, r->starting_token, err);
+}
+
+int
+csi_check_get_health(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ControllerGetVolumeHealthRequest *r = in->message;
+
+	return check_volume_id(r->volume_id, err);
+}
+
+int
+csi_check_list_health(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ControllerListVolumeHealthRequest *r = in->message;
+
+	return csi_page_read(&in->page, in->arena, CSI_PAGE_VOLUMES,
+	    r->max_entries, r->starting_token, err);
+}
+
+/* An identifier that is nobody's is none of any list. */
+int
+csi_check_list_snapshots(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ListSnapshotsRequest *r = in->message;
+	const char *id = *r->snapshot_id != '\0' ? r->snapshot_id
+						 : r->source_volume_id;
+	struct err why = ERR_INIT;
+
+	if (*id != '\0') {
+		in->id_kind = CSI_ID_UNKNOWN;
+		if (csi_volume_id_parse(id, &in->id, &why) == 0) {
+			in->id_kind = CSI_ID_OURS;
+			in->cluster_id = in->id.cluster_id;
+		}
+	}
+	return csi_page_read(&in->page, in->arena, CSI_PAGE_SNAPSHOTS,
+	    r->max_entries, r->starting_token, err);
+}
+
+int
+csi_check_get_snapshot(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__GetSnapshotRequest *r = in->message;
+
+	return check_id(r->snapshot_id, "snapshot_id", err);
+}
+
+int
 csi_check_audit(struct csi_request *in, struct err *err)
 {
 	const Rbdcsi__Admin__V1__AuditRequest *r = in->message;

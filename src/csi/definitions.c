@@ -44,6 +44,12 @@ KEY(delete_volume_id, Csi__V1__DeleteVolumeRequest, volume_id)
 KEY(controller_publish_id, Csi__V1__ControllerPublishVolumeRequest, volume_id)
 KEY(controller_unpublish_id, Csi__V1__ControllerUnpublishVolumeRequest,
     volume_id)
+KEY(list_volumes_token, Csi__V1__ListVolumesRequest, starting_token)
+KEY(list_health_token, Csi__V1__ControllerListVolumeHealthRequest,
+    starting_token)
+KEY(get_health_id, Csi__V1__ControllerGetVolumeHealthRequest, volume_id)
+KEY(get_volume_id, Csi__V1__ControllerGetVolumeRequest, volume_id)
+KEY(get_snapshot_id, Csi__V1__GetSnapshotRequest, snapshot_id)
 KEY(validate_id, Csi__V1__ValidateVolumeCapabilitiesRequest, volume_id)
 KEY(create_snapshot_name, Csi__V1__CreateSnapshotRequest, name)
 KEY(create_snapshot_source, Csi__V1__CreateSnapshotRequest, source_volume_id)
@@ -84,6 +90,18 @@ create_volume_source(const void *req)
 	return source->type_case == CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME
 	    ? source->volume->volume_id
 	    : NULL;
+}
+
+/* The sidecar asks for many snapshots, one by one, at the same time. */
+static const char *
+list_snapshots_key(const void *req)
+{
+	const Csi__V1__ListSnapshotsRequest *r = req;
+
+	if (*r->snapshot_id != '\0')
+		return r->snapshot_id;
+	return *r->source_volume_id != '\0' ? r->source_volume_id
+					    : r->starting_token;
 }
 
 /*
@@ -167,11 +185,42 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .credentials = CSI_CREDENTIALS_OPTIONAL,
 	    .unasked = csi_capabilities_unasked,
 	},
-	[CSI_LIST_VOLUMES] = { RPC(Controller, ListVolumes, list_volumes) },
-	[CSI_CONTROLLER_LIST_VOLUME_HEALTH] = { RPC(Controller,
-	    ControllerListVolumeHealth, controller_list_volume_health) },
-	[CSI_CONTROLLER_GET_VOLUME_HEALTH] = { RPC(Controller,
-	    ControllerGetVolumeHealth, controller_get_volume_health) },
+	[CSI_LIST_VOLUMES] = {
+	    RPC(Controller, ListVolumes, list_volumes),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(LIST_VOLUMES),
+		CONTROLLER_CAN(LIST_VOLUMES_PUBLISHED_NODES) },
+	    .check = csi_check_list_volumes,
+	    .lock = { { CSI_LOCK_LIST, list_volumes_token } },
+	    .noun = "cluster",
+	    .session = { CSI_SESSION_OF_ALL },
+	    .credentials = CSI_CREDENTIALS_OF_CLUSTER,
+	},
+	[CSI_CONTROLLER_LIST_VOLUME_HEALTH] = {
+	    RPC(Controller, ControllerListVolumeHealth,
+		controller_list_volume_health),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(LIST_VOLUME_HEALTH) },
+	    .check = csi_check_list_health,
+	    .lock = { { CSI_LOCK_LIST, list_health_token } },
+	    .noun = "cluster",
+	    .session = { CSI_SESSION_OF_ALL },
+	    .credentials = CSI_CREDENTIALS_OF_CLUSTER,
+	},
+	[CSI_CONTROLLER_GET_VOLUME_HEALTH] = {
+	    RPC(Controller, ControllerGetVolumeHealth,
+		controller_get_volume_health),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(GET_VOLUME_HEALTH) },
+	    .check = csi_check_get_health,
+	    .lock = { { CSI_LOCK_NONE, get_health_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .credentials = CSI_CREDENTIALS_OF_CLUSTER,
+	},
 	[CSI_GET_CAPACITY] = { RPC(Controller, GetCapacity, get_capacity) },
 	[CSI_CONTROLLER_GET_CAPABILITIES] = { RPC(Controller,
 						  ControllerGetCapabilities,
@@ -199,16 +248,44 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .removes = true,
 	    .credentials = CSI_CREDENTIALS_REQUEST,
 	},
-	[CSI_LIST_SNAPSHOTS] = { RPC(
-	    Controller, ListSnapshots, list_snapshots) },
-	[CSI_GET_SNAPSHOT] = { RPC(Controller, GetSnapshot, get_snapshot) },
+	[CSI_LIST_SNAPSHOTS] = {
+	    RPC(Controller, ListSnapshots, list_snapshots),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(LIST_SNAPSHOTS) },
+	    .check = csi_check_list_snapshots,
+	    .lock = { { CSI_LOCK_LIST, list_snapshots_key } },
+	    .noun = "snapshot",
+	    .session = { CSI_SESSION_OF_ALL },
+	    .credentials = CSI_CREDENTIALS_OF_CLUSTER,
+	},
+	[CSI_GET_SNAPSHOT] = {
+	    RPC(Controller, GetSnapshot, get_snapshot),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(GET_SNAPSHOT) },
+	    .check = csi_check_get_snapshot,
+	    .lock = { { CSI_LOCK_NONE, get_snapshot_id } },
+	    .noun = "snapshot",
+	    .session = { CSI_SESSION_OF_ID, "snapshot_id" },
+	    .credentials = CSI_CREDENTIALS_OF_CLUSTER,
+	},
 	[CSI_CONTROLLER_EXPAND_VOLUME] = {
 	    RPC(Controller, ControllerExpandVolume, controller_expand_volume),
 	    .lock = { { CSI_LOCK_VOLUME, expand_volume_id },
 		{ CSI_LOCK_SOURCE, expand_volume_id } },
 	},
-	[CSI_CONTROLLER_GET_VOLUME] = { RPC(
-	    Controller, ControllerGetVolume, controller_get_volume) },
+	[CSI_CONTROLLER_GET_VOLUME] = {
+	    RPC(Controller, ControllerGetVolume, controller_get_volume),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(GET_VOLUME) },
+	    .check = csi_check_get_volume,
+	    .lock = { { CSI_LOCK_NONE, get_volume_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .credentials = CSI_CREDENTIALS_OF_CLUSTER,
+	},
 	[CSI_CONTROLLER_MODIFY_VOLUME] = {
 	    RPC(Controller, ControllerModifyVolume, controller_modify_volume),
 	    .lock = { { CSI_LOCK_VOLUME, modify_volume_id },
@@ -369,8 +446,9 @@ csi_definition_find(const char *path)
 }
 
 bool
-csi_capability_is_served(const char *service, int capability)
+csi_capability_is_served(const char *service, int capability, bool credentials)
 {
+	const struct csi_serving with = { true, true, credentials };
 	bool found = false;
 
 	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
@@ -380,7 +458,7 @@ csi_capability_is_served(const char *service, int capability)
 		    (def->capability[0] != capability &&
 			def->capability[1] != capability))
 			continue;
-		if (def->place == CSI_UNSERVED)
+		if (!csi_is_served_with(def, &with))
 			return false;
 		found = true;
 	}

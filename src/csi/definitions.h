@@ -12,6 +12,7 @@
 
 #include "base/arena.h"
 #include "csi/caps.h"
+#include "csi/pages.h"
 #include "csi/params.h"
 #include "csi/volume_id.h"
 
@@ -90,6 +91,7 @@ enum csi_lock_set {
 	CSI_LOCK_STAGE,         /* volumes on this node, by ID */
 	CSI_LOCK_STATS,         /* paths whose file system is looked at */
 	CSI_LOCK_ABORT,         /* volumes whose I/O is being ended */
+	CSI_LOCK_LIST,          /* pages of lists, by token */
 	CSI_LOCK_COUNT,
 };
 
@@ -108,6 +110,11 @@ enum csi_session_by {
 	CSI_SESSION_OF_ID,         /* the identifier in the named field */
 	CSI_SESSION_OF_FIELD,      /* the named field itself */
 	CSI_SESSION_OF_PARAMETERS, /* of the StorageClass */
+	/*
+	 * One after the other those of all clusters of config.json, if the
+	 * check has not found which one it is about (csi/pages.h).
+	 */
+	CSI_SESSION_OF_ALL,
 };
 
 /*
@@ -125,6 +132,11 @@ enum csi_credentials_of {
 	CSI_CREDENTIALS_OPTIONAL,
 	/* A session that works now does it, or nobody. */
 	CSI_CREDENTIALS_BORROWED,
+	/*
+	 * It fails. CSI has no secrets for such RPCs, or none for all clusters:
+	 * without --credentials-dir they are not served.
+	 */
+	CSI_CREDENTIALS_OF_CLUSTER,
 };
 
 /* Whose the identifier of a request is. */
@@ -159,6 +171,8 @@ struct csi_request {
 	struct csi_class_params class;   /* of CreateVolume */
 	const char *snapshot_prefix;     /* of CreateSnapshot */
 	uint64_t size_bytes;             /* of CreateVolume */
+	struct csi_page page;            /* of lists */
+	bool everywhere;                 /* it goes to all clusters */
 };
 
 struct csi_definition {
@@ -220,16 +234,29 @@ csi_definition_id(const struct csi_definition *def)
 const char *csi_definition_key(
     const struct csi_definition *def, const void *request);
 
-/* Does a daemon that serves these services serve it? */
+/* What a daemon has: services, and credentials of its own. */
+struct csi_serving {
+	bool controller, node, credentials;
+};
+
+/* Does such a daemon serve it? */
 static inline bool
-csi_is_served_with(const struct csi_definition *def, bool controller, bool node)
+csi_is_served_with(
+    const struct csi_definition *def, const struct csi_serving *with)
 {
 	return def->place != CSI_UNSERVED &&
-	    (def->with != CSI_WITH_CONTROLLER || controller) &&
-	    (def->with != CSI_WITH_NODE || node);
+	    (def->with != CSI_WITH_CONTROLLER || with->controller) &&
+	    (def->with != CSI_WITH_NODE || with->node) &&
+	    (def->credentials != CSI_CREDENTIALS_OF_CLUSTER ||
+		with->credentials);
 }
 
-/* Is every RPC of the service that makes this capability served? */
-bool csi_capability_is_served(const char *service, int capability);
+/*
+ * Does such a daemon serve every RPC of the service that makes this
+ * capability? It tells of itself only what it serves, so that services do not
+ * matter here.
+ */
+bool csi_capability_is_served(
+    const char *service, int capability, bool credentials);
 
 #endif

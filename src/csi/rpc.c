@@ -292,6 +292,10 @@ find_cluster(struct csi_request *in, struct err *err)
 		in->cluster_id = string_field(
 		    in->message, in->def->session.field);
 		return 0;
+	case CSI_SESSION_OF_ALL:
+		in->everywhere = in->cluster_id == NULL &&
+		    in->id_kind == CSI_ID_NONE;
+		return 0;
 	case CSI_SESSION_OF_ID:
 		break;
 	}
@@ -412,20 +416,29 @@ sort_maps(ProtobufCMessage *message)
 	}
 }
 
+/* The counter of the secrets, which stay what they are; NULL: it has none. */
+static size_t *
+secrets_count(ProtobufCMessage *message)
+{
+	const ProtobufCFieldDescriptor *secrets =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, CSI_SECRETS);
+
+	return secrets != NULL ? reflect_counter(message, secrets) : NULL;
+}
+
 const void *
 csi_request_print(const struct csi_request *in, size_t *len)
 {
 	/* Our own copy, made by csi_unpack in writable memory. */
 	ProtobufCMessage *message = (ProtobufCMessage *)(uintptr_t)in->message;
-	const ProtobufCFieldDescriptor *secrets =
-	    protobuf_c_message_descriptor_get_field_by_name(
-		message->descriptor, CSI_SECRETS);
-	size_t count = 0, path_len = strlen(in->def->path);
+	size_t *secrets = secrets_count(message), count = 0;
+	size_t path_len = strlen(in->def->path);
 	uint8_t *bytes;
 
 	if (secrets != NULL) {
-		count = *reflect_counter(message, secrets);
-		*reflect_counter(message, secrets) = 0;
+		count = *secrets;
+		*secrets = 0;
 	}
 	sort_maps(message);
 	*len = path_len + protobuf_c_message_get_packed_size(message);
@@ -433,7 +446,35 @@ csi_request_print(const struct csi_request *in, size_t *len)
 	memcpy(bytes, in->def->path, path_len);
 	(void)protobuf_c_message_pack(message, bytes + path_len);
 	if (secrets != NULL)
-		*reflect_counter(message, secrets) = count;
+		*secrets = count;
+	return bytes;
+}
+
+const void *
+csi_request_for(const struct csi_request *in, const char *token, unsigned max,
+    size_t *len, struct err *err)
+{
+	ProtobufCMessage *message = (ProtobufCMessage *)(uintptr_t)in->message;
+	const ProtobufCFieldDescriptor *field;
+	size_t *secrets = secrets_count(message), count = 0;
+	const void *bytes;
+
+	field = protobuf_c_message_descriptor_get_field_by_name(
+	    message->descriptor, "max_entries");
+	if (field != NULL)
+		*(int32_t *)((char *)message + field->offset) = (int32_t)max;
+	field = protobuf_c_message_descriptor_get_field_by_name(
+	    message->descriptor, "starting_token");
+	if (field != NULL)
+		*(char **)((char *)message + field->offset) = arena_strdup(
+		    in->arena, token);
+	if (secrets != NULL) {
+		count = *secrets;
+		*secrets = 0;
+	}
+	bytes = csi_pack(message, in->arena, len, err);
+	if (secrets != NULL)
+		*secrets = count;
 	return bytes;
 }
 
@@ -441,11 +482,11 @@ csi_request_print(const struct csi_request *in, size_t *len)
 
 void
 csi_impls_check(const struct csi_impl *const impls[CSI_COUNT],
-    enum csi_place place, bool controller, bool node)
+    enum csi_place place, const struct csi_serving *with)
 {
 	for (size_t i = 0; i < CSI_COUNT; i++)
 		if (csi_definitions[i].place == place && impls[i] == NULL &&
-		    csi_is_served_with(&csi_definitions[i], controller, node)) {
+		    csi_is_served_with(&csi_definitions[i], with)) {
 			log_error("csi.table",
 			    "method=%s has no implementation",
 			    csi_definitions[i].name);

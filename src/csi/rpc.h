@@ -50,7 +50,7 @@ struct csi_impl {
  * run at `place` in a daemon that serves these is missing.
  */
 void csi_impls_check(const struct csi_impl *const impls[CSI_COUNT],
-    enum csi_place place, bool controller, bool node);
+    enum csi_place place, const struct csi_serving *with);
 
 /* The most bytes that a packed request or reply may have. */
 #define CSI_MESSAGE_MAX ((size_t)4 << 20)
@@ -71,6 +71,14 @@ int csi_request_read(struct csi_request *in, const struct csi_definition *def,
  * one counts. Retries join a running operation by these *len bytes.
  */
 const void *csi_request_print(const struct csi_request *in, size_t *len);
+
+/*
+ * The request as one cluster of many is asked, packed in the arena: without
+ * secrets, which are not meant for all of them, and if it is for a list with
+ * this token and number of entries. NULL with `err` as csi_pack().
+ */
+const void *csi_request_for(const struct csi_request *in, const char *token,
+    unsigned max, size_t *len, struct err *err);
 
 /* Overwrites the secrets and frees the arena. */
 void csi_request_fini(struct csi_request *in);

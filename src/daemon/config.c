@@ -391,6 +391,27 @@ config_find(const struct config *config, const char *cluster_id,
 	return 0;
 }
 
+int
+config_next(const struct config *config, const char *after, bool inclusive,
+    struct arena *arena, const char **next, struct err *err)
+{
+	const char *best = NULL;
+
+	if (config->root == NULL)
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "look up the clusters: %s", config->broken.text);
+	for (size_t i = 0; i < config->count; i++) {
+		const char *id = config->cluster[i].id;
+		int order = str_is_empty(id) ? -1 : strcmp(id, after);
+
+		if ((order > 0 || (order == 0 && inclusive)) &&
+		    (best == NULL || strcmp(id, best) < 0))
+			best = id;
+	}
+	*next = arena_strdup(arena, best);
+	return 0;
+}
+
 size_t
 config_count(const struct config *config)
 {

@@ -40,6 +40,16 @@ int config_find(const struct config *config, const char *cluster_id,
     struct err *err) must_check;
 
 /*
+ * The clusterID that follows `after` in the order of strings (`inclusive`: or
+ * is `after`), in the arena; NULL: there is none. Entries that are left out
+ * have their turn, too, so that nobody takes what the others have for all;
+ * they are found out by config_find(). FAILED_PRECONDITION: no file was ever
+ * good.
+ */
+int config_next(const struct config *config, const char *after, bool inclusive,
+    struct arena *arena, const char **next, struct err *err) must_check;
+
+/*
  * Adds to the text of an error that the file's state may have led to, that the
  * newest file is not the one in use, and why. Nothing when it is in use.
  */

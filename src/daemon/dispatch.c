@@ -9,6 +9,7 @@
 
 static struct {
 	struct dispatch_setup setup;
+	struct csi_serving serving;
 	struct arena *arena; /* has the answers */
 	/* What an instant RPC answers never changes: it is packed once. */
 	struct {
@@ -58,8 +59,8 @@ controller_get_capabilities(void *message)
 	for (unsigned i = 0; i < types->n_values; i++) {
 		Csi__V1__ControllerServiceCapability *can;
 
-		if (!csi_capability_is_served(
-			"Controller", types->values[i].value))
+		if (!csi_capability_is_served("Controller",
+			types->values[i].value, dp.serving.credentials))
 			continue;
 		can = csi_new(
 		    &csi__v1__controller_service_capability__descriptor,
@@ -89,7 +90,8 @@ node_get_capabilities(void *message)
 	for (unsigned i = 0; i < types->n_values; i++) {
 		Csi__V1__NodeServiceCapability *can;
 
-		if (!csi_capability_is_served("Node", types->values[i].value))
+		if (!csi_capability_is_served(
+			"Node", types->values[i].value, dp.serving.credentials))
 			continue;
 		can = csi_new(
 		    &csi__v1__node_service_capability__descriptor, dp.arena);
@@ -150,7 +152,12 @@ dispatch_call(struct call *call)
 	else if (def->place == CSI_UNSERVED)
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
 		    "%s is not served by this driver", def->name);
-	else if (!csi_is_served_with(def, dp.setup.controller, dp.setup.node))
+	else if (def->credentials == CSI_CREDENTIALS_OF_CLUSTER &&
+	    !dp.serving.credentials)
+		(void)err_set(&err, ERR_UNIMPLEMENTED,
+		    "%s needs --credentials-dir, which this process does not have",
+		    def->name);
+	else if (!csi_is_served_with(def, &dp.serving))
 		(void)err_set(&err, ERR_UNIMPLEMENTED,
 		    "%s: this process does not serve the %s service", def->name,
 		    def->with == CSI_WITH_NODE ? "Node" : "Controller");
@@ -162,6 +169,24 @@ dispatch_call(struct call *call)
 		request_take(call, def);
 }
 
+/* Why the capabilities of some RPCs are not told. */
+static void
+tell_unserved(void)
+{
+	struct buf names;
+
+	buf_init(&names, CSI_CLIENT_COUNT * 64);
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
+		if (csi_definitions[i].credentials ==
+		    CSI_CREDENTIALS_OF_CLUSTER)
+			(void)buf_printf(&names, "%s%s",
+			    names.len > 0 ? "," : "", csi_definitions[i].name);
+	log_info("controller.unserved",
+	    "methods=%.*s text=\"CSI gives them no secrets, and --credentials-dir is not set\"",
+	    (int)names.len, (const char *)names.data);
+	buf_fini(&names);
+}
+
 void
 dispatch_init(const struct dispatch_setup *setup)
 {
@@ -169,6 +194,13 @@ dispatch_init(const struct dispatch_setup *setup)
 	struct err err = ERR_INIT;
 
 	dp.setup = *setup;
+	dp.serving = (struct csi_serving){
+		.controller = setup->controller,
+		.node = setup->node,
+		.credentials = !str_is_empty(requests.credentials_dir),
+	};
+	if (setup->controller && !dp.serving.credentials)
+		tell_unserved();
 	dp.arena = csi_arena_new();
 	for (size_t i = 0; i < CSI_COUNT; i++) {
 		void *reply;
@@ -181,8 +213,7 @@ dispatch_init(const struct dispatch_setup *setup)
 		dp.answers[i].bytes = csi_pack(
 		    reply, dp.arena, &dp.answers[i].len, &err);
 	}
-	csi_impls_check(
-	    requests.impls, CSI_DAEMON, setup->controller, setup->node);
+	csi_impls_check(requests.impls, CSI_DAEMON, &dp.serving);
 	requests.driver_name = setup->driver_name;
 	requests_init(&requests);
 }

@@ -186,12 +186,16 @@ request_set_reply(struct request *r, const void *reply)
 
 /*
  * Chooses the credentials: the request's, else the cluster's own. 0: in
- * r->session; -ENOENT: there are none; or a failure to read the latter.
+ * r->session; -ENOENT: there are none; or a failure to read the latter. What
+ * goes to all clusters has those of each.
  */
 static int
-request_credentials(struct request *r, struct err *err)
+request_credentials(struct request *r, const char *cluster_id, struct err *err)
 {
-	const struct csi_credentials *given = &r->in.credentials;
+	static const struct csi_credentials none;
+	const struct csi_credentials *given = r->in.everywhere
+	    ? &none
+	    : &r->in.credentials;
 	int rc;
 
 	r->session.user = given->user;
@@ -200,15 +204,51 @@ request_credentials(struct request *r, struct err *err)
 	r->secret.len = given->key_len;
 	if (given->user != NULL)
 		return 0;
-	if (str_is_empty(rq.setup.credentials_dir) ||
-	    str_is_empty(r->in.cluster_id))
+	if (str_is_empty(rq.setup.credentials_dir) || str_is_empty(cluster_id))
 		return -ENOENT;
 	credentials_fini(&r->own);
 	rc = credentials_read(
-	    rq.setup.credentials_dir, r->in.cluster_id, &r->own, err);
+	    rq.setup.credentials_dir, cluster_id, &r->own, err);
 	r->session.user = r->own.user;
 	r->session.key = &r->own.key;
 	return rc;
+}
+
+/*
+ * The cluster that is asked next, and its request; NULL: all that are wanted
+ * have answered, and the reply is made of theirs.
+ */
+static int
+request_next_cluster(struct request *r, const char **next, struct err *err)
+{
+	const struct csi_page *page = &r->in.page;
+	const char *from = r->answered, *token = NULL;
+	int rc;
+
+	if (from == NULL)
+		from = str_is_empty(page->token.cluster_id)
+		    ? ""
+		    : page->token.cluster_id;
+	rc = config_next(
+	    rq.setup.config, from, r->answered == NULL, r->in.arena, next, err);
+	if (rc < 0)
+		return rc;
+	if (*next != NULL && csi_join_has_room(&r->join, page->max)) {
+		r->key = *next;
+		if (r->answered == NULL && str_eq(*next, from))
+			token = csi_token_fmt(
+			    r->in.arena, page->of, &page->token);
+		r->part = csi_request_for(&r->in, token != NULL ? token : "",
+		    page->max - r->join.entries, &r->part_len, err);
+		return r->part != NULL ? 0 : err->rc;
+	}
+	if (*next != NULL && !r->join.ended)
+		token = csi_token_fmt(r->in.arena, page->of,
+		    &(const struct csi_token){
+			.cluster_id = *next, .name = "" });
+	*next = NULL;
+	r->reply = csi_join_end(&r->join, token, &r->reply_len);
+	return 0;
 }
 
 /*
@@ -223,6 +263,7 @@ request_find_session(struct request *r)
 {
 	const struct csi_request *in = &r->in;
 	const struct csi_definition *def = in->def;
+	const char *cluster_id = in->cluster_id;
 	struct err why = ERR_INIT;
 	bool has;
 	int rc;
@@ -230,35 +271,42 @@ request_find_session(struct request *r)
 	r->borrowed = false;
 	r->reply = NULL; /* an empty message */
 	r->reply_len = 0;
+	r->part = r->body;
+	r->part_len = r->len;
 	if (in->id_kind == CSI_ID_UNKNOWN) {
-		if (!def->removes)
+		if (!def->removes && def->session.by != CSI_SESSION_OF_ALL)
 			(void)err_set(&r->err, ERR_NOT_FOUND,
 			    "%s %s does not exist: no identifier of this driver",
 			    def->session.field, in->id_text);
 		return false;
 	}
-	rc = request_credentials(r, &why);
+	if (in->everywhere &&
+	    (request_next_cluster(r, &cluster_id, &r->err) < 0 ||
+		cluster_id == NULL))
+		return false;
+	rc = request_credentials(r, cluster_id, &why);
 	has = rc == 0;
-	if (rc < 0 && rc != -ENOENT) {
+	if (rc < 0 &&
+	    (rc != -ENOENT || def->credentials == CSI_CREDENTIALS_OF_CLUSTER)) {
 		r->err = why;
 		return false;
 	}
 	/* PVs of before controllerPublishSecretRef have none for ever. */
 	if (!has &&
 	    (def->credentials == CSI_CREDENTIALS_OPTIONAL ||
-		str_is_empty(in->cluster_id))) {
+		str_is_empty(cluster_id))) {
 		if (def->unasked != NULL)
 			request_set_reply(
 			    r, def->unasked(in->message, in->arena));
 		return false;
 	}
-	if (str_is_empty(in->cluster_id)) {
+	if (str_is_empty(cluster_id)) {
 		(void)err_set(&r->err, ERR_INVALID_ARGUMENT,
 		    "volume_context.clusterID: missing");
 		return false;
 	}
 	rc = config_find(
-	    rq.setup.config, in->cluster_id, in->arena, &r->cluster, &why);
+	    rq.setup.config, cluster_id, in->arena, &r->cluster, &why);
 	if (rc < 0 && has && def->session.by == CSI_SESSION_OF_PARAMETERS)
 		(void)err_set(
 		    &r->err, ERR_INVALID_ARGUMENT, "parameters: %s", why.text);
@@ -356,8 +404,8 @@ request_step(struct op *op)
 			.cluster_id = r->cluster.cluster_id,
 			.monitors = r->cluster.monitors,
 			.rados_namespace = r->cluster.rados_namespace,
-			.body = r->body,
-			.len = r->len,
+			.body = r->part,
+			.len = r->part_len,
 			.deadline_ms =
 			    TAILQ_FIRST(&r->callers)->call->deadline_ms,
 		};
@@ -374,6 +422,15 @@ request_step(struct op *op)
 
 	case REQUEST_ANSWERED:
 		r->err = r->call.err;
+		if (r->in.everywhere && !err_is_set(&r->err) &&
+		    csi_join_add(&r->join, r->call.reply, r->call.reply_len,
+			&r->err) == 0) {
+			r->answered = r->cluster.cluster_id;
+			return op_goto(r, REQUEST_LOCKED);
+		}
+		if (r->in.everywhere)
+			err_prefix(
+			    &r->err, "cluster \"%s\"", r->cluster.cluster_id);
 		r->reply = r->call.reply;
 		r->reply_len = r->call.reply_len;
 		memcpy(r->states, r->call.states, sizeof(r->states));
@@ -439,6 +496,7 @@ request_free(struct op *op)
 	free(r->body);
 	free(r->call.reply);
 	credentials_fini(&r->own);
+	csi_join_fini(&r->join);
 	free(r);
 	less(&rq.large_bytes, &rq.large_peak, large, TRIM_BYTES);
 	less(&rq.count, &rq.count_peak, 1, TRIM_REQUESTS);
@@ -503,6 +561,7 @@ request_read(struct request *r, const struct csi_definition *def,
 	r->lock[0].claim.print = csi_request_print(
 	    &r->in, &r->lock[0].claim.print_len);
 	r->op.subject = arena_fmt(r->in.arena, "%s %s", def->name, r->key);
+	csi_join_init(&r->join, def->reply);
 	return 0;
 }
 

@@ -105,6 +105,12 @@ struct request {
 	bool borrowed;          /* the credentials, of a session that works */
 	struct session_call call;
 
+	/* CSI_SESSION_OF_ALL */
+	struct csi_join join;
+	const char *answered; /* the last cluster that did; NULL: none yet */
+	const void *part;     /* what the cluster of now is sent */
+	size_t part_len;
+
 	/* the result; a reply lives in the arena, or is the call's */
 	struct err err;
 	const void *reply;

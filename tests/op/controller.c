@@ -41,6 +41,7 @@ static struct outcome {
 	/* of Audit */
 	size_t findings, repaired;
 	char token[16];
+	char list[400]; /* of lists: "WHAT ...; WHAT ...; " */
 } out;
 
 /* ---- running one RPC ---- */
@@ -52,6 +53,69 @@ take_audit(const Rbdcsi__Admin__V1__AuditResponse *reply)
 	for (size_t i = 0; i < reply->n_findings; i++)
 		out.repaired += reply->findings[i]->repaired;
 	(void)snprintf(out.token, sizeof(out.token), "%s", reply->next_token);
+}
+
+static void printf_like(1, 2) put_list(const char *fmt, ...)
+{
+	size_t used = strlen(out.list);
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(out.list + used, sizeof(out.list) - used, fmt, ap);
+	va_end(ap);
+}
+
+/* A volume by its UUID, the one that was created by its name. */
+static const char *
+name_of(const char *id)
+{
+	const char *uuid = id + strlen(id) - UUID_LEN;
+
+	return fake_has_key("csi.volumes.default", "csi.volume." NAME, uuid)
+	    ? NAME
+	    : uuid;
+}
+
+static void
+take_volumes(const Csi__V1__ListVolumesResponse *reply)
+{
+	for (size_t i = 0; i < reply->n_entries; i++) {
+		const Csi__V1__ListVolumesResponse__Entry *e =
+		    reply->entries[i];
+
+		put_list("%s %lld", name_of(e->volume->volume_id),
+		    (long long)e->volume->capacity_bytes);
+		for (size_t j = 0; j < e->status->n_published_node_ids; j++)
+			put_list(" %s", e->status->published_node_ids[j]);
+		put_list("; ");
+	}
+	if (*reply->next_token != '\0')
+		put_list("next %s", reply->next_token);
+}
+
+static void
+take_health(const Csi__V1__ControllerListVolumeHealthResponse *reply)
+{
+	for (size_t i = 0; i < reply->n_entries; i++) {
+		const Csi__V1__VolumeHealth *e = reply->entries[i];
+
+		put_list("%s", name_of(e->volume_id));
+		for (size_t j = 0; j < e->n_health_statuses; j++)
+			put_list(" %s", e->health_statuses[j]->reason);
+		put_list("; ");
+	}
+}
+
+static void
+take_snapshots(const Csi__V1__ListSnapshotsResponse *reply)
+{
+	for (size_t i = 0; i < reply->n_entries; i++) {
+		const Csi__V1__Snapshot *s = reply->entries[i]->snapshot;
+
+		put_list("%s of %s %s; ", name_of(s->snapshot_id),
+		    name_of(s->source_volume_id),
+		    s->ready_to_use ? "ready" : "not ready");
+	}
 }
 
 static void
@@ -67,6 +131,14 @@ take_result(const struct csi_rpc *rpc)
 		    reply->volume->volume_id);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Audit"))
 		take_audit(rpc->reply);
+	out.list[0] = '\0';
+	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "ListVolumes"))
+		take_volumes(rpc->reply);
+	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "ListSnapshots"))
+		take_snapshots(rpc->reply);
+	if (rpc->reply != NULL &&
+	    str_eq(rpc->in->def->name, "ControllerListVolumeHealth"))
+		take_health(rpc->reply);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Format"))
 		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
 }
@@ -1227,6 +1299,115 @@ test_audit(void)
 	}
 }
 
+/* ---- lists ---- */
+
+#define SNAP_UUID "22222222-3333-4444-5555-666666666666"
+
+static void
+list_volumes(int32_t max, const char *token)
+{
+	Csi__V1__ListVolumesRequest r = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+
+	r.max_entries = max;
+	r.starting_token = (char *)(uintptr_t)token;
+	run("ListVolumes", &r);
+}
+
+static void
+list_health(void)
+{
+	Csi__V1__ControllerListVolumeHealthRequest r =
+	    CSI__V1__CONTROLLER_LIST_VOLUME_HEALTH_REQUEST__INIT;
+
+	run("ControllerListVolumeHealth", &r);
+}
+
+static void
+list_snapshots(void)
+{
+	Csi__V1__ListSnapshotsRequest r = CSI__V1__LIST_SNAPSHOTS_REQUEST__INIT;
+
+	run("ListSnapshots", &r);
+}
+
+/* A key, an entry and an image, as a volume or a snapshot has them. */
+static void
+put_item(const char *directory, const char *kind, const char *name,
+    const char *uuid, const char *image)
+{
+	char object[96], key[96];
+
+	(void)snprintf(object, sizeof(object), "%s.default", directory);
+	(void)snprintf(key, sizeof(key), "%s.%s", kind, name);
+	fake_put_key(object, key, uuid);
+	(void)snprintf(object, sizeof(object), "%s.%s", kind, uuid);
+	fake_put_key(object, "csi.imagename", image);
+	if (str_eq(kind, "csi.snap"))
+		fake_put_key(object, "csi.source", "csi-vol-" LONE_UUID);
+	fake_put_image(image);
+}
+
+static void
+test_lists(void)
+{
+	static void (*const lists[])(void) = { list_health, list_snapshots };
+	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_DROP };
+	char image[64];
+	unsigned calls;
+
+	fake_clear();
+	begin();
+	create();
+	(void)snprintf(image, sizeof(image), "csi-vol-%s",
+	    out.volume_id + strlen(out.volume_id) - UUID_LEN);
+	put_item("csi.volumes", "csi.volume", "pvc-2", LONE_UUID, "img-2");
+	put_item("csi.snaps", "csi.snap", "snap-1", SNAP_UUID, "img-s");
+	fake_put_key("csi.volumes.default", "csi.reserve.pvc-0", "csi-vol-x");
+	fake_set_meta("img-2", ".rbd.csi.ceph.com/published/node-1", "rw");
+	fake_script(FAKE_NONE, 0, 0);
+	list_volumes(0, "");
+	is_str(fake_log(), "read-dir read-item read-item summary place summary",
+	    "a list reads a page, and of each volume entry and header");
+	is_str(out.list, "pvc-1 1048576; " LONE_UUID " 1048576 node-1; ",
+	    "and tells sizes and nodes, but nothing of reservations");
+	list_volumes(1, "");
+	is_str(out.list, "pvc-1 1048576; next v1.1.1.c.pvc-1",
+	    "a short page has a token");
+	list_volumes(1, "v1.1.1.c.pvc-1");
+	is_str(
+	    out.list, LONE_UUID " 1048576 node-1; ", "which leads to the rest");
+	list_volumes(1, "v1.1.1.c.pvc-0-gone");
+	is_str(out.list, "pvc-1 1048576; next v1.1.1.c.pvc-1",
+	    "also when its volume is gone");
+	list_volumes(9, "v1.2.1.c.x");
+	is_str(out.list, "", "behind the last pool there is nothing");
+	list_snapshots();
+	is_str(out.list, SNAP_UUID " of " LONE_UUID " ready; ",
+	    "a snapshot has its volume");
+	fake_rename(image, "renamed");
+	list_health();
+	is_str(out.list, "pvc-1 ImageReplaced; " LONE_UUID "; ",
+	    "health: whose image has another name");
+
+	/* Each wait fails, or its caller leaves; nothing stays behind. */
+	for (size_t l = 0; l < countof(lists); l++) {
+		fake_script(FAKE_NONE, 0, 0);
+		lists[l]();
+		calls = fake_calls();
+		ok(calls >= 3 && !err_is_set(&out.err), "list %zu", l);
+		for (size_t i = 0; i < countof(faults); i++)
+			for (unsigned n = 1; n <= calls; n++) {
+				fake_script(faults[i], n, -EIO);
+				lists[l]();
+				ok(op_count() == 0 &&
+					(faults[i] == FAKE_DROP ||
+					    err_is_set(&out.err) || *out.list),
+				    "list %zu: fault %zu at wait %u", l, i, n);
+			}
+	}
+	end("lists", 0);
+}
+
 int
 main(void)
 {
@@ -1258,6 +1439,7 @@ main(void)
 	test_format();
 	test_format_faults();
 	test_audit();
+	test_lists();
 	loop_fini();
 	return tap_end();
 }

@@ -5,7 +5,8 @@
  */
 #include "tests/op/fake_ceph.h"
 
-#include "ceph/image.h"
+#include "ceph/image_summary.h"
+#include "ceph/pools.h"
 #include "ceph/trash.h"
 #include "controller/lane.h"
 
@@ -208,6 +209,14 @@ fake_put_key(const char *object, const char *key, const char *value)
 {
 	put(object, "", "");
 	put(object, key, value);
+}
+
+bool
+fake_has_key(const char *object, const char *key, const char *value)
+{
+	const struct entry *e = find(object, key);
+
+	return e != NULL && str_eq(e->value, value);
 }
 
 void
@@ -429,6 +438,17 @@ ceph_pool_label(const struct ceph_pool *pool)
 	return pool->name->name;
 }
 
+int
+ceph_pools_next(struct ceph_connection *conn, int64_t after, const char *ns,
+    struct ceph_pool **pool, struct err *err)
+{
+	(void)conn;
+	(void)ns;
+	(void)err;
+	*pool = after < the_pool.id ? &the_pool : NULL;
+	return 0;
+}
+
 uint64_t
 ceph_connection_features(const struct ceph_connection *conn)
 {
@@ -440,8 +460,8 @@ ceph_connection_features(const struct ceph_connection *conn)
 
 struct rados_read {
 	char key[16][TEXT];
-	unsigned nkeys;
-	bool page;
+	unsigned nkeys, max; /* max: of a page */
+	char after[TEXT], prefix[TEXT];
 	struct rados_omap_entry got[ENTRIES];
 	struct entry copy[ENTRIES];
 	struct rados_omap omap;
@@ -488,10 +508,9 @@ unsigned
 rados_read_omap_page(
     struct rados_read *r, const char *after, const char *prefix, unsigned max)
 {
-	(void)after;
-	(void)prefix;
-	(void)max;
-	r->page = true;
+	(void)snprintf(r->after, TEXT, "%s", after);
+	(void)snprintf(r->prefix, TEXT, "%s", prefix);
+	r->max = max;
 	return 0;
 }
 
@@ -501,7 +520,16 @@ wanted(const struct rados_read *r, const char *key)
 	for (unsigned i = 0; i < r->nkeys; i++)
 		if (str_eq(r->key[i], key))
 			return true;
-	return r->page;
+	return r->max > 0 && strcmp(key, r->after) > 0 &&
+	    str_starts(key, r->prefix);
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	const struct rados_omap_entry *x = a, *y = b;
+
+	return strcmp(x->key, y->key);
 }
 
 /* "csi.volumes.default" is "dir", "csi.volume.UUID" is "item". */
@@ -542,6 +570,10 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 			};
 			r->omap.n++;
 		}
+		qsort(r->got, r->omap.n, sizeof(r->got[0]), by_key);
+		r->omap.more = r->max > 0 && r->omap.n > r->max;
+		if (r->omap.more)
+			r->omap.n = r->max;
 	}
 	leave(waiter, rc);
 }
@@ -703,6 +735,30 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 		}
 	}
 	leave_child(&lookup->op, waiter, rc, "look up");
+}
+
+void
+image_summary_start(struct image_summary *s, struct ceph_pool *pool,
+    const char *id, const char *prefix, struct arena *arena,
+    struct wake *waiter)
+{
+	const struct image *image = image_with_id(id);
+	int rc;
+
+	*s = (struct image_summary){ .pool = pool, .data_pool = -1 };
+	if (enter("summary", &rc) && rc == 0) {
+		for (size_t i = 0; i < METAS && image != NULL; i++)
+			if (str_starts(image->meta[i].key, prefix))
+				s->key[s->nkeys++] = arena_strdup(
+				    arena, image->meta[i].key);
+		s->size_bytes = image != NULL ? image->size_bytes : 0;
+		s->snaps = 1;
+		if (image == NULL)
+			rc = -ENOENT;
+	}
+	if (rc < 0)
+		(void)err_set_rc(&s->err, rc, "read its header");
+	leave(waiter, s->err.rc);
 }
 
 void

@@ -43,6 +43,7 @@ const char *fake_store(void);
 /* ---- arranging things ---- */
 void fake_put_key(const char *object, const char *key, const char *value);
 void fake_put_object(const char *object);
+bool fake_has_key(const char *object, const char *key, const char *value);
 bool fake_has_image(const char *name, uint64_t *size_bytes);
 /* Addresses with a comma between; NULL: nobody. */
 void fake_watch(const char *name, const char *address);

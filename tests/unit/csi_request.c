@@ -34,6 +34,25 @@ static const struct {
 	enum err_code code;
 	const char *in_text;	/* part of the error text */
 } checks[] = {
+	/* Lists */
+	{ "ListVolumes", "{}", ERR_OK, NULL },
+	{ "ListVolumes", "{\"maxEntries\":-1}", INVALID, "max_entries: -1" },
+	{ "ListVolumes", "{\"startingToken\":\"x\"}", ERR_ABORTED,
+	  "starting_token: none of this list" },
+	{ "ListVolumes", "{\"startingToken\":\"s1.1.1.c.x\"}", ERR_ABORTED,
+	  "starting_token" },
+	{ "ListVolumes", "{\"startingToken\":\"v1.1.1.c.x\"}", ERR_OK, NULL },
+	{ "ControllerListVolumeHealth", "{\"maxEntries\":-1}", INVALID,
+	  "max_entries: -1" },
+	{ "ListSnapshots", "{\"startingToken\":\"s1.1.1.c.x\"}", ERR_OK, NULL },
+	{ "ListSnapshots", "{\"startingToken\":\"v1.1.1.c.x\"}", ERR_ABORTED,
+	  "starting_token" },
+	{ "ListSnapshots", "{\"snapshotId\":\"..\"}", ERR_OK, NULL },
+	{ "ControllerGetVolume", "{}", INVALID, "volume_id: missing" },
+	{ "ControllerGetVolume", "{" VOLUME "}", ERR_OK, NULL },
+	{ "ControllerGetVolumeHealth", "{}", INVALID, "volume_id: missing" },
+	{ "GetSnapshot", "{}", INVALID, "snapshot_id: missing" },
+
 	/* CreateVolume */
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS "}",
 	  ERR_OK, NULL },
@@ -552,21 +571,28 @@ test_capabilities(void)
 {
 	static const int controller[] = { 1, 2 },
 			 node[] = { 1, 2, 3, 4, 5, 7, 8 };
-	size_t c = 0, n = 0;
+	/* What needs --credentials-dir. */
+	static const int more[] = { 3, 6, 10, 12, 15, 16, 17 };
+	size_t c = 0, n = 0, m = 0;
 
 	for (int i = 1; i < 32; i++) {
-		if (csi_capability_is_served("Controller", i)) {
+		if (csi_capability_is_served("Controller", i, false)) {
 			is_int(i, c < countof(controller) ? controller[c] : -1,
 			    "Controller capability %zu", c);
 			c++;
+		} else if (csi_capability_is_served("Controller", i, true)) {
+			is_int(i, m < countof(more) ? more[m] : -1,
+			    "Controller capability %zu with credentials", m);
+			m++;
 		}
-		if (csi_capability_is_served("Node", i)) {
+		if (csi_capability_is_served("Node", i, false)) {
 			is_int(i, n < countof(node) ? node[n] : -1,
 			    "Node capability %zu", n);
 			n++;
 		}
 	}
 	is_int(c, countof(controller), "the Controller has no more, no less");
+	is_int(m, countof(more), "nor with credentials of its own");
 	is_int(n, countof(node), "nor has the Node service");
 }
 
