@@ -37,6 +37,36 @@ log_enabled(enum log_level level)
 	return level <= lg.level;
 }
 
+enum log_level
+log_level(void)
+{
+	return lg.level;
+}
+
+void
+log_set_level(enum log_level level)
+{
+	lg.level = level;
+}
+
+int
+log_level_parse(const char *name, enum log_level *level)
+{
+	for (size_t i = 0; i < countof(level_name); i++) {
+		if (!str_eq(name, level_name[i]))
+			continue;
+		*level = (enum log_level)i;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+const char *
+log_level_name(enum log_level level)
+{
+	return level_name[level];
+}
+
 void
 log_set_sink(void (*sink)(enum log_level level, const char *line))
 {

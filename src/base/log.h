@@ -31,6 +31,11 @@ enum log_format {
 void log_init(
     const char *program, enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);
+enum log_level log_level(void);
+void log_set_level(enum log_level level);
+/* "error", "warn", "info" or "debug"; -EINVAL: none of them. */
+int log_level_parse(const char *name, enum log_level *level);
+const char *log_level_name(enum log_level level);
 
 /*
  * Tests: sends whole lines (without newline) to `sink` instead of standard

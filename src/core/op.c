@@ -112,6 +112,9 @@ op_mark(struct op *op, const char *state)
 	if (op->trail != NULL)
 		op->trail->mark[op->trail->count++ % OP_TRAIL] =
 		    (struct op_mark){ state, op->since_us };
+	log_debug("op.state", "op=%llu name=%s subject=%s state=%s",
+	    (unsigned long long)op->id, op->cls->name,
+	    op->subject != NULL ? op->subject : "-", state);
 	if (hook != NULL)
 		hook(op, state);
 }

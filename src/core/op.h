@@ -103,8 +103,8 @@ void op_dump(struct buf *out);
 const char *op_trail_at(const struct op_trail *trail, unsigned i, int64_t *us);
 
 /*
- * Called at each state change of every op: debug log, tests that fail or
- * kill at a given state. NULL switches it off.
+ * Called at each state change of every op: for tests that fail or kill at a
+ * given state. NULL switches it off.
  */
 void op_set_hook(void (*hook)(struct op *op, const char *state));
 

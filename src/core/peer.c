@@ -8,7 +8,6 @@
 #include "core/peer.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/secret.h"
 #include "core/child.h"
 #include "core/unix_socket.h"
@@ -80,7 +79,7 @@ frame_parse(struct peer_frame *f, char step[ERR_TEXT_MAX],
 	step[0] = '\0';
 	if (len >= sizeof(e))
 		memcpy(&e, p, sizeof(e));
-	if (e.format != ENVELOPE_FORMAT || e.kind > PEER_DRAIN ||
+	if (e.format != ENVELOPE_FORMAT || e.kind > PEER_LEVEL ||
 	    e.code > ERR_UNAUTHENTICATED || e.text > len - sizeof(e))
 		return -EPROTO;
 	f->kind = (enum peer_frame_kind)e.kind;
@@ -536,6 +535,19 @@ peer_is_connected(const struct peer *p)
 }
 
 void
+peer_log_level(enum log_level level)
+{
+	const struct process *proc;
+
+	log_set_level(level);
+	LIST_FOREACH (proc, &processes, link)
+		if (proc->peer != NULL && proc->peer->channel != NULL)
+			(void)frame_send(proc->peer->channel,
+			    &(struct peer_frame){
+				.kind = PEER_LEVEL, .what = level });
+}
+
+void
 peer_forget_all(void)
 {
 	struct process *proc;
@@ -612,6 +624,9 @@ on_client_frame(struct channel *channel, const void *bytes, size_t len,
 		service->call(&from, &f);
 	} else if (rc == 0 && f.kind == PEER_CANCEL && service->cancel) {
 		service->cancel(&from);
+	} else if (rc == 0 && f.kind == PEER_LEVEL &&
+	    f.what <= LOG_LEVEL_DEBUG) {
+		peer_log_level((enum log_level)f.what);
 	} else if (rc == 0 && f.kind == PEER_DRAIN && service->drain) {
 		service->drain();
 	} else {

@@ -12,6 +12,7 @@
  *	parent -> CALL, CANCEL     in any number, by id
  *	helper -> REPLY            to each call; `more`: another one follows
  *	helper -> EVENT            what nobody has asked for
+ *	parent -> LEVEL            `what` is how much to log from now on
  *	parent -> DRAIN            finish and exit
  *
  * The end of the channel is the order to end, too. A helper that was told to
@@ -21,6 +22,7 @@
 #define CORE_PEER_H
 
 #include "base/err.h"
+#include "base/log.h"
 #include "core/channel.h"
 #include "core/timer.h"
 
@@ -38,6 +40,7 @@ enum peer_frame_kind {
 	PEER_REPLY,
 	PEER_EVENT,
 	PEER_DRAIN,
+	PEER_LEVEL,
 };
 
 /* What a failure means; `what` of PEER_FAILED. */
@@ -210,6 +213,9 @@ void peer_broken(struct peer *peer, const char *text);
 
 pid_t peer_pid(const struct peer *peer); /* 0: none */
 bool peer_is_connected(const struct peer *peer);
+
+/* Logs so much from now on, and so do all helpers, and theirs. */
+void peer_log_level(enum log_level level);
 
 /* At our own end: stops watching all processes. Those let go end alone. */
 void peer_forget_all(void);

@@ -4,6 +4,7 @@
 #include "csi/checks.h"
 
 #include "admin.pb-c.h"
+#include "base/log.h"
 #include "base/rules.h"
 #include "csi/rpc.h"
 
@@ -450,6 +451,17 @@ csi_check_abort(struct csi_request *in, struct err *err)
 	const Rbdcsi__Admin__V1__AbortRequest *r = in->message;
 
 	return check_mounted_id(r->volume_id, err);
+}
+
+int
+csi_check_log_level(struct csi_request *in, struct err *err)
+{
+	const Rbdcsi__Admin__V1__SetLogLevelRequest *r = in->message;
+	enum log_level level;
+
+	return log_level_parse(r->level, &level) == 0
+	    ? 0
+	    : csi_invalid(err, "level: has to be error, warn, info or debug");
 }
 
 int

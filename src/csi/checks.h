@@ -23,6 +23,7 @@ int csi_check_list_health(struct csi_request *in, struct err *err);
 int csi_check_list_snapshots(struct csi_request *in, struct err *err);
 int csi_check_list_volumes(struct csi_request *in, struct err *err);
 int csi_check_audit(struct csi_request *in, struct err *err);
+int csi_check_log_level(struct csi_request *in, struct err *err);
 int csi_check_abort(struct csi_request *in, struct err *err);
 int csi_check_node_stage(struct csi_request *in, struct err *err);
 int csi_check_node_unstage(struct csi_request *in, struct err *err);

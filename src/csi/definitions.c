@@ -26,6 +26,8 @@
 #define INSTANT .place = CSI_INSTANT, .timeout_ms = 10 * SECOND_MS
 
 #define IN_WORKER .place = CSI_WORKER, .with = CSI_WITH_CONTROLLER
+#define ON_DAEMON                                                              \
+	.place = CSI_DAEMON, .timeout_ms = 10 * SECOND_MS, .noun = "daemon"
 #define ON_NODE .place = CSI_DAEMON, .with = CSI_WITH_NODE
 
 #define CONTROLLER_CAN(name)                                                   \
@@ -404,9 +406,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_ADMIN_LIST_OPERATIONS] = {
 	    ADMIN(ListOperations, list_operations),
-	    .place = CSI_DAEMON,
-	    .timeout_ms = 10 * SECOND_MS,
-	    .noun = "daemon",
+	    ON_DAEMON,
 	},
 	[CSI_ADMIN_ABORT] = {
 	    ADMIN(Abort, abort),
@@ -415,6 +415,20 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    .check = csi_check_abort,
 	    .lock = { { CSI_LOCK_ABORT, admin_abort_id } },
 	    .noun = "volume",
+	},
+
+	[CSI_ADMIN_LIST_SESSIONS] = {
+	    ADMIN(ListSessions, list_sessions),
+	    ON_DAEMON,
+	},
+	[CSI_ADMIN_TRACE] = {
+	    ADMIN(Trace, trace),
+	    ON_DAEMON,
+	},
+	[CSI_ADMIN_SET_LOG_LEVEL] = {
+	    ADMIN(SetLogLevel, set_log_level),
+	    ON_DAEMON,
+	    .check = csi_check_log_level,
 	},
 
 	/* What a Node RPC asks about formatting: proto/worker.proto. */

@@ -1,6 +1,6 @@
 /*
  * admin.c - rbd-csid's Admin service for people: `rbd-csictl audit`, page after
- * page, `ops` and `abort`, as tables or as JSON.
+ * page, and what needs one call, as tables or as JSON.
  */
 #include "base/json.h"
 #include "core/loop.h"
@@ -10,6 +10,7 @@
 
 #include <getopt.h>
 #include <string.h>
+#include <time.h>
 
 #define TIMEOUT_MS (INT64_C(120) * 1000)
 
@@ -53,8 +54,38 @@ static const char abort_usage[] =
     "  -o FORMAT      table (the default) or json; --json is the latter\n"
     "  --help         this text\n";
 
+static const char sessions_usage[] =
+    "usage: rbd-csictl [OPTION]... sessions [-o table|json]\n"
+    "\n"
+    "Lists the sessions with Ceph clusters: as whom, in which state and for\n"
+    "how long, the pid and the age of its ceph-worker, how many lanes that\n"
+    "has, how many calls it works on and how many wait for it.\n"
+    "\n"
+    "  -o FORMAT      table (the default) or json; --json is the latter\n"
+    "  --help         this text\n";
+
+static const char trace_usage[] =
+    "usage: rbd-csictl [OPTION]... trace [SUBJECT] [-o table|json]\n"
+    "\n"
+    "Shows the requests that have ended last, the newest first, each with\n"
+    "the milliseconds that it spent in each of its states. SUBJECT is a\n"
+    "volume ID, a name that was to be created, or a target path, as `ops`\n"
+    "shows it. rbd-csid remembers 1024 requests.\n"
+    "\n"
+    "  -o FORMAT      table (the default) or json; --json is the latter\n"
+    "  --help         this text\n";
+
+static const char log_level_usage[] =
+    "usage: rbd-csictl [OPTION]... log-level LEVEL [-o table|json]\n"
+    "\n"
+    "Sets how much rbd-csid and its helpers log, until it is restarted:\n"
+    "error, warn, info or debug. Prints what it was before.\n"
+    "\n"
+    "  -o FORMAT      table (the default) or json; --json is the latter\n"
+    "  --help         this text\n";
+
 struct admin_args {
-	const char *cluster, *pool, *volume_id;
+	const char *cluster, *pool, *subject;
 	bool repair, json, help;
 };
 
@@ -100,7 +131,7 @@ admin_parse(int argc, char **argv, struct admin_args *args)
 		}
 	}
 	if (optind < argc)
-		args->volume_id = argv[optind++];
+		args->subject = argv[optind++];
 	return optind == argc;
 }
 
@@ -166,15 +197,21 @@ admin_text(const json_t *object, const char *name)
 	return str_is_empty(text) ? "-" : text;
 }
 
-/* 64-bit numbers are strings in JSON, and absent when they are 0. */
+/* Seconds from ms, ms from us. 64-bit numbers are strings, and absent when 0. */
 static double
-admin_seconds(const json_t *object, const char *name)
+admin_thousandths(const json_t *object, const char *name)
 {
 	const char *text = json_get_string(object, name);
 	uint64_t ms;
 
 	return text != NULL && str_to_u64(text, &ms) == 0 ? (double)ms / 1000
 							  : 0;
+}
+
+static long long
+admin_number(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
 }
 
 /* ---- audit --------------------------------------------------------------- */
@@ -234,37 +271,52 @@ run_audit(const struct ctl_options *options, struct client *client,
 	return print_findings(findings, args->json) == 0 ? CTL_OK : CTL_FAILED;
 }
 
-/* ---- ops and abort ------------------------------------------------------- */
+/* ---- what one call answers ----------------------------------------------- */
+
+/*
+ * Asks for a list. CTL_OK and the list, which is part of *reply, for a table;
+ * NULL: there is nothing (more) to print.
+ */
+static enum ctl_status
+admin_list(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args, const char *name, json_t *request,
+    const char *field, json_t **reply, const json_t **list)
+{
+	enum ctl_status status = admin_ask(
+	    options, client, name, request, reply);
+
+	*list = json_object_get(*reply, field);
+	if (status == CTL_OK && args->json) {
+		auto_json json_t *none = json_array();
+
+		admin_print_json(*list != NULL ? *list : none);
+		*list = NULL;
+	}
+	return status;
+}
 
 static enum ctl_status
 run_ops(const struct ctl_options *options, struct client *client,
     const struct admin_args *args)
 {
 	auto_json json_t *reply = NULL;
-	enum ctl_status status = admin_ask(
-	    options, client, "Admin/ListOperations", json_object(), &reply);
-	const json_t *list = json_object_get(reply, "operations");
+	const json_t *list;
+	enum ctl_status status = admin_list(options, client, args,
+	    "Admin/ListOperations", json_object(), "operations", &reply, &list);
 	size_t i;
 	json_t *op;
 
-	if (status != CTL_OK)
-		return status;
-	if (args->json) {
-		auto_json json_t *none = json_array();
-
-		admin_print_json(list != NULL ? list : none);
-		return CTL_OK;
-	}
-	(void)printf("%8s %10s %-26s %-36s %s\n", "ID", "AGE", "NAME", "STATE",
-	    "SUBJECT");
+	if (status == CTL_OK && !args->json)
+		(void)printf("%8s %10s %-26s %-36s %s\n", "ID", "AGE", "NAME",
+		    "STATE", "SUBJECT");
 	json_array_foreach (list, i, op) {
 		const char *worker = json_get_string(op, "workerState");
 		auto_free char *state = str_fmt("%s %.1f s",
 		    worker != NULL ? worker : admin_text(op, "state"),
-		    admin_seconds(op, "stateMs"));
+		    admin_thousandths(op, "stateMs"));
 
 		(void)printf("%8s %8.1f s %-26s %-36s %s%s%s\n",
-		    admin_text(op, "id"), admin_seconds(op, "ageMs"),
+		    admin_text(op, "id"), admin_thousandths(op, "ageMs"),
 		    admin_text(op, "name"), state, admin_text(op, "subject"),
 		    json_is_true(json_object_get(op, "detached"))
 			? " (detached)"
@@ -272,7 +324,83 @@ run_ops(const struct ctl_options *options, struct client *client,
 		    json_is_true(json_object_get(op, "failing")) ? " (failing)"
 								 : "");
 	}
-	return CTL_OK;
+	return status;
+}
+
+static enum ctl_status
+run_sessions(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args)
+{
+	auto_json json_t *reply = NULL;
+	const json_t *list;
+	enum ctl_status status = admin_list(options, client, args,
+	    "Admin/ListSessions", json_object(), "sessions", &reply, &list);
+	size_t i;
+	json_t *s;
+
+	if (status == CTL_OK && !args->json)
+		(void)printf("%-37s %-20s %-12s %10s %8s %12s %5s %7s %s\n",
+		    "CLUSTER", "USER", "STATE", "FOR", "WORKER", "AGE", "LANES",
+		    "RUNNING", "WAITING");
+	json_array_foreach (list, i, s) {
+		(void)printf(
+		    "%-37s %-20s %-12s %8.1f s %8lld %10.1f s %5lld %7lld %lld\n",
+		    admin_text(s, "clusterId"), admin_text(s, "user"),
+		    admin_text(s, "state"), admin_thousandths(s, "stateMs"),
+		    admin_number(s, "workerPid"),
+		    admin_thousandths(s, "workerAgeMs"),
+		    admin_number(s, "lanes"), admin_number(s, "running"),
+		    admin_number(s, "waiting"));
+	}
+	return status;
+}
+
+static enum ctl_status
+run_trace(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args)
+{
+	auto_json json_t *reply = NULL;
+	const json_t *list;
+	enum ctl_status status = admin_list(options, client, args,
+	    "Admin/Trace",
+	    json_pack(
+		"{s:s}", "subject", args->subject != NULL ? args->subject : ""),
+	    "requests", &reply, &list);
+	size_t i, j;
+	json_t *r, *state;
+
+	json_array_foreach (list, i, r) {
+		time_t ended = (time_t)admin_thousandths(r, "endedMs");
+		char when[32];
+
+		(void)strftime(when, sizeof(when), "%FT%TZ", gmtime(&ended));
+		(void)printf("%s %s %s: %s after %.3f s (op %s)\n", when,
+		    admin_text(r, "method"), admin_text(r, "subject"),
+		    admin_text(r, "code"), admin_thousandths(r, "durationMs"),
+		    admin_text(r, "id"));
+		if (json_get_string(r, "text") != NULL)
+			(void)printf("    %s\n", json_get_string(r, "text"));
+		json_array_foreach (json_object_get(r, "states"), j, state)
+			(void)printf("    %10.1f ms  %s\n",
+			    admin_thousandths(state, "us"),
+			    admin_text(state, "name"));
+	}
+	return status;
+}
+
+static enum ctl_status
+run_log_level(const struct ctl_options *options, struct client *client,
+    const struct admin_args *args)
+{
+	auto_json json_t *reply = NULL;
+	enum ctl_status status = admin_ask(options, client, "Admin/SetLogLevel",
+	    json_pack("{s:s}", "level", args->subject), &reply);
+
+	if (status == CTL_OK && args->json)
+		admin_print_json(reply);
+	else if (status == CTL_OK)
+		(void)printf("it was %s\n", admin_text(reply, "previous"));
+	return status;
 }
 
 static enum ctl_status
@@ -281,7 +409,7 @@ run_abort(const struct ctl_options *options, struct client *client,
 {
 	auto_json json_t *reply = NULL;
 	enum ctl_status status = admin_ask(options, client, "Admin/Abort",
-	    json_pack("{s:s}", "volumeId", args->volume_id), &reply);
+	    json_pack("{s:s}", "volumeId", args->subject), &reply);
 
 	if (status != CTL_OK)
 		return status;
@@ -295,17 +423,21 @@ run_abort(const struct ctl_options *options, struct client *client,
 	return CTL_OK;
 }
 
-/* ---- all three ----------------------------------------------------------- */
+/* ---- all of them --------------------------------------------------------- */
 
 static const struct admin_command {
 	const char *name, *usage;
-	bool on_pool, on_volume; /* what it wants to be told */
+	bool on_pool;         /* wants --cluster and --pool */
+	unsigned least, most; /* arguments */
 	enum ctl_status (*run)(const struct ctl_options *options,
 	    struct client *client, const struct admin_args *args);
 } admin_commands[] = {
-	{ "audit", audit_usage, true, false, run_audit },
-	{ "ops", ops_usage, false, false, run_ops },
-	{ "abort", abort_usage, false, true, run_abort },
+	{ "audit", audit_usage, true, 0, 0, run_audit },
+	{ "ops", ops_usage, false, 0, 0, run_ops },
+	{ "sessions", sessions_usage, false, 0, 0, run_sessions },
+	{ "trace", trace_usage, false, 0, 1, run_trace },
+	{ "log-level", log_level_usage, false, 1, 1, run_log_level },
+	{ "abort", abort_usage, false, 1, 1, run_abort },
 };
 
 enum ctl_status
@@ -322,7 +454,7 @@ ctl_admin(const struct ctl_options *options, int argc, char **argv)
 	good = admin_parse(argc, argv, &args) &&
 	    (args.cluster != NULL) == command->on_pool &&
 	    (args.pool != NULL) == command->on_pool &&
-	    (args.volume_id != NULL) == command->on_volume &&
+	    (args.subject != NULL ? command->most : !command->least) &&
 	    (!args.repair || command->on_pool);
 	if (!good || args.help) {
 		(void)fputs(command->usage, args.help ? stdout : stderr);

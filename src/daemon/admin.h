@@ -7,5 +7,8 @@
 #include "csi/rpc.h"
 
 extern const struct csi_impl list_operations_impl;
+extern const struct csi_impl list_sessions_impl;
+extern const struct csi_impl set_log_level_impl;
+extern const struct csi_impl trace_impl;
 
 #endif

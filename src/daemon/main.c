@@ -54,6 +54,9 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_EXPAND_VOLUME] = &node_expand_impl,
 	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
 	[CSI_ADMIN_ABORT] = &node_abort_impl,
+	[CSI_ADMIN_LIST_SESSIONS] = &list_sessions_impl,
+	[CSI_ADMIN_TRACE] = &trace_impl,
+	[CSI_ADMIN_SET_LOG_LEVEL] = &set_log_level_impl,
 };
 
 static const struct rpc_service *const own_services[] = {
@@ -302,7 +305,6 @@ start_driver(const struct options *o, struct err *err)
 		.ceph_conf = o->ceph_conf,
 		.idle_ms = o->session_idle_ms,
 		.max_lanes = (unsigned)o->worker_lanes,
-		.log_level = o->level,
 		.log_json = str_eq(o->log_format, "json"),
 	};
 	struct dispatch_setup dispatch = {

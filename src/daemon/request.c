@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "daemon/trace.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -448,6 +449,7 @@ request_step(struct op *op)
 			return op_goto(r, REQUEST_LOCKED);
 		}
 		request_answer(r);
+		trace_add(r);
 		return op_goto(r, REQUEST_END);
 
 	case REQUEST_END:
@@ -635,6 +637,7 @@ void
 requests_fini(void)
 {
 	assert(rq.count == 0);
+	trace_fini();
 	loop_unpost(&rq.idle_job);
 	for (size_t i = 0; i < countof(rq.locks); i++)
 		keylock_free(rq.locks[i]);

@@ -67,6 +67,7 @@ struct ceph_session {
 	struct call_list waiting;
 	struct failure last;
 	struct sessions_purges purges; /* as told last */
+	unsigned lanes;                /* the same */
 	int64_t probed_ms;
 	struct ceph_session *probe;   /* connects to find out about this one */
 	struct ceph_session *suspect; /* what this one is a probe of, or NULL */
@@ -491,7 +492,7 @@ on_progress(struct peer *peer, const struct peer_frame *frame)
 {
 	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 
-	if (worker_take_progress(peer, frame, &s->purges) < 0)
+	if (worker_take_progress(peer, frame, &s->purges, &s->lanes) < 0)
 		peer_broken(peer, "a progress that is none");
 }
 
@@ -751,28 +752,48 @@ sessions_call_where(const struct session_call *call, char *buf, size_t size)
 
 /* ---- all of them --------------------------------------------------------- */
 
-void
-sessions_dump(struct buf *out)
+bool
+sessions_at(size_t i, struct session_info *info)
 {
 	const struct ceph_session *s;
 	const struct session_call *call;
 	const struct peer_call *of;
+	int64_t now = clock_now_ms();
 
-	LIST_FOREACH (s, &ss.all, link) {
-		size_t waiting = 0, running = 0;
+	LIST_FOREACH (s, &ss.all, link)
+		if (i-- == 0)
+			break;
+	if (s == NULL)
+		return false;
+	*info = (struct session_info){
+		.cluster_id = s->cluster_id,
+		.monitors = s->monitors,
+		.user = s->user,
+		.state = s->retired ? "retired" : state_name[s->peer.state],
+		.state_ms = now - s->peer.since_ms,
+		.worker = (int)peer_pid(&s->peer),
+		.lanes = s->lanes,
+		.failures = s->peer.failures,
+	};
+	if (info->worker != 0)
+		info->worker_ms = now - s->peer.started_ms;
+	TAILQ_FOREACH (call, &s->waiting, link)
+		info->waiting++;
+	TAILQ_FOREACH (of, &s->peer.calls, link)
+		info->running++;
+	return true;
+}
 
-		TAILQ_FOREACH (call, &s->waiting, link)
-			waiting++;
-		TAILQ_FOREACH (of, &s->peer.calls, link)
-			running++;
+void
+sessions_dump(struct buf *out)
+{
+	struct session_info s;
+
+	for (size_t i = 0; sessions_at(i, &s); i++)
 		(void)buf_printf(out,
 		    "session cluster=%s user=%s state=%s age_ms=%lld worker=%d waiting=%zu running=%zu failures=%u\n",
-		    s->cluster_id, s->user,
-		    s->retired ? "retired" : state_name[s->peer.state],
-		    (long long)(clock_now_ms() - s->peer.since_ms),
-		    (int)peer_pid(&s->peer), waiting, running,
-		    s->peer.failures);
-	}
+		    s.cluster_id, s.user, s.state, (long long)s.state_ms,
+		    s.worker, s.waiting, s.running, s.failures);
 }
 
 const char *

@@ -15,7 +15,6 @@
 #ifndef DAEMON_SESSIONS_H
 #define DAEMON_SESSIONS_H
 
-#include "base/log.h"
 #include "base/secret.h"
 #include "core/op.h"
 #include "core/peer.h"
@@ -30,7 +29,6 @@ struct sessions_setup {
 	const char *ceph_conf; /* used when the file exists */
 	int64_t idle_ms;
 	unsigned max_lanes;
-	enum log_level log_level;
 	bool log_json;
 };
 
@@ -118,6 +116,18 @@ void sessions_call_where(
 
 /* The same in one word, for programs: the state that the worker told, or ours. */
 const char *sessions_call_state(const struct session_call *call);
+
+/* A session as it is now; strings are borrowed for this turn. */
+struct session_info {
+	const char *cluster_id, *monitors, *user, *state;
+	int64_t state_ms, worker_ms; /* for how long; the worker: since start */
+	int worker;                  /* pid, 0: none */
+	size_t running, waiting;     /* calls */
+	unsigned lanes, failures;
+};
+
+/* Fills in the i-th; false: there are not so many. */
+bool sessions_at(size_t i, struct session_info *info);
 
 /* One line for each session. */
 void sessions_dump(struct buf *out);

@@ -32,7 +32,7 @@ worker_spawn(struct peer *peer, const struct sessions_setup *setup,
 	hello.max_lanes = setup->max_lanes;
 	hello.lane_idle_ms = (uint32_t)setup->idle_ms;
 	hello.net_namespace = peer_text(key->netns);
-	hello.log_level = setup->log_level;
+	hello.log_level = log_level();
 	hello.log_json = setup->log_json;
 	return peer_spawn(peer, argv, NULL, 0, &hello.base, err);
 }
@@ -99,7 +99,7 @@ worker_take_reply(struct session_call *call, const struct peer_frame *frame)
 
 int
 worker_take_progress(struct peer *peer, const struct peer_frame *frame,
-    struct sessions_purges *purges)
+    struct sessions_purges *purges, unsigned *lanes)
 {
 	Worker__Progress *progress = peer_unpack(
 	    frame, &worker__progress__descriptor);
@@ -110,6 +110,7 @@ worker_take_progress(struct peer *peer, const struct peer_frame *frame,
 	*purges = (struct sessions_purges){ .running = progress->purges,
 		.waiting = progress->purges_waiting,
 		.blocked = progress->purges_blocked };
+	*lanes = progress->lanes;
 	for (size_t i = 0; i < progress->n_running; i++) {
 		const Worker__Running *running = progress->running[i];
 		struct session_call *call;

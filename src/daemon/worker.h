@@ -19,8 +19,8 @@ int worker_send_request(
 void worker_take_reply(
     struct session_call *call, const struct peer_frame *frame);
 
-/* Where calls are, and the purges; -EPROTO: it is nonsense. */
+/* Where calls are, the purges, and how many lanes; -EPROTO: it is nonsense. */
 int worker_take_progress(struct peer *peer, const struct peer_frame *frame,
-    struct sessions_purges *purges) must_check;
+    struct sessions_purges *purges, unsigned *lanes) must_check;
 
 #endif

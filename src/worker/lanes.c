@@ -273,13 +273,12 @@ dispatch(void)
 						: LANES_DEFAULT;
 	unsigned idle_ms = ln.hello->lane_idle_ms != 0 ? ln.hello->lane_idle_ms
 						       : LANE_IDLE_DEFAULT_MS;
-	unsigned lanes = 0, starting = 0, waiting = 0;
+	unsigned lanes = lanes_count(), starting = 0, waiting = 0;
 	struct lane_job *job;
 	struct lane *lane;
 	struct err err = ERR_INIT;
 
 	LIST_FOREACH (lane, &ln.lanes, link) {
-		lanes++;
 		starting += lane->peer.state == PEER_STARTING;
 		if (lane->peer.state != PEER_UP || lane->job != NULL)
 			continue;
@@ -339,6 +338,17 @@ lanes_init(const Worker__Hello *hello)
 	ln.hello = hello;
 	LIST_INIT(&ln.lanes);
 	STAILQ_INIT(&ln.queue);
+}
+
+unsigned
+lanes_count(void)
+{
+	const struct lane *lane;
+	unsigned n = 0;
+
+	LIST_FOREACH (lane, &ln.lanes, link)
+		n++;
+	return n;
 }
 
 void

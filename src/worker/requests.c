@@ -27,7 +27,7 @@ static struct {
 	bool orphaned; /* the daemon is gone */
 	LIST_HEAD(, worker_request) running;
 	size_t nrunning;
-	bool had_purges; /* when progress was told last */
+	bool told; /* that something goes on beside the requests */
 	struct timer progress;
 } rq;
 
@@ -42,7 +42,7 @@ on_progress(struct timer *timer)
 	auto_free Worker__Running **list = mem_new(
 	    (rq.nrunning + 1) * sizeof(void *));
 	struct worker_request *r;
-	unsigned purges;
+	bool tell;
 
 	progress.running = list;
 	LIST_FOREACH (r, &rq.running, link) {
@@ -68,14 +68,16 @@ on_progress(struct timer *timer)
 	}
 	progress.purges = purge_running();
 	purge_waits(&progress.purges_waiting, &progress.purges_blocked);
-	purges = progress.purges + progress.purges_waiting +
-	    progress.purges_blocked;
-	if (progress.n_running > 0 || purges > 0 || rq.had_purges)
+	progress.lanes = lanes_count();
+	tell = progress.purges + progress.purges_waiting +
+		progress.purges_blocked + progress.lanes >
+	    0;
+	if (progress.n_running > 0 || tell || rq.told)
 		peer_answer(NULL,
 		    &(struct peer_frame){
 			.kind = PEER_EVENT, .message = &progress.base });
-	rq.had_purges = purges > 0;
-	if (rq.nrunning > 0 || purges > 0)
+	rq.told = tell;
+	if (rq.nrunning > 0 || tell)
 		timer_arm(timer, PROGRESS_MS);
 }
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# admin.t: `rbd-csictl ops` and `abort`: what the daemon does while the cluster does not answer, and
-# the way out for a volume whose unmount hangs in it.
+# admin.t: `rbd-csictl ops`, `sessions`, `trace` and `log-level`: what the daemon does and has done,
+# also while the cluster does not answer; and `abort`, the way out for a volume whose unmount hangs.
 . "$(dirname "$0")/lib.sh"
 need_cluster
 defer stop_attachds
@@ -20,6 +20,13 @@ is "it is an empty list" "$(jq -c . <<<"$reply")" '[]'
 ctl 2 "ops takes no argument" ops x
 ctl 2 "nor another format" ops -o yaml
 ctl 0 "its usage may be asked for" ops --help
+ctl 2 "a level is one of four" log-level
+ctl 1 "which are named" log-level loud
+like "to who does not know them" "$error" 'INVALID_ARGUMENT: level: has to be error, warn, info or debug'
+ctl 0 "sessions of a daemon at rest" sessions --json
+is "are none" "$(jq -c . <<<"$reply")" '[]'
+ctl 0 "nor has it a trace" trace no-such-volume
+is "of what was never asked" "$reply" ""
 ctl 2 "abort wants a volume" abort
 ctl 0 "its usage may be asked for, too" abort --help
 ctl 1 "a volume that is not here cannot be aborted" abort no-such-volume
@@ -27,7 +34,7 @@ is "and that is said" "$error" 'NOT_FOUND: volume no-such-volume has no device o
 ctl 1 "what is no volume's name neither" abort a/b
 like "which is said" "$error" '^INVALID_ARGUMENT: volume_id: '
 
-# ---- a volume whose cluster stops answering --------------------------------------------------
+# ---- a volume ----------------------------------------------------------------------------------
 
 mapfile -t osds < <(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.*.pid)
 ((${#osds[@]})) || bail "no OSD of our own"
@@ -49,6 +56,35 @@ stage=$(jq -n --arg id "$volume" --arg staging "$staging" --argjson capability "
 	volumeCapability: $capability, volumeContext: $context}')
 unstage=$(jq '{volumeId, stagingTargetPath}' <<<"$stage")
 ok "NodeStageVolume" call Node/NodeStageVolume "$stage" || bail "not staged"
+
+# ---- sessions, trace, log level ---------------------------------------------------------------
+
+ctl 0 "sessions" sessions --json
+is "there is one" "$(jq -r '.[] | "\(.clusterId) \(.state) \(.running // 0) \(.waiting // 0)"' <<<"$reply")" \
+	"$RBD_CSI_FSID ready 0 0"
+worker=$(jq '.[0].workerPid' <<<"$reply")
+like "with the pid of its worker" "$(tr '\0' ' ' <"/proc/$worker/cmdline")" ceph-worker
+ctl 0 "as a table" sessions
+like "it has the pid, too" "$reply" " $worker "
+ctl 0 "the trace of a volume" trace "$volume" --json
+is "has what was done with it, the newest first" "$(jq -r '[.[] | "\(.method) \(.code)"] | join(", ")' <<<"$reply")" \
+	"NodeStageVolume OK"
+ok "state by state" jq -e '.[0] | (.states | length) > 2 and (.states | map(.us // "0" | tonumber) | add) <= ((.durationMs | tonumber) + 2) * 1000' <<<"$reply"
+ctl 0 "the trace of all" trace
+like "has a failure with its reason" "$reply" 'Abort no-such-volume: NOT_FOUND after .*
+ +volume no-such-volume has no device'
+like "and what was before it" "$reply" 'CreateVolume t-admin: OK after'
+like "with its states" "$reply" ' ms  CREATEVOL_LOCKED'
+ctl 0 "the log can say more" log-level debug
+is "than before" "$reply" "it was info"
+ok "a creation" call Controller/CreateVolume "$(new t-admin-0)"
+logged=$(jq -r .volume.volumeId <<<"$reply")
+ok "is logged by the worker, too" wait_for 20 grep -q "debug ceph-worker\\[$worker\\]" "$work/csid.log"
+ctl 0 "and less again" log-level info
+is "than then" "$reply" "it was debug"
+ok "it is deleted" call Controller/DeleteVolume "{\"volumeId\": \"$logged\"}"
+
+# ---- a volume whose cluster does not answer ----------------------------------------------------
 ok "no operation is left" bash -c "[[ \$('$build/rbd-csictl' --endpoint '$endpoint' ops --json | jq length) = 0 ]]"
 
 # What an unmount has to write: pages of blocks that are there, so that nothing has to be read.

@@ -103,6 +103,9 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_NODE_GET_STORAGE_HEALTH] = &impl,
 	[CSI_ADMIN_LIST_OPERATIONS] = &list_operations_impl,
 	[CSI_ADMIN_ABORT] = &impl,
+	[CSI_ADMIN_LIST_SESSIONS] = &list_sessions_impl,
+	[CSI_ADMIN_TRACE] = &trace_impl,
+	[CSI_ADMIN_SET_LOG_LEVEL] = &set_log_level_impl,
 };
 
 bool
@@ -190,6 +193,18 @@ sessions_call_where(const struct session_call *call, char *buf, size_t size)
 {
 	(void)call;
 	(void)snprintf(buf, size, "in state FAR_AWAY for 3 s");
+}
+
+bool
+sessions_at(size_t i, struct session_info *info)
+{
+	*info = (struct session_info){ .cluster_id = "c",
+		.monitors = "m:1",
+		.user = "u",
+		.state = "up",
+		.worker = 7,
+		.lanes = 2 };
+	return i == 0;
 }
 
 bool

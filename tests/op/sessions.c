@@ -172,7 +172,6 @@ start(void)
 		.ceph_conf = "/nonexistent",
 		.idle_ms = 600 * SECOND_MS,
 		.max_lanes = 4,
-		.log_level = LOG_LEVEL_ERROR,
 	};
 
 	sessions_init(&setup);
