@@ -9,6 +9,7 @@
 #include "admin.pb-c.h"
 #include "base/clock.h"
 #include "core/peer.h"
+#include "daemon/request.h"
 #include "daemon/trace.h"
 
 #include <string.h>

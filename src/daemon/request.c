@@ -449,7 +449,17 @@ request_step(struct op *op)
 			return op_goto(r, REQUEST_LOCKED);
 		}
 		request_answer(r);
-		trace_add(r);
+		if (*r->key != '\0') /* else it is about the daemon itself */
+			trace_add(&(struct trace_entry){
+			    .ended_ms = clock_wall_ms(),
+			    .ms = op_age_ms(&r->op),
+			    .id = r->op.id,
+			    .method = r->in.def->name,
+			    .code = r->err.code,
+			    .key = r->key,
+			    .states = r->states,
+			    .text = r->err.text,
+			});
 		return op_goto(r, REQUEST_END);
 
 	case REQUEST_END:

@@ -3,7 +3,7 @@
  */
 #include "daemon/trace.h"
 
-#include "base/clock.h"
+#include "base/str.h"
 
 #include <string.h>
 
@@ -15,30 +15,21 @@ static struct {
 static void
 entry_clear(struct trace_entry *entry)
 {
-	free(entry->key);
-	free(entry->states);
-	free(entry->text);
+	free((void *)(uintptr_t)entry->key);
+	free((void *)(uintptr_t)entry->states);
+	free((void *)(uintptr_t)entry->text);
 }
 
 void
-trace_add(const struct request *r)
+trace_add(const struct trace_entry *ended)
 {
-	struct trace_entry *entry = &ring.entry[ring.count % TRACE_MAX];
+	struct trace_entry *entry = &ring.entry[ring.count++ % TRACE_MAX];
 
-	if (*r->key == '\0') /* what people ask the daemon about itself */
-		return;
-	ring.count++;
 	entry_clear(entry);
-	*entry = (struct trace_entry){
-		.ended_ms = clock_wall_ms(),
-		.ms = op_age_ms(&r->op),
-		.id = r->op.id,
-		.method = r->in.def->name,
-		.code = r->err.code,
-		.key = str_dup(r->key),
-		.states = str_dup(r->states),
-		.text = str_dup(r->err.text),
-	};
+	*entry = *ended;
+	entry->key = str_dup(ended->key);
+	entry->states = str_dup(ended->states);
+	entry->text = str_dup(ended->text);
 }
 
 const struct trace_entry *

@@ -8,23 +8,23 @@
 #ifndef DAEMON_TRACE_H
 #define DAEMON_TRACE_H
 
-#include "daemon/request.h"
+#include "base/err.h"
 
 #define TRACE_MAX 1024
 
 struct trace_entry {
-	int64_t ended_ms; /* of the wall clock */
-	int64_t ms;       /* from arrival to end */
-	uint64_t id;      /* "op" in the log */
-	const char *method;
+	int64_t ended_ms;   /* of the wall clock */
+	int64_t ms;         /* from arrival to end */
+	uint64_t id;        /* "op" in the log */
+	const char *method; /* string constant */
 	enum err_code code;
-	char *key;    /* what it was about */
-	char *states; /* "STATE:ms,..." */
-	char *text;   /* of its failure, or "" */
+	const char *key;    /* what it was about */
+	const char *states; /* "STATE:ms,..." */
+	const char *text;   /* of its failure, or "" */
 };
 
-/* Called at the end of each request. */
-void trace_add(const struct request *r);
+/* Notes the end of a request; key, states and text are copied. */
+void trace_add(const struct trace_entry *ended);
 
 /* The i-th, the newest first; NULL: there are no more. */
 const struct trace_entry *trace_at(size_t i);
