@@ -10,6 +10,9 @@
 
 #include "base/err.h"
 
+#include <stddef.h>
+#include <stdint.h>
+
 #define TRACE_MAX 1024
 
 struct trace_entry {
