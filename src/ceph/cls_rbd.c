@@ -10,6 +10,7 @@
 /* Ceph: src/include/rbd/object_map_types.h, src/cls/rbd/cls_rbd_types.h */
 #define OBJECT_NONEXISTENT 0
 #define OBJECT_EXISTS 1
+#define OBJECT_EXISTS_CLEAN 3
 #define DIRECTORY_READY 0
 #define HEADER_UPDATE 3 /* Ceph: src/librbd/WatchNotifyTypes.h */
 /* Above any image's; object size times stripe count stays within 64 bits. */
@@ -123,12 +124,12 @@ cls_object_map_resize(uint64_t objects)
 }
 
 struct cls_call
-cls_object_map_exist(uint64_t from, uint64_t to)
+cls_object_map_exist(uint64_t from, uint64_t to, bool clean)
 {
 	struct cls_call call = cls_call_u64("object_map_update", from);
 
 	enc_u64(&call.in, to);
-	enc_u8(&call.in, OBJECT_EXISTS);
+	enc_u8(&call.in, clean ? OBJECT_EXISTS_CLEAN : OBJECT_EXISTS);
 	enc_u8(&call.in, 0); /* whatever it was */
 	return call;
 }

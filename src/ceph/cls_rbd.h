@@ -150,8 +150,11 @@ struct cls_call cls_metadata_list(const char *after, uint64_t max);
 
 /* Creates or resizes; new objects are in state 0, "does not exist". */
 struct cls_call cls_object_map_resize(uint64_t objects);
-/* Objects `from` to `to` - 1 exist. */
-struct cls_call cls_object_map_exist(uint64_t from, uint64_t to);
+/*
+ * Objects `from` to `to` - 1 exist; with `clean` as they do in the snapshot
+ * before.
+ */
+struct cls_call cls_object_map_exist(uint64_t from, uint64_t to, bool clean);
 /* `map` is the removed snapshot's, as object_map_load() has given it. */
 struct cls_call cls_object_map_snap_remove(const struct dec *map);
 

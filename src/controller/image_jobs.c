@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FLATTEN_IN_FLIGHT 4
+
 static void
 native_start(struct image_job *j)
 {
@@ -45,6 +47,16 @@ native_start(struct image_job *j)
 		};
 		image_grow_start(&j->resize, waiter);
 		break;
+	case IMAGE_JOB_FLATTEN:
+		j->flatten = (struct image_flatten){
+			.pool = j->pool,
+			.image_id = j->image_id,
+			.in_flight = FLATTEN_IN_FLIGHT,
+			.slice_ms = j->slice_ms,
+			.at = j->at,
+		};
+		image_flatten_start(&j->flatten, waiter);
+		break;
 	}
 }
 
@@ -77,6 +89,11 @@ native_take(struct image_job *j)
 		    ? j->resize.actual_bytes
 		    : j->size_bytes;
 		break;
+	case IMAGE_JOB_FLATTEN:
+		j->at = j->flatten.at;
+		j->count = j->flatten.count;
+		j->more = j->flatten.more;
+		break;
 	}
 	if (part->err.code == ERR_UNIMPLEMENTED)
 		return true;
@@ -93,6 +110,7 @@ librbd_start(struct image_job *j)
 		[IMAGE_JOB_UNSNAPSHOT] = LANE_SNAPSHOT_REMOVE,
 		[IMAGE_JOB_CLONE] = LANE_CREATE,
 		[IMAGE_JOB_GROW] = LANE_RESIZE,
+		[IMAGE_JOB_FLATTEN] = LANE_FLATTEN,
 	};
 	bool clone = j->kind == IMAGE_JOB_CLONE;
 

@@ -1,6 +1,6 @@
 /*
  * image_jobs.h - what RPCs do with images that are there: snapshots, clones,
- * growth. Each is one operation, which tries it natively and, where
+ * growth, flattening. Each is one operation, which tries it natively and, where
  * that is not for us to do, goes to a lane, in which librbd does it.
  *
  * The rule that holds it together: whichever way it went, the result is the
@@ -9,8 +9,8 @@
 #ifndef CONTROLLER_IMAGE_JOBS_H
 #define CONTROLLER_IMAGE_JOBS_H
 
+#include "ceph/flatten.h"
 #include "ceph/resize.h"
-#include "ceph/snapshot.h"
 #include "controller/lane.h"
 
 enum image_job_kind {
@@ -29,6 +29,11 @@ enum image_job_kind {
 	IMAGE_JOB_CLONE,
 	/* Grows the image to `size_bytes`: image_grow. Answer: the size. */
 	IMAGE_JOB_GROW,
+	/*
+	 * Flattens the image, a slice of time natively, or all of it by librbd:
+	 * image_flatten. `at` in and out, `count`, `more`.
+	 */
+	IMAGE_JOB_FLATTEN,
 };
 
 enum image_job_state {
@@ -54,10 +59,14 @@ struct image_job {
 	bool cloned;   /* UNSNAPSHOT: it has a clone: nothing is freed now */
 	uint64_t size_bytes;           /* GROW; and an answer */
 	const struct image_spec *spec; /* CLONE */
+	uint64_t at;                   /* FLATTEN; and an answer */
+	int64_t slice_ms;              /* FLATTEN */
 
 	/* the answer */
 	char made_id[RBD_ID_SIZE]; /* CLONE */
 	bool adopted;              /* CLONE: as image_create has it */
+	uint64_t count;            /* FLATTEN */
+	bool more;                 /* FLATTEN */
 	bool by_librbd;            /* it went to a lane */
 
 	/* private */
@@ -66,6 +75,7 @@ struct image_job {
 		struct snapshot_remove remove;
 		struct image_create create;
 		struct image_grow resize;
+		struct image_flatten flatten;
 	};
 	struct lane_job lane;
 };

@@ -4,7 +4,7 @@
  */
 #include "tests/integration/ceph_support.h"
 
-#include "ceph/parent.h"
+#include "ceph/flatten.h"
 #include "ceph/resize.h"
 #include "tests/waited.h"
 
@@ -43,7 +43,7 @@ struct story {
 	const struct place *place;
 	bool native;
 	char id[3][RBD_ID_SIZE]; /* of src, c1, c2; as long in both */
-	uint64_t snap[3];        /* s1, s2 of src, own of c1 */
+	uint64_t snap[4];        /* s1, s2 of src, own, new of c1 */
 };
 
 /* ---- what is told ---- */
@@ -203,6 +203,39 @@ grow(struct story *s, struct ceph_pool *pool, const char *name, uint64_t size)
 	(void)rbd_close(image);
 }
 
+static void
+flatten_start(void *arg, struct wake *waiter)
+{
+	image_flatten_start(arg, waiter);
+}
+
+/* In slices of no time: each call copies the least that it can. */
+static void
+flatten(struct story *s, struct ceph_pool *pool, const char *name)
+{
+	static struct image_flatten f;
+	unsigned slices = 0;
+	uint64_t at = 0;
+	rbd_image_t image;
+
+	if (s->native) {
+		do {
+			f = (struct image_flatten){ .pool = pool,
+				.image_id = id_of(pool, name),
+				.in_flight = 3,
+				.at = at };
+			(void)support_run(flatten_start, &f);
+			at = f.at;
+		} while (f.more && ++slices < OBJECTS);
+		tell(&f.op);
+		reaped();
+		return;
+	}
+	image = image_open(pool, name);
+	told = rbd_flatten(image);
+	(void)rbd_close(image);
+}
+
 static struct create_call create;
 
 /* An image of the story, by the id that it is to have. */
@@ -351,7 +384,7 @@ static void
 dump_story(const struct story *s, struct dump *dump)
 {
 	static const char *const snaps[] = { "[[[[[[[[[[[[[[s1",
-		"[[[[[[[[[[[[[[s2", "[[[[[[[[[[[[[own" };
+		"[[[[[[[[[[[[[[s2", "[[[[[[[[[[[[[own", "[[[[[[[[[[[[[new" };
 	size_t n = 0;
 
 	dump_pool(images, dump);
@@ -438,10 +471,19 @@ story_tell(struct story *s, struct telling *t)
 	image_fill(to, "c2", 5, 8, 'd');
 	note(s, t, "the clone of the clone is written to",
 	    image_read(to, "c2", NULL));
+	snap_add(s, to, "c1", "new", &s->snap[3]);
+	flatten(s, to, "c2");
+	note(s, t, "it is flattened", image_read(to, "c2", NULL));
+	if (p->features & RBD_DEEP_FLATTEN)
+		flatten(s, to, "c1");
+	note(s, t, "so is the clone with its snapshot, if that goes along",
+	    image_read(to, "c1", "own"));
 	discard(s, to, "c2");
-	note(s, t, "it is removed", image_read(to, "c1", "own"));
+	note(s, t, "the clone of the clone is removed",
+	    image_read(to, "c1", "own"));
+	snap_remove(s, to, "c1", "new");
 	snap_remove(s, to, "c1", "own");
-	note(s, t, "so is the snapshot that it was made of",
+	note(s, t, "and the snapshot that it was made of",
 	    image_read(to, "c1", NULL));
 	discard(s, to, "c1");
 	note(s, t, "the clone, and the trashed snapshot that it held, go",

@@ -1,0 +1,72 @@
+/*
+ * flatten.h - a clone becomes independent of its parent: what it shows of the
+ * parent is copied into it, then the two are separated.
+ *
+ * The rules that hold it together: an object is copied only where there is
+ * none, below all of the clone's snapshots, in one operation of the OSD; so it
+ * does not matter who else copies or writes it, and what has been copied may
+ * be copied again. The parent is let go of last.
+ */
+#ifndef CEPH_FLATTEN_H
+#define CEPH_FLATTEN_H
+
+#include "ceph/parent.h"
+
+enum image_flatten_state {
+	FLATTEN_START = 0,
+	FLATTEN_LOOKED_UP,   /* the clone's header has answered */
+	FLATTEN_UNWATCHED,   /* whether anybody has it open */
+	FLATTEN_LISTED,      /* its snapshots */
+	FLATTEN_SHOWN,       /* how much it and they show of the parent */
+	FLATTEN_UP,          /* the next image above has answered */
+	FLATTEN_UP_SHOWN,    /* and how much that shows of its parent */
+	FLATTEN_TOP,         /* all above are known */
+	FLATTEN_MAP_READ,    /* the clone's object map has answered */
+	FLATTEN_COPY,        /* the next objects are to be copied */
+	FLATTEN_READ,        /* what the parents have of them is known */
+	FLATTEN_MARKED,      /* the object maps have them, or some */
+	FLATTEN_COPIED,      /* they are there */
+	FLATTEN_COPIED_ALL,  /* all are */
+	FLATTEN_PARENT_LEFT, /* the parent does not know it any more */
+	FLATTEN_CHILD_LEFT,  /* nor it the parent */
+	FLATTEN_NOTIFIED,    /* whoever has opened it meanwhile knows */
+	FLATTEN_END,
+};
+
+#define FLATTEN_IN_FLIGHT_MAX 16
+#define FLATTEN_CHAIN_MAX 16 /* images above it that are read natively */
+
+struct flatten_work;
+
+struct image_flatten {
+	struct op op;
+	enum image_flatten_state state;
+
+	/* what the caller sets; all else is zeroed */
+	struct ceph_pool *pool;
+	const char *image_id;
+	unsigned in_flight; /* objects at a time, each twice in memory */
+	int64_t slice_ms;   /* after this time no more are begun */
+	uint64_t at;        /* in and out: the next object */
+
+	/* the answer */
+	uint64_t count; /* objects that it shows of its parent, when known */
+	bool more;      /* the time is over: go on another time, from `at` */
+	enum image_obstacle obstacle;
+
+	/* private */
+	struct flatten_work *work;
+};
+
+/*
+ * Flattens a clone that nobody has open. One that has no parent is success.
+ * Success with `more` set: it is not done yet. Beginning at 0 again is always
+ * right, and takes longer.
+ *
+ * UNIMPLEMENTED, with `obstacle` set: librbd in a lane has to do it: the image
+ * is open, its objects do not lie as its parent's do, or the usual reasons.
+ * NOT_FOUND: no such image.
+ */
+void image_flatten_start(struct image_flatten *flatten, struct wake *waiter);
+
+#endif
