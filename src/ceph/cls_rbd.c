@@ -406,6 +406,18 @@ cls_parse_meta_next(
  * the first one in a byte's highest bits, then checksums that the OSD has
  * verified already.
  */
+void
+cls_object_map_none(struct enc *e, uint64_t objects)
+{
+	enc_u32(e, 14); /* bytes of the header that follows */
+	enc_u8(e, 1);
+	enc_u8(e, 1);
+	enc_u32(e, 8);
+	enc_u64(e, objects);
+	for (uint64_t i = 0; i < objects; i += 4)
+		enc_u8(e, 0);
+}
+
 int
 cls_parse_object_map(struct dec d, struct cls_object_map *map)
 {

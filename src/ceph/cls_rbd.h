@@ -273,6 +273,11 @@ struct cls_object_map {
 	const unsigned char *states; /* four objects a byte */
 };
 
+/*
+ * How the object of a map begins in which no object exists: all of it but the
+ * checksums at its end (Ceph: src/common/bit_vector.hpp).
+ */
+void cls_object_map_none(struct enc *e, uint64_t objects);
 int cls_parse_object_map(struct dec d, struct cls_object_map *map) must_check;
 /* False: it certainly does not exist, or is beyond the map. */
 bool cls_object_map_has(const struct cls_object_map *map, uint64_t i);

@@ -75,6 +75,35 @@ image_map_read_start(
 	    pool, object, cls_call("object_map_load"), waiter);
 }
 
+/* Of maps up to this size (512 GiB in objects of 4 MiB) it is compared. */
+#define MAP_DROP_OBJECTS 131072
+
+bool
+image_map_drop_start(
+    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter)
+{
+	uint64_t objects = layout_objects(&info->layout, info->size_bytes);
+	char object[RBD_OBJECT_SIZE];
+	struct rados_write *w;
+	struct enc content;
+
+	if (!image_has_valid_map(info) || objects > MAP_DROP_OBJECTS)
+		return false;
+	enc_init(&content);
+	cls_object_map_none(&content, objects);
+	if (content.failed) { /* never compare with a part */
+		enc_fini(&content);
+		return false;
+	}
+	image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
+	w = rados_write_new(RADOS_EXISTS);
+	rados_write_data_expect(w, 0, content.buf.data, content.buf.len);
+	rados_write_remove(w);
+	rados_write_start(w, pool, object, waiter);
+	enc_fini(&content);
+	return true;
+}
+
 /* A map that is too short is not valid, whatever the flags say. */
 bool
 image_map_take(const struct rados_read *read, const struct image_info *info,
@@ -223,7 +252,7 @@ image_lookup_step(struct op *op)
 		if (rc < 0)
 			return image_fail_rc(
 			    l, LOOKUP_END, rc, l->info.id, "read its header");
-		if (!l->check_mirror)
+		if (!l->check_mirror || l->info.snaps == 0)
 			return op_goto(l, LOOKUP_END);
 		l->read = rados_ask_start(l->pool, RBD_MIRRORING,
 		    cls_call_str("mirror_image_get", l->info.id), &op->wake);

@@ -54,6 +54,12 @@ void image_id_remove_start(struct ceph_pool *pool, const char *name,
 struct rados_read *image_map_read_start(
     struct ceph_pool *pool, const struct image_info *info, struct wake *waiter);
 /*
+ * Removes that object map if it has no object at all: -ECANCELED: it has.
+ * False, and nobody is woken: there is no valid one, or it is too large.
+ */
+bool image_map_drop_start(struct ceph_pool *pool, const struct image_info *info,
+    struct wake *waiter) must_check;
+/*
  * What was read, while the read lives; false: not to be relied on. Writers
  * mark an object in the map before they write to it, so one that a valid map
  * does not have is not there.
@@ -63,7 +69,9 @@ bool image_map_take(const struct rados_read *read,
 
 /*
  * Look-up. By id: one read. By name (id NULL): rbd_id.NAME first, two reads.
- * With check_mirror one more, of rbd_mirroring.
+ * With check_mirror one more, of rbd_mirroring, if there are snapshots: an
+ * image that is mirrored by its journal has that feature, and one that is
+ * mirrored by snapshots has at least one.
  *
  * NOT_FOUND: no such name, or no header; `id` in info tells the two apart.
  */

@@ -410,7 +410,7 @@ journal_uncommit_start(const struct journal_reserve *r, struct wake *waiter)
 
 /* Removes the item, or what leads to it; there may be nothing to remove. */
 static void
-release_one_start(struct journal_release *r, bool item)
+release_one_start(struct journal_release *r, bool item, struct wake *waiter)
 {
 	const struct journal_kind *kind = r->journal.kind;
 	bool elsewhere = r->journal.pool != r->item_pool;
@@ -428,12 +428,29 @@ release_one_start(struct journal_release *r, bool item)
 	};
 
 	if (item)
-		rados_remove_start(r->item_pool, object, &r->op.wake);
-	else if (r->name != NULL)
-		directory_change_start(
-		    &r->journal, false, &gone, 1, &r->op.wake);
+		rados_remove_start(r->item_pool, object, waiter);
+	else if (r->name != NULL && !r->key_gone)
+		directory_change_start(&r->journal, false, &gone, 1, waiter);
 	else
-		wake_up(&r->op.wake, 0);
+		wake_up(waiter, 0);
+}
+
+static void
+on_key_gone(struct wake *wake, int rc)
+{
+	struct journal_release *r = container_of(
+	    wake, struct journal_release, wake);
+
+	r->key_gone = rc == 0 || rc == -ENOENT || rc == -ECANCELED;
+	wake_up(r->waiter, 0);
+}
+
+void
+journal_release_key_start(struct journal_release *r, struct wake *waiter)
+{
+	r->wake.fn = on_key_gone;
+	r->waiter = waiter;
+	release_one_start(r, false, &r->wake);
 }
 
 static enum op_verdict
@@ -443,7 +460,7 @@ release_step(struct op *op)
 
 	switch (r->state) {
 	case RELEASE_START:
-		release_one_start(r, r->reserved != NULL);
+		release_one_start(r, r->reserved != NULL, &op->wake);
 		return op_await(r, RELEASE_FIRST_GONE);
 
 	case RELEASE_FIRST_GONE:
@@ -454,7 +471,7 @@ release_step(struct op *op)
 			    ceph_pool_label(r->item_pool));
 		if (r->state == RELEASE_SECOND_GONE)
 			return op_goto(r, RELEASE_END);
-		release_one_start(r, r->reserved == NULL);
+		release_one_start(r, r->reserved == NULL, &op->wake);
 		return op_await(r, RELEASE_SECOND_GONE);
 
 	case RELEASE_END:
@@ -478,16 +495,16 @@ journal_release_start(struct journal_release *release, struct wake *waiter)
 
 /* ---- purge notes ---- */
 
+#define NOTE_BYTES_MAX 8192
+
 void
-journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const struct journal_purge *purge,
-    struct wake *waiter)
+journal_purge_note(struct rados_write *w, const char *instance_id,
+    const char *image_id, const struct journal_purge *purge)
 {
-	auto_free char *object = str_fmt(JOURNAL_PURGES "%s", instance_id);
-	struct rados_write *w = rados_write_new(
-	    purge != NULL ? RADOS_CREATE : RADOS_EXISTS);
-	struct rados_omap_entry entry = { .key = image_id };
-	struct arena *arena = arena_new(8192);
+	struct arena *arena = arena_new(NOTE_BYTES_MAX);
+	struct rados_omap_entry entry = {
+		.key = journal_purge_key(arena, instance_id, image_id),
+	};
 
 	if (purge != NULL) {
 		entry.value = journal_purge_fmt(arena, purge);
@@ -495,23 +512,38 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 		rados_write_omap_set(w, &entry, 1);
 		rados_write_although_full(w);
 	} else {
-		rados_write_omap_remove(w, image_id);
+		rados_write_omap_remove(w, entry.key);
 	}
-	rados_write_start(w, pool, object, waiter);
 	arena_free(arena);
+}
+
+void
+journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, const struct journal_purge *purge,
+    struct wake *waiter)
+{
+	struct rados_write *w = rados_write_new(
+	    purge != NULL ? RADOS_CREATE : RADOS_EXISTS);
+
+	journal_purge_note(w, instance_id, image_id, purge);
+	rados_write_start(w, pool, RBD_TRASH, waiter);
 }
 
 struct rados_read *
 journal_purge_read_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const char *after, struct wake *waiter)
 {
-	auto_free char *object = str_fmt(JOURNAL_PURGES "%s", instance_id);
+	struct arena *arena = arena_new(NOTE_BYTES_MAX);
+	const char *key = journal_purge_key(
+	    arena, instance_id, image_id != NULL ? image_id : "");
 	struct rados_read *read = rados_read_new();
 
 	if (image_id != NULL)
-		(void)rados_read_omap_keys(read, &image_id, 1);
+		(void)rados_read_omap_keys(read, &key, 1);
 	else
-		(void)rados_read_omap_page(read, after, "", JOURNAL_PURGE_PAGE);
-	rados_read_start(read, pool, object, waiter);
+		(void)rados_read_omap_page(
+		    read, after, key, JOURNAL_PURGE_PAGE);
+	rados_read_start(read, pool, RBD_TRASH, waiter);
+	arena_free(arena);
 	return read;
 }

@@ -178,6 +178,11 @@ struct journal_release {
 	const char *uuid;
 	const char *name;     /* NULL: not known, only the item goes */
 	const char *reserved; /* the reservation's value: it goes, too */
+
+	/* private */
+	bool key_gone;
+	struct wake wake;
+	struct wake *waiter; /* of journal_release_key_start() */
 };
 
 /*
@@ -187,6 +192,13 @@ struct journal_release {
  * UUID; what is gone already is success.
  */
 void journal_release_start(
+    struct journal_release *release, struct wake *waiter);
+
+/*
+ * Before that, for who has something else to do meanwhile: removes the key.
+ * Wakes with 0; after a failure journal_release_start() tries again.
+ */
+void journal_release_key_start(
     struct journal_release *release, struct wake *waiter);
 
 /* ---- one operation on a directory, or on the purge notes ---- */
@@ -209,15 +221,23 @@ void journal_change_start(struct ceph_pool *pool, const char *object,
 /* All entries are read in pages of this size. */
 #define JOURNAL_PURGE_PAGE 256
 
-/* Writes a note; `purge` NULL removes it, -ENOENT: it is gone. */
+/*
+ * Goes into a write on RBD_TRASH: the note is written, or with `purge` NULL it
+ * goes.
+ */
+void journal_purge_note(struct rados_write *w, const char *instance_id,
+    const char *image_id, const struct journal_purge *purge);
+
+/* A write of nothing else; -ENOENT: there is no trash to take it from. */
 void journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
     const char *image_id, const struct journal_purge *purge,
     struct wake *waiter);
 
 /*
  * Reads the note of one image (no entries: it has none), or with image_id
- * NULL a page of notes after image id `after` ("": from the start), as step 0
- * of the read returned, which the caller frees. -ENOENT: no notes.
+ * NULL a page of notes after key `after` ("": from the start), as step 0
+ * of the read returned, which the caller frees. -ENOENT: no notes. Keys are
+ * for journal_purge_id().
  */
 struct rados_read *journal_purge_read_start(struct ceph_pool *pool,
     const char *instance_id, const char *image_id, const char *after,

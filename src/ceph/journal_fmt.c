@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define VALUE_MAX 4096 /* longest value that is believed */
@@ -181,38 +182,72 @@ journal_item_is_complete(const struct journal_item *item)
 }
 
 char *
+journal_purge_key(
+    struct arena *arena, const char *instance_id, const char *image_id)
+{
+	return arena_fmt(arena, JOURNAL_PURGES "%s/%s", instance_id, image_id);
+}
+
+const char *
+journal_purge_id(const char *instance_id, const char *key)
+{
+	size_t len = strlen(instance_id);
+
+	if (!str_starts(key, JOURNAL_PURGES))
+		return NULL;
+	key += strlen(JOURNAL_PURGES);
+	if (strncmp(key, instance_id, len) != 0 || key[len] != '/')
+		return NULL;
+	key += len + 1;
+	return *key != '\0' && strchr(key, '/') == NULL ? key : NULL;
+}
+
+char *
 journal_purge_fmt(struct arena *arena, const struct journal_purge *purge)
 {
+	char slices[16] = "", until[32] = "";
+
 	if (purge->slices > 0)
-		return arena_fmt(arena, "%s\t%llu/%u", purge->image,
-		    (unsigned long long)purge->done, purge->slices);
-	if (purge->done > 0)
-		return arena_fmt(arena, "%s\t%llu", purge->image,
-		    (unsigned long long)purge->done);
-	return arena_strdup(arena, purge->image);
+		(void)snprintf(slices, sizeof(slices), "/%u", purge->slices);
+	if (purge->until_s > 0)
+		(void)snprintf(until, sizeof(until), "@%llu",
+		    (unsigned long long)purge->until_s);
+	if (purge->done == 0 && *slices == '\0' && *until == '\0')
+		return arena_strdup(arena, purge->image);
+	return arena_fmt(arena, "%s\t%llu%s%s", purge->image,
+	    (unsigned long long)purge->done, slices, until);
+}
+
+/* Cuts the text off at `c` and reads the number behind it; 0 without one. */
+static bool
+cut_number(char *text, char c, uint64_t *v)
+{
+	char *at = strchr(text, c);
+
+	*v = 0;
+	if (at == NULL)
+		return true;
+	*at = '\0';
+	return str_to_u64(at + 1, v) == 0 && *v > 0;
 }
 
 void
 journal_purge_parse(struct journal_purge *purge, struct arena *arena,
     const void *value, size_t len)
 {
-	char *text = value_text(arena, value, len), *tab, *slash;
-	uint64_t done, slices = 0;
+	char *text = value_text(arena, value, len), *tab;
+	uint64_t done, slices, until;
 
 	*purge = (struct journal_purge){ .image = text };
 	tab = text != NULL ? strchr(text, '\t') : NULL;
 	if (tab == NULL)
 		return;
 	*tab++ = '\0';
-	slash = strchr(tab, '/');
-	if (slash != NULL) {
-		*slash++ = '\0';
-		if (str_to_u64(slash, &slices) < 0 || slices == 0 ||
-		    slices > UINT32_MAX)
-			return;
-	}
-	if (str_to_u64(tab, &done) < 0 || (slices > 0 && done > slices))
+	if (!cut_number(tab, '@', &until) || !cut_number(tab, '/', &slices) ||
+	    slices > UINT32_MAX || str_to_u64(tab, &done) < 0 ||
+	    (slices > 0 && done > slices))
 		return;
 	purge->done = done;
 	purge->slices = (uint32_t)slices;
+	purge->until_s = until;
 }

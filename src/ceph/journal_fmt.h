@@ -7,7 +7,8 @@
  *				ours: csi.reserve.<request name> -> <image name>
  *				or <source's image id>/<image name>
  *	ITEM<uuid>		item: attributes csi.volname, csi.imagename, ...
- *	csi.purge.<instance>	ours: <image id> -> name of the image being purged
+ *	rbd_trash		ours: csi.purge.<instance>/<image id> -> name of the
+ *				image being purged
  *
  * What stands there in capitals differs by kind.
  */
@@ -18,7 +19,11 @@
 
 #define JOURNAL_UUID_LEN 36
 
-/* Ours, in front of the instance; the notes of all kinds are in one object. */
+/*
+ * Ours, in front of instance, '/' and image id: the notes of all kinds. They
+ * are in librbd's object of the trash, so that note and entry come and go in
+ * one operation; librbd reads no key there that does not start with "id_".
+ */
 #define JOURNAL_PURGES "csi.purge."
 /*
  * Ours: in front of a request name, the key under which it is reserved while
@@ -118,15 +123,24 @@ bool journal_item_is_complete(const struct journal_item *item);
 /*
  * The value of a purge note: the name that the image had when it went to the
  * trash, and behind a tab how far the purge has got: "DONE" data objects, or
- * "DONE/SLICES" slices of the pool's listing. Reading gives a NULL image for a
- * value that is no text; what stands behind the tab and is not in this form
- * is as if it was not there.
+ * "DONE/SLICES" slices of the pool's listing; "@UNTIL" follows if it is kept
+ * until then. Reading gives a NULL image for a value that is no text; what
+ * stands behind the tab and is not in this form is as if it was not there.
  */
 struct journal_purge {
 	const char *image;
 	uint64_t done;
-	uint32_t slices; /* 0: objects */
+	uint32_t slices;  /* 0: objects */
+	uint64_t until_s; /* since 1970; 0: to be purged at once */
 };
+
+/*
+ * The key of a note, and the image id of one; NULL: no note of this instance.
+ * Image ids have no '/', instances may.
+ */
+char *journal_purge_key(
+    struct arena *arena, const char *instance_id, const char *image_id);
+const char *journal_purge_id(const char *instance_id, const char *key);
 
 char *journal_purge_fmt(struct arena *arena, const struct journal_purge *purge);
 void journal_purge_parse(struct journal_purge *purge, struct arena *arena,

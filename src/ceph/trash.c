@@ -9,6 +9,7 @@
 #include "ceph/trash.h"
 
 #include "base/clock.h"
+#include "ceph/journal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -62,7 +63,7 @@ check_entry(const struct trash_move *m, const struct cls_trash_entry *entry,
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s in %s: id %s is in the trash as %s", m->name,
 		    label, m->place.id, entry->name);
-	if (is_deferred(entry))
+	if (is_deferred(entry) && !m->noted)
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s in %s: the trash keeps it, id %s, until %lld s since 1970, as somebody has asked",
 		    m->name, label, m->place.id,
@@ -70,25 +71,74 @@ check_entry(const struct trash_move *m, const struct cls_trash_entry *entry,
 	return 0;
 }
 
+/* Trash entry and note, in one operation. */
 static void
 entry_add_start(struct trash_move *m)
 {
+	const struct image_info *info = &m->lookup.info;
 	int64_t now_ms = clock_wall_ms();
+	bool noted = m->plan != NULL && m->plan->instance_id != NULL &&
+	    info->parent.pool < 0;
+	int64_t keep_s = m->plan != NULL ? m->plan->keep_s : 0;
+	bool removing = noted && keep_s == 0 &&
+	    image_obstacle(info, true) == IMAGE_PLAIN;
 	struct cls_trash_entry entry = {
 		.source = TRASH_SOURCE_USER,
-		.state = TRASH_NORMAL,
+		.state = removing ? TRASH_REMOVING : TRASH_NORMAL,
 		.deleted = {
 			.tv_sec = now_ms / 1000,
 			.tv_nsec = now_ms % 1000 * 1000000,
 		},
 	};
+	struct journal_purge note = { .image = m->name };
 	struct rados_write *w = rados_write_new(RADOS_CREATE);
 
 	memcpy(entry.name, m->name, strlen(m->name) + 1);
 	entry.deferred_until = entry.deleted;
+	entry.deferred_until.tv_sec += keep_s;
+	if (keep_s > 0)
+		note.until_s = (uint64_t)entry.deferred_until.tv_sec;
 	rados_write_call(w, cls_trash_add(m->place.id, &entry));
+	if (noted)
+		journal_purge_note(w, m->plan->instance_id, m->place.id, &note);
 	rados_write_although_full(w);
 	rados_write_start(w, m->pool, RBD_TRASH, &m->op.wake);
+	m->noted = noted;
+	m->fresh = removing;
+}
+
+/* What the trash says of it, and whether it has the plan's note. */
+static void
+entry_read_start(struct trash_move *m)
+{
+	struct arena *arena = arena_new(8192);
+	const char *key;
+
+	m->read = rados_read_new();
+	(void)rados_read_call(m->read, cls_call_str("trash_get", m->place.id));
+	if (m->plan != NULL && m->plan->instance_id != NULL) {
+		key = journal_purge_key(
+		    arena, m->plan->instance_id, m->place.id);
+		(void)rados_read_omap_keys(m->read, &key, 1);
+	}
+	rados_read_start(m->read, m->pool, RBD_TRASH, &m->op.wake);
+	arena_free(arena);
+}
+
+/* `part`s of `waits`. */
+enum { UNNAME_ID = 0, UNNAME_DIR };
+
+static void
+unname_start(struct trash_move *m)
+{
+	wakes_init(&m->waits, &m->op.wake);
+	image_id_remove_start(
+	    m->pool, m->name, m->place.id, wakes_add(&m->waits));
+	rados_tell_start(m->pool, RBD_DIRECTORY, RADOS_ANY,
+	    cls_call_str2("dir_remove_image", m->name, m->place.id),
+	    wakes_add(&m->waits));
+	if (m->plan != NULL && m->plan->beside != NULL)
+		m->plan->beside(m->plan, wakes_add(&m->waits));
 }
 
 /* The second half of a move: the name goes. */
@@ -97,35 +147,36 @@ move_name_step(struct trash_move *m)
 {
 	struct op *op = &m->op;
 	const char *label = ceph_pool_label(m->pool);
+	int id_rc = m->waits.part[UNNAME_ID].rc;
+	int dir_rc = m->waits.part[UNNAME_DIR].rc;
+	struct rados_write *w;
 
 	switch ((int)m->state) {
 	case MOVE_LISTED:
-		image_id_remove_start(m->pool, m->name, m->place.id, &op->wake);
-		return op_await(m, MOVE_NAME_REMOVED);
+		unname_start(m);
+		return op_await(m, MOVE_UNNAMED);
 
-	case MOVE_NAME_REMOVED:
-		if (op->rc == -ECANCELED) {
+	case MOVE_UNNAMED:
+		if (id_rc == -ECANCELED) {
 			op_set_error(op, ERR_FAILED_PRECONDITION,
 			    "image %s in %s: id %s is not its id any more; nothing is deleted",
 			    m->name, label, m->place.id);
 			if (!m->added)
 				return op_goto(m, MOVE_END);
-			rados_tell_start(m->pool, RBD_TRASH, RADOS_ANY,
-			    cls_call_str("trash_remove", m->place.id),
-			    &op->wake);
+			w = rados_write_new(RADOS_EXISTS);
+			rados_write_call(
+			    w, cls_call_str("trash_remove", m->place.id));
+			if (m->noted)
+				journal_purge_note(
+				    w, m->plan->instance_id, m->place.id, NULL);
+			rados_write_start(w, m->pool, RBD_TRASH, &op->wake);
 			return op_await(m, MOVE_TAKEN_BACK);
 		}
-		if (op->rc < 0 && op->rc != -ENOENT)
+		if (id_rc < 0 && id_rc != -ENOENT)
 			return image_fail_rc(
-			    m, MOVE_END, op->rc, m->name, "remove its name");
-		rados_tell_start(m->pool, RBD_DIRECTORY, RADOS_ANY,
-		    cls_call_str2("dir_remove_image", m->name, m->place.id),
-		    &op->wake);
-		return op_await(m, MOVE_DIR_REMOVED);
-
-	case MOVE_DIR_REMOVED:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return image_fail_rc(m, MOVE_END, op->rc, m->name,
+			    m, MOVE_END, id_rc, m->name, "remove its name");
+		if (dir_rc < 0 && dir_rc != -ENOENT)
+			return image_fail_rc(m, MOVE_END, dir_rc, m->name,
 			    "remove it from the directory");
 		if (!m->moving)
 			return op_goto(m, MOVE_END);
@@ -152,6 +203,23 @@ move_name_step(struct trash_move *m)
 	}
 }
 
+/*
+ * What else is to be known before anything is written, side by side: where the
+ * image stands (unless that is known), what its header says, who has it open.
+ */
+static void
+ask_start(struct trash_move *m, const char *id)
+{
+	wakes_init(&m->waits, &m->op.wake);
+	watch_header_update_start(
+	    m->pool, id, &m->notified, wakes_add(&m->waits));
+	image_lookup_start(
+	    &m->lookup, m->pool, m->name, id, true, wakes_add(&m->waits));
+	if (m->place.pool == NULL)
+		image_place_start(
+		    &m->place, m->pool, m->name, id, wakes_add(&m->waits));
+}
+
 static enum op_verdict
 trash_move_step(struct op *op)
 {
@@ -167,8 +235,11 @@ trash_move_step(struct op *op)
 		if (strlen(m->name) >= RBD_NAME_SIZE)
 			return op_fail(m, MOVE_END, ERR_INVALID_ARGUMENT,
 			    "image %s: the name is too long", m->name);
-		image_place_start(
-		    &m->place, m->pool, m->name, m->id, &op->wake);
+		if (m->id != NULL) {
+			ask_start(m, m->id);
+			return op_await(m, MOVE_ASKED);
+		}
+		image_place_start(&m->place, m->pool, m->name, NULL, &op->wake);
 		return op_await(m, MOVE_PLACED);
 
 	case MOVE_PLACED:
@@ -176,28 +247,26 @@ trash_move_step(struct op *op)
 			return op_fail_as(m, MOVE_END, place.op);
 		if (m->place.standing == IMAGE_GONE)
 			return op_goto(m, MOVE_END);
+		ask_start(m, m->place.id);
+		return op_await(m, MOVE_ASKED);
+
+	case MOVE_ASKED:
+		if (err_is_set(&m->place.op.err))
+			return op_fail_as(m, MOVE_END, place.op);
+		if (m->place.standing == IMAGE_GONE)
+			return op_goto(m, MOVE_END);
 		if (m->place.standing == IMAGE_ELSEWHERE)
 			return op_fail(m, MOVE_END, ERR_FAILED_PRECONDITION,
 			    "image %s in %s: %s; nothing is deleted", m->name,
 			    label, m->place.why);
-		if (m->place.standing == IMAGE_IN_TRASH &&
-		    check_entry(m, &m->place.trash, &err) < 0)
-			return op_fail_err(m, MOVE_END, &err);
-		image_lookup_start(
-		    &m->lookup, m->pool, m->name, m->place.id, true, &op->wake);
-		return op_await(m, MOVE_LOOKED_UP);
-
-	case MOVE_LOOKED_UP:
-		if (op->rc < 0 && op->rc != -ENOENT)
+		if (err_is_set(&m->lookup.op.err) &&
+		    m->lookup.op.err.rc != -ENOENT)
 			return op_fail_as(m, MOVE_END, lookup.op);
-		m->had_header = op->rc == 0;
+		m->had_header = !err_is_set(&m->lookup.op.err);
 		if (m->place.standing == IMAGE_IN_TRASH) { /* moved already */
 			m->had_header = true;
-			if (m->place.trash.state != TRASH_MOVING)
-				return op_goto(m, MOVE_END);
-			trash_state_start(m->pool, m->place.id, TRASH_MOVING,
-			    TRASH_NORMAL, &op->wake);
-			return op_await(m, MOVE_SETTLED);
+			entry_read_start(m);
+			return op_await(m, MOVE_ENTRY_READ);
 		}
 		if (!m->had_header)
 			return op_goto(m, MOVE_LISTED);
@@ -206,13 +275,10 @@ trash_move_step(struct op *op)
 			return op_fail(m, MOVE_END, ERR_UNIMPLEMENTED,
 			    "image %s in %s: not to be moved to the trash natively, %s",
 			    m->name, label, image_obstacle_text(m->obstacle));
-		watch_header_update_start(
-		    m->pool, m->place.id, &m->notified, &op->wake);
-		return op_await(m, MOVE_WATCH_CHECKED);
-
-	case MOVE_WATCH_CHECKED:
-		rc = watch_judge(op->rc, &m->notified, &verdict);
+		rc = watch_judge(m->waits.part[0].rc, &m->notified, &verdict);
 		if (rc == -ENOENT) /* purged since we looked */
+			m->had_header = false;
+		if (rc == -ENOENT)
 			return op_goto(m, MOVE_LISTED);
 		if (rc < 0)
 			return image_fail_rc(
@@ -230,15 +296,18 @@ trash_move_step(struct op *op)
 		m->added = op->rc == 0;
 		if (m->added)
 			return op_goto(m, MOVE_LISTED);
+		m->noted = m->fresh = false;
 		if (op->rc != -EEXIST)
 			return image_fail_rc(m, MOVE_END, op->rc, m->name,
 			    "add it to the trash");
-		m->read = rados_ask_start(m->pool, RBD_TRASH,
-		    cls_call_str("trash_get", m->place.id), &op->wake);
+		entry_read_start(m);
 		return op_await(m, MOVE_ENTRY_READ);
 
 	case MOVE_ENTRY_READ:
+		m->noted = rados_read_omap(m->read)->n > 0;
 		rc = take_entry(&m->read, &entry);
+		if (rc == -ENOENT && m->place.standing == IMAGE_IN_TRASH)
+			return op_goto(m, MOVE_END); /* purged since */
 		if (rc == -ENOENT)
 			return image_fail(m, MOVE_END, ERR_ABORTED, m->name,
 			    "its trash entry has just been removed");
@@ -248,11 +317,16 @@ trash_move_step(struct op *op)
 		if (check_entry(m, &entry, &err) < 0)
 			return op_fail_err(m, MOVE_END, &err);
 		m->moving = entry.state == TRASH_MOVING;
-		return op_goto(m, MOVE_LISTED);
+		if (m->place.standing != IMAGE_IN_TRASH)
+			return op_goto(m, MOVE_LISTED);
+		if (!m->moving)
+			return op_goto(m, MOVE_END);
+		trash_state_start(m->pool, m->place.id, TRASH_MOVING,
+		    TRASH_NORMAL, &op->wake);
+		return op_await(m, MOVE_SETTLED);
 
 	case MOVE_LISTED:
-	case MOVE_NAME_REMOVED:
-	case MOVE_DIR_REMOVED:
+	case MOVE_UNNAMED:
 	case MOVE_SETTLED:
 	case MOVE_TAKEN_BACK:
 	case MOVE_END:
@@ -268,12 +342,13 @@ static const struct op_class trash_move_class = {
 
 void
 trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
-    const char *id, struct wake *waiter)
+    const char *id, struct trash_plan *plan, struct wake *waiter)
 {
 	memset(m, 0, sizeof(*m));
 	m->pool = pool;
 	m->name = name;
 	m->id = id;
+	m->plan = plan;
 	op_start(&m->op, &trash_move_class, waiter);
 }
 
@@ -359,12 +434,12 @@ is_emptied(const struct trash_purge *p)
 
 /* Judges the removal of something and names the step that failed. */
 static bool
-removed(struct trash_purge *p, const char *what)
+removed(struct trash_purge *p, int rc, const char *what)
 {
-	if (p->op.rc == 0 || p->op.rc == -ENOENT)
+	if (rc == 0 || rc == -ENOENT)
 		return true;
-	op_set_error_rc(&p->op, p->op.rc, "image %s in %s: remove its %s",
-	    p->id, ceph_pool_label(p->pool), what);
+	op_set_error_rc(&p->op, rc, "image %s in %s: remove its %s", p->id,
+	    ceph_pool_label(p->pool), what);
 	return false;
 }
 
@@ -424,7 +499,7 @@ purge_data_step(struct trash_purge *p)
 		return op_await(p, PURGE_DATA_REMOVED);
 
 	case PURGE_DATA_REMOVED:
-		if (!removed(p, "data"))
+		if (!removed(p, op->rc, "data"))
 			return op_goto(p, PURGE_END);
 		if (p->at.slices == 0) {
 			p->more = p->has_map ? cls_object_map_next(&p->map,
@@ -447,47 +522,62 @@ purge_data_step(struct trash_purge *p)
 
 /* ---- purging: the rest ---- */
 
+/* Entry and note, in one operation. */
+static void
+entry_remove_start(struct trash_purge *p)
+{
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
+
+	rados_write_call(w, cls_call_str("trash_remove", p->id));
+	if (p->instance_id != NULL)
+		journal_purge_note(w, p->instance_id, p->id, NULL);
+	rados_write_start(w, p->pool, RBD_TRASH, &p->op.wake);
+}
+
 static enum op_verdict
 purge_rest_step(struct trash_purge *p)
 {
 	struct op *op = &p->op;
 	char object[RBD_OBJECT_SIZE];
+	/* Without a header it may have had anything. */
+	bool no_map = p->map_gone ||
+	    (p->lookup.info.prefix[0] != '\0' &&
+		!(p->lookup.info.features & RBD_OBJECT_MAP));
 
 	switch ((int)p->state) {
 	case PURGE_DATA_GONE:
 		image_object(object, RBD_HEADER_PREFIX, p->id);
-		if (p->obstacle == IMAGE_PLAIN) {
-			rados_remove_start(p->pool, object, &op->wake);
-			return op_await(p, PURGE_HEADER_REMOVED);
+		if (p->obstacle != IMAGE_PLAIN) {
+			rados_tell_start(p->pool, object, RADOS_EXISTS,
+			    cls_call_u64("set_size", 0), &op->wake);
+			return op_await(p, PURGE_EMPTIED);
 		}
-		rados_tell_start(p->pool, object, RADOS_EXISTS,
-		    cls_call_u64("set_size", 0), &op->wake);
-		return op_await(p, PURGE_EMPTIED);
+		wakes_init(&p->waits, &op->wake);
+		rados_remove_start(p->pool, object, wakes_add(&p->waits));
+		if (no_map)
+			return op_await(p, PURGE_REST_REMOVED);
+		image_object(object, RBD_OBJECT_MAP_PREFIX, p->id);
+		rados_remove_start(p->pool, object, wakes_add(&p->waits));
+		return op_await(p, PURGE_REST_REMOVED);
 
 	case PURGE_EMPTIED:
-		if (removed(p, "size"))
+		if (removed(p, op->rc, "size"))
 			op_set_error(op, ERR_UNIMPLEMENTED,
 			    "image %s in %s: not to be purged natively, %s",
 			    p->id, ceph_pool_label(p->pool),
 			    image_obstacle_text(p->obstacle));
 		return op_goto(p, PURGE_REFUSED);
 
-	case PURGE_HEADER_REMOVED:
-		if (!removed(p, "header"))
+	case PURGE_REST_REMOVED:
+		if (!removed(p, p->waits.part[0].rc, "header") ||
+		    (!no_map && !removed(p, p->waits.part[1].rc, "object map")))
 			return op_goto(p, PURGE_END);
-		image_object(object, RBD_OBJECT_MAP_PREFIX, p->id);
-		rados_remove_start(p->pool, object, &op->wake);
-		return op_await(p, PURGE_MAP_REMOVED);
-
-	case PURGE_MAP_REMOVED:
-		if (!removed(p, "object map"))
-			return op_goto(p, PURGE_END);
-		rados_tell_start(p->pool, RBD_TRASH, RADOS_ANY,
-		    cls_call_str("trash_remove", p->id), &op->wake);
+		entry_remove_start(p);
 		return op_await(p, PURGE_ENTRY_REMOVED);
 
 	case PURGE_ENTRY_REMOVED:
-		(void)removed(p, "trash entry");
+		p->unnoted = op->rc == 0 && p->instance_id != NULL;
+		(void)removed(p, op->rc, "trash entry");
 		return op_goto(p, PURGE_END);
 
 	case PURGE_REFUSED:
@@ -496,7 +586,7 @@ purge_rest_step(struct trash_purge *p)
 		return op_await(p, PURGE_RESTORED);
 
 	case PURGE_RESTORED:
-		(void)removed(p, "mark in the trash");
+		(void)removed(p, op->rc, "mark in the trash");
 		return op_goto(p, PURGE_END);
 
 	default:
@@ -515,6 +605,10 @@ trash_purge_step(struct op *op)
 
 	switch (p->state) {
 	case PURGE_START:
+		if (p->info != NULL) {
+			p->lookup.info = *p->info;
+			return op_goto(p, PURGE_KNOWN);
+		}
 		if (p->name != NULL) {
 			p->read = rados_ask_start(p->pool, RBD_TRASH,
 			    cls_call_str("trash_get", p->id), &op->wake);
@@ -535,6 +629,8 @@ trash_purge_step(struct op *op)
 		p->foreign = !str_eq(entry.name, p->name);
 		if (p->foreign)
 			return op_goto(p, PURGE_END);
+		if (is_deferred(&entry))
+			p->kept_until_s = entry.deferred_until.tv_sec;
 		if (is_deferred(&entry))
 			return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
 			    "image %s in %s: the trash keeps it until %lld s since 1970, as somebody has asked",
@@ -577,6 +673,9 @@ trash_purge_step(struct op *op)
 			return op_goto(p, PURGE_DATA_GONE);
 		if (op->rc < 0)
 			return op_fail_as(p, PURGE_END, lookup.op);
+		return op_goto(p, PURGE_KNOWN);
+
+	case PURGE_KNOWN:
 		p->obstacle = image_obstacle(&p->lookup.info, true);
 		p->count = layout_objects(
 		    &p->lookup.info.layout, p->lookup.info.size_bytes);
@@ -584,6 +683,22 @@ trash_purge_step(struct op *op)
 			return op_fail(p, PURGE_REFUSED, ERR_UNIMPLEMENTED,
 			    "image %s in %s: not to be purged natively, %s",
 			    p->id, label, image_obstacle_text(p->obstacle));
+		if (p->info != NULL &&
+		    image_map_drop_start(p->pool, p->info, &op->wake))
+			return op_await(p, PURGE_MAP_DROPPED);
+		watch_header_update_start(
+		    p->pool, p->id, &p->notified, &op->wake);
+		return op_await(p, PURGE_WATCH_CHECKED);
+
+	case PURGE_MAP_DROPPED:
+		/*
+		 * A moment ago nobody had it open, it has no name any more,
+		 * and nothing was ever written to it. Whatever else the answer
+		 * is, the map will be read, or is not there.
+		 */
+		p->map_gone = op->rc == 0;
+		if (p->map_gone)
+			return op_goto(p, PURGE_DATA_GONE);
 		watch_header_update_start(
 		    p->pool, p->id, &p->notified, &op->wake);
 		return op_await(p, PURGE_WATCH_CHECKED);
@@ -614,8 +729,7 @@ trash_purge_step(struct op *op)
 
 	case PURGE_DATA_GONE:
 	case PURGE_EMPTIED:
-	case PURGE_HEADER_REMOVED:
-	case PURGE_MAP_REMOVED:
+	case PURGE_REST_REMOVED:
 	case PURGE_ENTRY_REMOVED:
 	case PURGE_REFUSED:
 	case PURGE_RESTORED:

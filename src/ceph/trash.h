@@ -12,18 +12,29 @@
 
 #include "ceph/image.h"
 
+/* What else a move does, and whom the image belongs to from then on. */
+struct trash_plan {
+	/*
+	 * Whose purge note comes with the trash entry; NULL: nobody's. Without
+	 * a note stays a clone: what it hangs on is told by its header, and is
+	 * to be looked after before.
+	 */
+	const char *instance_id;
+	int64_t keep_s; /* the trash keeps it for so long */
+	/* Goes on beside the removal of the name; NULL: nothing. */
+	void (*beside)(struct trash_plan *plan, struct wake *waiter);
+};
+
 enum trash_move_state {
 	MOVE_START = 0,
-	MOVE_PLACED,        /* whether name and id belong together is known */
-	MOVE_LOOKED_UP,     /* the header has answered */
-	MOVE_WATCH_CHECKED, /* the notification has come back */
-	MOVE_ADDED,         /* rbd_trash has (or had) an entry */
-	MOVE_ENTRY_READ,    /* it had one: what it says */
-	MOVE_LISTED,        /* the trash has it, or it has no header */
-	MOVE_NAME_REMOVED,  /* rbd_id.NAME is gone */
-	MOVE_DIR_REMOVED,   /* so is the directory's entry */
-	MOVE_SETTLED,       /* the trash entry is NORMAL */
-	MOVE_TAKEN_BACK,    /* refused late: the entry is gone again */
+	MOVE_PLACED,     /* which id the name leads to is known */
+	MOVE_ASKED,      /* directory, header and watchers have answered */
+	MOVE_ADDED,      /* rbd_trash has (or had) an entry */
+	MOVE_ENTRY_READ, /* it had one: what it says, and the note */
+	MOVE_LISTED,     /* the trash has it, or it has no header */
+	MOVE_UNNAMED,    /* rbd_id.NAME and the directory's entry are gone */
+	MOVE_SETTLED,    /* the trash entry is NORMAL */
+	MOVE_TAKEN_BACK, /* refused late: the entry is gone again */
 	MOVE_END,
 };
 
@@ -32,38 +43,46 @@ struct trash_move {
 	enum trash_move_state state;
 	struct ceph_pool *pool;
 	const char *name, *id;        /* the caller's, until the end */
+	struct trash_plan *plan;      /* NULL: none */
 	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
 	bool watched;                 /* refused: somebody has it open */
 	bool had_header;              /* false: half made or purged already */
-	bool added;                   /* the trash entry is of this call */
-	bool moving;                  /* it has to be made NORMAL */
+	bool noted;                   /* the plan's note is there */
+	bool fresh;  /* the trash entry is of this call, and REMOVING: the purge
+		       may go on from `lookup` */
+	bool added;  /* the trash entry is of this call */
+	bool moving; /* it has to be made NORMAL */
 	struct rados_read *read;
 	struct rados_notified notified;
 	struct image_place place; /* place.id: the image's id, or "" */
 	struct image_lookup lookup;
+	struct wakes waits;
 };
 
 /*
  * Moves an image to the trash if its name and its id belong together: trash
- * entry, then rbd_id.NAME, then the directory's entry. librbd's entry is
- * MOVING meanwhile and NORMAL at the end. Ours is NORMAL from the start: as
- * long as the name is there ceph-csi and `rbd trash mv` go by the name and
- * complete it, and from then on the manager's task takes the entry, which it
- * never does while it is MOVING. A MOVING entry of another hand is made
- * NORMAL. `id` NULL: the id is what the name leads to.
+ * entry and note, then rbd_id.NAME and the directory's entry. librbd's entry is
+ * MOVING meanwhile and NORMAL at the end. Ours is REMOVING from the start if
+ * the plan has a note, nothing is in the way of a native purge and nothing is
+ * to be kept; else NORMAL. As long as the name is there ceph-csi and
+ * `rbd trash mv` go by the name and complete it, and from then on the
+ * manager's task takes the entry, which it never does while it is MOVING. A
+ * MOVING entry of another hand is made NORMAL. `id` NULL: the id is what the
+ * name leads to.
  *
  * An image without a header (a creation that was killed, or a purge that has
  * got that far) just loses its name. Whatever is gone already is success; so
  * is an image that is in the trash under this name and id.
  *
  * FAILED_PRECONDITION: name and id do not belong together (renamed, made
- * anew: the text names both), the trash keeps it for a while or gives it
- * back, or, with `watched` set, somebody has the image open. UNIMPLEMENTED,
- * with `obstacle` set: librbd in a lane has to do it. In all these cases
- * nothing has been changed.
+ * anew: the text names both), the trash keeps it for a while though it has no
+ * note, or gives it back, or, with `watched` set, somebody has the image open.
+ * UNIMPLEMENTED, with `obstacle` set: librbd in a lane has to do it. In all
+ * these cases nothing has been changed.
  */
 void trash_move_start(struct trash_move *move, struct ceph_pool *pool,
-    const char *name, const char *id, struct wake *waiter);
+    const char *name, const char *id, struct trash_plan *plan,
+    struct wake *waiter);
 
 /*
  * Changes the state of a trash entry. -ESTALE: it is neither `from` nor `to`;
@@ -105,6 +124,8 @@ enum trash_purge_state {
 	PURGE_MARKED,        /* the trash entry is REMOVING, or refused */
 	PURGE_ENTRY_READ,    /* refused: what the entry says */
 	PURGE_LOOKED_UP,     /* the header has answered */
+	PURGE_KNOWN,         /* what it says */
+	PURGE_MAP_DROPPED,   /* the object map is gone if it was empty */
 	PURGE_WATCH_CHECKED, /* the notification has come back */
 	/* the data objects */
 	PURGE_MAP_READ,     /* the object map has answered, or there is none */
@@ -113,10 +134,9 @@ enum trash_purge_state {
 	PURGE_LISTED,       /* the objects in a slice are known */
 	PURGE_DATA_REMOVED, /* some are gone: all of a slice, or of this time */
 	/* the rest */
-	PURGE_DATA_GONE,      /* all are gone */
-	PURGE_EMPTIED,        /* a clone's size is 0 */
-	PURGE_HEADER_REMOVED, /* or was not there */
-	PURGE_MAP_REMOVED,
+	PURGE_DATA_GONE,     /* all are gone */
+	PURGE_EMPTIED,       /* a clone's size is 0 */
+	PURGE_REST_REMOVED,  /* header and object map, or they were not there */
 	PURGE_ENTRY_REMOVED, /* nothing is left */
 	/* undo: whoever may purge it finds it as it was */
 	PURGE_REFUSED,
@@ -137,6 +157,12 @@ struct trash_purge {
 	 * one that somebody wants to be kept for a while.
 	 */
 	const char *name;
+	/*
+	 * Of a move that has just ended and was `fresh`: it is not read again;
+	 * NULL: it is.
+	 */
+	const struct image_info *info;
+	const char *instance_id; /* whose note goes with the entry, or NULL */
 	unsigned in_flight;
 	int64_t slice_ms; /* no removal is started after this time of them */
 	struct trash_progress at; /* in and out */
@@ -146,6 +172,8 @@ struct trash_purge {
 	enum image_obstacle obstacle; /* why a lane has to do it, or PLAIN */
 	bool watched;                 /* refused: somebody has it open */
 	bool foreign;                 /* the trash has it under another name */
+	bool unnoted;                 /* the note has gone, too */
+	int64_t kept_until_s;         /* refused: the trash keeps it, or 0 */
 	bool more;                    /* the time is over: go on another time */
 	uint64_t objects; /* removals of data objects that it took */
 
@@ -155,18 +183,20 @@ struct trash_purge {
 	uint64_t count;            /* data objects that there can be */
 	size_t taken;              /* of those listed */
 	struct cls_object_map map; /* in `read`, if has_map */
-	bool has_map;
+	bool has_map, map_gone;
 	struct rados_read *read;
 	struct rados_notified notified;
 	struct image_lookup lookup;
+	struct wakes waits;
 };
 
 #define TRASH_PURGE_IN_FLIGHT 16
 
 /*
  * Removes an image that is in the trash, for ever: entry REMOVING, watcher
- * check, data objects (at most `in_flight` at a time), header, object map,
- * entry. Which data objects: those that a valid object map says may exist; of
+ * check, data objects (at most `in_flight` at a time), header and object map,
+ * entry and note. An image whose object map was valid and empty when it went
+ * to the trash needs no second watcher check: there is nothing to lose. Which data objects: those that a valid object map says may exist; of
  * a large image without one those that a listing of the pool shows, if that is
  * less work; else all that there can be. No entry in the trash is success:
  * nothing is left of it. Success with `more` set: the time was over before the

@@ -110,11 +110,10 @@ object_of(const struct audit *a, enum audit_list list)
 {
 	if (list == LIST_IMAGES)
 		return RBD_DIRECTORY;
-	if (list == LIST_TRASH)
+	if (list == LIST_TRASH || list == LIST_NOTES)
 		return RBD_TRASH;
-	return arena_fmt(a->rpc.arena, "%s%s",
-	    list == LIST_KEYS ? a->kind->directory : JOURNAL_PURGES,
-	    a->rpc.env->instance_id);
+	return arena_fmt(
+	    a->rpc.arena, "%s%s", a->kind->directory, a->rpc.env->instance_id);
 }
 
 static const char *
@@ -123,7 +122,9 @@ prefix_of(const struct audit *a, enum audit_list list)
 	if (list == LIST_IMAGES)
 		return arena_fmt(
 		    a->rpc.arena, NAME_PREFIX "%s", a->kind->image);
-	return list == LIST_TRASH ? ID_PREFIX : "";
+	return list == LIST_TRASH ? ID_PREFIX
+	    : list == LIST_NOTES  ? JOURNAL_PURGES
+				  : "";
 }
 
 /* ---- findings ---- */
@@ -375,14 +376,18 @@ look_at_trash(struct audit *a)
 static enum audit_next
 look_at_note(struct audit *a)
 {
+	const char *id = journal_purge_id(
+	    a->rpc.env->instance_id, a->entry->key);
 	struct journal_purge purge;
 
+	if (id == NULL) /* of an instance whose name goes on with '/' */
+		return NEXT_NOTHING;
 	journal_purge_parse(
 	    &purge, a->rpc.arena, a->entry->value, a->entry->len);
 	a->image = purge.image;
 	return str_is_empty(a->image)
 	    ? tell(a, "void-note", "it names no image")
-	    : place(a, a->image, a->entry->key);
+	    : place(a, a->image, id);
 }
 
 static enum audit_next

@@ -47,7 +47,6 @@ enum create_volume_state {
 	/* undo ladder: what this call has made, newest first */
 	CREATEVOL_UNDO_COMMIT,
 	CREATEVOL_UNDO_IMAGE,
-	CREATEVOL_UNDO_NOTED, /* a note says that it is to be purged */
 	CREATEVOL_UNDO_MOVED, /* the image is in the trash */
 	CREATEVOL_UNDO_ENTRY,
 	CREATEVOL_UNDONE,
@@ -76,6 +75,7 @@ struct create_volume {
 	struct journal_commit commit;
 	struct journal_release release;
 	struct rados_read *note;
+	struct trash_plan plan; /* of what is undone */
 	union {
 		struct image_lookup lookup;
 		struct image_place place;
@@ -338,27 +338,16 @@ create_undo_step(struct create_volume *c)
 		if (c->commit.key_tried && op->rc < 0 && op->rc != -ENOENT &&
 		    op->rc != -ECANCELED && op->rc != -EAGAIN)
 			return op_goto(c, CREATEVOL_UNLOCK);
-		/*
-		 * The note comes first, unlike in a deletion: no entry leads
-		 * to an image in the trash. A note about an image that is not
-		 * there is void.
-		 */
-		journal_purge_note_start(pool, instance_id, c->id,
-		    &(struct journal_purge){ .image = c->spec.name },
-		    &op->wake);
-		return op_await(c, CREATEVOL_UNDO_NOTED);
-
-	case CREATEVOL_UNDO_NOTED:
-		if (op->rc < 0) /* the reservation leads to what is left */
-			return op_goto(c, CREATEVOL_UNLOCK);
+		c->plan.instance_id = instance_id;
 		trash_move_start(
-		    &c->move, pool, c->spec.name, c->id, &op->wake);
+		    &c->move, pool, c->spec.name, c->id, &c->plan, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_MOVED);
 
 	case CREATEVOL_UNDO_MOVED:
-		if (op->rc < 0)
+		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_goto(c, CREATEVOL_UNLOCK);
-		purge_submit(pool, instance_id, c->id, c->spec.name);
+		purge_submit(pool, instance_id, c->id, c->spec.name,
+		    c->move.fresh ? &c->move.lookup.info : NULL);
 		return op_goto(c, CREATEVOL_UNDO_ENTRY);
 
 	case CREATEVOL_UNDO_ENTRY:
@@ -624,7 +613,6 @@ create_volume_step(struct op *op)
 
 	case CREATEVOL_UNDO_COMMIT:
 	case CREATEVOL_UNDO_IMAGE:
-	case CREATEVOL_UNDO_NOTED:
 	case CREATEVOL_UNDO_MOVED:
 	case CREATEVOL_UNDO_ENTRY:
 	case CREATEVOL_UNDONE:

@@ -38,6 +38,7 @@ struct discard {
 	const char *volume; /* for people */
 	struct ceph_pool *pool;
 	const char *name, *wanted_id;
+	struct trash_plan *plan;
 	struct trash_move move; /* move.place, move.lookup: what was found */
 	struct lane_job lane;
 
@@ -65,8 +66,8 @@ discard_step(struct op *op)
 
 	switch (d->state) {
 	case DISCARD_START:
-		trash_move_start(
-		    &d->move, d->pool, d->name, d->wanted_id, &op->wake);
+		trash_move_start(&d->move, d->pool, d->name, d->wanted_id,
+		    d->plan, &op->wake);
 		return op_await(d, DISCARD_MOVED);
 
 	case DISCARD_MOVED:
@@ -150,6 +151,7 @@ struct delete_volume {
 	struct journal_read entry;
 	struct journal_release release;
 	struct image_lookup left;
+	struct trash_plan plan, helper_plan;
 	struct discard discard;
 	/* ceph-csi's helper between a source and the clone made of it */
 	const char *helper, *helper_id;
@@ -165,11 +167,13 @@ struct delete_volume {
  */
 static void
 discard_start(struct delete_volume *d, struct discard *discard,
-    const char *name, const char *id)
+    struct trash_plan *plan, const char *name, const char *id)
 {
+	plan->instance_id = d->rpc.env->instance_id;
 	*discard = (struct discard){
 		.volume = d->req->volume_id,
 		.pool = d->pool,
+		.plan = plan,
 		.name = name,
 		.id = discard->move.place.id,
 		.wanted_id = id,
@@ -224,6 +228,32 @@ read_entry(struct delete_volume *d, struct err *err)
 	return rc == -ENOENT ? 0 : rc;
 }
 
+/* The directory key goes while the image's name does. */
+static void
+on_unname(struct trash_plan *plan, struct wake *waiter)
+{
+	struct delete_volume *d = container_of(
+	    plan, struct delete_volume, plan);
+
+	journal_release_key_start(&d->release, waiter);
+}
+
+/* There is an image to be purged that has no note yet. */
+static bool
+wants_note(const struct discard *discard)
+{
+	return discard->moved && !discard->move.noted;
+}
+
+static void
+purge_start(const struct delete_volume *d, const struct discard *discard)
+{
+	if (discard->moved)
+		purge_submit(d->pool, d->rpc.env->instance_id, discard->id,
+		    discard->name,
+		    discard->move.fresh ? &discard->move.lookup.info : NULL);
+}
+
 static void
 purge_note_start(struct delete_volume *d, const struct discard *discard)
 {
@@ -276,7 +306,8 @@ delete_helper_step(struct delete_volume *d)
 			return op_fail_as(d, DELETEVOL_UNLOCK, place.op);
 		if (d->place.standing != IMAGE_IN_TRASH) /* another parent */
 			return op_goto(d, DELETEVOL_HELPER_DONE);
-		discard_start(d, &d->helper_discard, d->helper, d->place.id);
+		discard_start(d, &d->helper_discard, &d->helper_plan, d->helper,
+		    d->place.id);
 		return op_await(d, DELETEVOL_HELPER_MOVED);
 
 	case DELETEVOL_HELPER_FREED:
@@ -287,14 +318,15 @@ delete_helper_step(struct delete_volume *d)
 		}
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(d, DELETEVOL_UNLOCK, lane);
-		discard_start(d, &d->helper_discard, d->helper, d->helper_id);
+		discard_start(d, &d->helper_discard, &d->helper_plan, d->helper,
+		    d->helper_id);
 		return op_await(d, DELETEVOL_HELPER_MOVED);
 
 	case DELETEVOL_HELPER_MOVED:
 		if (op->rc < 0)
 			return op_fail_as(
 			    d, DELETEVOL_UNLOCK, helper_discard.op);
-		if (!d->helper_discard.moved)
+		if (!wants_note(&d->helper_discard))
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		purge_note_start(d, &d->helper_discard);
 		return op_await(d, DELETEVOL_HELPER_NOTED);
@@ -314,7 +346,6 @@ static enum op_verdict
 delete_volume_step(struct op *op)
 {
 	struct delete_volume *d = (struct delete_volume *)op;
-	const char *instance_id = d->rpc.env->instance_id;
 	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
 	const struct image_info *left = &d->left.info;
 	char text[ERR_TEXT_MAX + 16];
@@ -380,8 +411,16 @@ delete_volume_step(struct op *op)
 			    "journal entry %s has an image id that is too long",
 			    d->uuid);
 		/* No id: ceph-csi was killed before it had stored it. */
-		discard_start(
-		    d, &d->discard, d->image, str_is_empty(id) ? NULL : id);
+		d->release = (struct journal_release){
+			.journal = { &journal_volumes, d->dir_pool,
+			    d->rpc.env->instance_id },
+			.item_pool = d->pool,
+			.uuid = d->uuid,
+			.name = d->name,
+		};
+		d->plan.beside = d->migrated ? NULL : on_unname;
+		discard_start(d, &d->discard, &d->plan, d->image,
+		    str_is_empty(id) ? NULL : id);
 		return op_await(d, DELETEVOL_DISCARDED);
 
 	case DELETEVOL_DISCARDED:
@@ -392,24 +431,17 @@ delete_volume_step(struct op *op)
 		return delete_helper_step(d);
 
 	case DELETEVOL_HELPER_DONE:
-		if (!d->discard.moved)
+		if (!wants_note(&d->discard))
 			return op_goto(d, DELETEVOL_NOTED);
 		purge_note_start(d, &d->discard);
 		return op_await(d, DELETEVOL_NOTED);
 
 	case DELETEVOL_NOTED:
-		if (d->discard.moved && op->rc < 0)
+		if (wants_note(&d->discard) && op->rc < 0)
 			return op_fail_rc(d, DELETEVOL_UNLOCK, op->rc,
 			    "note that image %s is to be purged", d->image);
 		if (d->migrated)
 			return op_goto(d, DELETEVOL_RELEASED);
-		d->release = (struct journal_release){
-			.journal = { &journal_volumes, d->dir_pool,
-			    instance_id },
-			.item_pool = d->pool,
-			.uuid = d->uuid,
-			.name = d->name,
-		};
 		journal_release_start(&d->release, &op->wake);
 		return op_await(d, DELETEVOL_RELEASED);
 
@@ -417,12 +449,8 @@ delete_volume_step(struct op *op)
 		if (!d->migrated && op->rc < 0)
 			return op_fail_as(d, DELETEVOL_UNLOCK, release.op);
 		/* The clone first: it holds its helper. */
-		if (d->discard.moved)
-			purge_submit(
-			    d->pool, instance_id, d->discard.id, d->image);
-		if (d->helper_discard.moved)
-			purge_submit(d->pool, instance_id, d->helper_discard.id,
-			    d->helper);
+		purge_start(d, &d->discard);
+		purge_start(d, &d->helper_discard);
 		(void)csi_rpc_reply(&d->rpc);
 		return op_goto(d, DELETEVOL_UNLOCK);
 

@@ -23,6 +23,8 @@
 #define RETRY_MIN_MS (INT64_C(30) * 1000) /* a dead watcher is gone by then */
 #define RETRY_MAX_MS (INT64_C(10) * 60 * 1000)
 #define SLICE_MS 2000
+/* What was read of an image is not read again for so long. */
+#define INFO_MS 2000
 
 enum purge_state {
 	PURGING_START = 0,
@@ -41,11 +43,13 @@ struct purge {
 	char *instance_id, *image_id, *image;
 	char *key; /* in the map of all purges */
 	int64_t wait_ms, since_ms;
-	int64_t due_ms; /* in the queue: not before that, 0: at once */
-	bool fresh;     /* the image has just gone to the trash */
-	bool paused;    /* not done, not failed */
-	bool blocked;   /* by clones of it */
-	unsigned gone;  /* how many clones had gone when it started */
+	int64_t due_ms;          /* in the queue: not before that, 0: at once */
+	struct image_info *info; /* of an image that has just gone to the trash,
+				    until info_ms; else NULL */
+	int64_t info_ms;
+	bool paused;   /* not done, not failed */
+	bool blocked;  /* by clones of it */
+	unsigned gone; /* how many clones had gone when it started */
 	struct trash_progress at;
 	struct trash_list list;
 	struct trash_purge trash;
@@ -76,6 +80,7 @@ purge_free(struct purge *p)
 	free(p->image_id);
 	free(p->image);
 	free(p->key);
+	free(p->info);
 	free(p);
 }
 
@@ -103,21 +108,26 @@ purge_step(struct op *op)
 
 	switch (p->state) {
 	case PURGING_START:
+		if (p->info != NULL && clock_now_ms() > p->info_ms)
+			free(take_ptr(&p->info));
 		p->list.start = on_list;
 		p->trash = (struct trash_purge){
 			.pool = p->pool,
 			.id = p->image_id,
-			.name = p->fresh ? NULL : p->image,
+			.name = p->image,
+			.info = p->info,
+			.instance_id = p->instance_id,
 			.in_flight = TRASH_PURGE_IN_FLIGHT,
 			.slice_ms = SLICE_MS,
 			.at = p->at,
 			.list = &p->list,
 		};
 		trash_purge_start(&p->trash, &op->wake);
-		p->fresh = p->blocked = false;
+		p->blocked = false;
 		return op_await(p, PURGING_TRASH_GONE);
 
 	case PURGING_TRASH_GONE:
+		free(take_ptr(&p->info));
 		p->at = p->trash.at;
 		if (op->rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
 			p->lane = (struct lane_job){
@@ -134,7 +144,8 @@ purge_step(struct op *op)
 			log_warn("purge.foreign", "pool=%s image=%s id=%s",
 			    ceph_pool_name(p->pool), p->image, p->image_id);
 		if (!p->trash.more)
-			return op_goto(p, PURGING_GONE);
+			return p->trash.unnoted ? op_goto(p, PURGING_END)
+						: op_goto(p, PURGING_GONE);
 		p->paused = true;
 		note = (struct journal_purge){ .image = p->image,
 			.done = p->at.done,
@@ -281,10 +292,10 @@ purge_ended(struct op *op)
 	run_queue();
 }
 
-/* Of an image that has just gone to the trash (`fresh`), or of a note. */
+/* Of an image that has just gone to the trash (`info`), or of a note. */
 static void
 submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
-    const struct journal_purge *note, bool fresh)
+    const struct journal_purge *note, const struct image_info *info)
 {
 	auto_free char *key = key_fmt(pool, image_id);
 	struct purge *p;
@@ -297,7 +308,11 @@ submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
 	p->image_id = str_dup(image_id);
 	p->image = str_dup(note->image != NULL ? note->image : "");
 	p->at = (struct trash_progress){ note->slices, note->done };
-	p->fresh = fresh;
+	if (info != NULL) {
+		p->info = mem_new(sizeof(*info));
+		*p->info = *info;
+		p->info_ms = clock_now_ms() + INFO_MS;
+	}
 	p->since_ms = clock_now_ms();
 	p->key = take_ptr(&key);
 	(void)map_set(&pq.known, p->key, p);
@@ -307,10 +322,10 @@ submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
 
 void
 purge_submit(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image)
+    const char *image_id, const char *image, const struct image_info *info)
 {
 	submit(pool, instance_id, image_id,
-	    &(struct journal_purge){ .image = image }, true);
+	    &(struct journal_purge){ .image = image }, info);
 }
 
 unsigned
@@ -358,8 +373,8 @@ struct resume {
 	struct ceph_pool *pool;
 	struct arena *arena;
 	char *instance_id;
-	char *key; /* in the map of pools */
-	char after[RBD_ID_SIZE];
+	char *key;   /* in the map of pools */
+	char *after; /* the last note's key; the arena's */
 	struct rados_read *read;
 	unsigned found;
 };
@@ -380,16 +395,20 @@ take_notes(struct resume *r, struct err *err)
 
 	for (size_t i = 0; i < omap->n; i++) {
 		const struct rados_omap_entry *e = &omap->entry[i];
+		const char *id = journal_purge_id(r->instance_id, e->key);
 		struct journal_purge note;
 
-		journal_purge_parse(&note, r->arena, e->value, e->len);
-		if (str_put(r->after, sizeof(r->after), "%s", e->key) < 0) {
+		r->after = arena_strdup(r->arena, e->key);
+		if (id == NULL) /* of an instance whose name goes on with '/' */
+			continue;
+		if (strlen(id) >= RBD_ID_SIZE) {
 			(void)err_set(err, ERR_DATA_LOSS,
 			    "a purge note in %s has no image id",
 			    ceph_pool_label(r->pool));
 			return false;
 		}
-		submit(r->pool, r->instance_id, e->key, &note, false);
+		journal_purge_parse(&note, r->arena, e->value, e->len);
+		submit(r->pool, r->instance_id, id, &note, NULL);
 		r->found++;
 	}
 	return omap->n > 0 && omap->more;
@@ -440,6 +459,7 @@ purge_resume(struct ceph_pool *pool, const char *instance_id)
 	r->wake.fn = on_notes_read;
 	r->pool = pool;
 	r->arena = arena_new(1u << 30);
+	r->after = arena_strdup(r->arena, "");
 	r->instance_id = str_dup(instance_id);
 	r->key = take_ptr(&key);
 	pq.resuming++;

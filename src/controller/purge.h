@@ -10,12 +10,15 @@
 
 #define PURGES_MAX 4 /* at once */
 
+struct image_info;
+
 /*
  * Purges an image that has just gone to the trash and has its note. One that
- * is queued or running already is not taken twice.
+ * is queued or running already is not taken twice. `info` is what the header
+ * says, if the move was fresh (trash_move), else NULL.
  */
 void purge_submit(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image);
+    const char *image_id, const char *image, const struct image_info *info);
 
 /*
  * Takes up the notes that an earlier worker has left in the pool; only the

@@ -50,8 +50,8 @@ begin(struct image *image)
 		    false, &image->wake);
 		return;
 	case PHASE_MOVE:
-		trash_move_start(
-		    &image->move, pool, image->name, image->id, &image->wake);
+		trash_move_start(&image->move, pool, image->name, image->id,
+		    NULL, &image->wake);
 		return;
 	case PHASE_PURGE:
 		image->purge = (struct trash_purge){

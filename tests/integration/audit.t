@@ -103,7 +103,7 @@ directory rmomapkey csi.volume.moving
 rados -p "$pool" getomapval rbd_trash "id_$id" "$work/entry" >/dev/null
 { head -c -1 "$work/entry" && printf '\001'; } | rados -p "$pool" setomapval rbd_trash "id_$id"
 # by a purge: a note without an image, and one whose image has a clone
-rados -p "$pool" setomapval csi.purge.default 123456789abc csi-vol-cccccccc-2222-4333-8444-555555555555
+rados -p "$pool" setomapval rbd_trash csi.purge.default/123456789abc csi-vol-cccccccc-2222-4333-8444-555555555555
 create source && source_image=$image
 rbd snap create --no-progress "$pool/$image@s"
 rbd clone --rbd-default-clone-format 2 "$pool/$image@s" "$pool/the-clone"
@@ -160,7 +160,7 @@ all_found true
 ok "the key is gone" not has_key csi.volumes.default csi.volume.no-entry
 ok "and the reservation" not has_key csi.volumes.default csi.reserve.begun
 ok "and those of snapshots" test -z "$(snapshots listomapkeys)"
-ok "and the note" not has_key csi.purge.default 123456789abc
+ok "and the note" not has_key rbd_trash csi.purge.default/123456789abc
 ok "the manager can remove the image of the move" ceph rbd task add trash remove "$pool/$id"
 ok "and does" wait_for 60 not in_trash "$moving"
 for kept in "$lost" kept "$made" "$orphan" "$helper"; do

@@ -96,7 +96,8 @@ move_start(void *arg, struct wake *waiter)
 {
 	struct move_call *call = arg;
 
-	trash_move_start(&call->move, call->pool, call->name, call->id, waiter);
+	trash_move_start(
+	    &call->move, call->pool, call->name, call->id, &call->plan, waiter);
 }
 
 static void
@@ -108,6 +109,8 @@ purge_start(void *arg, struct wake *waiter)
 		.pool = call->pool,
 		.id = call->id,
 		.name = call->name,
+		.info = call->info,
+		.instance_id = call->instance_id,
 		.in_flight = TRASH_PURGE_IN_FLIGHT,
 		.slice_ms = call->slice_ms != 0 ? call->slice_ms : INT32_MAX,
 		.at = call->at,

@@ -68,13 +68,16 @@ struct move_call {
 	struct trash_move move;
 	struct ceph_pool *pool;
 	const char *name, *id;
+	struct trash_plan plan;
 };
 
 struct purge_call {
 	struct trash_purge purge;
 	struct ceph_pool *pool;
 	const char *id, *name; /* name NULL: it has just gone to the trash */
-	int64_t slice_ms;      /* 0: as long as it takes */
+	const struct image_info *info; /* of a fresh move */
+	const char *instance_id;       /* whose note goes along */
+	int64_t slice_ms;              /* 0: as long as it takes */
 	struct trash_progress at;
 };
 

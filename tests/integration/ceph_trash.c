@@ -512,6 +512,88 @@ test_object_map(void)
 	dump_free(&before);
 }
 
+static bool
+has_note(void)
+{
+	return support_sh(false,
+		   "rados -p " POOL
+		   " listomapkeys rbd_trash | grep -qx csi.purge.t/%s",
+		   id) == 0;
+}
+
+/* As a deletion does it: entry and note together, and the purge at once. */
+static void
+test_fresh(void)
+{
+	struct dump before, after;
+
+	dump_pool(pool, &before);
+	for (unsigned written = 0; written < 2; written++) {
+		make("fresh", 61);
+		if (written)
+			(void)support_sh(true,
+			    "rbd bench --io-type write --io-size 4M "
+			    "--io-total 8M --io-pattern seq " POOL "/fresh");
+		move = (struct move_call){ .pool = pool,
+			.name = "fresh",
+			.id = id,
+			.plan.instance_id = "t" };
+		ok(run_move(&move) == 0 && move.move.fresh && move.move.noted &&
+			has_note(),
+		    "a note comes with the trash entry");
+		purge = (struct purge_call){ .pool = pool,
+			.id = id,
+			.name = "fresh",
+			.info = &move.move.lookup.info,
+			.instance_id = "t" };
+		ok(run_purge(&purge) == 0 && purge.purge.unnoted,
+		    "and goes with it");
+		is_int(purge.purge.objects, written ? 2 : 0,
+		    written ? "an object map that has objects is read"
+			    : "one that has none is taken at its word");
+		dump_pool(pool, &after);
+		ok(dump_same(&after, &before), "nothing is left");
+		dump_free(&after);
+	}
+	dump_free(&before);
+}
+
+/* The trash keeps it for a while, and who asked for that is told apart. */
+static void
+test_kept(void)
+{
+	struct dump before, after;
+
+	dump_pool(pool, &before);
+	make("kept", 1);
+	move = (struct move_call){ .pool = pool,
+		.name = "kept",
+		.id = id,
+		.plan = { .instance_id = "t", .keep_s = 3600 } };
+	ok(run_move(&move) == 0 && move.move.noted && !move.move.fresh,
+	    "an image goes to the trash for an hour");
+	ok(run_move(&move) == 0 && move.move.noted,
+	    "the same call again finds it there");
+	purge = (struct purge_call){
+		.pool = pool, .id = id, .name = "kept", .instance_id = "t"
+	};
+	ok(run_purge(&purge) < 0 && purge.purge.kept_until_s > 0,
+	    "it is not purged meanwhile: %s", purge.purge.op.err.text);
+	ok(support_sh(true, "rbd trash restore " POOL "/%s", id) == 0,
+	    "rbd trash restore gives it back");
+	is_int(run_purge(&purge), 0, "a purge does not touch it then");
+	ok(support_sh(false, "rbd info " POOL "/kept") == 0, "it is there");
+	move.plan.keep_s = 0;
+	is_int(run_move(&move), 0, "it is deleted once more");
+	is_int(do_purge(), 0, "and purged");
+	(void)support_sh(
+	    true, "rados -p " POOL " rmomapkey rbd_trash csi.purge.t/%s", id);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "nothing is left");
+	dump_free(&after);
+	dump_free(&before);
+}
+
 /* A purge whose time is over goes on where it stopped. */
 static void
 test_slices(void)
@@ -610,6 +692,8 @@ main(void)
 	test_clashes();
 	test_meta();
 	test_object_map();
+	test_fresh();
+	test_kept();
 	test_slices();
 	test_abandoned();
 	dump_pool(pool, &after);

@@ -29,7 +29,7 @@ has_image() { rbd info "$pool/$1" >/dev/null 2>&1; }
 has_entry() { rados -p "$pool" stat "csi.volume.${1: -36}" >/dev/null 2>&1; }
 in_trash() { rbd trash ls --all "$pool" | grep -q " $1\$"; }
 trash_is_empty() { [[ -z $(rbd trash ls --all "$pool") ]]; }
-no_notes() { [[ -z $(rados -p "$pool" listomapkeys csi.purge.default) ]]; }
+no_notes() { ! rados -p "$pool" listomapkeys rbd_trash | grep -q "^csi.purge.default/"; }
 purges() { # STATE
 	http_get "unix://$work/metrics.sock" /metrics |
 		sed -n "s/^rbd_csi_purges{state=\"$1\"} //p"
@@ -149,7 +149,7 @@ ok "a volume is made" create pvc-back 67108864
 stop_daemon
 rbd trash mv "$pool/$image"
 id=$(rbd trash ls --all "$pool" | cut -d' ' -f1)
-rados -p "$pool" setomapval csi.purge.default "$id" "$image"
+rados -p "$pool" setomapval rbd_trash "csi.purge.default/$id" "$image"
 ok "the manager takes what a note names" ceph rbd task add trash remove "$pool/$id"
 ok "and removes it" wait_for 60 trash_is_empty
 RBD_CSI_CONFIG=$work/config.json start_daemon

@@ -54,7 +54,7 @@ unstage() {
 }
 nothing_to_purge() {
 	[[ -z $(timeout 60 rbd -c "$CEPH_CONF" trash ls --all --pool "$pool") ]] &&
-		[[ -z $(timeout 60 rados -c "$CEPH_CONF" -p "$pool" listomapkeys csi.purge.default) ]]
+		[[ -z $(timeout 60 rados -c "$CEPH_CONF" -p "$pool" listomapkeys rbd_trash) ]]
 }
 
 # is_full POOL: the monitors say so, and the OSDs know it: a write waits.

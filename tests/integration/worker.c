@@ -387,7 +387,7 @@ test_create(void)
 	    "so is its key");
 	ok(talk_purged(&worker), "its purge ends");
 	free(take_ptr(&got));
-	got = omap("csi.purge.default");
+	got = omap("rbd_trash");
 	is_str(got, "", "and leaves no note");
 	id_object = str_fmt("rbd_header.%s", id);
 	free(take_ptr(&got));
@@ -447,7 +447,7 @@ test_lane_volume(void)
 	ok(succeeded(call("DeleteVolume", req_delete(volume))),
 	    "a lane deletes it");
 	ok(talk_purged(&worker), "and purges it");
-	notes = omap("csi.purge.default");
+	notes = omap("rbd_trash");
 	is_str(notes, "", "with no note left");
 }
 
@@ -937,7 +937,7 @@ test_cost(void)
 	costs_at_most(best[COST_CREATE], 8, "a fresh volume");
 	costs_at_most(best[COST_PLAIN], 7, "one with layering only");
 	costs_at_most(best[COST_EXISTS], 4, "one that exists");
-	costs_at_most(best[COST_DELETE], 18, "a deletion, with its purge,");
+	costs_at_most(best[COST_DELETE], 12, "a deletion, with its purge,");
 }
 
 /* ---- lanes and ends ---- */

@@ -7,6 +7,8 @@
 
 #include "ceph/image_summary.h"
 #include "ceph/pools.h"
+#include "ceph/image.h"
+#include "ceph/journal.h"
 #include "ceph/trash.h"
 #include "controller/lane.h"
 
@@ -374,7 +376,7 @@ fake_store(void)
 		if (e->object[0] != '\0' && e->key[0] != '\0')
 			line[n++] = str_fmt(
 			    "%s:%s=%s", e->object, e->key, e->value);
-		else if (e->object[0] != '\0')
+		else if (e->object[0] != '\0' && !str_eq(e->object, RBD_TRASH))
 			line[n++] = str_dup(e->object);
 	}
 	for (size_t i = 0; i < IMAGES; i++)
@@ -539,9 +541,9 @@ short_name(const char *verb, const char *object)
 	static char text[64];
 
 	(void)snprintf(text, sizeof(text), "%s-%s", verb,
-	    str_starts(object, "csi.volumes.")     ? "dir"
-		: str_starts(object, "csi.purge.") ? "notes"
-						   : "item");
+	    str_starts(object, "csi.volumes.") ? "dir"
+		: str_eq(object, RBD_TRASH)    ? "notes"
+					       : "item");
 	return text;
 }
 
@@ -986,9 +988,36 @@ image_place_start(struct image_place *p, struct ceph_pool *pool,
 	leave_child(&p->op, waiter, rc, "look for the image");
 }
 
+static void
+put_note(const char *instance_id, const char *id, const char *name)
+{
+	auto_free char *key = str_fmt("csi.purge.%s/%s", instance_id, id);
+	struct entry *e = find(RBD_TRASH, key);
+
+	if (name != NULL)
+		fake_put_key(RBD_TRASH, key, name);
+	else if (e != NULL)
+		memset(e, 0, sizeof(*e));
+}
+
+/* What goes on beside it has a wait of its own in a move that succeeds. */
+static struct moving {
+	struct trash_move *move;
+	struct wake *waiter;
+	struct wake wake;
+} moving;
+
+static void
+on_beside(struct wake *wake, int rc)
+{
+	(void)wake;
+	(void)rc;
+	wake_up(moving.waiter, moving.move->op.err.rc);
+}
+
 void
 trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
-    const char *id, struct wake *waiter)
+    const char *id, struct trash_plan *plan, struct wake *waiter)
 {
 	struct image *image;
 	int rc;
@@ -1017,10 +1046,24 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 			rc = -EOPNOTSUPP;
 		else if (m->watched)
 			rc = -EBUSY;
-		else
+		m->noted = m->obstacle == IMAGE_PLAIN && !m->watched &&
+		    plan->instance_id != NULL && *image->parent == '\0' &&
+		    !image->in_trash;
+		if (m->obstacle == IMAGE_PLAIN && !m->watched)
 			to_trash(image);
+		if (m->noted)
+			put_note(
+			    plan->instance_id, image->id, image->trash_name);
 	}
-	leave_child(&m->op, waiter, rc, "move");
+	if (rc < 0 || plan->beside == NULL ||
+	    m->place.standing != IMAGE_STANDS) {
+		leave_child(&m->op, waiter, rc, "move");
+		return;
+	}
+	if (sc.fault == FAKE_KILL_DONE && sc.calls == sc.n)
+		_exit(FAKE_KILLED);
+	moving = (struct moving){ m, waiter, { .fn = on_beside } };
+	plan->beside(plan, &moving.wake);
 }
 
 void
@@ -1035,6 +1078,9 @@ trash_purge_start(struct trash_purge *p, struct wake *waiter)
 			rc = -EOPNOTSUPP;
 		else
 			memset(image, 0, sizeof(*image));
+		p->unnoted = p->obstacle == IMAGE_PLAIN && rc == 0;
+		if (p->unnoted)
+			put_note(p->instance_id, p->id, NULL);
 	}
 	leave_child(&p->op, waiter, rc, "purge");
 }

@@ -264,8 +264,15 @@ int
 main(void)
 {
 	arena = arena_new(1 << 20);
-	is_str(JOURNAL_PURGES, "csi.purge.",
-	    "purge notes have an object of their own per instance");
+	is_str(journal_purge_key(arena, "a/b", "10"), "csi.purge.a/b/10",
+	    "the key of a purge note has instance and image id");
+	is_str(journal_purge_id("a/b", "csi.purge.a/b/10"), "10",
+	    "and tells the id");
+	ok(journal_purge_id("a", "csi.purge.a/b/10") == NULL &&
+		journal_purge_id("a", "csi.purge.ab/10") == NULL &&
+		journal_purge_id("a", "csi.purge.a/") == NULL &&
+		journal_purge_id("a", "id_10") == NULL,
+	    "but not to another instance");
 	for (size_t i = 0; i < countof(kinds); i++)
 		test_kind(&kinds[i]);
 	test_refs();
