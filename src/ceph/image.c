@@ -33,6 +33,13 @@ image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
 }
 
 void
+image_id_of(const char *uuid, char id[RBD_ID_SIZE])
+{
+	/* The last group, and two digits of the first: none has a meaning. */
+	(void)snprintf(id, RBD_ID_SIZE, "%s%.2s", strrchr(uuid, '-') + 1, uuid);
+}
+
+void
 image_object(char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest)
 {
 	(void)snprintf(buf, RBD_OBJECT_SIZE, "%s%s", prefix, rest);

@@ -33,6 +33,13 @@
 void image_id_generate(
     const struct ceph_connection *conn, char id[RBD_ID_SIZE]);
 
+/*
+ * The id of the image of a fresh journal entry, from the entry's UUID, which is
+ * random: 14 hex digits, too. So whoever completes the image knows its id,
+ * whichever part of it is there.
+ */
+void image_id_of(const char *uuid, char id[RBD_ID_SIZE]);
+
 /* An image's object: one of the RBD_..._PREFIXes, and its name or id. */
 void image_object(
     char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest);
@@ -257,11 +264,16 @@ struct image_spec {
 	 */
 	const struct cls_parent *parent;
 	uint64_t overlap;
+	bool fresh; /* name and id have just been made up by the caller, who
+		       will call again with both if this one is killed: all
+		       parts are made side by side */
 };
 
 enum image_create_state {
 	CREATE_START = 0,
 	CREATE_POOL_VALIDATED, /* the data pool is fit for images */
+	CREATE_AT_ONCE,        /* all parts of a fresh one were tried */
+	CREATE_ONE_BY_ONE,     /* some parts may be there */
 	CREATE_DIR_ADDED,      /* rbd_directory has (or had) the name */
 	CREATE_DIR_READ,       /* it had: which id it gives to the name */
 	CREATE_ID_SET,         /* rbd_id.NAME exists (or did already) */
@@ -312,6 +324,7 @@ struct image_create {
 	struct rados_read *read;
 	struct pool_validate validate;
 	struct image_lookup lookup;
+	struct wakes waits;
 };
 
 /*

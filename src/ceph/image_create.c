@@ -1,8 +1,9 @@
 /*
- * image_create.c - creating an image natively, in librbd's order of writes:
- * directory, rbd_id, header with metadata, striping, object map, and of a
- * clone the two links between it and its parent; and before that, once for each
- * pool, making sure that it can hold images' data.
+ * image_create.c - creating an image natively: directory, rbd_id, header with
+ * metadata, object map, side by side if nobody can have begun before, else
+ * one by one in librbd's order; then, of a clone, the two links between it and
+ * its parent; and before that, once for each pool, making sure that it can
+ * hold images' data.
  *
  * The rule that holds it together: a name and an id are ours to go on with if
  * the directory and rbd_id.NAME both say so, and an existing header is if it
@@ -152,7 +153,7 @@ prepare(struct image_create *c, struct err *err)
 }
 
 static void
-dir_add_start(struct image_create *c)
+dir_add_start(struct image_create *c, struct wake *waiter)
 {
 	struct rados_write *w = rados_write_new(RADOS_ANY);
 
@@ -160,22 +161,22 @@ dir_add_start(struct image_create *c)
 		rados_write_call(w, cls_dir_state_assert_ready());
 	rados_write_call(
 	    w, cls_call_str2("dir_add_image", c->spec->name, c->id));
-	rados_write_start(w, c->pool, RBD_DIRECTORY, &c->op.wake);
+	rados_write_start(w, c->pool, RBD_DIRECTORY, waiter);
 }
 
 static void
-id_set_start(struct image_create *c)
+id_set_start(struct image_create *c, struct wake *waiter)
 {
 	char object[RBD_OBJECT_SIZE];
 
 	image_object(object, RBD_ID_PREFIX, c->spec->name);
 	rados_tell_start(c->pool, object, RADOS_CREATE_NEW,
-	    cls_call_str("set_id", c->id), &c->op.wake);
+	    cls_call_str("set_id", c->id), waiter);
 }
 
 /* The prefix carries the metadata pool's id when the data are elsewhere. */
 static void
-header_make_start(struct image_create *c)
+header_make_start(struct image_create *c, struct wake *waiter)
 {
 	const struct image_spec *spec = c->spec;
 	struct rados_write *w = rados_write_new(RADOS_CREATE_NEW);
@@ -194,7 +195,7 @@ header_make_start(struct image_create *c)
 		c->prefix, elsewhere ? c->data_pool->id : -1));
 	if (spec->nmeta > 0)
 		rados_write_call(w, cls_metadata_set(spec->meta, spec->nmeta));
-	rados_write_start(w, c->pool, object, &c->op.wake);
+	rados_write_start(w, c->pool, object, waiter);
 }
 
 static void
@@ -211,7 +212,7 @@ stripe_start(struct image_create *c)
 
 /* Never touches a map that exists: it may know of data by now. */
 static void
-map_make_start(struct image_create *c)
+map_make_start(struct image_create *c, struct wake *waiter)
 {
 	char object[RBD_OBJECT_SIZE];
 
@@ -219,7 +220,23 @@ map_make_start(struct image_create *c)
 	rados_tell_start(c->pool, object, RADOS_CREATE_NEW,
 	    cls_object_map_resize(
 		layout_objects(&c->layout, c->spec->size_bytes)),
-	    &c->op.wake);
+	    waiter);
+}
+
+/* `part`s of `waits`. */
+enum { PART_DIR = 0, PART_ID, PART_HEADER, PART_MAP };
+
+static void
+all_make_start(struct image_create *c)
+{
+	struct wakes *waits = &c->waits;
+
+	wakes_init(waits, &c->op.wake);
+	dir_add_start(c, wakes_add(waits));
+	id_set_start(c, wakes_add(waits));
+	header_make_start(c, wakes_add(waits));
+	if (c->features & RBD_OBJECT_MAP)
+		map_make_start(c, wakes_add(waits));
 }
 
 static void
@@ -239,19 +256,19 @@ parent_set_start(struct image_create *c)
 /* ---- answers ---- */
 
 static int
-dir_add_check(const struct image_create *c, struct err *err)
+dir_add_check(const struct image_create *c, int rc, struct err *err)
 {
 	const char *name = c->spec->name, *label = ceph_pool_label(c->pool);
 
-	if (c->op.rc == -EBADF)
+	if (rc == -EBADF)
 		return err_set(err, ERR_ABORTED,
 		    "image %s in %s: id %s has another name already", name,
 		    label, c->id);
-	if (c->op.rc == -ENOENT) /* the namespace's: the call creates */
+	if (rc == -ENOENT) /* the namespace's: the call creates */
 		return err_set(
 		    err, ERR_NOT_FOUND, "%s: no such RADOS namespace", label);
-	if (c->op.rc < 0)
-		return err_set_rc(err, c->op.rc,
+	if (rc < 0)
+		return err_set_rc(err, rc,
 		    "image %s in %s: add it to the directory", name, label);
 	return 0;
 }
@@ -269,6 +286,39 @@ adopt(struct image_create *c)
 {
 	c->adopted = true;
 	c->made_dir = c->made_id = c->made_header = false;
+}
+
+/*
+ * All parts of a fresh image have been tried. What is there now is this call's,
+ * also what an OSD gave no answer to; unless something was there before: then
+ * another process is at the same image (`adopted`), or its id is another
+ * image's, and only what an exclusive creation has proven is this call's.
+ */
+static int
+judge_parts(struct image_create *c, struct err *err)
+{
+	static const char *const what[] = { "", "id", "header", "object map" };
+	const struct wakes_part *part = c->waits.part;
+	int dir_rc = part[PART_DIR].rc;
+	bool *const made[] = { &c->made_dir, &c->made_id, &c->made_header,
+		&c->made_map };
+
+	for (unsigned i = 0; i < c->waits.n; i++)
+		c->adopted = c->adopted || part[i].rc == -EEXIST;
+	for (unsigned i = 0; i < c->waits.n; i++)
+		*made[i] = dir_rc == -EBADF
+		    ? part[i].rc == 0
+		    : !c->adopted && part[i].rc != -ENOENT;
+	if (dir_rc == -EBADF)
+		c->adopted = false;
+	if (dir_rc != -EEXIST && dir_add_check(c, dir_rc, err) < 0)
+		return err->rc;
+	for (unsigned i = PART_ID; i < c->waits.n; i++)
+		if (part[i].rc < 0 && part[i].rc != -EEXIST)
+			return err_set_rc(err, part[i].rc,
+			    "image %s in %s: write its %s", c->spec->name,
+			    ceph_pool_label(c->pool), what[i]);
+	return 0;
 }
 
 /* Names the first difference between what is there and what we would make. */
@@ -466,7 +516,19 @@ image_create_step(struct op *op)
 	case CREATE_POOL_VALIDATED:
 		if (op->rc < 0)
 			return op_fail_as(c, CREATE_END, validate.op);
-		dir_add_start(c);
+		if (!c->spec->fresh || layout_is_striped(&c->layout))
+			return op_goto(c, CREATE_ONE_BY_ONE);
+		all_make_start(c);
+		return op_await(c, CREATE_AT_ONCE);
+
+	case CREATE_AT_ONCE:
+		if (judge_parts(c, &err) < 0)
+			return op_fail_err(c, CREATE_UNDO, &err);
+		return c->adopted ? op_goto(c, CREATE_ONE_BY_ONE)
+				  : op_goto(c, CREATE_MAP_MADE);
+
+	case CREATE_ONE_BY_ONE:
+		dir_add_start(c, &op->wake);
 		return op_await(c, CREATE_DIR_ADDED);
 
 	case CREATE_DIR_ADDED:
@@ -475,10 +537,10 @@ image_create_step(struct op *op)
 			    cls_call_str("dir_get_id", name), &op->wake);
 			return op_await(c, CREATE_DIR_READ);
 		}
-		if (dir_add_check(c, &err) < 0)
+		if (dir_add_check(c, op->rc, &err) < 0)
 			return op_fail_err(c, CREATE_END, &err);
 		c->made_dir = true;
-		id_set_start(c);
+		id_set_start(c, &op->wake);
 		return op_await(c, CREATE_ID_SET);
 
 	case CREATE_DIR_READ:
@@ -491,7 +553,7 @@ image_create_step(struct op *op)
 			return image_fail_rc(c, CREATE_END, rc, name,
 			    "read its id in the directory");
 		adopt(c);
-		id_set_start(c);
+		id_set_start(c, &op->wake);
 		return op_await(c, CREATE_ID_SET);
 
 	case CREATE_ID_SET:
@@ -505,7 +567,7 @@ image_create_step(struct op *op)
 		if (op->rc < 0)
 			return image_fail_rc(
 			    c, CREATE_UNDO, op->rc, name, "set its id");
-		header_make_start(c);
+		header_make_start(c, &op->wake);
 		return op_await(c, CREATE_HEADER_MADE);
 
 	case CREATE_ID_READ:
@@ -519,18 +581,14 @@ image_create_step(struct op *op)
 			    "image %s in %s: exists with id %s, not %s", name,
 			    label, id, c->id);
 		adopt(c);
-		header_make_start(c);
+		header_make_start(c, &op->wake);
 		return op_await(c, CREATE_HEADER_MADE);
 
 	case CREATE_HEADER_MADE:
-		if (op->rc == -EEXIST && c->made_id) {
+		if (op->rc == -EEXIST) {
 			c->read = rados_ask_start(c->pool, RBD_TRASH,
 			    cls_call_str("trash_get", c->id), &op->wake);
 			return op_await(c, CREATE_TRASH_READ);
-		}
-		if (op->rc == -EEXIST) {
-			header_look_start(c);
-			return op_await(c, CREATE_HEADER_READ);
 		}
 		c->made_header = op->rc == 0 ? !c->adopted : c->made_id;
 		if (op->rc < 0)
@@ -580,7 +638,7 @@ image_create_step(struct op *op)
 			    c, CREATE_UNDO, op->rc, name, "set its striping");
 		if (!(c->features & RBD_OBJECT_MAP))
 			return op_goto(c, CREATE_MAP_MADE);
-		map_make_start(c);
+		map_make_start(c, &op->wake);
 		return op_await(c, CREATE_MAP_MADE);
 
 	case CREATE_MAP_MADE:

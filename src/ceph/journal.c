@@ -4,6 +4,7 @@
 #include "ceph/journal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -99,6 +100,56 @@ journal_read_start(struct journal_read *r, const struct journal_kind *kind,
 	rados_read_start(r->read, pool, object, &r->wake);
 }
 
+/* ---- names that are known ---- */
+
+/* Bits by hash; forgotten when a tenth of them is set. */
+static struct {
+	unsigned char bits[8192];
+	unsigned set;
+} known;
+
+static size_t
+known_bit(const struct journal *j, const char *name)
+{
+	uint64_t hash = 14695981039346656037ull ^ (uint64_t)j->pool->id;
+	const char *const part[] = { j->pool->rados_namespace, j->instance_id,
+		j->kind->directory, name };
+
+	for (size_t i = 0; i < countof(part); i++)
+		for (const char *c = part[i];; c++) {
+			hash = (hash ^ (unsigned char)*c) * 1099511628211ull;
+			if (*c == '\0')
+				break;
+		}
+	return (hash ^ hash >> 32) % (sizeof(known.bits) * 8);
+}
+
+bool
+journal_may_know(const struct journal *j, const char *name)
+{
+	size_t bit = known_bit(j, name);
+
+	return (known.bits[bit / 8] & 1u << bit % 8) != 0;
+}
+
+static void
+know(const struct journal *j, const char *name)
+{
+	size_t bit = known_bit(j, name);
+
+	if (journal_may_know(j, name))
+		return;
+	if (known.set++ == sizeof(known.bits) * 8 / 10)
+		journal_forget();
+	known.bits[bit / 8] |= (unsigned char)(1u << bit % 8);
+}
+
+void
+journal_forget(void)
+{
+	memset(&known, 0, sizeof(known));
+}
+
 /* ---- find ---- */
 
 /* What the directory has under the name, or nothing. */
@@ -111,6 +162,7 @@ take_key(struct journal_find *f, struct err *err)
 
 	if (omap->n == 0)
 		return 0;
+	know(&f->journal, f->name);
 	/* In the order of keys: a reservation comes before the name itself. */
 	e = &omap->entry[omap->n - 1];
 	if (str_starts(e->key, JOURNAL_RESERVE)) {
@@ -224,13 +276,20 @@ static const struct op_class find_class = {
 };
 
 void
-journal_find_start(struct journal_find *find, const struct journal *journal,
-    const char *name, struct arena *arena, struct wake *waiter)
+journal_find_none(struct journal_find *find, const struct journal *journal,
+    const char *name, struct arena *arena)
 {
 	memset(find, 0, sizeof(*find));
 	find->journal = *journal;
 	find->name = name;
 	find->arena = arena;
+}
+
+void
+journal_find_start(struct journal_find *find, const struct journal *journal,
+    const char *name, struct arena *arena, struct wake *waiter)
+{
+	journal_find_none(find, journal, name, arena);
 	op_start(&find->op, &find_class, waiter);
 }
 
@@ -264,6 +323,8 @@ on_claimed(struct wake *wake, int rc)
 	 * After a failure it may have landed all the same. On a cluster that
 	 * does not answer no undo is tried: the next call goes on from there.
 	 */
+	if (rc == 0)
+		know(&r->journal, name);
 	wake->fn = on_unclaimed;
 	if (rc < 0 && rc != -ECANCELED && rc != -ETIME)
 		directory_change_start(&r->journal, false, &undo, 1, wake);
@@ -298,6 +359,7 @@ journal_reserve_start(struct journal_reserve *r,
 		if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
 			abort(); /* cannot fail for so few bytes */
 		journal_uuid_fmt(r->uuid, seed);
+		r->fresh = true;
 	}
 	r->item_object = arena_fmt(arena, "%s%s", kind->item, r->uuid);
 	r->item.attr[JOURNAL_NAME] = find->name;
@@ -322,28 +384,58 @@ journal_reserve_start(struct journal_reserve *r,
 
 /* ---- commit ---- */
 
+static void
+item_write_start(const struct journal_reserve *r, struct wake *waiter)
+{
+	const struct journal_kind *kind = r->journal.kind;
+	struct rados_omap_entry entries[JOURNAL_ATTR_COUNT];
+	struct rados_write *w = rados_write_new(RADOS_CREATE);
+	size_t n = 0;
+
+	for (size_t i = 0; i < JOURNAL_ATTR_COUNT; i++)
+		if (!str_is_empty(r->item.attr[i]))
+			entries[n++] = (struct rados_omap_entry){
+				.key = kind->attr[i],
+				.value = r->item.attr[i],
+				.len = strlen(r->item.attr[i]),
+			};
+	rados_write_omap_set(w, entries, n);
+	rados_write_start(w, r->item_pool, r->item_object, waiter);
+}
+
+static void
+on_item_written(struct wake *wake, int rc)
+{
+	struct journal_reserve *r = container_of(
+	    wake, struct journal_reserve, wake);
+
+	if (rc < 0)
+		r->written[0] = '\0';
+	wake_up(r->waiter, rc);
+}
+
+void
+journal_item_start(struct journal_reserve *r, struct wake *waiter)
+{
+	r->wake.fn = on_item_written;
+	r->waiter = waiter;
+	(void)snprintf(r->written, sizeof(r->written), "%s",
+	    r->item.attr[JOURNAL_IMAGEID]);
+	item_write_start(r, &r->wake);
+}
+
 static enum op_verdict
 commit_step(struct op *op)
 {
 	struct journal_commit *c = (struct journal_commit *)op;
 	const struct journal_reserve *r = c->reserve;
-	const struct journal_kind *kind = r->journal.kind;
-	struct rados_omap_entry entries[JOURNAL_ATTR_COUNT];
-	struct rados_write *w;
-	size_t n = 0;
 
 	switch (c->state) {
 	case COMMIT_START:
-		for (size_t i = 0; i < JOURNAL_ATTR_COUNT; i++)
-			if (!str_is_empty(r->item.attr[i]))
-				entries[n++] = (struct rados_omap_entry){
-					.key = kind->attr[i],
-					.value = r->item.attr[i],
-					.len = strlen(r->item.attr[i]),
-				};
-		w = rados_write_new(RADOS_CREATE);
-		rados_write_omap_set(w, entries, n);
-		rados_write_start(w, r->item_pool, r->item_object, &op->wake);
+		op->rc = 0;
+		if (str_eq(r->written, r->item.attr[JOURNAL_IMAGEID]))
+			return op_goto(c, COMMIT_ITEM_WRITTEN);
+		item_write_start(r, &op->wake);
 		return op_await(c, COMMIT_ITEM_WRITTEN);
 
 	case COMMIT_ITEM_WRITTEN:
@@ -389,8 +481,8 @@ static const struct op_class commit_class = {
 };
 
 void
-journal_commit_start(struct journal_commit *c,
-    const struct journal_reserve *reserve, struct wake *waiter)
+journal_commit_start(struct journal_commit *c, struct journal_reserve *reserve,
+    struct wake *waiter)
 {
 	memset(c, 0, sizeof(*c));
 	c->reserve = reserve;

@@ -96,6 +96,17 @@ void journal_find_start(struct journal_find *find,
     const struct journal *journal, const char *name, struct arena *arena,
     struct wake *waiter);
 
+/*
+ * May this process know that the name is reserved or a volume? Only a hint,
+ * that saves a read where a name is new: journal_reserve_start() tells.
+ */
+bool journal_may_know(const struct journal *journal, const char *name);
+void journal_forget(void); /* all of them */
+
+/* The result of a look-up that has found nothing, without any. */
+void journal_find_none(struct journal_find *find, const struct journal *journal,
+    const char *name, struct arena *arena);
+
 /* ---- reserving, and committing ---- */
 
 struct journal_reserve {
@@ -113,8 +124,11 @@ struct journal_reserve {
 	struct journal_item item; /* for the caller to set: JOURNAL_IMAGEID,
 				     and what else the entry is to say */
 	struct err err;           /* when the wake has a failure */
+	bool fresh;               /* the UUID is of this call */
 
 	/* private */
+	char written[RBD_ID_SIZE]; /* the item has this image id; "": is not
+				      written */
 	struct wake wake;
 	struct wake *waiter;
 };
@@ -140,7 +154,7 @@ enum journal_commit_state {
 struct journal_commit {
 	struct op op;
 	enum journal_commit_state state;
-	const struct journal_reserve *reserve;
+	struct journal_reserve *reserve;
 	bool key_tried; /* the key may be there, whatever the result */
 };
 
@@ -151,7 +165,14 @@ struct journal_commit {
  * the name: look up again.
  */
 void journal_commit_start(struct journal_commit *commit,
-    const struct journal_reserve *reserve, struct wake *waiter);
+    struct journal_reserve *reserve, struct wake *waiter);
+
+/*
+ * Before that, beside the making of an image whose id is known: writes the
+ * item. The commit writes it again if that failed, or if JOURNAL_IMAGEID is
+ * another one by then.
+ */
+void journal_item_start(struct journal_reserve *reserve, struct wake *waiter);
 
 /*
  * Takes a commit back as far as the key goes, which may or may not have been

@@ -3,6 +3,7 @@
  */
 #include "controller/controller.h"
 
+#include "ceph/journal.h"
 #include "controller/purge.h"
 
 static const struct csi_impl *const impls[CSI_COUNT] = {
@@ -36,6 +37,7 @@ void
 controller_fini(void)
 {
 	purge_fini();
+	journal_forget();
 	keylock_free(controller.names);
 	controller.names = NULL;
 	controller.conn = NULL;

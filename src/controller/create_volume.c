@@ -66,6 +66,7 @@ struct create_volume {
 
 	struct cls_meta meta[META_MAX];
 	struct image_spec spec;
+	struct wakes making;  /* image and entry */
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
 	bool made;            /* the image is of this call, wholly */
 
@@ -396,10 +397,16 @@ create_make_step(struct create_volume *c)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 		if ((c->spec.features & ~features_created()) == 0) {
-			image_id_generate(controller.conn, c->id);
+			image_id_of(c->reserve.uuid, c->id);
 			c->spec.id = c->id;
+			c->spec.fresh = c->reserve.fresh;
+			wakes_init(&c->making, &op->wake);
 			image_create_start(&c->create, c->reserve.item_pool,
-			    &c->spec, &op->wake);
+			    &c->spec, wakes_add(&c->making));
+			c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
+			if (c->reserve.fresh)
+				journal_item_start(
+				    &c->reserve, wakes_add(&c->making));
 			return op_await(c, CREATEVOL_IMAGE_MADE);
 		}
 		c->lane = (struct lane_job){
@@ -413,7 +420,7 @@ create_make_step(struct create_volume *c)
 
 	case CREATEVOL_IMAGE_MADE:
 		c->made = !c->create.adopted;
-		if (op->rc == 0) {
+		if (!err_is_set(&c->create.op.err)) {
 			memcpy(c->id, c->create.id, sizeof(c->id));
 			return op_goto(c, CREATEVOL_IMAGE_DONE);
 		}
@@ -423,7 +430,7 @@ create_make_step(struct create_volume *c)
 		 * made, unless the cluster does not answer: the reservation
 		 * leads to what is left.
 		 */
-		return c->made && op->rc != -ETIME
+		return c->made && c->create.op.err.rc != -ETIME
 		    ? op_fail_as(c, CREATEVOL_UNDO_ENTRY, create.op)
 		    : op_fail_as(c, CREATEVOL_UNLOCK, create.op);
 
@@ -502,6 +509,14 @@ create_volume_step(struct op *op)
 		return op_await(c, CREATEVOL_LOCKED);
 
 	case CREATEVOL_LOCKED:
+		if (op->detached || journal_may_know(&c->journal, c->req->name))
+			return op_goto(c, CREATEVOL_LOOK_UP);
+		/* Most names are new: the reservation tells if this one is. */
+		journal_find_none(
+		    &c->find, &c->journal, c->req->name, c->rpc.arena);
+		op->rc = 0;
+		return op_goto(c, CREATEVOL_FOUND);
+
 	case CREATEVOL_LOOK_UP:
 		if (op->detached) /* nothing of it is made: stop here */
 			return op_fail(c, CREATEVOL_UNLOCK, ERR_CANCELLED,

@@ -73,7 +73,7 @@ place(const struct kind *kind)
 }
 
 static int
-create(const struct kind *kind, const char *id)
+create_as(const struct kind *kind, const char *id, bool fresh)
 {
 	struct create_call call = {
 		.pool = place(kind),
@@ -86,6 +86,7 @@ create(const struct kind *kind, const char *id)
 			.data_pool = kind->elsewhere ? data_pool : NULL,
 			.meta = meta,
 			.nmeta = 1,
+			.fresh = fresh,
 		},
 	};
 	int rc = run_create(&call);
@@ -93,6 +94,12 @@ create(const struct kind *kind, const char *id)
 	if (rc < 0)
 		diag("create: %s", call.create.op.err.text);
 	return rc;
+}
+
+static int
+create(const struct kind *kind, const char *id)
+{
+	return create_as(kind, id, false);
 }
 
 static int
@@ -136,6 +143,8 @@ victim(char **argv)
 	kill_at = (unsigned)atoi(argv[3]);
 	if (strcmp(argv[0], "create") == 0)
 		rc = create(kind, argv[2]);
+	else if (strcmp(argv[0], "fresh") == 0)
+		rc = create_as(kind, argv[2], true);
 	else if (strcmp(argv[0], "move") == 0)
 		rc = move(kind, argv[2]);
 	else if (strcmp(argv[0], "purge") == 0)
@@ -211,9 +220,11 @@ remove_all(const struct kind *kind, const char *id)
 }
 
 static void
-test_create(const struct kind *kind)
+test_create(const struct kind *kind, const char *how)
 {
-	static const char id[] = "0000000000aaaa", other[] = "0000000000bbbb";
+	static const char id[] = "0000000000aaaa";
+	/* Side by side it is always the same id (image_id_of()). */
+	const char *other = strcmp(how, "fresh") == 0 ? id : "0000000000bbbb";
 	struct dump clean, whole, got;
 	unsigned n;
 
@@ -221,10 +232,10 @@ test_create(const struct kind *kind)
 	(void)create(kind, id);
 	dump_all(&whole);
 	remove_all(kind, id);
-	for (n = 1; run_victim("create", kind, id, n); n++) {
+	for (n = 1; run_victim(how, kind, id, n); n++) {
 		is_int(create(kind, n % 2 ? id : other), 0,
-		    "%s: creation killed after write %u is completed",
-		    kind->name, n);
+		    "%s: creation (%s) killed after write %u is completed",
+		    kind->name, how, n);
 		dump_all(&got);
 		ok(dump_same(&got, &whole), "%s: to the same image",
 		    kind->name);
@@ -235,6 +246,16 @@ test_create(const struct kind *kind)
 		    kind->name);
 		dump_free(&got);
 
+		(void)run_victim(how, kind, id, n);
+		(void)create(kind, id);
+		is_int(move(kind, id), 0,
+		    "%s: once it is completed it is deleted", kind->name);
+		is_int(purge(kind, id), 0, "%s: and purged", kind->name);
+		dump_all(&got);
+		ok(dump_same(&got, &clean), "%s: without a trace", kind->name);
+		dump_free(&got);
+		if (other == id)
+			continue;
 		(void)run_victim("create", kind, id, n);
 		is_int(move(kind, id), 0,
 		    "%s: creation killed after write %u is deleted", kind->name,
@@ -381,7 +402,8 @@ main(int argc, char **argv)
 		remove_all(&kinds[i], "0000000000cccc");
 	}
 	for (size_t i = 0; i < countof(kinds); i++) {
-		test_create(&kinds[i]);
+		test_create(&kinds[i], "create");
+		test_create(&kinds[i], "fresh");
 		test_move(&kinds[i]);
 		test_purge(&kinds[i]);
 	}

@@ -934,8 +934,8 @@ test_cost(void)
 	     "delete with its purge %d",
 	    (int)best[COST_CREATE], (int)best[COST_PLAIN],
 	    (int)best[COST_EXISTS], (int)best[COST_DELETE]);
-	costs_at_most(best[COST_CREATE], 8, "a fresh volume");
-	costs_at_most(best[COST_PLAIN], 7, "one with layering only");
+	costs_at_most(best[COST_CREATE], 7, "a fresh volume");
+	costs_at_most(best[COST_PLAIN], 6, "one with layering only");
 	costs_at_most(best[COST_EXISTS], 4, "one that exists");
 	costs_at_most(best[COST_DELETE], 12, "a deletion, with its purge,");
 }

@@ -711,6 +711,13 @@ image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
 }
 
 void
+image_id_of(const char *uuid, char id[RBD_ID_SIZE])
+{
+	(void)uuid;
+	image_id_generate(NULL, id);
+}
+
+void
 image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
     const char *name, const char *id, bool check_mirror, struct wake *waiter)
 {
