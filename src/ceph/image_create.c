@@ -498,15 +498,12 @@ image_clone_step(struct image_create *c)
 /* ---- creating ---- */
 
 static enum op_verdict
-image_create_step(struct op *op)
+image_begin_step(struct image_create *c)
 {
-	struct image_create *c = (struct image_create *)op;
-	const char *name = c->spec->name, *label = ceph_pool_label(c->pool);
-	char object[RBD_OBJECT_SIZE], id[RBD_ID_SIZE] = "", text[128];
 	struct err err = ERR_INIT;
-	int rc;
+	struct op *op = &c->op;
 
-	switch (c->state) {
+	switch ((int)c->state) {
 	case CREATE_START:
 		if (prepare(c, &err) < 0)
 			return op_fail_err(c, CREATE_END, &err);
@@ -530,6 +527,27 @@ image_create_step(struct op *op)
 	case CREATE_ONE_BY_ONE:
 		dir_add_start(c, &op->wake);
 		return op_await(c, CREATE_DIR_ADDED);
+
+	default:
+		return OP_DONE;
+	}
+}
+
+static enum op_verdict
+image_create_step(struct op *op)
+{
+	struct image_create *c = (struct image_create *)op;
+	const char *name = c->spec->name, *label = ceph_pool_label(c->pool);
+	char object[RBD_OBJECT_SIZE], id[RBD_ID_SIZE] = "", text[128];
+	struct err err = ERR_INIT;
+	int rc;
+
+	switch (c->state) {
+	case CREATE_START:
+	case CREATE_POOL_VALIDATED:
+	case CREATE_AT_ONCE:
+	case CREATE_ONE_BY_ONE:
+		return image_begin_step(c);
 
 	case CREATE_DIR_ADDED:
 		if (op->rc == -EEXIST) {

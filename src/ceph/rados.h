@@ -216,15 +216,15 @@ void rados_notify_start(struct ceph_pool *pool, const char *object,
 
 struct rados_remove_many {
 	struct ceph_pool *pool;
-	unsigned in_flight; /* 1 ... RADOS_IN_FLIGHT_MAX */
-	int64_t until_ms;   /* none is started after this time */
+	int64_t until_ms; /* none is started after this time */
 	/* Writes the name of the next object into buf[size]; false: no more. */
 	bool (*next)(void *arg, char *buf, size_t size);
 	void *arg; /* lives until the wake */
 };
 
 /*
- * Removes them with a bound on those in flight, as one wait. A missing object
+ * Removes them at the pace of the background (core/pace.h), as one wait. A
+ * missing object
  * is success. When the wait ends without a failure, all that `next` has named
  * are gone. After the first failure none is started; rc is
  * that failure, once those in flight are in.

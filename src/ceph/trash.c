@@ -98,6 +98,7 @@ entry_add_start(struct trash_move *m)
 	entry.deferred_until.tv_sec += keep_s;
 	if (keep_s > 0)
 		note.until_s = (uint64_t)entry.deferred_until.tv_sec;
+	m->kept_until_s = note.until_s;
 	rados_write_call(w, cls_trash_add(m->place.id, &entry));
 	if (noted)
 		journal_purge_note(w, m->plan->instance_id, m->place.id, &note);
@@ -391,12 +392,38 @@ next_listed(void *arg, char *buf, size_t size)
 	return true;
 }
 
+/* ---- purging: its turn ---- */
+
+static void
+on_purge_turn(struct pace_turn *turn)
+{
+	struct trash_purge *p = container_of(turn, struct trash_purge, turn);
+
+	p->in_turn = true;
+	p->in_turn_ops = 0;
+	wake_up(&p->op.wake, 0);
+}
+
+static void
+turn_start(struct trash_purge *p)
+{
+	p->turn.go = on_purge_turn;
+	pace_ask(&p->turn);
+}
+
+static void
+turn_over(struct trash_purge *p)
+{
+	if (p->in_turn)
+		pace_done(&p->turn, p->in_turn_ops);
+	p->in_turn = false;
+}
+
 static void
 data_remove_start(struct trash_purge *p)
 {
 	struct rados_remove_many many = {
 		.pool = p->data_pool,
-		.in_flight = p->in_flight,
 		.until_ms = p->until_ms,
 		.next = p->at.slices > 0 ? next_listed : next_by_number,
 		.arg = p,
@@ -452,6 +479,7 @@ purge_data_step(struct trash_purge *p)
 
 	switch ((int)p->state) {
 	case PURGE_MAP_READ:
+		turn_over(p);
 		p->has_map = p->read != NULL &&
 		    image_map_take(p->read, &p->lookup.info, &p->map);
 		p->until_ms = clock_now_ms() + p->slice_ms;
@@ -546,6 +574,13 @@ purge_rest_step(struct trash_purge *p)
 
 	switch ((int)p->state) {
 	case PURGE_DATA_GONE:
+		if (p->in_turn)
+			return op_goto(p, PURGE_LAST_TURN);
+		turn_start(p);
+		return op_await(p, PURGE_LAST_TURN);
+
+	case PURGE_LAST_TURN:
+		p->in_turn_ops += 2;
 		image_object(object, RBD_HEADER_PREFIX, p->id);
 		if (p->obstacle != IMAGE_PLAIN) {
 			rados_tell_start(p->pool, object, RADOS_EXISTS,
@@ -594,17 +629,23 @@ purge_rest_step(struct trash_purge *p)
 	}
 }
 
+/* ---- purging: is it ours, and is it there? ---- */
+
 static enum op_verdict
-trash_purge_step(struct op *op)
+purge_begin_step(struct trash_purge *p)
 {
-	struct trash_purge *p = (struct trash_purge *)op;
 	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
 	const char *label = ceph_pool_label(p->pool);
-	enum watch_verdict verdict;
+	struct op *op = &p->op;
 	int rc;
 
-	switch (p->state) {
+	switch ((int)p->state) {
 	case PURGE_START:
+		turn_start(p);
+		return op_await(p, PURGE_TURN);
+
+	case PURGE_TURN:
+		p->in_turn_ops = p->info != NULL ? 1 : 3;
 		if (p->info != NULL) {
 			p->lookup.info = *p->info;
 			return op_goto(p, PURGE_KNOWN);
@@ -668,6 +709,27 @@ trash_purge_step(struct op *op)
 		    "image %s in %s: is being %s the trash", p->id, label,
 		    entry.state == TRASH_MOVING ? "moved to" : "restored from");
 
+	default:
+		return OP_DONE;
+	}
+}
+
+static enum op_verdict
+trash_purge_step(struct op *op)
+{
+	struct trash_purge *p = (struct trash_purge *)op;
+	const char *label = ceph_pool_label(p->pool);
+	enum watch_verdict verdict;
+	int rc;
+
+	switch (p->state) {
+	case PURGE_START:
+	case PURGE_TURN:
+	case PURGE_ENTRY_CHECKED:
+	case PURGE_MARKED:
+	case PURGE_ENTRY_READ:
+		return purge_begin_step(p);
+
 	case PURGE_LOOKED_UP:
 		if (op->rc == -ENOENT) /* a purge that got that far */
 			return op_goto(p, PURGE_DATA_GONE);
@@ -728,6 +790,7 @@ trash_purge_step(struct op *op)
 		return purge_data_step(p);
 
 	case PURGE_DATA_GONE:
+	case PURGE_LAST_TURN:
 	case PURGE_EMPTIED:
 	case PURGE_REST_REMOVED:
 	case PURGE_ENTRY_REMOVED:
@@ -736,6 +799,7 @@ trash_purge_step(struct op *op)
 		return purge_rest_step(p);
 
 	case PURGE_END:
+		turn_over(p);
 		rados_read_drop(&p->read);
 		if (p->list != NULL) {
 			free(p->list->object);

@@ -11,6 +11,7 @@
 #define CEPH_TRASH_H
 
 #include "ceph/image.h"
+#include "core/pace.h"
 
 /* What else a move does, and whom the image belongs to from then on. */
 struct trash_plan {
@@ -48,6 +49,7 @@ struct trash_move {
 	bool watched;                 /* refused: somebody has it open */
 	bool had_header;              /* false: half made or purged already */
 	bool noted;                   /* the plan's note is there */
+	uint64_t kept_until_s;        /* since 1970, or 0 */
 	bool fresh;  /* the trash entry is of this call, and REMOVING: the purge
 		       may go on from `lookup` */
 	bool added;  /* the trash entry is of this call */
@@ -120,6 +122,7 @@ struct trash_list {
 
 enum trash_purge_state {
 	PURGE_START = 0,
+	PURGE_TURN,          /* it may begin */
 	PURGE_ENTRY_CHECKED, /* the trash has answered: is it still ours? */
 	PURGE_MARKED,        /* the trash entry is REMOVING, or refused */
 	PURGE_ENTRY_READ,    /* refused: what the entry says */
@@ -135,6 +138,7 @@ enum trash_purge_state {
 	PURGE_DATA_REMOVED, /* some are gone: all of a slice, or of this time */
 	/* the rest */
 	PURGE_DATA_GONE,     /* all are gone */
+	PURGE_LAST_TURN,     /* it may go on */
 	PURGE_EMPTIED,       /* a clone's size is 0 */
 	PURGE_REST_REMOVED,  /* header and object map, or they were not there */
 	PURGE_ENTRY_REMOVED, /* nothing is left */
@@ -163,7 +167,6 @@ struct trash_purge {
 	 */
 	const struct image_info *info;
 	const char *instance_id; /* whose note goes with the entry, or NULL */
-	unsigned in_flight;
 	int64_t slice_ms; /* no removal is started after this time of them */
 	struct trash_progress at; /* in and out */
 	struct trash_list *list;  /* NULL: nothing is ever listed */
@@ -188,14 +191,15 @@ struct trash_purge {
 	struct rados_notified notified;
 	struct image_lookup lookup;
 	struct wakes waits;
+	struct pace_turn turn;
+	bool in_turn;
+	unsigned in_turn_ops; /* after one another since then */
 };
 
-#define TRASH_PURGE_IN_FLIGHT 16
-
 /*
- * Removes an image that is in the trash, for ever: entry REMOVING, watcher
- * check, data objects (at most `in_flight` at a time), header and object map,
- * entry and note. An image whose object map was valid and empty when it went
+ * Removes an image that is in the trash, for ever, at the pace of the
+ * background (core/pace.h): entry REMOVING, watcher check, data objects,
+ * header and object map, entry and note. An image whose object map was valid and empty when it went
  * to the trash needs no second watcher check: there is nothing to lose. Which data objects: those that a valid object map says may exist; of
  * a large image without one those that a listing of the pool shows, if that is
  * less work; else all that there can be. No entry in the trash is success:

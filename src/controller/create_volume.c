@@ -347,8 +347,7 @@ create_undo_step(struct create_volume *c)
 	case CREATEVOL_UNDO_MOVED:
 		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_goto(c, CREATEVOL_UNLOCK);
-		purge_submit(pool, instance_id, c->id, c->spec.name,
-		    c->move.fresh ? &c->move.lookup.info : NULL);
+		purge_submit(pool, instance_id, c->id, c->spec.name, &c->move);
 		return op_goto(c, CREATEVOL_UNDO_ENTRY);
 
 	case CREATEVOL_UNDO_ENTRY:

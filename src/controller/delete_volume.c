@@ -250,8 +250,7 @@ purge_start(const struct delete_volume *d, const struct discard *discard)
 {
 	if (discard->moved)
 		purge_submit(d->pool, d->rpc.env->instance_id, discard->id,
-		    discard->name,
-		    discard->move.fresh ? &discard->move.lookup.info : NULL);
+		    discard->name, &discard->move);
 }
 
 static void

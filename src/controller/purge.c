@@ -4,7 +4,8 @@
  * The rule that holds it together: a purge runs for a slice of time, then its
  * note says how far it has got and it goes to the end of the queue, so that no
  * image, however large, keeps others waiting. Nothing is known that a note
- * does not say: the next worker goes on.
+ * does not say: the next worker goes on. What waits for a time has a timer of
+ * its own, so nothing is looked through, however much waits.
  */
 #include "controller/purge.h"
 
@@ -12,7 +13,6 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "ceph/journal.h"
-#include "ceph/trash.h"
 #include "controller/lane.h"
 #include "core/timer.h"
 
@@ -22,9 +22,13 @@
 
 #define RETRY_MIN_MS (INT64_C(30) * 1000) /* a dead watcher is gone by then */
 #define RETRY_MAX_MS (INT64_C(10) * 60 * 1000)
+/* Whoever restores an image may set another time: so often it is looked at. */
+#define KEPT_MAX_MS (INT64_C(24) * 3600 * 1000)
 #define SLICE_MS 2000
 /* What was read of an image is not read again for so long. */
 #define INFO_MS 2000
+/* Images that go to the trash while so many wait are read again anyway. */
+#define INFOS_MAX 256
 
 enum purge_state {
 	PURGING_START = 0,
@@ -36,35 +40,44 @@ enum purge_state {
 	PURGING_END,
 };
 
+/* An image to be purged. */
 struct purge {
-	struct op op;
-	enum purge_state state;
 	struct ceph_pool *pool;
 	char *instance_id, *image_id, *image;
 	char *key; /* in the map of all purges */
 	int64_t wait_ms, since_ms;
-	int64_t due_ms;          /* in the queue: not before that, 0: at once */
 	struct image_info *info; /* of an image that has just gone to the trash,
 				    until info_ms; else NULL */
 	int64_t info_ms;
-	bool paused;   /* not done, not failed */
-	bool blocked;  /* by clones of it */
-	unsigned gone; /* how many clones had gone when it started */
 	struct trash_progress at;
+	bool blocked;             /* by clones of it */
+	bool has_clones;          /* or may have: it has snapshots */
+	unsigned gone;            /* how many clones had gone when it started */
+	struct timer due;         /* runs: it waits for this */
+	STAILQ_ENTRY(purge) link; /* of those that may start */
+	LIST_ENTRY(purge) waiting_link; /* of those that wait */
+};
+
+/* One that runs. */
+struct purging {
+	struct op op;
+	enum purge_state state;
+	struct purge *purge;
+	bool paused; /* not done, not failed */
 	struct trash_list list;
 	struct trash_purge trash;
 	struct lane_job lane;
-	STAILQ_ENTRY(purge) link;
 };
 
 static struct {
 	struct map known; /* key -> struct purge */
 	struct map pools; /* pool and instance whose notes were read */
-	STAILQ_HEAD(, purge) queue;
+	STAILQ_HEAD(, purge) ready;
+	LIST_HEAD(, purge) waiting;
+	unsigned nready, nwaiting, nblocked; /* of those waiting, in all */
 	unsigned running, resuming;
 	unsigned gone; /* clones that have been purged */
-	struct timer retry;
-} pq = { .queue = STAILQ_HEAD_INITIALIZER(pq.queue) };
+} pq = { .ready = STAILQ_HEAD_INITIALIZER(pq.ready) };
 
 static char *
 key_fmt(const struct ceph_pool *pool, const char *id)
@@ -89,99 +102,96 @@ purge_free(struct purge *p)
 static void
 on_list(struct trash_list *list, struct wake *waiter)
 {
-	struct purge *p = container_of(list, struct purge, list);
+	struct purging *r = container_of(list, struct purging, list);
 
-	p->lane = (struct lane_job){
+	r->lane = (struct lane_job){
 		.kind = LANE_LIST_OBJECTS,
 		.pool = list->pool,
 		.list = list,
 	};
-	lane_job_start(&p->lane, waiter);
+	lane_job_start(&r->lane, waiter);
 }
 
 static enum op_verdict
-purge_step(struct op *op)
+purging_step(struct op *op)
 {
-	struct purge *p = (struct purge *)op;
+	struct purging *r = (struct purging *)op;
+	struct purge *p = r->purge;
 	const char *label = ceph_pool_label(p->pool);
 	struct journal_purge note;
 
-	switch (p->state) {
+	switch (r->state) {
 	case PURGING_START:
-		if (p->info != NULL && clock_now_ms() > p->info_ms)
-			free(take_ptr(&p->info));
-		p->list.start = on_list;
-		p->trash = (struct trash_purge){
+		r->list.start = on_list;
+		r->trash = (struct trash_purge){
 			.pool = p->pool,
 			.id = p->image_id,
 			.name = p->image,
 			.info = p->info,
 			.instance_id = p->instance_id,
-			.in_flight = TRASH_PURGE_IN_FLIGHT,
 			.slice_ms = SLICE_MS,
 			.at = p->at,
-			.list = &p->list,
+			.list = &r->list,
 		};
-		trash_purge_start(&p->trash, &op->wake);
-		p->blocked = false;
-		return op_await(p, PURGING_TRASH_GONE);
+		trash_purge_start(&r->trash, &op->wake);
+		return op_await(r, PURGING_TRASH_GONE);
 
 	case PURGING_TRASH_GONE:
 		free(take_ptr(&p->info));
-		p->at = p->trash.at;
-		if (op->rc < 0 && p->trash.obstacle != IMAGE_PLAIN) {
-			p->lane = (struct lane_job){
+		p->at = r->trash.at;
+		if (op->rc < 0 && r->trash.obstacle != IMAGE_PLAIN) {
+			r->lane = (struct lane_job){
 				.kind = LANE_TRASH_REMOVE,
 				.pool = p->pool,
 				.image_id = p->image_id,
 			};
-			lane_job_start(&p->lane, &op->wake);
-			return op_await(p, PURGING_LANE_DONE);
+			lane_job_start(&r->lane, &op->wake);
+			return op_await(r, PURGING_LANE_DONE);
 		}
 		if (op->rc < 0)
-			return op_fail_as(p, PURGING_END, trash.op);
-		if (p->trash.foreign)
+			return op_fail_as(r, PURGING_END, trash.op);
+		if (r->trash.foreign)
 			log_warn("purge.foreign", "pool=%s image=%s id=%s",
 			    ceph_pool_name(p->pool), p->image, p->image_id);
-		if (!p->trash.more)
-			return p->trash.unnoted ? op_goto(p, PURGING_END)
-						: op_goto(p, PURGING_GONE);
-		p->paused = true;
+		if (!r->trash.more)
+			return r->trash.unnoted ? op_goto(r, PURGING_END)
+						: op_goto(r, PURGING_GONE);
+		r->paused = true;
 		note = (struct journal_purge){ .image = p->image,
 			.done = p->at.done,
 			.slices = p->at.slices };
 		journal_purge_note_start(
 		    p->pool, p->instance_id, p->image_id, &note, &op->wake);
-		return op_await(p, PURGING_NOTED);
+		return op_await(r, PURGING_NOTED);
 
 	case PURGING_LANE_DONE:
 		if (op->rc >= 0)
-			return op_goto(p, PURGING_GONE);
-		p->blocked = p->lane.child[0] != '\0';
+			return op_goto(r, PURGING_GONE);
+		p->blocked = r->lane.child[0] != '\0';
 		if (p->blocked)
-			return op_fail(p, PURGING_END, ERR_FAILED_PRECONDITION,
+			return op_fail(r, PURGING_END, ERR_FAILED_PRECONDITION,
 			    "image %s in %s: its clone %s has to go before it",
-			    p->image, label, p->lane.child);
-		return op_fail_as(p, PURGING_END, lane);
+			    p->image, label, r->lane.child);
+		return op_fail_as(r, PURGING_END, lane);
 
 	case PURGING_GONE:
 		journal_purge_note_start(
 		    p->pool, p->instance_id, p->image_id, NULL, &op->wake);
-		return op_await(p, PURGING_NOTE_GONE);
+		return op_await(r, PURGING_NOTE_GONE);
 
 	case PURGING_NOTED:
 		if (op->rc < 0)
-			return op_fail_rc(p, PURGING_END, op->rc,
+			return op_fail_rc(r, PURGING_END, op->rc,
 			    "note how far the purge of image id %s in %s is",
 			    p->image_id, label);
-		return op_goto(p, PURGING_END);
+		return op_goto(r, PURGING_END);
 
 	case PURGING_NOTE_GONE:
 		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(p, PURGING_END, op->rc,
+			return op_fail_rc(r, PURGING_END, op->rc,
 			    "remove the purge note of image id %s in %s",
 			    p->image_id, label);
-		return op_goto(p, PURGING_END);
+		return op_goto(r, PURGING_END);
 
 	case PURGING_END:
 		return OP_DONE;
@@ -191,55 +201,77 @@ purge_step(struct op *op)
 
 /* ---- the queue ---- */
 
-/* It may have been clones a moment ago, without being seen. */
-static bool
-waits_for_clones(const struct purge *p)
-{
-	return p->blocked || p->trash.obstacle == IMAGE_HAS_SNAPSHOTS;
-}
+static void purging_ended(struct op *op);
 
-static void purge_ended(struct op *op);
-static void on_purge_due(struct timer *timer);
-
-static const struct op_class purge_class = {
+static const struct op_class purging_class = {
 	.name = "purge",
-	.step = purge_step,
-	.end = purge_ended,
+	.step = purging_step,
+	.end = purging_ended,
 };
 
-/* Starts those that are due, and sees to it that the others will be. */
 static void
 run_queue(void)
 {
-	int64_t now = clock_now_ms(), first = INT64_MAX;
-	struct purge *p, *next;
+	struct purging *r;
+	struct purge *p;
 
-	for (p = STAILQ_FIRST(&pq.queue); p != NULL && pq.running < PURGES_MAX;
-	     p = next) {
-		next = STAILQ_NEXT(p, link);
-		if (p->due_ms > now) {
-			first = p->due_ms < first ? p->due_ms : first;
-			continue;
-		}
-		STAILQ_REMOVE(&pq.queue, p, purge, link);
+	while (
+	    pq.running < PURGES_MAX && (p = STAILQ_FIRST(&pq.ready)) != NULL) {
+		STAILQ_REMOVE_HEAD(&pq.ready, link);
+		pq.nready--;
 		pq.running++;
-		memset(&p->op, 0, sizeof(p->op));
-		p->state = PURGING_START;
-		p->paused = false;
+		p->blocked = p->has_clones = false;
 		p->gone = pq.gone;
-		p->op.subject = p->image;
-		op_start(&p->op, &purge_class, NULL);
+		if (p->info != NULL && clock_now_ms() > p->info_ms)
+			free(take_ptr(&p->info));
+		r = mem_new(sizeof(*r));
+		r->purge = p;
+		r->op.subject = p->image;
+		op_start(&r->op, &purging_class, NULL);
 	}
-	pq.retry.fire = on_purge_due;
-	if (first < INT64_MAX)
-		timer_arm(&pq.retry, first - now);
+}
+
+static void
+make_ready(struct purge *p)
+{
+	STAILQ_INSERT_TAIL(&pq.ready, p, link);
+	pq.nready++;
+}
+
+static void
+stop_waiting(struct purge *p)
+{
+	timer_disarm(&p->due);
+	LIST_REMOVE(p, waiting_link);
+	pq.nwaiting--;
+	pq.nblocked -= p->blocked;
+	make_ready(p);
 }
 
 static void
 on_purge_due(struct timer *timer)
 {
-	(void)timer;
+	stop_waiting(container_of(timer, struct purge, due));
 	run_queue();
+}
+
+static void
+make_wait(struct purge *p, int64_t wait_ms)
+{
+	p->due.fire = on_purge_due;
+	timer_arm(&p->due, wait_ms);
+	LIST_INSERT_HEAD(&pq.waiting, p, waiting_link);
+	pq.nwaiting++;
+	pq.nblocked += p->blocked;
+}
+
+/* As long as the trash keeps an image, at most a day. */
+static int64_t
+kept_ms(int64_t until_s)
+{
+	int64_t ms = until_s * 1000 - clock_wall_ms() + 1000;
+
+	return ms < KEPT_MAX_MS ? ms : KEPT_MAX_MS;
 }
 
 /*
@@ -249,46 +281,62 @@ on_purge_due(struct timer *timer)
 static void
 release_blocked(void)
 {
-	struct purge *p;
+	struct purge *p, *next;
 
 	pq.gone++;
-	STAILQ_FOREACH (p, &pq.queue, link)
-		if (waits_for_clones(p))
-			p->due_ms = 0;
+	for (p = LIST_FIRST(&pq.waiting); p != NULL; p = next) {
+		next = LIST_NEXT(p, waiting_link);
+		if (p->blocked || p->has_clones)
+			stop_waiting(p);
+	}
 }
 
 static void
-purge_ended(struct op *op)
+purge_failed(struct purge *p, const struct purging *r)
 {
-	struct purge *p = (struct purge *)op;
 	char text[ERR_TEXT_MAX + 16];
 
-	pq.running--;
-	p->due_ms = 0;
-	if (err_is_set(&op->err)) {
-		p->wait_ms = p->wait_ms == 0 ? RETRY_MIN_MS : p->wait_ms * 2;
-		if (p->wait_ms > RETRY_MAX_MS)
-			p->wait_ms = RETRY_MAX_MS;
-		log_warn("purge.later",
-		    "pool=%s image=%s id=%s retry_ms=%lld why=%s",
-		    ceph_pool_name(p->pool), p->image, p->image_id,
-		    (long long)p->wait_ms,
-		    log_quote(text, sizeof(text), op->err.text));
-		if (!waits_for_clones(p) || p->gone == pq.gone)
-			p->due_ms = clock_now_ms() + p->wait_ms;
+	if (r->trash.kept_until_s > 0) {
+		make_wait(p, kept_ms(r->trash.kept_until_s));
+		return;
 	}
-	if (err_is_set(&op->err) || p->paused) {
-		STAILQ_INSERT_TAIL(&pq.queue, p, link);
+	p->wait_ms = p->wait_ms == 0 ? RETRY_MIN_MS : p->wait_ms * 2;
+	if (p->wait_ms > RETRY_MAX_MS)
+		p->wait_ms = RETRY_MAX_MS;
+	log_warn("purge.later", "pool=%s image=%s id=%s retry_ms=%lld why=%s",
+	    ceph_pool_name(p->pool), p->image, p->image_id,
+	    (long long)p->wait_ms,
+	    log_quote(text, sizeof(text), r->op.err.text));
+	/* It may have been clones a moment ago, without being seen. */
+	p->has_clones = r->trash.obstacle == IMAGE_HAS_SNAPSHOTS;
+	if ((p->blocked || p->has_clones) && p->gone != pq.gone)
+		make_ready(p);
+	else
+		make_wait(p, p->wait_ms);
+}
+
+static void
+purging_ended(struct op *op)
+{
+	struct purging *r = (struct purging *)op;
+	struct purge *p = r->purge;
+
+	pq.running--;
+	if (err_is_set(&op->err)) {
+		purge_failed(p, r);
+	} else if (r->paused) {
+		make_ready(p);
 	} else {
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)(clock_now_ms() - p->since_ms));
 		/* What has snapshots, as ceph-csi's helper, may be a clone. */
-		if (p->trash.obstacle != IMAGE_PLAIN)
+		if (r->trash.obstacle != IMAGE_PLAIN)
 			release_blocked();
 		(void)map_remove(&pq.known, p->key);
 		purge_free(p);
 	}
+	free(r);
 	run_queue();
 }
 
@@ -308,7 +356,7 @@ submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
 	p->image_id = str_dup(image_id);
 	p->image = str_dup(note->image != NULL ? note->image : "");
 	p->at = (struct trash_progress){ note->slices, note->done };
-	if (info != NULL) {
+	if (info != NULL && pq.nready < INFOS_MAX) {
 		p->info = mem_new(sizeof(*info));
 		*p->info = *info;
 		p->info_ms = clock_now_ms() + INFO_MS;
@@ -316,38 +364,35 @@ submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
 	p->since_ms = clock_now_ms();
 	p->key = take_ptr(&key);
 	(void)map_set(&pq.known, p->key, p);
-	STAILQ_INSERT_TAIL(&pq.queue, p, link);
+	if (note->until_s > 0 && kept_ms((int64_t)note->until_s) > 0)
+		make_wait(p, kept_ms((int64_t)note->until_s));
+	else
+		make_ready(p);
 	run_queue();
 }
 
 void
 purge_submit(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image, const struct image_info *info)
+    const char *image_id, const char *image, const struct trash_move *move)
 {
-	submit(pool, instance_id, image_id,
-	    &(struct journal_purge){ .image = image }, info);
+	struct journal_purge note = { .image = image,
+		.until_s = move->kept_until_s };
+
+	submit(pool, instance_id, image_id, &note,
+	    move->fresh ? &move->lookup.info : NULL);
 }
 
 unsigned
 purge_running(void)
 {
-	const struct purge *p;
-	unsigned n = pq.running + pq.resuming;
-
-	STAILQ_FOREACH (p, &pq.queue, link)
-		n += p->due_ms <= clock_now_ms();
-	return n;
+	return pq.running + pq.resuming + pq.nready;
 }
 
 void
 purge_waits(unsigned *waiting, unsigned *blocked)
 {
-	const struct purge *p;
-
-	*waiting = *blocked = 0;
-	STAILQ_FOREACH (p, &pq.queue, link)
-		if (p->due_ms > clock_now_ms())
-			(*(p->blocked ? blocked : waiting))++;
+	*waiting = pq.nwaiting - pq.nblocked;
+	*blocked = pq.nblocked;
 }
 
 void
@@ -355,15 +400,16 @@ purge_fini(void)
 {
 	struct purge *p;
 
-	timer_disarm(&pq.retry);
-	while ((p = STAILQ_FIRST(&pq.queue)) != NULL) {
-		STAILQ_REMOVE_HEAD(&pq.queue, link);
+	while ((p = LIST_FIRST(&pq.waiting)) != NULL)
+		stop_waiting(p);
+	while ((p = STAILQ_FIRST(&pq.ready)) != NULL) {
+		STAILQ_REMOVE_HEAD(&pq.ready, link);
 		purge_free(p);
 	}
 	map_fini(&pq.known);
 	map_fini(&pq.pools);
 	memset(&pq, 0, sizeof(pq));
-	STAILQ_INIT(&pq.queue);
+	STAILQ_INIT(&pq.ready);
 }
 
 /* ---- the notes of a pool ---- */

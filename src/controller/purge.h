@@ -6,19 +6,17 @@
 #ifndef CONTROLLER_PURGE_H
 #define CONTROLLER_PURGE_H
 
-#include "ceph/connection.h"
+#include "ceph/trash.h"
 
-#define PURGES_MAX 4 /* at once */
-
-struct image_info;
+#define PURGES_MAX 16 /* at once, as far as the pace lets them (core/pace.h) */
 
 /*
- * Purges an image that has just gone to the trash and has its note. One that
- * is queued or running already is not taken twice. `info` is what the header
- * says, if the move was fresh (trash_move), else NULL.
+ * Purges an image that `move` has just moved to the trash, as soon as it is not
+ * to be kept any more, and that has its note. One that is queued or running
+ * already is not taken twice.
  */
 void purge_submit(struct ceph_pool *pool, const char *instance_id,
-    const char *image_id, const char *image, const struct image_info *info);
+    const char *image_id, const char *image, const struct trash_move *move);
 
 /*
  * Takes up the notes that an earlier worker has left in the pool; only the

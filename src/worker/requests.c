@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "controller/controller.h"
 #include "controller/purge.h"
+#include "core/pace.h"
 #include "core/timer.h"
 
 #include <string.h>
@@ -130,6 +131,7 @@ on_request_done(struct wake *wake, int rc)
 	send_reply(r);
 	LIST_REMOVE(r, link);
 	rq.nrunning--;
+	pace_call_ended();
 	csi_request_fini(&r->in);
 	free(r);
 	watch_progress(); /* a deletion leaves a purge behind */
@@ -189,6 +191,7 @@ worker_requests_take(
 		r->late_ms = clock_now_ms() + request->timeout_ms;
 	LIST_INSERT_HEAD(&rq.running, r, link);
 	rq.nrunning++;
+	pace_call_began();
 	r->rpc = csi_rpc_new(
 	    impl, &r->in, env_of(r->in.arena, request->cluster));
 	r->done.fn = on_request_done;

@@ -57,7 +57,6 @@ begin(struct image *image)
 		image->purge = (struct trash_purge){
 			.pool = pool,
 			.id = image->id,
-			.in_flight = TRASH_PURGE_IN_FLIGHT,
 			.slice_ms = INT32_MAX,
 		};
 		trash_purge_start(&image->purge, &image->wake);

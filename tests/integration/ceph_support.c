@@ -111,7 +111,6 @@ purge_start(void *arg, struct wake *waiter)
 		.name = call->name,
 		.info = call->info,
 		.instance_id = call->instance_id,
-		.in_flight = TRASH_PURGE_IN_FLIGHT,
 		.slice_ms = call->slice_ms != 0 ? call->slice_ms : INT32_MAX,
 		.at = call->at,
 	};
