@@ -396,7 +396,10 @@ create_make_step(struct create_volume *c)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 		if ((c->spec.features & ~features_created()) == 0) {
-			image_id_of(c->reserve.uuid, c->id);
+			if (c->reserve.key_value != NULL)
+				image_id_generate(controller.conn, c->id);
+			else
+				image_id_of(c->reserve.uuid, c->id);
 			c->spec.id = c->id;
 			c->spec.fresh = c->reserve.fresh;
 			wakes_init(&c->making, &op->wake);
