@@ -4,6 +4,7 @@
 #include "ceph/cls_rbd.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -325,6 +326,20 @@ cls_parse_parent(struct dec d, struct cls_parent *parent)
 	parent->snap = dec_u64(&body);
 	dec_join(&d, &body);
 	return dec_end(&d);
+}
+
+int
+cls_parse_first_child(struct dec d, struct cls_parent *child)
+{
+	uint32_t n = dec_count(&d, 6);
+	struct dec body = dec_struct(&d, 2, NULL);
+
+	memset(child, 0, sizeof(*child));
+	child->pool = (int64_t)dec_u64(&body);
+	dec_str(&body, child->id, sizeof(child->id));
+	dec_str(&body, child->rados_namespace, sizeof(child->rados_namespace));
+	dec_join(&d, &body);
+	return n == 0 ? -ENOENT : dec_end(&d);
 }
 
 int

@@ -98,6 +98,7 @@ struct cls_call {
  *	snapshot_trash_add(snap)	a name of its own, kind SNAP_TRASH;
  *				-EEXIST: is there already, -ENOENT
  *	snapshot_remove(snap)	-EBUSY: has children, -ENOENT
+ *	children_list(snap); -ENOENT: it has none
  *	parent_overlap_get(snap) -> optional u64
  *	parent_detach()		-ENOENT: has no parent
  * on rbd_object_map.ID, or .ID.%016x of a snapshot
@@ -239,6 +240,9 @@ struct cls_parent {
 };
 
 int cls_parse_parent(struct dec d, struct cls_parent *parent) must_check;
+
+/* The first of what children_list tells; its `snap` is not set. */
+int cls_parse_first_child(struct dec d, struct cls_parent *child) must_check;
 
 struct cls_snapshot {
 	uint64_t id;

@@ -368,7 +368,7 @@ copies_choose(struct image_flatten *f)
  * takes the map's as well.
  */
 static bool
-mark_start(struct image_flatten *f)
+mark_more(struct image_flatten *f)
 {
 	struct flatten_work *w = f->work;
 	size_t maps = w->snapshots.n + 1;
@@ -436,8 +436,8 @@ flatten_copy_step(struct image_flatten *f)
 		if (op->rc < 0)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "read its parent");
-		return mark_start(f) ? op_await(f, FLATTEN_MARKED)
-				     : op_goto(f, FLATTEN_MARKED);
+		return mark_more(f) ? op_await(f, FLATTEN_MARKED)
+				    : op_goto(f, FLATTEN_MARKED);
 
 	case FLATTEN_MARKED:
 		if (op->rc == -ECANCELED)
@@ -446,7 +446,7 @@ flatten_copy_step(struct image_flatten *f)
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "mark what is copied");
-		if (mark_start(f))
+		if (mark_more(f))
 			return op_await(f, FLATTEN_MARKED);
 		w->busy = 1;
 		for (unsigned i = 0; i < w->ncopies; i++)

@@ -313,7 +313,7 @@ judge_parts(struct image_create *c, struct err *err)
 		c->adopted = false;
 	if (dir_rc != -EEXIST && dir_add_check(c, dir_rc, err) < 0)
 		return err->rc;
-	for (unsigned i = PART_ID; i < c->waits.n; i++)
+	for (unsigned i = PART_ID; i < c->waits.n && i < countof(what); i++)
 		if (part[i].rc < 0 && part[i].rc != -EEXIST)
 			return err_set_rc(err, part[i].rc,
 			    "image %s in %s: write its %s", c->spec->name,
@@ -446,11 +446,11 @@ image_clone_step(struct image_create *c)
 	switch ((int)c->state) {
 	case CREATE_MAP_MADE:
 		/* -EEXIST: made by an earlier call, or by one that is faster */
-		if ((c->features & RBD_OBJECT_MAP) && op->rc < 0 &&
-		    op->rc != -EEXIST) {
-			c->made_map = c->made_header;
-			return image_fail_rc(c, CREATE_UNDO, op->rc, name,
-			    "make its object map");
+		if (c->features & RBD_OBJECT_MAP) {
+			c->made_map = c->made_header && op->rc != -EEXIST;
+			if (op->rc < 0 && op->rc != -EEXIST)
+				return image_fail_rc(c, CREATE_UNDO, op->rc,
+				    name, "make its object map");
 		}
 		if (c->spec->parent == NULL)
 			return op_goto(c, CREATE_END);

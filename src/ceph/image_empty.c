@@ -23,8 +23,8 @@ obstacle_of(const struct image_info *info)
 	plain.features &= ~RBD_JOURNALING;
 	plain.mirrored = false;
 	plain.group.pool = -1;
-	plain.snaps = 0;
-	return image_obstacle(&plain, true);
+	return info->parent.pool >= 0 ? IMAGE_HAS_PARENT
+				      : image_obstacle(&plain);
 }
 
 static bool

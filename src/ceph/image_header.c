@@ -170,7 +170,7 @@ image_obstacle_text(enum image_obstacle obstacle)
 }
 
 enum image_obstacle
-image_obstacle(const struct image_info *info, bool purge)
+image_obstacle(const struct image_info *info)
 {
 	if (info->features & RBD_JOURNALING)
 		return IMAGE_JOURNALED;
@@ -183,17 +183,13 @@ image_obstacle(const struct image_info *info, bool purge)
 	if ((info->features & ~features_for(FEATURE_NATIVE)) != 0 ||
 	    (info->op_features & ~KNOWN_OP_FEATURES) != 0)
 		return IMAGE_UNKNOWN;
-	if (purge && info->snaps > 0)
-		return IMAGE_HAS_SNAPSHOTS;
-	if (purge && info->parent.pool >= 0)
-		return IMAGE_HAS_PARENT;
 	return IMAGE_PLAIN;
 }
 
 enum image_obstacle
 image_obstacle_in_place(const struct image_info *info)
 {
-	enum image_obstacle obstacle = image_obstacle(info, false);
+	enum image_obstacle obstacle = image_obstacle(info);
 
 	return obstacle == IMAGE_PLAIN && image_is_guarded(info) &&
 		info->lock.lockers > 0

@@ -73,8 +73,8 @@ enum image_obstacle {
 	IMAGE_MIRRORED,      /* registered for mirroring, or non-primary */
 	IMAGE_GROUPED,       /* member of a group */
 	IMAGE_UNKNOWN,       /* a feature that we do not know */
-	IMAGE_HAS_SNAPSHOTS, /* only in the way of a purge */
-	IMAGE_HAS_PARENT,    /* only in the way of a purge */
+	IMAGE_HAS_SNAPSHOTS, /* only in the way of flattening */
+	IMAGE_HAS_PARENT,    /* only in the way of being empty */
 	IMAGE_LOCKED,        /* somebody writes to it: his to change */
 	IMAGE_WATCHED,       /* only in the way of flattening: it is open */
 	IMAGE_UNLIKE,        /* its objects do not lie as its parent's do */
@@ -82,8 +82,7 @@ enum image_obstacle {
 
 const char *image_obstacle_text(enum image_obstacle obstacle);
 
-/* The first one that is in the way of moving, or with `purge` of purging. */
-enum image_obstacle image_obstacle(const struct image_info *info, bool purge);
+enum image_obstacle image_obstacle(const struct image_info *info);
 
 /* The same for what is done to an image in place, which its writer does. */
 enum image_obstacle image_obstacle_in_place(const struct image_info *info);

@@ -159,7 +159,7 @@ reap_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_as(r, REAP_END, lookup.op);
 		if (r->lookup.info.snaps == 0 ||
-		    image_obstacle(&r->lookup.info, false) != IMAGE_PLAIN)
+		    image_obstacle(&r->lookup.info) != IMAGE_PLAIN)
 			return op_goto(r, REAP_END);
 		if (image_data_pool_open(
 			r->pool, &r->lookup.info, &r->data_pool, &err) < 0)
@@ -168,6 +168,8 @@ reap_step(struct op *op)
 		return op_await(r, REAP_LISTED);
 
 	case REAP_LISTED:
+		if (op->rc == -ENOENT)
+			return op_goto(r, REAP_END);
 		if (op->rc < 0)
 			return op_fail_as(r, REAP_END, list.op);
 		choose(r);

@@ -80,8 +80,8 @@ entry_add_start(struct trash_move *m)
 	bool noted = m->plan != NULL && m->plan->instance_id != NULL &&
 	    info->parent.pool < 0;
 	int64_t keep_s = m->plan != NULL ? m->plan->keep_s : 0;
-	bool removing = noted && keep_s == 0 &&
-	    image_obstacle(info, true) == IMAGE_PLAIN;
+	bool removing = noted && keep_s == 0 && info->snaps == 0 &&
+	    image_obstacle(info) == IMAGE_PLAIN;
 	struct cls_trash_entry entry = {
 		.source = TRASH_SOURCE_USER,
 		.state = removing ? TRASH_REMOVING : TRASH_NORMAL,
@@ -271,7 +271,7 @@ trash_move_step(struct op *op)
 		}
 		if (!m->had_header)
 			return op_goto(m, MOVE_LISTED);
-		m->obstacle = image_obstacle(&m->lookup.info, false);
+		m->obstacle = image_obstacle(&m->lookup.info);
 		if (m->obstacle != IMAGE_PLAIN)
 			return op_fail(m, MOVE_END, ERR_UNIMPLEMENTED,
 			    "image %s in %s: not to be moved to the trash natively, %s",
@@ -448,17 +448,6 @@ list_start(struct trash_purge *p)
 	list->start(list, &p->op.wake);
 }
 
-/*
- * A clone's parent has to be told, which librbd does; but it would remove each
- * object that there can be. So a large one is emptied before.
- */
-static bool
-is_emptied(const struct trash_purge *p)
-{
-	return p->obstacle == IMAGE_HAS_PARENT && p->list != NULL &&
-	    p->count > LIST_FROM && !(p->lookup.info.features & RBD_OBJECT_MAP);
-}
-
 /* Judges the removal of something and names the step that failed. */
 static bool
 removed(struct trash_purge *p, int rc, const char *what)
@@ -550,6 +539,19 @@ purge_data_step(struct trash_purge *p)
 
 /* ---- purging: the rest ---- */
 
+/* What ties it to other images; they are cut, or only looked at. */
+static void
+ties_look_start(struct trash_purge *p, bool check)
+{
+	p->ties = (struct image_unlink){
+		.pool = p->pool,
+		.info = &p->lookup.info,
+		.name = p->name,
+		.check = check,
+	};
+	image_unlink_start(&p->ties, &p->op.wake);
+}
+
 /* Entry and note, in one operation. */
 static void
 entry_remove_start(struct trash_purge *p)
@@ -574,6 +576,22 @@ purge_rest_step(struct trash_purge *p)
 
 	switch ((int)p->state) {
 	case PURGE_DATA_GONE:
+		/* Without a header nothing ties it any more. */
+		if (p->lookup.info.prefix[0] == '\0' ||
+		    (p->lookup.info.snaps == 0 &&
+			p->lookup.info.parent.pool < 0))
+			return op_goto(p, PURGE_UNTIED);
+		/* That waits for monitors: in nobody's way. */
+		turn_over(p);
+		ties_look_start(p, false);
+		return op_await(p, PURGE_TIES_CUT);
+
+	case PURGE_TIES_CUT:
+		if (op->rc < 0)
+			return op_fail_as(p, PURGE_END, ties.op);
+		return op_goto(p, PURGE_UNTIED);
+
+	case PURGE_UNTIED:
 		if (p->in_turn)
 			return op_goto(p, PURGE_LAST_TURN);
 		turn_start(p);
@@ -582,11 +600,6 @@ purge_rest_step(struct trash_purge *p)
 	case PURGE_LAST_TURN:
 		p->in_turn_ops += 2;
 		image_object(object, RBD_HEADER_PREFIX, p->id);
-		if (p->obstacle != IMAGE_PLAIN) {
-			rados_tell_start(p->pool, object, RADOS_EXISTS,
-			    cls_call_u64("set_size", 0), &op->wake);
-			return op_await(p, PURGE_EMPTIED);
-		}
 		wakes_init(&p->waits, &op->wake);
 		rados_remove_start(p->pool, object, wakes_add(&p->waits));
 		if (no_map)
@@ -594,14 +607,6 @@ purge_rest_step(struct trash_purge *p)
 		image_object(object, RBD_OBJECT_MAP_PREFIX, p->id);
 		rados_remove_start(p->pool, object, wakes_add(&p->waits));
 		return op_await(p, PURGE_REST_REMOVED);
-
-	case PURGE_EMPTIED:
-		if (removed(p, op->rc, "size"))
-			op_set_error(op, ERR_UNIMPLEMENTED,
-			    "image %s in %s: not to be purged natively, %s",
-			    p->id, ceph_pool_label(p->pool),
-			    image_obstacle_text(p->obstacle));
-		return op_goto(p, PURGE_REFUSED);
 
 	case PURGE_REST_REMOVED:
 		if (!removed(p, p->waits.part[0].rc, "header") ||
@@ -738,10 +743,10 @@ trash_purge_step(struct op *op)
 		return op_goto(p, PURGE_KNOWN);
 
 	case PURGE_KNOWN:
-		p->obstacle = image_obstacle(&p->lookup.info, true);
+		p->obstacle = image_obstacle(&p->lookup.info);
 		p->count = layout_objects(
 		    &p->lookup.info.layout, p->lookup.info.size_bytes);
-		if (p->obstacle != IMAGE_PLAIN && !is_emptied(p))
+		if (p->obstacle != IMAGE_PLAIN)
 			return op_fail(p, PURGE_REFUSED, ERR_UNIMPLEMENTED,
 			    "image %s in %s: not to be purged natively, %s",
 			    p->id, label, image_obstacle_text(p->obstacle));
@@ -777,6 +782,14 @@ trash_purge_step(struct op *op)
 			    "image %s in %s: is in use, open at %u client(s)",
 			    p->id, label,
 			    p->notified.acks + p->notified.timeouts);
+		if (p->lookup.info.snaps == 0)
+			return op_goto(p, PURGE_FREE);
+		ties_look_start(p, true);
+		return op_await(p, PURGE_FREE);
+
+	case PURGE_FREE:
+		if (p->lookup.info.snaps > 0 && op->rc < 0)
+			return op_fail_as(p, PURGE_REFUSED, ties.op);
 		p->read = image_map_read_start(
 		    p->pool, &p->lookup.info, &op->wake);
 		return p->read != NULL ? op_await(p, PURGE_MAP_READ)
@@ -790,8 +803,9 @@ trash_purge_step(struct op *op)
 		return purge_data_step(p);
 
 	case PURGE_DATA_GONE:
+	case PURGE_TIES_CUT:
+	case PURGE_UNTIED:
 	case PURGE_LAST_TURN:
-	case PURGE_EMPTIED:
 	case PURGE_REST_REMOVED:
 	case PURGE_ENTRY_REMOVED:
 	case PURGE_REFUSED:

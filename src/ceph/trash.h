@@ -10,7 +10,7 @@
 #ifndef CEPH_TRASH_H
 #define CEPH_TRASH_H
 
-#include "ceph/image.h"
+#include "ceph/unlink.h"
 #include "core/pace.h"
 
 /* What else a move does, and whom the image belongs to from then on. */
@@ -130,6 +130,7 @@ enum trash_purge_state {
 	PURGE_KNOWN,         /* what it says */
 	PURGE_MAP_DROPPED,   /* the object map is gone if it was empty */
 	PURGE_WATCH_CHECKED, /* the notification has come back */
+	PURGE_FREE,          /* whether a clone or a snapshot holds it */
 	/* the data objects */
 	PURGE_MAP_READ,     /* the object map has answered, or there is none */
 	PURGE_POOL_ASKED,   /* how many objects the pool has is known */
@@ -138,8 +139,9 @@ enum trash_purge_state {
 	PURGE_DATA_REMOVED, /* some are gone: all of a slice, or of this time */
 	/* the rest */
 	PURGE_DATA_GONE,     /* all are gone */
+	PURGE_TIES_CUT,      /* its snapshots' ids are free, its parent is */
+	PURGE_UNTIED,        /* nothing but it needs it */
 	PURGE_LAST_TURN,     /* it may go on */
-	PURGE_EMPTIED,       /* a clone's size is 0 */
 	PURGE_REST_REMOVED,  /* header and object map, or they were not there */
 	PURGE_ENTRY_REMOVED, /* nothing is left */
 	/* undo: whoever may purge it finds it as it was */
@@ -190,6 +192,7 @@ struct trash_purge {
 	struct rados_read *read;
 	struct rados_notified notified;
 	struct image_lookup lookup;
+	struct image_unlink ties; /* ties.held_by: refused, what holds it */
 	struct wakes waits;
 	struct pace_turn turn;
 	bool in_turn;
@@ -207,9 +210,9 @@ struct trash_purge {
  * data objects were; `at` is where to go on.
  *
  * FAILED_PRECONDITION: somebody has it open (`watched`), the entry is being
- * moved or restored, or is kept for a while. UNIMPLEMENTED, with `obstacle`
- * set: librbd in a lane has to do it. The entry is NORMAL again then and no
- * data are lost, but those of a large clone, which is emptied first.
+ * moved or restored, or is kept for a while, or a clone or a user's snapshot
+ * holds it (ties.held_by). UNIMPLEMENTED, with `obstacle` set: librbd in a lane
+ * has to do it. The entry is NORMAL again then and no data are lost.
  */
 void trash_purge_start(struct trash_purge *purge, struct wake *waiter);
 

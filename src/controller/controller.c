@@ -10,6 +10,7 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_CREATE_VOLUME] = &create_volume_impl,
 	[CSI_DELETE_VOLUME] = &delete_volume_impl,
 	[CSI_CONTROLLER_PUBLISH_VOLUME] = &publish_volume_impl,
+	[CSI_CONTROLLER_EXPAND_VOLUME] = &expand_volume_impl,
 	[CSI_CONTROLLER_UNPUBLISH_VOLUME] = &unpublish_volume_impl,
 	[CSI_VALIDATE_VOLUME_CAPABILITIES] = &validate_capabilities_impl,
 	[CSI_LIST_VOLUMES] = &list_volumes_impl,

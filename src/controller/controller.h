@@ -45,6 +45,7 @@ void controller_name_take_start(struct keylock_claim *claim,
 extern const struct csi_impl audit_impl;
 extern const struct csi_impl create_volume_impl;
 extern const struct csi_impl delete_volume_impl;
+extern const struct csi_impl expand_volume_impl;
 extern const struct csi_impl format_image_impl;
 extern const struct csi_impl get_volume_impl;
 extern const struct csi_impl get_health_impl;

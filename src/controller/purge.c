@@ -51,7 +51,6 @@ struct purge {
 	int64_t info_ms;
 	struct trash_progress at;
 	bool blocked;             /* by clones of it */
-	bool has_clones;          /* or may have: it has snapshots */
 	unsigned gone;            /* how many clones had gone when it started */
 	struct timer due;         /* runs: it waits for this */
 	STAILQ_ENTRY(purge) link; /* of those that may start */
@@ -148,6 +147,11 @@ purging_step(struct op *op)
 			lane_job_start(&r->lane, &op->wake);
 			return op_await(r, PURGING_LANE_DONE);
 		}
+		p->blocked = r->trash.ties.held_by[0] != '\0';
+		if (p->blocked)
+			return op_fail(r, PURGING_END, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: %s has to go before it", p->image,
+			    label, r->trash.ties.held_by);
 		if (op->rc < 0)
 			return op_fail_as(r, PURGING_END, trash.op);
 		if (r->trash.foreign)
@@ -220,7 +224,7 @@ run_queue(void)
 		STAILQ_REMOVE_HEAD(&pq.ready, link);
 		pq.nready--;
 		pq.running++;
-		p->blocked = p->has_clones = false;
+		p->blocked = false;
 		p->gone = pq.gone;
 		if (p->info != NULL && clock_now_ms() > p->info_ms)
 			free(take_ptr(&p->info));
@@ -286,7 +290,7 @@ release_blocked(void)
 	pq.gone++;
 	for (p = LIST_FIRST(&pq.waiting); p != NULL; p = next) {
 		next = LIST_NEXT(p, waiting_link);
-		if (p->blocked || p->has_clones)
+		if (p->blocked)
 			stop_waiting(p);
 	}
 }
@@ -307,9 +311,7 @@ purge_failed(struct purge *p, const struct purging *r)
 	    ceph_pool_name(p->pool), p->image, p->image_id,
 	    (long long)p->wait_ms,
 	    log_quote(text, sizeof(text), r->op.err.text));
-	/* It may have been clones a moment ago, without being seen. */
-	p->has_clones = r->trash.obstacle == IMAGE_HAS_SNAPSHOTS;
-	if ((p->blocked || p->has_clones) && p->gone != pq.gone)
+	if (p->blocked && p->gone != pq.gone)
 		make_ready(p);
 	else
 		make_wait(p, p->wait_ms);
@@ -330,8 +332,8 @@ purging_ended(struct op *op)
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)(clock_now_ms() - p->since_ms));
-		/* What has snapshots, as ceph-csi's helper, may be a clone. */
-		if (r->trash.obstacle != IMAGE_PLAIN)
+		if (r->trash.obstacle != IMAGE_PLAIN ||
+		    r->trash.lookup.info.parent.pool >= 0)
 			release_blocked();
 		(void)map_remove(&pq.known, p->key);
 		purge_free(p);

@@ -72,6 +72,19 @@ open_static(struct volume_lookup *v, struct err *err)
 	return rc;
 }
 
+/* An in-tree volume is named by its handle, and has no journal entry. */
+static int
+open_migrated(struct volume_lookup *v, struct err *err)
+{
+	const struct csi_migrated_id *id = &v->rpc->in->migrated;
+	int rc = ceph_pool_open(controller.conn, id->pool, "", &v->pool, err);
+
+	if (rc < 0)
+		err_prefix(err, "volume %s", v->id);
+	v->image = id->image;
+	return rc;
+}
+
 static enum op_verdict
 volume_step(struct op *op)
 {
@@ -83,6 +96,10 @@ volume_step(struct op *op)
 	case VOLUME_START:
 		if (v->is_static)
 			return open_static(v, &err) < 0
+			    ? op_fail_err(v, VOLUME_END, &err)
+			    : op_goto(v, VOLUME_NAMED);
+		if (v->rpc->in->id_kind == CSI_ID_MIGRATED)
+			return open_migrated(v, &err) < 0
 			    ? op_fail_err(v, VOLUME_END, &err)
 			    : op_goto(v, VOLUME_NAMED);
 		if (volume_pool_open(v->rpc, v->kind, v->id, &v->pool, &err) <

@@ -357,6 +357,22 @@ csi_check_get_snapshot(struct csi_request *in, struct err *err)
 }
 
 int
+csi_check_controller_expand(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ControllerExpandVolumeRequest *r = in->message;
+	int rc = check_volume_id(r->volume_id, err);
+
+	if (rc == 0 && r->capacity_range == NULL)
+		rc = csi_invalid(err, "capacity_range: missing");
+	if (rc == 0 && r->volume_capability != NULL)
+		rc = check_access(r->volume_capability, "volume_capability",
+		    &in->access, err);
+	return rc < 0
+	    ? rc
+	    : csi_volume_size(r->capacity_range, &in->size_bytes, err);
+}
+
+int
 csi_check_audit(struct csi_request *in, struct err *err)
 {
 	const Rbdcsi__Admin__V1__AuditRequest *r = in->message;

@@ -274,8 +274,16 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_CONTROLLER_EXPAND_VOLUME] = {
 	    RPC(Controller, ControllerExpandVolume, controller_expand_volume),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(EXPAND_VOLUME) },
+	    .check = csi_check_controller_expand,
 	    .lock = { { CSI_LOCK_VOLUME, expand_volume_id },
 		{ CSI_LOCK_SOURCE, expand_volume_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .migrated = true,
+	    .credentials = CSI_CREDENTIALS_REQUEST,
 	},
 	[CSI_CONTROLLER_GET_VOLUME] = {
 	    RPC(Controller, ControllerGetVolume, controller_get_volume),

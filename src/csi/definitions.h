@@ -173,7 +173,7 @@ struct csi_request {
 	struct csi_access access;        /* of volume_capability */
 	struct csi_class_params class;   /* of CreateVolume */
 	const char *snapshot_prefix;     /* of CreateSnapshot */
-	uint64_t size_bytes;             /* of CreateVolume */
+	uint64_t size_bytes;             /* to create, or to expand to */
 	struct csi_page page;            /* of lists */
 	bool everywhere;                 /* it goes to all clusters */
 };

@@ -29,22 +29,38 @@ get_plugin_info(void *message)
 	reply->vendor_version = arena_strdup(dp.arena, PACKAGE_VERSION);
 }
 
+static Csi__V1__PluginCapability *
+plugin_can(Csi__V1__GetPluginCapabilitiesResponse *reply)
+{
+	Csi__V1__PluginCapability *can = csi_new(
+	    &csi__v1__plugin_capability__descriptor, dp.arena);
+
+	reply->capabilities[reply->n_capabilities++] = can;
+	return can;
+}
+
 static void
 get_plugin_capabilities(void *message)
 {
 	Csi__V1__GetPluginCapabilitiesResponse *reply = message;
-	Csi__V1__PluginCapability *capability;
+	Csi__V1__PluginCapability *can;
 
 	if (!dp.setup.controller)
 		return;
-	capability = csi_new(&csi__v1__plugin_capability__descriptor, dp.arena);
-	capability->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_SERVICE;
-	capability->service = csi_new(
+	reply->capabilities = arena_new_bytes(dp.arena, 2 * sizeof(void *));
+	can = plugin_can(reply);
+	can->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_SERVICE;
+	can->service = csi_new(
 	    &csi__v1__plugin_capability__service__descriptor, dp.arena);
-	capability->service->type =
+	can->service->type =
 	    CSI__V1__PLUGIN_CAPABILITY__SERVICE__TYPE__CONTROLLER_SERVICE;
-	reply->capabilities = arena_new_bytes(dp.arena, sizeof(void *));
-	reply->capabilities[reply->n_capabilities++] = capability;
+	can = plugin_can(reply);
+	can->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_VOLUME_EXPANSION;
+	can->volume_expansion = csi_new(
+	    &csi__v1__plugin_capability__volume_expansion__descriptor,
+	    dp.arena);
+	can->volume_expansion->type =
+	    CSI__V1__PLUGIN_CAPABILITY__VOLUME_EXPANSION__TYPE__ONLINE;
 }
 
 static void

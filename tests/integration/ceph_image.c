@@ -207,7 +207,7 @@ test_parity(const struct parameters *p)
 		lookup.lookup.info.group.pool == -1 &&
 		lookup.lookup.info.lock.lockers == 0 &&
 		!lookup.lookup.info.mirrored &&
-		image_obstacle(&lookup.lookup.info, true) == IMAGE_PLAIN,
+		image_obstacle(&lookup.lookup.info) == IMAGE_PLAIN,
 	    "%s: the look-up tells what it is", p->name);
 
 	is_int(native_create(p, "by-native", "00000000000000", &call), 0,

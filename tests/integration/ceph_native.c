@@ -141,11 +141,12 @@ reaped(void)
 		loop_turn(true);
 }
 
+static struct snapshot_add add;
+
 static void
 snap_add(struct story *s, struct ceph_pool *pool, const char *name,
     const char *snap, uint64_t *id)
 {
-	static struct snapshot_add add;
 	rbd_image_t image;
 
 	if (s->native) {
@@ -306,10 +307,7 @@ discard(struct story *s, struct ceph_pool *pool, const char *name)
 	purge.id = move.move.place.id;
 	if (told == 0) {
 		(void)run_purge(&purge);
-		if (purge.purge.obstacle != IMAGE_PLAIN)
-			told = rbd_trash_remove(pool->io, purge.id, true);
-		else
-			tell(&purge.purge.op);
+		tell(&purge.purge.op);
 	}
 	reaped();
 }
@@ -527,6 +525,317 @@ test_place(const struct place *place)
 	}
 }
 
+/* ---- what is in use, or was done already ---- */
+
+static void
+rule_make(const char *name, uint64_t features, char id[RBD_ID_SIZE])
+{
+	create = (struct create_call){
+		.pool = images,
+		.spec = {
+			.name = name,
+			.id = id,
+			.size_bytes = OBJECTS * OBJECT,
+			.features = features,
+			.layout = { .order = ORDER },
+		},
+	};
+	image_id_generate(conn, id);
+	(void)run_create(&create);
+	tell(&create.create.op);
+	image_fill(images, name, 0, 3, 'a');
+}
+
+static int
+rule_add(const char *id, const char *name)
+{
+	add = (struct snapshot_add){
+		.pool = images, .image_id = id, .name = name
+	};
+	return support_run(add_start, &add);
+}
+
+static void
+rule_end(const char *id, const char *name)
+{
+	rbd_image_t image;
+	rbd_snap_info_t snap[8];
+	int max = countof(snap), n;
+
+	(void)id;
+	image = image_open(images, name);
+	n = rbd_snap_list(image, snap, &max);
+	for (int i = 0; i < n; i++)
+		(void)rbd_snap_remove(image, snap[i].name);
+	if (n >= 0)
+		rbd_snap_list_end(snap);
+	(void)rbd_close(image);
+	is_int(rbd_remove(images->io, name), 0, "%s: librbd removes it", name);
+}
+
+/* Everybody who has it open knows of a snapshot before that is ready. */
+static void
+test_watched_snapshot(void)
+{
+	char id[RBD_ID_SIZE];
+	auto_free char *shown = NULL;
+	struct dump before, after;
+	rbd_image_t open;
+	uint64_t first;
+
+	rule_make("watched", 1, id);
+	open = image_open(images, "watched");
+	is_int(rule_add(id, "s"), 0, "a snapshot while somebody writes: %s",
+	    add.op.err.text);
+	is_int(add.notified.acks, 1, "he is told, and has answered");
+	ok(!add.existed && add.id > 0, "it is new");
+	first = add.id;
+	(void)rbd_write(open, 0, 1, "z");
+	shown = image_read(images, "watched", "s");
+	is_str(shown, "aaaa......", "what he writes then is not in it");
+	dump_pool(images, &before);
+	is_int(rule_add(id, "s"), 0, "the same again is success");
+	ok(add.existed && add.id == first, "with the same id");
+	dump_pool(images, &after);
+	ok(dump_same(&after, &before), "and nothing is changed");
+	(void)rbd_close(open);
+	dump_free(&before);
+	dump_free(&after);
+	rule_end(id, "watched");
+}
+
+/* Who holds the lock has to be asked: that is for librbd. */
+static void
+test_locked(void)
+{
+	static struct image_grow growth;
+	static struct snapshot_remove rem;
+	static struct image_flatten f;
+	struct cls_parent parent = { .pool = images->id };
+	char id[RBD_ID_SIZE], clone_id[RBD_ID_SIZE];
+	struct dump before, after;
+	rbd_image_t open;
+
+	rule_make("locked", 61, id);
+	is_int(rule_add(id, "s"), 0, "%s", add.op.err.text);
+	memcpy(parent.id, id, sizeof(parent.id));
+	parent.snap = add.id;
+	image_id_generate(conn, clone_id);
+	create = (struct create_call){ .pool = images,
+		.spec = { .name = "locked-clone",
+		    .id = clone_id,
+		    .size_bytes = OBJECTS * OBJECT,
+		    .features = 61,
+		    .layout = { .order = ORDER },
+		    .parent = &parent,
+		    .overlap = OBJECTS * OBJECT } };
+	is_int(
+	    run_create(&create), 0, "a clone: %s", create.create.op.err.text);
+	open = image_open(images, "locked-clone");
+	(void)rbd_write(open, 0, 1, "z"); /* takes the lock */
+	dump_pool(images, &before);
+	ok(rule_add(clone_id, "t") < 0 && add.obstacle == IMAGE_LOCKED &&
+		add.op.err.code == ERR_UNIMPLEMENTED,
+	    "no snapshot: %s", add.op.err.text);
+	growth = (struct image_grow){ .pool = images,
+		.image_id = clone_id,
+		.size_bytes = 2 * OBJECTS * OBJECT };
+	ok(support_run(resize_start, &growth) < 0 &&
+		growth.obstacle == IMAGE_LOCKED,
+	    "no growth: %s", growth.op.err.text);
+	f = (struct image_flatten){
+		.pool = images, .image_id = clone_id, .in_flight = 4
+	};
+	ok(support_run(flatten_start, &f) < 0 && f.obstacle == IMAGE_LOCKED,
+	    "no flattening: %s", f.op.err.text);
+	rem = (struct snapshot_remove){
+		.pool = images, .image_id = clone_id, .name = "t"
+	};
+	ok(support_run(remove_start, &rem) < 0 && rem.obstacle == IMAGE_LOCKED,
+	    "nor a removal: %s", rem.op.err.text);
+	dump_pool(images, &after);
+	ok(dump_same(&after, &before), "it stays as it was");
+	(void)rbd_close(open);
+	dump_free(&before);
+	dump_free(&after);
+	f = (struct image_flatten){ .pool = images,
+		.image_id = clone_id,
+		.in_flight = 4,
+		.slice_ms = 60000 };
+	is_int(support_run(flatten_start, &f), 0, "closed it is flattened: %s",
+	    f.op.err.text);
+	rule_end(clone_id, "locked-clone");
+	rule_end(id, "locked");
+}
+
+/* Snapshots of others, with higher numbers than the stock has. */
+static void
+test_numbers(void)
+{
+	char id[RBD_ID_SIZE];
+	uint64_t theirs = 0;
+	rbd_image_t image;
+
+	rule_make("numbers", 1, id);
+	is_int(rule_add(id, "s1"), 0, "a snapshot: %s", add.op.err.text);
+	ok(snap_ids_in_stock(images) > 0, "%u numbers are in stock",
+	    snap_ids_in_stock(images));
+	image = image_open(images, "numbers");
+	(void)rbd_snap_create(image, "s2");
+	(void)rbd_snap_get_id(image, "s2", &theirs);
+	(void)rbd_close(image);
+	is_int(rule_add(id, "s3"), 0, "another one after librbd's: %s",
+	    add.op.err.text);
+	ok(add.id > theirs, "has a higher number");
+	is_int(snap_ids_in_stock(support_pool(conn, "rbd", NULL)), 0,
+	    "a pool without snapshots has no stock");
+	rule_end(id, "numbers");
+}
+
+static struct parent_depth depth;
+
+static void
+depth_start(void *arg, struct wake *waiter)
+{
+	parent_depth_start(&depth, images, arg, waiter);
+}
+
+/* Of a snapshot that is on its way out nobody makes a clone. */
+static void
+test_clone_rules(void)
+{
+	struct cls_parent parent = { .pool = images->id };
+	char id[RBD_ID_SIZE], clone_id[RBD_ID_SIZE], other[RBD_ID_SIZE];
+	struct dump before, after;
+	struct story s = { .native = true };
+
+	rule_make("parent", 61, id);
+	is_int(rule_add(id, "s"), 0, "%s", add.op.err.text);
+	memcpy(parent.id, id, sizeof(parent.id));
+	parent.snap = add.id;
+	image_id_generate(conn, clone_id);
+	create = (struct create_call){ .pool = images,
+		.spec = { .name = "clone",
+		    .id = clone_id,
+		    .size_bytes = OBJECTS * OBJECT,
+		    .features = 61,
+		    .layout = { .order = ORDER },
+		    .parent = &parent,
+		    .overlap = OBJECTS * OBJECT } };
+	is_int(
+	    run_create(&create), 0, "a clone: %s", create.create.op.err.text);
+	dump_pool(images, &before);
+	is_int(run_create(&create), 0, "made again it is success");
+	ok(create.create.adopted, "it was there");
+	dump_pool(images, &after);
+	ok(dump_same(&after, &before), "and nothing is changed");
+	dump_free(&after);
+	parent.snap++;
+	ok(run_create(&create) < 0, "of another snapshot it is refused: %s",
+	    create.create.op.err.text);
+	parent.snap--;
+	is_int(support_run(depth_start, clone_id), 0, "its depth");
+	is_int(depth.depth, 1, "is 1");
+	snap_remove(&s, images, "parent", "s");
+	dump_free(&before);
+	dump_pool(images, &before);
+	image_id_generate(conn, other);
+	create.spec.name = "late";
+	create.spec.id = other;
+	ok(run_create(&create) < 0 &&
+		create.create.op.err.code == ERR_NOT_FOUND,
+	    "of a snapshot in the trash there is no clone: %s",
+	    create.create.op.err.text);
+	dump_pool(images, &after);
+	ok(dump_same(&after, &before), "and nothing is left of it");
+	dump_free(&before);
+	dump_free(&after);
+	(void)rbd_trash_move(images->io, "parent", 0);
+	is_int(
+	    support_run(depth_start, clone_id), 0, "the parent in the trash");
+	is_int(depth.depth, 1, "counts");
+	discard(&s, images, "clone");
+	is_int(told, 0, "the clone goes, and holds the snapshot no more");
+	is_int(rbd_trash_remove(images->io, id, true), 0, "librbd agrees");
+}
+
+/* ---- what it costs ---- */
+
+static uint64_t
+osd_ops(void)
+{
+	auto_free char *line = support_sh_line("%s",
+	    "ceph tell 'osd.*' perf dump osd op 2>/dev/null | "
+	    "awk '$1 == \"\\\"op\\\":\" { n += $2 } END { print n }'");
+	uint64_t n = 0;
+
+	return str_to_u64(line, &n) < 0 ? 0 : n;
+}
+
+static void
+cost(const char *what, int rc, uint64_t before, uint64_t most)
+{
+	uint64_t ops = osd_ops() - before;
+
+	ok(rc == 0 && before > 0 && ops > 0 && ops <= most,
+	    "%s takes %d operations", what, (int)ops);
+}
+
+static void
+test_costs(void)
+{
+	static struct image_grow growth;
+	static struct snapshot_remove rem;
+	struct cls_parent parent = { .pool = images->id };
+	char id[2][RBD_ID_SIZE], clone_id[RBD_ID_SIZE];
+	uint64_t at;
+	int rc;
+
+	rule_make("cost-1", 1, id[0]);
+	rule_make("cost-61", 61, id[1]);
+	(void)rule_add(id[0], "first"); /* there is a stock */
+	for (int i = 0; i < 2; i++) {
+		at = osd_ops();
+		rc = rule_add(id[i], "s");
+		cost(i == 0 ? "a snapshot, layering"
+			    : "a snapshot, all features",
+		    rc, at, i == 0 ? 4 : 8);
+		memcpy(parent.id, id[i], sizeof(parent.id));
+		parent.snap = add.id;
+		image_id_generate(conn, clone_id);
+		create = (struct create_call){ .pool = images,
+			.spec = { .name = i == 0 ? "copy-1" : "copy-61",
+			    .id = clone_id,
+			    .size_bytes = OBJECTS * OBJECT,
+			    .features = i == 0 ? 1 : 61,
+			    .layout = { .order = ORDER },
+			    .parent = &parent,
+			    .overlap = OBJECTS * OBJECT } };
+		at = osd_ops();
+		rc = run_create(&create);
+		cost(i == 0 ? "a clone, layering" : "a clone, all features", rc,
+		    at, i == 0 ? 5 : 6);
+		growth = (struct image_grow){ .pool = images,
+			.image_id = id[i],
+			.size_bytes = 2 * OBJECTS * OBJECT };
+		at = osd_ops();
+		rc = support_run(resize_start, &growth);
+		cost(i == 0 ? "growth, layering" : "growth, all features", rc,
+		    at, i == 0 ? 4 : 5);
+		rem = (struct snapshot_remove){ .pool = images,
+			.image_id = id[i],
+			.snap = add.id,
+			.cloned = true };
+		at = osd_ops();
+		rc = support_run(remove_start, &rem);
+		cost("the snapshot, which has a clone, goes to the trash", rc,
+		    at, 3);
+		(void)rbd_remove(images->io, create.spec.name);
+	}
+	rule_end(id[0], "cost-1");
+	rule_end(id[1], "cost-61");
+}
+
 /* Numbers that are no other number of the story, such as a count of objects. */
 static void
 numbers_burn(struct ceph_pool *pool)
@@ -563,6 +872,11 @@ main(void)
 	numbers_burn(second);
 	for (size_t i = 0; i < countof(places); i++)
 		test_place(&places[i]);
+	test_watched_snapshot();
+	test_locked();
+	test_numbers();
+	test_clone_rules();
+	test_costs();
 	rc = tap_end();
 	ceph_connection_close(conn);
 	loop_fini();

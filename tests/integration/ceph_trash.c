@@ -137,21 +137,14 @@ test_silent(void)
 /* ---- what a lane has to do ---- */
 
 static void
-test_obstacle(const char *name, enum image_obstacle obstacle, bool on_purge)
+test_obstacle(const char *name, enum image_obstacle obstacle)
 {
 	struct dump before, after;
 
-	if (on_purge)
-		is_int(do_move(name), 0, "%s: it may go to the trash", name);
 	dump_pool(pool, &before);
-	if (on_purge)
-		ok(do_purge() < 0 && purge.purge.obstacle == obstacle &&
-			purge.purge.op.err.code == ERR_UNIMPLEMENTED,
-		    "%s: not purged: %s", name, purge.purge.op.err.text);
-	else
-		ok(do_move(name) < 0 && move.move.obstacle == obstacle &&
-			move.move.op.err.code == ERR_UNIMPLEMENTED,
-		    "%s: not moved: %s", name, move.move.op.err.text);
+	ok(do_move(name) < 0 && move.move.obstacle == obstacle &&
+		move.move.op.err.code == ERR_UNIMPLEMENTED,
+	    "%s: not moved: %s", name, move.move.op.err.text);
 	dump_pool(pool, &after);
 	ok(dump_same(&after, &before), "%s: it stays as it was", name);
 	dump_free(&after);
@@ -165,55 +158,103 @@ test_obstacles(void)
 	(void)support_sh(true,
 	    "rbd feature enable " POOL "/journaled "
 	    "journaling");
-	test_obstacle("journaled", IMAGE_JOURNALED, false);
+	test_obstacle("journaled", IMAGE_JOURNALED);
 	(void)support_sh(true, "rbd rm --no-progress " POOL "/journaled");
 
 	make("grouped", 1);
 	(void)support_sh(true,
 	    "rbd group create " POOL "/g && "
 	    "rbd group image add " POOL "/g " POOL "/grouped");
-	test_obstacle("grouped", IMAGE_GROUPED, false);
+	test_obstacle("grouped", IMAGE_GROUPED);
 	(void)support_sh(true,
 	    "rbd group rm " POOL "/g && "
 	    "rbd rm --no-progress " POOL "/grouped");
-
-	make("snapped", 1);
-	(void)support_sh(true, "rbd snap create " POOL "/snapped@s");
-	test_obstacle("snapped", IMAGE_HAS_SNAPSHOTS, true);
-	(void)support_sh(true,
-	    "rbd trash restore " POOL "/%s && "
-	    "rbd snap rm --no-progress " POOL "/snapped@s",
-	    id);
-	is_int(do_move("snapped"), 0, "without the snapshot it is moved");
-	is_int(do_purge(), 0, "and purged");
-
-	make("origin", 1);
-	(void)support_sh(true,
-	    "rbd snap create " POOL "/origin@s && "
-	    "rbd clone --rbd-default-clone-format 2 " POOL "/origin@s " POOL
-	    "/clone");
-	{
-		struct lookup_call lookup = { .pool = pool, .name = "clone" };
-
-		(void)run_lookup(&lookup);
-		memcpy(id, lookup.lookup.info.id, sizeof(id));
-	}
-	test_obstacle("clone", IMAGE_HAS_PARENT, true);
-	(void)support_sh(true,
-	    "rbd trash rm --no-progress " POOL "/%s && "
-	    "rbd snap rm --no-progress " POOL "/origin@s && "
-	    "rbd rm --no-progress " POOL "/origin",
-	    id);
 
 	make("mirrored", 61);
 	(void)support_sh(true,
 	    "rbd mirror pool enable " POOL " image && "
 	    "rbd mirror image enable " POOL "/mirrored snapshot");
-	test_obstacle("mirrored", IMAGE_MIRRORED, false);
+	test_obstacle("mirrored", IMAGE_MIRRORED);
 	(void)support_sh(true,
 	    "rbd mirror image disable " POOL "/mirrored && "
 	    "rbd mirror pool disable " POOL " && "
 	    "rbd rm --no-progress " POOL "/mirrored");
+}
+
+/* ---- snapshots and clones ---- */
+
+static void
+id_take(const char *name)
+{
+	struct lookup_call lookup = { .pool = pool, .name = name };
+
+	(void)run_lookup(&lookup);
+	memcpy(id, lookup.lookup.info.id, sizeof(id));
+}
+
+/* Held by something, it stays as it was. */
+static void
+test_held(const char *by)
+{
+	struct dump before, after;
+
+	dump_pool(pool, &before);
+	ok(do_purge() < 0 &&
+		purge.purge.op.err.code == ERR_FAILED_PRECONDITION &&
+		str_eq(purge.purge.ties.held_by, by),
+	    "held by %s: %s", by, purge.purge.op.err.text);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "held by %s: it stays as it was", by);
+	dump_free(&after);
+	dump_free(&before);
+}
+
+static void
+test_ties(void)
+{
+	char origin[RBD_ID_SIZE], clone[RBD_ID_SIZE];
+
+	make("origin", 61);
+	memcpy(origin, id, sizeof(origin));
+	(void)support_sh(true,
+	    "rbd snap create " POOL "/origin@s && "
+	    "rbd clone --rbd-default-clone-format 2 " POOL "/origin@s " POOL
+	    "/clone && rbd snap create " POOL "/origin@origin");
+	is_int(do_move("origin"), 0, "an image with snapshots is moved");
+	test_held("its snapshot origin");
+	purge = (struct purge_call){ .pool = pool, .id = id, .name = "origin" };
+	ok(run_purge(&purge) < 0 &&
+		str_eq(purge.purge.ties.held_by, "its clone " POOL "/clone"),
+	    "a clone holds it: %s", purge.purge.op.err.text);
+	id_take("clone");
+	memcpy(clone, id, sizeof(clone));
+	is_int(do_move("clone"), 0, "the clone is moved");
+	memcpy(id, origin, sizeof(id));
+	(void)support_sh(true,
+	    "rbd snap rm --no-progress -p " POOL " --image-id %s --snap origin",
+	    origin);
+	test_held("its clone " POOL "/clone (in the trash)");
+	memcpy(id, clone, sizeof(id));
+	is_int(do_purge(), 0, "the clone is purged");
+	memcpy(id, origin, sizeof(id));
+	test_held("its snapshot s");
+	(void)support_sh(true,
+	    "rbd snap rm --no-progress -p " POOL " --image-id %s --snap s",
+	    origin);
+	is_int(do_purge(), 0, "without snapshots so is the image");
+
+	make("own", 61);
+	(void)support_sh(true, "rbd snap create " POOL "/own@own");
+	is_int(do_move("own"), 0, "an image with a snapshot of its name goes");
+	purge = (struct purge_call){ .pool = pool, .id = id, .name = "own" };
+	is_int(run_purge(&purge), 0, "and takes it along");
+	make("it-temp", 61);
+	(void)support_sh(true, "rbd snap create " POOL "/it-temp@it");
+	is_int(do_move("it-temp"), 0, "so does a helper");
+	purge = (struct purge_call){
+		.pool = pool, .id = id, .name = "it-temp"
+	};
+	is_int(run_purge(&purge), 0, "with that of its clone's name");
 }
 
 /* ---- states of the trash, names that changed hands ---- */
@@ -685,6 +726,7 @@ main(void)
 	(void)do_purge();
 	test_obstacles(); /* leaves the pool's objects for groups etc. */
 	dump_pool(pool, &clean);
+	test_ties();
 	test_watched();
 	test_silent();
 	test_states();

@@ -15,7 +15,12 @@ start_daemon --mounter-fallback=$fallback
 . "$(dirname "${BASH_SOURCE[0]}")/../vm/volume.sh"
 MIB=1048576
 
-resize() { timeout 60 rbd --id "$RBD_CSI_USER" --keyfile "$RBD_CSI_KEYFILE" resize --no-progress --size "$1" "$image"; }
+# enlarge MIB [LIMIT]: the image, by the controller
+enlarge() {
+	call Controller/ControllerExpandVolume "$(with ". + {capacityRange: {requiredBytes: \"$(($1 * MIB))\",
+		limitBytes: \"$((${2:-0} * MIB))\"}, volumeCapability: \$cap}" id)"
+}
+image_size() { timeout 60 rbd info --format json "$image" | jq .size; }
 capacity() { jq -r .capacityBytes <<<"$reply"; }
 device_size() { blockdev --getsize64 "$target"; }
 
@@ -27,24 +32,31 @@ grow() {
 	use "$1" "$2"
 	ok "$2: created" create "$@"
 	ok "published to the node" attach
-	fails_with NOT_FOUND "what is not staged is not grown" expand $((1200 * MIB))
+	fails_with NOT_FOUND "what is not staged is not grown" expand $((2048 * MIB))
 	ok "staged" stage
 	ok "published" publish
 	[[ $mounter == rbd ]] || own_mounts=1
 	ok "data is written" put_data "$1"
-	fails_with OUT_OF_RANGE "more than the image has is refused" expand $((1200 * MIB))
+	fails_with OUT_OF_RANGE "more than the image has is refused" expand $((2048 * MIB))
 	like "which says what it has" "$error" "has 1073741824 bytes"
-	ok "the image is made larger" resize 1200M
-	ok "grown, while it is in use" expand $((1200 * MIB))
-	is "the answer has the capacity" "$(capacity)" $((1200 * MIB))
-	ok "expanding again is success" expand $((1200 * MIB))
-	ok "larger still" resize 1500M
+	ok "the image is made larger" enlarge 1100
+	is "the answer has its size, in whole GiB" "$(capacity)" $((2048 * MIB))
+	is "and says whether the node has to do something" "$(jq ".nodeExpansionRequired // false" <<<"$reply")" \
+		"$([[ $2 == block ]] && echo false || echo true)"
+	is "the image has it" "$(image_size)" $((2048 * MIB))
+	ok "it does not shrink" enlarge 1024
+	is "but stays" "$(capacity)" $((2048 * MIB))
+	fails_with OUT_OF_RANGE "below what it has is no limit" enlarge 1024 2000
+	ok "grown, while it is in use" expand $((2048 * MIB))
+	is "the answer has the capacity" "$(capacity)" $((2048 * MIB))
+	ok "expanding again is success" expand $((2048 * MIB))
+	ok "larger still" enlarge 3072
 	ok "grown by its target, without a staging path" expand 1 'del(.stagingTargetPath)'
-	is "to what the image has" "$(capacity)" $((1500 * MIB))
+	is "to what the image has" "$(capacity)" $((3072 * MIB))
 	if [[ $2 == block ]]; then
-		is "the device has it" "$(device_size)" $((1500 * MIB))
+		is "the device has it" "$(device_size)" $((3072 * MIB))
 	else
-		ok "the file system has it" eval '(($(stat -f -c "%b * %S" "$target") > 1350 * MIB))'
+		ok "the file system has it" eval '(($(stat -f -c "%b * %S" "$target") > 2800 * MIB))'
 	fi
 	ok "as kubelet asks before it publishes" expand 1 '.volumePath = $staging | del(.stagingTargetPath)'
 	fails_with NOT_FOUND "a volume that is not there is not found" expand 1 \

@@ -38,6 +38,9 @@ static struct outcome {
 	char volume_id[160];
 	bool readied;
 	bool again; /* of Format */
+	/* of ControllerExpandVolume */
+	int64_t bytes;
+	bool needs_node;
 	/* of Audit */
 	size_t findings, repaired;
 	char token[16];
@@ -119,6 +122,13 @@ take_snapshots(const Csi__V1__ListSnapshotsResponse *reply)
 }
 
 static void
+take_expanded(const Csi__V1__ControllerExpandVolumeResponse *reply)
+{
+	out.bytes = reply->capacity_bytes;
+	out.needs_node = reply->node_expansion_required;
+}
+
+static void
 take_result(const struct csi_rpc *rpc)
 {
 	const Csi__V1__CreateVolumeResponse *reply = rpc->reply;
@@ -139,6 +149,9 @@ take_result(const struct csi_rpc *rpc)
 	if (rpc->reply != NULL &&
 	    str_eq(rpc->in->def->name, "ControllerListVolumeHealth"))
 		take_health(rpc->reply);
+	if (rpc->reply != NULL &&
+	    str_eq(rpc->in->def->name, "ControllerExpandVolume"))
+		take_expanded(rpc->reply);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Format"))
 		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
 }
@@ -1023,6 +1036,102 @@ test_publish_killed(void)
 	}
 }
 
+/* ---- ControllerExpandVolume ---- */
+
+static int64_t expand_to = 5 << 20, expand_limit;
+
+static void
+expand(const char *volume_id)
+{
+	Csi__V1__ControllerExpandVolumeRequest r =
+	    CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__INIT;
+	Csi__V1__CapacityRange range = CSI__V1__CAPACITY_RANGE__INIT;
+	Csi__V1__ControllerExpandVolumeRequest__SecretsEntry
+	    secret[2] = {
+		    CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		    CSI__V1__CONTROLLER_EXPAND_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+	    },
+	    *secrets[2] = { &secret[0], &secret[1] };
+	auto_free char *id = str_dup(volume_id);
+	char text[4][16] = { "userID", "csi", "userKey", "k" };
+
+	r.volume_id = id;
+	range.required_bytes = expand_to;
+	range.limit_bytes = expand_limit;
+	r.capacity_range = &range;
+	for (int i = 0; i < 2; i++) {
+		secret[i].key = text[2 * i];
+		secret[i].value = text[2 * i + 1];
+	}
+	r.secrets = secrets;
+	r.n_secrets = 2;
+	run("ControllerExpandVolume", &r);
+}
+
+/* Asked for once more there is nothing to be done but to tell of it. */
+static bool
+is_expanded(void)
+{
+	fake_script(FAKE_NONE, 0, 0);
+	expand(volume);
+	return !err_is_set(&out.err) && out.bytes == expand_to &&
+	    out.needs_node && str_eq(fake_log(), "read-item lookup grow");
+}
+
+static void
+test_expand(void)
+{
+	static const enum fake_fault faults[] = {
+		FAKE_FAIL,
+		FAKE_FAIL_DONE,
+		FAKE_DROP,
+	};
+
+	prepare();
+	begin();
+	expand(volume);
+	is_str(
+	    fake_log(), "read-item lookup grow", "expanding takes these calls");
+	ok(is_expanded(), "the second one finds it large enough");
+	expand_to = 2 << 20;
+	expand(volume);
+	is_int(out.bytes, 5 << 20, "it does not shrink");
+	expand_limit = 4 << 20;
+	expand(volume);
+	is_int(out.err.code, ERR_OUT_OF_RANGE, "nor may it be too large: %s",
+	    out.err.text);
+	expand_limit = 0;
+	expand_to = 5 << 20;
+	end("expand", 0);
+
+	for (size_t i = 0; i < countof(faults); i++) {
+		for (unsigned n = 1; n <= 3; n++) {
+			prepare();
+			begin();
+			fake_script(faults[i], n, -EIO);
+			expand(volume);
+			ok(faults[i] == FAKE_DROP ||
+				(fake_calls() == n &&
+				    out.err.code == ERR_INTERNAL),
+			    "expanding, fault %zu at wait %u", i, n);
+			fake_script(FAKE_NONE, 0, 0);
+			expand(volume);
+			ok(!err_is_set(&out.err) && is_expanded(),
+			    "the next one succeeds");
+			end("expand", n);
+		}
+	}
+	for (unsigned n = 1; n <= 3; n++) {
+		prepare();
+		(void)in_child(expand, volume, FAKE_KILL_DONE, n);
+		begin();
+		expand(volume);
+		ok(!err_is_set(&out.err) && is_expanded(),
+		    "expanding killed after call %u: the next call does it", n);
+		end("expand", n);
+	}
+}
+
 /* ---- Format: what nodes ask before and after mkfs ---- */
 
 #define MARK ".rbd.csi.ceph.com/filesystem"
@@ -1435,6 +1544,7 @@ main(void)
 	test_publish_encrypted();
 	test_publish_faults();
 	test_publish_killed();
+	test_expand();
 	test_format();
 	test_format_faults();
 	test_audit();

@@ -5,12 +5,12 @@
  */
 #include "tests/op/fake_ceph.h"
 
-#include "ceph/image_summary.h"
-#include "ceph/pools.h"
 #include "ceph/image.h"
+#include "ceph/image_summary.h"
 #include "ceph/journal.h"
+#include "ceph/pools.h"
 #include "ceph/trash.h"
-#include "controller/lane.h"
+#include "controller/image_jobs.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -1101,6 +1101,25 @@ trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
 	(void)pool;
 	(void)id;
 	leave(waiter, -EOPNOTSUPP);
+}
+
+/* ---- image jobs ---- */
+
+void
+image_job_start(struct image_job *job, struct wake *waiter)
+{
+	struct image *image = image_with_id(job->image_id);
+	int rc;
+
+	if (enter("grow", &rc)) {
+		if (image == NULL)
+			rc = -ENOENT;
+		else if (image->size_bytes < job->size_bytes)
+			image->size_bytes = job->size_bytes;
+		else
+			job->size_bytes = image->size_bytes;
+	}
+	leave_child(&job->op, waiter, rc, "image job");
 }
 
 /* ---- lanes ---- */

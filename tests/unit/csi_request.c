@@ -569,7 +569,7 @@ test_definitions(void)
 static void
 test_capabilities(void)
 {
-	static const int controller[] = { 1, 2 },
+	static const int controller[] = { 1, 2, 9 },
 			 node[] = { 1, 2, 3, 4, 5, 7, 8 };
 	/* What needs --credentials-dir. */
 	static const int more[] = { 3, 6, 10, 12, 15, 16, 17 };
