@@ -9,11 +9,12 @@
 /* Steps of the read, in the order in which they are added. */
 enum summary_step {
 	SUMMARY_SIZE = 0,
-	SUMMARY_CREATED,
+	/* of a volume */
 	SUMMARY_DATA_POOL,
-	SUMMARY_SNAPCONTEXT,
 	SUMMARY_META,
-	SUMMARY_STEPS,
+	/* of a snapshot */
+	SUMMARY_CREATED = 1,
+	SUMMARY_SNAPCONTEXT,
 };
 
 /* They are in the order of keys, and begin above the prefix. */
@@ -39,29 +40,54 @@ take_keys(struct image_summary *s, struct dec d)
 }
 
 static int
-take_summary(struct image_summary *s)
+take_volume(struct image_summary *s)
+{
+	uint64_t pool = 0;
+	struct dec d;
+	int rc = rados_read_result(s->read, SUMMARY_DATA_POOL, &d);
+
+	if (rc == 0)
+		rc = cls_parse_u64(d, &pool, 1);
+	if (rc == 0)
+		rc = rados_read_result(s->read, SUMMARY_META, &d);
+	if (rc < 0)
+		return rc;
+	s->data_pool = (int64_t)pool;
+	return take_keys(s, d);
+}
+
+static int
+take_snapshot(struct image_summary *s)
 {
 	struct cls_snapcontext snapc = { .seq = 0 };
-	struct dec d[SUMMARY_STEPS];
-	uint64_t pool = 0;
-	uint8_t order;
-	int rc;
+	struct dec d;
+	int rc = rados_read_result(s->read, SUMMARY_SNAPCONTEXT, &d);
 
-	for (unsigned i = 0; i < SUMMARY_STEPS; i++) {
-		rc = rados_read_result(s->read, i, &d[i]);
-		if (rc < 0 && i != SUMMARY_CREATED)
-			return rc;
-	}
-	/* Headers of before Mimic have none. */
-	s->created.tv_sec = (time_t)dec_u32(&d[SUMMARY_CREATED]);
-	s->created.tv_nsec = (long)dec_u32(&d[SUMMARY_CREATED]);
-	if (cls_parse_size(d[SUMMARY_SIZE], &order, &s->size_bytes) < 0 ||
-	    cls_parse_u64(d[SUMMARY_DATA_POOL], &pool, 1) < 0 ||
-	    cls_parse_snapcontext(d[SUMMARY_SNAPCONTEXT], &snapc) < 0)
-		return -EBADMSG;
-	s->data_pool = (int64_t)pool;
+	if (rc == 0)
+		rc = cls_parse_snapcontext(d, &snapc);
+	if (rc < 0)
+		return rc;
 	s->snaps = snapc.count;
-	return take_keys(s, d[SUMMARY_META]);
+	/* Headers of before Mimic have none. */
+	if (rados_read_result(s->read, SUMMARY_CREATED, &d) == 0) {
+		s->created.tv_sec = (time_t)dec_u32(&d);
+		s->created.tv_nsec = (long)dec_u32(&d);
+	}
+	return 0;
+}
+
+static int
+take_summary(struct image_summary *s)
+{
+	struct dec d;
+	uint8_t order;
+	int rc = rados_read_result(s->read, SUMMARY_SIZE, &d);
+
+	if (rc == 0)
+		rc = cls_parse_size(d, &order, &s->size_bytes);
+	if (rc < 0)
+		return rc;
+	return s->prefix != NULL ? take_volume(s) : take_snapshot(s);
 }
 
 static void
@@ -92,6 +118,7 @@ image_summary_start(struct image_summary *s, struct ceph_pool *pool,
 	char object[RBD_OBJECT_SIZE];
 
 	*s = (struct image_summary){
+		.data_pool = -1,
 		.pool = pool,
 		.id = id,
 		.prefix = prefix,
@@ -101,12 +128,16 @@ image_summary_start(struct image_summary *s, struct ceph_pool *pool,
 		.waiter = waiter,
 	};
 	(void)rados_read_call(s->read, cls_call_u64("get_size", RBD_NOSNAP));
-	(void)rados_read_call(s->read, cls_call("get_create_timestamp"));
-	rados_read_may_fail(s->read);
-	(void)rados_read_call(s->read, cls_call("get_data_pool"));
-	(void)rados_read_call(s->read, cls_call("get_snapcontext"));
-	(void)rados_read_call(
-	    s->read, cls_metadata_list(prefix, CLS_METADATA_PAGE));
+	if (prefix != NULL) {
+		(void)rados_read_call(s->read, cls_call("get_data_pool"));
+		(void)rados_read_call(
+		    s->read, cls_metadata_list(prefix, CLS_METADATA_PAGE));
+	} else {
+		(void)rados_read_call(
+		    s->read, cls_call("get_create_timestamp"));
+		rados_read_may_fail(s->read);
+		(void)rados_read_call(s->read, cls_call("get_snapcontext"));
+	}
 	image_object(object, RBD_HEADER_PREFIX, id);
 	rados_read_start(s->read, pool, object, &s->wake);
 }

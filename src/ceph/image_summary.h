@@ -11,13 +11,14 @@
 struct image_summary {
 	/* the answer */
 	uint64_t size_bytes;
-	struct timespec created;
-	int64_t data_pool; /* -1: the pool that it is in */
-	uint32_t snaps;
-	/* Metadata keys with the prefix; `more`: there may be others. */
-	const char *key[CLS_METADATA_PAGE];
+	/* of a volume */
+	int64_t data_pool;                  /* -1: the pool that it is in */
+	const char *key[CLS_METADATA_PAGE]; /* metadata keys with the prefix */
 	size_t nkeys;
-	bool more;
+	bool more; /* there may be others */
+	/* of a snapshot's image */
+	struct timespec created; /* 0: not known */
+	uint32_t snaps;
 	struct err err; /* when the wake has a failure */
 
 	/* private */
@@ -30,9 +31,9 @@ struct image_summary {
 };
 
 /*
- * Reads the header of image `id`, and which of its metadata keys start with
- * `prefix`; these come from the arena. NOT_FOUND: no header. DATA_LOSS: one
- * that makes no sense.
+ * Reads the header of image `id`. With `prefix` it is a volume's, and which of
+ * its metadata keys start so is told, in the arena; NULL: a snapshot's.
+ * NOT_FOUND: no header. DATA_LOSS: one that makes no sense.
  */
 void image_summary_start(struct image_summary *summary, struct ceph_pool *pool,
     const char *id, const char *prefix, struct arena *arena,

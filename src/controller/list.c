@@ -106,13 +106,6 @@ begin(struct list *l, struct err *err)
 	return rc;
 }
 
-/* What is not for this user, or of an instance that has none here, is empty. */
-static bool
-is_empty(int rc)
-{
-	return rc == -ENOENT || rc == -EPERM || rc == -EACCES;
-}
-
 static void
 take_keys(struct list *l)
 {
@@ -206,6 +199,11 @@ list_step(struct op *op)
 		return op_goto(l, LIST_POOL);
 
 	case LIST_POOL:
+		/* A user who may read some pools has those; a revoked one none. */
+		if (l->pool == NULL && l->refused && !l->answered)
+			return op_fail(l, LIST_END, ERR_PERMISSION_DENIED,
+			    "list the %ss: client.%s may not read any pool",
+			    l->kind->noun, controller.conn->user);
 		if (l->pool == NULL)
 			return op_goto(l, LIST_END);
 		if (l->rpc->op.detached)
@@ -226,7 +224,12 @@ list_step(struct op *op)
 		return op_await(l, LIST_PAGE_READ);
 
 	case LIST_PAGE_READ:
-		if (is_empty(op->rc))
+		if (op->rc == -EPERM || op->rc == -EACCES) {
+			l->refused = true;
+			return next_pool(l);
+		}
+		l->answered = true;
+		if (op->rc == -ENOENT)
 			return next_pool(l);
 		if (op->rc < 0)
 			return op_fail_rc(l, LIST_END, op->rc,

@@ -58,7 +58,8 @@ struct list {
 	struct arena *arena; /* of one page of a directory */
 	struct list_key *key;
 	size_t nkeys, next, looking;
-	bool more; /* the directory has others */
+	bool more;              /* the directory has others */
+	bool refused, answered; /* some pools have */
 	size_t bytes;
 	struct look_rooms rooms;
 	struct err failure; /* of a look: the first one */

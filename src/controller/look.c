@@ -80,7 +80,8 @@ static enum op_verdict
 look_at_header(struct look *l)
 {
 	image_summary_start(&l->summary, l->pool, l->image_id,
-	    VOLUME_META_PUBLISHED, l->arena, &l->op.wake);
+	    l->kind == &journal_volumes ? VOLUME_META_PUBLISHED : NULL,
+	    l->arena, &l->op.wake);
 	return op_await(l, LOOK_HEADER_READ);
 }
 

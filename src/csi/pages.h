@@ -19,7 +19,7 @@
  * A page ends here though more was asked for: clients have no other way to
  * list without gRPC's usual limit of 4 MiB in their way.
  */
-#define CSI_PAGE_ENTRIES 500
+#define CSI_PAGE_ENTRIES 200
 #define CSI_PAGE_BYTES ((size_t)1 << 20)
 
 enum csi_page_of {

@@ -265,6 +265,11 @@ defer ceph auth rm client.t-lists
 secret b t-lists "$(ceph auth print-key client.t-lists)"
 ok "a rotated key is used at once" plain Controller/ListVolumes '{}'
 ok "in a session of its own" grep -q 'session.up .*user=t-lists' "$work/csid.log"
+ceph auth get-or-create client.t-lists-none mon 'profile rbd' osd 'allow r pool=none' >/dev/null 2>&1
+defer ceph auth rm client.t-lists-none
+secret a t-lists-none "$(ceph auth print-key client.t-lists-none)"
+fails_with PERMISSION_DENIED "a user who may read no pool gets no empty list" plain Controller/ListVolumes '{}'
+secret a "$RBD_CSI_USER" "$key"
 secret b t-lists "AQCUOwprxRgIHxAA/LEct4m4/CW57bTXXKEccw=="
 fails_with UNAUTHENTICATED "a wrong one fails the list" plain Controller/ListVolumes '{}'
 like "which names the cluster" "$error" 'cluster "b"'

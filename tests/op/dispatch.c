@@ -517,6 +517,169 @@ put_credential(const char *dir, const char *name, const char *value)
 		abort();
 }
 
+/* "CLUSTER MAX TOKEN" of what a cluster is asked, or "nobody". */
+static const char *
+asked(void)
+{
+	static char text[64];
+	Csi__V1__ListVolumesRequest *m;
+	const void *body;
+	size_t len;
+
+	fake_turn();
+	if (!fake_session_is_open())
+		return "nobody";
+	body = fake_session_body(&len);
+	m = csi__v1__list_volumes_request__unpack(NULL, len, body);
+	(void)snprintf(text, sizeof(text), "%s %d %s", fake_session_cluster,
+	    m->max_entries, m->starting_token);
+	csi__v1__list_volumes_request__free_unpacked(m, NULL);
+	return text;
+}
+
+#define ENTRY(id) "\x0a\x05\x0a\x03\x12\x01" id
+
+static void
+answer(const char *reply)
+{
+	fake_session_answer(ERR_OK, reply);
+	fake_turn();
+}
+
+/* "ID ID ... TOKEN" */
+static const char *
+listed(const struct fake_call *call)
+{
+	static char text[200];
+	Csi__V1__ListVolumesResponse *m =
+	    csi__v1__list_volumes_response__unpack(
+		NULL, call->reply_len, call->reply);
+	size_t at = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; i < m->n_entries; i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s ",
+		    m->entries[i]->volume->volume_id);
+	(void)snprintf(text + at, sizeof(text) - at, "%s", m->next_token);
+	csi__v1__list_volumes_response__free_unpacked(m, NULL);
+	return text;
+}
+
+static struct fake_call *
+list(int32_t max, const char *token, int64_t timeout_ms)
+{
+	Csi__V1__ListVolumesRequest m = CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+
+	m.max_entries = max;
+	m.starting_token = (char *)(uintptr_t)token;
+	return fake_ask("ListVolumes", &m, timeout_ms);
+}
+
+/* A request to all clusters: one after the other, and one answer. */
+static void
+test_everywhere(const struct config *config)
+{
+	char dir[] = "/tmp/rbd-csi-credentials.XXXXXX", path[128];
+	struct fake_call *a, *b;
+
+	fake_start(true, true, config);
+	a = list(0, "", 0);
+	ok(a->code == ERR_UNIMPLEMENTED &&
+		strstr(a->text, "--credentials-dir") != NULL,
+	    "without credentials lists are not served: %s", a->text);
+	fake_free(a);
+	ok(fake_stop(), "everywhere: nothing runs");
+
+	if (mkdtemp(dir) == NULL)
+		abort();
+	(void)snprintf(path, sizeof(path), "%s/a", dir);
+	if (mkdir(path, 0700) < 0)
+		abort();
+	put_credential(dir, "userID", "u");
+	put_credential(dir, "userKey", "k");
+	(void)snprintf(path, sizeof(path), "ln -s a %s/c", dir);
+	if (system(path) != 0)
+		abort();
+	fake_credentials_dir = dir;
+	fake_start(true, true, config);
+
+	a = list(0, "", 0);
+	is_str(asked(), "a 200 ", "the first cluster in order is asked");
+	answer(ENTRY("1") ENTRY("2"));
+	is_str(asked(), "c 198 ", "and then the other one, for the rest");
+	b = list(0, "", 0);
+	fake_turn();
+	answer(ENTRY("3"));
+	is_str(listed(a), "1 2 3 ", "their answers are one");
+	ok(b->ended && str_eq(listed(b), "1 2 3 "),
+	    "also for who asks the same meanwhile");
+	fake_free(a);
+	fake_free(b);
+
+	a = list(2, "", 0);
+	is_str(asked(), "a 2 ", "a page");
+	answer(ENTRY("1") ENTRY("2"));
+	is_str(asked(), "nobody", "that the first cluster fills");
+	is_str(listed(a), "1 2 v1.0.1.c.", "leads to the next one");
+	fake_free(a);
+	a = list(2, "", 0);
+	(void)asked();
+	answer(ENTRY("1") "\x12\x04more");
+	is_str(listed(a), "1 more", "or on in this one");
+	fake_free(a);
+	a = list(2, "v1.2.1.c.pvc", 0);
+	is_str(asked(), "c 2 v1.2.1.c.pvc", "a token goes to its cluster");
+	answer("");
+	is_str(listed(a), "", "and the last one ends the list");
+	fake_free(a);
+	a = list(2, "v1.2.1.b.pvc", 0);
+	is_str(asked(), "c 2 ", "one of a cluster that has gone to the next");
+	answer("");
+	fake_free(a);
+	a = list(2, "v1.2.1.d.pvc", 0);
+	is_str(asked(), "nobody", "if there is one");
+	is_str(listed(a), "", "else the list is at its end");
+	fake_free(a);
+
+	a = list(0, "", 10 * SECOND_MS);
+	(void)asked();
+	answer(ENTRY("1"));
+	session_answer(ERR_UNAVAILABLE, "the cluster does not answer");
+	is_int(
+	    a->code, ERR_UNAVAILABLE, "a cluster that fails is not left out");
+	is_str(
+	    a->text, "cluster \"c\": the cluster does not answer", "but named");
+	fake_free(a);
+	a = list(0, "", 10 * SECOND_MS);
+	(void)asked();
+	answer(ENTRY("1"));
+	fake_pass(10 * SECOND_MS);
+	ok(a->code == ERR_DEADLINE_EXCEEDED &&
+		strstr(a->text, "ListVolumes on cluster c running") != NULL,
+	    "nor is one that hangs: %s", a->text);
+	fake_free(a);
+	a = list(0, "", 10 * SECOND_MS);
+	fake_turn();
+	ok(!a->ended, "who asks again waits for the same");
+	answer(ENTRY("2"));
+	is_str(listed(a), "1 2 ", "and gets the whole answer");
+	fake_free(a);
+	(void)snprintf(path, sizeof(path), "rm %s/c", dir);
+	if (system(path) != 0)
+		abort();
+	a = list(0, "", 0);
+	(void)asked();
+	answer(ENTRY("1"));
+	ok(a->code == ERR_FAILED_PRECONDITION &&
+		strstr(a->text, "credentials of cluster \"c\"") != NULL,
+	    "a cluster without credentials fails it, too: %s", a->text);
+	fake_free(a);
+	fake_credentials_dir = NULL;
+	ok(fake_stop(), "everywhere: nothing runs any more");
+	(void)snprintf(path, sizeof(path), "rm -r %s", dir);
+	ok(system(path) == 0, "the files are gone");
+}
+
 /* Detaching without secrets: by a session that works, or by the driver's own. */
 static void
 test_credentials(const struct config *config)
@@ -673,6 +836,7 @@ main(void)
 	config = fake_config();
 	test_controller(config);
 	test_credentials(config);
+	test_everywhere(config);
 	test_operations(config);
 	fake_config_free(config);
 	test_idle();

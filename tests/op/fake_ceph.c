@@ -757,7 +757,8 @@ image_summary_start(struct image_summary *s, struct ceph_pool *pool,
 	*s = (struct image_summary){ .pool = pool, .data_pool = -1 };
 	if (enter("summary", &rc) && rc == 0) {
 		for (size_t i = 0; i < METAS && image != NULL; i++)
-			if (str_starts(image->meta[i].key, prefix))
+			if (prefix != NULL &&
+			    str_starts(image->meta[i].key, prefix))
 				s->key[s->nkeys++] = arena_strdup(
 				    arena, image->meta[i].key);
 		s->size_bytes = image != NULL ? image->size_bytes : 0;

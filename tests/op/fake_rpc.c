@@ -125,6 +125,7 @@ fake_wake(int rc)
 
 /* ---- sessions ------------------------------------------------------------ */
 
+char fake_session_cluster[16];
 unsigned fake_session_calls, fake_session_cancels;
 bool fake_session_waits, fake_session_lends;
 
@@ -135,9 +136,10 @@ sessions_call_start(struct session_call *call, const struct session_key *key,
     struct wake *waiter)
 {
 	fake_session_calls++;
-	if (!str_eq(key->cluster_id, "a") || !str_eq(key->monitors, "m:1") ||
-	    !str_eq(key->user, "u") || !str_eq(key->key->text, "k") ||
-	    open_call != NULL)
+	(void)snprintf(fake_session_cluster, sizeof(fake_session_cluster), "%s",
+	    key->cluster_id);
+	if (!str_eq(key->monitors, "m:1") || !str_eq(key->user, "u") ||
+	    !str_eq(key->key->text, "k") || open_call != NULL)
 		abort();
 	call->session = (struct ceph_session *)1;
 	call->waiter = waiter;
@@ -193,6 +195,13 @@ sessions_call_where(const struct session_call *call, char *buf, size_t size)
 {
 	(void)call;
 	(void)snprintf(buf, size, "in state FAR_AWAY for 3 s");
+}
+
+const void *
+fake_session_body(size_t *len)
+{
+	*len = open_call->len;
+	return open_call->body;
 }
 
 bool
@@ -287,7 +296,9 @@ fake_config(void)
 {
 	int fd = mkstemp(config_path);
 
-	if (dprintf(fd, "[{\"clusterID\":\"a\",\"monitors\":[\"m:1\"]}]") < 0)
+	if (dprintf(fd,
+		"[{\"clusterID\":\"c\",\"monitors\":[\"m:1\"]},"
+		"{\"clusterID\":\"a\",\"monitors\":[\"m:1\"]}]") < 0)
 		abort();
 	(void)close(fd);
 	return config_new(config_path);

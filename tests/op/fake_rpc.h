@@ -60,6 +60,8 @@ extern unsigned fake_started, fake_running; /* Node operations */
 bool fake_is_detached(void);                /* the oldest one */
 void fake_wake(int rc);                     /* ends the oldest one */
 
+extern char fake_session_cluster[16]; /* that was asked last */
+const void *fake_session_body(size_t *len);
 extern unsigned fake_session_calls, fake_session_cancels;
 extern bool fake_session_waits; /* calls are not sent before fake_send() */
 extern bool fake_session_lends; /* there is one whose key can be used */
@@ -77,7 +79,7 @@ extern const char *fake_credentials_dir; /* NULL: the daemon has none */
 
 bool fake_stop(void); /* false: something runs still */
 
-/* A configuration with the cluster "a" at "m:1"; once in a process. */
+/* With the clusters "a" and "c" at "m:1"; once in a process. */
 struct config *fake_config(void);
 void fake_config_free(struct config *config);
 
