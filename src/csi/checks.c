@@ -138,6 +138,10 @@ check_access(const Csi__V1__VolumeCapability *cap, const char *field,
 
 	if (rc < 0 || access->block)
 		return rc;
+	if (cap->mount->volume_mount_group[0] != '\0')
+		return csi_invalid(err,
+		    "%s.mount.volume_mount_group: this driver does not have VOLUME_MOUNT_GROUP: fsGroupPolicy File lets kubelet do it",
+		    field);
 	if (strlen(cap->mount->fs_type) > NAME_MAX_BYTES)
 		return csi_invalid(err,
 		    "%s.mount.fs_type: longer than %d bytes", field,

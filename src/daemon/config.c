@@ -34,7 +34,8 @@
 /* One entry of the file. */
 struct cluster {
 	char *id; /* NULL: it has none that can be read */
-	char *monitors, *rados_namespace, *netns;
+	char *monitors, *rados_namespace, *netns, *crush_labels;
+	bool read_affinity;
 	struct err fault; /* why it is left out */
 };
 
@@ -98,8 +99,10 @@ read_text(const json_t *value, const char *what, char **out, struct err *err)
 
 /* Strings joined by commas, without those that are null or empty. */
 static int
-read_monitors(const json_t *list, char **out, struct err *err)
+read_list(const json_t *list, const char *name, char **out, struct err *err)
 {
+	auto_free char *what = str_fmt(
+	    "%s holds something that is no string", name);
 	struct buf joined;
 	const json_t *item;
 	int rc = 0;
@@ -107,15 +110,14 @@ read_monitors(const json_t *list, char **out, struct err *err)
 
 	if (list != NULL && !json_is_array(list))
 		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "monitors is not a list");
+		    err, ERR_INVALID_ARGUMENT, "%s is not a list", name);
 	buf_init(&joined, FILE_MAX_BYTES);
 	json_array_foreach (list, i, item) {
 		auto_free char *text = NULL;
 
 		if (rc == 0)
-			rc = read_text(json_is_null(item) ? NULL : item,
-			    "monitors holds something that is no string", &text,
-			    err);
+			rc = read_text(
+			    json_is_null(item) ? NULL : item, what, &text, err);
 		if (!str_is_empty(text))
 			(void)buf_printf(
 			    &joined, "%s%s", joined.len > 0 ? "," : "", text);
@@ -130,6 +132,8 @@ static int
 read_members(struct cluster *c, const json_t *entry)
 {
 	const json_t *rbd = member(entry, "rbd");
+	const json_t *near = member(entry, "readAffinity");
+	const json_t *enabled = member(near, "enabled");
 	struct err *err = &c->fault;
 	int rc;
 
@@ -143,8 +147,16 @@ read_members(struct cluster *c, const json_t *entry)
 	if (rbd != NULL && !json_is_object(rbd))
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "rbd is not an object");
-	if ((rc = read_monitors(member(entry, "monitors"), &c->monitors, err)) <
+	if ((near != NULL && !json_is_object(near)) ||
+	    (enabled != NULL && !json_is_boolean(enabled)))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "readAffinity is no object with a boolean \"enabled\"");
+	c->read_affinity = json_is_true(enabled);
+	if ((rc = read_list(member(near, "crushLocationLabels"),
+		 "readAffinity.crushLocationLabels", &c->crush_labels, err)) <
 		0 ||
+	    (rc = read_list(member(entry, "monitors"), "monitors", &c->monitors,
+		 err)) < 0 ||
 	    (rc = read_text(member(rbd, "radosNamespace"),
 		 "rbd.radosNamespace is not a string", &c->rados_namespace,
 		 err)) < 0)
@@ -163,6 +175,7 @@ clusters_free(struct config *config)
 		free(config->cluster[i].monitors);
 		free(config->cluster[i].rados_namespace);
 		free(config->cluster[i].netns);
+		free(config->cluster[i].crush_labels);
 	}
 	free(config->cluster);
 	config->cluster = NULL;
@@ -387,6 +400,8 @@ config_find(const struct config *config, const char *cluster_id,
 		.monitors = arena_strdup(arena, c->monitors),
 		.rados_namespace = arena_strdup(arena, c->rados_namespace),
 		.netns = arena_strdup(arena, c->netns),
+		.read_affinity = c->read_affinity,
+		.crush_labels = arena_strdup(arena, c->crush_labels),
 	};
 	return 0;
 }

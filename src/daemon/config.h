@@ -18,6 +18,8 @@ struct config_cluster {
 	const char *monitors;        /* joined by commas, not empty */
 	const char *rados_namespace; /* "" is the default one */
 	const char *netns;           /* path of a network namespace, or "" */
+	bool read_affinity;          /* krbd reads from the nearest OSD */
+	const char *crush_labels;    /* joined by commas; "": the driver's */
 };
 
 /*

@@ -7,6 +7,8 @@
 #include "csi.pb-c.h"
 #include <config.h>
 
+#include <string.h>
+
 static struct {
 	struct dispatch_setup setup;
 	struct csi_serving serving;
@@ -123,11 +125,34 @@ node_get_capabilities(void *message)
 }
 
 static void
+add_segment(void *arg, const char *key, const char *value)
+{
+	Csi__V1__Topology *topology = arg;
+	Csi__V1__Topology__SegmentsEntry *entry = csi_new(
+	    &csi__v1__topology__segments_entry__descriptor, dp.arena);
+
+	entry->key = (char *)(uintptr_t)key;
+	entry->value = (char *)(uintptr_t)value;
+	topology->segments[topology->n_segments++] = entry;
+}
+
+static void
 node_get_info(void *message)
 {
 	Csi__V1__NodeGetInfoResponse *reply = message;
+	Csi__V1__Topology *topology;
 
 	reply->node_id = arena_strdup(dp.arena, dp.setup.node_id);
+	reply->max_volumes_per_node = dp.setup.max_volumes;
+	if (dp.setup.labels == NULL || str_is_empty(dp.setup.domain_labels))
+		return;
+	topology = csi_new(&csi__v1__topology__descriptor, dp.arena);
+	topology->segments = arena_new_bytes(dp.arena,
+	    strlen(dp.setup.domain_labels) * sizeof(*topology->segments));
+	/* It has been seen that the node has them. */
+	(void)!labels_topology(dp.setup.labels, dp.setup.domain_labels,
+	    dp.setup.driver_name, dp.arena, add_segment, topology, NULL);
+	reply->accessible_topology = topology;
 }
 
 /* Fills an empty reply. An empty Probe means ready: the daemon listens. */

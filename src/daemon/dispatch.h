@@ -5,13 +5,18 @@
 #ifndef DAEMON_DISPATCH_H
 #define DAEMON_DISPATCH_H
 
+#include "daemon/labels.h"
 #include "daemon/request.h"
 
 struct dispatch_setup {
 	const char *driver_name;
 	const char *node_id;
-	bool controller; /* the Controller service is served */
-	bool node;       /* the Node service is served */
+	const struct labels *labels; /* of the node; NULL: none are known */
+	const char
+	    *domain_labels;  /* those that are topology domains; has all */
+	int64_t max_volumes; /* 0: not told */
+	bool controller;     /* the Controller service is served */
+	bool node;           /* the Node service is served */
 	struct requests_setup requests;
 };
 

@@ -15,6 +15,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
 #include "daemon/format.h"
+#include "daemon/labels.h"
 #include "daemon/liveness.h"
 #include "daemon/metrics.h"
 #include "daemon/options.h"
@@ -40,6 +41,7 @@ static struct {
 	struct config *config;
 	struct server *server;
 	struct credentials own; /* those that a Node RPC was lent last */
+	struct labels *labels;  /* of this node */
 } d;
 
 /* What runs in this process. */
@@ -177,6 +179,15 @@ find_cluster(const char *cluster_id, struct arena *arena,
 			.monitors = found.monitors,
 			.rados_namespace = found.rados_namespace,
 			.net_namespace = found.netns,
+			.crush_location = found.read_affinity
+			    ? labels_crush_location(d.labels,
+				  *found.crush_labels != '\0'
+				      ? found.crush_labels
+				      : d.options.read_affinity
+				      ? d.options.crush_labels
+				      : "",
+				  arena)
+			    : "",
 		};
 	return rc;
 }
@@ -204,6 +215,28 @@ credentials(const struct device_spec *spec, const char **user, const char **key)
 	*user = d.own.user;
 	*key = d.own.key.text;
 	return true;
+}
+
+static void
+log_segment(void *arg, const char *key, const char *value)
+{
+	(void)arg;
+	log_info("node.topology", "%s=%s", key, value);
+}
+
+/* The node's labels; those that are topology domains must be there. */
+static int
+read_labels(const struct options *o, struct err *err)
+{
+	struct arena *arena = csi_arena_new();
+	int rc = -EINVAL;
+
+	d.labels = labels_read(o->node_labels_file, err);
+	if (d.labels != NULL)
+		rc = labels_topology(d.labels, o->domain_labels, o->drivername,
+		    arena, log_segment, NULL, err);
+	arena_free(arena);
+	return rc;
 }
 
 static int
@@ -310,6 +343,8 @@ start_driver(const struct options *o, struct err *err)
 	struct dispatch_setup dispatch = {
 		.driver_name = o->drivername,
 		.node_id = o->nodeid,
+		.domain_labels = o->domain_labels,
+		.max_volumes = o->max_volumes,
 		.controller = o->controllerserver,
 		.node = o->nodeserver,
 		.requests = { .impls = impls,
@@ -325,6 +360,9 @@ start_driver(const struct options *o, struct err *err)
 	dispatch.requests.config = d.config = config_new(o->config);
 	sessions_init(&sessions);
 	dump_add_source(sessions_dump);
+	if (o->nodeserver && (rc = read_labels(o, err)) < 0)
+		return rc;
+	dispatch.labels = d.labels;
 	if (o->nodeserver && (rc = start_node(o, err)) < 0)
 		return rc;
 	dispatch_init(&dispatch);

@@ -49,6 +49,13 @@ struct options {
 	int64_t drain_timeout_ms;
 	int64_t slow_op_ms;
 
+	/* the node */
+	const char *node_labels_file;
+	const char *domain_labels;
+	const char *crush_labels;
+	bool read_affinity;
+	int64_t max_volumes;
+
 	/* other processes */
 	const char *worker_path;
 	const char *attachd_path;

@@ -23,8 +23,10 @@ struct device_spec {
 	const char *fsid;          /* of the Ceph cluster; may be unknown */
 	const char *monitors;      /* "a:6789,b:6789", as in config.json */
 	const char *net_namespace; /* file to enter for the map, or NULL */
-	const char *user;          /* without "client." */
-	const struct secret *key;  /* base64 text; attach only */
+	const char
+	    *crush_location;      /* "host:a|zone:b": read from what is near */
+	const char *user;         /* without "client." */
+	const struct secret *key; /* base64 text; attach only */
 	const char *pool;
 	int64_t pool_id;             /* of the handle; 0: unknown */
 	const char *rados_namespace; /* "" is the default namespace */

@@ -250,6 +250,12 @@ line_build(const struct device_spec *spec, struct buf *line, struct err *err)
 	    spec->user, msgr2 && !chosen ? ",ms_mode=prefer-crc" : "");
 	if (rc == 0)
 		rc = line_add_options(line, spec->map_options);
+	if (rc == 0 && !str_is_empty(spec->crush_location) &&
+	    !rules_option_find(spec->map_options, "read_from_replica", &mode) &&
+	    !rules_option_find(spec->map_options, "crush_location", &mode))
+		rc = buf_printf(line,
+		    ",read_from_replica=localize,crush_location=%s",
+		    spec->crush_location);
 	if (rc == 0)
 		rc = buf_printf(line, "%s%s%s %s %s -",
 		    spec->read_only ? ",ro" : "",
@@ -580,8 +586,12 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 		    err, "%s: a client elsewhere holds the image's lock", what);
 	case EINVAL:
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "%s: the kernel does not take the options \"%s\"", what,
-		    spec->map_options != NULL ? spec->map_options : "");
+		    "%s: the kernel does not take the options \"%s\"%s%s", what,
+		    spec->map_options != NULL ? spec->map_options : "",
+		    str_is_empty(spec->crush_location)
+			? ""
+			: " or, for read affinity, crush_location=",
+		    spec->crush_location != NULL ? spec->crush_location : "");
 	default:
 		return err_set_rc(err, rc, "%s", what);
 	}

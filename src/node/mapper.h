@@ -152,6 +152,8 @@ extern const struct mapper krbd_mapper;
 extern const struct mapper userspace_mapper;
 
 #define MAPPER_DEFAULT "krbd" /* what ceph-csi uses if nothing else is said */
+#define MAPPER_OTHER                                                           \
+	"userspace" /* of `tryOtherMounters`: works on any kernel */
 
 /* ---- the table ------------------------------------------------------------- */
 

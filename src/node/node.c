@@ -92,6 +92,7 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	spec->monitors = first_of(
 	    cluster.monitors, csi_map_get(publish, "monitors"));
 	spec->net_namespace = cluster.net_namespace;
+	spec->crush_location = cluster.crush_location;
 	spec->fsid = csi_map_get(publish, "clusterFsid");
 	spec->pool = first_of(
 	    csi_map_get(publish, "pool"), csi_map_get(context, "pool"));

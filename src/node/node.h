@@ -19,6 +19,7 @@ struct node_cluster {
 	const char *monitors;
 	const char *rados_namespace;
 	const char *net_namespace;
+	const char *crush_location; /* reads go to what is near; "": not so */
 };
 
 enum node_format_step {

@@ -49,10 +49,11 @@ struct stage {
 	const Csi__V1__NodeStageVolumeRequest *request;
 	struct secret key;
 	const char *mkfs_options;
-	bool is_static;     /* somebody else's image: never formatted */
-	bool proven;        /* the cluster says that it may be formatted */
-	bool named;         /* spec.pool is the pool's name of now */
-	struct err unfound; /* why nothing was found by the name of before */
+	const char *fallback; /* mapper to take where the node lacks one */
+	bool is_static;       /* somebody else's image: never formatted */
+	bool proven;          /* the cluster says that it may be formatted */
+	bool named;           /* spec.pool is the pool's name of now */
+	struct err unfound;   /* why nothing was found by the name of before */
 	const struct mapper *mapper;
 	struct staging_args args;
 	struct staging_result result;
@@ -114,13 +115,15 @@ stage_read_request(struct stage *s, struct err *err)
 	const struct csi_credentials *who = &s->rpc.in->credentials;
 	const struct csi_access *access = &s->rpc.in->access;
 	const struct mapper *mapper;
-	bool is_reader;
+	bool is_reader, any_mounter;
 	int rc;
 
 	if ((rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
 		 &context, true, s->rpc.arena, err)) < 0 ||
 	    (rc = node_is_true(&context, "staticVolume", &s->is_static, err)) <
 		0 ||
+	    (rc = node_is_true(
+		 &context, "tryOtherMounters", &any_mounter, err)) < 0 ||
 	    (rc = node_mount_flags(r->volume_capability, s->rpc.arena,
 		 &s->args.options, err)) < 0)
 		return rc;
@@ -138,8 +141,10 @@ stage_read_request(struct stage *s, struct err *err)
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
-	mapper = mapper_choose(csi_map_get(&context, "mounter"),
-	    node_config->mounter_fallback, err);
+	s->fallback = any_mounter ? MAPPER_OTHER
+				  : node_config->mounter_fallback;
+	mapper = mapper_choose(
+	    csi_map_get(&context, "mounter"), s->fallback, err);
 	if (mapper == NULL)
 		return -EBUSY;
 	(void)!str_put(s->what, sizeof(s->what), "stage %s", r->volume_id);
@@ -185,8 +190,7 @@ stage_turn_to(struct stage *s, const struct mapper *mapper,
 static const struct mapper *
 stage_fallback(const struct stage *s)
 {
-	const struct mapper *other = mapper_by_name(
-	    node_config->mounter_fallback);
+	const struct mapper *other = mapper_by_name(s->fallback);
 
 	if (s->args.settled || other == NULL || other == s->mapper)
 		return NULL;

@@ -8,9 +8,15 @@
 need_cluster
 mounter=${mounter:-userspace}
 [[ $mounter == rbd ]] || defer stop_attachds
+labels=$work/labels
+printf '%s\n' 'topology.kubernetes.io/zone="z.1"' 'kubernetes.io/hostname="a.b"' >"$labels"
+options=(--node-labels-file="$labels" --domainlabels=topology.kubernetes.io/zone --max-volumes-per-node=77
+	--enable-read-affinity --crush-location-labels=kubernetes.io/hostname,topology.kubernetes.io/zone,none)
+jq '.[].readAffinity = {enabled: true}' "$RBD_CSI_CONFIG" >"$work/config.json"
+RBD_CSI_CONFIG=$work/config.json
 fallback=none
 [[ $mounter == rbd ]] || fallback=userspace
-start_daemon --mounter-fallback=$fallback
+start_daemon --mounter-fallback=$fallback "${options[@]}"
 # shellcheck source=../vm/volume.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../vm/volume.sh"
 MIB=1048576
@@ -24,6 +30,18 @@ image_size() { timeout 60 rbd info --format json "$image" | jq .size; }
 capacity() { jq -r .capacityBytes <<<"$reply"; }
 device_size() { blockdev --getsize64 "$target"; }
 
+# ---- the node ---------------------------------------------------------------------------------
+
+ok "the node tells of itself" call Node/NodeGetInfo '{}'
+is "how many volumes it takes" "$(jq -r .maxVolumesPerNode <<<"$reply")" 77
+is "and where it is" "$(jq -c .accessibleTopology.segments <<<"$reply")" '{"topology.rbd.csi.ceph.com/zone":"z.1"}'
+no_label() {
+	! timeout 20 "$build/rbd-csid" --type=rbd --nodeserver --nodeid=n --endpoint="unix://$work/other.sock" \
+		--statedir="$work/other" --config="$RBD_CSI_CONFIG" --node-labels-file="$labels" \
+		--domainlabels=rack 2>"$work/other.log" && grep -q 'has no label rack' "$work/other.log"
+}
+ok "a label that it does not have ends the program, with its name" no_label
+
 # ---- growing ---------------------------------------------------------------------------------
 
 # grow NAME FSTYPE FEATURES
@@ -35,7 +53,12 @@ grow() {
 	fails_with NOT_FOUND "what is not staged is not grown" expand $((2048 * MIB))
 	ok "staged" stage
 	ok "published" publish
-	[[ $mounter == rbd ]] || own_mounts=1
+	if [[ $mounter == rbd ]]; then
+		like "mapped with read affinity" "$(attribute config_info)" \
+			'read_from_replica=localize,crush_location=host:a-b\|zone:z-1'
+	else
+		own_mounts=1
+	fi
 	ok "data is written" put_data "$1"
 	fails_with OUT_OF_RANGE "more than the image has is refused" expand $((2048 * MIB))
 	like "which says what it has" "$error" "has 1073741824 bytes"

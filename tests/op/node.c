@@ -678,12 +678,27 @@ test_mappers(void)
 		    .code = ERR_FAILED_PRECONDITION },
 		{ .call = NULL },
 	};
+	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry other;
+	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry *others[] = {
+		&other
+	};
 	static const struct wait earlier[] = {
 		{ .call = "stage", .progress = STAGING_OTHER },
 		{ .call = "stage" },
 		{ .call = NULL },
 	};
 
+	protobuf_c_message_init(
+	    &csi__v1__node_stage_volume_request__volume_context_entry__descriptor,
+	    &other);
+	other.key = (char *)(uintptr_t) "tryOtherMounters";
+	other.value = (char *)(uintptr_t) "true";
+	stage.volume_context = others;
+	stage.n_volume_context = 1;
+	stage_by(lacks);
+	is_str(calls, "stage stage(userspace)",
+	    "tryOtherMounters takes the other one");
+	stage.n_volume_context = 0;
 	stage_by(lacks);
 	is_str(calls, "stage unstage close",
 	    "what the kernel lacks fails without another mapper");

@@ -250,6 +250,17 @@ test_entries(void)
 		{ "{\"clusterID\":\"a\","
 		  "\"rbd\":{\"netNamespaceFilePath\":[]}}",
 		    "rbd.netNamespaceFilePath is not a string" },
+		{ "{\"clusterID\":\"a\",\"readAffinity\":1}",
+		    "readAffinity is no object" },
+		{ "{\"clusterID\":\"a\",\"readAffinity\":{\"enabled\":1}}",
+		    "readAffinity is no object" },
+		{ "{\"clusterID\":\"a\","
+		  "\"readAffinity\":{\"crushLocationLabels\":\"x\"}}",
+		    "readAffinity.crushLocationLabels is not a list" },
+		{ "{\"clusterID\":\"a\",\"monitors\":[\"m\"],"
+		  "\"readAffinity\":{\"enabled\":true,"
+		  "\"crushLocationLabels\":[\"x\"]}}",
+		    NULL },
 		{ "{\"clusterID\":\"a\",\"monitors\":[null,\"m\",\"\"],"
 		  "\"rbd\":null}",
 		    NULL },

@@ -313,7 +313,18 @@ test_line(void)
 		const char *name, *monitors, *options, *ns;
 		bool read_only;
 		const char *want; /* NULL: refused */
+		const char *near; /* the node's place, by crush_location */
 	} table[] = {
+		{ "read affinity", "10.0.0.1", "", "ns", false,
+		    "10.0.0.1:6789 name=u,key=client.u,"
+		    "read_from_replica=localize,crush_location=host:a|zone:b,"
+		    "_pool_ns=ns p i -",
+		    "host:a|zone:b" },
+		{ "read affinity by the options", "10.0.0.1",
+		    "read_from_replica=balance", "", false,
+		    "10.0.0.1:6789 name=u,key=client.u,"
+		    "read_from_replica=balance p i -",
+		    "host:a" },
 		{ "plain", "10.0.0.1:6789,10.0.0.2:6789", "", "", false,
 		    "10.0.0.1:6789,10.0.0.2:6789 name=u,key=client.u p i -" },
 		{ "namespace, read-only", "10.0.0.1:6789", NULL, "ns", true,
@@ -372,6 +383,7 @@ test_line(void)
 		spec.map_options = table[i].options;
 		spec.rados_namespace = table[i].ns;
 		spec.read_only = table[i].read_only;
+		spec.crush_location = table[i].near;
 		fresh();
 		if (table[i].want == NULL) {
 			ok(map(&spec) < 0 && err_is_set(&err) &&
