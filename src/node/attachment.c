@@ -124,8 +124,8 @@ find_staged_at(const char *volume_id, dev_t devno, struct err *err)
 		if (rc == 0 || rc == -ESTALE)
 			found = 0;
 	}
-	rc = mount_list_close(&list, err);
-	return rc < 0 ? rc : found;
+	mount_list_close(&list);
+	return found;
 }
 
 /* ---- taking away ---------------------------------------------------------- */
@@ -193,11 +193,12 @@ attachment_unmount(
 
 int
 attachment_find_places(const struct device_claim *claim, dev_t devno,
-    const char *except, bool alive, struct attachment_places *out,
+    bool plain, const char *except, bool alive, struct attachment_places *out,
     struct err *err)
 {
 	const char *volume_id = claim->spec.volume_id;
 	const struct mount_entry *entry;
+	char disk[DISK_NAME_MAX];
 	struct mount_list list;
 	struct stash stash;
 	dev_t last = 0; /* one device has often many mounts in a row */
@@ -205,13 +206,19 @@ attachment_find_places(const struct device_claim *claim, dev_t devno,
 	int rc = mount_list_open(&list, err);
 
 	memset(out, 0, sizeof(*out));
-	while (rc == 0 && (entry = mount_list_next(&list)) != NULL) {
-		struct mount_point shown = { .source = mount_entry_source(
-						 entry) };
+	if (rc < 0)
+		return rc;
+	sysfs_disk(devno, disk);
+	while ((entry = mount_list_next(&list)) != NULL) {
+		struct mount_point shown = { .exists = true };
 		struct attachment at;
 		char *to;
 
-		if (shown.source == 0 || str_eq(entry->point, except))
+		if (str_eq(entry->point, except) ||
+		    (plain && !mount_entry_shows(entry, devno, disk)))
+			continue;
+		shown.source = plain ? devno : mount_entry_source(entry);
+		if (shown.source == 0)
 			continue;
 		if (shown.source != last) {
 			last = shown.source;
@@ -219,7 +226,6 @@ attachment_find_places(const struct device_claim *claim, dev_t devno,
 			/* What is gone was anybody's, and nothing keeps it. */
 			last_is = rc == 0 ||
 			    (rc == -ESTALE && !alive && !is_gone(last));
-			rc = 0;
 		}
 		if (!last_is && shown.source != devno)
 			continue;
@@ -229,7 +235,8 @@ attachment_find_places(const struct device_claim *claim, dev_t devno,
 		if (*to == '\0')
 			(void)!str_put(to, PATH_MAX, "%s", entry->point);
 	}
-	return rc < 0 ? rc : mount_list_close(&list, err);
+	mount_list_close(&list);
+	return 0;
 }
 
 /* ---- layers --------------------------------------------------------------- */

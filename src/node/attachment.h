@@ -57,10 +57,11 @@ struct attachment_places {
 /*
  * Looks for mounts of the image other than at `except`, its staged path, or of
  * block device `devno` (0: none). With `alive` those that are dead do not
- * count.
+ * count. `plain`: the image is known to be that device, without any layer
+ * above it; then no other device costs a look.
  */
 int attachment_find_places(const struct device_claim *claim, dev_t devno,
-    const char *except, bool alive, struct attachment_places *out,
+    bool plain, const char *except, bool alive, struct attachment_places *out,
     struct err *err) must_check;
 
 /*

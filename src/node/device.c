@@ -97,6 +97,20 @@ sysfs_u64(uint64_t *value, const char *fmt, ...)
 	return rc < 0 ? rc : str_to_u64(text, value);
 }
 
+void
+sysfs_disk(dev_t devno, char name[DISK_NAME_MAX])
+{
+	auto_free char *path = str_fmt(
+	    "%s/dev/block/%u:%u", node_paths.sys, major(devno), minor(devno));
+	char link[PATH_MAX], *slash;
+	ssize_t n = readlink(path, link, sizeof(link) - 1);
+
+	link[n < 0 ? 0 : n] = '\0';
+	slash = strrchr(link, '/');
+	if (slash == NULL || str_put(name, DISK_NAME_MAX, "%s", slash + 1) < 0)
+		name[0] = '\0';
+}
+
 dev_t
 sysfs_devno(const char *disk)
 {

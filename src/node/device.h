@@ -81,6 +81,11 @@ int sysfs_u64(uint64_t *value, const char *fmt, ...)
 /* The number of the block device "dm-0"; 0: there is none. */
 dev_t sysfs_devno(const char *disk);
 
+#define DISK_NAME_MAX 64
+
+/* The kernel's name of a block device; "": there is none. */
+void sysfs_disk(dev_t devno, char name[DISK_NAME_MAX]);
+
 /*
  * auto_dir DIR *dir = sysfs_dir("block");	closed when the scope ends
  * while ((name = sysfs_next(dir)) != NULL)	each name in it; none if NULL

@@ -16,7 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/statvfs.h>
@@ -26,6 +28,7 @@
 #define BUSY_WAIT_MS 25
 #define NODE_NAME_MAX 192 /* of a device's file in /dev */
 #define NETDEV "_netdev"
+#define LIST_MAX_BYTES ((size_t)1 << 30)
 #define DELETED "//deleted"
 
 /* What stat says of a mount whose device or server is gone. */
@@ -151,34 +154,49 @@ line_parse(char *line, struct mount_entry *entry)
 	return true;
 }
 
+/*
+ * The kernel gives a page of the list for each read. To have it copied into
+ * memory takes one system call, however long it is.
+ */
 int
 mount_list_open(struct mount_list *list, struct err *err)
 {
-	*list = (struct mount_list){ .file = fopen(
-					 node_paths.mountinfo, "re") };
-	return list->file != NULL
-	    ? 0
-	    : err_set_rc(err, -errno, "open %s", node_paths.mountinfo);
+	auto_close int fd = open(node_paths.mountinfo, O_RDONLY | O_CLOEXEC);
+	auto_close int copy = memfd_create("mounts", MFD_CLOEXEC);
+	ssize_t n = fd < 0 || copy < 0 ? -1 : 1;
+	size_t len = 0;
+
+	memset(list, 0, sizeof(*list));
+	for (; n > 0; len += (size_t)n)
+		n = sendfile(copy, fd, NULL, LIST_MAX_BYTES);
+	if (n == 0) {
+		list->text = mem_new(len + 1);
+		n = pread(copy, list->text, len, 0);
+	}
+	if (n < 0 || (size_t)n < len) {
+		n = n < 0 ? -errno : -EIO;
+		free(list->text);
+		return err_set_rc(err, (int)n, "read %s", node_paths.mountinfo);
+	}
+	list->next = list->text;
+	return 0;
 }
 
 const struct mount_entry *
 mount_list_next(struct mount_list *list)
 {
-	while (getline(&list->line, &list->size, list->file) >= 0)
-		if (line_parse(list->line, &list->entry))
+	char *line;
+
+	while ((line = strsep(&list->next, "\n")) != NULL)
+		if (line_parse(line, &list->entry))
 			return &list->entry;
 	return NULL;
 }
 
-int
-mount_list_close(struct mount_list *list, struct err *err)
+void
+mount_list_close(struct mount_list *list)
 {
-	bool failed = ferror(list->file);
-
-	(void)fclose(list->file);
-	free(list->line);
-	return failed ? err_set_rc(err, -EIO, "read %s", node_paths.mountinfo)
-		      : 0;
+	free(list->text);
 }
 
 /*
@@ -241,23 +259,54 @@ mount_entry_source(const struct mount_entry *entry)
 	return mount_entry_node(entry);
 }
 
+/* May the bound node be this disk's, by its name? */
+static bool
+has_node_of(const struct mount_entry *entry, const char *disk)
+{
+	char name[NODE_NAME_MAX];
+
+	return node_name(entry->root, name, sizeof(name)) &&
+	    (*disk == '\0' || str_eq(name, disk) ||
+		str_starts(name, CRYPT_PREFIX));
+}
+
+bool
+mount_entry_shows(
+    const struct mount_entry *entry, dev_t devno, const char *disk)
+{
+	char name[NODE_NAME_MAX];
+
+	if (major(entry->devno) != 0)
+		return entry->devno == devno;
+	/* Of a device without a name of this kind nothing is known yet. */
+	if (str_eq(entry->fstype, "btrfs"))
+		return (*disk == '\0' ||
+			   !node_name(entry->source, name, sizeof(name)) ||
+			   str_eq(name, disk)) &&
+		    mount_entry_source(entry) == devno;
+	return has_node_of(entry, disk) && mount_entry_node(entry) == devno;
+}
+
 int
 mount_find_node(dev_t devno, char path[PATH_MAX], struct err *err)
 {
 	const struct mount_entry *entry;
+	char disk[DISK_NAME_MAX];
 	struct mount_list list;
 	bool found = false;
 	int rc = mount_list_open(&list, err);
 
 	if (rc < 0)
 		return rc;
+	sysfs_disk(devno, disk);
 	while (!found && (entry = mount_list_next(&list)) != NULL) {
-		found = mount_entry_node(entry) == devno;
+		found = has_node_of(entry, disk) &&
+		    mount_entry_node(entry) == devno;
 		if (found)
 			(void)!str_put(path, PATH_MAX, "%s", entry->point);
 	}
-	rc = mount_list_close(&list, err);
-	return rc < 0 ? rc : found;
+	mount_list_close(&list);
+	return found;
 }
 
 int
@@ -275,8 +324,8 @@ mount_find_at(const char *path, dev_t *source, struct err *err)
 			found = true; /* the last one is the topmost */
 			*source = mount_entry_source(entry);
 		}
-	rc = mount_list_close(&list, err);
-	return rc < 0 ? rc : found;
+	mount_list_close(&list);
+	return found;
 }
 
 /* ---- one path ------------------------------------------------------------- */
@@ -370,7 +419,7 @@ mount_is_turned(const char *path, const struct mount_point *point)
 			    (str_starts(entry->fs_options, "ro") ||
 				strstr(entry->fs_options, ",emergency_ro") !=
 				    NULL);
-	(void)!mount_list_close(&list, NULL);
+	mount_list_close(&list);
 	return is;
 }
 

@@ -16,7 +16,6 @@
 #include "base/str.h"
 
 #include <limits.h>
-#include <stdio.h>
 #include <sys/types.h>
 
 /* What is at a path. */
@@ -93,15 +92,13 @@ struct mount_entry {
  * have is not seen (docs/NODE.md).
  */
 struct mount_list {
-	FILE *file;
-	char *line;
-	size_t size;
+	char *text, *next;
 	struct mount_entry entry;
 };
 
 int mount_list_open(struct mount_list *list, struct err *err) must_check;
 const struct mount_entry *mount_list_next(struct mount_list *list);
-int mount_list_close(struct mount_list *list, struct err *err) must_check;
+void mount_list_close(struct mount_list *list);
 
 /*
  * The block device that a mount shows: its file system's, or the bound device
@@ -109,6 +106,14 @@ int mount_list_close(struct mount_list *list, struct err *err) must_check;
  */
 dev_t mount_entry_source(const struct mount_entry *entry);
 dev_t mount_entry_node(const struct mount_entry *entry);
+
+/*
+ * Whether a mount shows block device `devno`, or its node, as the former tell,
+ * but without a system call where the name of what is mounted is another
+ * device's: however many mounts there are. `name` is sysfs_disk()'s.
+ */
+bool mount_entry_shows(
+    const struct mount_entry *entry, dev_t devno, const char *name);
 
 /*
  * Whether a mount shows the node of block device `devno`: 1 and its path, 0,

@@ -240,8 +240,18 @@ publish_make_layer(const char *below, int *fd, struct err *err)
 	return rc;
 }
 
+/* Before there is a layer, the stash says that there may be one. */
 static int
-publish_bind(const struct publishing *w, struct err *err)
+publish_note_layer(struct publishing *w, struct err *err)
+{
+	if (!w->from.had_stash || !w->from.stash.plain)
+		return 0;
+	w->from.stash.plain = false;
+	return stash_write(w->from.dir, &w->from.stash, err);
+}
+
+static int
+publish_bind(struct publishing *w, struct err *err)
 {
 	const struct publish *asked = w->asked;
 	const char *device = w->from.at.device.path;
@@ -251,7 +261,8 @@ publish_bind(const struct publishing *w, struct err *err)
 	if (rc == 0)
 		rc = path_make_point(w->target, asked->block, 0750, err);
 	if (rc == 0 && asked->block && asked->read_only &&
-	    !w->from.at.device.read_only)
+	    !w->from.at.device.read_only &&
+	    (rc = publish_note_layer(w, err)) == 0)
 		rc = layer = publish_make_layer(device, &fd, err);
 	if (rc >= 0)
 		rc = mount_bind(layer >= 0 ? fd : w->from.fd,

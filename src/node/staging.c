@@ -312,6 +312,7 @@ stage_from(const struct staging_args *args, struct staged *s,
 		return 0;
 	}
 	rc = stash_fill(&wanted, &args->spec, args->mapper->name, err);
+	wanted.plain = !s->had_stash || s->stash.plain;
 	if (rc == 0 && memcmp(&s->stash, &wanted, sizeof(wanted)) != 0)
 		rc = stash_write(s->dir, &wanted, err);
 	if (rc < 0)
@@ -387,6 +388,14 @@ unstage_prove(struct staged *s, struct err *err)
 	return 0;
 }
 
+/* Is it known that no layer lies above the device that was found? */
+static bool
+unstage_is_plain(const struct staged *s)
+{
+	return s->had_stash && s->stash.plain && !s->stash.encrypted &&
+	    s->at.device.devno != 0;
+}
+
 /*
  * May the volume be unstaged here? *kept: yes, but the image stays mapped.
  */
@@ -396,8 +405,8 @@ unstage_judge(const struct staged *s, bool undo, bool *kept, struct err *err)
 	auto_free struct attachment_places *other = mem_new(sizeof(*other));
 	const char *volume_id = s->claim.spec.volume_id;
 	bool here = s->had_stash || s->point.mounted;
-	int rc = attachment_find_places(
-	    &s->claim, s->at.device.devno, s->path, undo, other, err);
+	int rc = attachment_find_places(&s->claim, s->at.device.devno,
+	    unstage_is_plain(s), s->path, undo, other, err);
 
 	if (rc < 0)
 		return rc;
@@ -423,7 +432,8 @@ unstage_unmap(const struct staged *s, struct err *err)
 	const struct device *shown = &s->at.device;
 	int rc = 0;
 
-	if (!S_ISDIR(s->point.mode)) /* a block device, or not known */
+	/* A block device, or not known. */
+	if (!S_ISDIR(s->point.mode) && !unstage_is_plain(s))
 		attachment_free_layers(&s->claim);
 	if (mapper != NULL)
 		return mapper->unmap(

@@ -43,6 +43,7 @@ static const struct member {
 	{ SPEC_MEMBER(true, "clusterID", cluster_id) },
 	{ SPEC_MEMBER(true, "imageId", image_id) },
 	{ MEMBER(true, "singleTarget", single_target) },
+	{ MEMBER(true, "plain", plain), .flag = true },
 };
 
 int

@@ -288,38 +288,47 @@ mount_umount(const char *target, bool lazy, struct err *err)
 	return 0;
 }
 
+static size_t list_at;
+
 int
 mount_list_open(struct mount_list *list, struct err *err)
 {
 	(void)err;
 	memset(list, 0, sizeof(*list));
+	list_at = 0;
 	return 0;
 }
 
 const struct mount_entry *
 mount_list_next(struct mount_list *list)
 {
-	const struct fake_mount *m = &fake_mounts.mount[list->size];
+	const struct fake_mount *m = &fake_mounts.mount[list_at];
 
-	if (list->size++ >= fake_mounts.count)
+	if (list_at >= fake_mounts.count)
 		return NULL;
-	list->entry = (struct mount_entry){ .id = list->size - 1,
+	list->entry = (struct mount_entry){ .id = list_at++,
 		.point = m->point };
 	return &list->entry;
 }
 
-int
-mount_list_close(struct mount_list *list, struct err *err)
+void
+mount_list_close(struct mount_list *list)
 {
 	(void)list;
-	(void)err;
-	return 0;
 }
 
 dev_t
 mount_entry_source(const struct mount_entry *entry)
 {
 	return fake_mounts.mount[entry->id].source;
+}
+
+bool
+mount_entry_shows(
+    const struct mount_entry *entry, dev_t devno, const char *disk)
+{
+	(void)disk;
+	return mount_entry_source(entry) == devno;
 }
 
 int
