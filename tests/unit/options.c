@@ -324,11 +324,11 @@ test_ignored(void)
 {
 	static const char *const argv[] = { "rbd-csid", "--type", "rbd",
 		"--nodeid=n", "--v=5", "--enable-fencing",
-		"--automaxprocs=false", "--domainlabels=zone", NULL };
+		"--automaxprocs=false", "--pidlimit=5", NULL };
 
 	options_each_ignored(
 	    countof(argv) - 1, (char *const *)argv, note_ignored);
-	is_str(ignored, "enable-fencing domainlabels ",
+	is_str(ignored, "enable-fencing pidlimit ",
 	    "options without effect are told, unless they are at their default "
 	    "or klog's");
 }
