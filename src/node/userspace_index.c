@@ -73,16 +73,20 @@ file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
 	return strspn(tag, "0123456789abcdef") == TABLE_TAG_MAX - 1;
 }
 
-/* At the start: is it over a file of a session that may live? */
+/*
+ * At the start: is it over a file of a session that may live? What lies in
+ * another state directory is another driver's.
+ */
 static void
-find_loop(int id, const char *file)
+find_loop(int id, const char *file, const char *state_dir)
 {
 	struct userspace_entry *entry;
 	struct attach_session *s = NULL;
 	char tag[TABLE_TAG_MAX];
 	const char *image;
 
-	if (!file_parse(file, tag, &image))
+	if (!file_parse(file, tag, &image) ||
+	    (!str_starts(file, state_dir) && strchr(file + 1, '/') != NULL))
 		return;
 	while ((s = attach_session_next(s)) != NULL)
 		if (s->state != ATTACH_ENDING &&
@@ -321,6 +325,6 @@ userspace_index_init(
 	int id;
 
 	while (rc == 0 && (id = loopdev_next(dir, "/", file)) >= 0)
-		find_loop(id, file);
+		find_loop(id, file, state_dir);
 	return rc;
 }

@@ -11,7 +11,7 @@ mounter=${mounter:-userspace}
 labels=$work/labels
 printf '%s\n' 'topology.kubernetes.io/zone="z.1"' 'kubernetes.io/hostname="a.b"' >"$labels"
 options=(--node-labels-file="$labels" --domainlabels=topology.kubernetes.io/zone --max-volumes-per-node=77
-	--enable-read-affinity --crush-location-labels=kubernetes.io/hostname,topology.kubernetes.io/zone,none)
+	--enable-read-affinity "--crush-location-labels=kubernetes.io/hostname,topology.kubernetes.io/zone,none")
 jq '.[].readAffinity = {enabled: true}' "$RBD_CSI_CONFIG" >"$work/config.json"
 RBD_CSI_CONFIG=$work/config.json
 fallback=none

@@ -1,0 +1,110 @@
+#!/bin/bash
+# node_many.t: 500 volumes in one rbd-csid, by the userspace mapper: what a call costs does not grow
+# with them, and they outlive the daemon, killed or replaced.
+# shellcheck disable=SC2016,SC2034,SC2154 # the variables in single quotes are jq's, or eval's
+. "$(dirname "$0")/lib.sh"
+
+few=10
+many=${RBD_CSI_MANY:-490} # more than the few
+need_cluster
+mounter=userspace
+defer stop_attachds
+start_daemon
+# shellcheck source=../vm/volume.sh
+. "$(dirname "$0")/../vm/volume.sh"
+mkdir -p "$work/many"
+jq -n --arg cluster "$RBD_CSI_FSID" '{clusterID: $cluster, pool: "rbd", imageFeatures: "layering",
+	mounter: "userspace"}' >"$work/parameters.json"
+
+# bench WHAT PREFIX COUNT
+bench() {
+	timeout 600 "$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" bench "$1" \
+		--prefix "$2" --count "$3" --callers 16 --node test-node --dir "$work/many" --fstype block \
+		--size 16777216 --parameters "$work/parameters.json"
+}
+loops() { grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l; }
+
+# ---- system calls of each RPC ----------------------------------------------------------------
+
+# count NAME COMMAND...: how many system calls rbd-csid and its children make for it, into calls[NAME];
+# the fewest of several times, since rbd-csid has other things to do beside.
+declare -A calls
+count() {
+	local name=$1 tracer n
+	shift
+	strace -f -qq -c -U calls,name -o "$work/strace.out" -p "$csid_pid" 2>"$work/strace.log" &
+	tracer=$!
+	wait_for 10 eval "[[ -s $work/strace.log ]] || grep -q 'TracerPid:[[:space:]]*$tracer\$' /proc/$csid_pid/status"
+	"$@" || diag "$name: $error"
+	kill -INT "$tracer"
+	wait "$tracer"
+	n=$(awk '$2 != "" && $1 ~ /^[0-9]+$/ && $2 != "total" { n += $1 } END { print n + 0 }' "$work/strace.out")
+	[[ -n ${calls[$name]:-} ]] && ((${calls[$name]} <= n)) || calls[$name]=$n
+}
+
+# probe TIMES: one formatted volume through its life
+probe() {
+	local i
+	calls=()
+	for ((i = 0; i < $1; i++)); do
+		count stage stage
+		count publish publish
+		count stats stats
+		count expand expand 1
+		count unpublish unpublish
+		count unstage unstage
+	done
+}
+
+use probe ext4
+ok "a volume" create probe ext4 layering
+ok "published to the node" attach
+ok "formatted" stage
+ok "unstaged" unstage
+ok "$few volumes are staged and published" bench hold few $few
+declare -A before
+probe 3
+for name in "${!calls[@]}"; do before[$name]=${calls[$name]}; done
+ok "$many more" bench hold many "$many"
+is "all of them have a loop device" "$(loops)" $((few + many))
+own_mounts=1
+probe 3
+for name in stage publish stats expand unpublish unstage; do
+	ok "$name: ${before[$name]} system calls with $few volumes, ${calls[$name]} with $((few + many))" \
+		eval "((${calls[$name]} > 20 && ${calls[$name]} * 10 <= ${before[$name]} * 11))"
+done
+is "rbd-csid has one thread" "$(awk '/^Threads/ { print $2 }' "/proc/$csid_pid/status")" 1
+resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$csid_pid/status")
+ok "and $resident KiB of memory" eval '((resident <= 10240))'
+
+# ---- the daemon goes and comes ---------------------------------------------------------------
+
+in_use=$(find "$work/many" -name target | head -1)
+write() { while [[ ! -e $work/enough ]]; do
+	dd if=/dev/urandom of="$in_use" bs=64k count=4 oflag=direct conv=notrunc status=none || exit 1
+done; }
+shown=$(mounts)
+write &
+writer=$!
+for how in KILL TERM; do
+	ok "the daemon ends: $how" stop_daemon $how
+	is "every mount stays" "$(mounts)" "$shown"
+	is "every loop device, too" "$(loops)" $((few + many))
+	start_daemon
+	ok "the next one stages" stage
+	ok "publishes" publish
+	ok "and has data" put_data probe
+	ok "tells statistics" stats
+	ok "unpublishes" unpublish
+	ok "unstages" unstage
+	is "and is in nobody's way" "$(mounts)" "$shown"
+done
+touch "$work/enough"
+ok "no write has failed meanwhile" wait "$writer"
+ok "what the first daemon has staged is taken away by the third" bench release many "$many"
+ok "all of it" bench release few $few
+is "no loop device is left" "$(loops)" 0
+ok "unpublished from the node" detach
+ok "deleted" delete
+
+done_testing
