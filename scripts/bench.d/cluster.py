@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 
+import controller
 from measure import TOP, cpu_seconds, marked, status, wait_for
 
 
@@ -73,14 +74,20 @@ class Stand:
         """Pids of a program that this stand's daemon has started."""
         return [pid for pid in marked(self.mark) if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == program]
 
-    def processes_started(self):
-        """Programs and forked children that rbd-csid has started since its start."""
+    def metrics(self):
+        """Series without buckets, by name and labels."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(f"{self.dir}/metrics.sock")
             sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
             text = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
-        counts = dict(line.split() for line in text.splitlines() if line.startswith("rbd_csi_") and len(line.split()) == 2)
-        return int(counts["rbd_csi_offload_forks_total"]) + int(counts["rbd_csi_tool_execs_total"])
+        return dict(line.split() for line in text.splitlines() if line.startswith("rbd_csi_") and len(line.split()) == 2)
+
+    def metric(self, name):
+        return float(self.metrics()[name])
+
+    def processes_started(self):
+        """Programs and forked children that rbd-csid has started since its start."""
+        return int(self.metric("rbd_csi_offload_forks_total")) + int(self.metric("rbd_csi_tool_execs_total"))
 
     def call(self, method, request, check=True):
         return subprocess.run([self.build / "rbd-csictl", "--endpoint", self.endpoint, "--secrets",
@@ -219,9 +226,9 @@ def bench_krbd(stand):
 
 CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
 CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
-NEEDS = {"volumes": CLUSTER | CSI, "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
+NEEDS = {"volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": CLUSTER | CSI | {"tests/bench/limit"}, "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
          "throughput": CLUSTER | CSI | {"fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
                                   "ip", "jq"}}
-PARTS = {"volumes": bench_volumes, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
+PARTS = {"volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
          "krbd": bench_krbd}

@@ -299,13 +299,14 @@ judge_parts(struct image_create *c, struct err *err)
 {
 	static const char *const what[] = { "", "id", "header", "object map" };
 	const struct wakes_part *part = c->waits.part;
+	unsigned n = c->features & RBD_OBJECT_MAP ? PART_MAP + 1 : PART_MAP;
 	int dir_rc = part[PART_DIR].rc;
 	bool *const made[] = { &c->made_dir, &c->made_id, &c->made_header,
 		&c->made_map };
 
-	for (unsigned i = 0; i < c->waits.n; i++)
+	for (unsigned i = 0; i < n; i++)
 		c->adopted = c->adopted || part[i].rc == -EEXIST;
-	for (unsigned i = 0; i < c->waits.n; i++)
+	for (unsigned i = 0; i < n; i++)
 		*made[i] = dir_rc == -EBADF
 		    ? part[i].rc == 0
 		    : !c->adopted && part[i].rc != -ENOENT;
@@ -313,7 +314,7 @@ judge_parts(struct image_create *c, struct err *err)
 		c->adopted = false;
 	if (dir_rc != -EEXIST && dir_add_check(c, dir_rc, err) < 0)
 		return err->rc;
-	for (unsigned i = PART_ID; i < c->waits.n && i < countof(what); i++)
+	for (unsigned i = PART_ID; i < n; i++)
 		if (part[i].rc < 0 && part[i].rc != -EEXIST)
 			return err_set_rc(err, part[i].rc,
 			    "image %s in %s: write its %s", c->spec->name,

@@ -78,7 +78,7 @@ entry_add_start(struct trash_move *m)
 	const struct image_info *info = &m->lookup.info;
 	int64_t now_ms = clock_wall_ms();
 	bool noted = m->plan != NULL && m->plan->instance_id != NULL &&
-	    info->parent.pool < 0;
+	    (info->parent.pool < 0 || m->plan->keep_s > 0);
 	int64_t keep_s = m->plan != NULL ? m->plan->keep_s : 0;
 	bool removing = noted && keep_s == 0 && info->snaps == 0 &&
 	    image_obstacle(info) == IMAGE_PLAIN;

@@ -17,8 +17,8 @@
 struct trash_plan {
 	/*
 	 * Whose purge note comes with the trash entry; NULL: nobody's. Without
-	 * a note stays a clone: what it hangs on is told by its header, and is
-	 * to be looked after before.
+	 * a note stays a clone that is not to be kept: what it hangs on is told
+	 * by its header, and is to be looked after before.
 	 */
 	const char *instance_id;
 	int64_t keep_s; /* the trash keeps it for so long */

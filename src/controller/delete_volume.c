@@ -14,6 +14,7 @@
 #include "controller/purge.h"
 #include "controller/volume.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "csi.pb-c.h"
 
@@ -28,6 +29,7 @@ enum discard_state {
 	DISCARD_MOVED,        /* the image is in the trash */
 	DISCARD_IN_USE,       /* refused: a lane was asked by whom */
 	DISCARD_LANE_CHECKED, /* a lane has listed the watchers */
+	DISCARD_LANE_NOTED,   /* it is to be kept: the note is there first */
 	DISCARD_LANE_MOVED,   /* a lane has moved it to the trash */
 	DISCARD_END,
 };
@@ -55,6 +57,7 @@ discard_lane_start(struct discard *d, enum lane_kind kind)
 		.pool = d->pool,
 		.image = d->name,
 		.image_id = d->id,
+		.keep_s = d->plan->keep_s,
 	};
 	lane_job_start(&d->lane, &d->op.wake);
 }
@@ -86,6 +89,22 @@ discard_step(struct op *op)
 			return op_fail_as(d, DISCARD_END, lane);
 		if (op->rc == 0 && d->lane.nwatchers > 0)
 			return op_goto(d, DISCARD_IN_USE);
+		if (d->plan->keep_s == 0)
+			return op_goto(d, DISCARD_LANE_NOTED);
+		/* A retry knows by it that it is this driver's to be kept. */
+		d->move.kept_until_s = (uint64_t)(clock_wall_ms() / 1000 +
+		    d->plan->keep_s);
+		journal_purge_note_start(d->pool, d->plan->instance_id, d->id,
+		    &(struct journal_purge){
+			.image = d->name, .until_s = d->move.kept_until_s },
+		    &op->wake);
+		return op_await(d, DISCARD_LANE_NOTED);
+
+	case DISCARD_LANE_NOTED:
+		d->move.noted = d->plan->keep_s > 0;
+		if (d->move.noted && op->rc < 0)
+			return op_fail_rc(d, DISCARD_END, op->rc,
+			    "note that image %s is to be purged", d->name);
 		discard_lane_start(d, LANE_TRASH_MOVE);
 		return op_await(d, DISCARD_LANE_MOVED);
 
@@ -170,6 +189,7 @@ discard_start(struct delete_volume *d, struct discard *discard,
     struct trash_plan *plan, const char *name, const char *id)
 {
 	plan->instance_id = d->rpc.env->instance_id;
+	plan->keep_s = d->rpc.env->purge_delay_s;
 	*discard = (struct discard){
 		.volume = d->req->volume_id,
 		.pool = d->pool,

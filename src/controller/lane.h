@@ -43,6 +43,7 @@ struct lane_job {
 	const char *image, *image_id, *snapshot;
 	const struct image_spec *spec; /* LANE_CREATE */
 	uint64_t size_bytes;           /* LANE_RESIZE: and the answer */
+	int64_t keep_s;                /* LANE_TRASH_MOVE: the trash keeps it */
 	struct trash_list *list;       /* LANE_LIST_OBJECTS: and the answer */
 
 	/* the answer */

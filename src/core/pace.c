@@ -127,15 +127,6 @@ pace_done(struct pace_turn *turn, unsigned operations)
 }
 
 void
-pace_take_back(struct pace_turn *turn)
-{
-	if (!turn->waits)
-		return;
-	STAILQ_REMOVE(&pace.queue, turn, pace_turn, link);
-	turn->waits = false;
-}
-
-void
 pace_call_began(void)
 {
 	pace.calls++;
@@ -146,14 +137,4 @@ pace_call_ended(void)
 {
 	pace.calls--;
 	pace.calm_ms = clock_now_ms() + CALM_MS;
-}
-
-void
-pace_fini(void)
-{
-	assert(STAILQ_EMPTY(&pace.queue) && pace.busy == 0);
-	timer_disarm(&pace.rest);
-	loop_unpost(&pace.job);
-	pace.limit = 0;
-	pace.best_us = pace.rest_us = pace.calm_ms = 0;
 }

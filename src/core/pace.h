@@ -35,8 +35,6 @@ void pace_ask(struct pace_turn *turn);
 void pace_done(struct pace_turn *turn, unsigned operations);
 /* There was nothing to be done. */
 void pace_pass(struct pace_turn *turn);
-/* No go() comes any more; no effect if none was to come. */
-void pace_take_back(struct pace_turn *turn);
 
 /* A call that the background gives way to begins, and ends. */
 void pace_call_began(void);
@@ -44,8 +42,5 @@ void pace_call_ended(void);
 
 /* How many operations may be under way at the moment. */
 unsigned pace_limit(void);
-
-/* Forgets what it has learnt. Nothing may wait or be under way. */
-void pace_fini(void);
 
 #endif

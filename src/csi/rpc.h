@@ -22,6 +22,7 @@ struct csi_env {
 	const char *instance_id;
 	const char *cluster_name; /* "" : not given */
 	const char *node_id;      /* "" : this process serves no node */
+	int64_t purge_delay_s;    /* the trash keeps deleted images so long */
 };
 
 struct csi_rpc {

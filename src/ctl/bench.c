@@ -359,6 +359,7 @@ bench_figure(const struct bench_options *opt, const char *phase,
 	else
 		(void)printf(
 		    "%-14s %-32s %10.1f %s\n", phase, what, value, unit);
+	(void)fflush(stdout); /* for who measures something else meanwhile */
 }
 
 void

@@ -338,6 +338,7 @@ start_driver(const struct options *o, struct err *err)
 		.ceph_conf = o->ceph_conf,
 		.idle_ms = o->session_idle_ms,
 		.max_lanes = (unsigned)o->worker_lanes,
+		.purge_delay_ms = o->purge_delay_ms,
 		.log_json = str_eq(o->log_format, "json"),
 	};
 	struct dispatch_setup dispatch = {

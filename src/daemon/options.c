@@ -161,6 +161,8 @@ static const struct option_def table[] = {
 	    "processes a Ceph session may start for calls that have no asynchronous form"),
 	DURATION("session-idle", session_idle_ms, "10m", 1000, 24 * HOUR_MS,
 	    "end a Ceph session that nobody used for so long"),
+	DURATION("purge-delay", purge_delay_ms, "0s", 0, 366 * 24 * HOUR_MS,
+	    "how long the trash keeps deleted images: until then `rbd trash restore` gives one back, without its volume"),
 	NUMBER("offload-max", offload_max, "64", 1, 4096,
 	    "children for blocking system calls at one time"),
 	NUMBER("max-requests", requests_max, "4096", 1, 1000000,

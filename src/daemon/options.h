@@ -62,6 +62,7 @@ struct options {
 	const char *mounter_fallback;
 	int64_t worker_lanes;
 	int64_t session_idle_ms;
+	int64_t purge_delay_ms;
 	int64_t offload_max;
 	int64_t requests_max;
 

@@ -29,6 +29,7 @@ struct sessions_setup {
 	const char *ceph_conf; /* used when the file exists */
 	int64_t idle_ms;
 	unsigned max_lanes;
+	int64_t purge_delay_ms;
 	bool log_json;
 };
 

@@ -30,6 +30,7 @@ worker_spawn(struct peer *peer, const struct sessions_setup *setup,
 	hello.conf_file = peer_text(
 	    access(setup->ceph_conf, R_OK) == 0 ? setup->ceph_conf : "");
 	hello.max_lanes = setup->max_lanes;
+	hello.purge_delay_s = (uint64_t)(setup->purge_delay_ms + 999) / 1000;
 	hello.lane_idle_ms = (uint32_t)setup->idle_ms;
 	hello.net_namespace = peer_text(key->netns);
 	hello.log_level = log_level();

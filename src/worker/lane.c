@@ -237,7 +237,7 @@ trash_move(struct lane_work *w)
 	    LIBRADOS_OPERATION_FULL_TRY | LIBRADOS_OPERATION_FULL_FORCE);
 	rados_release_write_op(op);
 	w->call = "move the image to the trash";
-	return rbd_trash_move(w->io, name, 0);
+	return rbd_trash_move(w->io, name, w->job->keep_s);
 }
 
 /* Which may be in the trash; its first child, if it has one. */

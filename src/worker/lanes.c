@@ -225,6 +225,7 @@ send_job(struct lane *lane, struct lane_job *job)
 	m.image_id = peer_text(job->image_id);
 	m.snapshot = peer_text(job->snapshot);
 	m.size_bytes = job->size_bytes;
+	m.keep_s = (uint64_t)job->keep_s;
 	if (job->list != NULL) {
 		m.prefix = peer_text(job->list->prefix);
 		m.slice = job->list->slice;

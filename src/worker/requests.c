@@ -153,6 +153,7 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 		.instance_id = s->instance_id,
 		.cluster_name = s->cluster_name,
 		.node_id = s->node_id,
+		.purge_delay_s = (int64_t)s->purge_delay_s,
 	};
 	if (cluster == NULL)
 		return env;

@@ -126,6 +126,56 @@ ok "four images of 1 PiB and a small one are purged in seconds" wait_for 40 tras
 is "with all their data" "$(objects)" 0
 ok "no note is left of them" wait_for 10 no_notes
 
+# ---- retention ---------------------------------------------------------------------------------
+
+image_id() { rbd info --format json "$pool/$1" 2>/dev/null | jq -r .id; }
+note_of() {
+	: >"$work/note"
+	rados -p "$pool" getomapval rbd_trash "csi.purge.default/$1" "$work/note" >/dev/null 2>&1
+	cat "$work/note"
+}
+has_no_note() { [[ -z $(note_of "$1") ]]; }
+waits() { [[ $(purges waiting) -ge $1 ]]; }
+
+stop_daemon
+RBD_CSI_CONFIG=$work/config.json start_daemon --purge-delay=1h --metrics-address="unix://$work/metrics.sock"
+create pvc-kept 67108864 layering,exclusive-lock,object-map
+kept_image=$image kept_id=$(image_id "$image")
+ok "a volume is deleted, to be kept for an hour" delete "$volume"
+ok "twice, too" delete "$volume"
+ok "its image is in the trash" in_trash "$kept_image"
+like "and its note says until when" "$(note_of "$kept_id")" "$kept_image.0@1"
+create pvc-journaled 67108864 layering,exclusive-lock
+rbd feature enable "$pool/$image" journaling
+journaled_image=$image journaled_id=$(image_id "$image")
+ok "so is one that librbd has to move" delete "$volume"
+like "and its note says until when" "$(note_of "$journaled_id")" "$journaled_image.0@1"
+ok "both wait" wait_for 20 waits 2
+stop_daemon KILL
+ok "a worker that was killed has left them" in_trash "$kept_image"
+RBD_CSI_CONFIG=$work/config.json start_daemon --purge-delay=1s --metrics-address="unix://$work/metrics.sock"
+create pvc-short 67108864
+short_image=$image
+ok "another one is deleted, to be kept for a second" delete "$volume"
+ok "it is purged then" wait_for 30 eval "! in_trash '$short_image'"
+ok "the other two are kept by the next worker" eval "in_trash '$kept_image' && in_trash '$journaled_image'"
+ok "one is restored" rbd trash restore "$pool/$kept_id"
+ok "and is whole" rbd info "$pool/$kept_image"
+stop_daemon
+# The hour is over, as far as the notes know.
+for id in "$kept_id" "$journaled_id"; do
+	rados -p "$pool" setomapval rbd_trash "csi.purge.default/$id" "$(note_of "$id" | sed 's/@.*/@1/')"
+done
+RBD_CSI_CONFIG=$work/config.json start_daemon --metrics-address="unix://$work/metrics.sock"
+create pvc-any 67108864
+delete "$volume" >/dev/null
+ok "what was restored is not purged" wait_for 20 has_no_note "$kept_id"
+ok "it is there" has_image "$kept_image"
+ok "what the trash still keeps is not purged either" in_trash "$journaled_image"
+rbd rm --no-progress "$pool/$kept_image"
+rbd trash rm --no-progress --force "$pool/$journaled_id"
+rados -p "$pool" rmomapkey rbd_trash "csi.purge.default/$journaled_id"
+
 # ---- never OK for what was not done ------------------------------------------------------------
 
 hex=$(printf %s "$pool" | od -An -tx1 | tr -d ' \n')
