@@ -19,6 +19,7 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_LIST_SNAPSHOTS] = &list_snapshots_impl,
 	[CSI_GET_SNAPSHOT] = &get_snapshot_impl,
 	[CSI_CONTROLLER_GET_VOLUME] = &get_volume_impl,
+	[CSI_CONTROLLER_MODIFY_VOLUME] = &modify_volume_impl,
 	[CSI_ADMIN_AUDIT] = &audit_impl,
 	[CSI_FORMAT] = &format_image_impl,
 };

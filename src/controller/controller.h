@@ -53,6 +53,7 @@ extern const struct csi_impl get_snapshot_impl;
 extern const struct csi_impl list_health_impl;
 extern const struct csi_impl list_snapshots_impl;
 extern const struct csi_impl list_volumes_impl;
+extern const struct csi_impl modify_volume_impl;
 extern const struct csi_impl publish_volume_impl;
 extern const struct csi_impl unpublish_volume_impl;
 extern const struct csi_impl validate_capabilities_impl;

@@ -22,7 +22,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define META_MAX 5
+#define META_MAX 5    /* beside the limits */
 #define LOOKUPS_MAX 5 /* races with other processes before we give up */
 
 enum create_volume_state {
@@ -64,7 +64,7 @@ struct create_volume {
 	struct keylock_claim claim;
 	unsigned lookups;
 
-	struct cls_meta meta[META_MAX];
+	struct cls_meta meta[META_MAX + CSI_QOS_KEYS];
 	struct image_spec spec;
 	struct wakes making;  /* image and entry */
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
@@ -182,8 +182,10 @@ read_create_request(struct create_volume *c, struct err *err)
 		{ VOLUME_META_CLUSTER, c->rpc.env->cluster_name },
 		{ VOLUME_META_MOUNTER, cls->mounter },
 	};
+	struct csi_qos nothing = { .given = { NULL } };
+	struct csi_qos_meta limit[CSI_QOS_KEYS];
 	const char *key, *value;
-	size_t at = 0;
+	size_t at = 0, limits;
 	int rc;
 
 	c->req = c->rpc.request;
@@ -218,6 +220,11 @@ read_create_request(struct create_volume *c, struct err *err)
 			c->meta[spec->nmeta++] = cls_meta_text(
 			    meta[i].key, value);
 	}
+	limits = csi_qos_diff(
+	    &nothing, &c->rpc.in->qos, spec->size_bytes, c->rpc.arena, limit);
+	for (size_t i = 0; i < limits; i++)
+		c->meta[spec->nmeta++] = cls_meta_text(
+		    limit[i].key, limit[i].value);
 	while ((key = csi_class_params_unknown(&c->params, &at)) != NULL)
 		log_warn("volume.parameter",
 		    "volume=%s parameter=%s text=\"is unknown, and only copied to the volume_context\"",

@@ -6,6 +6,7 @@
  */
 #include "controller/controller.h"
 #include "controller/image_jobs.h"
+#include "controller/qos.h"
 #include "controller/volume.h"
 
 #include "csi.pb-c.h"
@@ -13,6 +14,7 @@
 enum expand_volume_state {
 	EXPANDVOL_START = 0,
 	EXPANDVOL_FOUND,     /* the image is known */
+	EXPANDVOL_LIMITED,   /* its limits are those of the new size */
 	EXPANDVOL_GROWN,     /* it has the size, and who has it open knows */
 	EXPANDVOL_META_READ, /* whether it is encrypted is known */
 	EXPANDVOL_END,
@@ -23,6 +25,7 @@ struct expand_volume {
 	enum expand_volume_state state;
 	const Csi__V1__ControllerExpandVolumeRequest *req;
 	struct volume_lookup volume;
+	struct qos_store qos;
 	struct image_job grow;
 	struct image_meta_list meta;
 };
@@ -78,6 +81,15 @@ expand_volume_step(struct op *op)
 		if (op->detached) /* nothing is changed: stop here */
 			return op_fail(e, EXPANDVOL_END, ERR_CANCELLED,
 			    "the caller is gone");
+		if (e->volume.info->size_bytes >= e->rpc.in->size_bytes)
+			return op_goto(e, EXPANDVOL_LIMITED);
+		qos_store_start(&e->qos, e->volume.pool, e->volume.info->id,
+		    NULL, e->rpc.in->size_bytes, e->rpc.arena, &op->wake);
+		return op_await(e, EXPANDVOL_LIMITED);
+
+	case EXPANDVOL_LIMITED:
+		if (op->rc < 0)
+			return op_fail_as(e, EXPANDVOL_END, qos.op);
 		e->grow = (struct image_job){
 			.kind = IMAGE_JOB_GROW,
 			.pool = e->volume.pool,

@@ -14,7 +14,8 @@
 
 enum validate_capabilities_state {
 	VALIDATECAP_START = 0,
-	VALIDATECAP_FOUND, /* the volume and its image are there */
+	VALIDATECAP_FOUND,     /* the volume and its image are there */
+	VALIDATECAP_META_READ, /* the limits that it has, if asked for */
 	VALIDATECAP_END,
 };
 
@@ -24,6 +25,7 @@ struct validate_capabilities {
 	const Csi__V1__ValidateVolumeCapabilitiesRequest *req;
 	struct csi_map context;
 	struct volume_lookup volume;
+	struct image_meta_list list; /* if there are mutable_parameters */
 };
 
 /*
@@ -121,6 +123,9 @@ confirm(const struct validate_capabilities *v,
     Csi__V1__ValidateVolumeCapabilitiesResponse__Confirmed *confirmed,
     struct err *err)
 {
+	struct csi_map mutable = csi_map_of(v->req, mutable_parameters);
+	struct csi_qos asked, stored = { .given = { NULL } };
+	const char *lacks;
 	int rc = csi_capabilities_supported(
 	    v->req->volume_capabilities, v->req->n_volume_capabilities, err);
 
@@ -128,10 +133,17 @@ confirm(const struct validate_capabilities *v,
 		return rc;
 	confirmed->n_volume_capabilities = v->req->n_volume_capabilities;
 	confirmed->volume_capabilities = v->req->volume_capabilities;
-	if (v->req->n_mutable_parameters > 0)
+	for (size_t i = 0; i < v->list.n; i++)
+		csi_qos_take(
+		    &stored, v->list.meta[i].key, v->list.meta[i].value);
+	if ((rc = csi_qos_parse(&mutable, &asked, err)) < 0)
+		return rc;
+	lacks = csi_qos_lacks(&stored, &asked);
+	if (lacks != NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "mutable_parameters.%.64s: this driver has no mutable parameters",
-		    v->req->mutable_parameters[0]->key);
+		    "mutable_parameters.%s: the volume has another one", lacks);
+	confirmed->n_mutable_parameters = v->req->n_mutable_parameters;
+	confirmed->mutable_parameters = (void *)v->req->mutable_parameters;
 	rc = confirm_map(v, "volume_context", confirmed, err);
 	return rc < 0 ? rc : confirm_map(v, "parameters", confirmed, err);
 }
@@ -155,6 +167,15 @@ validate_capabilities_step(struct op *op)
 	case VALIDATECAP_FOUND:
 		if (op->rc < 0)
 			return op_fail_as(v, VALIDATECAP_END, volume.op);
+		if (v->req->n_mutable_parameters == 0)
+			return op_goto(v, VALIDATECAP_META_READ);
+		image_meta_list_start(
+		    &v->list, v->volume.pool, v->volume.info->id, &op->wake);
+		return op_await(v, VALIDATECAP_META_READ);
+
+	case VALIDATECAP_META_READ:
+		if (v->req->n_mutable_parameters > 0 && op->rc < 0)
+			return op_fail_as(v, VALIDATECAP_END, list);
 		/*
 		 * Confirmed means: all that was compared; else the message
 		 * tells what not.
@@ -170,6 +191,7 @@ validate_capabilities_step(struct op *op)
 		return op_goto(v, VALIDATECAP_END);
 
 	case VALIDATECAP_END:
+		image_meta_list_fini(&v->list);
 		return OP_DONE;
 	}
 	abort();

@@ -244,6 +244,7 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 {
 	const Csi__V1__CreateVolumeRequest *r = in->message;
 	struct csi_map parameters = csi_map_of(r, parameters);
+	struct csi_map mutable = csi_map_of(r, mutable_parameters);
 	int rc;
 
 	if ((rc = check_filled(r->name, NAME_MAX_BYTES, "name", err)) < 0)
@@ -251,17 +252,14 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 	if ((rc = check_accesses(r->volume_capabilities,
 		 r->n_volume_capabilities, true,
 		 r->volume_content_source == NULL, err)) < 0 ||
-	    (rc = csi_class_params_parse(&parameters, &in->class, err)) < 0)
+	    (rc = csi_class_params_parse(&parameters, &in->class, err)) < 0 ||
+	    (rc = csi_qos_parse(&mutable, &in->qos, err)) < 0)
 		return rc;
 	/* As with ceph-csi, without requirements parameters.pool counts. */
 	if (r->accessibility_requirements != NULL &&
 	    csi_map_get(&parameters, "topologyConstrainedPools") != NULL)
 		return csi_invalid(err,
 		    "parameters.topologyConstrainedPools: pools by topology are not supported");
-	if (r->n_mutable_parameters > 0)
-		return csi_invalid(err,
-		    "mutable_parameters.%.64s: this driver has no mutable parameters",
-		    r->mutable_parameters[0]->key);
 	if (r->volume_content_source != NULL &&
 	    (rc = check_source(in, r->volume_content_source, err)) < 0)
 		return rc;
@@ -374,6 +372,18 @@ csi_check_controller_expand(struct csi_request *in, struct err *err)
 	return rc < 0
 	    ? rc
 	    : csi_volume_size(r->capacity_range, &in->size_bytes, err);
+}
+
+int
+csi_check_modify_volume(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__ControllerModifyVolumeRequest *r = in->message;
+	struct csi_map mutable = csi_map_of(r, mutable_parameters);
+	int rc = check_volume_id(r->volume_id, err);
+
+	if (rc == 0 && mutable.count == 0)
+		rc = csi_invalid(err, "mutable_parameters: missing");
+	return rc < 0 ? rc : csi_qos_parse(&mutable, &in->qos, err);
 }
 
 int

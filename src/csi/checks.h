@@ -12,6 +12,7 @@
 int csi_check_create_volume(struct csi_request *in, struct err *err);
 int csi_check_delete_volume(struct csi_request *in, struct err *err);
 int csi_check_controller_expand(struct csi_request *in, struct err *err);
+int csi_check_modify_volume(struct csi_request *in, struct err *err);
 int csi_check_controller_publish(struct csi_request *in, struct err *err);
 int csi_check_controller_unpublish(struct csi_request *in, struct err *err);
 int csi_check_capabilities(struct csi_request *in, struct err *err);

@@ -298,8 +298,15 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_CONTROLLER_MODIFY_VOLUME] = {
 	    RPC(Controller, ControllerModifyVolume, controller_modify_volume),
+	    IN_WORKER,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .capability = { CONTROLLER_CAN(MODIFY_VOLUME) },
+	    .check = csi_check_modify_volume,
 	    .lock = { { CSI_LOCK_VOLUME, modify_volume_id },
 		{ CSI_LOCK_SOURCE, modify_volume_id } },
+	    .noun = "volume",
+	    .session = { CSI_SESSION_OF_ID, "volume_id" },
+	    .credentials = CSI_CREDENTIALS_REQUEST,
 	},
 
 	[CSI_GROUP_CONTROLLER_GET_CAPABILITIES] = { RPC(GroupController,

@@ -233,6 +233,18 @@ check_number(const struct csi_param *param, const char *text, void *field,
 	return read_number(param, text, &unused, why);
 }
 
+/* A limit, which is kept as it is written. */
+static int
+read_limit(const struct csi_param *param, const char *text, void *field,
+    struct err *why)
+{
+	uint64_t n;
+
+	return read_number(param, text, &n, why) < 0 || n > INT64_MAX
+	    ? -EINVAL
+	    : read_text(param, text, field, why);
+}
+
 static int
 read_cluster_id(const struct csi_param *param, const char *text, void *field,
     struct err *why)
@@ -299,6 +311,7 @@ read_mkfs_options(const struct csi_param *param, const char *text, void *field,
 #define SNAPSHOT CSI_IN_SNAPSHOT
 #define STATIC CSI_IN_STATIC
 #define SECRET CSI_IN_SECRET
+#define MUTABLE CSI_IN_MUTABLE
 
 #define FIELD(name) .at = offsetof(struct csi_class_params, name)
 
@@ -306,9 +319,20 @@ read_mkfs_options(const struct csi_param *param, const char *text, void *field,
 #define PREFIX "1 to 219 bytes without blanks, / and @"
 #define BOOLEAN "true or false"
 #define NUMBER "a whole number"
+#define LIMIT "a whole number up to 9223372036854775807"
 #define ANYTHING "anything"
 #define MAP_OPTIONS                                                            \
 	"krbd:A,B;nbd:C;userspace:D, for krbd without blanks, name, key, secret and _pool_ns"
+
+/* A limit's base, what is added for each GiB, and the maximum. */
+#define QOS(input, name)                                                       \
+	{                                                                      \
+		name, MUTABLE, .accepts = LIMIT, .read = read_limit,           \
+			       .at = offsetof(struct csi_qos, given[input])    \
+	}
+#define QOS_LIMIT(limit, base, per_gib, max)                                   \
+	QOS(3 * (limit), base), QOS(3 * (limit) + 1, per_gib),                 \
+	    QOS(3 * (limit) + 2, max)
 
 /* Removed from ceph-csi long ago, or of the in-tree driver. */
 #define IGNORED(name)                                                          \
@@ -408,6 +432,15 @@ const struct csi_param csi_params[] = {
 	    .standard = "csi-snap-", .accepts = PREFIX, .read = read_prefix,
 	    FIELD(name_prefix) },
 
+	/* VolumeAttributesClass */
+	QOS_LIMIT(0, "baseIops", "iopsPerGiB", "maxIops"),
+	QOS_LIMIT(1, "baseReadIops", "readIopsPerGiB", "maxReadIops"),
+	QOS_LIMIT(2, "baseWriteIops", "writeIopsPerGiB", "maxWriteIops"),
+	QOS_LIMIT(3, "baseBps", "bpsPerGiB", "maxBps"),
+	QOS_LIMIT(4, "baseReadBps", "readBpsPerGiB", "maxReadBps"),
+	QOS_LIMIT(5, "baseWriteBps", "writeBpsPerGiB", "maxWriteBps"),
+	QOS(CSI_QOS_BASE_SIZE, "baseVolSizeBytes"),
+
 	/* PersistentVolumes that somebody has written by hand */
 	{ "staticVolume", STATIC, .accepts = BOOLEAN },
 	{ "migration", STATIC, .accepts = BOOLEAN },
@@ -495,49 +528,56 @@ meant(const char *key, unsigned in)
 	return NULL;
 }
 
-/* A key without a row: fine, unless somebody meant another one. */
+/*
+ * A key without a row: in a class it is fine, unless somebody meant another
+ * one; of mutable_parameters all must be understood (CSI).
+ */
 static int
-check_unknown(const char *key, unsigned in, struct err *err)
+check_unknown(const char *field, const char *key, unsigned in, struct err *err)
 {
 	const char *other = meant(key, in);
 
-	if (str_starts(key, KUBERNETES))
+	if (str_starts(key, KUBERNETES) && in != MUTABLE)
 		return 0;
 	/* Nobody but the driver knows what the volume_context says itself. */
-	if (param_find(key, STATIC) != NULL)
+	if (param_find(key, STATIC) != NULL && in != MUTABLE)
 		return csi_invalid(
-		    err, "parameters.%s: is nothing for what is new", key);
+		    err, "%s.%s: is nothing for what is new", field, key);
 	if (other != NULL)
+		return csi_invalid(err, "%s.%.64s: is unknown; %s may be meant",
+		    field, key, other);
+	if (in == MUTABLE)
 		return csi_invalid(err,
-		    "parameters.%s: is unknown; %s may be meant", key, other);
+		    "%s.%.64s: is unknown; accepted: baseX, xPerGiB and maxX of Iops, ReadIops, WriteIops, Bps, ReadBps and WriteBps, and baseVolSizeBytes",
+		    field, key);
 	return 0;
 }
 
-/* "parameters.KEY: WHAT; accepted: WHAT THE TABLE SAYS", whole or shorter. */
+/* "FIELD.KEY: WHAT; accepted: WHAT THE TABLE SAYS", whole or shorter. */
 static int
-refuse(const struct csi_param *param, const char *text, const struct err *why,
-    struct err *err)
+refuse(const char *field, const struct csi_param *param, const char *text,
+    const struct err *why, struct err *err)
 {
 	char all[ERR_TEXT_MAX];
 
 	if (*text == '\0')
-		return csi_invalid(err, "parameters.%s: is empty; accepted: %s",
+		return csi_invalid(err, "%s.%s: is empty; accepted: %s", field,
 		    param->key, param->accepts);
 	if (!err_is_set(why) ||
-	    str_put(all, sizeof(all), "parameters.%s: %s; accepted: %s",
+	    str_put(all, sizeof(all), "%s.%s: %s; accepted: %s", field,
 		param->key, why->text, param->accepts) < 0)
 		return csi_invalid(err,
-		    "parameters.%s: \"%.40s\" is not possible; accepted: %s",
+		    "%s.%s: \"%.40s\" is not possible; accepted: %s", field,
 		    param->key, text, param->accepts);
 	return csi_invalid(err, "%s", all);
 }
 
 /*
- * Reads the map of a class into a struct csi_class_params, with the defaults
- * of the table.
+ * Reads a map of the request into the fields of `out`, which the rows for
+ * `in` know, with the defaults of the table.
  */
 static int
-read_class(const struct csi_map *map, unsigned in, struct csi_class_params *out,
+read_map(const char *field, const struct csi_map *map, unsigned in, void *out,
     struct err *err)
 {
 	struct err why = ERR_INIT;
@@ -556,11 +596,11 @@ read_class(const struct csi_map *map, unsigned in, struct csi_class_params *out,
 		int rc = 0;
 
 		if (p == NULL)
-			rc = check_unknown(key, in, err);
+			rc = check_unknown(field, key, in, err);
 		else if (*text == '\0' ? p->is_filled
 				       : p->read != NULL &&
 			    p->read(p, text, (char *)out + p->at, &why) < 0)
-			rc = refuse(p, text, &why, err);
+			rc = refuse(field, p, text, &why, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -633,7 +673,7 @@ csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err)
 {
 	struct csi_class_params p = { .pool = NULL };
-	int rc = read_class(parameters, CSI_IN_CLASS, &p, err);
+	int rc = read_map("parameters", parameters, CLASS, &p, err);
 
 	if (rc < 0)
 		return rc;
@@ -657,7 +697,7 @@ csi_snapshot_params_parse(const struct csi_map *parameters,
 	struct csi_class_params p = { .pool = NULL };
 	struct csi_volume_id id;
 	struct err ignored = ERR_INIT;
-	int rc = read_class(parameters, CSI_IN_SNAPSHOT, &p, err);
+	int rc = read_map("parameters", parameters, SNAPSHOT, &p, err);
 
 	if (rc < 0)
 		return rc;
@@ -669,6 +709,31 @@ csi_snapshot_params_parse(const struct csi_map *parameters,
 		    p.cluster_id, id.cluster_id);
 	*prefix = p.name_prefix;
 	return 0;
+}
+
+int
+csi_qos_parse(const struct csi_map *mutable_parameters, struct csi_qos *asked,
+    struct err *err)
+{
+	*asked = (struct csi_qos){ .given = { NULL } };
+	return read_map(
+	    "mutable_parameters", mutable_parameters, MUTABLE, asked, err);
+}
+
+const char *
+csi_qos_lacks(const struct csi_qos *stored, const struct csi_qos *asked)
+{
+	for (size_t i = 0; i < countof(csi_params); i++) {
+		size_t at = csi_params[i].at;
+		const char *const *a = (const void *)((const char *)asked + at);
+		const char *const *s = (const void *)((const char *)stored +
+		    at);
+
+		if (csi_params[i].in == MUTABLE && *a != NULL &&
+		    !str_eq(*a, *s))
+			return csi_params[i].key;
+	}
+	return NULL;
 }
 
 /* --- credentials --- */

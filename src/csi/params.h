@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "csi.pb-c.h"
+#include "csi/qos.h"
 
 /* A map<string,string> of any request; entries as protobuf-c keeps them. */
 struct csi_map {
@@ -74,6 +75,7 @@ enum csi_param_in {
 	CSI_IN_SNAPSHOT = 2, /* VolumeSnapshotClass */
 	CSI_IN_STATIC = 4,   /* volumeAttributes of a hand-written volume */
 	CSI_IN_SECRET = 8,
+	CSI_IN_MUTABLE = 16, /* VolumeAttributesClass: mutable_parameters */
 };
 
 struct csi_param {
@@ -137,6 +139,20 @@ int csi_class_params_parse(const struct csi_map *parameters,
  */
 int csi_snapshot_params_parse(const struct csi_map *parameters,
     const char *source_id, const char **prefix, struct err *err) must_check;
+
+/*
+ * Reads the mutable_parameters of a VolumeAttributesClass. INVALID_ARGUMENT: a
+ * key that is not one of these, or a value that is no number.
+ */
+int csi_qos_parse(const struct csi_map *mutable_parameters,
+    struct csi_qos *asked, struct err *err) must_check;
+
+/*
+ * The key of a parameter that was asked for and that an image does not keep,
+ * or keeps with another value; NULL: it has all of them.
+ */
+const char *csi_qos_lacks(
+    const struct csi_qos *stored, const struct csi_qos *asked);
 
 /*
  * Refuses the volume_context of an encrypted volume, which this driver can

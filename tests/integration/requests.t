@@ -125,9 +125,9 @@ fails_with INVALID_ARGUMENT "a new one from a source is not served" create two "
 like "and is told so" "$error" 'volume_content_source'
 ok "without one it is made: nothing was left" create two
 ok "and deleted" delete "$id"
-fails_with INVALID_ARGUMENT "mutable parameters are refused by name" create one \
-	'{"mutable_parameters": {"baseIops": "5"}}'
-like "in the text" "$error" 'mutable_parameters.baseIops'
+fails_with INVALID_ARGUMENT "unknown mutable parameters are refused by name" create one \
+	'{"mutable_parameters": {"pool": "rbd"}}'
+like "in the text" "$error" 'mutable_parameters.pool'
 
 # ---- capabilities ----------------------------------------------------------------------------
 

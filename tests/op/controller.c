@@ -1090,8 +1090,8 @@ test_expand(void)
 	prepare();
 	begin();
 	expand(volume);
-	is_str(
-	    fake_log(), "read-item lookup grow", "expanding takes these calls");
+	is_str(fake_log(), "read-item lookup meta-list grow",
+	    "expanding takes these calls");
 	ok(is_expanded(), "the second one finds it large enough");
 	expand_to = 2 << 20;
 	expand(volume);
@@ -1105,7 +1105,7 @@ test_expand(void)
 	end("expand", 0);
 
 	for (size_t i = 0; i < countof(faults); i++) {
-		for (unsigned n = 1; n <= 3; n++) {
+		for (unsigned n = 1; n <= 4; n++) {
 			prepare();
 			begin();
 			fake_script(faults[i], n, -EIO);
@@ -1121,7 +1121,7 @@ test_expand(void)
 			end("expand", n);
 		}
 	}
-	for (unsigned n = 1; n <= 3; n++) {
+	for (unsigned n = 1; n <= 4; n++) {
 		prepare();
 		(void)in_child(expand, volume, FAKE_KILL_DONE, n);
 		begin();
@@ -1129,6 +1129,98 @@ test_expand(void)
 		ok(!err_is_set(&out.err) && is_expanded(),
 		    "expanding killed after call %u: the next call does it", n);
 		end("expand", n);
+	}
+}
+
+/* ---- ControllerModifyVolume ---- */
+
+static void
+modify(const char *volume_id)
+{
+	Csi__V1__ControllerModifyVolumeRequest r =
+	    CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__INIT;
+	Csi__V1__ControllerModifyVolumeRequest__MutableParametersEntry limit =
+	    CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__MUTABLE_PARAMETERS_ENTRY__INIT;
+	Csi__V1__ControllerModifyVolumeRequest__MutableParametersEntry
+	    *limits[] = { &limit };
+	Csi__V1__ControllerModifyVolumeRequest__SecretsEntry
+	    secret[2] = {
+		    CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+		    CSI__V1__CONTROLLER_MODIFY_VOLUME_REQUEST__SECRETS_ENTRY__INIT,
+	    },
+	    *secrets[2] = { &secret[0], &secret[1] };
+	auto_free char *id = str_dup(volume_id);
+	char text[6][16] = { "baseIops", "100", "userID", "csi", "userKey",
+		"k" };
+
+	r.volume_id = id;
+	limit.key = text[0];
+	limit.value = text[1];
+	r.mutable_parameters = limits;
+	r.n_mutable_parameters = 1;
+	for (int i = 0; i < 2; i++) {
+		secret[i].key = text[2 + 2 * i];
+		secret[i].value = text[3 + 2 * i];
+	}
+	r.secrets = secrets;
+	r.n_secrets = 2;
+	run("ControllerModifyVolume", &r);
+}
+
+/* Asked for once more there is nothing to be done: all of it is stored. */
+static bool
+is_modified(void)
+{
+	fake_script(FAKE_NONE, 0, 0);
+	modify(volume);
+	return !err_is_set(&out.err) && out.readied &&
+	    str_eq(fake_log(), "read-item lookup meta-list");
+}
+
+static void
+test_modify(void)
+{
+	static const enum fake_fault faults[] = {
+		FAKE_FAIL,
+		FAKE_FAIL_DONE,
+		FAKE_DROP,
+	};
+
+	prepare();
+	begin();
+	modify(volume);
+	is_str(fake_log(), "read-item lookup meta-list meta-set notify",
+	    "modifying takes these calls");
+	ok(!err_is_set(&out.err) && out.readied, "and succeeds");
+	ok(is_modified(), "the second one finds all as it is to be");
+	end("modify", 0);
+
+	for (size_t i = 0; i < countof(faults); i++) {
+		for (unsigned n = 1; n <= 5; n++) {
+			prepare();
+			begin();
+			fake_script(faults[i], n, -EIO);
+			modify(volume);
+			ok(faults[i] == FAKE_DROP ||
+				(n == 5 ? !err_is_set(&out.err)
+					: fake_calls() == n &&
+					    out.err.code == ERR_INTERNAL),
+			    "modifying, fault %zu at wait %u", i, n);
+			fake_script(FAKE_NONE, 0, 0);
+			modify(volume);
+			ok(!err_is_set(&out.err) && is_modified(),
+			    "the next one succeeds");
+			end("modify", n);
+		}
+	}
+	for (unsigned n = 1; n <= 5; n++) {
+		prepare();
+		(void)in_child(modify, volume, FAKE_KILL_DONE, n);
+		begin();
+		modify(volume);
+		ok(!err_is_set(&out.err) && is_modified(),
+		    "modifying killed after call %u: the next call does it", n);
+		end("modify", n);
 	}
 }
 
@@ -1545,6 +1637,7 @@ main(void)
 	test_publish_faults();
 	test_publish_killed();
 	test_expand();
+	test_modify();
 	test_format();
 	test_format_faults();
 	test_audit();

@@ -315,6 +315,31 @@ static const struct {
 	    "\"a.b\" has other" },
 };
 
+/* Limits are all alike: one row each for key and metadata key. */
+static const struct {
+	const char *key, *stored;
+} limits[] = {
+	{ "baseIops", "rbd_base_qos_iops_limit" },
+	{ "iopsPerGiB", "rbd_iops_per_gib_limit" },
+	{ "maxIops", "rbd_max_qos_iops_limit" },
+	{ "baseReadIops", "rbd_base_qos_read_iops_limit" },
+	{ "readIopsPerGiB", "rbd_read_iops_per_gib_limit" },
+	{ "maxReadIops", "rbd_max_qos_read_iops_limit" },
+	{ "baseWriteIops", "rbd_base_qos_write_iops_limit" },
+	{ "writeIopsPerGiB", "rbd_write_iops_per_gib_limit" },
+	{ "maxWriteIops", "rbd_max_qos_write_iops_limit" },
+	{ "baseBps", "rbd_base_qos_bps_limit" },
+	{ "bpsPerGiB", "rbd_bps_per_gib_limit" },
+	{ "maxBps", "rbd_max_qos_bps_limit" },
+	{ "baseReadBps", "rbd_base_qos_read_bps_limit" },
+	{ "readBpsPerGiB", "rbd_read_bps_per_gib_limit" },
+	{ "maxReadBps", "rbd_max_qos_read_bps_limit" },
+	{ "baseWriteBps", "rbd_base_qos_write_bps_limit" },
+	{ "writeBpsPerGiB", "rbd_write_bps_per_gib_limit" },
+	{ "maxWriteBps", "rbd_max_qos_write_bps_limit" },
+	{ "baseVolSizeBytes", "rbd_base_qos_vol_size" },
+};
+
 /* What a row needs beside its own key. */
 static const char *
 beside(const char *key, const char *value)
@@ -411,6 +436,149 @@ test_rows(void)
 			found = str_eq(rows[j].key, csi_params[i].key) &&
 			    (rows[j].in & in) != 0;
 		ok(found, "%s has a row", csi_params[i].key);
+	}
+}
+
+/* Parses "a=1 b=2" as mutable_parameters; the strings stay in *f. */
+static int
+limits_of(struct fixture *f, char *text, struct csi_qos *out, struct err *err)
+{
+	fill(f, text);
+	return csi_qos_parse(&f->map, out, err);
+}
+
+static void
+test_limits(void)
+{
+	static const char *const bad[] = { "x", "-1", "1.5", " 1", "1k",
+		"9223372036854775808", "+1" };
+
+	is_int(countof(limits), CSI_QOS_INPUTS, "every limit has a row");
+	for (size_t i = 0; i < countof(limits); i++) {
+		struct csi_qos asked, stored = { .given = { NULL } };
+		struct csi_qos_meta out[CSI_QOS_KEYS];
+		struct arena *arena = arena_new(4096);
+		const char *key = limits[i].key;
+		struct err err = ERR_INIT;
+		struct fixture f;
+		char text[128];
+		bool found = false;
+		size_t n;
+
+		(void)snprintf(text, sizeof(text), "%s=7", key);
+		ok(limits_of(&f, text, &asked, NULL) == 0, "%s is accepted",
+		    key);
+		is_str(csi_qos_lacks(&stored, &asked), key,
+		    "an image without it is told apart");
+		n = csi_qos_diff(&stored, &asked, CSI_GIB, arena, out);
+		for (size_t j = 0; j < n; j++)
+			found = found ||
+			    (str_eq(out[j].key, limits[i].stored) &&
+				str_eq(out[j].value, "7"));
+		ok(found, "and is kept as %s", limits[i].stored);
+		csi_qos_take(&stored, limits[i].stored, "7");
+		ok(csi_qos_lacks(&stored, &asked) == NULL,
+		    "by which it is found again");
+		(void)snprintf(text, sizeof(text), "%s=", key);
+		ok(limits_of(&f, text, &asked, NULL) == 0 &&
+			csi_qos_diff(&stored, &asked, CSI_GIB, arena, out) ==
+			    (str_starts(key, "base") &&
+					!str_eq(key, "baseVolSizeBytes")
+				    ? 1
+				    : 0),
+		    "an empty value is as good as none");
+		for (size_t j = 0; j < countof(bad); j++) {
+			(void)snprintf(
+			    text, sizeof(text), "%s=%s", key, bad[j]);
+			/* fill() cuts at blanks */
+			if (strchr(bad[j], ' ') != NULL)
+				continue;
+			err = (struct err)ERR_INIT;
+			ok(limits_of(&f, text, &asked, &err) == -EINVAL &&
+				str_starts(err.text, "mutable_parameters.") &&
+				str_ends(err.text,
+				    "accepted: a whole number up to 9223372036854775807"),
+			    "\"%s\" is refused (%s)", bad[j], err.text);
+		}
+		arena_free(arena);
+	}
+}
+
+/* Sizes in GiB; what an image has and what is asked for, and the result. */
+static const struct {
+	const char *stored; /* as parameters */
+	const char *asked;
+	uint64_t gib;
+	const char *now; /* of baseIops */
+} sums[] = {
+	{ "", "baseIops=100", 1, "100" },
+	{ "", "baseIops=100", 5000, "100" },
+	{ "", "baseIops=007", 1, "007" }, /* as it is written */
+	{ "", "baseIops=100 iopsPerGiB=10", 50, "100" },
+	{ "", "baseIops=100 baseVolSizeBytes=10737418240", 50, "100" },
+	{ "", "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=10737418240", 10,
+	    "100" },
+	{ "", "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=10737418240", 11,
+	    "110" },
+	{ "", "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=10737418241", 11,
+	    "100" },
+	{ "", "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=0", 3, "130" },
+	{ "",
+	    "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=10737418240 maxIops=105",
+	    20, "105" },
+	{ "",
+	    "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=10737418240 maxIops=0",
+	    20, "200" },
+	{ "",
+	    "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=10737418240 maxIops=50",
+	    10, "100" }, /* the maximum is for the sum */
+	{ "", "iopsPerGiB=10 baseVolSizeBytes=0", 5, NULL },
+	{ "", "maxIops=10", 5, NULL },
+	{ "", "baseReadIops=10", 5, NULL },
+	{ "", "baseIops=0", 5, "0" },
+	{ "", "baseIops=1 iopsPerGiB=9223372036854775807 baseVolSizeBytes=0",
+	    5000, "9223372036854775807" },
+	{ "", "baseIops=9223372036854775807 iopsPerGiB=1 baseVolSizeBytes=0", 5,
+	    "9223372036854775807" },
+	/* what was asked for earlier goes on to count */
+	{ "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=0", "", 4, "140" },
+	{ "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=0", "baseIops=1", 4,
+	    "41" },
+	{ "baseIops=100 iopsPerGiB=10 baseVolSizeBytes=0",
+	    "baseIops=0 iopsPerGiB=0", 4, "0" },
+};
+
+static void
+test_sums(void)
+{
+	for (size_t i = 0; i < countof(sums); i++) {
+		struct csi_qos asked, stored;
+		struct csi_qos_meta out[CSI_QOS_KEYS];
+		struct arena *arena = arena_new(4096);
+		struct fixture f, g;
+		char was[160], text[160];
+		const char *now = NULL;
+		size_t n;
+
+		(void)snprintf(was, sizeof(was), "%s", sums[i].stored);
+		(void)snprintf(text, sizeof(text), "%s", sums[i].asked);
+		ok(limits_of(&f, was, &stored, NULL) == 0 &&
+			limits_of(&g, text, &asked, NULL) == 0,
+		    "limits are read");
+		n = csi_qos_diff(
+		    &stored, &asked, sums[i].gib * CSI_GIB, arena, out);
+		for (size_t j = 0; j < n; j++)
+			if (str_eq(out[j].key, "conf_rbd_qos_iops_limit"))
+				now = out[j].value;
+		is_str(now, sums[i].now, "\"%s\" after \"%s\" at %ju GiB",
+		    sums[i].asked, sums[i].stored, (uintmax_t)sums[i].gib);
+		/* When all that is stored there is nothing left to do. */
+		for (size_t j = 0; j < n; j++)
+			csi_qos_take(&stored, out[j].key, out[j].value);
+		is_int(csi_qos_diff(
+			   &stored, &asked, sums[i].gib * CSI_GIB, arena, out),
+		    0, "once is enough");
+		arena_free(arena);
 	}
 }
 
@@ -594,6 +762,7 @@ maps_of(const struct csi_param *p)
 		{ CSI_IN_SNAPSHOT, "VolumeSnapshotClass" },
 		{ CSI_IN_STATIC, "static" },
 		{ CSI_IN_SECRET, "secret" },
+		{ CSI_IN_MUTABLE, "VolumeAttributesClass" },
 	};
 	char *text = str_dup("");
 
@@ -671,6 +840,8 @@ main(void)
 	test_bools();
 	test_map_options();
 	test_rows();
+	test_limits();
+	test_sums();
 	test_class_params();
 	test_document();
 	test_credentials();

@@ -119,8 +119,29 @@ static const struct {
 	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"" ID
 	  "\"}}}", ERR_OK, NULL },
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
-	  ",\"mutableParameters\":{\"baseIops\":\"5\"}}", INVALID,
-	  "mutable_parameters.baseIops: this driver has no" },
+	  ",\"mutableParameters\":{\"baseIops\":\"5\"}}", ERR_OK, NULL },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
+	  ",\"mutableParameters\":{\"baseIops\":\"many\"}}", INVALID,
+	  "mutable_parameters.baseIops: \"many\" is not possible" },
+
+	{ "ControllerModifyVolume", "{\"volumeId\":\"v\"," KEYS
+	  ",\"mutableParameters\":{\"maxBps\":\"5\",\"baseBps\":\"\"}}",
+	  ERR_OK, NULL },
+	{ "ControllerModifyVolume", "{\"volumeId\":\"a/b\"," KEYS
+	  ",\"mutableParameters\":{\"maxBps\":\"5\"}}", INVALID,
+	  "volume_id: has a slash" },
+	{ "ControllerModifyVolume", "{\"volumeId\":\"v\"," KEYS "}", INVALID,
+	  "mutable_parameters: missing" },
+	{ "ControllerModifyVolume", "{\"volumeId\":\"v\","
+	  "\"mutableParameters\":{\"maxBps\":\"5\"}}", INVALID,
+	  "secrets: missing" },
+	{ "ControllerModifyVolume", "{\"volumeId\":\"v\"," KEYS
+	  ",\"mutableParameters\":{\"colour\":\"red\"}}", INVALID,
+	  "mutable_parameters.colour: is unknown; accepted: baseX" },
+	{ "ControllerModifyVolume", "{\"volumeId\":\"v\"," KEYS
+	  ",\"mutableParameters\":{\"maxbps\":\"5\"}}", INVALID,
+	  "mutable_parameters.maxbps: is unknown; maxBps may be meant" },
+
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
 	  ",\"capacityRange\":{\"requiredBytes\":2,\"limitBytes\":1}}",
 	  INVALID, "limit_bytes is below required_bytes" },
@@ -569,8 +590,13 @@ test_definitions(void)
 static void
 test_capabilities(void)
 {
-	static const int controller[] = { 1, 2, 9 },
-			 node[] = { 1, 2, 3, 4, 5, 7, 8 };
+	static const int controller[] = {
+		1,  /* CREATE_DELETE_VOLUME */
+		2,  /* PUBLISH_UNPUBLISH_VOLUME */
+		9,  /* EXPAND_VOLUME */
+		14, /* MODIFY_VOLUME */
+	};
+	static const int node[] = { 1, 2, 3, 4, 5, 7, 8 };
 	/* What needs --credentials-dir. */
 	static const int more[] = { 3, 6, 10, 12, 15, 16, 17 };
 	size_t c = 0, n = 0, m = 0;
