@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 static int
@@ -105,6 +106,20 @@ json_write_file(
 		return err_set_rc(err, rc, "write %s", path);
 	}
 	return 0;
+}
+
+const json_t *
+json_member(const json_t *object, const char *name)
+{
+	const json_t *found = NULL;
+
+	for (void *at = json_object_iter((json_t *)(uintptr_t)object);
+	     at != NULL;
+	     at = json_object_iter_next((json_t *)(uintptr_t)object, at))
+		if (strcasecmp(json_object_iter_key(at), name) == 0 &&
+		    !json_is_null(json_object_iter_value(at)))
+			found = json_object_iter_value(at);
+	return found;
 }
 
 const char *

@@ -41,6 +41,14 @@ json_t *json_read_lenient(const char *path, size_t max, struct err *err);
 int json_write_file(const char *path, const json_t *json, unsigned mode,
     struct err *err) must_check;
 
+/*
+ * The member of this name as Go's encoding/json finds it, by which ceph-csi
+ * reads what people write: letter case does not matter, of equal ones the last
+ * one counts, and null is as good as nothing. NULL: there is none, or
+ * `object` is no object.
+ */
+const json_t *json_member(const json_t *object, const char *name);
+
 /* Members of an object: the string, or NULL when absent or no string. */
 const char *json_get_string(const json_t *object, const char *key);
 

@@ -10,6 +10,7 @@
  */
 #include "controller/controller.h"
 #include "controller/lane.h"
+#include "controller/pool_choice.h"
 #include "controller/purge.h"
 #include "controller/volume.h"
 
@@ -27,14 +28,15 @@
 
 enum create_volume_state {
 	CREATEVOL_START = 0,
-	CREATEVOL_LOCKED,     /* the request name is ours in this process */
-	CREATEVOL_LOOK_UP,    /* nothing is known of the name (any more) */
-	CREATEVOL_FOUND,      /* the journal has been asked for the name */
-	CREATEVOL_IMAGE_READ, /* it is there: its image was looked up */
-	CREATEVOL_PLACED,     /* no such image: where name and id are */
-	CREATEVOL_NOTE_READ,  /* in the trash: is it ours to purge? */
-	CREATEVOL_STALE,      /* its image is gone: the entry is worthless */
-	CREATEVOL_STALE_GONE, /* and so is the entry */
+	CREATEVOL_POOL_CHOSEN, /* pool and data pool are known */
+	CREATEVOL_LOCKED,      /* the request name is ours in this process */
+	CREATEVOL_LOOK_UP,     /* nothing is known of the name (any more) */
+	CREATEVOL_FOUND,       /* the journal has been asked for the name */
+	CREATEVOL_IMAGE_READ,  /* it is there: its image was looked up */
+	CREATEVOL_PLACED,      /* no such image: where name and id are */
+	CREATEVOL_NOTE_READ,   /* in the trash: is it ours to purge? */
+	CREATEVOL_STALE,       /* its image is gone: the entry is worthless */
+	CREATEVOL_STALE_GONE,  /* and so is the entry */
 	/* making it */
 	CREATEVOL_ROOM_KNOWN, /* the data pool, if there is one, is not full */
 	CREATEVOL_RESERVED,   /* name, UUID and image name are ours */
@@ -60,7 +62,8 @@ struct create_volume {
 	const Csi__V1__CreateVolumeRequest *req;
 	struct csi_map params;
 	const struct csi_class_params *cls;
-	struct ceph_pool *pool, *data_pool;
+	struct pool_choice choice;
+	struct ceph_pool *pool, *data_pool; /* of the choice */
 	struct keylock_claim claim;
 	unsigned lookups;
 
@@ -94,25 +97,6 @@ struct create_volume {
 
 /* ---- what is asked for ---- */
 
-/* A pool that the StorageClass names and that is not there. */
-static int
-open_pool(struct create_volume *c, const char *param, const char *name,
-    struct ceph_pool **pool, struct err *err)
-{
-	struct err why = ERR_INIT;
-	int rc = ceph_pool_open(
-	    controller.conn, name, c->rpc.env->rados_namespace, pool, &why);
-
-	if (rc == -ENOENT)
-		return err_set(err, ERR_INVALID_ARGUMENT, "parameters.%s: %s",
-		    param, why.text);
-	if (rc < 0) {
-		*err = why;
-		err_prefix(err, "parameters.%s: open pool %s", param, name);
-	}
-	return rc;
-}
-
 /*
  * What is copied to the volume_context comes back with each call of the node,
  * together with what we and external-provisioner add to it: all of it has to
@@ -120,11 +104,20 @@ open_pool(struct create_volume *c, const char *param, const char *name,
  */
 #define CONTEXT_SPARE 128 /* storage.kubernetes.io/csiProvisionerIdentity */
 
+/* Pools by topology stand in for those that the StorageClass names. */
+static bool
+is_replaced(const struct create_volume *c, const char *key)
+{
+	return c->choice.topology != NULL &&
+	    (str_eq(key, "pool") || str_eq(key, "dataPool"));
+}
+
 /* What the StorageClass says wins over what we say. */
 static void
 put_context(struct create_volume *c, const char *key, const char *value)
 {
-	if (!str_is_empty(value) && csi_map_get(&c->params, key) == NULL)
+	if (!str_is_empty(value) &&
+	    (csi_map_get(&c->params, key) == NULL || is_replaced(c, key)))
 		volume_map_put(
 		    c->rpc.arena, c->volume, "volume_context", key, value);
 }
@@ -144,17 +137,21 @@ make_context(struct create_volume *c, struct err *err)
 	    rules_namespace("rbd.radosNamespace of config.json", ns, &why) < 0)
 		return err_set(err, ERR_FAILED_PRECONDITION, "%s", why.text);
 	c->volume = csi_new(&csi__v1__volume__descriptor, c->rpc.arena);
-	put_context(c, "pool", p->pool);
-	put_context(c, "journalPool", p->pool);
+	put_context(c, "pool", c->choice.pool_name);
+	put_context(c, "journalPool", c->choice.pool_name);
 	put_context(c, "radosNamespace", ns);
-	put_context(c, "dataPool", p->data_pool);
+	put_context(c, "dataPool", c->choice.data_pool_name);
 	for (size_t i = 0; i < c->params.count; i++) {
 		const char *key = csi_map_key(&c->params, i);
 
-		if (csi_param_travels(key))
+		if (csi_param_travels(key) && !is_replaced(c, key))
 			volume_map_put(c->rpc.arena, c->volume,
 			    "volume_context", key,
 			    csi_map_value(&c->params, i));
+	}
+	if (c->choice.topology != NULL) {
+		c->volume->n_accessible_topology = 1;
+		c->volume->accessible_topology = &c->choice.topology;
 	}
 	map = csi_map_of(c->volume, volume_context);
 	for (size_t i = 0; i < map.count; i++)
@@ -186,17 +183,12 @@ read_create_request(struct create_volume *c, struct err *err)
 	struct csi_qos_meta limit[CSI_QOS_KEYS];
 	const char *key, *value;
 	size_t at = 0, limits;
-	int rc;
 
-	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
-	if ((rc = make_context(c, err)) < 0 ||
-	    (rc = open_pool(c, "pool", cls->pool, &c->pool, err)) < 0)
-		return rc;
-	if (cls->data_pool != NULL &&
-	    (rc = open_pool(
-		 c, "dataPool", cls->data_pool, &c->data_pool, err)) < 0)
-		return rc;
+	c->pool = c->choice.pool;
+	c->data_pool = c->choice.data_pool;
+	if (make_context(c, err) < 0)
+		return err->rc;
 	*spec = (struct image_spec){
 		.size_bytes = c->rpc.in->size_bytes,
 		.features = cls->has_features
@@ -508,6 +500,13 @@ create_volume_step(struct op *op)
 
 	switch (c->state) {
 	case CREATEVOL_START:
+		c->req = c->rpc.request;
+		pool_choice_start(&c->choice, &c->rpc, c->req->name, &op->wake);
+		return op_await(c, CREATEVOL_POOL_CHOSEN);
+
+	case CREATEVOL_POOL_CHOSEN:
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_END, choice.op);
 		if (read_create_request(c, &err) < 0)
 			return op_fail_err(c, CREATEVOL_END, &err);
 		c->journal = (struct journal){ &journal_volumes, c->pool,

@@ -239,6 +239,26 @@ check_source(struct csi_request *in, const Csi__V1__VolumeContentSource *source,
 	return 0;
 }
 
+/* As in ceph-csi, without requirements parameters.pool counts. */
+static int
+check_pools(struct csi_request *in, const Csi__V1__TopologyRequirement *wanted,
+    struct err *err)
+{
+	bool krbd = csi_mounter_of(in->class.mounter) == CSI_MOUNTER_KRBD;
+	int rc = 0;
+
+	if (wanted != NULL && in->class.pools_by_topology != NULL)
+		rc = csi_topology_choose(in->class.pools_by_topology, wanted,
+		    in->arena, &in->topology, err);
+	else if (in->class.pool == NULL)
+		rc = csi_invalid(err,
+		    "parameters.pool: missing, and without accessibility_requirements topologyConstrainedPools do not count");
+	for (size_t i = 0; i < in->topology.n && krbd && rc == 0; i++)
+		rc = rules_pool("parameters.topologyConstrainedPools",
+		    in->topology.choice[i].pool, err);
+	return rc;
+}
+
 int
 csi_check_create_volume(struct csi_request *in, struct err *err)
 {
@@ -255,11 +275,8 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 	    (rc = csi_class_params_parse(&parameters, &in->class, err)) < 0 ||
 	    (rc = csi_qos_parse(&mutable, &in->qos, err)) < 0)
 		return rc;
-	/* As with ceph-csi, without requirements parameters.pool counts. */
-	if (r->accessibility_requirements != NULL &&
-	    csi_map_get(&parameters, "topologyConstrainedPools") != NULL)
-		return csi_invalid(err,
-		    "parameters.topologyConstrainedPools: pools by topology are not supported");
+	if ((rc = check_pools(in, r->accessibility_requirements, err)) < 0)
+		return rc;
 	if (r->volume_content_source != NULL &&
 	    (rc = check_source(in, r->volume_content_source, err)) < 0)
 		return rc;

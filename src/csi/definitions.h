@@ -14,6 +14,7 @@
 #include "csi/caps.h"
 #include "csi/pages.h"
 #include "csi/params.h"
+#include "csi/topology.h"
 #include "csi/volume_id.h"
 
 /* In the order of csi.proto. */
@@ -173,6 +174,7 @@ struct csi_request {
 	struct csi_access access;        /* of volume_capability */
 	struct csi_class_params class;   /* of CreateVolume */
 	const char *snapshot_prefix;     /* of CreateSnapshot */
+	struct csi_topology topology;    /* of CreateVolume */
 	struct csi_qos qos;              /* of mutable_parameters */
 	uint64_t size_bytes;             /* to create, or to expand to */
 	struct csi_page page;            /* of lists */

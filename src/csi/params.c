@@ -351,7 +351,8 @@ const struct csi_param csi_params[] = {
 	    .read = read_text, FIELD(data_pool) },
 	{ "topologyConstrainedPools", CLASS, .stays = true,
 	    .accepts =
-		"[{\"poolName\":P,\"dataPool\":D,\"domainSegments\":[{\"domainLabel\":L,\"value\":V}]}]" },
+		"a JSON list of {\"poolName\":P,\"dataPool\":D,\"domainSegments\":[{\"domainLabel\":L,\"value\":V}]}",
+	    .read = read_text, FIELD(pools_by_topology) },
 	{ "radosNamespace", CLASS, .is_filled = true, .accepts = ANYTHING },
 	{ "volumeNamePrefix", CLASS, .is_filled = true, .standard = "csi-vol-",
 	    .accepts = PREFIX, .read = read_prefix, FIELD(name_prefix) },
@@ -647,9 +648,8 @@ check_together(const struct csi_class_params *p, struct err *err)
 	uint64_t strange = p->features & ~features_for(FEATURE_KRBD);
 	char names[128];
 
-	if (p->pool == NULL)
-		return csi_invalid(err, "parameters.pool: missing");
-	if (krbd && rules_pool("parameters.pool", p->pool, err) < 0)
+	if (krbd && p->pool != NULL &&
+	    rules_pool("parameters.pool", p->pool, err) < 0)
 		return -EINVAL;
 	if (krbd && strange != 0) {
 		features_fmt(strange, names, sizeof(names));
@@ -679,11 +679,9 @@ csi_class_params_parse(const struct csi_map *parameters,
 		return rc;
 	if (p.cluster_id == NULL)
 		return csi_invalid(err, "parameters.clusterID: missing");
+	if (p.pool == NULL && p.pools_by_topology == NULL)
+		return csi_invalid(err, "parameters.pool: missing");
 	p.has_features = p.features != 0;
-	if (p.pool == NULL &&
-	    !str_is_empty(csi_map_get(parameters, "topologyConstrainedPools")))
-		return csi_invalid(err,
-		    "parameters.topologyConstrainedPools: pools by topology are not supported, give parameters.pool");
 	if ((rc = check_together(&p, err)) < 0)
 		return rc;
 	*out = p;

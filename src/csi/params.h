@@ -111,11 +111,12 @@ const char *csi_class_params_unknown(
 /* StorageClass parameters of a new volume, read and checked. */
 struct csi_class_params {
 	const char *cluster_id;
-	const char *pool;
-	const char *data_pool;   /* NULL: the pool itself */
-	const char *name_prefix; /* of images */
-	const char *mounter;     /* as given, "rbd" if not */
-	bool has_features;       /* false: the cluster's default */
+	const char *pool;              /* NULL: pools_by_topology has some */
+	const char *data_pool;         /* NULL: the pool itself */
+	const char *pools_by_topology; /* csi/topology.h reads it; NULL: none */
+	const char *name_prefix;       /* of images */
+	const char *mounter;           /* as given, "rbd" if not */
+	bool has_features;             /* false: the cluster's default */
 	uint64_t features;
 	uint64_t stripe_unit; /* both 0: no striping */
 	uint64_t stripe_count;
@@ -123,8 +124,8 @@ struct csi_class_params {
 };
 
 /*
- * Returns 0 or INVALID_ARGUMENT naming the parameter. Encryption and pools by
- * topology are refused here, never silently left out; so is what later calls
+ * Returns 0 or INVALID_ARGUMENT naming the parameter. Encryption is
+ * refused here, never silently left out; so is what later calls
  * could not use, and a key that differs little from one that counts.
  */
 int csi_class_params_parse(const struct csi_map *parameters,

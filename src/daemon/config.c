@@ -19,7 +19,6 @@
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/inotify.h>
 
 #define FILE_MAX_BYTES ((size_t)2 << 20) /* a ConfigMap has 1 MiB */
@@ -62,25 +61,6 @@ name_of(const char *path)
 }
 
 /* ---- one entry ----------------------------------------------------------- */
-
-/*
- * The member of this name as Go's encoding/json finds it, by which ceph-csi
- * reads the file: letter case does not matter, of equal ones the last one
- * counts, and null is as good as nothing. NULL: there is none.
- */
-static const json_t *
-member(const json_t *object, const char *name)
-{
-	const json_t *found = NULL;
-
-	for (void *at = json_object_iter((json_t *)(uintptr_t)object);
-	     at != NULL;
-	     at = json_object_iter_next((json_t *)(uintptr_t)object, at))
-		if (strcasecmp(json_object_iter_key(at), name) == 0 &&
-		    !json_is_null(json_object_iter_value(at)))
-			found = json_object_iter_value(at);
-	return found;
-}
 
 /*
  * A copy of the string, "" when there is none; `what` names it in the text of
@@ -131,15 +111,15 @@ read_list(const json_t *list, const char *name, char **out, struct err *err)
 static int
 read_members(struct cluster *c, const json_t *entry)
 {
-	const json_t *rbd = member(entry, "rbd");
-	const json_t *near = member(entry, "readAffinity");
-	const json_t *enabled = member(near, "enabled");
+	const json_t *rbd = json_member(entry, "rbd");
+	const json_t *near = json_member(entry, "readAffinity");
+	const json_t *enabled = json_member(near, "enabled");
 	struct err *err = &c->fault;
 	int rc;
 
 	if (!json_is_object(entry))
 		return err_set(err, ERR_INVALID_ARGUMENT, "not an object");
-	if ((rc = read_text(member(entry, "clusterID"),
+	if ((rc = read_text(json_member(entry, "clusterID"),
 		 "clusterID is not a string", &c->id, err)) < 0)
 		return rc;
 	if (*c->id == '\0')
@@ -152,16 +132,16 @@ read_members(struct cluster *c, const json_t *entry)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "readAffinity is no object with a boolean \"enabled\"");
 	c->read_affinity = json_is_true(enabled);
-	if ((rc = read_list(member(near, "crushLocationLabels"),
+	if ((rc = read_list(json_member(near, "crushLocationLabels"),
 		 "readAffinity.crushLocationLabels", &c->crush_labels, err)) <
 		0 ||
-	    (rc = read_list(member(entry, "monitors"), "monitors", &c->monitors,
-		 err)) < 0 ||
-	    (rc = read_text(member(rbd, "radosNamespace"),
+	    (rc = read_list(json_member(entry, "monitors"), "monitors",
+		 &c->monitors, err)) < 0 ||
+	    (rc = read_text(json_member(rbd, "radosNamespace"),
 		 "rbd.radosNamespace is not a string", &c->rados_namespace,
 		 err)) < 0)
 		return rc;
-	return read_text(member(rbd, "netNamespaceFilePath"),
+	return read_text(json_member(rbd, "netNamespaceFilePath"),
 	    "rbd.netNamespaceFilePath is not a string", &c->netns, err);
 }
 

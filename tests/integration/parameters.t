@@ -1,6 +1,6 @@
 #!/bin/bash
 # parameters.t: what a volume gets from the limits of a VolumeAttributesClass: the image's metadata,
-# and what librbd makes of them, also while the image is in use.
+# and what librbd makes of them, also while the image is in use; and pools by topology.
 . "$(dirname "$0")/lib.sh"
 need_cluster
 
@@ -96,5 +96,60 @@ ok "a writer has it open" wait_for 60 is_watched
 ok "the limit is lifted meanwhile" modify '{"baseIops": "0"}'
 ok "and the writer, which had needed 300 s, ends in less than 120" wait "$writer"
 ok "the volume is deleted" delete "$id"
+
+# ---- pools by topology -----------------------------------------------------------------------
+
+a=$prefix-a b=$prefix-b
+for pool in "$a" "$b"; do
+	defer timeout 60 ceph osd pool rm "$pool" "$pool" --yes-i-really-really-mean-it
+	timeout 60 ceph osd pool create "$pool" 8 >"$work/out" 2>&1 || bail "ceph osd pool create $pool"
+	timeout 60 ceph osd pool application enable "$pool" rbd >"$work/out" 2>&1 || bail "application rbd"
+done
+# at ZONE...: a list of topologies
+at() { jq -cn '[$ARGS.positional[] | {segments: {"topology.rbd.csi.ceph.com/zone": .}}]' --args "$@"; }
+# in_zones NAME PREFERRED REQUISITE [JSON]: a volume of a class that has a pool in each zone
+in_zones() {
+	create "$1" "$(jq -cn --arg a "$a" --arg b "$b" --argjson preferred "$2" --argjson requisite "$3" \
+		--argjson more "${4:-null}" \
+		'{parameters: {pool: "rbd", dataPool: "rbd", topologyConstrainedPools: ([
+			{poolName: $a, domainSegments: [{domainLabel: "zone", value: "a"}]},
+			{poolName: $b, dataPool: $a, domainSegments: [{domainLabel: "zone", value: "b"}]}] | tojson)},
+		  accessibility_requirements: {preferred: $preferred, requisite: $requisite}} * ($more // {})')"
+}
+pool_in_context() { jq -r '.volume.volumeContext | "\(.pool) \(.journalPool) \(.dataPool)"' <<<"$reply"; }
+zone() { jq -r '.volume.accessibleTopology[].segments."topology.rbd.csi.ceph.com/zone"' <<<"$reply"; }
+
+ok "a volume for zone b, or else a" in_zones z "$(at b a)" "$(at a b)"
+first=$id
+is "is in that zone" "$(zone)" b
+is "in its pool" "$(pool_in_context)" "$b $b $a"
+ok "with its image" timeout 60 rbd info "$b/$image"
+is "and its data pool" "$(timeout 60 rbd info "$b/$image" --format json | jq -r .data_pool)" "$a"
+ok "asked for again with the order changed" in_zones z "$(at a b)" "$(at a b)"
+is "it is the same volume" "$id" "$first"
+is "in its zone" "$(zone)" b
+is "and its pool" "$(pool_in_context)" "$b $b $a"
+is "and pool a has no image" "$(timeout 60 rbd ls "$a")" ""
+ok "a volume of another name goes by that order" in_zones y "$(at a b)" "$(at a b)"
+is "into zone a" "$(zone)" a
+is "without a data pool" "$(pool_in_context)" "$a $a null"
+ok "and is deleted" delete "$id"
+ok "requisite topologies count, too" in_zones x '[]' "$(at c b)"
+is "by what fits" "$(zone)" b
+ok "deleted" delete "$id"
+fails_with RESOURCE_EXHAUSTED "no pool fits" in_zones w "$(at c)" "$(at c d)"
+like "which names what was asked for" "$error" 'zone=c'
+fails_with INVALID_ARGUMENT "a pool that is not there" in_zones w "$(at a)" "$(at a)" \
+	'{"parameters": {"topologyConstrainedPools": "[{\"poolName\": \"no-such-pool\"}]"}}'
+like "is named" "$error" 'topologyConstrainedPools: .*no-such-pool'
+ok "without requirements the class counts" create v "$(jq -cn \
+	'{parameters: {topologyConstrainedPools: "no JSON"}}')"
+is "its pool" "$(pool_in_context)" "rbd rbd null"
+is "and nothing is told of topology" "$(jq -c .volume.accessibleTopology <<<"$reply")" null
+ok "deleted" delete "$id"
+ok "the first one is deleted" delete "$first"
+is "from its pool" "$(timeout 60 rbd ls "$b")" ""
+purged() { [[ -z $(timeout 60 rbd trash ls --all "$a")$(timeout 60 rbd trash ls --all "$b") ]]; }
+ok "and purged" wait_for 60 purged
 
 done_testing

@@ -4,6 +4,7 @@
  */
 #include "base/features.h"
 #include "csi/params.h"
+#include "csi/topology.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -590,8 +591,8 @@ static const struct {
 	{ "clusterID=c pool=p", NULL },
 	{ "pool=p", "parameters.clusterID: missing" },
 	{ "clusterID=c", "parameters.pool: missing" },
-	{ "clusterID=c topologyConstrainedPools=[]",
-	    "parameters.topologyConstrainedPools" },
+	{ "clusterID=c topologyConstrainedPools=[]", NULL },
+	{ "clusterID=c topologyConstrainedPools=", "parameters.pool: missing" },
 	{ "clusterID=c pool=p topologyConstrainedPools=[]", NULL },
 	{ "clusterID=c pool=p imageFeatures=exclusive-lock,journaling",
 	    "journaling is nothing for mounter rbd" },
@@ -696,6 +697,146 @@ test_class_params(void)
 	is_int(csi_mounter_of("whatever"), CSI_MOUNTER_KRBD,
 	    "any other mounter is krbd");
 	is_int(csi_mounter_of(NULL), CSI_MOUNTER_KRBD, "so is none");
+}
+
+/* --- pools by topology --- */
+
+#define POOLS                                                                  \
+	"[{\"poolName\":\"a\",\"domainSegments\":["                            \
+	"{\"domainLabel\":\"region\",\"value\":\"r\"},"                        \
+	"{\"domainLabel\":\"zone\",\"value\":\"z1\"}]},\n"                     \
+	" {\"poolname\":\"b\",\"dataPool\":\"bd\",\"domainSegments\":["        \
+	"{\"domainLabel\":\"zone\",\"value\":\"z2\"}]},"                       \
+	" {\"poolName\":\"c\",\"dataPool\":\"\"}]"
+
+/* Topologies are "key=value,key=value", with blanks between them. */
+static const struct {
+	const char *pools, *preferred, *requisite;
+	enum err_code code;
+	const char *choices; /* "pool:data pool:number of the topology", or
+				what the error says */
+} topologies[] = {
+	{ POOLS, "t.x/region=r,t.x/zone=z1", "", ERR_OK, "a::0 " },
+	{ POOLS, "region=r,zone=z1", "", ERR_OK, "a::0 " },
+	{ POOLS, "t.x/zone=z2", "", ERR_OK, "b:bd:0 " },
+	{ POOLS, "t.x/zone=z1", "", ERR_OK, "c::0 " }, /* no region */
+	{ POOLS, "t.x/zone=z2 t.x/region=r,t.x/zone=z1", "t.x/zone=z2", ERR_OK,
+	    "b:bd:0 a::1 " },
+	{ POOLS, "", "t.x/region=r,t.x/zone=z1 t.x/zone=z2", ERR_OK,
+	    "a::0 b:bd:1 " },
+	{ POOLS, "t.x/zone=z2", "t.x/region=r,t.x/zone=z1", ERR_OK,
+	    "b:bd:0 a::1 " },
+	{ POOLS, "t.x/zone=z2 t.x/zone=z2", "", ERR_OK, "b:bd:0 " },
+	{ "[{\"poolName\":\"a\",\"domainSegments\":[{\"domainLabel\":\"zone\","
+	  "\"value\":\"z1\"}]}]",
+	    "t.x/zone=z2 t.x/zone=z3", "", ERR_RESOURCE_EXHAUSTED,
+	    "fits any of 2 topologies, the first of which is t.x/zone=z2" },
+	{ "[]", "t.x/zone=z2", "", ERR_RESOURCE_EXHAUSTED, "t.x/zone=z2" },
+	{ POOLS, "", "", ERR_RESOURCE_EXHAUSTED, "name no topology" },
+	{ "[{\"poolName\":\"a\\nb\",\"domainSegments\":null}]", "zone=1", "",
+	    ERR_OK, "a\nb::0 " },
+	{ "[{\"poolName\":\"a\nb\"}]", "zone=1", "", ERR_OK, "a b::0 " },
+	{ "", "zone=1", "", ERR_INVALID_ARGUMENT, "is no JSON" },
+	{ "[", "zone=1", "", ERR_INVALID_ARGUMENT, "is no JSON" },
+	{ "{}", "zone=1", "", ERR_INVALID_ARGUMENT, "is not a list" },
+	{ "[{}]", "zone=1", "", ERR_INVALID_ARGUMENT, "entry 1: no poolName" },
+	{ "[{\"poolName\":\"a\"},7]", "zone=1", "", ERR_INVALID_ARGUMENT,
+	    "entry 2: no poolName" },
+	{ "[{\"poolName\":\"a\",\"dataPool\":1}]", "zone=1", "",
+	    ERR_INVALID_ARGUMENT, "dataPool is not a string" },
+	{ "[{\"poolName\":\"a\",\"domainSegments\":{}}]", "zone=1", "",
+	    ERR_INVALID_ARGUMENT, "domainSegments is not a list" },
+	{ "[{\"poolName\":\"a\",\"domainSegments\":[{\"value\":\"v\"}]}]",
+	    "zone=1", "", ERR_INVALID_ARGUMENT, "without domainLabel" },
+	{ "[{\"poolName\":\"a\",\"domainSegments\":[{\"domainLabel\":\"v\"}]}]",
+	    "zone=1", "", ERR_INVALID_ARGUMENT, "or value" },
+};
+
+#define TOPOLOGIES_MAX 4
+
+struct topologies {
+	Csi__V1__Topology topology[TOPOLOGIES_MAX], *list[TOPOLOGIES_MAX];
+	Csi__V1__Topology__SegmentsEntry segment[8], *segments[8];
+	char text[128];
+	size_t n, nsegments;
+};
+
+static void
+fill_topologies(struct topologies *t, const char *text)
+{
+	char *outer = NULL, *inner = NULL, *word, *pair;
+
+	t->n = t->nsegments = 0;
+	(void)snprintf(t->text, sizeof(t->text), "%s", text);
+	for (word = strtok_r(t->text, " ", &outer); word != NULL;
+	     word = strtok_r(NULL, " ", &outer)) {
+		Csi__V1__Topology *one = &t->topology[t->n];
+
+		csi__v1__topology__init(one);
+		one->segments = &t->segments[t->nsegments];
+		for (pair = strtok_r(word, ",", &inner); pair != NULL;
+		     pair = strtok_r(NULL, ",", &inner)) {
+			Csi__V1__Topology__SegmentsEntry *e =
+			    &t->segment[t->nsegments];
+
+			csi__v1__topology__segments_entry__init(e);
+			e->key = pair;
+			e->value = strchr(pair, '=') + 1;
+			e->value[-1] = '\0';
+			t->segments[t->nsegments++] = e;
+			one->n_segments++;
+		}
+		t->list[t->n++] = one;
+	}
+}
+
+static void
+test_topologies(void)
+{
+	for (size_t i = 0; i < countof(topologies); i++) {
+		struct arena *arena = arena_new(65536);
+		Csi__V1__TopologyRequirement wanted =
+		    CSI__V1__TOPOLOGY_REQUIREMENT__INIT;
+		struct topologies preferred, requisite;
+		struct csi_topology t = { .n = 0 };
+		struct err err = ERR_INIT;
+		char got[128] = "";
+		int rc;
+
+		fill_topologies(&preferred, topologies[i].preferred);
+		fill_topologies(&requisite, topologies[i].requisite);
+		wanted.preferred = preferred.list;
+		wanted.n_preferred = preferred.n;
+		wanted.requisite = requisite.list;
+		wanted.n_requisite = requisite.n;
+		rc = csi_topology_choose(
+		    topologies[i].pools, &wanted, arena, &t, &err);
+		is_int(err.code, topologies[i].code, "topology %zu: %s", i,
+		    err.text);
+		for (size_t j = 0; rc == 0 && j < t.n; j++) {
+			size_t at = 0;
+
+			while (at < preferred.n + requisite.n &&
+			    t.choice[j].topology !=
+				(at < preferred.n
+					? preferred.list[at]
+					: requisite.list[at - preferred.n]))
+				at++;
+			(void)snprintf(got + strlen(got),
+			    sizeof(got) - strlen(got), "%s:%s:%zu ",
+			    t.choice[j].pool,
+			    t.choice[j].data_pool != NULL
+				? t.choice[j].data_pool
+				: "",
+			    at);
+		}
+		if (rc == 0)
+			is_str(got, topologies[i].choices, "the choices");
+		else
+			ok(strstr(err.text, topologies[i].choices) != NULL,
+			    "the text");
+		arena_free(arena);
+	}
 }
 
 static const struct {
@@ -843,6 +984,7 @@ main(void)
 	test_limits();
 	test_sums();
 	test_class_params();
+	test_topologies();
 	test_document();
 	test_credentials();
 	return tap_end();

@@ -160,7 +160,24 @@ static const struct {
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
 	  ",\"accessibilityRequirements\":{},\"parameters\":{\"clusterID\":"
 	  "\"c\",\"pool\":\"p\",\"topologyConstrainedPools\":\"[]\"}}",
-	  INVALID, "parameters.topologyConstrainedPools" },
+	  ERR_RESOURCE_EXHAUSTED, "accessibility_requirements: name no topology" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"parameters\":{\"clusterID\":\"c\","
+	  "\"topologyConstrainedPools\":\"[]\"}}", INVALID,
+	  "parameters.pool: missing, and without accessibility_requirements" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"accessibilityRequirements\":{\"requisite\":[{}]},\"parameters\":"
+	  "{\"clusterID\":\"c\",\"topologyConstrainedPools\":\"[{]\"}}",
+	  INVALID, "topologyConstrainedPools: is no JSON" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"accessibilityRequirements\":{\"requisite\":[{}]},\"parameters\":"
+	  "{\"clusterID\":\"c\",\"topologyConstrainedPools\":"
+	  "\"[{\\\"poolName\\\":\\\"a b\\\"}]\"}}",
+	  INVALID, "topologyConstrainedPools: \"a b\" has a blank" },
+	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
+	  ",\"accessibilityRequirements\":{\"requisite\":[{}]},\"parameters\":"
+	  "{\"clusterID\":\"c\",\"topologyConstrainedPools\":"
+	  "\"[{\\\"poolName\\\":\\\"a\\\"}]\"}}", ERR_OK, NULL },
 	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," PARAMS "," KEYS
 	  ",\"accessibilityRequirements\":{}}", ERR_OK, NULL },
 	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":[{\"mount\":"
