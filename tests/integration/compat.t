@@ -18,9 +18,13 @@ for pool in "$fx_pool" "$other"; do
 done
 timeout 60 rbd namespace create "$fx_pool/tenant" || bail "rbd namespace create"
 # A second clusterID has the namespace.
-jq '. + [.[0] * {clusterID: "tenant", rbd: {radosNamespace: "tenant"}}]' "$RBD_CSI_CONFIG" >"$work/config.json"
+jq '[.[0], .[0] * {clusterID: "tenant", rbd: {radosNamespace: "tenant"}}]' "$RBD_CSI_CONFIG" >"$work/config.json"
 RBD_CSI_CONFIG=$work/config.json
-start_daemon
+for cluster in "$fx_cluster" tenant; do
+	mkdir -p "$work/credentials/$cluster"
+	for key in userID userKey; do jq -j ".$key" "$RBD_CSI_SECRETS" >"$work/credentials/$cluster/$key"; done
+done
+start_daemon --credentials-dir="$work/credentials"
 
 # create NAME [JSON]: CreateVolume of 16 MiB in fx_pool, changed by what JSON has
 create() {
@@ -35,9 +39,14 @@ on_node() { # on_node RPC: of fx_id
 		 if $ARGS.positional[0] == "ControllerPublishVolume" then {volume_capability: $access} else {} end' --args "$1")"
 }
 modify() { call Controller/ControllerModifyVolume "{\"volume_id\": \"$fx_id\", \"mutable_parameters\": {\"baseIops\": \"5\"}}"; }
+is_listed() {
+	call Controller/ListVolumes '{}' &&
+		jq -e --arg id "$fx_id" '.entries[] | select(.volume.volumeId == $id)' <<<"$reply"
+}
+is_told() { call Controller/ControllerGetVolume "{\"volume_id\": \"$fx_id\"}"; }
 delete() { call Controller/DeleteVolume "{\"volume_id\": \"$fx_id\"}"; }
 
-# lives WHAT NAME [yes]: the volume fx_id does all that a volume does ("yes": and is found by its name),
+# lives WHAT NAME [yes|no [unlisted]]: the volume fx_id does all that a volume does ("yes": and is found by its name),
 # and is deleted without a trace
 lives() {
 	local what=$1 name=$2
@@ -49,6 +58,8 @@ lives() {
 	is "$what: with its image" "$(jq -r .publishContext.image <<<"$reply")" "$fx_image"
 	ok "$what: is unpublished" on_node ControllerUnpublishVolume
 	ok "$what: has its limits modified" modify
+	ok "$what: is told about" is_told
+	[[ ${4:-} == unlisted ]] || ok "$what: is listed" is_listed
 	ok "$what: is deleted" delete
 	ok "$what: without a trace" fixture_is_gone volume "$name" "$fx_uuid" "$fx_image"
 	ok "$what: and deleted once more" delete
@@ -87,7 +98,7 @@ in_shard() {
 		fixture_keys csi.volumes.default.7 "csi.volume.$prefix-shard" "$fx_uuid"
 }
 ok "a volume whose directory key is in a shard" in_shard
-lives "in a shard" "$prefix-shard"
+lives "in a shard" "$prefix-shard" no unlisted
 
 encrypted() { fixture_volume "$prefix-secret" && fixture_encrypted "$1"; }
 for key in rbd.csi.ceph.com/encrypted .rbd.csi.ceph.com/encrypted; do
