@@ -44,18 +44,24 @@ plugin_can(Csi__V1__GetPluginCapabilitiesResponse *reply)
 static void
 get_plugin_capabilities(void *message)
 {
+	static const Csi__V1__PluginCapability__Service__Type services[] = {
+		CSI__V1__PLUGIN_CAPABILITY__SERVICE__TYPE__CONTROLLER_SERVICE,
+		CSI__V1__PLUGIN_CAPABILITY__SERVICE__TYPE__VOLUME_ACCESSIBILITY_CONSTRAINTS,
+	};
 	Csi__V1__GetPluginCapabilitiesResponse *reply = message;
 	Csi__V1__PluginCapability *can;
 
 	if (!dp.setup.controller)
 		return;
-	reply->capabilities = arena_new_bytes(dp.arena, 2 * sizeof(void *));
-	can = plugin_can(reply);
-	can->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_SERVICE;
-	can->service = csi_new(
-	    &csi__v1__plugin_capability__service__descriptor, dp.arena);
-	can->service->type =
-	    CSI__V1__PLUGIN_CAPABILITY__SERVICE__TYPE__CONTROLLER_SERVICE;
+	reply->capabilities = arena_new_bytes(
+	    dp.arena, (countof(services) + 1) * sizeof(void *));
+	for (size_t i = 0; i < countof(services); i++) {
+		can = plugin_can(reply);
+		can->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_SERVICE;
+		can->service = csi_new(
+		    &csi__v1__plugin_capability__service__descriptor, dp.arena);
+		can->service->type = services[i];
+	}
 	can = plugin_can(reply);
 	can->type_case = CSI__V1__PLUGIN_CAPABILITY__TYPE_VOLUME_EXPANSION;
 	can->volume_expansion = csi_new(

@@ -39,6 +39,9 @@ on_node() { # on_node RPC: of fx_id
 		 if $ARGS.positional[0] == "ControllerPublishVolume" then {volume_capability: $access} else {} end' --args "$1")"
 }
 modify() { call Controller/ControllerModifyVolume "{\"volume_id\": \"$fx_id\", \"mutable_parameters\": {\"baseIops\": \"5\"}}"; }
+expand() {
+	call Controller/ControllerExpandVolume "{\"volume_id\": \"$fx_id\", \"capacity_range\": {\"required_bytes\": 33554432}}"
+}
 is_listed() {
 	call Controller/ListVolumes '{}' &&
 		jq -e --arg id "$fx_id" '.entries[] | select(.volume.volumeId == $id)' <<<"$reply"
@@ -58,6 +61,8 @@ lives() {
 	is "$what: with its image" "$(jq -r .publishContext.image <<<"$reply")" "$fx_image"
 	ok "$what: is unpublished" on_node ControllerUnpublishVolume
 	ok "$what: has its limits modified" modify
+	ok "$what: is expanded" expand
+	is "$what: to this size" "$(fx_rbd info "$(fx_spec "$fx_image")" --format json | jq .size)" 33554432
 	ok "$what: is told about" is_told
 	[[ ${4:-} == unlisted ]] || ok "$what: is listed" is_listed
 	ok "$what: is deleted" delete

@@ -55,6 +55,11 @@ is "what the request does not have stays" "$(limits)" "$(jq -cnS '{
 	rbd_base_qos_iops_limit: "100", rbd_iops_per_gib_limit: "25", rbd_max_qos_iops_limit: "200",
 	rbd_base_qos_vol_size: "1073741824", rbd_base_qos_read_bps_limit: "1048576", rbd_base_qos_write_bps_limit: "4096",
 	rbd_max_qos_write_bps_limit: "5", rbd_read_iops_per_gib_limit: "7"}')"
+expand() {
+	call Controller/ControllerExpandVolume "{\"volume_id\": \"$id\", \"capacity_range\": {\"required_bytes\": $1}}"
+}
+ok "the volume is expanded to 4 GiB" expand 4294967296
+is "its limits go along" "$(limit rbd_qos_iops_limit)" 175
 was=$(limits)
 fails_with INVALID_ARGUMENT "an unknown key is refused" modify '{"maxIops": "1", "colour": "red"}'
 like "by its name, with what is accepted" "$error" 'mutable_parameters.colour: is unknown; accepted: baseX'

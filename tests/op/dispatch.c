@@ -422,8 +422,8 @@ test_instant(void)
 	a = fake_ask("GetPluginCapabilities", NULL, 0);
 	caps = csi__v1__get_plugin_capabilities_response__unpack(
 	    NULL, a->reply_len, a->reply);
-	is_int(caps->n_capabilities, 2,
-	    "CONTROLLER_SERVICE and VolumeExpansion, and nothing else");
+	is_int(caps->n_capabilities, 3,
+	    "two services and VolumeExpansion, and nothing else");
 	csi__v1__get_plugin_capabilities_response__free_unpacked(caps, NULL);
 	fake_free(a);
 	a = fake_ask("NodeGetInfo", NULL, 0);
