@@ -23,7 +23,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define META_MAX 5    /* beside the limits */
+#define META_MAX 5
 #define LOOKUPS_MAX 5 /* races with other processes before we give up */
 
 enum create_volume_state {
@@ -67,7 +67,7 @@ struct create_volume {
 	struct keylock_claim claim;
 	unsigned lookups;
 
-	struct cls_meta meta[META_MAX + CSI_QOS_KEYS];
+	struct cls_meta meta[META_MAX];
 	struct image_spec spec;
 	struct wakes making;  /* image and entry */
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
@@ -179,10 +179,8 @@ read_create_request(struct create_volume *c, struct err *err)
 		{ VOLUME_META_CLUSTER, c->rpc.env->cluster_name },
 		{ VOLUME_META_MOUNTER, cls->mounter },
 	};
-	struct csi_qos nothing = { .given = { NULL } };
-	struct csi_qos_meta limit[CSI_QOS_KEYS];
 	const char *key, *value;
-	size_t at = 0, limits;
+	size_t at = 0;
 
 	c->params = csi_map_of(c->req, parameters);
 	c->pool = c->choice.pool;
@@ -212,16 +210,45 @@ read_create_request(struct create_volume *c, struct err *err)
 			c->meta[spec->nmeta++] = cls_meta_text(
 			    meta[i].key, value);
 	}
-	limits = csi_qos_diff(
-	    &nothing, &c->rpc.in->qos, spec->size_bytes, c->rpc.arena, limit);
-	for (size_t i = 0; i < limits; i++)
-		c->meta[spec->nmeta++] = cls_meta_text(
-		    limit[i].key, limit[i].value);
 	while ((key = csi_class_params_unknown(&c->params, &at)) != NULL)
 		log_warn("volume.parameter",
 		    "volume=%s parameter=%s text=\"is unknown, and only copied to the volume_context\"",
 		    c->req->name, key);
 	return 0;
+}
+
+/*
+ * The limits that are asked for, beside those that the image's metadata have
+ * already, for the size that it is to have.
+ */
+static void
+add_limits(struct create_volume *c)
+{
+	struct image_spec *spec = &c->spec;
+	struct csi_qos has = { .given = { NULL } };
+	struct csi_qos_meta limit[CSI_QOS_KEYS];
+	struct cls_meta *meta;
+	size_t n, kept = 0;
+
+	for (size_t i = 0; i < spec->nmeta; i++)
+		csi_qos_take(&has, spec->meta[i].key, spec->meta[i].value);
+	n = csi_qos_diff(
+	    &has, &c->rpc.in->qos, spec->size_bytes, c->rpc.arena, limit);
+	if (n == 0)
+		return;
+	meta = arena_new_bytes(c->rpc.arena, (spec->nmeta + n) * sizeof(*meta));
+	for (size_t i = 0; i < spec->nmeta; i++) {
+		bool replaced = false;
+
+		for (size_t j = 0; j < n && !replaced; j++)
+			replaced = str_eq(limit[j].key, spec->meta[i].key);
+		if (!replaced)
+			meta[kept++] = spec->meta[i];
+	}
+	for (size_t j = 0; j < n; j++)
+		meta[kept++] = cls_meta_text(limit[j].key, limit[j].value);
+	spec->meta = meta;
+	spec->nmeta = kept;
 }
 
 /* ---- judging a volume of this name ---- */
@@ -394,6 +421,7 @@ create_make_step(struct create_volume *c)
 		if (op->rc < 0)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
+		add_limits(c);
 		if ((c->spec.features & ~features_created()) == 0) {
 			if (c->reserve.key_value != NULL)
 				image_id_generate(controller.conn, c->id);
