@@ -182,9 +182,12 @@ read_create_request(struct create_volume *c, struct err *err)
 	const char *key, *value;
 	size_t at = 0;
 
+	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
 	c->pool = c->choice.pool;
 	c->data_pool = c->choice.data_pool;
+	c->journal = (struct journal){ &journal_volumes, c->pool,
+		c->rpc.env->instance_id };
 	if (make_context(c, err) < 0)
 		return err->rc;
 	*spec = (struct image_spec){
@@ -528,8 +531,7 @@ create_volume_step(struct op *op)
 
 	switch (c->state) {
 	case CREATEVOL_START:
-		c->req = c->rpc.request;
-		pool_choice_start(&c->choice, &c->rpc, c->req->name, &op->wake);
+		pool_choice_start(&c->choice, &c->rpc, &op->wake);
 		return op_await(c, CREATEVOL_POOL_CHOSEN);
 
 	case CREATEVOL_POOL_CHOSEN:
@@ -537,8 +539,6 @@ create_volume_step(struct op *op)
 			return op_fail_as(c, CREATEVOL_END, choice.op);
 		if (read_create_request(c, &err) < 0)
 			return op_fail_err(c, CREATEVOL_END, &err);
-		c->journal = (struct journal){ &journal_volumes, c->pool,
-			c->rpc.env->instance_id };
 		purge_resume(c->pool, c->rpc.env->instance_id);
 		controller_name_take_start(
 		    &c->claim, &c->rpc, c->pool, c->req->name, &op->wake);

@@ -119,7 +119,7 @@ pool_choice_step(struct op *op)
 		journal_find_start(&c->find,
 		    &(struct journal){
 			&journal_volumes, pool, c->rpc->env->instance_id },
-		    c->name, c->rpc->arena, &op->wake);
+		    req->name, c->rpc->arena, &op->wake);
 		return op_await(c, CHOICE_LOOKED);
 
 	case CHOICE_LOOKED:
@@ -149,11 +149,10 @@ static const struct op_class pool_choice_class = {
 };
 
 void
-pool_choice_start(struct pool_choice *choice, struct csi_rpc *rpc,
-    const char *name, struct wake *waiter)
+pool_choice_start(
+    struct pool_choice *choice, struct csi_rpc *rpc, struct wake *waiter)
 {
 	memset(choice, 0, sizeof(*choice));
 	choice->rpc = rpc;
-	choice->name = name;
 	op_start(&choice->op, &pool_choice_class, waiter);
 }

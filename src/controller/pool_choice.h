@@ -19,7 +19,6 @@ struct pool_choice {
 	struct op op;
 	enum pool_choice_state state;
 	struct csi_rpc *rpc;
-	const char *name;
 	size_t at; /* which pool that fits */
 	struct journal_find find;
 
@@ -30,7 +29,7 @@ struct pool_choice {
 };
 
 /*
- * The StorageClass' pool, or one that fits the request's topology: the one
+ * Of a CreateVolume: the StorageClass' pool, or one that fits the request's topology: the one
  * that knows the name of the volume already, since an earlier try may have
  * found another order of preference; else the best. A copy of a snapshot that
  * goes by topology stays in the snapshot's pool, as in ceph-csi. What is not
@@ -39,7 +38,7 @@ struct pool_choice {
  * INVALID_ARGUMENT: a pool is not there. RESOURCE_EXHAUSTED: the snapshot's
  * pool does not fit.
  */
-void pool_choice_start(struct pool_choice *choice, struct csi_rpc *rpc,
-    const char *name, struct wake *waiter);
+void pool_choice_start(
+    struct pool_choice *choice, struct csi_rpc *rpc, struct wake *waiter);
 
 #endif
