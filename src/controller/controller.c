@@ -13,6 +13,7 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_CONTROLLER_EXPAND_VOLUME] = &expand_volume_impl,
 	[CSI_CONTROLLER_UNPUBLISH_VOLUME] = &unpublish_volume_impl,
 	[CSI_VALIDATE_VOLUME_CAPABILITIES] = &validate_capabilities_impl,
+	[CSI_GET_CAPACITY] = &get_capacity_impl,
 	[CSI_LIST_VOLUMES] = &list_volumes_impl,
 	[CSI_CONTROLLER_LIST_VOLUME_HEALTH] = &list_health_impl,
 	[CSI_CONTROLLER_GET_VOLUME_HEALTH] = &get_health_impl,
@@ -40,6 +41,7 @@ controller_fini(void)
 {
 	purge_fini();
 	journal_forget();
+	get_capacity_forget();
 	keylock_free(controller.names);
 	controller.names = NULL;
 	controller.conn = NULL;

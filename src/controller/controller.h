@@ -42,12 +42,16 @@ void controller_name_take_start(struct keylock_claim *claim,
     const struct csi_rpc *rpc, const struct ceph_pool *pool, const char *name,
     struct wake *waiter);
 
+/* Frees what the monitors have said; part of controller_fini(). */
+void get_capacity_forget(void);
+
 extern const struct csi_impl audit_impl;
 extern const struct csi_impl create_volume_impl;
 extern const struct csi_impl delete_volume_impl;
 extern const struct csi_impl expand_volume_impl;
 extern const struct csi_impl format_image_impl;
 extern const struct csi_impl get_volume_impl;
+extern const struct csi_impl get_capacity_impl;
 extern const struct csi_impl get_health_impl;
 extern const struct csi_impl get_snapshot_impl;
 extern const struct csi_impl list_health_impl;

@@ -29,6 +29,7 @@ enum lane_kind {
 	LANE_SNAPSHOT_REMOVE = 9,
 	LANE_RESIZE = 10,  /* `image_id` to `size_bytes`, if it is smaller */
 	LANE_FLATTEN = 11, /* `image_id`; no clone (any more) is success */
+	LANE_MON_COMMAND = 12, /* `command` for the monitors: `reply` */
 };
 
 #define LANE_WATCHERS 8
@@ -39,8 +40,9 @@ enum lane_kind {
 /* Embed it; zeroed is valid. Pointers live until the wake. */
 struct lane_job {
 	enum lane_kind kind;
-	struct ceph_pool *pool;
+	struct ceph_pool *pool; /* NULL: LANE_MON_COMMAND */
 	const char *image, *image_id, *snapshot;
+	const char *command;           /* LANE_MON_COMMAND: JSON */
 	const struct image_spec *spec; /* LANE_CREATE */
 	uint64_t size_bytes;           /* LANE_RESIZE: and the answer */
 	int64_t keep_s;                /* LANE_TRASH_MOVE: the trash keeps it */
@@ -51,6 +53,7 @@ struct lane_job {
 	char made_id[RBD_ID_SIZE]; /* LANE_CREATE */
 	char child[RBD_NAME_SIZE]; /* POOL/IMAGE, or "" */
 	uint64_t snap;             /* LANE_SNAPSHOT_ADD */
+	struct secret reply;       /* LANE_MON_COMMAND: the caller ends it */
 	unsigned nwatchers;        /* LANE_LIST_WATCHERS */
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 

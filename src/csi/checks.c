@@ -330,6 +330,19 @@ csi_check_list_volumes(struct csi_request *in, struct err *err)
 	    r->max_entries, r->starting_token, err);
 }
 
+/* Without a StorageClass it is about all clusters. */
+int
+csi_check_get_capacity(struct csi_request *in, struct err *err)
+{
+	const Csi__V1__GetCapacityRequest *r = in->message;
+	struct csi_map parameters = csi_map_of(r, parameters);
+
+	(void)err;
+	in->cluster_id = csi_map_get(&parameters, "clusterID");
+	in->page.max = 1; /* one sum */
+	return 0;
+}
+
 int
 csi_check_get_health(struct csi_request *in, struct err *err)
 {

@@ -19,6 +19,7 @@ int csi_check_capabilities(struct csi_request *in, struct err *err);
 int csi_check_create_snapshot(struct csi_request *in, struct err *err);
 int csi_check_delete_snapshot(struct csi_request *in, struct err *err);
 int csi_check_get_volume(struct csi_request *in, struct err *err);
+int csi_check_get_capacity(struct csi_request *in, struct err *err);
 int csi_check_get_health(struct csi_request *in, struct err *err);
 int csi_check_get_snapshot(struct csi_request *in, struct err *err);
 int csi_check_list_health(struct csi_request *in, struct err *err);

@@ -81,8 +81,10 @@ on_late(struct timer *timer)
 	struct lane *lane = job->lane;
 
 	(void)err_set_rc(&job->err, -ETIME, "librbd: %s/%s: %s after %d s",
-	    ceph_pool_name(job->pool),
-	    !str_is_empty(job->image) ? job->image : job->image_id,
+	    job->pool != NULL ? ceph_pool_name(job->pool) : "monitors",
+	    !str_is_empty(job->image)          ? job->image
+		: !str_is_empty(job->image_id) ? job->image_id
+					       : "a command",
 	    lane != NULL ? "not done" : "no lane was free", LANE_JOB_MS / 1000);
 	if (lane == NULL) {
 		STAILQ_REMOVE(&ln.queue, job, lane_job, link);
@@ -126,6 +128,11 @@ on_lane_done(struct peer_call *call, const struct peer_frame *frame)
 		    job->child, sizeof(job->child), "%s", done->child);
 		job->snap = done->snap;
 		job->size_bytes = done->size_bytes;
+	}
+	if (done != NULL && done->reply.len > 0) {
+		secret_set(&job->reply, (const char *)done->reply.data,
+		    done->reply.len);
+		secret_wipe(done->reply.data, done->reply.len);
 	}
 	if (done != NULL && list != NULL) {
 		list->pool_objects = done->pool_objects;
@@ -219,8 +226,11 @@ send_job(struct lane *lane, struct lane_job *job)
 	Worker__Job m = WORKER__JOB__INIT;
 
 	timer_disarm(&lane->idle);
-	m.pool = peer_text(ceph_pool_name(job->pool));
-	m.rados_namespace = peer_text(job->pool->rados_namespace);
+	if (job->pool != NULL) {
+		m.pool = peer_text(ceph_pool_name(job->pool));
+		m.rados_namespace = peer_text(job->pool->rados_namespace);
+	}
+	m.command = peer_text(job->command);
 	m.image = peer_text(job->image);
 	m.image_id = peer_text(job->image_id);
 	m.snapshot = peer_text(job->snapshot);
@@ -320,7 +330,8 @@ lane_job_start(struct lane_job *job, struct wake *waiter)
 	    (kind->needs_id && str_is_empty(job->image_id)) ||
 	    (kind->needs_snapshot && str_is_empty(job->snapshot)) ||
 	    (kind->needs_spec && job->spec == NULL) ||
-	    (kind->needs_list && job->list == NULL)) {
+	    (kind->needs_list && job->list == NULL) ||
+	    (kind->needs_command && str_is_empty(job->command))) {
 		(void)err_set(&job->err, ERR_INTERNAL,
 		    "librbd: a job %d that does not say of what",
 		    (int)job->kind);

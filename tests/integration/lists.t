@@ -84,7 +84,7 @@ sorted() { tr ' ' '\n' <<<"$*" | sed '/^$/d' | sort | tr '\n' ' '; }
 
 plain Controller/ControllerGetCapabilities '{}'
 caps=$(jq -r '[.capabilities[].rpc.type] | join(" ")' <<<"$reply")
-for cap in LIST_VOLUMES LIST_VOLUMES_PUBLISHED_NODES GET_VOLUME LIST_SNAPSHOTS GET_SNAPSHOT \
+for cap in GET_CAPACITY LIST_VOLUMES LIST_VOLUMES_PUBLISHED_NODES GET_VOLUME LIST_SNAPSHOTS GET_SNAPSHOT \
 	GET_VOLUME_HEALTH LIST_VOLUME_HEALTH; do
 	like "$cap is advertised" " $caps " " $cap "
 done
@@ -131,6 +131,29 @@ plain Controller/ListVolumes '{}'
 is "as many as there are" "$(nodes_of "${made[1]}" | wc -w)" 70
 plain Controller/ControllerGetVolume "{\"volumeId\": \"${made[0]}\"}"
 is "ControllerGetVolume tells it, too" "$(jq -r '.status.publishedNodeIds | join(" ")' <<<"$reply")" test-node
+
+# ---- capacity --------------------------------------------------------------------------------
+
+ceph osd pool set-quota t-lists-b max_bytes 1000000000 >/dev/null 2>&1 || bail "no quota"
+capacity() { # JSON: the request
+	plain Controller/GetCapacity "$1" && jq -r '.availableCapacity // "0"' <<<"$reply"
+}
+of_class() { jq -nc --arg c "$1" --arg p "$2" --argjson more "${3:-null}" \
+	'{parameters: {clusterID: $c, pool: $p}} * ($more // {})'; }
+max_avail=$(ceph df --format json | jq '.pools[] | select(.name == "t-lists-a").stats.max_avail')
+got=$(capacity "$(of_class a t-lists-a)")
+ok "the capacity of a pool is what the cluster says" \
+	test $((got - max_avail < max_avail / 10 && max_avail - got < max_avail / 10)) = 1 || diag "$got $max_avail"
+quota='^(1000000000|9999[0-9]{5})$' # what is in the pool taken off
+like "and no more than its quota" "$(capacity "$(of_class a t-lists-b)")" "$quota"
+like "data are in the dataPool" \
+	"$(capacity "$(of_class a t-lists-a '{"parameters": {"dataPool": "t-lists-b"}}')")" "$quota"
+is "nothing is there for what the driver cannot do" "$(capacity "$(of_class a t-lists-a '{"volumeCapabilities":
+	[{"mount": {}, "accessMode": {"mode": "MULTI_NODE_MULTI_WRITER"}}]}')")" 0
+all=$(capacity '{}')
+ok "without a class it is the sum of the clusters" \
+	test $((all / 2 - got < got / 10 && got - all / 2 < got / 10)) = 1 || diag "$all $got"
+fails_with INVALID_ARGUMENT "a pool that is not there is an error" plain Controller/GetCapacity "$(of_class a no-pool)"
 
 # ---- coming and going between pages ----------------------------------------------------------
 

@@ -1156,6 +1156,8 @@ run_lane(struct lane_job *job)
 		if (image == NULL)
 			return -ENOENT;
 		return str_eq(image->name, "") ? -EIO : 0;
+	case LANE_MON_COMMAND:
+		return -EOPNOTSUPP;
 	case LANE_LIST_OBJECTS:
 	case LANE_SNAPSHOT_ADD:
 	case LANE_SNAPSHOT_REMOVE:

@@ -615,7 +615,7 @@ test_capabilities(void)
 	};
 	static const int node[] = { 1, 2, 3, 4, 5, 7, 8 };
 	/* What needs --credentials-dir. */
-	static const int more[] = { 3, 6, 10, 12, 15, 16, 17 };
+	static const int more[] = { 3, 4, 6, 10, 12, 15, 16, 17 };
 	size_t c = 0, n = 0, m = 0;
 
 	for (int i = 1; i < 32; i++) {
