@@ -7,7 +7,7 @@ import time
 from measure import cpu_ns, memory_mib, wait_for
 
 CALLERS = (1, 16, 64)
-IDLE = 20  # seconds that purges may take on a busy machine, for each 100 volumes
+IDLE = 20  # seconds that purges may take on a busy machine, and one more for each volume
 
 
 def counts(callers):
@@ -54,7 +54,7 @@ class Load:
 
     def wait_for_purges(self):
         time.sleep(1.5)  # the worker tells of them each second
-        wait_for("the end of the purges", IDLE + self.count * IDLE / 100,
+        wait_for("the end of the purges", IDLE + self.count,
                  lambda: self.stand.metric('rbd_csi_purges{state="running"}') == 0)
 
     def value(self, name):

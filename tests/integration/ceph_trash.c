@@ -2,6 +2,7 @@
  * ceph_trash.c - what may not be deleted is refused and stays as it was, and
  * what may be goes whole.
  */
+#include "base/clock.h"
 #include "tests/integration/ceph_support.h"
 
 #include <errno.h>
@@ -599,6 +600,78 @@ test_fresh(void)
 	dump_free(&before);
 }
 
+#define CROWD 5000
+
+/* Puts many entries into the trash in one operation, or takes them away. */
+static void
+crowd(bool there)
+{
+	rados_write_op_t op = rados_create_write_op();
+	auto_free const char **keys = mem_new(CROWD * sizeof(*keys));
+	auto_free const char **values = mem_new(CROWD * sizeof(*values));
+	auto_free size_t *lens = mem_new(CROWD * sizeof(*lens));
+	auto_free char *text = mem_new(CROWD * 24);
+	struct cls_trash_entry entry = { .name = "other" };
+	struct cls_call call = cls_trash_add("", &entry);
+
+	for (unsigned i = 0; i < CROWD; i++) {
+		(void)snprintf(text + i * 24, 24, "id_00%012x", i);
+		keys[i] = text + i * 24;
+		/* behind the id, which is empty */
+		values[i] = (const char *)call.in.buf.data + 4;
+		lens[i] = call.in.buf.len - 4;
+	}
+	if (there)
+		rados_write_op_omap_set(op, keys, values, lens, CROWD);
+	else
+		rados_write_op_omap_rm_keys(op, keys, CROWD);
+	is_int(rados_write_op_operate(op, pool->io, RBD_TRASH, NULL, 0), 0,
+	    "%d entries %s the trash", CROWD, there ? "go to" : "leave");
+	rados_release_write_op(op);
+	enc_fini(&call.in);
+}
+
+/* Nothing lists the trash, and nothing needs the manager. */
+static void
+test_crowded(void)
+{
+	auto_free char *listed = NULL;
+	struct dump before, after;
+	int64_t begun_ms;
+
+	dump_pool(pool, &before);
+	crowd(true);
+	listed = support_sh_line("rbd trash ls --all " POOL " | wc -l");
+	is_str(listed, "5000", "which rbd lists");
+	make("crowded", 61);
+	/* It goes on by itself, should this process be killed. */
+	(void)support_sh(true,
+	    "mgr=$(cat \"$RBD_CSI_CLUSTER_DIR\"/run/mgr.x.pid) && "
+	    "kill -STOP $mgr && { { sleep 60; kill -CONT $mgr; } "
+	    "</dev/null >/dev/null 2>&1 & }");
+	begun_ms = clock_now_ms();
+	move = (struct move_call){ .pool = pool,
+		.name = "crowded",
+		.id = id,
+		.plan.instance_id = "t" };
+	ok(run_move(&move) == 0 && move.move.fresh,
+	    "an image goes there without a manager");
+	purge = (struct purge_call){ .pool = pool,
+		.id = id,
+		.name = "crowded",
+		.info = &move.move.lookup.info,
+		.instance_id = "t" };
+	ok(run_purge(&purge) == 0 && purge.purge.unnoted, "and is purged");
+	diag("in %d ms", (int)(clock_now_ms() - begun_ms));
+	(void)support_sh(
+	    true, "kill -CONT $(cat \"$RBD_CSI_CLUSTER_DIR\"/run/mgr.x.pid)");
+	crowd(false);
+	dump_pool(pool, &after);
+	ok(dump_same(&after, &before), "nothing is left");
+	dump_free(&after);
+	dump_free(&before);
+}
+
 /* The trash keeps it for a while, and who asked for that is told apart. */
 static void
 test_kept(void)
@@ -736,6 +809,7 @@ main(void)
 	test_object_map();
 	test_fresh();
 	test_kept();
+	test_crowded();
 	test_slices();
 	test_abandoned();
 	dump_pool(pool, &after);
