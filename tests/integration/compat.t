@@ -84,10 +84,11 @@ lives "without csi.imagename" "$prefix-old"
 # The directory may be in another pool than the image; it has the image's pool in front then.
 journal_of_other() {
 	local id
-	printf -v id %016x "$(fixture_pool_id "$fx_pool")"
 	fixture_volume "$prefix-prefixed" && fixture_forget csi.volumes.default "csi.volume.$prefix-prefixed" &&
+		printf -v id %016x "$fx_pool_id" &&
 		timeout 60 rados -p "$other" setomapval csi.volumes.default "csi.volume.$prefix-prefixed" "$id/$fx_uuid" &&
-		printf -v id %016x "$(fixture_pool_id "$other")" &&
+		fixture_pool_id "$other" &&
+		printf -v id %016x "$fx_pool_id" &&
 		fixture_keys "csi.volume.$fx_uuid" csi.journalpool "$id"
 }
 ok "a volume whose directory is in another pool" journal_of_other

@@ -38,13 +38,20 @@ fixture_forget() {
 	for key; do fx_rados rmomapkey "$object" "$key" || return; done
 }
 
-fixture_pool_id() { timeout 60 ceph osd pool ls detail -f json | jq --arg name "$1" '.[] | select(.pool_name == $name).pool_id'; }
+# fixture_pool_id NAME: sets fx_pool_id; asks once for each pool
+declare -A _fixture_pools
+fixture_pool_id() {
+	[[ -n ${_fixture_pools[$1]:-} ]] || _fixture_pools[$1]=$(timeout 60 ceph osd pool ls detail -f json |
+		jq --arg name "$1" '.[] | select(.pool_name == $name).pool_id')
+	fx_pool_id=${_fixture_pools[$1]}
+}
 fixture_image_id() { fx_rbd info "$(fx_spec "$1")" --format json | jq -r .id; }
 
 # _fixture_new: fx_uuid and fx_id of a new volume or snapshot
 _fixture_new() {
 	fx_uuid=$(</proc/sys/kernel/random/uuid)
-	printf -v fx_id '0001-%04x-%s-%016x-%s' ${#fx_cluster} "$fx_cluster" "$(fixture_pool_id "$fx_pool")" "$fx_uuid"
+	fixture_pool_id "$fx_pool"
+	printf -v fx_id '0001-%04x-%s-%016x-%s' ${#fx_cluster} "$fx_cluster" "$fx_pool_id" "$fx_uuid"
 }
 
 # fixture_entry NAME: the journal of fx_image as ceph-csi makes it: entry, key, attributes, image id
