@@ -75,7 +75,8 @@ static struct {
 	LIST_HEAD(, purge) waiting;
 	unsigned nready, nwaiting, nblocked; /* of those waiting, in all */
 	unsigned running, resuming;
-	unsigned gone; /* clones that have been purged */
+	unsigned gone;     /* clones that have been purged */
+	char *instance_id; /* of this process */
 } pq = { .ready = STAILQ_HEAD_INITIALIZER(pq.ready) };
 
 static char *
@@ -387,7 +388,7 @@ purge_submit(struct ceph_pool *pool, const char *instance_id,
 unsigned
 purge_running(void)
 {
-	return pq.running + pq.resuming + pq.nready;
+	return pq.running + pq.resuming + pq.nready + snapshot_reaping();
 }
 
 void
@@ -410,6 +411,8 @@ purge_fini(void)
 	}
 	map_fini(&pq.known);
 	map_fini(&pq.pools);
+	free(pq.instance_id);
+	snapshot_when_orphaned(NULL);
 	memset(&pq, 0, sizeof(pq));
 	STAILQ_INIT(&pq.ready);
 }
@@ -494,6 +497,14 @@ on_notes_read(struct wake *wake, int rc)
 	free(r);
 }
 
+/* librbd's option rbd_move_parent_to_trash_on_remove has left it until now. */
+static void
+on_orphaned(struct ceph_pool *pool, const char *image_id, const char *image)
+{
+	submit(pool, pq.instance_id, image_id,
+	    &(struct journal_purge){ .image = image }, NULL);
+}
+
 void
 purge_resume(struct ceph_pool *pool, const char *instance_id)
 {
@@ -502,6 +513,10 @@ purge_resume(struct ceph_pool *pool, const char *instance_id)
 
 	if (map_get(&pq.pools, key) != NULL)
 		return;
+	if (pq.instance_id == NULL) {
+		pq.instance_id = str_dup(instance_id);
+		snapshot_when_orphaned(on_orphaned);
+	}
 	r = mem_new(sizeof(*r));
 	(void)map_set(&pq.pools, key, pool);
 	r->wake.fn = on_notes_read;

@@ -24,7 +24,10 @@ void purge_submit(struct ceph_pool *pool, const char *instance_id,
  */
 void purge_resume(struct ceph_pool *pool, const char *instance_id);
 
-/* How many are under way; those that wait for another try do not count. */
+/*
+ * How many are under way, with images whose snapshots are reaped; those that
+ * wait for another try do not count.
+ */
 unsigned purge_running(void);
 
 /* How many wait for another try, and how many for the image's clones to go. */

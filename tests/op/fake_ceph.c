@@ -1106,6 +1106,19 @@ trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
 
 /* ---- image jobs ---- */
 
+unsigned
+snapshot_reaping(void)
+{
+	return 0;
+}
+
+void
+snapshot_when_orphaned(void (*orphaned)(
+    struct ceph_pool *pool, const char *image_id, const char *image))
+{
+	(void)orphaned;
+}
+
 void
 image_job_start(struct image_job *job, struct wake *waiter)
 {
