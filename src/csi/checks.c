@@ -563,11 +563,11 @@ csi_check_node_health(struct csi_request *in, struct err *err)
 	const Csi__V1__NodeGetVolumeHealthRequest *r = in->message;
 	int rc;
 
-	if (r->volume_publish_path[0] == '\0')
-		return check_sought(r->volume_id, r->staging_target_path,
-		    "volume_publish_path", err);
-	rc = check_sought(
-	    r->volume_id, r->volume_publish_path, "volume_publish_path", err);
+	/* Without paths the volume is looked for. */
+	rc = r->volume_publish_path[0] == '\0'
+	    ? check_mounted_id(r->volume_id, err)
+	    : check_sought(r->volume_id, r->volume_publish_path,
+		  "volume_publish_path", err);
 	return rc < 0 || r->staging_target_path[0] == '\0'
 	    ? rc
 	    : check_path(r->staging_target_path, "staging_target_path", err);

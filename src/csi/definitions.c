@@ -75,7 +75,8 @@ node_health_path(const void *req)
 	const Csi__V1__NodeGetVolumeHealthRequest *r = req;
 
 	return r->volume_publish_path[0] != '\0' ? r->volume_publish_path
-						 : r->staging_target_path;
+	    : r->staging_target_path[0] != '\0'  ? r->staging_target_path
+						 : r->volume_id;
 }
 
 /* The snapshot or the volume that a new one is filled with, if any. */

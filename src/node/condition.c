@@ -87,19 +87,42 @@ condition_set(
 	va_end(ap);
 }
 
+/* Where the volume is, if nobody says so: looks at all mounts. */
+static int
+find_anywhere(const char *volume_id, char path[PATH_MAX], struct err *err)
+{
+	const struct device_claim claim = { .spec.volume_id = volume_id };
+	auto_free struct attachment_places *at = mem_new(sizeof(*at));
+	int rc = attachment_find_places(&claim, 0, false, "", false, at, err);
+
+	if (rc < 0)
+		return rc;
+	(void)!str_put(path, PATH_MAX, "%s",
+	    at->staging[0] != '\0' ? at->staging : at->target);
+	return *path != '\0' ? 0
+			     : err_set(err, ERR_NOT_FOUND,
+				   "volume %s is not on this node", volume_id);
+}
+
 int
 condition_look(const char *volume_id, const char *path, const char *staging,
     int64_t wait_ms, struct condition *out, struct err *err)
 {
 	auto_free char *staged = str_fmt("%s/%s", staging, volume_id);
-	const char *asked = str_is_empty(path) ? staged : path;
+	char found[PATH_MAX];
+	const char *asked = !str_is_empty(path) ? path
+	    : !str_is_empty(staging)            ? staged
+						: found;
 	const struct mount_point *point = &out->point;
 	struct err why = ERR_INIT;
 	unsigned open = 0;
 	uint64_t size;
 	bool read_only;
-	int rc = path_resolve(asked, out->path, &why);
+	int rc = asked == found ? find_anywhere(volume_id, found, err) : 0;
 
+	if (rc < 0)
+		return rc;
+	rc = path_resolve(asked, out->path, &why);
 	if (rc < 0)
 		return err_set(
 		    err, ERR_NOT_FOUND, "no volume at %s: %s", asked, why.text);

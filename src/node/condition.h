@@ -29,7 +29,7 @@ struct condition {
 
 /*
  * Looks at the volume at `path`, or without one at its staging path
- * (`staging`, which may be NULL or "" otherwise). With `wait_ms` requests that
+ * (`staging`), or without either where it is found. With `wait_ms` requests that
  * are under way are given so long to make some progress. NOT_FOUND: no volume
  * is mounted there.
  */

@@ -1091,6 +1091,10 @@ test_health(void)
 	is_int((int)said.code, ERR_NOT_FOUND, "is not found: %s", said.text);
 	is_int(stage(&one), 0, "a volume is staged");
 	is_str(health_of(&one, none, one.staging), "", "it is well there");
+	is_str(health_of(&one, none, none), "", "it is found without a path");
+	is_str(health_of(&two, none, none), "no answer", "another one is not");
+	is_int((int)said.code, ERR_NOT_FOUND, "for it is not there: %s",
+	    said.text);
 	is_int(publish(&one), 0, "and published");
 	is_str(health_of(&one, one.target, none), "", "it is well there, too");
 	fake_mount_at(one.target)->turned = true;
@@ -1101,6 +1105,8 @@ test_health(void)
 	images[0].dead = true;
 	is_str(health_of(&one, one.target, one.staging), "DeviceDead",
 	    "a dead device");
+	is_str(
+	    health_of(&one, none, none), "DeviceDead", "which is found, too");
 }
 
 static void

@@ -405,8 +405,7 @@ static const struct {
 	  "\"stagingTargetPath\":\"/s\"}", ERR_OK, NULL },
 	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\",\"stagingTargetPath\":\"/s\"}",
 	  ERR_OK, NULL },
-	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\"}", INVALID,
-	  "volume_publish_path: missing" },
+	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\"}", ERR_OK, NULL },
 	{ "NodeGetVolumeHealth", "{\"volumePublishPath\":\"/t\"}", INVALID,
 	  "volume_id: missing" },
 	{ "NodeGetVolumeHealth", "{\"volumeId\":\"any\",\"volumePublishPath\":\"t\"}",
@@ -679,6 +678,7 @@ static const struct {
 	  { CSI_LOCK_STATS }, { "/t" } },
 	{ "NodeGetVolumeHealth", "{\"stagingTargetPath\":\"/s\"}",
 	  { CSI_LOCK_STATS }, { "/s" } },
+	{ "NodeGetVolumeHealth", "{\"volumeId\":\"i\"}", { CSI_LOCK_STATS }, { "i" } },
 };
 /* clang-format on */
 
