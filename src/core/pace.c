@@ -18,6 +18,7 @@
 #define CALM_MS 20 /* after the last call */
 #define SLOW 4     /* times the quickest one */
 #define FADE 256   /* the quickest one is forgotten over so many */
+#define LEAST 16   /* at once, when nobody calls: what is slow may be noise */
 #define UNIT 16    /* the limit is kept in parts of one */
 
 static struct {
@@ -40,7 +41,9 @@ gives_way(void)
 unsigned
 pace_limit(void)
 {
-	return gives_way() || pace.limit < UNIT ? 1 : pace.limit / UNIT;
+	if (gives_way())
+		return 1;
+	return pace.limit < LEAST * UNIT ? LEAST : pace.limit / UNIT;
 }
 
 static void
@@ -110,7 +113,7 @@ pace_done(struct pace_turn *turn, unsigned operations)
 	}
 	if (gives_way()) {
 		pace.rest_us = now_us + REST * took_us;
-		pace.limit = UNIT;
+		pace.limit = LEAST * UNIT;
 	} else {
 		took_us /= operations;
 		pace.best_us += pace.best_us / FADE + 1;
@@ -119,7 +122,7 @@ pace_done(struct pace_turn *turn, unsigned operations)
 		if (took_us <= SLOW * pace.best_us)
 			pace.limit += UNIT / 4;
 		else
-			pace.limit -= pace.limit > UNIT;
+			pace.limit -= pace.limit > LEAST * UNIT;
 		if (pace.limit > PACE_MAX * UNIT)
 			pace.limit = PACE_MAX * UNIT;
 	}
