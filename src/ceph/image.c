@@ -577,6 +577,11 @@ page_read_start(struct image_meta_list *l)
 	rados_read_assert_exists(l->read);
 	(void)rados_read_call(
 	    l->read, cls_metadata_list(after, CLS_METADATA_PAGE));
+	if (l->snap != 0) {
+		(void)rados_read_call(
+		    l->read, cls_call_u64("snapshot_get", l->snap));
+		rados_read_may_fail(l->read);
+	}
 	rados_read_start(l->read, l->pool, object, &l->wake);
 }
 
@@ -611,7 +616,11 @@ page_take(struct image_meta_list *l, uint32_t *count)
 			.len = value.len,
 		};
 	}
-	return rc;
+	if (rc < 0 || l->snap == 0)
+		return rc;
+	rc = rados_read_result(l->read, 1, &d);
+	return rc == 0 ? cls_parse_snapshot(d, &l->snapshot)
+		       : (rc == -ENOENT ? 0 : rc);
 }
 
 static void
@@ -645,9 +654,17 @@ void
 image_meta_list_start(struct image_meta_list *l, struct ceph_pool *pool,
     const char *id, struct wake *waiter)
 {
+	image_meta_list_with_start(l, pool, id, 0, waiter);
+}
+
+void
+image_meta_list_with_start(struct image_meta_list *l, struct ceph_pool *pool,
+    const char *id, uint64_t snap, struct wake *waiter)
+{
 	*l = (struct image_meta_list){
 		.pool = pool,
 		.id = id,
+		.snap = snap,
 		.arena = arena_new(META_BYTES_MAX),
 		.wake.fn = on_page_read,
 		.waiter = waiter,

@@ -212,14 +212,19 @@ struct image_meta_list {
 	struct cls_meta *meta; /* the answer, in the order of keys; values
 				   have a NUL behind their len bytes */
 	size_t n, room;
-	struct arena *arena; /* keys and values */
-	struct err err;      /* when the wake has a failure */
+	uint64_t snap;
+	struct cls_snapshot snapshot; /* what that is; id 0: not there */
+	struct arena *arena;          /* keys and values */
+	struct err err;               /* when the wake has a failure */
 };
 
 /* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */
 #define IMAGE_META_MAX 16384
 void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
     const char *id, struct wake *waiter);
+/* And, in the same read, what snapshot `snap` is; 0: none is asked for. */
+void image_meta_list_with_start(struct image_meta_list *list,
+    struct ceph_pool *pool, const char *id, uint64_t snap, struct wake *waiter);
 void image_meta_list_fini(struct image_meta_list *list);
 
 /* ---- Creation ---- */

@@ -345,6 +345,8 @@ header_differs(const struct image_create *c, char *text, size_t size)
 	else if (info->data_pool != pool)
 		(void)snprintf(text, size, "data pool %lld, not %lld",
 		    (long long)info->data_pool, (long long)pool);
+	else if (c->spec->parent == NULL && info->parent.pool >= 0)
+		(void)snprintf(text, size, "a parent");
 	else if (layout_is_striped(&info->layout) &&
 	    (info->layout.stripe_unit != layout->stripe_unit ||
 		info->layout.stripe_count != layout->stripe_count))

@@ -20,6 +20,7 @@ const struct journal_kind journal_volumes = {
 		[JOURNAL_NAME] = "csi.volname",
 		[JOURNAL_IMAGENAME] = "csi.imagename",
 		[JOURNAL_IMAGEID] = "csi.imageid",
+		[JOURNAL_SOURCE] = "csi.source",
 		[JOURNAL_OWNER] = "csi.volume.owner",
 		[JOURNAL_POOL] = "csi.journalpool",
 		[JOURNAL_KMS] = "csi.volume.encryptKMS",

@@ -40,7 +40,8 @@ enum journal_attr {
 	JOURNAL_NAME = 0,   /* request name */
 	JOURNAL_IMAGENAME,  /* of the image; of the RBD group for a group */
 	JOURNAL_IMAGEID,    /* of the image */
-	JOURNAL_SOURCE,     /* name of the image that a snapshot is of */
+	JOURNAL_SOURCE,     /* name of the image that a snapshot is of; ours:
+			       CSI ID of what a volume was made from */
 	JOURNAL_OWNER,      /* namespace of the claim */
 	JOURNAL_POOL,       /* pool of the directory if it is not the image's */
 	JOURNAL_KMS,        /* encryption: key service */

@@ -1,18 +1,19 @@
 /*
- * create_volume.c - CreateVolume of a fresh volume.
+ * create_volume.c - CreateVolume: of a new, empty volume, or of one that is a
+ * copy of a snapshot or a volume.
  *
  * The rule that holds it together: the name is reserved by a key of our own,
  * then the image is made, then the journal's entry, and the key that leads to
  * it stands in for the reservation last. So a key leads to a whole volume, at
  * whatever point we are killed, and ceph-csi never sees half of one. A retry
  * that finds the reservation goes through all steps again under its UUID, each
- * of which accepts what an earlier try has done (docs/JOURNAL.md).
+ * of which accepts what an earlier try has done (docs/JOURNAL.md). What a copy
+ * is to be made of is judged before the name is reserved.
  */
+#include "controller/clone_helper.h"
 #include "controller/controller.h"
-#include "controller/lane.h"
 #include "controller/pool_choice.h"
 #include "controller/purge.h"
-#include "controller/volume.h"
 
 #include "base/log.h"
 #include "base/rules.h"
@@ -33,23 +34,30 @@ enum create_volume_state {
 	CREATEVOL_LOOK_UP,     /* nothing is known of the name (any more) */
 	CREATEVOL_FOUND,       /* the journal has been asked for the name */
 	CREATEVOL_IMAGE_READ,  /* it is there: its image was looked up */
+	CREATEVOL_COMPARED,    /* and whether it was made of the source */
 	CREATEVOL_PLACED,      /* no such image: where name and id are */
 	CREATEVOL_NOTE_READ,   /* in the trash: is it ours to purge? */
 	CREATEVOL_STALE,       /* its image is gone: the entry is worthless */
 	CREATEVOL_STALE_GONE,  /* and so is the entry */
 	/* making it */
-	CREATEVOL_ROOM_KNOWN, /* the data pool, if there is one, is not full */
-	CREATEVOL_RESERVED,   /* name, UUID and image name are ours */
-	CREATEVOL_IMAGE_MADE, /* the image exists with its metadata */
-	CREATEVOL_LANE_MADE,  /* the same, by librbd */
-	CREATEVOL_IMAGE_DONE, /* its id is known */
-	CREATEVOL_COMMITTED,  /* entry and key are there: complete */
-	CREATEVOL_OVERTAKEN,  /* by another process: what it has made */
-	CREATEVOL_ANSWER,     /* the volume is there */
+	CREATEVOL_SOURCE_READ, /* what it is to be a copy of is known */
+	CREATEVOL_SOURCE_DONE, /* or it is to be empty */
+	CREATEVOL_ROOM_KNOWN,  /* the data pool, if there is one, is not full */
+	CREATEVOL_RESERVED,    /* name, UUID and image name are ours */
+	CREATEVOL_HELPER_MADE, /* the copy of a volume has a helper */
+	CREATEVOL_IMAGE,       /* all that it is made of is there */
+	CREATEVOL_IMAGE_MADE,  /* the image exists with its metadata */
+	CREATEVOL_IMAGE_DONE,  /* its id is known */
+	CREATEVOL_COMMITTED,   /* entry and key are there: complete */
+	CREATEVOL_OVERTAKEN,   /* by another process: what it has made */
+	CREATEVOL_ANSWER,      /* the volume is there */
 	/* undo ladder: what this call has made, newest first */
 	CREATEVOL_UNDO_COMMIT,
 	CREATEVOL_UNDO_IMAGE,
+	CREATEVOL_UNDO_NOTED, /* a note says that it is to be purged */
 	CREATEVOL_UNDO_MOVED, /* the image is in the trash */
+	CREATEVOL_UNDO_HELPER,
+	CREATEVOL_UNDO_HELPED, /* the helper is in the trash, or none was made */
 	CREATEVOL_UNDO_ENTRY,
 	CREATEVOL_UNDONE,
 	CREATEVOL_UNLOCK,
@@ -67,11 +75,17 @@ struct create_volume {
 	struct keylock_claim claim;
 	unsigned lookups;
 
-	struct cls_meta meta[META_MAX];
+	struct cls_meta meta[META_MAX]; /* its own */
+	size_t nmeta;
 	struct image_spec spec;
 	struct wakes making;  /* image and entry */
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
 	bool made;            /* the image is of this call, wholly */
+
+	/* what it is to be a copy of */
+	const char *source_id; /* NULL: of nothing */
+	struct volume_source source;
+	struct helper_make helper; /* of the copy of a volume */
 
 	struct journal journal;
 	struct journal_find find;
@@ -83,10 +97,10 @@ struct create_volume {
 	union {
 		struct image_lookup lookup;
 		struct image_place place;
-		struct image_create create;
+		struct image_job job;
 		struct trash_move move;
+		struct helper_undo helper_undo;
 	};
-	struct lane_job lane;
 
 	/* what is answered */
 	Csi__V1__Volume *volume;
@@ -182,6 +196,7 @@ read_create_request(struct create_volume *c, struct err *err)
 	const char *key, *value;
 	size_t at = 0;
 
+	c->source_id = c->rpc.in->id_text;
 	c->req = c->rpc.request;
 	c->params = csi_map_of(c->req, parameters);
 	c->pool = c->choice.pool;
@@ -210,9 +225,9 @@ read_create_request(struct create_volume *c, struct err *err)
 		    ? meta[i].value
 		    : csi_map_get(&c->params, meta[i].key);
 		if (!str_is_empty(value))
-			c->meta[spec->nmeta++] = cls_meta_text(
-			    meta[i].key, value);
+			c->meta[c->nmeta++] = cls_meta_text(meta[i].key, value);
 	}
+	spec->nmeta = c->nmeta;
 	while ((key = csi_class_params_unknown(&c->params, &at)) != NULL)
 		log_warn("volume.parameter",
 		    "volume=%s parameter=%s text=\"is unknown, and only copied to the volume_context\"",
@@ -254,11 +269,70 @@ add_limits(struct create_volume *c)
 	spec->nmeta = kept;
 }
 
-/* ---- judging a volume of this name ---- */
+/* ---- what it is to be a copy of ---- */
 
-/* Anything but a fresh image is not for this driver to make. */
-#define NO_SOURCE                                                              \
-	"volume_content_source: volumes from snapshots or other volumes are not supported"
+/* As much as is asked for, and at least what is copied. */
+static int
+fit_size(struct create_volume *c, uint64_t copied, struct err *err)
+{
+	const Csi__V1__CapacityRange *range = c->req->capacity_range;
+
+	c->spec.size_bytes = c->rpc.in->size_bytes;
+	if (c->spec.size_bytes >= copied)
+		return 0;
+	if (range != NULL && range->required_bytes > 0)
+		return err_set(err, ERR_OUT_OF_RANGE,
+		    "capacity_range.required_bytes: %llu bytes are fewer than the %llu of the volume_content_source",
+		    (unsigned long long)c->spec.size_bytes,
+		    (unsigned long long)copied);
+	if (range != NULL && range->limit_bytes > 0 &&
+	    copied > (uint64_t)range->limit_bytes)
+		return err_set(err, ERR_OUT_OF_RANGE,
+		    "capacity_range.limit_bytes: is below the %llu bytes of the volume_content_source",
+		    (unsigned long long)copied);
+	c->spec.size_bytes = copied;
+	return 0;
+}
+
+/*
+ * Features and size of objects are those of the image that is cloned unless
+ * the StorageClass names some: of the snapshot's, or of the helper, which has
+ * no more than it needs if the class names none. Its metadata come along, too.
+ */
+static int
+fit_source(struct create_volume *c, struct err *err)
+{
+	const struct volume_source *source = &c->source;
+	const struct image_info *info = source->found.info;
+	struct cls_meta *meta = arena_new_bytes(
+	    c->rpc.arena, (c->nmeta + source->nmeta + 1) * sizeof(*meta));
+
+	if (!c->cls->has_features)
+		c->spec.features = source->is_snapshot
+		    ? info->features & features_created()
+		    : HELPER_FEATURES;
+	if (!(c->spec.features & RBD_LAYERING))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "parameters.imageFeatures: a copy needs layering");
+	if (c->spec.layout.order == 0)
+		c->spec.layout.order = info->layout.order;
+	memcpy(meta, c->meta, c->nmeta * sizeof(*meta));
+	memcpy(meta + c->nmeta, source->meta, source->nmeta * sizeof(*meta));
+	c->spec.meta = meta;
+	c->spec.nmeta = c->nmeta + source->nmeta;
+	c->spec.parent = &source->parent;
+	c->spec.overlap = source->size_bytes;
+	return fit_size(c, source->size_bytes, err);
+}
+
+/* The id of the image that is copied, or NULL. */
+static const char *
+source_image(const struct create_volume *c)
+{
+	return c->source_id != NULL ? c->source.found.info->id : NULL;
+}
+
+/* ---- judging a volume of this name ---- */
 
 static int
 refuse_image(const struct create_volume *c, const char *why, struct err *err)
@@ -275,18 +349,22 @@ check_existing(const struct create_volume *c, struct err *err)
 	const Csi__V1__CapacityRange *range = c->req->capacity_range;
 	const struct image_info *info = &c->lookup.info;
 	const char *id = c->find.item.attr[JOURNAL_IMAGEID];
+	const char *from = c->find.item.attr[JOURNAL_SOURCE];
 
 	if (!str_eq(info->id, id))
 		return refuse_image(c,
 		    arena_fmt(
 			c->rpc.arena, "that has id %s, not %s", info->id, id),
 		    err);
-	if (c->req->volume_content_source != NULL)
-		return info->parent.pool >= 0
-		    ? err_set(err, ERR_INVALID_ARGUMENT, NO_SOURCE) /* of it? */
-		    : err_set(err, ERR_ALREADY_EXISTS,
-			  "volume %s exists and was not made from volume_content_source",
-			  c->req->name);
+	if (from != NULL ? !str_eq(from, c->source_id)
+			 : (c->source_id != NULL) != (info->parent.pool >= 0))
+		return err_set(err, ERR_ALREADY_EXISTS,
+		    "volume %s exists and was made from %s, not from %s",
+		    c->req->name,
+		    from != NULL                 ? from
+			: info->parent.pool >= 0 ? "a source"
+						 : "nothing that still shows",
+		    c->source_id != NULL ? c->source_id : "nothing");
 	if (info->size_bytes < c->spec.size_bytes)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "volume %s exists with %llu bytes, fewer than the %llu asked for",
@@ -319,6 +397,7 @@ fill_reply(struct create_volume *c, struct err *err)
 		    c->rpc.env->cluster_id);
 	c->volume->volume_id = text;
 	c->volume->capacity_bytes = (int64_t)c->bytes;
+	c->volume->content_source = c->req->volume_content_source;
 	put_context(c, "imageName", c->image);
 	reply = csi_rpc_reply(&c->rpc);
 	reply->volume = c->volume;
@@ -369,6 +448,18 @@ create_undo_step(struct create_volume *c)
 		    op->rc != -ECANCELED && op->rc != -EAGAIN)
 			return op_goto(c, CREATEVOL_UNLOCK);
 		c->plan.instance_id = instance_id;
+		op->rc = 0;
+		if (c->source_id == NULL)
+			return op_goto(c, CREATEVOL_UNDO_NOTED);
+		/* A clone's note does not come with its trash entry. */
+		journal_purge_note_start(pool, instance_id, c->id,
+		    &(struct journal_purge){ .image = c->spec.name },
+		    &op->wake);
+		return op_await(c, CREATEVOL_UNDO_NOTED);
+
+	case CREATEVOL_UNDO_NOTED:
+		if (op->rc < 0) /* the reservation leads to what is left */
+			return op_goto(c, CREATEVOL_UNLOCK);
 		trash_move_start(
 		    &c->move, pool, c->spec.name, c->id, &c->plan, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_MOVED);
@@ -377,6 +468,20 @@ create_undo_step(struct create_volume *c)
 		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_goto(c, CREATEVOL_UNLOCK);
 		purge_submit(pool, instance_id, c->id, c->spec.name, &c->move);
+		return op_goto(c, CREATEVOL_UNDO_HELPER);
+
+	case CREATEVOL_UNDO_HELPER:
+		if (c->helper.source == NULL)
+			return op_goto(c, CREATEVOL_UNDO_ENTRY);
+		if (c->helper.is_resumed || c->helper.adopted)
+			return op_goto(c, CREATEVOL_UNLOCK);
+		helper_undo_start(
+		    &c->helper_undo, &c->helper, instance_id, &op->wake);
+		return op_await(c, CREATEVOL_UNDO_HELPED);
+
+	case CREATEVOL_UNDO_HELPED:
+		if (op->rc < 0) /* the reservation leads to what is left */
+			return op_goto(c, CREATEVOL_UNLOCK);
 		return op_goto(c, CREATEVOL_UNDO_ENTRY);
 
 	case CREATEVOL_UNDO_ENTRY:
@@ -399,14 +504,36 @@ create_undo_step(struct create_volume *c)
 	}
 }
 
-/* No such volume: makes it. */
+/* No such volume: makes its image. */
 static enum op_verdict
-create_make_step(struct create_volume *c)
+create_image_step(struct create_volume *c)
 {
 	struct op *op = &c->rpc.op;
 	struct err err = ERR_INIT;
 
 	switch ((int)c->state) {
+	case CREATEVOL_SOURCE_READ:
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, source.op);
+		if (fit_source(c, &err) < 0)
+			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
+		return op_goto(c, CREATEVOL_SOURCE_DONE);
+
+	case CREATEVOL_SOURCE_DONE:
+		if (c->find.reserved != NULL &&
+		    !str_eq(c->find.reserved_source, source_image(c)))
+			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
+			    "volume %s is half made, of another source",
+			    c->req->name);
+		if (op->detached)
+			return op_fail(c, CREATEVOL_UNLOCK, ERR_CANCELLED,
+			    "the caller is gone");
+		if (c->data_pool == NULL)
+			return op_goto(c, CREATEVOL_ROOM_KNOWN);
+		/* Nothing is written there now; the other pool tells itself. */
+		rados_room_start(c->data_pool, &op->wake);
+		return op_await(c, CREATEVOL_ROOM_KNOWN);
+
 	case CREATEVOL_ROOM_KNOWN:
 		if (op->rc < 0)
 			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
@@ -414,8 +541,8 @@ create_make_step(struct create_volume *c)
 			    ceph_pool_label(c->data_pool));
 		journal_reserve_start(&c->reserve, &c->find,
 		    c->cls->name_prefix,
-		    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE), NULL,
-		    &op->wake);
+		    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE),
+		    source_image(c), &op->wake);
 		return op_await(c, CREATEVOL_RESERVED);
 
 	case CREATEVOL_RESERVED:
@@ -424,55 +551,80 @@ create_make_step(struct create_volume *c)
 		if (op->rc < 0)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
-		add_limits(c);
-		if ((c->spec.features & ~features_created()) == 0) {
-			if (c->reserve.key_value != NULL)
-				image_id_generate(controller.conn, c->id);
-			else
-				image_id_of(c->reserve.uuid, c->id);
-			c->spec.id = c->id;
-			c->spec.fresh = c->reserve.fresh;
-			wakes_init(&c->making, &op->wake);
-			image_create_start(&c->create, c->reserve.item_pool,
-			    &c->spec, wakes_add(&c->making));
-			c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
-			if (c->reserve.fresh)
-				journal_item_start(
-				    &c->reserve, wakes_add(&c->making));
-			return op_await(c, CREATEVOL_IMAGE_MADE);
-		}
-		c->lane = (struct lane_job){
-			.kind = LANE_CREATE,
+		c->reserve.item.attr[JOURNAL_SOURCE] = c->source_id;
+		if (c->source_id == NULL || c->source.is_snapshot)
+			return op_goto(c, CREATEVOL_IMAGE);
+		c->helper = (struct helper_make){
+			.source = &c->source,
 			.pool = c->reserve.item_pool,
-			.image = c->spec.name,
+			.clone = &c->spec,
+			.features = c->cls->features,
+			.is_resumed = c->find.found || c->find.reserved != NULL,
+		};
+		helper_make_start(&c->helper, &op->wake);
+		return op_await(c, CREATEVOL_HELPER_MADE);
+
+	case CREATEVOL_HELPER_MADE:
+		if (op->rc < 0)
+			return op->rc == -ETIME
+			    ? op_fail_as(c, CREATEVOL_UNLOCK, helper.op)
+			    : op_fail_as(c, CREATEVOL_UNDO_HELPER, helper.op);
+		c->spec.parent = &c->helper.parent;
+		c->spec.overlap = c->helper.size_bytes;
+		if (fit_size(c, c->helper.size_bytes, &err) < 0)
+			return op_fail_err(c, CREATEVOL_UNDO_HELPER, &err);
+		return op_goto(c, CREATEVOL_IMAGE);
+
+	case CREATEVOL_IMAGE:
+		add_limits(c);
+		if (c->reserve.key_value != NULL)
+			image_id_generate(controller.conn, c->id);
+		else
+			image_id_of(c->reserve.uuid, c->id);
+		c->spec.id = c->id;
+		c->spec.fresh = c->reserve.fresh;
+		c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
+		c->job = (struct image_job){
+			.kind = IMAGE_JOB_CLONE,
+			.pool = c->reserve.item_pool,
 			.spec = &c->spec,
 		};
-		lane_job_start(&c->lane, &op->wake);
-		return op_await(c, CREATEVOL_LANE_MADE);
+		wakes_init(&c->making, &op->wake);
+		image_job_start(&c->job, wakes_add(&c->making));
+		if (c->reserve.fresh)
+			journal_item_start(&c->reserve, wakes_add(&c->making));
+		return op_await(c, CREATEVOL_IMAGE_MADE);
 
 	case CREATEVOL_IMAGE_MADE:
-		c->made = !c->create.adopted;
-		if (!err_is_set(&c->create.op.err)) {
-			memcpy(c->id, c->create.id, sizeof(c->id));
+		c->made = !c->job.adopted && !c->job.by_librbd;
+		if (!err_is_set(&c->job.op.err)) {
+			memcpy(c->id, c->job.made_id, sizeof(c->id));
 			return op_goto(c, CREATEVOL_IMAGE_DONE);
 		}
 		/*
 		 * An image that was there before this call keeps its
-		 * reservation. Otherwise image_create has removed what it had
-		 * made, unless the cluster does not answer: the reservation
+		 * reservation, and so does one of librbd's, which may have been
+		 * made all the same. Otherwise what was made of it is removed
+		 * already, unless the cluster does not answer: the reservation
 		 * leads to what is left.
 		 */
-		return c->made && c->create.op.err.rc != -ETIME
-		    ? op_fail_as(c, CREATEVOL_UNDO_ENTRY, create.op)
-		    : op_fail_as(c, CREATEVOL_UNLOCK, create.op);
+		return c->made && c->job.op.err.rc != -ETIME
+		    ? op_fail_as(c, CREATEVOL_UNDO_HELPER, job.op)
+		    : op_fail_as(c, CREATEVOL_UNLOCK, job.op);
 
-	case CREATEVOL_LANE_MADE:
-		/* It may have been made all the same: the entry stays. */
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, lane);
-		memcpy(c->id, c->lane.made_id, sizeof(c->id));
-		return op_goto(c, CREATEVOL_IMAGE_DONE);
+	default:
+		return OP_DONE;
+	}
+}
 
+/* The image is there: makes a volume of it. */
+static enum op_verdict
+create_commit_step(struct create_volume *c)
+{
+	struct op *op = &c->rpc.op;
+	struct err err = ERR_INIT;
+
+	switch ((int)c->state) {
 	case CREATEVOL_IMAGE_DONE:
 		c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
 		journal_commit_start(&c->commit, &c->reserve, &op->wake);
@@ -521,13 +673,99 @@ create_make_step(struct create_volume *c)
 	}
 }
 
+/* The journal has an entry of the name: is that the volume? */
+static enum op_verdict
+create_existing_step(struct create_volume *c)
+{
+	const struct journal_item *item = &c->find.item;
+	struct op *op = &c->rpc.op;
+	struct err err = ERR_INIT;
+	bool ours;
+
+	switch ((int)c->state) {
+	case CREATEVOL_IMAGE_READ:
+		if (op->rc == -ENOENT) {
+			image_place_start(&c->place, c->find.item_pool,
+			    item->attr[JOURNAL_IMAGENAME],
+			    item->attr[JOURNAL_IMAGEID], &op->wake);
+			return op_await(c, CREATEVOL_PLACED);
+		}
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, lookup.op);
+		if (check_existing(c, &err) < 0)
+			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
+		c->at = c->find.item_pool;
+		c->uuid = c->find.ref.uuid;
+		c->image = item->attr[JOURNAL_IMAGENAME];
+		c->bytes = c->lookup.info.size_bytes;
+		if (c->source_id == NULL || item->attr[JOURNAL_SOURCE] != NULL)
+			return op_goto(c, CREATEVOL_ANSWER);
+		volume_source_compare_start(&c->source, &c->rpc, c->at,
+		    c->image, &c->lookup.info, &op->wake);
+		return op_await(c, CREATEVOL_COMPARED);
+
+	case CREATEVOL_COMPARED:
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, source.op);
+		if (!c->source.is_origin)
+			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
+			    "volume %s exists and was not made from %s",
+			    c->req->name, c->source_id);
+		return op_goto(c, CREATEVOL_ANSWER);
+
+	case CREATEVOL_PLACED:
+		/* The entry's image is not where the entry says. */
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, place.op);
+		if (c->place.standing == IMAGE_GONE)
+			return op_goto(c, CREATEVOL_STALE);
+		if (c->place.standing == IMAGE_IN_TRASH) {
+			c->note = journal_purge_read_start(c->find.item_pool,
+			    c->rpc.env->instance_id, c->place.id, NULL,
+			    &op->wake);
+			return op_await(c, CREATEVOL_NOTE_READ);
+		}
+		(void)refuse_image(c,
+		    c->place.standing == IMAGE_STANDS ? "that has no header"
+						      : c->place.why,
+		    &err);
+		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
+
+	case CREATEVOL_NOTE_READ:
+		/* With one a deletion was cut off; else it is somebody's. */
+		ours = rados_read_omap(c->note)->n > 0;
+		rados_read_drop(&c->note);
+		if (ours)
+			return op_goto(c, CREATEVOL_STALE);
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
+			    "read the purge notes of %s",
+			    ceph_pool_label(c->find.item_pool));
+		(void)refuse_image(c, "that is in the trash", &err);
+		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
+
+	case CREATEVOL_STALE:
+		log_warn("volume.stale", "name=%s image=%s", c->req->name,
+		    item->attr[JOURNAL_IMAGENAME]);
+		entry_drop_start(c, c->find.item_pool, c->find.ref.uuid, NULL);
+		return op_await(c, CREATEVOL_STALE_GONE);
+
+	case CREATEVOL_STALE_GONE:
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, release.op);
+		return op_goto(c, CREATEVOL_LOOK_UP);
+
+	default:
+		return OP_DONE;
+	}
+}
+
 static enum op_verdict
 create_volume_step(struct op *op)
 {
 	struct create_volume *c = (struct create_volume *)op;
 	const struct journal_item *item = &c->find.item;
 	struct err err = ERR_INIT;
-	bool ours;
 
 	switch (c->state) {
 	case CREATEVOL_START:
@@ -578,93 +816,41 @@ create_volume_step(struct op *op)
 			    &op->wake);
 			return op_await(c, CREATEVOL_IMAGE_READ);
 		}
-		if (c->req->volume_content_source != NULL)
-			return op_fail(c, CREATEVOL_UNLOCK,
-			    ERR_INVALID_ARGUMENT, NO_SOURCE);
-		if (op->detached)
-			return op_fail(c, CREATEVOL_UNLOCK, ERR_CANCELLED,
-			    "the caller is gone");
-		if (c->data_pool == NULL)
-			return op_goto(c, CREATEVOL_ROOM_KNOWN);
-		/* Nothing is written there now; the other pool tells itself. */
-		rados_room_start(c->data_pool, &op->wake);
-		return op_await(c, CREATEVOL_ROOM_KNOWN);
+		if (c->source_id == NULL)
+			return op_goto(c, CREATEVOL_SOURCE_DONE);
+		volume_source_fini(&c->source); /* of an earlier look-up */
+		volume_source_start(&c->source, &c->rpc, &op->wake);
+		return op_await(c, CREATEVOL_SOURCE_READ);
 
 	case CREATEVOL_IMAGE_READ:
-		if (op->rc == -ENOENT && c->req->volume_content_source != NULL)
-			return op_fail(c, CREATEVOL_UNLOCK,
-			    ERR_INVALID_ARGUMENT, NO_SOURCE);
-		if (op->rc == -ENOENT) {
-			image_place_start(&c->place, c->find.item_pool,
-			    item->attr[JOURNAL_IMAGENAME],
-			    item->attr[JOURNAL_IMAGEID], &op->wake);
-			return op_await(c, CREATEVOL_PLACED);
-		}
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, lookup.op);
-		if (check_existing(c, &err) < 0)
-			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-		c->at = c->find.item_pool;
-		c->uuid = c->find.ref.uuid;
-		c->image = item->attr[JOURNAL_IMAGENAME];
-		c->bytes = c->lookup.info.size_bytes;
-		return op_goto(c, CREATEVOL_ANSWER);
-
+	case CREATEVOL_COMPARED:
 	case CREATEVOL_PLACED:
-		/* The entry's image is not where the entry says. */
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, place.op);
-		if (c->place.standing == IMAGE_GONE)
-			return op_goto(c, CREATEVOL_STALE);
-		if (c->place.standing == IMAGE_IN_TRASH) {
-			c->note = journal_purge_read_start(c->find.item_pool,
-			    c->rpc.env->instance_id, c->place.id, NULL,
-			    &op->wake);
-			return op_await(c, CREATEVOL_NOTE_READ);
-		}
-		(void)refuse_image(c,
-		    c->place.standing == IMAGE_STANDS ? "that has no header"
-						      : c->place.why,
-		    &err);
-		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-
 	case CREATEVOL_NOTE_READ:
-		/* With one a deletion was cut off; else it is somebody's. */
-		ours = rados_read_omap(c->note)->n > 0;
-		rados_read_drop(&c->note);
-		if (ours)
-			return op_goto(c, CREATEVOL_STALE);
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
-			    "read the purge notes of %s",
-			    ceph_pool_label(c->find.item_pool));
-		(void)refuse_image(c, "that is in the trash", &err);
-		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-
 	case CREATEVOL_STALE:
-		log_warn("volume.stale", "name=%s image=%s", c->req->name,
-		    item->attr[JOURNAL_IMAGENAME]);
-		entry_drop_start(c, c->find.item_pool, c->find.ref.uuid, NULL);
-		return op_await(c, CREATEVOL_STALE_GONE);
-
 	case CREATEVOL_STALE_GONE:
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, release.op);
-		return op_goto(c, CREATEVOL_LOOK_UP);
+		return create_existing_step(c);
 
+	case CREATEVOL_SOURCE_READ:
+	case CREATEVOL_SOURCE_DONE:
 	case CREATEVOL_ROOM_KNOWN:
 	case CREATEVOL_RESERVED:
+	case CREATEVOL_HELPER_MADE:
+	case CREATEVOL_IMAGE:
 	case CREATEVOL_IMAGE_MADE:
-	case CREATEVOL_LANE_MADE:
+		return create_image_step(c);
+
 	case CREATEVOL_IMAGE_DONE:
 	case CREATEVOL_COMMITTED:
 	case CREATEVOL_OVERTAKEN:
 	case CREATEVOL_ANSWER:
-		return create_make_step(c);
+		return create_commit_step(c);
 
 	case CREATEVOL_UNDO_COMMIT:
 	case CREATEVOL_UNDO_IMAGE:
+	case CREATEVOL_UNDO_NOTED:
 	case CREATEVOL_UNDO_MOVED:
+	case CREATEVOL_UNDO_HELPER:
+	case CREATEVOL_UNDO_HELPED:
 	case CREATEVOL_UNDO_ENTRY:
 	case CREATEVOL_UNDONE:
 	case CREATEVOL_UNLOCK:
@@ -674,9 +860,16 @@ create_volume_step(struct op *op)
 	abort();
 }
 
+static void
+create_volume_end(struct op *op)
+{
+	volume_source_fini(&((struct create_volume *)op)->source);
+}
+
 static const struct op_class create_volume_class = {
 	.name = "CreateVolume",
 	.step = create_volume_step,
+	.end = create_volume_end,
 };
 
 const struct csi_impl create_volume_impl = {

@@ -9,6 +9,7 @@
  * image id do not belong together any more, nothing is destroyed and nothing
  * is forgotten.
  */
+#include "controller/clone_helper.h"
 #include "controller/controller.h"
 #include "controller/lane.h"
 #include "controller/purge.h"
@@ -21,6 +22,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TRIES_MAX 5 /* that an image is in use and nobody has it open */
 
 /* ---- an image goes into the trash, natively or by a lane ---- */
 
@@ -43,6 +46,7 @@ struct discard {
 	struct trash_plan *plan;
 	struct trash_move move; /* move.place, move.lookup: what was found */
 	struct lane_job lane;
+	unsigned tries;
 
 	/* the answer */
 	const char *id; /* in `move`; "": there is none */
@@ -115,6 +119,10 @@ discard_step(struct op *op)
 		return op_goto(d, DISCARD_END);
 
 	case DISCARD_IN_USE:
+		/* Gone meanwhile: a purge, say, that had a clone's parent open. */
+		if (op->rc == 0 && d->lane.nwatchers == 0 &&
+		    d->tries++ < TRIES_MAX)
+			return op_goto(d, DISCARD_START);
 		/* Without an answer of the lane the refusal stands. */
 		return op_fail(d, DISCARD_END, ERR_FAILED_PRECONDITION,
 		    "image %s is in use, open at %s%s", d->name,
@@ -172,10 +180,10 @@ struct delete_volume {
 	struct image_lookup left;
 	struct trash_plan plan, helper_plan;
 	struct discard discard;
-	/* ceph-csi's helper between a source and the clone made of it */
+	/* the helper between a source and the clone made of it */
 	const char *helper, *helper_id;
 	struct image_place place;
-	struct lane_job lane;
+	struct helper_free helper_free;
 	struct discard helper_discard;
 };
 
@@ -281,8 +289,8 @@ purge_note_start(struct delete_volume *d, const struct discard *discard)
 }
 
 /*
- * A clone that ceph-csi made of a volume hangs on a helper, IMAGE-temp, which
- * goes with it, as with ceph-csi. The directory was asked for the helper when
+ * A clone of a volume hangs on a helper, IMAGE-temp (clone_helper.h), which goes
+ * with it. The directory was asked for the helper when
  * the image was looked for; when it does not have it, then the helper may be in
  * the trash already, and is the clone's parent. So the clone is noted after
  * the helper: once it is purged nothing leads to the helper any more.
@@ -304,13 +312,8 @@ delete_helper_step(struct delete_volume *d)
 		    d->rpc.arena, "%s" IMAGE_HELPER_SUFFIX, d->image);
 		d->helper_id = move->place.helper_id;
 		if (d->helper_id[0] != '\0') {
-			d->lane = (struct lane_job){
-				.kind = LANE_HELPER_FREE,
-				.pool = d->pool,
-				.image = d->image, /* name of the snapshot */
-				.image_id = d->helper_id,
-			};
-			lane_job_start(&d->lane, &op->wake);
+			helper_free_start(&d->helper_free, d->pool,
+			    d->helper_id, d->image, &op->wake);
 			return op_await(d, DELETEVOL_HELPER_FREED);
 		}
 		if (!d->discard.moved || parent->pool != d->pool->id ||
@@ -335,8 +338,8 @@ delete_helper_step(struct delete_volume *d)
 			    d->req->volume_id, d->helper);
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		}
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_as(d, DELETEVOL_UNLOCK, lane);
+		if (op->rc < 0)
+			return op_fail_as(d, DELETEVOL_UNLOCK, helper_free.op);
 		discard_start(d, &d->helper_discard, &d->helper_plan, d->helper,
 		    d->helper_id);
 		return op_await(d, DELETEVOL_HELPER_MOVED);

@@ -22,9 +22,8 @@ enum image_job_kind {
 	/* Removes it: snapshot_remove. Not there is success. */
 	IMAGE_JOB_UNSNAPSHOT,
 	/*
-	 * Makes the image `spec`, a clone of spec->parent, in `pool`: image_create
-	 * of ceph/image.h. `image_id` and `snapshot` are the parent's, `info` too,
-	 * if it is known. Answer: `made_id`, `adopted`.
+	 * Makes the image `spec` in `pool`, a clone if it has a parent:
+	 * image_create of ceph/image.h. Answer: `made_id`, `adopted`.
 	 */
 	IMAGE_JOB_CLONE,
 	/* Grows the image to `size_bytes`: image_grow. Answer: the size. */

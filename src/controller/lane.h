@@ -20,8 +20,6 @@ enum lane_kind {
 				   -ENOENT: no such image */
 	LANE_TRASH_REMOVE = 4,  /* `image_id`; not in the trash: success;
 				   `child` is set if it has children */
-	LANE_HELPER_FREE = 5,   /* of `image_id` the snapshot `image`; -ENOLINK:
-				   it is no helper of that image */
 	LANE_LIST_OBJECTS = 6,  /* of `pool`, for `list` */
 	LANE_FIND_CHILD = 7, /* of `image_id`, in the trash or not: `child` */
 	/* `snapshot` of `image_id`; there, or not there, already is success */

@@ -90,6 +90,7 @@ volume_step(struct op *op)
 {
 	struct volume_lookup *v = (struct volume_lookup *)op;
 	const char *id = v->entry.item.attr[JOURNAL_IMAGEID];
+	bool by_id = v->kind == &journal_snapshots && !str_is_empty(id);
 	struct err err = ERR_INIT;
 
 	switch (v->state) {
@@ -120,8 +121,8 @@ volume_step(struct op *op)
 		return op_goto(v, VOLUME_NAMED);
 
 	case VOLUME_NAMED:
-		image_lookup_start(
-		    &v->lookup, v->pool, v->image, NULL, false, &op->wake);
+		image_lookup_start(&v->lookup, v->pool, v->image,
+		    by_id ? id : NULL, v->is_source && !by_id, &op->wake);
 		return op_await(v, VOLUME_IMAGE_READ);
 
 	case VOLUME_IMAGE_READ:
@@ -188,11 +189,13 @@ volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
 }
 
 void
-snapshot_lookup_start(struct volume_lookup *snapshot, struct csi_rpc *rpc,
-    const char *snapshot_id, struct wake *waiter)
+source_lookup_start(struct volume_lookup *source, struct csi_rpc *rpc,
+    bool is_snapshot, struct wake *waiter)
 {
-	lookup_start(
-	    snapshot, &journal_snapshots, rpc, snapshot_id, NULL, waiter);
+	lookup_start(source,
+	    is_snapshot ? &journal_snapshots : &journal_volumes, rpc,
+	    rpc->in->id_text, NULL, waiter);
+	source->is_source = true;
 }
 
 void

@@ -30,7 +30,10 @@ const char *volume_image_name(const struct journal_kind *kind,
 #define VOLUME_META_PVC_NAMESPACE "csi.storage.k8s.io/pvc/namespace"
 #define VOLUME_META_PV_NAME "csi.storage.k8s.io/pv/name"
 #define VOLUME_META_ACCOUNT ".rbd.csi.ceph.com/serviceaccount"
-#define VOLUME_META_USER ".rbd.csi.ceph.com/userid/" /* VOLUME/NODE */
+#define VOLUME_META_USER ".rbd.csi.ceph.com/userid/"           /* VOLUME/NODE */
+#define VOLUME_META_ADDRESS ".rbd.csi.ceph.com/clientaddress/" /* the same */
+/* snapshot's name and namespace, and that of its content */
+#define VOLUME_META_SNAPSHOT "csi.storage.k8s.io/volumesnapshot"
 /*
  * Ours alone: NODE -> "rw" or "ro", from ControllerPublish to -Unpublish.
  * ceph-csi's userid record appears at stage and may be left behind for ever,
@@ -73,6 +76,8 @@ struct volume_lookup {
 	struct image_lookup lookup;
 	struct image_place place;
 
+	bool is_source;
+
 	/* the answer */
 	bool is_static; /* no journal entry: the ID is the image's name */
 	struct journal_read entry; /* entry.item, unless it is static */
@@ -91,12 +96,14 @@ void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
     const char *volume_id, const struct csi_map *context, struct wake *waiter);
 
 /*
- * The same for the snapshot whose ID was read in the request. Its image is an
- * image of its own, a clone of the volume's, with one snapshot that has the
- * image's name (docs/JOURNAL.md).
+ * The same for what is to be copied, the snapshot or the volume whose ID was
+ * read in the request. info->mirrored is set of a volume. The image of a
+ * snapshot is an image of its own, a clone of the volume's, with one snapshot
+ * that has the image's name (docs/JOURNAL.md); that one tells whether it is
+ * the image still, so it is found by its id alone.
  */
-void snapshot_lookup_start(struct volume_lookup *snapshot, struct csi_rpc *rpc,
-    const char *snapshot_id, struct wake *waiter);
+void source_lookup_start(struct volume_lookup *source, struct csi_rpc *rpc,
+    bool is_snapshot, struct wake *waiter);
 
 /*
  * Adds an entry to the map<string,string> `field` of a message. Key and value

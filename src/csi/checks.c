@@ -224,6 +224,7 @@ check_source(struct csi_request *in, const Csi__V1__VolumeContentSource *source,
 	if ((rc = check_filled(id, CSI_VOLUME_ID_MAX, field, err)) < 0)
 		return rc;
 	in->id_kind = CSI_ID_UNKNOWN;
+	in->id_text = id;
 	rc = csi_volume_id_parse(id, &in->id, &why);
 	if (rc == -EPROTONOSUPPORT) {
 		*err = why;

@@ -274,7 +274,8 @@ request_find_session(struct request *r)
 	r->reply_len = 0;
 	r->part = r->body;
 	r->part_len = r->len;
-	if (in->id_kind == CSI_ID_UNKNOWN) {
+	if (in->id_kind == CSI_ID_UNKNOWN &&
+	    def->session.by != CSI_SESSION_OF_PARAMETERS) {
 		if (!def->removes && def->session.by != CSI_SESSION_OF_ALL)
 			(void)err_set(&r->err, ERR_NOT_FOUND,
 			    "%s %s does not exist: no identifier of this driver",

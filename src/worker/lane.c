@@ -281,75 +281,6 @@ trash_remove(struct lane_work *w)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-/* What a snapshot is called, or was before it went to the trash. */
-static bool
-snapshot_is(rbd_image_t image, const rbd_snap_info_t *snap, const char *name,
-    bool *user)
-{
-	rbd_snap_namespace_type_t type;
-	char original[256] = "";
-
-	*user = false;
-	if (rbd_snap_get_namespace_type(image, snap->id, &type) < 0)
-		return false;
-	if (type == RBD_SNAP_NAMESPACE_TYPE_USER) {
-		*user = true;
-		return str_eq(snap->name, name);
-	}
-	return type == RBD_SNAP_NAMESPACE_TYPE_TRASH &&
-	    rbd_snap_get_trash_namespace(
-		image, snap->id, original, sizeof(original)) == 0 &&
-	    str_eq(original, name);
-}
-
-/*
- * A helper that ceph-csi has made for the clone `job->image` has a snapshot of
- * that name, or is a clone without a snapshot when ceph-csi was killed. All
- * others, such as a copy that somebody has made under this name, are none.
- */
-static int
-helper_free(struct lane_work *w)
-{
-	const char *clone = w->job->image;
-	rbd_linked_image_spec_t parent;
-	rbd_snap_spec_t at;
-	rbd_snap_info_t snap[WATCHERS_MAX];
-	int max = countof(snap), n, rc;
-	bool is = false, others = false, has = false, user;
-	rbd_image_t image;
-
-	w->call = "open the helper";
-	rc = rbd_open_by_id(w->io, w->job->image_id, &image, NULL);
-	if (rc < 0)
-		return rc;
-	w->call = "list the helper's snapshots";
-	n = rbd_snap_list(image, snap, &max);
-	for (int i = 0; i < n; i++) {
-		if (snapshot_is(image, &snap[i], clone, &user)) {
-			is = true;
-			has = has || user;
-		} else {
-			others = others || user;
-		}
-	}
-	if (n >= 0)
-		rbd_snap_list_end(snap);
-	if (n >= 0 && !is && !others &&
-	    rbd_get_parent(image, &parent, &at) == 0) {
-		is = true;
-		rbd_linked_image_spec_cleanup(&parent);
-		rbd_snap_spec_cleanup(&at);
-	}
-	rc = n < 0 ? n : is ? 0 : -ENOLINK;
-	if (rc == 0 && has) {
-		w->call = "remove the helper's snapshot";
-		rc = rbd_snap_remove(image, clone);
-		rc = rc == -ENOENT ? 0 : rc;
-	}
-	(void)rbd_close(image);
-	return rc;
-}
-
 /* Takes the number of a data object with this prefix. */
 static void
 take_object(Worker__Done *done, const char *prefix, size_t len,
@@ -524,10 +455,6 @@ const struct lane_job_kind lane_job_kinds[] = {
 	    .needs_name = true,
 	    .needs_id = true },
 	[LANE_TRASH_REMOVE] = { .run = trash_remove, .needs_id = true },
-	[LANE_HELPER_FREE] = { .run = helper_free,
-	    .bound_ms = LANE_JOB_MS,
-	    .needs_name = true,
-	    .needs_id = true },
 	[LANE_LIST_OBJECTS] = { .run = list_objects, .needs_list = true },
 	[LANE_FIND_CHILD] = { .run = find_child,
 	    .bound_ms = LANE_JOB_MS,

@@ -121,8 +121,8 @@ fails_with ALREADY_EXISTS "with a source it exists already" create one "$source"
 like "and is named" "$error" "$prefix-one"
 fails_with ALREADY_EXISTS "with a volume as source, too" create one \
 	"{\"volume_content_source\": {\"volume\": {\"volume_id\": \"$one\"}}}"
-fails_with INVALID_ARGUMENT "a new one from a source is not served" create two "$source"
-like "and is told so" "$error" 'volume_content_source'
+fails_with NOT_FOUND "a new one from a source that is none" create two "$source"
+like "is told so" "$error" 'volume_content_source: snapshot 0001-snap'
 ok "without one it is made: nothing was left" create two
 ok "and deleted" delete "$id"
 fails_with INVALID_ARGUMENT "unknown mutable parameters are refused by name" create one \

@@ -129,26 +129,6 @@ metadata(const char *image_name)
 	return out;
 }
 
-/* Operations of clients that all OSDs have done; a volume's objects spread. */
-static uint64_t
-osd_ops(void)
-{
-	FILE *f = popen(
-	    "ceph tell 'osd.*' perf dump osd op 2>/dev/null | "
-	    "awk '$1 == \"\\\"op\\\":\" { n += $2 } END { print n }' | "
-	    "tr -d '\\n'",
-	    "r");
-	char text[64] = "";
-	uint64_t n = 0;
-
-	if (f == NULL || fgets(text, sizeof(text), f) == NULL ||
-	    str_to_u64(text, &n) < 0)
-		n = 0;
-	if (f != NULL)
-		(void)pclose(f);
-	return n;
-}
-
 /* ---- answers ---- */
 
 static const char *

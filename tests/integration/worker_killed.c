@@ -1,6 +1,6 @@
 /*
  * worker_killed.c - ceph-worker killed by SIGKILL at each state change of
- * CreateVolume and of DeleteVolume with its purge: the next identical call
+ * CreateVolume, also from a volume, and of DeleteVolume with its purge: the next identical call
  * succeeds, the volume works, and in the end the pool holds exactly what it
  * held before.
  */
@@ -50,21 +50,32 @@ was_killed(struct talk *t)
 }
 
 static char *
-create(struct talk *t, const char *name, const struct talk_reply **reply)
+create_from(struct talk *t, const char *name, const char *source,
+    const struct talk_reply **reply)
 {
 	static const char *const params[] = {
 		"csi.storage.k8s.io/pvc/name",
 		"claim",
 		NULL,
 	};
-	Csi__V1__CreateVolumeResponse *r = talk_create(
-	    t, req_create(name, fsid, "rbd", 16 * MIB, params), "", reply);
+	Csi__V1__CreateVolumeRequest *req = req_create(
+	    name, fsid, "rbd", 16 * MIB, params);
+	Csi__V1__CreateVolumeResponse *r;
 	char *id = NULL;
 
+	if (source != NULL)
+		req->volume_content_source = req_source(false, source);
+	r = talk_create(t, req, "", reply);
 	if (r != NULL)
 		id = str_dup(r->volume->volume_id);
 	req_free(r);
 	return id;
+}
+
+static char *
+create(struct talk *t, const char *name, const struct talk_reply **reply)
+{
+	return create_from(t, name, NULL, reply);
 }
 
 static bool delete (struct talk *t, const char *volume)
@@ -100,6 +111,22 @@ works(const char *volume)
 	if (rc < 0 || flags != 0)
 		diag("write to %s: %d, flags %d", image, rc, (int)flags);
 	return rc >= 0 && flags == 0;
+}
+
+/* What works() has written to its source. */
+static bool
+has_data(const char *volume)
+{
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - 36);
+	char got[4] = "";
+	rbd_image_t open;
+
+	if (rbd_open_read_only(pool->io, image, &open, NULL) < 0)
+		return false;
+	(void)rbd_read(open, 5 * MIB, 3, got);
+	(void)rbd_close(open);
+	return str_eq(got, "abc");
 }
 
 static bool
@@ -230,6 +257,59 @@ clean_up(const char *volume)
 	return talk_end(&t) && good; /* it ends after its purges */
 }
 
+/*
+ * Kills a clone of a volume at the n-th state, and `whole` does the rest. There
+ * are many, so they go all at once, in the end. False: it was over before.
+ */
+static bool
+kill_clone(struct talk *whole, const char *source, unsigned n, char **volume)
+{
+	auto_free char *name = str_fmt("pvc-clone-%u", n);
+	auto_free char *first = NULL;
+	const struct talk_reply *reply;
+	struct talk t;
+	bool killed;
+
+	start(&t, n);
+	first = create_from(&t, name, source, &reply);
+	killed = was_killed(&t);
+	*volume = create_from(whole, name, source, &reply);
+	if (*volume == NULL)
+		diag("CreateVolume: %s", reply != NULL ? reply->text : "-");
+	ok(*volume != NULL && (first == NULL || str_eq(first, *volume)) &&
+		has_data(*volume) && ceph_csi_can_create(name),
+	    "clone: %s state %u, made by the next call, with the data",
+	    killed ? "killed at" : "over after", n);
+	return killed;
+}
+
+static void
+kill_clones(void)
+{
+	char *volume[STATES_MAX] = { NULL };
+	auto_free char *source = NULL;
+	const struct talk_reply *reply;
+	struct talk t;
+	bool good = true;
+	unsigned n;
+
+	start(&t, 0);
+	source = create(&t, "pvc-source", &reply);
+	if (!ok(source != NULL && works(source), "a volume to be cloned"))
+		return;
+	for (n = 1; n < STATES_MAX && kill_clone(&t, source, n, &volume[n]);
+	     n++)
+		;
+	ok(n > 60 && n < STATES_MAX, "a clone has %u states", n - 1);
+	for (unsigned i = 1; i <= n && i < STATES_MAX; i++) {
+		good = good && volume[i] != NULL && delete (&t, volume[i]);
+		free(volume[i]);
+	}
+	good = good && delete (&t, source);
+	good = talk_end(&t) && good; /* it ends after its purges */
+	ok(good && nothing_left(), "all are deleted without a trace");
+}
+
 /* Kills a creation at the n-th state; false: it was over before. */
 static bool
 kill_create(unsigned n)
@@ -245,9 +325,7 @@ kill_create(unsigned n)
 	if (!was_killed(&t)) {
 		good = first != NULL && clean_up(first) && nothing_left();
 		ok(good,
-		    "create: after %u states it is over, and can be "
-		    "undone",
-		    n);
+		    "create: after %u states it is over, and can be undone", n);
 		return false;
 	}
 	good = ceph_csi_can_create(name);
@@ -326,6 +404,7 @@ main(void)
 	for (n = 1; n < STATES_MAX && kill_delete(n); n++)
 		;
 	ok(n > 20 && n < STATES_MAX, "a deletion has %u states", n - 1);
+	kill_clones();
 	dump_free(&before);
 	ceph_connection_close(conn);
 	loop_fini();

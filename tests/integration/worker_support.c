@@ -341,6 +341,25 @@ talk_purged(struct talk *t)
 	return t->purges == 0;
 }
 
+uint64_t
+osd_ops(void)
+{
+	FILE *f = popen(
+	    "ceph tell 'osd.*' perf dump osd op 2>/dev/null | "
+	    "awk '$1 == \"\\\"op\\\":\" { n += $2 } END { print n }' | "
+	    "tr -d '\\n'",
+	    "r");
+	char text[64] = "";
+	uint64_t n = 0;
+
+	if (f == NULL || fgets(text, sizeof(text), f) == NULL ||
+	    str_to_u64(text, &n) < 0)
+		n = 0;
+	if (f != NULL)
+		(void)pclose(f);
+	return n;
+}
+
 /* ---- requests ---- */
 
 struct entry {
@@ -428,6 +447,27 @@ req_create(const char *name, const char *cluster, const char *pool,
 	put_secrets(&r->secrets, &r->n_secrets,
 	    &csi__v1__create_volume_request__secrets_entry__descriptor);
 	return r;
+}
+
+Csi__V1__VolumeContentSource *
+req_source(bool snapshot, const char *id)
+{
+	Csi__V1__VolumeContentSource *source = new_message(
+	    &csi__v1__volume_content_source__descriptor);
+
+	if (snapshot) {
+		source->type_case =
+		    CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT;
+		source->snapshot = new_message(
+		    &csi__v1__volume_content_source__snapshot_source__descriptor);
+		source->snapshot->snapshot_id = str_dup(id);
+	} else {
+		source->type_case = CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_VOLUME;
+		source->volume = new_message(
+		    &csi__v1__volume_content_source__volume_source__descriptor);
+		source->volume->volume_id = str_dup(id);
+	}
+	return source;
 }
 
 Csi__V1__DeleteVolumeRequest *

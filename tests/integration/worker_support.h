@@ -75,11 +75,16 @@ void talk_turn(int ms);
 /* Waits until the worker has no purges under way. */
 bool talk_purged(struct talk *talk);
 
+/* Operations of clients that all OSDs have done; a volume's objects spread. */
+uint64_t osd_ops(void);
+
 /* ---- requests; freed with req_free() ---- */
 
 /* `params` is key, value, ... NULL, in addition to clusterID and pool. */
 Csi__V1__CreateVolumeRequest *req_create(const char *name, const char *cluster,
     const char *pool, int64_t bytes, const char *const *params);
+/* Of a snapshot, else of a volume. */
+Csi__V1__VolumeContentSource *req_source(bool snapshot, const char *id);
 Csi__V1__DeleteVolumeRequest *req_delete(const char *volume_id);
 Csi__V1__ControllerPublishVolumeRequest *req_publish(
     const char *volume_id, const char *node, bool read_only, int mode);

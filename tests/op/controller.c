@@ -3,7 +3,7 @@
  * one fails once, loses its caller once and is the last one of its process
  * once, on a store that remembers.
  */
-#include "tests/op/fake_ceph.h"
+#include "tests/op/controller_run.h"
 
 #include "admin.pb-c.h"
 #include "base/log.h"
@@ -22,169 +22,6 @@
 #define UUID_LEN 36
 #define NAME "pvc-1"
 #define STEPS_MAX 40
-
-static const struct csi_env env = {
-	.cluster_id = "c",
-	.rados_namespace = "",
-	.monitors = "m",
-	.driver_name = "rbd.csi.ceph.com",
-	.instance_id = "default",
-	.cluster_name = "",
-	.node_id = "",
-};
-
-static struct outcome {
-	struct err err;
-	char volume_id[160];
-	bool readied;
-	bool again; /* of Format */
-	/* of ControllerExpandVolume */
-	int64_t bytes;
-	bool needs_node;
-	/* of Audit */
-	size_t findings, repaired;
-	char token[16];
-	char list[400]; /* of lists: "WHAT ...; WHAT ...; " */
-} out;
-
-/* ---- running one RPC ---- */
-
-static void
-take_audit(const Rbdcsi__Admin__V1__AuditResponse *reply)
-{
-	out.findings = reply->n_findings;
-	for (size_t i = 0; i < reply->n_findings; i++)
-		out.repaired += reply->findings[i]->repaired;
-	(void)snprintf(out.token, sizeof(out.token), "%s", reply->next_token);
-}
-
-static void printf_like(1, 2) put_list(const char *fmt, ...)
-{
-	size_t used = strlen(out.list);
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(out.list + used, sizeof(out.list) - used, fmt, ap);
-	va_end(ap);
-}
-
-/* A volume by its UUID, the one that was created by its name. */
-static const char *
-name_of(const char *id)
-{
-	const char *uuid = id + strlen(id) - UUID_LEN;
-
-	return fake_has_key("csi.volumes.default", "csi.volume." NAME, uuid)
-	    ? NAME
-	    : uuid;
-}
-
-static void
-take_volumes(const Csi__V1__ListVolumesResponse *reply)
-{
-	for (size_t i = 0; i < reply->n_entries; i++) {
-		const Csi__V1__ListVolumesResponse__Entry *e =
-		    reply->entries[i];
-
-		put_list("%s %lld", name_of(e->volume->volume_id),
-		    (long long)e->volume->capacity_bytes);
-		for (size_t j = 0; j < e->status->n_published_node_ids; j++)
-			put_list(" %s", e->status->published_node_ids[j]);
-		put_list("; ");
-	}
-	if (*reply->next_token != '\0')
-		put_list("next %s", reply->next_token);
-}
-
-static void
-take_health(const Csi__V1__ControllerListVolumeHealthResponse *reply)
-{
-	for (size_t i = 0; i < reply->n_entries; i++) {
-		const Csi__V1__VolumeHealth *e = reply->entries[i];
-
-		put_list("%s", name_of(e->volume_id));
-		for (size_t j = 0; j < e->n_health_statuses; j++)
-			put_list(" %s", e->health_statuses[j]->reason);
-		put_list("; ");
-	}
-}
-
-static void
-take_snapshots(const Csi__V1__ListSnapshotsResponse *reply)
-{
-	for (size_t i = 0; i < reply->n_entries; i++) {
-		const Csi__V1__Snapshot *s = reply->entries[i]->snapshot;
-
-		put_list("%s of %s %s; ", name_of(s->snapshot_id),
-		    name_of(s->source_volume_id),
-		    s->ready_to_use ? "ready" : "not ready");
-	}
-}
-
-static void
-take_expanded(const Csi__V1__ControllerExpandVolumeResponse *reply)
-{
-	out.bytes = reply->capacity_bytes;
-	out.needs_node = reply->node_expansion_required;
-}
-
-static void
-take_result(const struct csi_rpc *rpc)
-{
-	const Csi__V1__CreateVolumeResponse *reply = rpc->reply;
-
-	out.err = rpc->op.err;
-	out.readied = rpc->reply != NULL;
-	out.volume_id[0] = '\0';
-	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "CreateVolume"))
-		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
-		    reply->volume->volume_id);
-	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Audit"))
-		take_audit(rpc->reply);
-	out.list[0] = '\0';
-	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "ListVolumes"))
-		take_volumes(rpc->reply);
-	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "ListSnapshots"))
-		take_snapshots(rpc->reply);
-	if (rpc->reply != NULL &&
-	    str_eq(rpc->in->def->name, "ControllerListVolumeHealth"))
-		take_health(rpc->reply);
-	if (rpc->reply != NULL &&
-	    str_eq(rpc->in->def->name, "ControllerExpandVolume"))
-		take_expanded(rpc->reply);
-	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Format"))
-		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
-}
-
-/* Runs it and all that it leaves behind to the end. */
-static void
-run(const char *method, const void *request)
-{
-	const struct csi_definition *def = definition_taking(request);
-	size_t len = protobuf_c_message_get_packed_size(request);
-	auto_free unsigned char *body = mem_new(len + 1);
-	const struct csi_impl *impl = controller_find(def->path, &def);
-	struct waited done = WAITED_INIT;
-	struct csi_request in;
-	struct csi_rpc *rpc;
-	struct err err = ERR_INIT;
-
-	(void)protobuf_c_message_pack(request, body);
-	if (csi_request_read(&in, def, body, len, &err) < 0) {
-		diag("%s: %s", method, err.text);
-		abort();
-	}
-	memset(&out, 0, sizeof(out));
-	rpc = csi_rpc_new(impl, &in, &env);
-	fake_set_victim(&rpc->op);
-	csi_rpc_start(rpc, &done.wake);
-	(void)waited_for(&done);
-	take_result(rpc);
-	while (op_count() > 0)
-		loop_turn(true);
-	fake_set_victim(NULL);
-	csi_request_fini(&in);
-}
 
 static void
 create_of(int64_t bytes)
@@ -255,52 +92,6 @@ static void delete (const char *volume_id)
 	r.secrets = secrets;
 	r.n_secrets = 2;
 	run("DeleteVolume", &r);
-}
-
-/* ---- fresh processes ---- */
-
-/* As a worker that has just started, with the notes of the pool read. */
-static void
-begin(void)
-{
-	struct ceph_pool *pool;
-	struct err err = ERR_INIT;
-
-	fake_script(FAKE_NONE, 0, 0);
-	controller_init(fake_connection());
-	if (ceph_pool_open(NULL, "rbd", "", &pool, &err) < 0)
-		abort();
-	purge_resume(pool, env.instance_id);
-	while (op_count() > 0 || purge_running() > 0)
-		loop_turn(true);
-	fake_script(FAKE_NONE, 0, 0);
-}
-
-static void
-end(const char *what, unsigned n)
-{
-	if (keylock_count(controller.names) != 0 || op_count() != 0)
-		ok(false, "%s at wait %u: locks are given back", what, n);
-	controller_fini();
-}
-
-/* Runs `step` in a process of its own that the fault may kill. */
-static bool
-in_child(void (*step)(const char *), const char *arg, enum fake_fault fault,
-    unsigned n)
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		begin();
-		fake_script(fault, n, 0);
-		step(arg);
-		_exit(0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
-		abort();
-	return WEXITSTATUS(status) == FAKE_KILLED;
 }
 
 static void
@@ -696,7 +487,25 @@ test_delete_refused(void)
 	is_int(out.err.code, ERR_FAILED_PRECONDITION,
 	    "also if the lane cannot tell");
 	fake_watch(image, NULL);
+	end("delete", 0);
 
+	prepare();
+	begin();
+	free(take_ptr(&image));
+	image = str_fmt("csi-vol-%s", volume + strlen(volume) - UUID_LEN);
+	fake_watch(image, "leaving");
+	fake_script(FAKE_NONE, 0, 0);
+	delete (volume);
+	is_str(fake_log(),
+	    "read-item move lane-watchers move drop-dir remove-item purge",
+	    "whoever is gone when the lane asks is in nobody's way");
+	ok(!err_is_set(&out.err) && is_empty(), "and it is deleted");
+	end("delete", 0);
+
+	prepare();
+	begin();
+	free(take_ptr(&image));
+	image = str_fmt("csi-vol-%s", volume + strlen(volume) - UUID_LEN);
 	fake_set_obstacle(image, IMAGE_JOURNALED);
 	fake_script(FAKE_NONE, 0, 0);
 	fake_watch(image, "10.1.2.3:0/42");
@@ -792,10 +601,11 @@ test_helper(void)
 	begin();
 	helper = str_fmt("%s-temp", image_of(volume));
 	fake_put_image(helper);
+	(void)fake_snapshot(helper, image_of(volume));
 	fake_script(FAKE_NONE, 0, 0);
 	delete (volume);
 	is_str(fake_log(),
-	    "read-item move drop-dir lane-helper move remove-item purge purge",
+	    "read-item move drop-dir snaps unsnap move remove-item purge purge",
 	    "a clone of ceph-csi's takes these calls");
 	ok(!err_is_set(&out.err) && is_empty(), "and leaves nothing");
 	end("helper", 0);
@@ -805,7 +615,6 @@ test_helper(void)
 	free(take_ptr(&helper));
 	helper = str_fmt("%s-temp", image_of(volume));
 	fake_put_image(helper);
-	fake_script(FAKE_FAIL, 4, -ENOLINK);
 	delete (volume);
 	ok(!err_is_set(&out.err) && fake_has_image(helper, NULL) &&
 		!fake_has_image(image_of(volume), NULL),
@@ -817,7 +626,8 @@ test_helper(void)
 		free(take_ptr(&helper));
 		helper = str_fmt("%s-temp", image_of(volume));
 		fake_put_image(helper);
-		fake_set_parent_of(image_of(volume), helper);
+		fake_set_clone_of(image_of(volume), helper,
+		    fake_snapshot(helper, image_of(volume)));
 		(void)in_child(delete, volume, FAKE_KILL_DONE, n);
 		begin();
 		delete (volume);

@@ -21,6 +21,7 @@
 #define IMAGES 16
 #define TEXT 96
 #define METAS 8
+#define SNAPS 4
 
 struct entry {
 	char object[TEXT], key[TEXT], value[TEXT]; /* key "": the object */
@@ -29,6 +30,12 @@ struct entry {
 struct image {
 	char name[TEXT], id[TEXT];           /* name "": in the trash */
 	char trash_name[TEXT], parent[TEXT]; /* parent: an id, or "" */
+	uint64_t parent_snap;
+	struct {
+		uint64_t id; /* 0: none */
+		char name[TEXT];
+		bool in_trash;
+	} snap[SNAPS];
 	uint64_t size_bytes;
 	bool in_trash;
 	int obstacle;
@@ -357,10 +364,240 @@ fake_set_obstacle(const char *name, int obstacle)
 	image_there(name)->obstacle = obstacle;
 }
 
+/* ---- snapshots ---- */
+
+static unsigned
+count_children(const struct image *of, size_t at)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < IMAGES; i++)
+		n += st->image[i].id[0] != '\0' &&
+		    str_eq(st->image[i].parent, of->id) &&
+		    st->image[i].parent_snap == of->snap[at].id;
+	return n;
+}
+
+static uint64_t
+add_snapshot(struct image *image, const char *name)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < SNAPS; i++)
+		if (image->snap[i].id != 0 && !image->snap[i].in_trash &&
+		    str_eq(image->snap[i].name, name))
+			return image->snap[i].id;
+	while (image->snap[at].id != 0)
+		if (++at == SNAPS)
+			abort();
+	(void)snprintf(image->snap[at].name, TEXT, "%s", name);
+	image->snap[at].in_trash = false;
+	image->snap[at].id = ++st->ids;
+	return image->snap[at].id;
+}
+
+/* What is in the trash and has no clones is freed in the background. */
+static void
+reap(void)
+{
+	for (size_t i = 0; i < IMAGES; i++)
+		for (size_t j = 0; j < SNAPS; j++)
+			if (st->image[i].snap[j].in_trash &&
+			    count_children(&st->image[i], j) == 0)
+				memset(&st->image[i].snap[j], 0,
+				    sizeof(st->image[i].snap[j]));
+}
+
+static void
+remove_snapshot(struct image *image, const char *name)
+{
+	for (size_t i = 0; i < SNAPS; i++)
+		if (image->snap[i].id != 0 && str_eq(image->snap[i].name, name))
+			image->snap[i].in_trash = true;
+	reap();
+}
+
+void
+fake_set_clone_of(const char *name, const char *parent, uint64_t snap)
+{
+	fake_set_parent_of(name, parent);
+	image_there(name)->parent_snap = snap;
+}
+
+void
+fake_resize(const char *name, uint64_t size_bytes)
+{
+	image_there(name)->size_bytes = size_bytes;
+}
+
+const char *
+fake_image_id(const char *name)
+{
+	const struct image *image = image_named(name);
+
+	return image != NULL ? image->id : "";
+}
+
+uint64_t
+fake_snapshot(const char *name, const char *snapshot)
+{
+	return add_snapshot(image_there(name), snapshot);
+}
+
+void
+fake_unsnapshot(const char *name, const char *snapshot)
+{
+	remove_snapshot(image_there(name), snapshot);
+}
+
+static struct cls_snapshot
+snapshot_at(const struct image *image, size_t at)
+{
+	struct cls_snapshot snap = {
+		.id = image->snap[at].id,
+		.kind = image->snap[at].in_trash ? SNAP_TRASH : SNAP_USER,
+		.size_bytes = image->size_bytes,
+		.children = count_children(image, at),
+	};
+
+	(void)snprintf(snap.name, sizeof(snap.name), "%s",
+	    image->snap[at].in_trash ? "random" : image->snap[at].name);
+	(void)snprintf(
+	    snap.original, sizeof(snap.original), "%s", image->snap[at].name);
+	return snap;
+}
+
+void
+snapshot_list_start(struct snapshot_list *list, struct ceph_pool *pool,
+    const char *image_id, struct wake *waiter)
+{
+	const struct image *image = image_with_id(image_id);
+	int rc;
+
+	memset(list, 0, sizeof(*list));
+	list->pool = pool;
+	if (enter("snaps", &rc) && rc == 0) {
+		rc = image == NULL ? -ENOENT : 0;
+		list->snap = mem_new(SNAPS * sizeof(*list->snap));
+		for (size_t i = 0; image != NULL && i < SNAPS; i++) {
+			if (image->snap[i].id != 0)
+				list->snap[list->n++] = snapshot_at(image, i);
+		}
+	}
+	leave_child(&list->op, waiter, rc, "list snapshots");
+}
+
+void
+snapshot_list_fini(struct snapshot_list *list)
+{
+	free(list->snap);
+	list->snap = NULL;
+	list->n = 0;
+}
+
+const struct cls_snapshot *
+snapshot_named(const struct snapshot_list *list, const char *name)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (list->snap[i].kind == SNAP_USER &&
+		    str_eq(list->snap[i].name, name))
+			return &list->snap[i];
+	return NULL;
+}
+
+/* What image_create of ceph/image.h does, and a lane. */
+static int
+make_image(struct image_job *job)
+{
+	const struct image_spec *spec = job->spec;
+	const struct cls_parent none = { .snap = 0 };
+	const struct cls_parent *of = spec->parent != NULL ? spec->parent
+							   : &none;
+	struct image *image = image_named(spec->name);
+	struct image *parent = image_with_id(of->id);
+	bool there = spec->parent == NULL;
+
+	for (size_t i = 0; parent != NULL && i < SNAPS; i++)
+		there = there ||
+		    (parent->snap[i].id == of->snap &&
+			!parent->snap[i].in_trash);
+	if (!there)
+		return -ENOENT;
+	job->adopted = image != NULL;
+	if (job->adopted &&
+	    (image->size_bytes != spec->size_bytes ||
+		(image->parent[0] != '\0' &&
+		    (!str_eq(image->parent, of->id) ||
+			image->parent_snap != of->snap))))
+		return -EEXIST;
+	if (!job->adopted) {
+		fake_put_image(spec->name);
+		(void)snprintf(
+		    image_there(spec->name)->id, TEXT, "%s", spec->id);
+	}
+	image = image_there(spec->name);
+	image->size_bytes = spec->size_bytes;
+	(void)snprintf(image->parent, TEXT, "%s", of->id);
+	image->parent_snap = of->snap;
+	for (size_t i = 0; i < spec->nmeta; i++)
+		fake_set_meta(
+		    spec->name, spec->meta[i].key, spec->meta[i].value);
+	(void)snprintf(job->made_id, RBD_ID_SIZE, "%.60s", image->id);
+	return 0;
+}
+
+void
+image_job_start(struct image_job *job, struct wake *waiter)
+{
+	static const char *const names[] = { "", "snap", "unsnap", "clone",
+		"grow", "flatten" };
+	bool make = job->kind == IMAGE_JOB_CLONE;
+	const char *name = make && job->spec->parent == NULL ? "create"
+							     : names[job->kind];
+	struct image *image = make ? NULL : image_with_id(job->image_id);
+	int rc;
+
+	/* One that fails undoes itself: so FAIL_DONE is the same as FAIL. */
+	if (enter(name, &rc) && (rc == 0 || !make)) {
+		if (make)
+			rc = make_image(job);
+		else if (image == NULL)
+			rc = job->kind == IMAGE_JOB_UNSNAPSHOT ? rc : -ENOENT;
+		else if (job->kind == IMAGE_JOB_SNAPSHOT)
+			job->snap = add_snapshot(image, job->snapshot);
+		else if (job->kind == IMAGE_JOB_UNSNAPSHOT)
+			remove_snapshot(image, job->snapshot);
+		else if (job->kind == IMAGE_JOB_GROW)
+			image->size_bytes = job->size_bytes =
+			    image->size_bytes > job->size_bytes
+			    ? image->size_bytes
+			    : job->size_bytes;
+	}
+	leave_child(&job->op, waiter, rc, "image job");
+}
+
 static int
 compare(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "image:NAME@SNAPSHOT": those in its trash do not show. */
+static char *
+image_line(const struct image *image)
+{
+	char *line = str_fmt(
+	    "image:%s%s", image->in_trash ? "(trash)" : "", image->name);
+
+	for (size_t i = 0; i < SNAPS; i++) {
+		auto_free char *shorter = line;
+
+		if (image->snap[i].id == 0 || image->snap[i].in_trash)
+			line = str_dup(shorter);
+		else
+			line = str_fmt("%s@%s", shorter, image->snap[i].name);
+	}
+	return line;
 }
 
 const char *
@@ -381,9 +618,7 @@ fake_store(void)
 	}
 	for (size_t i = 0; i < IMAGES; i++)
 		if (st->image[i].id[0] != '\0')
-			line[n++] = str_fmt("image:%s%s",
-			    st->image[i].in_trash ? "(trash)" : "",
-			    st->image[i].name);
+			line[n++] = image_line(&st->image[i]);
 	qsort(line, n, sizeof(line[0]), compare);
 	text[0] = '\0';
 	for (size_t i = 0; i < n; i++) {
@@ -740,7 +975,18 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 				.stripe_count = 1 };
 			(void)snprintf(lookup->info.prefix, RBD_PREFIX_SIZE,
 			    "rbd_data.%.60s", image->id);
-			lookup->info.parent.pool = image->has_parent ? 1 : -1;
+			lookup->info.features = features_created();
+			for (size_t i = 0; i < SNAPS; i++)
+				if (image->snap[i].id > lookup->info.snap_seq)
+					lookup->info.snap_seq =
+					    image->snap[i].id;
+			lookup->info.parent.pool = image->has_parent ||
+				image->parent[0] != '\0'
+			    ? the_pool.id
+			    : -1;
+			(void)snprintf(lookup->info.parent.id, RBD_ID_SIZE,
+			    "%.60s", image->parent);
+			lookup->info.parent.snap = image->parent_snap;
 		}
 	}
 	leave_child(&lookup->op, waiter, rc, "look up");
@@ -772,35 +1018,15 @@ image_summary_start(struct image_summary *s, struct ceph_pool *pool,
 }
 
 void
-image_create_start(struct image_create *c, struct ceph_pool *pool,
-    const struct image_spec *spec, struct wake *waiter)
+image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
+    const char *id, struct wake *waiter)
 {
-	struct image *image = image_named(spec->name);
-	int rc;
-
-	memset(c, 0, sizeof(*c));
-	c->pool = pool;
-	c->adopted = image != NULL;
-	if (enter("create", &rc) && rc == 0) {
-		for (size_t i = 0; image == NULL && i < IMAGES; i++)
-			if (st->image[i].id[0] == '\0')
-				image = &st->image[i];
-		if (c->adopted && image->size_bytes != spec->size_bytes)
-			rc = -EEXIST;
-		if (!c->adopted) {
-			(void)snprintf(image->name, TEXT, "%s", spec->name);
-			(void)snprintf(image->id, TEXT, "%s", spec->id);
-			image->size_bytes = spec->size_bytes;
-		}
-		(void)snprintf(c->id, RBD_ID_SIZE, "%.60s", image->id);
-	}
-	/* One that fails undoes itself; so FAIL_DONE is the same as FAIL. */
-	leave_child(&c->op, waiter, rc, "create");
+	image_meta_list_with_start(list, pool, id, 0, waiter);
 }
 
 void
-image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
-    const char *id, struct wake *waiter)
+image_meta_list_with_start(struct image_meta_list *list, struct ceph_pool *pool,
+    const char *id, uint64_t snap, struct wake *waiter)
 {
 	const struct image *image = image_with_id(id);
 	int rc;
@@ -816,6 +1042,9 @@ image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
 					.value = image->meta[i].value,
 					.len = strlen(image->meta[i].value),
 				};
+		for (size_t i = 0; snap != 0 && i < SNAPS && image != NULL; i++)
+			if (image->snap[i].id == snap)
+				list->snapshot = snapshot_at(image, i);
 		if (image == NULL)
 			rc = -ENOENT;
 	}
@@ -1027,9 +1256,12 @@ void
 trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
     const char *id, struct trash_plan *plan, struct wake *waiter)
 {
+	static struct trash_plan none;
 	struct image *image;
 	int rc;
 
+	if (plan == NULL)
+		plan = &none;
 	memset(m, 0, sizeof(*m));
 	m->pool = pool;
 	place(&m->place, name, id);
@@ -1089,6 +1321,7 @@ trash_purge_start(struct trash_purge *p, struct wake *waiter)
 		p->unnoted = p->obstacle == IMAGE_PLAIN && rc == 0;
 		if (p->unnoted)
 			put_note(p->instance_id, p->id, NULL);
+		reap();
 	}
 	leave_child(&p->op, waiter, rc, "purge");
 }
@@ -1104,8 +1337,6 @@ trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
 	leave(waiter, -EOPNOTSUPP);
 }
 
-/* ---- image jobs ---- */
-
 unsigned
 snapshot_reaping(void)
 {
@@ -1117,23 +1348,6 @@ snapshot_when_orphaned(void (*orphaned)(
     struct ceph_pool *pool, const char *image_id, const char *image))
 {
 	(void)orphaned;
-}
-
-void
-image_job_start(struct image_job *job, struct wake *waiter)
-{
-	struct image *image = image_with_id(job->image_id);
-	int rc;
-
-	if (enter("grow", &rc)) {
-		if (image == NULL)
-			rc = -ENOENT;
-		else if (image->size_bytes < job->size_bytes)
-			image->size_bytes = job->size_bytes;
-		else
-			job->size_bytes = image->size_bytes;
-	}
-	leave_child(&job->op, waiter, rc, "image job");
 }
 
 /* ---- lanes ---- */
@@ -1149,6 +1363,8 @@ run_lane(struct lane_job *job)
 	case LANE_LIST_WATCHERS:
 		if (image == NULL)
 			return -ENOENT;
+		if (str_eq(image->watcher, "leaving"))
+			image->watcher[0] = '\0';
 		if (image->watcher[0] != '\0')
 			(void)snprintf(job->watcher[job->nwatchers++],
 			    RBD_ADDR_SIZE, "%.70s", image->watcher);
@@ -1165,10 +1381,6 @@ run_lane(struct lane_job *job)
 		if (image != NULL)
 			memset(image, 0, sizeof(*image));
 		return 0;
-	case LANE_HELPER_FREE:
-		if (image == NULL)
-			return -ENOENT;
-		return str_eq(image->name, "") ? -EIO : 0;
 	case LANE_MON_COMMAND:
 		return -EOPNOTSUPP;
 	case LANE_LIST_OBJECTS:
@@ -1190,7 +1402,6 @@ lane_job_start(struct lane_job *job, struct wake *waiter)
 		"lane-create",
 		"lane-move",
 		"lane-remove",
-		"lane-helper",
 	};
 	int rc, done = 0;
 

@@ -45,7 +45,7 @@ void fake_put_key(const char *object, const char *key, const char *value);
 void fake_put_object(const char *object);
 bool fake_has_key(const char *object, const char *key, const char *value);
 bool fake_has_image(const char *name, uint64_t *size_bytes);
-/* Addresses with a comma between; NULL: nobody. */
+/* Addresses with a comma between; NULL: nobody; "leaving": gone when asked. */
 void fake_watch(const char *name, const char *address);
 void fake_set_meta(const char *name, const char *key, const char *value);
 const char *fake_meta(const char *name, const char *key); /* NULL: none */
@@ -54,6 +54,12 @@ void fake_fill(const char *name, const char *why);
 void fake_set_parent(const char *name, bool has);
 void fake_put_image(const char *name); /* of 1 MiB, with an id of its own */
 void fake_set_parent_of(const char *name, const char *parent);
+/* Adds one, or finds it; removing leaves it in the trash while it has clones. */
+void fake_set_clone_of(const char *name, const char *parent, uint64_t snap);
+void fake_resize(const char *name, uint64_t size_bytes);
+const char *fake_image_id(const char *name); /* "": no such image */
+uint64_t fake_snapshot(const char *name, const char *snapshot);
+void fake_unsnapshot(const char *name, const char *snapshot);
 /* As an administrator does it: */
 void fake_rename(const char *name, const char *to);
 void fake_trash(const char *name);
