@@ -150,15 +150,16 @@ node_get_info(void *message)
 
 	reply->node_id = arena_strdup(dp.arena, dp.setup.node_id);
 	reply->max_volumes_per_node = dp.setup.max_volumes;
+	/* As with ceph-csi it is there also without any segment. */
+	topology = csi_new(&csi__v1__topology__descriptor, dp.arena);
+	reply->accessible_topology = topology;
 	if (dp.setup.labels == NULL || str_is_empty(dp.setup.domain_labels))
 		return;
-	topology = csi_new(&csi__v1__topology__descriptor, dp.arena);
 	topology->segments = arena_new_bytes(dp.arena,
 	    strlen(dp.setup.domain_labels) * sizeof(*topology->segments));
 	/* It has been seen that the node has them. */
 	(void)!labels_topology(dp.setup.labels, dp.setup.domain_labels,
 	    dp.setup.driver_name, dp.arena, add_segment, topology, NULL);
-	reply->accessible_topology = topology;
 }
 
 /* Fills an empty reply. An empty Probe means ready: the daemon listens. */
