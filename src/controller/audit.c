@@ -7,6 +7,7 @@
  * mends it, and mended by an operation that the cluster refuses when it has
  * changed. An image is never touched; see docs/JOURNAL.md.
  */
+#include "ceph/snapshot.h"
 #include "controller/controller.h"
 #include "controller/lane.h"
 #include "controller/volume.h"
@@ -51,6 +52,7 @@ enum audit_next {
 	NEXT_KEY,         /* a reservation: has the volume been made? */
 	NEXT_NOTE,        /* a deleted image: is it ours to purge? */
 	NEXT_ENTRY,       /* read the journal's entry */
+	NEXT_SNAPSHOTS,   /* an image in use: has a copy left one? */
 	NEXT_SEARCH,      /* no entry: is any image with its UUID left? */
 	NEXT_PLACE,       /* where are name and id? */
 	NEXT_CHILD,       /* what hangs on the image in the trash? */
@@ -67,6 +69,7 @@ enum audit_state {
 	AUDIT_KEY_READ,      /* NEXT_KEY */
 	AUDIT_NOTE_READ,     /* NEXT_NOTE */
 	AUDIT_ENTRY_READ,    /* NEXT_ENTRY */
+	AUDIT_SNAPS_LISTED,  /* NEXT_SNAPSHOTS */
 	AUDIT_SEARCHED,      /* NEXT_SEARCH: a page of images has come */
 	AUDIT_PLACED,        /* NEXT_PLACE */
 	AUDIT_CHILD_FOUND,   /* NEXT_CHILD */
@@ -101,6 +104,7 @@ struct audit {
 	struct ceph_pool *item_pool;
 	struct journal_read item;
 	struct image_place place;
+	struct snapshot_list snaps;
 	struct lane_job lane;
 	Rbdcsi__Admin__V1__Finding *finding;
 };
@@ -463,7 +467,7 @@ judge_entry(struct audit *a)
 	}
 	if (a->walk->list == LIST_IMAGES)
 		return a->has_entry
-		    ? NEXT_NOTHING
+		    ? NEXT_SNAPSHOTS
 		    : tell(a, "image-without-entry",
 			  "no volume or snapshot leads to it; it may have data, so rename or remove it by hand");
 	if (a->walk->list == LIST_TRASH)
@@ -485,6 +489,30 @@ judge_entry(struct audit *a)
 			"the entry %s belongs to %s; creating by this name fails",
 			a->uuid, name));
 	return place(a, a->image, item->attr[JOURNAL_IMAGEID]);
+}
+
+/* A copy is made of a snapshot, csi-snap-UUID or IMAGE-temp, for a moment. */
+static enum audit_next
+judge_snapshots(struct audit *a)
+{
+	for (size_t i = 0; i < a->snaps.n; i++) {
+		const struct cls_snapshot *snap = &a->snaps.snap[i];
+		const char *rest;
+
+		if (snap->kind != SNAP_USER || str_eq(snap->name, a->image))
+			continue;
+		rest = image_rest(a, &journal_snapshots, snap->name);
+		if (rest == NULL &&
+		    (rest = image_rest(a, &journal_volumes, snap->name)) !=
+			NULL)
+			rest = str_eq(rest, IMAGE_HELPER_SUFFIX) ? "" : NULL;
+		if (rest != NULL && *rest == '\0')
+			return tell(a, "snapshot-left",
+			    arena_fmt(a->rpc.arena,
+				"its snapshot %s is for a copy that is being made, or that was cut off: then creating that again, or deleting it, removes the snapshot; else `rbd snap rm` does",
+				snap->name));
+	}
+	return NEXT_NOTHING;
 }
 
 /* A page of images, or of the trash: is one of this UUID in it? */
@@ -603,7 +631,9 @@ static enum op_verdict
 audit_next_step(struct audit *a)
 {
 	struct op *op = &a->rpc.op;
+	char id[RBD_ID_SIZE];
 	const char *key;
+	struct dec d;
 
 	switch (a->next) {
 	case NEXT_NOTHING:
@@ -628,6 +658,14 @@ audit_next_step(struct audit *a)
 		journal_read_start(&a->item, a->kind, a->item_pool, a->uuid,
 		    JOURNAL_IDENTITY, a->rpc.arena, &op->wake);
 		return op_await(a, AUDIT_ENTRY_READ);
+
+	case NEXT_SNAPSHOTS:
+		dec_init(&d, a->entry->value, a->entry->len);
+		dec_str(&d, id, sizeof(id));
+		if (dec_end(&d) < 0)
+			id[0] = '\0';
+		snapshot_list_start(&a->snaps, a->pool, id, &op->wake);
+		return op_await(a, AUDIT_SNAPS_LISTED);
 
 	case NEXT_SEARCH:
 		page_start(a, &a->second, a->searched, a->last,
@@ -729,6 +767,13 @@ audit_step(struct op *op)
 
 	case AUDIT_ENTRY_READ:
 		a->next = judge_entry(a);
+		return op_goto(a, AUDIT_JUDGED);
+
+	case AUDIT_SNAPS_LISTED:
+		if (failed)
+			return op_fail_as(a, AUDIT_END, snaps.op);
+		a->next = judge_snapshots(a);
+		snapshot_list_fini(&a->snaps);
 		return op_goto(a, AUDIT_JUDGED);
 
 	case AUDIT_SEARCHED:

@@ -122,6 +122,10 @@ snapshots setomapval csi.snap.no-entry eeeeeeee-2222-4333-8444-555555555555
 snapshots setomapval csi.reserve.begun csi-snap-ffffffff-2222-4333-8444-555555555555
 snap_orphan=csi-snap-aaaaaaaa-2222-4333-8444-555555555555
 rbd create --size 1M "$pool/$snap_orphan"
+# and a snapshot of a volume for a copy that was never made
+create cut-off && cut_off=$image
+rbd snap create --no-progress "$pool/$cut_off@csi-snap-bbbbbbbb-2222-4333-8444-555555555555"
+rbd snap create --no-progress "$pool/$cut_off@somebodys"
 
 all_found() {
 	finds "a key whose entry and image are gone" key-without-entry no-entry "" "${1:-false}" csi.volumes
@@ -147,7 +151,8 @@ all_found() {
 	finds "a snapshot's reservation without an image" reservation begun \
 		csi-snap-ffffffff-2222-4333-8444-555555555555 "${1:-false}"
 	finds "a snapshot's image that no entry knows" image-without-entry "" "$snap_orphan"
-	is "and nothing else is found" "$(jq length <<<"$found")" 18
+	finds "a snapshot for a copy that was cut off" snapshot-left "" "$cut_off"
+	is "and nothing else is found" "$(jq length <<<"$found")" 19
 }
 
 everything >"$work/before"
@@ -169,7 +174,7 @@ done
 ok "the reservation of a whole image, too" has_key csi.volumes.default csi.reserve.made
 
 audit 1 "the rest is found again"
-is "and no more" "$(jq length <<<"$found")" 12
+is "and no more" "$(jq length <<<"$found")" 13
 audit 1 "and again by a second repair" --repair
 is "which mends none of it" "$(jq 'map(select(.repaired)) | length' <<<"$found")" 0
 ok "a creation that was cut off goes on" create made
@@ -187,6 +192,7 @@ rbd rename "$pool/kept" "$pool/$renamed"
 rbd trash restore "$pool/$(rbd trash ls --all "$pool" | grep " $trashed\$" | cut -d' ' -f1)"
 rbd rm --no-progress "$pool/$orphan"
 rbd rm --no-progress "$pool/$snap_orphan"
+rbd snap purge --no-progress "$pool/$cut_off"
 for image in "$left" "$anew"; do
 	rbd trash rm --no-progress "$pool/$(rbd trash ls --all "$pool" | grep " $image\$" | cut -d' ' -f1)"
 done
