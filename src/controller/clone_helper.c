@@ -67,12 +67,12 @@ judge_left(struct helper_make *m, struct err *err)
 	bool has_parent = has_header && parent->pool >= 0;
 	const struct cls_snapshot *snap = has_parent
 	    ? snapshot_of_id(&m->list, parent->snap)
-	    : snapshot_named(&m->list, m->name);
+	    : snapshot_named(&m->list, m->like->name);
 
 	if (has_parent && !volume_source_is_of(m->source, parent)) {
 		(void)err_set(err, ERR_ALREADY_EXISTS,
-		    "image %s exists and is no clone of image %s", m->name,
-		    m->source->found.image);
+		    "image %s exists and is no clone of image %s",
+		    m->like->name, m->source->found.image);
 		return LEFT_WRONG;
 	}
 	if (has_parent &&
@@ -80,7 +80,7 @@ judge_left(struct helper_make *m, struct err *err)
 		(snap->kind == SNAP_TRASH && snap->children == 0))) {
 		(void)err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s is a clone of a snapshot of image %s that is gone; remove it by hand",
-		    m->name, m->source->found.image);
+		    m->like->name, m->source->found.image);
 		return LEFT_WRONG;
 	}
 	if (snap == NULL)
@@ -103,7 +103,7 @@ make_step(struct op *op)
 		if (!m->is_resumed)
 			return op_goto(m, HELPMAKE_SNAP);
 		image_lookup_start(
-		    &m->lookup, m->pool, m->name, NULL, false, &op->wake);
+		    &m->lookup, m->pool, m->like->name, NULL, false, &op->wake);
 		return op_await(m, HELPMAKE_LOOKED_UP);
 
 	case HELPMAKE_LOOKED_UP:
@@ -121,7 +121,7 @@ make_step(struct op *op)
 	case HELPMAKE_LISTED:
 		if (op->rc < 0)
 			return op_fail_as(m, HELPMAKE_END, list.op);
-		snap = snapshot_named(&m->list, m->clone->name);
+		snap = snapshot_named(&m->list, m->snapshot);
 		if (snap != NULL) {
 			m->parent.snap = snap->id;
 			m->size_bytes = snap->size_bytes;
@@ -163,8 +163,8 @@ make_step(struct op *op)
 		/* One that is there is told to its watchers once more. */
 		if (m->size_bytes == 0)
 			m->size_bytes = m->source->size_bytes;
-		make_job_start(
-		    m, IMAGE_JOB_SNAPSHOT, source_pool, source_id, m->name);
+		make_job_start(m, IMAGE_JOB_SNAPSHOT, source_pool, source_id,
+		    m->like->name);
 		return op_await(m, HELPMAKE_SNAPPED);
 
 	case HELPMAKE_SNAPPED:
@@ -185,8 +185,8 @@ make_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_as(m, HELPMAKE_END, job.op);
 		memcpy(m->id, m->job.made_id, sizeof(m->id));
-		make_job_start(
-		    m, IMAGE_JOB_UNSNAPSHOT, source_pool, source_id, m->name);
+		make_job_start(m, IMAGE_JOB_UNSNAPSHOT, source_pool, source_id,
+		    m->like->name);
 		return op_await(m, HELPMAKE_FREED);
 
 	case HELPMAKE_FREED:
@@ -196,7 +196,7 @@ make_step(struct op *op)
 
 	case HELPMAKE_WHOLE:
 		make_job_start(
-		    m, IMAGE_JOB_SNAPSHOT, m->pool, m->id, m->clone->name);
+		    m, IMAGE_JOB_SNAPSHOT, m->pool, m->id, m->snapshot);
 		return op_await(m, HELPMAKE_DONE);
 
 	case HELPMAKE_DONE:
@@ -222,22 +222,13 @@ void
 helper_make_start(struct helper_make *m, struct wake *waiter)
 {
 	const struct volume_source *source = m->source;
-	const struct image_spec *clone = m->clone;
 
-	m->name = arena_fmt(
-	    source->rpc->arena, "%s" IMAGE_HELPER_SUFFIX, clone->name);
 	volume_parent_of(&m->of, source->found.pool, source->found.info->id, 0);
 	image_id_generate(m->pool->conn, m->own_id);
-	m->spec = (struct image_spec){
-		.name = m->name,
-		.id = m->own_id,
-		.features = m->features | HELPER_FEATURES,
-		.layout = clone->layout,
-		.data_pool = clone->data_pool,
-		.parent = &m->of,
-		.meta = source->meta,
-		.nmeta = source->nmeta,
-	};
+	m->spec = *m->like;
+	m->spec.id = m->own_id;
+	m->spec.features |= HELPER_FEATURES;
+	m->spec.parent = &m->of;
 	op_start(&m->op, &make_class, waiter);
 }
 
@@ -255,7 +246,7 @@ undo_step(struct op *op)
 			.kind = IMAGE_JOB_UNSNAPSHOT,
 			.pool = m->source->found.pool,
 			.image_id = m->source->found.info->id,
-			.snapshot = m->name,
+			.snapshot = m->like->name,
 		};
 		image_job_start(&u->job, &op->wake);
 		return op_await(u, HELPUNDO_SOURCE_FREED);
@@ -269,7 +260,7 @@ undo_step(struct op *op)
 			.kind = IMAGE_JOB_UNSNAPSHOT,
 			.pool = m->pool,
 			.image_id = m->id,
-			.snapshot = m->clone->name,
+			.snapshot = m->snapshot,
 		};
 		image_job_start(&u->job, &op->wake);
 		return op_await(u, HELPUNDO_FREED);
@@ -278,21 +269,24 @@ undo_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, job.op);
 		journal_purge_note_start(m->pool, u->instance_id, m->id,
-		    &(struct journal_purge){ .image = m->name }, &op->wake);
+		    &(struct journal_purge){ .image = m->like->name },
+		    &op->wake);
 		return op_await(u, HELPUNDO_NOTED);
 
 	case HELPUNDO_NOTED:
 		if (op->rc < 0)
 			return op_fail_rc(u, HELPUNDO_END, op->rc,
-			    "note that image %s is to be purged", m->name);
+			    "note that image %s is to be purged",
+			    m->like->name);
 		trash_move_start(
-		    &u->move, m->pool, m->name, m->id, NULL, &op->wake);
+		    &u->move, m->pool, m->like->name, m->id, NULL, &op->wake);
 		return op_await(u, HELPUNDO_MOVED);
 
 	case HELPUNDO_MOVED:
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, move.op);
-		purge_submit(m->pool, u->instance_id, m->id, m->name, &u->move);
+		purge_submit(
+		    m->pool, u->instance_id, m->id, m->like->name, &u->move);
 		return op_goto(u, HELPUNDO_END);
 
 	case HELPUNDO_END:

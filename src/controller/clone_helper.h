@@ -1,10 +1,13 @@
 /*
- * clone_helper.h - the image that stands between a volume and a clone of it.
+ * clone_helper.h - the image that stands between a volume and a clone of it,
+ * and the one that is a CSI snapshot of the volume: they are made alike.
  *
  * A clone IMAGE of a volume is a clone of a helper, IMAGE-temp, which is a clone
- * of the volume, as with ceph-csi (internal/rbd/clone.go):
+ * of the volume, as with ceph-csi (internal/rbd/clone.go); a snapshot SNAP is
+ * such an image, too, of which clones are made later:
  *
  *	volume @IMAGE-temp -> IMAGE-temp @IMAGE -> IMAGE
+ *	volume @SNAP -> SNAP @SNAP
  *
  * The rule that holds it together: the volume's snapshot goes to the trash as
  * soon as the helper is whole, so that the volume can be resized, cloned and
@@ -45,10 +48,11 @@ struct helper_make {
 
 	/* what the caller sets; all else is zeroed */
 	const struct volume_source *source; /* a volume */
-	struct ceph_pool *pool;             /* of the clone, and so of it */
-	const struct image_spec *clone;
-	uint64_t features; /* of the StorageClass; 0: it names none */
-	bool is_resumed;   /* an earlier try may have left some of it */
+	struct ceph_pool *pool;
+	/* Its name, features, layout, data pool and metadata. */
+	const struct image_spec *like;
+	const char *snapshot; /* what its own is called */
+	bool is_resumed;      /* an earlier try may have left some of it */
 
 	/* the answer */
 	struct cls_parent parent; /* what is to be cloned */
@@ -57,7 +61,6 @@ struct helper_make {
 	bool adopted;             /* not only this call has made it */
 
 	/* private */
-	const char *name;
 	char own_id[RBD_ID_SIZE];
 	struct cls_parent of; /* the volume's snapshot */
 	struct image_spec spec;

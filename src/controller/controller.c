@@ -21,6 +21,8 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_GET_SNAPSHOT] = &get_snapshot_impl,
 	[CSI_CONTROLLER_GET_VOLUME] = &get_volume_impl,
 	[CSI_CONTROLLER_MODIFY_VOLUME] = &modify_volume_impl,
+	[CSI_CREATE_SNAPSHOT] = &create_snapshot_impl,
+	[CSI_DELETE_SNAPSHOT] = &delete_snapshot_impl,
 	[CSI_ADMIN_AUDIT] = &audit_impl,
 	[CSI_FORMAT] = &format_image_impl,
 };
@@ -58,12 +60,20 @@ controller_find(const char *path, const struct csi_definition **def)
 
 void
 controller_name_take_start(struct keylock_claim *claim,
-    const struct csi_rpc *rpc, const struct ceph_pool *pool, const char *name,
+    const struct csi_rpc *rpc, const struct journal *journal, const char *name,
     struct wake *waiter)
 {
+	const struct ceph_pool *pool = journal->pool;
+
 	claim->what = rpc->in->def->name;
 	keylock_take_start(controller.names, claim,
-	    arena_fmt(rpc->arena, "%lld/%s/%s", (long long)pool->id,
-		pool->rados_namespace, name),
+	    arena_fmt(rpc->arena, "%lld/%s/%s%s", (long long)pool->id,
+		pool->rados_namespace, journal->kind->key, name),
 	    waiter);
+}
+
+void
+controller_resume(struct ceph_pool *pool, const char *instance_id)
+{
+	purge_resume(pool, instance_id);
 }

@@ -8,7 +8,7 @@
 #ifndef CONTROLLER_CONTROLLER_H
 #define CONTROLLER_CONTROLLER_H
 
-#include "ceph/connection.h"
+#include "ceph/journal.h"
 #include "core/keylock.h"
 #include "csi/rpc.h"
 
@@ -35,18 +35,25 @@ const struct csi_impl *controller_find(
     const char *path, const struct csi_definition **def);
 
 /*
- * Locks a request name in the pool of its directory, so that a request for
- * another pool does not wait. keylock_release() gives it back.
+ * Locks a request name in its directory, so that a request for another pool, or
+ * for another kind of thing, does not wait. keylock_release() gives it back.
  */
 void controller_name_take_start(struct keylock_claim *claim,
-    const struct csi_rpc *rpc, const struct ceph_pool *pool, const char *name,
+    const struct csi_rpc *rpc, const struct journal *journal, const char *name,
     struct wake *waiter);
 
 /* Frees what the monitors have said; part of controller_fini(). */
 void get_capacity_forget(void);
+/*
+ * To be called when an RPC uses a pool: what an earlier worker has left to be
+ * done there in the background goes on.
+ */
+void controller_resume(struct ceph_pool *pool, const char *instance_id);
 
 extern const struct csi_impl audit_impl;
+extern const struct csi_impl create_snapshot_impl;
 extern const struct csi_impl create_volume_impl;
+extern const struct csi_impl delete_snapshot_impl;
 extern const struct csi_impl delete_volume_impl;
 extern const struct csi_impl expand_volume_impl;
 extern const struct csi_impl format_image_impl;

@@ -85,6 +85,7 @@ struct create_volume {
 	/* what it is to be a copy of */
 	const char *source_id; /* NULL: of nothing */
 	struct volume_source source;
+	struct image_spec helper_spec;
 	struct helper_make helper; /* of the copy of a volume */
 
 	struct journal journal;
@@ -384,18 +385,10 @@ static int
 fill_reply(struct create_volume *c, struct err *err)
 {
 	Csi__V1__CreateVolumeResponse *reply;
-	char *text = arena_new_bytes(c->rpc.arena, CSI_VOLUME_ID_MAX + 1);
-	struct csi_volume_id id = { .pool_id = c->at->id };
-	struct err ignored = ERR_INIT;
 
-	if (str_put(id.cluster_id, sizeof(id.cluster_id), "%s",
-		c->rpc.env->cluster_id) < 0 ||
-	    str_put(id.uuid, sizeof(id.uuid), "%s", c->uuid) < 0 ||
-	    csi_volume_id_fmt(text, &id, &ignored) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "parameters.clusterID: %s makes no volume ID",
-		    c->rpc.env->cluster_id);
-	c->volume->volume_id = text;
+	c->volume->volume_id = volume_id_make(&c->rpc, c->at, c->uuid, err);
+	if (c->volume->volume_id == NULL)
+		return err->rc;
 	c->volume->capacity_bytes = (int64_t)c->bytes;
 	c->volume->content_source = c->req->volume_content_source;
 	put_context(c, "imageName", c->image);
@@ -554,11 +547,20 @@ create_image_step(struct create_volume *c)
 		c->reserve.item.attr[JOURNAL_SOURCE] = c->source_id;
 		if (c->source_id == NULL || c->source.is_snapshot)
 			return op_goto(c, CREATEVOL_IMAGE);
+		c->helper_spec = (struct image_spec){
+			.name = arena_fmt(c->rpc.arena,
+			    "%s" IMAGE_HELPER_SUFFIX, c->spec.name),
+			.features = c->cls->features,
+			.layout = c->spec.layout,
+			.data_pool = c->spec.data_pool,
+			.meta = c->source.meta,
+			.nmeta = c->source.nmeta,
+		};
 		c->helper = (struct helper_make){
 			.source = &c->source,
 			.pool = c->reserve.item_pool,
-			.clone = &c->spec,
-			.features = c->cls->features,
+			.like = &c->helper_spec,
+			.snapshot = c->spec.name,
 			.is_resumed = c->find.found || c->find.reserved != NULL,
 		};
 		helper_make_start(&c->helper, &op->wake);
@@ -777,9 +779,9 @@ create_volume_step(struct op *op)
 			return op_fail_as(c, CREATEVOL_END, choice.op);
 		if (read_create_request(c, &err) < 0)
 			return op_fail_err(c, CREATEVOL_END, &err);
-		purge_resume(c->pool, c->rpc.env->instance_id);
+		controller_resume(c->pool, c->rpc.env->instance_id);
 		controller_name_take_start(
-		    &c->claim, &c->rpc, c->pool, c->req->name, &op->wake);
+		    &c->claim, &c->rpc, &c->journal, c->req->name, &op->wake);
 		return op_await(c, CREATEVOL_LOCKED);
 
 	case CREATEVOL_LOCKED:

@@ -1,5 +1,6 @@
 /*
- * delete_volume.c - DeleteVolume.
+ * delete_volume.c - DeleteVolume and DeleteSnapshot, which are one: an entry of
+ * the journal goes, and the image that it leads to.
  *
  * The rule that holds it together: first the image leaves its name, then a
  * note says that it is to be purged, then the journal lets go of the volume.
@@ -40,7 +41,7 @@ enum discard_state {
 struct discard {
 	struct op op;
 	enum discard_state state;
-	const char *volume; /* for people */
+	const char *noun, *volume; /* for people */
 	struct ceph_pool *pool;
 	const char *name, *wanted_id;
 	struct trash_plan *plan;
@@ -133,7 +134,7 @@ discard_step(struct op *op)
 
 	case DISCARD_END:
 		if (err_is_set(&op->err))
-			err_prefix(&op->err, "volume %s", d->volume);
+			err_prefix(&op->err, "%s %s", d->noun, d->volume);
 		return OP_DONE;
 	}
 	abort();
@@ -151,6 +152,8 @@ enum delete_volume_state {
 	DELETEVOL_ITEM_READ,    /* the journal entry has been read */
 	DELETEVOL_LEFT_READ,    /* there is none: is an image left? */
 	DELETEVOL_LOCKED,       /* the request name is ours in this process */
+	DELETEVOL_PLACED,       /* a snapshot's image: where it is is known */
+	DELETEVOL_FREED,        /* no clone can be made of that any more */
 	DELETEVOL_DISCARDED,    /* the image is in the trash */
 	DELETEVOL_HELPER_FOUND, /* the clone's parent was looked for */
 	DELETEVOL_HELPER_FREED, /* the helper's snapshot is gone */
@@ -167,7 +170,8 @@ enum delete_volume_state {
 struct delete_volume {
 	struct csi_rpc rpc;
 	enum delete_volume_state state;
-	const Csi__V1__DeleteVolumeRequest *req;
+	const struct journal_kind *kind;
+	const char *volume_id;      /* or a snapshot's */
 	struct ceph_pool *pool;     /* of entry and image */
 	struct ceph_pool *dir_pool; /* of the directory */
 	struct keylock_claim claim;
@@ -178,6 +182,7 @@ struct delete_volume {
 	struct journal_read entry;
 	struct journal_release release;
 	struct image_lookup left;
+	struct image_job own; /* the snapshot of a CSI snapshot's image */
 	struct trash_plan plan, helper_plan;
 	struct discard discard;
 	/* the helper between a source and the clone made of it */
@@ -199,7 +204,8 @@ discard_start(struct delete_volume *d, struct discard *discard,
 	plan->instance_id = d->rpc.env->instance_id;
 	plan->keep_s = d->rpc.env->purge_delay_s;
 	*discard = (struct discard){
-		.volume = d->req->volume_id,
+		.noun = d->kind->noun,
+		.volume = d->volume_id,
 		.pool = d->pool,
 		.plan = plan,
 		.name = name,
@@ -215,17 +221,20 @@ open_volume(struct delete_volume *d, struct err *err)
 	const struct csi_migrated_id *migrated = &d->rpc.in->migrated;
 	int rc;
 
-	d->req = d->rpc.request;
+	d->kind = d->rpc.in->def == &csi_definitions[CSI_DELETE_SNAPSHOT]
+	    ? &journal_snapshots
+	    : &journal_volumes;
+	d->volume_id = d->rpc.in->id_text;
 	d->migrated = d->rpc.in->id_kind == CSI_ID_MIGRATED;
 	d->uuid = d->rpc.in->id.uuid;
 	if (!d->migrated)
-		return volume_pool_open(&d->rpc, &journal_volumes,
-		    d->req->volume_id, &d->pool, err);
+		return volume_pool_open(
+		    &d->rpc, d->kind, d->volume_id, &d->pool, err);
 	/* The in-tree driver's is named by the handle, and by nothing else. */
 	d->image = migrated->image;
 	rc = ceph_pool_open(controller.conn, migrated->pool, "", &d->pool, err);
 	if (rc == 0)
-		purge_resume(d->pool, d->rpc.env->instance_id);
+		controller_resume(d->pool, d->rpc.env->instance_id);
 	return rc;
 }
 
@@ -306,7 +315,7 @@ delete_helper_step(struct delete_volume *d)
 	case DELETEVOL_DISCARDED:
 		if (op->rc < 0)
 			return op_fail_as(d, DELETEVOL_UNLOCK, discard.op);
-		if (d->migrated)
+		if (d->migrated || d->kind == &journal_snapshots)
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		d->helper = arena_fmt(
 		    d->rpc.arena, "%s" IMAGE_HELPER_SUFFIX, d->image);
@@ -335,7 +344,7 @@ delete_helper_step(struct delete_volume *d)
 	case DELETEVOL_HELPER_FREED:
 		if (op->rc == -ENOLINK) { /* somebody's copy, it seems */
 			log_warn("volume.not_helper", "volume=%s image=%s",
-			    d->req->volume_id, d->helper);
+			    d->volume_id, d->helper);
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		}
 		if (op->rc < 0)
@@ -364,11 +373,72 @@ delete_helper_step(struct delete_volume *d)
 	}
 }
 
+/* The image leaves its name; of a CSI snapshot's its own snapshot goes first. */
+static enum op_verdict
+delete_discard_step(struct delete_volume *d)
+{
+	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
+	struct op *op = &d->rpc.op;
+
+	/* No id: ceph-csi was killed before it had stored it. */
+	if (str_is_empty(id))
+		id = NULL;
+	switch ((int)d->state) {
+	case DELETEVOL_LOCKED:
+		if (op->detached) /* nothing is changed: stop here */
+			return op_fail(d, DELETEVOL_UNLOCK, ERR_CANCELLED,
+			    "the caller is gone");
+		if (id != NULL && strlen(id) >= RBD_ID_SIZE)
+			return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
+			    "journal entry %s has an image id that is too long",
+			    d->uuid);
+		if (d->kind == &journal_snapshots) {
+			image_place_start(
+			    &d->place, d->pool, d->image, id, &op->wake);
+			return op_await(d, DELETEVOL_PLACED);
+		}
+		return op_goto(d, DELETEVOL_FREED);
+
+	case DELETEVOL_PLACED:
+		if (op->rc < 0)
+			return op_fail_as(d, DELETEVOL_UNLOCK, place.op);
+		if (d->place.standing != IMAGE_STANDS &&
+		    d->place.standing != IMAGE_IN_TRASH)
+			return op_goto(d, DELETEVOL_FREED);
+		/* It stays in that image's trash while it has clones. */
+		d->own = (struct image_job){
+			.kind = IMAGE_JOB_UNSNAPSHOT,
+			.pool = d->pool,
+			.image_id = d->place.id,
+			.snapshot = d->image,
+		};
+		image_job_start(&d->own, &op->wake);
+		return op_await(d, DELETEVOL_FREED);
+
+	case DELETEVOL_FREED:
+		if (d->own.kind != 0 && op->rc < 0)
+			return op_fail_as(d, DELETEVOL_UNLOCK, own.op);
+		d->release = (struct journal_release){
+			.journal = { d->kind, d->dir_pool,
+			    d->rpc.env->instance_id },
+			.item_pool = d->pool,
+			.uuid = d->uuid,
+			.name = d->name,
+		};
+		d->plan.beside = d->migrated ? NULL : on_unname;
+		discard_start(d, &d->discard, &d->plan, d->image, id);
+		return op_await(d, DELETEVOL_DISCARDED);
+
+	default:
+		return OP_DONE;
+	}
+}
+
 static enum op_verdict
 delete_volume_step(struct op *op)
 {
 	struct delete_volume *d = (struct delete_volume *)op;
-	const char *id = d->entry.item.attr[JOURNAL_IMAGEID];
+	const char *instance_id = d->rpc.env->instance_id;
 	const struct image_info *left = &d->left.info;
 	char text[ERR_TEXT_MAX + 16];
 	struct err err = ERR_INIT;
@@ -383,16 +453,16 @@ delete_volume_step(struct op *op)
 			return op_fail_err(d, DELETEVOL_END, &d->why);
 		if (d->migrated)
 			return op_goto(d, DELETEVOL_LOCKED);
-		journal_read_start(&d->entry, &journal_volumes, d->pool,
-		    d->uuid, JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL),
-		    d->rpc.arena, &op->wake);
+		journal_read_start(&d->entry, d->kind, d->pool, d->uuid,
+		    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
+		    &op->wake);
 		return op_await(d, DELETEVOL_ITEM_READ);
 
 	case DELETEVOL_ITEM_READ:
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(d, DELETEVOL_END, entry);
 		d->image = volume_image_name(
-		    &journal_volumes, &d->entry.item, d->uuid, d->rpc.arena);
+		    d->kind, &d->entry.item, d->uuid, d->rpc.arena);
 		if (op->rc == -ENOENT) {
 			image_lookup_start(
 			    &d->left, d->pool, d->image, NULL, true, &op->wake);
@@ -402,8 +472,9 @@ delete_volume_step(struct op *op)
 			return op_fail_err(d, DELETEVOL_END, &err);
 		if (d->name == NULL)
 			return op_goto(d, DELETEVOL_LOCKED);
-		controller_name_take_start(
-		    &d->claim, &d->rpc, d->dir_pool, d->name, &op->wake);
+		controller_name_take_start(&d->claim, &d->rpc,
+		    &(struct journal){ d->kind, d->dir_pool, instance_id },
+		    d->name, &op->wake);
 		return op_await(d, DELETEVOL_LOCKED);
 
 	case DELETEVOL_LEFT_READ:
@@ -421,29 +492,14 @@ delete_volume_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_as(d, DELETEVOL_END, left.op);
 		return op_fail(d, DELETEVOL_END, ERR_FAILED_PRECONDITION,
-		    "volume %s: image %s exists, id %s, but %s; nothing is deleted",
-		    d->req->volume_id, d->image, left->id, d->why.text);
+		    "%s %s: image %s exists, id %s, but %s; nothing is deleted",
+		    d->kind->noun, d->volume_id, d->image, left->id,
+		    d->why.text);
 
 	case DELETEVOL_LOCKED:
-		if (op->detached) /* nothing is changed: stop here */
-			return op_fail(d, DELETEVOL_UNLOCK, ERR_CANCELLED,
-			    "the caller is gone");
-		if (!str_is_empty(id) && strlen(id) >= RBD_ID_SIZE)
-			return op_fail(d, DELETEVOL_UNLOCK, ERR_DATA_LOSS,
-			    "journal entry %s has an image id that is too long",
-			    d->uuid);
-		/* No id: ceph-csi was killed before it had stored it. */
-		d->release = (struct journal_release){
-			.journal = { &journal_volumes, d->dir_pool,
-			    d->rpc.env->instance_id },
-			.item_pool = d->pool,
-			.uuid = d->uuid,
-			.name = d->name,
-		};
-		d->plan.beside = d->migrated ? NULL : on_unname;
-		discard_start(d, &d->discard, &d->plan, d->image,
-		    str_is_empty(id) ? NULL : id);
-		return op_await(d, DELETEVOL_DISCARDED);
+	case DELETEVOL_PLACED:
+	case DELETEVOL_FREED:
+		return delete_discard_step(d);
 
 	case DELETEVOL_DISCARDED:
 	case DELETEVOL_HELPER_FOUND:
@@ -482,9 +538,8 @@ delete_volume_step(struct op *op)
 		return op_goto(d, DELETEVOL_END);
 
 	case DELETEVOL_UNKNOWN:
-		log_info("volume.unknown", "volume=%s why=%s",
-		    d->req->volume_id,
-		    log_quote(text, sizeof(text), d->why.text));
+		log_info("volume.unknown", "%s=%s why=%s", d->kind->noun,
+		    d->volume_id, log_quote(text, sizeof(text), d->why.text));
 		(void)csi_rpc_reply(&d->rpc);
 		return op_goto(d, DELETEVOL_END);
 
@@ -501,5 +556,15 @@ static const struct op_class delete_volume_class = {
 
 const struct csi_impl delete_volume_impl = {
 	.cls = &delete_volume_class,
+	.size = sizeof(struct delete_volume),
+};
+
+static const struct op_class delete_snapshot_class = {
+	.name = "DeleteSnapshot",
+	.step = delete_volume_step,
+};
+
+const struct csi_impl delete_snapshot_impl = {
+	.cls = &delete_snapshot_class,
 	.size = sizeof(struct delete_volume),
 };

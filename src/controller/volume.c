@@ -4,7 +4,6 @@
 #include "controller/volume.h"
 
 #include "controller/controller.h"
-#include "controller/purge.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,7 +24,7 @@ volume_pool_open(const struct csi_rpc *rpc, const struct journal_kind *kind,
 		err_prefix(err, "%s %s", kind->noun, id);
 		return rc;
 	}
-	purge_resume(*pool, rpc->env->instance_id);
+	controller_resume(*pool, rpc->env->instance_id);
 	return 0;
 }
 
@@ -196,6 +195,25 @@ source_lookup_start(struct volume_lookup *source, struct csi_rpc *rpc,
 	    is_snapshot ? &journal_snapshots : &journal_volumes, rpc,
 	    rpc->in->id_text, NULL, waiter);
 	source->is_source = true;
+}
+
+char *
+volume_id_make(const struct csi_rpc *rpc, const struct ceph_pool *pool,
+    const char *uuid, struct err *err)
+{
+	char *text = arena_new_bytes(rpc->arena, CSI_VOLUME_ID_MAX + 1);
+	struct csi_volume_id id = { .pool_id = pool->id };
+	struct err ignored = ERR_INIT;
+
+	if (str_put(id.cluster_id, sizeof(id.cluster_id), "%s",
+		rpc->env->cluster_id) == 0 &&
+	    str_put(id.uuid, sizeof(id.uuid), "%s", uuid) == 0 &&
+	    csi_volume_id_fmt(text, &id, &ignored) == 0)
+		return text;
+	(void)err_set(err, ERR_INVALID_ARGUMENT,
+	    "parameters.clusterID: %s makes no volume ID",
+	    rpc->env->cluster_id);
+	return NULL;
 }
 
 void

@@ -49,6 +49,7 @@ const char *volume_image_name(const struct journal_kind *kind,
 /* ceph-csi's state of encryption; with the old name first. */
 #define VOLUME_META_ENCRYPTED_OLD ".rbd.csi.ceph.com/encrypted"
 #define VOLUME_META_ENCRYPTED "rbd.csi.ceph.com/encrypted"
+#define VOLUME_META_DEK "rbd.csi.ceph.com/dek" /* the key, itself encrypted */
 
 /* The value of a key, or NULL. */
 const char *volume_meta_get(
@@ -104,6 +105,13 @@ void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
  */
 void source_lookup_start(struct volume_lookup *source, struct csi_rpc *rpc,
     bool is_snapshot, struct wake *waiter);
+
+/*
+ * The CSI ID of a volume or a snapshot of the request's cluster, in the arena.
+ * NULL: the cluster's ID makes none, INVALID_ARGUMENT.
+ */
+char *volume_id_make(const struct csi_rpc *rpc, const struct ceph_pool *pool,
+    const char *uuid, struct err *err);
 
 /*
  * Adds an entry to the map<string,string> `field` of a message. Key and value

@@ -125,7 +125,9 @@ source_step(struct op *op)
 	case SOURCE_META_READ:
 		if (op->rc < 0)
 			return op_fail_as(s, SOURCE_END, list);
-		if (is_encrypted(s))
+		/* A snapshot is encrypted if its volume is. */
+		if (s->rpc->in->def == &csi_definitions[CSI_CREATE_VOLUME] &&
+		    is_encrypted(s))
 			return op_fail(s, SOURCE_END, ERR_INVALID_ARGUMENT,
 			    "it is encrypted, and the new volume is not");
 		take_meta(s);
@@ -169,7 +171,10 @@ source_step(struct op *op)
 
 	case SOURCE_END:
 		if (err_is_set(&op->err))
-			err_prefix(&op->err, "volume_content_source");
+			err_prefix(&op->err, "%s",
+			    s->rpc->in->def->session.field != NULL
+				? s->rpc->in->def->session.field
+				: "volume_content_source");
 		return OP_DONE;
 	}
 	abort();
@@ -192,15 +197,17 @@ volume_source_compare_start(struct volume_source *s, struct csi_rpc *rpc,
     struct ceph_pool *pool, const char *image, const struct image_info *copy,
     struct wake *waiter)
 {
-	const Csi__V1__CreateVolumeRequest *req = rpc->request;
+	bool create = rpc->in->def == &csi_definitions[CSI_CREATE_VOLUME];
+	const Csi__V1__CreateVolumeRequest *req = create ? rpc->request : NULL;
 
 	*s = (struct volume_source){
 		.rpc = rpc,
 		.copy_pool = pool,
 		.copy_image = image,
 		.copy = copy,
-		.is_snapshot = req->volume_content_source->type_case ==
-		    CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT,
+		.is_snapshot = req != NULL &&
+		    req->volume_content_source->type_case ==
+			CSI__V1__VOLUME_CONTENT_SOURCE__TYPE_SNAPSHOT,
 	};
 	op_start(&s->op, &source_class, waiter);
 }

@@ -1,6 +1,7 @@
 /*
  * volume_source.h - what a new volume is to be a copy of: the snapshot or the
- * volume that CreateVolume names as its volume_content_source.
+ * volume that CreateVolume names as its volume_content_source; and the volume
+ * of which CreateSnapshot makes a snapshot.
  *
  * The rule that holds it together: whether a volume that exists was made from
  * a source is told by the journal, where rbd-csi has written it down, else by
@@ -44,9 +45,9 @@ struct volume_source {
 };
 
 /*
- * Looks up the source of a CreateVolume that has one, and what a copy of it
- * needs to know. NOT_FOUND: there is no such snapshot or volume (any more).
- * INVALID_ARGUMENT: it is encrypted, which no new volume is.
+ * Looks up the source of a CreateVolume that has one, or of a CreateSnapshot,
+ * and what a copy of it needs to know. NOT_FOUND: there is no such snapshot or
+ * volume (any more). INVALID_ARGUMENT: it is encrypted, which no new volume is.
  * volume_source_fini() in any case.
  */
 void volume_source_start(

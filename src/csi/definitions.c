@@ -241,6 +241,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    INSTANT, .with = CSI_WITH_CONTROLLER },
 	[CSI_CREATE_SNAPSHOT] = {
 	    RPC(Controller, CreateSnapshot, create_snapshot),
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(CREATE_DELETE_SNAPSHOT) },
 	    .check = csi_check_create_snapshot,
@@ -252,6 +253,7 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_DELETE_SNAPSHOT] = {
 	    RPC(Controller, DeleteSnapshot, delete_snapshot),
+	    IN_WORKER,
 	    .timeout_ms = 60 * SECOND_MS,
 	    .capability = { CONTROLLER_CAN(CREATE_DELETE_SNAPSHOT) },
 	    .check = csi_check_delete_snapshot,

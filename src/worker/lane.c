@@ -137,8 +137,8 @@ clone_image(struct lane_work *w, rbd_image_options_t options)
 	const Worker__Job *job = w->job;
 	struct ceph_pool *pool;
 	struct err err = ERR_INIT;
-	char name[RBD_NAME_SIZE];
-	size_t room = sizeof(name);
+	char name[RBD_NAME_SIZE], snapshot[RBD_NAME_SIZE];
+	size_t room = sizeof(name), snapshot_room = sizeof(snapshot);
 	rbd_image_t parent = NULL;
 	int rc = ceph_pool_open_id(
 	    w->conn, job->parent_pool, job->parent_namespace, &pool, &err);
@@ -150,11 +150,14 @@ clone_image(struct lane_work *w, rbd_image_options_t options)
 	if (rc < 0)
 		return rc;
 	rc = rbd_get_name(parent, name, &room);
+	if (rc == 0)
+		rc = rbd_snap_get_name(
+		    parent, job->parent_snap, snapshot, &snapshot_room);
 	(void)rbd_close(parent);
 	w->call = "clone the image";
-	return rc < 0 ? rc
-		      : rbd_clone3(pool->io, name, job->snapshot, w->io,
-			    job->image, options);
+	return rc < 0
+	    ? rc
+	    : rbd_clone3(pool->io, name, snapshot, w->io, job->image, options);
 }
 
 static int

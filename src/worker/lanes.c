@@ -252,6 +252,7 @@ send_job(struct lane *lane, struct lane_job *job)
 			m.parent_namespace = peer_text(
 			    spec->parent->rados_namespace);
 			m.parent_id = peer_text(spec->parent->id);
+			m.parent_snap = spec->parent->snap;
 		}
 		if (spec->data_pool != NULL)
 			m.data_pool = peer_text(

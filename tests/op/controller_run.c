@@ -111,6 +111,7 @@ static void
 take_result(const struct csi_rpc *rpc)
 {
 	const Csi__V1__CreateVolumeResponse *reply = rpc->reply;
+	const Csi__V1__CreateSnapshotResponse *snapshot = rpc->reply;
 
 	out.err = rpc->op.err;
 	out.readied = rpc->reply != NULL;
@@ -118,6 +119,9 @@ take_result(const struct csi_rpc *rpc)
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "CreateVolume"))
 		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
 		    reply->volume->volume_id);
+	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "CreateSnapshot"))
+		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
+		    snapshot->snapshot->snapshot_id);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Audit"))
 		take_audit(rpc->reply);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "ListVolumes"))
@@ -176,7 +180,7 @@ begin(void)
 	controller_init(fake_connection());
 	if (ceph_pool_open(NULL, "rbd", "", &pool, &err) < 0)
 		abort();
-	purge_resume(pool, env.instance_id);
+	controller_resume(pool, env.instance_id);
 	while (op_count() > 0 || purge_running() > 0)
 		loop_turn(true);
 	fake_script(FAKE_NONE, 0, 0);

@@ -1,7 +1,7 @@
 /*
  * copies.c - the await sweep of CreateVolume from a snapshot and from a
- * volume: whatever fails or dies, nothing is left or the next call completes
- * it.
+ * volume, and of CreateSnapshot: whatever fails or dies, nothing is left or
+ * the next call completes it.
  */
 #include "tests/op/controller_run.h"
 
@@ -21,6 +21,9 @@
 #define VOL_UUID "70170170-0000-4000-8000-000000000002"
 #define VOL_ID CLUSTER_ID VOL_UUID
 #define VOL_IMAGE "csi-vol-" VOL_UUID
+#define OTHER_UUID "07e807e8-0000-4000-8000-000000000003"
+#define OTHER_ID CLUSTER_ID OTHER_UUID
+#define OTHER_IMAGE "csi-vol-" OTHER_UUID
 #define STEPS_MAX 40
 
 /* ---- calls ---- */
@@ -66,19 +69,35 @@ create_with(const char *more)
 	"\"volumeContentSource\":"
 
 static void
+snapshot_of(const char *volume_id)
+{
+	auto_free char *json = str_fmt(
+	    "{\"name\":\"copy\",\"sourceVolumeId\":\"%s\"," KEYS "}",
+	    volume_id);
+
+	call("CreateSnapshot", json);
+}
+
+/* NULL: not a copy, but a snapshot of the volume. */
+static void
 create_of(const char *source)
 {
 	auto_free char *more = str_fmt(OF "%s", source);
 
-	create_with(more);
+	if (source == NULL)
+		snapshot_of(VOL_ID);
+	else
+		create_with(more);
 }
 
-static void delete (const char *volume_id)
-{
-	auto_free char *json = str_fmt(
-	    "{\"volumeId\":\"%s\"," KEYS "}", volume_id);
+static bool is_snapshot; /* what was created is one */
 
-	call("DeleteVolume", json);
+static void delete (const char *id)
+{
+	auto_free char *json = str_fmt("{\"%s\":\"%s\"," KEYS "}",
+	    is_snapshot ? "snapshotId" : "volumeId", id);
+
+	call(is_snapshot ? "DeleteSnapshot" : "DeleteVolume", json);
 }
 
 /* ---- a store with a snapshot and a volume ---- */
@@ -103,7 +122,9 @@ prepare(void)
 	(void)fake_snapshot(SNAP_IMAGE, SNAP_IMAGE);
 	put_item("csi.volume." VOL_UUID, "csi.volname", "source", VOL_IMAGE);
 	fake_put_key("csi.volumes.default", "csi.volume.source", VOL_UUID);
+	put_item("csi.volume." OTHER_UUID, "csi.volname", "other", OTHER_IMAGE);
 	fake_put_object("csi.purge.default");
+	fake_put_object("csi.snaps.default");
 	free(prepared);
 	prepared = str_fmt(" %s ", fake_store());
 }
@@ -141,19 +162,47 @@ is_untouched(void)
 	return good;
 }
 
+static bool
+is_beside(const char *want)
+{
+	bool good = str_eq(beside(), want);
+
+	if (!good)
+		diag("%s\n# not %s", beside(), want);
+	return good;
+}
+
+static const char *
+snap_id(const char *uuid)
+{
+	auto_free char *image = str_fmt("csi-snap-%s", uuid);
+
+	return fake_image_id(image);
+}
+
 /* The one volume, made from this source, and its helper if that is a volume. */
 static bool
 is_whole(const char *source_id)
 {
 	const char *uuid = out.volume_id + strlen(out.volume_id) - 36;
 	auto_free char *want = NULL, *image = NULL, *helper = NULL;
-	bool good;
 
 	if (err_is_set(&out.err) || strlen(out.volume_id) < 36) {
 		diag("%s", out.err.text);
 		return false;
 	}
 	image = str_fmt("csi-vol-%s", uuid);
+	if (is_snapshot) {
+		want = str_fmt("csi.snap.%s csi.snap.%s:csi.imageid=%s "
+			       "csi.snap.%s:csi.imagename=csi-snap-%s "
+			       "csi.snap.%s:csi.snapname=copy "
+			       "csi.snap.%s:csi.source=" VOL_IMAGE " "
+			       "csi.snaps.default:csi.snap.copy=%s "
+			       "image:csi-snap-%s@csi-snap-%s",
+		    uuid, uuid, snap_id(uuid), uuid, uuid, uuid, uuid, uuid,
+		    uuid, uuid);
+		return is_beside(want);
+	}
 	helper = str_eq(source_id, VOL_ID)
 	    ? str_fmt(" image:%s-temp@%s", image, image)
 	    : str_dup("");
@@ -164,10 +213,7 @@ is_whole(const char *source_id)
 		       "csi.volumes.default:csi.volume.copy=%s image:%s%s",
 	    uuid, uuid, fake_image_id(image), uuid, image, uuid, source_id,
 	    uuid, uuid, image, helper);
-	good = str_eq(beside(), want);
-	if (!good)
-		diag("%s\n# not %s", beside(), want);
-	return good;
+	return is_beside(want);
 }
 
 /* ---- each source in turn ---- */
@@ -186,6 +232,10 @@ static const struct source {
 	    "read-item lookup meta-list write-dir snap clone unsnap "
 	    "snap clone write-item swap-dir",
 	    "read-dir read-item lookup", 4 },
+	{ NULL, VOL_ID,
+	    "read-item lookup meta-list read-dir write-dir snap clone unsnap "
+	    "snap lookup write-item swap-dir",
+	    "read-item lookup meta-list read-dir read-item lookup snaps", 5 },
 };
 
 static void
@@ -205,12 +255,21 @@ test_made(const struct source *s)
 	is_str(fake_log(), s->again, "one that exists takes these");
 	ok(is_whole(s->id) && str_eq(out.volume_id, first),
 	    "and has the same answer");
-	create_of(s == sources ? VOLUME : SNAPSHOT);
-	ok(out.err.code == ERR_ALREADY_EXISTS && strstr(out.err.text, s->id),
-	    "of another source is ALREADY_EXISTS");
-	create_with("");
-	ok(out.err.code == ERR_ALREADY_EXISTS && strstr(out.err.text, s->id),
-	    "of none, too");
+	if (s->json != NULL) {
+		create_of(s == sources ? VOLUME : SNAPSHOT);
+		ok(out.err.code == ERR_ALREADY_EXISTS &&
+			strstr(out.err.text, s->id),
+		    "of another source is ALREADY_EXISTS");
+		create_with("");
+		ok(out.err.code == ERR_ALREADY_EXISTS &&
+			strstr(out.err.text, s->id),
+		    "of none, too");
+	} else {
+		snapshot_of(OTHER_ID);
+		ok(out.err.code == ERR_ALREADY_EXISTS &&
+			strstr(out.err.text, VOL_IMAGE),
+		    "of another volume is ALREADY_EXISTS: %s", out.err.text);
+	}
 	delete (first);
 	ok(!err_is_set(&out.err) && is_untouched(),
 	    "it is deleted without a trace");
@@ -434,10 +493,11 @@ test_fits(void)
 	uint64_t size = 0;
 
 	for (size_t i = 0; i < countof(sources); i++) {
-		auto_free char *more = str_fmt(
-		    ",\"volumeContentSource\":%s", sources[i].json);
+		auto_free char *more = str_fmt(",\"volumeContentSource\":%s",
+		    sources[i].json != NULL ? sources[i].json : "");
 		const char *of = i == 0 ? SNAP_IMAGE : VOL_IMAGE;
 
+		is_snapshot = sources[i].json == NULL;
 		prepare();
 		begin();
 		fake_resize(of, UINT64_C(3) << 30);
@@ -449,8 +509,12 @@ test_fits(void)
 		fake_set_meta(of, "conf_rbd_qos_iops_limit", "5");
 		fake_set_meta(
 		    of, ".rbd.csi.ceph.com/serviceaccount", "some-account");
-		create_with(more);
-		(void)snprintf(image, sizeof(image), "csi-vol-%.36s",
+		if (is_snapshot)
+			snapshot_of(VOL_ID);
+		else
+			create_with(more);
+		(void)snprintf(image, sizeof(image), "csi-%s-%.36s",
+		    is_snapshot ? "snap" : "vol",
 		    out.volume_id + strlen(out.volume_id) - 36);
 		ok(!err_is_set(&out.err) && fake_has_image(image, &size) &&
 			size == UINT64_C(3) << 30,
@@ -461,14 +525,16 @@ test_fits(void)
 			fake_meta(image, ".rbd.csi.ceph.com/published/n") ==
 			    NULL,
 		    "what names the source does not go along");
-		is_str(fake_meta(image, "csi.ceph.com/mounter"), "rbd",
-		    "the mounter is the StorageClass'");
+		is_str(fake_meta(image, "csi.ceph.com/mounter"),
+		    is_snapshot ? NULL : "rbd",
+		    "the mounter is the StorageClass', a snapshot has none");
 		is_str(fake_meta(image, "conf_rbd_qos_iops_limit"), "5",
 		    "other metadata go along");
 		is_str(fake_meta(image, ".rbd.csi.ceph.com/serviceaccount"),
 		    "some-account", "so does who may use it");
 		end("fits", 0);
 	}
+	is_snapshot = false;
 }
 
 /* ---- what ceph-csi leaves half made ---- */
@@ -666,6 +732,7 @@ main(void)
 	for (size_t i = 0; i < countof(sources); i++) {
 		const struct source *s = &sources[i];
 
+		is_snapshot = s->json == NULL;
 		test_made(s);
 		test_fails(s, FAKE_FAIL);
 		test_fails(s, FAKE_FAIL_DONE);
@@ -674,6 +741,7 @@ main(void)
 		test_undo_killed(s);
 		test_dropped(s);
 	}
+	is_snapshot = false;
 	test_refused();
 	test_snapped();
 	test_fits();

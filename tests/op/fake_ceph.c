@@ -21,7 +21,7 @@
 #define IMAGES 16
 #define TEXT 96
 #define METAS 8
-#define SNAPS 4
+#define SNAPS 8
 
 struct entry {
 	char object[TEXT], key[TEXT], value[TEXT]; /* key "": the object */
@@ -505,6 +505,16 @@ snapshot_named(const struct snapshot_list *list, const char *name)
 	return NULL;
 }
 
+int
+image_data_pool_open(struct ceph_pool *pool, const struct image_info *info,
+    struct ceph_pool **data_pool, struct err *err)
+{
+	(void)info;
+	(void)err;
+	*data_pool = pool;
+	return 0;
+}
+
 /* What image_create of ceph/image.h does, and a lane. */
 static int
 make_image(struct image_job *job)
@@ -729,7 +739,7 @@ rados_read_free(struct rados_read *r)
 void
 rados_read_drop(struct rados_read **r)
 {
-	free(*r);
+	rados_read_free(*r);
 	*r = NULL;
 }
 
@@ -776,9 +786,11 @@ short_name(const char *verb, const char *object)
 	static char text[64];
 
 	(void)snprintf(text, sizeof(text), "%s-%s", verb,
-	    str_starts(object, "csi.volumes.") ? "dir"
-		: str_eq(object, RBD_TRASH)    ? "notes"
-					       : "item");
+	    str_starts(object, "csi.volumes.") ||
+		    str_starts(object, "csi.snaps.")
+		? "dir"
+		: str_eq(object, RBD_TRASH) ? "notes"
+					    : "item");
 	return text;
 }
 
@@ -987,6 +999,9 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 			(void)snprintf(lookup->info.parent.id, RBD_ID_SIZE,
 			    "%.60s", image->parent);
 			lookup->info.parent.snap = image->parent_snap;
+			lookup->info.data_pool = -1;
+			for (size_t i = 0; i < SNAPS; i++)
+				lookup->info.snaps += image->snap[i].id != 0;
 		}
 	}
 	leave_child(&lookup->op, waiter, rc, "look up");

@@ -609,6 +609,7 @@ test_capabilities(void)
 	static const int controller[] = {
 		1,  /* CREATE_DELETE_VOLUME */
 		2,  /* PUBLISH_UNPUBLISH_VOLUME */
+		5,  /* CREATE_DELETE_SNAPSHOT */
 		7,  /* CLONE_VOLUME */
 		9,  /* EXPAND_VOLUME */
 		14, /* MODIFY_VOLUME */

@@ -1,0 +1,48 @@
+/*
+ * entry.h - whether there is a volume, or a snapshot, of a request's name: what
+ * the journal says, and whether the image is there that it says.
+ *
+ * The rule that holds it together: an entry is dropped only if neither its
+ * image's name nor its id is anywhere, or in the trash with a note of ours.
+ */
+#ifndef CONTROLLER_ENTRY_H
+#define CONTROLLER_ENTRY_H
+
+#include "controller/volume.h"
+
+enum entry_state {
+	ENTRY_START = 0,
+	ENTRY_FOUND,      /* the journal has been asked for the name */
+	ENTRY_IMAGE_READ, /* it is there: its image was looked up */
+	ENTRY_PLACED,     /* no such image: where name and id are */
+	ENTRY_NOTE_READ,  /* in the trash: is it ours to purge? */
+	ENTRY_STALE,      /* its image is gone: the entry is worthless */
+	ENTRY_STALE_GONE, /* and so is the entry */
+	ENTRY_END,
+};
+
+struct entry_find {
+	struct op op;
+	enum entry_state state;
+	const struct csi_rpc *rpc;
+	struct journal journal;
+	const char *name;
+	struct journal_release release;
+	struct image_place place;
+	struct rados_read *note;
+
+	/* the answer */
+	bool stands;              /* it is whole, and its image is there */
+	struct journal_find find; /* else: nothing, a reservation, or half */
+	struct image_lookup lookup;
+};
+
+/*
+ * Looks `name` up; what is stale is dropped. FAILED_PRECONDITION: the entry's
+ * image was renamed, made anew, or put into the trash by somebody; nothing is
+ * changed then.
+ */
+void entry_find_start(struct entry_find *entry, const struct csi_rpc *rpc,
+    const struct journal *journal, const char *name, struct wake *waiter);
+
+#endif
