@@ -365,6 +365,25 @@ cls_parse_snapshot(struct dec d, struct cls_snapshot *snap)
 }
 
 int
+cls_parse_children(struct dec *d, uint32_t *count)
+{
+	*count = dec_count(d, 22); /* an envelope, a number, two lengths */
+	return d->failed ? -EBADMSG : 0;
+}
+
+int
+cls_parse_child(struct dec *d, struct cls_child_id *child)
+{
+	struct dec body = dec_struct(d, 2, NULL);
+
+	child->pool = (int64_t)dec_u64(&body);
+	dec_str(&body, child->id, sizeof(child->id));
+	dec_str(&body, child->rados_namespace, sizeof(child->rados_namespace));
+	dec_join(d, &body);
+	return d->failed ? -EBADMSG : 0;
+}
+
+int
 cls_parse_overlap(struct dec d, uint64_t *overlap)
 {
 	*overlap = dec_u8(&d) != 0 ? dec_u64(&d) : 0;

@@ -254,6 +254,19 @@ struct cls_snapshot {
 	uint32_t children;
 };
 
+/*
+ * A clone, as children_list(snap) of the parent has it: cls_parse_children()
+ * once, then cls_parse_child() count times.
+ */
+struct cls_child_id {
+	int64_t pool;
+	char rados_namespace[RBD_ID_SIZE];
+	char id[RBD_ID_SIZE];
+};
+
+int cls_parse_children(struct dec *d, uint32_t *count) must_check;
+int cls_parse_child(struct dec *d, struct cls_child_id *child) must_check;
+
 int cls_parse_snapshot(struct dec d, struct cls_snapshot *snap) must_check;
 /* Of parent_overlap_get; 0: nothing of the parent shows. */
 int cls_parse_overlap(struct dec d, uint64_t *overlap) must_check;

@@ -4,6 +4,7 @@
 #include "controller/controller.h"
 
 #include "ceph/journal.h"
+#include "controller/flatten.h"
 #include "controller/purge.h"
 
 static const struct csi_impl *const impls[CSI_COUNT] = {
@@ -44,6 +45,7 @@ controller_fini(void)
 	purge_fini();
 	journal_forget();
 	get_capacity_forget();
+	flatten_fini();
 	keylock_free(controller.names);
 	controller.names = NULL;
 	controller.conn = NULL;
@@ -76,4 +78,5 @@ void
 controller_resume(struct ceph_pool *pool, const char *instance_id)
 {
 	purge_resume(pool, instance_id);
+	flatten_resume(pool, instance_id);
 }

@@ -3,7 +3,7 @@
  *
  * The rule that holds it together: an RPC is one operation (csi/rpc.h) in one
  * file; everything that outlives it is here: the connection, the locks on
- * request names and the purges.
+ * request names, the purges and the flattens.
  */
 #ifndef CONTROLLER_CONTROLLER_H
 #define CONTROLLER_CONTROLLER_H
@@ -44,6 +44,7 @@ void controller_name_take_start(struct keylock_claim *claim,
 
 /* Frees what the monitors have said; part of controller_fini(). */
 void get_capacity_forget(void);
+
 /*
  * To be called when an RPC uses a pool: what an earlier worker has left to be
  * done there in the background goes on.

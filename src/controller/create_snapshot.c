@@ -15,6 +15,7 @@
  */
 #include "controller/clone_helper.h"
 #include "controller/controller.h"
+#include "controller/depth.h"
 #include "controller/entry.h"
 
 #include "base/log.h"
@@ -37,7 +38,7 @@ enum create_snapshot_state {
 	CREATESNAP_LISTED,    /* which snapshots its image has */
 	CREATESNAP_COMPLETED, /* it has its own */
 	/* making it */
-	CREATESNAP_ROOM,      /* nothing is in its way */
+	CREATESNAP_ROOM,      /* chains and numbers are within the limits */
 	CREATESNAP_RESERVED,  /* name, UUID and image name are ours */
 	CREATESNAP_MADE,      /* the image is there, with its snapshot */
 	CREATESNAP_READ,      /* when it was made */
@@ -66,6 +67,7 @@ struct create_snapshot {
 	struct image_spec spec;
 	struct journal journal;
 	struct entry_find entry;
+	struct depth_check depth;
 	struct journal_reserve reserve;
 	struct helper_make make;
 	struct journal_commit commit;
@@ -264,6 +266,8 @@ create_snapshot_make_step(struct create_snapshot *c)
 
 	switch ((int)c->state) {
 	case CREATESNAP_ROOM:
+		if (op->rc < 0)
+			return op_fail_as(c, CREATESNAP_UNLOCK, depth.op);
 		if (op->detached)
 			return op_fail(c, CREATESNAP_UNLOCK, ERR_CANCELLED,
 			    "the caller is gone");
@@ -400,7 +404,17 @@ create_snapshot_step(struct op *op)
 			    &c->own, c->at, c->info->id, &op->wake);
 			return op_await(c, CREATESNAP_LISTED);
 		}
-		return op_goto(c, CREATESNAP_ROOM);
+		if (find->found || find->reserved != NULL) /* as it was begun */
+			return op_goto(c, CREATESNAP_ROOM);
+		c->depth = (struct depth_check){
+			.env = c->rpc.env,
+			.arena = c->rpc.arena,
+			.pool = c->source.found.pool,
+			.image = c->source.found.image,
+			.info = c->source.found.info,
+		};
+		depth_check_start(&c->depth, &op->wake);
+		return op_await(c, CREATESNAP_ROOM);
 
 	case CREATESNAP_LISTED:
 		if (op->rc < 0)

@@ -12,6 +12,7 @@
  */
 #include "controller/clone_helper.h"
 #include "controller/controller.h"
+#include "controller/depth.h"
 #include "controller/pool_choice.h"
 #include "controller/purge.h"
 
@@ -41,7 +42,7 @@ enum create_volume_state {
 	CREATEVOL_STALE_GONE,  /* and so is the entry */
 	/* making it */
 	CREATEVOL_SOURCE_READ, /* what it is to be a copy of is known */
-	CREATEVOL_SOURCE_DONE, /* or it is to be empty */
+	CREATEVOL_SOURCE_DONE, /* and may be copied, or it is to be empty */
 	CREATEVOL_ROOM_KNOWN,  /* the data pool, if there is one, is not full */
 	CREATEVOL_RESERVED,    /* name, UUID and image name are ours */
 	CREATEVOL_HELPER_MADE, /* the copy of a volume has a helper */
@@ -85,6 +86,7 @@ struct create_volume {
 	/* what it is to be a copy of */
 	const char *source_id; /* NULL: of nothing */
 	struct volume_source source;
+	struct depth_check depth;
 	struct image_spec helper_spec;
 	struct helper_make helper; /* of the copy of a volume */
 
@@ -510,9 +512,22 @@ create_image_step(struct create_volume *c)
 			return op_fail_as(c, CREATEVOL_UNLOCK, source.op);
 		if (fit_source(c, &err) < 0)
 			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-		return op_goto(c, CREATEVOL_SOURCE_DONE);
+		if (c->find.found || c->find.reserved != NULL)
+			return op_goto(c, CREATEVOL_SOURCE_DONE);
+		c->depth = (struct depth_check){
+			.env = c->rpc.env,
+			.arena = c->rpc.arena,
+			.pool = c->source.found.pool,
+			.image = c->source.found.image,
+			.info = c->source.found.info,
+			.is_snapshot = c->source.is_snapshot,
+		};
+		depth_check_start(&c->depth, &op->wake);
+		return op_await(c, CREATEVOL_SOURCE_DONE);
 
 	case CREATEVOL_SOURCE_DONE:
+		if (c->source_id != NULL && op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, depth.op);
 		if (c->find.reserved != NULL &&
 		    !str_eq(c->find.reserved_source, source_image(c)))
 			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,

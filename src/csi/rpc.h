@@ -23,6 +23,8 @@ struct csi_env {
 	const char *cluster_name; /* "" : not given */
 	const char *node_id;      /* "" : this process serves no node */
 	int64_t purge_delay_s;    /* the trash keeps deleted images so long */
+	/* When to flatten: controller/depth.h. */
+	unsigned depth_hard, depth_soft, snapshots_max, snapshots_min;
 };
 
 struct csi_rpc {

@@ -1,7 +1,7 @@
 /*
  * admin.c - what people ask the daemon about itself: the live operations as
- * they are, and of those that are requests what request.h and sessions.h know
- * beside that; the sessions; the requests that have ended; and how much is
+ * they are, of those that are requests what request.h and sessions.h know
+ * beside that, and what workers do in the background; the sessions; the requests that have ended; and how much is
  * logged. Each runs to its end at once.
  */
 #include "daemon/admin.h"
@@ -44,15 +44,50 @@ operation_of(const struct op *op, struct arena *arena)
 	return out;
 }
 
+struct listing {
+	struct arena *arena;
+	Rbdcsi__Admin__V1__ListOperationsResponse *reply;
+};
+
+static void
+count_background(const struct session_background *background, void *arg)
+{
+	size_t *count = arg;
+
+	(void)background;
+	++*count;
+}
+
+static void
+add_background(const struct session_background *b, void *arg)
+{
+	struct listing *list = arg;
+	Rbdcsi__Admin__V1__Operation *out = csi_new(
+	    &rbdcsi__admin__v1__operation__descriptor, list->arena);
+	uint64_t since_ms = (uint64_t)(clock_now_ms() - b->told_ms);
+
+	out->id = b->id;
+	out->name = arena_strdup(list->arena, b->name);
+	out->subject = arena_strdup(list->arena, b->subject);
+	out->age_ms = b->age_ms + since_ms;
+	out->state = arena_strdup(list->arena, b->state);
+	out->state_ms = b->state_ms + since_ms;
+	out->detached = true;
+	list->reply->operations[list->reply->n_operations++] = out;
+}
+
 /* What asks for the list is not in it. */
 static enum op_verdict
 list_operations_step(struct op *op)
 {
 	struct csi_rpc *rpc = (struct csi_rpc *)op;
 	Rbdcsi__Admin__V1__ListOperationsResponse *reply = csi_rpc_reply(rpc);
+	struct listing list = { .arena = rpc->arena, .reply = reply };
+	size_t count = op_count();
 
+	sessions_each_background(count_background, &count);
 	reply->operations = arena_new_bytes(
-	    rpc->arena, op_count() * sizeof(*reply->operations));
+	    rpc->arena, count * sizeof(*reply->operations));
 	for (const struct op *o = op_next(NULL); o != NULL; o = op_next(o)) {
 		const struct request *r = request_of(o);
 
@@ -60,6 +95,7 @@ list_operations_step(struct op *op)
 			reply->operations[reply->n_operations++] = operation_of(
 			    o, rpc->arena);
 	}
+	sessions_each_background(add_background, &list);
 	return OP_DONE;
 }
 

@@ -339,6 +339,10 @@ start_driver(const struct options *o, struct err *err)
 		.idle_ms = o->session_idle_ms,
 		.max_lanes = (unsigned)o->worker_lanes,
 		.purge_delay_ms = o->purge_delay_ms,
+		.clone_depth_hard = (unsigned)o->clone_depth_hard,
+		.clone_depth_soft = (unsigned)o->clone_depth_soft,
+		.snapshots_max = (unsigned)o->snapshots_max,
+		.snapshots_min = (unsigned)o->snapshots_min,
 		.log_json = str_eq(o->log_format, "json"),
 	};
 	struct dispatch_setup dispatch = {

@@ -180,6 +180,24 @@ read_purges(struct metric_reading *reading)
 	tell_of(reading, "blocked", (double)stats.purges.blocked);
 }
 
+static void
+read_flattens(struct metric_reading *reading)
+{
+	struct sessions_stats stats = sessions();
+
+	tell_of(reading, "running", (double)stats.flattens.running);
+	tell_of(reading, "waiting", (double)stats.flattens.waiting);
+}
+
+static void
+read_flattens_ended(struct metric_reading *reading)
+{
+	struct sessions_stats stats = sessions();
+
+	tell_of(reading, "done", (double)stats.flattens.done);
+	tell_of(reading, "failed", (double)stats.flattens.failed);
+}
+
 /* ---- the list ------------------------------------------------------------ */
 
 static struct metric calls_total = {
@@ -253,6 +271,22 @@ static struct metric others[] = {
 	    .label = { "state" },
 	    .max = 3,
 	    .read = read_purges,
+	},
+	{
+	    .name = "rbd_csi_flattens",
+	    .help = "Clones that are to be flattened.",
+	    .kind = METRIC_GAUGE,
+	    .label = { "state" },
+	    .max = 2,
+	    .read = read_flattens,
+	},
+	{
+	    .name = "rbd_csi_flattens_ended_total",
+	    .help = "Clones that were flattened, and tries that have failed.",
+	    .kind = METRIC_COUNTER,
+	    .label = { "result" },
+	    .max = 2,
+	    .read = read_flattens_ended,
 	},
 };
 

@@ -73,9 +73,11 @@ struct options {
 	const char *metrics_path;
 	int64_t probe_poll_ms, probe_timeout_ms;
 
-	/* only checked */
+	/* copies */
 	int64_t clone_depth_hard, clone_depth_soft;
 	int64_t snapshots_max, snapshots_min;
+
+	/* only checked */
 	const char *feature_gates;
 
 	/* tell and exit */

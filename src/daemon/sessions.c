@@ -66,8 +66,7 @@ struct ceph_session {
 	bool retired;
 	struct call_list waiting;
 	struct failure last;
-	struct sessions_purges purges; /* as told last */
-	unsigned lanes;                /* the same */
+	struct session_progress told; /* of its worker of now */
 	int64_t probed_ms;
 	struct ceph_session *probe;   /* connects to find out about this one */
 	struct ceph_session *suspect; /* what this one is a probe of, or NULL */
@@ -80,7 +79,8 @@ static struct {
 	LIST_HEAD(, ceph_session) all;
 	uint64_t last_id;
 	uint64_t worker_starts, failures;
-	struct job next; /* connects what waits for room */
+	struct sessions_flattens flattens; /* ends, of workers that are gone */
+	struct job next;                   /* connects what waits for room */
 } ss;
 
 static const struct peer_kind worker_kind;
@@ -211,9 +211,30 @@ room_made(void)
 		loop_post(&ss.next);
 }
 
+/* Its worker is gone, and with that what it did in the background. */
+static void
+forget_progress(struct ceph_session *s)
+{
+	ss.flattens.done += s->told.flattens.done;
+	ss.flattens.failed += s->told.flattens.failed;
+	s->told = (struct session_progress){ .nbackground = 0 };
+}
+
+static bool
+has_background(const struct ceph_session *s)
+{
+	const struct session_progress *told = &s->told;
+
+	return told->purges.running + told->purges.waiting +
+	    told->purges.blocked + told->flattens.running +
+	    told->flattens.waiting >
+	    0;
+}
+
 static void
 session_free(struct ceph_session *s)
 {
+	forget_progress(s);
 	timer_disarm(&s->timer);
 	peer_fini(&s->peer);
 	room_made();
@@ -247,7 +268,7 @@ session_down(struct ceph_session *s, const struct failure *failure)
 	peer_end(&s->peer);
 	room_made();
 	probe_part(s);
-	s->purges = (struct sessions_purges){ 0 };
+	forget_progress(s);
 	s->last = *failure;
 	ss.failures++;
 	while ((call = first_running(s)) != NULL ||
@@ -407,8 +428,7 @@ on_timer(struct timer *timer)
 	if (s->peer.state != PEER_UP) {
 		if (s->peer.state == PEER_IDLE && TAILQ_EMPTY(&s->waiting))
 			session_free(s);
-	} else if (first_running(s) == NULL && s->purges.running == 0 &&
-	    s->purges.waiting == 0 && s->purges.blocked == 0) {
+	} else if (first_running(s) == NULL && !has_background(s)) {
 		log_info("session.idle", "cluster=%s user=%s", s->cluster_id,
 		    s->user);
 		session_free(s);
@@ -492,7 +512,7 @@ on_progress(struct peer *peer, const struct peer_frame *frame)
 {
 	struct ceph_session *s = container_of(peer, struct ceph_session, peer);
 
-	if (worker_take_progress(peer, frame, &s->purges, &s->lanes) < 0)
+	if (worker_take_progress(peer, frame, &s->told) < 0)
 		peer_broken(peer, "a progress that is none");
 }
 
@@ -772,7 +792,7 @@ sessions_at(size_t i, struct session_info *info)
 		.state = s->retired ? "retired" : state_name[s->peer.state],
 		.state_ms = now - s->peer.since_ms,
 		.worker = (int)peer_pid(&s->peer),
-		.lanes = s->lanes,
+		.lanes = s->told.lanes,
 		.failures = s->peer.failures,
 	};
 	if (info->worker != 0)
@@ -808,13 +828,30 @@ sessions_stats(struct sessions_stats *stats)
 	const struct ceph_session *s;
 
 	*stats = (struct sessions_stats){ .worker_starts = ss.worker_starts,
-		.failures = ss.failures };
+		.failures = ss.failures,
+		.flattens = ss.flattens };
 	LIST_FOREACH (s, &ss.all, link) {
 		stats->in_state[s->peer.state]++;
-		stats->purges.running += s->purges.running;
-		stats->purges.waiting += s->purges.waiting;
-		stats->purges.blocked += s->purges.blocked;
+		stats->purges.running += s->told.purges.running;
+		stats->purges.waiting += s->told.purges.waiting;
+		stats->purges.blocked += s->told.purges.blocked;
+		stats->flattens.running += s->told.flattens.running;
+		stats->flattens.waiting += s->told.flattens.waiting;
+		stats->flattens.done += s->told.flattens.done;
+		stats->flattens.failed += s->told.flattens.failed;
 	}
+}
+
+void
+sessions_each_background(
+    void (*each)(const struct session_background *background, void *arg),
+    void *arg)
+{
+	const struct ceph_session *s;
+
+	LIST_FOREACH (s, &ss.all, link)
+		for (size_t i = 0; i < s->told.nbackground; i++)
+			each(&s->told.background[i], arg);
 }
 
 void

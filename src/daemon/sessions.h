@@ -30,6 +30,9 @@ struct sessions_setup {
 	int64_t idle_ms;
 	unsigned max_lanes;
 	int64_t purge_delay_ms;
+	/* --rbdhardmaxclonedepth and the like */
+	unsigned clone_depth_hard, clone_depth_soft;
+	unsigned snapshots_max, snapshots_min;
 	bool log_json;
 };
 
@@ -138,10 +141,41 @@ struct sessions_purges {
 	uint32_t running, waiting, blocked;
 };
 
+/* Clones: being flattened, to be tried again; and tries that have ended. */
+struct sessions_flattens {
+	uint32_t running, waiting;
+	uint64_t done, failed;
+};
+
+/* An operation of a worker that no request waits for, as it was at told_ms. */
+struct session_background {
+	uint64_t id; /* in its worker */
+	char name[32], subject[256], state[64];
+	uint64_t state_ms, age_ms;
+	int64_t told_ms;
+};
+
+#define SESSION_BACKGROUND_MAX 16
+
+/* What a worker has told last of what it does in the background. */
+struct session_progress {
+	struct sessions_purges purges;
+	struct sessions_flattens flattens;
+	unsigned lanes; /* processes, idle ones too */
+	size_t nbackground;
+	struct session_background background[SESSION_BACKGROUND_MAX];
+};
+
+/* Calls `each` for what all sessions have told. */
+void sessions_each_background(
+    void (*each)(const struct session_background *background, void *arg),
+    void *arg);
+
 struct sessions_stats {
 	size_t in_state[SESSION_STATE_COUNT]; /* sessions of now */
 	struct sessions_purges purges;        /* of all sessions */
-	uint64_t worker_starts;               /* since the start */
+	struct sessions_flattens flattens; /* the same; ends since the start */
+	uint64_t worker_starts;            /* since the start */
 	uint64_t
 	    failures; /* workers that died, hung, were shut out or could not connect */
 };

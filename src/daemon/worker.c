@@ -27,6 +27,10 @@ worker_spawn(struct peer *peer, const struct sessions_setup *setup,
 	hello.cluster_name = peer_text(setup->cluster_name);
 	hello.driver_name = peer_text(setup->driver_name);
 	hello.node_id = peer_text(setup->node_id);
+	hello.clone_depth_hard = setup->clone_depth_hard;
+	hello.clone_depth_soft = setup->clone_depth_soft;
+	hello.snapshots_max = setup->snapshots_max;
+	hello.snapshots_min = setup->snapshots_min;
 	hello.conf_file = peer_text(
 	    access(setup->ceph_conf, R_OK) == 0 ? setup->ceph_conf : "");
 	hello.max_lanes = setup->max_lanes;
@@ -100,7 +104,7 @@ worker_take_reply(struct session_call *call, const struct peer_frame *frame)
 
 int
 worker_take_progress(struct peer *peer, const struct peer_frame *frame,
-    struct sessions_purges *purges, unsigned *lanes)
+    struct session_progress *told)
 {
 	Worker__Progress *progress = peer_unpack(
 	    frame, &worker__progress__descriptor);
@@ -108,10 +112,31 @@ worker_take_progress(struct peer *peer, const struct peer_frame *frame,
 
 	if (progress == NULL)
 		return -EPROTO;
-	*purges = (struct sessions_purges){ .running = progress->purges,
+	told->purges = (struct sessions_purges){ .running = progress->purges,
 		.waiting = progress->purges_waiting,
 		.blocked = progress->purges_blocked };
-	*lanes = progress->lanes;
+	told->lanes = progress->lanes;
+	told->flattens.running = progress->flattens;
+	told->flattens.waiting = progress->flattens_waiting;
+	told->flattens.done += progress->flattens_done;
+	told->flattens.failed += progress->flattens_failed;
+	told->nbackground = 0;
+	for (size_t i = 0; i < progress->n_background &&
+	     told->nbackground < SESSION_BACKGROUND_MAX;
+	     i++) {
+		const Worker__Background *from = progress->background[i];
+		struct session_background *to =
+		    &told->background[told->nbackground++];
+
+		*to = (struct session_background){ .id = from->id,
+			.state_ms = from->state_ms,
+			.age_ms = from->age_ms,
+			.told_ms = clock_now_ms() };
+		(void)snprintf(to->name, sizeof(to->name), "%s", from->name);
+		(void)snprintf(
+		    to->subject, sizeof(to->subject), "%s", from->subject);
+		(void)snprintf(to->state, sizeof(to->state), "%s", from->state);
+	}
 	for (size_t i = 0; i < progress->n_running; i++) {
 		const Worker__Running *running = progress->running[i];
 		struct session_call *call;

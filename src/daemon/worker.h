@@ -21,6 +21,6 @@ void worker_take_reply(
 
 /* Where calls are, the purges, and how many lanes; -EPROTO: it is nonsense. */
 int worker_take_progress(struct peer *peer, const struct peer_frame *frame,
-    struct sessions_purges *purges, unsigned *lanes) must_check;
+    struct session_progress *told) must_check;
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "controller/controller.h"
+#include "controller/flatten.h"
 #include "controller/purge.h"
 #include "core/pace.h"
 #include "core/timer.h"
@@ -28,11 +29,58 @@ static struct {
 	bool orphaned; /* the daemon is gone */
 	LIST_HEAD(, worker_request) running;
 	size_t nrunning;
-	bool told; /* that something goes on beside the requests */
+	bool had_work; /* in the background, when progress was told last */
+	struct flatten_counts flattens; /* the same */
 	struct timer progress;
 } rq;
 
 /* ---- progress ---- */
+
+#define BACKGROUND_MAX 16 /* operations that are told at once */
+
+/* Purges and flattens: no request waits for them. */
+static void
+add_background(Worker__Progress *progress, Worker__Background *background)
+{
+	for (const struct op *op = op_next(NULL);
+	     op != NULL && progress->n_background < BACKGROUND_MAX;
+	     op = op_next(op)) {
+		Worker__Background *b = &background[progress->n_background];
+
+		if (op->waiter != NULL)
+			continue;
+		worker__background__init(b);
+		b->id = op->id;
+		b->name = peer_text(op->cls->name);
+		b->subject = peer_text(op->subject != NULL ? op->subject : "");
+		b->state = peer_text(op->state_name);
+		b->state_ms = (uint64_t)(clock_now_us() - op->since_us) / 1000;
+		b->age_ms = (uint64_t)op_age_ms(op);
+		progress->background[progress->n_background++] = b;
+	}
+}
+
+/* What is told of the background; 0: nothing is. */
+static unsigned
+add_counts(Worker__Progress *progress)
+{
+	struct flatten_counts flattens;
+
+	progress->purges = purge_running();
+	purge_waits(&progress->purges_waiting, &progress->purges_blocked);
+	progress->lanes = lanes_count();
+	flatten_count(&flattens);
+	progress->flattens = flattens.running;
+	progress->flattens_waiting = flattens.waiting;
+	progress->flattens_done = (uint32_t)(flattens.done - rq.flattens.done);
+	progress->flattens_failed = (uint32_t)(flattens.failed -
+	    rq.flattens.failed);
+	rq.flattens = flattens;
+	return progress->purges + progress->purges_waiting +
+	    progress->purges_blocked + progress->lanes + flattens.running +
+	    flattens.waiting + progress->flattens_done +
+	    progress->flattens_failed;
+}
 
 static void
 on_progress(struct timer *timer)
@@ -42,10 +90,14 @@ on_progress(struct timer *timer)
 	    (rq.nrunning + 1) * sizeof(*running));
 	auto_free Worker__Running **list = mem_new(
 	    (rq.nrunning + 1) * sizeof(void *));
+	Worker__Background background[BACKGROUND_MAX],
+	    *backgrounds[BACKGROUND_MAX];
 	struct worker_request *r;
-	bool tell;
+	unsigned work = add_counts(&progress);
 
 	progress.running = list;
+	progress.background = backgrounds;
+	add_background(&progress, background);
 	LIST_FOREACH (r, &rq.running, link) {
 		const struct op *op = &r->rpc->op;
 		Worker__Running *slow = &running[progress.n_running];
@@ -67,18 +119,12 @@ on_progress(struct timer *timer)
 			    op->state_name, (long long)op_age_ms(op));
 		}
 	}
-	progress.purges = purge_running();
-	purge_waits(&progress.purges_waiting, &progress.purges_blocked);
-	progress.lanes = lanes_count();
-	tell = progress.purges + progress.purges_waiting +
-		progress.purges_blocked + progress.lanes >
-	    0;
-	if (progress.n_running > 0 || tell || rq.told)
+	if (progress.n_running > 0 || work > 0 || rq.had_work)
 		peer_answer(NULL,
 		    &(struct peer_frame){
 			.kind = PEER_EVENT, .message = &progress.base });
-	rq.told = tell;
-	if (rq.nrunning > 0 || tell)
+	rq.had_work = work > 0;
+	if (rq.nrunning > 0 || work > 0)
 		timer_arm(timer, PROGRESS_MS);
 }
 
@@ -154,6 +200,10 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 		.cluster_name = s->cluster_name,
 		.node_id = s->node_id,
 		.purge_delay_s = (int64_t)s->purge_delay_s,
+		.depth_hard = s->clone_depth_hard,
+		.depth_soft = s->clone_depth_soft,
+		.snapshots_max = s->snapshots_max,
+		.snapshots_min = s->snapshots_min,
 	};
 	if (cluster == NULL)
 		return env;

@@ -15,6 +15,18 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 CSID = pathlib.Path(os.environ.get("RBD_CSI_BUILD", ".")).resolve() / "rbd-csid"
 DIRECTORY = TOP / "deploy" / "kubernetes"
 
+# What sidecars cannot do without.
+NEEDS = {
+    "csi-provisioner": {"secrets", "persistentvolumes", "persistentvolumeclaims", "volumesnapshots"},
+    "csi-attacher": {"volumeattachments", "volumeattachments/status", "csinodes"},
+    "csi-snapshotter": {
+        "secrets",
+        "volumesnapshotclasses",
+        "volumesnapshotcontents",
+        "volumesnapshotcontents/status",
+    },
+}
+
 count = failed = 0
 
 
@@ -90,6 +102,10 @@ def main():
             ok(secret in objects, f"{name}: its Secret is there", secret)
             keys = objects[secret]["stringData"]
             ok(set(keys) == {"userID", "userKey"}, "the Secret has userID and userKey", keys)
+        if kind == "VolumeSnapshotClass":
+            ok(thing["driver"] == driver, f"{name}: its driver is the driver")
+            secret = thing["parameters"]["csi.storage.k8s.io/snapshotter-secret-name"]
+            ok(("Secret", secret) in objects, f"{name}: its Secret is there", secret)
         if kind not in ("DaemonSet", "Deployment"):
             continue
         pod = thing["spec"]["template"]["spec"]
@@ -99,7 +115,11 @@ def main():
             if "configMap" in volume:
                 ref = ("ConfigMap", volume["configMap"]["name"])
                 ok(ref in objects, f"{name}: {ref[1]} is there")
+        rules = objects.get(("ClusterRole", pod["serviceAccountName"]), {}).get("rules", [])
+        granted = {r for rule in rules for r in rule["resources"]}
         for container in pod["containers"]:
+            needs = NEEDS.get(container["name"], set())
+            ok(needs <= granted, f"{name}/{container['name']}: its rights are there", needs - granted)
             check_container(pod, annotations, f"{name}/{container['name']}", container)
             for arg in container["args"]:
                 if arg.startswith("--drivername="):

@@ -233,6 +233,53 @@ ok "the volume goes with a snapshot" delete "$volume"
 ok "and the last snapshot" unsnapshot "$snap"
 ok "nothing is left" wait_for 60 all_is_gone
 
+# ---- chains of clones, and many snapshots -----------------------------------------------------------
+
+stop_daemon
+RBD_CSI_CONFIG=$work/config.json start_daemon --rbdhardmaxclonedepth=1 --rbdsoftmaxclonedepth=1 \
+	--maxsnapshotsonimage=3 --minsnapshotsonimage=2 --metrics-address="unix://$work/metrics.sock"
+flattened() { http_get "unix://$work/metrics.sock" /metrics |
+	sed -n 's/^rbd_csi_flattens_ended_total{result="done"} //p'; }
+are_flattened() { (($(flattened) >= $1)); }
+parent() { in_pool info --format json "$1" | jq -r .parent.image; }
+restore() { # NAME SNAPSHOT
+	call Controller/CreateVolume "$(jq -n --arg name "$1" --arg pool "$pool" --arg cluster "$cluster" \
+		--argjson capability "$capability" --arg snap "$2" '{
+		name: $name, volumeCapabilities: [$capability],
+		parameters: {clusterID: $cluster, pool: $pool},
+		volumeContentSource: {snapshot: {snapshotId: $snap}}}')" || return
+	restored=$(jq -r .volume.volumeId <<<"$reply")
+}
+create pvc-d 16777216 imageFeatures=layering
+was=$(write "$image")
+for i in 1 2 3 4 5; do
+	snapshot "snapshot-d$i" "$volume" || good=0
+	many[i]=$snap
+done
+ok "with room for three snapshots five are made" test "$good" = 1
+ok "for clones were flattened meanwhile" wait_for 10 are_flattened 1
+ok "the volume has no more than it may have" wait_for 20 eval "((\$(in_pool snap ls --all --format json \
+	'$image' | jq length) <= 3))"
+good=1
+for i in 1 2 3 4 5; do
+	one=csi-snap-${many[i]: -36}
+	[[ $(sum "$one@$one") == "$was" ]] || good=0
+done
+ok "each snapshot has its data" test "$good" = 1
+backing=csi-snap-${snap: -36}
+is "the last one is a clone" "$(parent "$backing")" "$image"
+ok "a volume is made of it" restore pvc-d2 "$snap"
+is "which has waited until it was none" "$(parent "$backing")" null
+is "and it has its data" "$(sum "$backing@$backing")" "$was"
+is "so has the volume" "$(in_pool export --no-progress "csi-vol-${restored: -36}" - 2>/dev/null |
+	head -c 16777216 | md5sum | cut -d' ' -f1)" "$was"
+is "no note is left" "$(rados -p "$pool" listomapkeys csi.flatten.default)" ""
+for i in 1 2 3 4 5; do unsnapshot "${many[i]}" >/dev/null || good=0; done
+ok "all are deleted" eval "test '$good' = 1 && delete '$volume' && delete '$restored'"
+ok "and nothing is left" wait_for 60 all_is_gone
+stop_daemon
+RBD_CSI_CONFIG=$work/config.json start_daemon
+
 # ---- a file system that is being written ---------------------------------------------------------
 
 capability='{"mount": {"fsType": "ext4"}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}'

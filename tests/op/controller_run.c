@@ -14,7 +14,7 @@
 
 #include <sys/wait.h>
 
-static const struct csi_env env = {
+struct csi_env env = {
 	.cluster_id = "c",
 	.rados_namespace = "",
 	.monitors = "m",
@@ -22,6 +22,10 @@ static const struct csi_env env = {
 	.instance_id = "default",
 	.cluster_name = "",
 	.node_id = "",
+	.depth_hard = 8,
+	.depth_soft = 4,
+	.snapshots_max = 450,
+	.snapshots_min = 250,
 };
 
 struct outcome out;

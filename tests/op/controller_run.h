@@ -9,6 +9,9 @@
 
 #include <stdbool.h>
 
+/* What they know of the daemon; limits may be changed. */
+extern struct csi_env env;
+
 /* What the last one has answered. */
 extern struct outcome {
 	struct err err;

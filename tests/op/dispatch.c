@@ -774,12 +774,15 @@ test_operations(const struct config *config)
 	fake_leave(c, CALL_CANCELLED);
 	fake_free(c);
 	fake_pass(3 * SECOND_MS);
+	fake_session_flattens = true;
 	is_str(operations(),
 	    "DeleteVolume " FAKE_ID " REQUEST_ANSWERED FAR_AWAY 0 detached\n"
 	    "NodeUnstageVolume " FAKE_ID " REQUEST_LOCKED  1\n"
 	    "fake " FAKE_ID " FAKE_WOKEN  0\n"
-	    "NodeUnstageVolume " FAKE_ID " REQUEST_RAN  1",
+	    "NodeUnstageVolume " FAKE_ID " REQUEST_RAN  1\n"
+	    "flatten csi-snap-1 FLATTENING_DONE  0 detached",
 	    "what runs here, what waits, and what a worker does");
+	fake_session_flattens = false;
 	session_answer(ERR_OK, "");
 	finish(0);
 	finish(0);

@@ -8,6 +8,7 @@
 #include "ceph/image.h"
 #include "ceph/image_summary.h"
 #include "ceph/journal.h"
+#include "ceph/parent.h"
 #include "ceph/pools.h"
 #include "ceph/trash.h"
 #include "controller/image_jobs.h"
@@ -505,6 +506,38 @@ snapshot_named(const struct snapshot_list *list, const char *name)
 	return NULL;
 }
 
+static unsigned flatten_slices; /* before one is done */
+
+void
+fake_flatten_slowly(unsigned slices)
+{
+	flatten_slices = slices;
+}
+
+static void
+flatten(struct image *image, struct image_job *job)
+{
+	job->count = 100;
+	job->at += 10;
+	job->more = flatten_slices > 0;
+	if (job->more) {
+		flatten_slices--;
+		return;
+	}
+	image->parent[0] = '\0';
+	image->has_parent = false;
+	image->parent_snap = 0;
+	reap();
+}
+
+/* Parents are in the one pool. */
+int
+parent_pool_open(struct ceph_connection *conn, const struct cls_parent *parent,
+    struct ceph_pool **pool, struct err *err)
+{
+	return ceph_pool_open_id(conn, parent->pool, "", pool, err);
+}
+
 int
 image_data_pool_open(struct ceph_pool *pool, const struct image_info *info,
     struct ceph_pool **data_pool, struct err *err)
@@ -513,6 +546,25 @@ image_data_pool_open(struct ceph_pool *pool, const struct image_info *info,
 	(void)err;
 	*data_pool = pool;
 	return 0;
+}
+
+void
+parent_depth_start(struct parent_depth *depth, struct ceph_pool *pool,
+    const char *image_id, struct wake *waiter)
+{
+	const struct image *image = image_with_id(image_id);
+	int rc;
+
+	(void)pool;
+	memset(depth, 0, sizeof(*depth));
+	if (enter("depth", &rc) && rc == 0) {
+		if (image == NULL)
+			rc = -ENOENT;
+		while (image != NULL &&
+		    (image = image_with_id(image->parent)) != NULL)
+			depth->depth++;
+	}
+	leave_child(&depth->op, waiter, rc, "find the depth");
 }
 
 /* What image_create of ceph/image.h does, and a lane. */
@@ -577,6 +629,8 @@ image_job_start(struct image_job *job, struct wake *waiter)
 			job->snap = add_snapshot(image, job->snapshot);
 		else if (job->kind == IMAGE_JOB_UNSNAPSHOT)
 			remove_snapshot(image, job->snapshot);
+		else if (job->kind == IMAGE_JOB_FLATTEN)
+			flatten(image, job);
 		else if (job->kind == IMAGE_JOB_GROW)
 			image->size_bytes = job->size_bytes =
 			    image->size_bytes > job->size_bytes
@@ -712,6 +766,9 @@ struct rados_read {
 	struct rados_omap_entry got[ENTRIES];
 	struct entry copy[ENTRIES];
 	struct rados_omap omap;
+	uint64_t snap[RADOS_READ_STEPS]; /* whose clones are asked for */
+	struct enc answer[RADOS_READ_STEPS];
+	unsigned ncalls;
 };
 
 struct rados_write {
@@ -733,6 +790,8 @@ rados_read_new(void)
 void
 rados_read_free(struct rados_read *r)
 {
+	for (unsigned i = 0; r != NULL && i < r->ncalls; i++)
+		enc_fini(&r->answer[i]);
 	free(r);
 }
 
@@ -741,6 +800,106 @@ rados_read_drop(struct rados_read **r)
 {
 	rados_read_free(*r);
 	*r = NULL;
+}
+
+/* Of an image, which clones its snapshots have; and no other call. */
+unsigned
+rados_read_call(struct rados_read *r, struct cls_call call)
+{
+	struct dec d;
+
+	if (!str_eq(call.method, "children_list") ||
+	    r->ncalls == RADOS_READ_STEPS)
+		abort();
+	dec_init(&d, call.in.buf.data, call.in.buf.len);
+	r->snap[r->ncalls] = dec_u64(&d);
+	enc_fini(&call.in);
+	enc_init(&r->answer[r->ncalls]);
+	return r->ncalls++;
+}
+
+void
+rados_read_may_fail(struct rados_read *r)
+{
+	(void)r;
+}
+
+static void
+answer_children(struct rados_read *r, const char *object)
+{
+	for (unsigned i = 0; i < r->ncalls; i++) {
+		struct enc *e = &r->answer[i];
+		uint32_t n = 0;
+
+		for (size_t pass = 0; pass < 2; pass++) {
+			if (pass > 0)
+				enc_u32(e, n);
+			for (size_t j = 0; j < IMAGES; j++) {
+				const struct image *child = &st->image[j];
+				size_t begin;
+
+				if (child->id[0] == '\0' ||
+				    child->parent_snap != r->snap[i] ||
+				    !str_ends(object, child->parent))
+					continue;
+				n += pass == 0;
+				if (pass == 0)
+					continue;
+				begin = enc_begin(e, 2, 1);
+				enc_u64(e, (uint64_t)the_pool.id);
+				enc_str(e, child->id);
+				enc_str(e, "");
+				enc_end(e, begin);
+			}
+		}
+	}
+}
+
+/* What an image is called: -ENOENT if it is in the trash. */
+struct rados_read *
+rados_ask_start(struct ceph_pool *pool, const char *object,
+    struct cls_call call, struct wake *waiter)
+{
+	struct rados_read *r = rados_read_new();
+	struct dec d;
+	char id[TEXT];
+	int rc;
+
+	(void)pool;
+	if (!str_eq(object, RBD_DIRECTORY) ||
+	    !str_eq(call.method, "dir_get_name"))
+		abort();
+	dec_init(&d, call.in.buf.data, call.in.buf.len);
+	dec_str(&d, id, sizeof(id));
+	enc_fini(&call.in);
+	enc_init(&r->answer[r->ncalls++]);
+	if (enter("name", &rc) && rc == 0) {
+		const struct image *image = image_with_id(id);
+
+		if (image == NULL || image->in_trash)
+			rc = -ENOENT;
+		else
+			enc_str(&r->answer[0], image->name);
+	}
+	leave(waiter, rc);
+	return r;
+}
+
+int
+rados_read_result(const struct rados_read *r, unsigned step, struct dec *out)
+{
+	dec_init(out, r->answer[step].buf.data, r->answer[step].buf.len);
+	return 0;
+}
+
+int
+rados_read_str(
+    const struct rados_read *r, unsigned step, char *buf, size_t size)
+{
+	struct dec d;
+
+	(void)rados_read_result(r, step, &d);
+	return cls_parse_str(d, buf, size);
 }
 
 unsigned
@@ -789,8 +948,9 @@ short_name(const char *verb, const char *object)
 	    str_starts(object, "csi.volumes.") ||
 		    str_starts(object, "csi.snaps.")
 		? "dir"
-		: str_eq(object, RBD_TRASH) ? "notes"
-					    : "item");
+		: str_eq(object, RBD_TRASH)          ? "notes"
+		: str_starts(object, "csi.flatten.") ? "flattens"
+						     : "item");
 	return text;
 }
 
@@ -802,6 +962,12 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 
 	(void)pool;
 	r->omap.entry = r->got;
+	if (r->ncalls > 0) {
+		if (enter("children", &rc) && rc == 0)
+			answer_children(r, object);
+		leave(waiter, rc);
+		return;
+	}
 	if (enter(short_name("read", object), &rc) && rc == 0) {
 		if (find(object, "") == NULL)
 			rc = -ENOENT;
@@ -962,6 +1128,12 @@ image_id_of(const char *uuid, char id[RBD_ID_SIZE])
 {
 	(void)uuid;
 	image_id_generate(NULL, id);
+}
+
+void
+image_object(char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest)
+{
+	(void)snprintf(buf, RBD_OBJECT_SIZE, "%s%s", prefix, rest);
 }
 
 void

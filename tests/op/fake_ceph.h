@@ -60,6 +60,7 @@ void fake_resize(const char *name, uint64_t size_bytes);
 const char *fake_image_id(const char *name); /* "": no such image */
 uint64_t fake_snapshot(const char *name, const char *snapshot);
 void fake_unsnapshot(const char *name, const char *snapshot);
+void fake_flatten_slowly(unsigned slices); /* the next one */
 /* As an administrator does it: */
 void fake_rename(const char *name, const char *to);
 void fake_trash(const char *name);

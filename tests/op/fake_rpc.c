@@ -127,9 +127,25 @@ fake_wake(int rc)
 
 char fake_session_cluster[16];
 unsigned fake_session_calls, fake_session_cancels;
-bool fake_session_waits, fake_session_lends;
+bool fake_session_waits, fake_session_lends, fake_session_flattens;
 
 static struct session_call *open_call;
+
+void
+sessions_each_background(
+    void (*each)(const struct session_background *background, void *arg),
+    void *arg)
+{
+	struct session_background flatten = { .id = 7,
+		.name = "flatten",
+		.subject = "csi-snap-1",
+		.state = "FLATTENING_DONE",
+		.age_ms = 2 * SECOND_MS,
+		.told_ms = clock_now_ms() - SECOND_MS };
+
+	if (fake_session_flattens)
+		each(&flatten, arg);
+}
 
 void
 sessions_call_start(struct session_call *call, const struct session_key *key,

@@ -63,8 +63,9 @@ void fake_wake(int rc);                     /* ends the oldest one */
 extern char fake_session_cluster[16]; /* that was asked last */
 const void *fake_session_body(size_t *len);
 extern unsigned fake_session_calls, fake_session_cancels;
-extern bool fake_session_waits; /* calls are not sent before fake_send() */
-extern bool fake_session_lends; /* there is one whose key can be used */
+extern bool fake_session_waits;    /* calls are not sent before fake_send() */
+extern bool fake_session_lends;    /* there is one whose key can be used */
+extern bool fake_session_flattens; /* one, since 3 s, told 1 s ago */
 bool fake_session_is_open(void);
 bool fake_session_is_sent(void);
 bool fake_session_is_cancelled(void);

@@ -1,0 +1,399 @@
+/*
+ * flatten.c - the queue of flattens, and their notes.
+ *
+ * The rule that holds it together: a note says that an image is to be
+ * flattened, from before the first object is copied until the image has no
+ * parent. How far it has got is in the image itself: what has been copied is
+ * not copied again. So nothing is lost with a worker.
+ */
+#include "controller/flatten.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/map.h"
+#include "ceph/journal.h"
+#include "controller/image_jobs.h"
+#include "core/timer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One object for each instance: image id -> the image's name. */
+#define NOTES "csi.flatten."
+#define NOTES_PAGE 256
+
+#define RETRY_MIN_MS (INT64_C(10) * 1000)
+#define RETRY_MAX_MS (INT64_C(10) * 60 * 1000)
+#define SLICE_MS 2000 /* then it is the next one's turn */
+
+enum flatten_state {
+	FLATTENING_START = 0,
+	FLATTENING_NOTED, /* a note says that it is to be flattened */
+	FLATTENING_DONE,  /* a slice of time, or all of it */
+	FLATTENING_NOTE_GONE,
+	FLATTENING_END,
+};
+
+struct flatten {
+	struct op op;
+	enum flatten_state state;
+	struct ceph_pool *pool;
+	char *notes; /* the object with the notes */
+	char *image_id, *image;
+	char *subject; /* the image, and how far it has got */
+	char *key;     /* in the map of all flattens */
+	bool noted, paused;
+	uint64_t at; /* the next object */
+	int64_t wait_ms, since_ms;
+	int64_t due_ms; /* in the queue: not before that, 0: at once */
+	struct image_job job;
+	LIST_HEAD(, flatten_wait) waits;
+	STAILQ_ENTRY(flatten) link;
+};
+
+static struct {
+	struct map known; /* key -> struct flatten */
+	struct map pools; /* pool and notes that were read */
+	STAILQ_HEAD(, flatten) queue;
+	unsigned running, resuming;
+	uint64_t done, failed;
+	struct timer retry;
+} fq = { .queue = STAILQ_HEAD_INITIALIZER(fq.queue) };
+
+static char *
+key_of(const struct ceph_pool *pool, const char *what)
+{
+	return str_fmt(
+	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, what);
+}
+
+static void
+flatten_free(struct flatten *f)
+{
+	free(f->notes);
+	free(f->image_id);
+	free(f->image);
+	free(f->subject);
+	free(f->key);
+	free(f);
+}
+
+/* ---- one of them ---- */
+
+static void
+note_start(struct flatten *f, const char *was, const char *now)
+{
+	journal_change_start(f->pool, f->notes, now != NULL,
+	    &(struct journal_change){ f->image_id, was, now }, 1, &f->op.wake);
+}
+
+static enum op_verdict
+flatten_step(struct op *op)
+{
+	struct flatten *f = (struct flatten *)op;
+	const char *label = ceph_pool_label(f->pool);
+
+	switch (f->state) {
+	case FLATTENING_START:
+		if (f->noted)
+			return op_goto(f, FLATTENING_NOTED);
+		note_start(f, NULL, f->image);
+		return op_await(f, FLATTENING_NOTED);
+
+	case FLATTENING_NOTED:
+		/* -ECANCELED: another worker has noted it. */
+		if (op->rc < 0 && op->rc != -ECANCELED)
+			return op_fail_rc(f, FLATTENING_END, op->rc,
+			    "note that image %s in %s is to be flattened",
+			    f->image, label);
+		f->noted = true;
+		f->job = (struct image_job){
+			.kind = IMAGE_JOB_FLATTEN,
+			.pool = f->pool,
+			.image_id = f->image_id,
+			.at = f->at,
+			.slice_ms = SLICE_MS,
+		};
+		image_job_start(&f->job, &op->wake);
+		return op_await(f, FLATTENING_DONE);
+
+	case FLATTENING_DONE:
+		/* One that was deleted meanwhile needs no flattening. */
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(f, FLATTENING_END, job.op);
+		f->at = f->job.at;
+		f->paused = op->rc == 0 && f->job.more;
+		if (f->paused)
+			return op_goto(f, FLATTENING_END);
+		note_start(f, f->image, NULL);
+		return op_await(f, FLATTENING_NOTE_GONE);
+
+	case FLATTENING_NOTE_GONE:
+		if (op->rc < 0 && op->rc != -ENOENT && op->rc != -ECANCELED)
+			return op_fail_rc(f, FLATTENING_END, op->rc,
+			    "remove the note that image %s in %s is to be flattened",
+			    f->image, label);
+		return op_goto(f, FLATTENING_END);
+
+	case FLATTENING_END:
+		return OP_DONE;
+	}
+	abort();
+}
+
+/* ---- the queue ---- */
+
+static void flatten_ended(struct op *op);
+static void on_flatten_due(struct timer *timer);
+
+static const struct op_class flatten_class = {
+	.name = "flatten",
+	.step = flatten_step,
+	.end = flatten_ended,
+};
+
+/* Starts those that are due, and sees to it that the others will be. */
+static void
+run_queue(void)
+{
+	int64_t now = clock_now_ms(), first = INT64_MAX;
+	struct flatten *f, *next;
+
+	for (f = STAILQ_FIRST(&fq.queue);
+	     f != NULL && fq.running < FLATTENS_MAX; f = next) {
+		next = STAILQ_NEXT(f, link);
+		if (f->due_ms > now) {
+			first = f->due_ms < first ? f->due_ms : first;
+			continue;
+		}
+		STAILQ_REMOVE(&fq.queue, f, flatten, link);
+		fq.running++;
+		memset(&f->op, 0, sizeof(f->op));
+		f->state = FLATTENING_START;
+		f->paused = false;
+		free(f->subject);
+		f->subject = str_fmt("%s, %llu of %llu objects", f->image,
+		    (unsigned long long)f->at,
+		    (unsigned long long)f->job.count);
+		f->op.subject = f->at > 0 ? f->subject : f->image;
+		op_start(&f->op, &flatten_class, NULL);
+	}
+	fq.retry.fire = on_flatten_due;
+	if (first < INT64_MAX)
+		timer_arm(&fq.retry, first - now);
+}
+
+static void
+on_flatten_due(struct timer *timer)
+{
+	(void)timer;
+	run_queue();
+}
+
+static void
+flatten_ended(struct op *op)
+{
+	struct flatten *f = (struct flatten *)op;
+	bool failed = err_is_set(&op->err);
+	char text[ERR_TEXT_MAX + 16];
+	struct flatten_wait *wait;
+
+	fq.running--;
+	f->due_ms = 0;
+	while (!f->paused && (wait = LIST_FIRST(&f->waits)) != NULL) {
+		LIST_REMOVE(wait, link);
+		wait->err = op->err;
+		wake_up(wait->waiter, op->err.rc);
+	}
+	if (failed) {
+		fq.failed++;
+		f->wait_ms = f->wait_ms == 0 ? RETRY_MIN_MS : f->wait_ms * 2;
+		if (f->wait_ms > RETRY_MAX_MS)
+			f->wait_ms = RETRY_MAX_MS;
+		f->due_ms = clock_now_ms() + f->wait_ms;
+		log_warn("flatten.later",
+		    "pool=%s image=%s id=%s retry_ms=%lld why=%s",
+		    ceph_pool_name(f->pool), f->image, f->image_id,
+		    (long long)f->wait_ms,
+		    log_quote(text, sizeof(text), op->err.text));
+	}
+	if (failed || f->paused) {
+		STAILQ_INSERT_TAIL(&fq.queue, f, link);
+	} else {
+		fq.done++;
+		log_info("flatten.end", "pool=%s image=%s id=%s ms=%lld",
+		    ceph_pool_name(f->pool), f->image, f->image_id,
+		    (long long)(clock_now_ms() - f->since_ms));
+		(void)map_remove(&fq.known, f->key);
+		flatten_free(f);
+	}
+	run_queue();
+}
+
+static struct flatten *
+submit(const struct flatten_target *target, bool noted)
+{
+	auto_free char *key = key_of(target->pool, target->image_id);
+	struct flatten *f = map_get(&fq.known, key);
+
+	if (f == NULL) {
+		f = mem_new(sizeof(*f));
+		f->pool = target->pool;
+		f->notes = str_fmt(NOTES "%s", target->instance_id);
+		f->image_id = str_dup(target->image_id);
+		f->image = str_dup(target->image);
+		f->noted = noted;
+		f->since_ms = clock_now_ms();
+		f->key = take_ptr(&key);
+		LIST_INIT(&f->waits);
+		(void)map_set(&fq.known, f->key, f);
+		STAILQ_INSERT_TAIL(&fq.queue, f, link);
+	}
+	return f;
+}
+
+void
+flatten_submit(const struct flatten_target *target)
+{
+	(void)submit(target, false);
+	run_queue();
+}
+
+void
+flatten_wait_start(struct flatten_wait *wait,
+    const struct flatten_target *target, struct wake *waiter)
+{
+	struct flatten *f = submit(target, false);
+
+	*wait = (struct flatten_wait){ .waiter = waiter };
+	LIST_INSERT_HEAD(&f->waits, wait, link);
+	f->due_ms = 0; /* somebody needs it now */
+	run_queue();
+}
+
+bool
+flatten_is_known(const struct ceph_pool *pool, const char *image_id)
+{
+	auto_free char *key = key_of(pool, image_id);
+
+	return map_get(&fq.known, key) != NULL;
+}
+
+void
+flatten_count(struct flatten_counts *counts)
+{
+	const struct flatten *f;
+
+	*counts = (struct flatten_counts){ .running = fq.running + fq.resuming,
+		.done = fq.done,
+		.failed = fq.failed };
+	STAILQ_FOREACH (f, &fq.queue, link)
+		(*(f->due_ms <= clock_now_ms() ? &counts->running
+					       : &counts->waiting))++;
+}
+
+void
+flatten_fini(void)
+{
+	struct flatten *f;
+
+	timer_disarm(&fq.retry);
+	while ((f = STAILQ_FIRST(&fq.queue)) != NULL) {
+		STAILQ_REMOVE_HEAD(&fq.queue, link);
+		flatten_free(f);
+	}
+	map_fini(&fq.known);
+	map_fini(&fq.pools);
+	memset(&fq, 0, sizeof(fq));
+	STAILQ_INIT(&fq.queue);
+}
+
+/* ---- the notes of a pool ---- */
+
+struct notes_read {
+	struct wake wake;
+	struct ceph_pool *pool;
+	char *instance_id, *notes;
+	char *key; /* in the map of pools */
+	char after[RBD_ID_SIZE];
+	struct rados_read *read;
+};
+
+static void
+notes_read_start(struct notes_read *r)
+{
+	rados_read_free(r->read);
+	r->read = rados_read_new();
+	(void)rados_read_omap_page(r->read, r->after, "", NOTES_PAGE);
+	rados_read_start(r->read, r->pool, r->notes, &r->wake);
+}
+
+/* What is no image's id is nobody's note. */
+static void
+take_notes(struct notes_read *r)
+{
+	const struct rados_omap *omap = rados_read_omap(r->read);
+
+	for (size_t i = 0; i < omap->n; i++) {
+		const struct rados_omap_entry *e = &omap->entry[i];
+		auto_free char *image = str_fmt(
+		    "%.*s", (int)e->len, (const char *)e->value);
+
+		if (str_put(r->after, sizeof(r->after), "%s", e->key) == 0)
+			(void)submit(&(struct flatten_target){ .pool = r->pool,
+					 .instance_id = r->instance_id,
+					 .image_id = e->key,
+					 .image = image },
+			    true);
+	}
+}
+
+static void
+on_notes(struct wake *wake, int rc)
+{
+	struct notes_read *r = container_of(wake, struct notes_read, wake);
+	const struct rados_omap *omap = rados_read_omap(r->read);
+
+	if (rc == 0) {
+		take_notes(r);
+		if (omap->n > 0 && omap->more) {
+			notes_read_start(r);
+			return;
+		}
+		if (omap->n > 0)
+			log_info("flatten.resume", "pool=%s",
+			    ceph_pool_name(r->pool));
+	} else if (rc != -ENOENT) {
+		log_warn("flatten.resume", "pool=%s why=\"%s\"",
+		    ceph_pool_name(r->pool), strerror(-rc));
+		/* The next request that uses the pool tries again. */
+		(void)map_remove(&fq.pools, r->key);
+	}
+	fq.resuming--;
+	rados_read_free(r->read);
+	free(r->instance_id);
+	free(r->notes);
+	free(r->key);
+	free(r);
+	run_queue();
+}
+
+void
+flatten_resume(struct ceph_pool *pool, const char *instance_id)
+{
+	auto_free char *key = key_of(pool, instance_id);
+	struct notes_read *r;
+
+	if (map_get(&fq.pools, key) != NULL)
+		return;
+	r = mem_new(sizeof(*r));
+	(void)map_set(&fq.pools, key, pool);
+	r->wake.fn = on_notes;
+	r->pool = pool;
+	r->instance_id = str_dup(instance_id);
+	r->notes = str_fmt(NOTES "%s", instance_id);
+	r->key = take_ptr(&key);
+	fq.resuming++;
+	notes_read_start(r);
+}
