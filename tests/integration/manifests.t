@@ -19,6 +19,7 @@ DIRECTORY = TOP / "deploy" / "kubernetes"
 NEEDS = {
     "csi-provisioner": {"secrets", "persistentvolumes", "persistentvolumeclaims", "volumesnapshots"},
     "csi-attacher": {"volumeattachments", "volumeattachments/status", "csinodes"},
+    "csi-resizer": {"persistentvolumes", "persistentvolumeclaims/status", "volumeattributesclasses"},
     "csi-snapshotter": {
         "secrets",
         "volumesnapshotclasses",
