@@ -242,14 +242,12 @@ on_header_change(struct image_io *io)
 
 enum open_state {
 	OPEN_START = 0,
-	OPEN_ROOM_KNOWN, /* the pool is not full */
-	OPEN_FIND,
-	OPEN_HEADER_READ,    /* its header and lock are known */
+	OPEN_HEADER_READ, /* its header and lock are known */
+	OPEN_ROOM_KNOWN,  /* its pool, and then that of its data, is not full */
+	OPEN_FIT,
 	OPEN_WATCHERS_KNOWN, /* and whether anybody has the image open */
 	OPEN_OPEN,
-	OPEN_OPENED,          /* librbd has opened it */
-	OPEN_DATA_ROOM_KNOWN, /* nor is the pool of its data full */
-	OPEN_LOCK,
+	OPEN_OPENED, /* librbd has opened it */
 	OPEN_LOCKED, /* librbd has taken the lock */
 	OPEN_SERVE,
 	/* undo */
@@ -262,10 +260,12 @@ struct image_open {
 	struct op op;
 	enum open_state state;
 	struct image *image;
-	struct ceph_pool *pool, *data_pool;
-	struct timer late; /* attach */
+	struct ceph_pool *pool;
+	struct ceph_pool *asked; /* whether there is room */
+	struct timer late;       /* attach */
 	bool adopt;
 	bool exclusive_lock;
+	bool by_name; /* librbd was told the name, not the id */
 	struct image_lookup lookup;
 	struct rados_notified notified;
 	struct image **result; /* attach: where the caller wants them */
@@ -347,7 +347,8 @@ take_info(struct image_open *o)
 
 	if (rc < 0)
 		return rc;
-	table_slot_set_id(image->slot, id);
+	if (!str_eq(image->slot->image_id, id)) /* the name is another's */
+		return -ESTALE;
 	atomic_store(&image->slot->size_bytes, size);
 	if (o->adopt && was != size)
 		im.events->resized(image);
@@ -358,9 +359,11 @@ static enum op_verdict
 open_step(struct op *op)
 {
 	struct image_open *o = (struct image_open *)op;
-	const struct cls_lock_info *lock = &o->lookup.info.lock;
+	const struct image_info *info = &o->lookup.info;
+	const struct cls_lock_info *lock = &info->lock;
 	struct image *image = o->image;
 	struct table_slot *slot = image->slot;
+	char object[RBD_OBJECT_SIZE];
 	const char *label = o->pool != NULL ? ceph_pool_label(o->pool) : "";
 	bool read_only = (slot->flags & TABLE_SLOT_READ_ONLY) != 0;
 	/*
@@ -377,18 +380,6 @@ open_step(struct op *op)
 		if (open_pool(slot, &o->pool, &err) < 0)
 			return op_fail_err(o, OPEN_END, &err);
 		image->io.ioctx = o->pool->io;
-		if (!needs_room)
-			return op_goto(o, OPEN_FIND);
-		rados_room_start(o->pool, &op->wake);
-		return op_await(o, OPEN_ROOM_KNOWN);
-
-	case OPEN_ROOM_KNOWN:
-		if (op->rc < 0)
-			return op_fail_rc(o, OPEN_END, op->rc, "image %s: %s",
-			    slot->image, label);
-		return op_goto(o, OPEN_FIND);
-
-	case OPEN_FIND:
 		image_lookup_start(&o->lookup, o->pool, slot->image,
 		    str_is_empty(slot->image_id) ? NULL : slot->image_id, false,
 		    &op->wake);
@@ -397,6 +388,27 @@ open_step(struct op *op)
 	case OPEN_HEADER_READ:
 		if (check_header(o, &err) < 0)
 			return op_fail_err(o, OPEN_END, &err);
+		if (!needs_room)
+			return op_goto(o, OPEN_FIT);
+		/* In objects of the image: its user may write to no others. */
+		image_object(object, RBD_HEADER_PREFIX, slot->image_id);
+		o->asked = o->pool;
+		rados_room_start(o->pool, object, &op->wake);
+		return op_await(o, OPEN_ROOM_KNOWN);
+
+	case OPEN_ROOM_KNOWN:
+		if (op->rc < 0)
+			return op_fail_rc(o, OPEN_END, op->rc, "image %s: %s",
+			    slot->image, ceph_pool_label(o->asked));
+		if (info->data_pool < 0 || info->data_pool == o->asked->id)
+			return op_goto(o, OPEN_FIT);
+		if (ceph_pool_open_id(im.conn, info->data_pool,
+			slot->rados_namespace, &o->asked, &err) < 0)
+			return op_fail_err(o, OPEN_END, &err);
+		rados_room_start(o->asked, info->prefix, &op->wake);
+		return op_await(o, OPEN_ROOM_KNOWN);
+
+	case OPEN_FIT:
 		if (read_only || lock->lockers == 0 ||
 		    (im.fenced != NULL && str_eq(lock->address, im.fenced)))
 			return op_goto(o, OPEN_OPEN);
@@ -421,6 +433,13 @@ open_step(struct op *op)
 		return op_await(o, OPEN_OPENED);
 
 	case OPEN_OPENED:
+		/* By id librbd reads names in the directory, if it may. */
+		if (op->rc == -EPERM && !o->by_name) {
+			o->by_name = true;
+			image_io_open_start(&image->io, slot->image, NULL,
+			    read_only, &op->wake);
+			return op_await(o, OPEN_OPENED);
+		}
 		if (op->rc < 0)
 			return op_fail_rc(o, OPEN_END, op->rc,
 			    "open of image %s/%s", label, slot->image);
@@ -428,23 +447,6 @@ open_step(struct op *op)
 		if ((rc = take_info(o)) < 0)
 			return op_fail_rc(o, OPEN_CLOSE, rc,
 			    "header of image %s/%s", label, slot->image);
-		if (!needs_room ||
-		    image_io_data_pool(&image->io) == o->pool->id)
-			return op_goto(o, OPEN_LOCK);
-		if (ceph_pool_open_id(im.conn, image_io_data_pool(&image->io),
-			o->pool->rados_namespace, &o->data_pool, &err) < 0)
-			return op_fail_err(o, OPEN_CLOSE, &err);
-		rados_room_start(o->data_pool, &op->wake);
-		return op_await(o, OPEN_DATA_ROOM_KNOWN);
-
-	case OPEN_DATA_ROOM_KNOWN:
-		if (op->rc < 0)
-			return op_fail_rc(o, OPEN_CLOSE, op->rc,
-			    "image %s: its data are in %s", slot->image,
-			    ceph_pool_label(o->data_pool));
-		return op_goto(o, OPEN_LOCK);
-
-	case OPEN_LOCK:
 		if (!o->exclusive_lock || read_only)
 			return op_goto(o, OPEN_SERVE);
 		/* A flush changes nothing, but librbd takes the lock for it. */

@@ -307,12 +307,6 @@ image_io_info(struct image_io *io, char *image_id, size_t id_size,
 	return 0;
 }
 
-int64_t
-image_io_data_pool(const struct image_io *io)
-{
-	return rbd_get_data_pool_id(io->rbd);
-}
-
 int
 image_io_keep_lock(struct image_io *io)
 {

@@ -115,7 +115,6 @@ void image_io_flush_start(struct image_io *io, struct wake *waiter);
 /* What an open image knows of itself, without asking the cluster. */
 int image_io_info(struct image_io *io, char *image_id, size_t id_size,
     uint64_t *size_bytes, bool *exclusive_lock);
-int64_t image_io_data_pool(const struct image_io *io); /* its id */
 
 /*
  * The exclusive lock that a flush has just taken is ours until we close: no

@@ -245,28 +245,16 @@ table_aborted_text(enum table_aborted aborted)
 	return "not aborted";
 }
 
-static uint64_t
-hash_string(uint64_t hash, const char *s)
-{
-	/* FNV-1a; the closing NUL keeps "a","bc" and "ab","c" apart. */
-	do {
-		hash ^= (unsigned char)*s;
-		hash *= 0x100000001b3ULL;
-	} while (*s++ != '\0');
-	return hash;
-}
-
 void
 table_tag(char tag[TABLE_TAG_MAX], const char *cluster_id, const char *pool,
     const char *rados_namespace, const char *image)
 {
-	uint64_t hash = 0xcbf29ce484222325ULL;
+	uint64_t hash = STR_HASH_SEED;
 
-	hash = hash_string(hash, cluster_id != NULL ? cluster_id : "");
-	hash = hash_string(hash, pool != NULL ? pool : "");
-	hash = hash_string(
-	    hash, rados_namespace != NULL ? rados_namespace : "");
-	hash = hash_string(hash, image != NULL ? image : "");
+	hash = str_hash(hash, cluster_id != NULL ? cluster_id : "");
+	hash = str_hash(hash, pool != NULL ? pool : "");
+	hash = str_hash(hash, rados_namespace != NULL ? rados_namespace : "");
+	hash = str_hash(hash, image != NULL ? image : "");
 	(void)snprintf(tag, TABLE_TAG_MAX, "%016" PRIx64, hash);
 }
 

@@ -260,3 +260,13 @@ str_list_has(const char *list, const char *items)
 			return true;
 	}
 }
+
+uint64_t
+str_hash(uint64_t hash, const char *s)
+{
+	do {
+		hash ^= (unsigned char)*s;
+		hash *= 0x100000001b3ULL;
+	} while (*s++ != '\0');
+	return hash;
+}

@@ -83,6 +83,13 @@ bool str_starts(const char *s, const char *prefix);
 bool str_ends(const char *s, const char *suffix);
 
 /*
+ * FNV-1a of a string with its closing NUL, which keeps "a","bc" and "ab","c"
+ * apart; of several, one after the other. The same in every process, for ever.
+ */
+#define STR_HASH_SEED UINT64_C(0xcbf29ce484222325)
+uint64_t str_hash(uint64_t hash, const char *s);
+
+/*
  * A whole decimal number without sign or blanks. Returns 0, -EINVAL or
  * -ERANGE; *value is set on success only.
  */

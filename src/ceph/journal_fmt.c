@@ -26,6 +26,7 @@ const struct journal_kind journal_volumes = {
 		[JOURNAL_KMS] = "csi.volume.encryptKMS",
 		[JOURNAL_ENCRYPTION] = "csi.volume.encryptionType",
 		[JOURNAL_GROUP] = "csi.groupid",
+		[JOURNAL_USERS] = "csi.users",
 	},
 };
 

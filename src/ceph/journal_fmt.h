@@ -48,6 +48,8 @@ enum journal_attr {
 	JOURNAL_ENCRYPTION, /* encryption: "block" or "file" */
 	JOURNAL_GROUP,      /* CSI ID of the group it belongs to */
 	JOURNAL_CREATED,    /* RFC 3339 text with nanoseconds and offset */
+	JOURNAL_USERS,      /* ours: nodes that have a user of their own for
+			       it, a comma list as auth_node_fmt() has them */
 	JOURNAL_ATTR_COUNT,
 };
 

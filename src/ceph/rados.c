@@ -520,9 +520,6 @@ rados_remove_start(
 
 /* ---- is there room? ---- */
 
-/* Never made. */
-#define NO_OBJECT "rbd_csi.no_such_object"
-
 struct room {
 	struct rados_wait waits;    /* for room, where there is none */
 	struct rados_wait tries;    /* with FULL_TRY */
@@ -562,7 +559,8 @@ on_tried(struct rados_wait *wait)
 }
 
 static int
-remove_nothing(struct ceph_pool *pool, rados_completion_t completion, int flags)
+remove_nothing(struct ceph_pool *pool, const char *object,
+    rados_completion_t completion, int flags)
 {
 	rados_write_op_t op = rados_create_write_op();
 	int rc;
@@ -570,14 +568,16 @@ remove_nothing(struct ceph_pool *pool, rados_completion_t completion, int flags)
 	rados_write_op_assert_exists(op);
 	rados_write_op_remove(op);
 	rc = rados_aio_write_op_operate(
-	    op, pool->io, completion, NO_OBJECT, NULL, flags);
+	    op, pool->io, completion, object, NULL, flags);
 	rados_release_write_op(op);
 	return rc;
 }
 
 void
-rados_room_start(struct ceph_pool *pool, struct wake *waiter)
+rados_room_start(
+    struct ceph_pool *pool, const char *prefix, struct wake *waiter)
 {
+	auto_free char *object = str_fmt("%s.no_such_object", prefix);
 	struct room *room = mem_new(sizeof(*room));
 	rados_completion_t trying;
 
@@ -586,10 +586,10 @@ rados_room_start(struct ceph_pool *pool, struct wake *waiter)
 	room->tries.waiter = waiter;
 	room->waiting = rados_wait_arm(&room->waits, on_waited);
 	rados_wait_submitted(
-	    &room->waits, NULL, remove_nothing(pool, room->waiting, 0));
+	    &room->waits, NULL, remove_nothing(pool, object, room->waiting, 0));
 	trying = rados_wait_arm(&room->tries, on_tried);
 	rados_wait_submitted(&room->tries, trying,
-	    remove_nothing(pool, trying, LIBRADOS_OPERATION_FULL_TRY));
+	    remove_nothing(pool, object, trying, LIBRADOS_OPERATION_FULL_TRY));
 }
 
 /* ---- notifications ---- */

@@ -186,8 +186,13 @@ void rados_remove_start(
  * full pool librados keeps that one back, and OSDs drop it, while the other
  * is answered, and the two go to one placement group by one connection: so
  * no clock is needed to tell a full pool from a slow one.
+ *
+ * `prefix` starts the name of that object: the user has to have the right to
+ * write there.
  */
-void rados_room_start(struct ceph_pool *pool, struct wake *waiter);
+#define RADOS_OURS "rbd_csi" /* for who may write to the whole pool */
+void rados_room_start(
+    struct ceph_pool *pool, const char *prefix, struct wake *waiter);
 
 /*
  * ---- Notifying the watchers of an object ----

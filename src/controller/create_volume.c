@@ -539,7 +539,7 @@ create_image_step(struct create_volume *c)
 		if (c->data_pool == NULL)
 			return op_goto(c, CREATEVOL_ROOM_KNOWN);
 		/* Nothing is written there now; the other pool tells itself. */
-		rados_room_start(c->data_pool, &op->wake);
+		rados_room_start(c->data_pool, RADOS_OURS, &op->wake);
 		return op_await(c, CREATEVOL_ROOM_KNOWN);
 
 	case CREATEVOL_ROOM_KNOWN:

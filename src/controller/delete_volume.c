@@ -14,7 +14,7 @@
 #include "controller/controller.h"
 #include "controller/lane.h"
 #include "controller/purge.h"
-#include "controller/volume.h"
+#include "controller/volume_user.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -161,6 +161,7 @@ enum delete_volume_state {
 	DELETEVOL_HELPER_NOTED, /* a note says that it is to be purged */
 	DELETEVOL_HELPER_DONE,  /* it is, or there is none */
 	DELETEVOL_NOTED,        /* the same for the image, and so later */
+	DELETEVOL_REVOKED,      /* no user has been left */
 	DELETEVOL_RELEASED,     /* directory key and entry are gone */
 	DELETEVOL_UNLOCK,
 	DELETEVOL_UNKNOWN, /* what cannot be there (any more) is deleted */
@@ -180,6 +181,7 @@ struct delete_volume {
 	bool migrated;  /* an in-tree volume: no journal */
 	struct err why; /* of what is unknown */
 	struct journal_read entry;
+	struct user_revoke revoke;
 	struct journal_release release;
 	struct image_lookup left;
 	struct image_job own; /* the snapshot of a CSI snapshot's image */
@@ -520,6 +522,14 @@ delete_volume_step(struct op *op)
 			    "note that image %s is to be purged", d->image);
 		if (d->migrated)
 			return op_goto(d, DELETEVOL_RELEASED);
+		user_revoke_start(&d->revoke, d->pool, d->uuid,
+		    d->entry.item.attr[JOURNAL_USERS], "", d->rpc.arena,
+		    &op->wake);
+		return op_await(d, DELETEVOL_REVOKED);
+
+	case DELETEVOL_REVOKED:
+		if (op->rc < 0)
+			return op_fail_as(d, DELETEVOL_UNLOCK, revoke.op);
 		journal_release_start(&d->release, &op->wake);
 		return op_await(d, DELETEVOL_RELEASED);
 

@@ -90,7 +90,7 @@ look_for_room(struct look *l)
 {
 	if (l->rooms == NULL || knows_room(l))
 		return op_goto(l, LOOK_END);
-	rados_room_start(room_of(l), &l->op.wake);
+	rados_room_start(room_of(l), RADOS_OURS, &l->op.wake);
 	return op_await(l, LOOK_ROOM_ASKED);
 }
 

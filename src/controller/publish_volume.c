@@ -5,10 +5,11 @@
  * The rule that holds it together: a node has a volume from the moment its
  * record is in the image's metadata. Two records are written at once: ours
  * (VOLUME_META_PUBLISHED), by which we decide, and ceph-csi's userid, so that
- * ceph-csi finds what it expects (docs/JOURNAL.md).
+ * ceph-csi finds what it expects (docs/JOURNAL.md). With cephxPerVolume the
+ * node gets a user of its own after that, each time that it is published to.
  */
 #include "controller/controller.h"
-#include "controller/volume.h"
+#include "controller/volume_user.h"
 
 #include "csi.pb-c.h"
 #include "csi/caps.h"
@@ -24,6 +25,8 @@ enum publish_volume_state {
 	PUBLISHVOL_WATCH_CHECKED, /* whether anybody has the image open */
 	PUBLISHVOL_ALLOWED,       /* this node may have it */
 	PUBLISHVOL_RECORDED,      /* and is recorded */
+	PUBLISHVOL_HELD,          /* this node has it */
+	PUBLISHVOL_GRANTED,       /* and a user of its own for it */
 	PUBLISHVOL_ANSWER,
 	PUBLISHVOL_END,
 };
@@ -35,10 +38,12 @@ struct publish_volume {
 	struct csi_map context;
 	const struct csi_access *access;
 	bool writes;
+	bool own_user;      /* cephxPerVolume */
 	const char *record; /* of this node, as it is to be */
 	struct volume_lookup volume;
 	struct image_meta_list list;
 	struct rados_notified notified;
+	struct user_grant grant;
 
 	/* what was found; strings are in the list */
 	const char *image_id;
@@ -64,7 +69,9 @@ fill_publish_reply(struct publish_volume *p)
 		{ "radosNamespace", p->volume.pool->rados_namespace },
 		{ "image", p->volume.image },
 		{ "imageId", p->image_id },
-		{ "userID", controller.conn->user },
+		{ "userID",
+		    p->own_user ? p->grant.user : controller.conn->user },
+		{ CSI_USER_KEY, p->grant.key.text },
 		{ "clusterFsid", controller.conn->fsid },
 		{ "serviceAccount", p->account },
 		/* held to by the node: others may have it for writing */
@@ -97,6 +104,9 @@ read_publish_request(struct publish_volume *p, struct err *err)
 		return err_set(err, ERR_NOT_FOUND,
 		    "node %s: this driver serves node %s only", p->req->node_id,
 		    node);
+	if (csi_map_bool(&p->context, "volume_context", CSI_CEPHX_PER_VOLUME,
+		&p->own_user, err) < 0)
+		return err->rc;
 	p->writes = !p->req->readonly && !p->access->read_only;
 	/*
 	 * "rw" or "ro", and behind a blank the mode if it lets several nodes
@@ -189,15 +199,22 @@ static void
 record_start(struct publish_volume *p)
 {
 	const char *node = p->req->node_id;
-	struct cls_meta meta[2] = {
-		cls_meta_text(
-		    arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s", node),
-		    p->record),
-		cls_meta_text(arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/%s",
-				  p->req->volume_id, node),
-		    controller.conn->user),
-	};
+	const char *user = controller.conn->user;
+	char hash[AUTH_NODE_SIZE], own[AUTH_USER_SIZE];
+	struct cls_meta meta[2];
 
+	if (p->own_user) {
+		auth_node_fmt(hash, node);
+		auth_user_fmt(own, p->rpc.in->id.uuid, hash);
+		user = arena_strdup(p->rpc.arena, own);
+	}
+	meta[0] = cls_meta_text(
+	    arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s", node),
+	    p->record);
+	meta[1] = cls_meta_text(
+	    arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/%s", p->req->volume_id,
+		node),
+	    user);
 	image_meta_set_start(p->volume.pool, p->image_id, meta, countof(meta),
 	    false, &p->rpc.op.wake);
 }
@@ -230,6 +247,11 @@ publish_volume_step(struct op *op)
 		 * Of a static volume nothing is recorded: unpublishing could
 		 * not find the record, since it is not told the pool.
 		 */
+		if (v->is_static && p->own_user)
+			return op_fail(p, PUBLISHVOL_END, ERR_INVALID_ARGUMENT,
+			    "volume_context." CSI_CEPHX_PER_VOLUME
+			    ": volume %s is static, and would keep its users for ever",
+			    req->volume_id);
 		if (v->is_static)
 			return op_goto(p, PUBLISHVOL_ANSWER);
 		image_meta_list_start(
@@ -247,7 +269,7 @@ publish_volume_step(struct op *op)
 		if (judge_records(p, &err) < 0)
 			return op_fail_err(p, PUBLISHVOL_END, &err);
 		if (p->own != NULL)
-			return op_goto(p, PUBLISHVOL_ANSWER);
+			return op_goto(p, PUBLISHVOL_HELD);
 		if (p->maybe_holder == NULL ||
 		    (p->access->multi_node &&
 			(!p->writes || p->access->multi_writer)))
@@ -284,6 +306,18 @@ publish_volume_step(struct op *op)
 			return op_fail_rc(p, PUBLISHVOL_END, op->rc,
 			    "record node %s on image %s in %s", req->node_id,
 			    v->image, ceph_pool_label(v->pool));
+		return op_goto(p, PUBLISHVOL_HELD);
+
+	case PUBLISHVOL_HELD:
+		if (!p->own_user)
+			return op_goto(p, PUBLISHVOL_ANSWER);
+		user_grant_start(&p->grant, v, p->rpc.in->id.uuid, req->node_id,
+		    p->rpc.arena, &op->wake);
+		return op_await(p, PUBLISHVOL_GRANTED);
+
+	case PUBLISHVOL_GRANTED:
+		if (op->rc < 0)
+			return op_fail_as(p, PUBLISHVOL_END, grant.op);
 		return op_goto(p, PUBLISHVOL_ANSWER);
 
 	case PUBLISHVOL_ANSWER:
@@ -291,6 +325,7 @@ publish_volume_step(struct op *op)
 		return op_goto(p, PUBLISHVOL_END);
 
 	case PUBLISHVOL_END:
+		user_grant_fini(&p->grant);
 		image_meta_list_fini(&p->list);
 		return OP_DONE;
 	}

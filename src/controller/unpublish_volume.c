@@ -1,13 +1,14 @@
 /*
  * unpublish_volume.c - ControllerUnpublishVolume: removes the records that
- * publishing made. A volume, image or pool that is gone has none.
+ * publishing made, and the node's user for the volume. A volume, image or pool
+ * that is gone has no records; users may be left.
  *
  * The rule that holds it together: the records are in the image that has the
  * id of the journal's entry, whatever its name is by now: an image that was
  * renamed behind the journal's back can still be taken from its node.
  */
 #include "controller/controller.h"
-#include "controller/volume.h"
+#include "controller/volume_user.h"
 
 #include "csi.pb-c.h"
 
@@ -17,10 +18,12 @@
 enum unpublish_volume_state {
 	UNPUBLISHVOL_START = 0,
 	UNPUBLISHVOL_ITEM_READ, /* the journal entry has been read */
+	UNPUBLISHVOL_REVOKED,   /* the node's user is gone */
 	UNPUBLISHVOL_LOOKED_UP, /* it has no id: the image was looked up */
 	UNPUBLISHVOL_FOUND,     /* the image's id is known */
 	UNPUBLISHVOL_META_READ, /* all its records are known */
 	UNPUBLISHVOL_FORGOTTEN, /* the records are gone */
+	UNPUBLISHVOL_GONE,      /* there is no such volume any more */
 	UNPUBLISHVOL_ANSWER,
 	UNPUBLISHVOL_END,
 };
@@ -34,6 +37,7 @@ struct unpublish_volume {
 	struct image_lookup lookup;
 	const char *image_id;
 	struct image_meta_list list;
+	struct user_revoke revoke;
 };
 
 static enum op_verdict
@@ -52,7 +56,7 @@ unpublish_volume_step(struct op *op)
 		rc = volume_pool_open(&u->rpc, &journal_volumes,
 		    u->req->volume_id, &u->pool, &err);
 		if (rc == -ENOENT)
-			return op_goto(u, UNPUBLISHVOL_ANSWER);
+			return op_goto(u, UNPUBLISHVOL_GONE);
 		if (rc < 0)
 			return op_fail_err(u, UNPUBLISHVOL_END, &err);
 		journal_read_start(&u->entry, &journal_volumes, u->pool,
@@ -61,12 +65,22 @@ unpublish_volume_step(struct op *op)
 
 	case UNPUBLISHVOL_ITEM_READ:
 		if (op->rc == -ENOENT)
-			return op_goto(u, UNPUBLISHVOL_ANSWER);
+			return op_goto(u, UNPUBLISHVOL_GONE);
 		if (op->rc < 0) {
 			err_prefix(
 			    &u->entry.err, "volume %s", u->req->volume_id);
 			return op_fail_as(u, UNPUBLISHVOL_END, entry);
 		}
+		user_revoke_start(&u->revoke, u->pool, u->rpc.in->id.uuid,
+		    u->entry.item.attr[JOURNAL_USERS], u->req->node_id, arena,
+		    &op->wake);
+		return op_await(u, UNPUBLISHVOL_REVOKED);
+
+	case UNPUBLISHVOL_REVOKED:
+		if (op->rc < 0)
+			return op_fail_as(u, UNPUBLISHVOL_END, revoke.op);
+		if (str_is_empty(u->entry.uuid)) /* there was none */
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
 		u->image_id = u->entry.item.attr[JOURNAL_IMAGEID];
 		if (!str_is_empty(u->image_id))
 			return op_goto(u, UNPUBLISHVOL_FOUND);
@@ -124,6 +138,15 @@ unpublish_volume_step(struct op *op)
 			    u->req->volume_id, u->req->node_id, u->image_id,
 			    ceph_pool_label(u->pool));
 		return op_goto(u, UNPUBLISHVOL_ANSWER);
+
+	case UNPUBLISHVOL_GONE:
+		/* Nor may who deleted it have known of users. */
+		u->entry.uuid = NULL;
+		if (*u->req->node_id == '\0' || *u->rpc.in->id.uuid == '\0')
+			return op_goto(u, UNPUBLISHVOL_ANSWER);
+		user_revoke_start(&u->revoke, NULL, u->rpc.in->id.uuid, NULL,
+		    u->req->node_id, arena, &op->wake);
+		return op_await(u, UNPUBLISHVOL_REVOKED);
 
 	case UNPUBLISHVOL_ANSWER:
 		(void)csi_rpc_reply(&u->rpc);

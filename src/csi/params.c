@@ -86,6 +86,20 @@ csi_parse_bool(const char *text, bool *value)
 	return -EINVAL;
 }
 
+int
+csi_map_bool(const struct csi_map *map, const char *field, const char *key,
+    bool *value, struct err *err)
+{
+	const char *text = csi_map_get(map, key);
+
+	*value = false;
+	if (!str_is_empty(text) && csi_parse_bool(text, value) < 0)
+		return csi_invalid(err,
+		    "%s.%s: \"%.32s\" is neither true nor false", field, key,
+		    text);
+	return 0;
+}
+
 bool
 csi_is_static(const struct csi_map *context)
 {
@@ -369,6 +383,7 @@ const struct csi_param csi_params[] = {
 	    .read = read_map_options },
 	{ "tryOtherMounters", CLASS | STATIC, .accepts = BOOLEAN,
 	    .read = read_bool },
+	{ CSI_CEPHX_PER_VOLUME, CLASS, .accepts = BOOLEAN, .read = read_bool },
 	{ "mkfsOptions", CLASS | STATIC,
 	    .accepts = "up to 64 words with blanks between them",
 	    .read = read_mkfs_options },
@@ -624,13 +639,12 @@ csi_class_params_unknown(const struct csi_map *parameters, size_t *at)
 int
 csi_check_plain(const struct csi_map *context, struct err *err)
 {
-	const char *text = csi_map_get(context, "encrypted");
-	bool encrypted = false;
+	bool encrypted;
+	int rc = csi_map_bool(
+	    context, "volume_context", "encrypted", &encrypted, err);
 
-	if (!str_is_empty(text) && csi_parse_bool(text, &encrypted) < 0)
-		return csi_invalid(err,
-		    "volume_context.encrypted: \"%.32s\" is neither true nor false",
-		    text);
+	if (rc < 0)
+		return rc;
 	if (encrypted)
 		return err_set(err, ERR_UNIMPLEMENTED,
 		    "volume_context.encrypted: this driver cannot stage encrypted volumes");
@@ -743,7 +757,7 @@ csi_credentials_get(
 	static const char blank[] = " \t\r\n";
 	static const struct {
 		const char *user, *key;
-	} names[] = { { "userID", "userKey" }, { "adminId", "key" },
+	} names[] = { { "userID", CSI_USER_KEY }, { "adminId", "key" },
 		{ "adminID", "adminKey" } };
 	const char *user, *key;
 	size_t len, by = 0;
@@ -753,7 +767,7 @@ csi_credentials_get(
 		return -ENOENT;
 	}
 	if (csi_map_get(secrets, "userID") == NULL &&
-	    csi_map_get(secrets, "userKey") == NULL) {
+	    csi_map_get(secrets, CSI_USER_KEY) == NULL) {
 		if (!str_is_empty(csi_map_get(secrets, "key")))
 			by = 1;
 		else if (csi_map_get(secrets, "adminID") != NULL)

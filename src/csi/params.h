@@ -25,6 +25,10 @@ struct csi_map {
 /* All fields marked csi_secret have this name; tests/sanity checks that. */
 #define CSI_SECRETS "secrets"
 
+/* What ControllerPublishVolume gives to the node, and in it a user's key. */
+#define CSI_PUBLISH_CONTEXT "publish_context"
+#define CSI_USER_KEY "userKey"
+
 /* The most bytes of keys and values in a map (CSI specification). */
 #define CSI_MAP_MAX_BYTES 4096
 
@@ -46,8 +50,15 @@ struct csi_map csi_map_field(const void *message, const char *name);
  */
 bool csi_is_static(const struct csi_map *context);
 
+/* Of a volume_context: each node gets a CephX user for this volume only. */
+#define CSI_CEPHX_PER_VOLUME "cephxPerVolume"
+
 /* Go's strconv.ParseBool: 1 t T TRUE true True 0 f F FALSE false False. */
 int csi_parse_bool(const char *text, bool *value) must_check;
+
+/* A boolean of the request's `field`; absent is false. INVALID_ARGUMENT. */
+int csi_map_bool(const struct csi_map *map, const char *field, const char *key,
+    bool *value, struct err *err) must_check;
 
 /*
  * "layering,fast-diff" to bits: names of the imageFeatures parameter (no

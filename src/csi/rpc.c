@@ -242,6 +242,7 @@ check_common(struct csi_request *in, struct err *err)
 	const ProtobufCMessage *message = in->message;
 	const ProtobufCMessageDescriptor *type = message->descriptor;
 	struct csi_map secrets = csi_map_field(message, CSI_SECRETS);
+	struct csi_map publish = csi_map_field(message, CSI_PUBLISH_CONTEXT);
 	int rc = 0;
 
 	for (unsigned f = 0; f < type->n_fields && rc == 0; f++) {
@@ -251,6 +252,9 @@ check_common(struct csi_request *in, struct err *err)
 		if (!str_eq(type->fields[f].name, CSI_SECRETS))
 			rc = check_map(&map, type->fields[f].name, err);
 	}
+	/* With cephxPerVolume the node has a user for this volume only. */
+	if (csi_map_get(&publish, CSI_USER_KEY) != NULL)
+		secrets = publish;
 	if (rc == 0 &&
 	    (in->def->credentials == CSI_CREDENTIALS_REQUEST ||
 		(in->def->credentials != CSI_CREDENTIALS_UNUSED &&
@@ -342,16 +346,19 @@ csi_request_read(struct csi_request *in, const struct csi_definition *def,
 void
 csi_request_fini(struct csi_request *in)
 {
-	struct csi_map secrets = { .count = 0 };
+	static const char *const fields[] = { CSI_SECRETS,
+		CSI_PUBLISH_CONTEXT };
 
-	if (in->message != NULL)
-		secrets = csi_map_field(in->message, CSI_SECRETS);
-	for (size_t i = 0; i < secrets.count; i++) {
-		const char *value = csi_map_value(&secrets, i);
+	for (size_t f = 0; f < countof(fields) && in->message != NULL; f++) {
+		struct csi_map map = csi_map_field(in->message, fields[f]);
 
 		/* Our own copy, made by csi_unpack in writable memory. */
-		if (*value != '\0')
-			secret_wipe((void *)(uintptr_t)value, strlen(value));
+		for (size_t i = 0; i < map.count; i++)
+			if (f == 0 ||
+			    str_eq(csi_map_key(&map, i), CSI_USER_KEY))
+				secret_wipe(
+				    (void *)(uintptr_t)csi_map_value(&map, i),
+				    strlen(csi_map_value(&map, i)));
 	}
 	arena_free(in->arena);
 	*in = (struct csi_request){ .def = NULL };

@@ -14,20 +14,6 @@
 
 const struct node_config *node_config;
 
-int
-node_is_true(
-    const struct csi_map *map, const char *key, bool *value, struct err *err)
-{
-	const char *text = csi_map_get(map, key);
-
-	*value = false;
-	if (!str_is_empty(text) && csi_parse_bool(text, value) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_context.%s: \"%s\" is neither true nor false", key,
-		    text);
-	return 0;
-}
-
 static const char *
 first_of(const char *a, const char *b)
 {
@@ -48,8 +34,10 @@ image_name(struct device_spec *spec, const struct csi_map *context,
 	bool is_static, migrated;
 	int rc;
 
-	if ((rc = node_is_true(context, "staticVolume", &is_static, err)) < 0 ||
-	    (rc = node_is_true(context, "migration", &migrated, err)) < 0)
+	if ((rc = csi_map_bool(context, "volume_context", "staticVolume",
+		 &is_static, err)) < 0 ||
+	    (rc = csi_map_bool(
+		 context, "volume_context", "migration", &migrated, err)) < 0)
 		return rc;
 	if (is_static && !(migrated && !str_is_empty(name)))
 		name = spec->volume_id;

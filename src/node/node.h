@@ -104,10 +104,6 @@ int node_spec_fill(struct device_spec *spec, const char *volume_id,
     const struct csi_map *publish_context, const struct csi_map *volume_context,
     bool reach, struct arena *arena, struct err *err) must_check;
 
-/* A boolean of a volume_context; absent is false. INVALID_ARGUMENT. */
-int node_is_true(const struct csi_map *context, const char *key, bool *value,
-    struct err *err) must_check;
-
 /*
  * What "read-only" means, for stage (and with it mkfs, mark, fsck and grow)
  * and publish alike: a mode for readers, `ro` among the mount flags (the last

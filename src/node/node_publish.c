@@ -50,6 +50,7 @@ struct publish {
 	bool block;
 	bool read_only;
 	bool single_writer;  /* at no other target of this node */
+	bool has_key;        /* publish_context has a user's key */
 	const char *options; /* mount flags, comma list */
 
 	struct offload offload;
@@ -316,11 +317,46 @@ publish_read_request(struct publish *p, struct err *err)
 		 r->volume_capability, p->rpc.arena, &p->options, err)) < 0)
 		return rc;
 	p->spec.user = csi_map_get(&publish, "userID");
+	p->has_key = csi_map_get(&publish, CSI_USER_KEY) != NULL;
 	p->block = access->block;
 	p->read_only = node_is_read_only(access, p->options, r->readonly);
 	p->single_writer = access->mode ==
 	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_SINGLE_WRITER;
 	return 0;
+}
+
+/*
+ * An image may name the service accounts whose pods may have it (ceph-csi:
+ * docs/rbd/deploy.md). kubelet tells the pod's, if the CSIDriver object asks
+ * for it; where nobody tells, all may.
+ */
+static int
+publish_check_account(const struct publish *p, struct err *err)
+{
+	struct csi_map publish = csi_map_of(p->request, publish_context);
+	struct csi_map context = csi_map_of(p->request, volume_context);
+	const char *allowed = csi_map_get(&publish, "serviceAccount");
+	const char *name = csi_map_get(
+	    &context, "csi.storage.k8s.io/serviceAccount.name");
+	size_t len;
+
+	if (str_is_empty(allowed))
+		return 0;
+	if (str_is_empty(name)) {
+		log_warn("publish.account",
+		    "volume=%s text=\"restricted to service accounts, and nobody tells the pod's: set podInfoOnMount in the CSIDriver object\"",
+		    p->request->volume_id);
+		return 0;
+	}
+	for (const char *one = allowed; *one != '\0'; one += len) {
+		one += strspn(one, ", ");
+		len = strcspn(one, ", ");
+		if (len == strlen(name) && memcmp(one, name, len) == 0)
+			return 0;
+	}
+	return err_set(err, ERR_PERMISSION_DENIED,
+	    "volume %s is for the service accounts %s, not for %s",
+	    p->request->volume_id, allowed, name);
 }
 
 static bool
@@ -402,7 +438,8 @@ publish_step(struct op *op)
 		if (op->detached)
 			return op_fail(p, PUBLISH_END, ERR_CANCELLED,
 			    "publish at %s: the caller is gone", op->subject);
-		if (publish_read_request(p, &err) < 0)
+		if (publish_read_request(p, &err) < 0 ||
+		    publish_check_account(p, &err) < 0)
 			return op_fail_err(p, PUBLISH_END, &err);
 		return op_goto(p, PUBLISH_BIND);
 
@@ -419,7 +456,7 @@ publish_step(struct op *op)
 		}
 		if (!p->lost || p->restage != NULL)
 			return op_fail_err(p, PUBLISH_END, &p->offload.err);
-		if (p->request->n_secrets == 0 &&
+		if (p->request->n_secrets == 0 && !p->has_key &&
 		    !find_credentials(&p->spec, &user, &key))
 			return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
 			    "no key to stage it again (StorageClass: csi.storage.k8s.io/node-publish-secret-name): %s",

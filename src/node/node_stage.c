@@ -120,10 +120,10 @@ stage_read_request(struct stage *s, struct err *err)
 
 	if ((rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
 		 &context, true, s->rpc.arena, err)) < 0 ||
-	    (rc = node_is_true(&context, "staticVolume", &s->is_static, err)) <
-		0 ||
-	    (rc = node_is_true(
-		 &context, "tryOtherMounters", &any_mounter, err)) < 0 ||
+	    (rc = csi_map_bool(&context, "volume_context", "staticVolume",
+		 &s->is_static, err)) < 0 ||
+	    (rc = csi_map_bool(&context, "volume_context", "tryOtherMounters",
+		 &any_mounter, err)) < 0 ||
 	    (rc = node_mount_flags(r->volume_capability, s->rpc.arena,
 		 &s->args.options, err)) < 0)
 		return rc;

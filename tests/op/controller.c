@@ -7,6 +7,7 @@
 
 #include "admin.pb-c.h"
 #include "base/log.h"
+#include "ceph/auth.h"
 #include "ceph/image.h"
 #include "controller/controller.h"
 #include "controller/purge.h"
@@ -684,10 +685,16 @@ test_purge_later(void)
 /* ---- ControllerPublishVolume, ControllerUnpublishVolume ---- */
 
 static const char *node;
+static bool own_user; /* cephxPerVolume */
 
 static void
 publish(const char *volume_id)
 {
+	Csi__V1__ControllerPublishVolumeRequest__VolumeContextEntry entry =
+	    CSI__V1__CONTROLLER_PUBLISH_VOLUME_REQUEST__VOLUME_CONTEXT_ENTRY__INIT;
+	Csi__V1__ControllerPublishVolumeRequest__VolumeContextEntry
+	    *entries[] = { &entry };
+
 	Csi__V1__ControllerPublishVolumeRequest r =
 	    CSI__V1__CONTROLLER_PUBLISH_VOLUME_REQUEST__INIT;
 	Csi__V1__VolumeCapability cap = CSI__V1__VOLUME_CAPABILITY__INIT;
@@ -705,6 +712,10 @@ publish(const char *volume_id)
 	r.volume_id = id;
 	r.node_id = to;
 	r.volume_capability = &cap;
+	entry.key = (char[]){ "cephxPerVolume" };
+	entry.value = (char[]){ "true" };
+	r.volume_context = entries;
+	r.n_volume_context = own_user ? 1 : 0;
 	run("ControllerPublishVolume", &r);
 }
 
@@ -1031,6 +1042,185 @@ test_modify(void)
 		ok(!err_is_set(&out.err) && is_modified(),
 		    "modifying killed after call %u: the next call does it", n);
 		end("modify", n);
+	}
+}
+
+/* ---- the same with cephxPerVolume ---- */
+
+/* Of the node. */
+static const char *
+user_of_volume(void)
+{
+	static char name[AUTH_USER_SIZE + 16];
+	char hash[AUTH_NODE_SIZE], user[AUTH_USER_SIZE];
+
+	auth_node_fmt(hash, node);
+	auth_user_fmt(user, volume + strlen(volume) - UUID_LEN, hash);
+	(void)snprintf(name, sizeof(name), "client.%s", user);
+	return name;
+}
+
+static void
+test_users(void)
+{
+	char first[32], image[80];
+
+	prepare();
+	begin();
+	own_user = true;
+	node = "node-a";
+	publish(volume);
+	is_str(fake_log(), "read-item lookup meta-list meta-set write-item mon",
+	    "publishing with a user of its own takes these calls");
+	ok(!err_is_set(&out.err) && fake_user(user_of_volume()) != NULL,
+	    "the user is there then");
+	is_str(out.key, "key of it", "and the node gets its key");
+	(void)snprintf(first, sizeof(first), "%s", fake_user(user_of_volume()));
+	fake_script(FAKE_NONE, 0, 0);
+	publish(volume);
+	is_str(fake_log(), "read-item lookup meta-list mon",
+	    "the second one takes these");
+	is_str(out.key, "key of it", "and gives the same key");
+
+	(void)snprintf(image, sizeof(image), "csi-vol-%s",
+	    volume + strlen(volume) - UUID_LEN);
+	fake_put_image("parent");
+	fake_set_parent(image, true);
+	fake_set_parent_of(image, "parent");
+	fake_script(FAKE_NONE, 0, 0);
+	publish(volume);
+	is_str(fake_log(), "read-item lookup meta-list lookup mon mon mon",
+	    "when it has got a parent these, with the caps set anew");
+	ok(!err_is_set(&out.err) && !str_eq(fake_user(user_of_volume()), first),
+	    "and the user may read the parent");
+	fake_set_parent(image, false);
+	publish(volume);
+	ok(!err_is_set(&out.err) && str_eq(fake_user(user_of_volume()), first),
+	    "and no more when it has none");
+
+	fake_script(FAKE_NONE, 0, 0);
+	unpublish(volume);
+	is_str(fake_log(), "read-item mon drop-item meta-remove",
+	    "unpublishing takes these");
+	ok(!err_is_set(&out.err) && fake_user(user_of_volume()) == NULL,
+	    "and the user is gone");
+	own_user = false;
+	fake_script(FAKE_NONE, 0, 0);
+	unpublish(volume);
+	is_str(fake_log(), "read-item meta-remove",
+	    "again, where it has no user, no monitor is asked");
+	end("users", 0);
+}
+
+/* Nodes a and b have a user each; somebody has taken the record of a away. */
+static void
+publish_to_both(void)
+{
+	auto_free char *image = str_fmt(
+	    "csi-vol-%s", volume + strlen(volume) - UUID_LEN);
+
+	own_user = true;
+	node = "node-a";
+	publish(volume);
+	fake_set_meta(image, ".rbd.csi.ceph.com/published/node-a", NULL);
+	node = "node-b";
+	publish(volume);
+	own_user = false;
+}
+
+static void
+test_users_of_nodes(void)
+{
+	bool a, b;
+
+	prepare();
+	begin();
+	publish_to_both();
+	b = fake_user(user_of_volume()) != NULL;
+	node = "node-a";
+	a = fake_user(user_of_volume()) != NULL;
+	ok(a && b, "two nodes have two users");
+	unpublish(volume);
+	a = fake_user(user_of_volume()) != NULL;
+	node = "node-b";
+	ok(!a && fake_user(user_of_volume()) != NULL,
+	    "unpublishing one removes its user only");
+	node = "node-a";
+	own_user = true;
+	publish_to_both();
+	node = "";
+	unpublish(volume);
+	node = "node-a";
+	a = fake_user(user_of_volume()) != NULL;
+	node = "node-b";
+	ok(!err_is_set(&out.err) && !a && fake_user(user_of_volume()) == NULL,
+	    "unpublishing without a node removes both");
+	publish_to_both();
+	delete (volume);
+	ok(!err_is_set(&out.err) && is_empty(),
+	    "deleting a volume removes the users that are left");
+	fake_put_key("users", "client.other", "caps");
+	node = "node-b";
+	fake_put_key("users", user_of_volume(), "caps");
+	fake_script(FAKE_NONE, 0, 0);
+	unpublish(volume);
+	is_str(fake_log(), "read-item mon",
+	    "without an entry the monitors are asked to remove the user");
+	ok(!err_is_set(&out.err) && fake_user(user_of_volume()) == NULL &&
+		fake_user("client.other") != NULL,
+	    "which they do, and no other one");
+	fake_script(FAKE_FAIL, 2, -EACCES);
+	unpublish(volume);
+	ok(!err_is_set(&out.err), "who may not remove any has made none");
+	end("users", 0);
+}
+
+/* However it ends, unpublishing and deleting leave no user. */
+static void
+test_users_swept(void)
+{
+	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_FAIL_DONE,
+		FAKE_DROP, FAKE_KILL, FAKE_KILL_DONE };
+
+	for (size_t i = 0; i < countof(faults); i++) {
+		for (unsigned n = 1; n <= 6; n++) {
+			bool killed = faults[i] >= FAKE_KILL, good;
+
+			prepare();
+			node = "node-a";
+			own_user = true;
+			if (killed)
+				(void)in_child(publish, volume, faults[i], n);
+			begin();
+			fake_script(killed ? FAKE_NONE : faults[i], n, -EIO);
+			publish(volume);
+			good = killed || faults[i] == FAKE_DROP ||
+			    out.err.code == ERR_INTERNAL;
+			own_user = false;
+			end("users", n);
+			if (killed)
+				(void)in_child(unpublish, volume, faults[i], n);
+			begin();
+			fake_script(killed ? FAKE_NONE : faults[i], n, -EIO);
+			unpublish(volume);
+			fake_script(FAKE_NONE, 0, 0);
+			unpublish(volume);
+			good = good && !err_is_set(&out.err) &&
+			    fake_user(user_of_volume()) == NULL && is_free();
+			publish_to_both();
+			fake_script(killed ? FAKE_NONE : faults[i], n, -EIO);
+			end("users", n);
+			if (killed)
+				(void)in_child(delete, volume, faults[i], n);
+			begin();
+			fake_script(killed ? FAKE_NONE : faults[i], n, -EIO);
+			delete (volume);
+			fake_script(FAKE_NONE, 0, 0);
+			delete (volume);
+			ok(good && !err_is_set(&out.err) && is_empty(),
+			    "users, fault %zu at wait %u: none is left", i, n);
+			end("users", n);
+		}
 	}
 }
 
@@ -1448,6 +1638,9 @@ main(void)
 	test_publish_killed();
 	test_expand();
 	test_modify();
+	test_users();
+	test_users_of_nodes();
+	test_users_swept();
 	test_format();
 	test_format_faults();
 	test_audit();

@@ -126,6 +126,15 @@ take_result(const struct csi_rpc *rpc)
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "CreateSnapshot"))
 		(void)snprintf(out.volume_id, sizeof(out.volume_id), "%s",
 		    snapshot->snapshot->snapshot_id);
+	if (rpc->reply != NULL &&
+	    str_eq(rpc->in->def->name, "ControllerPublishVolume")) {
+		struct csi_map context = csi_map_field(
+		    rpc->reply, "publish_context");
+		const char *key = csi_map_get(&context, "userKey");
+
+		(void)snprintf(
+		    out.key, sizeof(out.key), "%s", key != NULL ? key : "");
+	}
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Audit"))
 		take_audit(rpc->reply);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "ListVolumes"))

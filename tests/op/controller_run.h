@@ -17,7 +17,8 @@ extern struct outcome {
 	struct err err;
 	char volume_id[160];
 	bool readied;
-	bool again; /* of Format */
+	bool again;   /* of Format */
+	char key[64]; /* a user's, of ControllerPublishVolume */
 	/* of ControllerExpandVolume */
 	int64_t bytes;
 	bool needs_node;

@@ -5,6 +5,7 @@
  */
 #include "tests/op/fake_ceph.h"
 
+#include "base/json.h"
 #include "ceph/image.h"
 #include "ceph/image_summary.h"
 #include "ceph/journal.h"
@@ -23,6 +24,7 @@
 #define TEXT 96
 #define METAS 8
 #define SNAPS 8
+#define USERS "users"
 
 struct entry {
 	char object[TEXT], key[TEXT], value[TEXT]; /* key "": the object */
@@ -302,6 +304,8 @@ void
 fake_set_parent(const char *name, bool has)
 {
 	image_there(name)->has_parent = has;
+	if (!has)
+		image_there(name)->parent[0] = '\0';
 }
 
 void
@@ -1017,11 +1021,13 @@ rados_write_although_full(struct rados_write *w)
 }
 
 void
-rados_room_start(struct ceph_pool *pool, struct wake *waiter)
+rados_room_start(
+    struct ceph_pool *pool, const char *prefix, struct wake *waiter)
 {
 	int rc;
 
 	(void)pool;
+	(void)prefix;
 	(void)enter("room", &rc);
 	leave(waiter, rc);
 }
@@ -1269,12 +1275,6 @@ set_meta(struct image *image, const char *key, const char *value)
 }
 
 void
-fake_set_meta(const char *name, const char *key, const char *value)
-{
-	set_meta(image_there(name), key, value);
-}
-
-void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
     const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter)
 {
@@ -1325,6 +1325,15 @@ image_empty_start(struct image_empty *e, struct ceph_pool *pool,
 		(void)snprintf(e->why, sizeof(e->why), "%.60s",
 		    image_with_id(info->id)->why);
 	leave_child(&e->op, waiter, rc, "look for data");
+}
+
+void
+fake_set_meta(const char *name, const char *key, const char *value)
+{
+	if (value != NULL)
+		set_meta(image_there(name), key, value);
+	else
+		drop_meta(image_there(name), key);
 }
 
 void
@@ -1539,12 +1548,51 @@ snapshot_when_orphaned(void (*orphaned)(
 
 /* ---- lanes ---- */
 
+/* The monitors: users are keys of one object, whose values stand for caps. */
+static int
+run_mon(struct lane_job *job)
+{
+	auto_json json_t *json = json_loads(job->command, 0, NULL);
+	const char *what = json_get_string(json, "prefix");
+	const char *user = json_get_string(json, "entity");
+	json_t *caps = json_object_get(json, "caps");
+	const struct entry *e = find(USERS, user);
+	char text[TEXT];
+
+	if (what == NULL || user == NULL)
+		return -EINVAL;
+	if (str_eq(what, "auth rm")) {
+		if (e != NULL)
+			memset(find(USERS, user), 0, sizeof(*e));
+		return 0;
+	}
+	(void)snprintf(text, sizeof(text), "%016llx",
+	    (unsigned long long)str_hash(
+		STR_HASH_SEED, json_string_value(json_array_get(caps, 3))));
+	if (str_eq(what, "auth caps") ? e == NULL
+				      : e != NULL && !str_eq(e->value, text))
+		return -EINVAL;
+	put(USERS, user, text);
+	(void)snprintf(text, sizeof(text), "[{\"key\":\"key of it\"}]");
+	secret_set(&job->reply, text, strlen(text));
+	return 0;
+}
+
+const char *
+fake_user(const char *name)
+{
+	const struct entry *e = find(USERS, name);
+
+	return e != NULL ? e->value : NULL;
+}
+
 static int
 run_lane(struct lane_job *job)
 {
 	struct image *image = job->image_id != NULL
 	    ? image_with_id(job->image_id)
-	    : image_named(job->image);
+	    : job->image != NULL ? image_named(job->image)
+				 : NULL;
 
 	switch (job->kind) {
 	case LANE_LIST_WATCHERS:
@@ -1569,7 +1617,7 @@ run_lane(struct lane_job *job)
 			memset(image, 0, sizeof(*image));
 		return 0;
 	case LANE_MON_COMMAND:
-		return -EOPNOTSUPP;
+		return run_mon(job);
 	case LANE_LIST_OBJECTS:
 	case LANE_SNAPSHOT_ADD:
 	case LANE_SNAPSHOT_REMOVE:
@@ -1584,11 +1632,11 @@ void
 lane_job_start(struct lane_job *job, struct wake *waiter)
 {
 	static const char *const names[] = {
-		"",
-		"lane-watchers",
-		"lane-create",
-		"lane-move",
-		"lane-remove",
+		[LANE_LIST_WATCHERS] = "lane-watchers",
+		[LANE_CREATE] = "lane-create",
+		[LANE_TRASH_MOVE] = "lane-move",
+		[LANE_TRASH_REMOVE] = "lane-remove",
+		[LANE_MON_COMMAND] = "mon",
 	};
 	int rc, done = 0;
 

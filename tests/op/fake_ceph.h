@@ -47,8 +47,11 @@ bool fake_has_key(const char *object, const char *key, const char *value);
 bool fake_has_image(const char *name, uint64_t *size_bytes);
 /* Addresses with a comma between; NULL: nobody; "leaving": gone when asked. */
 void fake_watch(const char *name, const char *address);
+/* NULL: the key goes. */
 void fake_set_meta(const char *name, const char *key, const char *value);
 const char *fake_meta(const char *name, const char *key); /* NULL: none */
+/* What stands for the caps of a user ("client.x"); NULL: no such user. */
+const char *fake_user(const char *name);
 /* Why image_empty says that it is not, "": it is. */
 void fake_fill(const char *name, const char *why);
 void fake_set_parent(const char *name, bool has);

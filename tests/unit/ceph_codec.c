@@ -2,7 +2,8 @@
  * ceph_codec.c - encoding and decoding of class calls, against bytes that
  * librbd, krbd and the OSDs of Ceph 16.2.15 were seen to send.
  */
-#include "ceph/cls_rbd.h"
+#include "base/json.h"
+#include "ceph/auth.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -464,6 +465,81 @@ test_strings(void)
 	    "a length beyond the input is refused");
 }
 
+/* ---- users of one image ---- */
+
+static void
+test_users(void)
+{
+	struct image_info info = {
+		.id = "12ab", .prefix = "rbd_data.5.12ab", .parent.pool = -1
+	};
+	struct auth_image image = { .name = "img",
+		.pool = "rbd",
+		.rados_namespace = "ns",
+		.pool_id = 5,
+		.data_pool = "ec data",
+		.info = &info };
+	struct err err = ERR_INIT;
+	struct secret key = SECRET_INIT;
+	char node[AUTH_NODE_SIZE], user[AUTH_USER_SIZE];
+	struct buf osd;
+	char *command;
+
+	auth_node_fmt(node, "node-a");
+	auth_user_fmt(user, "0f5a", node);
+	is_str(user, "rbd-csi.0f5a.4b9130dd2d417e09",
+	    "a user's name is the same in every release");
+	buf_init(&osd, AUTH_CAPS_MAX);
+	ok(auth_caps_add(&osd, &image, &err) == 0, "caps of an image");
+	is_str((const char *)osd.data,
+	    "allow r class-read pool=\"rbd\" namespace=\"ns\" object_prefix \"rbd_id.img\""
+	    ", allow rwx pool=\"rbd\" namespace=\"ns\" object_prefix \"rbd_header.12ab\""
+	    ", allow rwx pool=\"rbd\" namespace=\"ns\" object_prefix \"rbd_object_map.12ab\""
+	    ", allow rwx pool=\"ec data\" namespace=\"ns\" object_prefix \"rbd_data.5.12ab.\""
+	    ", allow class-read pool=\"rbd\" namespace=\"\" object_prefix \"rbd_info\"",
+	    "its own objects only");
+	buf_clear(&osd);
+	image.name = NULL;
+	ok(auth_caps_add(&osd, &image, &err) == 0, "caps of a parent");
+	ok(strstr((const char *)osd.data, "rw") == NULL &&
+		strstr((const char *)osd.data, "rbd_data.5.12ab.") != NULL,
+	    "it is only read");
+	buf_clear(&osd);
+	image.name = "img";
+	info.features = RBD_JOURNALING;
+	ok(auth_caps_add(&osd, &image, &err) == 0 &&
+		strstr((const char *)osd.data, "\"journal.12ab\"") != NULL &&
+		strstr((const char *)osd.data, "\"journal_data.5.12ab.\"") !=
+		    NULL,
+	    "a journal is the image's, too");
+	image.pool = "a\"b";
+	is_int(auth_caps_add(&osd, &image, &err),
+	    err_rc_of(ERR_INVALID_ARGUMENT), "no cap can have a quote in it");
+	buf_fini(&osd);
+
+	command = auth_command_fmt(AUTH_GET_OR_CREATE, "u", "allow \"x\"");
+	is_str(command,
+	    "{\"prefix\":\"auth get-or-create\",\"entity\":\"client.u\","
+	    "\"caps\":[\"mon\",\"profile rbd\",\"osd\",\"allow \\\"x\\\"\"],"
+	    "\"format\":\"json\"}",
+	    "the monitors' command for it");
+	free(command);
+	command = auth_command_fmt(AUTH_REMOVE, "u", NULL);
+	is_str(command, "{\"prefix\":\"auth rm\",\"entity\":\"client.u\"}",
+	    "and against it");
+	free(command);
+	ok(auth_key_parse("\n[{\"entity\":\"client.u\",\"key\":\"AQ==\"}]", "u",
+	       &key, &err) == 0,
+	    "their answer");
+	is_str(key.text, "AQ==", "has the key");
+	secret_fini(&key);
+	err = (struct err)ERR_INIT;
+	ok(auth_key_parse("[]", "u", &key, &err) < 0 &&
+		auth_key_parse("x", "u", &key, &err) < 0 &&
+		err.code == ERR_INTERNAL,
+	    "or none");
+}
+
 int
 main(void)
 {
@@ -475,5 +551,6 @@ main(void)
 	test_values();
 	test_newer();
 	test_strings();
+	test_users();
 	return tap_end();
 }

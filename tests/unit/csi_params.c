@@ -274,6 +274,8 @@ static const struct {
 	    { "crush_location=a:b", "key=x" }, "unknown mounter" },
 	{ "tryOtherMounters", CSI_IN_CLASS, { "true", "F", "0" },
 	    { "yes", "tRUE" }, "\"yes\"" },
+	{ "cephxPerVolume", CSI_IN_CLASS, { "true", "false" }, { "yes", "2" },
+	    "\"yes\"" },
 	{ "mkfsOptions", CSI_IN_CLASS, { "-m0 -K" }, { B64 "x" },
 	    "more than 64 options" },
 	{ "cephLogDir", CSI_IN_CLASS, { "/var/log/ceph" }, { NULL }, NULL },

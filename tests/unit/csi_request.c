@@ -339,6 +339,12 @@ static const struct {
 	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
 	  "\"volumeCapability\":" CAP "}", INVALID, "secrets: missing" },
 	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP ",\"publishContext\":{\"userID\":\"v\","
+	  "\"userKey\":\"k\"}}", ERR_OK, NULL },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
+	  "\"volumeCapability\":" CAP "," KEYS ",\"publishContext\":{"
+	  "\"userKey\":\"k\"}}", INVALID, "userID: missing" },
+	{ "NodeStageVolume", "{" VOLUME ",\"stagingTargetPath\":\"/s\","
 	  "\"volumeCapability\":" CAP "," KEYS ",\"publishContext\":{\"x\":\""
 	  X4096 "\"}}", INVALID, "publish_context: more than 4096 bytes" },
 	{ "NodeUnstageVolume", "{\"volumeId\":\"any\","
