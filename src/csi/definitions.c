@@ -493,7 +493,8 @@ csi_capability_is_served(const char *service, int capability, bool credentials)
 	const struct csi_serving with = { true, true, credentials };
 	bool found = false;
 
-	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
+	/* 0 is CSI's UNKNOWN, and what the rows have that have none. */
+	for (size_t i = 0; capability != 0 && i < CSI_CLIENT_COUNT; i++) {
 		const struct csi_definition *def = &csi_definitions[i];
 
 		if (!str_eq(def->service, service) ||

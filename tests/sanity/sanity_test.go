@@ -146,6 +146,7 @@ func (target target) config(t *testing.T, dir, access string) *csisanity.TestCon
 	config.Address = target.endpoint
 	config.SecretsFile = secretsFile(t, dir, target.secrets)
 	config.TestVolumeParameters = target.parameters
+	config.TestVolumeMutableParameters = map[string]string{"baseIops": "1000"}
 	config.TestVolumeAccessType = access
 	config.TestVolumeSize = 1 << 30
 	config.TargetPath = filepath.Join(dir, access+"-target")
@@ -165,6 +166,7 @@ func count(report types.Report) {
 		switch {
 		case spec.State.Is(types.SpecStateSkipped | types.SpecStatePending):
 			tally.skipped++
+			fmt.Printf("\n%s: %s", spec.FullText(), spec.Failure.Message)
 		case spec.State.Is(types.SpecStateFailureStates):
 			tally.failed++
 			tally.run++
