@@ -30,6 +30,13 @@ take_entry(struct look *l)
 	return true;
 }
 
+/* In front of the names of nodes that have the volume. */
+static const char *
+published(const struct look *l)
+{
+	return volume_meta_published(l->arena, l->image_id, "");
+}
+
 /* The pool of its data may have been removed: that shows in what is next. */
 static void
 take_header(struct look *l)
@@ -42,8 +49,7 @@ take_header(struct look *l)
 	l->node = arena_new_bytes(
 	    l->arena, (l->summary.nkeys + 1) * sizeof(*l->node));
 	for (size_t i = 0; i < l->summary.nkeys; i++)
-		l->node[l->nnodes++] = l->summary.key[i] +
-		    strlen(VOLUME_META_PUBLISHED);
+		l->node[l->nnodes++] = l->summary.key[i] + strlen(published(l));
 }
 
 static void
@@ -52,10 +58,9 @@ take_nodes(struct look *l)
 	l->nnodes = 0;
 	l->node = arena_new_bytes(l->arena, (l->list.n + 1) * sizeof(*l->node));
 	for (size_t i = 0; i < l->list.n; i++)
-		if (str_starts(l->list.meta[i].key, VOLUME_META_PUBLISHED))
+		if (str_starts(l->list.meta[i].key, published(l)))
 			l->node[l->nnodes++] = arena_strdup(l->arena,
-			    l->list.meta[i].key +
-				strlen(VOLUME_META_PUBLISHED));
+			    l->list.meta[i].key + strlen(published(l)));
 }
 
 static struct ceph_pool *
@@ -80,8 +85,8 @@ static enum op_verdict
 look_at_header(struct look *l)
 {
 	image_summary_start(&l->summary, l->pool, l->image_id,
-	    l->kind == &journal_volumes ? VOLUME_META_PUBLISHED : NULL,
-	    l->arena, &l->op.wake);
+	    l->kind == &journal_volumes ? published(l) : NULL, l->arena,
+	    &l->op.wake);
 	return op_await(l, LOOK_HEADER_READ);
 }
 

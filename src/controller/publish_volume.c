@@ -149,6 +149,8 @@ take_records(struct publish_volume *p)
 	const char *node = p->req->node_id;
 	const char *user = arena_fmt(
 	    p->rpc.arena, VOLUME_META_USER "%s/", p->req->volume_id);
+	const char *published = volume_meta_published(
+	    p->rpc.arena, p->image_id, "");
 
 	for (size_t i = 0; i < p->list.n; i++) {
 		const char *key = p->list.meta[i].key;
@@ -157,8 +159,8 @@ take_records(struct publish_volume *p)
 
 		if (str_eq(key, VOLUME_META_ACCOUNT)) {
 			p->account = value;
-		} else if (str_starts(key, VOLUME_META_PUBLISHED)) {
-			of = key + strlen(VOLUME_META_PUBLISHED);
+		} else if (str_starts(key, published)) {
+			of = key + strlen(published);
 			if (str_eq(of, node))
 				p->own = value;
 			else if (excludes(p, value))
@@ -209,8 +211,7 @@ record_start(struct publish_volume *p)
 		user = arena_strdup(p->rpc.arena, own);
 	}
 	meta[0] = cls_meta_text(
-	    arena_fmt(p->rpc.arena, VOLUME_META_PUBLISHED "%s", node),
-	    p->record);
+	    volume_meta_published(p->rpc.arena, p->image_id, node), p->record);
 	meta[1] = cls_meta_text(
 	    arena_fmt(p->rpc.arena, VOLUME_META_USER "%s/%s", p->req->volume_id,
 		node),

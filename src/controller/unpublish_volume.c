@@ -45,7 +45,7 @@ unpublish_volume_step(struct op *op)
 {
 	struct unpublish_volume *u = (struct unpublish_volume *)op;
 	struct arena *arena = u->rpc.arena;
-	const char *user, *node[2], **keys;
+	const char *user, *published, *node[2], **keys;
 	struct err err = ERR_INIT;
 	size_t n = 0;
 	int rc;
@@ -104,8 +104,8 @@ unpublish_volume_step(struct op *op)
 			    &u->list, u->pool, u->image_id, &op->wake);
 			return op_await(u, UNPUBLISHVOL_META_READ);
 		}
-		node[0] = arena_fmt(
-		    arena, VOLUME_META_PUBLISHED "%s", u->req->node_id);
+		node[0] = volume_meta_published(
+		    arena, u->image_id, u->req->node_id);
 		node[1] = arena_fmt(arena, VOLUME_META_USER "%s/%s",
 		    u->req->volume_id, u->req->node_id);
 		image_meta_remove_start(
@@ -119,10 +119,10 @@ unpublish_volume_step(struct op *op)
 			return op_fail_as(u, UNPUBLISHVOL_END, list);
 		user = arena_fmt(
 		    arena, VOLUME_META_USER "%s/", u->req->volume_id);
+		published = volume_meta_published(arena, u->image_id, "");
 		keys = arena_new_bytes(arena, (u->list.n + 1) * sizeof(*keys));
 		for (size_t i = 0; i < u->list.n; i++)
-			if (str_starts(
-				u->list.meta[i].key, VOLUME_META_PUBLISHED) ||
+			if (str_starts(u->list.meta[i].key, published) ||
 			    str_starts(u->list.meta[i].key, user))
 				keys[n++] = u->list.meta[i].key;
 		if (n == 0)

@@ -38,6 +38,13 @@ volume_image_name(const struct journal_kind *kind,
 }
 
 const char *
+volume_meta_published(
+    struct arena *arena, const char *image_id, const char *node)
+{
+	return arena_fmt(arena, VOLUME_META_PUBLISHED "%s/%s", image_id, node);
+}
+
+const char *
 volume_meta_get(const struct image_meta_list *list, const char *key)
 {
 	for (size_t i = 0; i < list->n; i++)

@@ -35,7 +35,8 @@ const char *volume_image_name(const struct journal_kind *kind,
 /* snapshot's name and namespace, and that of its content */
 #define VOLUME_META_SNAPSHOT "csi.storage.k8s.io/volumesnapshot"
 /*
- * Ours alone: NODE -> "rw" or "ro", from ControllerPublish to -Unpublish.
+ * Ours alone: IMAGEID/NODE -> "rw" or "ro", from ControllerPublish to -Unpublish:
+ * volume_meta_published(). librbd copies metadata to clones, hence the id.
  * ceph-csi's userid record appears at stage and may be left behind for ever,
  * so that it is no proof that the node has the volume.
  */
@@ -50,6 +51,10 @@ const char *volume_image_name(const struct journal_kind *kind,
 #define VOLUME_META_ENCRYPTED_OLD ".rbd.csi.ceph.com/encrypted"
 #define VOLUME_META_ENCRYPTED "rbd.csi.ceph.com/encrypted"
 #define VOLUME_META_DEK "rbd.csi.ceph.com/dek" /* the key, itself encrypted */
+
+/* The key of a node that has the volume; of all of them what keys begin with. */
+const char *volume_meta_published(
+    struct arena *arena, const char *image_id, const char *node);
 
 /* The value of a key, or NULL. */
 const char *volume_meta_get(

@@ -175,7 +175,7 @@ mount_list_open(struct mount_list *list, struct err *err)
 	}
 	if (n < 0 || (size_t)n < len) {
 		n = n < 0 ? -errno : -EIO;
-		free(list->text);
+		mount_list_close(list);
 		return err_set_rc(err, (int)n, "read %s", node_paths.mountinfo);
 	}
 	list->next = list->text;
@@ -197,6 +197,7 @@ void
 mount_list_close(struct mount_list *list)
 {
 	free(list->text);
+	list->text = NULL;
 }
 
 /*

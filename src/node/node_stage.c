@@ -359,6 +359,8 @@ stage_step(struct op *op)
 
 	case STAGE_TRIED:
 		stage_note(s);
+		if (s->result.progress >= STAGING_NOTED)
+			s->args.begun = true;
 		if (op->rc < 0 && stage_asks_name(s, &s->offload.err))
 			return op_await(s, STAGE_NAMED);
 		if (op->rc == -ENXIO && (other = stage_fallback(s)) != NULL)

@@ -312,7 +312,8 @@ stage_from(const struct staging_args *args, struct staged *s,
 		return 0;
 	}
 	rc = stash_fill(&wanted, &args->spec, args->mapper->name, err);
-	wanted.plain = !s->had_stash || s->stash.plain;
+	/* Targets may still show the device of an earlier stage, dead now. */
+	wanted.plain = !s->had_stash || (args->begun && s->stash.plain);
 	if (rc == 0 && memcmp(&s->stash, &wanted, sizeof(wanted)) != 0)
 		rc = stash_write(s->dir, &wanted, err);
 	if (rc < 0)

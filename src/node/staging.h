@@ -46,6 +46,7 @@ struct staging_args {
 
 	/* what has been done for it meanwhile */
 	bool opened, formatted, marked, checked;
+	bool begun;   /* the stash is of this stage, not of an earlier one */
 	bool settled; /* do not ask for an other mapper again */
 };
 

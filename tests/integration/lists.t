@@ -124,9 +124,9 @@ nodes_of() { jq -r --arg id "$1" '[.entries[] | select(.volume.volumeId == $id)
 plain Controller/ListVolumes '{}'
 is "a published volume has its node" "$(nodes_of "${made[0]}")" test-node
 is "others have none" "$(nodes_of "${made[1]}")" ""
-header=rbd_header.$(rbd info --format json "t-lists-a/csi-vol-${made[1]: -36}" | jq -r .id)
-seq 70 | xargs -P 8 -I N rados -p t-lists-a setomapval "$header" \
-	metadata_.rbd.csi.ceph.com/published/node-N ro >/dev/null
+id=$(rbd info --format json "t-lists-a/csi-vol-${made[1]: -36}" | jq -r .id)
+seq 70 | xargs -P 8 -I N rados -p t-lists-a setomapval "rbd_header.$id" \
+	"metadata_.rbd.csi.ceph.com/published/$id/node-N" ro >/dev/null
 plain Controller/ListVolumes '{}'
 is "as many as there are" "$(nodes_of "${made[1]}" | wc -w)" 70
 plain Controller/ControllerGetVolume "{\"volumeId\": \"${made[0]}\"}"

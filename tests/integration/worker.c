@@ -453,8 +453,8 @@ test_refused(void)
 	       NOT_FOUND, "nospace"),
 	    "a missing RADOS namespace is named");
 	req_free(r);
-	ok(failed(call("CreateSnapshot", req_delete("x")), UNIMPLEMENTED,
-	       "CreateSnapshot"),
+	ok(failed(call("GetMetadataDelta", req_delete("x")), UNIMPLEMENTED,
+	       "GetMetadataDelta"),
 	    "a method that it has not is UNIMPLEMENTED");
 	ok(failed(call("CreateVolume", req_create("", fsid, "rbd", GIB, NULL)),
 	       INVALID_ARGUMENT, "name"),
@@ -496,7 +496,7 @@ test_publish(void)
 	auto_free char *volume = make("pvc-2", NULL);
 	auto_free char *image = str_fmt(
 	    "csi-vol-%s", volume + strlen(volume) - 36);
-	auto_free char *meta = NULL, *want = NULL;
+	auto_free char *meta = NULL, *want = NULL, *image_id = NULL;
 	const struct talk_reply *reply = publish(
 	    volume, "node-a", false, WRITER);
 	Csi__V1__ControllerPublishVolumeResponse *r;
@@ -516,11 +516,12 @@ test_publish(void)
 	ok(published(r, "imageId") != NULL &&
 		published(r, "radosNamespace") == NULL,
 	    "publish context: imageId, and no empty values");
+	image_id = str_dup(published(r, "imageId"));
 	req_free(r);
 	meta = metadata(image);
-	want = str_fmt(".rbd.csi.ceph.com/published/node-a=rw\n"
+	want = str_fmt(".rbd.csi.ceph.com/published/%s/node-a=rw\n"
 		       ".rbd.csi.ceph.com/userid/%s/node-a=csi-rbd\n",
-	    volume);
+	    image_id, volume);
 	ok(str_starts(meta, want), "the node is recorded as ceph-csi does");
 
 	ok(succeeded(publish(volume, "node-a", false, WRITER)),
@@ -562,10 +563,11 @@ test_publish_modes(void)
 	auto_free char *volume = make("pvc-modes", NULL);
 	auto_free char *image = str_fmt(
 	    "csi-vol-%s", volume + strlen(volume) - 36);
-	auto_free char *meta = NULL;
+	auto_free char *meta = NULL, *key = NULL;
 	const struct talk_reply *reply;
 	Csi__V1__ControllerPublishVolumeResponse *r;
 	rbd_image_t open;
+	char id[64];
 
 	ok(succeeded(publish(volume, "node-a", false, ONE_WRITES)),
 	    "one of several nodes writes");
@@ -592,10 +594,8 @@ test_publish_modes(void)
 	       FAILED_PRECONDITION, "node-a"),
 	    "the reader does not become a writer");
 	meta = metadata(image);
-	ok(strstr(meta, "published/node-a=rw MULTI_NODE_SINGLE_WRITER\n") !=
-		    NULL &&
-		strstr(meta,
-		    "published/node-b=ro MULTI_NODE_SINGLE_WRITER\n") != NULL,
+	ok(strstr(meta, "/node-a=rw MULTI_NODE_SINGLE_WRITER\n") != NULL &&
+		strstr(meta, "/node-b=ro MULTI_NODE_SINGLE_WRITER\n") != NULL,
 	    "the records keep the mode");
 	ok(succeeded(unpublish(volume, "node-a")), "the writer goes");
 	ok(succeeded(publish(volume, "node-c", false, ONE_WRITES)),
@@ -612,8 +612,11 @@ test_publish_modes(void)
 
 	if (rbd_open(io, image, &open, NULL) < 0)
 		return;
+	(void)rbd_get_id(open, id, sizeof(id));
+	key = str_fmt(".rbd.csi.ceph.com/published/%s/node-a", id);
+	(void)rbd_metadata_set(open, key, "rw");
 	(void)rbd_metadata_set(
-	    open, ".rbd.csi.ceph.com/published/node-a", "rw");
+	    open, ".rbd.csi.ceph.com/published/of-the-parent/node-z", "rw");
 	(void)rbd_close(open);
 	ok(failed(publish(volume, "node-b", false, ONE_WRITES),
 	       FAILED_PRECONDITION, "node-a"),

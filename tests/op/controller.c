@@ -1118,11 +1118,13 @@ publish_to_both(void)
 {
 	auto_free char *image = str_fmt(
 	    "csi-vol-%s", volume + strlen(volume) - UUID_LEN);
+	auto_free char *key = str_fmt(
+	    ".rbd.csi.ceph.com/published/%s/node-a", fake_image_id(image));
 
 	own_user = true;
 	node = "node-a";
 	publish(volume);
-	fake_set_meta(image, ".rbd.csi.ceph.com/published/node-a", NULL);
+	fake_set_meta(image, key, NULL);
 	node = "node-b";
 	publish(volume);
 	own_user = false;
@@ -1552,7 +1554,7 @@ test_lists(void)
 {
 	static void (*const lists[])(void) = { list_health, list_snapshots };
 	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_DROP };
-	char image[64];
+	char image[64], key[96];
 	unsigned calls;
 
 	fake_clear();
@@ -1563,7 +1565,12 @@ test_lists(void)
 	put_item("csi.volumes", "csi.volume", "pvc-2", LONE_UUID, "img-2");
 	put_item("csi.snaps", "csi.snap", "snap-1", SNAP_UUID, "img-s");
 	fake_put_key("csi.volumes.default", "csi.reserve.pvc-0", "csi-vol-x");
-	fake_set_meta("img-2", ".rbd.csi.ceph.com/published/node-1", "rw");
+	(void)snprintf(key, sizeof(key),
+	    ".rbd.csi.ceph.com/published/%s/node-1", fake_image_id("img-2"));
+	fake_set_meta("img-2", key, "rw");
+	/* librbd copies those of an image to its clones */
+	fake_set_meta(
+	    "img-2", ".rbd.csi.ceph.com/published/parent/node-2", "rw");
 	fake_script(FAKE_NONE, 0, 0);
 	list_volumes(0, "");
 	is_str(fake_log(), "read-dir read-item read-item summary place summary",

@@ -625,7 +625,7 @@ test_capabilities(void)
 	static const int more[] = { 3, 4, 6, 10, 12, 15, 16, 17 };
 	size_t c = 0, n = 0, m = 0;
 
-	for (int i = 1; i < 32; i++) {
+	for (int i = 0; i < 32; i++) {
 		if (csi_capability_is_served("Controller", i, false)) {
 			is_int(i, c < countof(controller) ? controller[c] : -1,
 			    "Controller capability %zu", c);
