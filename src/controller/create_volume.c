@@ -835,7 +835,6 @@ create_volume_step(struct op *op)
 		}
 		if (c->source_id == NULL)
 			return op_goto(c, CREATEVOL_SOURCE_DONE);
-		volume_source_fini(&c->source); /* of an earlier look-up */
 		volume_source_start(&c->source, &c->rpc, &op->wake);
 		return op_await(c, CREATEVOL_SOURCE_READ);
 

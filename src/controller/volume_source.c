@@ -200,6 +200,7 @@ volume_source_compare_start(struct volume_source *s, struct csi_rpc *rpc,
 	bool create = rpc->in->def == &csi_definitions[CSI_CREATE_VOLUME];
 	const Csi__V1__CreateVolumeRequest *req = create ? rpc->request : NULL;
 
+	volume_source_fini(s); /* of an earlier look-up */
 	*s = (struct volume_source){
 		.rpc = rpc,
 		.copy_pool = pool,

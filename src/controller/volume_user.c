@@ -15,6 +15,7 @@ ask_start(struct lane_job *lane, char **command, enum auth_command what,
     const char *user, const char *osd, struct wake *waiter)
 {
 	free(*command);
+	secret_fini(&lane->reply);
 	*command = auth_command_fmt(what, user, osd);
 	*lane = (struct lane_job){ .kind = LANE_MON_COMMAND,
 		.command = *command };

@@ -200,7 +200,7 @@ rbd rm --no-progress "$pool/$helper"
 rbd rm --no-progress "$pool/the-clone"
 ok "a lost entry is completed" create lost
 ok "a volume without its image is made anew" create gone
-ok "the purge goes on when the clone is gone" wait_for 90 not in_trash "$source_image"
+ok "the purge goes on when the clone is gone" wait_for 150 not in_trash "$source_image"
 ok "a healthy volume is deleted" delete "$healthy"
 ok "and purged" wait_for 60 trash_is_empty
 audit 0 "then nothing is wrong any more"

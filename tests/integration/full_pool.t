@@ -188,8 +188,5 @@ ok "no volume is left" test -z "$(timeout 60 rbd -c "$CEPH_CONF" ls --pool "$poo
 is "no journal entry" "$(objects "$pool" | grep -c '^csi\.volume\.')" 0
 
 ok "the daemon ends" stop_daemon
-for pid in $(attachds); do kill "$pid"; done
-ok "rbd-attachd, too" wait_for 10 no_attachd
-ok "its FUSE mount can be taken away" \
-	umount "$(awk -v d="$work/state/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)"
+ok "rbd-attachd, too, and its FUSE mount can be taken away" stop_attachds
 done_testing

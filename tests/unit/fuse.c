@@ -293,6 +293,7 @@ test_writes(void)
 	struct fuse_fallocate_in zero = { .offset = SIZE - 512,
 		.length = 4096,
 		.mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
+	struct image_req *large;
 
 	memset(request.bytes, 'w', sizeof(request.bytes));
 	send_request(FUSE_WRITE, 1025, &in, sizeof(in), 512);
@@ -308,10 +309,15 @@ test_writes(void)
 	ok(submitted != NULL && ((char *)submitted->data)[LARGE - 1] == 'w' &&
 		(uintptr_t)submitted->data % 4096 == 0,
 	    "a large write is not copied, and its data are aligned");
+	large = submitted;
 	send_request(FUSE_FSYNC, 1026, &fsync_in, sizeof(fsync_in), 0);
 	ok(submitted->kind == IMAGE_FLUSH, "a flush goes beside it");
 	finish(0);
 	is_refused(0, "and is done");
+	submitted = large;
+	finish(0);
+	ok(take_answer() == sizeof(answer.write) && answer.write.size == LARGE,
+	    "and so is the write");
 	in.size = 512;
 	in.offset = SIZE - 256;
 	send_request(FUSE_WRITE, 1025, &in, sizeof(in), 512);
