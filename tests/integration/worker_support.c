@@ -217,6 +217,10 @@ spawn(struct talk *t, const char *program, const struct talk_hello *h,
 	hello.lane_idle_ms = h->lane_idle_ms;
 	hello.max_lanes = 2;
 	hello.log_level = 1;
+	hello.clone_depth_hard = 8;
+	hello.clone_depth_soft = 4;
+	hello.snapshots_max = 450;
+	hello.snapshots_min = 250;
 	hello.settings = list;
 	for (const char *const *s = h->settings;
 	     s != NULL && s[0] != NULL && hello.n_settings < countof(list);
