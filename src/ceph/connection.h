@@ -146,4 +146,12 @@ int ceph_connection_refresh(
 /* For people: "pool rbd" or "pool rbd/ns1". */
 const char *ceph_pool_label(const struct ceph_pool *pool);
 
+/* A key in maps for `what` in this pool and namespace; the caller frees it. */
+static inline char *
+ceph_pool_key(const struct ceph_pool *pool, const char *what)
+{
+	return str_fmt(
+	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, what);
+}
+
 #endif

@@ -48,13 +48,6 @@ static struct map reapers; /* key -> struct snapshot_reaper */
 static void (*when_orphaned)(
     struct ceph_pool *pool, const char *image_id, const char *image);
 
-static char *
-reap_key(const struct ceph_pool *pool, const char *image_id)
-{
-	return str_fmt(
-	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, image_id);
-}
-
 static void
 header_object(const struct snapshot_reaper *r, char buf[RBD_OBJECT_SIZE])
 {
@@ -257,7 +250,7 @@ static const struct op_class reap_class = {
 void
 snapshot_reap(struct ceph_pool *pool, const char *image_id)
 {
-	auto_free char *key = reap_key(pool, image_id);
+	auto_free char *key = ceph_pool_key(pool, image_id);
 	struct snapshot_reaper *r = map_get(&reapers, key);
 
 	if (r != NULL) {

@@ -61,13 +61,6 @@ static struct {
 	struct timer retry;
 } fq = { .queue = STAILQ_HEAD_INITIALIZER(fq.queue) };
 
-static char *
-key_of(const struct ceph_pool *pool, const char *what)
-{
-	return str_fmt(
-	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, what);
-}
-
 static void
 flatten_free(struct flatten *f)
 {
@@ -234,7 +227,7 @@ flatten_ended(struct op *op)
 static struct flatten *
 submit(const struct flatten_target *target, bool noted)
 {
-	auto_free char *key = key_of(target->pool, target->image_id);
+	auto_free char *key = ceph_pool_key(target->pool, target->image_id);
 	struct flatten *f = map_get(&fq.known, key);
 
 	if (f == NULL) {
@@ -275,7 +268,7 @@ flatten_wait_start(struct flatten_wait *wait,
 bool
 flatten_is_known(const struct ceph_pool *pool, const char *image_id)
 {
-	auto_free char *key = key_of(pool, image_id);
+	auto_free char *key = ceph_pool_key(pool, image_id);
 
 	return map_get(&fq.known, key) != NULL;
 }
@@ -382,7 +375,7 @@ on_notes(struct wake *wake, int rc)
 void
 flatten_resume(struct ceph_pool *pool, const char *instance_id)
 {
-	auto_free char *key = key_of(pool, instance_id);
+	auto_free char *key = ceph_pool_key(pool, instance_id);
 	struct notes_read *r;
 
 	if (map_get(&fq.pools, key) != NULL)

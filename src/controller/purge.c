@@ -79,13 +79,6 @@ static struct {
 	char *instance_id; /* of this process */
 } pq = { .ready = STAILQ_HEAD_INITIALIZER(pq.ready) };
 
-static char *
-key_fmt(const struct ceph_pool *pool, const char *id)
-{
-	return str_fmt(
-	    "%lld/%s/%s", (long long)pool->id, pool->rados_namespace, id);
-}
-
 static void
 purge_free(struct purge *p)
 {
@@ -348,7 +341,7 @@ static void
 submit(struct ceph_pool *pool, const char *instance_id, const char *image_id,
     const struct journal_purge *note, const struct image_info *info)
 {
-	auto_free char *key = key_fmt(pool, image_id);
+	auto_free char *key = ceph_pool_key(pool, image_id);
 	struct purge *p;
 
 	if (map_get(&pq.known, key) != NULL)
@@ -508,7 +501,7 @@ on_orphaned(struct ceph_pool *pool, const char *image_id, const char *image)
 void
 purge_resume(struct ceph_pool *pool, const char *instance_id)
 {
-	auto_free char *key = key_fmt(pool, instance_id);
+	auto_free char *key = ceph_pool_key(pool, instance_id);
 	struct resume *r;
 
 	if (map_get(&pq.pools, key) != NULL)
