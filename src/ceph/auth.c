@@ -105,6 +105,18 @@ auth_command_fmt(enum auth_command command, const char *user, const char *osd)
 	return json_dumps(json, JSON_COMPACT);
 }
 
+char *
+auth_fence_fmt(const char *address, bool range, double seconds)
+{
+	auto_json json_t *json = json_pack("{s:s,s:s,s:s,s:f}", "prefix",
+	    "osd blocklist", "blocklistop", "add", "addr", address, "expire",
+	    seconds);
+
+	if (range)
+		(void)json_object_set_new(json, "range", json_string("range"));
+	return json_dumps(json, JSON_COMPACT);
+}
+
 int
 auth_key_parse(
     const char *answer, const char *user, struct secret *key, struct err *err)

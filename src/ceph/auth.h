@@ -61,6 +61,13 @@ enum auth_command {
 char *auth_command_fmt(
     enum auth_command command, const char *user, const char *osd);
 
+/*
+ * The command that shuts a client ("10.0.0.1:0/123"), or with `range` all of a
+ * range ("10.0.0.1/32", since Ceph 16.2.8), out of the cluster for that many
+ * seconds.
+ */
+char *auth_fence_fmt(const char *address, bool range, double seconds);
+
 /* The key in the answer to AUTH_GET_OR_CREATE. INTERNAL: there is none. */
 int auth_key_parse(const char *answer, const char *user, struct secret *key,
     struct err *err) must_check;

@@ -105,6 +105,35 @@ count_used(struct format_image *f)
 		f->used_bytes = info->size_bytes;
 }
 
+/*
+ * By which address the node has it open; and ceph-csi's record of the user. A
+ * successor of rbd-attachd has another address. Where the image has an
+ * exclusive lock, that one writes by the lock only, which whoever comes next
+ * breaks; else the whole IP address has to be shut out.
+ */
+static void
+record_begin(struct format_image *f)
+{
+	const Worker__FormatRequest *req = f->req;
+	struct arena *arena = f->rpc.arena;
+	bool exact = req->lasting ||
+	    (f->lookup.info.features & RBD_EXCLUSIVE_LOCK) != 0;
+	const struct cls_meta meta[] = {
+		cls_meta_text(arena_fmt(arena, VOLUME_META_USER "%s/%s",
+				  req->volume_id, req->node_id),
+		    controller.conn->user),
+		cls_meta_text(arena_fmt(arena, VOLUME_META_ADDRESS "%s/%s",
+				  req->volume_id, req->node_id),
+		    volume_ip_of(arena, req->address)),
+		cls_meta_text(arena_fmt(arena, VOLUME_META_CLIENT "%s/%s",
+				  f->lookup.info.id, req->node_id),
+		    exact ? req->address : ""),
+	};
+
+	image_meta_set_start(f->pool, f->lookup.info.id, meta, countof(meta),
+	    false, &f->rpc.op.wake);
+}
+
 static enum op_verdict
 format_image_step(struct op *op)
 {
@@ -145,6 +174,10 @@ format_image_step(struct op *op)
 			image_meta_list_start(
 			    &f->list, f->pool, info->id, &op->wake);
 			return op_await(f, FORMAT_META_READ);
+		}
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__RECORD) {
+			record_begin(f);
+			return op_await(f, FORMAT_MARKED);
 		}
 		mark = cls_meta_text(VOLUME_META_FILESYSTEM, f->req->fstype);
 		image_meta_set_start(
@@ -208,9 +241,7 @@ format_image_step(struct op *op)
 			    f->req->image);
 		if (op->rc < 0)
 			return op_fail_rc(f, FORMAT_END, op->rc,
-			    "set image-meta " VOLUME_META_FILESYSTEM
-			    " of image %s",
-			    f->req->image);
+			    "set metadata of image %s", f->req->image);
 		return op_goto(f, FORMAT_ANSWER);
 
 	case FORMAT_MAP_READ:

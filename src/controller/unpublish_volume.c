@@ -10,10 +10,12 @@
 #include "controller/controller.h"
 #include "controller/volume_user.h"
 
+#include "base/log.h"
 #include "csi.pb-c.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum unpublish_volume_state {
 	UNPUBLISHVOL_START = 0,
@@ -22,6 +24,8 @@ enum unpublish_volume_state {
 	UNPUBLISHVOL_LOOKED_UP, /* it has no id: the image was looked up */
 	UNPUBLISHVOL_FOUND,     /* the image's id is known */
 	UNPUBLISHVOL_META_READ, /* all its records are known */
+	UNPUBLISHVOL_FENCED,    /* who was to be shut out is */
+	UNPUBLISHVOL_RELEASE,   /* nobody has to be shut out (any more) */
 	UNPUBLISHVOL_FORGOTTEN, /* the records are gone */
 	UNPUBLISHVOL_GONE,      /* there is no such volume any more */
 	UNPUBLISHVOL_ANSWER,
@@ -38,14 +42,77 @@ struct unpublish_volume {
 	const char *image_id;
 	struct image_meta_list list;
 	struct user_revoke revoke;
+	struct lane_job lane;
+	char *command; /* for the monitors */
 };
+
+/* As long as ceph-csi has it: three years. */
+#define FENCE_S 94670856.0
+
+enum { RECORD_PUBLISHED, RECORD_CLIENT, RECORD_USER, RECORD_ADDRESS, RECORDS };
+
+/*
+ * The records that publishing and staging make: the key of this node, and with
+ * "" what all nodes' keys begin with.
+ */
+static const char *
+record_key(const struct unpublish_volume *u, size_t kind, const char *node)
+{
+	static const char *const prefix[RECORDS] = { VOLUME_META_PUBLISHED,
+		VOLUME_META_CLIENT, VOLUME_META_USER, VOLUME_META_ADDRESS };
+	bool is_ours = kind < 2;
+
+	return arena_fmt(u->rpc.arena, "%s%s/%s", prefix[kind],
+	    is_ours ? u->image_id : u->req->volume_id, node);
+}
+
+/* The records of all nodes among the metadata that were read. */
+static const char **
+all_records(const struct unpublish_volume *u, size_t *n)
+{
+	const char **keys = arena_new_bytes(
+	    u->rpc.arena, (u->list.n + 1) * sizeof(*keys));
+
+	*n = 0;
+	for (size_t kind = 0; kind < RECORDS; kind++) {
+		const char *start = record_key(u, kind, "");
+
+		for (size_t i = 0; i < u->list.n; i++)
+			if (str_starts(u->list.meta[i].key, start))
+				keys[(*n)++] = u->list.meta[i].key;
+	}
+	return keys;
+}
+
+/*
+ * The command that shuts the node's client out, for the caller to free; NULL:
+ * it has recorded none. By our record the very client, by ceph-csi's alone the
+ * IP address.
+ */
+static char *
+fence_command(const struct unpublish_volume *u)
+{
+	const char *node = u->req->node_id;
+	const char *client = volume_meta_get(
+	    &u->list, record_key(u, RECORD_CLIENT, node));
+	const char *ip = volume_meta_get(
+	    &u->list, record_key(u, RECORD_ADDRESS, node));
+
+	if (!str_is_empty(client))
+		return auth_fence_fmt(client, false, FENCE_S);
+	if (str_is_empty(ip))
+		return NULL;
+	return auth_fence_fmt(arena_fmt(u->rpc.arena, "%s/%d", ip,
+				  strchr(ip, ':') != NULL ? 128 : 32),
+	    true, FENCE_S);
+}
 
 static enum op_verdict
 unpublish_volume_step(struct op *op)
 {
 	struct unpublish_volume *u = (struct unpublish_volume *)op;
 	struct arena *arena = u->rpc.arena;
-	const char *user, *published, *node[2], **keys;
+	const char *node[RECORDS], **keys;
 	struct err err = ERR_INIT;
 	size_t n = 0;
 	int rc;
@@ -99,36 +166,50 @@ unpublish_volume_step(struct op *op)
 		return op_goto(u, UNPUBLISHVOL_FOUND);
 
 	case UNPUBLISHVOL_FOUND:
-		if (*u->req->node_id == '\0') { /* it is taken from all */
-			image_meta_list_start(
-			    &u->list, u->pool, u->image_id, &op->wake);
-			return op_await(u, UNPUBLISHVOL_META_READ);
-		}
-		node[0] = volume_meta_published(
-		    arena, u->image_id, u->req->node_id);
-		node[1] = arena_fmt(arena, VOLUME_META_USER "%s/%s",
-		    u->req->volume_id, u->req->node_id);
-		image_meta_remove_start(
-		    u->pool, u->image_id, node, countof(node), &op->wake);
-		return op_await(u, UNPUBLISHVOL_FORGOTTEN);
+		/* It is taken from all, or the node may have to be fenced. */
+		if (*u->req->node_id != '\0' && !u->rpc.env->out_of_service)
+			return op_goto(u, UNPUBLISHVOL_RELEASE);
+		image_meta_list_start(
+		    &u->list, u->pool, u->image_id, &op->wake);
+		return op_await(u, UNPUBLISHVOL_META_READ);
 
 	case UNPUBLISHVOL_META_READ:
 		if (op->rc == -ENOENT)
 			return op_goto(u, UNPUBLISHVOL_ANSWER);
 		if (op->rc < 0)
 			return op_fail_as(u, UNPUBLISHVOL_END, list);
-		user = arena_fmt(
-		    arena, VOLUME_META_USER "%s/", u->req->volume_id);
-		published = volume_meta_published(arena, u->image_id, "");
-		keys = arena_new_bytes(arena, (u->list.n + 1) * sizeof(*keys));
-		for (size_t i = 0; i < u->list.n; i++)
-			if (str_starts(u->list.meta[i].key, published) ||
-			    str_starts(u->list.meta[i].key, user))
-				keys[n++] = u->list.meta[i].key;
-		if (n == 0)
-			return op_goto(u, UNPUBLISHVOL_ANSWER);
+		if (*u->req->node_id == '\0') {
+			keys = all_records(u, &n);
+			if (n == 0)
+				return op_goto(u, UNPUBLISHVOL_ANSWER);
+			image_meta_remove_start(
+			    u->pool, u->image_id, keys, n, &op->wake);
+			return op_await(u, UNPUBLISHVOL_FORGOTTEN);
+		}
+		u->command = fence_command(u);
+		log_warn("volume.fence", "volume=%s node=%s command=%s",
+		    u->req->volume_id, u->req->node_id,
+		    u->command != NULL ? u->command : "none");
+		if (u->command == NULL)
+			return op_goto(u, UNPUBLISHVOL_RELEASE);
+		u->lane = (struct lane_job){ .kind = LANE_MON_COMMAND,
+			.command = u->command };
+		lane_job_start(&u->lane, &op->wake);
+		return op_await(u, UNPUBLISHVOL_FENCED);
+
+	case UNPUBLISHVOL_FENCED:
+		if (op->rc < 0) {
+			err_prefix(&u->lane.err, "volume %s: fence node %s",
+			    u->req->volume_id, u->req->node_id);
+			return op_fail_as(u, UNPUBLISHVOL_END, lane);
+		}
+		return op_goto(u, UNPUBLISHVOL_RELEASE);
+
+	case UNPUBLISHVOL_RELEASE:
+		for (size_t i = 0; i < RECORDS; i++)
+			node[i] = record_key(u, i, u->req->node_id);
 		image_meta_remove_start(
-		    u->pool, u->image_id, keys, n, &op->wake);
+		    u->pool, u->image_id, node, RECORDS, &op->wake);
 		return op_await(u, UNPUBLISHVOL_FORGOTTEN);
 
 	case UNPUBLISHVOL_FORGOTTEN:
@@ -153,6 +234,8 @@ unpublish_volume_step(struct op *op)
 		return op_goto(u, UNPUBLISHVOL_END);
 
 	case UNPUBLISHVOL_END:
+		secret_fini(&u->lane.reply);
+		free(take_ptr(&u->command));
 		image_meta_list_fini(&u->list);
 		return OP_DONE;
 	}

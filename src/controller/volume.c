@@ -53,6 +53,19 @@ volume_meta_get(const struct image_meta_list *list, const char *key)
 	return NULL;
 }
 
+const char *
+volume_ip_of(struct arena *arena, const char *address)
+{
+	char *ip = arena_strdup(arena, address + (*address == '['));
+	char *end = strchr(ip, ']');
+
+	if (end == NULL)
+		end = strchr(ip, ':');
+	if (end != NULL)
+		*end = '\0';
+	return ip;
+}
+
 bool
 volume_is_encrypted(const struct image_meta_list *list)
 {

@@ -42,6 +42,12 @@ const char *volume_image_name(const struct journal_kind *kind,
  */
 #define VOLUME_META_PUBLISHED ".rbd.csi.ceph.com/published/"
 /*
+ * Ours alone, with --enable-fencing: IMAGEID/NODE -> the client by which the
+ * node has it open, "10.0.0.1:0/123", if the node can write by no other one;
+ * else "". ceph-csi's record has the IP address only.
+ */
+#define VOLUME_META_CLIENT ".rbd.csi.ceph.com/client/"
+/*
  * Ours alone: "unfinished" from before mkfs until it has ended, then the
  * name of the file system, for ever. An image that has one is not formatted.
  */
@@ -59,6 +65,9 @@ const char *volume_meta_published(
 /* The value of a key, or NULL. */
 const char *volume_meta_get(
     const struct image_meta_list *list, const char *key);
+
+/* "10.0.0.1" of "10.0.0.1:0/123", "::1" of "[::1]:0/123". */
+const char *volume_ip_of(struct arena *arena, const char *address);
 
 /* Has ceph-csi encrypted it, or prepared to? */
 bool volume_is_encrypted(const struct image_meta_list *list);

@@ -29,6 +29,7 @@ is_inherited(const char *key)
 		VOLUME_META_USER,
 		VOLUME_META_ADDRESS,
 		VOLUME_META_PUBLISHED,
+		VOLUME_META_CLIENT,
 	};
 
 	for (size_t i = 0; i < countof(own); i++)

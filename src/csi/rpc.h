@@ -25,6 +25,7 @@ struct csi_env {
 	int64_t purge_delay_s;    /* the trash keeps deleted images so long */
 	/* When to flatten: controller/depth.h. */
 	unsigned depth_hard, depth_soft, snapshots_max, snapshots_min;
+	bool out_of_service; /* the node that the request is about */
 };
 
 struct csi_rpc {

@@ -35,7 +35,8 @@ struct cluster {
 	char *id; /* NULL: it has none that can be read */
 	char *monitors, *rados_namespace, *netns, *crush_labels;
 	bool read_affinity;
-	struct err fault; /* why it is left out */
+	char *secret, *secret_namespace; /* controllerPublishSecretRef */
+	struct err fault;                /* why it is left out */
 };
 
 struct config {
@@ -114,6 +115,7 @@ read_members(struct cluster *c, const json_t *entry)
 	const json_t *rbd = json_member(entry, "rbd");
 	const json_t *near = json_member(entry, "readAffinity");
 	const json_t *enabled = json_member(near, "enabled");
+	const json_t *ref = json_member(rbd, "controllerPublishSecretRef");
 	struct err *err = &c->fault;
 	int rc;
 
@@ -141,8 +143,16 @@ read_members(struct cluster *c, const json_t *entry)
 		 "rbd.radosNamespace is not a string", &c->rados_namespace,
 		 err)) < 0)
 		return rc;
-	return read_text(json_member(rbd, "netNamespaceFilePath"),
-	    "rbd.netNamespaceFilePath is not a string", &c->netns, err);
+	if ((rc = read_text(json_member(rbd, "netNamespaceFilePath"),
+		 "rbd.netNamespaceFilePath is not a string", &c->netns, err)) <
+		0 ||
+	    (rc = read_text(json_member(ref, "name"),
+		 "rbd.controllerPublishSecretRef.name is not a string",
+		 &c->secret, err)) < 0)
+		return rc;
+	return read_text(json_member(ref, "namespace"),
+	    "rbd.controllerPublishSecretRef.namespace is not a string",
+	    &c->secret_namespace, err);
 }
 
 /* ---- the file ------------------------------------------------------------ */
@@ -156,6 +166,8 @@ clusters_free(struct config *config)
 		free(config->cluster[i].rados_namespace);
 		free(config->cluster[i].netns);
 		free(config->cluster[i].crush_labels);
+		free(config->cluster[i].secret);
+		free(config->cluster[i].secret_namespace);
 	}
 	free(config->cluster);
 	config->cluster = NULL;
@@ -382,6 +394,8 @@ config_find(const struct config *config, const char *cluster_id,
 		.netns = arena_strdup(arena, c->netns),
 		.read_affinity = c->read_affinity,
 		.crush_labels = arena_strdup(arena, c->crush_labels),
+		.secret = arena_strdup(arena, c->secret),
+		.secret_namespace = arena_strdup(arena, c->secret_namespace),
 	};
 	return 0;
 }

@@ -20,6 +20,7 @@ struct config_cluster {
 	const char *netns;           /* path of a network namespace, or "" */
 	bool read_affinity;          /* krbd reads from the nearest OSD */
 	const char *crush_labels;    /* joined by commas; "": the driver's */
+	const char *secret, *secret_namespace; /* of Kubernetes, or "" */
 };
 
 /*

@@ -28,6 +28,8 @@ static const struct {
 	    "to note the volume's file system" },
 	[NODE_FORMAT_POOL] = { WORKER__FORMAT_REQUEST__STEP__POOL,
 	    "what the volume's pool is called" },
+	[NODE_FORMAT_RECORD] = { WORKER__FORMAT_REQUEST__STEP__RECORD,
+	    "to record by which address the volume is used" },
 	[NODE_FORMAT_USAGE] = { WORKER__FORMAT_REQUEST__STEP__USAGE,
 	    "how much of the volume is used" },
 };
@@ -97,6 +99,9 @@ format_start(struct node_format *ask, struct wake *waiter)
 		.image = format_text(spec->image),
 		.image_id = format_text(spec->image_id),
 		.fstype = format_text(ask->fstype),
+		.node_id = format_text(ask->node_id),
+		.address = format_text(ask->address),
+		.lasting = ask->lasting,
 	};
 	const struct session_key key = {
 		.cluster_id = format_text(spec->cluster_id),

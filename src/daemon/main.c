@@ -15,6 +15,7 @@
 #include "daemon/dispatch.h"
 #include "daemon/drain.h"
 #include "daemon/format.h"
+#include "daemon/kube.h"
 #include "daemon/labels.h"
 #include "daemon/liveness.h"
 #include "daemon/metrics.h"
@@ -253,10 +254,16 @@ start_node(const struct options *o, struct err *err)
 	setup = (struct node_config){
 		.state_dir = o->statedir,
 		.mounter_fallback = o->mounter_fallback,
+		.node_id = o->nodeid,
+		.records = o->fencing && access(o->worker_path, X_OK) == 0,
 		.find_cluster = find_cluster,
 		.format_start = format_start,
 		.credentials = credentials,
 	};
+	if (o->fencing && !setup.records)
+		log_warn("fencing.no_worker",
+		    "text=\"%s is not there: this node records no addresses and cannot be fenced\"",
+		    o->worker_path);
 	node_config = &setup;
 	return mapper_init(mappers, &mapper_setup, err);
 }
@@ -354,6 +361,7 @@ start_driver(const struct options *o, struct err *err)
 		.node = o->nodeserver,
 		.requests = { .impls = impls,
 		    .credentials_dir = o->credentials_dir,
+		    .fencing = o->fencing,
 		    .slow_ms = o->slow_op_ms,
 		    .max = (size_t)o->requests_max },
 	};
@@ -362,6 +370,10 @@ start_driver(const struct options *o, struct err *err)
 	if (rc < 0)
 		return rc;
 	offload_set_max((unsigned)o->offload_max);
+	kube_init(o->kube_path, o->serviceaccount_dir);
+	if (o->fencing && o->controllerserver && !kube_is_there())
+		log_warn("fencing.blind",
+		    "text=\"there is no Kubernetes to tell which nodes are out of service: none is fenced\"");
 	dispatch.requests.config = d.config = config_new(o->config);
 	sessions_init(&sessions);
 	dump_add_source(sessions_dump);

@@ -58,6 +58,8 @@ struct options {
 
 	/* other processes */
 	const char *worker_path;
+	bool fencing;
+	const char *kube_path, *serviceaccount_dir;
 	const char *attachd_path;
 	const char *mounter_fallback;
 	int64_t worker_lanes;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "daemon/kube.h"
 #include "daemon/trace.h"
 
 #include <assert.h>
@@ -205,6 +206,11 @@ request_credentials(struct request *r, const char *cluster_id, struct err *err)
 	r->secret.len = given->key_len;
 	if (given->user != NULL)
 		return 0;
+	if (r->kube != NULL && r->kube->credentials.user != NULL) {
+		r->session.user = r->kube->credentials.user;
+		r->session.key = &r->kube->credentials.key;
+		return 0;
+	}
 	if (str_is_empty(rq.setup.credentials_dir) || str_is_empty(cluster_id))
 		return -ENOENT;
 	credentials_fini(&r->own);
@@ -213,6 +219,49 @@ request_credentials(struct request *r, const char *cluster_id, struct err *err)
 	r->session.user = r->own.user;
 	r->session.key = &r->own.key;
 	return rc;
+}
+
+/*
+ * Is there nothing but the secret that config.json names for publishing
+ * (controllerPublishSecretRef), which only Kubernetes has?
+ */
+static bool
+request_needs_secret(struct request *r)
+{
+	const struct csi_request *in = &r->in;
+	struct err why = ERR_INIT;
+
+	return (in->def->credentials == CSI_CREDENTIALS_OPTIONAL ||
+		   in->def->credentials == CSI_CREDENTIALS_BORROWED) &&
+	    in->id_kind != CSI_ID_UNKNOWN && !str_is_empty(in->cluster_id) &&
+	    kube_is_there() &&
+	    request_credentials(r, in->cluster_id, &why) == -ENOENT &&
+	    config_find(rq.setup.config, in->cluster_id, in->arena, &r->cluster,
+		&why) == 0 &&
+	    *r->cluster.secret != '\0' && *r->cluster.secret_namespace != '\0';
+}
+
+/* The node whose volume is taken away, if that may have to be fenced. */
+static const char *
+request_fences(const struct request *r)
+{
+	const Csi__V1__ControllerUnpublishVolumeRequest *unpublish =
+	    r->in.message;
+
+	if (!rq.setup.fencing || !kube_is_there() ||
+	    csi_definition_id(r->in.def) != CSI_CONTROLLER_UNPUBLISH_VOLUME ||
+	    *unpublish->node_id == '\0')
+		return NULL;
+	return unpublish->node_id;
+}
+
+/* A question to Kubernetes, the first of the request or another one. */
+static struct kube_ask *
+request_kube(struct request *r)
+{
+	if (r->kube == NULL)
+		r->kube = mem_new(sizeof(*r->kube));
+	return r->kube;
 }
 
 /*
@@ -357,6 +406,7 @@ request_step(struct op *op)
 	struct request *r = (struct request *)op;
 	struct request_lock *lock;
 	struct request *same;
+	const char *node;
 
 	switch (r->state) {
 	case REQUEST_NEW:
@@ -398,6 +448,32 @@ request_step(struct op *op)
 			csi_rpc_start(r->rpc, &op->wake);
 			return op_await(r, REQUEST_RAN);
 		}
+		if (request_needs_secret(r)) {
+			kube_secret_start(request_kube(r),
+			    r->cluster.secret_namespace, r->cluster.secret,
+			    &op->wake);
+			return op_await(r, REQUEST_SECRET_KNOWN);
+		}
+		return op_goto(r, REQUEST_SECRET_KNOWN);
+
+	case REQUEST_SECRET_KNOWN:
+		node = request_fences(r);
+		if (op->rc == 0 && node != NULL) {
+			kube_node_start(request_kube(r), node, &op->wake);
+			return op_await(r, REQUEST_NODE_KNOWN);
+		}
+		return op_goto(r, REQUEST_NODE_KNOWN);
+
+	case REQUEST_NODE_KNOWN:
+		if (op->rc < 0) {
+			r->err = r->kube->err;
+			return op_goto(r, REQUEST_DONE);
+		}
+		return op_goto(r, REQUEST_ENTITLED);
+
+	case REQUEST_ENTITLED:
+		if (TAILQ_EMPTY(&r->callers))
+			return op_goto(r, REQUEST_END);
 		if (!request_find_session(r))
 			return op_goto(r, REQUEST_DONE);
 		free(r->call.reply);
@@ -406,6 +482,8 @@ request_step(struct op *op)
 			.cluster_id = r->cluster.cluster_id,
 			.monitors = r->cluster.monitors,
 			.rados_namespace = r->cluster.rados_namespace,
+			.out_of_service = r->kube != NULL &&
+			    r->kube->out_of_service,
 			.body = r->part,
 			.len = r->part_len,
 			.deadline_ms =
@@ -508,6 +586,9 @@ request_free(struct op *op)
 		secret_wipe(r->body, r->len);
 	free(r->body);
 	free(r->call.reply);
+	if (r->kube != NULL)
+		credentials_fini(&r->kube->credentials);
+	free(r->kube);
 	credentials_fini(&r->own);
 	csi_join_fini(&r->join);
 	free(r);

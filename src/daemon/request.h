@@ -20,10 +20,13 @@
 #include "daemon/sessions.h"
 #include "rpc/call.h"
 
+struct kube_ask;
+
 struct requests_setup {
 	const struct config *config;
-	const char *credentials_dir;         /* "": the driver has none */
-	const char *driver_name;             /* dispatch_init() sets it */
+	const char *credentials_dir; /* "": the driver has none */
+	bool fencing;                /* of nodes that are out of service */
+	const char *driver_name;     /* dispatch_init() sets it */
 	const struct csi_impl *const *impls; /* of CSI_DAEMON, by csi_id */
 	int64_t slow_ms; /* report executions older than this; 0: never */
 	size_t max;      /* executions at once; 0: 4096 */
@@ -67,12 +70,15 @@ void requests_when_idle(void (*idle)(void));
 /* ---- for request*.c and admin.c ------------------------------------------- */
 
 enum request_state {
-	REQUEST_NEW = 0,  /* nothing is held */
-	REQUEST_LOCKED,   /* a lock is ours, or was given up */
-	REQUEST_ANSWERED, /* by the session, or there is none */
-	REQUEST_RAN,      /* the operation in this process has ended */
-	REQUEST_DONE,     /* one or the other: err or reply is the answer */
-	REQUEST_END,      /* all is given back */
+	REQUEST_NEW = 0,      /* nothing is held */
+	REQUEST_LOCKED,       /* a lock is ours, or was given up */
+	REQUEST_SECRET_KNOWN, /* Kubernetes has given the cluster's secret */
+	REQUEST_NODE_KNOWN,   /* and said whether the node is out of service */
+	REQUEST_ENTITLED,     /* all is known to ask the session */
+	REQUEST_ANSWERED,     /* by the session, or there is none */
+	REQUEST_RAN,          /* the operation in this process has ended */
+	REQUEST_DONE,         /* one or the other: err or reply is the answer */
+	REQUEST_END,          /* all is given back */
 };
 
 struct request_lock {
@@ -102,6 +108,7 @@ struct request {
 	struct config_cluster cluster;
 	struct secret secret;   /* the key, if it is the request's */
 	struct credentials own; /* the cluster's, if they are used */
+	struct kube_ask *kube;  /* NULL: Kubernetes is not asked */
 	bool borrowed;          /* the credentials, of a session that works */
 	struct session_call call;
 

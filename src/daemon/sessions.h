@@ -64,6 +64,7 @@ struct session_call {
 	const char *cluster_id;
 	const char *monitors;
 	const char *rados_namespace;
+	bool out_of_service; /* is the node that it is about */
 	const void *body;
 	size_t len;
 	int64_t deadline_ms; /* of clock_now_ms(), 0: none */

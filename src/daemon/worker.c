@@ -60,6 +60,7 @@ worker_send_request(
 		request.timeout_ms = left_ms > 1 ? (uint32_t)left_ms : 1;
 	}
 	request.cluster = &cluster;
+	request.out_of_service = call->out_of_service;
 	request.body.data = (uint8_t *)(uintptr_t)call->body;
 	request.body.len = call->len;
 	rc = peer_call_send(peer, &call->peer_call, 0, &request.base);

@@ -41,12 +41,15 @@ struct device_spec {
 #define DEVICE_FILE_MAX 160 /* of rbd-attachd, below a loop device */
 
 /* A block device that is there. */
+#define DEVICE_CLIENT_MAX 80 /* of a Ceph client's address */
+
 struct device {
 	int id;                     /* its mapper's number: of rbd or loop */
 	char path[DEVICE_PATH_MAX]; /* "/dev/rbd0" */
 	dev_t devno;
 	uint64_t size_bytes;
 	bool read_only;
+	char client[DEVICE_CLIENT_MAX]; /* "10.0.0.1:0/123"; "": not known */
 };
 
 /*

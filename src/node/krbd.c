@@ -497,6 +497,7 @@ krbd_unmap(
 static int
 krbd_describe(int id, struct device *dev, struct err *err)
 {
+	char client[ATTR_MAX];
 	int rc;
 
 	*dev = (struct device){ .id = id };
@@ -509,6 +510,8 @@ krbd_describe(int id, struct device *dev, struct err *err)
 	if (rc < 0)
 		return err_set_rc(
 		    err, rc, "read %s/" DEVICES "/%d", node_paths.sys, id);
+	if (attr_read(id, "client_addr", client, sizeof(client)) == 0)
+		(void)!str_put(dev->client, sizeof(dev->client), "%s", client);
 	return device_node_ensure(dev->path, dev->devno, err);
 }
 

@@ -144,6 +144,13 @@ struct mapper {
 	    void (*tell)(void *arg, const char *reason, const char *message),
 	    void *arg);
 
+	/*
+	 * The address of the Ceph client that has the image open, where a child
+	 * does not see it (struct device); it changes when a server is
+	 * replaced. NULL: not known.
+	 */
+	const char *(*client)(const struct device_spec *spec);
+
 	/* A clean restart of the servers, under load if need be. */
 	void (*restart)(void);
 };

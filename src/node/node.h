@@ -27,6 +27,7 @@ enum node_format_step {
 	NODE_FORMAT_END,       /* it has a file system now */
 	NODE_FORMAT_POOL,      /* what is its pool called now? */
 	NODE_FORMAT_USAGE,     /* how many bytes of it are used? */
+	NODE_FORMAT_RECORD,    /* record by which address it is open */
 };
 
 /*
@@ -38,6 +39,9 @@ struct node_format {
 	const struct device_spec *spec; /* with user and key; image_id may be
 					   unknown */
 	const char *fstype;             /* END: which */
+	const char *node_id;            /* RECORD, and so is: */
+	const char *address;            /* RECORD: "10.0.0.1:0/123" */
+	bool lasting;                   /* RECORD: until the image is closed */
 
 	/* the answer, valid after the wake */
 	struct err err; /* of a negative rc */
@@ -51,6 +55,8 @@ struct node_format {
 struct node_config {
 	const char *state_dir;
 	const char *mounter_fallback; /* mapper name, NULL or "none" */
+	const char *node_id;
+	bool records; /* by which address it uses a volume, for fencing */
 	/*
 	 * From memory, no blocking: 0, or a negative errno when the cluster
 	 * is not known. The strings live as long as the arena.

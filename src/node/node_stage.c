@@ -34,7 +34,8 @@ enum stage_state {
 	STAGE_PROVEN,    /* the cluster has said whether it may be formatted */
 	STAGE_FORMAT,    /* it may be */
 	STAGE_FORMATTED, /* mkfs has ended */
-	STAGE_MARKED,    /* the cluster knows of the file system */
+	STAGE_MARKED,    /* the cluster knows of the file system, or by which
+			    address the image is open */
 	STAGE_CHECKED,   /* fsck has ended */
 	/* undo ladder: what this call has made, back to nothing */
 	STAGE_UNDO,
@@ -141,6 +142,8 @@ stage_read_request(struct stage *s, struct err *err)
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
+	/* Nobody would find what a static volume has. */
+	s->args.unrecorded = node_config->records && !s->is_static;
 	s->fallback = any_mounter ? MAPPER_OTHER
 				  : node_config->mounter_fallback;
 	mapper = mapper_choose(
@@ -207,6 +210,36 @@ stage_ask_start(struct stage *s, enum node_format_step step, const char *fstype,
 		.step = step, .spec = &s->args.spec, .fstype = fstype
 	};
 	node_config->format_start(&s->format, waiter);
+}
+
+/*
+ * Before anything is written: records by which address this node has the image
+ * open, so that it can be fenced when it is lost. False: it is not known.
+ */
+static bool
+stage_record_begin(struct stage *s)
+{
+	const struct mapper *mapper = s->mapper;
+	const char *address = s->result.device.client;
+
+	s->args.unrecorded = false;
+	if (mapper->client != NULL)
+		address = mapper->client(&s->args.spec);
+	if (str_is_empty(address)) {
+		log_warn("stage.unrecorded",
+		    "volume=%s text=\"mapper %s does not tell its address: the node cannot be fenced\"",
+		    s->request->volume_id, mapper->name);
+		return false;
+	}
+	s->format = (struct node_format){
+		.step = NODE_FORMAT_RECORD,
+		.spec = &s->args.spec,
+		.node_id = node_config->node_id,
+		.address = arena_strdup(s->rpc.arena, address),
+		.lasting = mapper->client == NULL,
+	};
+	node_config->format_start(&s->format, &s->rpc.op.wake);
+	return true;
 }
 
 /*
@@ -380,6 +413,9 @@ stage_step(struct op *op)
 			s->open = (struct device_open){ .spec = &s->args.spec };
 			s->mapper->open_start(&s->open, &op->wake);
 			return op_await(s, STAGE_OPENED);
+		case STAGING_UNRECORDED:
+			return stage_record_begin(s) ? op_await(s, STAGE_MARKED)
+						     : op_goto(s, STAGE_TRY);
 		case STAGING_EMPTY:
 			if (s->is_static)
 				return op_fail(s, STAGE_UNDO,
@@ -463,7 +499,7 @@ stage_step(struct op *op)
 	case STAGE_MARKED:
 		if (op->rc < 0)
 			return op_fail_err(s, STAGE_UNDO, &s->format.err);
-		s->args.marked = true;
+		s->args.marked |= s->format.step == NODE_FORMAT_END;
 		return op_goto(s, STAGE_TRY);
 
 	case STAGE_CHECKED:

@@ -325,7 +325,9 @@ stage_from(const struct staging_args *args, struct staged *s,
 	rc = args->mapper->map(&args->spec, &res->device, err);
 	if (rc < 0)
 		return rc;
-	res->progress = STAGING_MAPPED;
+	res->progress = args->unrecorded ? STAGING_UNRECORDED : STAGING_MAPPED;
+	if (args->unrecorded)
+		return 0;
 	if (args->block)
 		rc = stage_block(s->path, &res->device, err);
 	else

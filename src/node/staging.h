@@ -25,11 +25,12 @@
  */
 enum staging_progress {
 	STAGING_UNTOUCHED = 0, /* nothing was changed */
-	STAGING_OTHER,   /* nothing, for an earlier call used result->mapper */
-	STAGING_FOUND,   /* nothing, for it was staged before */
-	STAGING_NOTED,   /* the stash is written: the mapper must open now */
-	STAGING_MAPPED,  /* the image has a device, on which the child failed */
-	STAGING_EMPTY,   /* there is no file system that is known: mkfs? */
+	STAGING_OTHER,  /* nothing, for an earlier call used result->mapper */
+	STAGING_FOUND,  /* nothing, for it was staged before */
+	STAGING_NOTED,  /* the stash is written: the mapper must open now */
+	STAGING_MAPPED, /* the image has a device, on which the child failed */
+	STAGING_UNRECORDED, /* it has one: by which address is to be recorded */
+	STAGING_EMPTY,      /* there is no file system that is known: mkfs? */
 	STAGING_YOUNG,   /* there is one that nobody may have mounted: mark */
 	STAGING_DAMAGED, /* there is one whose superblock reports errors: fsck */
 	STAGING_STAGED,  /* it is mounted, or the device bound */
@@ -46,8 +47,9 @@ struct staging_args {
 
 	/* what has been done for it meanwhile */
 	bool opened, formatted, marked, checked;
-	bool begun;   /* the stash is of this stage, not of an earlier one */
-	bool settled; /* do not ask for an other mapper again */
+	bool begun;      /* the stash is of this stage, not of an earlier one */
+	bool unrecorded; /* it has to be recorded first who has it open */
+	bool settled;    /* do not ask for an other mapper again */
 };
 
 struct staging_result {

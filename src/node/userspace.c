@@ -562,6 +562,19 @@ userspace_credentials(
 	return false;
 }
 
+static const char *
+userspace_client(const struct device_spec *spec)
+{
+	const struct userspace_entry *entry = userspace_index_find(spec);
+	const struct attach_session *session = entry != NULL
+	    ? userspace_index_session(entry)
+	    : NULL;
+
+	return session != NULL && session->table != NULL
+	    ? table_address(session->table)
+	    : NULL;
+}
+
 /* ---- the child's half: the index is as it was at the fork ---------------- */
 
 static int
@@ -698,4 +711,5 @@ const struct mapper userspace_mapper = {
 	.restart = userspace_restart,
 	.complain = userspace_complain,
 	.credentials = userspace_credentials,
+	.client = userspace_client,
 };

@@ -186,8 +186,9 @@ on_request_done(struct wake *wake, int rc)
 /* ---- requests ---- */
 
 static const struct csi_env *
-env_of(struct arena *arena, const Worker__Cluster *cluster)
+env_of(struct arena *arena, const Worker__Request *request)
 {
+	const Worker__Cluster *cluster = request->cluster;
 	const Worker__Hello *s = rq.hello;
 	struct csi_env *env = arena_new_bytes(arena, sizeof(*env));
 
@@ -204,6 +205,7 @@ env_of(struct arena *arena, const Worker__Cluster *cluster)
 		.depth_soft = s->clone_depth_soft,
 		.snapshots_max = s->snapshots_max,
 		.snapshots_min = s->snapshots_min,
+		.out_of_service = request->out_of_service,
 	};
 	if (cluster == NULL)
 		return env;
@@ -243,8 +245,7 @@ worker_requests_take(
 	LIST_INSERT_HEAD(&rq.running, r, link);
 	rq.nrunning++;
 	pace_call_began();
-	r->rpc = csi_rpc_new(
-	    impl, &r->in, env_of(r->in.arena, request->cluster));
+	r->rpc = csi_rpc_new(impl, &r->in, env_of(r->in.arena, request));
 	r->done.fn = on_request_done;
 	csi_rpc_start(r->rpc, &r->done);
 	watch_progress();

@@ -1226,6 +1226,60 @@ test_users_swept(void)
 	}
 }
 
+/* ---- a node that is out of service ---- */
+
+static void
+test_fence(void)
+{
+	static const char inherited[] =
+	    ".rbd.csi.ceph.com/client/parent/node-a";
+	char image[80], client[80], *ip;
+
+	prepare();
+	begin();
+	(void)snprintf(image, sizeof(image), "csi-vol-%s",
+	    volume + strlen(volume) - UUID_LEN);
+	(void)snprintf(client, sizeof(client),
+	    ".rbd.csi.ceph.com/client/%s/node-a", fake_image_id(image));
+	ip = str_fmt(".rbd.csi.ceph.com/clientaddress/%s/node-a", volume);
+	node = "node-a";
+	publish(volume);
+	fake_set_meta(image, inherited, "10.0.0.1:0/4");
+	env.out_of_service = true;
+	fake_script(FAKE_NONE, 0, 0);
+	unpublish(volume);
+	is_str(fake_log(), "read-item meta-list meta-remove",
+	    "who has not staged it is not shut out, also if a parent's record is inherited");
+	publish(volume);
+	fake_set_meta(image, client, "10.0.0.1:0/5");
+	fake_set_meta(image, ip, "10.0.0.1");
+	fake_script(FAKE_FAIL, 3, -EIO);
+	unpublish(volume);
+	ok(err_is_set(&out.err) && fake_meta(image, client) != NULL &&
+		!is_free(),
+	    "without the fence the volume is not released");
+	fake_script(FAKE_NONE, 0, 0);
+	unpublish(volume);
+	is_str(fake_log(), "read-item meta-list mon meta-remove",
+	    "the fence goes before the records");
+	is_str(fake_fenced("10.0.0.1:0/5"), "client",
+	    "the client that was recorded is shut out");
+	ok(fake_fenced("10.0.0.1/32") == NULL, "and nobody else of its node");
+	env.out_of_service = false;
+	ok(fake_meta(image, client) == NULL && fake_meta(image, ip) == NULL &&
+		is_free(),
+	    "and the volume is free");
+	env.out_of_service = true;
+	publish(volume);
+	fake_set_meta(image, ip, "fd00::1");
+	unpublish(volume);
+	is_str(fake_fenced("fd00::1/128"), "range",
+	    "by ceph-csi's record the IP address is");
+	env.out_of_service = false;
+	free(ip);
+	end("fence", 0);
+}
+
 /* ---- Format: what nodes ask before and after mkfs ---- */
 
 #define MARK ".rbd.csi.ceph.com/filesystem"
@@ -1648,6 +1702,7 @@ main(void)
 	test_users();
 	test_users_of_nodes();
 	test_users_swept();
+	test_fence();
 	test_format();
 	test_format_faults();
 	test_audit();

@@ -1556,9 +1556,15 @@ run_mon(struct lane_job *job)
 	const char *what = json_get_string(json, "prefix");
 	const char *user = json_get_string(json, "entity");
 	json_t *caps = json_object_get(json, "caps");
-	const struct entry *e = find(USERS, user);
+	const struct entry *e = user != NULL ? find(USERS, user) : NULL;
 	char text[TEXT];
 
+	if (str_eq(what, "osd blocklist")) {
+		put("blocklist", json_get_string(json, "addr"),
+		    json_object_get(json, "range") != NULL ? "range"
+							   : "client");
+		return 0;
+	}
 	if (what == NULL || user == NULL)
 		return -EINVAL;
 	if (str_eq(what, "auth rm")) {
@@ -1582,6 +1588,14 @@ const char *
 fake_user(const char *name)
 {
 	const struct entry *e = find(USERS, name);
+
+	return e != NULL ? e->value : NULL;
+}
+
+const char *
+fake_fenced(const char *address)
+{
+	const struct entry *e = find("blocklist", address);
 
 	return e != NULL ? e->value : NULL;
 }

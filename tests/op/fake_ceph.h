@@ -50,6 +50,8 @@ void fake_watch(const char *name, const char *address);
 /* NULL: the key goes. */
 void fake_set_meta(const char *name, const char *key, const char *value);
 const char *fake_meta(const char *name, const char *key); /* NULL: none */
+/* "client" or "range": how it is shut out; NULL: it is not. */
+const char *fake_fenced(const char *address);
 /* What stands for the caps of a user ("client.x"); NULL: no such user. */
 const char *fake_user(const char *name);
 /* Why image_empty says that it is not, "": it is. */

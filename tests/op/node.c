@@ -68,6 +68,7 @@ play(const char *what, const struct wait **now)
 }
 
 static const char *fstype = "ext4"; /* that the children find */
+static const char *client = "";     /* by which the image is open */
 
 /* ---- fakes of core/offload.c, core/child.c and of a mapper ---------------- */
 
@@ -94,6 +95,8 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		    str_eq(a->spec.pool, "rbd") ? "" : "@renamed",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
 		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "");
+		(void)!str_put(
+		    r->device.client, sizeof(r->device.client), "%s", client);
 		rc = play(name, &now);
 		r->progress = rc < 0                     ? STAGING_MAPPED
 		    : now->progress != STAGING_UNTOUCHED ? now->progress
@@ -160,7 +163,9 @@ fake_format(struct node_format *ask, struct wake *waiter)
 {
 	const struct wait *now;
 	auto_free char *name = ask->step == NODE_FORMAT_BEGIN ? str_fmt("begin")
-	    : ask->step == NODE_FORMAT_POOL                   ? str_fmt("pool")
+	    : ask->step == NODE_FORMAT_RECORD
+	    ? str_fmt("record=%s", ask->address)
+	    : ask->step == NODE_FORMAT_POOL ? str_fmt("pool")
 					    : str_fmt("end=%s", ask->fstype);
 	int rc = play(name, &now);
 
@@ -724,6 +729,40 @@ test_mappers(void)
 	config.mounter_fallback = NULL;
 }
 
+/* With --enable-fencing. */
+static void
+test_recorded(void)
+{
+	static const struct wait list[] = {
+		{ .call = "stage", .progress = STAGING_UNRECORDED },
+		{ .call = "record=10.0.0.1:0/5" },
+		{ .call = "stage" },
+		{ .call = NULL },
+	};
+	static const struct wait refused[] = {
+		{ .call = "stage", .progress = STAGING_UNRECORDED },
+		{ .call = "record=10.0.0.1:0/5",
+		    .rc = -EIO,
+		    .code = ERR_INTERNAL },
+		{ .call = NULL },
+	};
+
+	config.records = true;
+	config.node_id = "n";
+	client = "10.0.0.1:0/5";
+	stage_by(list);
+	is_str(calls, "stage record=10.0.0.1:0/5 stage",
+	    "who has the image open is recorded before it is mounted");
+	ok(!err_is_set(&outcome), "and then it is staged");
+	stage_by(refused);
+	is_str(calls, "stage record=10.0.0.1:0/5 unstage close",
+	    "it is not without the record");
+	client = "";
+	stage_by(list);
+	is_str(calls, "stage stage", "a mapper that does not tell goes on");
+	config.records = false;
+}
+
 static void
 test_renamed_pool(void)
 {
@@ -973,6 +1012,7 @@ main(void)
 	test_encrypted();
 	test_formatting();
 	test_mappers();
+	test_recorded();
 	test_renamed_pool();
 	test_tools();
 	test_restaging();

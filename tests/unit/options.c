@@ -323,12 +323,12 @@ static void
 test_ignored(void)
 {
 	static const char *const argv[] = { "rbd-csid", "--type", "rbd",
-		"--nodeid=n", "--v=5", "--enable-fencing",
+		"--nodeid=n", "--v=5", "--setmetadata=false",
 		"--automaxprocs=false", "--pidlimit=5", NULL };
 
 	options_each_ignored(
 	    countof(argv) - 1, (char *const *)argv, note_ignored);
-	is_str(ignored, "enable-fencing pidlimit ",
+	is_str(ignored, "setmetadata pidlimit ",
 	    "options without effect are told, unless they are at their default "
 	    "or klog's");
 }
