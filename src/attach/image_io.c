@@ -6,14 +6,17 @@
  */
 #include "attach/image_io.h"
 
+#include "base/clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <rbd/librbd.h>
 #include <string.h>
 
 static struct {
-	unsigned requests; /* of all images, waiting or in flight */
-	uint64_t bytes;    /* their buffers */
+	unsigned requests;   /* of all images, waiting or in flight */
+	uint64_t bytes;      /* their buffers */
+	struct table *table; /* counts them; NULL: nobody does */
 } total;
 
 static void (*on_refusal)(struct image_io *io, int rc);
@@ -22,6 +25,12 @@ void
 image_io_on_refusal(void (*callback)(struct image_io *io, int rc))
 {
 	on_refusal = callback;
+}
+
+void
+image_io_count_in(struct table *table)
+{
+	total.table = table;
 }
 
 void
@@ -38,17 +47,32 @@ image_io_init(struct image_io *io)
 static void pump(struct image_io *io);
 
 static void
+count_requests(int n)
+{
+	total.requests += (unsigned)n;
+	if (total.table != NULL)
+		atomic_store_explicit(&total.table->in_flight, total.requests,
+		    memory_order_relaxed);
+}
+
+static void
+answer(struct image_req *req)
+{
+	if (req->answered)
+		return;
+	req->answered = true;
+	if (total.table != NULL)
+		table_io_note(total.table, (enum table_io_kind)req->kind,
+		    req->len, req->rc, clock_now_us() - req->began_us);
+	req->answer(req);
+}
+
+static void
 finish(struct image_req *req)
 {
-	struct image_io *io = req->io;
-
-	total.requests--;
 	total.bytes -= req->data == NULL ? 0 : req->len;
-	io->count[req->kind]++;
-	if (!req->answered) {
-		req->answered = true;
-		req->answer(req);
-	}
+	count_requests(-1);
+	answer(req);
 	req->done(req);
 }
 
@@ -154,7 +178,8 @@ image_io_submit(struct image_io *io, struct image_req *req)
 	req->io = io;
 	req->rc = 0;
 	req->answered = false;
-	total.requests++;
+	req->began_us = clock_now_us();
+	count_requests(1);
 	total.bytes += req->data == NULL ? 0 : req->len;
 	if (io->dead) {
 		req->rc = -EIO;
@@ -185,8 +210,7 @@ image_io_abort(struct image_io *io)
 		if (req->answered)
 			continue;
 		req->rc = -EIO;
-		req->answered = true;
-		req->answer(req);
+		answer(req);
 		answered++;
 	}
 	while ((req = TAILQ_FIRST(&io->queued)) != NULL) {

@@ -11,6 +11,7 @@
 #ifndef ATTACH_IMAGE_IO_H
 #define ATTACH_IMAGE_IO_H
 
+#include "attach/table.h"
 #include "base/err.h"
 #include "core/op.h"
 
@@ -22,11 +23,11 @@
 #define IMAGE_BYTES_MAX (32U << 20) /* unless it is a single request */
 
 enum image_req_kind {
-	IMAGE_READ = 0,
-	IMAGE_WRITE,
-	IMAGE_FLUSH,
-	IMAGE_ZERO, /* the range reads as zeros afterwards; frees space */
-	IMAGE_REQ_KINDS,
+	IMAGE_READ = TABLE_IO_READ,
+	IMAGE_WRITE = TABLE_IO_WRITE,
+	IMAGE_FLUSH = TABLE_IO_FLUSH,
+	IMAGE_ZERO = TABLE_IO_ZERO, /* reads as zeros then; frees space */
+	IMAGE_REQ_KINDS = TABLE_IO_KINDS,
 };
 
 struct image_io;
@@ -49,6 +50,7 @@ struct image_req {
 	/* private */
 	struct image_io *io;
 	struct job job;
+	int64_t began_us;
 	TAILQ_ENTRY(image_req) link;
 };
 
@@ -62,7 +64,6 @@ struct image_io {
 	unsigned ops;   /* in flight at librbd */
 	uint64_t bytes; /* of them */
 	unsigned waiting;
-	uint64_t count[IMAGE_REQ_KINDS]; /* finished, for status */
 	struct image_req_list flying, queued;
 
 	/* private: the header watch */
@@ -84,6 +85,9 @@ image_io_is_refusal(int rc)
 
 /* Called from the loop for a request with such a result, before its answer. */
 void image_io_on_refusal(void (*refused)(struct image_io *io, int rc));
+
+/* Requests are counted in this table from now on. */
+void image_io_count_in(struct table *table);
 
 /* Takes a request; answer() and done() follow later, never inside. */
 void image_io_submit(struct image_io *io, struct image_req *req);

@@ -182,6 +182,36 @@ table_slot_at(struct table *table, unsigned index)
 	    table->header_bytes + (size_t)index * table->slot_bytes);
 }
 
+/* ---- counters ---- */
+
+const int64_t table_io_bounds_us[TABLE_IO_BOUNDS] = { 500, 1000, 2500, 5000,
+	10000, 25000, 50000, 100000, 250000, 500000, 1000000, 5000000,
+	30000000 };
+
+/* Nobody else writes them. */
+static void
+count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_store_explicit(counter,
+	    atomic_load_explicit(counter, memory_order_relaxed) + n,
+	    memory_order_relaxed);
+}
+
+void
+table_io_note(struct table *table, enum table_io_kind kind, uint64_t bytes,
+    int rc, int64_t us)
+{
+	struct table_io *io = &table->io[kind];
+	unsigned i = 0;
+
+	while (i < TABLE_IO_BOUNDS && us > table_io_bounds_us[i])
+		i++;
+	count(&io->in_bucket[i], 1);
+	count(&io->us, (uint64_t)us);
+	count(&io->bytes, bytes);
+	count(&io->failures, rc < 0);
+}
+
 int
 table_slot_fill(struct table *table, unsigned index,
     const Attach__Target *image, struct err *err)

@@ -72,6 +72,26 @@ struct table_slot {
 	char image_id[TABLE_NAME_MAX];
 };
 
+/*
+ * What the servers of a table have done, since it was made; rbd-csid reads it
+ * at any time.
+ */
+enum table_io_kind {
+	TABLE_IO_READ = 0,
+	TABLE_IO_WRITE,
+	TABLE_IO_FLUSH,
+	TABLE_IO_ZERO,
+	TABLE_IO_KINDS,
+};
+#define TABLE_IO_BOUNDS 13
+extern const int64_t table_io_bounds_us[TABLE_IO_BOUNDS];
+
+struct table_io {
+	_Atomic uint64_t bytes, failures;
+	_Atomic uint64_t us; /* from arrival to answer, the sum */
+	_Atomic uint64_t in_bucket[TABLE_IO_BOUNDS + 1]; /* how many took it */
+};
+
 struct table {
 	uint64_t magic;
 	uint32_t version;
@@ -88,6 +108,9 @@ struct table {
 	char user[TABLE_NAME_MAX];
 	char key[TABLE_NAME_MAX];
 	char fsid[40]; /* of the cluster; "": not known yet */
+	struct table_io io[TABLE_IO_KINDS];
+	_Atomic uint64_t fences;    /* predecessors that were shut out */
+	_Atomic uint32_t in_flight; /* requests, of the server of now */
 };
 
 /* Whose session it is; strings are borrowed. */
@@ -135,6 +158,10 @@ int table_slot_fill(struct table *table, unsigned index,
     const Attach__Target *image, struct err *err) must_check;
 void table_slot_set_id(struct table_slot *slot, const char *image_id);
 void table_slot_set_state(struct table_slot *slot, enum table_slot_state state);
+
+/* One request has ended, `us` after it came. */
+void table_io_note(struct table *table, enum table_io_kind kind, uint64_t bytes,
+    int rc, int64_t us);
 
 /* For people: "it was ...". */
 const char *table_aborted_text(enum table_aborted aborted);

@@ -91,8 +91,10 @@ takeover_begin(struct table *table, const char *directory,
 		    table_slots_used(table) > 0 ? err : &ignored);
 		if (rc < 0 && table_slots_used(table) > 0)
 			return rc;
-		if (rc == 0)
+		if (rc == 0) {
 			*fenced = str_dup(address);
+			atomic_fetch_add(&table->fences, 1);
+		}
 	}
 	rc = address_write(directory, conn->address);
 	if (rc < 0)

@@ -75,7 +75,8 @@ static struct {
 	LIST_HEAD(, purge) waiting;
 	unsigned nready, nwaiting, nblocked; /* of those waiting, in all */
 	unsigned running, resuming;
-	unsigned gone;     /* clones that have been purged */
+	unsigned gone; /* clones that have been purged */
+	uint64_t done, failed;
 	char *instance_id; /* of this process */
 } pq = { .ready = STAILQ_HEAD_INITIALIZER(pq.ready) };
 
@@ -298,6 +299,7 @@ purge_failed(struct purge *p, const struct purging *r)
 		make_wait(p, kept_ms(r->trash.kept_until_s));
 		return;
 	}
+	pq.failed++;
 	p->wait_ms = p->wait_ms == 0 ? RETRY_MIN_MS : p->wait_ms * 2;
 	if (p->wait_ms > RETRY_MAX_MS)
 		p->wait_ms = RETRY_MAX_MS;
@@ -323,6 +325,7 @@ purging_ended(struct op *op)
 	} else if (r->paused) {
 		make_ready(p);
 	} else {
+		pq.done++;
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)(clock_now_ms() - p->since_ms));
@@ -385,10 +388,13 @@ purge_running(void)
 }
 
 void
-purge_waits(unsigned *waiting, unsigned *blocked)
+purge_count(struct purge_counts *counts)
 {
-	*waiting = pq.nwaiting - pq.nblocked;
-	*blocked = pq.nblocked;
+	*counts = (struct purge_counts){ .running = purge_running(),
+		.waiting = pq.nwaiting - pq.nblocked,
+		.blocked = pq.nblocked,
+		.done = pq.done,
+		.failed = pq.failed };
 }
 
 void

@@ -30,8 +30,14 @@ void purge_resume(struct ceph_pool *pool, const char *instance_id);
  */
 unsigned purge_running(void);
 
-/* How many wait for another try, and how many for the image's clones to go. */
-void purge_waits(unsigned *waiting, unsigned *blocked);
+struct purge_counts {
+	unsigned running;      /* as purge_running() */
+	unsigned waiting;      /* for another try */
+	unsigned blocked;      /* for the image's clones to go */
+	uint64_t done, failed; /* tries, since the worker has started */
+};
+
+void purge_count(struct purge_counts *counts);
 
 /* Forgets what is queued. No operation may run. */
 void purge_fini(void);

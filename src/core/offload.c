@@ -271,6 +271,12 @@ offload_set_max(unsigned max)
 }
 
 unsigned
+offload_max(void)
+{
+	return of.max;
+}
+
+unsigned
 offload_running(void)
 {
 	return of.running;

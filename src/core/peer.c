@@ -449,6 +449,8 @@ peer_spawn(struct peer *p, const char *const argv[], const int *fds,
 	if (rc < 0)
 		return err_set(err, ERR_UNAVAILABLE, "start %s: %s", argv[0],
 		    strerror(-rc));
+	if (p->kind->starts != NULL)
+		++*p->kind->starts;
 	peer_adopt(p, pid, rc);
 	peer_greet(p, pair[0], hello);
 	return 0;
@@ -532,6 +534,17 @@ bool
 peer_is_connected(const struct peer *p)
 {
 	return p->channel != NULL;
+}
+
+void
+peer_each_process(
+    void (*each)(const char *name, pid_t pid, void *arg), void *arg)
+{
+	const struct process *proc;
+
+	LIST_FOREACH (proc, &processes, link)
+		if (!has_ended(proc))
+			each(proc->kind->name, proc->pid, arg);
 }
 
 void

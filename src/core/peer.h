@@ -101,6 +101,7 @@ enum peer_state {
 struct peer_kind {
 	const char *name; /* in the log and in texts: "ceph-worker" */
 	unsigned version;
+	uint64_t *starts; /* counts the processes; may be NULL */
 	size_t max_frame, max_queued;
 	int64_t start_ms; /* from start to READY or FAILED; 0: no bound */
 	int64_t end_ms;   /* from the order to end to SIGKILL */
@@ -213,6 +214,10 @@ void peer_broken(struct peer *peer, const char *text);
 
 pid_t peer_pid(const struct peer *peer); /* 0: none */
 bool peer_is_connected(const struct peer *peer);
+
+/* Calls `each` for all processes that have not ended, with their kind's name. */
+void peer_each_process(
+    void (*each)(const char *name, pid_t pid, void *arg), void *arg);
 
 /* Logs so much from now on, and so do all helpers, and theirs. */
 void peer_log_level(enum log_level level);

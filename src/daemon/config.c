@@ -10,6 +10,7 @@
 #include "daemon/config.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "core/io.h"
@@ -46,6 +47,7 @@ struct config {
 	struct cluster *cluster; /* its entries, in order */
 	size_t count;
 	size_t nfaults;    /* entries that are left out */
+	int64_t read_ms;   /* when a good file was read last, wall clock */
 	struct err broken; /* why the newest file is not in use */
 	struct io watch;
 	int watch_fd;
@@ -284,6 +286,7 @@ config_reload(struct config *config)
 		return;
 	}
 	config->broken = (struct err)ERR_INIT;
+	config->read_ms = clock_wall_ms();
 	if (config->root != NULL && json_equal(root, config->root)) {
 		json_decref(root);
 		return;
@@ -425,4 +428,16 @@ size_t
 config_count(const struct config *config)
 {
 	return config->count - config->nfaults;
+}
+
+bool
+config_is_current(const struct config *config)
+{
+	return !err_is_set(&config->broken);
+}
+
+int64_t
+config_read_ms(const struct config *config)
+{
+	return config->read_ms;
 }

@@ -60,4 +60,8 @@ void config_blame(const struct config *config, struct err *err);
 
 size_t config_count(const struct config *config); /* entries in use */
 
+/* Is the newest file in use, and when was one read (of the wall clock; 0: never)? */
+bool config_is_current(const struct config *config);
+int64_t config_read_ms(const struct config *config);
+
 #endif

@@ -10,6 +10,7 @@
 #include "csi/rpc.h"
 #include "obs/http.h"
 #include "obs/metrics.h"
+#include "obs/process.h"
 #include "rpc/client.h"
 
 #include <string.h>

@@ -320,7 +320,13 @@ start_server(const struct options *o, struct err *err)
 		.address = o->metrics_address,
 		.file = o->socket_file,
 		.version = PACKAGE_VERSION,
+		.commit = BUILT_COMMIT,
+		.librados = BUILT_LIBRADOS,
+		.serving = { .controller = o->controllerserver,
+		    .node = o->nodeserver,
+		    .credentials = !str_is_empty(o->credentials_dir) },
 		.router = &router,
+		.config = d.config,
 	};
 	int rc;
 
@@ -362,6 +368,8 @@ start_driver(const struct options *o, struct err *err)
 		.requests = { .impls = impls,
 		    .credentials_dir = o->credentials_dir,
 		    .fencing = o->fencing,
+		    .waited = metrics_lock_waited,
+		    .ended = metrics_request_ended,
 		    .slow_ms = o->slow_op_ms,
 		    .max = (size_t)o->requests_max },
 	};

@@ -1,202 +1,54 @@
 /*
- * metrics.c - the metrics of rbd-csid. What others count already is read when
- * somebody asks; only calls and the loop's lag are counted here.
+ * metrics.c - the metrics of rbd-csid that are counted here: calls, the states
+ * and lock waits of requests, the loop's lag; and what is served beside them.
  */
 #include "daemon/metrics.h"
 
 #include "base/clock.h"
 #include "base/map.h"
-#include "core/child.h"
 #include "core/offload.h"
 #include "core/timer.h"
-#include "csi/definitions.h"
 #include "daemon/drain.h"
 #include "daemon/request.h"
 #include "daemon/sessions.h"
 #include "obs/metrics.h"
+#include "obs/process.h"
 
 #include <assert.h>
 #include <string.h>
 
 #define CODES (ERR_UNAUTHENTICATED + 1)
 #define METHODS_MAX 64 /* all that are served, and "other" */
+#define STATES_MAX 1024
 #define LAG_EVERY_MS 1000
 
 /* From an answer out of memory to an operation on a sick cluster. */
 static const double call_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 	0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600 };
+static const double wait_bounds[] = { 0.01, 0.1, 0.5, 1, 5, 15, 60, 300 };
 static const double lag_bounds[] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 	0.1, 0.25, 0.5, 1, 5 };
 
-/* The series of one method, made when it first ends with that code. */
+/* What a call usually ends with: counted from 0 on, so that nothing is new. */
+static const enum err_code usual[] = { ERR_OK, ERR_CANCELLED,
+	ERR_INVALID_ARGUMENT, ERR_DEADLINE_EXCEEDED, ERR_NOT_FOUND,
+	ERR_RESOURCE_EXHAUSTED, ERR_FAILED_PRECONDITION, ERR_ABORTED,
+	ERR_INTERNAL, ERR_UNAVAILABLE, ERR_UNAUTHENTICATED };
+
 struct method_series {
 	char *path;
-	struct metric_series *calls[CODES], *seconds[CODES];
+	bool streams; /* how long it takes is up to its client */
+	struct metric_series *calls[CODES], *seconds;
 };
 
 static struct {
-	struct server *server;
 	struct http *http;
 	struct map methods; /* path -> struct method_series */
 	struct method_series method[METHODS_MAX];
 	unsigned method_count;
 	struct timer lag_timer;
-	struct metric_series *lag;
+	struct metric_series *lag, *waits;
 } mt;
-
-/* ---- read when somebody asks --------------------------------------------- */
-
-static void
-tell_of(struct metric_reading *reading, const char *label, double value)
-{
-	const char *const values[] = { label };
-
-	metric_tell(reading, value, values);
-}
-
-static struct requests_stats
-requests(void)
-{
-	struct requests_stats stats;
-
-	requests_stats(&stats);
-	return stats;
-}
-
-static struct sessions_stats
-sessions(void)
-{
-	struct sessions_stats stats;
-
-	sessions_stats(&stats);
-	return stats;
-}
-
-/* Kind, id, name, value, help: what is but one number. */
-#define NUMBERS(X)                                                             \
-	X(GAUGE, alive, "csi_liveness", !drain_is_started(),                   \
-	    "1, or 0 while the daemon drains; as ceph-csi names it.")          \
-	X(GAUGE, calls, "rbd_csi_grpc_calls_running",                          \
-	    server_counters(mt.server)->calls,                                 \
-	    "Calls that a handler owes an answer.")                            \
-	X(GAUGE, connections, "rbd_csi_grpc_connections",                      \
-	    server_counters(mt.server)->connections, "Open connections.")      \
-	X(COUNTER, accepted, "rbd_csi_grpc_connections_accepted_total",        \
-	    server_counters(mt.server)->connections_accepted,                  \
-	    "Connections since the start.")                                    \
-	X(COUNTER, streams_refused, "rbd_csi_grpc_streams_refused_total",      \
-	    server_counters(mt.server)->streams_refused,                       \
-	    "Streams that were one too many.")                                 \
-	X(COUNTER, received, "rbd_csi_grpc_received_bytes_total",              \
-	    server_counters(mt.server)->bytes_in, "Bytes that came.")          \
-	X(COUNTER, sent, "rbd_csi_grpc_sent_bytes_total",                      \
-	    server_counters(mt.server)->bytes_out, "Bytes that were sent.")    \
-	X(GAUGE, buffered, "rbd_csi_grpc_buffered_bytes",                      \
-	    server_counters(mt.server)->buffered_bytes,                        \
-	    "Requests and answers that are held now.")                         \
-	X(GAUGE, requests_running, "rbd_csi_requests_running",                 \
-	    requests().running,                                                \
-	    "Node and Controller requests that run or wait for a lock.")       \
-	X(GAUGE, requests_waiting, "rbd_csi_requests_waiting",                 \
-	    requests().waiting, "Requests that wait for their lock.")          \
-	X(GAUGE, requests_orphaned, "rbd_csi_requests_orphaned",               \
-	    requests().orphaned, "Requests that go on without a caller.")      \
-	X(GAUGE, requests_oldest, "rbd_csi_requests_oldest_seconds",           \
-	    (double)requests().oldest_ms / 1000,                               \
-	    "Age of the oldest request, 0 without any.")                       \
-	X(COUNTER, requests_started, "rbd_csi_requests_started_total",         \
-	    requests().started, "Requests that were started.")                 \
-	X(COUNTER, requests_joined, "rbd_csi_requests_joined_total",           \
-	    requests().joined,                                                 \
-	    "Calls that joined a request which was the same.")                 \
-	X(COUNTER, requests_refused, "rbd_csi_requests_refused_total",         \
-	    requests().refused,                                                \
-	    "Calls that were refused because of --max-requests.")              \
-	X(COUNTER, lock_waits, "rbd_csi_lock_waits_total", requests().waits,   \
-	    "Requests that found their lock taken.")                           \
-	X(COUNTER, lock_waited, "rbd_csi_lock_wait_seconds_total",             \
-	    (double)requests().waited_ms / 1000,                               \
-	    "How long they waited for it.")                                    \
-	X(COUNTER, worker_starts, "rbd_csi_worker_starts_total",               \
-	    sessions().worker_starts,                                          \
-	    "Processes ceph-worker that were started.")                        \
-	X(COUNTER, worker_failures, "rbd_csi_worker_failures_total",           \
-	    sessions().failures,                                               \
-	    "Those that died, hung, were shut out or could not connect.")      \
-	X(GAUGE, offload_running, "rbd_csi_offload_children_running",          \
-	    offload_running(), "Children for blocking system calls.")          \
-	X(GAUGE, offload_stuck, "rbd_csi_offload_children_stuck",              \
-	    offload_stuck(),                                                   \
-	    "Children that are past their time and cannot be killed.")         \
-	X(COUNTER, offload_forks, "rbd_csi_offload_forks_total",               \
-	    offload_forks(), "Children that were started.")                    \
-	X(COUNTER, execs, "rbd_csi_tool_execs_total", tool_execs(),            \
-	    "Programs that were started, such as mkfs.")
-
-#define READER(kind, id, name, value, help)                                    \
-	static void read_##id(struct metric_reading *reading)                  \
-	{                                                                      \
-		metric_tell(reading, (double)(value), NULL);                   \
-	}
-NUMBERS(READER)
-
-static void
-read_faults(struct metric_reading *reading)
-{
-	const struct server_counters *counters = server_counters(mt.server);
-
-	for (int i = 0; i < SERVER_FAULT_COUNT; i++)
-		tell_of(
-		    reading, server_fault_name[i], (double)counters->faults[i]);
-}
-
-static void
-read_refusals(struct metric_reading *reading)
-{
-	const struct server_counters *counters = server_counters(mt.server);
-
-	for (int i = 0; i < SERVER_REFUSED_COUNT; i++)
-		tell_of(reading, server_refusal_name[i],
-		    (double)counters->refusals[i]);
-}
-
-static void
-read_sessions(struct metric_reading *reading)
-{
-	struct sessions_stats stats = sessions();
-
-	for (int i = 0; i < SESSION_STATE_COUNT; i++)
-		tell_of(reading, sessions_state_name((enum peer_state)i),
-		    (double)stats.in_state[i]);
-}
-
-static void
-read_purges(struct metric_reading *reading)
-{
-	struct sessions_stats stats = sessions();
-
-	tell_of(reading, "running", (double)stats.purges.running);
-	tell_of(reading, "waiting", (double)stats.purges.waiting);
-	tell_of(reading, "blocked", (double)stats.purges.blocked);
-}
-
-static void
-read_flattens(struct metric_reading *reading)
-{
-	struct sessions_stats stats = sessions();
-
-	tell_of(reading, "running", (double)stats.flattens.running);
-	tell_of(reading, "waiting", (double)stats.flattens.waiting);
-}
-
-static void
-read_flattens_ended(struct metric_reading *reading)
-{
-	struct sessions_stats stats = sessions();
-
-	tell_of(reading, "done", (double)stats.flattens.done);
-	tell_of(reading, "failed", (double)stats.flattens.failed);
-}
 
 /* ---- the list ------------------------------------------------------------ */
 
@@ -212,10 +64,26 @@ static struct metric call_seconds = {
 	.name = "rbd_csi_grpc_call_duration_seconds",
 	.help = "From the headers of a call to its status.",
 	.kind = METRIC_HISTOGRAM,
-	.label = { "method", "code" },
-	.max = METHODS_MAX * CODES,
+	.label = { "method" },
+	.max = METHODS_MAX,
 	.bound = call_bounds,
 	.bound_count = countof(call_bounds),
+};
+
+static struct metric state_seconds = {
+	.name = "rbd_csi_request_state_seconds",
+	.help = "How long requests were in each of their states.",
+	.kind = METRIC_SUMMARY,
+	.label = { "method", "state" },
+	.max = STATES_MAX,
+};
+
+static struct metric lock_waits = {
+	.name = "rbd_csi_lock_wait_seconds",
+	.help = "How long requests waited that found their lock taken.",
+	.kind = METRIC_HISTOGRAM,
+	.bound = wait_bounds,
+	.bound_count = countof(wait_bounds),
 };
 
 static struct metric loop_lag = {
@@ -230,91 +98,58 @@ static struct metric build_info = {
 	.name = "rbd_csi_build_info",
 	.help = "Always 1.",
 	.kind = METRIC_GAUGE,
-	.label = { "version" },
+	.label = { "version", "commit", "librados" },
 	.max = 2,
-};
-
-#define ROW(kind_, id, name_, value, help_)                                    \
-	{ .name = name_,                                                       \
-		.help = help_,                                                 \
-		.kind = METRIC_##kind_,                                        \
-		.read = read_##id },
-static struct metric others[] = {
-	NUMBERS(ROW){
-	    .name = "rbd_csi_grpc_peer_faults_total",
-	    .help = "Connections that were ended for what their peer did.",
-	    .kind = METRIC_COUNTER,
-	    .label = { "reason" },
-	    .max = SERVER_FAULT_COUNT,
-	    .read = read_faults,
-	},
-	{
-	    .name = "rbd_csi_grpc_refusals_total",
-	    .help = "Calls that were refused before a handler saw them.",
-	    .kind = METRIC_COUNTER,
-	    .label = { "reason" },
-	    .max = SERVER_REFUSED_COUNT,
-	    .read = read_refusals,
-	},
-	{
-	    .name = "rbd_csi_worker_sessions",
-	    .help = "Ceph sessions by state.",
-	    .kind = METRIC_GAUGE,
-	    .label = { "state" },
-	    .max = SESSION_STATE_COUNT,
-	    .read = read_sessions,
-	},
-	{
-	    .name = "rbd_csi_purges",
-	    .help = "Images of deleted volumes that are to be purged.",
-	    .kind = METRIC_GAUGE,
-	    .label = { "state" },
-	    .max = 3,
-	    .read = read_purges,
-	},
-	{
-	    .name = "rbd_csi_flattens",
-	    .help = "Clones that are to be flattened.",
-	    .kind = METRIC_GAUGE,
-	    .label = { "state" },
-	    .max = 2,
-	    .read = read_flattens,
-	},
-	{
-	    .name = "rbd_csi_flattens_ended_total",
-	    .help = "Clones that were flattened, and tries that have failed.",
-	    .kind = METRIC_COUNTER,
-	    .label = { "result" },
-	    .max = 2,
-	    .read = read_flattens_ended,
-	},
 };
 
 /* ---- counted here -------------------------------------------------------- */
 
-/* Takes `path` over. */
 static void
-add_method(char *path)
+count_call(struct method_series *method, enum err_code code, double n)
+{
+	struct metric_series **series = &method->calls[code];
+
+	if (*series == NULL)
+		*series = metric_series(&calls_total,
+		    (const char *const[]){ method->path, err_code_name(code) });
+	metric_add(*series, n);
+}
+
+/* Takes `path` over; `codes` of the usual ones are told from now on. */
+static void
+add_method(char *path, bool streams, size_t codes)
 {
 	struct method_series *method = &mt.method[mt.method_count++];
 
 	assert(mt.method_count < METHODS_MAX); /* the last is "other" */
 	method->path = path;
+	method->streams = streams;
 	(void)map_set(&mt.methods, path, method);
+	for (size_t i = 0; i < codes; i++)
+		count_call(method, usual[i], 0);
 }
 
 /* Those of CSI, and those of the router's own services. */
 static void
-add_methods(const struct router *router)
+add_methods(const struct router *router, const struct csi_serving *serving)
 {
-	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
-		add_method(str_dup(csi_definitions[i].path));
+	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
+		const struct csi_definition *def = &csi_definitions[i];
+
+		add_method(str_dup(def->path), false,
+		    !csi_is_served_with(def, serving) ? 0
+			: def->place == CSI_INSTANT   ? 1
+						      : countof(usual));
+	}
 	for (size_t i = 0; i < router->service_count; i++) {
 		const struct rpc_service *sv = router->services[i];
 
 		for (size_t j = 0; j < sv->method_count; j++)
 			add_method(
-			    str_fmt("/%s/%s", sv->name, sv->methods[j].name));
+			    str_fmt("/%s/%s", sv->name, sv->methods[j].name),
+			    sv->methods[j].client_streams ||
+				sv->methods[j].server_streams,
+			    1);
 	}
 	mt.method[METHODS_MAX - 1].path = str_dup("other");
 }
@@ -323,22 +158,45 @@ void
 metrics_call_ended(const char *path, enum err_code code, int64_t us)
 {
 	struct method_series *method;
-	unsigned i = (unsigned)code < CODES ? code : ERR_UNKNOWN;
 
 	if (mt.http == NULL)
 		return;
 	method = map_get(&mt.methods, path);
 	if (method == NULL)
 		method = &mt.method[METHODS_MAX - 1];
-	if (method->calls[i] == NULL) {
-		const char *const values[] = { method->path,
-			err_code_name((enum err_code)i) };
+	count_call(method, (unsigned)code < CODES ? code : ERR_UNKNOWN, 1);
+	if (method->streams)
+		return;
+	if (method->seconds == NULL)
+		method->seconds = metric_series(
+		    &call_seconds, (const char *const[]){ method->path });
+	metric_observe(method->seconds, (double)us / 1e6);
+}
 
-		method->calls[i] = metric_series(&calls_total, values);
-		method->seconds[i] = metric_series(&call_seconds, values);
+void
+metrics_lock_waited(int64_t ms)
+{
+	if (mt.http != NULL)
+		metric_observe(mt.waits, (double)ms / 1000);
+}
+
+/* Its states are "STATE:ms,STATE:ms", as the log has them. */
+void
+metrics_request_ended(const struct request *r)
+{
+	char states[SESSION_STATES_MAX], *rest = states, *state, *ms;
+
+	if (mt.http == NULL)
+		return;
+	memcpy(states, r->states, sizeof(states));
+	while ((state = strsep(&rest, ",")) != NULL &&
+	    (ms = strchr(state, ':')) != NULL) {
+		*ms++ = '\0';
+		metric_observe(
+		    metric_series(&state_seconds,
+			(const char *const[]){ r->in.def->path, state }),
+		    strtod(ms, NULL) / 1000);
 	}
-	metric_add(method->calls[i], 1);
-	metric_observe(method->seconds[i], (double)us / 1e6);
 }
 
 static void
@@ -350,14 +208,27 @@ on_lag_timer(struct timer *timer)
 
 /* ---- serving ------------------------------------------------------------- */
 
+/*
+ * Who gets an answer here knows that the daemon does not hang, whatever its
+ * clusters do: what hangs is told, and no reason to restart it.
+ */
 static int
 get_healthz(struct buf *body)
 {
 	bool draining = drain_is_started();
+	struct session_info s;
+	int rc = buf_printf(body, "%s\n", draining ? "draining" : "ok");
 
-	if (buf_printf(body, "%s\n", draining ? "draining" : "ok") < 0)
-		return 500;
-	return draining ? 503 : 200;
+	for (size_t i = 0; rc == 0 && sessions_at(i, &s); i++)
+		if (s.state_is != PEER_UP && (s.waiting > 0 || s.failures > 0))
+			rc = buf_printf(body,
+			    "cluster %s: %s for %lld s, %zu requests wait\n",
+			    s.cluster_id, s.state, (long long)s.state_ms / 1000,
+			    s.waiting);
+	if (rc == 0 && offload_stuck() > 0)
+		rc = buf_printf(
+		    body, "kernel: %u system calls hang\n", offload_stuck());
+	return rc < 0 ? 500 : draining ? 503 : 200;
 }
 
 static const struct http_route routes[] = {
@@ -368,7 +239,8 @@ static const struct http_route routes[] = {
 int
 metrics_begin(const struct metrics_setup *setup, struct err *err)
 {
-	const char *const version[] = { setup->version };
+	const char *const build[] = { setup->version, setup->commit,
+		setup->librados };
 
 	memset(&mt, 0, sizeof(mt));
 	if (*setup->address == '\0')
@@ -379,16 +251,17 @@ metrics_begin(const struct metrics_setup *setup, struct err *err)
 		err_prefix(err, "--metrics-address=%s", setup->address);
 		return err->rc;
 	}
-	mt.server = setup->server;
-	add_methods(setup->router);
 	metrics_add(&build_info);
-	metric_set(metric_series(&build_info, version), 1);
+	metric_set(metric_series(&build_info, build), 1);
 	metrics_add(&calls_total);
 	metrics_add(&call_seconds);
+	metrics_add(&state_seconds);
+	metrics_add(&lock_waits);
 	metrics_add(&loop_lag);
+	add_methods(setup->router, &setup->serving);
 	mt.lag = metric_series(&loop_lag, NULL);
-	for (size_t i = 0; i < countof(others); i++)
-		metrics_add(&others[i]);
+	mt.waits = metric_series(&lock_waits, NULL);
+	metrics_now_add(setup);
 	process_metrics_add();
 	mt.lag_timer.fire = on_lag_timer;
 	timer_arm(&mt.lag_timer, LAG_EVERY_MS);

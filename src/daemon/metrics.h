@@ -5,15 +5,22 @@
 #ifndef DAEMON_METRICS_H
 #define DAEMON_METRICS_H
 
+#include "csi/definitions.h"
 #include "obs/http.h"
 #include "rpc/server.h"
 
+struct config;
+struct request;
+
 struct metrics_setup {
 	const char *address; /* "": off, nothing is counted or served */
-	struct unix_socket_file file; /* if it is a unix socket */
-	const char *version;
-	struct server *server; /* lives until metrics_stop() */
+	struct unix_socket_file file;            /* if it is a unix socket */
+	const char *version, *commit, *librados; /* of the build */
+	struct csi_serving serving;
+	/* These live until metrics_stop(). */
+	struct server *server;
 	const struct router *router;
+	const struct config *config; /* may be NULL */
 };
 
 /* Starts to count and to serve. 0, or the errors of http_serve(). */
@@ -26,5 +33,14 @@ void metrics_stop(void);
  * nobody serves are counted as "other".
  */
 void metrics_call_ended(const char *path, enum err_code code, int64_t us);
+
+/* As struct requests_setup has them. */
+void metrics_lock_waited(int64_t ms);
+void metrics_request_ended(const struct request *r);
+
+/* ---- metrics_now.c, for metrics.c ------------------------------------------ */
+
+/* Adds what is not counted but read when somebody asks. */
+void metrics_now_add(const struct metrics_setup *setup);
 
 #endif

@@ -400,6 +400,17 @@ request_answer(struct request *r)
 	}
 }
 
+static void
+request_waited(struct request *r)
+{
+	int64_t ms = clock_now_ms() - r->waits_since_ms;
+
+	r->waits_since_ms = 0;
+	rq.stats.waited_ms += ms;
+	if (rq.setup.waited != NULL)
+		rq.setup.waited(ms);
+}
+
 static enum op_verdict
 request_step(struct op *op)
 {
@@ -422,9 +433,7 @@ request_step(struct op *op)
 
 	case REQUEST_LOCKED:
 		if (r->waits_since_ms != 0)
-			rq.stats.waited_ms += clock_now_ms() -
-			    r->waits_since_ms;
-		r->waits_since_ms = 0;
+			request_waited(r);
 		if (op->rc < 0) /* given up while it waited for a lock */
 			return op_goto(r, REQUEST_END);
 		lock = request_lacks(r);
@@ -528,6 +537,8 @@ request_step(struct op *op)
 			return op_goto(r, REQUEST_LOCKED);
 		}
 		request_answer(r);
+		if (rq.setup.ended != NULL)
+			rq.setup.ended(r);
 		if (*r->key != '\0') /* else it is about the daemon itself */
 			trace_add(&(struct trace_entry){
 			    .ended_ms = clock_wall_ms(),
@@ -739,6 +750,14 @@ const struct request *
 request_of(const struct op *op)
 {
 	return op->cls == &request_class ? (const struct request *)op : NULL;
+}
+
+size_t
+requests_max(size_t *large_bytes, size_t *large_bytes_max)
+{
+	*large_bytes = rq.large_bytes;
+	*large_bytes_max = LARGE_BYTES_MAX;
+	return rq.setup.max;
 }
 
 size_t

@@ -21,6 +21,7 @@
 #include "rpc/call.h"
 
 struct kube_ask;
+struct request;
 
 struct requests_setup {
 	const struct config *config;
@@ -28,6 +29,9 @@ struct requests_setup {
 	bool fencing;                /* of nodes that are out of service */
 	const char *driver_name;     /* dispatch_init() sets it */
 	const struct csi_impl *const *impls; /* of CSI_DAEMON, by csi_id */
+	/* For metrics; may be NULL: a lock was waited for; one has ended. */
+	void (*waited)(int64_t ms);
+	void (*ended)(const struct request *r);
 	int64_t slow_ms; /* report executions older than this; 0: never */
 	size_t max;      /* executions at once; 0: 4096 */
 };
@@ -44,6 +48,9 @@ void requests_fini(void); /* nothing may run any more */
 void request_take(struct call *call, const struct csi_definition *def);
 
 size_t requests_running(void); /* also those without a caller */
+
+/* Their limit, and that of the bytes of the larger ones. */
+size_t requests_max(size_t *large_bytes, size_t *large_bytes_max);
 
 /* Executions: those of now, and all since the start. */
 struct requests_stats {

@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WORKERS_MAX 256
 #define CONNECTING_MAX 16 /* of them to one cluster */
 #define FAILED_MAX 256    /* sessions that are kept for their failures only */
 
@@ -79,8 +78,8 @@ static struct {
 	LIST_HEAD(, ceph_session) all;
 	uint64_t last_id;
 	uint64_t worker_starts, failures;
-	struct sessions_flattens flattens; /* ends, of workers that are gone */
-	struct job next;                   /* connects what waits for room */
+	struct session_progress gone; /* ends, of workers that are gone */
+	struct job next;              /* connects what waits for room */
 } ss;
 
 static const struct peer_kind worker_kind;
@@ -211,12 +210,22 @@ room_made(void)
 		loop_post(&ss.next);
 }
 
+/* What only grows. */
+static void
+add_ends(struct session_progress *sum, const struct session_progress *told)
+{
+	sum->purges.done += told->purges.done;
+	sum->purges.failed += told->purges.failed;
+	sum->flattens.done += told->flattens.done;
+	sum->flattens.failed += told->flattens.failed;
+	sum->lane_starts += told->lane_starts;
+}
+
 /* Its worker is gone, and with that what it did in the background. */
 static void
 forget_progress(struct ceph_session *s)
 {
-	ss.flattens.done += s->told.flattens.done;
-	ss.flattens.failed += s->told.flattens.failed;
+	add_ends(&ss.gone, &s->told);
 	s->told = (struct session_progress){ .nbackground = 0 };
 }
 
@@ -375,7 +384,7 @@ session_probe(struct ceph_session *s)
 	if (oldest == NULL || s->probe != NULL || s->retired ||
 	    now_ms - oldest->sent_ms < SLOW_MS ||
 	    (s->probed_ms != 0 && now_ms - s->probed_ms < PROBE_AGAIN_MS) ||
-	    workers(NULL) >= WORKERS_MAX)
+	    workers(NULL) >= SESSIONS_WORKERS_MAX)
 		return;
 	s->probed_ms = now_ms;
 	s->probe = session_new(&key);
@@ -541,6 +550,7 @@ on_rested(struct peer *peer)
 
 static const struct peer_kind worker_kind = {
 	.name = "ceph-worker",
+	.starts = &ss.worker_starts,
 	.version = WORKER__PROTOCOL__VERSION,
 	.max_frame = CSI_MESSAGE_MAX + 65536,
 	.max_queued = (size_t)64 << 20,
@@ -569,7 +579,7 @@ worker_has_room(void)
 {
 	struct ceph_session *s, *oldest = NULL;
 
-	if (workers(NULL) < WORKERS_MAX)
+	if (workers(NULL) < SESSIONS_WORKERS_MAX)
 		return true;
 	LIST_FOREACH (s, &ss.all, link)
 		if (s->peer.state == PEER_UP && !s->retired &&
@@ -649,7 +659,6 @@ session_connect(struct ceph_session *s)
 	struct err err = ERR_INIT;
 
 	timer_disarm(&s->timer);
-	ss.worker_starts++;
 	if (worker_spawn(&s->peer, &ss.setup, &key, &err) == 0)
 		return;
 	(void)snprintf(failure.how, sizeof(failure.how), ": %.230s", err.text);
@@ -790,6 +799,7 @@ sessions_at(size_t i, struct session_info *info)
 		.monitors = s->monitors,
 		.user = s->user,
 		.state = s->retired ? "retired" : state_name[s->peer.state],
+		.state_is = s->peer.state,
 		.state_ms = now - s->peer.since_ms,
 		.worker = (int)peer_pid(&s->peer),
 		.lanes = s->told.lanes,
@@ -826,20 +836,31 @@ void
 sessions_stats(struct sessions_stats *stats)
 {
 	const struct ceph_session *s;
+	struct session_progress sum = ss.gone;
 
 	*stats = (struct sessions_stats){ .worker_starts = ss.worker_starts,
-		.failures = ss.failures,
-		.flattens = ss.flattens };
+		.workers = workers(NULL),
+		.failures = ss.failures };
 	LIST_FOREACH (s, &ss.all, link) {
 		stats->in_state[s->peer.state]++;
-		stats->purges.running += s->told.purges.running;
-		stats->purges.waiting += s->told.purges.waiting;
-		stats->purges.blocked += s->told.purges.blocked;
-		stats->flattens.running += s->told.flattens.running;
-		stats->flattens.waiting += s->told.flattens.waiting;
-		stats->flattens.done += s->told.flattens.done;
-		stats->flattens.failed += s->told.flattens.failed;
+		add_ends(&sum, &s->told);
+		sum.purges.running += s->told.purges.running;
+		sum.purges.waiting += s->told.purges.waiting;
+		sum.purges.blocked += s->told.purges.blocked;
+		sum.flattens.running += s->told.flattens.running;
+		sum.flattens.waiting += s->told.flattens.waiting;
+		if (s->told.lanes > stats->lanes_most)
+			stats->lanes_most = s->told.lanes;
 	}
+	stats->purges = sum.purges;
+	stats->flattens = sum.flattens;
+	stats->lane_starts = sum.lane_starts;
+}
+
+unsigned
+sessions_lanes_max(void)
+{
+	return ss.setup.max_lanes;
 }
 
 void

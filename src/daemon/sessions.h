@@ -125,6 +125,7 @@ const char *sessions_call_state(const struct session_call *call);
 /* A session as it is now; strings are borrowed for this turn. */
 struct session_info {
 	const char *cluster_id, *monitors, *user, *state;
+	enum peer_state state_is;
 	int64_t state_ms, worker_ms; /* for how long; the worker: since start */
 	int worker;                  /* pid, 0: none */
 	size_t running, waiting;     /* calls */
@@ -137,9 +138,13 @@ bool sessions_at(size_t i, struct session_info *info);
 /* One line for each session. */
 void sessions_dump(struct buf *out);
 
-/* Images of deleted volumes: being purged, to be tried again, held by clones. */
+/*
+ * Images of deleted volumes: being purged, to be tried again, held by clones;
+ * and tries that have ended.
+ */
 struct sessions_purges {
 	uint32_t running, waiting, blocked;
+	uint64_t done, failed;
 };
 
 /* Clones: being flattened, to be tried again; and tries that have ended. */
@@ -163,6 +168,7 @@ struct session_progress {
 	struct sessions_purges purges;
 	struct sessions_flattens flattens;
 	unsigned lanes; /* processes, idle ones too */
+	uint64_t lane_starts;
 	size_t nbackground;
 	struct session_background background[SESSION_BACKGROUND_MAX];
 };
@@ -174,13 +180,17 @@ void sessions_each_background(
 
 struct sessions_stats {
 	size_t in_state[SESSION_STATE_COUNT]; /* sessions of now */
-	struct sessions_purges purges;        /* of all sessions */
-	struct sessions_flattens flattens; /* the same; ends since the start */
-	uint64_t worker_starts;            /* since the start */
+	struct sessions_purges purges;        /* of all; ends since the start */
+	struct sessions_flattens flattens;    /* the same */
+	size_t workers, lanes_most;          /* now; of the session with most */
+	uint64_t worker_starts, lane_starts; /* since the start */
 	uint64_t
 	    failures; /* workers that died, hung, were shut out or could not connect */
 };
 
 void sessions_stats(struct sessions_stats *stats);
+
+#define SESSIONS_WORKERS_MAX 256
+unsigned sessions_lanes_max(void); /* of one session */
 
 #endif

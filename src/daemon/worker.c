@@ -113,9 +113,12 @@ worker_take_progress(struct peer *peer, const struct peer_frame *frame,
 
 	if (progress == NULL)
 		return -EPROTO;
-	told->purges = (struct sessions_purges){ .running = progress->purges,
-		.waiting = progress->purges_waiting,
-		.blocked = progress->purges_blocked };
+	told->purges.running = progress->purges;
+	told->purges.waiting = progress->purges_waiting;
+	told->purges.blocked = progress->purges_blocked;
+	told->purges.done += progress->purges_done;
+	told->purges.failed += progress->purges_failed;
+	told->lane_starts += progress->lanes_started;
 	told->lanes = progress->lanes;
 	told->flattens.running = progress->flattens;
 	told->flattens.waiting = progress->flattens_waiting;

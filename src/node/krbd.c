@@ -20,6 +20,7 @@
 #include "core/signal.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
@@ -746,6 +747,23 @@ krbd_grow(const struct device_spec *spec, struct device *dev, struct err *err)
 	return krbd_describe(dev->id, dev, err);
 }
 
+/* All of the kernel's: whose they are is not known without asking. */
+static unsigned
+krbd_attached(void)
+{
+	auto_free char *path = str_fmt("%s/" DEVICES, node_paths.sys);
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	unsigned n = 0;
+
+	if (dir == NULL)
+		return 0;
+	while ((entry = readdir(dir)) != NULL)
+		n += entry->d_name[0] != '.';
+	(void)closedir(dir);
+	return n;
+}
+
 static const struct mapper_child krbd_child = {
 	.name = "krbd",
 	.map = krbd_map,
@@ -760,4 +778,5 @@ const struct mapper krbd_mapper = {
 	.child = &krbd_child,
 	.init = krbd_init,
 	.usable = krbd_usable,
+	.attached = krbd_attached,
 };

@@ -5,7 +5,8 @@
 
 #include <errno.h>
 
-static const struct mapper *const *mappers;
+static const struct mapper *const none[] = { NULL };
+static const struct mapper *const *mappers = none; /* until the start */
 
 int
 mapper_init(const struct mapper *const *table, const struct mapper_setup *setup,

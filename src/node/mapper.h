@@ -151,6 +151,9 @@ struct mapper {
 	 */
 	const char *(*client)(const struct device_spec *spec);
 
+	/* How many images are attached to this node. Cheap. */
+	unsigned (*attached)(void);
+
 	/* A clean restart of the servers, under load if need be. */
 	void (*restart)(void);
 };

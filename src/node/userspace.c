@@ -687,6 +687,15 @@ userspace_grow(
 	return rc < 0 ? rc : userspace_describe(dev->id, dev, err);
 }
 
+static unsigned
+userspace_attached(void)
+{
+	struct userspace_io sum;
+
+	attach_session_io(&sum);
+	return sum.images;
+}
+
 static const struct mapper_child userspace_child = {
 	.name = "userspace",
 	.opens = true,
@@ -708,6 +717,7 @@ const struct mapper userspace_mapper = {
 	.close_start = userspace_close_start,
 	.abort_start = userspace_abort_start,
 	.look_start = userspace_look_start,
+	.attached = userspace_attached,
 	.restart = userspace_restart,
 	.complain = userspace_complain,
 	.credentials = userspace_credentials,

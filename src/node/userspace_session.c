@@ -38,6 +38,8 @@ static struct {
 	LIST_HEAD(, attach_session) sessions;
 	struct wake **waiting;
 	size_t nwaiting, waiting_room;
+	uint64_t starts;
+	struct userspace_io past; /* of those that have ended */
 } as = { .sessions = LIST_HEAD_INITIALIZER(as.sessions) };
 
 /* ---- small things ------------------------------------------------------ */
@@ -76,6 +78,18 @@ attach_session_state(const struct attach_session *s)
 
 	return s->state != ATTACH_SERVED ? of_session[s->state]
 					 : of_peer[s->peer.state];
+}
+
+void
+attach_session_io(struct userspace_io *sum)
+{
+	struct attach_session *s;
+
+	*sum = as.past;
+	sum->starts = as.starts;
+	LIST_FOREACH (s, &as.sessions, link)
+		if (s->table != NULL)
+			userspace_io_add(sum, s->table);
 }
 
 struct attach_session *
@@ -221,6 +235,8 @@ session_free(struct attach_session *s)
 	peer_fini(&s->peer);
 	close_fd(&s->fuse_fd);
 	close_fd(&s->table_fd);
+	if (s->table != NULL)
+		userspace_io_add_past(&as.past, s->table);
 	table_unmap(s->table);
 	free(s);
 }
@@ -609,6 +625,7 @@ on_attachd_rested(struct peer *peer)
 
 static const struct peer_kind attachd_kind = {
 	.name = "rbd-attachd",
+	.starts = &as.starts,
 	.version = ATTACH__PROTOCOL__VERSION,
 	.max_frame = ATTACH_FRAME_MAX,
 	.max_queued = ATTACH_QUEUED_MAX,

@@ -20,6 +20,7 @@
 #include "attach.pb-c.h"
 #include "attach/table.h"
 #include "core/peer.h"
+#include "node/userspace_io.h"
 #include "node/userspace_mount.h"
 #include "node/userspace_watch.h"
 
@@ -118,6 +119,9 @@ void attach_call_fini(struct attach_call *call); /* frees the answer */
  * killed, which fences whatever it still had under way.
  */
 void attach_session_replace(struct attach_session *session, bool clean);
+
+/* What all of them have done since the start. */
+void attach_session_io(struct userspace_io *sum);
 
 /* For people: "ready", "down". */
 const char *attach_session_state(const struct attach_session *session);

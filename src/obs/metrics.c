@@ -3,15 +3,11 @@
  */
 #include "obs/metrics.h"
 
-#include "base/clock.h"
-
 #include <assert.h>
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #define OTHER "other"
 
@@ -49,8 +45,7 @@ metrics_add(struct metric *metric)
 	const struct metric *other;
 
 	assert(name_is_good(metric->name));
-	assert(metric->kind != METRIC_HISTOGRAM ||
-	    (metric->bound_count > 0 && metric->read == NULL));
+	assert(metric->kind != METRIC_HISTOGRAM || metric->bound_count > 0);
 	STAILQ_FOREACH (other, &all, link)
 		assert(!str_eq(other->name, metric->name));
 	STAILQ_INIT(&metric->series);
@@ -76,34 +71,28 @@ max_of(const struct metric *metric)
 	return metric->max > 0 ? metric->max : 1;
 }
 
-static bool
-series_has(const struct metric_series *series, const char *const *values)
+/* The values of the labels as one string. */
+static const char *
+labels_key(const struct metric *metric, const char *const *values)
 {
-	unsigned n = label_count(series->metric);
+	static char key[512];
+	size_t at = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		if (!str_eq(series->value_of[i], values[i]))
-			return false;
-	return true;
-}
-
-static struct metric_series *
-series_find(const struct metric *metric, const char *const *values)
-{
-	struct metric_series *series;
-
-	STAILQ_FOREACH (series, &metric->series, link)
-		if (series_has(series, values))
-			return series;
-	return NULL;
+	key[0] = '\0';
+	for (unsigned i = 0; i < label_count(metric) && at < sizeof(key); i++)
+		at += (size_t)snprintf(
+		    key + at, sizeof(key) - at, "%s\n", values[i]);
+	return key;
 }
 
 struct metric_series *
 metric_series(struct metric *metric, const char *const *values)
 {
 	static const char *const other[METRIC_LABELS_MAX] = { OTHER, OTHER };
-	struct metric_series *series = series_find(metric, values);
-	size_t buckets = metric->kind == METRIC_HISTOGRAM
+	struct metric_series *series = map_get(
+	    &metric->by_labels, labels_key(metric, values));
+	/* A summary has one. */
+	size_t buckets = metric->kind >= METRIC_HISTOGRAM
 	    ? metric->bound_count + 1
 	    : 0;
 
@@ -112,7 +101,8 @@ metric_series(struct metric *metric, const char *const *values)
 	/* The last place is kept for all that find none. */
 	if (metric->count + 1 >= max_of(metric) && label_count(metric) > 0) {
 		values = other;
-		series = series_find(metric, values);
+		series = map_get(
+		    &metric->by_labels, labels_key(metric, values));
 		if (series != NULL)
 			return series;
 	}
@@ -122,6 +112,7 @@ metric_series(struct metric *metric, const char *const *values)
 	for (unsigned i = 0; i < label_count(metric); i++)
 		series->value_of[i] = str_dup(values[i]);
 	STAILQ_INSERT_TAIL(&metric->series, series, link);
+	(void)map_set(&metric->by_labels, labels_key(metric, values), series);
 	metric->count++;
 	return series;
 }
@@ -146,7 +137,7 @@ metric_observe(struct metric_series *series, double value)
 	const struct metric *metric = series->metric;
 	unsigned i = 0;
 
-	assert(metric->kind == METRIC_HISTOGRAM);
+	assert(metric->kind >= METRIC_HISTOGRAM);
 	while (i < metric->bound_count && value > metric->bound[i])
 		i++;
 	series->in_bucket[i]++;
@@ -161,6 +152,7 @@ metrics_fini(void)
 
 	while ((metric = STAILQ_FIRST(&all)) != NULL) {
 		STAILQ_REMOVE_HEAD(&all, link);
+		map_fini(&metric->by_labels);
 		while ((series = STAILQ_FIRST(&metric->series)) != NULL) {
 			STAILQ_REMOVE_HEAD(&metric->series, link);
 			for (unsigned i = 0; i < METRIC_LABELS_MAX; i++)
@@ -250,30 +242,33 @@ metric_tell(
 		put_sample(reading, "", values, NULL, value);
 }
 
-static void
-put_histogram(
-    struct metric_reading *reading, const struct metric_series *series)
+void
+metric_tell_histogram(struct metric_reading *reading, const uint64_t *in_bucket,
+    double sum, const char *const *values)
 {
-	const struct metric *metric = series->metric;
-	const char *const *values = (const char *const *)series->value_of;
+	const struct metric *metric = reading->metric;
 	const double infinite = INFINITY;
-	uint64_t sum = 0;
+	uint64_t count = 0;
 
+	if (reading->told++ >= max_of(metric))
+		return;
 	for (unsigned i = 0; i <= metric->bound_count; i++) {
-		sum += series->in_bucket[i];
-		put_sample(reading, "_bucket", values,
-		    i < metric->bound_count ? &metric->bound[i] : &infinite,
-		    (double)sum);
+		count += in_bucket[i];
+		if (metric->kind == METRIC_HISTOGRAM)
+			put_sample(reading, "_bucket", values,
+			    i < metric->bound_count ? &metric->bound[i]
+						    : &infinite,
+			    (double)count);
 	}
-	put_sample(reading, "_sum", values, NULL, series->value);
-	put_sample(reading, "_count", values, NULL, (double)sum);
+	put_sample(reading, "_sum", values, NULL, sum);
+	put_sample(reading, "_count", values, NULL, (double)count);
 }
 
 static void
 put_metric(struct metric_reading *reading)
 {
 	static const char *const kind_name[] = { "counter", "gauge",
-		"histogram" };
+		"histogram", "summary" };
 	const struct metric *metric = reading->metric;
 	const struct metric_series *series;
 
@@ -288,13 +283,16 @@ put_metric(struct metric_reading *reading)
 	put_piece(reading, "\n");
 	if (metric->read != NULL)
 		metric->read(reading);
-	STAILQ_FOREACH (series, &metric->series, link)
-		if (metric->kind == METRIC_HISTOGRAM)
-			put_histogram(reading, series);
+	STAILQ_FOREACH (series, &metric->series, link) {
+		const char *const *values = (const char *const *)
+						series->value_of;
+
+		if (metric->kind >= METRIC_HISTOGRAM)
+			metric_tell_histogram(
+			    reading, series->in_bucket, series->value, values);
 		else
-			put_sample(reading, "",
-			    (const char *const *)series->value_of, NULL,
-			    series->value);
+			put_sample(reading, "", values, NULL, series->value);
+	}
 }
 
 int
@@ -318,62 +316,4 @@ metrics_get(struct buf *body)
 		return 200;
 	buf_clear(body);
 	return 500;
-}
-
-/* ---- the process: by the names that Prometheus' clients use ---------------- */
-
-static int64_t started_ms; /* of the wall clock */
-
-/* The second number of statm is that of resident pages. */
-static void
-read_resident(struct metric_reading *reading)
-{
-	FILE *file = fopen("/proc/self/statm", "re");
-	unsigned long long total, pages;
-
-	if (file == NULL)
-		return;
-	if (fscanf(file, "%llu %llu", &total, &pages) == 2)
-		metric_tell(reading,
-		    (double)pages * (double)sysconf(_SC_PAGESIZE), NULL);
-	(void)fclose(file);
-}
-
-static void
-read_cpu(struct metric_reading *reading)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts) == 0)
-		metric_tell(reading,
-		    (double)ts.tv_sec + (double)ts.tv_nsec / 1e9, NULL);
-}
-
-static void
-read_started(struct metric_reading *reading)
-{
-	metric_tell(reading, (double)started_ms / 1000, NULL);
-}
-
-static struct metric of_process[] = {
-	{ .name = "process_cpu_seconds_total",
-	    .help = "Time of the processor that the process has used.",
-	    .kind = METRIC_COUNTER,
-	    .read = read_cpu },
-	{ .name = "process_resident_memory_bytes",
-	    .help = "Memory that is resident.",
-	    .kind = METRIC_GAUGE,
-	    .read = read_resident },
-	{ .name = "process_start_time_seconds",
-	    .help = "When the process was started, since 1970.",
-	    .kind = METRIC_GAUGE,
-	    .read = read_started },
-};
-
-void
-process_metrics_add(void)
-{
-	started_ms = clock_wall_ms();
-	for (size_t i = 0; i < countof(of_process); i++)
-		metrics_add(&of_process[i]);
 }

@@ -9,6 +9,7 @@
 #define OBS_METRICS_H
 
 #include "base/buf.h"
+#include "base/map.h"
 
 #include <sys/queue.h>
 
@@ -16,9 +17,10 @@ enum metric_kind {
 	METRIC_COUNTER = 0, /* only grows */
 	METRIC_GAUGE,       /* goes up and down */
 	METRIC_HISTOGRAM,   /* how many were how large */
+	METRIC_SUMMARY,     /* how many there were, and their sum */
 };
 
-#define METRIC_LABELS_MAX 2
+#define METRIC_LABELS_MAX 3
 
 struct metric_series;
 struct metric_reading;
@@ -36,13 +38,14 @@ struct metric {
 	unsigned bound_count;
 
 	/*
-	 * Tells the values when somebody looks, by metric_tell(), instead of
-	 * keeping them. Not for histograms.
+	 * Tells the values when somebody looks, by metric_tell() or
+	 * metric_tell_histogram(), instead of keeping them.
 	 */
 	void (*read)(struct metric_reading *reading);
 
 	/* private */
 	STAILQ_HEAD(, metric_series) series;
+	struct map by_labels; /* the same */
 	unsigned count;
 	STAILQ_ENTRY(metric) link;
 };
@@ -66,18 +69,19 @@ void metric_observe(struct metric_series *series, double value);
 void metric_tell(
     struct metric_reading *reading, double value, const char *const *values);
 
+/*
+ * The same for a histogram: how many are in each bucket, the last is that of
+ * +Inf, and their sum.
+ */
+void metric_tell_histogram(struct metric_reading *reading,
+    const uint64_t *in_bucket, double sum, const char *const *values);
+
 /* All of them: 0, or -EMSGSIZE when it does not fit. */
 int metrics_text(struct buf *out) must_check;
 
 /* The same for an http_route: 200 or 500. */
 int metrics_get(struct buf *body);
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
-
-/*
- * Adds what Prometheus' clients tell of every process: CPU time, memory, start;
- * the process counts as started now.
- */
-void process_metrics_add(void);
 
 /* Frees all series and forgets all metrics. */
 void metrics_fini(void);

@@ -155,6 +155,7 @@ struct rpc_method {
 	 * false, it is called with the one message in call->request.
 	 */
 	bool client_streams;
+	bool server_streams; /* may go on for ever; only told */
 };
 
 struct rpc_service {

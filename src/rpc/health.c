@@ -192,7 +192,7 @@ health_watch(struct call *call)
 static const struct rpc_method methods[] = {
 	{ .name = "Check", .start = health_check },
 	{ .name = "List", .start = health_list },
-	{ .name = "Watch", .start = health_watch },
+	{ .name = "Watch", .start = health_watch, .server_streams = true },
 };
 
 const struct rpc_service health_service = {

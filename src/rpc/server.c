@@ -420,3 +420,9 @@ server_counters(struct server *server)
 	}
 	return &server->told;
 }
+
+const struct server_limits *
+server_limits(const struct server *server)
+{
+	return &server->limits;
+}

@@ -106,6 +106,9 @@ void server_drain_start(struct server *server, struct wake *waiter);
 /* Ends all connections at once; open calls get CALL_DISCONNECTED. */
 void server_free(struct server *server);
 
+/* As they are, with the defaults. */
+const struct server_limits *server_limits(const struct server *server);
+
 /* Valid until the next call of this function, and as of now. */
 const struct server_counters *server_counters(struct server *server);
 

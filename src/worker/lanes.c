@@ -29,6 +29,7 @@ static struct {
 	const Worker__Hello *hello;
 	LIST_HEAD(, lane) lanes;
 	STAILQ_HEAD(, lane_job) queue;
+	uint64_t starts;
 } ln;
 
 static void dispatch(void);
@@ -179,6 +180,7 @@ on_lane_gone(struct peer *peer)
 
 static const struct peer_kind lane_peer = {
 	.name = "ceph-lane",
+	.starts = &ln.starts,
 	.version = WORKER__PROTOCOL__VERSION,
 	.max_frame = WORKER_FRAME_MAX,
 	.max_queued = WORKER_QUEUED_MAX,
@@ -351,6 +353,12 @@ lanes_init(const Worker__Hello *hello)
 	ln.hello = hello;
 	LIST_INIT(&ln.lanes);
 	STAILQ_INIT(&ln.queue);
+}
+
+uint64_t
+lanes_starts(void)
+{
+	return ln.starts;
 }
 
 unsigned

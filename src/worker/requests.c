@@ -31,6 +31,8 @@ static struct {
 	size_t nrunning;
 	bool had_work; /* in the background, when progress was told last */
 	struct flatten_counts flattens; /* the same */
+	struct purge_counts purges;
+	uint64_t lanes_starts;
 	struct timer progress;
 } rq;
 
@@ -65,10 +67,18 @@ static unsigned
 add_counts(Worker__Progress *progress)
 {
 	struct flatten_counts flattens;
+	struct purge_counts purges;
 
-	progress->purges = purge_running();
-	purge_waits(&progress->purges_waiting, &progress->purges_blocked);
+	purge_count(&purges);
+	progress->purges = purges.running;
+	progress->purges_waiting = purges.waiting;
+	progress->purges_blocked = purges.blocked;
+	progress->purges_done = (uint32_t)(purges.done - rq.purges.done);
+	progress->purges_failed = (uint32_t)(purges.failed - rq.purges.failed);
+	rq.purges = purges;
 	progress->lanes = lanes_count();
+	progress->lanes_started = (uint32_t)(lanes_starts() - rq.lanes_starts);
+	rq.lanes_starts = lanes_starts();
 	flatten_count(&flattens);
 	progress->flattens = flattens.running;
 	progress->flattens_waiting = flattens.waiting;
@@ -77,9 +87,10 @@ add_counts(Worker__Progress *progress)
 	    rq.flattens.failed);
 	rq.flattens = flattens;
 	return progress->purges + progress->purges_waiting +
-	    progress->purges_blocked + progress->lanes + flattens.running +
-	    flattens.waiting + progress->flattens_done +
-	    progress->flattens_failed;
+	    progress->purges_blocked + progress->purges_done +
+	    progress->purges_failed + progress->lanes +
+	    progress->lanes_started + flattens.running + flattens.waiting +
+	    progress->flattens_done + progress->flattens_failed;
 }
 
 static void

@@ -33,6 +33,7 @@ size_t worker_requests_running(void);
 void lanes_init(const Worker__Hello *hello);
 void lanes_fini(void); /* lets go of all; no job may wait */
 unsigned lanes_count(void);
+uint64_t lanes_starts(void); /* processes, since the worker has started */
 
 /* ---- lane.c: a lane's own side --------------------------------------------- */
 

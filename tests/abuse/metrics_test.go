@@ -34,14 +34,18 @@ func (d *daemon) metrics() string {
 	return string(text)
 }
 
-// metric gives the value of one without labels, -1 if it is not there.
+// metric gives the sum of all series of one, -1 if it is not there.
 func (d *daemon) metric(name string) float64 {
-	match := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(d.metrics())
-	if match == nil {
+	lines := regexp.MustCompile(`(?m)^`+name+`(?:\{.*\})? (\S+)$`).FindAllStringSubmatch(d.metrics(), -1)
+	if lines == nil {
 		return -1
 	}
-	value, _ := strconv.ParseFloat(match[1], 64)
-	return value
+	sum := 0.0
+	for _, line := range lines {
+		value, _ := strconv.ParseFloat(line[1], 64)
+		sum += value
+	}
+	return sum
 }
 
 // faults gives what peers were blamed for, by reason.

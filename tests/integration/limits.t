@@ -106,10 +106,11 @@ ok "when they have ended" wait_for 10 value_is rbd_csi_grpc_calls_running 0
 is "there is room again" "$(peer beside)" 0
 ok "the daemon ends" stop_daemon
 
+running='rbd_csi_requests_running{method="/csi.v1.Controller/CreateVolume"}'
 start_daemon --metrics-address="$address" --max-requests=2
 create first
 create second
-ok "two requests run" wait_for 10 value_is rbd_csi_requests_running 2
+ok "two requests run" wait_for 10 value_is "$running" 2
 fails_with UNAVAILABLE "another one is refused" call Controller/CreateVolume "$(volume third)"
 like "and told why" "$error" '2 requests are running, which is the limit'
 ok "--max-requests" test "$(value_of rbd_csi_requests_refused_total)" -ge 1
@@ -117,9 +118,9 @@ create second
 ok "a retry joins one" wait_for 10 value_is rbd_csi_requests_joined_total 1
 ok "what needs no request is served" call Identity/Probe '{}'
 kill "${clients[0]}"
-ok "when one has gone" wait_for 10 value_is rbd_csi_requests_running 1
+ok "when one has gone" wait_for 10 value_is "$running" 1
 create third
-ok "there is room again" wait_for 10 value_is rbd_csi_requests_running 2
+ok "there is room again" wait_for 10 value_is "$running" 2
 ok "the daemon has one thread all the while" test \
 	"$(find "/proc/$csid_pid/task" -mindepth 1 -maxdepth 1 | wc -l)" = 1
 clients_go

@@ -66,7 +66,7 @@ def check(text):
     seen = set()
     for line in text.splitlines():
         if line.startswith("# "):
-            assert re.fullmatch(r"# (HELP \w+ .*|TYPE \w+ (counter|gauge|histogram))", line), line
+            assert re.fullmatch(r"# (HELP \w+ .*|TYPE \w+ (counter|gauge|histogram|summary))", line), line
             continue
         assert SAMPLE.fullmatch(line), line
         name = line.rsplit(" ", 1)[0]

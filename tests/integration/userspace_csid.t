@@ -3,7 +3,8 @@
 # rbd-attachd are killed and replaced under verified I/O in the staged file system.
 . "$(dirname "$0")/lib.sh"
 need_cluster
-start_daemon
+address=unix://$work/metrics.sock
+start_daemon --metrics-address="$address"
 
 capability='{"mount": {"fsType": "ext4"}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}'
 staging=$work/staging
@@ -30,7 +31,7 @@ replaced() {
 kill_daemon() {
 	kill -KILL "$csid_pid"
 	wait "$csid_pid" 2>/dev/null
-	start_daemon
+	start_daemon --metrics-address="$address"
 }
 
 ok "CreateVolume" call Controller/CreateVolume "$(jq -n --argjson capability "$capability" \
@@ -52,6 +53,15 @@ like "from a loop device" "$(findmnt -no SOURCE "$mounted")" '^/dev/loop'
 is "of one rbd-attachd" "$(attachds | wc -l)" 1
 first=$(attachds)
 
+metric() { http_get "$address" /metrics | awk -v s="$1" 'index($0, s " ") == 1 { print $NF }'; }
+metric_is() { [[ $(metric "$1") == "$2" ]]; }
+count() { metric "rbd_csi_userspace_request_duration_seconds_count{operation=\"$1\"}"; }
+is "the image is counted" "$(metric 'rbd_csi_images_attached{mapper="userspace"}')" 1
+is "and its rbd-attachd" "$(metric 'rbd_csi_process_starts_total{program="rbd-attachd"}')" 1
+ok "reads and writes, too" test "$(count read)" -gt 10 -a "$(count write)" -gt 10
+ok "with their bytes" test "$(metric 'rbd_csi_userspace_bytes_total{operation="write"}')" -gt 100000
+written=$(count write)
+
 timeout 200 fio --name=v --filename="$mounted/file" --size=192M --rate=,24m \
 	--verify_state_save=0 --ioengine=libaio --direct=1 \
 	--iodepth=16 --rw=randwrite --bssplit=4k/60:64k/30:1m/10 --verify=crc32c --verify_fatal=1 \
@@ -69,6 +79,11 @@ ok "which serves" wait_for 10 grep -q "userspace.ready .* pid=$before " "$work/c
 kill -USR2 "$csid_pid"
 ok "SIGUSR2 replaces rbd-attachd" wait_for 10 replaced "$before"
 ok "no I/O error, all data verified" wait "$fio"
+ok "its counters outlive it and rbd-csid" test "$(count write)" -gt "$((written + 1000))"
+is "three took over" "$(metric rbd_csi_userspace_takeovers_total)" 3
+is "two of them from one that was killed" "$(metric rbd_csi_userspace_fences_total)" 2
+is "no request has failed" "$(metric 'rbd_csi_userspace_request_failures_total{operation="write"}')" 0
+ok "none is left in flight" wait_for 10 metric_is rbd_csi_userspace_requests_in_flight 0
 ok "by another rbd-attachd" test "$(attachds)" != "$first"
 
 ok "NodeUnstageVolume" call Node/NodeUnstageVolume \

@@ -117,6 +117,44 @@ documented(void)
 	is_int(rows, told, "and none that is not told");
 }
 
+#define STAGE "method=\"/csi.v1.Node/NodeStageVolume\""
+
+/* A first failure is an increase only if there was a 0 before. */
+static void
+counters_begin_at_zero(void)
+{
+	is_int(value_of(
+		   "rbd_csi_grpc_calls_total{" STAGE ",code=\"UNAVAILABLE\"}"),
+	    0, "the usual codes of a method are there before any call");
+	is_int(value_of("rbd_csi_grpc_calls_total{" STAGE ",code=\"UNKNOWN\"}"),
+	    -1, "the others are not,");
+	is_int(value_of("rbd_csi_grpc_calls_total{method="
+			"\"/csi.v1.Controller/CreateVolume\",code=\"OK\"}"),
+	    -1, "nor are those of a method that is not served");
+	is_int(value_of("rbd_csi_requests_running{" STAGE "}"), 0,
+	    "requests, too");
+}
+
+static void
+states_are_counted(void)
+{
+	struct request r = { .states = "MAPPED:1500.0,MOUNTED:500.0" };
+
+	r.in.def = &csi_definitions[CSI_NODE_STAGE_VOLUME];
+	metrics_request_ended(&r);
+	metrics_request_ended(&r);
+	metrics_lock_waited(2000);
+	(void)get("/metrics");
+#define MAPPED "{" STAGE ",state=\"MAPPED\"}"
+	is_int(value_of("rbd_csi_request_state_seconds_count" MAPPED), 2,
+	    "states are counted by method");
+	is_int(value_of("rbd_csi_request_state_seconds_sum" MAPPED), 3,
+	    "with their time");
+	is_int(value_of("rbd_csi_lock_wait_seconds_bucket{le=\"5\"}") -
+		value_of("rbd_csi_lock_wait_seconds_bucket{le=\"1\"}"),
+	    1, "and so are waits for locks");
+}
+
 static void
 calls_are_counted(void)
 {
@@ -125,6 +163,7 @@ calls_are_counted(void)
 	metrics_call_ended(
 	    "/csi.v1.Identity/Probe", ERR_ABORTED, 700 * 1000000);
 	metrics_call_ended("/grpc.health.v1.Health/Check", ERR_OK, 1000);
+	metrics_call_ended("/grpc.health.v1.Health/Watch", ERR_OK, 1000);
 	(void)get("/metrics");
 #define PROBE "method=\"/csi.v1.Identity/Probe\",code="
 	is_int(value_of("rbd_csi_grpc_calls_total{" PROBE "\"OK\"}"), 2,
@@ -134,17 +173,27 @@ calls_are_counted(void)
 	is_int(value_of("rbd_csi_grpc_calls_total{method="
 			"\"/grpc.health.v1.Health/Check\",code=\"OK\"}"),
 	    1, "and those of gRPC's own services");
-#define BUCKET "rbd_csi_grpc_call_duration_seconds_bucket{" PROBE
-	is_int(value_of(BUCKET "\"OK\",le=\"0.001\"}"), 1,
+#define METHOD "method=\"/csi.v1.Identity/Probe\""
+#define BUCKET "rbd_csi_grpc_call_duration_seconds_bucket{" METHOD
+	is_int(value_of(BUCKET ",le=\"0.001\"}"), 1,
 	    "half a millisecond is in the first bucket");
-	is_int(value_of(BUCKET "\"OK\",le=\"2.5\"}"), 2, "two seconds below");
-	is_int(value_of(BUCKET "\"ABORTED\",le=\"600\"}"), 0,
-	    "more than ten minutes");
-	is_int(value_of(BUCKET "\"ABORTED\",le=\"+Inf\"}"), 1,
-	    "are in the last one");
-	ok(value_of("rbd_csi_grpc_call_duration_seconds_sum{" PROBE
-		    "\"OK\"}") == 2.0005,
+	is_int(value_of(BUCKET ",le=\"2.5\"}"), 2, "two seconds below");
+	is_int(value_of(BUCKET ",le=\"600\"}"), 2,
+	    "of more than ten minutes none,");
+	is_int(value_of(BUCKET ",le=\"+Inf\"}"), 3,
+	    "they are in the last one, whatever their code");
+	ok(value_of("rbd_csi_grpc_call_duration_seconds_sum{" METHOD "}") ==
+		702.0005,
 	    "and seconds add up");
+	is_int(value_of("rbd_csi_grpc_calls_total{method="
+			"\"/grpc.health.v1.Health/Watch\",code=\"OK\"}"),
+	    1, "a stream is counted");
+	ok(strstr(body, "seconds_sum{method=\"/grpc.health.v1.Health/Watch") ==
+		    NULL &&
+		strstr(body,
+		    "seconds_sum{method=\"/grpc.health.v1.Health/Check") !=
+		    NULL,
+	    "but has no time");
 }
 
 static void
@@ -191,14 +240,20 @@ process_is_told(void)
 	double now = (double)clock_wall_ms() / 1000;
 
 	is_int(value_of("csi_liveness"), 1, "it is alive");
-	is_int(value_of("rbd_csi_build_info{version=\"1.2.3\"}"), 1,
-	    "it tells its version");
+	is_int(value_of("rbd_csi_build_info{version=\"1.2.3\",commit=\"abc\","
+			"librados=\"3.0.0\"}"),
+	    1, "it tells its version");
 	ok(value_of("process_resident_memory_bytes") > 1 << 20,
 	    "and its memory");
 	ok(value_of("process_start_time_seconds") <= now &&
 		value_of("process_start_time_seconds") > now - 60,
 	    "when it was started");
 	ok(value_of("process_cpu_seconds_total") > 0, "and its time");
+	is_int(value_of("process_open_fds"),
+	    value_of("rbd_csi_used{resource=\"descriptors\"}"),
+	    "and its descriptors");
+	is_int(value_of("rbd_csi_processes{program=\"rbd-csid\"}"), 1,
+	    "it is one of our processes");
 	is_int(get("/healthz"), 200, "/healthz is served");
 	is_str(body, "ok\n", "and says so");
 }
@@ -228,6 +283,9 @@ start(const char *at, struct server *server, const struct router *router)
 		    .owner = UNIX_SOCKET_KEEP,
 		    .group = UNIX_SOCKET_KEEP },
 		.version = "1.2.3",
+		.commit = "abc",
+		.librados = "3.0.0",
+		.serving = { .node = true },
 		.server = server,
 		.router = router,
 	};
@@ -263,6 +321,8 @@ main(void)
 	start(address, server, &router);
 	lag_is_measured();
 	documented();
+	counters_begin_at_zero();
+	states_are_counted();
 	calls_are_counted();
 	peers_add_nothing();
 	the_largest_text_fits();

@@ -228,7 +228,7 @@ put(struct image_io *io, struct test_req *t, enum image_req_kind kind,
 {
 	*t = (struct test_req){ .req = { .kind = kind,
 				    .len = len,
-				    .data = kind == IMAGE_WRITE ? data : NULL,
+				    .data = kind <= IMAGE_WRITE ? data : NULL,
 				    .answer = on_answer,
 				    .done = on_done } };
 	image_io_submit(io, &t->req);
@@ -380,11 +380,55 @@ test_abort(void)
 	ok(io.ops == 0 && io.waiting == 0, "nothing is left");
 }
 
+/* What rbd-csid reads while we serve, and after us. */
+static void
+test_counters(void)
+{
+	const struct table_identity who = {
+		.cluster_id = "c", .monitors = "m", .user = "u", .key = "k"
+	};
+	struct err err = ERR_INIT;
+	int fd = table_create(&who, &err);
+	struct table *table = table_map(fd, &err), *other;
+	struct image_io io = { 0 };
+	struct test_req w, r;
+
+	image_io_init(&io);
+	image_io_resume(&io);
+	image_io_count_in(table);
+	put(&io, &w, IMAGE_WRITE, 4096);
+	put(&io, &r, IMAGE_READ, sizeof(data));
+	other = table_map(fd, &err);
+	is_int(atomic_load(&other->in_flight), 2,
+	    "requests in flight are seen by others");
+	land(0);
+	land(-EIO);
+	is_int(atomic_load(&other->in_flight), 0, "and that they have ended");
+	is_int(atomic_load(&other->io[TABLE_IO_WRITE].bytes), 4096,
+	    "with their bytes");
+	is_int(atomic_load(&other->io[TABLE_IO_READ].failures) -
+		atomic_load(&other->io[TABLE_IO_WRITE].failures),
+	    1, "and failures");
+	table_io_note(table, TABLE_IO_FLUSH, 0, 0, 2500);
+	table_io_note(table, TABLE_IO_FLUSH, 0, 0, 60000001);
+	ok(atomic_load(&other->io[TABLE_IO_FLUSH].in_bucket[2]) == 1 &&
+		atomic_load(
+		    &other->io[TABLE_IO_FLUSH].in_bucket[TABLE_IO_BOUNDS]) ==
+		    1 &&
+		atomic_load(&other->io[TABLE_IO_FLUSH].us) == 60002501,
+	    "a time is counted in its bucket");
+	image_io_count_in(NULL);
+	table_unmap(other);
+	table_unmap(table);
+	(void)close(fd);
+}
+
 int
 main(void)
 {
 	if (loop_init() < 0)
 		return 1;
+	test_counters();
 	test_limits();
 	test_failures();
 	test_refusals();
