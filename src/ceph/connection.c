@@ -464,6 +464,7 @@ ceph_connection_close(struct ceph_connection *conn)
 		free(pool);
 	}
 	map_fini(&conn->pools);
+	map_fini(&conn->named);
 	if (conn->cluster != NULL)
 		rados_shutdown(conn->cluster);
 	free(conn->user);
@@ -507,7 +508,26 @@ ceph_pool_open(struct ceph_connection *conn, const char *name,
 	if (id < 0)
 		return err_set(err, ERR_UNAVAILABLE, "look up pool %s: %s",
 		    name, strerror((int)-id));
+	(void)map_set(&conn->named, name, (void *)(uintptr_t)id);
 	return ceph_pool_open_id(conn, id, rados_namespace, pool, err);
+}
+
+unsigned
+ceph_connection_renamed(struct ceph_connection *conn)
+{
+	const char *name;
+	void *value;
+	size_t at = 0;
+
+	while (map_next(&conn->named, &at, &name, &value)) {
+		int64_t id = rados_pool_lookup(conn->cluster, name);
+
+		if (id == (int64_t)(uintptr_t)value)
+			continue;
+		conn->renamed++;
+		(void)map_remove(&conn->named, name);
+	}
+	return conn->renamed;
 }
 
 static void

@@ -62,6 +62,8 @@ struct ceph_connection {
 #define CEPH_FSID_SIZE 37
 	char fsid[CEPH_FSID_SIZE];
 	struct map pools; /* "id/namespace" -> struct ceph_pool */
+	struct map named; /* a name that was opened -> its pool's id */
+	unsigned renamed; /* how often such a name had another pool since */
 };
 
 /*
@@ -131,6 +133,15 @@ int ceph_pool_open_id(struct ceph_connection *conn, int64_t id,
 int ceph_pool_open_snapshot(struct ceph_pool *pool, uint64_t snap,
     struct ceph_pool **at, struct err *err) must_check;
 void ceph_pool_close_snapshot(struct ceph_pool *at);
+
+/*
+ * How many of the names that pools were opened by lead elsewhere now. librados'
+ * copy of the cluster map is as old as the last answer of an OSD: a name may
+ * lead to a pool that was made anew meanwhile. Whatever is done in that one is
+ * -ENOENT, and the map is new from then on: who fails so opens the name again
+ * if this number has changed since.
+ */
+unsigned ceph_connection_renamed(struct ceph_connection *conn);
 
 /* The name of now: a pool may be renamed. What was told lives like the pool. */
 const char *ceph_pool_name(const struct ceph_pool *pool);

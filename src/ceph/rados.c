@@ -532,10 +532,13 @@ static void
 room_end(struct room *room)
 {
 	int rc = rados_answer(room->tries.rc);
+	char name[256];
 
 	if (--room->under_way > 0)
 		return;
-	if (rc == -ENOENT)
+	/* Where there is no pool, there is no such object, either. */
+	if (rc == -ENOENT &&
+	    rados_ioctx_get_pool_name(room->pool->io, name, sizeof(name)) >= 0)
 		rc = room->waits.rc == -ECANCELED ? -EDQUOT : 0;
 	wake_up(room->tries.waiter, rc);
 	rados_aio_release(room->waiting);

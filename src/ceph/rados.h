@@ -181,7 +181,7 @@ void rados_remove_start(
 
 /*
  * Is there room in the pool? Wakes with 0, with -EDQUOT when the pool is full,
- * or with another failure. Changes nothing: the same removal of an object
+ * -ENOENT when there is no pool, or with another failure. Changes nothing: the same removal of an object
  * that is not there is sent twice, once in the way that waits for room. In a
  * full pool librados keeps that one back, and OSDs drop it, while the other
  * is answered, and the two go to one placement group by one connection: so

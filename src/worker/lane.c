@@ -181,6 +181,14 @@ create(struct lane_work *w)
 	rbd_image_t image;
 	int rc = 0;
 
+	/* librbd takes its name, of which this process may know an old pool. */
+	w->call = "look up the data pool";
+	if (*job->data_pool != '\0' &&
+	    rados_pool_lookup(w->conn->cluster, job->data_pool) !=
+		job->data_pool_id)
+		rc = rados_wait_for_latest_osdmap(w->conn->cluster);
+	if (rc < 0)
+		return rc;
 	rbd_image_options_create(&options);
 	w->call = "set the image's options";
 	for (size_t i = 0; i < countof(numbers) && rc == 0; i++)
@@ -492,9 +500,9 @@ lane_run(const struct peer_from *from, struct ceph_connection *conn,
 	bool known = kind < lane_job_kinds_count &&
 	    lane_job_kinds[kind].run != NULL;
 	bool of_pool = known && !lane_job_kinds[kind].needs_command;
-	int rc = of_pool
-	    ? ceph_pool_open(conn, job->pool, job->rados_namespace, &pool, &why)
-	    : 0;
+	int rc = of_pool ? ceph_pool_open_id(conn, job->pool_id,
+			       job->rados_namespace, &pool, &why)
+			 : 0;
 
 	worker__done__init(w.done);
 	if (rc < 0) {

@@ -230,6 +230,7 @@ send_job(struct lane *lane, struct lane_job *job)
 	timer_disarm(&lane->idle);
 	if (job->pool != NULL) {
 		m.pool = peer_text(ceph_pool_name(job->pool));
+		m.pool_id = job->pool->id;
 		m.rados_namespace = peer_text(job->pool->rados_namespace);
 	}
 	m.command = peer_text(job->command);
@@ -256,9 +257,11 @@ send_job(struct lane *lane, struct lane_job *job)
 			m.parent_id = peer_text(spec->parent->id);
 			m.parent_snap = spec->parent->snap;
 		}
-		if (spec->data_pool != NULL)
+		if (spec->data_pool != NULL) {
 			m.data_pool = peer_text(
 			    ceph_pool_name(spec->data_pool));
+			m.data_pool_id = spec->data_pool->id;
+		}
 	}
 	m.metadata = list;
 	for (; m.n_metadata < nmeta; m.n_metadata++) {

@@ -18,9 +18,13 @@
 struct worker_request {
 	struct peer_from from;
 	struct csi_request in;
+	const struct csi_impl *impl;
+	const struct csi_env *env;
 	struct csi_rpc *rpc;
 	struct wake done;
-	int64_t late_ms; /* when its caller has given up; 0: unknown */
+	unsigned renamed; /* ceph_connection_renamed() at its start */
+	bool repeated;    /* for a pool that has another one's name */
+	int64_t late_ms;  /* when its caller has given up; 0: unknown */
 	LIST_ENTRY(worker_request) link;
 };
 
@@ -179,12 +183,37 @@ send_reply(const struct worker_request *r)
 }
 
 static void
+run_request(struct worker_request *r)
+{
+	r->renamed = controller.conn->renamed;
+	r->rpc = csi_rpc_new(r->impl, &r->in, r->env);
+	csi_rpc_start(r->rpc, &r->done);
+}
+
+/* Was it told of a pool that another one has replaced under its name? */
+static bool
+was_misled(const struct worker_request *r)
+{
+	return !r->repeated && !r->rpc->op.detached &&
+	    r->rpc->op.err.code == ERR_NOT_FOUND &&
+	    ceph_connection_renamed(controller.conn) != r->renamed;
+}
+
+static void
 on_request_done(struct wake *wake, int rc)
 {
 	struct worker_request *r = container_of(
 	    wake, struct worker_request, done);
 
 	(void)rc;
+	if (was_misled(r)) {
+		log_info("request.again", "method=%s subject=%s",
+		    r->rpc->op.cls->name,
+		    r->rpc->op.subject != NULL ? r->rpc->op.subject : "-");
+		r->repeated = true;
+		run_request(r);
+		return;
+	}
 	send_reply(r);
 	LIST_REMOVE(r, link);
 	rq.nrunning--;
@@ -256,9 +285,10 @@ worker_requests_take(
 	LIST_INSERT_HEAD(&rq.running, r, link);
 	rq.nrunning++;
 	pace_call_began();
-	r->rpc = csi_rpc_new(impl, &r->in, env_of(r->in.arena, request));
+	r->impl = impl;
+	r->env = env_of(r->in.arena, request);
 	r->done.fn = on_request_done;
-	csi_rpc_start(r->rpc, &r->done);
+	run_request(r);
 	watch_progress();
 }
 
