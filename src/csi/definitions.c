@@ -434,7 +434,8 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	},
 	[CSI_ADMIN_LIST_OPERATIONS] = {
 	    ADMIN(ListOperations, list_operations),
-	    ON_DAEMON,
+	    .place = CSI_STREAM,
+	    .stream = true,
 	},
 	[CSI_ADMIN_ABORT] = {
 	    ADMIN(Abort, abort),
@@ -457,6 +458,12 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    ADMIN(SetLogLevel, set_log_level),
 	    ON_DAEMON,
 	    .check = csi_check_log_level,
+	},
+	[CSI_ADMIN_LIST_NODE_VOLUMES] = {
+	    ADMIN(ListNodeVolumes, list_node_volumes),
+	    ON_NODE,
+	    .timeout_ms = 60 * SECOND_MS,
+	    .noun = "node",
 	},
 
 	/* What a Node RPC asks about formatting: proto/worker.proto. */

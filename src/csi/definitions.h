@@ -61,6 +61,7 @@ enum csi_id {
 	CSI_ADMIN_LIST_SESSIONS,
 	CSI_ADMIN_TRACE,
 	CSI_ADMIN_SET_LOG_LEVEL,
+	CSI_ADMIN_LIST_NODE_VOLUMES,
 
 	CSI_CLIENT_COUNT, /* what follows is no client's */
 	CSI_FORMAT = CSI_CLIENT_COUNT,
@@ -70,6 +71,7 @@ enum csi_id {
 enum csi_place {
 	CSI_UNSERVED = 0, /* UNIMPLEMENTED: only the names count */
 	CSI_INSTANT,      /* the daemon answers from what it knows */
+	CSI_STREAM,       /* the same, with as many messages as it likes */
 	CSI_DAEMON,       /* an operation in the daemon */
 	CSI_WORKER,       /* an operation in the session's ceph-worker */
 };

@@ -17,6 +17,7 @@ struct bench_options {
 	 * delete what `hold` left.
 	 */
 	const char *kind;
+	const char *endpoint;
 	size_t count;       /* volumes, calls or connections */
 	size_t callers;     /* how many at once */
 	const char *prefix; /* of the volumes' names */
@@ -35,14 +36,14 @@ struct bench_options {
  * failed is counted by its code, and is in no rate. After a failure or an
  * interrupt what was made is taken away again.
  *
- * bench_volumes() is for all kinds but the first two; SIZE_MAX: unknown kind,
- * or one that wants a directory.
- * bench_connections() connects to `endpoint` by itself, and holds the
- * connections until there is a line on standard input, or its end.
+ * bench_volumes() is for all kinds but the first two.
+ * bench_connections() connects by itself, and holds the connections until
+ * there is a line on standard input, or its end.
  */
 size_t bench_volumes(const struct bench_options *opt, struct client *client);
 size_t bench_calls(const struct bench_options *opt, struct client *client);
-size_t bench_connections(const struct bench_options *opt, const char *endpoint);
+size_t bench_connections(
+    const struct bench_options *opt, struct client *client);
 
 #define BENCH_TOLD_MAX 5 /* failures that are told one by one */
 

@@ -210,11 +210,12 @@ hold_until_told(void)
 }
 
 size_t
-bench_connections(const struct bench_options *opt, const char *endpoint)
+bench_connections(const struct bench_options *opt, struct client *client)
 {
 	struct load load = { .opt = opt, .left = opt->count };
 	struct rlimit files;
 
+	(void)client; /* there is one for each */
 	/* A connection is a descriptor, and there may be many. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
@@ -222,7 +223,7 @@ bench_connections(const struct bench_options *opt, const char *endpoint)
 	}
 	load.clients = mem_new(opt->count * sizeof(struct client *));
 	for (size_t i = 0; i < opt->count; i++)
-		load.clients[i] = client_new(endpoint);
+		load.clients[i] = client_new(opt->endpoint);
 	run(&load, "connections");
 	bench_figure(
 	    opt, "connections", "open", (double)load.ns.count, "connections");

@@ -1,46 +1,15 @@
 /*
- * ctl.h - rbd-csictl: what its subcommands share.
+ * ctl.h - rbd-csictl: what its commands share.
  */
 #ifndef CTL_CTL_H
 #define CTL_CTL_H
 
 #include "base/arena.h"
-#include "base/err.h"
 #include "base/json.h"
-#include "base/str.h"
 #include "core/wake.h"
+#include "ctl/command.h"
 
 #include <protobuf-c/protobuf-c.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-
-/* How rbd-csictl ends. */
-enum ctl_status {
-	CTL_OK = 0,
-	CTL_FAILED = 1,    /* the server answered with an error */
-	CTL_USAGE = 2,     /* wrong arguments or input, nothing was sent */
-	CTL_NO_SERVER = 3, /* nobody listens at the endpoint */
-};
-
-#define CTL_HEADERS_MAX 16
-
-struct ctl_options {
-	const char *endpoint;
-	int64_t timeout_ms;                   /* 0: none, -1: not given */
-	const char *secrets;                  /* file, or NULL */
-	const char *headers[CTL_HEADERS_MAX]; /* "NAME:VALUE" */
-	size_t header_count;
-};
-
-/* A subcommand; argv[0] is its name. */
-struct ctl_command {
-	const char *name;
-	const char *arguments; /* for the usage text */
-	const char *what;
-	enum ctl_status (*run)(
-	    const struct ctl_options *options, int argc, char **argv);
-};
 
 /* "CODE: text" on standard error. */
 void ctl_print_err(const struct err *err);
@@ -59,26 +28,43 @@ struct ctl_method {
  */
 bool ctl_method_find(struct ctl_method *method, const char *text) must_check;
 
+/* All methods, for the help of `call`. */
+void ctl_call_methods(FILE *out);
+
+/* A serialized request. */
+struct ctl_body {
+	const void *bytes;
+	size_t len;
+};
+
 /*
- * A serialized request in the arena: `text` is JSON, "@FILE", "-" for
- * standard input, or NULL for "{}"; the secrets of the file `secrets` (may be
- * NULL) are added where the request has none of that name. NULL with `err`.
+ * Makes a request in the arena: `text` is JSON, "@FILE", "-" for standard
+ * input, or NULL for "{}"; the secrets of the file `secrets` (may be NULL) are
+ * added where the request has none of that name. False with `err`.
  */
-const void *ctl_request_read(const struct ctl_method *method, const char *text,
-    const char *secrets, struct arena *arena, size_t *len, struct err *err);
-
-struct client_call;
-
-/* Adds the options' headers to a call that is to be started. */
-int ctl_add_headers(const struct ctl_options *options, struct client_call *rpc,
+bool ctl_request_read(const struct ctl_method *method, const char *text,
+    const char *secrets, struct arena *arena, struct ctl_body *body,
     struct err *err) must_check;
 
-/* The message of an answer, which the caller owns, or NULL with `err`. */
-json_t *ctl_reply(const struct client_call *rpc,
-    const struct ctl_method *method, struct err *err);
+/* What becomes of each message of an answer; false: no more of them. */
+typedef bool ctl_each_fn(const json_t *message, void *arg, struct err *err);
 
-/* How a call failed, on standard error. */
-void ctl_print_failure(const struct client_call *rpc);
+/*
+ * One call by args->client, with --header and --timeout. Not CTL_OK: `err`
+ * tells why, or with `err` NULL standard error.
+ */
+enum ctl_status ctl_call_each(const struct ctl_args *args,
+    const struct ctl_method *method, const struct ctl_body *body,
+    ctl_each_fn *each, void *arg, struct err *err);
+
+/*
+ * The same of a method that is defined, with a request that it takes over and
+ * --secrets. ctl_ask: of the first message, which the caller owns then.
+ */
+enum ctl_status ctl_ask_each(const struct ctl_args *args, const char *name,
+    json_t *request, ctl_each_fn *each, void *arg, struct err *err);
+enum ctl_status ctl_ask(const struct ctl_args *args, const char *name,
+    json_t *request, json_t **reply, struct err *err);
 
 /* One wait, for which the loop turns: commands do one thing at a time. */
 struct ctl_wait {
@@ -90,11 +76,14 @@ struct ctl_wait {
 struct wake *ctl_wait_for(struct ctl_wait *wait); /* for a _start function */
 int ctl_waited(struct ctl_wait *wait);            /* its rc, when it has come */
 
-enum ctl_status ctl_call(
-    const struct ctl_options *options, int argc, char **argv);
-enum ctl_status ctl_admin(
-    const struct ctl_options *options, int argc, char **argv);
-enum ctl_status ctl_bench(
-    const struct ctl_options *options, int argc, char **argv);
+/* The first `max` bytes of a file; the caller frees. NULL with errno. */
+char *ctl_read_text(const char *path, size_t max);
+
+/* What `preflight` has found: arrays of check, state, text; owned by the caller. */
+json_t *ctl_preflight_rows(const struct ctl_args *args, bool *failed);
+
+/* A table: rows are arrays of texts; the last column may be as long as it is. */
+void ctl_print_table(const char *const headings[], const json_t *rows);
+void ctl_print_json(const json_t *json);
 
 #endif

@@ -1,103 +1,15 @@
 /*
- * admin.c - what people ask the daemon about itself: the live operations as
- * they are, of those that are requests what request.h and sessions.h know
- * beside that, and what workers do in the background; the sessions; the requests that have ended; and how much is
- * logged. Each runs to its end at once.
+ * admin.c - what people ask the daemon about itself: the sessions, the requests
+ * that have ended, and how much is logged. Each runs to its end at once.
  */
 #include "daemon/admin.h"
 
 #include "admin.pb-c.h"
-#include "base/clock.h"
 #include "core/peer.h"
-#include "daemon/request.h"
+#include "daemon/sessions.h"
 #include "daemon/trace.h"
 
 #include <string.h>
-
-static Rbdcsi__Admin__V1__Operation *
-operation_of(const struct op *op, struct arena *arena)
-{
-	Rbdcsi__Admin__V1__Operation *out = csi_new(
-	    &rbdcsi__admin__v1__operation__descriptor, arena);
-	const struct request *r = request_of(op);
-	const struct caller *caller;
-
-	out->id = op->id;
-	out->name = arena_strdup(arena, op->cls->name);
-	out->subject = arena_strdup(
-	    arena, op->subject != NULL ? op->subject : "");
-	out->age_ms = (uint64_t)op_age_ms(op);
-	out->state = arena_strdup(arena, op->state_name);
-	out->state_ms = (uint64_t)(clock_now_us() - op->since_us) / 1000;
-	out->detached = op->detached;
-	out->failing = err_is_set(&op->err);
-	if (r == NULL)
-		return out;
-	out->name = arena_strdup(arena, r->in.def->name);
-	out->subject = arena_strdup(arena, r->key);
-	out->detached = TAILQ_EMPTY(&r->callers);
-	TAILQ_FOREACH (caller, &r->callers, link)
-		out->callers++;
-	if (r->call.session != NULL)
-		out->worker_state = arena_strdup(
-		    arena, sessions_call_state(&r->call));
-	return out;
-}
-
-struct listing {
-	struct arena *arena;
-	Rbdcsi__Admin__V1__ListOperationsResponse *reply;
-};
-
-static void
-count_background(const struct session_background *background, void *arg)
-{
-	size_t *count = arg;
-
-	(void)background;
-	++*count;
-}
-
-static void
-add_background(const struct session_background *b, void *arg)
-{
-	struct listing *list = arg;
-	Rbdcsi__Admin__V1__Operation *out = csi_new(
-	    &rbdcsi__admin__v1__operation__descriptor, list->arena);
-	uint64_t since_ms = (uint64_t)(clock_now_ms() - b->told_ms);
-
-	out->id = b->id;
-	out->name = arena_strdup(list->arena, b->name);
-	out->subject = arena_strdup(list->arena, b->subject);
-	out->age_ms = b->age_ms + since_ms;
-	out->state = arena_strdup(list->arena, b->state);
-	out->state_ms = b->state_ms + since_ms;
-	out->detached = true;
-	list->reply->operations[list->reply->n_operations++] = out;
-}
-
-/* What asks for the list is not in it. */
-static enum op_verdict
-list_operations_step(struct op *op)
-{
-	struct csi_rpc *rpc = (struct csi_rpc *)op;
-	Rbdcsi__Admin__V1__ListOperationsResponse *reply = csi_rpc_reply(rpc);
-	struct listing list = { .arena = rpc->arena, .reply = reply };
-	size_t count = op_count();
-
-	sessions_each_background(count_background, &count);
-	reply->operations = arena_new_bytes(
-	    rpc->arena, count * sizeof(*reply->operations));
-	for (const struct op *o = op_next(NULL); o != NULL; o = op_next(o)) {
-		const struct request *r = request_of(o);
-
-		if (o != op && (r == NULL || r->rpc != rpc))
-			reply->operations[reply->n_operations++] = operation_of(
-			    o, rpc->arena);
-	}
-	sessions_each_background(add_background, &list);
-	return OP_DONE;
-}
 
 static enum op_verdict
 list_sessions_step(struct op *op)
@@ -219,7 +131,6 @@ set_log_level_step(struct op *op)
 		.size = sizeof(struct csi_rpc),                                \
 	}
 
-AT_ONCE("ListOperations", list_operations);
 AT_ONCE("ListSessions", list_sessions);
 AT_ONCE("Trace", trace);
 AT_ONCE("SetLogLevel", set_log_level);

@@ -5,6 +5,7 @@
 #include "daemon/dispatch.h"
 
 #include "csi.pb-c.h"
+#include "daemon/operations.h"
 #include <config.h>
 
 #include <string.h>
@@ -186,6 +187,11 @@ dispatch_instant(struct call *call, const struct csi_definition *def)
 		call_fail_err(call, &err);
 }
 
+/* RPCs whose answer is a stream. */
+static call_handler *const stream_start[CSI_COUNT] = {
+	[CSI_ADMIN_LIST_OPERATIONS] = operations_list,
+};
+
 /* ---- calls --------------------------------------------------------------- */
 
 void
@@ -213,6 +219,8 @@ dispatch_call(struct call *call)
 		call_fail_err(call, &err);
 	else if (def->place == CSI_INSTANT)
 		dispatch_instant(call, def);
+	else if (def->place == CSI_STREAM)
+		stream_start[csi_definition_id(def)](call);
 	else
 		request_take(call, def);
 }

@@ -117,12 +117,6 @@ void options_each_ignored(int argc, char *const argv[],
 void options_print_help(FILE *out);
 void options_print_markdown(FILE *out);
 
-/* "1h2m3.5s", "300ms" or "0", as Go writes durations, in milliseconds. */
-int options_parse_duration(const char *text, int64_t *ms) must_check;
-
-/* "4096", "16KiB", "4MiB" or "1GiB" (also "4Mi", as Kubernetes has it). */
-int options_parse_bytes(const char *text, int64_t *bytes) must_check;
-
 /* Is there an option of this name (without dashes)? */
 bool options_is_known(const char *name);
 

@@ -91,6 +91,7 @@ extern const struct csi_impl node_health_impl;
 extern const struct csi_impl node_storage_impl;
 extern const struct csi_impl node_expand_impl;
 extern const struct csi_impl node_abort_impl;
+extern const struct csi_impl node_volumes_impl;
 
 /* ---- shared by the RPC files ---------------------------------------------- */
 

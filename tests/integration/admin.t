@@ -13,6 +13,8 @@ listed() {
 		jq -e "map(select($1)) | length > 0" >/dev/null
 }
 
+ctl 0 "volumes of a node that has none" volumes --json
+is "are none" "$(jq -c . <<<"$reply")" '[]'
 ctl 0 "ops of a daemon at rest" ops
 is "is a line of names" "$(wc -l <<<"$reply")" 1
 ctl 0 "as JSON" ops --json
@@ -57,6 +59,22 @@ stage=$(jq -n --arg id "$volume" --arg staging "$staging" --argjson capability "
 unstage=$(jq '{volumeId, stagingTargetPath}' <<<"$stage")
 ok "NodeStageVolume" call Node/NodeStageVolume "$stage" || bail "not staged"
 
+# ---- volumes of this node ------------------------------------------------------------------------
+
+target=$work/target
+publish=$(jq --arg target "$target" '. + {targetPath: $target, readonly: true}' <<<"$stage")
+ok "NodePublishVolume" call Node/NodePublishVolume "$publish"
+ok "something is written" dd if=/dev/zero of="$staging/$volume/first" bs=1M count=2 conv=fsync status=none
+ctl 0 "volumes" volumes --json
+is "has it with its image, mapper and mounts" \
+	"$(jq -r '.[] | "\(.volumeId) \(.image) \(.mapper) \(.mounts | join(" "))"' <<<"$reply")" \
+	"$volume rbd/$(jq -r .imageName <<<"$context") userspace $staging/$volume $target"
+ok "its device, size and what was written" jq -e '.[0] | (.device | test("^/dev/loop[0-9]+$")) and
+	.sizeBytes == "67108864" and (.writtenBytes | tonumber) >= 2097152 and .problem == null' <<<"$reply"
+ctl 0 "as a table" volumes
+like "it has them, too" "$reply" "$volume +rbd/[^ ]+ +/dev/loop[0-9]+ \(userspace\) +64.0 MiB .*$target"
+ok "NodeUnpublishVolume" call Node/NodeUnpublishVolume "$(jq '{volumeId, targetPath}' <<<"$publish")"
+
 # ---- sessions, trace, log level ---------------------------------------------------------------
 
 ctl 0 "sessions" sessions --json
@@ -85,7 +103,8 @@ is "than then" "$reply" "it was debug"
 ok "it is deleted" call Controller/DeleteVolume "{\"volumeId\": \"$logged\"}"
 
 # ---- a volume whose cluster does not answer ----------------------------------------------------
-ok "no operation is left" bash -c "[[ \$('$build/rbd-csictl' --endpoint '$endpoint' ops --json | jq length) = 0 ]]"
+at_rest() { "$build/rbd-csictl" --endpoint "$endpoint" ops --json | jq -e 'length == 0' >/dev/null; }
+ok "no operation is left" wait_for 60 at_rest
 
 # What an unmount has to write: pages of blocks that are there, so that nothing has to be read.
 ok "a file" dd if=/dev/zero of="$staging/$volume/file" bs=64k count=16 conv=fsync status=none
@@ -96,6 +115,8 @@ dd if=/dev/urandom of="$staging/$volume/file" bs=64k count=16 conv=notrunc statu
 creation=$!
 (call Node/NodeUnstageVolume "$unstage") >"$work/unstage.out" 2>&1 &
 unstaging=$!
+"$build/rbd-csictl" --endpoint "$endpoint" ops --watch --json >"$work/watched" 2>"$work/watched.err" &
+watcher=$!
 ok "a creation waits for the cluster, and ops tells the worker's state" wait_for 20 \
 	listed '.name == "CreateVolume" and .subject == "t-admin-2" and .callers == 1 and
 		(.workerState // "" | test("^CREATEVOL_"))'
@@ -116,6 +137,13 @@ ok "within a bound: $((EPOCHSECONDS - began)) s" test $((EPOCHSECONDS - began)) 
 is "nothing is mounted" "$(findmnt -n "$staging/$volume")" ""
 kill -CONT "${osds[@]}"
 ok "the creation comes to its end" wait "$creation" || diag "$(<"$work/create.out")"
+begun_and_ended() {
+	jq -es 'map(map(select(.subject == "t-admin-2")) | length) | any(. > 0) and last == 0' "$work/watched"
+}
+ok "who watches has seen it begin and end" wait_for 20 begun_and_ended
+kill -TERM "$watcher"
+wait "$watcher"
+is "and ends well" "$? $(<"$work/watched.err")" "0 "
 second=$(call Controller/CreateVolume "$(new t-admin-2)" >/dev/null; jq -r .volume.volumeId <<<"$reply")
 
 ok "NodeUnstageVolume, once more" call Node/NodeUnstageVolume "$unstage"
@@ -128,6 +156,5 @@ ok "a write fails" bash -c "! dd if=/dev/zero of='$staging/$volume/more' bs=64k 
 ok "NodeUnstageVolume" call Node/NodeUnstageVolume "$unstage"
 ok "DeleteVolume" wait_for 60 call Controller/DeleteVolume "{\"volumeId\": \"$volume\"}"
 ok "and the other one" call Controller/DeleteVolume "{\"volumeId\": \"$second\"}"
-ctl 0 "ops at the end" ops --json
-is "has nothing" "$(jq -c . <<<"$reply")" '[]'
+ok "ops has nothing at the end" wait_for 120 at_rest
 done_testing

@@ -46,8 +46,10 @@ ctl 2 "an unknown option" --nonsense call Identity/Probe
 ctl 2 "a bad time-out" --timeout soon call Identity/Probe
 ctl 2 "an unknown method" call Node/NodeGetNothing
 ctl 2 "a call of nothing" call
-like "which lists the methods" "$error" 'SnapshotMetadata/GetMetadataDelta \(stream\)'
-like "and those of the health service" "$error" 'Health/Watch \(stream\)'
+like "which says what is missing" "$error" '^rbd-csictl: SERVICE/METHOD .* is missing'
+ctl 0 "its help" call --help
+like "lists the methods" "$reply" 'SnapshotMetadata/GetMetadataDelta \(stream\)'
+like "and those of the health service" "$reply" 'Health/Watch \(stream\)'
 ctl 2 "a request that is no JSON" call Identity/Probe '{'
 ctl 2 "a field that the message has not" call Node/NodeUnstageVolume '{"volumeID": "x"}'
 is "which is named" "$error" \
@@ -58,6 +60,72 @@ ctl 1 "a method that is not served" call Controller/ListVolumes
 like "is UNIMPLEMENTED" "$error" '^UNIMPLEMENTED: '
 ctl 1 "so is a stream that is not served" call SnapshotMetadata/GetMetadataDelta
 like "which is UNIMPLEMENTED, too" "$error" '^UNIMPLEMENTED: '
+
+# ---- help, and what is made of the same tables -------------------------------------------------
+
+ctl 0 "help on the first level" --help
+commands=$(sed -n '/^commands:/,/^$/s/^  \(.*[^ ]\)  .*/\1/p' <<<"$reply" | sed 's/  .*//')
+ok "lists commands: $(xargs <<<"$commands")" test "$(wc -l <<<"$commands")" -gt 12
+without=
+while read -r command; do
+	# shellcheck disable=SC2086 # one word or two
+	help=$("$build/rbd-csictl" $command --help 2>"$work/err") && [[ ! -s $work/err ]] &&
+		grep -q '^examples:' <<<"$help" && grep -q "^usage: rbd-csictl .*$command" <<<"$help" || without+=" $command"
+done <<<"$commands"
+is "each has help with examples on standard output" "$without" ""
+ctl 0 "a group has its own" bench --help
+like "of its commands" "$reply" 'bench attach .*
+.*'
+for wrong in "ops x" "ops -o yaml" "ops --nonsense" "audit --cluster" "audit --cluster a" "bench" \
+	"bench nonsense" "bench calls --count none" "--timeout 5x ops" "bench volumes --size 1TB" "completion fish"; do
+	# shellcheck disable=SC2086 # words
+	ctl 2 "wrong: $wrong" $wrong
+	is "... one line says what is wrong: $error" "$(wc -l <<<"$error")" 1
+done
+# completes LINE: what bash would offer for the last word of the line
+completes() {
+	bash -c '. <("$1" completion bash); read -ra COMP_WORDS <<<"$2"; [[ $2 != *" " ]] || COMP_WORDS+=("")
+		COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _rbd_csictl; echo "${COMPREPLY[*]}"' _ "$build/rbd-csictl" "$1"
+}
+is "bash completes commands" "$(completes "rbd-csictl se")" sessions
+is "of a group" "$(completes "rbd-csictl --timeout 5s bench at")" attach
+is "and options" "$(completes "rbd-csictl audit --re")" --repair
+is "and their values" "$(completes "rbd-csictl ops -o ")" "table json"
+is "and not those of another command" "$(completes "rbd-csictl ops --re")" ""
+ctl 0 "zsh has a completion, too" completion zsh
+
+# ---- preflight and support ----------------------------------------------------------------------
+
+# check NAME: the state that preflight tells
+check() { jq -r --arg name "$1" '[.[] | select(.check == $name) | .state] | unique | join(" ")' <<<"$reply"; }
+mkdir "$work/kubelet"
+ctl 1 "preflight says what is not ready" preflight -o json --config /nonexistent --kubelet-dir "$work/kubelet"
+is "a missing configuration" "$(check clusters)" FAILED
+is "what there is, is ok" "$(check driver)" ok
+echo '[{"clusterID": "dead", "monitors": ["127.0.0.1:1"]}, {"clusterID": "none", "monitors": []}]' >"$work/dead.json"
+ctl 1 "preflight with monitors that nobody is at" preflight --json --config "$work/dead.json"
+is "which are told" "$(check "cluster dead") $(check "cluster none")" "FAILED FAILED"
+config=$(tr '\0' '\n' <"/proc/$csid_pid/cmdline" | sed -n 's/^--config=//p')
+"$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" preflight --json --config "$config" \
+	--cluster "$RBD_CSI_FSID" --pool rbd >"$work/preflight" 2>&1
+reply=$(<"$work/preflight")
+is "preflight of a cluster that is there" "$(check "cluster $RBD_CSI_FSID") $(check "pool rbd")" "ok ok"
+"$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" preflight --json --config "$config" \
+	--cluster "$RBD_CSI_FSID" --pool no-such >"$work/preflight" 2>&1
+reply=$(<"$work/preflight")
+is "and of a pool that is not" "$(check "pool no-such")" FAILED
+
+jq '.[0] += {"kmsToken": "hidden-1", "rbd": {"passphrase": "hidden-2"}}' "$config" >"$work/secret.json"
+ctl 0 "support makes an archive" support "$work/node-1" --config "$work/secret.json" --log "$work/csid.log"
+is "and says where" "$reply" "$work/node-1.tar.gz"
+is "for this user only" "$(stat -c %a "$work/node-1.tar.gz")" 600
+tar -C "$work" -xzf "$work/node-1.tar.gz"
+ok "with the driver's answers" jq -es 'length == 4' "$work"/node-1/{operations,sessions,trace,driver}.json
+ok "its log" grep -q daemon.start "$work/node-1/log-0-csid.log"
+ok "its processes" grep -q "^Name:.rbd-csid" "$work/node-1/processes.txt"
+is "without secrets" "$(grep -rlE "hidden-[12]|$(jq -r .userKey "$RBD_CSI_SECRETS")" "$work/node-1")" ""
+is "and nothing is left beside it" "$(find "$work" -maxdepth 1 -name 'node-1.*' ! -name node-1.tar.gz)" ""
+ctl 2 "an archive that cannot be made" support /nonexistent/x
 
 ctl 0 "metadata may be sent" --header x-trace:abc --header x-trace-bin:AAEC call Identity/Probe
 ctl 2 "but not what is none" --header grpc-timeout:1S call Identity/Probe
@@ -98,6 +166,7 @@ ok "all of them" jq -es '[.[].name] == ["calls.rate", "calls.NodeGetCapabilities
 ctl 0 "also with a connection each" bench calls --count 50 --callers 5 --connect-per-call
 ctl 2 "there are kinds of loads" bench nonsense
 ctl 2 "most want a directory" bench attach
+like "as they say" "$error" '^rbd-csictl: --dir is missing'
 
 # ---- loads that fail, or are ended -----------------------------------------------------------
 

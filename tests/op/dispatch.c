@@ -758,6 +758,41 @@ operations(void)
 	return text;
 }
 
+/* One who watches is told when something has changed, and of how it is then. */
+static void
+test_watching(void)
+{
+	Rbdcsi__Admin__V1__ListOperationsRequest m =
+	    RBDCSI__ADMIN__V1__LIST_OPERATIONS_REQUEST__INIT;
+	struct fake_call *w, *d;
+
+	m.watch = true;
+	w = fake_ask("ListOperations", &m, 0);
+	ok(!w->ended && w->sent == 1, "a watcher is sent the list at once");
+	fake_pass(5 * SECOND_MS);
+	is_int(w->sent, 1, "and nothing while nothing changes");
+	d = fake_unstage("/d", 60 * SECOND_MS);
+	fake_pass(SECOND_MS);
+	is_int(w->sent, 2, "what has begun is told");
+	w->busy = true;
+	fake_leave(d, CALL_CANCELLED);
+	fake_free(d);
+	fake_pass(SECOND_MS);
+	is_int(w->sent, 2, "nothing goes to who does not read");
+	w->busy = false;
+	w->call.writable(&w->call);
+	is_int(w->sent, 3, "but as it is, when he does");
+	fake_pass(5 * SECOND_MS);
+	is_int(w->sent, 3, "once");
+	fake_leave(w, CALL_CANCELLED);
+	fake_free(w);
+	w = fake_ask("ListOperations", &m, 0);
+	w->call.leaving(&w->call);
+	ok(w->ended && w->code == ERR_UNAVAILABLE,
+	    "a watcher does not hold up the end of the server");
+	fake_free(w);
+}
+
 static void
 test_operations(const struct config *config)
 {
@@ -783,6 +818,7 @@ test_operations(const struct config *config)
 	    "flatten csi-snap-1 FLATTENING_DONE  0 detached",
 	    "what runs here, what waits, and what a worker does");
 	fake_session_flattens = false;
+	test_watching();
 	session_answer(ERR_OK, "");
 	finish(0);
 	finish(0);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "csi.pb-c.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,29 @@ call_reply(struct call *call, const void *bytes, size_t len)
 	if (len > 0)
 		memcpy(fake->reply, bytes, len);
 	fake->reply_len = len;
+	end(call, ERR_OK, "");
+}
+
+/* What was sent last is the reply; a client that does not read is busy. */
+int
+stream_send(struct call *call, const void *bytes, size_t len)
+{
+	struct fake_call *fake = (struct fake_call *)call;
+
+	if (fake->ended || fake->left || len > sizeof(fake->reply))
+		abort();
+	if (fake->busy)
+		return -EAGAIN;
+	if (len > 0)
+		memcpy(fake->reply, bytes, len);
+	fake->reply_len = len;
+	fake->sent++;
+	return 0;
+}
+
+void
+stream_end(struct call *call)
+{
 	end(call, ERR_OK, "");
 }
 

@@ -23,6 +23,8 @@ struct fake_call {
 	struct call call; /* first member */
 	unsigned char body[512];
 	bool ended, left;
+	unsigned sent; /* messages of a stream */
+	bool busy;     /* it takes no more of them now */
 	enum err_code code;
 	char text[ERR_TEXT_MAX];
 	unsigned char reply[1024];

@@ -1,0 +1,354 @@
+/*
+ * support.c - `rbd-csictl support`: one archive of what helps to find a fault.
+ *
+ * The rule that holds it together: what cannot be had is told in its file, and
+ * nothing ends the collecting; secrets are not read, and of config.json members
+ * with such names are left out.
+ */
+#include "base/json.h"
+#include "core/child.h"
+#include "ctl/commands.h"
+#include "ctl/ctl.h"
+
+#include <config.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+
+#define FILE_MAX ((size_t)64 << 20)
+#define TOOL_MS 60000
+#define HTTP_SECONDS 10
+
+struct support {
+	const struct ctl_args *args;
+	char *dir; /* what will be in the archive */
+};
+
+/* A file of the archive, open for writing; NULL: it has told why not. */
+static FILE *
+file_open(const struct support *s, const char *name)
+{
+	auto_free char *path = str_fmt("%s/%s", s->dir, name);
+	FILE *file = fopen(path, "we");
+
+	if (file == NULL)
+		(void)fprintf(
+		    stderr, "rbd-csictl: %s: %s\n", path, strerror(errno));
+	return file;
+}
+
+static void
+put_text(const struct support *s, const char *name, const char *text)
+{
+	FILE *file = file_open(s, name);
+
+	if (file == NULL)
+		return;
+	(void)fputs(text, file);
+	(void)fclose(file);
+}
+
+static void
+put_json(const struct support *s, const char *name, const json_t *json)
+{
+	auto_free char *text = json_dumps(json, JSON_INDENT(2));
+
+	put_text(s, name, text != NULL ? text : "");
+}
+
+static void
+put_copy(const struct support *s, const char *name, const char *path)
+{
+	auto_free char *text = ctl_read_text(path, FILE_MAX);
+	auto_free char *failed = text == NULL
+	    ? str_fmt("cannot read %s: %s\n", path, strerror(errno))
+	    : NULL;
+
+	put_text(s, name, text != NULL ? text : failed);
+}
+
+/* What the driver answers to a call, or why it does not. */
+static void
+put_answer(const struct support *s, const char *name, const char *method)
+{
+	auto_json json_t *reply = NULL;
+	struct err err = ERR_INIT;
+
+	if (ctl_ask(s->args, method, json_object(), &reply, &err) != CTL_OK)
+		reply = json_pack("{s:s, s:s}", "code", err_code_name(err.code),
+		    "text", err.text);
+	put_json(s, name, reply);
+}
+
+/* What a program prints. `script` has the file's path as $1. */
+static void
+put_output(const struct support *s, const char *name, const char *script)
+{
+	auto_free char *path = str_fmt("%s/%s", s->dir, name);
+	const char *const argv[] = { "sh", "-c", script, "sh", path, NULL };
+	struct tool *tool = mem_new(sizeof(*tool));
+	struct ctl_wait wait;
+
+	tool_start(tool, argv, TOOL_MS, ctl_wait_for(&wait));
+	(void)ctl_waited(&wait);
+	free(tool);
+}
+
+/* ---- configuration ----------------------------------------------------------- */
+
+static bool
+is_secret(const char *name)
+{
+	static const char *const words[] = { "key", "secret", "pass", "token" };
+
+	for (size_t i = 0; i < countof(words); i++)
+		if (strcasestr(name, words[i]) != NULL)
+			return true;
+	return false;
+}
+
+static void
+leave_secrets_out(json_t *json)
+{
+	const char *name;
+	json_t *value;
+	size_t i;
+
+	json_object_foreach (json, name, value)
+		if (is_secret(name))
+			(void)json_object_set_new(
+			    json, name, json_string("(left out)"));
+		else
+			leave_secrets_out(value);
+	json_array_foreach (json, i, value)
+		leave_secrets_out(value);
+}
+
+static void
+put_config(const struct support *s)
+{
+	struct err err = ERR_INIT;
+	auto_json json_t *config = json_read_lenient(
+	    s->args->text[CTL_CONFIG], FILE_MAX, &err);
+
+	if (config == NULL) {
+		put_text(s, "config.json", err.text);
+		return;
+	}
+	leave_secrets_out(config);
+	put_json(s, "config.json", config);
+}
+
+/* ---- metrics ------------------------------------------------------------------ */
+
+/* A stream socket to "HOST:PORT", ":PORT" or "unix://PATH"; or -1 with errno. */
+static int
+connect_to(const char *address)
+{
+	const struct timeval time = { .tv_sec = HTTP_SECONDS };
+	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct sockaddr_un local = { .sun_family = AF_UNIX };
+	const char *colon = strrchr(address, ':');
+	struct addrinfo *list = NULL;
+	auto_free char *host = NULL;
+	int fd, rc;
+
+	if (str_starts(address, "unix://")) {
+		if (str_put(local.sun_path, sizeof(local.sun_path), "%s",
+			address + strlen("unix://")) < 0)
+			return -1;
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		rc = connect(
+		    fd, (const struct sockaddr *)&local, sizeof(local));
+	} else {
+		host = str_fmt("%.*s",
+		    colon != NULL ? (int)(colon - address) : 0, address);
+		if (getaddrinfo(*host != '\0' ? host : "localhost",
+			colon != NULL ? colon + 1 : address, &hints,
+			&list) != 0) {
+			errno = EADDRNOTAVAIL;
+			return -1;
+		}
+		fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		rc = connect(fd, list->ai_addr, list->ai_addrlen);
+		freeaddrinfo(list);
+	}
+	if (fd >= 0 && rc < 0) {
+		rc = errno;
+		(void)close(fd);
+		errno = rc;
+		return -1;
+	}
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time));
+	return fd;
+}
+
+static void
+put_metrics(const struct support *s)
+{
+	static const char get[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+				  "Connection: close\r\n\r\n";
+	const char *address = s->args->text[CTL_METRICS];
+	FILE *file = file_open(s, "metrics.txt");
+	auto_close int fd = -1;
+	char bytes[4096];
+	ssize_t n;
+
+	if (file == NULL)
+		return;
+	if (address == NULL)
+		(void)fputs("--metrics-address was not given\n", file);
+	else if ((fd = connect_to(address)) < 0 ||
+	    write(fd, get, sizeof(get) - 1) < 0)
+		(void)fprintf(file, "%s: %s\n", address, strerror(errno));
+	while (fd >= 0 && (n = read(fd, bytes, sizeof(bytes))) > 0)
+		(void)fwrite(bytes, 1, (size_t)n, file);
+	(void)fclose(file);
+}
+
+/* ---- logs and the machine ------------------------------------------------------ */
+
+static void
+put_logs(const struct support *s)
+{
+	put_output(s, "journal.txt",
+	    "journalctl --no-pager -n 50000 -u 'rbd-csi*' >\"$1\" 2>&1");
+	for (size_t i = 0; i < s->args->log_count; i++) {
+		const char *base = strrchr(s->args->logs[i], '/');
+		auto_free char *name = str_fmt("log-%zu-%s", i,
+		    base != NULL ? base + 1 : s->args->logs[i]);
+
+		put_copy(s, name, s->args->logs[i]);
+	}
+}
+
+/* How our processes are, also where they hang in the kernel. */
+static void
+put_processes(const struct support *s)
+{
+	put_output(s, "processes.txt",
+	    "for comm in /proc/[0-9]*/comm; do\n"
+	    "	case $(cat \"$comm\" 2>/dev/null) in\n"
+	    "	rbd-csid | ceph-worker | rbd-attachd)\n"
+	    "		dir=${comm%/comm}\n"
+	    "		echo \"== $dir: $(tr '\\0' ' ' <\"$dir/cmdline\")\"\n"
+	    "		cat \"$dir/status\" \"$dir/limits\" \"$dir/wchan\"\n"
+	    "		echo; cat \"$dir/stack\"; ls -l \"$dir/fd\" ;;\n"
+	    "	esac\n"
+	    "done >\"$1\" 2>&1");
+}
+
+static void
+put_machine(const struct support *s)
+{
+	put_copy(s, "mountinfo.txt", "/proc/self/mountinfo");
+	put_copy(s, "modules.txt", "/proc/modules");
+	put_copy(s, "meminfo.txt", "/proc/meminfo");
+	put_copy(s, "os-release.txt", "/etc/os-release");
+	put_output(s, "devices.txt",
+	    "exec >\"$1\" 2>&1\n"
+	    "ls -l /sys/block\n"
+	    "for file in /sys/block/*/size /sys/block/*/stat \\\n"
+	    "	/sys/block/loop*/loop/backing_file \\\n"
+	    "	/sys/bus/rbd/devices/*/name /sys/bus/rbd/devices/*/pool; do\n"
+	    "	[ ! -f \"$file\" ] || echo \"$file: $(cat \"$file\")\"\n"
+	    "done\n");
+	put_output(s, "kernel-log.txt", "dmesg | tail -n 5000 >\"$1\" 2>&1");
+}
+
+static void
+put_versions(const struct support *s)
+{
+	FILE *file = file_open(s, "versions.txt");
+	struct utsname name;
+
+	if (file == NULL)
+		return;
+	(void)fputs("rbd-csictl " PACKAGE_VERSION "\n", file);
+	if (uname(&name) == 0)
+		(void)fprintf(file, "%s %s %s %s\n", name.sysname, name.release,
+		    name.version, name.machine);
+	(void)fclose(file);
+	put_answer(s, "driver.json", "Identity/GetPluginInfo");
+}
+
+static void
+collect(const struct support *s)
+{
+	bool failed;
+	auto_json json_t *checks = ctl_preflight_rows(s->args, &failed);
+
+	put_versions(s);
+	put_json(s, "preflight.json", checks);
+	put_answer(s, "operations.json", "Admin/ListOperations");
+	put_answer(s, "volumes.json", "Admin/ListNodeVolumes");
+	put_answer(s, "sessions.json", "Admin/ListSessions");
+	put_answer(s, "trace.json", "Admin/Trace");
+	put_config(s);
+	put_metrics(s);
+	put_logs(s);
+	put_processes(s);
+	put_machine(s);
+}
+
+/* The files of a directory without subdirectories, and the directory. */
+static void
+remove_all(const char *path)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir != NULL)
+		(void)closedir(dir);
+	(void)rmdir(path);
+}
+
+enum ctl_status
+ctl_support(const struct ctl_args *args)
+{
+	const char *base = strrchr(args->operand[0], '/');
+	auto_free char *archive = str_fmt("%s.tar.gz", args->operand[0]);
+	auto_free char *top = str_fmt("%s.XXXXXX", args->operand[0]);
+	struct support s = { .args = args };
+	struct tool *tool = mem_new(sizeof(*tool));
+	struct ctl_wait wait;
+	bool good = false;
+
+	base = base != NULL ? base + 1 : args->operand[0];
+	if (*base != '\0' && mkdtemp(top) != NULL) {
+		const char *const argv[] = { "tar", "-C", top, "-czf", archive,
+			"--", base, NULL };
+
+		s.dir = str_fmt("%s/%s", top, base);
+		if (mkdir(s.dir, 0700) == 0) {
+			collect(&s);
+			/* What is in there may be known to this user only. */
+			(void)umask(0077);
+			tool_start(tool, argv, TOOL_MS, ctl_wait_for(&wait));
+			good = ctl_waited(&wait) == 0 && tool->status == 0;
+			if (!good)
+				(void)fprintf(stderr, "rbd-csictl: tar: %s%s\n",
+				    tool->output, tool->err.text);
+		}
+		remove_all(s.dir);
+		(void)rmdir(top);
+	} else {
+		(void)fprintf(stderr, "rbd-csictl: %s: %s\n", args->operand[0],
+		    strerror(*base != '\0' ? errno : EISDIR));
+	}
+	if (good)
+		(void)printf("%s\n", archive);
+	free(s.dir);
+	free(tool);
+	return good ? CTL_OK : CTL_USAGE;
+}
