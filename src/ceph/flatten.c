@@ -413,7 +413,7 @@ flatten_copy_step(struct image_flatten *f)
 	switch ((int)f->state) {
 	case FLATTEN_TOP:
 		w->map_read = image_map_read_start(
-		    f->pool, &w->clone.info, &op->wake);
+		    f->pool, &w->clone.info, RBD_NOSNAP, &op->wake);
 		return w->map_read != NULL ? op_await(f, FLATTEN_MAP_READ)
 					   : op_goto(f, FLATTEN_COPY);
 

@@ -70,14 +70,17 @@ image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
 }
 
 struct rados_read *
-image_map_read_start(
-    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter)
+image_map_read_start(struct ceph_pool *pool, const struct image_info *info,
+    uint64_t snap, struct wake *waiter)
 {
 	char object[RBD_OBJECT_SIZE];
 
 	if (!image_has_valid_map(info))
 		return NULL;
-	image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
+	if (snap == RBD_NOSNAP)
+		image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
+	else
+		image_map_object(object, info->id, snap);
 	return rados_ask_start(
 	    pool, object, cls_call("object_map_load"), waiter);
 }
@@ -536,17 +539,17 @@ watch_judge(
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter)
+    const struct cls_meta *meta, size_t n, const char *was, struct wake *waiter)
 {
 	/* the method would make a header of nothing but this */
 	struct rados_write *w = rados_write_new(RADOS_EXISTS);
 	char object[RBD_OBJECT_SIZE];
 
-	for (size_t i = 0; absent && i < n; i++) {
+	if (was != NULL) {
 		/* where the method keeps it; seen before the method runs */
-		auto_free char *key = str_fmt("metadata_%s", meta[i].key);
+		auto_free char *key = str_fmt("metadata_%s", meta->key);
 
-		rados_write_omap_expect(w, key, NULL, 0);
+		rados_write_omap_expect(w, key, was, strlen(was));
 	}
 	image_object(object, RBD_HEADER_PREFIX, id);
 	rados_write_call(w, cls_metadata_set(meta, n));

@@ -55,11 +55,12 @@ void image_id_remove_start(struct ceph_pool *pool, const char *name,
     const char *id, struct wake *waiter);
 
 /*
- * Reads the object map of an image whose header says that it has a valid one;
- * NULL, and nobody is woken: it has not. The caller frees the read.
+ * Reads the object map of an image, or of its snapshot (RBD_NOSNAP: none), with
+ * which *info goes, if by that it has a valid one; NULL, and nobody is woken:
+ * it has not. The caller frees the read.
  */
-struct rados_read *image_map_read_start(
-    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter);
+struct rados_read *image_map_read_start(struct ceph_pool *pool,
+    const struct image_info *info, uint64_t snap, struct wake *waiter);
 /*
  * Removes that object map if it has no object at all: -ECANCELED: it has.
  * False, and nobody is woken: there is no valid one, or it is too large.
@@ -193,9 +194,13 @@ int watch_judge(int rc, const struct rados_notified *result,
  * One operation each; -ENOENT: no such image. Nobody is notified: that is
  * needed for keys that start with "conf_" only, which librbd reads anew.
  */
-/* With `absent` only if none of the keys is there: else -ECANCELED. */
+/*
+ * With `was` only if the first key has this value, "": is not there; else
+ * -ECANCELED. NULL: in any case.
+ */
 void image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter);
+    const struct cls_meta *meta, size_t n, const char *was,
+    struct wake *waiter);
 
 /* Keys that are not there are no error. */
 void image_meta_remove_start(struct ceph_pool *pool, const char *id,
@@ -346,30 +351,40 @@ void image_create_start(struct image_create *create, struct ceph_pool *pool,
     const struct image_spec *spec, struct wake *waiter);
 
 /*
- * Is there nothing in the image, for sure? It has no parent, no journal with
- * entries, and no data object that holds something but zeros. Snapshots do not
- * matter: they keep what they have. By the object map where that is valid,
- * else by asking for each object.
+ * Is there nothing in the image, for sure? It has no journal with entries and
+ * no data object that holds something but zeros; nor has what a clone shows of
+ * its parent's snapshot, of that one's parent, and so on. The image's own
+ * snapshots do not matter: they keep what they have. By the object map where
+ * that is valid, else by asking for each object.
  */
 enum image_empty_state {
-	EMPTY_START = 0,
+	EMPTY_START = 0,        /* of the image, or of one above it */
 	EMPTY_JOURNAL_READ,     /* where the journal's entries would be */
 	EMPTY_JOURNAL_SEARCHED, /* whether there are any */
 	EMPTY_MAP_READ,         /* the object map has answered */
 	EMPTY_SEARCHED,         /* the data objects have answered */
+	EMPTY_SHOWN,            /* how much it shows of its parent */
+	EMPTY_PARENT_FOUND,     /* the parent's header has answered */
+	EMPTY_PARENT_KNOWN,     /* and what its snapshot is like */
 	EMPTY_END,
 };
 
 struct image_empty {
 	struct op op;
 	enum image_empty_state state;
+	/* what is looked at: the image, or what shows of one above it */
 	struct ceph_pool *pool;
 	const struct image_info *info;
+	uint64_t snap;
+	unsigned depth;
+	uint64_t overlap;           /* bytes that show of the next one above */
+	struct ceph_pool *data;     /* of its objects, at the snapshot; ours */
+	struct image_lookup parent; /* above the image it has `info` */
 	struct rados_read *read;
 	struct cls_object_map map; /* valid if has_map */
 	bool has_map;
 	struct rados_search search;
-	char why[64]; /* the answer: why it is not empty, "" : it is */
+	char why[96]; /* the answer: why it is not empty, "" : it is */
 };
 
 /* *info is the caller's, as looked up just now, and lives until the end. */

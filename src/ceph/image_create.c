@@ -641,7 +641,7 @@ image_create_step(struct op *op)
 		if (c->spec->nmeta == 0)
 			return op_goto(c, CREATE_META_SET);
 		image_meta_set_start(c->pool, c->id, c->spec->meta,
-		    c->spec->nmeta, false, &op->wake);
+		    c->spec->nmeta, NULL, &op->wake);
 		return op_await(c, CREATE_META_SET);
 
 	case CREATE_META_SET:

@@ -160,7 +160,6 @@ image_obstacle_text(enum image_obstacle obstacle)
 		[IMAGE_GROUPED] = "it is in a group",
 		[IMAGE_UNKNOWN] = "it has a feature that is not known here",
 		[IMAGE_HAS_SNAPSHOTS] = "it has snapshots",
-		[IMAGE_HAS_PARENT] = "it is a clone",
 		[IMAGE_LOCKED] = "somebody holds its exclusive lock",
 		[IMAGE_WATCHED] = "somebody has it open",
 		[IMAGE_UNLIKE] = "its objects are not those of its parent",

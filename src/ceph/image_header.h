@@ -74,7 +74,6 @@ enum image_obstacle {
 	IMAGE_GROUPED,       /* member of a group */
 	IMAGE_UNKNOWN,       /* a feature that we do not know */
 	IMAGE_HAS_SNAPSHOTS, /* only in the way of flattening */
-	IMAGE_HAS_PARENT,    /* only in the way of being empty */
 	IMAGE_LOCKED,        /* somebody writes to it: his to change */
 	IMAGE_WATCHED,       /* only in the way of flattening: it is open */
 	IMAGE_UNLIKE,        /* its objects do not lie as its parent's do */

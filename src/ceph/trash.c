@@ -791,7 +791,7 @@ trash_purge_step(struct op *op)
 		if (p->lookup.info.snaps > 0 && op->rc < 0)
 			return op_fail_as(p, PURGE_REFUSED, ties.op);
 		p->read = image_map_read_start(
-		    p->pool, &p->lookup.info, &op->wake);
+		    p->pool, &p->lookup.info, RBD_NOSNAP, &op->wake);
 		return p->read != NULL ? op_await(p, PURGE_MAP_READ)
 				       : op_goto(p, PURGE_MAP_READ);
 

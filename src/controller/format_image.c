@@ -4,10 +4,10 @@
  * called; USAGE: how many bytes of it are used.
  *
  * The rule that holds it together: an image without a mark is formatted only
- * if it is proven to hold nothing; the mark "unfinished", which is written
- * before mkfs starts, is the only thing that lets an image with data be
- * formatted, and it is replaced, for ever, before anybody mounts the file
- * system; see docs/JOURNAL.md.
+ * if it is proven to hold nothing, its parents included; the mark "unfinished"
+ * with the image's own id, which is written before mkfs starts, is the only
+ * thing that lets an image with data be formatted, and it is replaced, for
+ * ever, before anybody mounts the file system; see docs/JOURNAL.md.
  */
 #include "controller/controller.h"
 #include "controller/volume.h"
@@ -40,15 +40,18 @@ struct format_image {
 	struct image_meta_list list;
 	struct image_empty empty;
 	struct rados_notified notified;
-	bool again; /* mkfs was begun before */
+	const char *was;   /* its mark */
+	const char *begun; /* the mark of an mkfs of this image */
+	bool again;        /* it has that: mkfs was begun before */
 	struct rados_read *map_read;
 	bool used_known;
 	uint64_t used_bytes;
 };
 
+/* With the image's id, as f->begun has it. */
 #define CURE                                                                   \
 	"to lose what is in it set image-meta " VOLUME_META_FILESYSTEM         \
-	" to " VOLUME_UNFINISHED
+	" to \"%s\""
 
 /* The pool of the image, or the one whose name of now is asked for. */
 static int
@@ -71,18 +74,23 @@ static int
 judge_marks(struct format_image *f, struct err *err)
 {
 	const char *mark = volume_meta_get(&f->list, VOLUME_META_FILESYSTEM);
-	bool encrypted = volume_is_encrypted(&f->list);
 
-	/* A clone has its source's mark, and perhaps an older snapshot's data. */
-	if (encrypted || f->lookup.info.parent.pool >= 0)
+	f->was = mark != NULL ? mark : "";
+	f->begun = arena_fmt(
+	    f->rpc.arena, VOLUME_UNFINISHED "%s", f->lookup.info.id);
+	f->again = str_eq(f->was, f->begun);
+	if (volume_is_encrypted(&f->list))
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "image %s is not formatted: it is %s", f->req->image,
-		    encrypted ? "encrypted" : "a clone");
-	f->again = str_eq(mark, VOLUME_UNFINISHED);
-	if (!f->again && !str_is_empty(mark))
+		    "image %s is not formatted: it is encrypted",
+		    f->req->image);
+	/*
+	 * A clone that librbd has made has its source's mark: whether mkfs was
+	 * at it when the snapshot was made nobody knows.
+	 */
+	if (!str_is_empty(f->was) && !str_starts(f->was, VOLUME_UNFINISHED))
 		return err_set(err, ERR_FAILED_PRECONDITION,
 		    "image %s is not formatted: it has had %s, which is damaged or lost; " CURE,
-		    f->req->image, mark);
+		    f->req->image, f->was, f->begun);
 	return 0;
 }
 
@@ -131,7 +139,7 @@ record_begin(struct format_image *f)
 	};
 
 	image_meta_set_start(f->pool, f->lookup.info.id, meta, countof(meta),
-	    false, &f->rpc.op.wake);
+	    NULL, &f->rpc.op.wake);
 }
 
 static enum op_verdict
@@ -165,7 +173,8 @@ format_image_step(struct op *op)
 		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__USAGE) {
 			f->map_read = info->parent.pool >= 0
 			    ? NULL
-			    : image_map_read_start(f->pool, info, &op->wake);
+			    : image_map_read_start(
+				  f->pool, info, RBD_NOSNAP, &op->wake);
 			return f->map_read != NULL
 			    ? op_await(f, FORMAT_MAP_READ)
 			    : op_goto(f, FORMAT_ANSWER);
@@ -181,7 +190,7 @@ format_image_step(struct op *op)
 		}
 		mark = cls_meta_text(VOLUME_META_FILESYSTEM, f->req->fstype);
 		image_meta_set_start(
-		    f->pool, info->id, &mark, 1, false, &op->wake);
+		    f->pool, info->id, &mark, 1, NULL, &op->wake);
 		return op_await(f, FORMAT_MARKED);
 
 	case FORMAT_META_READ:
@@ -200,7 +209,7 @@ format_image_step(struct op *op)
 		if (f->empty.why[0] != '\0')
 			return op_fail(f, FORMAT_END, ERR_FAILED_PRECONDITION,
 			    "image %s is not formatted: %s; " CURE,
-			    f->req->image, f->empty.why);
+			    f->req->image, f->empty.why, f->begun);
 		return op_goto(f, FORMAT_ALLOWED);
 
 	case FORMAT_ALLOWED:
@@ -229,9 +238,9 @@ format_image_step(struct op *op)
 			    f, FORMAT_END, ERR_CANCELLED, "the caller is gone");
 		if (f->again)
 			return op_goto(f, FORMAT_ANSWER);
-		mark = cls_meta_text(VOLUME_META_FILESYSTEM, VOLUME_UNFINISHED);
+		mark = cls_meta_text(VOLUME_META_FILESYSTEM, f->begun);
 		image_meta_set_start(
-		    f->pool, info->id, &mark, 1, true, &op->wake);
+		    f->pool, info->id, &mark, 1, f->was, &op->wake);
 		return op_await(f, FORMAT_MARKED);
 
 	case FORMAT_MARKED:

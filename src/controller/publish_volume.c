@@ -217,7 +217,7 @@ record_start(struct publish_volume *p)
 		node),
 	    user);
 	image_meta_set_start(p->volume.pool, p->image_id, meta, countof(meta),
-	    false, &p->rpc.op.wake);
+	    NULL, &p->rpc.op.wake);
 }
 
 static enum op_verdict

@@ -28,7 +28,7 @@ write_missing(struct qos_store *q)
 		meta[i] = cls_meta_text(entry[i].key, entry[i].value);
 	if (n > 0)
 		image_meta_set_start(
-		    q->pool, q->id, meta, n, false, &q->op.wake);
+		    q->pool, q->id, meta, n, NULL, &q->op.wake);
 	return n > 0;
 }
 

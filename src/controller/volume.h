@@ -48,11 +48,11 @@ const char *volume_image_name(const struct journal_kind *kind,
  */
 #define VOLUME_META_CLIENT ".rbd.csi.ceph.com/client/"
 /*
- * Ours alone: "unfinished" from before mkfs until it has ended, then the
- * name of the file system, for ever. An image that has one is not formatted.
+ * Ours alone: "unfinished IMAGEID" from before mkfs until it has ended, then
+ * the name of the file system, for ever. An image that has one is not formatted.
  */
 #define VOLUME_META_FILESYSTEM ".rbd.csi.ceph.com/filesystem"
-#define VOLUME_UNFINISHED "unfinished"
+#define VOLUME_UNFINISHED "unfinished "
 /* ceph-csi's state of encryption; with the old name first. */
 #define VOLUME_META_ENCRYPTED_OLD ".rbd.csi.ceph.com/encrypted"
 #define VOLUME_META_ENCRYPTED "rbd.csi.ceph.com/encrypted"

@@ -53,8 +53,8 @@
 struct mon {
 	bool msgr1, msgr2; /* protocols that it may speak */
 	char text[256];
-	const char *host; /* in `text`, without brackets */
-	unsigned port;    /* 0: not given */
+	char *host;    /* in `text`, without brackets */
+	unsigned port; /* 0: not given */
 };
 
 /*

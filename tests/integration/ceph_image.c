@@ -283,7 +283,8 @@ struct empty_call {
 	struct image_empty empty;
 	struct ceph_pool *pool;
 	struct image_info info;
-	struct cls_meta meta; /* only if it is absent */
+	struct cls_meta meta;
+	const char *was;
 };
 
 static void
@@ -300,7 +301,7 @@ meta_add_start(void *arg, struct wake *waiter)
 	struct empty_call *call = arg;
 
 	image_meta_set_start(
-	    call->pool, call->info.id, &call->meta, 1, true, waiter);
+	    call->pool, call->info.id, &call->meta, 1, call->was, waiter);
 }
 
 /* Why it is not empty, "" when it is, "?" when that could not be told. */
@@ -386,6 +387,82 @@ test_empty(const struct parameters *p)
 	is_int(rbd_remove(pool->io, "e1"), 0, "%s: removed", p->name);
 }
 
+static bool
+snap(struct ceph_pool *pool, const char *name, const char *snapshot, bool is_to)
+{
+	rbd_image_t image;
+	int rc = rbd_open(pool->io, name, &image, NULL);
+
+	if (rc < 0)
+		return false;
+	rc = is_to ? rbd_snap_create(image, snapshot)
+		   : rbd_snap_remove(image, snapshot);
+	return rbd_close(image) == 0 && rc == 0;
+}
+
+static bool
+copy(const struct parameters *p, const char *from, const char *snapshot,
+    const char *to)
+{
+	rbd_image_options_t options;
+	int rc;
+
+	rbd_image_options_create(&options);
+	rbd_image_options_set_uint64(
+	    options, RBD_IMAGE_OPTION_FEATURES, p->features);
+	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_CLONE_FORMAT, 2);
+	rc = rbd_clone3(
+	    (*p->pool)->io, from, snapshot, (*p->pool)->io, to, options);
+	rbd_image_options_destroy(options);
+	return rc == 0 && snap(*p->pool, to, "own", true);
+}
+
+/* A clone shows what its parent's snapshot has, whatever that has now. */
+static void
+test_empty_clone(const struct parameters *p)
+{
+	static const char above[] = ", what it is a clone of";
+	struct ceph_pool *pool = *p->pool;
+	uint64_t last = p->size_bytes - 1;
+	struct create_call call;
+	char id[RBD_ID_SIZE];
+	const char *why;
+
+	image_id_generate(conn, id);
+	ok(native_create(p, "e1", id, &call) == 0 &&
+		snap(pool, "e1", "before", true) &&
+		fill(pool, "e1", last, 1, 'x') &&
+		snap(pool, "e1", "after", true),
+	    "%s: e1 is made, and written to between two snapshots", p->name);
+	ok(copy(p, "e1", "before", "e2") && is_empty(pool, "e2"),
+	    "%s: a clone of the first one is empty", p->name);
+	ok(copy(p, "e2", "own", "e3") && is_empty(pool, "e3"),
+	    "%s: so is a clone of the clone", p->name);
+	ok(copy(p, "e1", "after", "e4") && has_object(pool, "e4"),
+	    "%s: one of the second is not", p->name);
+	ok(fill(pool, "e1", last, 1, 0) &&
+		discard(pool, "e1", 0, p->size_bytes) && is_empty(pool, "e1") &&
+		has_object(pool, "e4"),
+	    "%s: nor is it when its parent is empty again", p->name);
+	ok(copy(p, "e4", "own", "e5") && has_object(pool, "e5"),
+	    "%s: nor a clone of that", p->name);
+	why = why_not_empty(pool, "e5");
+	ok(strlen(why) > strlen(above) &&
+		str_eq(why + strlen(why) - strlen(above), above),
+	    "%s: it tells where: %s", p->name, why);
+	ok(fill(pool, "e3", 0, 1, 'y') && has_object(pool, "e3") &&
+		is_empty(pool, "e2"),
+	    "%s: a clone's own data are data", p->name);
+	for (char name[] = "e5"; name[1] >= '2'; name[1]--)
+		ok(snap(pool, name, "own", false) &&
+			rbd_remove(pool->io, name) == 0,
+		    "%s: %s goes", p->name, name);
+	ok(snap(pool, "e1", "before", false) &&
+		snap(pool, "e1", "after", false) &&
+		rbd_remove(pool->io, "e1") == 0,
+	    "%s: so does e1", p->name);
+}
+
 /* Data that is not in the image's objects, and what librbd makes. */
 static void
 test_empty_elsewhere(void)
@@ -417,7 +494,7 @@ test_empty_elsewhere(void)
 	       "rbd clone --rbd-default-clone-format 2 t-images/e1@t "
 	       "t-images/e2") == 0,
 	    "its clone");
-	is_str(why_not_empty(rbd, "e2"), "it is a clone", "is not empty");
+	ok(has_object(rbd, "e2"), "is not empty");
 	ok(support_sh(true, "rbd flatten --no-progress t-images/e2") == 0 &&
 		has_object(rbd, "e2"),
 	    "also when it is flattened");
@@ -431,16 +508,24 @@ test_empty_elsewhere(void)
 	call.meta = (struct cls_meta){
 		.key = ".t/mark", .value = "a", .len = 1
 	};
+	call.was = "";
 	is_int(support_run(meta_add_start, &call), 0, "a mark is added");
 	call.meta.value = "b";
 	is_int(support_run(meta_add_start, &call), -ECANCELED,
 	    "but not over another");
+	call.was = "x";
+	is_int(support_run(meta_add_start, &call), -ECANCELED,
+	    "nor instead of one that is not there");
 	ok(support_sh(true,
 	       "test \"$(rbd image-meta get t-images/e1 .t/mark)\" = a") == 0,
 	    "which `rbd` reads");
 	ok(support_sh(true, "rbd image-meta remove t-images/e1 .t/mark") == 0,
 	    "and removes");
+	call.was = "";
 	is_int(support_run(meta_add_start, &call), 0, "then it is added");
+	call.was = call.meta.value;
+	is_int(support_run(meta_add_start, &call), 0,
+	    "and another one instead of that");
 	is_int(rbd_remove(rbd->io, "e1"), 0, "removed");
 }
 
@@ -480,8 +565,10 @@ main(void)
 		}
 		test_parity(p);
 		test_empty(p);
-		if (p->commands)
+		if (p->commands) {
+			test_empty_clone(p);
 			test_rbd_commands(p);
+		}
 	}
 	test_empty_elsewhere();
 	ceph_connection_close(conn);

@@ -450,7 +450,7 @@ meta_set_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 
-	image_meta_set_start(pool, m->id, m->meta, m->n, false, waiter);
+	image_meta_set_start(pool, m->id, m->meta, m->n, NULL, waiter);
 }
 
 static void

@@ -3,7 +3,6 @@
 # we make is what it would have made, key by key.
 . "$(dirname "$0")/lib.sh"
 need_cluster
-# shellcheck source=tests/integration/fixtures.sh
 . "$(dirname "$0")/fixtures.sh"
 
 prefix=co$$

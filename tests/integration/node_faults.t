@@ -215,9 +215,9 @@ fails_with FAILED_PRECONDITION "it is not formatted" stage
 like "which the mark is the reason for" "$error" "$image is not formatted: .*ext4.*$mark_key"
 ok "its mark is lost, too" no_mark
 fails_with FAILED_PRECONDITION "it is not formatted" stage
-like "because there are objects" "$error" "$image is not formatted: .*object [0-9]+.*$mark_key to unfinished"
+like "because there are objects" "$error" "$image is not formatted: .*object [0-9]+.*$mark_key to .unfinished [0-9a-f]+.$"
 is "they are still there" "$(objects)" "$before"
-ok "a person gives it up" set_mark unfinished
+ok "a person gives it up" set_mark "$(sed -n 's/.*to "\(.*\)"$/\1/p' <<<"$error")"
 ok "then it is formatted" cycle
 is "and marked" "$(mark)" ext4
 objects | while read -r object; do rados rm "$object"; done

@@ -1346,6 +1346,17 @@ is_refused(const char *words)
 	return good;
 }
 
+/* The mark of an mkfs that has begun. */
+static const char *
+begun(void)
+{
+	static char mark[64];
+
+	(void)snprintf(
+	    mark, sizeof(mark), "unfinished %s", fake_image_id(image_name));
+	return mark;
+}
+
 static void
 test_format(void)
 {
@@ -1354,7 +1365,7 @@ test_format(void)
 	is_str(fake_log(), "lookup meta-list empty notify meta-add",
 	    "BEGIN takes these calls");
 	ok(!err_is_set(&out.err) && !out.again, "a fresh image is formatted");
-	is_str(fake_meta(image_name, MARK), "unfinished", "it is marked");
+	is_str(fake_meta(image_name, MARK), begun(), "it is marked");
 	fake_fill(image_name, "there is data in it (object 0)");
 	format_begin();
 	is_str(fake_log(), "lookup meta-list notify",
@@ -1365,11 +1376,11 @@ test_format(void)
 	is_str(fake_meta(image_name, MARK), "ext4", "it is marked");
 	fake_fill(image_name, "");
 	format_begin();
-	ok(is_refused("ext4") && strstr(out.err.text, MARK " to unfinished"),
+	ok(is_refused("ext4") && strstr(out.err.text, MARK " to \"unfinished "),
 	    "an image that had a file system is refused, also when nothing "
 	    "is in it, and the text says what a person can do");
 	is_str(fake_meta(image_name, MARK), "ext4", "the mark stays");
-	fake_set_meta(image_name, MARK, "unfinished");
+	fake_set_meta(image_name, MARK, begun());
 	format_begin();
 	ok(!err_is_set(&out.err) && out.again, "and that works");
 	end("format", 0);
@@ -1386,11 +1397,17 @@ test_format(void)
 	ok(is_refused("2 clients"), "one that two clients have open, too");
 	fake_watch(image_name, "a");
 	fake_set_parent(image_name, true);
+	fake_set_meta(image_name, MARK, "unfinished 1234");
+	fake_fill(image_name, "there is data in it (object 1)");
 	format_begin();
-	ok(is_refused("a clone"), "a clone, too");
-	fake_set_meta(image_name, MARK, "unfinished");
+	ok(is_refused("object 1"),
+	    "a clone with its source's mark is looked into all the same");
+	fake_fill(image_name, "");
 	format_begin();
-	ok(is_refused("a clone"), "also one with its source's mark");
+	ok(!err_is_set(&out.err) && !out.again &&
+		str_eq(fake_meta(image_name, MARK), begun()),
+	    "and formatted if it is empty: the mark becomes its own");
+	fake_set_meta(image_name, MARK, NULL);
 	fake_set_parent(image_name, false);
 	fake_set_meta(
 	    image_name, "rbd.csi.ceph.com/encrypted", "encryptionPrepared");
@@ -1445,7 +1462,7 @@ test_format_faults(void)
 		begin();
 		format_begin();
 		ok(killed && !err_is_set(&out.err) &&
-			str_eq(fake_meta(image_name, MARK), "unfinished"),
+			str_eq(fake_meta(image_name, MARK), begun()),
 		    "BEGIN is killed after call %u: the next one succeeds", n);
 		end("format", n);
 	}

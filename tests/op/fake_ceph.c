@@ -1276,14 +1276,17 @@ set_meta(struct image *image, const char *key, const char *value)
 
 void
 image_meta_set_start(struct ceph_pool *pool, const char *id,
-    const struct cls_meta *meta, size_t n, bool absent, struct wake *waiter)
+    const struct cls_meta *meta, size_t n, const char *was, struct wake *waiter)
 {
 	struct image *image = image_with_id(id);
+	const char *is;
 	int rc;
 
 	(void)pool;
-	if (enter(absent ? "meta-add" : "meta-set", &rc) && image != NULL) {
-		if (absent && fake_meta(image->name, meta->key) != NULL)
+	if (enter(was != NULL ? "meta-add" : "meta-set", &rc) &&
+	    image != NULL) {
+		is = fake_meta(image->name, meta->key);
+		if (was != NULL && !str_eq(is != NULL ? is : "", was))
 			rc = rc == 0 ? -ECANCELED : rc;
 		else
 			for (size_t i = 0; i < n; i++)
@@ -1294,11 +1297,12 @@ image_meta_set_start(struct ceph_pool *pool, const char *id,
 
 /* No image here has an object map. */
 struct rados_read *
-image_map_read_start(
-    struct ceph_pool *pool, const struct image_info *info, struct wake *waiter)
+image_map_read_start(struct ceph_pool *pool, const struct image_info *info,
+    uint64_t snap, struct wake *waiter)
 {
 	(void)pool;
 	(void)info;
+	(void)snap;
 	(void)waiter;
 	return NULL;
 }
