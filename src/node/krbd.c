@@ -17,6 +17,7 @@
 #include "base/cephx_key.h"
 #include "base/log.h"
 #include "base/rules.h"
+#include "core/offload.h"
 #include "core/signal.h"
 
 #include <arpa/inet.h>
@@ -38,6 +39,7 @@
 #define ID_MAX (1 << 20)
 #define BUSY_TRIES 50 /* 5 s: somebody still closes the device */
 #define BUSY_WAIT_MS 100
+#define FORCE_MS 600000
 #define KEY_BYTES_MAX 512
 #define SHOWN_MAX 16   /* numbers that are passed over */
 #define MAPPED_TWICE 8 /* by somebody else */
@@ -764,6 +766,75 @@ krbd_attached(void)
 	return n;
 }
 
+/* ---- by force ------------------------------------------------------------- */
+
+struct force {
+	struct wake wake, *waiter;
+	struct device_open *open;
+	struct offload off;
+};
+
+/*
+ * The kernel waits for requests that are under way, and then for the cluster
+ * to hear that the image is closed, for ever if the map line has set no bound.
+ * What was not written is lost; the log tells of how much that is.
+ */
+static int
+force_child(const void *args, void *result, struct err *err)
+{
+	const struct device_spec *spec =
+	    ((const struct force *)args)->open->spec;
+	char options[ATTR_MAX], requests[64], name[ATTR_MAX], shown[PATH_MAX];
+	int id = id_find(spec, NULL), rc;
+
+	(void)result;
+	if (id < 0)
+		return err_set(err, ERR_NOT_FOUND,
+		    "volume %s has no device on this node whose I/O can be ended",
+		    spec->volume_id);
+	(void)attr_read(id, "config_info", options, sizeof(options));
+	if (strstr(options, "osd_request_timeout=") == NULL)
+		return err_refuse_as(err, -EPERM,
+		    "/dev/rbd%d is mapped without osd_request_timeout (mapOptions), so the kernel waits for its cluster for ever",
+		    id);
+	rc = id_is_shown(id, shown, err);
+	if (rc > 0) /* as id_remove(), but nothing has ended */
+		return err_refuse_as(err, -EPERM,
+		    "/dev/rbd%d is shown at %s, which must be unpublished first",
+		    id, shown);
+	if (rc < 0)
+		return rc;
+	(void)attr_read(id, "name", name, sizeof(name));
+	(void)sysfs_read(
+	    requests, sizeof(requests), "block/rbd%d/inflight", id);
+	log_warn("krbd.force",
+	    "volume=%s id=%d image=%.128s requests=\"%s\" text=\"unmapped by force: what is not written is lost\"",
+	    spec->volume_id, id, name, requests);
+	return id_remove(id, "force", err);
+}
+
+static void
+on_forced(struct wake *wake, int rc)
+{
+	struct force *f = container_of(wake, struct force, wake);
+
+	f->open->err = f->off.err;
+	wake_up(f->waiter, rc);
+	free(f);
+}
+
+static void
+krbd_abort_start(struct device_open *open, struct wake *waiter)
+{
+	struct force *f = mem_new(sizeof(*f));
+
+	f->wake.fn = on_forced;
+	f->waiter = waiter;
+	f->open = open;
+	offload_start(&f->off, "unmap by force", force_child, f, NULL, 0,
+	    FORCE_MS, &f->wake);
+}
+
 static const struct mapper_child krbd_child = {
 	.name = "krbd",
 	.map = krbd_map,
@@ -779,4 +850,5 @@ const struct mapper krbd_mapper = {
 	.init = krbd_init,
 	.usable = krbd_usable,
 	.attached = krbd_attached,
+	.abort_start = krbd_abort_start,
 };

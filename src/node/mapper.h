@@ -131,8 +131,8 @@ struct mapper {
 	 * come as well, are answered with EIO, so that what hangs on its device
 	 * ends and the device can be unmapped. Must be closed before it can be
 	 * opened again; where its cluster does not let go of it within a bound,
-	 * the server is replaced, which fences the late writes. Wakes as
-	 * close_start.
+	 * the server is replaced, which fences the late writes. Where `knows` is
+	 * NULL, an image that is not mapped is NOT_FOUND. Wakes as close_start.
 	 */
 	void (*abort_start)(struct device_open *open, struct wake *waiter);
 

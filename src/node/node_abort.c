@@ -24,16 +24,21 @@ struct node_abort {
 	struct device_open open;
 };
 
-/* The mapper that has it open, by what the daemon remembers. */
+/* The mapper that has it open by what the daemon remembers, or one that looks. */
 static const struct mapper *
 find_mapper(const struct device_spec *spec)
 {
-	const struct mapper *mapper;
+	const struct mapper *mapper, *looks = NULL;
 
-	for (size_t i = 0; (mapper = mapper_at(i)) != NULL; i++)
-		if (mapper->abort_start != NULL && mapper->knows(spec))
+	for (size_t i = 0; (mapper = mapper_at(i)) != NULL; i++) {
+		if (mapper->abort_start == NULL)
+			continue;
+		if (mapper->knows == NULL)
+			looks = mapper;
+		else if (mapper->knows(spec))
 			return mapper;
-	return NULL;
+	}
+	return looks;
 }
 
 static enum op_verdict
