@@ -1,7 +1,7 @@
 /*
  * format_image.c - what a node asks of an image. BEGIN: may it be formatted,
  * and if so, mark it; END: it has a file system now; POOL: what its pool is
- * called; USAGE: how many bytes of it are used.
+ * called; USAGE: how many bytes of it are used; LIMITS: how fast it may be.
  *
  * The rule that holds it together: an image without a mark is formatted only
  * if it is proven to hold nothing, its parents included; the mark "unfinished"
@@ -10,6 +10,7 @@
  * ever, before anybody mounts the file system; see docs/JOURNAL.md.
  */
 #include "controller/controller.h"
+#include "controller/qos.h"
 #include "controller/volume.h"
 
 #include "worker.pb-c.h"
@@ -179,7 +180,8 @@ format_image_step(struct op *op)
 			    ? op_await(f, FORMAT_MAP_READ)
 			    : op_goto(f, FORMAT_ANSWER);
 		}
-		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN) {
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN ||
+		    f->req->step == WORKER__FORMAT_REQUEST__STEP__LIMITS) {
 			image_meta_list_start(
 			    &f->list, f->pool, info->id, &op->wake);
 			return op_await(f, FORMAT_META_READ);
@@ -196,6 +198,8 @@ format_image_step(struct op *op)
 	case FORMAT_META_READ:
 		if (op->rc < 0)
 			return op_fail_as(f, FORMAT_END, list);
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__LIMITS)
+			return op_goto(f, FORMAT_ANSWER);
 		if (judge_marks(f, &err) < 0)
 			return op_fail_err(f, FORMAT_END, &err);
 		if (f->again)
@@ -264,6 +268,8 @@ format_image_step(struct op *op)
 		reply->used_bytes = f->used_bytes;
 		reply->image_id = f->lookup.info.id;
 		reply->again = f->again;
+		reply->io_max = arena_strdup(
+		    f->rpc.arena, qos_io_max(&f->list, f->rpc.arena));
 		reply->pool = arena_strdup(
 		    f->rpc.arena, ceph_pool_name(f->pool));
 		return op_goto(f, FORMAT_END);

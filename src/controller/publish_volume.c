@@ -9,6 +9,7 @@
  * node gets a user of its own after that, each time that it is published to.
  */
 #include "controller/controller.h"
+#include "controller/qos.h"
 #include "controller/volume_user.h"
 
 #include "csi.pb-c.h"
@@ -74,6 +75,7 @@ fill_publish_reply(struct publish_volume *p)
 		{ CSI_USER_KEY, p->grant.key.text },
 		{ "clusterFsid", controller.conn->fsid },
 		{ "serviceAccount", p->account },
+		{ "ioMax", qos_io_max(&p->list, p->rpc.arena) },
 		/* held to by the node: others may have it for writing */
 		{ "readOnly",
 		    p->access->mode == MODE(MULTI_NODE_SINGLE_WRITER) &&

@@ -11,18 +11,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void
+take_stored(const struct image_meta_list *list, struct csi_qos *stored)
+{
+	*stored = (struct csi_qos){ .given = { NULL } };
+	for (size_t i = 0; i < list->n; i++)
+		csi_qos_take(stored, list->meta[i].key, list->meta[i].value);
+}
+
+const char *
+qos_io_max(const struct image_meta_list *list, struct arena *arena)
+{
+	struct csi_qos stored;
+
+	take_stored(list, &stored);
+	return csi_qos_io_max(&stored, arena);
+}
+
 /* Starts the write of what the image lacks; false: it lacks nothing. */
 static bool
 write_missing(struct qos_store *q)
 {
-	struct csi_qos stored = { .given = { NULL } };
+	struct csi_qos stored;
 	struct csi_qos_meta entry[CSI_QOS_KEYS];
 	struct cls_meta meta[CSI_QOS_KEYS];
 	size_t n;
 
-	for (size_t i = 0; i < q->list.n; i++)
-		csi_qos_take(
-		    &stored, q->list.meta[i].key, q->list.meta[i].value);
+	take_stored(&q->list, &stored);
 	n = csi_qos_diff(&stored, q->asked, q->size_bytes, q->arena, entry);
 	for (size_t i = 0; i < n; i++)
 		meta[i] = cls_meta_text(entry[i].key, entry[i].value);

@@ -40,4 +40,7 @@ void qos_store_start(struct qos_store *store, struct ceph_pool *pool,
     const char *id, const struct csi_qos *asked, uint64_t size_bytes,
     struct arena *arena, struct wake *waiter);
 
+/* The limits that are stored, as csi_qos_io_max(). */
+const char *qos_io_max(const struct image_meta_list *list, struct arena *arena);
+
 #endif

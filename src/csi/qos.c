@@ -28,6 +28,14 @@ static const char *const now_keys[CSI_QOS_LIMITS] = {
 	"conf_rbd_qos_write_bps_limit",
 };
 
+/* In the order of io.max. */
+static const char *const cgroup_keys[CSI_QOS_CGROUP] = {
+	".rbd.csi.ceph.com/cgroup_qos_max_read_bps",
+	".rbd.csi.ceph.com/cgroup_qos_max_write_bps",
+	".rbd.csi.ceph.com/cgroup_qos_max_read_iops",
+	".rbd.csi.ceph.com/cgroup_qos_max_write_iops",
+};
+
 void
 csi_qos_take(struct csi_qos *stored, const char *key, const char *value)
 {
@@ -37,14 +45,21 @@ csi_qos_take(struct csi_qos *stored, const char *key, const char *value)
 	for (size_t i = 0; i < CSI_QOS_LIMITS; i++)
 		if (strcmp(key, now_keys[i]) == 0)
 			stored->now[i] = value;
+	for (size_t i = 0; i < CSI_QOS_CGROUP; i++)
+		if (strcmp(key, cgroup_keys[i]) == 0)
+			stored->cgroup[i] = value;
 }
 
 /* False: not given, or no number. */
 static bool
 number(const char *text, uint64_t *value)
 {
-	return text != NULL && str_to_u64(text, value) == 0 &&
-	    *value <= INT64_MAX;
+	uint64_t n;
+
+	if (text == NULL || str_to_u64(text, &n) < 0 || n > INT64_MAX)
+		return false;
+	*value = n;
+	return true;
 }
 
 /* What a limit is for a volume of this size: a text, or NULL for none. */
@@ -91,4 +106,37 @@ csi_qos_diff(const struct csi_qos *stored, const struct csi_qos *asked,
 			out[n++] = (struct csi_qos_meta){ now_keys[i], value };
 	}
 	return n;
+}
+
+const char *
+csi_qos_io_max(const struct csi_qos *stored, struct arena *arena)
+{
+	static const struct {
+		const char *name;
+		size_t own, both; /* indices of csi_qos.now */
+	} limits[CSI_QOS_CGROUP] = {
+		{ "rbps", 4, 3 },
+		{ "wbps", 5, 3 },
+		{ "riops", 1, 0 },
+		{ "wiops", 2, 0 },
+	};
+	const char *text = "";
+	bool limited = false;
+
+	for (size_t i = 0; i < CSI_QOS_CGROUP; i++) {
+		uint64_t own = 0, both = 0, value = 0;
+
+		(void)number(stored->now[limits[i].own], &own);
+		(void)number(stored->now[limits[i].both], &both);
+		if (!number(stored->cgroup[i], &value) || value == 0)
+			value = both > 0 && (own == 0 || both < own) ? both
+								     : own;
+		limited = limited || value > 0;
+		text = arena_fmt(arena, "%s%s%s=%s", text, i > 0 ? " " : "",
+		    limits[i].name,
+		    value > 0
+			? arena_fmt(arena, "%llu", (unsigned long long)value)
+			: "max");
+	}
+	return limited ? text : "";
 }

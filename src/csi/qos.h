@@ -19,9 +19,12 @@
 #define CSI_QOS_INPUTS (CSI_QOS_BASE_SIZE + 1)
 #define CSI_QOS_KEYS (CSI_QOS_INPUTS + CSI_QOS_LIMITS)
 
+#define CSI_QOS_CGROUP 4
+
 struct csi_qos {
-	const char *given[CSI_QOS_INPUTS]; /* decimal text, or NULL */
-	const char *now[CSI_QOS_LIMITS];   /* effective, as it is stored */
+	const char *given[CSI_QOS_INPUTS];  /* decimal text, or NULL */
+	const char *now[CSI_QOS_LIMITS];    /* effective, as it is stored */
+	const char *cgroup[CSI_QOS_CGROUP]; /* of ceph-csi 3.18, for krbd */
 };
 
 /* A key of image metadata and its value. */
@@ -44,5 +47,13 @@ void csi_qos_take(struct csi_qos *stored, const char *key, const char *value);
  */
 size_t csi_qos_diff(const struct csi_qos *stored, const struct csi_qos *asked,
     uint64_t size, struct arena *arena, struct csi_qos_meta out[CSI_QOS_KEYS]);
+
+/*
+ * What of the stored limits a cgroup can do for a device, as io.max has it:
+ * "rbps=max wbps=max riops=100 wiops=100"; "": there are none. A limit of reads and writes
+ * together counts for each of the two; ceph-csi's keys for cgroups go before
+ * all others.
+ */
+const char *csi_qos_io_max(const struct csi_qos *stored, struct arena *arena);
 
 #endif

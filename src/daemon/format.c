@@ -32,6 +32,8 @@ static const struct {
 	    "to record by which address the volume is used" },
 	[NODE_FORMAT_USAGE] = { WORKER__FORMAT_REQUEST__STEP__USAGE,
 	    "how much of the volume is used" },
+	[NODE_FORMAT_LIMITS] = { WORKER__FORMAT_REQUEST__STEP__LIMITS,
+	    "what limits the volume has" },
 };
 
 /* protobuf-c's strings are not const, but nobody writes to them. */
@@ -53,6 +55,9 @@ read_reply(struct node_format *ask, const struct session_call *call)
 		    reply->image_id);
 	if (rc == 0)
 		rc = str_put(ask->pool, sizeof(ask->pool), "%s", reply->pool);
+	if (rc == 0)
+		rc = str_put(
+		    ask->io_max, sizeof(ask->io_max), "%s", reply->io_max);
 	if (rc < 0)
 		(void)err_set(
 		    &ask->err, ERR_INTERNAL, "ceph-worker's answer is none");

@@ -18,15 +18,14 @@
  * better. What no mapper knows is not judged.
  */
 static bool
-is_lost(const char *volume_id, const struct condition *c)
+is_lost(const char *volume_id, struct condition *c)
 {
 	struct device_claim claim = { .spec.volume_id = volume_id };
-	struct attachment at;
 
 	if (c->stash.image[0] != '\0')
 		(void)stash_claim(&c->stash, &claim, NULL);
 	claim.mapper = NULL;
-	return attachment_find(&claim, &c->point, &at, NULL) == -ESTALE;
+	return attachment_find(&claim, &c->point, &c->at, NULL) == -ESTALE;
 }
 
 /*

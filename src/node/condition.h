@@ -24,7 +24,8 @@ struct condition {
 	char text[200];      /* of all but WELL: for people */
 	char path[PATH_MAX]; /* without links */
 	struct mount_point point;
-	struct stash stash; /* of the staging path; zeroed: none is known */
+	struct attachment at; /* if that is mounted and alive */
+	struct stash stash;   /* of the staging path; zeroed: none is known */
 };
 
 /*

@@ -21,8 +21,9 @@
 /* ---- in a child ------------------------------------------------------------ */
 
 struct mapper_child {
-	const char *name; /* "krbd", "userspace": stash and log */
-	bool opens;       /* it maps what the daemon's open_start has opened */
+	const char *name;  /* "krbd", "userspace": stash and log */
+	bool opens;        /* it maps what the daemon's open_start has opened */
+	bool obeys_limits; /* those in the image's metadata, as they are now */
 
 	/*
 	 * Maps the image, or takes a mapping of it with the wanted read-only

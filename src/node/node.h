@@ -12,6 +12,7 @@
 #include "csi/caps.h"
 #include "csi/params.h"
 #include "csi/rpc.h"
+#include "node/limits.h"
 #include "node/mapper.h"
 
 /* What config.json says of a cluster. */
@@ -28,6 +29,7 @@ enum node_format_step {
 	NODE_FORMAT_POOL,      /* what is its pool called now? */
 	NODE_FORMAT_USAGE,     /* how many bytes of it are used? */
 	NODE_FORMAT_RECORD,    /* record by which address it is open */
+	NODE_FORMAT_LIMITS,    /* what limits does it have? */
 };
 
 /*
@@ -50,6 +52,7 @@ struct node_format {
 	char pool[256];  /* POOL: the name of the pool with the handle's id */
 	bool used_known; /* USAGE: the image has an object map that tells */
 	uint64_t used_bytes;
+	char io_max[LIMITS_SIZE]; /* LIMITS */
 };
 
 struct node_config {
@@ -68,7 +71,7 @@ struct node_config {
 	 * is proven to hold nothing, or an mkfs that was cut off; its mark is
 	 * set. FAILED_PRECONDITION tells why it is not; any other error, too,
 	 * means that it must not be formatted. END: rc 0 when the mark says
-	 * that it has a file system. POOL, USAGE: rc 0 with the answer.
+	 * that it has a file system. The others: rc 0 with the answer.
 	 */
 	void (*format_start)(struct node_format *ask, struct wake *waiter);
 	/*

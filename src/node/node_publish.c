@@ -15,6 +15,7 @@
  * this request has, under the lock that stage and unstage take.
  */
 #include "node/attachment.h"
+#include "node/limits.h"
 #include "node/loopdev.h"
 #include "node/node.h"
 #include "node/path.h"
@@ -52,6 +53,7 @@ struct publish {
 	bool single_writer;  /* at no other target of this node */
 	bool has_key;        /* publish_context has a user's key */
 	const char *options; /* mount flags, comma list */
+	const char *io_max;  /* the image's limits, or NULL */
 
 	struct offload offload;
 	bool lost; /* it was staged, and its device or its mount is gone */
@@ -277,6 +279,19 @@ publish_bind(struct publishing *w, struct err *err)
 	return rc;
 }
 
+/* A pod that goes without its limits is better than none. */
+static void
+publish_limit(const struct publishing *w)
+{
+	struct err why = ERR_INIT;
+	struct limits limits;
+
+	limits_look(w->target, &w->from.at, &limits);
+	if (limits_set(&limits, w->asked->io_max, &why) < 0)
+		log_warn("volume.limits", "volume=%s text=\"%s\"",
+		    w->asked->spec.volume_id, why.text);
+}
+
 static int
 publish_child(const void *asked, void *lost, struct err *err)
 {
@@ -296,6 +311,8 @@ publish_child(const void *asked, void *lost, struct err *err)
 		rc = publish_claim_single(&w, err);
 	if (rc == 0 && !done)
 		rc = publish_bind(&w, err);
+	if (rc == 0)
+		publish_limit(&w);
 	staged_close(&w.from);
 	return rc;
 }
@@ -316,6 +333,7 @@ publish_read_request(struct publish *p, struct err *err)
 	    (rc = node_mount_flags(
 		 r->volume_capability, p->rpc.arena, &p->options, err)) < 0)
 		return rc;
+	p->io_max = csi_map_get(&publish, "ioMax");
 	p->spec.user = csi_map_get(&publish, "userID");
 	p->has_key = csi_map_get(&publish, CSI_USER_KEY) != NULL;
 	p->block = access->block;

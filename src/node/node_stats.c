@@ -31,6 +31,7 @@ struct stats_result {
 	bool block;
 	uint64_t total_bytes, used_bytes, available_bytes;
 	uint64_t inodes, used_inodes, free_inodes; /* file system only */
+	struct limits limits;
 };
 
 static int
@@ -47,6 +48,7 @@ stats_child(const void *p, void *result, struct err *err)
 	out->block = S_ISBLK(condition->point.mode);
 	if (rc < 0 || condition->kind == CONDITION_DEAD)
 		return rc;
+	limits_look(condition->path, &condition->at, &out->limits);
 	if (out->block)
 		return sysfs_size(
 		    condition->point.source, &out->total_bytes, &read_only);
@@ -72,6 +74,9 @@ enum stats_state {
 	STATS_START = 0, /* nothing is asked */
 	STATS_READ,      /* the child has ended */
 	STATS_ASKED,     /* the cluster has said what of the image is used */
+	STATS_LIMITS,    /* it has said how fast the pod may be */
+	STATS_LIMITED,   /* the pod's cgroup has that */
+	STATS_ANSWER,
 	STATS_END,
 };
 
@@ -86,8 +91,8 @@ struct stats {
 };
 
 /*
- * May the cluster be asked what the block volume uses? Its image is known by
- * the stash, so a volume without a staging path is not asked for.
+ * May the cluster be asked about the volume? Its image is known by the stash,
+ * so a volume without a staging path is not asked for.
  */
 static bool
 stats_may_ask(struct stats *s)
@@ -97,7 +102,8 @@ stats_may_ask(struct stats *s)
 	struct node_cluster cluster;
 	const char *user, *key;
 
-	if (!s->result.block || s->result.condition.kind == CONDITION_DEAD ||
+	if (s->result.condition.kind == CONDITION_DEAD ||
+	    (!s->result.block && s->result.limits.file[0] == '\0') ||
 	    stash->cluster_id[0] == '\0' || stash->encrypted ||
 	    node_config->find_cluster(
 		stash->cluster_id, s->rpc.arena, &cluster, NULL) < 0)
@@ -152,6 +158,28 @@ stats_reply(struct stats *s)
 					      : "the volume is well");
 }
 
+/*
+ * Limits of ControllerModifyVolume reach a volume that is in use so: kubelet
+ * asks for statistics about once a minute.
+ */
+static enum op_verdict
+stats_ask_limits(struct stats *s)
+{
+	s->ask = (struct node_format){ .step = NODE_FORMAT_LIMITS,
+		.spec = &s->claim.spec };
+	node_config->format_start(&s->ask, &s->rpc.op.wake);
+	return op_await(s, STATS_LIMITS);
+}
+
+static int
+limits_child(const void *p, void *none, struct err *err)
+{
+	const struct stats *s = p;
+
+	(void)none;
+	return limits_set(&s->result.limits, s->ask.io_max, err);
+}
+
 static enum op_verdict
 stats_step(struct op *op)
 {
@@ -174,10 +202,10 @@ stats_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_err(s, STATS_END, &s->offload.err);
 		s->claim.spec.volume_id = r->volume_id;
-		if (!stats_may_ask(s)) {
-			stats_reply(s);
-			return op_goto(s, STATS_END);
-		}
+		if (!stats_may_ask(s))
+			return op_goto(s, STATS_ANSWER);
+		if (!got->block)
+			return stats_ask_limits(s);
 		s->ask = (struct node_format){ .step = NODE_FORMAT_USAGE,
 			.spec = &s->claim.spec };
 		node_config->format_start(&s->ask, &op->wake);
@@ -193,6 +221,28 @@ stats_step(struct op *op)
 			got->available_bytes = got->total_bytes -
 			    got->used_bytes;
 		}
+		return got->limits.file[0] != '\0' ? stats_ask_limits(s)
+						   : op_goto(s, STATS_ANSWER);
+
+	case STATS_LIMITS:
+		if (op->rc < 0)
+			log_info("stats.limits", "volume=%s text=\"%s\"",
+			    r->volume_id, s->ask.err.text);
+		if (s->ask.io_max[0] == '\0')
+			memcpy(s->ask.io_max, LIMITS_NONE, sizeof(LIMITS_NONE));
+		if (op->rc < 0 || str_eq(s->ask.io_max, got->limits.now))
+			return op_goto(s, STATS_ANSWER);
+		offload_start(&s->offload, r->volume_path, limits_child, s,
+		    NULL, 0, STATS_MS, &op->wake);
+		return op_await(s, STATS_LIMITED);
+
+	case STATS_LIMITED:
+		if (op->rc < 0)
+			log_warn("volume.limits", "volume=%s text=\"%s\"",
+			    r->volume_id, s->offload.err.text);
+		return op_goto(s, STATS_ANSWER);
+
+	case STATS_ANSWER:
 		stats_reply(s);
 		return op_goto(s, STATS_END);
 

@@ -699,6 +699,7 @@ userspace_attached(void)
 static const struct mapper_child userspace_child = {
 	.name = "userspace",
 	.opens = true,
+	.obeys_limits = true,
 	.map = userspace_map,
 	.unmap = userspace_unmap,
 	.verify = userspace_verify,

@@ -212,6 +212,9 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	wake_up(waiter, 0);
 }
 
+static const char *cluster_limits = ""; /* of images now */
+static bool lends;                      /* a key, to ask for them */
+
 static void
 fake_format(struct node_format *ask, struct wake *waiter)
 {
@@ -220,6 +223,7 @@ fake_format(struct node_format *ask, struct wake *waiter)
 
 	begins += ask->step == NODE_FORMAT_BEGIN;
 	(void)!str_put(ask->image_id, sizeof(ask->image_id), "12");
+	(void)!str_put(ask->io_max, sizeof(ask->io_max), "%s", cluster_limits);
 	if (ask->step == NODE_FORMAT_BEGIN && !image->proven)
 		rc = err_set(&ask->err, ERR_FAILED_PRECONDITION,
 		    "image %s holds data", image->name);
@@ -240,13 +244,12 @@ find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
 }
 
 static bool
-lend_nothing(
-    const struct device_spec *spec, const char **user, const char **key)
+lend_key(const struct device_spec *spec, const char **user, const char **key)
 {
 	(void)spec;
-	(void)user;
-	(void)key;
-	return false;
+	*user = "u";
+	*key = "AAAA";
+	return lends;
 }
 
 /* ---- calls ---------------------------------------------------------------- */
@@ -254,7 +257,8 @@ lend_nothing(
 static struct volume {
 	char id[80], image[80], fstype[8];
 	char staging[PATH_MAX], staged[PATH_MAX], target[PATH_MAX];
-	char flag[16]; /* a mount flag, or "" */
+	char flag[16];      /* a mount flag, or "" */
+	const char *io_max; /* of publish_context */
 	bool block, reader, is_static;
 	int mode;
 } one, two;
@@ -383,13 +387,15 @@ publish(struct volume *v)
 	ENTRY(NodePublishVolumeRequest__PublishContextEntry, pool, "pool", "p");
 	ENTRY(NodePublishVolumeRequest__PublishContextEntry, image, "image",
 	    v->image);
+	ENTRY(NodePublishVolumeRequest__PublishContextEntry, io_max, "ioMax",
+	    v->io_max);
 	Csi__V1__NodePublishVolumeRequest__PublishContextEntry *context[] = {
-		&pool, &image
+		&pool, &image, &io_max
 	};
 	Csi__V1__NodePublishVolumeRequest r =
 	    CSI__V1__NODE_PUBLISH_VOLUME_REQUEST__INIT;
 
-	pool.base.descriptor = image.base.descriptor =
+	pool.base.descriptor = image.base.descriptor = io_max.base.descriptor =
 	    &csi__v1__node_publish_volume_request__publish_context_entry__descriptor;
 	r.volume_id = v->id;
 	r.staging_target_path = v->staging;
@@ -397,7 +403,7 @@ publish(struct volume *v)
 	r.volume_capability = capability(v);
 	r.readonly = v->reader;
 	r.publish_context = context;
-	r.n_publish_context = 2;
+	r.n_publish_context = v->io_max != NULL ? 3 : 2;
 	run(&node_publish_impl, &r.base);
 	return (int)said.code;
 }
@@ -1162,12 +1168,71 @@ test_lost_stash(void)
 	is_int((int)unmaps, 1, "one device is given back");
 }
 
+/* What the pod's cgroup has got. */
+static const char *
+io_max(const char *file)
+{
+	static char text[128];
+	FILE *f = fopen(file, "r");
+
+	if (f == NULL || fgets(text, sizeof(text), f) == NULL)
+		text[0] = '\0';
+	if (f != NULL)
+		(void)fclose(f);
+	return text;
+}
+
+/*
+ * A pod's cgroup gets the limits that publish_context has, and later those that
+ * the cluster has when statistics are asked for.
+ */
+static void
+test_limits(void)
+{
+	static const char uid[] = "00000000-0000-4000-8000-0000000000aa";
+	auto_free char *dir = NULL, *file = NULL, *command = NULL, *set = NULL;
+
+	scene();
+	dir = str_fmt("%s/fs/cgroup/kubepods/pod%s", node_paths.sys, uid);
+	file = str_fmt("%s/io.max", dir);
+	command = str_fmt("mkdir -p '%s' && : >'%s'", dir, file);
+	set = str_fmt("%u:%u rbps=max wbps=max riops=7 wiops=7",
+	    major(images[0].devno), minor(images[0].devno));
+	(void)!str_put(one.target, sizeof(one.target), "%s/pods/%s/v/mount",
+	    fake_mounts.top, uid);
+	ok(system(command) == 0, "a pod has a cgroup");
+	is_int(stage(&one), 0, "staged: %s", said.text);
+	is_int(publish(&one), 0, "published without limits: %s", said.text);
+	is_str(io_max(file), "", "nothing is set");
+	one.io_max = "rbps=max wbps=max riops=7 wiops=7";
+	is_int(publish(&one), 0, "published with limits: %s", said.text);
+	is_str(io_max(file), set, "they are set for the device");
+
+	cluster_limits = "rbps=9 wbps=9 riops=7 wiops=7";
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	is_str(io_max(file), set, "nobody lends a key to ask for others");
+	lends = true;
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	ok(strstr(io_max(file), " rbps=9 wbps=9 riops=7 wiops=7") != NULL,
+	    "with a key the limits of now are set: %s", io_max(file));
+	cluster_limits = "";
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	ok(strstr(io_max(file), LIMITS_NONE) != NULL, "or lifted: %s",
+	    io_max(file));
+	ok(unlink(file) == 0 && rmdir(dir) == 0, "the pod goes");
+	is_int(statistics(&one), 0, "and is not asked for: %s", said.text);
+	lends = false;
+	one.io_max = NULL;
+	is_int(unpublish(&one) + unstage(&one), 0, "all of it goes: %s",
+	    said.text);
+}
+
 int
 main(void)
 {
 	static const struct mapper *const mappers[] = { &fake, NULL };
 	static const struct node_config config = { .state_dir = "/nonexistent",
-		.credentials = lend_nothing,
+		.credentials = lend_key,
 		.find_cluster = find_cluster,
 		.format_start = fake_format };
 	const struct mapper_setup setup = { .state_dir = "/nonexistent" };
@@ -1190,6 +1255,7 @@ main(void)
 	test_encrypted();
 	test_expand();
 	test_health();
+	test_limits();
 	fake_mounts_fini();
 	loop_fini();
 	return tap_end();

@@ -585,6 +585,39 @@ test_sums(void)
 	}
 }
 
+/* Stored values in the order of csi_qos.now, "-" for none; then io.max. */
+static const struct {
+	const char *now[CSI_QOS_LIMITS], *cgroup[CSI_QOS_CGROUP], *io_max;
+} throttles[] = {
+	{ { NULL }, { NULL }, "" },
+	{ { "0", "0" }, { NULL }, "" },
+	{ { "x" }, { "-1" }, "" },
+	{ { "100" }, { NULL }, "rbps=max wbps=max riops=100 wiops=100" },
+	{ { NULL, "5", "6", NULL, "7", "8" }, { NULL },
+	    "rbps=7 wbps=8 riops=5 wiops=6" },
+	{ { "5", "100", NULL, "9", "8" }, { NULL },
+	    "rbps=8 wbps=9 riops=5 wiops=5" },
+	{ { "5", NULL, NULL, "9" }, { "1", NULL, "20" },
+	    "rbps=1 wbps=9 riops=20 wiops=5" },
+};
+
+static void
+test_throttles(void)
+{
+	struct arena *arena = arena_new(4096);
+
+	for (size_t i = 0; i < countof(throttles); i++) {
+		struct csi_qos stored = { .given = { NULL } };
+
+		memcpy(stored.now, throttles[i].now, sizeof(stored.now));
+		memcpy(
+		    stored.cgroup, throttles[i].cgroup, sizeof(stored.cgroup));
+		is_str(csi_qos_io_max(&stored, arena), throttles[i].io_max,
+		    "a cgroup's limits are \"%s\"", throttles[i].io_max);
+	}
+	arena_free(arena);
+}
+
 /* Several parameters together, and keys. */
 static const struct {
 	const char *parameters;
@@ -985,6 +1018,7 @@ main(void)
 	test_rows();
 	test_limits();
 	test_sums();
+	test_throttles();
 	test_class_params();
 	test_topologies();
 	test_document();
