@@ -433,12 +433,11 @@ dispatch(const struct fuse_call *call)
 }
 
 static void
-on_readable(struct io *io, int what)
+read_batch(struct io *io)
 {
 	struct fuse_call call;
 	ssize_t n;
 
-	(void)what;
 	for (int i = 0; i < BATCH && !fs.paused && !fs.full; i++) {
 		if (fs.next == NULL)
 			fs.next = buffer_get();
@@ -464,6 +463,15 @@ on_readable(struct io *io, int what)
 		}
 		reading();
 	}
+}
+
+static void
+on_readable(struct io *io, int what)
+{
+	(void)what;
+	image_io_batch_begin();
+	read_batch(io);
+	image_io_batch_end();
 }
 
 /* Reads on or stops, by what is held. */

@@ -12,12 +12,17 @@
 #include <errno.h>
 #include <rbd/librbd.h>
 #include <string.h>
+#include <sys/uio.h>
 
 static struct {
 	unsigned requests;   /* of all images, waiting or in flight */
 	uint64_t bytes;      /* their buffers */
 	struct table *table; /* counts them; NULL: nobody does */
 } total;
+
+/* Images with pieces of writes that may be joined, while a batch is read. */
+static TAILQ_HEAD(, image_io) held = TAILQ_HEAD_INITIALIZER(held);
+static bool in_batch;
 
 static void (*on_refusal)(struct image_io *io, int rc);
 
@@ -79,15 +84,22 @@ finish(struct image_req *req)
 static void
 on_landed(struct job *job)
 {
-	struct image_req *req = container_of(job, struct image_req, job);
+	struct image_req *req = container_of(job, struct image_req, job), *next;
 	struct image_io *io = req->io;
+	int rc = req->rc;
 
-	TAILQ_REMOVE(&io->flying, req, link);
-	io->ops--;
-	io->bytes -= req->len;
-	if (image_io_is_refusal(req->rc) && on_refusal != NULL)
-		on_refusal(io, req->rc);
-	finish(req);
+	for (next = req; next != NULL; next = next->joined) {
+		TAILQ_REMOVE(&io->flying, next, link);
+		io->ops--;
+		io->bytes -= next->len;
+	}
+	if (image_io_is_refusal(rc) && on_refusal != NULL)
+		on_refusal(io, rc);
+	for (; req != NULL; req = next) {
+		next = req->joined;
+		req->rc = rc;
+		finish(req);
+	}
 	pump(io);
 }
 
@@ -111,15 +123,58 @@ on_rbd(rbd_completion_t completion, void *arg)
 	loop_post_remote(&req->job);
 }
 
-static void
-launch(struct image_io *io, struct image_req *req)
+static bool
+has_room(const struct image_io *io, const struct image_req *req)
 {
-	rbd_completion_t c;
-	int rc;
+	return io->ops == 0 ||
+	    (io->ops < IMAGE_OPS_MAX &&
+		io->bytes + req->len <= IMAGE_BYTES_MAX);
+}
 
+/* The next one of the queue is on its way. */
+static struct image_req *
+take_off(struct image_io *io)
+{
+	struct image_req *req = TAILQ_FIRST(&io->queued);
+
+	TAILQ_REMOVE(&io->queued, req, link);
+	io->waiting--;
 	TAILQ_INSERT_TAIL(&io->flying, req, link);
 	io->ops++;
 	io->bytes += req->len;
+	req->joined = NULL;
+	return req;
+}
+
+/* Writes `req` with those behind it in the queue that continue it. */
+static int
+write_joined(struct image_io *io, struct image_req *req, rbd_completion_t c)
+{
+	struct iovec iov[IMAGE_JOINED_MAX] = { { req->data, req->len } };
+	struct image_req *last = req, *next;
+	uint64_t len = req->len;
+	int n = 1;
+
+	while (n < IMAGE_JOINED_MAX &&
+	    (next = TAILQ_FIRST(&io->queued)) != NULL &&
+	    next->kind == IMAGE_WRITE && next->offset == req->offset + len &&
+	    len + next->len <= IMAGE_JOINED_BYTES && has_room(io, next)) {
+		last = last->joined = take_off(io);
+		iov[n++] = (struct iovec){ last->data, last->len };
+		len += last->len;
+	}
+	return n == 1
+	    ? rbd_aio_write(io->rbd, req->offset, req->len, req->data, c)
+	    : rbd_aio_writev(io->rbd, iov, n, req->offset, c);
+}
+
+static void
+launch(struct image_io *io)
+{
+	struct image_req *req = take_off(io);
+	rbd_completion_t c;
+	int rc;
+
 	req->job.run = on_landed;
 	rc = rbd_aio_create_completion(req, on_rbd, &c);
 	if (rc == 0) {
@@ -130,8 +185,7 @@ launch(struct image_io *io, struct image_req *req)
 			    io->rbd, req->offset, req->len, req->data, c);
 			break;
 		case IMAGE_WRITE:
-			rc = rbd_aio_write(
-			    io->rbd, req->offset, req->len, req->data, c);
+			rc = write_joined(io, req, c);
 			break;
 		case IMAGE_FLUSH:
 			rc = rbd_aio_flush(io->rbd, c);
@@ -163,13 +217,8 @@ pump(struct image_io *io)
 	struct image_req *req;
 
 	while (io->ready && (req = TAILQ_FIRST(&io->queued)) != NULL &&
-	    (io->ops == 0 ||
-		(io->ops < IMAGE_OPS_MAX &&
-		    io->bytes + req->len <= IMAGE_BYTES_MAX))) {
-		TAILQ_REMOVE(&io->queued, req, link);
-		io->waiting--;
-		launch(io, req);
-	}
+	    has_room(io, req))
+		launch(io);
 }
 
 void
@@ -189,7 +238,37 @@ image_io_submit(struct image_io *io, struct image_req *req)
 	}
 	TAILQ_INSERT_TAIL(&io->queued, req, link);
 	io->waiting++;
+	if (in_batch && req->kind == IMAGE_WRITE &&
+	    req->len >= IMAGE_PIECE_MIN && req->len < IMAGE_JOINED_BYTES) {
+		if (!io->held)
+			TAILQ_INSERT_TAIL(&held, io, held_link);
+		io->held = true;
+		io->held_bytes += req->len;
+		if (io->held_bytes < IMAGE_JOINED_BYTES)
+			return;
+	}
+	io->held_bytes = 0;
 	pump(io);
+}
+
+void
+image_io_batch_begin(void)
+{
+	in_batch = true;
+}
+
+void
+image_io_batch_end(void)
+{
+	struct image_io *io;
+
+	in_batch = false;
+	while ((io = TAILQ_FIRST(&held)) != NULL) {
+		TAILQ_REMOVE(&held, io, held_link);
+		io->held = false;
+		io->held_bytes = 0;
+		pump(io);
+	}
 }
 
 void

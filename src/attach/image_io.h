@@ -22,6 +22,14 @@
 #define IMAGE_OPS_MAX 128           /* in flight at librbd, one image */
 #define IMAGE_BYTES_MAX (32U << 20) /* unless it is a single request */
 
+/*
+ * The kernel cuts a large write of scattered pages into pieces. Those of one
+ * batch that lie side by side go to librbd as one write of up to so many.
+ */
+#define IMAGE_JOINED_BYTES (1U << 20)
+#define IMAGE_JOINED_MAX 16         /* pieces */
+#define IMAGE_PIECE_MIN (64U << 10) /* less is no piece of anything */
+
 enum image_req_kind {
 	IMAGE_READ = TABLE_IO_READ,
 	IMAGE_WRITE = TABLE_IO_WRITE,
@@ -51,6 +59,7 @@ struct image_req {
 	struct image_io *io;
 	struct job job;
 	int64_t began_us;
+	struct image_req *joined; /* the next piece of one write at librbd */
 	TAILQ_ENTRY(image_req) link;
 };
 
@@ -65,6 +74,9 @@ struct image_io {
 	uint64_t bytes; /* of them */
 	unsigned waiting;
 	struct image_req_list flying, queued;
+	bool held; /* in the list of those that wait for the batch's end */
+	uint64_t held_bytes;
+	TAILQ_ENTRY(image_io) held_link;
 
 	/* private: the header watch */
 	uint64_t watch;
@@ -91,6 +103,13 @@ void image_io_count_in(struct table *table);
 
 /* Takes a request; answer() and done() follow later, never inside. */
 void image_io_submit(struct image_io *io, struct image_req *req);
+
+/*
+ * Around the requests that are read in one go: pieces of large writes are held
+ * until the end, so that they can be joined.
+ */
+void image_io_batch_begin(void);
+void image_io_batch_end(void);
 
 /* Requests may go to librbd from now on. */
 void image_io_resume(struct image_io *io);

@@ -147,42 +147,4 @@ ok "unstaged" unstage
 ok "unpublished from the node" detach
 ok "deleted" delete
 
-# ---- handed over from ceph-csi and to it -------------------------------------------------------
-
-# ceph-csi knows krbd only.
-stash() { jq -c "$1" "$staging/image-meta.json"; }
-as_ceph_csi() {
-	local file
-	file=$(jq 'del(."rbd-csi")' "$staging/image-meta.json") && cat >"$staging/image-meta.json" <<<"$file"
-}
-handed_over() {
-	use handed xfs
-	ok "created" create handed xfs "$all_features"
-	ok "published to the node" attach
-	ok "staged" stage
-	ok "published" publish
-	ok "data is written" put_data handed
-	is "the stash has what ceph-csi reads, as it writes it" "$(stash 'keys_unsorted[:10]')" \
-		'["Version","pool","radosNamespace","image","unmapOptions","accessType","encrypted","device","logDir","logFileStrategy"]'
-	is "with its values" "$(stash '[.Version, .pool, .image, .accessType, .encrypted, .device]')" \
-		"[3,\"rbd\",\"$image\",false,false,\"\"]"
-	ok "the daemon ends" stop_daemon
-	ok "and ceph-csi has staged it" as_ceph_csi
-	start_daemon --mounter-fallback=$fallback "${options[@]}"
-	ok "staging it is success" stage
-	is "it is mapped once" "$(mapped)" 1
-	ok "publishing it, too" publish
-	ok "it has statistics" stats_of
-	ok "and health" volume_health
-	ok "the image is made larger" enlarge 2048
-	ok "it grows" expand $((2048 * MIB))
-	ok "the data is there" has_data
-	ok "unpublished" unpublish
-	ok "unstaged" unstage
-	ok "nothing is left on the node" nothing_left
-	ok "unpublished from the node" detach
-	ok "deleted" delete
-}
-[[ $mounter != rbd ]] || handed_over
-
 done_testing

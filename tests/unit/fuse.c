@@ -55,6 +55,16 @@ image_by_file(const char *name)
 }
 
 void
+image_io_batch_begin(void)
+{
+}
+
+void
+image_io_batch_end(void)
+{
+}
+
+void
 image_io_submit(struct image_io *io, struct image_req *req)
 {
 	(void)io;

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <rbd/librbd.h>
+#include <sys/uio.h>
 
 /* ---- librbd, as far as image_io.c calls it ------------------------------ */
 
@@ -81,6 +82,22 @@ rbd_aio_write(rbd_image_t image, uint64_t off, size_t len, const char *buf,
 	(void)off;
 	(void)len;
 	(void)buf;
+	return submit(c);
+}
+
+static int pieces; /* of the last rbd_aio_writev() */
+static uint64_t pieces_at, pieces_len;
+
+int
+rbd_aio_writev(rbd_image_t image, const struct iovec *iov, int n, uint64_t off,
+    rbd_completion_t c)
+{
+	(void)image;
+	pieces = n;
+	pieces_at = off;
+	pieces_len = 0;
+	for (int i = 0; i < n; i++)
+		pieces_len += iov[i].iov_len;
 	return submit(c);
 }
 
@@ -223,15 +240,94 @@ on_done(struct image_req *req)
 static char data[8];
 
 static void
-put(struct image_io *io, struct test_req *t, enum image_req_kind kind,
-    uint64_t len)
+put_at(struct image_io *io, struct test_req *t, enum image_req_kind kind,
+    uint64_t offset, uint64_t len)
 {
 	*t = (struct test_req){ .req = { .kind = kind,
+				    .offset = offset,
 				    .len = len,
 				    .data = kind <= IMAGE_WRITE ? data : NULL,
 				    .answer = on_answer,
 				    .done = on_done } };
 	image_io_submit(io, &t->req);
+}
+
+static void
+put(struct image_io *io, struct test_req *t, enum image_req_kind kind,
+    uint64_t len)
+{
+	put_at(io, t, kind, 0, len);
+}
+
+#define KB 1024U
+
+static void
+test_joining(void)
+{
+	static struct test_req t[40];
+	struct image_io io = { 0 }, other = { 0 };
+
+	image_io_init(&io);
+	image_io_init(&other);
+	image_io_resume(&io);
+	image_io_resume(&other);
+	image_io_batch_begin();
+	put_at(&io, &t[0], IMAGE_WRITE, 0, 300 * KB);
+	put_at(&other, &t[1], IMAGE_WRITE, 300 * KB, 200 * KB);
+	put_at(&io, &t[2], IMAGE_WRITE, 300 * KB, 200 * KB);
+	is_int(nflying, 0, "pieces are held while a batch is read");
+	put_at(&io, &t[3], IMAGE_WRITE, 900 * KB, 524 * KB);
+	is_int(nflying, 2, "until there is enough of them");
+	ok(pieces == 2 && pieces_at == 0 && pieces_len == 500 * KB,
+	    "those side by side go as one write");
+	put_at(&io, &t[4], IMAGE_WRITE, 0, 4 * KB);
+	is_int(nflying, 3, "small ones are not held");
+	put_at(&io, &t[5], IMAGE_ZERO, 0, 128 * KB);
+	is_int(nflying, 4, "nor is what is no write");
+	put_at(&io, &t[6], IMAGE_WRITE, 0, KB * KB);
+	is_int(nflying, 5, "nor what is as large as it can be");
+	image_io_batch_end();
+	is_int(nflying, 6, "at the batch's end all go");
+	land(0);
+	ok(t[0].answers == 1 && t[0].dones == 1 && t[2].answers == 1 &&
+		t[2].dones == 1 && t[3].answers == 0,
+	    "each piece is answered for itself");
+	while (nflying > 0)
+		land(0);
+	ok(io.ops == 0 && io.bytes == 0 && other.ops == 0 &&
+		image_io_total() == 0,
+	    "nothing is left");
+
+	image_io_batch_begin();
+	put_at(&io, &t[0], IMAGE_WRITE, 0, 500 * KB);
+	put_at(&io, &t[1], IMAGE_WRITE, 500 * KB, 500 * KB);
+	put_at(&io, &t[2], IMAGE_WRITE, 1000 * KB, 500 * KB);
+	image_io_batch_end();
+	is_int(nflying, 2, "a joined write has a limit");
+	image_io_abort(&io);
+	ok(t[0].answers == 1 && t[1].answers == 1 && t[1].rc == -EIO,
+	    "an abort answers all pieces");
+	land(0);
+	ok(t[0].answers == 1 && t[0].dones == 1 && t[1].dones == 1,
+	    "which are freed when they come back");
+	while (nflying > 0)
+		land(0);
+
+	image_io_init(&io);
+	image_io_resume(&io);
+	refuse = -EINVAL;
+	image_io_batch_begin();
+	put_at(&io, &t[0], IMAGE_WRITE, 0, 100 * KB);
+	put_at(&io, &t[1], IMAGE_WRITE, 100 * KB, 100 * KB);
+	image_io_batch_end();
+	refuse = 0;
+	loop_turn(false);
+	ok(t[0].rc == -EINVAL && t[1].rc == -EINVAL && t[1].dones == 1,
+	    "a joined write that librbd does not take fails as a whole");
+	for (int i = 0; i < 20; i++)
+		put_at(&other, &t[i], IMAGE_WRITE, 0, 4 * KB);
+	while (nflying > 0)
+		land(0);
 }
 
 static void
@@ -430,6 +526,7 @@ main(void)
 		return 1;
 	test_counters();
 	test_limits();
+	test_joining();
 	test_failures();
 	test_refusals();
 	test_short_read();
