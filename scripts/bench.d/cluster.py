@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import controller
 from measure import TOP, cpu_seconds, marked, status, wait_for
@@ -144,13 +145,40 @@ def bench_attach(stand):
         stand.report.figure(f"attach.{count}.processes_per_volume", (stand.processes_started() - before) / count, "processes")
 
 
+def bench_node(stand):
+    """Volumes that come and go at once: attach with mkfs, detach, attach, detach."""
+    for count in (1, 32, 256):
+        before = stand.metrics()
+        stand.bench("attach", "--count", count, "--callers", count, "--prefix", f"n{count}", prefix=f"node.{count}")
+        after = stand.metrics()
+        for name, metric in (("children", "rbd_csi_offload_forks_total"), ("programs", "rbd_csi_tool_execs_total")):
+            stand.report.figure(f"node.{count}.{name}_per_volume", (float(after[metric]) - float(before[metric])) / count, name)
+    stand.report_process("node.rbd-csid", stand.daemon.pid)
+
+
+def write_everywhere(stand):
+    """64 MiB to each file system, in requests of 1 MiB, 16 of them at once."""
+    targets = sorted((stand.dir / "volumes").glob("h64-*/target"))
+    for i in range(0, len(targets), 16):
+        writers = [subprocess.Popen(["dd", "if=/dev/zero", f"of={target}/large", "bs=1M", "count=64", "oflag=direct", "status=none"])
+                   for target in targets[i:i + 16]]
+        if any([writer.wait() for writer in writers]):
+            raise RuntimeError("large writes failed")
+
+
 def bench_images(stand):
     for count in (1, 64):
         stand.bench("hold", "--count", count, "--callers", min(count, 16), "--prefix", f"h{count}",
                     prefix=f"images.{count}")
         stand.report_process(f"images.{count}.rbd-csid", stand.daemon.pid)
-        for pid in stand.own("rbd-attachd"):
+        pids = stand.own("rbd-attachd")
+        for pid in pids:
             stand.report_process(f"images.{count}.rbd-attachd", pid)
+        if count > 1:
+            write_everywhere(stand)
+            time.sleep(12)  # it looks every 5 s at what has not been used since
+            for pid in pids:
+                stand.report.judged(f"images.{count}.rbd-attachd.rss_after_large_writes", status(pid)[0] / 1024, "MiB", most=48)
         stand.bench("release", "--count", count, "--callers", min(count, 16), "--prefix", f"h{count}",
                     prefix=f"images.{count}")
 
@@ -202,9 +230,11 @@ def bench_throughput(stand):
         paths["fio-rbd"] = ["--ioengine=rbd", "--clientname=admin", "--pool=rbd", "--rbdname=bench-engine"]
         for job in FIO_JOBS:
             rounds = [{name: fio(env, target, job) for name, target in paths.items()} for _ in range(3)]
-            for name in paths:
-                values = sorted(r[name] for r in rounds)
-                stand.report.figure(f"throughput.{job}.{name}", values[1], "MB/s" if "1M" in job else "IOPS")
+            median = {name: sorted(r[name] for r in rounds)[1] for name in paths}
+            for name, value in median.items():
+                stand.report.figure(f"throughput.{job}.{name}", value, "MB/s" if "1M" in job else "IOPS")
+            stand.report.judged(f"throughput.{job}.of_fio-rbd", median["rbd-attachd"] / median["fio-rbd"], "times",
+                                least=0.9 if job == "write_1M_qd8" else 0.95)
     finally:
         if loop:
             subprocess.run(["losetup", "-d", loop], check=False)
@@ -226,9 +256,9 @@ def bench_krbd(stand):
 
 CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
 CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
-NEEDS = {"volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": CLUSTER | CSI | {"tests/bench/limit"}, "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
+NEEDS = {"node": CLUSTER | CSI | {"mkfs.ext4"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": CLUSTER | CSI | {"tests/bench/limit"}, "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
          "throughput": CLUSTER | CSI | {"fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
                                   "ip", "jq"}}
-PARTS = {"volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
+PARTS = {"node": bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
          "krbd": bench_krbd}

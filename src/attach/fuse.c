@@ -13,6 +13,7 @@
 #include <linux/falloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -24,6 +25,7 @@
 #define BUFFER_BYTES (PAGE + FUSE_WIRE_IO_MAX)
 #define READ_AT (PAGE - FUSE_WIRE_WRITE_HEAD)
 #define SPARE_MAX 32 /* buffers kept for the next requests */
+#define SPARE_MIN 4  /* also when there were none for a while */
 
 /* A write larger than this keeps its buffer; a smaller one is copied. */
 #define KEEP_BYTES (128U << 10)
@@ -38,8 +40,8 @@ static struct {
 	void (*ended)(void);
 	bool paused, full;
 	char *spare[SPARE_MAX];
-	unsigned spares;
-	char *next; /* the buffer that is read into */
+	unsigned spares, unused; /* the fewest spares since the last look */
+	char *next;              /* the buffer that is read into */
 } fs;
 
 /* A request that waits for librbd; small data follows the struct. */
@@ -56,17 +58,40 @@ buffer_get(void)
 {
 	char *p;
 
-	if (fs.spares > 0)
-		return fs.spare[--fs.spares];
-	p = aligned_alloc(PAGE, BUFFER_BYTES);
-	if (p == NULL) {
+	if (fs.spares > 0) {
+		p = fs.spare[--fs.spares];
+		if (fs.unused > fs.spares)
+			fs.unused = fs.spares;
+		return p;
+	}
+	/*
+	 * Its pages are there before read(2) holds a request. Not from the
+	 * heap, where what is free between librbd's memory stays resident.
+	 */
+	p = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (p == MAP_FAILED) {
 		log_error("fuse.memory", "bytes=%d", BUFFER_BYTES);
 		abort(); /* a successor goes on */
 	}
-	/* Its pages are there before read(2) holds a request. */
-	for (size_t i = 0; i < BUFFER_BYTES; i += PAGE)
-		((volatile char *)p)[i] = 0;
 	return p;
+}
+
+static void
+buffer_put(char *buffer)
+{
+	if (fs.spares < SPARE_MAX)
+		fs.spare[fs.spares++] = buffer;
+	else
+		(void)munmap(buffer, BUFFER_BYTES);
+}
+
+void
+fuse_trim(void)
+{
+	for (; fs.unused > 0 && fs.spares > SPARE_MIN; fs.unused--)
+		(void)munmap(fs.spare[--fs.spares], BUFFER_BYTES);
+	fs.unused = fs.spares;
 }
 
 /* ---- answers ----------------------------------------------------------- */
@@ -232,10 +257,8 @@ on_done(struct image_req *req)
 {
 	struct fuse_io *io = container_of(req, struct fuse_io, req);
 
-	if (io->buffer != NULL && fs.spares < SPARE_MAX)
-		fs.spare[fs.spares++] = io->buffer;
-	else
-		free(io->buffer);
+	if (io->buffer != NULL)
+		buffer_put(io->buffer);
 	free(io);
 	reading();
 }

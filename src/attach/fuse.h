@@ -31,4 +31,10 @@ int fuse_resend(int fd);
 /* Stops reading requests: they stay in the kernel's queue. */
 void fuse_pause(void);
 
+/*
+ * Now and then: gives back the memory of large requests that have not come
+ * since the last time.
+ */
+void fuse_trim(void);
+
 #endif

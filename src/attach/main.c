@@ -90,10 +90,10 @@ harden(void)
 	    "io_flusher", prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) >= 0);
 	(void)hardened(
 	    "mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) >= 0);
-	/* Few arenas, and no mmap and munmap for each large buffer. */
+	/* Few arenas, and no mmap and munmap for each request. */
 	(void)mallopt(M_ARENA_MAX, 4);
 	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
-	(void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
 	(void)signal(SIGINT, SIG_IGN);
 }
 
@@ -254,6 +254,7 @@ on_look_timer(struct timer *timer)
 		return;
 	}
 	image_look_again();
+	fuse_trim();
 	timer_arm(timer, LOOK_MS);
 }
 
