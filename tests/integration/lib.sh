@@ -262,11 +262,11 @@ stop_daemon() {
 }
 
 # call SERVICE/METHOD JSON: one RPC with the cluster's secrets. Sets reply, or else error, which
-# is "CODE: text"; the exit status is rbd-csictl's.
+# is "CODE: text"; the exit status is rbd-csictl's. $call_timeout: seconds until it is given up.
 call() {
 	local rc=0
 	reply=$("$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" \
-		call "$1" "$2" 2>"$work/error") || rc=$?
+		--timeout "${call_timeout:-120}" call "$1" "$2" 2>"$work/error") || rc=$?
 	error=$(<"$work/error")
 	((rc == 0)) || echo "$error"
 	return "$rc"
