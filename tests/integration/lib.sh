@@ -17,7 +17,7 @@
 set -uo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-# shellcheck source=scripts/processes.sh
+# shellcheck source=../../scripts/processes.sh
 . "$top/scripts/processes.sh"
 build=$(cd "${RBD_CSI_BUILD:-.}" && pwd -P)
 # /var/tmp: a directory which is no tmpfs; loop devices with direct I/O may refuse one
