@@ -69,6 +69,35 @@ image_id_remove_start(struct ceph_pool *pool, const char *name, const char *id,
 	enc_fini(&content);
 }
 
+static void
+directory_tell_start(struct rados_write *w, struct ceph_pool *pool,
+    const char *method, const char *name, const char *id, struct wake *waiter)
+{
+	rados_write_call(w, cls_call_str2(method, name, id));
+	rados_write_about(w, name);
+	rados_write_about(w, id);
+	rados_write_together_start(w, pool, RBD_DIRECTORY, waiter);
+}
+
+void
+image_list_start(struct ceph_pool *pool, const char *name, const char *id,
+    struct wake *waiter)
+{
+	struct rados_write *w = rados_write_new(RADOS_ANY);
+
+	if (pool->rados_namespace[0] != '\0')
+		rados_write_call(w, cls_dir_state_assert_ready());
+	directory_tell_start(w, pool, "dir_add_image", name, id, waiter);
+}
+
+void
+image_unlist_start(struct ceph_pool *pool, const char *name, const char *id,
+    struct wake *waiter)
+{
+	directory_tell_start(rados_write_new(RADOS_ANY), pool,
+	    "dir_remove_image", name, id, waiter);
+}
+
 struct rados_read *
 image_map_read_start(struct ceph_pool *pool, const struct image_info *info,
     uint64_t snap, struct wake *waiter)

@@ -55,6 +55,16 @@ void image_id_remove_start(struct ceph_pool *pool, const char *name,
     const char *id, struct wake *waiter);
 
 /*
+ * Adds name and id to the directory, or takes them from it; these wait for each
+ * other (rados_write_together_start()). -EEXIST: the name is there, -EBADF: the
+ * id has another name; -ENOENT: no such RADOS namespace, or no such pair.
+ */
+void image_list_start(struct ceph_pool *pool, const char *name, const char *id,
+    struct wake *waiter);
+void image_unlist_start(struct ceph_pool *pool, const char *name,
+    const char *id, struct wake *waiter);
+
+/*
  * Reads the object map of an image, or of its snapshot (RBD_NOSNAP: none), with
  * which *info goes, if by that it has a valid one; NULL, and nobody is woken:
  * it has not. The caller frees the read.

@@ -153,18 +153,6 @@ prepare(struct image_create *c, struct err *err)
 }
 
 static void
-dir_add_start(struct image_create *c, struct wake *waiter)
-{
-	struct rados_write *w = rados_write_new(RADOS_ANY);
-
-	if (c->pool->rados_namespace[0] != '\0')
-		rados_write_call(w, cls_dir_state_assert_ready());
-	rados_write_call(
-	    w, cls_call_str2("dir_add_image", c->spec->name, c->id));
-	rados_write_start(w, c->pool, RBD_DIRECTORY, waiter);
-}
-
-static void
 id_set_start(struct image_create *c, struct wake *waiter)
 {
 	char object[RBD_OBJECT_SIZE];
@@ -232,7 +220,7 @@ all_make_start(struct image_create *c)
 	struct wakes *waits = &c->waits;
 
 	wakes_init(waits, &c->op.wake);
-	dir_add_start(c, wakes_add(waits));
+	image_list_start(c->pool, c->spec->name, c->id, wakes_add(waits));
 	id_set_start(c, wakes_add(waits));
 	header_make_start(c, wakes_add(waits));
 	if (c->features & RBD_OBJECT_MAP)
@@ -415,9 +403,7 @@ image_undo_step(struct image_create *c)
 		if (!c->made_dir)
 			return op_goto(c, CREATE_END);
 		undo_note(c, RBD_ID_PREFIX);
-		rados_tell_start(c->pool, RBD_DIRECTORY, RADOS_ANY,
-		    cls_call_str2("dir_remove_image", c->spec->name, c->id),
-		    &op->wake);
+		image_unlist_start(c->pool, c->spec->name, c->id, &op->wake);
 		return op_await(c, CREATE_END);
 
 	default:
@@ -528,7 +514,7 @@ image_begin_step(struct image_create *c)
 				  : op_goto(c, CREATE_MAP_MADE);
 
 	case CREATE_ONE_BY_ONE:
-		dir_add_start(c, &op->wake);
+		image_list_start(c->pool, c->spec->name, c->id, &op->wake);
 		return op_await(c, CREATE_DIR_ADDED);
 
 	default:

@@ -16,9 +16,11 @@ journal_change_start(struct ceph_pool *pool, const char *object, bool create,
 	struct rados_write *w = rados_write_new(
 	    create ? RADOS_CREATE : RADOS_EXISTS);
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		rados_write_about(w, change[i].key);
 		rados_write_omap_expect(w, change[i].key, change[i].was,
 		    change[i].was != NULL ? strlen(change[i].was) : 0);
+	}
 	for (size_t i = 0; i < n; i++) {
 		struct rados_omap_entry entry = { .key = change[i].key };
 
@@ -32,7 +34,7 @@ journal_change_start(struct ceph_pool *pool, const char *object, bool create,
 		entry.len = strlen(change[i].now);
 		rados_write_omap_set(w, &entry, 1);
 	}
-	rados_write_start(w, pool, object, waiter);
+	rados_write_together_start(w, pool, object, waiter);
 }
 
 static void
@@ -618,7 +620,8 @@ journal_purge_note_start(struct ceph_pool *pool, const char *instance_id,
 	    purge != NULL ? RADOS_CREATE : RADOS_EXISTS);
 
 	journal_purge_note(w, instance_id, image_id, purge);
-	rados_write_start(w, pool, RBD_TRASH, waiter);
+	rados_write_about(w, image_id);
+	rados_write_together_start(w, pool, RBD_TRASH, waiter);
 }
 
 struct rados_read *

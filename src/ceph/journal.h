@@ -222,7 +222,7 @@ void journal_release_start(
 void journal_release_key_start(
     struct journal_release *release, struct wake *waiter);
 
-/* ---- one operation on a directory, or on the purge notes ---- */
+/* ---- one change of a directory, or of an entry ---- */
 
 /* A key and its values before and after; NULL: it is not there. */
 struct journal_change {

@@ -1,6 +1,6 @@
 /*
- * rados.c - compound reads and writes, notifications, snapshot ids, and the
- * one callback that runs on librados' threads.
+ * rados.c - compound reads, notifications, snapshot ids, and the one
+ * callback that runs on librados' threads.
  */
 #include "ceph/rados.h"
 #include "ceph/rados_wait.h"
@@ -14,8 +14,6 @@
 
 /* Entries of all omap steps of one read; the OSD sends 1 GiB at most. */
 #define OMAP_BYTES_MAX ((size_t)64 << 20)
-/* The class of errors by which the OSD tells where a comparison failed. */
-#define COMPARE_FAILED (-4095)
 
 /* loop's thread only */
 static size_t in_flight;
@@ -348,174 +346,6 @@ const struct rados_omap *
 rados_read_omap(const struct rados_read *r)
 {
 	return &r->omap;
-}
-
-/* ---- writing ---- */
-
-struct rados_write {
-	struct rados_wait wait;
-	rados_write_op_t op;
-	int flags;
-	int failed;        /* a step that could not be added */
-	int ignored;       /* where librados puts the result of a step */
-	bool versioned;    /* only of a certain version */
-	uint64_t *version; /* where the new one goes, or NULL */
-};
-
-struct rados_write *
-rados_write_new(enum rados_object object)
-{
-	struct rados_write *w = mem_new(sizeof(*w));
-
-	w->op = rados_create_write_op();
-	w->flags = LIBRADOS_OPERATION_FULL_TRY;
-	if (object == RADOS_EXISTS)
-		rados_write_op_assert_exists(w->op);
-	else if (object != RADOS_ANY)
-		rados_write_op_create(w->op,
-		    object == RADOS_CREATE_NEW ? LIBRADOS_CREATE_EXCLUSIVE
-					       : LIBRADOS_CREATE_IDEMPOTENT,
-		    NULL);
-	return w;
-}
-
-void
-rados_write_call(struct rados_write *w, struct cls_call call)
-{
-	if (call.in.failed)
-		w->failed = -EMSGSIZE;
-	else
-		rados_write_op_exec(w->op, call.cls, call.method,
-		    (const char *)call.in.buf.data, call.in.buf.len, NULL);
-	enc_fini(&call.in);
-}
-
-void
-rados_write_data(
-    struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
-{
-	rados_write_op_write(w->op, bytes, len, offset);
-}
-
-void
-rados_write_data_whole(struct rados_write *w, const void *bytes, size_t len)
-{
-	rados_write_op_write_full(w->op, bytes, len);
-}
-
-void
-rados_write_remove(struct rados_write *w)
-{
-	rados_write_op_remove(w->op);
-}
-
-void
-rados_write_omap_set(
-    struct rados_write *w, const struct rados_omap_entry *entries, size_t n)
-{
-	auto_free const char **keys = mem_new(n * sizeof(*keys));
-	auto_free const char **values = mem_new(n * sizeof(*values));
-	auto_free size_t *key_lens = mem_new(n * sizeof(*key_lens));
-	auto_free size_t *value_lens = mem_new(n * sizeof(*value_lens));
-
-	for (size_t i = 0; i < n; i++) {
-		keys[i] = entries[i].key;
-		values[i] = entries[i].value;
-		key_lens[i] = strlen(entries[i].key);
-		value_lens[i] = entries[i].len;
-	}
-	rados_write_op_omap_set2(w->op, keys, values, key_lens, value_lens, n);
-}
-
-void
-rados_write_omap_remove(struct rados_write *w, const char *key)
-{
-	size_t len = strlen(key);
-
-	rados_write_op_omap_rm_keys2(w->op, &key, &len, 1);
-}
-
-/* The OSD compares an absent key as one without bytes. */
-void
-rados_write_omap_expect(
-    struct rados_write *w, const char *key, const void *value, size_t len)
-{
-	rados_write_op_omap_cmp2(w->op, key, LIBRADOS_CMPXATTR_OP_EQ,
-	    len > 0 ? value : "", strlen(key), len, &w->ignored);
-}
-
-void
-rados_write_data_expect(
-    struct rados_write *w, uint64_t offset, const void *bytes, size_t len)
-{
-	rados_write_op_cmpext(w->op, bytes, len, offset, &w->ignored);
-}
-
-void
-rados_write_version_expect(struct rados_write *w, uint64_t version)
-{
-	rados_write_op_assert_version(w->op, version);
-	w->versioned = true;
-}
-
-void
-rados_write_version_tell(struct rados_write *w, uint64_t *version)
-{
-	w->version = version;
-}
-
-void
-rados_write_although_full(struct rados_write *w)
-{
-	w->flags |= LIBRADOS_OPERATION_FULL_FORCE;
-}
-
-static void
-on_written(struct rados_wait *wait)
-{
-	struct rados_write *w = container_of(wait, struct rados_write, wait);
-	bool differs = wait->rc <= COMPARE_FAILED ||
-	    (w->versioned && (wait->rc == -ERANGE || wait->rc == -EOVERFLOW));
-
-	if (w->version != NULL && wait->rc == 0)
-		*w->version = wait->version;
-	wake_up(wait->waiter, differs ? -ECANCELED : rados_answer(wait->rc));
-	rados_release_write_op(w->op);
-	free(w);
-}
-
-void
-rados_write_start(struct rados_write *w, struct ceph_pool *pool,
-    const char *object, struct wake *waiter)
-{
-	rados_completion_t completion = rados_wait_arm(&w->wait, on_written);
-	int rc = w->failed;
-
-	w->wait.waiter = waiter;
-	if (rc == 0)
-		rc = rados_aio_write_op_operate(
-		    w->op, pool->io, completion, object, NULL, w->flags);
-	rados_wait_submitted(&w->wait, completion, rc);
-}
-
-void
-rados_tell_start(struct ceph_pool *pool, const char *object,
-    enum rados_object first, struct cls_call call, struct wake *waiter)
-{
-	struct rados_write *w = rados_write_new(first);
-
-	rados_write_call(w, call);
-	rados_write_start(w, pool, object, waiter);
-}
-
-void
-rados_remove_start(
-    struct ceph_pool *pool, const char *object, struct wake *waiter)
-{
-	struct rados_write *w = rados_write_new(RADOS_ANY);
-
-	rados_write_remove(w);
-	rados_write_start(w, pool, object, waiter);
 }
 
 /* ---- is there room? ---- */

@@ -171,6 +171,33 @@ void rados_write_although_full(struct rados_write *w);
 void rados_write_start(struct rados_write *w, struct ceph_pool *pool,
     const char *object, struct wake *waiter);
 
+/*
+ * ---- Together, on an object that many operations write to ----
+ *
+ *	w = rados_write_new(RADOS_ANY);
+ *	rados_write_call(w, cls_call_str2("dir_add_image", name, id));
+ *	rados_write_about(w, name);
+ *	rados_write_about(w, id);
+ *	rados_write_together_start(w, pool, RBD_DIRECTORY, &op->wake);
+ *
+ * An OSD carries out what reads and writes one object one after the other, each
+ * when the last one is on disk. So one operation on the object is under way,
+ * and what comes meanwhile goes together in the next one. For each write this
+ * is as if it had gone alone: an operation that is refused has done nothing,
+ * and its writes go once more, one by one. When an operation gets no answer,
+ * then the writes that wait for it get none either.
+ */
+
+/*
+ * What a write reads or changes, for those that go together: never two about
+ * the same thing in one operation, and they stay in their order.
+ */
+void rados_write_about(struct rados_write *w, const char *what);
+
+/* Instead of rados_write_start(); not with RADOS_CREATE_NEW, nor a version. */
+void rados_write_together_start(struct rados_write *w, struct ceph_pool *pool,
+    const char *object, struct wake *waiter);
+
 /* A write that is one call. */
 void rados_tell_start(struct ceph_pool *pool, const char *object,
     enum rados_object first, struct cls_call call, struct wake *waiter);

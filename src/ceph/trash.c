@@ -42,8 +42,11 @@ void
 trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
     enum trash_state to, struct wake *waiter)
 {
-	rados_tell_start(pool, RBD_TRASH, RADOS_ANY,
-	    cls_trash_state_set(id, to, from), waiter);
+	struct rados_write *w = rados_write_new(RADOS_ANY);
+
+	rados_write_call(w, cls_trash_state_set(id, to, from));
+	rados_write_about(w, id);
+	rados_write_together_start(w, pool, RBD_TRASH, waiter);
 }
 
 /* ---- moving ---- */
@@ -103,7 +106,8 @@ entry_add_start(struct trash_move *m)
 	if (noted)
 		journal_purge_note(w, m->plan->instance_id, m->place.id, &note);
 	rados_write_although_full(w);
-	rados_write_start(w, m->pool, RBD_TRASH, &m->op.wake);
+	rados_write_about(w, m->place.id);
+	rados_write_together_start(w, m->pool, RBD_TRASH, &m->op.wake);
 	m->noted = noted;
 	m->fresh = removing;
 }
@@ -135,9 +139,7 @@ unname_start(struct trash_move *m)
 	wakes_init(&m->waits, &m->op.wake);
 	image_id_remove_start(
 	    m->pool, m->name, m->place.id, wakes_add(&m->waits));
-	rados_tell_start(m->pool, RBD_DIRECTORY, RADOS_ANY,
-	    cls_call_str2("dir_remove_image", m->name, m->place.id),
-	    wakes_add(&m->waits));
+	image_unlist_start(m->pool, m->name, m->place.id, wakes_add(&m->waits));
 	if (m->plan != NULL && m->plan->beside != NULL)
 		m->plan->beside(m->plan, wakes_add(&m->waits));
 }
@@ -170,7 +172,9 @@ move_name_step(struct trash_move *m)
 			if (m->noted)
 				journal_purge_note(
 				    w, m->plan->instance_id, m->place.id, NULL);
-			rados_write_start(w, m->pool, RBD_TRASH, &op->wake);
+			rados_write_about(w, m->place.id);
+			rados_write_together_start(
+			    w, m->pool, RBD_TRASH, &op->wake);
 			return op_await(m, MOVE_TAKEN_BACK);
 		}
 		if (id_rc < 0 && id_rc != -ENOENT)
@@ -561,7 +565,8 @@ entry_remove_start(struct trash_purge *p)
 	rados_write_call(w, cls_call_str("trash_remove", p->id));
 	if (p->instance_id != NULL)
 		journal_purge_note(w, p->instance_id, p->id, NULL);
-	rados_write_start(w, p->pool, RBD_TRASH, &p->op.wake);
+	rados_write_about(w, p->id);
+	rados_write_together_start(w, p->pool, RBD_TRASH, &p->op.wake);
 }
 
 static enum op_verdict

@@ -1103,6 +1103,21 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 	leave(waiter, rc < 0 ? rc : done);
 }
 
+/* What goes together is as if it went alone. */
+void
+rados_write_about(struct rados_write *w, const char *what)
+{
+	(void)w;
+	(void)what;
+}
+
+void
+rados_write_together_start(struct rados_write *w, struct ceph_pool *pool,
+    const char *object, struct wake *waiter)
+{
+	rados_write_start(w, pool, object, waiter);
+}
+
 void
 rados_remove_start(
     struct ceph_pool *pool, const char *object, struct wake *waiter)
