@@ -36,7 +36,8 @@ void
 image_id_of(const char *uuid, char id[RBD_ID_SIZE])
 {
 	/* The last group, and two digits of the first: none has a meaning. */
-	(void)snprintf(id, RBD_ID_SIZE, "%s%.2s", strrchr(uuid, '-') + 1, uuid);
+	(void)snprintf(
+	    id, RBD_ID_SIZE, "%s%.2s", uuid + strlen(uuid) - 12, uuid);
 }
 
 void

@@ -213,9 +213,9 @@ move_name_step(struct trash_move *m)
  * image stands (unless that is known), what its header says, who has it open.
  */
 static void
-ask_start(struct trash_move *m, const char *id)
+ask_start(struct trash_move *m, const char *id, struct wake *waiter)
 {
-	wakes_init(&m->waits, &m->op.wake);
+	wakes_init(&m->waits, waiter);
 	watch_header_update_start(
 	    m->pool, id, &m->notified, wakes_add(&m->waits));
 	image_lookup_start(
@@ -240,8 +240,10 @@ trash_move_step(struct op *op)
 		if (strlen(m->name) >= RBD_NAME_SIZE)
 			return op_fail(m, MOVE_END, ERR_INVALID_ARGUMENT,
 			    "image %s: the name is too long", m->name);
+		if (m->looked)
+			return op_goto(m, MOVE_ASKED);
 		if (m->id != NULL) {
-			ask_start(m, m->id);
+			ask_start(m, m->id, &op->wake);
 			return op_await(m, MOVE_ASKED);
 		}
 		image_place_start(&m->place, m->pool, m->name, NULL, &op->wake);
@@ -252,7 +254,7 @@ trash_move_step(struct op *op)
 			return op_fail_as(m, MOVE_END, place.op);
 		if (m->place.standing == IMAGE_GONE)
 			return op_goto(m, MOVE_END);
-		ask_start(m, m->place.id);
+		ask_start(m, m->place.id, &op->wake);
 		return op_await(m, MOVE_ASKED);
 
 	case MOVE_ASKED:
@@ -353,6 +355,26 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 	m->pool = pool;
 	m->name = name;
 	m->id = id;
+	m->plan = plan;
+	op_start(&m->op, &trash_move_class, waiter);
+}
+
+void
+trash_look_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
+    const char *id, struct wake *waiter)
+{
+	memset(m, 0, sizeof(*m));
+	m->pool = pool;
+	m->name = name;
+	m->id = id;
+	m->looked = true;
+	ask_start(m, id, waiter);
+}
+
+void
+trash_move_looked_start(
+    struct trash_move *m, struct trash_plan *plan, struct wake *waiter)
+{
 	m->plan = plan;
 	op_start(&m->op, &trash_move_class, waiter);
 }

@@ -59,7 +59,18 @@ struct trash_move {
 	struct image_place place; /* place.id: the image's id, or "" */
 	struct image_lookup lookup;
 	struct wakes waits;
+	bool looked; /* by trash_look_start() */
 };
+
+/*
+ * Finds out what a move of the image has to know before it writes, for who is
+ * not sure yet that it is to be moved. trash_move_looked_start() goes on from
+ * there, and judges it, failures included; `id` is not NULL.
+ */
+void trash_look_start(struct trash_move *move, struct ceph_pool *pool,
+    const char *name, const char *id, struct wake *waiter);
+void trash_move_looked_start(
+    struct trash_move *move, struct trash_plan *plan, struct wake *waiter);
 
 /*
  * Moves an image to the trash if its name and its id belong together: trash

@@ -74,8 +74,11 @@ discard_step(struct op *op)
 
 	switch (d->state) {
 	case DISCARD_START:
-		trash_move_start(&d->move, d->pool, d->name, d->wanted_id,
-		    d->plan, &op->wake);
+		if (d->move.looked)
+			trash_move_looked_start(&d->move, d->plan, &op->wake);
+		else
+			trash_move_start(&d->move, d->pool, d->name,
+			    d->wanted_id, d->plan, &op->wake);
 		return op_await(d, DISCARD_MOVED);
 
 	case DISCARD_MOVED:
@@ -122,8 +125,10 @@ discard_step(struct op *op)
 	case DISCARD_IN_USE:
 		/* Gone meanwhile: a purge, say, that had a clone's parent open. */
 		if (op->rc == 0 && d->lane.nwatchers == 0 &&
-		    d->tries++ < TRIES_MAX)
+		    d->tries++ < TRIES_MAX) {
+			d->move.looked = false;
 			return op_goto(d, DISCARD_START);
+		}
 		/* Without an answer of the lane the refusal stands. */
 		return op_fail(d, DISCARD_END, ERR_FAILED_PRECONDITION,
 		    "image %s is in use, open at %s%s", d->name,
@@ -178,8 +183,10 @@ struct delete_volume {
 	struct keylock_claim claim;
 	const char *name; /* request name; NULL: not known */
 	const char *image, *uuid;
-	bool migrated;  /* an in-tree volume: no journal */
-	struct err why; /* of what is unknown */
+	char own_id[RBD_ID_SIZE]; /* that the image has if we have made it */
+	struct wakes asked;       /* entry and image */
+	bool migrated;            /* an in-tree volume: no journal */
+	struct err why;           /* of what is unknown */
 	struct journal_read entry;
 	struct user_revoke revoke;
 	struct journal_release release;
@@ -195,6 +202,19 @@ struct delete_volume {
 };
 
 /*
+ * Name and id of the images that we make follow from the volume ID: such an
+ * image is looked at while the entry is read, which then tells if it is that.
+ */
+static void
+look_start(struct delete_volume *d, struct wake *waiter)
+{
+	d->image = arena_fmt(d->rpc.arena, "%s%s", d->kind->image, d->uuid);
+	image_id_of(d->uuid, d->own_id);
+	trash_look_start(
+	    &d->discard.move, d->pool, d->image, d->own_id, waiter);
+}
+
+/*
  * Gone already is success. `id` NULL: what the name leads to.
  * FAILED_PRECONDITION: in use, naming the address, or name and id do not
  * belong together (trash_move_start()).
@@ -205,15 +225,15 @@ discard_start(struct delete_volume *d, struct discard *discard,
 {
 	plan->instance_id = d->rpc.env->instance_id;
 	plan->keep_s = d->rpc.env->purge_delay_s;
-	*discard = (struct discard){
-		.noun = d->kind->noun,
-		.volume = d->volume_id,
-		.pool = d->pool,
-		.plan = plan,
-		.name = name,
-		.id = discard->move.place.id,
-		.wanted_id = id,
-	};
+	discard->noun = d->kind->noun;
+	discard->volume = d->volume_id;
+	discard->pool = d->pool;
+	discard->plan = plan;
+	discard->name = name;
+	discard->id = discard->move.place.id;
+	discard->wanted_id = id;
+	discard->move.looked = discard->move.looked &&
+	    str_eq(discard->move.name, name) && str_eq(discard->move.id, id);
 	op_start(&discard->op, &discard_class, &d->rpc.op.wake);
 }
 
@@ -455,17 +475,21 @@ delete_volume_step(struct op *op)
 			return op_fail_err(d, DELETEVOL_END, &d->why);
 		if (d->migrated)
 			return op_goto(d, DELETEVOL_LOCKED);
+		wakes_init(&d->asked, &op->wake);
 		journal_read_start(&d->entry, d->kind, d->pool, d->uuid,
 		    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
-		    &op->wake);
+		    wakes_add(&d->asked));
+		if (d->kind == &journal_volumes)
+			look_start(d, wakes_add(&d->asked));
 		return op_await(d, DELETEVOL_ITEM_READ);
 
 	case DELETEVOL_ITEM_READ:
-		if (op->rc < 0 && op->rc != -ENOENT)
+		rc = d->asked.part[0].rc;
+		if (rc < 0 && rc != -ENOENT)
 			return op_fail_as(d, DELETEVOL_END, entry);
 		d->image = volume_image_name(
 		    d->kind, &d->entry.item, d->uuid, d->rpc.arena);
-		if (op->rc == -ENOENT) {
+		if (rc == -ENOENT) {
 			image_lookup_start(
 			    &d->left, d->pool, d->image, NULL, true, &op->wake);
 			return op_await(d, DELETEVOL_LEFT_READ);
@@ -477,6 +501,9 @@ delete_volume_step(struct op *op)
 		controller_name_take_start(&d->claim, &d->rpc,
 		    &(struct journal){ d->kind, d->dir_pool, instance_id },
 		    d->name, &op->wake);
+		/* What was seen may not hold for who has to wait. */
+		if (!keylock_owns(&d->claim))
+			d->discard.move.looked = false;
 		return op_await(d, DELETEVOL_LOCKED);
 
 	case DELETEVOL_LEFT_READ:

@@ -534,6 +534,18 @@ image_of(const char *volume_id)
 	return text;
 }
 
+/* The key of its purge note. */
+static const char *
+note_of(const char *volume_id)
+{
+	static char text[96];
+	const char *uuid = volume_id + strlen(volume_id) - UUID_LEN;
+
+	(void)snprintf(text, sizeof(text), "csi.purge.default/%s%.2s",
+	    uuid + UUID_LEN - 12, uuid);
+	return text;
+}
+
 /* Name and id of the image disagree: nothing is destroyed or forgotten. */
 static void
 test_elsewhere(void)
@@ -576,7 +588,7 @@ test_elsewhere(void)
 	ok(out.err.code == ERR_FAILED_PRECONDITION &&
 		str_eq(fake_store(), before),
 	    "one that somebody put into the trash is not made anew");
-	fake_put_key("rbd_trash", "csi.purge.default/id1", image_of(volume));
+	fake_put_key("rbd_trash", note_of(volume), image_of(volume));
 	create();
 	(void)fake_store();
 	ok(!err_is_set(&out.err) && !str_eq(out.volume_id, volume),
@@ -671,8 +683,7 @@ test_purge_later(void)
 	fake_script(FAKE_FAIL, 5, -EBUSY);
 	delete (volume);
 	ok(!err_is_set(&out.err) &&
-		strstr(fake_store(), "rbd_trash:csi.purge.default/id1=") !=
-		    NULL &&
+		strstr(fake_store(), note_of(volume)) != NULL &&
 		strstr(fake_store(), "image:(trash)") != NULL,
 	    "a purge that fails does not fail the deletion");
 	is_int(purge_running(), 0, "and waits for its next try");

@@ -1147,8 +1147,8 @@ image_id_generate(const struct ceph_connection *conn, char id[RBD_ID_SIZE])
 void
 image_id_of(const char *uuid, char id[RBD_ID_SIZE])
 {
-	(void)uuid;
-	image_id_generate(NULL, id);
+	(void)snprintf(
+	    id, RBD_ID_SIZE, "%s%.2s", uuid + strlen(uuid) - 12, uuid);
 }
 
 void
@@ -1519,6 +1519,24 @@ trash_move_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 		_exit(FAKE_KILLED);
 	moving = (struct moving){ m, waiter, { .fn = on_beside } };
 	plan->beside(plan, &moving.wake);
+}
+
+/* What it finds is found again: a failure is the move's. */
+void
+trash_look_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
+    const char *id, struct wake *waiter)
+{
+	*m = (struct trash_move){
+		.pool = pool, .name = name, .id = id, .looked = true
+	};
+	wake_up(waiter, 0);
+}
+
+void
+trash_move_looked_start(
+    struct trash_move *m, struct trash_plan *plan, struct wake *waiter)
+{
+	trash_move_start(m, m->pool, m->name, m->id, plan, waiter);
 }
 
 void
