@@ -14,7 +14,8 @@
 
 #include <assert.h>
 
-#define REST 3     /* after an operation beside calls, times what it took */
+#define BURST 4    /* at once, beside calls */
+#define REST 10    /* after a burst, times what it took */
 #define CALM_MS 20 /* after the last call */
 #define SLOW 4     /* times the quickest one */
 #define FADE 256   /* the quickest one is forgotten over so many */
@@ -24,7 +25,9 @@
 static struct {
 	unsigned calls, busy; /* calls, and operations under way */
 	int64_t calm_ms;      /* nobody calls from then on */
-	int64_t rest_us;      /* until then */
+	unsigned burst;       /* how many more may go now, beside calls */
+	int64_t burst_us;     /* began then; 0: there is none */
+	int64_t rest_us;      /* none begins until then */
 	int64_t best_us;      /* the quickest one, about; 0: not known */
 	unsigned limit;       /* in parts; 0: not known */
 	STAILQ_HEAD(, pace_turn) queue;
@@ -42,25 +45,41 @@ unsigned
 pace_limit(void)
 {
 	if (gives_way())
-		return 1;
+		return BURST;
 	return pace.limit < LEAST * UNIT ? LEAST : pace.limit / UNIT;
+}
+
+/* May one more go now? If not, then an end goes on, or the timer. */
+static bool
+may_go(void)
+{
+	int64_t wait_us = pace.rest_us - clock_now_us();
+
+	if (!gives_way())
+		return pace.busy < pace_limit();
+	if (pace.burst_us == 0 && pace.busy > 0)
+		return false; /* from before the call */
+	if (pace.burst_us == 0 && wait_us > 0) {
+		timer_arm(&pace.rest, (wait_us + 999) / 1000);
+		return false;
+	}
+	if (pace.burst_us == 0) {
+		pace.burst_us = clock_now_us();
+		pace.burst = BURST;
+	}
+	if (pace.burst == 0)
+		return false;
+	pace.burst--;
+	return true;
 }
 
 static void
 on_turns(struct job *job)
 {
 	struct pace_turn *turn;
-	int64_t wait_us;
 
 	(void)job;
-	while ((turn = STAILQ_FIRST(&pace.queue)) != NULL) {
-		if (pace.busy >= pace_limit())
-			return; /* an end goes on */
-		wait_us = pace.rest_us - clock_now_us();
-		if (gives_way() && wait_us > 0) {
-			timer_arm(&pace.rest, (wait_us + 999) / 1000);
-			return;
-		}
+	while ((turn = STAILQ_FIRST(&pace.queue)) != NULL && may_go()) {
 		STAILQ_REMOVE_HEAD(&pace.queue, link);
 		turn->waits = false;
 		turn->begun_us = clock_now_us();
@@ -97,8 +116,13 @@ pace_ask(struct pace_turn *turn)
 void
 pace_pass(struct pace_turn *turn)
 {
+	int64_t now_us = clock_now_us();
+
 	(void)turn;
-	pace.busy--;
+	if (--pace.busy == 0 && pace.burst_us != 0) {
+		pace.rest_us = now_us + REST * (now_us - pace.burst_us);
+		pace.burst_us = 0;
+	}
 	go_on();
 }
 
@@ -112,7 +136,6 @@ pace_done(struct pace_turn *turn, unsigned operations)
 		return;
 	}
 	if (gives_way()) {
-		pace.rest_us = now_us + REST * took_us;
 		pace.limit = LEAST * UNIT;
 	} else {
 		took_us /= operations;

@@ -2,10 +2,10 @@
  * pace.h - work in the background that gives way: one budget for all of it, of
  * operations that are under way at once.
  *
- * The rule that holds it together: while a call runs, or has just ended, one
- * operation at a time, and after each a rest of a multiple of its own time, so
- * that the background has a fixed small share of whatever serves both. When
- * nobody calls, as many as are served without waiting long for each other.
+ * The rule that holds it together: while a call runs, or has just ended, a few
+ * operations at once, then a rest of a multiple of their time. So the background
+ * has a fixed small share of whatever serves both, and most calls meet nothing of
+ * it. When nobody calls, as many as are served without waiting long for each other.
  */
 #ifndef CORE_PACE_H
 #define CORE_PACE_H

@@ -89,25 +89,38 @@ test_beside_calls(void)
 	unsigned ended = 0;
 
 	pace_call_began();
-	is_int(pace_limit(), 1, "beside a call one goes at a time");
-	ask(3);
+	is_int(pace_limit(), 4, "beside a call few go at once");
+	ask(10);
 	pass_ms(0);
-	is_int(gone, 1, "the first one goes");
-	pass_ms(100);
-	is_int(gone, 1, "and no other one beside it");
-	end_all(&ended, 10); /* it has taken 110 ms */
-	is_int(gone, 1, "after it there is a rest");
-	pass_ms(300);
-	is_int(gone, 1, "of three times what it took");
+	is_int(gone, 4, "the first ones go");
+	pass_ms(8);
+	is_int(gone, 4, "and no other one beside them");
+	pace_done(&turns[ended++], 1);
+	pace_done(&turns[ended++], 1);
+	pass_ms(1);
+	is_int(gone, 4, "nor in the place of one that has ended");
+	end_all(&ended, 1); /* they have taken 10 ms */
+	is_int(gone, 4, "after them there is a rest");
+	pass_ms(90);
+	is_int(gone, 4, "of ten times what they took");
 	pass_ms(40);
-	is_int(gone, 2, "then the next one goes");
+	is_int(gone, 8, "then the next ones go");
 	end_all(&ended, 4);
 	pace_call_ended();
 	pass_ms(10);
-	is_int(pace_limit(), 1, "a call that has just ended counts, too");
-	pass_ms(20);
-	is_int(gone, 3, "when nobody calls it goes on");
-	end_all(&ended, 1);
+	is_int(gone, 8, "a call that has just ended counts, too");
+	pass_ms(40);
+	is_int(gone, 10, "when nobody calls it goes on");
+	pace_call_began();
+	ask(1);
+	pass_ms(100);
+	is_int(gone, 0, "what is under way when a call begins ends first");
+	pace_done(&turns[8], 1);
+	pace_done(&turns[9], 1);
+	pace_call_ended();
+	pass_ms(200);
+	is_int(gone, 1, "then it is the next one's turn");
+	pace_done(&turns[0], 1);
 }
 
 static void
