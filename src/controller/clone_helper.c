@@ -24,7 +24,8 @@ snapshot_of_id(const struct snapshot_list *list, uint64_t id)
 /* Of the volume (`id` its own), or of the helper. */
 static void
 make_job_start(struct helper_make *m, enum image_job_kind kind,
-    struct ceph_pool *pool, const char *id, const char *snapshot)
+    struct ceph_pool *pool, const char *id, const char *snapshot,
+    struct wake *waiter)
 {
 	m->job = (struct image_job){
 		.kind = kind,
@@ -41,7 +42,9 @@ make_job_start(struct helper_make *m, enum image_job_kind kind,
 	m->job.unopened = id == m->id;
 	if (id == m->source->found.info->id)
 		m->job.info = m->source->found.info;
-	image_job_start(&m->job, &m->op.wake);
+	else if (m->job.unopened && m->made)
+		m->job.info = &m->lookup.info;
+	image_job_start(&m->job, waiter);
 }
 
 static void
@@ -164,7 +167,7 @@ make_step(struct op *op)
 		if (m->size_bytes == 0)
 			m->size_bytes = m->source->size_bytes;
 		make_job_start(m, IMAGE_JOB_SNAPSHOT, source_pool, source_id,
-		    m->like->name);
+		    m->like->name, &op->wake);
 		return op_await(m, HELPMAKE_SNAPPED);
 
 	case HELPMAKE_SNAPPED:
@@ -172,7 +175,8 @@ make_step(struct op *op)
 			return op_fail_as(m, HELPMAKE_END, job.op);
 		m->of.snap = m->job.snap;
 		m->spec.size_bytes = m->spec.overlap = m->size_bytes;
-		make_job_start(m, IMAGE_JOB_CLONE, m->pool, NULL, NULL);
+		make_job_start(
+		    m, IMAGE_JOB_CLONE, m->pool, NULL, NULL, &op->wake);
 		return op_await(m, HELPMAKE_CLONED);
 
 	case HELPMAKE_CLONED:
@@ -185,18 +189,24 @@ make_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_as(m, HELPMAKE_END, job.op);
 		memcpy(m->id, m->job.made_id, sizeof(m->id));
+		wakes_init(&m->parts, &op->wake);
 		make_job_start(m, IMAGE_JOB_UNSNAPSHOT, source_pool, source_id,
-		    m->like->name);
+		    m->like->name, wakes_add(&m->parts));
+		image_lookup_start(&m->lookup, m->pool, m->like->name, m->id,
+		    true, wakes_add(&m->parts));
 		return op_await(m, HELPMAKE_FREED);
 
 	case HELPMAKE_FREED:
-		if (op->rc < 0)
+		if (err_is_set(&m->job.op.err))
 			return op_fail_as(m, HELPMAKE_END, job.op);
+		if (op->rc < 0)
+			return op_fail_as(m, HELPMAKE_END, lookup.op);
+		m->made = true;
 		return op_goto(m, HELPMAKE_WHOLE);
 
 	case HELPMAKE_WHOLE:
-		make_job_start(
-		    m, IMAGE_JOB_SNAPSHOT, m->pool, m->id, m->snapshot);
+		make_job_start(m, IMAGE_JOB_SNAPSHOT, m->pool, m->id,
+		    m->snapshot, &op->wake);
 		return op_await(m, HELPMAKE_DONE);
 
 	case HELPMAKE_DONE:

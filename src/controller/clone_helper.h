@@ -36,9 +36,10 @@ enum helper_make_state {
 	HELPMAKE_SNAP,          /* the volume has no snapshot for it yet */
 	HELPMAKE_SNAPPED,       /* it has */
 	HELPMAKE_CLONED,        /* it is made */
-	HELPMAKE_FREED,         /* the volume's snapshot is in the trash */
-	HELPMAKE_WHOLE,         /* all of that, or it was so already */
-	HELPMAKE_DONE,          /* it has its snapshot */
+	HELPMAKE_FREED, /* the volume's snapshot is in the trash, and it was
+				   looked up */
+	HELPMAKE_WHOLE, /* all of that, or it was so already */
+	HELPMAKE_DONE,  /* it has its snapshot */
 	HELPMAKE_END,
 };
 
@@ -55,16 +56,18 @@ struct helper_make {
 	bool is_resumed;      /* an earlier try may have left some of it */
 
 	/* the answer */
-	struct cls_parent parent; /* what is to be cloned */
-	uint64_t size_bytes;      /* of that */
-	char id[RBD_ID_SIZE];     /* of the helper; "": none was made */
-	bool adopted;             /* not only this call has made it */
+	struct cls_parent parent;   /* what is to be cloned */
+	uint64_t size_bytes;        /* of that */
+	char id[RBD_ID_SIZE];       /* of the helper; "": none was made */
+	bool adopted;               /* not only this call has made it */
+	struct image_lookup lookup; /* it, by lookup.info */
 
 	/* private */
 	char own_id[RBD_ID_SIZE];
 	struct cls_parent of; /* the volume's snapshot */
 	struct image_spec spec;
-	struct image_lookup lookup;
+	struct wakes parts;
+	bool made; /* and looked up since */
 	struct snapshot_list list;
 	struct image_empty empty;
 	struct image_job job;

@@ -41,7 +41,6 @@ enum create_snapshot_state {
 	CREATESNAP_ROOM,      /* chains and numbers are within the limits */
 	CREATESNAP_RESERVED,  /* name, UUID and image name are ours */
 	CREATESNAP_MADE,      /* the image is there, with its snapshot */
-	CREATESNAP_READ,      /* when it was made */
 	CREATESNAP_COMMITTED, /* entry and key are there: complete */
 	CREATESNAP_OVERTAKEN, /* by another process: what it has made */
 	CREATESNAP_ANSWER,    /* the snapshot is there */
@@ -75,7 +74,6 @@ struct create_snapshot {
 	struct journal_release release;
 	struct snapshot_list own;
 	struct image_job job;
-	struct image_lookup made;
 
 	/* what is answered */
 	const struct image_info *info;
@@ -302,15 +300,6 @@ create_snapshot_make_step(struct create_snapshot *c)
 			return is_to_undo(c)
 			    ? op_fail_as(c, CREATESNAP_UNDO_IMAGE, make.op)
 			    : op_fail_as(c, CREATESNAP_UNLOCK, make.op);
-		image_lookup_start(&c->made, c->reserve.item_pool, c->spec.name,
-		    c->make.id, false, &op->wake);
-		return op_await(c, CREATESNAP_READ);
-
-	case CREATESNAP_READ:
-		if (op->rc < 0)
-			return is_to_undo(c)
-			    ? op_fail_as(c, CREATESNAP_UNDO_IMAGE, made.op)
-			    : op_fail_as(c, CREATESNAP_UNLOCK, made.op);
 		c->reserve.item.attr[JOURNAL_IMAGEID] = c->make.id;
 		journal_commit_start(&c->commit, &c->reserve, &op->wake);
 		return op_await(c, CREATESNAP_COMMITTED);
@@ -325,12 +314,12 @@ create_snapshot_make_step(struct create_snapshot *c)
 			return is_to_undo(c)
 			    ? op_fail_as(c, CREATESNAP_UNDO_COMMIT, commit.op)
 			    : op_fail_as(c, CREATESNAP_UNLOCK, commit.op);
-		c->info = &c->made.info;
+		c->info = &c->make.lookup.info;
 		return op_goto(c, CREATESNAP_ANSWER);
 
 	case CREATESNAP_OVERTAKEN:
 		/* The name is a snapshot by now, or was given up. */
-		c->info = &c->made.info;
+		c->info = &c->make.lookup.info;
 		if (op->rc == 0 && c->entry.stands &&
 		    str_eq(c->entry.find.ref.uuid, c->reserve.uuid))
 			return op_goto(c, CREATESNAP_ANSWER);
@@ -439,7 +428,6 @@ create_snapshot_step(struct op *op)
 	case CREATESNAP_ROOM:
 	case CREATESNAP_RESERVED:
 	case CREATESNAP_MADE:
-	case CREATESNAP_READ:
 	case CREATESNAP_COMMITTED:
 	case CREATESNAP_OVERTAKEN:
 	case CREATESNAP_ANSWER:

@@ -486,6 +486,45 @@ req_delete(const char *volume_id)
 	return r;
 }
 
+Csi__V1__ControllerExpandVolumeRequest *
+req_expand(const char *volume_id, int64_t bytes)
+{
+	Csi__V1__ControllerExpandVolumeRequest *r = new_message(
+	    &csi__v1__controller_expand_volume_request__descriptor);
+
+	r->volume_id = str_dup(volume_id);
+	r->capacity_range = new_message(&csi__v1__capacity_range__descriptor);
+	r->capacity_range->required_bytes = bytes;
+	put_secrets(&r->secrets, &r->n_secrets,
+	    &csi__v1__controller_expand_volume_request__secrets_entry__descriptor);
+	return r;
+}
+
+Csi__V1__CreateSnapshotRequest *
+req_snapshot(const char *name, const char *volume_id)
+{
+	Csi__V1__CreateSnapshotRequest *r = new_message(
+	    &csi__v1__create_snapshot_request__descriptor);
+
+	r->name = str_dup(name);
+	r->source_volume_id = str_dup(volume_id);
+	put_secrets(&r->secrets, &r->n_secrets,
+	    &csi__v1__create_snapshot_request__secrets_entry__descriptor);
+	return r;
+}
+
+Csi__V1__DeleteSnapshotRequest *
+req_unsnapshot(const char *snapshot_id)
+{
+	Csi__V1__DeleteSnapshotRequest *r = new_message(
+	    &csi__v1__delete_snapshot_request__descriptor);
+
+	r->snapshot_id = str_dup(snapshot_id);
+	put_secrets(&r->secrets, &r->n_secrets,
+	    &csi__v1__delete_snapshot_request__secrets_entry__descriptor);
+	return r;
+}
+
 Csi__V1__ControllerPublishVolumeRequest *
 req_publish(const char *volume_id, const char *node, bool read_only, int mode)
 {

@@ -86,6 +86,11 @@ Csi__V1__CreateVolumeRequest *req_create(const char *name, const char *cluster,
 /* Of a snapshot, else of a volume. */
 Csi__V1__VolumeContentSource *req_source(bool snapshot, const char *id);
 Csi__V1__DeleteVolumeRequest *req_delete(const char *volume_id);
+Csi__V1__ControllerExpandVolumeRequest *req_expand(
+    const char *volume_id, int64_t bytes);
+Csi__V1__CreateSnapshotRequest *req_snapshot(
+    const char *name, const char *volume_id);
+Csi__V1__DeleteSnapshotRequest *req_unsnapshot(const char *snapshot_id);
 Csi__V1__ControllerPublishVolumeRequest *req_publish(
     const char *volume_id, const char *node, bool read_only, int mode);
 Csi__V1__ControllerUnpublishVolumeRequest *req_unpublish(

@@ -229,12 +229,12 @@ static const struct source {
 	    "write-item swap-dir",
 	    "read-dir read-item lookup", 4 },
 	{ VOLUME, VOL_ID,
-	    "read-item lookup meta-list write-dir snap clone unsnap "
+	    "read-item lookup meta-list write-dir snap clone unsnap lookup "
 	    "snap clone write-item swap-dir",
 	    "read-dir read-item lookup", 4 },
 	{ NULL, VOL_ID,
 	    "read-item lookup meta-list read-dir write-dir snap clone unsnap "
-	    "snap lookup write-item swap-dir",
+	    "lookup snap write-item swap-dir",
 	    "read-item lookup meta-list read-dir read-item lookup snaps", 5 },
 };
 
