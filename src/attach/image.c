@@ -596,7 +596,7 @@ try_next(struct timer *timer)
 		    image->opening || image->tried ||
 		    atomic_load(&image->slot->crashes) == 0)
 			continue;
-		log_warn("image.trial", "image=%s/%s", image->slot->pool,
+		log_warn("image.trial", "pool=%s image=%s", image->slot->pool,
 		    image->slot->image);
 		image->tried = true;
 		im.trial = image;
@@ -851,7 +851,7 @@ image_abort(struct image *image, enum table_aborted why)
 
 	atomic_store(&image->slot->aborted, (uint32_t)why);
 	answered = image_io_abort(&image->io);
-	log_error("image.aborted", "image=%s/%s answered=%u text=\"%s\"",
+	log_error("image.aborted", "pool=%s image=%s answered=%u text=\"%s\"",
 	    image->slot->pool, image->slot->image, answered,
 	    table_aborted_text(why));
 }

@@ -98,6 +98,33 @@ err_code_name(enum err_code code)
 	return names[code];
 }
 
+bool
+err_is_callers(enum err_code code)
+{
+	switch (code) {
+	case ERR_OK:
+	case ERR_CANCELLED:
+	case ERR_INVALID_ARGUMENT:
+	case ERR_NOT_FOUND:
+	case ERR_ALREADY_EXISTS:
+	case ERR_OUT_OF_RANGE:
+	case ERR_UNIMPLEMENTED:
+		return true;
+	case ERR_UNKNOWN:
+	case ERR_DEADLINE_EXCEEDED:
+	case ERR_PERMISSION_DENIED:
+	case ERR_RESOURCE_EXHAUSTED:
+	case ERR_FAILED_PRECONDITION:
+	case ERR_ABORTED:
+	case ERR_INTERNAL:
+	case ERR_UNAVAILABLE:
+	case ERR_DATA_LOSS:
+	case ERR_UNAUTHENTICATED:
+		break;
+	}
+	return false;
+}
+
 int
 err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
 {

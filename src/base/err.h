@@ -85,6 +85,12 @@ enum err_code err_code_of(int rc);
 int err_rc_of(enum err_code code);
 
 /* "NOT_FOUND" and so on; "UNKNOWN" for a number that is none. */
+/*
+ * Is it what the caller did wrong, or wanted, and nothing that whoever runs
+ * us has to look at?
+ */
+bool err_is_callers(enum err_code code);
+
 const char *err_code_name(enum err_code code);
 
 static inline bool

@@ -4,6 +4,7 @@
  */
 #include "base/log.h"
 
+#include "base/clock.h"
 #include "base/str.h"
 
 #include <errno.h>
@@ -12,13 +13,27 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 2048
+#define LINE_MAX_BYTES 4096 /* what a pipe takes at once */
+
+/* Of one event: so many lines at once, and so many a second after that. */
+#define BURST 200
+#define LINES_PER_S 10
+#define LIMITED_MAX 64 /* events; beyond that they are not limited */
+
+struct limited {
+	const char *event;
+	int64_t credit_ms; /* lines that it may still write, as time */
+	int64_t at_ms;     /* as of */
+	unsigned left_out;
+};
 
 static struct {
 	const char *program;
 	enum log_level level;
 	enum log_format format;
 	void (*sink)(enum log_level level, const char *line);
+	struct limited limited[LIMITED_MAX];
+	unsigned left_out; /* of all */
 } lg = { .program = "rbd-csi", .level = LOG_LEVEL_INFO };
 
 static const char *const level_name[] = { "error", "warn", "info", "debug" };
@@ -78,6 +93,7 @@ log_set_sink(void (*sink)(enum log_level level, const char *line))
 struct log_text {
 	char *buf;
 	size_t size, used; /* always one byte is left for the NUL */
+	bool strings; /* all strings are in quotes: what is not is a number */
 };
 
 static void
@@ -170,7 +186,7 @@ is_quoted(const char *s, size_t len)
 static void
 put_value(struct log_text *out, const char *s, size_t len)
 {
-	bool plain = true;
+	bool plain = !out->strings;
 
 	if (is_quoted(s, len)) {
 		put(out, s, len);
@@ -302,39 +318,222 @@ put_time(char *buf, size_t size)
 	(void)snprintf(buf + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
 }
 
+/* ---- JSON ------------------------------------------------------------------ */
+
+/* As JSON has numbers; printf makes no others that have a leading zero. */
+static bool
+is_number(const char *s, size_t len)
+{
+	size_t i = len > 0 && s[0] == '-', digits = strspn(s + i, "0123456789");
+
+	if (digits == 0 || (digits > 1 && s[i] == '0'))
+		return false;
+	i += digits;
+	if (i < len && s[i] == '.') {
+		digits = strspn(s + i + 1, "0123456789");
+		if (digits == 0)
+			return false;
+		i += 1 + digits;
+	}
+	return i == len;
+}
+
+/* The bytes of a value: in quotes, or up to a blank. 0: its quote is open. */
+static size_t
+value_len(const char *s)
+{
+	if (*s != '"')
+		return strcspn(s, " ");
+	for (size_t i = 1; s[i] != '\0'; i++)
+		if (s[i] == '\\' && s[i + 1] != '\0')
+			i++;
+		else if (s[i] == '"')
+			return i + 1;
+	return 0;
+}
+
+/* ,"key":value; nothing if it does not fit. */
+static void
+put_member(struct log_text *out, const char *key, size_t key_len,
+    const char *value, size_t len)
+{
+	size_t before = out->used;
+
+	put(out, ",\"", 2);
+	put(out, key, key_len);
+	put(out, "\":", 2);
+	if (len > 0 && (is_number(value, len) || is_quoted(value, len)))
+		put(out, value, len);
+	else
+		put_quoted(out, value, len);
+	if (out->used + sizeof("}\n") < out->size)
+		return;
+	out->used = before;
+	out->buf[before] = '\0';
+}
+
+/* "key=value key=value" as members; what is no such pair is the "detail". */
+static void
+put_members(struct log_text *out, const char *text)
+{
+	char rest[LINE_MAX_BYTES / 2] = "";
+	struct log_text detail = { .buf = rest, .size = sizeof(rest) };
+
+	for (const char *p = text; *p != '\0'; p += *p == ' ') {
+		size_t key = strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789_"),
+		       len;
+
+		if (key == 0 || p[key] != '=') {
+			len = strcspn(p, " ");
+			put(&detail, " ", detail.used > 0);
+			put(&detail, p, len);
+			p += len;
+			continue;
+		}
+		len = value_len(p + key + 1);
+		if (len > 0 || p[key + 1] != '"')
+			put_member(out, p, key, p + key + 1, len);
+		else /* it was cut off */
+			put_member(
+			    out, p, key, p + key + 2, strlen(p + key + 2));
+		p += key + 1 + (len > 0 ? len : strlen(p + key + 1));
+	}
+	if (*rest != '\0')
+		put_member(out, "detail", strlen("detail"), rest, detail.used);
+}
+
+/* ---- repeats ----------------------------------------------------------------- */
+
+static struct limited *
+limited_of(const char *event)
+{
+	for (size_t i = 0; i < LIMITED_MAX; i++) {
+		struct limited *l = &lg.limited[i];
+
+		if (l->event == NULL)
+			*l = (struct limited){ .event = event,
+				.credit_ms = BURST * 1000 / LINES_PER_S,
+				.at_ms = clock_now_ms() };
+		if (str_eq(l->event, event))
+			return l;
+	}
+	return NULL;
+}
+
+static void
+limited_refill(struct limited *l)
+{
+	int64_t now_ms = clock_now_ms();
+
+	if (now_ms > l->at_ms) /* only tests turn it back */
+		l->credit_ms += now_ms - l->at_ms;
+	l->at_ms = now_ms;
+	if (l->credit_ms > BURST * 1000 / LINES_PER_S)
+		l->credit_ms = BURST * 1000 / LINES_PER_S;
+}
+
+/* May this line be written? */
+static bool
+limited_take(const char *event)
+{
+	struct limited *l = limited_of(event);
+
+	if (l == NULL)
+		return true;
+	limited_refill(l);
+	if (l->credit_ms < 1000 / LINES_PER_S) {
+		l->left_out++;
+		lg.left_out++;
+		return false;
+	}
+	l->credit_ms -= 1000 / LINES_PER_S;
+	return true;
+}
+
+static void write_line(enum log_level level, const char *event, const char *fmt,
+    ...) __attribute__((format(printf, 3, 4)));
+
+/* Tells what was left out of events that have become calm. */
+static void
+tell_left_out(void)
+{
+	for (size_t i = 0; lg.left_out > 0 && i < LIMITED_MAX; i++) {
+		struct limited *l = &lg.limited[i];
+		unsigned n = l->left_out;
+
+		if (n == 0)
+			continue;
+		limited_refill(l);
+		if (l->credit_ms < 1000)
+			continue;
+		lg.left_out -= n;
+		l->left_out = 0;
+		write_line(LOG_LEVEL_WARN, "log.suppressed", "of=%s lines=%u",
+		    l->event, n);
+	}
+}
+
+/* ---- a line -------------------------------------------------------------------- */
+
+static void
+vwrite_line(
+    enum log_level level, const char *event, const char *fmt, va_list *ap)
+{
+	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2], when[40];
+	bool json = lg.format == LOG_FORMAT_JSON;
+	struct log_text in = {
+		.buf = text, .size = sizeof(text), .strings = json
+	};
+	struct log_text out = { .buf = line, .size = sizeof(line) };
+	int saved = errno;
+
+	text[0] = '\0';
+	put_formatted(&in, fmt, ap);
+	put_time(when, sizeof(when));
+	if (json) {
+		out.used = (size_t)snprintf(line, sizeof(line),
+		    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"process\":%d,\"event\":\"%s\"",
+		    when, level_name[level], lg.program, (int)getpid(), event);
+		put_members(&out, text);
+		put(&out, "}\n", 2);
+	} else {
+		out.used = (size_t)snprintf(line, sizeof(line),
+		    "%s %s %s[%d] %s ", when, level_name[level], lg.program,
+		    (int)getpid(), event);
+		put(&out, text, strlen(text));
+		put(&out, "\n", 1);
+	}
+	if (lg.sink != NULL) {
+		line[out.used - 1] = '\0';
+		lg.sink(level, line);
+	} else {
+		(void)!write(STDERR_FILENO, line, out.used);
+	}
+	errno = saved;
+}
+
+static void
+write_line(enum log_level level, const char *event, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vwrite_line(level, event, fmt, &ap);
+	va_end(ap);
+}
+
 void
 log_line(enum log_level level, const char *event, const char *fmt, ...)
 {
-	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2], when[40];
-	char quoted[LINE_MAX_BYTES - 200];
-	struct log_text out = { .buf = text, .size = sizeof(text) };
-	int saved = errno, n;
 	va_list ap;
 
 	if (!log_enabled(level))
 		return;
-	text[0] = '\0';
+	if (lg.left_out > 0)
+		tell_left_out();
+	if (level <= LOG_LEVEL_WARN && !limited_take(event))
+		return;
 	va_start(ap, fmt);
-	put_formatted(&out, fmt, &ap);
+	vwrite_line(level, event, fmt, &ap);
 	va_end(ap);
-	put_time(when, sizeof(when));
-	if (lg.format == LOG_FORMAT_JSON)
-		n = snprintf(line, sizeof(line),
-		    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"pid\":%d,\"event\":\"%s\",\"detail\":%s}\n",
-		    when, level_name[level], lg.program, (int)getpid(), event,
-		    log_quote(quoted, sizeof(quoted), text));
-	else
-		n = snprintf(line, sizeof(line), "%s %s %s[%d] %s %s\n", when,
-		    level_name[level], lg.program, (int)getpid(), event, text);
-	if (n >= (int)sizeof(line)) {
-		n = (int)sizeof(line) - 1;
-		line[n - 1] = '\n';
-	}
-	if (lg.sink != NULL) {
-		line[n - 1] = '\0';
-		lg.sink(level, line);
-	} else {
-		(void)!write(STDERR_FILENO, line, (size_t)n);
-	}
-	errno = saved;
 }

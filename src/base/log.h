@@ -1,6 +1,10 @@
 /*
  * log.h - one line per event on standard error: a time, a level, an event
- * name and key=value pairs. Never a secret.
+ * name and key=value pairs, which are keys and values in JSON, too. Never a
+ * secret. docs/LOGS.md has all events and keys.
+ *
+ * Warnings and errors of one event that come too fast are left out, and
+ * counted in a line "log.suppressed".
  *
  *	log_info("rpc.end", "method=%s code=%s ms=%lld", ...);
  *

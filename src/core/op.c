@@ -165,6 +165,7 @@ void
 op_dump(struct buf *out)
 {
 	const struct op *op;
+	char quoted[400];
 	const char *state;
 	int64_t us;
 
@@ -172,7 +173,7 @@ op_dump(struct buf *out)
 		(void)buf_printf(out,
 		    "op=%llu name=%s subject=%s age_ms=%lld state=%s%s%s",
 		    (unsigned long long)op->id, op->cls->name,
-		    op->subject != NULL ? op->subject : "-",
+		    log_quote(quoted, sizeof(quoted), op->subject),
 		    (long long)op_age_ms(op), op->state_name,
 		    err_is_set(&op->err) ? " failing" : "",
 		    op->detached ? " detached" : "");

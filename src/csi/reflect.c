@@ -103,3 +103,17 @@ reflect_is_map(const ProtobufCFieldDescriptor *field)
 	    strcmp(type->fields[0].name, "key") == 0 &&
 	    strcmp(type->fields[1].name, "value") == 0;
 }
+
+const char *
+reflect_text(const ProtobufCMessage *message, const char *name)
+{
+	const ProtobufCFieldDescriptor *field =
+	    protobuf_c_message_descriptor_get_field_by_name(
+		message->descriptor, name);
+	const char *text = NULL;
+
+	if (field != NULL && field->type == PROTOBUF_C_TYPE_STRING &&
+	    field->label != PROTOBUF_C_LABEL_REPEATED)
+		memcpy(&text, reflect_at(message, field, 0), sizeof(text));
+	return text != NULL ? text : "";
+}

@@ -33,6 +33,9 @@ size_t reflect_size(ProtobufCType type);
 /* Whether the field was declared as a map. */
 bool reflect_is_map(const ProtobufCFieldDescriptor *field);
 
+/* The string in the field of this name; "": there is none. */
+const char *reflect_text(const ProtobufCMessage *message, const char *name);
+
 /* The message type of a message field. */
 const ProtobufCMessageDescriptor *reflect_type(
     const ProtobufCFieldDescriptor *field);

@@ -116,7 +116,7 @@ set_log_level_step(struct op *op)
 
 	reply->previous = arena_strdup(rpc->arena, log_level_name(level));
 	(void)log_level_parse(req->level, &level); /* it was checked */
-	log_info("log.level", "level=%s", log_level_name(level));
+	log_info("log.level", "now=%s", log_level_name(level));
 	peer_log_level(level);
 	return OP_DONE;
 }

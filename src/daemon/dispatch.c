@@ -178,6 +178,7 @@ dispatch_instant(struct call *call, const struct csi_definition *def)
 	enum csi_id id = csi_definition_id(def);
 	struct err err = ERR_INIT;
 
+	call->quiet = true;
 	/* No bytes are a message, too: the usual one. */
 	if (call->request_len == 0 ||
 	    csi_unpack(def->request, call_arena(call), call->request,

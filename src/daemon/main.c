@@ -222,7 +222,7 @@ static void
 log_segment(void *arg, const char *key, const char *value)
 {
 	(void)arg;
-	log_info("node.topology", "%s=%s", key, value);
+	log_info("node.topology", "label=%s value=%s", key, value);
 }
 
 /* The node's labels; those that are topology domains must be there. */
@@ -307,7 +307,7 @@ connections_of(const struct options *o)
 	most = (unsigned)files.rlim_cur;
 	most = most > 2 * FILES_KEPT ? most - FILES_KEPT : most / 2;
 	log_warn("daemon.files",
-	    "limit=%llu connections=%u: not the %u of --grpc-max-connections",
+	    "limit=%llu connections=%u wanted=%u text=\"fewer than --grpc-max-connections, for want of descriptors\"",
 	    (unsigned long long)files.rlim_cur, most, wanted);
 	return most;
 }
@@ -473,7 +473,7 @@ tell_ignored(const char *name, const char *help)
 {
 	char quoted[200];
 
-	log_warn("option.ignored", "option=--%s has no effect here: %s", name,
+	log_warn("option.ignored", "option=--%s text=%s", name,
 	    log_quote(quoted, sizeof(quoted), help));
 }
 
@@ -501,7 +501,7 @@ main(int argc, char *argv[])
 	    str_eq(o->log_format, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
 	options_each_ignored(argc, argv, tell_ignored);
 	if (start(o, &err) < 0) {
-		log_error("daemon.start", "%s", err.text);
+		log_error("daemon.start", "text=%s", err.text);
 		return 1;
 	}
 	loop_run();

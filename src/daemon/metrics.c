@@ -136,7 +136,7 @@ add_methods(const struct router *router, const struct csi_serving *serving)
 	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++) {
 		const struct csi_definition *def = &csi_definitions[i];
 
-		add_method(str_dup(def->path), false,
+		add_method(str_dup(def->path), def->stream,
 		    !csi_is_served_with(def, serving) ? 0
 			: def->place == CSI_INSTANT   ? 1
 						      : countof(usual));

@@ -677,6 +677,7 @@ request_take(struct call *call, const struct csi_definition *def)
 	struct err err = ERR_INIT;
 
 	if (request_read(r, def, call, &err) < 0) {
+		request_note_refused(call, def);
 		call_fail_err(call, &err);
 	} else if ((same = request_same(r)) != NULL) {
 		same->joined++;
@@ -684,6 +685,7 @@ request_take(struct call *call, const struct csi_definition *def)
 		request_add_caller(same, call);
 	} else if (check_room(call->request_len, &err) < 0) {
 		rq.stats.refused++;
+		request_note_refused(call, def);
 		call_fail_err(call, &err);
 	} else {
 		r->len = call->request_len;

@@ -153,9 +153,10 @@ const struct request *request_of(const struct op *op);
 /* The lock that it waits for, or NULL. */
 const struct request_lock *request_waits(const struct request *r);
 
-/* "key=... op=..." for the log line of an end. */
-#define REQUEST_NOTE_MAX (SESSION_STATES_MAX + 300)
+/* "volume=... op=..." for the log line of an end. */
+#define REQUEST_NOTE_MAX (SESSION_STATES_MAX + 800)
 const char *request_note(const struct request *r, char *buf, size_t size);
+void request_note_refused(struct call *call, const struct csi_definition *def);
 void request_log_end(const struct request *r);
 void request_log_slow(const struct request *r);
 

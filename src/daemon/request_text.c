@@ -4,10 +4,14 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/pb.h"
+#include "csi.pb-c.h"
+#include "csi/reflect.h"
 #include "daemon/request.h"
 #include "grpc/status.pb-c.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define WHERE_MAX 400
 #define INFO_MAX 4096 /* more than a target path can have */
@@ -27,6 +31,17 @@ put_where(const struct request *r, char *buf, size_t size)
 	}
 	(void)snprintf(buf, size, "in state %s for %lld s", op->state_name,
 	    (long long)(clock_now_us() - op->since_us) / 1000000);
+}
+
+/* In one word. */
+static const char *
+request_state_name(const struct request *r)
+{
+	if (r->rpc != NULL)
+		return r->rpc->op.state_name;
+	return request_waits(r) == NULL && r->in.def->place == CSI_WORKER
+	    ? sessions_call_state(&r->call)
+	    : r->op.state_name;
 }
 
 void
@@ -51,14 +66,100 @@ request_note_states(struct request *r, const struct op *op)
 	}
 }
 
+static void
+put_field(char *buf, size_t size, const char *key, const char *value)
+{
+	size_t at = strlen(buf);
+	char quoted[200];
+
+	if (*value != '\0')
+		(void)snprintf(buf + at, size - at, "%s%s=%s",
+		    at > 0 ? " " : "", key,
+		    log_quote(quoted, sizeof(quoted), value));
+}
+
+/* What a volume or snapshot that was made is called from now on. */
+static void
+put_made(const struct request *r, char *buf, size_t size)
+{
+	struct arena *arena = r->in.arena;
+	const Csi__V1__CreateVolumeResponse *volume;
+	const Csi__V1__CreateSnapshotResponse *snapshot;
+
+	if (r->in.def == &csi_definitions[CSI_CREATE_VOLUME] &&
+	    (volume = csi_unpack(r->in.def->reply, arena, r->reply,
+		 r->reply_len, NULL)) != NULL &&
+	    volume->volume != NULL) {
+		const Csi__V1__Volume *v = volume->volume;
+
+		put_field(buf, size, "volume", v->volume_id);
+		for (size_t i = 0; i < v->n_volume_context; i++)
+			if (str_eq(v->volume_context[i]->key, "imageName"))
+				put_field(buf, size, "image",
+				    v->volume_context[i]->value);
+	}
+	if (r->in.def == &csi_definitions[CSI_CREATE_SNAPSHOT] &&
+	    (snapshot = csi_unpack(r->in.def->reply, arena, r->reply,
+		 r->reply_len, NULL)) != NULL &&
+	    snapshot->snapshot != NULL)
+		put_field(
+		    buf, size, "snapshot", snapshot->snapshot->snapshot_id);
+}
+
+/* The fields by which a request names what it is about, and their keys. */
+static const struct {
+	const char *field, *key;
+} named[] = { { "name", "name" }, { "volume_id", "volume" },
+	{ "source_volume_id", "volume" }, { "snapshot_id", "snapshot" },
+	{ "node_id", "node" }, { "target_path", "path" },
+	{ "volume_path", "path" } };
+
+/* It was not unpacked, or is no more: nothing but these is looked at. */
+void
+request_note_refused(struct call *call, const struct csi_definition *def)
+{
+	const struct pb bytes = { .at = call->request,
+		.len = call->request_len };
+	char note[REQUEST_NOTE_MAX] = "", text[200];
+
+	for (size_t i = 0; i < countof(named); i++) {
+		const ProtobufCFieldDescriptor *field =
+		    protobuf_c_message_descriptor_get_field_by_name(
+			def->request, named[i].field);
+		struct pb value = { .len = 0 };
+
+		if (field != NULL && field->type == PROTOBUF_C_TYPE_STRING)
+			value = pb_get(bytes, field->id);
+		(void)snprintf(text, sizeof(text), "%.*s", (int)value.len,
+		    value.len > 0 ? (const char *)value.at : "");
+		put_field(note, sizeof(note), named[i].key, text);
+	}
+	call->note = arena_strdup(call_arena(call), note);
+}
+
+/* Which volume, and what else a request names, as key=value pairs. */
+static const char *
+put_subject(const struct request *r, char *buf, size_t size)
+{
+	*buf = '\0';
+	for (size_t i = 0; i < countof(named); i++)
+		put_field(buf, size, named[i].key,
+		    reflect_text(r->in.message, named[i].field));
+	if (r->reply != NULL && !err_is_set(&r->err))
+		put_made(r, buf, size);
+	return buf;
+}
+
 const char *
 request_note(const struct request *r, char *buf, size_t size)
 {
-	char key[200];
+	size_t at;
 
-	(void)snprintf(buf, size, "key=%s op=%llu joined=%u%s%s",
-	    log_quote(key, sizeof(key), r->key), (unsigned long long)r->op.id,
-	    r->joined, *r->states != '\0' ? " states=" : "", r->states);
+	(void)put_subject(r, buf, size);
+	at = strlen(buf);
+	(void)snprintf(buf + at, size - at, "%sop=%llu joined=%u%s%s",
+	    at > 0 ? " " : "", (unsigned long long)r->op.id, r->joined,
+	    *r->states != '\0' ? " states=" : "", r->states);
 	return buf;
 }
 
@@ -87,11 +188,7 @@ request_fail_late(
 	} metadata[] = {
 		{ "operation", name },
 		{ "subject", owner->key },
-		{ "state",
-		    owner->rpc != NULL ? owner->rpc->op.state_name
-			: owner->in.def->place == CSI_WORKER
-			? sessions_call_state(&owner->call)
-			: owner->op.state_name },
+		{ "state", request_state_name(owner) },
 		{ "age_ms", age_ms },
 	};
 	Google__Rpc__ErrorInfo info = GOOGLE__RPC__ERROR_INFO__INIT;
@@ -135,7 +232,8 @@ request_log_end(const struct request *r)
 {
 	char note[REQUEST_NOTE_MAX], quoted[ERR_TEXT_MAX + 8];
 
-	log_info("op.end", "method=%s %s code=%s ms=%lld callers=0 text=%s",
+	log_line(err_is_callers(r->err.code) ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+	    "op.end", "method=%s %s code=%s ms=%lld callers=0 text=%s",
 	    r->in.def->name, request_note(r, note, sizeof(note)),
 	    err_code_name(r->err.code), (long long)op_age_ms(&r->op),
 	    log_quote(quoted, sizeof(quoted), r->err.text));
@@ -144,11 +242,11 @@ request_log_end(const struct request *r)
 void
 request_log_slow(const struct request *r)
 {
-	char where[WHERE_MAX], key[200];
+	char where[WHERE_MAX], subject[REQUEST_NOTE_MAX];
 
 	put_where(r, where, sizeof(where));
-	log_warn("op.slow", "method=%s key=%s op=%llu ms=%lld state=%s %s",
-	    r->in.def->name, log_quote(key, sizeof(key), r->key),
+	log_warn("op.slow", "method=%s %s op=%llu ms=%lld state=%s text=%s",
+	    r->in.def->name, put_subject(r, subject, sizeof(subject)),
 	    (unsigned long long)r->op.id, (long long)op_age_ms(&r->op),
-	    r->op.state_name, where);
+	    request_state_name(r), where);
 }

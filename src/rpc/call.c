@@ -68,9 +68,12 @@ tell_end(struct call *call, enum err_code code, const char *text)
 	int64_t us = clock_now_us() - call->started_us;
 	const char *note = call->note != NULL ? call->note : "";
 	char quoted[2 * ERR_TEXT_MAX];
+	enum log_level level = !err_is_callers(code) ? LOG_LEVEL_WARN
+	    : code == ERR_OK && call->quiet          ? LOG_LEVEL_DEBUG
+						     : LOG_LEVEL_INFO;
 
-	if (log_enabled(LOG_LEVEL_INFO))
-		log_info("rpc.end", "method=%s code=%s ms=%.1f%s%s%s%s",
+	if (log_enabled(level))
+		log_line(level, "rpc.end", "method=%s code=%s ms=%.1f%s%s%s%s",
 		    call->path[0] != '\0' ? call->path : "-",
 		    err_code_name(code), (double)us / 1000.0,
 		    note[0] != '\0' ? " " : "", note,

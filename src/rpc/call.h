@@ -50,6 +50,7 @@ struct call {
 	void (*writable)(struct call *call);
 	void (*leaving)(struct call *call);
 	const char *note; /* key=value pairs for the log line, or NULL */
+	bool quiet;       /* asked often and about nothing: success is debug */
 
 	/* Private to src/rpc. */
 	struct arena *arena;

@@ -86,6 +86,7 @@ health_check(struct call *call)
 	uint8_t out[STATE_MAX];
 	int known = find_service(call, &err);
 
+	call->quiet = true;
 	if (known > 0)
 		call_reply(call, out,
 		    grpc__health__v1__health_check_response__pack(&state, out));

@@ -393,6 +393,7 @@ leave(struct call *call)
 static void
 reflection_info(struct call *call)
 {
+	call->quiet = true;
 	call->message = take_question;
 	call->writable = answer_question;
 	call->leaving = leave;

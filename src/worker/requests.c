@@ -128,9 +128,9 @@ on_progress(struct timer *timer)
 		if (r->late_ms != 0 && clock_now_ms() > r->late_ms) {
 			r->late_ms = 0;
 			log_warn("request.late",
-			    "id=%llu method=%s subject=%s state=%s ms=%lld",
+			    "id=%llu method=%s volume=%s state=%s ms=%lld",
 			    (unsigned long long)r->from.id, op->cls->name,
-			    op->subject != NULL ? op->subject : "-",
+			    csi_definition_key(r->in.def, r->in.message),
 			    op->state_name, (long long)op_age_ms(op));
 		}
 	}

@@ -48,6 +48,7 @@ _clean_up() {
 		}
 	done
 	_sweep || rc=1
+	_check_logs || rc=1
 	if ((_finished && rc == 0)); then
 		rm -rf --one-file-system "$work"
 	else
@@ -55,6 +56,14 @@ _clean_up() {
 		((rc)) || rc=1
 	fi
 	exit "$rc"
+}
+
+# What the programs have written must be as docs/LOGS.md has it.
+_check_logs() {
+	local logs=("$work"/*.log)
+	[[ -e ${logs[0]} ]] || return 0
+	"$top/scripts/check-logs" "${logs[@]}" | head -n 20 | sed 's/^/# /'
+	return "${PIPESTATUS[0]}"
 }
 
 # Takes away what is still mounted or attached from below $work, and what of this test still runs,

@@ -38,7 +38,7 @@ is "an address that is none ends it with status 1" "$rc" 1
 like "and is named" "$error" '^rbd-csid: --metrics-address: 9809 is not address:port'
 starts_not --metrics-address="unix://$work/nowhere/m.sock"
 is "so does a directory that is not there" "$rc" 1
-like "which is named" "$error" "daemon.start --metrics-address=.*$work/nowhere"
+like "which is named" "$error" "daemon.start text=.*--metrics-address=.*$work/nowhere"
 starts_not --socket-owner=no-such-user
 is "and an owner whom nobody knows" "$rc" 1
 like "who is named" "$error" '--socket-owner=no-such-user: there is no user of that name'
@@ -101,6 +101,14 @@ is "a peer that breaks the protocol is counted" \
 	"$(value_of 'rbd_csi_grpc_peer_faults_total{reason="protocol"}')" 1
 is "and nothing else of it" "$(grep -c '^rbd_csi_grpc_peer_faults_total.* [1-9]' "$work/metrics")" 1
 
+# ---- the configuration -----------------------------------------------------------------------
+
+is "config.json is in use" "$(value_of rbd_csi_config_last_reload_successful)" 1
+is "with its cluster" "$(value_of rbd_csi_config_clusters)" 1
+echo '[{"clusterID":' >"$RBD_CSI_CONFIG"
+ok "one that is broken is told" wait_for 10 value_is rbd_csi_config_last_reload_successful 0
+is "and the cluster stays" "$(value_of rbd_csi_config_clusters)" 1
+
 # ---- what runs -------------------------------------------------------------------------------
 
 running='rbd_csi_requests_running{method="/csi.v1.Controller/CreateVolume"}'
@@ -115,6 +123,9 @@ first=$!
 defer eval "kill $first 2>/dev/null; true"
 ok "a request that waits for its cluster is seen" wait_for 10 value_is "$running" 1
 ok "its session connects" wait_for 10 value_is 'rbd_csi_worker_sessions{cluster="nowhere",state="connecting"}' 1
+waits_are_told() { [[ $(metrics get "$address" /healthz) == *"cluster nowhere: "*", 1 requests wait"* ]]; }
+ok "a cluster that is waited for is told by /healthz" wait_for 10 waits_are_told
+like "which stays ok, as the daemon does not hang" "$(metrics get "$address" /healthz)" ^ok
 (create) >"$work/second" 2>&1 &
 second=$!
 defer eval "kill $second 2>/dev/null; true"
@@ -128,20 +139,12 @@ kill "$second"
 ok "a caller that goes is no call any more" wait_for 10 value_is rbd_csi_grpc_calls_running 1
 is "the other one still waits" "$(value_of "$running")" 1
 is "it has one thread all the while" "$(threads)" 1
-waits_are_told() { [[ $(metrics get "$address" /healthz) == *"cluster nowhere: "*", 1 requests wait"* ]]; }
 lag_is_known() { scrape && (($(value_of rbd_csi_loop_lag_seconds_count) >= 1)); }
 is "its worker is a process" "$(value_of 'rbd_csi_processes{program="ceph-worker"}')" 1
 ok "which has memory" test "$(value_of \
 	'rbd_csi_processes_resident_memory_bytes{program="ceph-worker"}')" -gt 1000000
 is "the limit of requests is told" "$(value_of 'rbd_csi_limit{resource="requests"}')" 4096
 is "and how many there are" "$(value_of 'rbd_csi_used{resource="requests"}')" 1
-is "config.json is in use" "$(value_of rbd_csi_config_last_reload_successful)" 1
-is "with its cluster" "$(value_of rbd_csi_config_clusters)" 1
-echo '[{"clusterID":' >"$RBD_CSI_CONFIG"
-ok "one that is broken is told" wait_for 10 value_is rbd_csi_config_last_reload_successful 0
-is "and the cluster stays" "$(value_of rbd_csi_config_clusters)" 1
-ok "a cluster that is waited for is told by /healthz" wait_for 60 waits_are_told
-like "which stays ok, as the daemon does not hang" "$(metrics get "$address" /healthz)" ^ok
 ok "that thread is measured" wait_for 10 lag_is_known
 ok "so is its memory" test "$(value_of process_resident_memory_bytes)" -gt 1000000 \
 	-a "$(value_of process_resident_memory_bytes)" -lt 16777216

@@ -273,6 +273,97 @@ test_log_values(void)
 	    "numbers are as printf has them: %s", last_line);
 }
 
+/* What a format and its values become; `want` is what follows the event. */
+static void
+test_log_json(void)
+{
+	char end[64];
+
+#define JSON(want, ...)                                                        \
+	(log_info("e", __VA_ARGS__),                                           \
+	    ok(strstr(last_line, "\"event\":\"e\"" want "}") != NULL,          \
+		"%s: %s", #want, last_line))
+	JSON(",\"code\":\"OK\",\"ms\":1.5,\"n\":-7", "code=%s ms=%.1f n=%d",
+	    "OK", 1.5, -7);
+	JSON(",\"volume\":\"0001\",\"op\":3", "volume=%s op=%u", "0001", 3u);
+	JSON(",\"volume\":\"12\"", "volume=%s", "12");
+	JSON(",\"states\":\"A:1.5,B:2\"", "%s", "states=A:1.5,B:2");
+	JSON(",\"text\":\"two \\\"words\\\" x=1\",\"y\":1", "text=%s y=1",
+	    "two \"words\" x=1");
+	JSON(",\"a\":\"\",\"b\":\"x\"", "a=%s b=%s", "", "x");
+	JSON(",\"id\":\"007\",\"detail\":\"free text\"", "free id=007 text");
+	JSON(",\"error\":\"a b\"", "error=\"%s\"", "a b");
+	JSON("", "%s", "");
+#undef JSON
+	for (size_t n = 0; n < 3000; n += 37) {
+		auto_free char *longer = mem_new(n + 1);
+
+		memset(longer, n % 2 != 0 ? '"' : 'x', n);
+		log_info("e", "text=%s last=%s", longer, longer);
+		(void)snprintf(
+		    end, sizeof(end), "%s", last_line + strlen(last_line) - 2);
+		if (!str_eq(end, "\"}"))
+			break;
+	}
+	is_str(end, "\"}", "a line that is too long is cut, and still JSON");
+}
+
+static unsigned nlines;
+
+static void
+count_line(enum log_level level, const char *line)
+{
+	nlines++;
+	keep_line(level, line);
+}
+
+static void
+test_log_repeats(void)
+{
+	clock_fake(1000000);
+	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	log_set_sink(count_line);
+	for (int i = 0; i < 1000; i++)
+		log_warn("storm", "n=%d", i);
+	is_int(nlines, 200, "a storm of warnings is cut");
+	log_warn("other", "n=%d", 1);
+	log_info("storm", "n=%d", 1);
+	is_int(nlines, 202, "others are not, nor is what is no warning");
+	clock_fake(1001000);
+	log_warn("storm", "n=%d", 1);
+	is_int(nlines, 204, "after a while");
+	ok(strstr(last_line, "warn test[") != NULL &&
+		strstr(last_line, " storm n=1") != NULL,
+	    "there is room for it again");
+	clock_fake(-1);
+	log_set_sink(keep_line);
+}
+
+static unsigned suppressed;
+
+static void
+find_suppressed(enum log_level level, const char *line)
+{
+	(void)level;
+	suppressed += strstr(line, " log.suppressed of=flood lines=50") != NULL;
+}
+
+static void
+test_log_suppressed(void)
+{
+	clock_fake(2000000);
+	log_set_sink(find_suppressed);
+	for (int i = 0; i < 250; i++)
+		log_error("flood", "n=%d", i);
+	log_info("calm", "n=%d", 1);
+	is_int(suppressed, 0, "while it is full nothing is told");
+	clock_fake(2002000);
+	log_info("calm", "n=%d", 1);
+	log_info("calm", "n=%d", 1);
+	is_int(suppressed, 1, "then how many lines were left out");
+	clock_fake(-1);
+}
+
 static void
 test_log(void)
 {
@@ -290,17 +381,20 @@ test_log(void)
 	is_str(last_line, "", "debug is off");
 	log_init("test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
 	log_debug("x", "y=\"%s\"", "a\nb");
-	ok(strstr(last_line,
-	       "\"event\":\"x\",\"detail\":\"y=\\\"a\\\\nb\\\"\"}") != NULL,
+	ok(strstr(last_line, "\"event\":\"x\",\"y\":\"a\\nb\"}") != NULL,
 	    "a JSON line is escaped: %s", last_line);
+	test_log_json();
+	test_log_repeats();
+	log_init("test", LOG_LEVEL_DEBUG, LOG_FORMAT_JSON);
 	is_str(log_quote(quoted, sizeof(quoted), "a\"b\\\n"),
 	    "\"a\\\"b\\\\\\n\"", "quotes, backslashes and newlines");
 	is_str(log_quote(quoted, 8, "abcdefghij"), "\"abcde\"",
 	    "what does not fit is cut");
 	is_str(log_quote(quoted, 8, "abcd\n"), "\"abcd\"",
 	    "but not within an escape");
-	log_set_sink(NULL);
 	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	test_log_suppressed();
+	log_set_sink(NULL);
 }
 
 static void
