@@ -500,7 +500,7 @@ flatten_part_step(struct image_flatten *f)
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "let it forget its parent");
-		snapshot_reap(up->pool, up->spec.id);
+		snapshot_reap_start(up->pool, up->spec.id, NULL);
 		watch_header_update_start(
 		    f->pool, f->image_id, &w->notified, &op->wake);
 		return op_await(f, FLATTEN_NOTIFIED);

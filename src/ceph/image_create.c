@@ -376,7 +376,8 @@ image_undo_step(struct image_create *c)
 		if (c->made_clone) {
 			undo_note(c, "its parent's link");
 			/* it may have been all that held the snapshot */
-			snapshot_reap(c->parent_pool, c->spec->parent->id);
+			snapshot_reap_start(
+			    c->parent_pool, c->spec->parent->id, NULL);
 		}
 		if (!c->made_map)
 			return op_goto(c, CREATE_UNDO_HEADER);

@@ -414,7 +414,7 @@ snapshot_remove_step(struct op *op)
 			    r->image_id, "move a snapshot to its trash");
 		r->found = op->rc == 0;
 		if (!r->cloned && op->rc != -ENOENT)
-			snapshot_reap(r->pool, r->image_id);
+			snapshot_reap_start(r->pool, r->image_id, NULL);
 		return op_goto(r, SNAPREM_END);
 
 	case SNAPREM_END:

@@ -148,12 +148,14 @@ void snapshot_remove_start(struct snapshot_remove *rem, struct wake *waiter);
 /* ---- reap ---- */
 
 /*
- * Frees all snapshots in the trash of an image that have no clones, in the
- * background: their object maps, their numbers, which lets the OSDs free the
- * data, their records. Whatever fails is left for the next time. An image
- * that is not there is fine.
+ * Frees all snapshots in the trash of an image that have no clones: their
+ * object maps, their numbers, which lets the OSDs free the data, their
+ * records. Whatever fails is logged and left for the next time: the wake has
+ * always 0. An image that is not there is fine. Many that are asked for at
+ * once are one. `waiter` may be NULL: in the background.
  */
-void snapshot_reap(struct ceph_pool *pool, const char *image_id);
+void snapshot_reap_start(
+    struct ceph_pool *pool, const char *image_id, struct wake *waiter);
 
 /* How many images that works on. */
 unsigned snapshot_reaping(void);

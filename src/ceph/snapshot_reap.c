@@ -29,12 +29,18 @@ enum reap_state {
 	REAP_END,
 };
 
+struct reap_waiters {
+	struct wake **waiter; /* NULLs among them: nobody waits */
+	size_t n;
+};
+
 struct snapshot_reaper {
 	struct op op;
 	enum reap_state state;
 	struct ceph_pool *pool, *data_pool;
 	char *image_id, *key;
-	bool again; /* asked for while it ran */
+	struct reap_waiters now;   /* who has asked for this one … */
+	struct reap_waiters again; /* … and while it ran, for one more */
 	size_t at, n;
 	uint64_t *id;    /* those that go; the newest first */
 	uint64_t *newer; /* of each the next newer one that stays */
@@ -131,6 +137,15 @@ reap_map_step(struct snapshot_reaper *r)
 	}
 }
 
+static void
+wake_waiters(struct snapshot_reaper *r)
+{
+	for (size_t i = 0; i < r->now.n; i++)
+		wake_up(r->now.waiter[i], 0);
+	r->now.n = 0;
+	free(take_ptr(&r->now.waiter));
+}
+
 static enum op_verdict
 reap_step(struct op *op)
 {
@@ -193,6 +208,7 @@ reap_step(struct op *op)
 			    "remove a snapshot's record");
 		if (r->at < r->n)
 			return op_goto(r, REAP_RECORD_NEXT);
+		wake_waiters(r); /* the rest is for those who have it open */
 		watch_header_update_start(
 		    r->pool, r->image_id, &r->notified, &op->wake);
 		return op_await(r, REAP_NOTIFIED);
@@ -219,6 +235,23 @@ reap_step(struct op *op)
 	abort();
 }
 
+static const struct op_class reap_class;
+
+/* Takes over the waiters. */
+static void
+reap(struct ceph_pool *pool, const char *image_id, struct reap_waiters *now)
+{
+	struct snapshot_reaper *r = mem_new(sizeof(*r));
+
+	r->pool = pool;
+	r->image_id = str_dup(image_id);
+	r->key = ceph_pool_key(pool, image_id);
+	r->now = *now;
+	r->op.subject = r->image_id;
+	(void)map_set(&reapers, r->key, r);
+	op_start(&r->op, &reap_class, NULL);
+}
+
 static void
 reap_ended(struct op *op)
 {
@@ -230,8 +263,9 @@ reap_ended(struct op *op)
 		    ceph_pool_name(r->pool), r->image_id,
 		    log_quote(text, sizeof(text), op->err.text));
 	(void)map_remove(&reapers, r->key);
-	if (r->again)
-		snapshot_reap(r->pool, r->image_id);
+	wake_waiters(r);
+	if (r->again.n > 0)
+		reap(r->pool, r->image_id, &r->again);
 	rados_read_drop(&r->read);
 	snapshot_list_fini(&r->list);
 	free(r->id);
@@ -248,22 +282,19 @@ static const struct op_class reap_class = {
 };
 
 void
-snapshot_reap(struct ceph_pool *pool, const char *image_id)
+snapshot_reap_start(
+    struct ceph_pool *pool, const char *image_id, struct wake *waiter)
 {
 	auto_free char *key = ceph_pool_key(pool, image_id);
 	struct snapshot_reaper *r = map_get(&reapers, key);
+	struct reap_waiters first = { .waiter = NULL };
+	struct reap_waiters *waiters = r != NULL ? &r->again : &first;
 
-	if (r != NULL) {
-		r->again = true;
-		return;
-	}
-	r = mem_new(sizeof(*r));
-	r->pool = pool;
-	r->image_id = str_dup(image_id);
-	r->key = take_ptr(&key);
-	r->op.subject = r->image_id;
-	(void)map_set(&reapers, r->key, r);
-	op_start(&r->op, &reap_class, NULL);
+	waiters->waiter = mem_grow(
+	    waiters->waiter, (waiters->n + 1) * sizeof(struct wake *));
+	waiters->waiter[waiters->n++] = waiter;
+	if (r == NULL)
+		reap(pool, image_id, &first);
 }
 
 unsigned

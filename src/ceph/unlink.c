@@ -223,7 +223,12 @@ image_unlink_step(struct op *op)
 		if (rc < 0 && rc != -ENOENT)
 			return image_fail_rc(u, UNLINK_END, rc, u->info->id,
 			    "let its parent forget it");
-		snapshot_reap(u->parent_pool, u->info->parent.id);
+		/* Waited for: once the clone is forgotten nothing leads there. */
+		snapshot_reap_start(
+		    u->parent_pool, u->info->parent.id, &op->wake);
+		return op_await(u, UNLINK_PARENT_REAPED);
+
+	case UNLINK_PARENT_REAPED:
 		return op_goto(u, UNLINK_END);
 
 	case UNLINK_END:

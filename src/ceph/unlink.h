@@ -18,6 +18,7 @@ enum image_unlink_state {
 	UNLINK_IDS_RETURNED,  /* the data of its snapshots are freed */
 	UNLINK_MAPS_GONE,     /* so are their object maps */
 	UNLINK_DETACHED,      /* its parent does not know it any more */
+	UNLINK_PARENT_REAPED, /* and has no snapshot for it alone any more */
 	UNLINK_END,
 };
 

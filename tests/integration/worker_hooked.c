@@ -1,22 +1,100 @@
 /*
- * worker_hooked.c - linked into a ceph-worker of its own: kills it at the n-th
- * state change of its operations. The program that users have knows nothing
- * of this.
+ * worker_hooked.c - linked into a ceph-worker of its own: kills it in front of
+ * the n-th write to the cluster, of which a job of a lane counts as one, when
+ * all before that have landed. The program that users have knows nothing of
+ * this.
+ *
+ *	RBD_CSI_TEST_KILL_AT=n        the write
+ *	RBD_CSI_TEST_KILL_BESIDE=1    those that are sent beside it land as well,
+ *	                              it alone is missing
+ *	RBD_CSI_TEST_KILL_PARENT=1    the process that has started it dies, too
+ *
+ * Ids of snapshots are no writes: what is left of them is a gap between numbers.
  */
-#include "core/op.h"
+#include "tests/integration/worker_hooked.h"
+#include "controller/lane.h"
+#include "core/loop.h"
 
+#include <rados/librados.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
-static uint64_t left;
+/* What starts side by side is sent within so many turns of the loop. */
+#define TURNS 30
+#define POOLS_MAX 8
+
+static uint64_t left;   /* writes until then; 0: nobody is to be killed */
+static unsigned beside; /* writes that were kept back, or sent, beside it */
+static unsigned turns;  /* since it was kept back */
+static bool is_parents; /* RBD_CSI_TEST_KILL_PARENT */
+static bool is_missing; /* RBD_CSI_TEST_KILL_BESIDE */
+static rados_ioctx_t pools[POOLS_MAX];
+
+int __real_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
+    rados_completion_t completion, const char *object, time_t *mtime,
+    int flags);
+int __wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
+    rados_completion_t completion, const char *object, time_t *mtime,
+    int flags);
+void __real_lane_job_start(struct lane_job *job, struct wake *waiter);
+void __wrap_lane_job_start(struct lane_job *job, struct wake *waiter);
 
 static void
-on_state(struct op *op, const char *state)
+on_turn(struct job *job)
 {
-	if (left == 0 || --left > 0)
+	if (turns++ < TURNS) {
+		loop_post(job);
 		return;
-	fprintf(stderr, "# killed at %s %s\n", op->cls->name, state);
+	}
+	for (size_t i = 0; i < POOLS_MAX && pools[i] != NULL; i++)
+		(void)rados_aio_flush(pools[i]);
+	if (is_parents)
+		(void)kill(getppid(), SIGKILL);
+	if (beside > 0)
+		_exit(KILLED_BESIDE);
 	(void)kill(getpid(), SIGKILL);
+}
+
+/* Whether one more write is to be sent; `where` is for people. */
+static bool
+is_sent(const char *where)
+{
+	static struct job job = { .run = on_turn };
+
+	if (left == 0)
+		return true;
+	if (turns > 0 || job.queued) {
+		beside++;
+		return is_missing;
+	}
+	if (left > 1) {
+		left--;
+		return true;
+	}
+	fprintf(stderr, "# killed in front of %s\n", where);
+	loop_post(&job);
+	return false;
+}
+
+int
+__wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
+    rados_completion_t completion, const char *object, time_t *mtime, int flags)
+{
+	for (size_t i = 0; i < POOLS_MAX && pools[i] != io; i++)
+		if (pools[i] == NULL)
+			pools[i] = io;
+	if (!is_sent(object))
+		return 0; /* and is never answered */
+	return __real_rados_aio_write_op_operate(
+	    op, io, completion, object, mtime, flags);
+}
+
+void
+__wrap_lane_job_start(struct lane_job *job, struct wake *waiter)
+{
+	if (is_sent("a job of a lane"))
+		__real_lane_job_start(job, waiter);
 }
 
 __attribute__((constructor)) static void
@@ -24,6 +102,8 @@ install_hook(void)
 {
 	const char *at = getenv("RBD_CSI_TEST_KILL_AT");
 
-	if (at != NULL && str_to_u64(at, &left) == 0)
-		op_set_hook(on_state);
+	if (at == NULL || str_to_u64(at, &left) < 0)
+		left = 0;
+	is_missing = getenv("RBD_CSI_TEST_KILL_BESIDE") != NULL;
+	is_parents = getenv("RBD_CSI_TEST_KILL_PARENT") != NULL;
 }

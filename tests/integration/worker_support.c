@@ -218,7 +218,7 @@ spawn(struct talk *t, const char *program, const struct talk_hello *h,
 	hello.max_lanes = 2;
 	hello.log_level = 1;
 	hello.clone_depth_hard = 8;
-	hello.clone_depth_soft = 4;
+	hello.clone_depth_soft = h->depth_soft != 0 ? h->depth_soft : 4;
 	hello.snapshots_max = 450;
 	hello.snapshots_min = 250;
 	hello.settings = list;
@@ -280,7 +280,9 @@ talk_send(
 	Worker__Request m = WORKER__REQUEST__INIT;
 	Worker__Cluster cluster = WORKER__CLUSTER__INIT;
 	struct talk_call *call = mem_new(sizeof(*call));
-	auto_free char *path = str_fmt("/csi.v1.Controller/%s", method);
+	auto_free char *path = *method == '/'
+	    ? str_dup(method)
+	    : str_fmt("/csi.v1.Controller/%s", method);
 	size_t len = protobuf_c_message_get_packed_size(request);
 	auto_free unsigned char *body = mem_new(len + 1);
 

@@ -39,6 +39,7 @@ struct talk_hello {
 	const char *monitors, *user, *key; /* NULL: the cluster's */
 	uint32_t connect_timeout_ms;
 	uint32_t lane_idle_ms;
+	uint32_t depth_soft;         /* of clones; 0: 4 */
 	const char *node_id;         /* NULL: "" */
 	const char *const *settings; /* name, value, ... NULL */
 };
@@ -56,7 +57,10 @@ void talk_start(
 /* Closes the channel and waits for the process' end; false: had to kill. */
 bool talk_end(struct talk *talk);
 
-/* Sends a request in namespace `ns` ("" : default); its id. */
+/*
+ * Sends a request in namespace `ns` ("" : default); its id. The method is one
+ * of Controller, or a whole path.
+ */
 uint64_t talk_send(
     struct talk *talk, const char *method, const void *request, const char *ns);
 void talk_cancel(struct talk *talk, uint64_t id);

@@ -1,0 +1,526 @@
+/*
+ * killed_support.c - see killed_support.h.
+ */
+#include "tests/integration/killed_support.h"
+
+#include "base/clock.h"
+#include "csi/rpc.h"
+#include "ctl/json_pb.h"
+#include "tests/integration/worker_hooked.h"
+
+#include <rados/librados.h>
+#include <rbd/librbd.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#define WRITES_MAX 80
+#define ACTS_MAX (2 * WRITES_MAX)
+#define FLATTENED_MS 60000
+#define MAKER "t-killed-maker"
+
+const char *killed_fsid;
+struct ceph_pool *killed_pool, *killed_other;
+
+static struct ceph_connection *conn;
+static struct dump before;
+static struct talk whole; /* the worker that lives */
+static char *maker_key;
+static const char *only; /* this sweep, or NULL */
+
+/* ---- workers ---- */
+
+enum fate {
+	FATE_LIVED = 0,
+	FATE_ALONE,  /* killed, and nothing was sent beside that write */
+	FATE_BESIDE, /* killed, and other writes were */
+};
+
+static void
+start(struct talk *t, const struct sweep *sweep, const struct act *act)
+{
+	auto_free char *at = str_fmt("%u", act != NULL ? act->n : 0);
+
+	(void)setenv("RBD_CSI_TEST_KILL_AT", at, 1);
+	if (act != NULL && act->beside)
+		(void)setenv("RBD_CSI_TEST_KILL_BESIDE", "1", 1);
+	else
+		(void)unsetenv("RBD_CSI_TEST_KILL_BESIDE");
+	talk_start(t,
+	    talk_program(act != NULL ? "tests/integration/worker_hooked"
+				     : "ceph-worker"),
+	    &(struct talk_hello){
+		.user = MAKER,
+		.key = maker_key,
+		.depth_soft = act != NULL ? sweep->soft : 0,
+	    });
+	if (!t->ready) {
+		printf("Bail out! a worker does not start: %s\n", t->text);
+		exit(1);
+	}
+}
+
+static enum fate
+end(struct talk *t)
+{
+	(void)talk_end(t);
+	if (WIFSIGNALED(t->status) && WTERMSIG(t->status) == SIGKILL)
+		return FATE_ALONE;
+	return WIFEXITED(t->status) && WEXITSTATUS(t->status) == KILLED_BESIDE
+	    ? FATE_BESIDE
+	    : FATE_LIVED;
+}
+
+static json_t *
+call(struct talk *t, const char *method, const char *request)
+{
+	auto_free char *path = *method == '/'
+	    ? str_dup(method)
+	    : str_fmt("/csi.v1.Controller/%s", method);
+	const struct csi_definition *def = csi_definition_find(path);
+	auto_json json_t *json = json_loads(request, 0, NULL);
+	struct arena *arena = csi_arena_new();
+	const struct talk_reply *reply;
+	ProtobufCMessage *message;
+	struct err err = ERR_INIT;
+	json_t *answer = NULL;
+
+	(void)json_object_set_new(json, "secrets",
+	    json_pack("{s:s,s:s}", "userID", MAKER, "userKey", maker_key));
+	message = json_pb_read(def->request, json, arena, &err);
+	if (message == NULL) {
+		printf("Bail out! %s: %s\n", err.text, request);
+		exit(1);
+	}
+	reply = talk_call(t, method, message, "");
+	arena_free(arena);
+	if (reply == NULL)
+		return NULL;
+	if (reply->code != 0) {
+		diag("%s: %u %s", method, reply->code, reply->text);
+		return NULL;
+	}
+	message = protobuf_c_message_unpack(
+	    def->reply, NULL, reply->len, reply->body);
+	if (message != NULL)
+		answer = json_pb_write(message, &err);
+	req_free(message);
+	return answer;
+}
+
+json_t *
+killed_call(const char *method, const char *request)
+{
+	return call(&whole, method, request);
+}
+
+bool
+killed_succeeds(const char *method, char *request)
+{
+	auto_json json_t *reply = killed_call(method, request);
+
+	free(request);
+	return reply != NULL;
+}
+
+char *
+killed_id(const json_t *reply, const char *of, const char *member)
+{
+	const char *id = json_get_string(json_object_get(reply, of), member);
+
+	return id != NULL ? str_dup(id) : NULL;
+}
+
+/* ---- volumes ---- */
+
+char *
+killed_volume_request(const char *name, const char *more)
+{
+	return str_fmt(
+	    "{\"name\":\"%s\",\"capacityRange\":{\"requiredBytes\":\"%lld\"},"
+	    "\"volumeCapabilities\":[{\"mount\":{},\"accessMode\":{\"mode\":"
+	    "\"SINGLE_NODE_WRITER\"}}],\"parameters\":{\"clusterID\":\"%s\","
+	    "\"pool\":\"" KILLED_POOL "\","
+	    "\"csi.storage.k8s.io/pvc/name\":\"claim\"%s}",
+	    name, (long long)(8 * KILLED_MIB), killed_fsid, more);
+}
+
+char *
+killed_volume(const char *name, const char *more)
+{
+	auto_free char *request = killed_volume_request(name, more);
+	auto_json json_t *reply = killed_call("CreateVolume", request);
+	char *id = killed_id(reply, "volume", "volumeId");
+
+	if (id != NULL && !killed_works(killed_pool, id))
+		free(take_ptr(&id));
+	return id;
+}
+
+bool
+killed_delete_volume(const char *id)
+{
+	return id != NULL &&
+	    killed_succeeds(
+		"DeleteVolume", str_fmt("{\"volumeId\":\"%s\"}", id));
+}
+
+static char *
+image_of(const char *volume)
+{
+	return str_fmt("csi-vol-%s", volume + strlen(volume) - 36);
+}
+
+bool
+killed_works(struct ceph_pool *pool, const char *volume)
+{
+	auto_free char *image = image_of(volume);
+	uint64_t flags = 1;
+	rbd_image_t open;
+	int rc = rbd_open(pool->io, image, &open, NULL);
+
+	if (rc < 0) {
+		diag("open %s: %s", image, strerror(-rc));
+		return false;
+	}
+	rc = (int)rbd_write(open, 5 * KILLED_MIB, 3, "abc");
+	if (rc == 3)
+		rc = rbd_flush(open);
+	(void)rbd_get_flags(open, &flags);
+	(void)rbd_close(open);
+	if (rc < 0 || flags != 0)
+		diag("write to %s: %d, flags %d", image, rc, (int)flags);
+	return rc >= 0 && flags == 0;
+}
+
+bool
+killed_has_data(struct ceph_pool *pool, const char *volume)
+{
+	auto_free char *image = image_of(volume);
+	char got[4] = "";
+	rbd_image_t open;
+
+	if (rbd_open_read_only(pool->io, image, &open, NULL) < 0)
+		return false;
+	(void)rbd_read(open, 5 * KILLED_MIB, 3, got);
+	(void)rbd_close(open);
+	return str_eq(got, "abc");
+}
+
+/* ---- what ceph-csi would make of it, if it came now ---- */
+
+/* The value of a key, or NULL. */
+static char *
+omap_value(const char *object, const char *key)
+{
+	rados_read_op_t op = rados_create_read_op();
+	rados_omap_iter_t iter = NULL;
+	char *found, *value, *copy = NULL;
+	size_t len;
+	int rval;
+
+	rados_read_op_omap_get_vals_by_keys(op, &key, 1, &iter, &rval);
+	if (rados_read_op_operate(op, killed_pool->io, object, 0) == 0 &&
+	    rados_omap_get_next(iter, &found, &value, &len) == 0 &&
+	    found != NULL)
+		copy = str_fmt("%.*s", (int)len, value);
+	rados_omap_get_end(iter);
+	rados_release_read_op(op);
+	return copy;
+}
+
+/*
+ * ceph-csi's CheckReservation: without a key the name is free. A key that
+ * leads to an entry of another name, or of none, is an error for ever; one
+ * whose image it cannot open is given up, and what there is of it leaks.
+ */
+bool
+ceph_csi_can_create(const char *name)
+{
+	auto_free char *key = str_fmt("csi.volume.%s", name);
+	auto_free char *uuid = omap_value("csi.volumes.default", key);
+	auto_free char *item = NULL, *volname = NULL, *image = NULL;
+	auto_free char *want = NULL;
+	char id[RBD_ID_SIZE] = "";
+	rbd_image_t open;
+
+	if (uuid == NULL)
+		return true;
+	item = str_fmt("csi.volume.%s", uuid);
+	volname = omap_value(item, "csi.volname");
+	image = omap_value(item, "csi.imagename");
+	want = omap_value(item, "csi.imageid");
+	if (!str_eq(volname, name) || image == NULL ||
+	    rbd_open_read_only(killed_pool->io, image, &open, NULL) < 0) {
+		diag("key %s, entry of %s, image %s", key,
+		    volname != NULL ? volname : "-",
+		    image != NULL ? image : "-");
+		return false;
+	}
+	(void)rbd_get_id(open, id, sizeof(id));
+	(void)rbd_close(open);
+	return str_eq(want, id);
+}
+
+/* The state of the trash entry, or -1: there is none. */
+static int
+trash_state(const char *id)
+{
+	struct cls_call call = cls_call_str("trash_get", id);
+	struct cls_trash_entry entry;
+	char reply[1024];
+	struct dec d;
+	int rc = rados_exec(killed_pool->io, RBD_TRASH, call.cls, call.method,
+	    (char *)call.in.buf.data, call.in.buf.len, reply, sizeof(reply));
+
+	enc_fini(&call.in);
+	if (rc < 0)
+		return -1;
+	dec_init(&d, reply, (size_t)rc);
+	return cls_parse_trash(d, &entry) == 0 ? (int)entry.state : -1;
+}
+
+/*
+ * ceph-csi's DeleteVolume: the image is opened by its name, or looked for in
+ * the trash and given to the manager, whose task fails for ever while the
+ * entry is MOVING.
+ */
+bool
+ceph_csi_can_delete(const char *volume)
+{
+	auto_free char *item = str_fmt(
+	    "csi.volume.%s", volume + strlen(volume) - 36);
+	auto_free char *image = omap_value(item, "csi.imagename");
+	auto_free char *id = omap_value(item, "csi.imageid");
+	rbd_image_t open;
+	int state;
+
+	if (image == NULL)
+		return true; /* no entry: deleted */
+	if (rbd_open_read_only(killed_pool->io, image, &open, NULL) == 0) {
+		(void)rbd_close(open);
+		return true;
+	}
+	state = trash_state(id);
+	if (state == TRASH_MOVING || state == TRASH_RESTORING)
+		diag("image %s, trash entry in state %d", image, state);
+	return state != TRASH_MOVING && state != TRASH_RESTORING;
+}
+
+/* ---- sweeps ---- */
+
+/* Waits for what the call has begun to be flattened, or for its worker's death. */
+static void
+wait_for_flattens(struct talk *t)
+{
+	int64_t until = clock_now_ms() + FLATTENED_MS;
+	rados_omap_iter_t iter = NULL;
+	unsigned char more;
+	bool none = false;
+	int rval;
+
+	while (!none && !t->gone && clock_now_ms() < until) {
+		rados_read_op_t op = rados_create_read_op();
+
+		talk_turn(20);
+		rados_read_op_omap_get_vals2(
+		    op, "", "", 10, &iter, &more, &rval);
+		none = rados_read_op_operate(
+			   op, killed_pool->io, "csi.flatten.default", 0) < 0 ||
+		    rados_omap_iter_size(iter) == 0;
+		rados_omap_get_end(iter);
+		rados_release_read_op(op);
+	}
+}
+
+/* Kills one call, and does it again. */
+static enum fate
+kill_one(const struct sweep *s, struct act *act)
+{
+	auto_json json_t *first = NULL, *again = NULL;
+	auto_free char *request = NULL;
+	struct talk t;
+	enum fate fate;
+	bool good;
+
+	act->name = str_fmt(
+	    "%s %u%s", s->what, act->n, act->beside ? " beside" : "");
+	if (s->prepare != NULL && !s->prepare(act)) {
+		ok(false, "%s: what it needs is made", act->name);
+		return FATE_LIVED;
+	}
+	request = s->request(act);
+	/* What is purged when it ends is not left to the one that is killed. */
+	if (s->purges)
+		(void)talk_end(&whole);
+	start(&t, s, act);
+	first = call(&t, s->method, request);
+	if (s->soft > 0)
+		wait_for_flattens(&t);
+	fate = end(&t);
+	if (s->purges)
+		start(&whole, NULL, NULL);
+	if (act->beside && fate == FATE_ALONE)
+		fate = FATE_BESIDE; /* the others had landed before */
+	good = s->goes_on == NULL || s->goes_on(act);
+	again = killed_call(s->method, request);
+	good = again != NULL && (s->check == NULL || s->check(act, again)) &&
+	    good;
+	ok(good && (first == NULL || json_equal(first, again)),
+	    "%s: %s write %u%s, done by the next call", s->what,
+	    fate == FATE_LIVED ? "over before" : "killed at", act->n,
+	    act->beside ? " with those beside it" : "");
+	return fate;
+}
+
+/* A fresh worker takes up what others have left. */
+static void
+restart(void)
+{
+	(void)talk_end(&whole); /* it ends after its purges */
+	start(&whole, NULL, NULL);
+}
+
+static bool
+audit_is_clean(const char *pool)
+{
+	auto_free char *token = str_dup("");
+	json_t *finding;
+	bool clean = true;
+	size_t i;
+
+	for (;;) {
+		auto_free char *request = str_fmt(
+		    "{\"clusterId\":\"%s\",\"pool\":\"%s\",\"token\":\"%s\"}",
+		    killed_fsid, pool, token);
+		auto_json json_t *reply = killed_call(
+		    "/rbdcsi.admin.v1.Admin/Audit", request);
+		const char *next = json_get_string(reply, "nextToken");
+
+		if (reply == NULL)
+			return false;
+		json_array_foreach (
+		    json_object_get(reply, "findings"), i, finding) {
+			auto_free char *text = json_dumps(finding, 0);
+
+			diag("audit: %.300s", text);
+			clean = false;
+		}
+		free(token);
+		token = str_dup(next != NULL ? next : "");
+		if (*token == '\0')
+			return clean;
+	}
+}
+
+static void
+dump_all(struct dump *dump)
+{
+	dump_pool(killed_pool, dump);
+	dump_add_pool(killed_other, dump);
+}
+
+static bool
+nothing_is_left(void)
+{
+	struct dump now;
+	bool same;
+
+	dump_all(&now);
+	same = dump_same(&now, &before);
+	dump_free(&now);
+	return same;
+}
+
+void
+killed_sweep(const struct sweep *s)
+{
+	static struct act acts[ACTS_MAX];
+	enum fate fate = FATE_ALONE;
+	int64_t from = clock_now_ms();
+	bool good = true;
+	unsigned n = 0;
+	size_t count = 0;
+
+	if (only != NULL && !str_eq(only, s->what))
+		return;
+	memset(acts, 0, sizeof(acts));
+	for (n = 1; n <= WRITES_MAX && fate != FATE_LIVED; n++) {
+		acts[count].n = n;
+		fate = kill_one(s, &acts[count++]);
+		if (fate == FATE_BESIDE) {
+			acts[count].n = n;
+			acts[count].beside = true;
+			(void)kill_one(s, &acts[count++]);
+		}
+	}
+	ok(n - 2 >= s->writes && n <= WRITES_MAX, "%s: of %u writes", s->what,
+	    n - 2);
+	restart();
+	ok(talk_purged(&whole) && audit_is_clean(KILLED_POOL) &&
+		audit_is_clean(KILLED_OTHER),
+	    "%s: an audit finds nothing", s->what);
+	for (size_t i = 0; i < count; i++) {
+		good = s->clean(&acts[i]) && good;
+		free(acts[i].name);
+		free(acts[i].id);
+		free(acts[i].of);
+	}
+	ok(good, "%s: all of it is deleted", s->what);
+	diag("%s: %zu kills in %.1f s", s->what, count,
+	    (double)(clock_now_ms() - from) / 1000);
+}
+
+/* ---- begin and end ---- */
+
+static void
+make_pools(void)
+{
+	support_make_pool(KILLED_POOL);
+	support_make_pool(KILLED_OTHER);
+	killed_pool = support_pool(conn, KILLED_POOL, "");
+	killed_other = support_pool(conn, KILLED_OTHER, "");
+}
+
+void
+killed_begin(char **argv)
+{
+	auto_free char *first = NULL;
+
+	only = argv[1];
+	conn = support_connect();
+	killed_fsid = conn->fsid;
+	make_pools();
+	maker_key = support_sh_line(
+	    "ceph auth get-or-create-key client." MAKER
+	    " mon 'profile rbd, allow command \"auth get-or-create\""
+	    ", allow command \"auth caps\", allow command \"auth rm\"' "
+	    "osd 'profile rbd' mgr 'profile rbd' 2>/dev/null");
+	start(&whole, NULL, NULL);
+	/* The first volume makes the objects that stay. */
+	first = killed_volume("first", "}");
+	ok(killed_delete_volume(first), "a volume comes and goes");
+	restart();
+	(void)talk_purged(&whole);
+	dump_all(&before);
+}
+
+int
+killed_end(void)
+{
+	auto_free char *user = NULL;
+
+	ok(talk_end(&whole), "the worker ends");
+	ok(nothing_is_left(), "nothing is left in the pools");
+	user = support_sh_line(
+	    "ceph auth ls 2>/dev/null | grep ^client.rbd-csi.");
+	is_str(user, "", "nor is a user");
+	(void)support_sh(true,
+	    "for p in " KILLED_POOL " " KILLED_OTHER "; do "
+	    "ceph osd pool rm $p $p --yes-i-really-really-mean-it; done; "
+	    "ceph auth rm client." MAKER);
+	free(maker_key);
+	dump_free(&before);
+	ceph_connection_close(conn);
+	loop_fini();
+	return tap_end();
+}
