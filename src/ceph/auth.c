@@ -92,10 +92,15 @@ auth_command_fmt(enum auth_command command, const char *user, const char *osd)
 		[AUTH_GET_OR_CREATE] = "auth get-or-create",
 		[AUTH_SET_CAPS] = "auth caps",
 		[AUTH_REMOVE] = "auth rm",
+		[AUTH_LIST] = "auth ls",
 	};
-	auto_free char *entity = str_fmt("client.%s", user);
+	auto_free char *entity = user != NULL ? str_fmt("client.%s", user)
+					      : NULL;
 	/* "profile rbd" reads the maps and shuts out who has died with a lock. */
-	auto_json json_t *json = osd == NULL
+	auto_json json_t *json = user == NULL
+	    ? json_pack(
+		  "{s:s,s:s}", "prefix", prefix[command], "format", "json")
+	    : osd == NULL
 	    ? json_pack(
 		  "{s:s,s:s}", "prefix", prefix[command], "entity", entity)
 	    : json_pack("{s:s,s:s,s:[s,s,s,s],s:s}", "prefix", prefix[command],
@@ -115,6 +120,47 @@ auth_fence_fmt(const char *address, bool range, double seconds)
 	if (range)
 		(void)json_object_set_new(json, "range", json_string("range"));
 	return json_dumps(json, JSON_COMPACT);
+}
+
+/* What stands between `start` and a quote, at *at, which goes behind that. */
+static char *
+take_name(const char **at, const char *start, struct arena *arena)
+{
+	const char *name = *at + strlen(start), *end;
+
+	if (!str_starts(*at, start) || (end = strchr(name, '"')) == NULL)
+		return NULL;
+	*at = end + 1;
+	return arena_fmt(arena, "%.*s", (int)(end - name), name);
+}
+
+bool
+auth_user_parse(struct auth_user *user, const char *pool,
+    const char *rados_namespace, const char *entity, const char *osd,
+    struct arena *arena)
+{
+	const char *uuid, *where;
+
+	if (entity == NULL || osd == NULL ||
+	    !str_starts(entity, "client." AUTH_PREFIX))
+		return false;
+	uuid = entity + strlen("client." AUTH_PREFIX);
+	if (strcspn(uuid, ".") != AUTH_UUID_LEN ||
+	    strlen(uuid) != AUTH_UUID_LEN + AUTH_NODE_SIZE)
+		return false;
+	where = arena_fmt(arena,
+	    "pool=\"%s\" namespace=\"%s\" object_prefix \"", pool,
+	    rados_namespace);
+	user->entity = arena_strdup(arena, entity);
+	user->uuid = arena_fmt(arena, "%.*s", AUTH_UUID_LEN, uuid);
+	user->image = take_name(&osd,
+	    arena_fmt(arena, "allow r class-read %s" RBD_ID_PREFIX, where),
+	    arena);
+	if (user->image == NULL)
+		return false;
+	user->image_id = take_name(&osd,
+	    arena_fmt(arena, ", allow rwx %s" RBD_HEADER_PREFIX, where), arena);
+	return user->image_id != NULL;
 }
 
 int

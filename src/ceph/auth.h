@@ -10,6 +10,7 @@
 #ifndef CEPH_AUTH_H
 #define CEPH_AUTH_H
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/secret.h"
 #include "ceph/image_header.h"
@@ -21,6 +22,7 @@ void auth_node_fmt(char node[AUTH_NODE_SIZE], const char *node_id);
 /* "rbd-csi.UUID.NODE", without "client."; for the volume of this UUID. */
 #define AUTH_PREFIX "rbd-csi."
 #define AUTH_USER_SIZE 64
+#define AUTH_UUID_LEN 36
 void auth_user_fmt(
     char user[AUTH_USER_SIZE], const char *uuid, const char *node);
 
@@ -55,9 +57,10 @@ enum auth_command {
 	AUTH_GET_OR_CREATE = 0, /* -EINVAL: it is there, with other caps */
 	AUTH_SET_CAPS,
 	AUTH_REMOVE, /* one that is not there is success */
+	AUTH_LIST,   /* all users of the cluster, with their keys */
 };
 
-/* `osd`: caps; NULL for AUTH_REMOVE. */
+/* `osd`: caps; NULL for AUTH_REMOVE. AUTH_LIST has no user either. */
 char *auth_command_fmt(
     enum auth_command command, const char *user, const char *osd);
 
@@ -67,6 +70,17 @@ char *auth_command_fmt(
  * seconds.
  */
 char *auth_fence_fmt(const char *address, bool range, double seconds);
+
+/* A user of an image in the pool, as its name and its caps tell. */
+struct auth_user {
+	const char *entity; /* "client.rbd-csi.UUID.NODE" */
+	const char *uuid, *image, *image_id;
+};
+
+/* False: it is none of ours, or one of an image elsewhere. */
+bool auth_user_parse(struct auth_user *user, const char *pool,
+    const char *rados_namespace, const char *entity, const char *osd,
+    struct arena *arena);
 
 /* The key in the answer to AUTH_GET_OR_CREATE. INTERNAL: there is none. */
 int auth_key_parse(const char *answer, const char *user, struct secret *key,

@@ -229,6 +229,12 @@ rados_read_omap_page(
 }
 
 void
+rados_read_time(struct rados_read *r, time_t *written)
+{
+	rados_read_op_stat(r->op, NULL, written, NULL);
+}
+
+void
 rados_read_may_fail(struct rados_read *r)
 {
 	rados_read_op_set_flags(r->op, LIBRADOS_OP_FLAG_FAILOK);

@@ -62,6 +62,9 @@ unsigned rados_read_omap_keys(
 unsigned rados_read_omap_page(
     struct rados_read *r, const char *after, const char *prefix, unsigned max);
 
+/* *written gets when the object was written last; lives until the wake. */
+void rados_read_time(struct rados_read *r, time_t *written);
+
 /* The step added last may fail without failing the operation. */
 void rados_read_may_fail(struct rados_read *r);
 

@@ -842,11 +842,8 @@ trash_purge_step(struct op *op)
 	case PURGE_END:
 		turn_over(p);
 		rados_read_drop(&p->read);
-		if (p->list != NULL) {
-			free(p->list->object);
-			p->list->object = NULL;
-			p->list->n = 0;
-		}
+		if (p->list != NULL)
+			trash_list_fini(p->list);
 		return OP_DONE;
 	}
 	abort();

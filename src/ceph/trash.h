@@ -126,10 +126,21 @@ struct trash_list {
 
 	/* the answer */
 	uint64_t pool_objects; /* of all images, namespaces and kinds */
-	uint64_t *object;      /* heap; their numbers in the image */
+	uint64_t *object;      /* heap; their numbers in the image … */
+	char **name;           /* … or their names (LANE_LIST_NAMES) */
 	size_t n;
 	bool more; /* there are others in this slice: list it again */
 };
+
+static inline void
+trash_list_fini(struct trash_list *list)
+{
+	for (size_t i = 0; list->name != NULL && i < list->n; i++)
+		free(list->name[i]);
+	free(take_ptr(&list->name));
+	free(take_ptr(&list->object));
+	list->n = 0;
+}
 
 enum trash_purge_state {
 	PURGE_START = 0,

@@ -7,7 +7,8 @@
  * mends it, and mended by an operation that the cluster refuses when it has
  * changed. An image is never touched; see docs/JOURNAL.md.
  */
-#include "ceph/snapshot.h"
+#include "controller/audit_image.h"
+#include "controller/audit_stray.h"
 #include "controller/controller.h"
 #include "controller/lane.h"
 #include "controller/volume.h"
@@ -30,6 +31,8 @@ enum audit_list {
 	LIST_IMAGES,   /* rbd_directory, as far as names are of a kind */
 	LIST_TRASH,
 	LIST_NOTES,
+	LIST_ENTRIES, /* of all kinds; audit_stray.h */
+	LIST_USERS,   /* the same */
 };
 
 /* What is walked, in this order; the first digit of a token is its number. */
@@ -43,6 +46,8 @@ static const struct audit_walk {
 	{ LIST_IMAGES, &journal_snapshots },
 	{ LIST_TRASH, NULL },
 	{ LIST_NOTES, NULL },
+	{ LIST_ENTRIES, NULL },
+	{ LIST_USERS, NULL },
 };
 #define WALKS (sizeof(walks) / sizeof(walks[0]))
 
@@ -52,7 +57,8 @@ enum audit_next {
 	NEXT_KEY,         /* a reservation: has the volume been made? */
 	NEXT_NOTE,        /* a deleted image: is it ours to purge? */
 	NEXT_ENTRY,       /* read the journal's entry */
-	NEXT_SNAPSHOTS,   /* an image in use: has a copy left one? */
+	NEXT_IMAGE,       /* it is in use: what is left on it? */
+	NEXT_STRAY,       /* nothing may lead to it */
 	NEXT_SEARCH,      /* no entry: is any image with its UUID left? */
 	NEXT_PLACE,       /* where are name and id? */
 	NEXT_CHILD,       /* what hangs on the image in the trash? */
@@ -63,13 +69,15 @@ enum audit_next {
 enum audit_state {
 	AUDIT_START = 0,
 	AUDIT_PAGE_READ,     /* what is to be looked at */
+	AUDIT_STRAYS_LISTED, /* the same, of what nothing leads to */
 	AUDIT_RESERVED_READ, /* images: those that are being made */
 	AUDIT_NEXT,          /* the next entry of the page */
 	AUDIT_JUDGED,        /* what is to be done about it is known */
 	AUDIT_KEY_READ,      /* NEXT_KEY */
 	AUDIT_NOTE_READ,     /* NEXT_NOTE */
 	AUDIT_ENTRY_READ,    /* NEXT_ENTRY */
-	AUDIT_SNAPS_LISTED,  /* NEXT_SNAPSHOTS */
+	AUDIT_IMAGE_CHECKED, /* NEXT_IMAGE */
+	AUDIT_STRAY_CHECKED, /* NEXT_STRAY */
 	AUDIT_SEARCHED,      /* NEXT_SEARCH: a page of images has come */
 	AUDIT_PLACED,        /* NEXT_PLACE */
 	AUDIT_CHILD_FOUND,   /* NEXT_CHILD */
@@ -87,7 +95,7 @@ struct audit {
 	const struct audit_walk *walk;
 	struct rados_read *read;   /* the page */
 	struct rados_read *second; /* whatever else is read */
-	size_t at;                 /* the next entry of the page */
+	size_t at, left;           /* the next one of the page, and how many */
 	struct map reserved;       /* images that are being made */
 	const char *last;          /* the last key of what is listed */
 
@@ -104,7 +112,9 @@ struct audit {
 	struct ceph_pool *item_pool;
 	struct journal_read item;
 	struct image_place place;
-	struct snapshot_list snaps;
+	struct image_check in_use;
+	struct stray_list strays;
+	struct stray_check stray;
 	struct lane_job lane;
 	Rbdcsi__Admin__V1__Finding *finding;
 };
@@ -141,20 +151,37 @@ copy_of(const struct audit *a, const char *text)
 }
 
 static enum audit_next
-tell(struct audit *a, const char *kind, const char *text)
+tell_of(struct audit *a, const char *object, const char *kind, const char *text)
 {
 	Rbdcsi__Admin__V1__Finding *f = csi_new(
 	    &rbdcsi__admin__v1__finding__descriptor, a->rpc.arena);
 
 	f->kind = copy_of(a, kind);
-	f->object = arena_fmt(
-	    a->rpc.arena, "%s %s", object_of(a, a->walk->list), a->entry->key);
+	f->object = copy_of(a, object);
 	f->volume = copy_of(a, a->volume);
 	f->image = copy_of(a, a->image);
 	f->text = copy_of(a, text);
 	a->reply->findings[a->reply->n_findings++] = f;
 	a->finding = f;
 	return NEXT_NOTHING;
+}
+
+static enum audit_next
+tell(struct audit *a, const char *kind, const char *text)
+{
+	return tell_of(a,
+	    arena_fmt(a->rpc.arena, "%s %s", object_of(a, a->walk->list),
+		a->entry->key),
+	    kind, text);
+}
+
+static void
+note_repair(struct audit *a)
+{
+	a->finding->repaired = true;
+	log_info("audit.repair", "pool=%s kind=%s object=\"%s\" image=%s",
+	    ceph_pool_name(a->pool), a->finding->kind, a->finding->object,
+	    a->finding->image);
 }
 
 /* The same, and mends it if that is wanted. */
@@ -248,17 +275,28 @@ read_audit_request(struct audit *a, const char **after, struct err *err)
 static size_t
 take_page(struct audit *a)
 {
-	const struct rados_omap *omap = rados_read_omap(a->read);
+	const struct rados_omap *omap = a->read != NULL
+	    ? rados_read_omap(a->read)
+	    : NULL;
+	size_t n = omap != NULL ? omap->n : a->strays.n;
+	const char *last = omap == NULL ? a->strays.next
+	    : n > 0 && omap->more       ? omap->entry[n - 1].key
+					: NULL;
 	int walk = (int)(a->walk - walks);
 
+	/* An image has three at most. */
 	a->reply->findings = arena_new_bytes(
-	    a->rpc.arena, (omap->n + 1) * sizeof(*a->reply->findings));
-	if (omap->n > 0 && omap->more)
+	    a->rpc.arena, (3 * n + 1) * sizeof(*a->reply->findings));
+	if (last != NULL)
 		a->reply->next_token = arena_fmt(
-		    a->rpc.arena, "%d%s", walk, omap->entry[omap->n - 1].key);
+		    a->rpc.arena, "%d%s", walk, last);
 	else if (walk + 1 < (int)WALKS)
 		a->reply->next_token = arena_fmt(a->rpc.arena, "%d", walk + 1);
-	return omap->n;
+	if (a->strays.refused)
+		a->reply->unseen = arena_fmt(a->rpc.arena,
+		    "users of cephxPerVolume: client.%s may not list users (`auth ls`)",
+		    controller.conn->user);
+	return n;
 }
 
 /* The images of a page of reservations; true: there are more pages. */
@@ -319,26 +357,11 @@ look_at_key(struct audit *a)
 	return rc < 0 ? NEXT_FAIL : NEXT_ENTRY;
 }
 
-/* What stands behind the UUID of an image of this kind; NULL: it is none. */
-static const char *
-image_rest(struct audit *a, const struct journal_kind *kind, const char *image)
-{
-	const char *uuid = image + strlen(kind->image);
-	struct journal_ref ref;
-
-	if (!str_starts(image, kind->image) ||
-	    strlen(uuid) < JOURNAL_UUID_LEN ||
-	    journal_ref_parse(uuid, JOURNAL_UUID_LEN, &ref) < 0)
-		return NULL;
-	memcpy(a->uuid, ref.uuid, sizeof(a->uuid));
-	return uuid + JOURNAL_UUID_LEN;
-}
-
 static enum audit_next
 look_at_image(struct audit *a)
 {
 	const char *image = a->entry->key + strlen(NAME_PREFIX);
-	const char *rest = image_rest(a, a->kind, image);
+	const char *rest = audit_image_rest(a->kind, image, a->uuid);
 
 	a->image = image;
 	if (rest == NULL)
@@ -370,9 +393,9 @@ look_at_trash(struct audit *a)
 	    trash.deferred_until.tv_sec > time(NULL))
 		return NEXT_NOTHING;
 	a->kind = &journal_volumes;
-	if ((rest = image_rest(a, a->kind, a->image)) == NULL) {
+	if ((rest = audit_image_rest(a->kind, a->image, a->uuid)) == NULL) {
 		a->kind = &journal_snapshots;
-		rest = image_rest(a, a->kind, a->image);
+		rest = audit_image_rest(a->kind, a->image, a->uuid);
 	}
 	return rest != NULL ? NEXT_NOTE : NEXT_NOTHING;
 }
@@ -397,6 +420,8 @@ look_at_note(struct audit *a)
 static enum audit_next
 look_at_entry(struct audit *a)
 {
+	if (a->read == NULL)
+		return NEXT_STRAY;
 	a->entry = &rados_read_omap(a->read)->entry[a->at++];
 	a->kind = a->walk->kind;
 	a->volume = a->image = a->key_value = NULL;
@@ -467,7 +492,7 @@ judge_entry(struct audit *a)
 	}
 	if (a->walk->list == LIST_IMAGES)
 		return a->has_entry
-		    ? NEXT_SNAPSHOTS
+		    ? NEXT_IMAGE
 		    : tell(a, "image-without-entry",
 			  "no volume or snapshot leads to it; it may have data, so rename or remove it by hand");
 	if (a->walk->list == LIST_TRASH)
@@ -489,30 +514,6 @@ judge_entry(struct audit *a)
 			"the entry %s belongs to %s; creating by this name fails",
 			a->uuid, name));
 	return place(a, a->image, item->attr[JOURNAL_IMAGEID]);
-}
-
-/* A copy is made of a snapshot, csi-snap-UUID or IMAGE-temp, for a moment. */
-static enum audit_next
-judge_snapshots(struct audit *a)
-{
-	for (size_t i = 0; i < a->snaps.n; i++) {
-		const struct cls_snapshot *snap = &a->snaps.snap[i];
-		const char *rest;
-
-		if (snap->kind != SNAP_USER || str_eq(snap->name, a->image))
-			continue;
-		rest = image_rest(a, &journal_snapshots, snap->name);
-		if (rest == NULL &&
-		    (rest = image_rest(a, &journal_volumes, snap->name)) !=
-			NULL)
-			rest = str_eq(rest, IMAGE_HELPER_SUFFIX) ? "" : NULL;
-		if (rest != NULL && *rest == '\0')
-			return tell(a, "snapshot-left",
-			    arena_fmt(a->rpc.arena,
-				"its snapshot %s is for a copy that is being made, or that was cut off: then creating that again, or deleting it, removes the snapshot; else `rbd snap rm` does",
-				snap->name));
-	}
-	return NEXT_NOTHING;
 }
 
 /* A page of images, or of the trash: is one of this UUID in it? */
@@ -659,13 +660,26 @@ audit_next_step(struct audit *a)
 		    JOURNAL_IDENTITY, a->rpc.arena, &op->wake);
 		return op_await(a, AUDIT_ENTRY_READ);
 
-	case NEXT_SNAPSHOTS:
+	case NEXT_IMAGE:
 		dec_init(&d, a->entry->value, a->entry->len);
 		dec_str(&d, id, sizeof(id));
 		if (dec_end(&d) < 0)
 			id[0] = '\0';
-		snapshot_list_start(&a->snaps, a->pool, id, &op->wake);
-		return op_await(a, AUDIT_SNAPS_LISTED);
+		a->in_use = (struct image_check){
+			.arena = a->rpc.arena,
+			.pool = a->pool,
+			.image = a->image,
+			.uuid = a->uuid,
+			.id = arena_strdup(a->rpc.arena, id),
+			.repair = a->req->repair,
+		};
+		image_check_start(&a->in_use, &op->wake);
+		return op_await(a, AUDIT_IMAGE_CHECKED);
+
+	case NEXT_STRAY:
+		stray_check_start(
+		    &a->stray, &a->strays, a->at++, a->req->repair, &op->wake);
+		return op_await(a, AUDIT_STRAY_CHECKED);
 
 	case NEXT_SEARCH:
 		page_start(a, &a->second, a->searched, a->last,
@@ -697,6 +711,36 @@ audit_next_step(struct audit *a)
 }
 
 static enum op_verdict
+audit_mended_step(struct audit *a)
+{
+	struct op *op = &a->rpc.op;
+
+	if (a->state == AUDIT_MENDED &&
+	    (op->rc == -ECANCELED || op->rc == -ENOENT || op->rc == -ESTALE)) {
+		a->finding->text = arena_fmt(a->rpc.arena,
+		    "%s (it was changed meanwhile: look again)",
+		    a->finding->text);
+		return op_goto(a, AUDIT_NEXT);
+	}
+	if (op->rc < 0 && op->rc != -ENOENT)
+		return op_fail_rc(a, AUDIT_END, op->rc, "mend %s in %s",
+		    a->finding->object, ceph_pool_label(a->pool));
+	/*
+	 * The entry goes last: without its reservation no process can
+	 * commit it any more. A crash here leaves an entry that
+	 * nothing leads to.
+	 */
+	if (a->state == AUDIT_MENDED && a->reservation && a->has_entry) {
+		rados_remove_start(a->pool,
+		    arena_fmt(a->rpc.arena, "%s%s", a->kind->item, a->uuid),
+		    &op->wake);
+		return op_await(a, AUDIT_ENTRY_GONE);
+	}
+	note_repair(a);
+	return op_goto(a, AUDIT_NEXT);
+}
+
+static enum op_verdict
 audit_step(struct op *op)
 {
 	struct audit *a = (struct audit *)op;
@@ -708,6 +752,11 @@ audit_step(struct op *op)
 	case AUDIT_START:
 		if (read_audit_request(a, &after, &err) < 0)
 			return op_fail_err(a, AUDIT_END, &err);
+		if (a->walk->list >= LIST_ENTRIES) {
+			stray_list_start(&a->strays, &a->rpc, a->pool,
+			    a->walk->list == LIST_USERS, after, &op->wake);
+			return op_await(a, AUDIT_STRAYS_LISTED);
+		}
 		page_start(a, &a->read, a->walk->list, after,
 		    prefix_of(a, a->walk->list));
 		return op_await(a, AUDIT_PAGE_READ);
@@ -717,7 +766,8 @@ audit_step(struct op *op)
 			return op_fail_rc(a, AUDIT_END, op->rc, "list %s of %s",
 			    object_of(a, a->walk->list),
 			    ceph_pool_label(a->pool));
-		if (take_page(a) == 0)
+		a->left = take_page(a);
+		if (a->left == 0)
 			return op_goto(a, AUDIT_END);
 		if (a->walk->list != LIST_IMAGES)
 			return op_goto(a, AUDIT_NEXT);
@@ -727,6 +777,12 @@ audit_step(struct op *op)
 		 */
 		page_start(a, &a->second, LIST_KEYS, "", JOURNAL_RESERVE);
 		return op_await(a, AUDIT_RESERVED_READ);
+
+	case AUDIT_STRAYS_LISTED:
+		if (op->rc < 0)
+			return op_fail_as(a, AUDIT_END, strays.op);
+		a->left = take_page(a);
+		return op_goto(a, AUDIT_NEXT);
 
 	case AUDIT_RESERVED_READ:
 		if (failed)
@@ -741,7 +797,7 @@ audit_step(struct op *op)
 		if (op->detached)
 			return op_fail(
 			    a, AUDIT_END, ERR_CANCELLED, "the caller is gone");
-		if (a->at == rados_read_omap(a->read)->n)
+		if (a->left-- == 0)
 			return op_goto(a, AUDIT_END);
 		a->next = look_at_entry(a);
 		return op_goto(a, AUDIT_JUDGED);
@@ -769,12 +825,28 @@ audit_step(struct op *op)
 		a->next = judge_entry(a);
 		return op_goto(a, AUDIT_JUDGED);
 
-	case AUDIT_SNAPS_LISTED:
-		if (failed)
-			return op_fail_as(a, AUDIT_END, snaps.op);
-		a->next = judge_snapshots(a);
-		snapshot_list_fini(&a->snaps);
-		return op_goto(a, AUDIT_JUDGED);
+	case AUDIT_IMAGE_CHECKED:
+		if (op->rc < 0)
+			return op_fail_as(a, AUDIT_END, in_use.op);
+		for (size_t i = 0; i < a->in_use.n; i++) {
+			(void)tell(a, a->in_use.found[i].kind,
+			    a->in_use.found[i].text);
+			if (a->in_use.found[i].repaired)
+				note_repair(a);
+		}
+		return op_goto(a, AUDIT_NEXT);
+
+	case AUDIT_STRAY_CHECKED:
+		if (op->rc < 0)
+			return op_fail_as(a, AUDIT_END, stray.op);
+		if (a->stray.kind == NULL)
+			return op_goto(a, AUDIT_NEXT);
+		a->volume = a->stray.volume;
+		a->image = a->stray.image;
+		(void)tell_of(a, a->stray.object, a->stray.kind, a->stray.text);
+		if (a->stray.repaired)
+			note_repair(a);
+		return op_goto(a, AUDIT_NEXT);
 
 	case AUDIT_SEARCHED:
 		if (failed)
@@ -802,38 +874,10 @@ audit_step(struct op *op)
 
 	case AUDIT_MENDED:
 	case AUDIT_ENTRY_GONE:
-		if (a->state == AUDIT_MENDED &&
-		    (op->rc == -ECANCELED || op->rc == -ENOENT ||
-			op->rc == -ESTALE)) {
-			a->finding->text = arena_fmt(a->rpc.arena,
-			    "%s (it was changed meanwhile: look again)",
-			    a->finding->text);
-			return op_goto(a, AUDIT_NEXT);
-		}
-		if (failed)
-			return op_fail_rc(a, AUDIT_END, op->rc, "mend %s in %s",
-			    a->finding->object, ceph_pool_label(a->pool));
-		/*
-		 * The entry goes last: without its reservation no process can
-		 * commit it any more. A crash here leaves an entry that
-		 * nothing leads to.
-		 */
-		if (a->state == AUDIT_MENDED && a->reservation &&
-		    a->has_entry) {
-			rados_remove_start(a->pool,
-			    arena_fmt(
-				a->rpc.arena, "%s%s", a->kind->item, a->uuid),
-			    &op->wake);
-			return op_await(a, AUDIT_ENTRY_GONE);
-		}
-		a->finding->repaired = true;
-		log_info("audit.repair",
-		    "pool=%s kind=%s object=\"%s\" image=%s",
-		    ceph_pool_name(a->pool), a->finding->kind,
-		    a->finding->object, a->finding->image);
-		return op_goto(a, AUDIT_NEXT);
+		return audit_mended_step(a);
 
 	case AUDIT_END:
+		stray_list_fini(&a->strays);
 		rados_read_free(a->read);
 		rados_read_free(a->second);
 		map_fini(&a->reserved);

@@ -357,7 +357,9 @@ delete_helper_step(struct delete_volume *d)
 	case DELETEVOL_HELPER_FOUND:
 		if (op->rc < 0)
 			return op_fail_as(d, DELETEVOL_UNLOCK, place.op);
-		if (d->place.standing != IMAGE_IN_TRASH) /* another parent */
+		/* Not in the directory any more, but rbd_id may be left. */
+		if (d->place.standing != IMAGE_IN_TRASH &&
+		    d->place.standing != IMAGE_STANDS) /* another parent */
 			return op_goto(d, DELETEVOL_HELPER_DONE);
 		discard_start(d, &d->helper_discard, &d->helper_plan, d->helper,
 		    d->place.id);

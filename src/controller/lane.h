@@ -28,6 +28,7 @@ enum lane_kind {
 	LANE_RESIZE = 10,  /* `image_id` to `size_bytes`, if it is smaller */
 	LANE_FLATTEN = 11, /* `image_id`; no clone (any more) is success */
 	LANE_MON_COMMAND = 12, /* `command` for the monitors: `reply` */
+	LANE_LIST_NAMES = 13,  /* of `pool`, for `list`: all with the prefix */
 };
 
 #define LANE_WATCHERS 8
@@ -44,7 +45,7 @@ struct lane_job {
 	const struct image_spec *spec; /* LANE_CREATE */
 	uint64_t size_bytes;           /* LANE_RESIZE: and the answer */
 	int64_t keep_s;                /* LANE_TRASH_MOVE: the trash keeps it */
-	struct trash_list *list;       /* LANE_LIST_OBJECTS: and the answer */
+	struct trash_list *list;       /* LANE_LIST_*: and the answer */
 
 	/* the answer */
 	struct err err;            /* which call failed, and why */

@@ -92,6 +92,9 @@ ctl_audit(const struct ctl_args *args)
 		if (json_object_get(reply, "findings") != NULL)
 			(void)json_array_extend(
 			    findings, json_object_get(reply, "findings"));
+		if (json_get_string(reply, "unseen") != NULL)
+			(void)fprintf(stderr, "not looked at: %s\n",
+			    json_get_string(reply, "unseen"));
 		free(token);
 		token = str_dup(json_get_string(reply, "nextToken"));
 	} while (token != NULL);

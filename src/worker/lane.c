@@ -308,8 +308,20 @@ take_object(Worker__Done *done, const char *prefix, size_t len,
 		done->n_objects++;
 }
 
+static void
+take_name(Worker__Done *done, const char *prefix, size_t len,
+    const rados_object_list_item *item)
+{
+	if (item->oid_length >= len && memcmp(item->oid, prefix, len) == 0)
+		done->names[done->n_names++] = str_fmt(
+		    "%.*s", (int)item->oid_length, item->oid);
+}
+
+/* `take` has room for LIST_MAX and a page. */
 static int
-list_slice(rados_ioctx_t io, const Worker__Job *job, Worker__Done *done)
+list_slice(rados_ioctx_t io, const Worker__Job *job, Worker__Done *done,
+    void (*take)(Worker__Done *done, const char *prefix, size_t len,
+	const rados_object_list_item *item))
 {
 	rados_object_list_cursor begin = rados_object_list_begin(io);
 	rados_object_list_cursor end = rados_object_list_end(io);
@@ -319,12 +331,10 @@ list_slice(rados_ioctx_t io, const Worker__Job *job, Worker__Done *done)
 	size_t len = strlen(job->prefix);
 	int n = 0;
 
-	done->objects = mem_new(
-	    (LIST_MAX + LIST_PAGE) * sizeof(*done->objects));
 	rados_object_list_slice(
 	    io, begin, end, job->slice, job->slices, &from, &to);
 	while (rados_object_list_cursor_cmp(io, from, to) < 0) {
-		done->more = done->n_objects >= LIST_MAX;
+		done->more = done->n_objects + done->n_names >= LIST_MAX;
 		if (done->more)
 			break;
 		n = rados_object_list(
@@ -332,7 +342,7 @@ list_slice(rados_ioctx_t io, const Worker__Job *job, Worker__Done *done)
 		if (n < 0)
 			break;
 		for (int i = 0; i < n; i++)
-			take_object(done, job->prefix, len, &item[i]);
+			take(done, job->prefix, len, &item[i]);
 		rados_object_list_free((size_t)n, item);
 	}
 	rados_object_list_cursor_free(io, begin);
@@ -349,11 +359,25 @@ list_objects(struct lane_work *w)
 	int rc;
 
 	w->call = "list the pool's objects";
-	if (w->job->slices > 0)
-		return list_slice(w->io, w->job, w->done);
+	if (w->job->slices > 0) {
+		w->done->objects = mem_new(
+		    (LIST_MAX + LIST_PAGE) * sizeof(*w->done->objects));
+		return list_slice(w->io, w->job, w->done, take_object);
+	}
 	rc = rados_ioctx_pool_stat(w->io, &stat);
 	w->done->pool_objects = stat.num_objects;
 	return rc;
+}
+
+static int
+list_names(struct lane_work *w)
+{
+	if (w->job->slices == 0)
+		return list_objects(w);
+	w->call = "list the pool's objects";
+	w->done->names = mem_new(
+	    (LIST_MAX + LIST_PAGE) * sizeof(*w->done->names));
+	return list_slice(w->io, w->job, w->done, take_name);
 }
 
 static int
@@ -485,6 +509,9 @@ const struct lane_job_kind lane_job_kinds[] = {
 	[LANE_MON_COMMAND] = { .run = mon_command,
 	    .bound_ms = LANE_JOB_MS,
 	    .needs_command = true },
+	[LANE_LIST_NAMES] = { .run = list_names,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_list = true },
 };
 const size_t lane_job_kinds_count = countof(lane_job_kinds);
 

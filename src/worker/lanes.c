@@ -140,6 +140,11 @@ on_lane_done(struct peer_call *call, const struct peer_frame *frame)
 		list->more = done->more;
 		list->n = done->n_objects;
 		list->object = take_ptr(&done->objects);
+		if (done->n_names > 0) {
+			list->n = done->n_names;
+			list->name = take_ptr(&done->names);
+			done->n_names = 0;
+		}
 	}
 	worker__done__free_unpacked(done, NULL);
 	end_job(job);

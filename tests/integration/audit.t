@@ -127,7 +127,43 @@ create cut-off && cut_off=$image
 rbd snap create --no-progress "$pool/$cut_off@csi-snap-bbbbbbbb-2222-4333-8444-555555555555"
 rbd snap create --no-progress "$pool/$cut_off@somebodys"
 
+# an entry without a key, and one that nobody knows: long ago, and just now
+in_python() {
+	timeout 60 /usr/bin/python3 -c 'import rados, struct, sys
+with rados.Rados(conffile="") as cluster, cluster.open_ioctx(sys.argv[1]) as io:
+'"$(sed 's/^/    /')" "$pool" "$@"
+}
+create keyless && keyless=$image keyless_volume=$volume
+directory rmomapkey csi.volume.keyless
+old=csi.volume.12121212-2222-4333-8444-555555555555 new=csi.volume.13131313-2222-4333-8444-555555555555
+rados -p "$pool" setomapval "$new" csi.volname new
+in_python "$old" <<'END'
+import time
+with rados.WriteOpCtx() as op:
+    io.set_omap(op, ("csi.volname",), (b"old",))
+    io.operate_write_op(op, sys.argv[2], mtime=int(time.time()) - 7200)
+END
+# who has the volume that an image was copied from, beside who has it
+create records && records=$image
+meta() { rbd image-meta "$1" "$pool/$records" "${@:2}"; }
+meta set ".rbd.csi.ceph.com/published/$(image_id "$records")/node-1" rw
+meta set ".rbd.csi.ceph.com/userid/$volume/node-1" x
+meta set .rbd.csi.ceph.com/published/123456789abc/node-2 rw
+meta set ".rbd.csi.ceph.com/userid/$keyless_volume/node-2" x
+# a snapshot of a copy that has gone, and that nobody has freed
+create unneeded && unneeded=$image
+rbd snap create --no-progress "$pool/$unneeded@x"
+in_python "$(image_id "$unneeded")" "$(rbd snap ls --format json "$pool/$unneeded" | jq '.[0].id')" <<'END'
+io.execute("rbd_header." + sys.argv[2], "rbd", "snapshot_trash_add",
+           struct.pack("<Q", int(sys.argv[3])))
+END
+
 all_found() {
+	finds "an entry that nothing leads to" entry-without-key old csi-vol-"${old: -36}" "${1:-false}"
+	finds "but not one of just now" entry-without-key new csi-vol-"${new: -36}"
+	finds "an entry whose key is gone, but not its image" entry-without-key keyless "$keyless"
+	finds "records of another volume" stale-record "" "$records" "${1:-false}"
+	finds "a snapshot that nobody needs" snapshot-unneeded "" "$unneeded" "${1:-false}"
 	finds "a key whose entry and image are gone" key-without-entry no-entry "" "${1:-false}" csi.volumes
 	finds "a key whose entry is gone, but not its image" key-without-entry lost "$lost"
 	finds "the image of that" image-without-entry "" "$lost"
@@ -152,7 +188,7 @@ all_found() {
 		csi-snap-ffffffff-2222-4333-8444-555555555555 "${1:-false}"
 	finds "a snapshot's image that no entry knows" image-without-entry "" "$snap_orphan"
 	finds "a snapshot for a copy that was cut off" snapshot-left "" "$cut_off"
-	is "and nothing else is found" "$(jq length <<<"$found")" 19
+	is "and nothing else is found" "$(jq length <<<"$found")" 24
 }
 
 everything >"$work/before"
@@ -164,6 +200,11 @@ audit 1 "repair mends some of it" --repair
 all_found true
 ok "the key is gone" not has_key csi.volumes.default csi.volume.no-entry
 ok "and the reservation" not has_key csi.volumes.default csi.reserve.begun
+ok "the entry is gone" not rados -p "$pool" stat "$old"
+ok "but not the new one" rados -p "$pool" stat "$new"
+is "and the records of others" "$(meta list --format json | jq -c 'keys | map(select(test("node-"))) | length')" 2
+ok "but not those of its own" meta get ".rbd.csi.ceph.com/published/$(image_id "$records")/node-1"
+is "and the snapshot" "$(rbd snap ls --all --format json "$pool/$unneeded" | jq length)" 0
 ok "and those of snapshots" test -z "$(snapshots listomapkeys)"
 ok "and the note" not has_key rbd_trash csi.purge.default/123456789abc
 ok "the manager can remove the image of the move" ceph rbd task add trash remove "$pool/$id"
@@ -174,7 +215,7 @@ done
 ok "the reservation of a whole image, too" has_key csi.volumes.default csi.reserve.made
 
 audit 1 "the rest is found again"
-is "and no more" "$(jq length <<<"$found")" 13
+is "and no more" "$(jq length <<<"$found")" 15
 audit 1 "and again by a second repair" --repair
 is "which mends none of it" "$(jq 'map(select(.repaired)) | length' <<<"$found")" 0
 ok "a creation that was cut off goes on" create made
@@ -203,7 +244,40 @@ ok "a volume without its image is made anew" create gone
 ok "the purge goes on when the clone is gone" wait_for 150 not in_trash "$source_image"
 ok "a healthy volume is deleted" delete "$healthy"
 ok "and purged" wait_for 60 trash_is_empty
+rados -p "$pool" rm "$new"
+ok "a volume without a key is deleted by its ID" delete "$keyless_volume"
 audit 0 "then nothing is wrong any more"
+
+# ---- users -----------------------------------------------------------------------------------
+
+# user UUID NODE POOL: as cephxPerVolume has it
+user() {
+	defer ceph auth rm "client.rbd-csi.$1.$2"
+	ceph auth add "client.rbd-csi.$1.$2" mon 'profile rbd' osd "allow r class-read pool=\"$3\" namespace=\"\" object_prefix \"rbd_id.csi-vol-$1\", allow rwx pool=\"$3\" namespace=\"\" object_prefix \"rbd_header.0123456789ab\""
+} 2>/dev/null
+has_user() { ceph auth get "client.rbd-csi.$1"; }
+like "users are not looked at by who may not list them" "$(<"$work/error")" 'not looked at: users .*auth ls'
+jq -n --arg key "$(ceph auth get-key client.admin)" '{userID: "admin", userKey: $key}' >"$work/admin.json"
+secrets=$RBD_CSI_SECRETS
+RBD_CSI_SECRETS=$work/admin.json
+create used && used=${volume: -36} volume_used=$volume
+lone=14141414-2222-4333-8444-555555555555
+user "$lone" 0123456789abcdef "$pool"
+user "$lone" fedcba9876543210 rbd
+user "$used" 0123456789abcdef "$pool"
+defer ceph auth rm client.rbd-csi.mine
+ceph auth add client.rbd-csi.mine mon 'profile rbd' 2>/dev/null
+audit 1 "a user without a volume is found"
+finds "by its volume's image" user-without-volume "" "csi-vol-$lone"
+is "and no other one" "$(jq length <<<"$found")" 1
+is "all users were looked at" "$(<"$work/error")" ""
+audit 0 "repair removes it" --repair
+ok "it is gone" not has_user "$lone.0123456789abcdef"
+for kept in "$lone.fedcba9876543210" "$used.0123456789abcdef" mine; do
+	ok "user $kept is not" has_user "$kept"
+done
+RBD_CSI_SECRETS=$secrets
+ok "the volume is deleted" delete "$volume_used"
 
 # ---- pages, people, and wrong usage ------------------------------------------------------------
 

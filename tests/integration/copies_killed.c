@@ -245,6 +245,7 @@ static const struct sweep sweeps[] = {
 	    .method = "CreateVolume",
 	    .writes = 12,
 	    .soft = 1,
+	    .purges = true,
 	    .prepare = prepare_deep,
 	    .request = deep_request,
 	    .check = copied,

@@ -1515,7 +1515,8 @@ test_audit(void)
 {
 	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_FAIL_DONE,
 		FAKE_DROP };
-	static const char *const tokens[] = { "", "1", "2", "3", "4", "5" };
+	static const char *const tokens[] = { "", "1", "2", "3", "4", "5", "6",
+		"6=0/1", "7" };
 	auto_free char *whole = NULL, *before = NULL;
 	unsigned calls;
 
@@ -1532,6 +1533,8 @@ test_audit(void)
 	}
 	audit(true, "x");
 	is_int(out.err.code, ERR_INVALID_ARGUMENT, "a token is none of ours");
+	audit(true, "6=1/1");
+	is_int(out.err.code, ERR_INVALID_ARGUMENT, "nor is a slice too many");
 
 	fake_put_key(LONE_KEY, LONE_UUID);
 	fake_put_key(RESERVED, "csi-vol-" LONE_UUID);
@@ -1581,6 +1584,102 @@ test_audit(void)
 			end("audit", n);
 		}
 	}
+}
+
+#define LONE_ITEM "csi.volume." LONE_UUID
+#define LONE_USER "client.rbd-csi." LONE_UUID ".0123456789abcdef"
+
+/* Of an entry that nothing leads to, and of a user without a volume. */
+static void
+put_strays(void)
+{
+	fake_put_key(LONE_ITEM, "csi.volname", "lone");
+	fake_put_key("csi.snap.not-a-uuid", "csi.snapname", "lone");
+	fake_put_key("users", LONE_USER, "caps");
+}
+
+static void
+test_audit_strays(void)
+{
+	static const enum fake_fault faults[] = { FAKE_FAIL, FAKE_FAIL_DONE,
+		FAKE_DROP };
+	static const char *const tokens[] = { "6=0/1", "7" };
+	auto_free char *whole = NULL, *before = NULL;
+	unsigned calls[2];
+
+	fake_clear();
+	begin();
+	create();
+	fake_put_key("csi.snap.not-a-uuid", "csi.snapname", "lone");
+	fake_put_key("users", "client.other", "caps");
+	whole = str_dup(fake_store());
+	put_strays();
+	for (size_t i = 0; i < countof(tokens); i++) {
+		free(before);
+		before = str_dup(fake_store());
+		audit(false, tokens[i]);
+		ok(out.findings == 1 && out.repaired == 0 &&
+			str_eq(fake_store(), before),
+		    "a stray of page %s is only told", tokens[i]);
+		fake_script(FAKE_NONE, 0, 0);
+		audit(true, tokens[i]);
+		calls[i] = fake_calls();
+		is_int(out.repaired, 1, "repair removes it");
+	}
+	is_str(fake_store(), whole, "and nothing else");
+	fake_put_key(LONE_ITEM, "csi.volname", "lone");
+	fake_put_key("csi.volumes.other", "csi.volume.lone", LONE_UUID);
+	audit(true, "6");
+	is_str(out.token, "6=0/1\nother", "another instance is found first");
+	audit(true, out.token);
+	ok(!err_is_set(&out.err) && out.findings == 0,
+	    "whose entries are led to by its own directory");
+	fake_clear();
+	begin();
+	fake_put_key(LONE_ITEM, "csi.volname", "lone");
+	fake_put_key(
+	    "csi.volumes.default", "csi.reserve.lone", "csi-vol-" LONE_UUID);
+	audit(true, "6=0/1");
+	is_int(out.findings, 0, "so is one of a creation that runs");
+	fake_clear();
+	begin();
+	put_strays();
+	fake_put_image("csi-vol-" LONE_UUID);
+	free(before);
+	before = str_dup(fake_store());
+	audit(true, "6=0/1");
+	ok(out.findings == 1 && out.repaired == 0,
+	    "an entry whose image is there is told, and stays");
+	fake_put_key(LONE_ITEM, "csi.volname", "lone");
+	audit(true, "7");
+	is_int(out.findings, 0, "a user whose volume has an entry is well");
+	is_str(fake_store(), before, "nothing is changed");
+	end("audit of strays", 0);
+
+	for (size_t t = 0; t < countof(tokens); t++)
+		for (size_t i = 0; i < countof(faults); i++)
+			for (unsigned n = 1; n <= calls[t]; n++) {
+				fake_clear();
+				begin();
+				create();
+				if (t == 0)
+					put_strays();
+				else
+					fake_put_key(
+					    "users", LONE_USER, "caps");
+				fake_script(faults[i], n, -EIO);
+				audit(true, tokens[t]);
+				ok(faults[i] == FAKE_DROP ||
+					err_is_set(&out.err),
+				    "page %s: fault %zu at wait %u is told",
+				    tokens[t], i, n);
+				fake_script(FAKE_NONE, 0, 0);
+				audit(true, tokens[t]);
+				audit(true, tokens[t]);
+				ok(!err_is_set(&out.err) && out.findings == 0,
+				    "and the next one repairs");
+				end("audit of strays", n);
+			}
 }
 
 /* ---- lists ---- */
@@ -1734,6 +1833,7 @@ main(void)
 	test_format();
 	test_format_faults();
 	test_audit();
+	test_audit_strays();
 	test_lists();
 	loop_fini();
 	return tap_end();

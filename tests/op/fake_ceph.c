@@ -997,6 +997,27 @@ rados_read_start(struct rados_read *r, struct ceph_pool *pool,
 	leave(waiter, rc);
 }
 
+void
+rados_read_assert_exists(struct rados_read *r)
+{
+	(void)r; /* as all reads do here */
+}
+
+/* Long ago. */
+void
+rados_read_time(struct rados_read *r, time_t *written)
+{
+	(void)r;
+	*written = 0;
+}
+
+uint64_t
+rados_read_version(const struct rados_read *r)
+{
+	(void)r;
+	return 1;
+}
+
 const struct rados_omap *
 rados_read_omap(const struct rados_read *r)
 {
@@ -1055,6 +1076,19 @@ rados_write_omap_set(
 }
 
 void
+rados_write_version_expect(struct rados_write *w, uint64_t version)
+{
+	(void)w;
+	(void)version;
+}
+
+void
+rados_write_remove(struct rados_write *w)
+{
+	w->remove = true;
+}
+
+void
 rados_write_omap_remove(struct rados_write *w, const char *key)
 {
 	(void)snprintf(w->drop[w->ndrop++], TEXT, "%s", key);
@@ -1075,6 +1109,11 @@ carry_out(const struct rados_write *w, const char *object)
 		if (!str_eq(e != NULL ? e->value : "", w->expect[i].value))
 			return -ECANCELED;
 	}
+	for (size_t i = 0; w->remove && i < ENTRIES; i++)
+		if (str_eq(st->entry[i].object, object))
+			memset(&st->entry[i], 0, sizeof(st->entry[i]));
+	if (w->remove)
+		return 0;
 	put(object, "", "");
 	for (unsigned i = 0; i < w->nset; i++)
 		put(object, w->set[i].key, w->set[i].value);
@@ -1093,9 +1132,10 @@ rados_write_start(struct rados_write *w, struct ceph_pool *pool,
 	int rc, done = 0;
 
 	(void)pool;
-	if (enter(short_name(w->ndrop == 0 ? "write"
-			  : w->nset == 0   ? "drop"
-					   : "swap",
+	if (enter(short_name(w->remove    ? "remove"
+			  : w->ndrop == 0 ? "write"
+			  : w->nset == 0  ? "drop"
+					  : "swap",
 		      object),
 		&rc))
 		done = carry_out(w, object);
@@ -1570,6 +1610,18 @@ trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
 	leave(waiter, -EOPNOTSUPP);
 }
 
+void
+snapshot_reap_start(
+    struct ceph_pool *pool, const char *image_id, struct wake *waiter)
+{
+	int rc;
+
+	(void)pool;
+	(void)image_id;
+	(void)enter("reap", &rc);
+	leave(waiter, 0);
+}
+
 unsigned
 snapshot_reaping(void)
 {
@@ -1584,6 +1636,36 @@ snapshot_when_orphaned(void (*orphaned)(
 }
 
 /* ---- lanes ---- */
+
+/* Each has the caps of an image that is called as its volume is. */
+static void
+list_users(struct secret *reply)
+{
+	auto_json json_t *list = json_array();
+	auto_json json_t *dump = json_pack("{s:O}", "auth_dump", list);
+	auto_free char *text = NULL;
+
+	for (size_t i = 0; i < ENTRIES; i++) {
+		const struct entry *e = &st->entry[i];
+		auto_free char *caps = NULL, *name = NULL;
+		const struct image *image;
+
+		if (!str_eq(e->object, USERS) ||
+		    !str_starts(e->key, "client.rbd-csi."))
+			continue;
+		name = str_fmt(
+		    "csi-vol-%.36s", e->key + strlen("client.rbd-csi."));
+		image = image_named(name);
+		caps = str_fmt(
+		    "allow r class-read pool=\"rbd\" namespace=\"\" object_prefix \"rbd_id.%s\", allow rwx pool=\"rbd\" namespace=\"\" object_prefix \"rbd_header.%s\"",
+		    name, image != NULL ? image->id : "gone");
+		(void)json_array_append_new(list,
+		    json_pack("{s:s,s:{s:s}}", "entity", e->key, "caps", "osd",
+			caps));
+	}
+	text = json_dumps(dump, 0);
+	secret_set(reply, text, strlen(text));
+}
 
 /* The monitors: users are keys of one object, whose values stand for caps. */
 static int
@@ -1600,6 +1682,10 @@ run_mon(struct lane_job *job)
 		put("blocklist", json_get_string(json, "addr"),
 		    json_object_get(json, "range") != NULL ? "range"
 							   : "client");
+		return 0;
+	}
+	if (str_eq(what, "auth ls")) {
+		list_users(&job->reply);
 		return 0;
 	}
 	if (what == NULL || user == NULL)
@@ -1637,6 +1723,21 @@ fake_fenced(const char *address)
 	return e != NULL ? e->value : NULL;
 }
 
+/* One slice has all. */
+static void
+list_names(struct trash_list *list)
+{
+	if (list->slices == 0)
+		return;
+	list->name = mem_new(ENTRIES * sizeof(*list->name));
+	for (size_t i = 0; i < ENTRIES; i++) {
+		const struct entry *e = &st->entry[i];
+
+		if (e->key[0] == '\0' && str_starts(e->object, list->prefix))
+			list->name[list->n++] = str_dup(e->object);
+	}
+}
+
 static int
 run_lane(struct lane_job *job)
 {
@@ -1669,6 +1770,9 @@ run_lane(struct lane_job *job)
 		return 0;
 	case LANE_MON_COMMAND:
 		return run_mon(job);
+	case LANE_LIST_NAMES:
+		list_names(job->list);
+		return 0;
 	case LANE_LIST_OBJECTS:
 	case LANE_SNAPSHOT_ADD:
 	case LANE_SNAPSHOT_REMOVE:
@@ -1688,6 +1792,7 @@ lane_job_start(struct lane_job *job, struct wake *waiter)
 		[LANE_TRASH_MOVE] = "lane-move",
 		[LANE_TRASH_REMOVE] = "lane-remove",
 		[LANE_MON_COMMAND] = "mon",
+		[LANE_LIST_NAMES] = "lane-names",
 	};
 	int rc, done = 0;
 

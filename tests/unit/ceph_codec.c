@@ -528,6 +528,10 @@ test_users(void)
 	is_str(command, "{\"prefix\":\"auth rm\",\"entity\":\"client.u\"}",
 	    "and against it");
 	free(command);
+	command = auth_command_fmt(AUTH_LIST, NULL, NULL);
+	is_str(command, "{\"prefix\":\"auth ls\",\"format\":\"json\"}",
+	    "and for all of them");
+	free(command);
 	ok(auth_key_parse("\n[{\"entity\":\"client.u\",\"key\":\"AQ==\"}]", "u",
 	       &key, &err) == 0,
 	    "their answer");
@@ -538,6 +542,56 @@ test_users(void)
 		auth_key_parse("x", "u", &key, &err) < 0 &&
 		err.code == ERR_INTERNAL,
 	    "or none");
+}
+
+#define USER_UUID "0f5a0f5a-2222-4333-8444-555555555555"
+#define USER_OF "client.rbd-csi." USER_UUID ".4b9130dd2d417e09"
+
+/* A user that the monitors have listed is one of an image, or none of ours. */
+static void
+test_listed_users(void)
+{
+	static const struct {
+		const char *pool, *ns, *entity;
+		bool ours;
+	} rows[] = {
+		{ "rbd", "ns", USER_OF, true },
+		{ "rbd", "", USER_OF, false },
+		{ "other", "ns", USER_OF, false },
+		{ "rbd", "ns", "client.admin", false },
+		{ "rbd", "ns", "client.rbd-csi.mine", false },
+		{ "rbd", "ns", USER_OF "0", false },
+	};
+	struct image_info info = {
+		.id = "12ab", .prefix = "rbd_data.12ab", .parent.pool = -1
+	};
+	struct auth_image image = { .name = "img",
+		.pool = "rbd",
+		.rados_namespace = "ns",
+		.data_pool = "rbd",
+		.info = &info };
+	struct arena *arena = arena_new(1 << 16);
+	struct err err = ERR_INIT;
+	struct auth_user user;
+	struct buf osd;
+
+	buf_init(&osd, AUTH_CAPS_MAX);
+	ok(auth_caps_add(&osd, &image, &err) == 0, "caps of an image");
+	for (size_t i = 0; i < countof(rows); i++)
+		ok(auth_user_parse(&user, rows[i].pool, rows[i].ns,
+		       rows[i].entity, (const char *)osd.data,
+		       arena) == rows[i].ours,
+		    "%s is %sa user of an image in %s/%s", rows[i].entity,
+		    rows[i].ours ? "" : "not ", rows[i].pool, rows[i].ns);
+	(void)auth_user_parse(
+	    &user, "rbd", "ns", USER_OF, (const char *)osd.data, arena);
+	is_str(user.uuid, USER_UUID, "its volume is known");
+	is_str(user.image, "img", "and its image");
+	is_str(user.image_id, "12ab", "by name and id");
+	ok(!auth_user_parse(&user, "rbd", "ns", USER_OF, "allow *", arena),
+	    "caps that we have not made are none of ours");
+	buf_fini(&osd);
+	arena_free(arena);
 }
 
 int
@@ -552,5 +606,6 @@ main(void)
 	test_newer();
 	test_strings();
 	test_users();
+	test_listed_users();
 	return tap_end();
 }
