@@ -23,36 +23,81 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* What a volume's life has made. */
+enum object {
+	OBJECT_VOLUME = 0,
+	OBJECT_SNAPSHOT,
+	OBJECT_RESTORED,
+	OBJECT_CLONE,
+	OBJECT_COUNT
+};
+
+static const char *const object_suffix[OBJECT_COUNT] = {
+	[OBJECT_VOLUME] = "",
+	[OBJECT_SNAPSHOT] = "-snapshot",
+	[OBJECT_RESTORED] = "-restored",
+	[OBJECT_CLONE] = "-clone",
+};
+
 /* In the order of a volume's life: each step undoes the one opposite. */
 enum step {
 	STEP_CREATE = 0,
 	STEP_CONTROLLER_PUBLISH,
 	STEP_STAGE,
 	STEP_PUBLISH,
+	STEP_SNAPSHOT,
+	STEP_RESTORE, /* of the first volume's snapshot, all of them */
+	STEP_CLONE,
+	STEP_DELETE_CLONE,
+	STEP_DELETE_RESTORED,
+	STEP_DELETE_SNAPSHOT,
 	STEP_UNPUBLISH,
 	STEP_UNSTAGE,
 	STEP_CONTROLLER_UNPUBLISH,
 	STEP_DELETE,
+	STEP_EXPAND, /* nothing undoes it */
 	STEP_COUNT,
 };
 
-static const struct csi_definition *const step_def[STEP_COUNT] = {
-	[STEP_CREATE] = &csi_definitions[CSI_CREATE_VOLUME],
-	[STEP_CONTROLLER_PUBLISH] =
-	    &csi_definitions[CSI_CONTROLLER_PUBLISH_VOLUME],
-	[STEP_STAGE] = &csi_definitions[CSI_NODE_STAGE_VOLUME],
-	[STEP_PUBLISH] = &csi_definitions[CSI_NODE_PUBLISH_VOLUME],
-	[STEP_UNPUBLISH] = &csi_definitions[CSI_NODE_UNPUBLISH_VOLUME],
-	[STEP_UNSTAGE] = &csi_definitions[CSI_NODE_UNSTAGE_VOLUME],
-	[STEP_CONTROLLER_UNPUBLISH] =
-	    &csi_definitions[CSI_CONTROLLER_UNPUBLISH_VOLUME],
-	[STEP_DELETE] = &csi_definitions[CSI_DELETE_VOLUME],
+static const struct step_def {
+	enum csi_id id;
+	enum object object; /* what it makes or takes away, or works on */
+} step_def[STEP_COUNT] = {
+	[STEP_CREATE] = { CSI_CREATE_VOLUME, OBJECT_VOLUME },
+	[STEP_CONTROLLER_PUBLISH] = { CSI_CONTROLLER_PUBLISH_VOLUME,
+	    OBJECT_VOLUME },
+	[STEP_STAGE] = { CSI_NODE_STAGE_VOLUME, OBJECT_VOLUME },
+	[STEP_PUBLISH] = { CSI_NODE_PUBLISH_VOLUME, OBJECT_VOLUME },
+	[STEP_SNAPSHOT] = { CSI_CREATE_SNAPSHOT, OBJECT_SNAPSHOT },
+	[STEP_RESTORE] = { CSI_CREATE_VOLUME, OBJECT_RESTORED },
+	[STEP_CLONE] = { CSI_CREATE_VOLUME, OBJECT_CLONE },
+	[STEP_DELETE_CLONE] = { CSI_DELETE_VOLUME, OBJECT_CLONE },
+	[STEP_DELETE_RESTORED] = { CSI_DELETE_VOLUME, OBJECT_RESTORED },
+	[STEP_DELETE_SNAPSHOT] = { CSI_DELETE_SNAPSHOT, OBJECT_SNAPSHOT },
+	[STEP_UNPUBLISH] = { CSI_NODE_UNPUBLISH_VOLUME, OBJECT_VOLUME },
+	[STEP_UNSTAGE] = { CSI_NODE_UNSTAGE_VOLUME, OBJECT_VOLUME },
+	[STEP_CONTROLLER_UNPUBLISH] = { CSI_CONTROLLER_UNPUBLISH_VOLUME,
+	    OBJECT_VOLUME },
+	[STEP_DELETE] = { CSI_DELETE_VOLUME, OBJECT_VOLUME },
+	[STEP_EXPAND] = { CSI_CONTROLLER_EXPAND_VOLUME, OBJECT_VOLUME },
 };
+
+static const struct csi_definition *
+rpc_of(enum step step)
+{
+	return &csi_definitions[step_def[step].id];
+}
+
+static bool
+is_undoing(enum step step)
+{
+	return step > STEP_CLONE && step < STEP_EXPAND;
+}
 
 static enum step
 opposite(enum step step)
 {
-	return STEP_COUNT - 1 - step;
+	return STEP_DELETE - step;
 }
 
 struct phase {
@@ -65,6 +110,19 @@ struct phase {
 static const struct phase volumes_phases[] = {
 	{ "create", false, { STEP_CREATE }, 1 },
 	{ "exists", false, { STEP_CREATE }, 1 },
+	{ "delete", false, { STEP_DELETE }, 1 },
+};
+
+static const struct phase controller_phases[] = {
+	{ "create", false, { STEP_CREATE }, 1 },
+	{ "exists", false, { STEP_CREATE }, 1 },
+	{ "snapshot", false, { STEP_SNAPSHOT }, 1 },
+	{ "restore", false, { STEP_RESTORE }, 1 },
+	{ "clone", false, { STEP_CLONE }, 1 },
+	{ "expand", false, { STEP_EXPAND }, 1 },
+	{ "delete_clone", false, { STEP_DELETE_CLONE }, 1 },
+	{ "delete_restored", false, { STEP_DELETE_RESTORED }, 1 },
+	{ "delete_snapshot", false, { STEP_DELETE_SNAPSHOT }, 1 },
 	{ "delete", false, { STEP_DELETE }, 1 },
 };
 
@@ -93,6 +151,7 @@ static const struct kind {
 	size_t nphases;
 } kinds[] = {
 	{ "volumes", volumes_phases, countof(volumes_phases) },
+	{ "controller", controller_phases, countof(controller_phases) },
 	{ "attach", attach_phases, countof(attach_phases) },
 	{ "hold", hold_phases, countof(hold_phases) },
 	{ "release", release_phases, countof(release_phases) },
@@ -101,7 +160,7 @@ static const struct kind {
 /* A volume on its way; what one reply gave the next requests need. */
 struct volume {
 	char name[80];
-	char *id;
+	char *id[OBJECT_COUNT];
 	unsigned tried;    /* 1 << enum step: sent, and not yet undone */
 	struct task *task; /* works on it now */
 	json_t *context, *publish;
@@ -151,21 +210,41 @@ capability(const struct bench_options *opt)
 	return cap;
 }
 
+/* Where the data of a new volume come from; NULL: from nowhere. */
+static json_t *
+content_source(const struct task *t)
+{
+	const struct volume *first = t->bench->volumes;
+
+	if (t->step == STEP_RESTORE)
+		return json_pack("{s:{s:s?}}", "snapshot", "snapshot_id",
+		    first->id[OBJECT_SNAPSHOT]);
+	if (t->step == STEP_CLONE)
+		return json_pack("{s:{s:s?}}", "volume", "volume_id",
+		    t->volume->id[OBJECT_VOLUME]);
+	return NULL;
+}
+
 /* Of all that requests have, what this one's type has. */
 static const void *
 build(struct task *t, const struct csi_definition *def, size_t *len)
 {
 	const struct bench_options *opt = t->bench->opt;
 	const struct volume *v = t->volume;
+	enum object object = step_def[t->step].object;
+	auto_free char *named = str_fmt("%s%s", v->name, object_suffix[object]);
 	auto_json json_t *fields = json_pack(
-	    "{s:s, s:s?, s:s, s:s, s:s, s:O?, s:O?, s:O?, s:O?, s:o, s:[o], s:{s:I}}",
-	    "name", v->name, "volume_id", v->id, "node_id", opt->node_id,
-	    "staging_target_path", v->staging, "target_path", v->target,
-	    "parameters", opt->parameters, "secrets", opt->secrets,
-	    "volume_context", v->context, "publish_context", v->publish,
-	    "volume_capability", capability(opt), "volume_capabilities",
-	    capability(opt), "capacity_range", "required_bytes",
-	    (json_int_t)opt->size_bytes);
+	    "{s:s, s:s?, s:s?, s:s?, s:s, s:s, s:s, s:O?, s:O?, s:O?, s:O?, s:o, s:[o], s:{s:I}, s:o*}",
+	    "name", named, "volume_id", v->id[object], "snapshot_id",
+	    v->id[OBJECT_SNAPSHOT], "source_volume_id", v->id[OBJECT_VOLUME],
+	    "node_id", opt->node_id, "staging_target_path", v->staging,
+	    "target_path", v->target, "parameters", opt->parameters, "secrets",
+	    opt->secrets, "volume_context", v->context, "publish_context",
+	    v->publish, "volume_capability", capability(opt),
+	    "volume_capabilities", capability(opt), "capacity_range",
+	    "required_bytes",
+	    (json_int_t)opt->size_bytes * (t->step == STEP_EXPAND ? 2 : 1),
+	    "volume_content_source", content_source(t));
 	ProtobufCMessage *message;
 	struct err err = ERR_INIT;
 	const void *body = NULL;
@@ -173,6 +252,11 @@ build(struct task *t, const struct csi_definition *def, size_t *len)
 	json_t *value;
 	void *next;
 
+	/* StorageClass parameters are none of a VolumeSnapshotClass. */
+	if (t->step == STEP_SNAPSHOT)
+		(void)json_object_set_new(fields, "parameters",
+		    json_pack("{s:O?}", "clusterID",
+			json_object_get(opt->parameters, "clusterID")));
 	json_object_foreach_safe(fields, next, name, value) if (
 	    protobuf_c_message_descriptor_get_field_by_name(def->request,
 		name) == NULL)(void) json_object_del(fields, name);
@@ -188,6 +272,7 @@ build(struct task *t, const struct csi_definition *def, size_t *len)
 static void
 take_reply(struct task *t, const struct csi_definition *def)
 {
+	enum object object = step_def[t->step].object;
 	struct err err = ERR_INIT;
 	const void *message = csi_unpack(
 	    def->reply, t->arena, t->call.reply.data, t->call.reply.len, &err);
@@ -201,10 +286,14 @@ take_reply(struct task *t, const struct csi_definition *def)
 		op_set_err(&t->op, &err);
 		return;
 	}
+	made = json_object_get(
+	    reply, object == OBJECT_SNAPSHOT ? "snapshot" : "volume");
+	if (made != NULL) {
+		free(v->id[object]);
+		v->id[object] = str_dup(json_get_string(made,
+		    object == OBJECT_SNAPSHOT ? "snapshotId" : "volumeId"));
+	}
 	if (t->step == STEP_CREATE) {
-		made = json_object_get(reply, "volume");
-		free(v->id);
-		v->id = str_dup(json_get_string(made, "volumeId"));
 		json_decref(v->context);
 		v->context = json_incref(
 		    json_object_get(made, "volumeContext"));
@@ -223,7 +312,7 @@ static bool
 task_choose(struct task *t)
 {
 	const struct volume *v = t->volume;
-	enum step last = STEP_PUBLISH;
+	enum step last = STEP_CLONE;
 
 	if (t->phase->nsteps > 0) {
 		if (t->done == t->phase->nsteps)
@@ -236,7 +325,7 @@ task_choose(struct task *t)
 	while ((v->tried & 1u << last) == 0)
 		last--;
 	/* The ID that a lost answer would have told comes with another one. */
-	t->step = v->id == NULL ? STEP_CREATE : opposite(last);
+	t->step = v->id[step_def[last].object] == NULL ? last : opposite(last);
 	return true;
 }
 
@@ -263,13 +352,13 @@ task_step(struct op *op)
 	case TASK_NEXT:
 		if (!task_choose(t))
 			return OP_DONE;
-		def = step_def[t->step];
+		def = rpc_of(t->step);
 		arena_free(t->arena);
 		t->arena = csi_arena_new();
 		body = build(t, def, &len);
 		if (body == NULL)
 			return OP_DONE;
-		if (t->step < STEP_UNPUBLISH)
+		if (t->step <= STEP_CLONE)
 			v->tried |= 1u << t->step;
 		client_call_init(&t->call, t->bench->client);
 		t->began_us = clock_now_us();
@@ -279,18 +368,18 @@ task_step(struct op *op)
 
 	case TASK_ANSWERED:
 		t->took_us = clock_now_us() - t->began_us;
-		if (op->rc == 0 && t->step >= STEP_UNPUBLISH)
+		if (op->rc == 0 && is_undoing(t->step))
 			v->tried &= ~(1u << opposite(t->step));
-		else if (op->rc < 0 && t->step == STEP_CREATE &&
-		    v->id == NULL &&
+		else if (op->rc < 0 && t->step <= STEP_CLONE &&
+		    v->id[step_def[t->step].object] == NULL &&
 		    (!t->call.connected || is_refusal(t->call.code)))
-			v->tried = 0;
+			v->tried &= ~(1u << t->step);
 		if (op->rc < 0)
 			op_set_error(op, t->call.code, "%s of %s: %s",
-			    step_def[t->step]->name, v->name,
+			    rpc_of(t->step)->name, v->name,
 			    t->call.text != NULL ? t->call.text : "");
 		else
-			take_reply(t, step_def[t->step]);
+			take_reply(t, rpc_of(t->step));
 		client_call_fini(&t->call);
 		if (err_is_set(&op->err))
 			return OP_DONE;
@@ -380,26 +469,44 @@ bench_failed_figures(const struct bench_options *opt, const char *phase,
 	}
 }
 
+void
+bench_times(const struct bench_options *opt, const char *phase, const char *rpc,
+    const struct histogram *h, double per_unit, const char *unit)
+{
+	static const struct {
+		const char *name;
+		double percent;
+	} times[] = { { "p50", 50 }, { "p90", 90 }, { "p95", 95 },
+		{ "p99", 99 }, { "p99.9", 99.9 } };
+	char what[64];
+
+	for (size_t i = 0; i < countof(times); i++) {
+		(void)snprintf(what, sizeof(what), "%s.%s", rpc, times[i].name);
+		bench_figure(opt, phase, what,
+		    (double)histogram_percentile(h, times[i].percent) /
+			per_unit,
+		    unit);
+	}
+	(void)snprintf(what, sizeof(what), "%s.min", rpc);
+	bench_figure(opt, phase, what, (double)h->least / per_unit, unit);
+	(void)snprintf(what, sizeof(what), "%s.mean", rpc);
+	bench_figure(opt, phase, what, histogram_mean(h) / per_unit, unit);
+	(void)snprintf(what, sizeof(what), "%s.max", rpc);
+	bench_figure(opt, phase, what, (double)h->greatest / per_unit, unit);
+}
+
 /* What failed is in no rate and no time. */
 static void
 report(struct bench *b, const struct phase *phase, double seconds)
 {
-	char what[64];
-
 	if (b->passed > 0)
 		bench_figure(b->opt, phase->name, "rate",
 		    (double)b->passed / seconds, "1/s");
-	for (size_t i = 0; i < phase->nsteps * 2; i++) {
-		const struct histogram *us = &b->us[phase->steps[i / 2]];
-		unsigned percent = i % 2 == 0 ? 50 : 99;
-
-		if (us->count == 0)
-			continue;
-		(void)snprintf(what, sizeof(what), "%s.p%u",
-		    step_def[phase->steps[i / 2]]->name, percent);
-		bench_figure(b->opt, phase->name, what,
-		    (double)histogram_percentile(us, percent) / 1000, "ms");
-	}
+	for (size_t i = 0; i < phase->nsteps; i++)
+		if (b->us[phase->steps[i]].count > 0)
+			bench_times(b->opt, phase->name,
+			    rpc_of(phase->steps[i])->name,
+			    &b->us[phase->steps[i]], 1000, "ms");
 	(void)fflush(stdout);
 }
 
@@ -478,11 +585,14 @@ volumes_fini(struct bench *b, bool cleaned)
 
 		if (cleaned && v->tried != 0 && left++ < BENCH_TOLD_MAX)
 			(void)fprintf(stderr, "left behind: volume %s, %s\n",
-			    v->name, v->id != NULL ? v->id : "no ID known");
+			    v->name,
+			    v->id[OBJECT_VOLUME] != NULL ? v->id[OBJECT_VOLUME]
+							 : "no ID known");
 		if (cleaned && v->tried == 0 && b->opt->dir != NULL &&
 		    v->staging != NULL && rmdir(v->staging) == 0)
 			(void)rmdir(parent);
-		free(v->id);
+		for (size_t j = 0; j < OBJECT_COUNT; j++)
+			free(v->id[j]);
 		free(v->staging);
 		free(v->target);
 		json_decref(v->context);
@@ -525,7 +635,7 @@ bench_volumes(const struct bench_options *opt, struct client *client)
 	if (failed == 0 && release)
 		failed = run_phase(&b, &look_up);
 	for (size_t i = 0; release && i < opt->count; i++)
-		if (b.volumes[i].id != NULL)
+		if (b.volumes[i].id[OBJECT_VOLUME] != NULL)
 			b.volumes[i].tried |= 1u << STEP_STAGE |
 			    1u << STEP_PUBLISH;
 	for (size_t i = 0;

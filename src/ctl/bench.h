@@ -5,6 +5,7 @@
 #define CTL_BENCH_H
 
 #include "base/json.h"
+#include "ctl/histogram.h"
 
 struct client;
 
@@ -12,6 +13,7 @@ struct bench_options {
 	/*
 	 * "calls": NodeGetCapabilities; "connections": opens them, makes a call
 	 * on each, holds them; "volumes": create, create again, delete;
+	 * "controller": that, and expand, snapshot, restore, clone;
 	 * "attach": stage and publish, unformatted and formatted, and the way
 	 * back; "hold": attach and leave attached; "release": detach and
 	 * delete what `hold` left.
@@ -50,6 +52,14 @@ size_t bench_connections(
 /* Prints one figure: a line, or a JSON object. */
 void bench_figure(const struct bench_options *opt, const char *phase,
     const char *what, double value, const char *unit);
+
+/*
+ * Those of a histogram, in `unit`, which is `per_unit` of its numbers: the
+ * percentiles, least, mean and greatest, as "RPC.p50" and so on.
+ */
+void bench_times(const struct bench_options *opt, const char *phase,
+    const char *rpc, const struct histogram *h, double per_unit,
+    const char *unit);
 
 /* Those of failures, if there are any: all, and of each enum err_code. */
 void bench_failed_figures(const struct bench_options *opt, const char *phase,

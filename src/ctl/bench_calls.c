@@ -119,12 +119,9 @@ report_times(
 {
 	const struct bench_options *opt = load->opt;
 	double calls = (double)load->ns.count;
-	double p50 = (double)histogram_percentile(&load->ns, 50);
-	double p99 = (double)histogram_percentile(&load->ns, 99);
 
 	bench_figure(opt, phase, "rate", calls / ((double)ns / 1e9), "1/s");
-	bench_figure(opt, phase, METHOD ".p50", p50 / 1e3, "us");
-	bench_figure(opt, phase, METHOD ".p99", p99 / 1e3, "us");
+	bench_times(opt, phase, METHOD, &load->ns, 1e3, "us");
 	/* By these one sees whether the client or the server is the limit. */
 	bench_figure(opt, phase, "client_cpu_per_call",
 	    (double)cpu_ns / (calls + (double)load->failed) / 1e3, "us");

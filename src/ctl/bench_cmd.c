@@ -93,6 +93,12 @@ bench_volumes_cmd(const struct ctl_args *args)
 }
 
 enum ctl_status
+bench_controller_cmd(const struct ctl_args *args)
+{
+	return bench(args, "controller", bench_volumes);
+}
+
+enum ctl_status
 bench_attach_cmd(const struct ctl_args *args)
 {
 	return bench(args, "attach", bench_volumes);

@@ -9,9 +9,8 @@
 #define BENCH (CTL_FLAG(COUNT) | CTL_FLAG(CALLERS) | AS_TABLE)
 #define BENCH_VOLUMES                                                          \
 	(BENCH | CTL_FLAG(PREFIX) | CTL_FLAG(SIZE) | CTL_FLAG(PARAMETERS) |    \
-	    CTL_FLAG(CONNECT_PER_CALL))
-#define BENCH_NODE                                                             \
-	(BENCH_VOLUMES | CTL_FLAG(DIR) | CTL_FLAG(FSTYPE) | CTL_FLAG(NODE))
+	    CTL_FLAG(CONNECT_PER_CALL) | CTL_FLAG(DIR) | CTL_FLAG(FSTYPE) |    \
+	    CTL_FLAG(NODE))
 #define BENCH_ABOUT                                                               \
 	"What fails is counted by its code and is in no rate; then, and after\n"  \
 	"Ctrl-C, what was made is taken away again. A second Ctrl-C gives that\n" \
@@ -137,15 +136,25 @@ const struct ctl_command ctl_commands[] = {
 		"support /tmp/node7 --log /var/log/rbd-csid.log --metrics-address 127.0.0.1:9809",
 	    .run = ctl_support },
 	{ .name = "bench attach",
-	    .flags = BENCH_NODE,
+	    .flags = BENCH_VOLUMES,
 	    .needs = CTL_FLAG(DIR),
 	    .what = "Time stage and publish, there and back, twice",
 	    .about = BENCH_ABOUT,
 	    .examples =
 		"--secrets admin.json bench attach --parameters class.json --dir /mnt/bench --count 64 --callers 32",
 	    .run = bench_attach_cmd },
+	{ .name = "bench controller",
+	    .flags = BENCH_VOLUMES,
+	    .what = "Time all that the Controller service does with a volume",
+	    .about =
+		"Create, the same again, snapshot, restore (all of them from the first\n"
+		"volume's snapshot), clone, expand, and the deletion of each.\n"
+		"\n" BENCH_ABOUT,
+	    .examples =
+		"--secrets admin.json bench controller --parameters class.json --count 64 --callers 16",
+	    .run = bench_controller_cmd },
 	{ .name = "bench volumes",
-	    .flags = BENCH_NODE,
+	    .flags = BENCH_VOLUMES,
 	    .what = "Time CreateVolume, the same again, DeleteVolume",
 	    .about = BENCH_ABOUT,
 	    .examples =
@@ -163,14 +172,14 @@ const struct ctl_command ctl_commands[] = {
 	    .examples = "bench connections --count 500",
 	    .run = bench_connections_cmd },
 	{ .name = "bench hold",
-	    .flags = BENCH_NODE,
+	    .flags = BENCH_VOLUMES,
 	    .needs = CTL_FLAG(DIR),
 	    .what = "Attach volumes and leave them attached",
 	    .examples =
 		"--secrets admin.json bench hold --parameters class.json --dir /mnt/bench --count 500",
 	    .run = bench_hold_cmd },
 	{ .name = "bench release",
-	    .flags = BENCH_NODE,
+	    .flags = BENCH_VOLUMES,
 	    .needs = CTL_FLAG(DIR),
 	    .what = "Detach and delete what `bench hold` has left",
 	    .examples =

@@ -34,18 +34,28 @@ void
 histogram_add(struct histogram *h, uint64_t value)
 {
 	h->buckets[bucket_of(value)]++;
+	h->sum += value;
+	h->least = h->count == 0 || value < h->least ? value : h->least;
+	h->greatest = value > h->greatest ? value : h->greatest;
 	h->count++;
 }
 
-uint64_t
-histogram_percentile(const struct histogram *h, unsigned percent)
+double
+histogram_mean(const struct histogram *h)
 {
-	uint64_t rank = (h->count * percent + 99) / 100, seen = 0;
+	return h->count > 0 ? (double)h->sum / (double)h->count : 0;
+}
+
+uint64_t
+histogram_percentile(const struct histogram *h, double percent)
+{
+	double exact = (double)h->count * percent / 100;
+	uint64_t rank = (uint64_t)exact, seen = 0;
 
 	if (h->count == 0)
 		return 0;
-	if (rank == 0)
-		rank = 1;
+	if ((double)rank < exact || rank == 0)
+		rank++;
 	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
 		seen += h->buckets[i];
 		if (seen >= rank)

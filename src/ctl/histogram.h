@@ -11,7 +11,7 @@
 
 /* Zeroed it is empty. */
 struct histogram {
-	uint64_t count;
+	uint64_t count, sum, least, greatest;
 	uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
@@ -21,6 +21,7 @@ void histogram_add(struct histogram *h, uint64_t value);
  * The middle of the bucket below which `percent` (0 to 100) of the values
  * lie; 0 when there are none.
  */
-uint64_t histogram_percentile(const struct histogram *h, unsigned percent);
+uint64_t histogram_percentile(const struct histogram *h, double percent);
+double histogram_mean(const struct histogram *h);
 
 #endif

@@ -160,9 +160,12 @@ ok "a signal ends it" watch_ends
 is "with 1" "$watch_rc" 1
 like "as CANCELLED" "$(<"$work/watch.err")" '^CANCELLED: '
 ctl 0 "calls are timed" bench calls --count 200 --callers 10 --json
-ok "all of them" jq -es '[.[].name] == ["calls.rate", "calls.NodeGetCapabilities.p50",
-	"calls.NodeGetCapabilities.p99", "calls.client_cpu_per_call", "calls.client_cpu"] and
-	all(.value > 0)' <<<"$reply"
+ok "all of them" jq -es '[.[].name | sub("NodeGetCapabilities.";"")] == ["calls.rate", "calls.p50",
+	"calls.p90", "calls.p95", "calls.p99", "calls.p99.9", "calls.min", "calls.mean", "calls.max",
+	"calls.client_cpu_per_call", "calls.client_cpu"] and all(.value > 0)' <<<"$reply"
+ok "in their order" jq -es 'map({(.name | sub(".*Capabilities."; "")): .value}) | add |
+	.min <= .p50 * 1.02 and .p50 <= .p90 and .p90 <= .p95 and .p95 <= .p99 and
+	.p99 <= .["p99.9"] and .["p99.9"] <= .max * 1.02 and .mean <= .max' <<<"$reply"
 ctl 0 "also with a connection each" bench calls --count 50 --callers 5 --connect-per-call
 ctl 2 "there are kinds of loads" bench nonsense
 ctl 2 "most want a directory" bench attach
@@ -218,6 +221,10 @@ wait "$load_pid"
 is "... and is ended" "$?" 1
 reply=$(<"$work/figures")
 is "... its calls were cancelled" "$(figures '.["attach_format.failed.CANCELLED"]')" 2
+nothing_is_left
+loaded 0 "all that the controller does" controller --count 6 --callers 3 --size 16777216
+is "... in phases" "$(figures '[keys[] | select(endswith(".rate"))] | sort | join(" ")')" \
+	'"clone.rate create.rate delete.rate delete_clone.rate delete_restored.rate delete_snapshot.rate exists.rate expand.rate restore.rate snapshot.rate"'
 nothing_is_left
 loaded 0 "a load that is left attached" hold --count 2
 ok "... is" mounts_are 2

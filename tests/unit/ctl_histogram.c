@@ -27,6 +27,8 @@ test_small(void)
 	ok(histogram_percentile(&h, 99) == 50,
 	    "of 50 values the 99th percentile is the last");
 	ok(histogram_percentile(&h, 100) == 50, "the greatest is exact");
+	ok(h.least == 1 && h.greatest == 50 && histogram_mean(&h) == 25.5,
+	    "so are least, greatest and mean");
 }
 
 static void
@@ -61,6 +63,11 @@ test_tail(void)
 	    "98 of 100 are below the tail");
 	ok(is_near(histogram_percentile(&h, 99), 90000),
 	    "the 99th percentile is in the tail");
+	for (int i = 0; i < 11; i++)
+		histogram_add(&h, 1000000);
+	ok(is_near(histogram_percentile(&h, 99.8), 90000) &&
+		is_near(histogram_percentile(&h, 99.9), 1000000),
+	    "parts of a percent are told apart");
 }
 
 int
