@@ -95,12 +95,12 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 
 	if (from->lock < 0)
 		return err_refuse(err,
-		    "volume %s is not staged: %s does not exist", volume_id,
+		    "volume %s is not staged: there is no %s", volume_id,
 		    from->dir);
 	if (!point->mounted) {
 		*lost = from->had_stash;
 		return err_refuse(err,
-		    "volume %s is not staged: %s is not a mount point",
+		    "volume %s is not staged: nothing is mounted at %s",
 		    volume_id, from->path);
 	}
 	if (from->had_stash &&
@@ -125,8 +125,7 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 		return err_refuse(err, "volume %s is staged as a %s", volume_id,
 		    asked->block ? "file system" : "block device");
 	if (rc < 0) {
-		err_prefix(err, "volume %s is not what is mounted at %s",
-		    volume_id, w->from.path);
+		err_prefix(err, "what is staged is not volume %s", volume_id);
 		return rc;
 	}
 	if (asked->read_only)

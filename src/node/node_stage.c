@@ -53,6 +53,7 @@ struct stage {
 	const char *fallback; /* mapper to take where the node lacks one */
 	bool is_static;       /* somebody else's image: never formatted */
 	bool proven;          /* the cluster says that it may be formatted */
+	bool comes_back;      /* it was staged before, and lost since */
 	bool named;           /* spec.pool is the pool's name of now */
 	struct err unfound;   /* why nothing was found by the name of before */
 	const struct mapper *mapper;
@@ -156,12 +157,16 @@ stage_read_request(struct stage *s, struct err *err)
 
 /* ---- what the steps start ------------------------------------------------- */
 
-/* What the child has mapped, for the mapper's memory. */
+/* What the child has begun, and mapped, for the mapper's memory. */
 static void
 stage_note(struct stage *s)
 {
 	const struct mapper *mapper = s->mapper;
 
+	if (s->result.progress >= STAGING_NOTED && !s->args.begun) {
+		s->args.begun = true;
+		s->comes_back = s->result.had_stash;
+	}
 	/* An earlier stage may have used an other mapper. */
 	if (s->result.progress == STAGING_FOUND)
 		mapper = mapper_by_name(s->result.mapper);
@@ -340,6 +345,7 @@ stage_undo_step(struct stage *s)
 			.staging = s->args.staging,
 			.spec = &s->args.spec,
 			.undo = true,
+			.keep_stash = s->comes_back,
 		};
 		memset(&s->undo_result, 0, sizeof(s->undo_result));
 		offload_start(&s->offload, s->what, staging_unstage,
@@ -392,8 +398,6 @@ stage_step(struct op *op)
 
 	case STAGE_TRIED:
 		stage_note(s);
-		if (s->result.progress >= STAGING_NOTED)
-			s->args.begun = true;
 		if (op->rc < 0 && stage_asks_name(s, &s->offload.err))
 			return op_await(s, STAGE_NAMED);
 		if (op->rc == -ENXIO && (other = stage_fallback(s)) != NULL)

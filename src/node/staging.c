@@ -129,7 +129,8 @@ stage_mounted(const struct staging_args *args, struct staged *s,
 		return attachment_unmount(s->path, &s->claim, err);
 	}
 	if (rc < 0) {
-		err_prefix(err, "%s is a mount of something else", s->path);
+		err_prefix(err, "what is mounted there is not volume %s",
+		    args->spec.volume_id);
 		return -EBUSY;
 	}
 	res->progress = STAGING_FOUND;
@@ -296,6 +297,7 @@ stage_from(const struct staging_args *args, struct staged *s,
 		memset(&s->stash, 0, sizeof(s->stash));
 		s->had_stash = false;
 	}
+	res->had_stash = s->had_stash;
 	if (rc == 0 && s->point.mounted)
 		rc = stage_mounted(args, s, res, err);
 	if (rc < 0 || res->progress == STAGING_FOUND)
@@ -383,9 +385,8 @@ unstage_prove(struct staged *s, struct err *err)
 		return 0;
 	}
 	if (rc < 0) {
-		err_prefix(err,
-		    "%s is a mount of something else than volume %s", s->path,
-		    volume_id);
+		err_prefix(
+		    err, "what is mounted there is not volume %s", volume_id);
 		return -EBUSY;
 	}
 	return 0;
@@ -471,7 +472,7 @@ staging_unstage(const void *p, void *result, struct err *err)
 		rc = attachment_close_crypt(&s.claim, err);
 	if (rc == 0 && !res->kept)
 		rc = unstage_unmap(&s, err);
-	if (rc == 0)
+	if (rc == 0 && !args->keep_stash)
 		rc = stash_remove(s.dir, err);
 	staged_close(&s);
 	return rc;

@@ -54,6 +54,7 @@ struct staging_args {
 
 struct staging_result {
 	enum staging_progress progress;
+	bool had_stash;  /* of this volume, before this child */
 	char mapper[16]; /* of STAGING_OTHER and STAGING_FOUND */
 	struct device device;
 	char fstype[PROBE_FSTYPE_MAX]; /* as found */
@@ -67,6 +68,7 @@ struct unstaging_args {
 	/* What is known without a stash; image NULL: by volume_id only. */
 	const struct device_spec *spec;
 	bool undo; /* of a stage that failed: what others use stays, silently */
+	bool keep_stash; /* of an earlier stage: the volume is to come back */
 };
 
 struct unstaging_result {

@@ -36,8 +36,9 @@ umount_staging() { umount "$staging/$(jq -r .volumeId <<<"$volume")"; }
 
 # ---- what hangs --------------------------------------------------------------------------------
 
-metric() { http_get "$metrics" /metrics | awk -v name="$1" '$1 == name { print int($2) }'; }
-joined_more() { (($(metric rbd_csi_requests_joined_total) > $1)); }
+is_old() {
+	http_get "$metrics" /metrics | awk '/^rbd_csi_requests_oldest_seconds/ && $2 >= 2 { found = 1 } END { exit !found }'
+}
 is_listed() {
 	"$build/rbd-csictl" --endpoint "$endpoint" ops --json | jq -e --arg name "$1" --arg subject "$2" \
 		'any(.[]; .name == $name and .subject == $subject and .callers == 1 and (.ageMs | tonumber) > 2900)'
@@ -51,14 +52,12 @@ again() {
 }
 # hangs WHAT METHOD COMMAND: of the volume $1 that is current
 hangs() {
-	local joined
 	call_timeout=3 fails_with DEADLINE_EXCEEDED "$1 hangs: the caller has his deadline" "$3"
-	joined=$(metric rbd_csi_requests_joined_total)
 	again "$1" "$3" &
 	retry[$1]=$!
-	ok "$1: a retry joins it" wait_for 20 joined_more "$joined"
-	ok "$1: it is listed with its age" is_listed "$2" "$(jq -r .volumeId <<<"$volume")"
-	ok "$1: the oldest is told to be as old" eval '(($(metric rbd_csi_requests_oldest_seconds) >= 2))'
+	ok "$1: a retry joins what is listed with its age" wait_for 30 is_listed "$2" "$(jq -r .volumeId <<<"$volume")"
+	# The metric is the same with each mapper, and a look at it takes seconds in the guest.
+	[[ $mounter == rbd ]] || ok "$1: a metric has its age" is_old
 }
 others_go_on() {
 	to other

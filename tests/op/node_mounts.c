@@ -36,6 +36,7 @@ static struct image {
 	const char *name;
 	dev_t devno;
 	bool mapped, read_only, dead;
+	bool locked; /* by a client that has died */
 	bool proven; /* the cluster says that it holds nothing */
 	int in_use;  /* what an unmap fails with */
 	unsigned char bytes[DEVICE_BYTES];
@@ -80,6 +81,8 @@ fake_map(const struct device_spec *spec, struct device *dev, struct err *err)
 
 	if (image == NULL)
 		return err_set(err, ERR_NOT_FOUND, "no image %s", spec->image);
+	if (image->locked)
+		return err_set(err, ERR_ABORTED, "%s is locked", image->name);
 	if (!image->mapped)
 		fake_device_add(image->devno, image->bytes, DEVICE_BYTES);
 	image->mapped = true;
@@ -766,7 +769,7 @@ test_publish_refused(void)
 	is_int(publish(&one), ERR_FAILED_PRECONDITION,
 	    "a directory of the node's own disk: %s", said.text);
 	ok(fake_mounts.count == 0 &&
-		strstr(said.text, "is not a mount point") != NULL,
+		strstr(said.text, "nothing is mounted at") != NULL,
 	    "is not bound");
 
 	mount_foreign(one.staged);
@@ -1168,6 +1171,38 @@ test_lost_stash(void)
 	is_int((int)unmaps, 1, "one device is given back");
 }
 
+/*
+ * After a boot: a directory and a stash are left. A publish that cannot stage
+ * the volume yet leaves the stash, for only that tells the next one to try.
+ */
+static void
+test_boot(void)
+{
+	scene();
+	is_int(stage(&one), 0, "staged: %s", said.text);
+	fake_mounts.count = 0;
+	images[0].mapped = false;
+	fake_device_drop(images[0].devno);
+	images[0].locked = lends = true;
+	is_int(publish(&one), ERR_ABORTED, "after a boot: %s", said.text);
+	ok(access(below(one.staging, "image-meta.json"), F_OK) == 0,
+	    "the stash stays");
+	is_int(stage(&one), ERR_ABORTED, "nor is it staged: %s", said.text);
+	ok(access(below(one.staging, "image-meta.json"), F_OK) == 0,
+	    "the stash stays");
+	images[0].locked = false;
+	is_int(
+	    publish(&one), 0, "then it is staged and published: %s", said.text);
+	ok(is_staged(&one, &images[0]), "as it was");
+	lends = false;
+	is_int(unpublish(&one) + unstage(&one), 0, "all of it goes: %s",
+	    said.text);
+	ok(is_gone(&one, &images[0]), "also the stash");
+	images[0].locked = true;
+	ok(stage(&one) == ERR_ABORTED && is_gone(&one, &images[0]),
+	    "a first stage that fails leaves none");
+}
+
 /* What the pod's cgroup has got. */
 static const char *
 io_max(const char *file)
@@ -1256,6 +1291,7 @@ main(void)
 	test_expand();
 	test_health();
 	test_limits();
+	test_boot();
 	fake_mounts_fini();
 	loop_fini();
 	return tap_end();
