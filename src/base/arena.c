@@ -2,6 +2,7 @@
  * arena.c - a chain of chunks; the newest one is filled from the front.
  */
 #include "base/arena.h"
+#include "base/secret.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -56,6 +57,9 @@ arena_free(struct arena *arena)
 
 	if (arena == NULL)
 		return;
+	/* There may be keys in it: those of a reply, for one. */
+	for (chunk = arena->chunk; chunk != NULL; chunk = chunk->older)
+		secret_wipe(chunk->data, chunk->used);
 	while ((chunk = arena->chunk) != NULL && chunk->older != NULL) {
 		arena->chunk = chunk->older;
 		free(chunk);
@@ -67,7 +71,6 @@ arena_free(struct arena *arena)
 		free(arena);
 		return;
 	}
-	memset(last->data, 0, last->used);
 	last->used = 0;
 	*arena = (struct arena){ .chunk = last, .next_spare = spares };
 	spares = arena;

@@ -3,7 +3,10 @@
  */
 #include "base/secret.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 void
 secret_wipe(void *p, size_t len)
@@ -12,18 +15,48 @@ secret_wipe(void *p, size_t len)
 		explicit_bzero(p, len);
 }
 
+/* With the closing NUL. */
+static size_t
+whole_pages(size_t len)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (len + page) / page * page;
+}
+
+/*
+ * Pages of its own, so that nothing else is locked or left out with them. A
+ * limit on locked memory is no reason to do without the secret.
+ */
+static char *
+secret_room(size_t len)
+{
+	size_t room = whole_pages(len);
+	char *text = mmap(NULL, room, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (text == MAP_FAILED) {
+		(void)fprintf(stderr, "out of memory\n");
+		abort();
+	}
+	(void)mlock(text, room);
+	(void)madvise(text, room, MADV_DONTDUMP);
+	return text;
+}
+
 void
 secret_fini(struct secret *secret)
 {
 	secret_wipe(secret->text, secret->len);
-	free(secret->text);
+	if (secret->text != NULL)
+		(void)munmap(secret->text, whole_pages(secret->len));
 	*secret = (struct secret)SECRET_INIT;
 }
 
 void
 secret_set(struct secret *secret, const char *text, size_t len)
 {
-	char *copy = mem_new(len + 1);
+	char *copy = secret_room(len);
 
 	memcpy(copy, text, len);
 	secret_fini(secret);

@@ -1,6 +1,7 @@
 /*
  * secret.h - a key or passphrase: a type of its own, so that it cannot be
- * printed by accident and is wiped when it goes.
+ * printed by accident, is neither swapped out nor in a core file, and is wiped
+ * when it goes.
  */
 #ifndef BASE_SECRET_H
 #define BASE_SECRET_H

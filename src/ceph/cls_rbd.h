@@ -136,6 +136,8 @@ struct cls_meta {
 	const char *key;
 	const void *value;
 	size_t len;
+	/* Of an image that is to be made: stays as an earlier try has set it. */
+	bool once;
 };
 
 #define cls_meta_text(k, v)                                                    \

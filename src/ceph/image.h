@@ -276,7 +276,8 @@ struct image_spec {
 	struct layout layout;        /* zeroes: defaults */
 	struct ceph_pool *data_pool; /* NULL: all in one pool; has the same
 					   RADOS namespace as the pool */
-	const struct cls_meta *meta; /* written with the header */
+	const struct cls_meta *meta; /* written with the header; what is to be
+					set `once` stands last */
 	size_t nmeta;
 	/*
 	 * A clone of this snapshot, which is a user's (pool -1 and zeroes:

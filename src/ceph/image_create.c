@@ -530,6 +530,7 @@ image_create_step(struct op *op)
 	const char *name = c->spec->name, *label = ceph_pool_label(c->pool);
 	char object[RBD_OBJECT_SIZE], id[RBD_ID_SIZE] = "", text[128];
 	struct err err = ERR_INIT;
+	size_t n;
 	int rc;
 
 	switch (c->state) {
@@ -625,10 +626,14 @@ image_create_step(struct op *op)
 			return op_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
 			    "image %s in %s: exists with %s", name, label,
 			    text);
-		if (c->spec->nmeta == 0)
+		/* The header has come with all of them. */
+		for (n = c->spec->nmeta; n > 0 && c->spec->meta[n - 1].once;
+		     n--)
+			;
+		if (n == 0)
 			return op_goto(c, CREATE_META_SET);
-		image_meta_set_start(c->pool, c->id, c->spec->meta,
-		    c->spec->nmeta, NULL, &op->wake);
+		image_meta_set_start(
+		    c->pool, c->id, c->spec->meta, n, NULL, &op->wake);
 		return op_await(c, CREATE_META_SET);
 
 	case CREATE_META_SET:

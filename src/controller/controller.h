@@ -16,6 +16,7 @@ extern struct controller {
 	struct ceph_connection *conn; /* the caller's of controller_init() */
 	/* On request names, shared by what creates and what deletes. */
 	struct keylock *names;
+	const char *kms_config; /* path of a file that may be missing */
 } controller;
 
 /* Once, before the first RPC; the connection is the caller's. */

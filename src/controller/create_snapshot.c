@@ -17,6 +17,7 @@
 #include "controller/controller.h"
 #include "controller/depth.h"
 #include "controller/entry.h"
+#include "controller/volume_key.h"
 
 #include "base/log.h"
 #include "csi.pb-c.h"
@@ -40,6 +41,7 @@ enum create_snapshot_state {
 	/* making it */
 	CREATESNAP_ROOM,      /* chains and numbers are within the limits */
 	CREATESNAP_RESERVED,  /* name, UUID and image name are ours */
+	CREATESNAP_KEYED,     /* its key is kept, or it has none */
 	CREATESNAP_MADE,      /* the image is there, with its snapshot */
 	CREATESNAP_COMMITTED, /* entry and key are there: complete */
 	CREATESNAP_OVERTAKEN, /* by another process: what it has made */
@@ -48,6 +50,7 @@ enum create_snapshot_state {
 	CREATESNAP_UNDO_COMMIT,
 	CREATESNAP_UNDO_IMAGE,
 	CREATESNAP_UNDO_ENTRY,
+	CREATESNAP_UNDO_RESERVE,
 	CREATESNAP_UNDONE,
 	CREATESNAP_UNLOCK,
 	CREATESNAP_END,
@@ -68,6 +71,7 @@ struct create_snapshot {
 	struct entry_find entry;
 	struct depth_check depth;
 	struct journal_reserve reserve;
+	struct volume_key key;
 	struct helper_make make;
 	struct journal_commit commit;
 	struct helper_undo undo;
@@ -82,23 +86,6 @@ struct create_snapshot {
 };
 
 /* ---- what it is to be made of ---- */
-
-/*
- * A volume whose key is kept by its ID elsewhere would leave its snapshots
- * without one when it is deleted.
- */
-static int
-check_encryption(const struct create_snapshot *c, struct err *err)
-{
-	const char *kms = c->source.found.entry.item.attr[JOURNAL_KMS];
-
-	if (str_is_empty(kms) || str_eq(kms, "default") ||
-	    volume_meta_get(&c->source.list, VOLUME_META_DEK) != NULL)
-		return 0;
-	return err_set(err, ERR_UNIMPLEMENTED,
-	    "volume %s is encrypted with a key that %s keeps: this driver cannot copy that for a snapshot",
-	    c->req->source_volume_id, kms);
-}
 
 /* The clone: where its volume is, and as that is. */
 static int
@@ -116,8 +103,7 @@ read_source(struct create_snapshot *c, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "source_volume_id: image %s lacks the feature layering, without which there are no snapshots",
 		    c->source.found.image);
-	if (check_encryption(c, err) < 0 ||
-	    image_data_pool_open(pool, info, &data_pool, err) < 0)
+	if (image_data_pool_open(pool, info, &data_pool, err) < 0)
 		return err->rc;
 	*spec = (struct image_spec){
 		.features = (info->features & features_for(FEATURE_ASKED)) |
@@ -213,6 +199,9 @@ create_snapshot_undo_step(struct create_snapshot *c)
 	case CREATESNAP_UNDO_ENTRY:
 		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_goto(c, CREATESNAP_UNLOCK);
+		return op_goto(c, CREATESNAP_UNDO_RESERVE);
+
+	case CREATESNAP_UNDO_RESERVE:
 		c->release = (struct journal_release){
 			.journal = c->journal,
 			.item_pool = c->reserve.item_pool,
@@ -280,10 +269,16 @@ create_snapshot_make_step(struct create_snapshot *c)
 		if (op->rc < 0)
 			return op_fail_as(c, CREATESNAP_UNLOCK, reserve);
 		c->reserve.item.attr[JOURNAL_SOURCE] = c->source.found.image;
-		c->reserve.item.attr[JOURNAL_KMS] = volume->attr[JOURNAL_KMS];
-		c->reserve.item.attr[JOURNAL_ENCRYPTION] =
-		    volume->attr[JOURNAL_ENCRYPTION];
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
+		volume_key_start(&c->key, &c->rpc, volume->attr[JOURNAL_KMS],
+		    &c->source, &c->spec, &c->reserve, &op->wake);
+		return op_await(c, CREATESNAP_KEYED);
+
+	case CREATESNAP_KEYED:
+		if (op->rc < 0)
+			return c->reserve.fresh
+			    ? op_fail_as(c, CREATESNAP_UNDO_RESERVE, key.op)
+			    : op_fail_as(c, CREATESNAP_UNLOCK, key.op);
 		c->make = (struct helper_make){
 			.source = &c->source,
 			.pool = c->reserve.item_pool,
@@ -427,6 +422,7 @@ create_snapshot_step(struct op *op)
 
 	case CREATESNAP_ROOM:
 	case CREATESNAP_RESERVED:
+	case CREATESNAP_KEYED:
 	case CREATESNAP_MADE:
 	case CREATESNAP_COMMITTED:
 	case CREATESNAP_OVERTAKEN:
@@ -436,6 +432,7 @@ create_snapshot_step(struct op *op)
 	case CREATESNAP_UNDO_COMMIT:
 	case CREATESNAP_UNDO_IMAGE:
 	case CREATESNAP_UNDO_ENTRY:
+	case CREATESNAP_UNDO_RESERVE:
 	case CREATESNAP_UNDONE:
 	case CREATESNAP_UNLOCK:
 	case CREATESNAP_END:

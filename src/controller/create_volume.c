@@ -15,6 +15,7 @@
 #include "controller/depth.h"
 #include "controller/pool_choice.h"
 #include "controller/purge.h"
+#include "controller/volume_key.h"
 
 #include "base/log.h"
 #include "base/rules.h"
@@ -47,6 +48,7 @@ enum create_volume_state {
 	CREATEVOL_RESERVED,    /* name, UUID and image name are ours */
 	CREATEVOL_HELPER_MADE, /* the copy of a volume has a helper */
 	CREATEVOL_IMAGE,       /* all that it is made of is there */
+	CREATEVOL_KEYED,       /* its key is kept, or it has none */
 	CREATEVOL_IMAGE_MADE,  /* the image exists with its metadata */
 	CREATEVOL_IMAGE_DONE,  /* its id is known */
 	CREATEVOL_COMMITTED,   /* entry and key are there: complete */
@@ -89,6 +91,7 @@ struct create_volume {
 	struct depth_check depth;
 	struct image_spec helper_spec;
 	struct helper_make helper; /* of the copy of a volume */
+	struct volume_key key;
 
 	struct journal journal;
 	struct journal_find find;
@@ -206,7 +209,8 @@ read_create_request(struct create_volume *c, struct err *err)
 	c->data_pool = c->choice.data_pool;
 	c->journal = (struct journal){ &journal_volumes, c->pool,
 		c->rpc.env->instance_id };
-	if (make_context(c, err) < 0)
+	if (make_context(c, err) < 0 ||
+	    (cls->encrypted && kms_check(cls->kms_id, err) < 0))
 		return err->rc;
 	*spec = (struct image_spec){
 		.size_bytes = c->rpc.in->size_bytes,
@@ -248,28 +252,17 @@ add_limits(struct create_volume *c)
 	struct image_spec *spec = &c->spec;
 	struct csi_qos has = { .given = { NULL } };
 	struct csi_qos_meta limit[CSI_QOS_KEYS];
-	struct cls_meta *meta;
-	size_t n, kept = 0;
+	struct cls_meta meta[CSI_QOS_KEYS];
+	size_t n;
 
 	for (size_t i = 0; i < spec->nmeta; i++)
 		csi_qos_take(&has, spec->meta[i].key, spec->meta[i].value);
 	n = csi_qos_diff(
 	    &has, &c->rpc.in->qos, spec->size_bytes, c->rpc.arena, limit);
-	if (n == 0)
-		return;
-	meta = arena_new_bytes(c->rpc.arena, (spec->nmeta + n) * sizeof(*meta));
-	for (size_t i = 0; i < spec->nmeta; i++) {
-		bool replaced = false;
-
-		for (size_t j = 0; j < n && !replaced; j++)
-			replaced = str_eq(limit[j].key, spec->meta[i].key);
-		if (!replaced)
-			meta[kept++] = spec->meta[i];
-	}
 	for (size_t j = 0; j < n; j++)
-		meta[kept++] = cls_meta_text(limit[j].key, limit[j].value);
-	spec->meta = meta;
-	spec->nmeta = kept;
+		meta[j] = cls_meta_text(limit[j].key, limit[j].value);
+	spec->meta = volume_meta_join(
+	    c->rpc.arena, spec->meta, spec->nmeta, meta, n, &spec->nmeta);
 }
 
 /* ---- what it is to be a copy of ---- */
@@ -594,6 +587,18 @@ create_image_step(struct create_volume *c)
 
 	case CREATEVOL_IMAGE:
 		add_limits(c);
+		if (!c->cls->encrypted)
+			return op_goto(c, CREATEVOL_KEYED);
+		volume_key_start(&c->key, &c->rpc, c->cls->kms_id,
+		    c->source_id != NULL ? &c->source : NULL, &c->spec,
+		    &c->reserve, &op->wake);
+		return op_await(c, CREATEVOL_KEYED);
+
+	case CREATEVOL_KEYED:
+		if (err_is_set(&c->key.op.err))
+			return c->reserve.fresh
+			    ? op_fail_as(c, CREATEVOL_UNDO_HELPER, key.op)
+			    : op_fail_as(c, CREATEVOL_UNLOCK, key.op);
 		if (c->reserve.key_value != NULL)
 			image_id_generate(controller.conn, c->id);
 		else
@@ -822,10 +827,9 @@ create_volume_step(struct op *op)
 	case CREATEVOL_FOUND:
 		if (op->rc < 0)
 			return op_fail_as(c, CREATEVOL_UNLOCK, find.op);
-		if (!str_is_empty(item->attr[JOURNAL_KMS]) ||
-		    !str_is_empty(item->attr[JOURNAL_ENCRYPTION]))
-			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
-			    "volume %s exists and is encrypted", c->req->name);
+		if (c->find.found &&
+		    volume_key_compare(item, c->cls, c->req->name, &err) < 0)
+			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
 		if (c->find.found && journal_item_is_complete(item) &&
 		    !str_is_empty(item->attr[JOURNAL_IMAGEID])) {
 			image_lookup_start(&c->lookup, c->find.item_pool,
@@ -852,6 +856,7 @@ create_volume_step(struct op *op)
 	case CREATEVOL_RESERVED:
 	case CREATEVOL_HELPER_MADE:
 	case CREATEVOL_IMAGE:
+	case CREATEVOL_KEYED:
 	case CREATEVOL_IMAGE_MADE:
 		return create_image_step(c);
 

@@ -1,7 +1,8 @@
 /*
  * format_image.c - what a node asks of an image. BEGIN: may it be formatted,
  * and if so, mark it; END: it has a file system now; POOL: what its pool is
- * called; USAGE: how many bytes of it are used; LIMITS: how fast it may be.
+ * called; USAGE: how many bytes of it are used; LIMITS: how fast it may be; KEY:
+ * what opens it; ENCRYPTED: it is a LUKS device now.
  *
  * The rule that holds it together: an image without a mark is formatted only
  * if it is proven to hold nothing, its parents included; the mark "unfinished"
@@ -10,6 +11,7 @@
  * ever, before anybody mounts the file system; see docs/JOURNAL.md.
  */
 #include "controller/controller.h"
+#include "controller/kms.h"
 #include "controller/qos.h"
 #include "controller/volume.h"
 
@@ -28,6 +30,8 @@ enum format_image_state {
 	FORMAT_WATCHED,   /* who has it open */
 	FORMAT_MARKED,    /* the mark has been written */
 	FORMAT_MAP_READ,  /* USAGE: its object map */
+	FORMAT_KEY_READ,  /* KEY: what its metadata say of it */
+	FORMAT_KEY_GOT,   /* KEY: it is known */
 	FORMAT_ANSWER,
 	FORMAT_END,
 };
@@ -47,6 +51,7 @@ struct format_image {
 	struct rados_read *map_read;
 	bool used_known;
 	uint64_t used_bytes;
+	struct kms_job key;
 };
 
 /* With the image's id, as f->begun has it. */
@@ -75,15 +80,16 @@ static int
 judge_marks(struct format_image *f, struct err *err)
 {
 	const char *mark = volume_meta_get(&f->list, VOLUME_META_FILESYSTEM);
+	bool encrypted = volume_is_encrypted(&f->list);
 
 	f->was = mark != NULL ? mark : "";
 	f->begun = arena_fmt(
 	    f->rpc.arena, VOLUME_UNFINISHED "%s", f->lookup.info.id);
 	f->again = str_eq(f->was, f->begun);
-	if (volume_is_encrypted(&f->list))
+	if (encrypted != (bool)f->req->luks)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "image %s is not formatted: it is encrypted",
-		    f->req->image);
+		    "image %s is not formatted: it is %sencrypted",
+		    f->req->image, encrypted ? "" : "not ");
 	/*
 	 * A clone that librbd has made has its source's mark: whether mkfs was
 	 * at it when the snapshot was made nobody knows.
@@ -93,6 +99,34 @@ judge_marks(struct format_image *f, struct err *err)
 		    "image %s is not formatted: it has had %s, which is damaged or lost; " CURE,
 		    f->req->image, f->was, f->begun);
 	return 0;
+}
+
+/* Is what the image's metadata say of its encryption something to go by? */
+static int
+judge_state(const struct format_image *f, struct err *err)
+{
+	const char *state = volume_encryption(&f->list);
+
+	if (str_eq(state, VOLUME_ENCRYPTED) ||
+	    str_eq(state, VOLUME_ENCRYPTION_PREPARED))
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "image %s is to be an encrypted volume, and its image-meta " VOLUME_META_ENCRYPTED
+	    " is %s%.40s: nothing tells what is in it",
+	    f->req->image, *state == '\0' ? "missing" : "", state);
+}
+
+/* ENCRYPTED: what goes together, in one write. */
+static void
+set_encrypted_start(struct format_image *f)
+{
+	const struct cls_meta meta[] = {
+		cls_meta_text(VOLUME_META_ENCRYPTED, VOLUME_ENCRYPTED),
+		cls_meta_text(VOLUME_META_FILESYSTEM, f->req->fstype),
+	};
+
+	image_meta_set_start(f->pool, f->lookup.info.id, meta,
+	    str_is_empty(f->req->fstype) ? 1 : 2, NULL, &f->rpc.op.wake);
 }
 
 /* As ceph-csi's, whole objects count: those that exist. */
@@ -143,6 +177,38 @@ record_begin(struct format_image *f)
 	    NULL, &f->rpc.op.wake);
 }
 
+static void
+put_key(struct format_image *f, Worker__FormatReply *reply)
+{
+	const struct secret *key = &f->key.key;
+
+	reply->encrypted = str_eq(
+	    volume_encryption(&f->list), VOLUME_ENCRYPTED);
+	if (!secret_is_empty(key))
+		reply->key = arena_strdup(f->rpc.arena, key->text);
+}
+
+static enum op_verdict
+format_key_step(struct format_image *f)
+{
+	struct op *op = &f->rpc.op;
+	struct err err = ERR_INIT;
+
+	if (f->state == FORMAT_KEY_GOT)
+		return op->rc < 0 ? op_fail_as(f, FORMAT_END, key)
+				  : op_goto(f, FORMAT_ANSWER);
+	if (judge_state(f, &err) < 0)
+		return op_fail_err(f, FORMAT_END, &err);
+	f->key = (struct kms_job){
+		.rpc = &f->rpc,
+		.kms_id = f->req->kms_id,
+		.volume_id = f->req->volume_id,
+		.text = volume_dek(&f->list),
+	};
+	kms_get_start(&f->key, &op->wake);
+	return op_await(f, FORMAT_KEY_GOT);
+}
+
 static enum op_verdict
 format_image_step(struct op *op)
 {
@@ -180,7 +246,12 @@ format_image_step(struct op *op)
 			    ? op_await(f, FORMAT_MAP_READ)
 			    : op_goto(f, FORMAT_ANSWER);
 		}
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__ENCRYPTED) {
+			set_encrypted_start(f);
+			return op_await(f, FORMAT_MARKED);
+		}
 		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__BEGIN ||
+		    f->req->step == WORKER__FORMAT_REQUEST__STEP__KEY ||
 		    f->req->step == WORKER__FORMAT_REQUEST__STEP__LIMITS) {
 			image_meta_list_start(
 			    &f->list, f->pool, info->id, &op->wake);
@@ -200,6 +271,8 @@ format_image_step(struct op *op)
 			return op_fail_as(f, FORMAT_END, list);
 		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__LIMITS)
 			return op_goto(f, FORMAT_ANSWER);
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__KEY)
+			return op_goto(f, FORMAT_KEY_READ);
 		if (judge_marks(f, &err) < 0)
 			return op_fail_err(f, FORMAT_END, &err);
 		if (f->again)
@@ -262,8 +335,13 @@ format_image_step(struct op *op)
 		rados_read_drop(&f->map_read);
 		return op_goto(f, FORMAT_ANSWER);
 
+	case FORMAT_KEY_READ:
+	case FORMAT_KEY_GOT:
+		return format_key_step(f);
+
 	case FORMAT_ANSWER:
 		reply = csi_rpc_reply(&f->rpc);
+		put_key(f, reply);
 		reply->used_known = f->used_known;
 		reply->used_bytes = f->used_bytes;
 		reply->image_id = f->lookup.info.id;
@@ -275,6 +353,7 @@ format_image_step(struct op *op)
 		return op_goto(f, FORMAT_END);
 
 	case FORMAT_END:
+		kms_job_fini(&f->key);
 		image_meta_list_fini(&f->list);
 		return OP_DONE;
 	}

@@ -29,6 +29,9 @@ enum lane_kind {
 	LANE_FLATTEN = 11, /* `image_id`; no clone (any more) is success */
 	LANE_MON_COMMAND = 12, /* `command` for the monitors: `reply` */
 	LANE_LIST_NAMES = 13,  /* of `pool`, for `list`: all with the prefix */
+	/* dek.h, for `of` */
+	LANE_KEY_WRAP = 14,   /* `reply`: the text */
+	LANE_KEY_UNWRAP = 15, /* `reply`: the key */
 };
 
 #define LANE_WATCHERS 8
@@ -36,10 +39,17 @@ enum lane_kind {
 /* A job for which a request waits ends after this time. */
 #define LANE_JOB_MS 60000
 
+/* A key of an encrypted volume: what dek.h takes. */
+struct lane_key {
+	const struct secret *passphrase, *key;
+	const char *volume_id, *text;
+};
+
 /* Embed it; zeroed is valid. Pointers live until the wake. */
 struct lane_job {
 	enum lane_kind kind;
-	struct ceph_pool *pool; /* NULL: LANE_MON_COMMAND */
+	struct ceph_pool *pool;    /* NULL: the job is of no pool */
+	const struct lane_key *of; /* LANE_KEY_WRAP, LANE_KEY_UNWRAP */
 	const char *image, *image_id, *snapshot;
 	const char *command;           /* LANE_MON_COMMAND: JSON */
 	const struct image_spec *spec; /* LANE_CREATE */
@@ -52,7 +62,7 @@ struct lane_job {
 	char made_id[RBD_ID_SIZE]; /* LANE_CREATE */
 	char child[RBD_NAME_SIZE]; /* POOL/IMAGE, or "" */
 	uint64_t snap;             /* LANE_SNAPSHOT_ADD */
-	struct secret reply;       /* LANE_MON_COMMAND: the caller ends it */
+	struct secret reply;       /* the caller ends it */
 	unsigned nwatchers;        /* LANE_LIST_WATCHERS */
 	char watcher[LANE_WATCHERS][RBD_ADDR_SIZE];
 

@@ -66,11 +66,50 @@ volume_ip_of(struct arena *arena, const char *address)
 	return ip;
 }
 
+const char *
+volume_encryption(const struct image_meta_list *list)
+{
+	const char *state = volume_meta_get(list, VOLUME_META_ENCRYPTED);
+
+	if (str_is_empty(state))
+		state = volume_meta_get(list, VOLUME_META_ENCRYPTED_OLD);
+	return state != NULL ? state : "";
+}
+
+const char *
+volume_dek(const struct image_meta_list *list)
+{
+	const char *text = volume_meta_get(list, VOLUME_META_DEK);
+
+	return !str_is_empty(text) ? text
+				   : volume_meta_get(list, VOLUME_META_DEK_OLD);
+}
+
 bool
 volume_is_encrypted(const struct image_meta_list *list)
 {
-	return !str_is_empty(volume_meta_get(list, VOLUME_META_ENCRYPTED)) ||
-	    !str_is_empty(volume_meta_get(list, VOLUME_META_ENCRYPTED_OLD));
+	return *volume_encryption(list) != '\0';
+}
+
+struct cls_meta *
+volume_meta_join(struct arena *arena, const struct cls_meta *a, size_t na,
+    const struct cls_meta *b, size_t nb, size_t *n)
+{
+	struct cls_meta *all = arena_new_bytes(
+	    arena, (na + nb + 1) * sizeof(*all));
+
+	*n = 0;
+	for (size_t i = 0; i < na; i++) {
+		bool replaced = false;
+
+		for (size_t j = 0; j < nb && !replaced; j++)
+			replaced = str_eq(a[i].key, b[j].key);
+		if (!replaced)
+			all[(*n)++] = a[i];
+	}
+	for (size_t j = 0; j < nb; j++)
+		all[(*n)++] = b[j];
+	return all;
 }
 
 /* Pool and image of a static volume stand in its context and its ID. */

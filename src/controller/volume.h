@@ -56,7 +56,12 @@ const char *volume_image_name(const struct journal_kind *kind,
 /* ceph-csi's state of encryption; with the old name first. */
 #define VOLUME_META_ENCRYPTED_OLD ".rbd.csi.ceph.com/encrypted"
 #define VOLUME_META_ENCRYPTED "rbd.csi.ceph.com/encrypted"
+#define VOLUME_META_DEK_OLD ".rbd.csi.ceph.com/dek"
 #define VOLUME_META_DEK "rbd.csi.ceph.com/dek" /* the key, itself encrypted */
+#define VOLUME_META_LUKS_HEADER "rbd.csi.ceph.com/luks2HeaderSize"
+/* The states: the key is known; the device is a LUKS device. */
+#define VOLUME_ENCRYPTION_PREPARED "encryptionPrepared"
+#define VOLUME_ENCRYPTED "encrypted"
 
 /* The key of a node that has the volume; of all of them what keys begin with. */
 const char *volume_meta_published(
@@ -69,8 +74,16 @@ const char *volume_meta_get(
 /* "10.0.0.1" of "10.0.0.1:0/123", "::1" of "[::1]:0/123". */
 const char *volume_ip_of(struct arena *arena, const char *address);
 
-/* Has ceph-csi encrypted it, or prepared to? */
+/* Is it encrypted, or prepared for that? */
 bool volume_is_encrypted(const struct image_meta_list *list);
+
+/* The state of encryption, "" for none, and the key that is kept, or NULL. */
+const char *volume_encryption(const struct image_meta_list *list);
+const char *volume_dek(const struct image_meta_list *list);
+
+/* `a` with `b` behind it, which replaces what has its keys; in the arena. */
+struct cls_meta *volume_meta_join(struct arena *arena, const struct cls_meta *a,
+    size_t na, const struct cls_meta *b, size_t nb, size_t *n);
 
 enum volume_lookup_state {
 	VOLUME_START = 0,

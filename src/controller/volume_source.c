@@ -128,9 +128,11 @@ source_step(struct op *op)
 			return op_fail_as(s, SOURCE_END, list);
 		/* A snapshot is encrypted if its volume is. */
 		if (s->rpc->in->def == &csi_definitions[CSI_CREATE_VOLUME] &&
-		    is_encrypted(s))
+		    is_encrypted(s) != s->rpc->in->class.encrypted)
 			return op_fail(s, SOURCE_END, ERR_INVALID_ARGUMENT,
-			    "it is encrypted, and the new volume is not");
+			    is_encrypted(s)
+				? "it is encrypted, and the new volume is not"
+				: "it is not encrypted, and the new volume is to be");
 		take_meta(s);
 		if (s->is_snapshot && is_cloned_by(s, &s->list.snapshot)) {
 			take_snapshot(s, &s->list.snapshot);

@@ -47,7 +47,8 @@ struct volume_source {
 /*
  * Looks up the source of a CreateVolume that has one, or of a CreateSnapshot,
  * and what a copy of it needs to know. NOT_FOUND: there is no such snapshot or
- * volume (any more). INVALID_ARGUMENT: it is encrypted, which no new volume is.
+ * volume (any more). INVALID_ARGUMENT: it is encrypted and the new volume is
+ * not to be, or the other way.
  * volume_source_fini() in any case.
  */
 void volume_source_start(

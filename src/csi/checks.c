@@ -6,6 +6,7 @@
 #include "admin.pb-c.h"
 #include "base/log.h"
 #include "base/rules.h"
+#include "csi/encryption.h"
 #include "csi/rpc.h"
 
 #include <errno.h>
@@ -431,6 +432,7 @@ csi_check_controller_publish(struct csi_request *in, struct err *err)
 {
 	const Csi__V1__ControllerPublishVolumeRequest *r = in->message;
 	struct csi_map context = csi_map_of(r, volume_context);
+	struct csi_encryption encryption = { .luks = false };
 	int rc;
 
 	if ((rc = check_volume_id(r->volume_id, err)) < 0 ||
@@ -439,7 +441,11 @@ csi_check_controller_publish(struct csi_request *in, struct err *err)
 	    (rc = check_access(r->volume_capability, "volume_capability",
 		 &in->access, err)) < 0)
 		return rc;
-	return csi_check_plain(&context, err);
+	rc = csi_encryption_get(&context, &encryption, err);
+	return rc == 0 && encryption.luks
+	    ? err_set(err, ERR_UNIMPLEMENTED,
+		  "volume_context.encrypted: this driver cannot stage encrypted volumes")
+	    : rc;
 }
 
 int

@@ -212,19 +212,13 @@ read_bool(const struct csi_param *param, const char *text, void *field,
 	return csi_parse_bool(text, &unused);
 }
 
-/* What this driver cannot do must not be left out in silence. */
 static int
-read_encrypted(const struct csi_param *param, const char *text, void *field,
+keep_bool(const struct csi_param *param, const char *text, void *field,
     struct err *why)
 {
-	bool yes;
-
 	(void)param;
-	(void)field;
-	if (csi_parse_bool(text, &yes) < 0)
-		return -EINVAL;
-	return yes ? csi_invalid(why, "encrypted volumes are not supported yet")
-		   : 0;
+	(void)why;
+	return csi_parse_bool(text, field);
 }
 
 /* Numbers, and those that only later steps use. */
@@ -398,10 +392,13 @@ const struct csi_param csi_params[] = {
 	    .accepts = "a power of two from 4096 to 33554432",
 	    .read = read_object_size, FIELD(object_size) },
 	{ "encrypted", CLASS | STATIC, .is_filled = true, .accepts = BOOLEAN,
-	    .read = read_encrypted },
-	{ "encryptionKMSID", CLASS | STATIC, .accepts = ANYTHING },
-	{ "encryptionType", CLASS | STATIC, .accepts = "block, file",
-	    .read = check_word },
+	    .read = keep_bool, FIELD(encrypted) },
+	{ "encryptionKMSID", CLASS | STATIC, .standard = "default",
+	    .accepts = "the name of a section of --kms-config, or default",
+	    .read = read_text, FIELD(kms_id) },
+	{ "encryptionType", CLASS | STATIC, .standard = CSI_ENCRYPTION_BLOCK,
+	    .accepts = "block, file", .read = read_word,
+	    FIELD(encryption_type) },
 	{ "encryptionCipher", CLASS | STATIC,
 	    .accepts =
 		"aes-xts-plain64, serpent-xts-plain64, aes-xts-random, serpent-xts-random",
@@ -469,7 +466,7 @@ const struct csi_param csi_params[] = {
 	{ "adminKey", SECRET, .accepts = "as userKey" },
 	{ "adminId", SECRET, .standard = "admin",
 	    .accepts = "the user of key" },
-	{ "encryptionPassphrase", SECRET, .accepts = "a passphrase" },
+	{ CSI_PASSPHRASE, SECRET, .accepts = "a passphrase" },
 	{ "key", SECRET, .accepts = "the key of an in-tree volume's user" },
 };
 const size_t csi_params_count = countof(csi_params);
@@ -636,21 +633,6 @@ csi_class_params_unknown(const struct csi_map *parameters, size_t *at)
 	return NULL;
 }
 
-int
-csi_check_plain(const struct csi_map *context, struct err *err)
-{
-	bool encrypted;
-	int rc = csi_map_bool(
-	    context, "volume_context", "encrypted", &encrypted, err);
-
-	if (rc < 0)
-		return rc;
-	if (encrypted)
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "volume_context.encrypted: this driver cannot stage encrypted volumes");
-	return 0;
-}
-
 /* --- classes --- */
 
 /* What one parameter allows another one. */
@@ -676,6 +658,10 @@ check_together(const struct csi_class_params *p, struct err *err)
 		    "parameters.%s: has to be given together with %s",
 		    has_unit ? "stripeCount" : "stripeUnit",
 		    has_unit ? "stripeUnit" : "stripeCount");
+	if (p->encrypted && !str_eq(p->encryption_type, CSI_ENCRYPTION_BLOCK))
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "parameters.encryptionType: %s is not served",
+		    p->encryption_type);
 	if (has_unit && p->object_size % p->stripe_unit != 0)
 		return csi_invalid(
 		    err, "parameters.stripeUnit: does not divide objectSize");

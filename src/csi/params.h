@@ -28,6 +28,9 @@ struct csi_map {
 /* What ControllerPublishVolume gives to the node, and in it a user's key. */
 #define CSI_PUBLISH_CONTEXT "publish_context"
 #define CSI_USER_KEY "userKey"
+#define CSI_PASSPHRASE "encryptionPassphrase" /* in the secrets */
+
+#define CSI_ENCRYPTION_BLOCK "block" /* encryptionType: the device, by LUKS */
 
 /* The most bytes of keys and values in a map (CSI specification). */
 #define CSI_MAP_MAX_BYTES 4096
@@ -132,12 +135,15 @@ struct csi_class_params {
 	uint64_t stripe_unit; /* both 0: no striping */
 	uint64_t stripe_count;
 	uint64_t object_size; /* 0: the cluster's default */
+	bool encrypted;       /* by LUKS */
+	const char *kms_id;   /* "default" if none is given */
+	const char *encryption_type;
 };
 
 /*
- * Returns 0 or INVALID_ARGUMENT naming the parameter. Encryption is
- * refused here, never silently left out; so is what later calls
- * could not use, and a key that differs little from one that counts.
+ * Returns 0 or INVALID_ARGUMENT naming the parameter; UNIMPLEMENTED for
+ * encrypted files. What later calls could not use is refused here, and so is a
+ * key that differs little from one that counts.
  */
 int csi_class_params_parse(const struct csi_map *parameters,
     struct csi_class_params *out, struct err *err) must_check;
@@ -165,12 +171,6 @@ int csi_qos_parse(const struct csi_map *mutable_parameters,
  */
 const char *csi_qos_lacks(
     const struct csi_qos *stored, const struct csi_qos *asked);
-
-/*
- * Refuses the volume_context of an encrypted volume, which this driver can
- * neither create nor stage: UNIMPLEMENTED; INVALID_ARGUMENT for no boolean.
- */
-int csi_check_plain(const struct csi_map *context, struct err *err) must_check;
 
 /* Who to log in as. Both point into the secrets. */
 struct csi_credentials {

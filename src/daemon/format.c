@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct format_ask {
 	struct wake answered;
@@ -34,6 +35,10 @@ static const struct {
 	    "how much of the volume is used" },
 	[NODE_FORMAT_LIMITS] = { WORKER__FORMAT_REQUEST__STEP__LIMITS,
 	    "what limits the volume has" },
+	[NODE_FORMAT_KEY] = { WORKER__FORMAT_REQUEST__STEP__KEY,
+	    "for the key of the volume" },
+	[NODE_FORMAT_ENCRYPTED] = { WORKER__FORMAT_REQUEST__STEP__ENCRYPTED,
+	    "to note that the volume is encrypted" },
 };
 
 /* protobuf-c's strings are not const, but nobody writes to them. */
@@ -65,6 +70,10 @@ read_reply(struct node_format *ask, const struct session_call *call)
 		ask->again = reply->again;
 		ask->used_known = reply->used_known;
 		ask->used_bytes = reply->used_bytes;
+		ask->encrypted = reply->encrypted;
+		if (*reply->key != '\0')
+			secret_set(&ask->key, reply->key, strlen(reply->key));
+		secret_wipe(reply->key, strlen(reply->key));
 	}
 	worker__format_reply__free_unpacked(reply, NULL);
 	return rc;
@@ -84,6 +93,8 @@ on_format_answered(struct wake *wake, int rc)
 		err_prefix(
 		    &ask->err, "ask the cluster %s", steps[ask->step].what);
 	wake_up(f->waiter, ask->err.rc);
+	secret_wipe(f->body, f->call.len);
+	secret_wipe(f->call.reply, f->call.reply_len);
 	free(f->body);
 	free(f->call.reply);
 	free(f);
@@ -94,6 +105,13 @@ format_start(struct node_format *ask, struct wake *waiter)
 {
 	const struct device_spec *spec = ask->spec;
 	struct format_ask *f = mem_new(sizeof(*f));
+	Worker__FormatRequest__SecretsEntry passphrase = {
+		PROTOBUF_C_MESSAGE_INIT(
+		    &worker__format_request__secrets_entry__descriptor),
+		.key = format_text(CSI_PASSPHRASE),
+		.value = format_text(ask->passphrase),
+	};
+	Worker__FormatRequest__SecretsEntry *secrets[] = { &passphrase };
 	Worker__FormatRequest request = {
 		PROTOBUF_C_MESSAGE_INIT(&worker__format_request__descriptor),
 		.step = steps[ask->step].step,
@@ -107,6 +125,10 @@ format_start(struct node_format *ask, struct wake *waiter)
 		.node_id = format_text(ask->node_id),
 		.address = format_text(ask->address),
 		.lasting = ask->lasting,
+		.luks = ask->luks,
+		.kms_id = format_text(ask->kms_id),
+		.n_secrets = ask->passphrase != NULL,
+		.secrets = secrets,
 	};
 	const struct session_key key = {
 		.cluster_id = format_text(spec->cluster_id),

@@ -349,6 +349,7 @@ start_driver(const struct options *o, struct err *err)
 		.cluster_name = o->clustername,
 		.node_id = o->nodeserver ? o->nodeid : "",
 		.ceph_conf = o->ceph_conf,
+		.kms_config = o->kms_config,
 		.idle_ms = o->session_idle_ms,
 		.max_lanes = (unsigned)o->worker_lanes,
 		.purge_delay_ms = o->purge_delay_ms,

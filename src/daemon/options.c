@@ -59,6 +59,7 @@ struct option_def {
 #define HOUR_MS (60 * MINUTE_MS)
 #define KIB ((int64_t)1 << 10)
 #define MIB ((int64_t)1 << 20)
+#define KMS_CONFIG "/etc/ceph-csi-encryption-kms-config/config.json"
 #define LEVELS "error, warn, info, debug" /* in the order of enum log_level */
 
 #define GROUP(title)                                                           \
@@ -115,6 +116,8 @@ static const struct option_def table[] = {
 	    "the clusters and their monitors. Read again when it changes; a broken file leaves the last good one"),
 	TEXT("credentials-dir", credentials_dir, "",
 	    "directory with `CLUSTERID/userID` and `CLUSTERID/userKey` for each cluster: credentials for requests that have none. Without it what CSI gives no secrets to is not served"),
+	TEXT("kms-config", kms_config, KMS_CONFIG,
+	    "file of the key services that `encryptionKMSID` names; read each time"),
 	TEXT("ceph-conf", ceph_conf, "/etc/ceph/ceph.conf",
 	    "Ceph's configuration, read by each Ceph session when the file exists"),
 	TEXT("statedir", statedir, "/run/rbd-csi",

@@ -39,6 +39,7 @@ struct options {
 	const char *config;
 	const char *credentials_dir;
 	const char *ceph_conf;
+	const char *kms_config;
 	const char *statedir;
 	const char *socket_mode_text;
 	const char *socket_owner_text;

@@ -27,6 +27,7 @@ struct sessions_setup {
 	const char *cluster_name;
 	const char *node_id;   /* "" unless this daemon serves its node too */
 	const char *ceph_conf; /* used when the file exists */
+	const char *kms_config;
 	int64_t idle_ms;
 	unsigned max_lanes;
 	int64_t purge_delay_ms;

@@ -33,6 +33,7 @@ worker_spawn(struct peer *peer, const struct sessions_setup *setup,
 	hello.snapshots_min = setup->snapshots_min;
 	hello.conf_file = peer_text(
 	    access(setup->ceph_conf, R_OK) == 0 ? setup->ceph_conf : "");
+	hello.kms_config = peer_text(setup->kms_config);
 	hello.max_lanes = setup->max_lanes;
 	hello.purge_delay_s = (uint64_t)(setup->purge_delay_ms + 999) / 1000;
 	hello.lane_idle_ms = (uint32_t)setup->idle_ms;

@@ -7,6 +7,7 @@
 #include "base/rules.h"
 #include "node/mount.h"
 
+#include "csi/encryption.h"
 #include "csi/volume_id.h"
 
 #include <errno.h>
@@ -62,8 +63,12 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	bool dynamic = csi_volume_id_parse(volume_id, &id, NULL) == 0;
 	struct node_cluster cluster = { 0 };
 	struct err why = ERR_INIT;
-	int rc = csi_check_plain(context, err);
+	struct csi_encryption encryption = { .luks = false };
+	int rc = csi_encryption_get(context, &encryption, err);
 
+	if (rc == 0 && encryption.luks)
+		rc = err_set(err, ERR_UNIMPLEMENTED,
+		    "volume_context.encrypted: this driver cannot stage encrypted volumes");
 	if (rc < 0)
 		return rc;
 	memset(spec, 0, sizeof(*spec));

@@ -30,6 +30,8 @@ enum node_format_step {
 	NODE_FORMAT_USAGE,     /* how many bytes of it are used? */
 	NODE_FORMAT_RECORD,    /* record by which address it is open */
 	NODE_FORMAT_LIMITS,    /* what limits does it have? */
+	NODE_FORMAT_KEY,       /* what opens it? */
+	NODE_FORMAT_ENCRYPTED, /* it is a LUKS device now */
 };
 
 /*
@@ -40,10 +42,13 @@ struct node_format {
 	enum node_format_step step;
 	const struct device_spec *spec; /* with user and key; image_id may be
 					   unknown */
-	const char *fstype;             /* END: which */
+	const char *fstype;             /* END: which; ENCRYPTED: its mark */
 	const char *node_id;            /* RECORD, and so is: */
 	const char *address;            /* RECORD: "10.0.0.1:0/123" */
 	bool lasting;                   /* RECORD: until the image is closed */
+	bool luks;              /* BEGIN: it is encrypted, or is to be */
+	const char *kms_id;     /* KEY */
+	const char *passphrase; /* KEY: of the secrets, or NULL */
 
 	/* the answer, valid after the wake */
 	struct err err; /* of a negative rc */
@@ -53,6 +58,8 @@ struct node_format {
 	bool used_known; /* USAGE: the image has an object map that tells */
 	uint64_t used_bytes;
 	char io_max[LIMITS_SIZE]; /* LIMITS */
+	bool encrypted;           /* KEY: it is a LUKS device already */
+	struct secret key;        /* KEY: the caller ends it */
 };
 
 struct node_config {
@@ -71,7 +78,9 @@ struct node_config {
 	 * is proven to hold nothing, or an mkfs that was cut off; its mark is
 	 * set. FAILED_PRECONDITION tells why it is not; any other error, too,
 	 * means that it must not be formatted. END: rc 0 when the mark says
-	 * that it has a file system. The others: rc 0 with the answer.
+	 * that it has a file system. ENCRYPTED: rc 0 when its state says that it is
+	 * a LUKS device. KEY: FAILED_PRECONDITION when nothing tells whether it
+	 * is one. The others: rc 0 with the answer.
 	 */
 	void (*format_start)(struct node_format *ask, struct wake *waiter);
 	/*

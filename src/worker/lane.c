@@ -4,7 +4,9 @@
 #include "worker/worker.h"
 
 #include "base/log.h"
+#include "base/secret.h"
 #include "ceph/rados.h"
+#include "controller/dek.h"
 #include "controller/lane.h"
 
 #include <rbd/librbd.h>
@@ -27,6 +29,7 @@ struct lane_work {
 	const Worker__Job *job;
 	const char *call; /* that fails, if one does */
 	char said[160];   /* by the monitors */
+	struct err err;   /* of what says more than a number */
 	Worker__Done *done;
 };
 
@@ -124,9 +127,16 @@ finish_image(struct lane_work *w, rbd_image_t image)
 		return -EEXIST;
 	}
 	w->call = "set the image's metadata";
-	for (size_t i = 0; i < job->n_metadata && rc == 0; i++)
-		rc = rbd_metadata_set(
-		    image, job->metadata[i]->name, job->metadata[i]->value);
+	for (size_t i = 0; i < job->n_metadata && rc == 0; i++) {
+		const Worker__Setting *meta = job->metadata[i];
+		size_t none = 0;
+
+		/* A clone has its parent's. */
+		if (meta->once && *job->parent_id == '\0' &&
+		    rbd_metadata_get(image, meta->name, NULL, &none) != -ENOENT)
+			continue;
+		rc = rbd_metadata_set(image, meta->name, meta->value);
+	}
 	return rc;
 }
 
@@ -477,6 +487,47 @@ mon_command(struct lane_work *w)
 	return rc;
 }
 
+static int
+key_wrap(struct lane_work *w)
+{
+	const Worker__Job *job = w->job;
+	struct secret passphrase = SECRET_INIT, key = SECRET_INIT;
+	char *text;
+
+	secret_set(&passphrase, (const char *)job->passphrase.data,
+	    job->passphrase.len);
+	secret_set(&key, (const char *)job->secret.data, job->secret.len);
+	text = dek_wrap(&passphrase, job->volume_id, &key, &w->err);
+	secret_fini(&passphrase);
+	secret_fini(&key);
+	if (text == NULL)
+		return w->err.rc;
+	w->done->reply.data = (uint8_t *)text;
+	w->done->reply.len = strlen(text);
+	return 0;
+}
+
+static int
+key_unwrap(struct lane_work *w)
+{
+	const Worker__Job *job = w->job;
+	struct secret passphrase = SECRET_INIT, key = SECRET_INIT;
+	int rc;
+
+	secret_set(&passphrase, (const char *)job->passphrase.data,
+	    job->passphrase.len);
+	rc = dek_unwrap(
+	    &passphrase, job->volume_id, job->wrapped, &key, &w->err);
+	secret_fini(&passphrase);
+	if (rc < 0)
+		return rc;
+	w->done->reply.data = mem_new(key.len + 1);
+	memcpy(w->done->reply.data, key.text, key.len);
+	w->done->reply.len = key.len;
+	secret_fini(&key);
+	return 0;
+}
+
 /* What a request waits for ends after a minute; a purge may take days. */
 const struct lane_job_kind lane_job_kinds[] = {
 	[LANE_LIST_WATCHERS] = { .run = list_watchers,
@@ -512,6 +563,12 @@ const struct lane_job_kind lane_job_kinds[] = {
 	[LANE_LIST_NAMES] = { .run = list_names,
 	    .bound_ms = LANE_JOB_MS,
 	    .needs_list = true },
+	[LANE_KEY_WRAP] = { .run = key_wrap,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_key = true },
+	[LANE_KEY_UNWRAP] = { .run = key_unwrap,
+	    .bound_ms = LANE_JOB_MS,
+	    .needs_key = true },
 };
 const size_t lane_job_kinds_count = countof(lane_job_kinds);
 
@@ -526,7 +583,8 @@ lane_run(const struct peer_from *from, struct ceph_connection *conn,
 	struct ceph_pool *pool = NULL;
 	bool known = kind < lane_job_kinds_count &&
 	    lane_job_kinds[kind].run != NULL;
-	bool of_pool = known && !lane_job_kinds[kind].needs_command;
+	bool of_pool = known && !lane_job_kinds[kind].needs_command &&
+	    !lane_job_kinds[kind].needs_key;
 	int rc = of_pool ? ceph_pool_open_id(conn, job->pool_id,
 			       job->rados_namespace, &pool, &why)
 			 : 0;
@@ -545,7 +603,9 @@ lane_run(const struct peer_from *from, struct ceph_connection *conn,
 		rc = lane_job_kinds[kind].run(&w);
 	}
 	rc = rados_answer(rc);
-	if (rc < 0 && !of_pool)
+	if (rc < 0 && err_is_set(&w.err))
+		err = w.err;
+	else if (rc < 0 && !of_pool)
 		(void)err_set_rc(&err, rc, "monitors: %s", w.call);
 	else if (rc < 0)
 		(void)err_set_rc(&err, rc, "librbd: %s/%s: %s", job->pool,

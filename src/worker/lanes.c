@@ -82,7 +82,9 @@ on_late(struct timer *timer)
 	struct lane *lane = job->lane;
 
 	(void)err_set_rc(&job->err, -ETIME, "librbd: %s/%s: %s after %d s",
-	    job->pool != NULL ? ceph_pool_name(job->pool) : "monitors",
+	    job->pool != NULL     ? ceph_pool_name(job->pool)
+		: job->of != NULL ? "key of the volume"
+				  : "monitors",
 	    !str_is_empty(job->image)          ? job->image
 		: !str_is_empty(job->image_id) ? job->image_id
 					       : "a command",
@@ -244,6 +246,16 @@ send_job(struct lane *lane, struct lane_job *job)
 	m.snapshot = peer_text(job->snapshot);
 	m.size_bytes = job->size_bytes;
 	m.keep_s = (uint64_t)job->keep_s;
+	if (job->of != NULL) {
+		m.passphrase.data = (uint8_t *)job->of->passphrase->text;
+		m.passphrase.len = job->of->passphrase->len;
+		m.volume_id = peer_text(job->of->volume_id);
+		m.wrapped = peer_text(job->of->text);
+	}
+	if (job->of != NULL && job->of->key != NULL) {
+		m.secret.data = (uint8_t *)job->of->key->text;
+		m.secret.len = job->of->key->len;
+	}
 	if (job->list != NULL) {
 		m.prefix = peer_text(job->list->prefix);
 		m.slice = job->list->slice;
@@ -275,6 +287,7 @@ send_job(struct lane *lane, struct lane_job *job)
 		worker__setting__init(one);
 		one->name = peer_text(spec->meta[m.n_metadata].key);
 		one->value = peer_text(spec->meta[m.n_metadata].value);
+		one->once = spec->meta[m.n_metadata].once;
 		list[m.n_metadata] = one;
 	}
 	lane->job = job;
@@ -342,7 +355,8 @@ lane_job_start(struct lane_job *job, struct wake *waiter)
 	    (kind->needs_snapshot && str_is_empty(job->snapshot)) ||
 	    (kind->needs_spec && job->spec == NULL) ||
 	    (kind->needs_list && job->list == NULL) ||
-	    (kind->needs_command && str_is_empty(job->command))) {
+	    (kind->needs_command && str_is_empty(job->command)) ||
+	    (kind->needs_key && job->of == NULL)) {
 		(void)err_set(&job->err, ERR_INTERNAL,
 		    "librbd: a job %d that does not say of what",
 		    (int)job->kind);

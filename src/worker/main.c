@@ -118,6 +118,7 @@ on_hello(const struct peer_from *from, const struct peer_frame *frame)
 	}
 	if (!wk.lane) {
 		controller_init(wk.conn);
+		controller.kms_config = hello->kms_config;
 		lanes_init(hello);
 		worker_requests_init(hello);
 		rados_when_lost(on_lost);
@@ -138,8 +139,11 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 
 	if (wk.lane) {
 		job = peer_unpack(frame, &worker__job__descriptor);
-		if (job != NULL)
+		if (job != NULL) {
 			lane_run(from, wk.conn, frame->what, job);
+			secret_wipe(job->passphrase.data, job->passphrase.len);
+			secret_wipe(job->secret.data, job->secret.len);
+		}
 		worker__job__free_unpacked(job, NULL);
 		return;
 	}

@@ -44,7 +44,7 @@ extern const struct lane_job_kind {
 	int (*run)(struct lane_work *work); /* in the lane; may block */
 	int64_t bound_ms; /* 0: none, it works in the background */
 	bool needs_name, needs_id, needs_snapshot, needs_spec, needs_list,
-	    needs_command;
+	    needs_command, needs_key;
 } lane_job_kinds[];
 extern const size_t lane_job_kinds_count;
 

@@ -112,6 +112,14 @@ take_expanded(const Csi__V1__ControllerExpandVolumeResponse *reply)
 }
 
 static void
+take_format(const Worker__FormatReply *reply)
+{
+	out.again = reply->again;
+	out.encrypted = reply->encrypted;
+	(void)snprintf(out.key, sizeof(out.key), "%s", reply->key);
+}
+
+static void
 take_result(const struct csi_rpc *rpc)
 {
 	const Csi__V1__CreateVolumeResponse *reply = rpc->reply;
@@ -148,7 +156,7 @@ take_result(const struct csi_rpc *rpc)
 	    str_eq(rpc->in->def->name, "ControllerExpandVolume"))
 		take_expanded(rpc->reply);
 	if (rpc->reply != NULL && str_eq(rpc->in->def->name, "Format"))
-		out.again = ((const Worker__FormatReply *)rpc->reply)->again;
+		take_format(rpc->reply);
 }
 
 void

@@ -17,8 +17,8 @@ extern struct outcome {
 	struct err err;
 	char volume_id[160];
 	bool readied;
-	bool again;   /* of Format */
-	char key[64]; /* a user's, of ControllerPublishVolume */
+	bool again, encrypted; /* of Format */
+	char key[64]; /* a user's, of ControllerPublishVolume; of Format */
 	/* of ControllerExpandVolume */
 	int64_t bytes;
 	bool needs_node;

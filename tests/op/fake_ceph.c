@@ -21,7 +21,7 @@
 
 #define ENTRIES 64
 #define IMAGES 16
-#define TEXT 96
+#define TEXT 128
 #define METAS 8
 #define SNAPS 8
 #define USERS "users"
@@ -606,8 +606,9 @@ make_image(struct image_job *job)
 	(void)snprintf(image->parent, TEXT, "%s", of->id);
 	image->parent_snap = of->snap;
 	for (size_t i = 0; i < spec->nmeta; i++)
-		fake_set_meta(
-		    spec->name, spec->meta[i].key, spec->meta[i].value);
+		if (!job->adopted || !spec->meta[i].once)
+			fake_set_meta(
+			    spec->name, spec->meta[i].key, spec->meta[i].value);
 	(void)snprintf(job->made_id, RBD_ID_SIZE, "%.60s", image->id);
 	return 0;
 }
@@ -1738,6 +1739,26 @@ list_names(struct trash_list *list)
 	}
 }
 
+/* Without scrypt, which takes its time: "KEY VOLUME PASSPHRASE". */
+static int
+run_key(struct lane_job *job)
+{
+	const struct lane_key *of = job->of;
+	auto_free char *tail = str_fmt(
+	    " %s %s", of->volume_id, of->passphrase->text);
+	auto_free char *text = NULL;
+
+	if (job->kind == LANE_KEY_WRAP) {
+		text = str_fmt("%s%s", of->key->text, tail);
+		secret_set(&job->reply, text, strlen(text));
+		return 0;
+	}
+	if (!str_ends(of->text, tail))
+		return -EBUSY;
+	secret_set(&job->reply, of->text, strlen(of->text) - strlen(tail));
+	return 0;
+}
+
 static int
 run_lane(struct lane_job *job)
 {
@@ -1773,6 +1794,9 @@ run_lane(struct lane_job *job)
 	case LANE_LIST_NAMES:
 		list_names(job->list);
 		return 0;
+	case LANE_KEY_WRAP:
+	case LANE_KEY_UNWRAP:
+		return run_key(job);
 	case LANE_LIST_OBJECTS:
 	case LANE_SNAPSHOT_ADD:
 	case LANE_SNAPSHOT_REMOVE:
@@ -1793,6 +1817,8 @@ lane_job_start(struct lane_job *job, struct wake *waiter)
 		[LANE_TRASH_REMOVE] = "lane-remove",
 		[LANE_MON_COMMAND] = "mon",
 		[LANE_LIST_NAMES] = "lane-names",
+		[LANE_KEY_WRAP] = "lane-wrap",
+		[LANE_KEY_UNWRAP] = "lane-unwrap",
 	};
 	int rc, done = 0;
 
