@@ -18,6 +18,8 @@
 #define ORDER 16 /* small objects: a dump has all of their data */
 #define OBJECT ((uint64_t)1 << ORDER)
 #define OBJECTS 10
+#define UNIT 8192 /* where it is striped, over so many objects */
+#define COUNT 2
 
 static struct ceph_connection *conn;
 static struct ceph_pool *images, *ns1, *second;
@@ -28,10 +30,14 @@ struct place {
 	struct ceph_pool **pool; /* of the clones; the source is in `images` */
 	struct ceph_pool **clone_data; /* NULL: with the clone */
 	struct ceph_pool **source_data;
+	bool is_striped;
 };
 
 static const struct place places[] = {
 	{ "layering", 1, &images, NULL, NULL },
+	{ "exclusive-lock", 5, &images, NULL, NULL },
+	{ "fast-diff without deep-flatten", 29, &images, NULL, NULL },
+	{ "striping", 61, &images, NULL, NULL, true },
 	{ "all features", 61, &images, NULL, NULL },
 	{ "another pool", 61, &second, NULL, NULL },
 	{ "another data pool", 1, &images, &second, NULL },
@@ -230,7 +236,10 @@ flatten(struct story *s, struct ceph_pool *pool, const char *name)
 		} while (f.more && ++slices < OBJECTS);
 		tell(&f.op);
 		reaped();
-		return;
+		if (!s->place->is_striped)
+			return;
+		is_int(f.obstacle, IMAGE_UNLIKE, "%s: %s is for librbd: %s",
+		    s->place->name, name, f.op.err.text);
 	}
 	image = image_open(pool, name);
 	told = rbd_flatten(image);
@@ -251,7 +260,9 @@ make(struct story *s, int which, struct ceph_pool *pool, const char *name,
 			.id = s->id[which],
 			.size_bytes = size,
 			.features = s->place->features,
-			.layout = { .order = ORDER },
+			.layout = { .order = ORDER,
+			    .stripe_unit = s->place->is_striped ? UNIT : 0,
+			    .stripe_count = s->place->is_striped ? COUNT : 0 },
 			.data_pool = data_pool,
 			.parent = parent,
 			.overlap = OBJECTS * OBJECT,
@@ -281,6 +292,12 @@ clone(struct story *s, int which, struct ceph_pool *from, const char *parent,
 	rbd_image_options_set_uint64(
 	    options, RBD_IMAGE_OPTION_FEATURES, s->place->features);
 	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_ORDER, ORDER);
+	if (s->place->is_striped) {
+		rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_STRIPE_UNIT, UNIT);
+		rbd_image_options_set_uint64(
+		    options, RBD_IMAGE_OPTION_STRIPE_COUNT, COUNT);
+	}
 	rbd_image_options_set_uint64(options, RBD_IMAGE_OPTION_CLONE_FORMAT, 2);
 	if (data_pool != NULL)
 		rbd_image_options_set_string(options,
@@ -604,6 +621,135 @@ test_watched_snapshot(void)
 	rule_end(id, "watched");
 }
 
+static void
+on_update(void *arg)
+{
+	(*(unsigned *)arg)++;
+}
+
+/* Whoever has it open learns of its growth at once, and can write there. */
+static void
+test_watched_growth(uint64_t features)
+{
+	static struct image_grow growth;
+	uint64_t size = 0, handle = 0, want = (OBJECTS + 7) * OBJECT;
+	unsigned updates = 0;
+	char id[RBD_ID_SIZE];
+	rbd_image_t open;
+
+	rule_make("growing", features, id);
+	open = image_open(images, "growing");
+	(void)rbd_update_watch(open, &handle, on_update, &updates);
+	growth = (struct image_grow){
+		.pool = images, .image_id = id, .size_bytes = want
+	};
+	is_int(support_run(resize_start, &growth), 0,
+	    "growth while it is open, features %d: %s", (int)features,
+	    growth.op.err.text);
+	ok(growth.notified.acks == 1 && growth.notified.timeouts == 0,
+	    "librbd has answered");
+	ok(rbd_get_size(open, &size) == 0 && size == want && updates > 0,
+	    "its watcher was called, and it has the size");
+	ok(rbd_write(open, want - 1, 1, "z") == 1, "it writes at the end");
+	(void)rbd_update_unwatch(open, handle);
+	(void)rbd_close(open);
+	is_int(features & RBD_OBJECT_MAP
+		? support_sh(true,
+		      "rbd object-map check --no-progress t-native/growing && "
+		      "rbd info --format json t-native/growing | "
+		      "jq -e '.flags == []'")
+		: 0,
+	    0, "its object map is right");
+	rule_end(id, "growing");
+}
+
+/* All that is not for us to do, by what is in the way. */
+static void
+test_obstacle(enum image_obstacle obstacle, const char *name, const char *id)
+{
+	static struct image_grow growth;
+	static struct snapshot_remove rem;
+	static struct image_flatten f;
+	struct dump before, after;
+
+	dump_pool(images, &before);
+	ok(rule_add(id, "new") < 0 && add.obstacle == obstacle &&
+		add.op.err.code == ERR_UNIMPLEMENTED,
+	    "%s: no snapshot: %s", name, add.op.err.text);
+	growth = (struct image_grow){ .pool = images,
+		.image_id = id,
+		.size_bytes = 2 * OBJECTS * OBJECT };
+	ok(support_run(resize_start, &growth) < 0 &&
+		growth.obstacle == obstacle,
+	    "%s: no growth: %s", name, growth.op.err.text);
+	f = (struct image_flatten){
+		.pool = images, .image_id = id, .in_flight = 4
+	};
+	ok(support_run(flatten_start, &f) < 0 && f.obstacle == obstacle,
+	    "%s: no flattening: %s", name, f.op.err.text);
+	rem = (struct snapshot_remove){
+		.pool = images, .image_id = id, .name = "s"
+	};
+	ok(support_run(remove_start, &rem) < 0 && rem.obstacle == obstacle,
+	    "%s: no removal: %s", name, rem.op.err.text);
+	dump_pool(images, &after);
+	ok(dump_same(&after, &before), "%s: it stays as it was", name);
+	dump_free(&before);
+	dump_free(&after);
+}
+
+/* A clone with a snapshot "s", which `command` does something to. */
+static void
+obstacle_after(
+    enum image_obstacle obstacle, const char *command, const char *undo)
+{
+	struct story s = { .native = true };
+	char id[RBD_ID_SIZE];
+
+	is_int(support_sh(true,
+		   "rbd clone --rbd-default-clone-format 2 t-native/above@s "
+		   "t-native/odd && rbd snap create --no-progress "
+		   "t-native/odd@s && %s",
+		   command),
+	    0, "%s", command);
+	(void)snprintf(id, sizeof(id), "%s", id_of(images, "odd"));
+	test_obstacle(obstacle, command, id);
+	is_int(support_sh(true, "%s", undo), 0, "%s", undo);
+	snap_remove(&s, images, "odd", "s");
+	is_int(told, 0, "then the snapshot is removed");
+	discard(&s, images, "odd");
+	is_int(told, 0, "and the clone");
+}
+
+static void
+test_obstacles(void)
+{
+	char id[RBD_ID_SIZE];
+
+	rule_make("above", 61, id);
+	is_int(rule_add(id, "s"), 0, "a snapshot: %s", add.op.err.text);
+	obstacle_after(IMAGE_JOURNALED,
+	    "rbd feature enable t-native/odd journaling",
+	    "rbd feature disable t-native/odd journaling");
+	obstacle_after(IMAGE_GROUPED,
+	    "rbd group create t-native/g && "
+	    "rbd group image add t-native/g t-native/odd",
+	    "rbd group rm t-native/g");
+	obstacle_after(IMAGE_MIRRORED,
+	    "rbd mirror pool enable t-native image && "
+	    "rbd mirror image enable t-native/above snapshot && "
+	    "rbd mirror image enable t-native/odd snapshot",
+	    "rbd mirror image disable t-native/odd && "
+	    "rbd mirror image disable t-native/above && "
+	    "rbd mirror pool disable t-native");
+	obstacle_after(IMAGE_MIGRATING,
+	    "rbd migration prepare --rbd-default-clone-format 2 t-native/odd "
+	    "t-native/odd",
+	    "rbd migration abort --no-progress "
+	    "--rbd-default-clone-format 2 t-native/odd");
+	rule_end(id, "above");
+}
+
 /* Who holds the lock has to be asked: that is for librbd. */
 static void
 test_locked(void)
@@ -873,6 +1019,9 @@ main(void)
 	for (size_t i = 0; i < countof(places); i++)
 		test_place(&places[i]);
 	test_watched_snapshot();
+	test_watched_growth(1);
+	test_watched_growth(61);
+	test_obstacles();
 	test_locked();
 	test_numbers();
 	test_clone_rules();

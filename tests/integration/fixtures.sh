@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # fixtures.sh: objects as ceph-csi 3.17 lays them out (its internal/journal and internal/rbd), made
 # with `rados` and `rbd` alone; and what is there, as text. A test sources it after lib.sh:
 #
@@ -61,6 +61,26 @@ fixture_entry() {
 			csi.imageid "$(fixture_image_id "$fx_image")"
 }
 
+# fixture_meta IMAGE KEY VALUE...: metadata
+fixture_meta() {
+	local spec
+	spec=$(fx_spec "$1")
+	shift
+	while (($#)); do
+		fx_rbd image-meta set "$spec" "$1" "$2" || return
+		shift 2
+	done
+}
+# _fixture_unname IMAGE volume|snapshot: takes away what names the source, which librbd has copied
+_fixture_unname() {
+	local key own='pv/|pvc/'
+	[[ $2 == volume ]] || own=volumesnapshot
+	fx_rbd image-meta ls "$(fx_spec "$1")" --format json |
+		jq -r --arg own "^csi.storage.k8s.io/($own)|^csi.ceph.com/(cluster/name|mounter)$" \
+			'keys[] | select(test($own))' >"$work/keys" || return
+	while read -r key; do fx_rbd image-meta remove "$(fx_spec "$1")" "$key" || return; done <"$work/keys"
+}
+
 # fixture_volume NAME [RBD-OPTION...]: a volume of 16 MiB
 fixture_volume() {
 	local name=$1
@@ -72,19 +92,21 @@ fixture_volume() {
 		fixture_entry "$name"
 }
 
-# _fixture_copy FROM SNAPSHOT TO: TO is a clone (format 2) of FROM@SNAPSHOT
+# _fixture_copy FROM SNAPSHOT TO [FEATURES]: TO is a clone (format 2) of FROM@SNAPSHOT
 _fixture_copy() {
-	fx_rbd clone --rbd-default-clone-format 2 "$(fx_spec "$1")@$2" "$(fx_spec "$3")"
+	fx_rbd clone --rbd-default-clone-format 2 ${4:+--image-feature "$4"} "$(fx_spec "$1")@$2" "$(fx_spec "$3")"
 }
 
 # fixture_clone NAME SOURCE-IMAGE: a clone of a volume, with its helper image NEW-temp, which has
-# the snapshot NEW for good; the snapshot on the source goes at once
+# the snapshot NEW for good; the snapshot on the source goes at once. Without imageFeatures the helper has what
+# it needs, and its clone the same, as librbd does it.
 fixture_clone() {
 	_fixture_new
 	fx_image=csi-vol-$fx_uuid
 	fx_rbd snap create "$(fx_spec "$2")@$fx_image-temp" &&
-		_fixture_copy "$2" "$fx_image-temp" "$fx_image-temp" &&
+		_fixture_copy "$2" "$fx_image-temp" "$fx_image-temp" layering,deep-flatten &&
 		fx_rbd snap rm "$(fx_spec "$2")@$fx_image-temp" &&
+		_fixture_unname "$fx_image-temp" volume &&
 		fx_rbd snap create "$(fx_spec "$fx_image-temp")@$fx_image" &&
 		_fixture_copy "$fx_image-temp" "$fx_image" "$fx_image" &&
 		fixture_entry "$1"
@@ -99,6 +121,7 @@ fixture_snapshot() {
 		_fixture_copy "$2" "$fx_image" "$fx_image" &&
 		fx_rbd snap rm "$(fx_spec "$2")@$fx_image" &&
 		fx_rbd snap create "$(fx_spec "$fx_image")@$fx_image" &&
+		_fixture_unname "$fx_image" volume &&
 		fixture_keys csi.snaps.default "csi.snap.$1" "$fx_uuid" &&
 		fixture_keys "csi.snap.$fx_uuid" csi.snapname "$1" csi.imagename "$fx_image" \
 			csi.imageid "$(fixture_image_id "$fx_image")" csi.source "$2"
@@ -108,7 +131,7 @@ fixture_snapshot() {
 fixture_restore() {
 	_fixture_new
 	fx_image=csi-vol-$fx_uuid
-	_fixture_copy "$2" "$2" "$fx_image" && fixture_entry "$1"
+	_fixture_copy "$2" "$2" "$fx_image" && _fixture_unname "$fx_image" snapshot && fixture_entry "$1"
 }
 
 # fixture_encrypted KEY: the marks of block encryption on fx_image, under the name of a metadata key
@@ -126,11 +149,23 @@ fixture_dump() {
 	{
 		echo "directory csi.$kind.$name = $(fx_value "csi.${kind}s.default" "csi.$kind.$name")"
 		fx_rados listomapvals "csi.$kind.$uuid" | _fixture_omap entry
-		fx_rbd image-meta ls "$(fx_spec "$image")" --format json | jq -r 'to_entries[] | "metadata \(.key) = \(.value)"'
-		fx_rbd snap ls "$(fx_spec "$image")" --format json | jq -r '.[] | "snapshot \(.name)"'
-		fx_rbd info "$(fx_spec "$image")" --format json | jq -r '"features \(.features | join(","))", "size \(.size)",
-			"objects \(.object_size)", (.parent // empty | "parent \(.pool)/\(.image)@\(.snapshot) of \(.overlap)")'
+		_fixture_image "$image"
+		! fx_rbd info "$(fx_spec "$image-temp")" >/dev/null 2>&1 || _fixture_image "$image-temp" | sed 's/^/helper /'
 	} | sed -e "s/$uuid/UUID/g" -e "s/$id/ID/g" -e "s/$name/NAME/g" | sort
+}
+
+# _fixture_image NAME: an image; a snapshot in the trash has another name each time
+_fixture_image() {
+	local spec
+	spec=$(fx_spec "$1")
+	fx_rbd image-meta ls "$spec" --format json | jq -r 'to_entries[] | "metadata \(.key) = \(.value)"'
+	fx_rbd snap ls --all "$spec" --format json | jq -r '.[] | "snapshot \(if .namespace.type == "trash"
+		then "in the trash, \(.namespace.original_name)" else .name end) of \(.size)"'
+	fx_rbd info "$spec" --format json | jq -r '"features \(.features | join(","))", "size \(.size)",
+		"objects \(.object_size)", "of the operations \(.op_features | join(","))", "data pool \(.data_pool)",
+		"stripes of \(.stripe_unit) over \(.stripe_count)",
+		(.parent // empty | "parent \(.pool)/\(.pool_namespace)/\(.image)@\(.snapshot |
+			if test("^[0-9a-f]{8}-") then "in the trash" else . end) of \(.overlap)")'
 }
 
 # `rados listomapvals` as "WHAT KEY = TEXT"
