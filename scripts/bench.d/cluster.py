@@ -36,10 +36,15 @@ class Stand:
         state = self.dir / "state"
         state.mkdir()
         (self.dir / "volumes").mkdir()
+        own = self.dir / "credentials" / self.env["RBD_CSI_FSID"]
+        own.mkdir(parents=True)
+        for name, value in json.loads(pathlib.Path(self.env["RBD_CSI_SECRETS"]).read_text()).items():
+            (own / name).write_text(value)
         self.log = open(self.dir / "rbd-csid.log", "w", encoding="utf-8")
         self.daemon = subprocess.Popen(
             [self.build / "rbd-csid", "--type=rbd", "--nodeserver", "--controllerserver", "--nodeid=bench",
              f"--endpoint={self.endpoint}", f"--config={self.env['RBD_CSI_CONFIG']}", f"--statedir={state}",
+             f"--credentials-dir={self.dir}/credentials",
              "--drivername=rbd.csi.ceph.com", "--mounter-fallback=userspace",
              f"--worker-path={self.build}/ceph-worker", f"--attachd-path={self.build}/rbd-attachd",
              f"--metrics-address=unix://{self.dir}/metrics.sock"],
@@ -256,9 +261,12 @@ def bench_krbd(stand):
 
 CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
 CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
-NEEDS = {"node": CLUSTER | CSI | {"mkfs.ext4"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": CLUSTER | CSI | {"tests/bench/limit"}, "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
+LIMIT = CLUSTER | CSI | {"tests/bench/limit"}
+NEEDS = {"node": CLUSTER | CSI | {"mkfs.ext4"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
+         "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
          "throughput": CLUSTER | CSI | {"fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
                                   "ip", "jq"}}
-PARTS = {"node": bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
+PARTS = {"node": bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit,
+         "many": controller.bench_many, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
          "krbd": bench_krbd}

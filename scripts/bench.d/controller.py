@@ -14,16 +14,20 @@ def counts(callers):
     return 100 if callers == 1 else 400
 
 
-class Load:
-    """rbd-csictl bench volumes, watched phase by phase: what it prints, and the CPU time of daemon and worker in each."""
+FEW, MANY = 50, 5000  # volumes in the pool
 
-    def __init__(self, stand, prefix, callers, count):
+
+class Load:
+    """rbd-csictl bench, watched phase by phase: what it prints, and the CPU time of daemon and worker in each."""
+
+    def __init__(self, stand, prefix, callers, count, kind="volumes"):
         self.stand = stand
         self.count = count
+        self.prefix = prefix
         parameters = stand.dir / "class.json"
         parameters.write_text(json.dumps(stand.class_parameters()))
         self.argv = [stand.build / "rbd-csictl", "--endpoint", stand.endpoint, "--secrets", stand.env["RBD_CSI_SECRETS"],
-                     "bench", "volumes", "--json", "--parameters", parameters, "--prefix", prefix, "--callers", str(callers),
+                     "bench", kind, "--json", "--parameters", parameters, "--prefix", prefix, "--callers", str(callers),
                      "--count", str(count)]
         self.figures = {}
 
@@ -43,7 +47,7 @@ class Load:
                     self.put(f"{phase}.cpu", (now - before) / self.count / 1e6, "ms")
                     before = now
         if bench.returncode != 0:
-            raise RuntimeError(f"bench volumes failed\n{(self.stand.dir / 'rbd-csid.log').read_text()[-2000:]}")
+            raise RuntimeError(f"bench {self.prefix} failed\n{(self.stand.dir / 'rbd-csid.log').read_text()[-2000:]}")
         self.wait_for_purges()
         purge = (self.cpu() - before) / self.count / 1e6
         self.put("delete.cpu_with_purge", self.figures["delete.cpu"]["value"] + purge, "ms")
@@ -72,7 +76,7 @@ def bench_controller(stand):
     Load(stand, "warm", 16, 32).run()
     report_memory(stand, "before")
     for callers in CALLERS:
-        load = Load(stand, f"c{callers}", callers, counts(callers)).run()
+        load = Load(stand, f"c{callers}", callers, counts(callers) // 2, "controller").run()
         for name, item in load.figures.items():
             stand.report.figure(f"controller.{callers}.{name}", item["value"], item["unit"])
     report_memory(stand, "after")
@@ -102,6 +106,47 @@ def bench_purge_gives_way(stand):
         stand.report.figure(f"purge.{phase}.p50.quiet", statistics.median(quiet[phase]), "ms")
         stand.report.judged(f"purge.{phase}.p50.beside", statistics.median(beside[phase]) / statistics.median(quiet[phase]),
                             "times", most=1.25)
+
+
+def make_volumes(stand, count):
+    subprocess.run([stand.build / "tests/bench/limit", "--make", str(count), "32"], env=stand.env, check=True,
+                   stdout=subprocess.DEVNULL)
+
+
+def list_all(stand):
+    """How many volumes all pages of ListVolumes have, and ms a page, as the daemon has measured it."""
+    series = 'rbd_csi_grpc_call_duration_seconds_%s{method="/csi.v1.Controller/ListVolumes"}'
+    before = stand.metrics()
+    found, token = 0, ""
+    while True:
+        page = json.loads(stand.call("Controller/ListVolumes", {"startingToken": token}).stdout)
+        found += len(page.get("entries", []))
+        token = page.get("nextToken", "")
+        if not token:
+            break
+    after = stand.metrics()
+    seconds, pages = (float(after[series % what]) - float(before.get(series % what, 0)) for what in ("sum", "count"))
+    return found, seconds * 1000 / pages
+
+
+def bench_many(stand):
+    """Creation and deletion in a pool with few and with many volumes; the pages of a list."""
+    Load(stand, "warm-many", 16, 32).run()
+    figures = {}
+    for there, more in ((FEW, FEW), (MANY, MANY - FEW)):
+        make_volumes(stand, more)
+        for callers in (1, 16):
+            load = Load(stand, f"many{there}-{callers}", callers, counts(callers)).run()
+            for phase, rpc in (("create", "CreateVolume"), ("delete", "DeleteVolume")):
+                figures[there, callers, phase] = p50 = load.value(f"{phase}.{rpc}.p50")
+                stand.report.figure(f"many.{there}.{callers}.{phase}.p50", p50, "ms")
+        found, page_ms = list_all(stand)
+        stand.report.figure(f"many.{there}.list.found", found, "volumes")
+        stand.report.judged(f"many.{there}.list.page", page_ms, "ms", most=100)
+    for callers in (1, 16):
+        for phase in ("create", "delete"):
+            stand.report.judged(f"many.{callers}.{phase}.p50.of_few",
+                                figures[MANY, callers, phase] / figures[FEW, callers, phase], "times", most=1.25)
 
 
 def bare_loop(stand, callers):

@@ -60,6 +60,9 @@ may_go(void)
 	if (pace.burst_us == 0 && pace.busy > 0)
 		return false; /* from before the call */
 	if (pace.burst_us == 0 && wait_us > 0) {
+		/* Nobody may call any more long before it is over. */
+		if (wait_us > CALM_MS * 1000)
+			wait_us = CALM_MS * 1000;
 		timer_arm(&pace.rest, (wait_us + 999) / 1000);
 		return false;
 	}

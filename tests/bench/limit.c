@@ -2,13 +2,16 @@
  * limit.c - how fast the writes are that CreateVolume and DeleteVolume cannot
  * do without: sent in a bare loop from one thread, with nothing around them.
  *
- *	limit [--json] [VOLUMES [IN_FLIGHT [FEATURES]]]
+ *	limit [--json | --make] [VOLUMES [IN_FLIGHT [FEATURES]]]
  *
  * create: the reservation of the name; directory, rbd_id, header, entry (and
  * object map) side by side; the key. create_unreserved: the same without the
  * reservation, whose kill leaks an image. delete: trash entry and note;
  * rbd_id, directory and key side by side; the entry. The rest of a deletion is
  * the purge's, and is not timed.
+ *
+ * --make makes volumes and leaves them: so many that others are measured beside
+ * them.
  *
  * Against the cluster that `scripts/dev-cluster env` describes, in the pool
  * rbd. Lines for people, or with --json one object a figure.
@@ -40,6 +43,7 @@ static struct ceph_pool *pool;
 static struct volume *volumes;
 static unsigned total, next, running, failed;
 static uint64_t features;
+static const char *dir = "csi.volumes.limit";
 static enum kind kind;
 
 static void
@@ -116,7 +120,6 @@ trash_start(const struct volume *v, struct wake *waiter)
 static bool
 step_start(struct volume *v)
 {
-	static const char dir[] = "csi.volumes.limit";
 	char object[RBD_OBJECT_SIZE];
 	unsigned step = v->step++;
 	struct rados_write *w;
@@ -287,7 +290,8 @@ int
 main(int argc, char **argv)
 {
 	bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-	int at = json ? 2 : 1;
+	bool make = argc > 1 && strcmp(argv[1], "--make") == 0;
+	int at = json || make ? 2 : 1;
 	unsigned in_flight;
 	struct ceph_connection *conn;
 
@@ -297,10 +301,14 @@ main(int argc, char **argv)
 	conn = support_connect();
 	pool = support_pool(conn, "rbd", NULL);
 	volumes = mem_new(total * sizeof(*volumes));
+	if (make)
+		dir = "csi.volumes.default";
 	for (enum kind how = CREATE; how <= CREATE_UNRESERVED; how++) {
 		for (unsigned i = 0; i < total; i++)
 			prepare(i);
 		run_kind(how, in_flight, json);
+		if (make)
+			break;
 		run_kind(DELETE, in_flight, json);
 		run_kind(CLEAN, in_flight, json);
 	}

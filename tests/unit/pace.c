@@ -109,7 +109,7 @@ test_beside_calls(void)
 	pace_call_ended();
 	pass_ms(10);
 	is_int(gone, 8, "a call that has just ended counts, too");
-	pass_ms(40);
+	pass_ms(20);
 	is_int(gone, 10, "when nobody calls it goes on");
 	pace_call_began();
 	ask(1);
