@@ -577,6 +577,8 @@ delete_volume_step(struct op *op)
 		return op_goto(d, DELETEVOL_END);
 
 	case DELETEVOL_UNKNOWN:
+		if (d->rpc.env->elsewhere)
+			return op_fail_err(d, DELETEVOL_END, &d->why);
 		log_info("volume.unknown", "%s=%s why=%s", d->kind->noun,
 		    d->volume_id, log_quote(text, sizeof(text), d->why.text));
 		(void)csi_rpc_reply(&d->rpc);

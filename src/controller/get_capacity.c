@@ -32,7 +32,10 @@ enum get_capacity_state {
 struct get_capacity {
 	struct csi_rpc rpc;
 	enum get_capacity_state state;
-	struct ceph_pool *pool; /* where data go; NULL: any */
+	bool any;          /* the request names no pool */
+	const char **pool; /* else those that data may go to */
+	size_t npools;
+	const char *param; /* that names them */
 	struct lane_job lane;
 };
 
@@ -49,28 +52,32 @@ get_capacity_forget(void)
 	df.pools = NULL;
 }
 
-/* The pool that the parameters put data into. */
-static int
-find_pool(struct get_capacity *g, struct err *err)
+/* The pools that a new volume's data may be put into, of which one will be. */
+static void
+name_pools(struct get_capacity *g)
 {
-	const Csi__V1__GetCapacityRequest *r = g->rpc.request;
-	struct csi_map map = csi_map_of(r, parameters);
+	const struct csi_topology *topology = &g->rpc.in->topology;
+	struct csi_map map = csi_map_of(
+	    (const Csi__V1__GetCapacityRequest *)g->rpc.request, parameters);
 	static const char *const keys[] = { "dataPool", "pool" };
 
-	for (size_t i = 0; i < countof(keys); i++) {
+	g->any = topology->choice == NULL;
+	g->param = "topologyConstrainedPools";
+	g->pool = arena_new_bytes(
+	    g->rpc.arena, (topology->n + 1) * sizeof(*g->pool));
+	for (size_t i = 0; i < topology->n; i++)
+		g->pool[g->npools++] = topology->choice[i].data_pool != NULL
+		    ? topology->choice[i].data_pool
+		    : topology->choice[i].pool;
+	for (size_t i = 0; i < countof(keys) && g->any; i++) {
 		const char *name = csi_map_get(&map, keys[i]);
-		struct err why = ERR_INIT;
 
 		if (str_is_empty(name))
 			continue;
-		if (ceph_pool_open(controller.conn, name,
-			g->rpc.env->rados_namespace, &g->pool, &why) == 0)
-			return 0;
-		return err_set(err,
-		    why.code == ERR_NOT_FOUND ? ERR_INVALID_ARGUMENT : why.code,
-		    "parameters.%s: %s", keys[i], why.text);
+		g->any = false;
+		g->param = keys[i];
+		g->pool[g->npools++] = name;
 	}
-	return 0;
 }
 
 static int
@@ -98,43 +105,81 @@ number(const json_t *object, const char *key)
 	return (int64_t)json_number_value(json_object_get(object, key));
 }
 
-static int64_t
-available_in(const struct ceph_pool *pool)
+/* What they have said of the pool of this name, or of this id; or NULL. */
+static const json_t *
+entry_of(const char *name, int64_t id)
 {
 	const json_t *entry;
 	size_t i;
 
-	json_array_foreach (df.pools, i, entry) {
-		const json_t *stats = json_object_get(entry, "stats");
-		int64_t bytes = number(stats, "max_avail");
-		int64_t quota = number(stats, "quota_bytes");
-
-		if (number(entry, "id") != pool->id)
-			continue;
-		if (quota > 0 && quota - number(stats, "stored") < bytes)
-			bytes = quota - number(stats, "stored");
-		return bytes > 0 ? bytes : 0;
-	}
-	return 0;
+	json_array_foreach (df.pools, i, entry)
+		if (name != NULL ? str_eq(json_get_string(entry, "name"), name)
+				 : number(entry, "id") == id)
+			return entry;
+	return NULL;
 }
 
-/* Pools share their OSDs, so that the largest counts and not the sum. */
+/* Which of the pools that are named they know nothing of, or NULL. */
+static const char *
+missing(const struct get_capacity *g)
+{
+	for (size_t i = 0; i < g->npools; i++)
+		if (entry_of(g->pool[i], 0) == NULL)
+			return g->pool[i];
+	return NULL;
+}
+
+/* There is none, or it is so new that they have no figures of it. */
+static void
+explain_missing(const struct get_capacity *g, struct err *err)
+{
+	const char *name = missing(g);
+	struct err why = ERR_INIT;
+	struct ceph_pool *pool;
+
+	if (ceph_pool_open(controller.conn, name, g->rpc.env->rados_namespace,
+		&pool, &why) == 0)
+		(void)err_set(err, ERR_UNAVAILABLE,
+		    "pool %s: the monitors have no figures yet", name);
+	else
+		(void)err_set(err,
+		    why.code == ERR_NOT_FOUND ? ERR_INVALID_ARGUMENT : why.code,
+		    "parameters.%s: %s", g->param, why.text);
+}
+
+/* The larger one of this and what is free in the pool. */
+static int64_t
+more_of(int64_t bytes, const json_t *entry)
+{
+	const json_t *stats = json_object_get(entry, "stats");
+	int64_t free = number(stats, "max_avail");
+	int64_t quota = number(stats, "quota_bytes");
+
+	if (quota > 0 && quota - number(stats, "stored") < free)
+		free = quota - number(stats, "stored");
+	return free > bytes ? free : bytes;
+}
+
+/*
+ * Pools share their OSDs, so that the largest counts and not the sum. A pool
+ * that is named goes by its name: what librados knows of it may be old.
+ */
 static int
 available(const struct get_capacity *g, int64_t *bytes, struct err *err)
 {
 	struct ceph_pool *pool;
 	int64_t id = -1;
-	int rc;
+	int rc = 0;
 
-	*bytes = g->pool != NULL ? available_in(g->pool) : 0;
-	if (g->pool != NULL)
-		return 0;
-	while ((rc = ceph_pools_next(controller.conn, id,
-		    g->rpc.env->rados_namespace, &pool, err)) == 0 &&
+	*bytes = 0;
+	for (size_t i = 0; i < g->npools; i++)
+		*bytes = more_of(*bytes, entry_of(g->pool[i], 0));
+	while (g->any &&
+	    (rc = ceph_pools_next(controller.conn, id,
+		 g->rpc.env->rados_namespace, &pool, err)) == 0 &&
 	    pool != NULL) {
 		id = pool->id;
-		if (available_in(pool) > *bytes)
-			*bytes = available_in(pool);
+		*bytes = more_of(*bytes, entry_of(NULL, id));
 	}
 	return rc;
 }
@@ -150,9 +195,9 @@ get_capacity_step(struct op *op)
 
 	switch (g->state) {
 	case CAPACITY_START:
-		if (find_pool(g, &err) < 0)
-			return op_fail_err(g, CAPACITY_END, &err);
-		if (df.pools != NULL && clock_now_ms() - df.at_ms < GOOD_MS)
+		name_pools(g);
+		if (df.pools != NULL && clock_now_ms() - df.at_ms < GOOD_MS &&
+		    missing(g) == NULL)
 			return op_goto(g, CAPACITY_KNOWN);
 		g->lane = (struct lane_job){
 			.kind = LANE_MON_COMMAND,
@@ -171,6 +216,10 @@ get_capacity_step(struct op *op)
 		return op_goto(g, CAPACITY_KNOWN);
 
 	case CAPACITY_KNOWN:
+		if (missing(g) != NULL) {
+			explain_missing(g, &err);
+			return op_fail_err(g, CAPACITY_END, &err);
+		}
 		reply = csi_rpc_reply(&g->rpc);
 		if (available(g, &reply->available_capacity, &err) < 0)
 			return op_fail_err(g, CAPACITY_END, &err);

@@ -74,6 +74,9 @@ fill_publish_reply(struct publish_volume *p)
 		    p->own_user ? p->grant.user : controller.conn->user },
 		{ CSI_USER_KEY, p->grant.key.text },
 		{ "clusterFsid", controller.conn->fsid },
+		/* only where it is not what the handle says */
+		{ "clusterID",
+		    p->rpc.env->is_mapped ? p->rpc.env->cluster_id : NULL },
 		{ "serviceAccount", p->account },
 		{ "ioMax", qos_io_max(&p->list, p->rpc.arena) },
 		/* held to by the node: others may have it for writing */

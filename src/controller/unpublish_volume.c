@@ -146,6 +146,9 @@ unpublish_volume_step(struct op *op)
 	case UNPUBLISHVOL_REVOKED:
 		if (op->rc < 0)
 			return op_fail_as(u, UNPUBLISHVOL_END, revoke.op);
+		if (str_is_empty(u->entry.uuid) && u->rpc.env->elsewhere)
+			return op_fail(u, UNPUBLISHVOL_END, ERR_NOT_FOUND,
+			    "volume %s: no such volume", u->req->volume_id);
 		if (str_is_empty(u->entry.uuid)) /* there was none */
 			return op_goto(u, UNPUBLISHVOL_ANSWER);
 		u->image_id = u->entry.item.attr[JOURNAL_IMAGEID];

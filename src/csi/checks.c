@@ -234,10 +234,6 @@ check_source(struct csi_request *in, const Csi__V1__VolumeContentSource *source,
 	if (rc < 0)
 		return 0;
 	in->id_kind = CSI_ID_OURS;
-	if (!str_eq(in->id.cluster_id, in->class.cluster_id))
-		return csi_invalid(err,
-		    "%s: is in cluster %s, the new volume in %s", field,
-		    in->id.cluster_id, in->class.cluster_id);
 	return 0;
 }
 
@@ -332,16 +328,38 @@ csi_check_list_volumes(struct csi_request *in, struct err *err)
 	    r->max_entries, r->starting_token, err);
 }
 
-/* Without a StorageClass it is about all clusters. */
+/*
+ * Without a StorageClass it is about all clusters. Pools by topology are those
+ * of CreateVolume: in->topology.choice is there, also if none fits.
+ */
 int
 csi_check_get_capacity(struct csi_request *in, struct err *err)
 {
 	const Csi__V1__GetCapacityRequest *r = in->message;
 	struct csi_map parameters = csi_map_of(r, parameters);
+	const char *pools = csi_map_get(
+	    &parameters, "topologyConstrainedPools");
+	Csi__V1__Topology *topology = r->accessible_topology;
+	const Csi__V1__TopologyRequirement wanted = {
+		PROTOBUF_C_MESSAGE_INIT(
+		    &csi__v1__topology_requirement__descriptor),
+		.n_requisite = 1,
+		.requisite = &topology,
+	};
+	struct err why = ERR_INIT;
 
-	(void)err;
 	in->cluster_id = csi_map_get(&parameters, "clusterID");
 	in->page.max = 1; /* one sum */
+	if (str_is_empty(pools) ||
+	    (topology == NULL &&
+		!str_is_empty(csi_map_get(&parameters, "pool"))))
+		return 0;
+	if (csi_topology_choose(pools, topology != NULL ? &wanted : NULL,
+		in->arena, &in->topology, &why) < 0 &&
+	    why.code != ERR_RESOURCE_EXHAUSTED) {
+		*err = why;
+		return why.rc;
+	}
 	return 0;
 }
 

@@ -176,7 +176,7 @@ struct csi_request {
 	struct csi_access access;        /* of volume_capability */
 	struct csi_class_params class;   /* of CreateVolume */
 	const char *snapshot_prefix;     /* of CreateSnapshot */
-	struct csi_topology topology;    /* of CreateVolume */
+	struct csi_topology topology;    /* of CreateVolume, GetCapacity */
 	struct csi_qos qos;              /* of mutable_parameters */
 	uint64_t size_bytes;             /* to create, or to expand to */
 	struct csi_page page;            /* of lists */

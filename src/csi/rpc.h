@@ -26,6 +26,8 @@ struct csi_env {
 	/* When to flatten: controller/depth.h. */
 	unsigned depth_hard, depth_soft, snapshots_max, snapshots_min;
 	bool out_of_service; /* the node that the request is about */
+	bool is_mapped;      /* the handle names another cluster */
+	bool elsewhere;      /* what is not here may be in another cluster */
 };
 
 struct csi_rpc {

@@ -78,7 +78,28 @@ fits(const json_t *pool, const Csi__V1__Topology *topology)
 	return true;
 }
 
-/* The first pool of the list that fits, if it is not among the choices. */
+/* Adds the pool if it is not among the choices. */
+static void
+add_pool(struct csi_topology *t, const json_t *pool,
+    Csi__V1__Topology *topology, struct arena *arena)
+{
+	const char *name = json_string_value(json_member(pool, "poolName"));
+	const char *data_pool = json_string_value(
+	    json_member(pool, "dataPool"));
+
+	for (size_t j = 0; j < t->n; j++)
+		if (str_eq(t->choice[j].pool, name))
+			return;
+	t->choice[t->n++] = (struct csi_topology_choice){
+		.pool = arena_strdup(arena, name),
+		.data_pool = str_is_empty(data_pool)
+		    ? NULL
+		    : arena_strdup(arena, data_pool),
+		.topology = topology,
+	};
+}
+
+/* The first pool of the list that fits. */
 static void
 add_choice(struct csi_topology *t, const json_t *list,
     Csi__V1__Topology *topology, struct arena *arena)
@@ -86,26 +107,11 @@ add_choice(struct csi_topology *t, const json_t *list,
 	const json_t *pool;
 	size_t i;
 
-	json_array_foreach (list, i, pool) {
-		const char *name = json_string_value(
-		    json_member(pool, "poolName"));
-		const char *data_pool = json_string_value(
-		    json_member(pool, "dataPool"));
-
-		if (!fits(pool, topology))
-			continue;
-		for (size_t j = 0; j < t->n; j++)
-			if (str_eq(t->choice[j].pool, name))
-				return;
-		t->choice[t->n++] = (struct csi_topology_choice){
-			.pool = arena_strdup(arena, name),
-			.data_pool = str_is_empty(data_pool)
-			    ? NULL
-			    : arena_strdup(arena, data_pool),
-			.topology = topology,
-		};
-		return;
-	}
+	json_array_foreach (list, i, pool)
+		if (fits(pool, topology)) {
+			add_pool(t, pool, topology, arena);
+			return;
+		}
 }
 
 /* "zone=a region=b", as far as there is room. */
@@ -145,10 +151,11 @@ csi_topology_choose(const char *pools,
     const Csi__V1__TopologyRequirement *wanted, struct arena *arena,
     struct csi_topology *out, struct err *err)
 {
-	size_t n = wanted->n_preferred + wanted->n_requisite;
 	char *text = arena_strdup(arena, pools);
 	json_error_t why;
 	auto_json json_t *list = NULL;
+	const json_t *pool;
+	size_t i, n;
 
 	/* As in ceph-csi: lines of a manifest, also within strings. */
 	for (char *p = text; *p != '\0'; p++)
@@ -161,13 +168,20 @@ csi_topology_choose(const char *pools,
 		    err, PARAMETER ": is no JSON: %.100s", why.text);
 	if (check_list(list, err) < 0)
 		return -EINVAL;
+	n = wanted == NULL ? json_array_size(list)
+			   : wanted->n_preferred + wanted->n_requisite;
 	*out = (struct csi_topology){
 		.choice = arena_new_bytes(
 		    arena, (n + 1) * sizeof(*out->choice)),
 	};
-	for (size_t i = 0; i < wanted->n_preferred; i++)
+	if (wanted == NULL) {
+		json_array_foreach (list, i, pool)
+			add_pool(out, pool, NULL, arena);
+		return 0;
+	}
+	for (i = 0; i < wanted->n_preferred; i++)
 		add_choice(out, list, wanted->preferred[i], arena);
-	for (size_t i = 0; i < wanted->n_requisite; i++)
+	for (i = 0; i < wanted->n_requisite; i++)
 		add_choice(out, list, wanted->requisite[i], arena);
 	return out->n > 0 ? 0 : none_fits(wanted, arena, err);
 }

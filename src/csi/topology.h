@@ -35,6 +35,7 @@ struct csi_topology {
  * pools that fit one the first of the list, as in ceph-csi (its internal/util/
  * topology.go). All in the arena. INVALID_ARGUMENT: not such a list.
  * RESOURCE_EXHAUSTED, as CSI has it: no pool fits; the text names both.
+ * `wanted` NULL: all pools of the list are choices, of no topology.
  */
 int csi_topology_choose(const char *pools,
     const Csi__V1__TopologyRequirement *wanted, struct arena *arena,

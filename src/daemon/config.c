@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "core/io.h"
 #include "core/timer.h"
+#include "daemon/mapping.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -44,6 +45,8 @@ struct config {
 	char *path;
 	char *target;            /* what path resolves to, or NULL */
 	json_t *root;            /* the last good file, or NULL */
+	json_t *mapping;         /* the last good one of mapping.h, or NULL */
+	struct err unmapped;     /* why the newest one is not in use */
 	struct cluster *cluster; /* its entries, in order */
 	size_t count;
 	size_t nfaults;    /* entries that are left out */
@@ -217,6 +220,7 @@ on_change(struct io *io, int what)
 			ev = (const void *)(bytes + at);
 			/* About the directory itself, or an overflow; ours. */
 			if (ev->len == 0 || str_starts(ev->name, "..") ||
+			    str_eq(ev->name, MAPPING_FILE) ||
 			    str_eq(ev->name, name_of(config->path)) ||
 			    (config->target != NULL &&
 				str_eq(ev->name, name_of(config->target))))
@@ -261,6 +265,35 @@ watch_again(struct config *config)
 		timer_arm(&config->reload, RECHECK_MS);
 }
 
+/* cluster-mapping.json, of which most have none. */
+static void
+mapping_reload(struct config *config)
+{
+	auto_free char *path = str_fmt("%.*s" MAPPING_FILE,
+	    (int)(name_of(config->path) - config->path), config->path);
+	struct err err = ERR_INIT;
+	char quoted[ERR_TEXT_MAX + 8];
+	json_t *file = json_read_lenient(path, FILE_MAX_BYTES, &err);
+
+	if (file != NULL && mapping_check(file, &err) < 0) {
+		err_prefix(&err, "%s", path);
+		json_decref(file);
+		file = NULL;
+	}
+	if (file == NULL && err.rc != -ENOENT) {
+		if (!str_eq(err.text, config->unmapped.text))
+			log_warn("config.broken", "text=%s",
+			    log_quote(quoted, sizeof(quoted), err.text));
+		config->unmapped = err;
+		return;
+	}
+	config->unmapped = (struct err)ERR_INIT;
+	if (file != NULL && !json_equal(file, config->mapping))
+		log_info("config.mapping", "file=%s", path);
+	json_decref(config->mapping);
+	config->mapping = file;
+}
+
 void
 config_reload(struct config *config)
 {
@@ -270,6 +303,7 @@ config_reload(struct config *config)
 
 	timer_disarm(&config->reload);
 	watch_again(config);
+	mapping_reload(config);
 	root = json_read_lenient(config->path, FILE_MAX_BYTES, &err);
 	if (root != NULL && !json_is_array(root)) {
 		(void)err_set(&err, ERR_INVALID_ARGUMENT, "%s is not a list",
@@ -323,6 +357,7 @@ config_free(struct config *config)
 	timer_disarm(&config->reload);
 	watch_end(config);
 	json_decref(config->root);
+	json_decref(config->mapping);
 	clusters_free(config);
 	free(config->target);
 	free(config->path);
@@ -401,6 +436,23 @@ config_find(const struct config *config, const char *cluster_id,
 		.secret_namespace = arena_strdup(arena, c->secret_namespace),
 	};
 	return 0;
+}
+
+bool
+config_find_mapped(const struct config *config, const char *cluster_id,
+    int64_t pool_id, size_t *n, struct arena *arena,
+    struct config_cluster *found, int64_t *mapped_pool)
+{
+	struct mapped mapped;
+
+	while (mapping_find(
+	    config->mapping, cluster_id, pool_id, (*n)++, &mapped)) {
+		*mapped_pool = mapped.pool_id;
+		if (config_find(
+			config, mapped.cluster_id, arena, found, NULL) == 0)
+			return true;
+	}
+	return false;
 }
 
 int

@@ -43,6 +43,16 @@ int config_find(const struct config *config, const char *cluster_id,
     struct err *err) must_check;
 
 /*
+ * Where a volume may be that is not in the pool of the cluster that its handle
+ * names: the first cluster of config.json beyond the first *n to which
+ * cluster-mapping.json maps. Adds to *n how many were passed. False: there is
+ * no more. pool_id 0: any pool, as in mapping_find().
+ */
+bool config_find_mapped(const struct config *config, const char *cluster_id,
+    int64_t pool_id, size_t *n, struct arena *arena,
+    struct config_cluster *found, int64_t *mapped_pool) must_check;
+
+/*
  * The clusterID that follows `after` in the order of strings (`inclusive`: or
  * is `after`), in the arena; NULL: there is none. Entries that are left out
  * have their turn, too, so that nobody takes what the others have for all;

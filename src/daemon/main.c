@@ -169,14 +169,25 @@ dump_counts(struct buf *out)
 
 /* For the Node service: what config.json says of a cluster. */
 static int
-find_cluster(const char *cluster_id, struct arena *arena,
+find_cluster(const char *cluster_id, int64_t pool_id, struct arena *arena,
     struct node_cluster *cluster, struct err *err)
 {
 	struct config_cluster found;
-	int rc = config_find(d.config, cluster_id, arena, &found, err);
+	struct err why = ERR_INIT;
+	int rc = config_find(d.config, cluster_id, arena, &found, &why);
+	int64_t mapped = 0;
+	size_t n = 0;
 
+	if (rc < 0 &&
+	    config_find_mapped(
+		d.config, cluster_id, pool_id, &n, arena, &found, &mapped))
+		rc = 0;
+	else if (rc < 0 && err != NULL)
+		*err = why;
 	if (rc == 0)
 		*cluster = (struct node_cluster){
+			.mapped_id = n > 0 ? found.cluster_id : NULL,
+			.mapped_pool = mapped,
 			.monitors = found.monitors,
 			.rados_namespace = found.rados_namespace,
 			.net_namespace = found.netns,

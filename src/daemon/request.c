@@ -222,6 +222,87 @@ request_credentials(struct request *r, const char *cluster_id, struct err *err)
 }
 
 /*
+ * The next cluster beyond the first *n that may have the volume or snapshot, by
+ * cluster-mapping.json. False: there is no more.
+ */
+static bool
+request_place(const struct request *r, size_t *n, struct config_cluster *found,
+    int64_t *pool_id)
+{
+	const struct csi_request *in = &r->in;
+
+	return in->id_kind != CSI_ID_NONE && in->id_kind != CSI_ID_UNKNOWN &&
+	    in->def->session.by != CSI_SESSION_OF_PARAMETERS &&
+	    !str_is_empty(in->cluster_id) &&
+	    config_find_mapped(rq.setup.config, in->cluster_id,
+		in->id_kind == CSI_ID_OURS ? in->id.pool_id : 0, n, in->arena,
+		found, pool_id);
+}
+
+/* Turns to that one. */
+static bool
+request_next_place(struct request *r)
+{
+	struct config_cluster found;
+
+	if (!request_place(r, &r->places, &found, &r->pool_id))
+		return false;
+	r->cluster_id = found.cluster_id;
+	if (r->pool_id == 0)
+		r->pool_id = -1;
+	if (r->kube != NULL) /* that secret is the other one's */
+		credentials_fini(&r->kube->credentials);
+	return true;
+}
+
+static bool
+request_has_other_place(const struct request *r)
+{
+	struct config_cluster found;
+	size_t n = r->places;
+	int64_t pool_id;
+
+	return request_place(r, &n, &found, &pool_id);
+}
+
+/* The cluster of the handle, or one that it is mapped to if there is none. */
+static void
+request_first_place(struct request *r)
+{
+	struct err why = ERR_INIT;
+
+	r->cluster_id = r->in.cluster_id;
+	if (!str_is_empty(r->cluster_id) &&
+	    config_find(rq.setup.config, r->cluster_id, r->in.arena,
+		&r->cluster, &why) < 0)
+		(void)request_next_place(r);
+}
+
+/*
+ * What a new volume is to be a copy of has to be in its cluster, or is mapped
+ * to it.
+ */
+static int
+request_find_source(struct request *r, struct err *err)
+{
+	const struct csi_request *in = &r->in;
+	struct config_cluster found;
+	size_t n = 0;
+
+	if (in->def->session.by != CSI_SESSION_OF_PARAMETERS ||
+	    in->id_kind != CSI_ID_OURS ||
+	    str_eq(in->id.cluster_id, r->cluster_id))
+		return 0;
+	while (config_find_mapped(rq.setup.config, in->id.cluster_id,
+	    in->id.pool_id, &n, in->arena, &found, &r->pool_id))
+		if (str_eq(found.cluster_id, r->cluster_id))
+			return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+	    "volume_content_source: %s is in cluster %s, the new volume in %s",
+	    in->id_text, in->id.cluster_id, r->cluster_id);
+}
+
+/*
  * Is there nothing but the secret that config.json names for publishing
  * (controllerPublishSecretRef), which only Kubernetes has?
  */
@@ -233,10 +314,10 @@ request_needs_secret(struct request *r)
 
 	return (in->def->credentials == CSI_CREDENTIALS_OPTIONAL ||
 		   in->def->credentials == CSI_CREDENTIALS_BORROWED) &&
-	    in->id_kind != CSI_ID_UNKNOWN && !str_is_empty(in->cluster_id) &&
+	    in->id_kind != CSI_ID_UNKNOWN && !str_is_empty(r->cluster_id) &&
 	    kube_is_there() &&
-	    request_credentials(r, in->cluster_id, &why) == -ENOENT &&
-	    config_find(rq.setup.config, in->cluster_id, in->arena, &r->cluster,
+	    request_credentials(r, r->cluster_id, &why) == -ENOENT &&
+	    config_find(rq.setup.config, r->cluster_id, in->arena, &r->cluster,
 		&why) == 0 &&
 	    *r->cluster.secret != '\0' && *r->cluster.secret_namespace != '\0';
 }
@@ -313,7 +394,7 @@ request_find_session(struct request *r)
 {
 	const struct csi_request *in = &r->in;
 	const struct csi_definition *def = in->def;
-	const char *cluster_id = in->cluster_id;
+	const char *cluster_id = r->cluster_id;
 	struct err why = ERR_INIT;
 	bool has;
 	int rc;
@@ -334,6 +415,8 @@ request_find_session(struct request *r)
 	if (in->everywhere &&
 	    (request_next_cluster(r, &cluster_id, &r->err) < 0 ||
 		cluster_id == NULL))
+		return false;
+	if (request_find_source(r, &r->err) < 0)
 		return false;
 	rc = request_credentials(r, cluster_id, &why);
 	has = rc == 0;
@@ -411,6 +494,26 @@ request_waited(struct request *r)
 		rq.setup.waited(ms);
 }
 
+/* Asks the session that was found. */
+static void
+request_ask_start(struct request *r, struct wake *waiter)
+{
+	free(r->call.reply);
+	r->call = (struct session_call){
+		.method = r->in.def->path,
+		.cluster_id = r->cluster.cluster_id,
+		.monitors = r->cluster.monitors,
+		.rados_namespace = r->cluster.rados_namespace,
+		.pool_id = r->pool_id,
+		.elsewhere = request_has_other_place(r),
+		.out_of_service = r->kube != NULL && r->kube->out_of_service,
+		.body = r->part,
+		.len = r->part_len,
+		.deadline_ms = TAILQ_FIRST(&r->callers)->call->deadline_ms,
+	};
+	sessions_call_start(&r->call, &r->session, waiter);
+}
+
 static enum op_verdict
 request_step(struct op *op)
 {
@@ -457,6 +560,8 @@ request_step(struct op *op)
 			csi_rpc_start(r->rpc, &op->wake);
 			return op_await(r, REQUEST_RAN);
 		}
+		if (r->cluster_id == NULL)
+			request_first_place(r);
 		if (request_needs_secret(r)) {
 			kube_secret_start(request_kube(r),
 			    r->cluster.secret_namespace, r->cluster.secret,
@@ -485,20 +590,7 @@ request_step(struct op *op)
 			return op_goto(r, REQUEST_END);
 		if (!request_find_session(r))
 			return op_goto(r, REQUEST_DONE);
-		free(r->call.reply);
-		r->call = (struct session_call){
-			.method = r->in.def->path,
-			.cluster_id = r->cluster.cluster_id,
-			.monitors = r->cluster.monitors,
-			.rados_namespace = r->cluster.rados_namespace,
-			.out_of_service = r->kube != NULL &&
-			    r->kube->out_of_service,
-			.body = r->part,
-			.len = r->part_len,
-			.deadline_ms =
-			    TAILQ_FIRST(&r->callers)->call->deadline_ms,
-		};
-		sessions_call_start(&r->call, &r->session, &op->wake);
+		request_ask_start(r, &op->wake);
 		return op_await(r, REQUEST_ANSWERED);
 
 	case REQUEST_RAN:
@@ -516,6 +608,15 @@ request_step(struct op *op)
 			&r->err) == 0) {
 			r->answered = r->cluster.cluster_id;
 			return op_goto(r, REQUEST_LOCKED);
+		}
+		if (r->err.code == ERR_NOT_FOUND) {
+			if (!err_is_set(&r->missed))
+				r->missed = r->err;
+			if (request_next_place(r)) {
+				op->rc = 0;
+				return op_goto(r, REQUEST_LOCKED);
+			}
+			r->err = r->missed;
 		}
 		if (r->in.everywhere)
 			err_prefix(

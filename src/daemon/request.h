@@ -113,6 +113,11 @@ struct request {
 	/* CSI_WORKER; strings are the request's or its arena's */
 	struct session_key session;
 	struct config_cluster cluster;
+	const char *cluster_id; /* whose turn it is */
+	int64_t pool_id;   /* the handle's pool there, if it is mapped; -1: its
+			      handle has none; 0: it is not mapped */
+	size_t places;     /* config_find_mapped()'s n */
+	struct err missed; /* what the first one said, which has it not */
 	struct secret secret;   /* the key, if it is the request's */
 	struct credentials own; /* the cluster's, if they are used */
 	struct kube_ask *kube;  /* NULL: Kubernetes is not asked */

@@ -66,6 +66,8 @@ struct session_call {
 	const char *monitors;
 	const char *rados_namespace;
 	bool out_of_service; /* is the node that it is about */
+	int64_t pool_id;     /* that the handle's is mapped to; 0: it is not */
+	bool elsewhere;      /* what is not there may be in another cluster */
 	const void *body;
 	size_t len;
 	int64_t deadline_ms; /* of clock_now_ms(), 0: none */

@@ -54,6 +54,8 @@ worker_send_request(
 	cluster.cluster_id = peer_text(call->cluster_id);
 	cluster.rados_namespace = peer_text(call->rados_namespace);
 	cluster.monitors = peer_text(call->monitors);
+	cluster.pool_id = call->pool_id;
+	cluster.elsewhere = call->elsewhere;
 	request.method = peer_text(call->method);
 	if (call->deadline_ms != 0) {
 		int64_t left_ms = call->deadline_ms - clock_now_ms();

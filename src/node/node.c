@@ -75,9 +75,19 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	spec->volume_id = volume_id;
 	spec->cluster_id = first_of(csi_map_get(context, "clusterID"),
 	    dynamic ? arena_strdup(arena, id.cluster_id) : NULL);
+	spec->pool_id = dynamic ? id.pool_id : 0;
+	/* The controller has found it in a cluster that its own is mapped to. */
+	if (!str_is_empty(csi_map_get(publish, "clusterID"))) {
+		spec->cluster_id = csi_map_get(publish, "clusterID");
+		spec->pool_id = 0;
+	}
 	if (!str_is_empty(spec->cluster_id))
 		(void)node_config->find_cluster(
-		    spec->cluster_id, arena, &cluster, &why);
+		    spec->cluster_id, spec->pool_id, arena, &cluster, &why);
+	if (cluster.mapped_id != NULL) {
+		spec->cluster_id = cluster.mapped_id;
+		spec->pool_id = cluster.mapped_pool;
+	}
 	/*
 	 * A VolumeAttachment keeps what was true when it was made: config.json
 	 * is asked first, and publish_context for what it does not know.
@@ -89,7 +99,6 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	spec->fsid = csi_map_get(publish, "clusterFsid");
 	spec->pool = first_of(
 	    csi_map_get(publish, "pool"), csi_map_get(context, "pool"));
-	spec->pool_id = dynamic ? id.pool_id : 0;
 	spec->rados_namespace = dynamic && cluster.monitors != NULL
 	    ? cluster.rados_namespace
 	    : csi_map_get(publish, "radosNamespace");

@@ -21,6 +21,9 @@ struct node_cluster {
 	const char *rados_namespace;
 	const char *net_namespace;
 	const char *crush_location; /* reads go to what is near; "": not so */
+	/* Not NULL: the cluster and pool that the one asked for is mapped to */
+	const char *mapped_id;
+	int64_t mapped_pool; /* 0: that is not known */
 };
 
 enum node_format_step {
@@ -71,8 +74,8 @@ struct node_config {
 	 * From memory, no blocking: 0, or a negative errno when the cluster
 	 * is not known. The strings live as long as the arena.
 	 */
-	int (*find_cluster)(const char *cluster_id, struct arena *arena,
-	    struct node_cluster *cluster, struct err *err);
+	int (*find_cluster)(const char *cluster_id, int64_t pool_id,
+	    struct arena *arena, struct node_cluster *cluster, struct err *err);
 	/*
 	 * Asks the cluster and wakes `waiter` once. BEGIN: rc 0 when the image
 	 * is proven to hold nothing, or an mkfs that was cut off; its mark is

@@ -106,7 +106,7 @@ stats_may_ask(struct stats *s)
 	    (!s->result.block && s->result.limits.file[0] == '\0') ||
 	    stash->cluster_id[0] == '\0' || stash->encrypted ||
 	    node_config->find_cluster(
-		stash->cluster_id, s->rpc.arena, &cluster, NULL) < 0)
+		stash->cluster_id, 0, s->rpc.arena, &cluster, NULL) < 0)
 		return false;
 	(void)stash_claim(stash, &s->claim, NULL);
 	spec->monitors = cluster.monitors;

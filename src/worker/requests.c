@@ -252,6 +252,8 @@ env_of(struct arena *arena, const Worker__Request *request)
 	env->rados_namespace = arena_strdup(arena, cluster->rados_namespace);
 	if (*cluster->cluster_id != '\0')
 		env->cluster_id = arena_strdup(arena, cluster->cluster_id);
+	env->is_mapped = cluster->pool_id != 0;
+	env->elsewhere = cluster->elsewhere;
 	if (*cluster->monitors != '\0')
 		env->monitors = arena_strdup(arena, cluster->monitors);
 	return env;
@@ -279,6 +281,8 @@ worker_requests_take(
 		free(r);
 		return;
 	}
+	if (request->cluster != NULL && request->cluster->pool_id > 0)
+		r->in.id.pool_id = request->cluster->pool_id;
 	r->from = *from;
 	if (request->timeout_ms != 0)
 		r->late_ms = clock_now_ms() + request->timeout_ms;

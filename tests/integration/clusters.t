@@ -1,7 +1,7 @@
 #!/bin/bash
 # clusters.t: several clusters and namespaces in one daemon. One of them hangs, and holds up nobody else; its
-# callers get their deadline, and all is finished when it comes back. Monitors that change, and a
-# pool that is made anew under its old name.
+# callers get their deadline, and all is finished when it comes back. Monitors that change, a
+# pool that is made anew under its old name, and volumes that have come from another cluster.
 # shellcheck disable=SC2016,SC2034 # what eval is given; jq's variables
 . "$(dirname "$0")/lib.sh"
 need_cluster
@@ -104,10 +104,9 @@ is "and all has been finished" "$(timeout 60 rbd -c "$there_conf" ls rbd)" ""
 kill -TERM "$(pgrep -P "$csid_pid" -x ceph-worker | tail -1)"
 ok "a volume there" create "$there_id" two
 there=$id
-pids=$(pgrep -P "$csid_pid" -x ceph-worker)
+mapfile -t workers < <(pgrep -P "$csid_pid" -x ceph-worker)
 kill -STOP "${mons[@]}"
-# shellcheck disable=SC2086 # one or more: sessions have to be made anew
-kill -KILL $pids
+kill -KILL "${workers[@]}"
 hang mons
 ok "while its monitors hang, the other cluster is served" serves_here mons
 wait "${waiting[@]}"
@@ -170,5 +169,69 @@ ok "it is deleted" delete "$there_id" "$id"
 no_pool
 fails_with INVALID_ARGUMENT "when the pool is gone for good" create "$there_id" gone 60 rbd layering "$prefix"
 like "it is named" "$error" "dataPool: pool $prefix: no such pool"
+
+# ---- cluster-mapping.json ----------------------------------------------------------------------
+
+# of_site1 HANDLE: as the cluster "site1" would have it, whose pool 99 is mirrored here
+of_site1() { echo "0001-0005-site1-0000000000000063-${1: -36}"; }
+map_to() { jq -n "$1" >"$work/next" && mv "$work/next" "$work/cluster-mapping.json"; }
+snapshot() { at "$there_id" Controller/CreateSnapshot "{\"name\": \"$prefix-snap\", \"sourceVolumeId\": \"$1\"}"; }
+restore() {
+	at "$there_id" Controller/CreateVolume "$(jq -nc --arg name "$prefix-$1" --arg cluster "$2" --arg id "$3" \
+		'{name: $name, volumeCapabilities: [{block: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}],
+		parameters: {clusterID: $cluster, pool: "rbd", mounter: "userspace"},
+		volumeContentSource: {snapshot: {snapshotId: $id}}}')" && id=$(jq -r .volume.volumeId <<<"$reply")
+}
+for_node() {
+	jq -nc --arg id "$1" --arg image "csi-vol-${1: -36}" --arg path "$work/staging" --argjson publish "$context" \
+		'{volumeId: $id, stagingTargetPath: $path, publishContext: $publish,
+		volumeContext: {clusterID: "site1", pool: "rbd", imageName: $image, mounter: "userspace"},
+		volumeCapability: {block: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}}'
+}
+defer stop_attachds
+mkdir "$work/staging"
+ok "a volume that has come from another cluster" create "$there_id" mapped
+volume=$id
+old=$(of_site1 "$id")
+fails_with FAILED_PRECONDITION "is not found by its old handle" publish "$old"
+map_to "[{clusterIDMapping: {site1: \"$there_id\"}, RBDPoolIDMapping: [{\"99\": \"$(pool_of)\"}]}]"
+ok "but is when the handle is mapped" wait_for 30 publish "$old"
+context=$(jq -c .publishContext <<<"$reply")
+is "the node is told where" "$(jq -r .clusterID <<<"$context")" "$there_id"
+ok "and stages it" at "$there_id" Node/NodeStageVolume "$(for_node "$old")"
+ok "and once more" at "$there_id" Node/NodeStageVolume "$(for_node "$old")"
+ok "and gives it back" at "$there_id" Node/NodeUnstageVolume "$(for_node "$old" | jq -c '{volumeId, stagingTargetPath}')"
+ok "it is taken from the node" unpublish "$old"
+ok "it can be grown" at "$there_id" Controller/ControllerExpandVolume \
+	"{\"volumeId\": \"$old\", \"capacityRange\": {\"requiredBytes\": \"33554432\"}}"
+ok "and a snapshot be made of it" snapshot "$old"
+snap=$(jq -r .snapshot.snapshotId <<<"$reply")
+like "whose handle is of now" "$snap" "$there_id"
+ok "and of it a volume" restore copy "$there_id" "$snap"
+ok "which is deleted" delete "$there_id" "$id"
+ok "also by the old handle of the snapshot" restore copy-2 "$there_id" "$(of_site1 "$snap")"
+ok "which is deleted, too" delete "$there_id" "$id"
+fails_with INVALID_ARGUMENT "not where that is mapped to another cluster" restore copy-3 tenant "$(of_site1 "$snap")"
+like "as is told" "$error" "is in cluster site1, the new volume in tenant"
+ok "the snapshot is deleted by its old handle" at "$there_id" Controller/DeleteSnapshot \
+	"{\"snapshotId\": \"$(of_site1 "$snap")\"}"
+is "and is gone" "$(timeout 60 rbd -c "$there_conf" ls rbd | grep -c csi-snap)" 0
+
+# A handle of a cluster that is there, but has not got the volume.
+tenants=${volume/"$(printf %04x ${#there_id})-$there_id"/0006-tenant}
+fails_with NOT_FOUND "a volume that its cluster has not got" publish "$tenants"
+ok "is as good as deleted" delete tenant "$tenants"
+map_to "[{clusterIDMapping: {\"$there_id\": \"tenant\", \"x\": \"tenant\"}, RBDPoolIDMapping: [{\"$(pool_id rbd)\": \"$(pool_id rbd)\"}]}]"
+ok "is found where that is mapped to" wait_for 30 publish "$tenants"
+ok "and taken from the node" unpublish "$tenants"
+is "there" "$(timeout 60 rbd -c "$there_conf" image-meta ls "rbd/csi-vol-${volume: -36}" | grep -c published)" 0
+fails_with NOT_FOUND "one that is nowhere" publish "${tenants::-4}ffff"
+like "is told of its own cluster" "$error" "in pool rbd/tenant"
+ok "it is deleted there" delete tenant "$tenants"
+is "and its image with it" "$(timeout 60 rbd -c "$there_conf" ls rbd | grep -c "${volume: -36}")" 0
+ok "and that is so when it is asked again" delete tenant "$tenants"
+rm "$work/cluster-mapping.json"
+unmapped() { ! publish "$old" && [[ $error == FAILED_PRECONDITION:* ]]; }
+ok "without the file nothing is mapped" wait_for 30 unmapped
 ok "the volumes of the beginning, too" eval 'delete tenant "$tenant" && delete "$here_id" "$one"'
 done_testing

@@ -153,6 +153,34 @@ is "nothing is there for what the driver cannot do" "$(capacity "$(of_class a t-
 all=$(capacity '{}')
 ok "without a class it is the sum of the clusters" \
 	test $((all / 2 - got < got / 10 && got - all / 2 < got / 10)) = 1 || diag "$all $got"
+# by_topology MORE: a class whose pools go by zones
+by_topology() {
+	jq -nc --argjson more "$1" '{parameters: {clusterID: "a", topologyConstrainedPools: ([
+		{poolName: "t-lists-a", dataPool: "t-lists-b", domainSegments: [{domainLabel: "zone", value: "z1"}]},
+		{poolName: "t-lists-a", domainSegments: [{domainLabel: "zone", value: "z2"}]},
+		{poolName: "no-pool", domainSegments: [{domainLabel: "zone", value: "z3"}]}] | tojson)}} * $more'
+}
+zone() { capacity "$(by_topology "{\"accessibleTopology\": {\"segments\": {\"topology.rbd.csi.ceph.com/zone\": \"$1\"}}}")"; }
+like "where pools go by topology it is that of the pool that fits" "$(zone z1)" "$quota"
+there=$(zone z2)
+ok "which is another one in another zone" test $((there - got < got / 10 && got - there < got / 10)) = 1 || diag "$there $got"
+is "nothing is there where none fits" "$(zone z4)" 0
+fails_with INVALID_ARGUMENT "one that is not there" zone z3
+like "is named" "$error" "topologyConstrainedPools: pool no-pool: no such pool"
+like "without a topology the class' pool counts" \
+	"$(capacity "$(by_topology '{"parameters": {"pool": "t-lists-b"}}')")" "$quota"
+fails_with INVALID_ARGUMENT "without a pool all of the list do" capacity "$(by_topology '{}')"
+defer ceph osd pool rm t-lists-c t-lists-c --yes-i-really-really-mean-it
+ceph osd pool create t-lists-c 1 >/dev/null 2>&1
+counts() { (($(capacity "$(of_class a t-lists-c)") > 0)); }
+ok "a new pool counts as soon as the monitors have figures" wait_for 20 counts
+ceph osd pool rm t-lists-c t-lists-c --yes-i-really-really-mean-it >/dev/null 2>&1
+ceph osd pool create t-lists-c 1 >/dev/null 2>&1
+ceph osd pool set-quota t-lists-c max_bytes 1000000000 >/dev/null 2>&1 || bail "no quota"
+anew() { [[ $(capacity "$(of_class a t-lists-c)") == 1000000000 ]]; }
+ok "and so does one that was made anew under its name" wait_for 20 anew
+fails_with INVALID_ARGUMENT "a list that is none is an error" capacity \
+	"$(by_topology '{"parameters": {"topologyConstrainedPools": "x"}, "accessibleTopology": {}}')"
 fails_with INVALID_ARGUMENT "a pool that is not there is an error" plain Controller/GetCapacity "$(of_class a no-pool)"
 
 # ---- coming and going between pages ----------------------------------------------------------

@@ -198,9 +198,10 @@ format_start(struct node_format *ask, struct wake *waiter)
 }
 
 static int
-find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
-    struct err *err)
+find_cluster(const char *id, int64_t pool_id, struct arena *arena,
+    struct node_cluster *cluster, struct err *err)
 {
+	(void)pool_id;
 	(void)id;
 	(void)arena;
 	(void)err;

@@ -497,9 +497,10 @@ make_requests(void)
 static bool config_knows;
 
 static int
-find_cluster(const char *id, struct arena *arena, struct node_cluster *cluster,
-    struct err *err)
+find_cluster(const char *id, int64_t pool_id, struct arena *arena,
+    struct node_cluster *cluster, struct err *err)
 {
+	(void)pool_id;
 	(void)arena;
 	if (!config_knows)
 		return err_set(err, ERR_FAILED_PRECONDITION, "cluster %s", id);

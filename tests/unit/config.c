@@ -148,6 +148,69 @@ test_changes(void)
 	config_free(config);
 }
 
+/* The n-th place of a volume of cluster "x", as "CLUSTER POOL". */
+static const char *
+place(const struct config *config, int64_t pool_id, size_t n)
+{
+	static char text[64];
+	struct arena *arena = arena_new(1 << 16);
+	struct config_cluster c;
+	size_t at = 0;
+	int64_t mapped = 0;
+	bool found;
+
+	do
+		found = config_find_mapped(
+		    config, "x", pool_id, &at, arena, &c, &mapped);
+	while (found && n-- > 0);
+	(void)snprintf(text, sizeof(text), "%s %lld",
+	    found ? c.cluster_id : "none", (long long)mapped);
+	arena_free(arena);
+	return text;
+}
+
+#define MAPPING "cluster-mapping.json"
+#define PLACES                                                                 \
+	"[{\"clusterIDMapping\":{\"x\":\"nope\",\"a\":\"x\"},"                 \
+	"\"RBDPoolIDMapping\":[{\"1\":\"2\",\"7\":\"1\"},{\"3\":\"4\"}]},"     \
+	"{\"clusterIDMapping\":{\"x\":\"a\"},\"RBDPoolIDMapping\":"            \
+	"[{\"1\":\"8\",\"9\":\"pool\"}],\"CephFSFscIDMapping\":[{\"1\":\"5\"}]}]"
+
+static void
+test_mapping(void)
+{
+	struct config *config;
+
+	put("config.json", ONE);
+	config = config_new(at("config.json"));
+	is_str(
+	    place(config, 1, 0), "none 0", "without a mapping there is none");
+	put(MAPPING, PLACES);
+	for (int i = 0; i < 100 && str_eq(place(config, 1, 0), "none 0"); i++)
+		(void)becomes(config, "c", true);
+	is_str(place(config, 1, 0), "a 2",
+	    "a new mapping is read; a cluster that config.json lacks is passed");
+	is_str(place(config, 1, 1), "a 7", "pairs count in both directions");
+	is_str(place(config, 1, 2), "a 8", "so do further entries");
+	is_str(place(config, 4, 0), "a 3", "and lists of pools");
+	ok(str_starts(place(config, 1, 3), "none"), "then there are no more");
+	ok(str_starts(place(config, 9, 0), "none"), "nor for no number");
+	ok(str_starts(place(config, 5, 0), "none"),
+	    "nor for pools of file systems");
+	is_str(place(config, 0, 0), "a 0", "without a pool clusters count");
+	logged[0] = '\0';
+	put(MAPPING, "[{\"clusterIDMapping\":{\"x\":1}}]");
+	config_reload(config);
+	ok(strstr(logged, "config.broken") != NULL &&
+		strstr(logged, MAPPING ": entry 1: clusterIDMapping") != NULL,
+	    "a broken mapping is logged: %s", logged);
+	is_str(place(config, 1, 0), "a 2", "and the last good one stays");
+	(void)unlink(at(MAPPING));
+	config_reload(config);
+	is_str(place(config, 1, 0), "none 0", "one that is removed is gone");
+	config_free(config);
+}
+
 /* As kubelet mounts a ConfigMap and swaps it. */
 static void
 test_configmap(void)
@@ -323,6 +386,7 @@ main(void)
 		return 1;
 	test_read();
 	test_changes();
+	test_mapping();
 	test_configmap();
 	test_late();
 	test_entries();

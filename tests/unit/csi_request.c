@@ -110,10 +110,6 @@ static const struct {
 	  ",\"volumeContentSource\":{\"volume\":{\"volumeId\":\"" X128
 	  "x\"}}}", INVALID,
 	  "volume_content_source.volume.volume_id: longer" },
-	{ "CreateVolume", "{\"name\":\"v\"," CAPS "," KEYS
-	  ",\"parameters\":{\"clusterID\":\"d\",\"pool\":\"p\"}"
-	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"" ID
-	  "\"}}}", INVALID, "snapshot_id: is in cluster c, the new" },
 	{ "CreateVolume", "{\"name\":\"v\",\"volumeCapabilities\":["
 	  CAP_OF("mount", "MULTI_NODE_READER_ONLY") "]," PARAMS "," KEYS
 	  ",\"volumeContentSource\":{\"snapshot\":{\"snapshotId\":\"" ID
