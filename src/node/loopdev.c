@@ -19,7 +19,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define FREE_TRIES 64
+#define FREE_TRIES 256
+#define FREE_SPREAD_MS 32 /* over which children that race come again */
 #define READ_BYTES 4096
 
 /*
@@ -237,7 +238,8 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 			return id;
 		if (rc != -EBUSY)
 			return rc;
-		device_pause_ms(1); /* another child was faster */
+		/* Another child was faster; with the next one not all at once. */
+		device_pause_ms(1 + (getpid() + i * 7) % FREE_SPREAD_MS);
 	}
 	return err_set(err, ERR_UNAVAILABLE,
 	    "no free loop device after %d tries", FREE_TRIES);
