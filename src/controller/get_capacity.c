@@ -65,7 +65,7 @@ name_pools(struct get_capacity *g)
 	g->param = "topologyConstrainedPools";
 	g->pool = arena_new_bytes(
 	    g->rpc.arena, (topology->n + 1) * sizeof(*g->pool));
-	for (size_t i = 0; i < topology->n; i++)
+	for (size_t i = 0; !g->any && i < topology->n; i++)
 		g->pool[g->npools++] = topology->choice[i].data_pool != NULL
 		    ? topology->choice[i].data_pool
 		    : topology->choice[i].pool;

@@ -44,25 +44,24 @@ on_data(char *data, size_t one, size_t n, void *arg)
 	return buf_append(arg, data, n) == 0 ? n : 0;
 }
 
-/* "Authorization: Bearer ...", wiped by the caller; NULL: `why` says. */
-static char *
-authorization(const char *dir, const char **why)
+#define HEADER "Authorization: Bearer "
+#define HEADER_MAX (sizeof(HEADER) + TOKEN_MAX)
+
+/* Completes HEADER, which the caller wipes. NULL, or why it cannot. */
+static const char *
+authorization(const char *dir, char header[HEADER_MAX])
 {
 	auto_free char *path = str_fmt("%s/token", dir);
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char token[TOKEN_MAX];
-	char *header;
-	ssize_t n = fd < 0 ? -1 : read(fd, token, sizeof(token) - 1);
+	char *token = header + strlen(HEADER);
+	ssize_t n = fd < 0 ? -1 : read(fd, token, TOKEN_MAX);
 
-	if (n <= 0) {
-		*why = n < 0 ? strerror(errno) : "is empty";
-		return NULL;
-	}
+	if (n < 0)
+		return strerror(errno);
 	while (n > 0 && (token[n - 1] == '\n' || token[n - 1] == ' '))
 		n--;
-	header = str_fmt("Authorization: Bearer %.*s", (int)n, token);
-	secret_wipe(token, sizeof(token));
-	return header;
+	token[n] = '\0';
+	return n == 0 ? "is empty" : NULL;
 }
 
 /* GETs a path of the API. Returns its status, or less than 0 having said why. */
@@ -73,17 +72,17 @@ get(const char *dir, const char *path, struct buf *answer)
 	const char *port = getenv("KUBERNETES_SERVICE_PORT");
 	auto_free char *ca = str_fmt("%s/ca.crt", dir);
 	auto_free char *url = NULL;
-	char *header, text[CURL_ERROR_SIZE] = "";
+	char header[HEADER_MAX] = HEADER, text[CURL_ERROR_SIZE] = "";
 	struct curl_slist *headers;
 	const char *why;
 	long status = 0;
 	CURL *curl;
 	CURLcode rc;
 
-	if (str_is_empty(host))
+	if (host == NULL || *host == '\0')
 		return -fail("KUBERNETES_SERVICE_HOST", "is not set");
-	header = authorization(dir, &why);
-	if (header == NULL)
+	why = authorization(dir, header);
+	if (why != NULL)
 		return -fail("the service account's token", why);
 	url = str_fmt(
 	    strchr(host, ':') != NULL ? "https://[%s]:%s%s" : "https://%s:%s%s",
@@ -100,8 +99,7 @@ get(const char *dir, const char *path, struct buf *answer)
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, text);
 	rc = curl_easy_perform(curl);
 	(void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-	secret_wipe(header, strlen(header));
-	free(header);
+	secret_wipe(header, sizeof(header));
 	if (rc != CURLE_OK)
 		return -fail(
 		    url, text[0] != '\0' ? text : curl_easy_strerror(rc));
