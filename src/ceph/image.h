@@ -312,6 +312,7 @@ enum image_create_state {
 	CREATE_CLONE_KNOWN,  /* the parent's snapshot knows it */
 	CREATE_PARENT_KNOWN, /* it knows its parent, or knew one before */
 	CREATE_PARENT_READ,  /* which one */
+	CREATE_PARENT_OTHER, /* another one than that; this one forgets it */
 	/*
 	 * Undo ladder: removes what this call made, each rung if it was made.
 	 * It is not tried on a cluster that does not answer, where each rung

@@ -475,10 +475,16 @@ image_clone_step(struct image_create *c)
 	case CREATE_PARENT_READ:
 		if (op->rc < 0)
 			return op_fail_as(c, CREATE_UNDO, lookup.op);
-		if (!is_same_parent(&c->lookup.info.parent, c->spec->parent))
-			return image_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS,
-			    name, "exists as a clone of something else");
-		return op_goto(c, CREATE_END);
+		if (is_same_parent(&c->lookup.info.parent, c->spec->parent))
+			return op_goto(c, CREATE_END);
+		/* It was told of a clone that it has not: nobody else would. */
+		parent_detach_start(
+		    c->parent_pool, c->spec->parent, c->pool, c->id, &op->wake);
+		return op_await(c, CREATE_PARENT_OTHER);
+
+	case CREATE_PARENT_OTHER:
+		return image_fail(c, CREATE_UNDO, ERR_ALREADY_EXISTS, name,
+		    "exists as a clone of something else");
 
 	default:
 		return OP_DONE;
@@ -658,6 +664,7 @@ image_create_step(struct op *op)
 	case CREATE_CLONE_KNOWN:
 	case CREATE_PARENT_KNOWN:
 	case CREATE_PARENT_READ:
+	case CREATE_PARENT_OTHER:
 		return image_clone_step(c);
 
 	case CREATE_UNDO:

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TRIES_MAX 5 /* to make one, while another process is at it */
+
 /* ---- make ---- */
 
 static const struct cls_snapshot *
@@ -181,10 +183,16 @@ make_step(struct op *op)
 
 	case HELPMAKE_CLONED:
 		m->adopted = m->job.adopted;
-		/* Another process was at it, and the snapshot is gone again. */
-		if (op->rc == -ENOENT && m->adopted && !m->is_resumed) {
+		/*
+		 * Another process is at it: the snapshot is gone again, or the
+		 * helper is there, and a clone of one made before this.
+		 */
+		if ((op->rc == -ENOENT || op->rc == -EEXIST) && m->adopted &&
+		    m->tries++ < TRIES_MAX) {
 			m->is_resumed = true;
-			return op_goto(m, HELPMAKE_START);
+			make_job_start(m, IMAGE_JOB_UNSNAPSHOT, source_pool,
+			    source_id, m->like->name, &op->wake);
+			return op_await(m, HELPMAKE_AGAIN);
 		}
 		if (op->rc < 0)
 			return op_fail_as(m, HELPMAKE_END, job.op);
@@ -195,6 +203,11 @@ make_step(struct op *op)
 		image_lookup_start(&m->lookup, m->pool, m->like->name, m->id,
 		    true, wakes_add(&m->parts));
 		return op_await(m, HELPMAKE_FREED);
+
+	case HELPMAKE_AGAIN:
+		if (op->rc < 0)
+			return op_fail_as(m, HELPMAKE_END, job.op);
+		return op_goto(m, HELPMAKE_START);
 
 	case HELPMAKE_FREED:
 		if (err_is_set(&m->job.op.err))

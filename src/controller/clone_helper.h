@@ -36,6 +36,7 @@ enum helper_make_state {
 	HELPMAKE_SNAP,          /* the volume has no snapshot for it yet */
 	HELPMAKE_SNAPPED,       /* it has */
 	HELPMAKE_CLONED,        /* it is made */
+	HELPMAKE_AGAIN, /* not made, nor is the volume's snapshot left */
 	HELPMAKE_FREED, /* the volume's snapshot is in the trash, and it was
 				   looked up */
 	HELPMAKE_WHOLE, /* all of that, or it was so already */
@@ -65,6 +66,7 @@ struct helper_make {
 	/* private */
 	char own_id[RBD_ID_SIZE];
 	struct cls_parent of; /* the volume's snapshot */
+	unsigned tries;
 	struct image_spec spec;
 	struct wakes parts;
 	bool made; /* and looked up since */

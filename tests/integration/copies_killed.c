@@ -259,12 +259,13 @@ main(int argc, char **argv)
 	(void)argc;
 	killed_begin(argv);
 	source = killed_volume("source", "}");
-	if (!ok(source != NULL && make_snapshot("snapshot", &snapshot),
+	if (!killed_ok(source != NULL && make_snapshot("snapshot", &snapshot),
 		"there is a volume to be copied, and a snapshot of it"))
 		return 1;
 	for (size_t i = 0; i < countof(sweeps); i++)
 		killed_sweep(&sweeps[i]);
-	ok(delete_snapshot(snapshot) && killed_delete_volume(source),
+	(void)killed_ok(
+	    delete_snapshot(snapshot) && killed_delete_volume(source),
 	    "the snapshot and the volume are deleted");
 	free(source);
 	free(snapshot);

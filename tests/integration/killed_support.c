@@ -70,29 +70,45 @@ end(struct talk *t)
 	    : FATE_LIVED;
 }
 
-static json_t *
-call(struct talk *t, const char *method, const char *request)
+static const struct csi_definition *
+definition(const char *method)
 {
 	auto_free char *path = *method == '/'
 	    ? str_dup(method)
 	    : str_fmt("/csi.v1.Controller/%s", method);
-	const struct csi_definition *def = csi_definition_find(path);
+
+	return csi_definition_find(path);
+}
+
+uint64_t
+killed_send(struct talk *t, const char *method, const char *request)
+{
 	auto_json json_t *json = json_loads(request, 0, NULL);
 	struct arena *arena = csi_arena_new();
-	const struct talk_reply *reply;
 	ProtobufCMessage *message;
 	struct err err = ERR_INIT;
-	json_t *answer = NULL;
+	uint64_t id;
 
 	(void)json_object_set_new(json, "secrets",
 	    json_pack("{s:s,s:s}", "userID", MAKER, "userKey", maker_key));
-	message = json_pb_read(def->request, json, arena, &err);
+	message = json_pb_read(definition(method)->request, json, arena, &err);
 	if (message == NULL) {
 		printf("Bail out! %s: %s\n", err.text, request);
 		exit(1);
 	}
-	reply = talk_call(t, method, message, "");
+	id = talk_send(t, method, message, "");
 	arena_free(arena);
+	return id;
+}
+
+json_t *
+killed_answer(struct talk *t, const char *method, uint64_t id)
+{
+	const struct talk_reply *reply = talk_wait(t, id);
+	ProtobufCMessage *message;
+	struct err err = ERR_INIT;
+	json_t *answer = NULL;
+
 	if (reply == NULL)
 		return NULL;
 	if (reply->code != 0) {
@@ -100,11 +116,35 @@ call(struct talk *t, const char *method, const char *request)
 		return NULL;
 	}
 	message = protobuf_c_message_unpack(
-	    def->reply, NULL, reply->len, reply->body);
+	    definition(method)->reply, NULL, reply->len, reply->body);
 	if (message != NULL)
 		answer = json_pb_write(message, &err);
 	req_free(message);
 	return answer;
+}
+
+static json_t *
+call(struct talk *t, const char *method, const char *request)
+{
+	return killed_answer(t, method, killed_send(t, method, request));
+}
+
+bool
+killed_ok(bool good, const char *name)
+{
+	return ok(good, "%s", name);
+}
+
+struct talk *
+killed_talk(void)
+{
+	return &whole;
+}
+
+void
+killed_start(struct talk *other)
+{
+	start(other, NULL, NULL);
 }
 
 json_t *
@@ -425,6 +465,12 @@ restart(void)
 	start(&whole, NULL, NULL);
 }
 
+bool
+killed_audit(void)
+{
+	return audit(KILLED_POOL, false) && audit(KILLED_OTHER, false);
+}
+
 static void
 dump_all(struct dump *dump)
 {
@@ -469,9 +515,8 @@ killed_sweep(const struct sweep *s)
 	ok(n - 2 >= s->writes && n <= WRITES_MAX, "%s: of %u writes", s->what,
 	    n - 2);
 	restart();
-	ok(talk_purged(&whole) && audit(KILLED_POOL, false) &&
-		audit(KILLED_OTHER, false),
-	    "%s: an audit finds nothing", s->what);
+	ok(talk_purged(&whole) && killed_audit(), "%s: an audit finds nothing",
+	    s->what);
 	for (size_t i = 0; i < count; i++) {
 		good = s->clean(&acts[i]) && good;
 		free(acts[i].name);

@@ -52,6 +52,19 @@ void killed_begin(char **argv);
 void killed_sweep(const struct sweep *sweep);
 int killed_end(void);
 
+/* One more worker that lives, beside that which killed_call() asks. */
+void killed_start(struct talk *other);
+struct talk *killed_talk(void);
+/* Both halves of a call, of either; a NULL answer is a failure, which is told. */
+uint64_t killed_send(
+    struct talk *talk, const char *method, const char *request);
+json_t *killed_answer(struct talk *talk, const char *method, uint64_t id);
+/* Whether an audit of both pools finds nothing. */
+bool killed_audit(void);
+
+/* A test like ok() of tap.h, which counts for its own file only. */
+bool killed_ok(bool good, const char *name);
+
 /* A call of the worker that lives; NULL: it has failed, which is told. */
 json_t *killed_call(const char *method, const char *request);
 /* The same, if only success matters. Frees the request. */
