@@ -36,10 +36,11 @@ class Stand:
         state = self.dir / "state"
         state.mkdir()
         (self.dir / "volumes").mkdir()
-        own = self.dir / "credentials" / self.env["RBD_CSI_FSID"]
-        own.mkdir(parents=True)
-        for name, value in json.loads(pathlib.Path(self.env["RBD_CSI_SECRETS"]).read_text()).items():
-            (own / name).write_text(value)
+        for cluster_of in json.loads(pathlib.Path(self.env["RBD_CSI_CONFIG"]).read_text()):
+            own = self.dir / "credentials" / cluster_of["clusterID"]
+            own.mkdir(parents=True)
+            for name, value in json.loads(pathlib.Path(self.env["RBD_CSI_SECRETS"]).read_text()).items():
+                (own / name).write_text(value)
         self.log = open(self.dir / "rbd-csid.log", "w", encoding="utf-8")
         self.daemon = subprocess.Popen(
             [self.build / "rbd-csid", "--type=rbd", "--nodeserver", "--controllerserver", "--nodeid=bench",
