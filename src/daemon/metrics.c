@@ -11,10 +11,12 @@
 #include "daemon/drain.h"
 #include "daemon/request.h"
 #include "daemon/sessions.h"
+#include "daemon/status_page.h"
 #include "obs/metrics.h"
 #include "obs/process.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #define CODES (ERR_UNAUTHENTICATED + 1)
@@ -46,6 +48,7 @@ static struct {
 	struct map methods; /* path -> struct method_series */
 	struct method_series method[METHODS_MAX];
 	unsigned method_count;
+	struct status_page page;
 	struct timer lag_timer;
 	struct metric_series *lag, *waits;
 } mt;
@@ -231,9 +234,45 @@ get_healthz(struct buf *body)
 	return rc < 0 ? 500 : draining ? 503 : 200;
 }
 
+static void
+put_latency(struct buf *out)
+{
+	bool is_empty = true;
+
+	status_page_table(out, "Calls", "RPC|#calls|#half within|#99 % within");
+	for (unsigned i = 0; i < METHODS_MAX; i++) {
+		const struct method_series *m = &mt.method[i];
+		double half = 0, most = 0;
+		uint64_t count;
+
+		if (m->seconds == NULL)
+			continue;
+		is_empty = false;
+		count = metric_quantile(m->seconds, 0.5, &half);
+		(void)metric_quantile(m->seconds, 0.99, &most);
+		(void)buf_printf(out, "<tr>");
+		status_page_cell(out, m->path);
+		status_page_number(out, count);
+		status_page_duration(
+		    out, isinf(half) ? -1 : (int64_t)(half * 1000));
+		status_page_duration(
+		    out, isinf(most) ? -1 : (int64_t)(most * 1000));
+		(void)buf_printf(out, "</tr>\n");
+	}
+	status_page_end(out, is_empty);
+}
+
+static int
+get_page(struct buf *body)
+{
+	return status_page_get(&mt.page, body);
+}
+
+/* The last one only with --status-page. */
 static const struct http_route routes[] = {
 	{ "/metrics", METRICS_TYPE, metrics_get },
 	{ "/healthz", "text/plain; charset=utf-8", get_healthz },
+	{ "/", "text/html; charset=utf-8", get_page },
 };
 
 int
@@ -245,8 +284,13 @@ metrics_begin(const struct metrics_setup *setup, struct err *err)
 	memset(&mt, 0, sizeof(mt));
 	if (*setup->address == '\0')
 		return 0;
-	mt.http = http_serve(
-	    setup->address, &setup->file, routes, countof(routes), err);
+	mt.page = (struct status_page){ .node = setup->node,
+		.version = setup->version,
+		.commit = setup->commit,
+		.slow_ms = setup->slow_ms,
+		.latency = put_latency };
+	mt.http = http_serve(setup->address, &setup->file, routes,
+	    countof(routes) - (setup->status_page ? 0 : 1), err);
 	if (mt.http == NULL) {
 		err_prefix(err, "--metrics-address=%s", setup->address);
 		return err->rc;

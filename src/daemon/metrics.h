@@ -17,6 +17,9 @@ struct metrics_setup {
 	struct unix_socket_file file;            /* if it is a unix socket */
 	const char *version, *commit, *librados; /* of the build */
 	struct csi_serving serving;
+	bool status_page;
+	const char *node;
+	int64_t slow_ms; /* as the page marks requests */
 	/* These live until metrics_stop(). */
 	struct server *server;
 	const struct router *router;

@@ -158,6 +158,9 @@ const struct request *request_of(const struct op *op);
 /* The lock that it waits for, or NULL. */
 const struct request_lock *request_waits(const struct request *r);
 
+/* Where it is, in one word. */
+const char *request_state_name(const struct request *r);
+
 /* "volume=... op=..." for the log line of an end. */
 #define REQUEST_NOTE_MAX (SESSION_STATES_MAX + 800)
 const char *request_note(const struct request *r, char *buf, size_t size);

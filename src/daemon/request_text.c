@@ -33,8 +33,7 @@ put_where(const struct request *r, char *buf, size_t size)
 	    (long long)(clock_now_us() - op->since_us) / 1000000);
 }
 
-/* In one word. */
-static const char *
+const char *
 request_state_name(const struct request *r)
 {
 	if (r->rpc != NULL)

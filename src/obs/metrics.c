@@ -144,6 +144,22 @@ metric_observe(struct metric_series *series, double value)
 	series->value += value;
 }
 
+uint64_t
+metric_quantile(const struct metric_series *series, double part, double *bound)
+{
+	const struct metric *metric = series->metric;
+	uint64_t count = 0, sum = 0;
+	unsigned i = 0;
+
+	for (unsigned j = 0; j <= metric->bound_count; j++)
+		count += series->in_bucket[j];
+	while (i < metric->bound_count &&
+	    (double)(sum += series->in_bucket[i]) < part * (double)count)
+		i++;
+	*bound = i < metric->bound_count ? metric->bound[i] : INFINITY;
+	return count;
+}
+
 void
 metrics_fini(void)
 {

@@ -65,6 +65,13 @@ void metric_add(struct metric_series *series, double n);     /* a counter */
 void metric_set(struct metric_series *series, double value); /* a gauge */
 void metric_observe(struct metric_series *series, double value);
 
+/*
+ * How many were observed, and the bound that this part of them does not
+ * exceed: of 0.5 the median's. INFINITY beyond the last one.
+ */
+uint64_t metric_quantile(
+    const struct metric_series *series, double part, double *bound);
+
 /* In read(): one series; what goes beyond `max` is left out. */
 void metric_tell(
     struct metric_reading *reading, double value, const char *const *values);

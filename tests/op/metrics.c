@@ -9,6 +9,7 @@
 #include "core/loop.h"
 #include "csi/definitions.h"
 #include "daemon/request.h"
+#include "daemon/trace.h"
 #include "rpc/health.h"
 #include "tests/tap.h"
 
@@ -259,6 +260,32 @@ process_is_told(void)
 }
 
 static void
+a_page_for_people(void)
+{
+	static const struct trace_entry failed = { .method = "CreateVolume",
+		.code = ERR_UNAVAILABLE,
+		.key = "<b>\"&",
+		.states = "",
+		.text = "no cluster" };
+
+	trace_add(&failed);
+	is_int(get("/"), 200, "a page is served");
+	ok(strstr(body, "<h1>rbd-csi n&lt;1&gt;</h1>") != NULL, "of this node");
+	ok(strstr(body, "<code>&lt;b&gt;&quot;&amp;</code>") != NULL &&
+		strstr(body, "no cluster") != NULL,
+	    "with failures, whatever is in them");
+	ok(strstr(body,
+	       "<code>/csi.v1.Identity/Probe</code></td>"
+	       "<td class=\"n\">20</td>") != NULL,
+	    "and calls");
+	ok(strstr(body, "src=") == NULL && strstr(body, "href=") == NULL &&
+		strstr(body, "<script") == NULL &&
+		strstr(body, "<form") == NULL,
+	    "it fetches nothing and changes nothing");
+	ok(str_starts(body + strlen(body) - 8, "</html>"), "and is whole");
+}
+
+static void
 lag_is_measured(void)
 {
 	clock_fake(1000000);
@@ -286,6 +313,8 @@ start(const char *at, struct server *server, const struct router *router)
 		.commit = "abc",
 		.librados = "3.0.0",
 		.serving = { .node = true },
+		.status_page = true,
+		.node = "n<1>",
 		.server = server,
 		.router = router,
 	};
@@ -327,6 +356,7 @@ main(void)
 	peers_add_nothing();
 	the_largest_text_fits();
 	process_is_told();
+	a_page_for_people();
 	metrics_stop();
 	is_int(get("/metrics"), 0, "when they are stopped nothing is served");
 
