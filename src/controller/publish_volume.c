@@ -14,6 +14,7 @@
 
 #include "csi.pb-c.h"
 #include "csi/caps.h"
+#include "csi/encryption.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -225,6 +226,17 @@ record_start(struct publish_volume *p)
 	    NULL, &p->rpc.op.wake);
 }
 
+static bool
+is_to_be_encrypted(const struct publish_volume *p)
+{
+	struct csi_encryption encryption = { .luks = false };
+	struct err err = ERR_INIT;
+
+	/* The definition's check has read it, too. */
+	return csi_encryption_get(&p->context, &encryption, &err) == 0 &&
+	    encryption.luks;
+}
+
 static enum op_verdict
 publish_volume_step(struct op *op)
 {
@@ -267,10 +279,12 @@ publish_volume_step(struct op *op)
 	case PUBLISHVOL_META_READ:
 		if (op->rc < 0)
 			return op_fail_as(p, PUBLISHVOL_END, list);
-		if (volume_is_encrypted(&p->list))
-			return op_fail(p, PUBLISHVOL_END, ERR_UNIMPLEMENTED,
-			    "volume %s: image %s is encrypted, which this driver cannot stage",
-			    req->volume_id, v->image);
+		if (volume_is_encrypted(&p->list) != is_to_be_encrypted(p))
+			return op_fail(p, PUBLISHVOL_END,
+			    ERR_FAILED_PRECONDITION,
+			    "volume %s: image %s is %sencrypted, and volume_context.encrypted says otherwise",
+			    req->volume_id, v->image,
+			    volume_is_encrypted(&p->list) ? "" : "not ");
 		take_records(p);
 		if (judge_records(p, &err) < 0)
 			return op_fail_err(p, PUBLISHVOL_END, &err);

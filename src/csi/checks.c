@@ -459,11 +459,7 @@ csi_check_controller_publish(struct csi_request *in, struct err *err)
 	    (rc = check_access(r->volume_capability, "volume_capability",
 		 &in->access, err)) < 0)
 		return rc;
-	rc = csi_encryption_get(&context, &encryption, err);
-	return rc == 0 && encryption.luks
-	    ? err_set(err, ERR_UNIMPLEMENTED,
-		  "volume_context.encrypted: this driver cannot stage encrypted volumes")
-	    : rc;
+	return csi_encryption_get(&context, &encryption, err);
 }
 
 int

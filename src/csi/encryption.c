@@ -61,7 +61,10 @@ csi_encryption_get(
 	if (cipher == NULL)
 		return 0;
 	out->cipher = cipher;
-	out->integrity = integrity;
+	if (integrity != NULL)
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "volume_context.integrityMode: %s is not served",
+		    integrity);
 	if (key_bits != NULL)
 		(void)!str_to_u64(key_bits, &out->key_bits);
 	if (sector_bytes != NULL)

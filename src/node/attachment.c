@@ -4,6 +4,7 @@
 #include "node/attachment.h"
 #include "node/crypt.h"
 #include "node/loopdev.h"
+#include "node/luks.h"
 #include "node/stash.h"
 
 #include <errno.h>
@@ -295,13 +296,51 @@ attachment_grow(const struct device_claim *claim, struct attachment *at,
 	char file[LOOPDEV_FILE_MAX];
 	int id, rc;
 
-	if (at->layer[LAYER_CRYPT] != 0)
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "volume %s is encrypted, and is not grown",
-		    claim->spec.volume_id);
 	rc = at->mapper->grow(&claim->spec, &at->device, err);
+	if (rc == 0 && at->layer[LAYER_CRYPT] != 0) {
+		auto_free char *name = str_fmt(
+		    CRYPT_PREFIX "%s", claim->spec.volume_id);
+
+		rc = luks_grow(name, err);
+	}
 	while (rc == 0 && (id = layer_next(dir, claim, file)) >= 0)
 		rc = loopdev_grow(id, file, err);
+	return rc;
+}
+
+int
+attachment_top(const struct attachment *at, struct device *top, struct err *err)
+{
+	dev_t devno = at->layer[LAYER_CRYPT];
+	char disk[DISK_NAME_MAX];
+	int rc;
+
+	*top = at->device;
+	if (devno == 0)
+		return 0;
+	sysfs_disk(devno, disk);
+	if (str_put(top->path, sizeof(top->path), "%s/%s", node_paths.dev,
+		disk) < 0)
+		return err_set(err, ERR_INTERNAL, "device %s: too long", disk);
+	top->devno = devno;
+	rc = sysfs_size(devno, &top->size_bytes, &top->read_only);
+	return rc < 0 ? err_set_rc(err, rc, "look at device %s", top->path)
+		      : device_node_ensure(top->path, devno, err);
+}
+
+int
+attachment_find_crypt(
+    const struct device_claim *claim, struct attachment *at, struct err *err)
+{
+	const char *volume_id = claim->spec.volume_id;
+	const struct mount_point point = { .source = crypt_find(volume_id) };
+	int rc;
+
+	if (point.source == 0)
+		return -ENOENT;
+	rc = attachment_find(claim, &point, at, err);
+	if (rc < 0)
+		err_prefix(err, "the mapping " CRYPT_PREFIX "%s", volume_id);
 	return rc;
 }
 
@@ -309,17 +348,13 @@ int
 attachment_close_crypt(const struct device_claim *claim, struct err *err)
 {
 	const char *volume_id = claim->spec.volume_id;
-	const struct mount_point point = { .source = crypt_find(volume_id) };
 	struct attachment at;
-	int rc;
+	int rc = attachment_find_crypt(claim, &at, err);
 
-	if (point.source == 0)
+	if (rc == -ENOENT)
 		return 0;
-	rc = attachment_find(claim, &point, &at, err);
-	if (rc < 0 && rc != -ESTALE) {
-		err_prefix(err, "the mapping " CRYPT_PREFIX "%s", volume_id);
+	if (rc < 0 && rc != -ESTALE)
 		return rc;
-	}
 	if (rc == -ESTALE && err != NULL)
 		*err = (struct err)ERR_INIT;
 	rc = crypt_close(volume_id, err);

@@ -18,7 +18,7 @@
 enum layer_kind {
 	LAYER_READ_ONLY =
 	    0,       /* a loop device for a target that must not write */
-	LAYER_CRYPT, /* dm-crypt of ceph-csi's, dm-integrity below it */
+	LAYER_CRYPT, /* dm-crypt; in one of ceph-csi's dm-integrity below it */
 	LAYER_KINDS,
 };
 
@@ -73,18 +73,28 @@ int attachment_check_holders(const struct device *dev, const char *volume_id,
 
 /*
  * The device that has been found, and the layers above it (read-only ones only
- * of a block volume), take over the size that the image has now. UNIMPLEMENTED:
- * one of them is encrypted.
+ * of a block volume), take over the size that the image has now.
  */
 int attachment_grow(const struct device_claim *claim, struct attachment *at,
     bool block, struct err *err) must_check;
 
+/*
+ * What a file system is made in and a block volume shows: the device, or
+ * dm-crypt's above it.
+ */
+int attachment_top(const struct attachment *at, struct device *top,
+    struct err *err) must_check;
+
 /* Frees the read-only layers over the image's device that nobody shows. */
 void attachment_free_layers(const struct device_claim *claim);
 
+/* Finds the volume's dm-crypt mapping. -ENOENT: there is none. Proves it. */
+int attachment_find_crypt(const struct device_claim *claim,
+    struct attachment *at, struct err *err) must_check;
+
 /*
- * Closes the mapping that ceph-csi has opened upon the device, if it lies on
- * this image; none is success.
+ * Closes the mapping upon the device, if it lies on this image; none is
+ * success.
  */
 int attachment_close_crypt(
     const struct device_claim *claim, struct err *err) must_check;

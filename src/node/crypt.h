@@ -1,6 +1,6 @@
 /*
- * crypt.h - the dm-crypt mappings that ceph-csi opens upon an image's device:
- * telling and closing them, which takes no key.
+ * crypt.h - the dm-crypt mappings of encrypted volumes, ceph-csi's and ours:
+ * telling and closing them, which takes no key; luks.h opens them.
  *
  * The rule that holds it together: a mapping is a volume's by its name,
  * luks-rbd-<volume ID>, and by the device that it lies on. Blocking, for

@@ -7,7 +7,6 @@
 #include "base/rules.h"
 #include "node/mount.h"
 
-#include "csi/encryption.h"
 #include "csi/volume_id.h"
 
 #include <errno.h>
@@ -63,14 +62,8 @@ node_spec_fill(struct device_spec *spec, const char *volume_id,
 	bool dynamic = csi_volume_id_parse(volume_id, &id, NULL) == 0;
 	struct node_cluster cluster = { 0 };
 	struct err why = ERR_INIT;
-	struct csi_encryption encryption = { .luks = false };
-	int rc = csi_encryption_get(context, &encryption, err);
+	int rc = 0;
 
-	if (rc == 0 && encryption.luks)
-		rc = err_set(err, ERR_UNIMPLEMENTED,
-		    "volume_context.encrypted: this driver cannot stage encrypted volumes");
-	if (rc < 0)
-		return rc;
 	memset(spec, 0, sizeof(*spec));
 	spec->volume_id = volume_id;
 	spec->cluster_id = first_of(csi_map_get(context, "clusterID"),

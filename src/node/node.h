@@ -119,8 +119,7 @@ extern const struct csi_impl node_volumes_impl;
  * volume_context, as for volumes of ceph-csi. Pool and image are names there;
  * by the handle's pool id and the image's id a mapper sees whether these are
  * still the volume's. Strings live as long as the request and the arena.
- * `reach`: it is to be attached, so monitors are needed too. Refuses
- * encrypted volumes: they must never be taken for unformatted ones.
+ * `reach`: it is to be attached, so monitors are needed too.
  */
 int node_spec_fill(struct device_spec *spec, const char *volume_id,
     const struct csi_map *publish_context, const struct csi_map *volume_context,

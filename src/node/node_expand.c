@@ -68,8 +68,8 @@ static int
 expand_filesystem(const struct staged *s, struct err *err)
 {
 	const char *volume_id = s->claim.spec.volume_id;
-	const struct device *dev = &s->at.device;
 	struct filesystem_probe probe;
+	struct device dev;
 	int rc;
 
 	if (mount_is_turned(s->path, &s->point))
@@ -79,10 +79,12 @@ expand_filesystem(const struct staged *s, struct err *err)
 		    s->path);
 		return 0;
 	}
-	rc = probe_device(dev->path, &probe, err);
+	rc = attachment_top(&s->at, &dev, err);
+	if (rc == 0)
+		rc = probe_device(dev.path, &probe, err);
 	return rc < 0
 	    ? rc
-	    : staging_grow(volume_id, probe.fstype, s->path, dev, err);
+	    : staging_grow(volume_id, probe.fstype, s->path, &dev, err);
 }
 
 static int

@@ -104,7 +104,7 @@ publish_check_source(struct publishing *w, bool *lost, struct err *err)
 		    volume_id, from->path);
 	}
 	if (from->had_stash &&
-	    (stash->encrypted || from->is_others ||
+	    (from->is_others ||
 		(asked->spec.pool_id <= 0 &&
 		    differs(asked->spec.pool, stash->pool)) ||
 		differs(asked->spec.image, stash->image)))
@@ -256,14 +256,16 @@ static int
 publish_bind(struct publishing *w, struct err *err)
 {
 	const struct publish *asked = w->asked;
-	const char *device = w->from.at.device.path;
+	struct device top;
 	auto_close int fd = -1;
-	int layer = -1, rc = path_make_parents(w->target, err);
+	int layer = -1, rc = attachment_top(&w->from.at, &top, err);
+	const char *device = top.path;
 
 	if (rc == 0)
+		rc = path_make_parents(w->target, err);
+	if (rc == 0)
 		rc = path_make_point(w->target, asked->block, 0750, err);
-	if (rc == 0 && asked->block && asked->read_only &&
-	    !w->from.at.device.read_only &&
+	if (rc == 0 && asked->block && asked->read_only && !top.read_only &&
 	    (rc = publish_note_layer(w, err)) == 0)
 		rc = layer = publish_make_layer(device, &fd, err);
 	if (rc >= 0)

@@ -11,6 +11,7 @@
  * as finished, mount. A call that is cut off anywhere in it is repaired by the
  * next one (docs/NODE.md).
  */
+#include "csi/encryption.h"
 #include "node/node.h"
 #include "node/staging.h"
 
@@ -31,8 +32,10 @@ enum stage_state {
 	STAGE_TRIED,     /* it went as far as it could */
 	STAGE_OPENED,    /* open_start has ended */
 	STAGE_NAMED,     /* the cluster has said what the pool is called now */
-	STAGE_PROVEN,    /* the cluster has said whether it may be formatted */
-	STAGE_FORMAT,    /* it may be */
+	STAGE_UNLOCKED, /* the cluster has told the key of an encrypted volume */
+	STAGE_SEALED,   /* the cluster knows that it is a LUKS device */
+	STAGE_PROVEN,   /* the cluster has said whether it may be formatted */
+	STAGE_FORMAT,   /* it may be */
 	STAGE_FORMATTED, /* mkfs has ended */
 	STAGE_MARKED,    /* the cluster knows of the file system, or by which
 			    address the image is open */
@@ -49,6 +52,8 @@ struct stage {
 	enum stage_state state;
 	const Csi__V1__NodeStageVolumeRequest *request;
 	struct secret key;
+	struct csi_encryption encryption;
+	struct secret luks_key;
 	const char *mkfs_options;
 	const char *fallback; /* mapper to take where the node lacks one */
 	bool is_static;       /* somebody else's image: never formatted */
@@ -122,6 +127,7 @@ stage_read_request(struct stage *s, struct err *err)
 
 	if ((rc = node_spec_fill(&s->args.spec, r->volume_id, &publish,
 		 &context, true, s->rpc.arena, err)) < 0 ||
+	    (rc = csi_encryption_get(&context, &s->encryption, err)) < 0 ||
 	    (rc = csi_map_bool(&context, "volume_context", "staticVolume",
 		 &s->is_static, err)) < 0 ||
 	    (rc = csi_map_bool(&context, "volume_context", "tryOtherMounters",
@@ -140,6 +146,12 @@ stage_read_request(struct stage *s, struct err *err)
 	s->args.staging = r->staging_target_path;
 	s->args.block = access->block;
 	s->args.fstype = access->fs_type;
+	s->args.luks = s->encryption.luks;
+	s->args.luks_options = (struct luks_options){
+		.cipher = s->encryption.cipher,
+		.key_bits = s->encryption.key_bits,
+		.sector_bytes = s->encryption.sector_bytes,
+	};
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
@@ -211,8 +223,17 @@ static void
 stage_ask_start(struct stage *s, enum node_format_step step, const char *fstype,
     struct wake *waiter)
 {
+	struct csi_map secrets = csi_map_of(s->request, secrets);
+
 	s->format = (struct node_format){
-		.step = step, .spec = &s->args.spec, .fstype = fstype
+		.step = step,
+		.spec = &s->args.spec,
+		.fstype = fstype,
+		.luks = s->args.luks,
+		.kms_id = s->encryption.kms_id,
+		.passphrase = step == NODE_FORMAT_KEY
+		    ? csi_map_get(&secrets, CSI_PASSPHRASE)
+		    : NULL,
 	};
 	node_config->format_start(&s->format, waiter);
 }
@@ -273,11 +294,12 @@ static const char **
 stage_mkfs_argv(const struct stage *s, struct err *err)
 {
 	bool again = s->format.again;
-	const char *fstype = stage_fstype(s), *device = s->result.device.path;
+	const char *fstype = stage_fstype(s), *device = s->result.top.path;
 	const char **argv = filesystem_mkfs_argv(s->rpc.arena, fstype,
 	    s->mkfs_options, device,
-	    again || mkfs_is_old ? FILESYSTEM_MKFS_UNKNOWN
-				 : FILESYSTEM_MKFS_FRESH,
+	    /* What is blank below LUKS is noise above it. */
+	    again || mkfs_is_old || s->args.luks ? FILESYSTEM_MKFS_UNKNOWN
+						 : FILESYSTEM_MKFS_FRESH,
 	    again, err);
 
 	if (argv != NULL)
@@ -310,7 +332,7 @@ stage_judge_mkfs(const struct stage *s, struct err *err)
 		return 0;
 	filesystem_reason(s->tool.output, reason);
 	return err_set(err, ERR_INTERNAL, "mkfs of %s on %s ended with %d: %s",
-	    stage_fstype(s), s->result.device.path, s->tool.status, reason);
+	    stage_fstype(s), s->result.top.path, s->tool.status, reason);
 }
 
 static int
@@ -327,7 +349,7 @@ stage_judge_fsck(const struct stage *s, struct err *err)
 		return err_refuse(
 		    err, "fsck for volume %s: %s", volume, s->tool.err.text);
 	return filesystem_fsck_judge(
-	    s->tool.status, s->tool.output, s->result.device.path, err);
+	    s->tool.status, s->tool.output, s->result.top.path, err);
 }
 
 /* ---- the flow ------------------------------------------------------------- */
@@ -369,6 +391,96 @@ stage_undo_step(struct stage *s)
 	if (op->rc < 0)
 		op_set_err(op, &s->open.err);
 	return op_goto(s, STAGE_END);
+}
+
+/*
+ * An encrypted volume. Its durable steps: the proof that the image is empty
+ * and its mark, the LUKS device, the state that says so, the file system, the
+ * mark that says so.
+ */
+static enum op_verdict
+stage_luks_step(struct stage *s)
+{
+	struct op *op = &s->rpc.op;
+
+	if (s->state != STAGE_TRIED && op->rc < 0)
+		return op_fail_err(s, STAGE_UNDO, &s->format.err);
+	if (s->state == STAGE_UNLOCKED) {
+		secret_copy(&s->luks_key, &s->format.key);
+		secret_fini(&s->format.key);
+		s->args.luks_key = &s->luks_key;
+		s->args.is_luks = s->format.encrypted;
+		return op_goto(s, STAGE_TRY);
+	}
+	if (s->state == STAGE_SEALED) {
+		s->args.is_luks = true;
+		return op_goto(s, STAGE_TRY);
+	}
+	if (s->result.progress == STAGING_LOCKED) {
+		stage_ask_start(s, NODE_FORMAT_KEY, NULL, &op->wake);
+		return op_await(s, STAGE_UNLOCKED);
+	}
+	if (s->result.progress == STAGING_ENCRYPTED) {
+		log_info("stage.encrypted", "volume=%s device=%s", op->subject,
+		    s->result.device.path);
+		stage_ask_start(s, NODE_FORMAT_ENCRYPTED,
+		    s->args.block ? "block" : NULL, &op->wake);
+		return op_await(s, STAGE_SEALED);
+	}
+	if (s->is_static)
+		return op_fail(s, STAGE_UNDO, ERR_FAILED_PRECONDITION,
+		    "static volume %s is no LUKS device: static volumes are not encrypted",
+		    op->subject);
+	stage_ask_start(s, NODE_FORMAT_BEGIN, NULL, &op->wake);
+	return op_await(s, STAGE_PROVEN);
+}
+
+/* From the proof that there is nothing to a file system that is noted. */
+static enum op_verdict
+stage_format_step(struct stage *s)
+{
+	struct op *op = &s->rpc.op;
+	struct err err = ERR_INIT;
+	const char **argv;
+
+	switch ((int)s->state) {
+	case STAGE_PROVEN:
+		if (op->rc < 0)
+			return op_fail_err(s, STAGE_UNDO, &s->format.err);
+		s->proven = true;
+		s->args.encrypts = s->result.progress == STAGING_BLANK;
+		if (!s->args.encrypts && !str_is_empty(s->args.spec.image_id))
+			return op_goto(s, STAGE_FORMAT);
+		/* The child is to find the device to be of this id first. */
+		s->args.spec.image_id = arena_strdup(
+		    s->rpc.arena, s->format.image_id);
+		return op_goto(s, STAGE_TRY);
+
+	case STAGE_FORMAT:
+		argv = stage_mkfs_argv(s, &err);
+		if (argv == NULL)
+			return op_fail_err(s, STAGE_UNDO, &err);
+		tool_start(&s->tool, argv, MKFS_MS, &op->wake);
+		return op_await(s, STAGE_FORMATTED);
+
+	case STAGE_FORMATTED:
+		if (stage_mkfs_was_old(s))
+			return op_goto(s, STAGE_FORMAT);
+		if (stage_judge_mkfs(s, &err) < 0)
+			return op_fail_err(s, STAGE_UNDO, &err);
+		s->args.formatted = true;
+		stage_ask_start(s, NODE_FORMAT_END, stage_fstype(s), &op->wake);
+		return op_await(s, STAGE_MARKED);
+
+	case STAGE_MARKED:
+		if (op->rc < 0)
+			return op_fail_err(s, STAGE_UNDO, &s->format.err);
+		s->args.marked |= s->format.step == NODE_FORMAT_END;
+		return op_goto(s, STAGE_TRY);
+
+	default:
+		abort();
+	}
 }
 
 static enum op_verdict
@@ -420,6 +532,10 @@ stage_step(struct op *op)
 		case STAGING_UNRECORDED:
 			return stage_record_begin(s) ? op_await(s, STAGE_MARKED)
 						     : op_goto(s, STAGE_TRY);
+		case STAGING_LOCKED:
+		case STAGING_BLANK:
+		case STAGING_ENCRYPTED:
+			return stage_luks_step(s);
 		case STAGING_EMPTY:
 			if (s->is_static)
 				return op_fail(s, STAGE_UNDO,
@@ -435,15 +551,15 @@ stage_step(struct op *op)
 			    s, NODE_FORMAT_END, s->result.fstype, &op->wake);
 			return op_await(s, STAGE_MARKED);
 		case STAGING_DAMAGED:
-			argv = filesystem_fsck_argv(s->rpc.arena,
-			    s->result.fstype, s->result.device.path);
+			argv = filesystem_fsck_argv(
+			    s->rpc.arena, s->result.fstype, s->result.top.path);
 			if (argv == NULL)
 				return op_fail(s, STAGE_UNDO,
 				    ERR_FAILED_PRECONDITION,
 				    "the %s on %s has errors that a person must repair",
-				    s->result.fstype, s->result.device.path);
+				    s->result.fstype, s->result.top.path);
 			log_warn("stage.fsck", "volume=%s device=%s", volume,
-			    s->result.device.path);
+			    s->result.top.path);
 			tool_start(&s->tool, argv, FSCK_MS, &op->wake);
 			return op_await(s, STAGE_CHECKED);
 		case STAGING_FOUND:
@@ -473,38 +589,15 @@ stage_step(struct op *op)
 		s->args.opened = false;
 		return op_goto(s, STAGE_TRY);
 
+	case STAGE_UNLOCKED:
+	case STAGE_SEALED:
+		return stage_luks_step(s);
+
 	case STAGE_PROVEN:
-		if (op->rc < 0)
-			return op_fail_err(s, STAGE_UNDO, &s->format.err);
-		s->proven = true;
-		if (!str_is_empty(s->args.spec.image_id))
-			return op_goto(s, STAGE_FORMAT);
-		/* The child is to find the device to be of this id first. */
-		s->args.spec.image_id = arena_strdup(
-		    s->rpc.arena, s->format.image_id);
-		return op_goto(s, STAGE_TRY);
-
 	case STAGE_FORMAT:
-		argv = stage_mkfs_argv(s, &err);
-		if (argv == NULL)
-			return op_fail_err(s, STAGE_UNDO, &err);
-		tool_start(&s->tool, argv, MKFS_MS, &op->wake);
-		return op_await(s, STAGE_FORMATTED);
-
 	case STAGE_FORMATTED:
-		if (stage_mkfs_was_old(s))
-			return op_goto(s, STAGE_FORMAT);
-		if (stage_judge_mkfs(s, &err) < 0)
-			return op_fail_err(s, STAGE_UNDO, &err);
-		s->args.formatted = true;
-		stage_ask_start(s, NODE_FORMAT_END, stage_fstype(s), &op->wake);
-		return op_await(s, STAGE_MARKED);
-
 	case STAGE_MARKED:
-		if (op->rc < 0)
-			return op_fail_err(s, STAGE_UNDO, &s->format.err);
-		s->args.marked |= s->format.step == NODE_FORMAT_END;
-		return op_goto(s, STAGE_TRY);
+		return stage_format_step(s);
 
 	case STAGE_CHECKED:
 		if (stage_judge_fsck(s, &err) < 0)
@@ -526,7 +619,11 @@ stage_step(struct op *op)
 static void
 stage_end(struct op *op)
 {
-	secret_fini(&((struct stage *)op)->key);
+	struct stage *s = (struct stage *)op;
+
+	secret_fini(&s->key);
+	secret_fini(&s->luks_key);
+	secret_fini(&s->format.key);
 }
 
 static const struct op_class stage_class = {

@@ -2,6 +2,7 @@
  * staging.c - see staging.h. Everything here runs in offload children.
  */
 #include "node/staging.h"
+#include "node/crypt.h"
 #include "node/path.h"
 
 #include "base/log.h"
@@ -102,6 +103,19 @@ staging_grow(const char *volume_id, const char *fstype, const char *path,
 
 /* ---- stage ---------------------------------------------------------------- */
 
+/* What is encrypted must not be taken for plain, nor the other way. */
+static int
+check_layers(
+    const struct staging_args *args, const struct staged *s, struct err *err)
+{
+	bool is = s->at.layer[LAYER_CRYPT] != 0;
+
+	return is == args->luks
+	    ? 0
+	    : err_refuse(err, "volume %s is staged at %s %sencrypted",
+		  args->spec.volume_id, s->dir, is ? "" : "not ");
+}
+
 /*
  * Something is mounted at the staging path. Ours: done. A mount whose device
  * is gone: taken away. Anything else is not touched.
@@ -145,9 +159,11 @@ stage_mounted(const struct staging_args *args, struct staged *s,
 		    "volume %s is staged at %s as a %s%s", args->spec.volume_id,
 		    s->dir, read_only ? "read-only " : "",
 		    block ? "block device" : "file system");
-	if (s->had_stash)
-		return 0;
+	rc = check_layers(args, s, err);
+	if (rc < 0 || s->had_stash)
+		return rc;
 	rc = stash_fill(&fresh, &args->spec, s->at.mapper->name, err);
+	fresh.encrypted = args->luks;
 	return rc < 0 ? rc : stash_write(s->dir, &fresh, err);
 }
 
@@ -215,7 +231,7 @@ static int
 stage_filesystem(const struct staging_args *args, const char *target,
     struct staging_result *res, bool *busy, struct err *err)
 {
-	const char *device = res->device.path;
+	const char *device = res->top.path;
 	auto_free char *options = NULL;
 	enum staging_progress next = STAGING_MAPPED;
 	struct filesystem_probe probe;
@@ -244,8 +260,67 @@ stage_filesystem(const struct staging_args *args, const char *target,
 	*busy = rc == -EBUSY;
 	return rc < 0 || args->read_only
 	    ? rc
-	    : staging_grow(args->spec.volume_id, probe.fstype, target,
-		  &res->device, err);
+	    : staging_grow(
+		  args->spec.volume_id, probe.fstype, target, &res->top, err);
+}
+
+/*
+ * With the key that the image's metadata belong to. Their state is changed
+ * after the device is a LUKS device and before anybody opens it: so where it
+ * says that it is none yet, nobody has written to it, and a header that the
+ * key opens is whole.
+ */
+static int
+open_luks(const struct staging_args *args, const char *name,
+    struct staging_result *res, struct err *err)
+{
+	const char *device = res->device.path;
+	struct err why = ERR_INIT;
+	int rc = luks_open(device, args->is_luks ? name : NULL, args->luks_key,
+	    args->spec.read_only, &why);
+
+	if (!args->is_luks && !args->spec.read_only &&
+	    (rc == -ENOENT || rc == -EPERM)) {
+		if (!args->encrypts) {
+			res->progress = STAGING_BLANK;
+			return 0;
+		}
+		why = (struct err)ERR_INIT;
+		rc = luks_format(
+		    device, args->luks_key, &args->luks_options, &why);
+	}
+	if (rc < 0) {
+		*err = why;
+		return rc;
+	}
+	if (!args->is_luks)
+		res->progress = STAGING_ENCRYPTED;
+	return 0;
+}
+
+/* From the mapped device to what is on top of it. */
+static int
+stage_luks(const struct staging_args *args, struct staged *s,
+    struct staging_result *res, struct err *err)
+{
+	auto_free char *name = str_fmt(CRYPT_PREFIX "%s", args->spec.volume_id);
+	struct attachment at;
+	int rc = attachment_find_crypt(&s->claim, &at, err);
+
+	if (rc == -ENOENT && args->luks_key == NULL) {
+		res->progress = STAGING_LOCKED;
+		return 0;
+	}
+	if (rc == -ENOENT) {
+		rc = open_luks(args, name, res, err);
+		if (rc < 0 || res->progress != STAGING_MAPPED)
+			return rc;
+		rc = attachment_find_crypt(&s->claim, &at, err);
+	}
+	if (rc == 0 && at.device.devno != res->device.devno)
+		rc = err_refuse(err, "the mapping %s lies on %s, not on %s",
+		    name, at.device.path, res->device.path);
+	return rc < 0 ? rc : attachment_top(&at, &res->top, err);
 }
 
 /*
@@ -303,9 +378,9 @@ stage_from(const struct staging_args *args, struct staged *s,
 	if (rc < 0 || res->progress == STAGING_FOUND)
 		return rc;
 
-	if (s->stash.encrypted)
+	if (s->stash.encrypted && !args->luks)
 		return err_refuse(err,
-		    "volume %s was staged encrypted, which this driver does not do",
+		    "volume %s was staged encrypted, and volume_context.encrypted is not true",
 		    args->spec.volume_id);
 	earlier = mapper_child_by_name(s->stash.mapper);
 	if (!args->settled && earlier != NULL && earlier != args->mapper) {
@@ -315,6 +390,7 @@ stage_from(const struct staging_args *args, struct staged *s,
 	}
 	rc = stash_fill(&wanted, &args->spec, args->mapper->name, err);
 	/* Targets may still show the device of an earlier stage, dead now. */
+	wanted.encrypted = args->luks;
 	wanted.plain = !s->had_stash || (args->begun && s->stash.plain);
 	if (rc == 0 && memcmp(&s->stash, &wanted, sizeof(wanted)) != 0)
 		rc = stash_write(s->dir, &wanted, err);
@@ -330,8 +406,12 @@ stage_from(const struct staging_args *args, struct staged *s,
 	res->progress = args->unrecorded ? STAGING_UNRECORDED : STAGING_MAPPED;
 	if (args->unrecorded)
 		return 0;
+	res->top = res->device;
+	rc = args->luks ? stage_luks(args, s, res, err) : 0;
+	if (rc < 0 || res->progress != STAGING_MAPPED)
+		return rc;
 	if (args->block)
-		rc = stage_block(s->path, &res->device, err);
+		rc = stage_block(s->path, &res->top, err);
 	else
 		rc = stage_filesystem(args, s->path, res, &busy, err);
 	/*

@@ -17,6 +17,7 @@
 
 #include "node/attachment.h"
 #include "node/filesystem.h"
+#include "node/luks.h"
 #include "node/stash.h"
 
 /*
@@ -30,6 +31,9 @@ enum staging_progress {
 	STAGING_NOTED,  /* the stash is written: the mapper must open now */
 	STAGING_MAPPED, /* the image has a device, on which the child failed */
 	STAGING_UNRECORDED, /* it has one: by which address is to be recorded */
+	STAGING_LOCKED,     /* it is encrypted, or is to be: key and state? */
+	STAGING_BLANK,      /* it is to be, and is no LUKS device: may it be? */
+	STAGING_ENCRYPTED,  /* it is a LUKS device now: note that */
 	STAGING_EMPTY,      /* there is no file system that is known: mkfs? */
 	STAGING_YOUNG,   /* there is one that nobody may have mounted: mark */
 	STAGING_DAMAGED, /* there is one whose superblock reports errors: fsck */
@@ -44,9 +48,14 @@ struct staging_args {
 	bool read_only; /* node_is_read_only(); the device may be writable */
 	const char *fstype;  /* "" : whatever is there */
 	const char *options; /* mount flags, comma list */
+	bool luks;           /* the volume is encrypted */
+	struct luks_options luks_options;
 
 	/* what has been done for it meanwhile */
 	bool opened, formatted, marked, checked;
+	const struct secret *luks_key; /* NULL: not asked for yet */
+	bool is_luks;    /* what the image's metadata say of it, with the key */
+	bool encrypts;   /* the image is proven to hold nothing */
 	bool begun;      /* the stash is of this stage, not of an earlier one */
 	bool unrecorded; /* it has to be recorded first who has it open */
 	bool settled;    /* do not ask for an other mapper again */
@@ -54,9 +63,10 @@ struct staging_args {
 
 struct staging_result {
 	enum staging_progress progress;
-	bool had_stash;  /* of this volume, before this child */
-	char mapper[16]; /* of STAGING_OTHER and STAGING_FOUND */
-	struct device device;
+	bool had_stash;       /* of this volume, before this child */
+	char mapper[16];      /* of STAGING_OTHER and STAGING_FOUND */
+	struct device device; /* the mapper's */
+	struct device top;    /* what is mounted: that, or dm-crypt's upon it */
 	char fstype[PROBE_FSTYPE_MAX]; /* as found */
 };
 

@@ -134,7 +134,7 @@ lives "in a shard" "$prefix-shard" no unlisted
 encrypted() { fixture_volume "$prefix-secret" && fixture_encrypted "$1"; }
 for key in rbd.csi.ceph.com/encrypted .rbd.csi.ceph.com/encrypted; do
 	ok "an encrypted volume" encrypted "$key"
-	fails_with UNIMPLEMENTED "$key: is not published" on_node ControllerPublishVolume
+	fails_with FAILED_PRECONDITION "$key: is not published as a plain one" on_node ControllerPublishVolume
 	fails_with ALREADY_EXISTS "$key: is no plain volume of its name" create "$prefix-secret"
 	ok "$key: is deleted" delete
 	ok "$key: without a trace" fixture_is_gone volume "$prefix-secret" "$fx_uuid" "$fx_image"

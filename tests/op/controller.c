@@ -798,9 +798,9 @@ test_publish_encrypted(void)
 		fake_set_meta(name, keys[i], "encrypted");
 		node = "node-a";
 		publish(volume);
-		ok(out.err.code == ERR_UNIMPLEMENTED &&
+		ok(out.err.code == ERR_FAILED_PRECONDITION &&
 			strstr(out.err.text, "encrypted") != NULL,
-		    "an image that ceph-csi has encrypted is not published");
+		    "an image that is encrypted is not published as a plain one");
 		is_str(fake_log(), "read-item lookup meta-list",
 		    "and nothing recorded");
 		end("publish", 0);

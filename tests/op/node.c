@@ -90,11 +90,15 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		struct staging_result *r = result;
 		char name[64];
 
-		(void)!str_put(name, sizeof(name), "stage%s%s%s%s%s%s",
+		(void)!str_put(name, sizeof(name), "stage%s%s%s%s%s%s%s%s%s",
 		    str_eq(a->mapper->name, "krbd") ? "" : "(userspace)",
 		    str_eq(a->spec.pool, "rbd") ? "" : "@renamed",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
-		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "");
+		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "",
+		    a->luks_key == NULL                  ? ""
+			: str_eq(a->luks_key->text, "k") ? "+key"
+							 : "+other",
+		    a->encrypts ? "+empty" : "", a->is_luks ? "+luks" : "");
 		(void)!str_put(
 		    r->device.client, sizeof(r->device.client), "%s", client);
 		rc = play(name, &now);
@@ -103,6 +107,7 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 							 : STAGING_STAGED;
 		(void)!str_put(r->fstype, sizeof(r->fstype), "%s", fstype);
 		(void)!str_put(r->device.path, sizeof(r->device.path), "/d");
+		(void)!str_put(r->top.path, sizeof(r->top.path), "/top");
 		(void)!str_put(r->mapper, sizeof(r->mapper), "%s",
 		    now->progress == STAGING_OTHER ? "userspace" : "krbd");
 	} else {
@@ -155,6 +160,7 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 	wake_up(waiter, rc);
 }
 
+static bool luks;  /* what it says of an encrypted volume */
 static bool again; /* what the cluster says of an mkfs that was cut off */
 static const char *pool_name = "renamed"; /* what it says of a pool */
 
@@ -166,10 +172,17 @@ fake_format(struct node_format *ask, struct wake *waiter)
 	    : ask->step == NODE_FORMAT_RECORD
 	    ? str_fmt("record=%s", ask->address)
 	    : ask->step == NODE_FORMAT_POOL ? str_fmt("pool")
-					    : str_fmt("end=%s", ask->fstype);
+	    : ask->step == NODE_FORMAT_KEY
+	    ? str_fmt("key=%s,%s", ask->kms_id, ask->passphrase)
+	    : ask->step == NODE_FORMAT_ENCRYPTED
+	    ? str_fmt("luks%s", ask->fstype != NULL ? ask->fstype : "")
+	    : str_fmt("end=%s", ask->fstype);
 	int rc = play(name, &now);
 
 	ask->again = again;
+	ask->encrypted = luks;
+	if (ask->step == NODE_FORMAT_KEY && rc == 0)
+		secret_set(&ask->key, "k", 1);
 	(void)!str_put(ask->pool, sizeof(ask->pool), "%s", pool_name);
 	(void)!str_put(ask->image_id, sizeof(ask->image_id), "1234");
 	if (rc < 0)
@@ -410,6 +423,8 @@ ENTRY(NodeStageVolumeRequest__SecretsEntry, secret_id, "userID", "u");
 ENTRY(NodeStageVolumeRequest__SecretsEntry, secret_key, "userKey", "AAAA");
 ENTRY(NodeStageVolumeRequest__PublishContextEntry, pool, "pool", "rbd");
 ENTRY(NodeStageVolumeRequest__PublishContextEntry, mons, "monitors", "a:1");
+ENTRY(NodeStageVolumeRequest__SecretsEntry, passphrase, "encryptionPassphrase",
+    "pass");
 ENTRY(
     NodeStageVolumeRequest__VolumeContextEntry, encrypted, "encrypted", "true");
 ENTRY(NodeStageVolumeRequest__VolumeContextEntry, is_static, "staticVolume",
@@ -435,7 +450,7 @@ static void
 make_requests(void)
 {
 	static Csi__V1__NodeStageVolumeRequest__SecretsEntry *secrets[] = {
-		&secret_id, &secret_key
+		&secret_id, &secret_key, &passphrase
 	};
 	static Csi__V1__NodeStageVolumeRequest__PublishContextEntry
 	    *context[] = { &pool, &mons };
@@ -443,7 +458,8 @@ make_requests(void)
 	    *context2[] = { &pool2, &mons2 };
 
 	secret_id.base.descriptor = secret_key.base.descriptor =
-	    &csi__v1__node_stage_volume_request__secrets_entry__descriptor;
+	    passphrase.base.descriptor =
+		&csi__v1__node_stage_volume_request__secrets_entry__descriptor;
 	pool.base.descriptor = mons.base.descriptor = image_id.base.descriptor =
 	    &csi__v1__node_stage_volume_request__publish_context_entry__descriptor;
 	encrypted.base.descriptor = is_static.base.descriptor =
@@ -555,19 +571,51 @@ test_spec(void)
 	arena_free(arena);
 }
 
+/* A volume that is to be encrypted, one that is, and one for its device. */
 static void
 test_encrypted(void)
 {
 	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry
 	    *context[] = { &encrypted };
+	static const struct wait fresh[] = {
+		{ .call = "stage", .progress = STAGING_LOCKED },
+		{ .call = "key=default,pass" },
+		{ .call = "stage+key", .progress = STAGING_BLANK },
+		{ .call = "begin" },
+		{ .call = "stage+key+empty", .progress = STAGING_ENCRYPTED },
+		{ .call = "luks" },
+		{ .call = "stage+key+empty+luks", .progress = STAGING_EMPTY },
+		{ .call = "mkfs.ext4" },
+		{ .call = "end=ext4" },
+		{ .call = "stage+mkfs+mark+key+empty+luks" },
+		{ .call = NULL },
+	};
+	static const char *const undone[] = { "unstage close", "unstage close",
+		"unstage close", "unstage close", "unstage close",
+		"unstage close", "unstage close", "unstage close",
+		"unstage close", "unstage close" };
+	static const struct wait later[] = {
+		{ .call = "stage", .progress = STAGING_LOCKED },
+		{ .call = "key=default,pass" },
+		{ .call = "stage+key+luks" },
+		{ .call = NULL },
+	};
+	static const struct wait open[] = { { .call = "stage" },
+		{ .call = NULL } };
 	static const struct wait none[] = { { .call = NULL } };
 
 	stage.volume_context = context;
 	stage.n_volume_context = 1;
-	run(&node_stage_impl, &stage.base, none, 0, 0);
-	is_int(
-	    outcome.code, ERR_UNIMPLEMENTED, "an encrypted volume is refused");
-	is_str(calls, "", "before anything is asked for");
+	stage.n_secrets = 3;
+	sweep("stage of a volume to be encrypted", &node_stage_impl,
+	    &stage.base, fresh, undone);
+	luks = true;
+	sweep("stage of an encrypted volume", &node_stage_impl, &stage.base,
+	    later, undone);
+	sweep("stage of one that is open already", &node_stage_impl,
+	    &stage.base, open, undone);
+	luks = false;
+	stage.n_secrets = 2;
 	stage.n_volume_context = 0;
 	stage.n_publish_context = 1;
 	run(&node_stage_impl, &stage.base, none, 0, 0);
@@ -837,7 +885,7 @@ test_tools(void)
 	stage_by(fails);
 	is_str(calls, "stage begin mkfs.ext4 unstage close",
 	    "an mkfs that fails leaves the mark, and nothing staged");
-	is_str(outcome.text, "mkfs of ext4 on /d ended with 1: no space",
+	is_str(outcome.text, "mkfs of ext4 on /top ended with 1: no space",
 	    "its reason is told");
 	stage_by(old);
 	ok(!err_is_set(&outcome), "an old mkfs gets its own options");

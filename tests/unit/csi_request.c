@@ -260,7 +260,20 @@ static const struct {
 	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
 	  "\"volumeCapability\":" CAP
 	  ",\"volumeContext\":{\"encrypted\":\"true\"}}",
-	  ERR_UNIMPLEMENTED, "volume_context.encrypted: " },
+	  ERR_OK, NULL },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"true\",\"encryptionType\":\"file\"}}",
+	  ERR_UNIMPLEMENTED, "volume_context.encryptionType: " },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"true\",\"encryptionCipher\":\"rot13\"}}",
+	  INVALID, "volume_context.encryptionCipher: " },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"true\","
+	  "\"encryptionCipher\":\"aes-xts-random\",\"integrityMode\":\"aead\"}}",
+	  ERR_UNIMPLEMENTED, "volume_context.integrityMode: " },
 	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
 	  "\"volumeCapability\":" CAP
 	  ",\"volumeContext\":{\"encrypted\":\"false\"}}",

@@ -133,12 +133,12 @@ ok "it is unstaged" unstage
 ok "nothing is left on the node" nothing_left
 
 encrypted='.volumeContext.encrypted = "true"'
-fails_with UNIMPLEMENTED "the controller says that it cannot be staged" \
+fails_with FAILED_PRECONDITION "the controller says that no image is encrypted" \
 	call Controller/ControllerPublishVolume "$(jq -c --argjson cap "$cap" \
 		". + {nodeId: \"test-node\", volumeCapability: \$cap} | $encrypted" <<<"$volume")"
 ok "as ceph-csi has marked it" ceph_tool rbd image-meta set "$image" \
 	rbd.csi.ceph.com/encrypted encrypted
-fails_with UNIMPLEMENTED "also when the volume_context does not tell" \
+fails_with FAILED_PRECONDITION "nor is it published when the volume_context does not tell" \
 	call Controller/ControllerPublishVolume "$(jq -c --argjson cap "$cap" \
 		'. + {nodeId: "test-node", volumeCapability: $cap}' <<<"$volume")"
 ok "it can be detached" call Controller/ControllerUnpublishVolume \

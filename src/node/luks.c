@@ -1,0 +1,220 @@
+/*
+ * luks.c - see luks.h. Runs in offload children.
+ */
+#include "node/luks.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <libcryptsetup.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIBRARY "libcryptsetup.so.12"
+
+/* As ceph-csi has them: two headers and the key slots are 16 MiB together. */
+#define METADATA_BYTES ((uint64_t)4 << 20)
+#define KEYSLOTS_BYTES ((uint64_t)8 << 20)
+#define PBKDF_KIB 32768
+#define CIPHER "aes-xts-plain64"
+#define KEY_BITS 512
+
+/* The functions of the library, under their own names. */
+static struct {
+	void *library;
+	__typeof__(&crypt_init) init;
+	__typeof__(&crypt_init_by_name) init_by_name;
+	__typeof__(&crypt_free) free;
+	__typeof__(&crypt_load) load;
+	__typeof__(&crypt_format) format;
+	__typeof__(&crypt_resize) resize;
+	__typeof__(&crypt_activate_by_passphrase) activate;
+	__typeof__(&crypt_keyslot_add_by_volume_key) add_key;
+	__typeof__(&crypt_set_metadata_size) set_metadata_size;
+	__typeof__(&crypt_get_pbkdf_default) pbkdf_default;
+	__typeof__(&crypt_set_pbkdf_type) set_pbkdf;
+	__typeof__(&crypt_volume_key_keyring) use_keyring;
+	__typeof__(&crypt_set_log_callback) set_log;
+} lib;
+
+static char said[120]; /* the library's last error */
+
+static void
+on_said(int level, const char *text, void *arg)
+{
+	(void)arg;
+	if (level == CRYPT_LOG_ERROR)
+		(void)snprintf(said, sizeof(said), ": %.*s",
+		    (int)strcspn(text, "\n"), text);
+}
+
+static int
+luks_load(struct err *err)
+{
+	const struct {
+		const char *name;
+		void *function;
+	} need[] = {
+		{ "crypt_init", &lib.init },
+		{ "crypt_init_by_name", &lib.init_by_name },
+		{ "crypt_free", &lib.free },
+		{ "crypt_load", &lib.load },
+		{ "crypt_format", &lib.format },
+		{ "crypt_resize", &lib.resize },
+		{ "crypt_activate_by_passphrase", &lib.activate },
+		{ "crypt_keyslot_add_by_volume_key", &lib.add_key },
+		{ "crypt_set_metadata_size", &lib.set_metadata_size },
+		{ "crypt_get_pbkdf_default", &lib.pbkdf_default },
+		{ "crypt_set_pbkdf_type", &lib.set_pbkdf },
+		{ "crypt_volume_key_keyring", &lib.use_keyring },
+		{ "crypt_set_log_callback", &lib.set_log },
+	};
+	void *symbol;
+
+	if (lib.library != NULL)
+		return 0;
+	/* Nobody waits for udev, which may be in another IPC namespace. */
+	(void)setenv("DM_DISABLE_UDEV", "1", 1);
+	lib.library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	for (size_t i = 0; i < countof(need); i++) {
+		symbol = lib.library != NULL ? dlsym(lib.library, need[i].name)
+					     : NULL;
+		if (symbol == NULL)
+			return err_set(err, ERR_FAILED_PRECONDITION,
+			    "encrypted volumes need " LIBRARY
+			    " on the node: %s",
+			    dlerror());
+		memcpy(need[i].function, &symbol, sizeof(symbol));
+	}
+	lib.set_log(NULL, on_said, NULL);
+	/* The kernel gets the key itself, as ceph-csi's --disable-keyring. */
+	(void)lib.use_keyring(NULL, 0);
+	return 0;
+}
+
+static int
+luks_failed(struct err *err, int rc, const char *what, const char *device)
+{
+	return err_set_rc(err, rc, "%s %s%s", what, device, said);
+}
+
+/* A header must be there. */
+static int
+read_header(const char *device, struct crypt_device **cd, struct err *err)
+{
+	int rc = luks_load(err);
+
+	*cd = NULL;
+	if (rc < 0)
+		return rc;
+	said[0] = '\0';
+	rc = lib.init(cd, device);
+	if (rc < 0)
+		return luks_failed(err, rc, "open", device);
+	rc = lib.load(*cd, CRYPT_LUKS, NULL);
+	if (rc == 0)
+		return 0;
+	lib.free(*cd);
+	*cd = NULL;
+	if (rc != -EINVAL)
+		return luks_failed(err, rc, "read the LUKS header of", device);
+	(void)err_set(
+	    err, ERR_FAILED_PRECONDITION, "%s has no LUKS header", device);
+	return -ENOENT;
+}
+
+int
+luks_open(const char *device, const char *name, const struct secret *key,
+    bool read_only, struct err *err)
+{
+	struct crypt_device *cd;
+	int rc = read_header(device, &cd, err);
+
+	if (rc < 0)
+		return rc;
+	rc = lib.activate(cd, name, CRYPT_ANY_SLOT, key->text, key->len,
+	    read_only ? CRYPT_ACTIVATE_READONLY : 0);
+	lib.free(cd);
+	if (rc >= 0 || (rc == -EEXIST && name != NULL))
+		return 0;
+	/* -ENOENT: it has no key slot, as one that was cut off. */
+	if (rc != -EPERM && rc != -ENOENT)
+		return luks_failed(err, rc, "open the LUKS device", device);
+	(void)err_set(err, ERR_FAILED_PRECONDITION,
+	    "%s has a LUKS header that the key of the volume does not open",
+	    device);
+	return -EPERM;
+}
+
+/* "CIPHER-MODE" in two. */
+static int
+split_cipher(const char *text, char *cipher, size_t size, const char **mode,
+    struct err *err)
+{
+	const char *dash = strchr(text, '-');
+
+	if (dash == NULL ||
+	    str_put(cipher, size, "%.*s", (int)(dash - text), text) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_context.encryptionCipher: \"%s\" is no cipher",
+		    text);
+	*mode = dash + 1;
+	return 0;
+}
+
+int
+luks_format(const char *device, const struct secret *key,
+    const struct luks_options *options, struct err *err)
+{
+	uint64_t bits = options->key_bits != 0 ? options->key_bits : KEY_BITS;
+	struct crypt_params_luks2 params = {
+		.sector_size = (uint32_t)options->sector_bytes,
+	};
+	struct crypt_pbkdf_type pbkdf;
+	struct crypt_device *cd = NULL;
+	char cipher[32];
+	const char *mode = "";
+	int rc = luks_load(err);
+
+	if (rc < 0 ||
+	    (rc = split_cipher(
+		 options->cipher != NULL ? options->cipher : CIPHER, cipher,
+		 sizeof(cipher), &mode, err)) < 0)
+		return rc;
+	said[0] = '\0';
+	rc = lib.init(&cd, device);
+	if (rc < 0)
+		return luks_failed(err, rc, "open", device);
+	pbkdf = *lib.pbkdf_default(CRYPT_LUKS2);
+	pbkdf.hash = "sha256";
+	pbkdf.max_memory_kb = PBKDF_KIB;
+	rc = lib.set_metadata_size(cd, METADATA_BYTES, KEYSLOTS_BYTES);
+	if (rc == 0)
+		rc = lib.set_pbkdf(cd, &pbkdf);
+	if (rc == 0)
+		rc = lib.format(cd, CRYPT_LUKS2, cipher, mode, NULL, NULL,
+		    bits / 8, &params);
+	if (rc == 0)
+		rc = lib.add_key(
+		    cd, CRYPT_ANY_SLOT, NULL, 0, key->text, key->len);
+	lib.free(cd);
+	return rc < 0 ? luks_failed(err, rc, "make a LUKS device of", device)
+		      : 0;
+}
+
+int
+luks_grow(const char *name, struct err *err)
+{
+	struct crypt_device *cd = NULL;
+	int rc = luks_load(err);
+
+	if (rc < 0)
+		return rc;
+	said[0] = '\0';
+	rc = lib.init_by_name(&cd, name);
+	if (rc == 0)
+		rc = lib.resize(cd, name, 0);
+	if (cd != NULL)
+		lib.free(cd);
+	return rc < 0 ? luks_failed(err, rc, "grow the LUKS device", name) : 0;
+}
