@@ -531,7 +531,8 @@ log_line(enum log_level level, const char *event, const char *fmt, ...)
 		return;
 	if (lg.left_out > 0)
 		tell_left_out();
-	if (level <= LOG_LEVEL_WARN && !limited_take(event))
+	if (level <= LOG_LEVEL_WARN && lg.level < LOG_LEVEL_DEBUG &&
+	    !limited_take(event))
 		return;
 	va_start(ap, fmt);
 	vwrite_line(level, event, fmt, &ap);

@@ -98,7 +98,7 @@ func newDaemon(t *testing.T, options ...string) *daemon {
 		"--nodeid=test-node", "--endpoint=unix://" + d.socket,
 		"--config=" + filepath.Join(dir, "config.json"), "--statedir=" + filepath.Join(dir, "state"),
 		"--worker-path=" + program(t, "ceph-worker"), "--attachd-path=" + program(t, "rbd-attachd"),
-		"--mounter-fallback=none", "--logslowopinterval=0", "--metrics-address=unix://" + d.metricsSocket()}, options...)
+		"--mounter-fallback=none", "--logslowopinterval=0", "--log-level=debug", "--metrics-address=unix://" + d.metricsSocket()}, options...)
 	return d
 }
 
