@@ -64,8 +64,9 @@ node_abort_step(struct op *op)
 
 	case NODEABORT_ABORTED:
 		if (op->rc < 0 && op->rc != -EBUSY) {
-			err_prefix(&a->open.err, "end the I/O of volume %s",
-			    r->volume_id);
+			if (a->open.err.code != ERR_NOT_FOUND)
+				err_prefix(&a->open.err,
+				    "end the I/O of volume %s", r->volume_id);
 			return op_fail_err(a, NODEABORT_END, &a->open.err);
 		}
 		if (op->rc == 0)
