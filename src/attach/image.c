@@ -403,7 +403,7 @@ open_step(struct op *op)
 		if (info->data_pool < 0 || info->data_pool == o->asked->id)
 			return op_goto(o, OPEN_FIT);
 		if (ceph_pool_open_id(im.conn, info->data_pool,
-			o->pool->rados_namespace, &o->asked, &err) < 0)
+			o->asked->rados_namespace, &o->asked, &err) < 0)
 			return op_fail_err(o, OPEN_END, &err);
 		rados_room_start(o->asked, info->prefix, &op->wake);
 		return op_await(o, OPEN_ROOM_KNOWN);

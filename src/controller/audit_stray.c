@@ -253,8 +253,9 @@ ask_next(struct stray_check *c)
 	struct arena *arena = c->rpc->arena;
 	const char *keys[2];
 
-	/* Without a name nothing can be asked for. */
-	if (str_is_empty(name) || c->looked > c->list->nothers)
+	/* Of a user, or without a name, nothing can be asked for. */
+	if (s->kind == NULL || str_is_empty(name) ||
+	    c->looked > c->list->nothers)
 		return false;
 	keys[0] = arena_fmt(arena, "%s%s", s->kind->key, name);
 	keys[1] = arena_fmt(arena, JOURNAL_RESERVE "%s", name);

@@ -176,8 +176,10 @@ find_volumes(volumes_t *out, struct arena *arena, struct err *err)
 	while (rc == 0 && (entry = mount_list_next(&list)) != NULL) {
 		dev_t devno = mount_entry_source(entry);
 
-		devno = devno != 0 ? bottom_of(devno) : 0;
-		for (size_t i = 0; i < out->n_volumes && devno != 0; i++)
+		if (devno == 0 || devices == NULL)
+			continue;
+		devno = bottom_of(devno);
+		for (size_t i = 0; i < out->n_volumes; i++)
 			if (devices[i] == devno &&
 			    !str_eq(out->volumes[i]->mounts[0], entry->point))
 				add_text(arena, &out->volumes[i]->mounts,

@@ -139,7 +139,7 @@ wait $!
 like "a worker that never answers: the deadline tells what it does" "$(<"$work/said.slow")" \
 	'^DEADLINE_EXCEEDED: operation CreateVolume on volume slow .*in state CREATE_CLAIMED'
 ok "the request goes on without a caller" wait_for 5 server_is 0 0 1
-like "SIGUSR1 names it" "$(<"$work/dump")" 'name=call subject=CreateVolume slow .*state=REQUEST_ANSWERED'
+like "SIGUSR1 names it" "$(<"$work/dump")" 'name=call subject="CreateVolume slow" .*state=REQUEST_ANSWERED'
 ask slow 60
 again=$!
 ok "a retry joins it" wait_for 10 server_is 1 1 1
