@@ -59,8 +59,10 @@ snapshot() {
 unsnapshot() { call Controller/DeleteSnapshot "{\"snapshot_id\": \"$1\"}"; }
 # made SIZE: what create has answered has this size; it is deleted
 made() {
-	is "  of $1 bytes" "$(jq -r .volume.capacityBytes <<<"$reply")" "$1"
-	call Controller/DeleteVolume "$(jq '{volume_id: .volume.volumeId}' <<<"$reply")"
+	local size
+	size=$(jq -r .volume.capacityBytes <<<"$reply")
+	echo "it has $size bytes"
+	call Controller/DeleteVolume "$(jq '{volume_id: .volume.volumeId}' <<<"$reply")" && [[ $size == "$1" ]]
 }
 # is_copied WHAT NAME SIZE: the volume fx_id is snapshotted, restored and cloned; the copies go again
 is_copied() {
