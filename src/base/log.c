@@ -21,7 +21,7 @@
 #define LIMITED_MAX 64 /* events; beyond that they are not limited */
 
 struct limited {
-	const char *event;
+	char event[48];    /* a copy; "": nobody's; what is longer is cut off */
 	int64_t credit_ms; /* lines that it may still write, as time */
 	int64_t at_ms;     /* as of */
 	unsigned left_out;
@@ -410,11 +410,13 @@ limited_of(const char *event)
 	for (size_t i = 0; i < LIMITED_MAX; i++) {
 		struct limited *l = &lg.limited[i];
 
-		if (l->event == NULL)
-			*l = (struct limited){ .event = event,
-				.credit_ms = BURST * 1000 / LINES_PER_S,
+		if (l->event[0] == '\0') {
+			*l = (struct limited){ .credit_ms = BURST * 1000 /
+				    LINES_PER_S,
 				.at_ms = clock_now_ms() };
-		if (str_eq(l->event, event))
+			(void)!str_put(l->event, sizeof(l->event), "%s", event);
+		}
+		if (strncmp(l->event, event, sizeof(l->event) - 1) == 0)
 			return l;
 	}
 	return NULL;

@@ -1634,6 +1634,7 @@ test_audit_strays(void)
 	audit(true, out.token);
 	ok(!err_is_set(&out.err) && out.findings == 0,
 	    "whose entries are led to by its own directory");
+	end("strays", 0);
 	fake_clear();
 	begin();
 	fake_put_key(LONE_ITEM, "csi.volname", "lone");
@@ -1641,6 +1642,7 @@ test_audit_strays(void)
 	    "csi.volumes.default", "csi.reserve.lone", "csi-vol-" LONE_UUID);
 	audit(true, "6=0/1");
 	is_int(out.findings, 0, "so is one of a creation that runs");
+	end("strays", 0);
 	fake_clear();
 	begin();
 	put_strays();
