@@ -28,7 +28,8 @@ struct flatten_copy {
 	struct wake wake;
 	struct flatten_work *w;
 	uint64_t object;
-	unsigned level;          /* where it is looked for */
+	bool own;                /* it is looked for in the clone, first */
+	unsigned level;          /* where it is looked for then */
 	struct rados_read *read; /* NULL: there is nothing to copy */
 };
 
@@ -257,7 +258,7 @@ copy_end(struct flatten_copy *c, int rc)
 		wake_up(&w->f->op.wake, w->rc);
 }
 
-/* Looks for it on its level. */
+/* Looks for it in the clone, or on its level. */
 static void
 copy_look(struct flatten_copy *c)
 {
@@ -267,6 +268,14 @@ copy_look(struct flatten_copy *c)
 	const struct flatten_level *level = &w->level[c->level];
 	char object[RBD_OBJECT_SIZE];
 
+	if (c->own) {
+		c->read = rados_read_new();
+		(void)rados_read_data(c->read, 0, 1);
+		(void)snprintf(object, sizeof(object), "%s.%016" PRIx64,
+		    w->clone.info.prefix, c->object);
+		rados_read_start(c->read, w->data_pool, object, &c->wake);
+		return;
+	}
 	if (c->level == w->nlevels || from >= level->overlap) {
 		copy_end(c, 0);
 		return;
@@ -294,12 +303,15 @@ on_looked(struct wake *wake, int rc)
 	struct dec d;
 
 	dec_init(&d, "", 0);
-	if (rc == 0)
+	if (rc == 0 && !c->own)
 		rc = rados_read_result(c->read, 0, &d);
-	if (rc < 0 || is_zero(d.at, dec_left(&d)))
+	if (c->own || rc < 0 || is_zero(d.at, dec_left(&d)))
 		rados_read_drop(&c->read);
 	if (rc == -ENOENT) {
-		c->level++;
+		if (c->own)
+			c->own = false;
+		else
+			c->level++;
 		copy_look(c);
 		return;
 	}
@@ -344,7 +356,11 @@ copy_write(struct flatten_copy *c)
 	free(extent);
 }
 
-/* Takes the next ones that may have to be copied; false: there are none. */
+/*
+ * Takes the next ones; false: there are none. The object map has what was
+ * written and also what somebody who was cut off was about to copy, so it only
+ * tells where looking at the clone first pays.
+ */
 static bool
 copies_choose(struct image_flatten *f)
 {
@@ -353,12 +369,12 @@ copies_choose(struct image_flatten *f)
 	w->ncopies = w->marking = 0;
 	w->rc = 0;
 	for (; w->ncopies < f->in_flight && f->at < f->count; f->at++)
-		if (!w->has_map || !cls_object_map_has(&w->map, f->at))
-			w->copy[w->ncopies++] = (struct flatten_copy){
-				.wake.fn = on_looked,
-				.w = w,
-				.object = f->at,
-			};
+		w->copy[w->ncopies++] = (struct flatten_copy){
+			.wake.fn = on_looked,
+			.w = w,
+			.object = f->at,
+			.own = w->has_map && cls_object_map_has(&w->map, f->at),
+		};
 	return w->ncopies > 0;
 }
 

@@ -19,7 +19,7 @@ to() { eval "${kept[$1]//declare --/declare -g --}"; }
 # new NAME: staged, published and written to
 new() {
 	use "$1" ext4
-	create "$1" ext4 layering,exclusive-lock && attach && keep "$1" && stage && publish && put_data "$1"
+	create "gone-$1" ext4 layering,exclusive-lock && attach && keep "$1" && stage && publish && put_data "$1"
 }
 point() { echo "$staging/$(jq -r .volumeId <<<"$volume")"; }
 is_volume() { [[ $(<"$target/data") == "precious $1" ]]; }
