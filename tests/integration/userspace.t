@@ -566,7 +566,7 @@ bad() {
 	hold settle
 	ok "a header that is damaged while the image is attached ends the image" \
 		wait_for 20 fails_to_read "$device"
-	ok "which is told" logged "image.aborted image=rbd/$prefix-bad .*header is damaged"
+	ok "which is told" logged "image.aborted pool=rbd image=$prefix-bad .*header is damaged"
 	ok "and no other" reads "$good_device"
 	set_header "$prefix-bad" object_prefix "$long"
 	ok "when it is repaired it is attached anew" attach "$prefix-bad"
@@ -601,8 +601,8 @@ crashes() {
 	dd_pid=$!
 	wait_for 20 in_flight "$busy" || bail "no write"
 	ok "rbd-attachd crashes while an image has I/O" crash_for_next
-	ok "that image is opened last" wait_for 30 logged "image.trial image=rbd/$prefix-busy"
-	is "the other one is not suspected" "$(lines "image.trial image=rbd/$prefix-idle")" 0
+	ok "that image is opened last" wait_for 30 logged "image.trial pool=rbd image=$prefix-busy"
+	is "the other one is not suspected" "$(lines "image.trial pool=rbd image=$prefix-idle")" 0
 	kill -CONT "${osds[@]}"
 	ok "the write succeeds" wait "$dd_pid"
 	ok "and the image is acquitted" wait_for 30 logged "image.acquitted image=$prefix-busy"
@@ -612,10 +612,10 @@ crashes() {
 	dd_pid=$!
 	wait_for 20 in_flight "$busy" || bail "no write"
 	ok "it crashes again" crash_for_next
-	ok "the image is on trial again" wait_for 30 more_lines "image.trial image=rbd/$prefix-busy" 1
+	ok "the image is on trial again" wait_for 30 more_lines "image.trial pool=rbd image=$prefix-busy" 1
 	ok "and ends that server, too" crash_for_next
 	ok "it is set aside, and named" wait_for 30 logged \
-		"image.aborted image=rbd/$prefix-busy .*set aside: its I/O has ended rbd-attachd twice"
+		"image.aborted pool=rbd image=$prefix-busy .*set aside: its I/O has ended rbd-attachd twice"
 	ok "its I/O fails" fails_in_the_end "$dd_pid"
 	kill -CONT "${osds[@]}"
 	ok "the other one is served" wait_for 60 reads "$idle"
