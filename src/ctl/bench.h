@@ -44,8 +44,7 @@ struct bench_options {
  */
 size_t bench_volumes(const struct bench_options *opt, struct client *client);
 size_t bench_calls(const struct bench_options *opt, struct client *client);
-size_t bench_connections(
-    const struct bench_options *opt, struct client *client);
+size_t bench_connections(const struct bench_options *opt);
 
 #define BENCH_TOLD_MAX 5 /* failures that are told one by one */
 

@@ -207,12 +207,11 @@ hold_until_told(void)
 }
 
 size_t
-bench_connections(const struct bench_options *opt, struct client *client)
+bench_connections(const struct bench_options *opt)
 {
 	struct load load = { .opt = opt, .left = opt->count };
 	struct rlimit files;
 
-	(void)client; /* there is one for each */
 	/* A connection is a descriptor, and there may be many. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;

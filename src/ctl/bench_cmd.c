@@ -9,6 +9,7 @@
 #include "rpc/client.h"
 
 #include <signal.h>
+#include <string.h>
 
 #define FILE_MAX_BYTES 65536
 #define TIMEOUT_MS (5 * 60 * 1000)
@@ -36,10 +37,10 @@ on_bench_interrupt(int signo)
 		bench_interrupts.told(bench_interrupts.arg);
 }
 
-static enum ctl_status
-bench(const struct ctl_args *args, const char *kind,
-    size_t (*run)(const struct bench_options *opt, struct client *client))
+enum ctl_status
+ctl_bench(const struct ctl_args *args)
 {
+	const char *kind = args->command->name + strlen("bench ");
 	struct bench_options opt = {
 		.kind = kind,
 		.endpoint = args->text[CTL_ENDPOINT],
@@ -64,7 +65,12 @@ bench(const struct ctl_args *args, const char *kind,
 		signal_watch(SIGTERM, on_bench_interrupt);
 		if (args->given[CTL_CONNECT_PER_CALL])
 			client_connect_per_call(args->client);
-		failed = run(&opt, args->client);
+		if (str_eq(kind, "calls"))
+			failed = bench_calls(&opt, args->client);
+		else if (str_eq(kind, "connections"))
+			failed = bench_connections(&opt);
+		else
+			failed = bench_volumes(&opt, args->client);
 		signal_fini();
 	}
 	json_decref(opt.parameters);
@@ -72,46 +78,4 @@ bench(const struct ctl_args *args, const char *kind,
 	if (!good)
 		return CTL_USAGE;
 	return failed == 0 && bench_interrupts.count == 0 ? CTL_OK : CTL_FAILED;
-}
-
-enum ctl_status
-bench_calls_cmd(const struct ctl_args *args)
-{
-	return bench(args, "calls", bench_calls);
-}
-
-enum ctl_status
-bench_connections_cmd(const struct ctl_args *args)
-{
-	return bench(args, "connections", bench_connections);
-}
-
-enum ctl_status
-bench_volumes_cmd(const struct ctl_args *args)
-{
-	return bench(args, "volumes", bench_volumes);
-}
-
-enum ctl_status
-bench_controller_cmd(const struct ctl_args *args)
-{
-	return bench(args, "controller", bench_volumes);
-}
-
-enum ctl_status
-bench_attach_cmd(const struct ctl_args *args)
-{
-	return bench(args, "attach", bench_volumes);
-}
-
-enum ctl_status
-bench_hold_cmd(const struct ctl_args *args)
-{
-	return bench(args, "hold", bench_volumes);
-}
-
-enum ctl_status
-bench_release_cmd(const struct ctl_args *args)
-{
-	return bench(args, "release", bench_volumes);
 }

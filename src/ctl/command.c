@@ -266,5 +266,6 @@ ctl_command_read(
 	args->json = args->given[CTL_JSON] ||
 	    (args->text[CTL_OUTPUT] != NULL &&
 		str_eq(args->text[CTL_OUTPUT], "json"));
+	args->command = command;
 	return command;
 }

@@ -15,6 +15,7 @@
 #include <stdio.h>
 
 struct client;
+struct ctl_command;
 
 /* How rbd-csictl ends. */
 enum ctl_status {
@@ -40,6 +41,7 @@ struct ctl_args {
 	size_t log_count;
 	const char *operand[CTL_OPERANDS_MAX];
 	bool json;
+	const struct ctl_command *command;
 	struct client *client; /* of the endpoint; connects when it is used */
 };
 

@@ -19,12 +19,6 @@ enum ctl_status ctl_preflight(const struct ctl_args *args);
 enum ctl_status ctl_support(const struct ctl_args *args);
 enum ctl_status ctl_completion(const struct ctl_args *args);
 enum ctl_status ctl_help(const struct ctl_args *args);
-enum ctl_status bench_calls_cmd(const struct ctl_args *args);
-enum ctl_status bench_connections_cmd(const struct ctl_args *args);
-enum ctl_status bench_volumes_cmd(const struct ctl_args *args);
-enum ctl_status bench_controller_cmd(const struct ctl_args *args);
-enum ctl_status bench_attach_cmd(const struct ctl_args *args);
-enum ctl_status bench_hold_cmd(const struct ctl_args *args);
-enum ctl_status bench_release_cmd(const struct ctl_args *args);
+enum ctl_status ctl_bench(const struct ctl_args *args); /* all of its kinds */
 
 #endif
