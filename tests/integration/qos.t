@@ -38,9 +38,19 @@ rate() {
 	in_pod timeout -s INT 5 dd "$1=$target" "$([[ $1 == of ]] && echo if || echo of)=$other" bs=4k \
 		"${1:0:1}flag=direct" count=262144 2>&1 | awk '/records out/ { print int($1 / 5) }'
 }
-# near WANTED GOT
-near() { echo "$2 a second"; (($2 * 10 >= $1 * 6 && $2 * 10 <= $1 * 14)); }
-above() { echo "$2 a second"; (($2 > $1)); }
+# near WANTED if|of, above LEAST if|of: by one of some measurements, for a machine that is busy slows others down
+near() { by_and_by '(($got * 10 >= $1 * 6 && $got * 10 <= $1 * 14))' "$@"; }
+above() { by_and_by '(($got > $1))' "$@"; }
+by_and_by() { # CONDITION NUMBER if|of
+	local condition=$1 got try
+	shift
+	for ((try = 0; try < 6; try++)); do
+		got=$(rate "$2")
+		echo "${got:=0} a second"
+		eval "$condition" && return
+	done
+	return 1
+}
 modify() {
 	call Controller/ControllerModifyVolume "$(with ". + {mutableParameters: $1}" id)"
 }
@@ -59,15 +69,15 @@ ok "published to the node" attach
 ok "staged" stage
 ok "published" publish
 [[ $mounter == rbd ]] || own_mounts=1
-ok "it writes as fast as it may" near 20 "$(rate of)"
-ok "and reads" near 20 "$(rate if)"
+ok "it writes as fast as it may" near 20 of
+ok "and reads" near 20 if
 ok "another limit" modify '{baseIops: "0", baseWriteBps: "122880"}'
 ok "kubelet looks" look
-ok "it holds at once, for writes" near 30 "$(rate of)"
-ok "reads are as fast as they can be" above 45 "$(rate if)"
+ok "it holds at once, for writes" near 30 of
+ok "reads are as fast as they can be" above 45 if
 ok "no limit" modify '{baseWriteBps: "0"}'
 ok "kubelet looks" look
-ok "writes are as fast as they can be" above 45 "$(rate of)"
+ok "writes are as fast as they can be" above 45 of
 [[ $mounter != rbd ]] || is "the cgroup has nothing of it" "$(grep -c = "$pod/io.max")" 0
 ok "a limit again" modify '{baseReadIops: "20"}'
 ok "unpublished" unpublish
@@ -76,7 +86,7 @@ ok "unpublished from the node" detach
 ok "published to it anew" attach
 ok "staged" stage
 ok "published" publish
-ok "the limit holds" near 20 "$(rate if)"
+ok "the limit holds" near 20 if
 ok "unpublished" unpublish
 ok "unstaged" unstage
 ok "unpublished from the node" detach
