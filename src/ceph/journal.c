@@ -113,16 +113,12 @@ static struct {
 static size_t
 known_bit(const struct journal *j, const char *name)
 {
-	uint64_t hash = 14695981039346656037ull ^ (uint64_t)j->pool->id;
+	uint64_t hash = STR_HASH_SEED ^ (uint64_t)j->pool->id;
 	const char *const part[] = { j->pool->rados_namespace, j->instance_id,
 		j->kind->directory, name };
 
 	for (size_t i = 0; i < countof(part); i++)
-		for (const char *c = part[i];; c++) {
-			hash = (hash ^ (unsigned char)*c) * 1099511628211ull;
-			if (*c == '\0')
-				break;
-		}
+		hash = str_hash(hash, part[i]);
 	return (hash ^ hash >> 32) % (sizeof(known.bits) * 8);
 }
 

@@ -202,12 +202,8 @@ rados_write_although_full(struct rados_write *w)
 void
 rados_write_about(struct rados_write *w, const char *what)
 {
-	uint64_t hash = 14695981039346656037ull;
-
 	assert(w->nabout < ABOUT_MAX);
-	for (; *what != '\0'; what++)
-		hash = (hash ^ (unsigned char)*what) * 1099511628211ull;
-	w->about[w->nabout++] = hash;
+	w->about[w->nabout++] = str_hash(STR_HASH_SEED, what);
 }
 
 static void

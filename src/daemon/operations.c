@@ -132,20 +132,6 @@ print_of(const Rbdcsi__Admin__V1__ListOperationsResponse *reply)
 	return print != 0 ? print : 1;
 }
 
-/* 0, or why nothing was sent: -EAGAIN, when it is behind. */
-static int
-send(struct call *call, const Rbdcsi__Admin__V1__ListOperationsResponse *reply,
-    struct arena *arena, struct err *err)
-{
-	size_t len;
-	const void *bytes = csi_pack(reply, arena, &len, err);
-	int rc = bytes != NULL ? stream_send(call, bytes, len) : -ENOMEM;
-
-	if (rc < 0 && rc != -EAGAIN && !err_is_set(err))
-		(void)err_set_rc(err, rc, "the list cannot be sent");
-	return rc;
-}
-
 static void
 watcher_free(struct ops_watcher *w)
 {
@@ -163,13 +149,21 @@ watcher_tell(struct call *call)
 	const Rbdcsi__Admin__V1__ListOperationsResponse *reply = list(arena);
 	uint64_t print = print_of(reply);
 	struct err err = ERR_INIT;
-	int rc = print != w->shown ? send(call, reply, arena, &err) : 0;
+	const void *bytes = NULL;
+	size_t len;
+	int rc = 0;
 
+	if (print != w->shown) {
+		bytes = csi_pack(reply, arena, &len, &err);
+		rc = bytes != NULL ? stream_send(call, bytes, len) : -ENOMEM;
+	}
 	arena_free(arena);
 	if (rc == 0)
 		w->shown = print;
 	if (rc == 0 || rc == -EAGAIN)
 		return;
+	if (!err_is_set(&err))
+		(void)err_set_rc(&err, rc, "the list cannot be sent");
 	call_fail_err(call, &err);
 	watcher_free(w);
 }
@@ -209,17 +203,18 @@ operations_list(struct call *call)
 	const Rbdcsi__Admin__V1__ListOperationsRequest *request = csi_unpack(
 	    &rbdcsi__admin__v1__list_operations_request__descriptor, arena,
 	    call->request, call->request_len, &err);
+	const void *bytes = NULL;
 	struct ops_watcher *w;
+	size_t len;
 
-	if (request == NULL) {
-		call_fail_err(call, &err);
+	if (request != NULL && !request->watch)
+		bytes = csi_pack(list(arena), arena, &len, &err);
+	if (bytes != NULL) {
+		call_reply(call, bytes, len);
 		return;
 	}
-	if (!request->watch) {
-		if (send(call, list(arena), arena, &err) < 0)
-			call_fail_err(call, &err);
-		else
-			stream_end(call);
+	if (err_is_set(&err)) {
+		call_fail_err(call, &err);
 		return;
 	}
 	w = mem_new(sizeof(*w));

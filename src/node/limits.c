@@ -44,31 +44,31 @@ pod_uid(const char *target, char uid[UID_MAX + 1])
 static bool
 find_file(const char *uid, char file[PATH_MAX])
 {
-	static const char *const classes[] = { "", "burstable", "besteffort" };
+	static const struct {
+		const char *before, *after;
+		bool slice; /* systemd's names: no dashes in the uid */
+	} names[] = {
+		{ "kubepods.slice/kubepods-pod", ".slice", true },
+		{ "kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod",
+		    ".slice", true },
+		{ "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod",
+		    ".slice", true },
+		{ "kubepods/pod", "", false },
+		{ "kubepods/burstable/pod", "", false },
+		{ "kubepods/besteffort/pod", "", false },
+	};
 	char slice[UID_MAX + 1];
 
 	(void)!str_put(slice, sizeof(slice), "%s", uid);
 	for (char *p = slice; *p != '\0'; p++)
 		if (*p == '-')
 			*p = '_';
-	for (size_t i = 0; i < countof(classes); i++) {
-		const char *class = classes[i], *dash = *class != 0 ? "-" : "";
-		const char *slash = *class != 0 ? "/" : "";
-		auto_free char *dir = *class == '\0'
-		    ? str_dup("")
-		    : str_fmt("kubepods-%s.slice/", class);
-
-		if (str_put(file, PATH_MAX,
-			"%s/fs/cgroup/kubepods.slice/%skubepods%s%s-pod%s.slice/io.max",
-			node_paths.sys, dir, dash, class, slice) == 0 &&
+	for (size_t i = 0; i < countof(names); i++)
+		if (str_put(file, PATH_MAX, "%s/fs/cgroup/%s%s%s/io.max",
+			node_paths.sys, names[i].before,
+			names[i].slice ? slice : uid, names[i].after) == 0 &&
 		    access(file, F_OK) == 0)
 			return true;
-		if (str_put(file, PATH_MAX,
-			"%s/fs/cgroup/kubepods/%s%spod%s/io.max",
-			node_paths.sys, class, slash, uid) == 0 &&
-		    access(file, F_OK) == 0)
-			return true;
-	}
 	file[0] = '\0';
 	return false;
 }

@@ -62,12 +62,6 @@ stream_send(struct call *call, const void *bytes, size_t len)
 }
 
 void
-stream_end(struct call *call)
-{
-	end(call, ERR_OK, "");
-}
-
-void
 call_fail(struct call *call, enum err_code code, const char *text)
 {
 	end(call, code, text);
