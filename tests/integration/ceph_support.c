@@ -156,7 +156,7 @@ int
 support_sh(bool show, const char *fmt, ...)
 {
 	auto_free char *command = NULL, *line = NULL;
-	char out[512];
+	char out[512], rest[512];
 	va_list ap;
 	FILE *f;
 	int status;
@@ -170,6 +170,9 @@ support_sh(bool show, const char *fmt, ...)
 	if (f == NULL)
 		bail("popen");
 	out[fread(out, 1, sizeof(out) - 1, f)] = '\0';
+	/* All of it: a program whose reader is gone would fail. */
+	while (fread(rest, 1, sizeof(rest), f) > 0)
+		;
 	status = pclose(f);
 	if (show && status != 0)
 		diag("%s -> %d: %.400s", command, status, out);
