@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PIECE_MAX 2048 /* what is put together before it is cut */
+#define WHOLE_MAX (PIECE_MAX + ERR_TEXT_MAX + 2)
+
 static const struct {
 	int rc;
 	enum err_code code;
@@ -125,32 +128,66 @@ err_is_callers(enum err_code code)
 	return false;
 }
 
+static bool
+is_continuation(char c)
+{
+	return ((unsigned char)c & 0xc0) == 0x80; /* of UTF-8 */
+}
+
+/*
+ * Makes the text of `head` and `tail`. What does not fit goes from the middle,
+ * at whole characters: the front names the object, the end is the cause.
+ */
+static void
+put_text(struct err *err, const char *head, const char *tail)
+{
+	static const char gap[] = " ... ";
+	char whole[WHOLE_MAX];
+	size_t len, front = ERR_TEXT_MAX / 3, end;
+
+	(void)snprintf(whole, sizeof(whole), "%s%s", head, tail);
+	len = strlen(whole);
+	if (len < ERR_TEXT_MAX) {
+		memcpy(err->text, whole, len + 1);
+		return;
+	}
+	while (front > 0 && is_continuation(whole[front]))
+		front--;
+	end = len - (ERR_TEXT_MAX - sizeof(gap) - front);
+	while (is_continuation(whole[end]))
+		end++;
+	memcpy(err->text, whole, front);
+	memcpy(err->text + front, gap, sizeof(gap) - 1);
+	memcpy(err->text + front + sizeof(gap) - 1, whole + end, len - end + 1);
+}
+
 int
 err_vset(struct err *err, enum err_code code, const char *fmt, va_list ap)
 {
+	char text[PIECE_MAX];
 	int rc = err_rc_of(code);
 
 	if (err == NULL)
 		return rc;
 	err->code = code;
 	err->rc = rc;
-	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	put_text(err, text, "");
 	return rc;
 }
 
 int
 err_vset_rc(struct err *err, int rc, const char *fmt, va_list ap)
 {
-	size_t used;
+	char text[PIECE_MAX], cause[100];
 
 	if (err == NULL)
 		return rc;
 	err->code = err_code_of(rc);
 	err->rc = rc;
-	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
-	used = strlen(err->text);
-	(void)snprintf(
-	    err->text + used, sizeof(err->text) - used, ": %s", text_of(rc));
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	(void)snprintf(cause, sizeof(cause), ": %s", text_of(rc));
+	put_text(err, text, cause);
 	return rc;
 }
 
@@ -180,30 +217,29 @@ err_set_rc(struct err *err, int rc, const char *fmt, ...)
 void
 err_prefix(struct err *err, const char *fmt, ...)
 {
-	char was[ERR_TEXT_MAX];
+	char text[PIECE_MAX], was[ERR_TEXT_MAX + 2];
 	va_list ap;
-	size_t used;
 
 	if (err == NULL || !err_is_set(err))
 		return;
-	memcpy(was, err->text, sizeof(was));
 	va_start(ap, fmt);
-	(void)vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	used = strlen(err->text);
-	(void)snprintf(err->text + used, sizeof(err->text) - used, ": %s", was);
+	(void)snprintf(was, sizeof(was), ": %s", err->text);
+	put_text(err, text, was);
 }
 
 void
 err_suffix(struct err *err, const char *fmt, ...)
 {
+	char text[PIECE_MAX], was[ERR_TEXT_MAX];
 	va_list ap;
-	size_t used;
 
 	if (err == NULL || !err_is_set(err))
 		return;
-	used = strlen(err->text);
 	va_start(ap, fmt);
-	(void)vsnprintf(err->text + used, sizeof(err->text) - used, fmt, ap);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	memcpy(was, err->text, sizeof(was));
+	put_text(err, was, text);
 }

@@ -33,7 +33,8 @@ enum err_code {
 	ERR_UNAUTHENTICATED = 16,    /* credentials are wrong */
 };
 
-#define ERR_TEXT_MAX 240
+/* A volume's identifier, a path of kubelet, and what went wrong with them. */
+#define ERR_TEXT_MAX 512
 
 struct err {
 	enum err_code code;
@@ -48,7 +49,8 @@ struct err {
 
 /*
  * Sets `err` (may be NULL) to a formatted text and returns the negative errno
- * that stands for `code`. Text that does not fit is cut.
+ * that stands for `code`. A text that does not fit loses its middle: its front
+ * names the object, its end is the cause.
  */
 int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -84,13 +86,13 @@ void err_suffix(struct err *err, const char *fmt, ...)
 enum err_code err_code_of(int rc);
 int err_rc_of(enum err_code code);
 
-/* "NOT_FOUND" and so on; "UNKNOWN" for a number that is none. */
 /*
  * Is it what the caller did wrong, or wanted, and nothing that whoever runs
  * us has to look at?
  */
 bool err_is_callers(enum err_code code);
 
+/* "NOT_FOUND" and so on; "UNKNOWN" for a number that is none. */
 const char *err_code_name(enum err_code code);
 
 static inline bool

@@ -1,7 +1,6 @@
 /*
  * map.c - open addressing with linear probing, kept under three quarters
- * full. The hash is SipHash's little brother FNV-1a with a seed of this
- * process, as keys may come from a peer.
+ * full. The hash has a seed of this process, as keys may come from a peer.
  */
 #include "base/map.h"
 
@@ -23,8 +22,7 @@ hash(const char *key)
 	while (seed == 0)
 		if (getrandom(&seed, sizeof(seed), 0) < 0)
 			seed = (uintptr_t)&seed;
-	for (h = 14695981039346656037u ^ seed; *key != '\0'; key++)
-		h = (h ^ (unsigned char)*key) * 1099511628211u;
+	h = str_hash(STR_HASH_SEED ^ seed, key);
 	return h ^ h >> 29;
 }
 

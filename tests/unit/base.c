@@ -51,6 +51,65 @@ test_err(void)
 	    "a number without a name is UNKNOWN");
 }
 
+/* A handle, and the path that kubelet has for it. */
+#define HANDLE "0001-0024-1234567890abcdef-0000000000000002-12345678"
+#define TARGET                                                                 \
+	"/var/lib/kubelet/plugins/kubernetes.io/csi/rbd.csi.ceph.com/"         \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"     \
+	"/globalmount/" HANDLE "-1234-1234-1234-1234567890ab"
+
+static bool
+is_utf8(const char *text)
+{
+	uint32_t point;
+
+	for (size_t n; *text != '\0'; text += n)
+		if ((n = str_utf8(text, strlen(text), &point)) == 0)
+			return false;
+	return true;
+}
+
+static void
+test_long_err(void)
+{
+	struct err err = ERR_INIT;
+	char many[3 * ERR_TEXT_MAX];
+
+	(void)err_set_rc(&err, -EIO, "volume %s: mount %s at %s", HANDLE,
+	    "/dev/rbd17", TARGET);
+	ok(str_starts(
+	       err.text, "volume " HANDLE ": mount /dev/rbd17 at /var") &&
+		str_ends(err.text, "7890ab: Input/output error"),
+	    "a handle and a path of kubelet's fit, with the cause");
+
+	memset(many, 'x', sizeof(many) - 1);
+	many[sizeof(many) - 1] = '\0';
+	(void)err_set_rc(&err, -EIO, "volume v1: mount %s", many);
+	ok(strlen(err.text) == ERR_TEXT_MAX - 1 &&
+		str_starts(err.text, "volume v1: mount xxx") &&
+		strstr(err.text, "xxx ... xxx") != NULL &&
+		str_ends(err.text, "xxx: Input/output error"),
+	    "a longer text keeps its front and its cause");
+	err_prefix(&err, "stage pvc-1");
+	ok(strlen(err.text) == ERR_TEXT_MAX - 1 &&
+		str_starts(err.text, "stage pvc-1: volume v1: mount xxx") &&
+		str_ends(err.text, "xxx: Input/output error"),
+	    "so does one with a prefix,");
+	err_suffix(&err, "; an older file is in use");
+	ok(strlen(err.text) == ERR_TEXT_MAX - 1 &&
+		str_ends(err.text, "error; an older file is in use"),
+	    "and one with a suffix");
+	for (size_t i = 0; i + 2 < sizeof(many); i += 3)
+		memcpy(many + i, "\xe2\x82\xac", 3);
+	for (unsigned at = 0; at < 3; at++) {
+		(void)err_set(
+		    &err, ERR_INTERNAL, "%.*s%s", (int)at, "ab", many);
+		if (!is_utf8(err.text))
+			break;
+	}
+	ok(is_utf8(err.text), "no character is cut in two");
+}
+
 static void
 test_str(void)
 {
@@ -493,6 +552,7 @@ int
 main(void)
 {
 	test_err();
+	test_long_err();
 	test_str();
 	test_base64();
 	test_buf();
