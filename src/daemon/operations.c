@@ -2,9 +2,6 @@
  * operations.c - Admin/ListOperations: the live operations as they are, of
  * those that are requests what request.h and sessions.h know beside that, and
  * what workers do in the background.
- *
- * The rule that holds it together: who watches is sent how it is when it can
- * be sent, never a queue of what has passed.
  */
 #include "daemon/operations.h"
 
@@ -12,26 +9,19 @@
 #include "base/clock.h"
 #include "daemon/request.h"
 #include "daemon/sessions.h"
+#include "rpc/watch.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/queue.h>
 
 /* How often is looked, while somebody watches: no caller sees more. */
 #define LOOK_MS 500
 
-/* A call that wants to be told of changes. */
-struct ops_watcher {
-	struct call *call;
-	uint64_t shown; /* the print of what it was sent last; 0: nothing */
-	LIST_ENTRY(ops_watcher) link;
-};
+static int operations_tell(struct watcher *w, struct err *err);
 
-static struct {
-	LIST_HEAD(, ops_watcher) watchers;
-	struct timer timer;
-} ops = { .watchers = LIST_HEAD_INITIALIZER(ops.watchers) };
+static struct watched watch = { .tell = operations_tell };
+static struct timer look;
 
 static Rbdcsi__Admin__V1__Operation *
 operation_of(const struct op *op, struct arena *arena)
@@ -132,67 +122,35 @@ print_of(const Rbdcsi__Admin__V1__ListOperationsResponse *reply)
 	return print != 0 ? print : 1;
 }
 
-static void
-watcher_free(struct ops_watcher *w)
+/* Shown is a list by its print. */
+static int
+operations_tell(struct watcher *w, struct err *err)
 {
-	LIST_REMOVE(w, link);
-	free(w);
-	if (LIST_EMPTY(&ops.watchers))
-		timer_disarm(&ops.timer);
-}
-
-static void
-watcher_tell(struct call *call)
-{
-	struct ops_watcher *w = call->data;
 	struct arena *arena = csi_arena_new();
 	const Rbdcsi__Admin__V1__ListOperationsResponse *reply = list(arena);
 	uint64_t print = print_of(reply);
-	struct err err = ERR_INIT;
 	const void *bytes = NULL;
 	size_t len;
 	int rc = 0;
 
 	if (print != w->shown) {
-		bytes = csi_pack(reply, arena, &len, &err);
-		rc = bytes != NULL ? stream_send(call, bytes, len) : -ENOMEM;
+		bytes = csi_pack(reply, arena, &len, err);
+		rc = bytes != NULL ? stream_send(w->call, bytes, len) : -ENOMEM;
 	}
 	arena_free(arena);
 	if (rc == 0)
 		w->shown = print;
-	if (rc == 0 || rc == -EAGAIN)
-		return;
-	if (!err_is_set(&err))
-		(void)err_set_rc(&err, rc, "the list cannot be sent");
-	call_fail_err(call, &err);
-	watcher_free(w);
+	else if (bytes != NULL)
+		(void)err_set_rc(err, rc, "the list cannot be sent");
+	return rc;
 }
 
+/* Looks on as long as somebody watches. */
 static void
 on_look(struct timer *timer)
 {
-	struct ops_watcher *w, *next;
-
-	for (w = LIST_FIRST(&ops.watchers); w != NULL; w = next) {
-		next = LIST_NEXT(w, link);
-		watcher_tell(w->call);
-	}
-	if (!LIST_EMPTY(&ops.watchers))
+	if (watch_tell(&watch))
 		timer_arm(timer, LOOK_MS);
-}
-
-static void
-watcher_gone(struct call *call, enum call_gone why)
-{
-	(void)why;
-	watcher_free(call->data);
-}
-
-static void
-watcher_leave(struct call *call)
-{
-	watcher_free(call->data);
-	call_fail(call, ERR_UNAVAILABLE, "server is shutting down");
 }
 
 void
@@ -204,7 +162,6 @@ operations_list(struct call *call)
 	    &rbdcsi__admin__v1__list_operations_request__descriptor, arena,
 	    call->request, call->request_len, &err);
 	const void *bytes = NULL;
-	struct ops_watcher *w;
 	size_t len;
 
 	if (request != NULL && !request->watch)
@@ -217,16 +174,9 @@ operations_list(struct call *call)
 		call_fail_err(call, &err);
 		return;
 	}
-	w = mem_new(sizeof(*w));
-	w->call = call;
-	if (LIST_EMPTY(&ops.watchers)) {
-		ops.timer.fire = on_look;
-		timer_arm(&ops.timer, LOOK_MS);
+	if (!timer_is_running(&look)) {
+		look.fire = on_look;
+		timer_arm(&look, LOOK_MS);
 	}
-	LIST_INSERT_HEAD(&ops.watchers, w, link);
-	call->data = w;
-	call->gone = watcher_gone;
-	call->writable = watcher_tell;
-	call->leaving = watcher_leave;
-	watcher_tell(call);
+	watch_add(&watch, call, 0);
 }

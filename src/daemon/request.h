@@ -97,6 +97,7 @@ struct request_lock {
 
 struct request {
 	struct op op;
+	const struct requests_setup *setup;
 	enum request_state state;
 	struct csi_request in;
 	unsigned char *body; /* CSI_WORKER: what is sent on */
@@ -170,5 +171,43 @@ void request_log_slow(const struct request *r);
 
 /* How long `op` was in each state it has passed, into r->states. */
 void request_note_states(struct request *r, const struct op *op);
+
+/* ---- request_session.c, for request.c --------------------------------------- */
+
+/*
+ * Turns to the cluster of the handle, or to one that it is mapped to if there
+ * is none.
+ */
+void request_first_place(struct request *r);
+
+/*
+ * Turns to the next cluster that may have the volume or snapshot, by
+ * cluster-mapping.json. False: there is no more.
+ */
+bool request_next_place(struct request *r);
+
+/*
+ * Is there nothing but the secret that config.json names for publishing
+ * (controllerPublishSecretRef), which only Kubernetes has?
+ */
+bool request_needs_secret(struct request *r);
+
+/* The node whose volume is taken away, if that may have to be fenced. */
+const char *request_fences(const struct request *r);
+
+/* A question to Kubernetes, the first of the request or another one. */
+struct kube_ask *request_kube(struct request *r);
+
+/*
+ * Finds the session that the request's definition asks for, in r->session.
+ * False: there is nobody to ask, and reply or err is the answer. An identifier
+ * that is nobody's is success for what removes, NOT_FOUND for the rest. A
+ * clusterID that config.json does not have is the fault of the StorageClass
+ * where that names it, of the configuration for the rest.
+ */
+bool request_find_session(struct request *r);
+
+/* Asks the session that was found. */
+void request_ask_start(struct request *r, struct wake *waiter);
 
 #endif

@@ -1,36 +1,26 @@
 /*
  * health.c - who is served, and who watches it.
- *
- * The rule that holds it together: a watcher is sent the state as it is when
- * it can be sent, never a queue of states that have passed.
  */
 #include "rpc/health.h"
 
 #include "grpc/health/v1/health.pb-c.h"
+#include "rpc/watch.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <sys/queue.h>
 
 #define SERVICES_MAX 16
 #define STATE_MAX 16   /* bytes of a state, packed */
 #define LIST_MAX 2048  /* bytes of a list, packed */
 #define NAME_SHOWN 200 /* characters of an unknown name */
 
-/* One Watch call. */
-struct watcher {
-	struct call *call;
-	bool known;    /* the service is */
-	unsigned sent; /* the last state; 0: none */
-	LIST_ENTRY(watcher) link;
-};
+static int health_tell(struct watcher *w, struct err *err);
 
 static struct {
 	const char *const *services;
 	size_t count;
 	bool shut_down;
-	LIST_HEAD(, watcher) watchers;
-} h = { .watchers = LIST_HEAD_INITIALIZER(h.watchers) };
+	struct watched watch; /* about 1: a service that is known, 0: is not */
+} h = { .watch = { .tell = health_tell } };
 
 /* The state of a service that is known, or of one that is not. */
 static Grpc__Health__V1__HealthCheckResponse
@@ -124,46 +114,23 @@ health_list(struct call *call)
 
 /* ---- Watch ---- */
 
-static void
-watcher_free(struct watcher *w)
+/* A state is its number, which is not 0. */
+static int
+health_tell(struct watcher *w, struct err *err)
 {
-	LIST_REMOVE(w, link);
-	free(w);
-}
-
-/* Sends the state if the client has not got it; ends the call if it cannot. */
-static void
-watcher_tell(struct call *call)
-{
-	struct watcher *w = call->data;
-	Grpc__Health__V1__HealthCheckResponse state = state_of(w->known);
+	Grpc__Health__V1__HealthCheckResponse state = state_of(w->about);
 	uint8_t out[STATE_MAX];
 	int rc;
 
-	if (w->sent == state.status)
-		return;
-	rc = stream_send(call, out,
+	if (w->shown == state.status)
+		return 0;
+	rc = stream_send(w->call, out,
 	    grpc__health__v1__health_check_response__pack(&state, out));
 	if (rc == 0)
-		w->sent = state.status;
-	if (rc == 0 || rc == -EAGAIN)
-		return;
-	call_fail(call, ERR_INTERNAL, "state cannot be sent");
-	watcher_free(w);
-}
-
-static void
-watcher_gone(struct call *call, enum call_gone why)
-{
-	(void)why;
-	watcher_free(call->data);
-}
-
-static void
-watcher_leave(struct call *call)
-{
-	watcher_free(call->data);
-	call_fail(call, ERR_UNAVAILABLE, "server is shutting down");
+		w->shown = state.status;
+	else
+		(void)err_set(err, ERR_INTERNAL, "state cannot be sent");
+	return rc;
 }
 
 static void
@@ -171,23 +138,9 @@ health_watch(struct call *call)
 {
 	struct err unknown = ERR_INIT;
 	int known = find_service(call, &unknown);
-	struct watcher *w;
 
-	if (known < 0)
-		return;
-	w = calloc(1, sizeof(*w));
-	if (w == NULL) {
-		call_fail(call, ERR_UNAVAILABLE, "server has no memory for it");
-		return;
-	}
-	w->call = call;
-	w->known = known > 0;
-	LIST_INSERT_HEAD(&h.watchers, w, link);
-	call->data = w;
-	call->gone = watcher_gone;
-	call->writable = watcher_tell;
-	call->leaving = watcher_leave;
-	watcher_tell(call);
+	if (known >= 0)
+		watch_add(&h.watch, call, known);
 }
 
 static const struct rpc_method methods[] = {
@@ -214,11 +167,6 @@ health_init(const char *const *services, size_t count)
 void
 health_shutdown(void)
 {
-	struct watcher *w, *next;
-
 	h.shut_down = true;
-	for (w = LIST_FIRST(&h.watchers); w != NULL; w = next) {
-		next = LIST_NEXT(w, link);
-		watcher_tell(w->call);
-	}
+	(void)watch_tell(&h.watch);
 }
