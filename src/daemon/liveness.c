@@ -113,6 +113,11 @@ liveness_begin(const struct options *o, struct err *err)
 		err_prefix(err, "POD_IP and --metricsport");
 		return err->rc;
 	}
+	if (!str_is_empty(o->metrics_tls_dir) &&
+	    http_use_tls(lv.http, o->metrics_tls_dir, err) < 0) {
+		err_prefix(err, "--metrics-tls-dir");
+		return err->rc;
+	}
 	lv.client = client_new(o->socket_path);
 	lv.timeout_ms = o->probe_timeout_ms;
 	lv.poll_ms = o->probe_poll_ms;

@@ -330,6 +330,7 @@ start_server(const struct options *o, struct err *err)
 	struct metrics_setup metrics = {
 		.address = o->metrics_address,
 		.file = o->socket_file,
+		.tls_dir = o->metrics_tls_dir,
 		.version = PACKAGE_VERSION,
 		.commit = BUILT_COMMIT,
 		.librados = BUILT_LIBRADOS,

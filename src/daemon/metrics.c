@@ -219,6 +219,7 @@ static int
 get_healthz(struct buf *body)
 {
 	bool draining = drain_is_started();
+	struct requests_stats requests;
 	struct session_info s;
 	int rc = buf_printf(body, "%s\n", draining ? "draining" : "ok");
 
@@ -228,6 +229,12 @@ get_healthz(struct buf *body)
 			    "cluster %s: %s for %lld s, %zu requests wait\n",
 			    s.cluster_id, s.state, (long long)s.state_ms / 1000,
 			    s.waiting);
+	requests_stats(&requests);
+	if (rc == 0 && mt.page.slow_ms > 0 &&
+	    requests.oldest_ms >= mt.page.slow_ms)
+		rc = buf_printf(body,
+		    "requests: %zu run, the oldest for %lld s\n",
+		    requests.running, (long long)requests.oldest_ms / 1000);
 	if (rc == 0 && offload_stuck() > 0)
 		rc = buf_printf(
 		    body, "kernel: %u system calls hang\n", offload_stuck());
@@ -293,6 +300,13 @@ metrics_begin(const struct metrics_setup *setup, struct err *err)
 	    countof(routes) - (setup->status_page ? 0 : 1), err);
 	if (mt.http == NULL) {
 		err_prefix(err, "--metrics-address=%s", setup->address);
+		return err->rc;
+	}
+	if (!str_is_empty(setup->tls_dir) &&
+	    http_use_tls(mt.http, setup->tls_dir, err) < 0) {
+		err_prefix(err, "--metrics-tls-dir");
+		http_free(mt.http);
+		mt.http = NULL;
 		return err->rc;
 	}
 	metrics_add(&build_info);

@@ -14,7 +14,8 @@ struct request;
 
 struct metrics_setup {
 	const char *address; /* "": off, nothing is counted or served */
-	struct unix_socket_file file;            /* if it is a unix socket */
+	struct unix_socket_file file; /* if it is a unix socket */
+	const char *tls_dir; /* of http_use_tls(); NULL or "": without */
 	const char *version, *commit, *librados; /* of the build */
 	struct csi_serving serving;
 	bool status_page;

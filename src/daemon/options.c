@@ -130,6 +130,8 @@ static const struct option_def table[] = {
 	    "group or gid of the socket file, with `--socket-mode=0660` for example"),
 	TEXT("metrics-address", metrics_address, "",
 	    "where to serve `/metrics` and `/healthz` by HTTP: `127.0.0.1:9809`, `:9809` for all addresses, port 0 for any free one, or `unix://` and a path, with the mode and owner of the socket. Empty: nowhere"),
+	TEXT("metrics-tls-dir", metrics_tls_dir, "",
+	    "directory with `tls.crt` and `tls.key`, as a TLS Secret is mounted: metrics by HTTPS only, docs/METRICS.md"),
 	BOOL("status-page", status_page,
 	    "a page for people at `/` of `--metrics-address`, with names of volumes and users"),
 	DURATION("drain-timeout", drain_timeout_ms, "25s", 0, 24 * HOUR_MS,
@@ -671,6 +673,10 @@ options_check(struct options *o, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--drivername=%s: must be a DNS name of at most 63 characters",
 		    o->drivername);
+	if (o->type == OPTIONS_RBD && *o->metrics_tls_dir != '\0' &&
+	    *o->metrics_address == '\0')
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "--metrics-tls-dir: there is no --metrics-address");
 	if (o->type == OPTIONS_LIVENESS && *o->metrics_path != '/')
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "--metricspath=%s: must be an absolute path",

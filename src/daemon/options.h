@@ -45,6 +45,7 @@ struct options {
 	const char *socket_owner_text;
 	const char *socket_group_text;
 	const char *metrics_address;
+	const char *metrics_tls_dir;
 	bool status_page;
 	const char *log_format;
 	const char *log_level;

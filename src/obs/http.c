@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "core/io.h"
 #include "core/timer.h"
+#include "obs/tls.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -36,6 +37,7 @@ struct http_conn {
 	struct http *http;
 	enum http_state state;
 	struct io io;
+	struct ssl_st *tls; /* NULL: without, or not any more */
 	struct timer deadline;
 	char in[HTTP_HEAD_MAX + 1];
 	size_t in_len;
@@ -50,7 +52,8 @@ struct http {
 	struct timer retry; /* of accept(), or of listening */
 	char *wanted;       /* the address as given */
 	struct unix_socket_file mode;
-	struct err why; /* why it does not listen, as last told */
+	struct err why;  /* why it does not listen, as last told */
+	struct tls *tls; /* NULL: without */
 	bool is_unix;
 	struct unix_socket file;
 	char address[160];
@@ -186,6 +189,8 @@ static void
 http_end(struct http_conn *conn)
 {
 	timer_disarm(&conn->deadline);
+	if (conn->tls != NULL)
+		tls_close(conn->tls);
 	io_close(&conn->io);
 	buf_fini(&conn->out);
 	TAILQ_REMOVE(&conn->http->conns, conn, link);
@@ -197,6 +202,57 @@ static void
 http_on_deadline(struct timer *timer)
 {
 	http_end(container_of(timer, struct http_conn, deadline));
+}
+
+/* Bytes, 0 at the end, or a negative errno; waits for what -EAGAIN lacks. */
+static ssize_t
+conn_recv(struct http_conn *conn, void *to, size_t len)
+{
+	int wants = IO_READ;
+	ssize_t n;
+
+	if (conn->tls != NULL)
+		n = tls_recv(conn->tls, to, len, &wants);
+	else if ((n = recv(conn->io.fd, to, len, 0)) < 0)
+		n = errno == EINTR ? -EAGAIN : -errno;
+	if (n == -EAGAIN)
+		io_want(&conn->io, wants);
+	return n;
+}
+
+static ssize_t
+conn_send(struct http_conn *conn, const void *from, size_t len)
+{
+	int wants = IO_WRITE;
+	ssize_t n;
+
+	if (conn->tls != NULL)
+		n = tls_send(conn->tls, from, len, &wants);
+	else if ((n = send(conn->io.fd, from, len, MSG_NOSIGNAL)) < 0)
+		n = errno == EINTR ? -EAGAIN : -errno;
+	if (n == -EAGAIN)
+		io_want(&conn->io, wants);
+	return n;
+}
+
+/* The answer goes as the question came: in the clear. */
+static void
+http_refuse_plain(struct http_conn *conn)
+{
+	static const char answer[] =
+	    "HTTP/1.1 400 Bad Request\r\n"
+	    "Content-Type: text/plain; charset=utf-8\r\n"
+	    "Content-Length: 21\r\nConnection: close\r\n\r\n"
+	    "https is spoken here\n";
+
+	tls_close(conn->tls);
+	conn->tls = NULL;
+	if (buf_append(&conn->out, answer, sizeof(answer) - 1) < 0) {
+		http_end(conn);
+		return;
+	}
+	conn->state = HTTP_WRITING;
+	io_want(&conn->io, IO_WRITE);
 }
 
 /* `status` is that of the request so far. */
@@ -248,12 +304,16 @@ static void
 http_read(struct http_conn *conn)
 {
 	struct http_head head = { .path = NULL };
-	ssize_t n = recv(conn->io.fd, conn->in + conn->in_len,
-	    HTTP_HEAD_MAX - conn->in_len, 0);
+	ssize_t n = conn_recv(
+	    conn, conn->in + conn->in_len, HTTP_HEAD_MAX - conn->in_len);
 	size_t len;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return;
+	if (n == -EPROTONOSUPPORT && conn->tls != NULL) {
+		http_refuse_plain(conn);
+		return;
+	}
 	if (n <= 0) {
 		http_end(conn);
 		return;
@@ -266,17 +326,18 @@ http_read(struct http_conn *conn)
 		http_respond(conn, parse_head(conn->in, len, &head), &head);
 	else if (conn->in_len == HTTP_HEAD_MAX)
 		http_respond(conn, 431, &head);
+	else if (conn->tls != NULL && tls_has_more(conn->tls))
+		http_read(conn);
 }
 
 static void
 http_write(struct http_conn *conn)
 {
-	ssize_t n = send(
-	    conn->io.fd, conn->out.data, conn->out.len, MSG_NOSIGNAL);
+	ssize_t n = conn_send(conn, conn->out.data, conn->out.len);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return;
-	if (n < 0) {
+	if (n <= 0) {
 		http_end(conn);
 		return;
 	}
@@ -285,6 +346,9 @@ http_write(struct http_conn *conn)
 		return;
 	/* To close with bytes unread would take the answer back. */
 	buf_fini(&conn->out);
+	if (conn->tls != NULL)
+		tls_close(conn->tls);
+	conn->tls = NULL;
 	(void)shutdown(conn->io.fd, SHUT_WR);
 	conn->state = HTTP_LINGERING;
 	conn->in_len = 0;
@@ -311,6 +375,8 @@ http_on_acceptable(struct io *io, int what)
 	struct http_conn *conn;
 
 	(void)what;
+	if (http->tls != NULL)
+		tls_refresh(http->tls);
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		int fd = accept4(
 		    io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -336,6 +402,9 @@ http_on_acceptable(struct io *io, int what)
 		TAILQ_INSERT_TAIL(&http->conns, conn, link);
 		http->conn_count++;
 		io_watch(&conn->io, fd, IO_READ, http_on_conn_ready);
+		if (http->tls != NULL &&
+		    (conn->tls = tls_accept(http->tls, fd)) == NULL)
+			http_end(conn);
 	}
 }
 
@@ -510,6 +579,13 @@ http_serve(const char *address, const struct unix_socket_file *file,
 	return http;
 }
 
+int
+http_use_tls(struct http *http, const char *dir, struct err *err)
+{
+	http->tls = tls_new(dir, err);
+	return http->tls != NULL ? 0 : err->rc;
+}
+
 void
 http_free(struct http *http)
 {
@@ -526,6 +602,7 @@ http_free(struct http *http)
 		next = TAILQ_NEXT(conn, link);
 		http_end(conn);
 	}
+	tls_free(http->tls);
 	free(http->wanted);
 	free(http);
 }

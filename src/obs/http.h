@@ -41,6 +41,13 @@ struct http *http_serve(const char *address,
     const struct unix_socket_file *file, const struct http_route *routes,
     size_t route_count, struct err *err);
 
+/*
+ * From now on by TLS only, with the certificate and key of a directory: as
+ * tls_new(). A request in the clear is answered 400.
+ */
+int http_use_tls(
+    struct http *http, const char *dir, struct err *err) must_check;
+
 void http_free(struct http *http);
 
 /* Where it listens, with the port it has: "127.0.0.1:43210"; "" if nowhere. */

@@ -5,11 +5,13 @@
     metrics.py check <TEXT          fails if Prometheus' own parser or the rules below object
     metrics.py names <TEXT          "NAME TYPE" of each metric, sorted
 
-ADDRESS is HOST:PORT or unix:///PATH."""
+ADDRESS is HOST:PORT, unix:///PATH, or https://HOST:PORT, whose certificate must be one of $METRICS_CA."""
 
 import http.client
+import os
 import re
 import socket
+import ssl
 import sys
 
 SAMPLE = re.compile(r'([a-zA-Z_]\w*)(\{(?:[a-z]\w*="(?:[^"\\\n]|\\["\\n])*",?)*\})? (\S+)')
@@ -27,6 +29,10 @@ def get(address, path):
         connection = Unix("localhost", timeout=10)
         connection.host = address.removeprefix("unix://")
         headers = {"Host": "localhost"}
+    elif address.startswith("https://"):
+        trusted = ssl.create_default_context(cafile=os.environ["METRICS_CA"])
+        connection = http.client.HTTPSConnection(address.removeprefix("https://"), timeout=10, context=trusted)
+        headers = {}
     else:
         connection = http.client.HTTPConnection(address, timeout=10)
         headers = {}
