@@ -3,6 +3,7 @@
 Both answer NodeGetCapabilities with the same bytes. They take turns, round by round, so that what else the machine does
 hits both; a figure is the median of the rounds, a ratio the median of the rounds' ratios.
 """
+import csv
 import json
 import pathlib
 import re
@@ -14,7 +15,7 @@ import tempfile
 import time
 from typing import NamedTuple
 
-from measure import TOP, cpu_ns, memory_mib, status, wait_for
+from measure import TOP, bench_figures, cpu_ns, memory_mib, status, wait_for
 
 NEEDS = {"rbd-csid", "rbd-csictl", "h2load", "go"}
 METHOD = "csi.v1.Node/NodeGetCapabilities"
@@ -80,15 +81,18 @@ class Server:
 
 
 def figures_of(lines):
-    """Of rbd-csictl bench --json, without the names of kind and method."""
-    items = [json.loads(line) for line in lines]
-    return {item["name"].split(".")[-1]: item["value"] for item in items}
+    """Of rbd-csictl bench, without the names of kind and method; times in us."""
+    figures = {item["name"].split(".")[-1]: item["value"] * (1000 if item["unit"] == "ms" else 1)
+               for item in bench_figures(lines)}
+    figures["client_cpu"] = figures["generator_cpu"]
+    figures["client_cpu_per_call"] = figures["client_cpu"] * 10000 / figures["rate"]
+    return figures
 
 
 def put_load(server, load):
     """One round of a load on one server; figures by name."""
     before = cpu_ns(server.pid)
-    run = server.ctl("bench", "calls", "--json", "--count", load.calls, *load.options, check=False)
+    run = server.ctl("bench", "calls", "--rpc", METHOD, "-o", "csv", "--count", load.calls, *load.options, check=False)
     used = cpu_ns(server.pid) - before
     if run.returncode != 0:
         raise RuntimeError(f"{load.name} on {server.name}: {run.stderr.strip()}")
@@ -180,14 +184,12 @@ def settled_mib(pid):
 
 def hold_connections(server):
     """Opens connections, makes a call on each; the process that holds them."""
-    holder = subprocess.Popen(server.argv("bench", "connections", "--json", "--count", CONNECTIONS, "--callers", 16),
+    holder = subprocess.Popen(server.argv("bench", "connections", "-o", "csv", "--count", CONNECTIONS, "--callers", 16),
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    for line in holder.stdout:
-        item = json.loads(line)
-        if item["name"] == "connections.open":
-            if item["value"] != CONNECTIONS:
-                break
-            return holder
+    for row in csv.DictReader(holder.stdout):
+        if int(row["passed"]) != CONNECTIONS:
+            break
+        return holder
     holder.kill()
     holder.wait()
     raise RuntimeError(f"{server.name} did not take {CONNECTIONS} connections")

@@ -1,4 +1,5 @@
 """What every part of scripts/bench uses: the report, and what /proc tells of a process."""
+import csv
 import json
 import os
 import pathlib
@@ -33,6 +34,21 @@ class Report:
     def note(self, text):
         if not self.as_json:
             print(f"-- {text}", flush=True)
+
+
+def bench_figures(lines):
+    """Of `rbd-csictl bench -o csv`, as the lines come: PHASE.rate and so on, and PHASE.NAME.p50 and so on."""
+    phase = None
+    for row in csv.DictReader(lines):
+        name = row["phase"]
+        if name != phase:
+            for what, unit in (("rate", "1/s"), ("failed", "failures"), ("generator_cpu", "%")):
+                if float(row[what]):
+                    yield {"name": f"{name}.{what}", "value": float(row[what]), "unit": unit}
+            phase = name
+        for what in ("min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"):
+            if row[f"{what}_ms"]:
+                yield {"name": f"{name}.{row['name']}.{what}", "value": float(row[f"{what}_ms"]), "unit": "ms"}
 
 
 def missing(build, needs):

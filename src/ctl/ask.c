@@ -34,13 +34,14 @@ static const struct ctl_method health[] = {
 	    &grpc__health__v1__health_check_response__descriptor, true },
 };
 
-/* Whether `text` is `path`, or its end behind the package. */
+/* Whether `text` is `path`, its end behind the package, or the method's name. */
 static bool
 is_path(const char *text, const char *path)
 {
 	if (*text == '/')
 		text++;
-	return str_eq(text, path + 1) || str_eq(text, strrchr(path, '.') + 1);
+	return str_eq(text, path + 1) || str_eq(text, strrchr(path, '.') + 1) ||
+	    str_eq(text, strrchr(path, '/') + 1);
 }
 
 bool

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "core/op.h"
 #include "csi/rpc.h"
-#include "ctl/histogram.h"
 #include "ctl/json_pb.h"
 #include "rpc/client.h"
 
@@ -184,7 +183,7 @@ struct task {
 };
 
 struct bench {
-	const struct bench_options *opt;
+	const struct bench_plan *opt;
 	struct client *client;
 	struct volume *volumes;
 	size_t next;    /* volume that starts next in this phase */
@@ -197,7 +196,7 @@ struct bench {
 /* ---- requests ------------------------------------------------------------ */
 
 static json_t *
-capability(const struct bench_options *opt)
+capability(const struct bench_plan *opt)
 {
 	json_t *cap = json_pack(
 	    "{s:{s:s}}", "access_mode", "mode", "SINGLE_NODE_WRITER");
@@ -229,7 +228,7 @@ content_source(const struct task *t)
 static const void *
 build(struct task *t, const struct csi_definition *def, size_t *len)
 {
-	const struct bench_options *opt = t->bench->opt;
+	const struct bench_plan *opt = t->bench->opt;
 	const struct volume *v = t->volume;
 	enum object object = step_def[t->step].object;
 	auto_free char *named = str_fmt("%s%s", v->name, object_suffix[object]);
@@ -437,11 +436,11 @@ start_next(struct bench *b, const struct phase *phase)
 
 /* ---- phases and report --------------------------------------------------- */
 
-void
-bench_figure(const struct bench_options *opt, const char *phase,
-    const char *what, double value, const char *unit)
+static void
+bench_figure(const struct bench_plan *opt, const char *phase, const char *what,
+    double value, const char *unit)
 {
-	if (opt->json)
+	if (opt->args->json)
 		(void)printf(
 		    "{\"name\": \"%s.%s\", \"value\": %.3f, \"unit\": \"%s\"}\n",
 		    phase, what, value, unit);
@@ -451,8 +450,8 @@ bench_figure(const struct bench_options *opt, const char *phase,
 	(void)fflush(stdout); /* for who measures something else meanwhile */
 }
 
-void
-bench_failed_figures(const struct bench_options *opt, const char *phase,
+static void
+bench_failed_figures(const struct bench_plan *opt, const char *phase,
     size_t failed, const size_t *by_code, const char *unit)
 {
 	char what[64];
@@ -469,8 +468,8 @@ bench_failed_figures(const struct bench_options *opt, const char *phase,
 	}
 }
 
-void
-bench_times(const struct bench_options *opt, const char *phase, const char *rpc,
+static void
+bench_times(const struct bench_plan *opt, const char *phase, const char *rpc,
     const struct histogram *h, double per_unit, const char *unit)
 {
 	static const struct {
@@ -514,7 +513,7 @@ report(struct bench *b, const struct phase *phase, double seconds)
 static size_t
 run_phase(struct bench *b, const struct phase *phase)
 {
-	size_t callers = b->opt->callers;
+	size_t callers = b->opt->callers[0];
 	int64_t began_us = clock_now_us();
 
 	memset(b->us, 0, sizeof(b->us));
@@ -550,7 +549,7 @@ on_interrupted(void *arg)
 static int
 volumes_init(struct bench *b)
 {
-	const struct bench_options *opt = b->opt;
+	const struct bench_plan *opt = b->opt;
 
 	b->volumes = mem_new(opt->count * sizeof(*b->volumes));
 	for (size_t i = 0; i < opt->count; i++) {
@@ -615,8 +614,8 @@ static const struct phase look_up = { "look_up", true,
 /* Undoes what was tried. An interrupt may have led here; one more ends it. */
 static const struct phase clean_up = { "clean_up", true, { STEP_CREATE }, 0 };
 
-size_t
-bench_volumes(const struct bench_options *opt, struct client *client)
+enum ctl_status
+bench_volumes(const struct bench_plan *opt, struct client *client)
 {
 	struct bench b = { .opt = opt, .client = client };
 	const struct kind *kind = NULL;
@@ -624,7 +623,8 @@ bench_volumes(const struct bench_options *opt, struct client *client)
 	size_t failed;
 
 	for (size_t i = 0; i < countof(kinds); i++)
-		if (str_eq(kinds[i].name, opt->kind))
+		if (str_eq(kinds[i].name,
+			opt->args->command->name + strlen("bench ")))
 			kind = &kinds[i];
 	if (kind == NULL)
 		abort(); /* the table of commands has another one */
@@ -650,5 +650,5 @@ bench_volumes(const struct bench_options *opt, struct client *client)
 	}
 	bench_interrupts.told = NULL;
 	failed += volumes_fini(&b, clean);
-	return failed;
+	return failed == 0 ? CTL_OK : CTL_FAILED;
 }

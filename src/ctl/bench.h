@@ -1,27 +1,26 @@
 /*
- * bench.h - load on a driver, timed from outside.
+ * bench.h - load on a driver, timed from outside: what was asked for, and what
+ * all kinds of benchmarks share.
  */
 #ifndef CTL_BENCH_H
 #define CTL_BENCH_H
 
-#include "base/json.h"
-#include "ctl/histogram.h"
+#include "ctl/bench_load.h"
+#include "ctl/bench_print.h"
+#include "ctl/bench_result.h"
+#include "ctl/command.h"
 
 struct client;
 
-struct bench_options {
-	/*
-	 * "calls": NodeGetCapabilities; "connections": opens them, makes a call
-	 * on each, holds them; "volumes": create, create again, delete;
-	 * "controller": that, and expand, snapshot, restore, clone;
-	 * "attach": stage and publish, unformatted and formatted, and the way
-	 * back; "hold": attach and leave attached; "release": detach and
-	 * delete what `hold` left.
-	 */
-	const char *kind;
-	const char *endpoint;
-	size_t count;       /* volumes, calls or connections */
-	size_t callers;     /* how many at once */
+/* What was typed, read. */
+struct bench_plan {
+	const struct ctl_args *args;
+	enum bench_format format;
+	struct load_plan load;
+	size_t count;                  /* volumes, calls or connections */
+	size_t callers[CTL_SWEEP_MAX]; /* one run each; 0: no limit */
+	size_t runs;
+	size_t connections; /* that the calls share; 0: one for each call */
 	const char *prefix; /* of the volumes' names */
 	const char *dir;    /* for staging and target paths; NULL: none */
 	const char *fstype; /* or "block" */
@@ -29,40 +28,27 @@ struct bench_options {
 	uint64_t size_bytes;
 	int64_t timeout_ms;           /* of a call; 0: none */
 	json_t *parameters, *secrets; /* objects of strings, or NULL */
-	bool json; /* one object a figure instead of a line */
 };
 
+/* False: it has told on standard error what is wrong. */
+bool bench_plan_read(struct bench_plan *plan, const struct ctl_args *args);
+void bench_plan_fini(struct bench_plan *plan);
+
 /*
- * Each runs on the loop, prints its figures, and returns how many volumes or
- * calls failed or were left behind; their errors are on standard error. What
- * failed is counted by its code, and is in no rate. After a failure or an
- * interrupt what was made is taken away again.
+ * Each runs on the loop and prints its results; the first errors are on
+ * standard error. CTL_FAILED: something failed, was left behind, or
+ * interrupted. After a failure or an interrupt what was made is taken away
+ * again.
  *
- * bench_volumes() is for all kinds but the first two.
- * bench_connections() connects by itself, and holds the connections until
- * there is a line on standard input, or its end.
+ * bench_connections() holds its connections until there is a line on standard
+ * input, or its end.
  */
-size_t bench_volumes(const struct bench_options *opt, struct client *client);
-size_t bench_calls(const struct bench_options *opt, struct client *client);
-size_t bench_connections(const struct bench_options *opt);
+enum ctl_status bench_volumes(
+    const struct bench_plan *plan, struct client *client);
+enum ctl_status bench_calls(const struct bench_plan *plan);
+enum ctl_status bench_connections(const struct bench_plan *plan);
 
 #define BENCH_TOLD_MAX 5 /* failures that are told one by one */
-
-/* Prints one figure: a line, or a JSON object. */
-void bench_figure(const struct bench_options *opt, const char *phase,
-    const char *what, double value, const char *unit);
-
-/*
- * Those of a histogram, in `unit`, which is `per_unit` of its numbers: the
- * percentiles, least, mean and greatest, as "RPC.p50" and so on.
- */
-void bench_times(const struct bench_options *opt, const char *phase,
-    const char *rpc, const struct histogram *h, double per_unit,
-    const char *unit);
-
-/* Those of failures, if there are any: all, and of each enum err_code. */
-void bench_failed_figures(const struct bench_options *opt, const char *phase,
-    size_t failed, const size_t *by_code, const char *unit);
 
 /* Interrupts (SIGINT, SIGTERM) that have come. */
 extern struct bench_interrupts {

@@ -1,90 +1,81 @@
 /*
- * bench_calls.c - the benchmarks of the gRPC server itself: NodeGetCapabilities
- * over and over, and connections that are held open.
+ * bench_calls.c - one RPC over and over: the gRPC server itself, or whatever
+ * the request asks for; and connections that are held open.
  *
  * The rule that holds it together: between two calls there is nothing but the
  * client. What a call needs is made before the clock starts, what it gives is
  * a number in a histogram.
  */
-#include "ctl/bench.h"
-
-#include "core/io.h"
 #include "core/op.h"
-#include "ctl/histogram.h"
+#include "csi/rpc.h"
+#include "ctl/bench.h"
+#include "ctl/ctl.h"
 #include "rpc/client.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 
-#define METHOD "NodeGetCapabilities"
-#define PATH "/csi.v1.Node/" METHOD
-
-/* Who calls: one call at a time, as long as there are some left. */
 enum caller_state { CALLER_NEXT = 0, CALLER_ANSWERED };
 
+/* One call that runs. */
 struct bench_caller {
 	struct op op;
 	enum caller_state state;
-	struct load *load;
-	uint64_t began_ns;
+	struct calls *calls;
+	struct load_turn turn;
 	struct client_call call;
+	LIST_ENTRY(bench_caller) link; /* in running or spare */
 };
 
-/* A number of callers that work a number of calls off. */
-struct load {
-	const struct bench_options *opt;
-	struct bench_caller *callers;
-	size_t left, running, failed;
-	size_t failed_by[ERR_UNAUTHENTICATED + 1]; /* enum err_code */
-	struct client *client;                     /* of all calls ... */
-	struct client **clients; /* ... or one for each; else NULL */
-	struct histogram ns;     /* of the calls that succeeded */
+struct calls {
+	const struct bench_plan *plan;
+	const char *name; /* of the RPC */
+	struct ctl_method method;
+	struct ctl_body body;
+	struct client **clients; /* calls take them in turn */
+	size_t client_count;
+	struct load load;
+	struct result result;
+	struct histogram *times;
+	LIST_HEAD(, bench_caller) running, spare;
 };
-
-static uint64_t
-clock_ns(clockid_t id)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(id, &ts);
-	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) +
-	    (uint64_t)ts.tv_nsec;
-}
 
 static enum op_verdict
 caller_step(struct op *op)
 {
 	struct bench_caller *c = (struct bench_caller *)op;
-	struct load *load = c->load;
+	struct calls *calls = c->calls;
+	int64_t took_ns;
 
 	switch (c->state) {
 	case CALLER_NEXT:
-		if (load->left == 0)
-			return OP_DONE;
-		load->left--;
 		client_call_init(&c->call,
-		    load->clients != NULL ? load->clients[load->left]
-					  : load->client);
-		c->began_ns = clock_ns(CLOCK_MONOTONIC);
-		client_call_start(
-		    &c->call, PATH, "", 0, load->opt->timeout_ms, &op->wake);
+		    calls->clients[c->turn.index % calls->client_count]);
+		client_call_start(&c->call, calls->method.path,
+		    calls->body.bytes, calls->body.len, calls->plan->timeout_ms,
+		    &op->wake);
 		return op_await(c, CALLER_ANSWERED);
 
 	case CALLER_ANSWERED:
-		if (op->rc == 0) {
-			histogram_add(
-			    &load->ns, clock_ns(CLOCK_MONOTONIC) - c->began_ns);
+		took_ns = load_now_ns() - c->turn.meant_ns;
+		if (!c->turn.counted) {
+			/* of the warm-up */
+		} else if (op->rc == 0) {
+			histogram_add(calls->times, (uint64_t)took_ns);
+			result_pass(&calls->result, took_ns);
+			result_note_slow(&calls->result, calls->name, "",
+			    c->turn.meant_ns, took_ns);
 		} else {
-			load->failed_by[c->call.code]++;
-			if (load->failed++ < BENCH_TOLD_MAX)
-				(void)fprintf(stderr, "%s: " METHOD ": %s\n",
-				    err_code_name(c->call.code),
+			if (calls->result.failed < BENCH_TOLD_MAX)
+				(void)fprintf(stderr, "%s: %s: %s\n",
+				    err_code_name(c->call.code), calls->name,
 				    c->call.text != NULL ? c->call.text : "");
+			result_fail(&calls->result, c->call.code);
 		}
 		client_call_fini(&c->call);
-		return op_goto(c, CALLER_NEXT);
+		return OP_DONE;
 	}
 	abort();
 }
@@ -92,79 +83,154 @@ caller_step(struct op *op)
 static void
 caller_end(struct op *op)
 {
-	((struct bench_caller *)op)->load->running--;
+	struct bench_caller *c = (struct bench_caller *)op;
+
+	LIST_REMOVE(c, link);
+	LIST_INSERT_HEAD(&c->calls->spare, c, link);
+	load_done(&c->calls->load);
 }
 
 static const struct op_class caller_class = {
-	.name = "bench.calls",
+	.name = "bench.call",
 	.step = caller_step,
 	.end = caller_end,
 };
+
+static void
+begin_call(struct load *load, const struct load_turn *turn)
+{
+	struct calls *calls = load->arg;
+	struct bench_caller *c = LIST_FIRST(&calls->spare);
+
+	if (c != NULL)
+		LIST_REMOVE(c, link);
+	else
+		c = mem_new(sizeof(*c));
+	memset(c, 0, offsetof(struct bench_caller, call));
+	c->calls = calls;
+	c->turn = *turn;
+	LIST_INSERT_HEAD(&calls->running, c, link);
+	op_start(&c->op, &caller_class, NULL);
+}
 
 /* No call is begun any more, and those that run end. */
 static void
 on_interrupted(void *arg)
 {
-	struct load *load = arg;
+	struct calls *calls = arg;
+	struct bench_caller *c;
 
-	load->left = 0;
-	for (size_t i = 0; i < load->opt->callers; i++)
-		if (load->callers[i].state == CALLER_ANSWERED)
-			client_call_cancel(&load->callers[i].call);
+	load_stop(&calls->load);
+	LIST_FOREACH (c, &calls->running, link)
+		if (c->state == CALLER_ANSWERED)
+			client_call_cancel(&c->call);
 }
 
-static void
-report_times(
-    const struct load *load, const char *phase, uint64_t ns, uint64_t cpu_ns)
+/* One run, told as the phase `name`. Returns how many calls failed. */
+static size_t
+run_calls(struct calls *calls, const char *name, size_t callers, json_t *phases)
 {
-	const struct bench_options *opt = load->opt;
-	double calls = (double)load->ns.count;
+	struct bench_caller *c;
+	json_t *phase;
 
-	bench_figure(opt, phase, "rate", calls / ((double)ns / 1e9), "1/s");
-	bench_times(opt, phase, METHOD, &load->ns, 1e3, "us");
-	/* By these one sees whether the client or the server is the limit. */
-	bench_figure(opt, phase, "client_cpu_per_call",
-	    (double)cpu_ns / (calls + (double)load->failed) / 1e3, "us");
-	bench_figure(
-	    opt, phase, "client_cpu", (double)cpu_ns / (double)ns * 100, "%");
-}
-
-/* Starts the callers and turns the loop until they are done. */
-static void
-run(struct load *load, const char *phase)
-{
-	size_t count = load->opt->callers;
-	struct bench_caller *callers = mem_new(count * sizeof(*callers));
-	uint64_t ns = clock_ns(CLOCK_MONOTONIC);
-	uint64_t cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-
-	load->callers = callers;
+	calls->load = (struct load){
+		.plan = calls->plan->load,
+		.begin = begin_call,
+		.arg = calls,
+	};
+	calls->load.plan.callers = callers;
+	result_init(&calls->result, name, calls->plan->load.warm_up_ns);
+	calls->times = result_times_of(&calls->result, calls->name);
 	bench_interrupts.told = on_interrupted;
-	bench_interrupts.arg = load;
-	for (size_t i = 0; i < count; i++) {
-		callers[i].load = load;
-		load->running++;
-		op_start(&callers[i].op, &caller_class, NULL);
-	}
-	while (load->running > 0)
-		loop_turn(true);
-	ns = clock_ns(CLOCK_MONOTONIC) - ns;
-	cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_ns;
+	bench_interrupts.arg = calls;
+	load_run(&calls->load);
 	bench_interrupts.told = NULL;
-	free(callers);
-	if (load->ns.count > 0)
-		report_times(load, phase, ns, cpu_ns);
-	bench_failed_figures(
-	    load->opt, phase, load->failed, load->failed_by, "calls");
+	while ((c = LIST_FIRST(&calls->spare)) != NULL) {
+		LIST_REMOVE(c, link);
+		free(c);
+	}
+	result_end(&calls->result, &calls->load);
+	phase = result_json(&calls->result);
+	(void)json_object_set_new(
+	    phase, "callers", json_integer((json_int_t)callers));
+	bench_print_phase(calls->plan->format, callers, phase);
+	(void)json_array_append_new(phases, phase);
+	result_fini(&calls->result);
+	return calls->result.failed;
 }
 
-size_t
-bench_calls(const struct bench_options *opt, struct client *client)
+static struct calls
+make_calls(const struct bench_plan *plan, size_t connections)
 {
-	struct load load = { .opt = opt, .left = opt->count, .client = client };
+	const char *endpoint = plan->args->text[CTL_ENDPOINT];
+	struct calls calls = { .plan = plan };
 
-	run(&load, "calls");
-	return load.failed;
+	LIST_INIT(&calls.running);
+	LIST_INIT(&calls.spare);
+	calls.client_count = connections > 0 ? connections : 1;
+	calls.clients = mem_new(calls.client_count * sizeof(struct client *));
+	for (size_t i = 0; i < calls.client_count; i++)
+		calls.clients[i] = client_new(endpoint);
+	if (connections == 0)
+		client_connect_per_call(calls.clients[0]);
+	return calls;
+}
+
+static void
+free_clients(struct calls *calls)
+{
+	for (size_t i = 0; i < calls->client_count; i++)
+		client_free(calls->clients[i]);
+	free(calls->clients);
+}
+
+/* The request, in the arena. False: it has told what is wrong with it. */
+static bool
+read_call(struct calls *calls, struct arena *arena)
+{
+	const struct ctl_args *args = calls->plan->args;
+	const char *rpc = args->text[CTL_RPC];
+	struct err err = ERR_INIT;
+
+	if (!ctl_method_find(&calls->method, rpc) || calls->method.stream) {
+		(void)fprintf(stderr,
+		    "rbd-csictl: --rpc %s: %s (`rbd-csictl call --help` lists them)\n",
+		    rpc,
+		    calls->method.stream ? "is a stream"
+					 : "there is no such method");
+		return false;
+	}
+	calls->name = strrchr(calls->method.path, '/') + 1;
+	if (ctl_request_read(&calls->method, args->operand[0],
+		args->text[CTL_SECRETS], arena, &calls->body, &err))
+		return true;
+	ctl_print_err(&err);
+	return false;
+}
+
+enum ctl_status
+bench_calls(const struct bench_plan *plan)
+{
+	auto_json json_t *document = json_object();
+	struct calls calls = make_calls(plan, plan->connections);
+	struct arena *arena = csi_arena_new();
+	enum ctl_status status = CTL_USAGE;
+	json_t *phases = json_array();
+
+	(void)json_object_set_new(document, "phases", phases);
+	if (read_call(&calls, arena)) {
+		status = CTL_OK;
+		bench_print_head(plan->format);
+		for (size_t i = 0;
+		     i < plan->runs && bench_interrupts.count == 0; i++)
+			if (run_calls(
+				&calls, "calls", plan->callers[i], phases) > 0)
+				status = CTL_FAILED;
+		bench_print_end(plan->format, document);
+	}
+	free_clients(&calls);
+	arena_free(arena);
+	return status;
 }
 
 /* ---- connections that are held ------------------------------------------- */
@@ -192,7 +258,6 @@ hold_until_told(void)
 	struct io in = { .fd = -1 };
 	struct stat st;
 
-	(void)fflush(stdout);
 	if (fstat(STDIN_FILENO, &st) < 0 ||
 	    !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) ||
 		isatty(STDIN_FILENO)))
@@ -206,27 +271,35 @@ hold_until_told(void)
 	bench_interrupts.arg = NULL;
 }
 
-size_t
-bench_connections(const struct bench_options *opt)
+enum ctl_status
+bench_connections(const struct bench_plan *plan)
 {
-	struct load load = { .opt = opt, .left = opt->count };
+	auto_json json_t *document = json_object();
+	struct arena *arena = csi_arena_new();
+	json_t *phases = json_array();
 	struct rlimit files;
+	enum ctl_status status = CTL_USAGE;
+	struct calls calls;
 
 	/* A connection is a descriptor, and there may be many. */
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
 		files.rlim_cur = files.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
-	load.clients = mem_new(opt->count * sizeof(struct client *));
-	for (size_t i = 0; i < opt->count; i++)
-		load.clients[i] = client_new(opt->endpoint);
-	run(&load, "connections");
-	bench_figure(
-	    opt, "connections", "open", (double)load.ns.count, "connections");
-	if (bench_interrupts.count == 0)
-		hold_until_told();
-	for (size_t i = 0; i < opt->count; i++)
-		client_free(load.clients[i]);
-	free(load.clients);
-	return load.failed;
+	calls = make_calls(plan, plan->count);
+	(void)json_object_set_new(document, "phases", phases);
+	if (read_call(&calls, arena)) {
+		bench_print_head(plan->format);
+		status = run_calls(&calls, "connections", plan->callers[0],
+			     phases) > 0
+		    ? CTL_FAILED
+		    : CTL_OK;
+		bench_print_end(plan->format, document);
+		(void)fflush(stdout);
+		if (bench_interrupts.count == 0)
+			hold_until_told();
+	}
+	free_clients(&calls);
+	arena_free(arena);
+	return status;
 }

@@ -98,6 +98,7 @@ static bool
 read_flags(const struct ctl_command *command, int argc, char **argv,
     struct ctl_args *args, enum ctl_status *status)
 {
+	const uint64_t outputs = CTL_FLAG(OUTPUT) | CTL_FLAG(BENCH_OUTPUT);
 	uint64_t taken = CTL_FLAGS_OF_ALL |
 	    (command != NULL ? command->flags : 0);
 	struct option options[CTL_FLAGS + 1] = { { NULL, 0, NULL, 0 } };
@@ -114,13 +115,14 @@ read_flags(const struct ctl_command *command, int argc, char **argv,
 	opterr = 0;
 	/* "+": what follows a command is the command's. */
 	while ((c = getopt_long(argc, argv,
-		    command == NULL                       ? "+:h"
-			: (taken & CTL_FLAG(OUTPUT)) != 0 ? ":ho:"
-							  : ":h",
+		    command == NULL              ? "+:h"
+			: (taken & outputs) != 0 ? ":ho:"
+						 : ":h",
 		    options, NULL)) != -1) {
 		enum ctl_flag flag = c == 'h' ? CTL_HELP
-		    : c == 'o'                ? CTL_OUTPUT
-					      : (enum ctl_flag)(c - LONG_BASE);
+		    : c != 'o'                ? (enum ctl_flag)(c - LONG_BASE)
+		    : (taken & CTL_FLAG(OUTPUT)) != 0 ? CTL_OUTPUT
+						      : CTL_BENCH_OUTPUT;
 		const char *want;
 
 		if (c == ':' || c == '?') {

@@ -28,6 +28,7 @@ enum ctl_status {
 
 #define CTL_REPEATED_MAX 16 /* of an option that may be given many times */
 #define CTL_OPERANDS_MAX 2
+#define CTL_SWEEP_MAX 16 /* runs with different numbers of callers */
 
 /* What was typed, read. */
 struct ctl_args {

@@ -7,6 +7,9 @@
 
 #define AS_TABLE (CTL_FLAG(OUTPUT) | CTL_FLAG(JSON))
 #define BENCH (CTL_FLAG(COUNT) | CTL_FLAG(CALLERS) | AS_TABLE)
+#define BENCH_CALLS                                                            \
+	(CTL_FLAG(COUNT) | CTL_FLAG(CALLERS) | CTL_FLAG(BENCH_OUTPUT) |        \
+	    CTL_FLAG(JSON) | CTL_FLAG(RPC))
 #define BENCH_VOLUMES                                                          \
 	(BENCH | CTL_FLAG(PREFIX) | CTL_FLAG(SIZE) | CTL_FLAG(PARAMETERS) |    \
 	    CTL_FLAG(CONNECT_PER_CALL) | CTL_FLAG(DIR) | CTL_FLAG(FSTYPE) |    \
@@ -161,12 +164,22 @@ const struct ctl_command ctl_commands[] = {
 		"--secrets admin.json bench volumes --parameters class.json --count 200 --callers 16",
 	    .run = ctl_bench },
 	{ .name = "bench calls",
-	    .flags = BENCH | CTL_FLAG(CONNECT_PER_CALL),
-	    .what = "Time NodeGetCapabilities: the gRPC server itself",
-	    .examples = "bench calls --count 100000 --callers 16",
+	    .operands = "[JSON|@FILE|-]",
+	    .most = 1,
+	    .flags = BENCH_CALLS | CTL_FLAG(CONNECT_PER_CALL) |
+		CTL_FLAG(CONNECTIONS) | CTL_FLAG(RATE) | CTL_FLAG(DURATION) |
+		CTL_FLAG(WARM_UP) | CTL_FLAG(RAMP) | CTL_FLAG(SWEEP),
+	    .what = "Time one RPC, called over and over",
+	    .about =
+		"A closed loop: each caller calls again when it has its answer. With --rate\n"
+		"an open one, whose figures show what a driver that stands still holds up.",
+	    .examples =
+		"bench calls --count 100000 --callers 16\n"
+		"bench calls --rate 2000 --warm-up 5s --duration 30s\n"
+		"bench calls --rpc NodeGetCapabilities --sweep 1,8,64 --duration 10s -o csv",
 	    .run = ctl_bench },
 	{ .name = "bench connections",
-	    .flags = BENCH,
+	    .flags = BENCH_CALLS,
 	    .what =
 		"Make a call on each connection, then hold them until a line on standard input",
 	    .examples = "bench connections --count 500",

@@ -24,7 +24,7 @@ struct ctl_method {
 
 /*
  * By "Node/NodeGetInfo" or "Health/Watch", also with the package before it,
- * and a slash before that. False if there is none such.
+ * and a slash before that, or without the service. False if there is none such.
  */
 bool ctl_method_find(struct ctl_method *method, const char *text) must_check;
 

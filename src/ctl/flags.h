@@ -16,6 +16,7 @@ enum ctl_flag {
 	CTL_HELP,
 	CTL_VERSION,
 	/* of some */
+	CTL_BENCH_OUTPUT,
 	CTL_OUTPUT,
 	CTL_JSON,
 	CTL_CLUSTER,
@@ -35,6 +36,13 @@ enum ctl_flag {
 	CTL_SIZE,
 	CTL_PARAMETERS,
 	CTL_CONNECT_PER_CALL,
+	CTL_CONNECTIONS,
+	CTL_RPC,
+	CTL_RATE,
+	CTL_DURATION,
+	CTL_WARM_UP,
+	CTL_RAMP,
+	CTL_SWEEP,
 	CTL_FLAGS,
 };
 
@@ -57,6 +65,8 @@ struct ctl_flag_def {
 	const char *choices; /* "a b c"; NULL: anything */
 	bool is_file;        /* a shell may complete it */
 	char letter;         /* or 0 */
+	/* Only of this group of commands; others have one of the same name. */
+	const char *group;
 };
 
 extern const struct ctl_flag_def ctl_flags[CTL_FLAGS];

@@ -176,25 +176,27 @@ print_commands_cases(void)
 	(void)puts("    esac\n    prev=$word\n  done");
 }
 
-/* What follows an option. */
+/* What follows an option; what has a group comes before its namesake. */
 static void
 print_values(const char *files, const char *list, const char *list_end)
 {
-	(void)puts("  case $prev in");
+	(void)puts("  case \"$cmd $prev\" in");
 	for (enum ctl_flag flag = 0; flag < CTL_FLAGS; flag++) {
 		const struct ctl_flag_def *def = &ctl_flags[flag];
+		const char *group = def->group != NULL ? def->group : "";
 
 		if (def->choices != NULL) {
-			(void)printf("    --%s", def->name);
+			(void)printf("    \"%s\"*\" --%s\"", group, def->name);
 			if (def->letter != 0)
-				(void)printf(" | -%c", def->letter);
+				(void)printf(
+				    " | \"%s\"*\" -%c\"", group, def->letter);
 			(void)printf(") %s%s%s; return ;;\n", list,
 			    def->choices, list_end);
 		} else if (def->is_file) {
-			(void)printf(
-			    "    --%s) %s; return ;;\n", def->name, files);
+			(void)printf("    *\" --%s\") %s; return ;;\n",
+			    def->name, files);
 		} else if (def->value_name != NULL) {
-			(void)printf("    --%s) return ;;\n", def->name);
+			(void)printf("    *\" --%s\") return ;;\n", def->name);
 		}
 	}
 	(void)puts("  esac");

@@ -18,8 +18,8 @@ bucket_of(uint64_t value)
 	return (shift + 1) * STEPS + ((unsigned)(value >> shift) & (STEPS - 1));
 }
 
-static uint64_t
-bucket_middle(unsigned bucket)
+uint64_t
+histogram_middle(unsigned bucket)
 {
 	unsigned shift = bucket / STEPS;
 
@@ -50,16 +50,20 @@ uint64_t
 histogram_percentile(const struct histogram *h, double percent)
 {
 	double exact = (double)h->count * percent / 100;
-	uint64_t rank = (uint64_t)exact, seen = 0;
+	uint64_t rank = (uint64_t)exact, seen = 0, middle;
+	unsigned i;
 
 	if (h->count == 0)
 		return 0;
 	if ((double)rank < exact || rank == 0)
 		rank++;
-	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+	for (i = 0; i < HISTOGRAM_BUCKETS - 1; i++) {
 		seen += h->buckets[i];
 		if (seen >= rank)
-			return bucket_middle(i);
+			break;
 	}
-	return UINT64_MAX;
+	middle = histogram_middle(i);
+	return middle > h->greatest ? h->greatest
+	    : middle < h->least     ? h->least
+				    : middle;
 }

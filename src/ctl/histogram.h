@@ -18,10 +18,14 @@ struct histogram {
 void histogram_add(struct histogram *h, uint64_t value);
 
 /*
- * The middle of the bucket below which `percent` (0 to 100) of the values
- * lie; 0 when there are none.
+ * The middle of the bucket up to which `percent` (0 to 100) of the values
+ * lie, but no more than the greatest and no less than the least of them; 0
+ * when there are none.
  */
 uint64_t histogram_percentile(const struct histogram *h, double percent);
 double histogram_mean(const struct histogram *h);
+
+/* The number that stands for all in a bucket. */
+uint64_t histogram_middle(unsigned bucket);
 
 #endif

@@ -159,14 +159,6 @@ kill -TERM "$watch_pid"
 ok "a signal ends it" watch_ends
 is "with 1" "$watch_rc" 1
 like "as CANCELLED" "$(<"$work/watch.err")" '^CANCELLED: '
-ctl 0 "calls are timed" bench calls --count 200 --callers 10 --json
-ok "all of them" jq -es '[.[].name | sub("NodeGetCapabilities.";"")] == ["calls.rate", "calls.p50",
-	"calls.p90", "calls.p95", "calls.p99", "calls.p99.9", "calls.min", "calls.mean", "calls.max",
-	"calls.client_cpu_per_call", "calls.client_cpu"] and all(.value > 0)' <<<"$reply"
-ok "in their order" jq -es 'map({(.name | sub(".*Capabilities."; "")): .value}) | add |
-	.min <= .p50 * 1.02 and .p50 <= .p90 and .p90 <= .p95 and .p95 <= .p99 and
-	.p99 <= .["p99.9"] and .["p99.9"] <= .max * 1.02 and .mean <= .max' <<<"$reply"
-ctl 0 "also with a connection each" bench calls --count 50 --callers 5 --connect-per-call
 ctl 2 "there are kinds of loads" bench nonsense
 ctl 2 "most want a directory" bench attach
 like "as they say" "$error" '^rbd-csictl: --dir is missing'
@@ -201,8 +193,6 @@ nothing_is_left() {
 	is "... and its directories" "$(ls "$volumes")" ""
 }
 
-ctl 1 "nobody answers" --endpoint "unix://$work/nobody" bench calls --count 50 --callers 5 --json
-is "... which is no rate" "$(figures .)" '{"calls.failed":50,"calls.failed.UNAVAILABLE":50}'
 echo '{"clusterID": "nobody-s", "pool": "rbd"}' >"$work/bad.json"
 loaded 1 "every volume is refused" volumes --count 4 --parameters "$work/bad.json"
 is "... which is no rate" "$(figures '[keys[] | select(startswith("create.failed") | not)]')" '[]'
@@ -236,7 +226,7 @@ nothing_is_left
 connections() { echo $(($(grep -cF " ${endpoint#unix://}" /proc/net/unix) - 1)); }
 connections_are() { (($(connections) == $1)); }
 hold() {
-	"$build/rbd-csictl" --endpoint "$endpoint" bench connections --count 40 --callers 8 --json \
+	"$build/rbd-csictl" --endpoint "$endpoint" bench connections --count 40 --callers 8 -o csv \
 		<"$work/hold.in" >"$work/hold" 2>"$work/hold.err" &
 	hold_pid=$!
 	defer stop_hold
@@ -249,7 +239,7 @@ ok "all others are gone" wait_for 10 connections_are 0
 mkfifo "$work/hold.in"
 exec 7<>"$work/hold.in"
 hold
-ok "new ones are opened" wait_for 10 grep -q '"connections.open", "value": 40' "$work/hold"
+ok "new ones are opened" wait_for 10 grep -q '^8,connections,[0-9.]*,40,0,' "$work/hold"
 is "and stay" "$(connections)" 40
 echo >&7
 ok "until they are told" hold_ends
