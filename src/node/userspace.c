@@ -593,8 +593,9 @@ userspace_describe(int id, struct device *dev, struct err *err)
 static void
 clear_leftovers(const struct device_spec *spec)
 {
-	auto_dir DIR *dir = userspace_index_has_leftovers() ? sysfs_dir("block")
-							    : NULL;
+	auto_dir DIR *dir = userspace_index_has_leftovers(spec)
+	    ? sysfs_dir("block")
+	    : NULL;
 	char file[LOOPDEV_FILE_MAX];
 	int id;
 

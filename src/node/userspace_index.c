@@ -15,8 +15,9 @@
 
 #define GROW_MS 30000
 
-static struct map index_ = MAP_INIT; /* by tag */
-static bool leftovers;
+static struct map index_ = MAP_INIT;    /* by tag */
+static struct map leftovers = MAP_INIT; /* images' names by tag */
+static const char *own_dir; /* the state directory, which outlives this */
 
 static struct userspace_entry *
 entry_set(const char *tag, const char *image, const char *file,
@@ -73,20 +74,35 @@ file_parse(const char *file, char tag[TABLE_TAG_MAX], const char **image)
 	return strspn(tag, "0123456789abcdef") == TABLE_TAG_MAX - 1;
 }
 
-/*
- * At the start: is it over a file of a session that may live? What lies in
- * another state directory is another driver's.
- */
+/* From now on loop devices of dead sessions are looked for, of this image. */
 static void
-find_loop(int id, const char *file, const char *state_dir)
+leftover_add(const char *tag, const char *image)
+{
+	if (map_get(&leftovers, tag) == NULL)
+		(void)map_set(&leftovers, tag, str_dup(image));
+}
+
+/*
+ * What lies in another state directory is another driver's, dead or not: to
+ * look at it may even wait for it. A mount that is gone has no directory.
+ */
+static bool
+is_own(const char *file)
+{
+	return strchr(file + 1, '/') == NULL ||
+	    (str_starts(file, own_dir) && file[strlen(own_dir)] == '/');
+}
+
+/* At the start: is it over a file of a session that may live? */
+static void
+find_loop(int id, const char *file)
 {
 	struct userspace_entry *entry;
 	struct attach_session *s = NULL;
 	char tag[TABLE_TAG_MAX];
 	const char *image;
 
-	if (!file_parse(file, tag, &image) ||
-	    (!str_starts(file, state_dir) && strchr(file + 1, '/') != NULL))
+	if (!file_parse(file, tag, &image) || !is_own(file))
 		return;
 	while ((s = attach_session_next(s)) != NULL)
 		if (s->state != ATTACH_ENDING &&
@@ -101,7 +117,7 @@ find_loop(int id, const char *file, const char *state_dir)
 	if (entry != NULL)
 		entry->loop = id;
 	else
-		leftovers = true;
+		leftover_add(tag, image);
 	log_info(entry != NULL ? "userspace.found" : "userspace.leftover",
 	    "loop=%d file=%s", id, file);
 }
@@ -132,7 +148,7 @@ void
 userspace_index_leave(struct userspace_entry *entry)
 {
 	if (entry != NULL)
-		leftovers = true;
+		leftover_add(entry->tag, entry->image);
 	userspace_index_drop(entry);
 }
 
@@ -164,7 +180,7 @@ userspace_index_is_leftover(const struct device_spec *spec, const char *file)
 	const char *image;
 	char is[TABLE_TAG_MAX], tag[TABLE_TAG_MAX];
 
-	if (!file_parse(file, is, &image) ||
+	if (!file_parse(file, is, &image) || !is_own(file) ||
 	    (entry != NULL && loopdev_shows(file, entry->file)))
 		return false;
 	if (str_is_empty(spec->image))
@@ -175,9 +191,22 @@ userspace_index_is_leftover(const struct device_spec *spec, const char *file)
 }
 
 bool
-userspace_index_has_leftovers(void)
+userspace_index_has_leftovers(const struct device_spec *spec)
 {
-	return leftovers;
+	char tag[TABLE_TAG_MAX];
+	const char *key;
+	size_t at = 0;
+	void *image;
+
+	while (str_is_empty(spec->image)) {
+		if (!map_next(&leftovers, &at, &key, &image))
+			return false;
+		if (device_is_named(spec->volume_id, image))
+			return true;
+	}
+	table_tag(tag, spec->cluster_id, spec->pool, spec->rados_namespace,
+	    spec->image);
+	return map_get(&leftovers, tag) != NULL;
 }
 
 /* ---- size changes ------------------------------------------------------ */
@@ -279,7 +308,8 @@ on_session_gone(struct attach_session *s)
 		struct userspace_entry *entry = value;
 
 		if (str_eq(entry->session, s->dir)) {
-			leftovers = leftovers || entry->loop != LOOP_NONE;
+			if (entry->loop != LOOP_NONE)
+				leftover_add(entry->tag, entry->image);
 			userspace_index_drop(entry);
 		}
 	}
@@ -324,7 +354,8 @@ userspace_index_init(
 	char file[LOOPDEV_FILE_MAX];
 	int id;
 
+	own_dir = state_dir;
 	while (rc == 0 && (id = loopdev_next(dir, "/", file)) >= 0)
-		find_loop(id, file, state_dir);
+		find_loop(id, file);
 	return rc;
 }

@@ -26,21 +26,23 @@ struct userspace_entry {
 	bool fresh;   /* LOOP_UNKNOWN, and no map was tried since it is open */
 };
 
+/* `state_dir` and `program` stay where they are. */
 int userspace_index_init(
     const char *state_dir, const char *program, struct err *err) must_check;
 
 /*
- * In a child: whether a loop device's file is one of this image, but not the
- * one that a living session serves. It may be a dead session's.
+ * In a child: whether a loop device's file is one of this image and of this
+ * driver's, but not the one that a living session serves. It may be a dead
+ * session's.
  */
 bool userspace_index_is_leftover(
     const struct device_spec *spec, const char *file);
 
 /*
- * Whether loop devices of sessions that are no more may be there: only then
- * all of them have to be looked through for those of an image.
+ * Whether loop devices of this image may be there whose sessions are no more:
+ * only then all loop devices have to be looked through for them.
  */
-bool userspace_index_has_leftovers(void);
+bool userspace_index_has_leftovers(const struct device_spec *spec);
 
 struct userspace_entry *userspace_index_find(const struct device_spec *spec);
 

@@ -97,7 +97,7 @@ ctl 0 "the log can say more" log-level debug
 is "than before" "$reply" "it was info"
 ok "a creation" call Controller/CreateVolume "$(new t-admin-0)"
 logged=$(jq -r .volume.volumeId <<<"$reply")
-ok "is logged by the worker, too" wait_for 20 grep -q "debug ceph-worker\\[$worker\\]" "$work/csid.log"
+ok "is logged by the worker, too" wait_for 60 grep -q "debug ceph-worker\\[$worker\\]" "$work/csid.log"
 ctl 0 "and less again" log-level info
 is "than then" "$reply" "it was debug"
 ok "it is deleted" call Controller/DeleteVolume "{\"volumeId\": \"$logged\"}"
@@ -117,10 +117,10 @@ creation=$!
 unstaging=$!
 "$build/rbd-csictl" --endpoint "$endpoint" ops --watch --json >"$work/watched" 2>"$work/watched.err" &
 watcher=$!
-ok "a creation waits for the cluster, and ops tells the worker's state" wait_for 20 \
+ok "a creation waits for the cluster, and ops tells the worker's state" wait_for 60 \
 	listed '.name == "CreateVolume" and .subject == "t-admin-2" and .callers == 1 and
 		(.workerState // "" | test("^CREATEVOL_"))'
-ok "so does an unstage" wait_for 20 \
+ok "so does an unstage" wait_for 60 \
 	listed ".name == \"NodeUnstageVolume\" and .subject == \"$volume\" and .callers == 1"
 ctl 0 "as a table" ops
 like "it has both" "$reply" " CreateVolume +CREATEVOL_[A-Z_]+ [0-9.]+ s +t-admin-2"
@@ -140,7 +140,7 @@ ok "the creation comes to its end" wait "$creation" || diag "$(<"$work/create.ou
 begun_and_ended() {
 	jq -es 'map(map(select(.subject == "t-admin-2")) | length) | any(. > 0) and last == 0' "$work/watched"
 }
-ok "who watches has seen it begin and end" wait_for 20 begun_and_ended
+ok "who watches has seen it begin and end" wait_for 60 begun_and_ended
 kill -TERM "$watcher"
 wait "$watcher"
 is "and ends well" "$? $(<"$work/watched.err")" "0 "

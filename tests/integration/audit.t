@@ -76,7 +76,7 @@ ok "which nothing has changed" is_as_before
 # ---- what is left behind ----------------------------------------------------------------------
 
 # by a deletion that was cut off (ceph-csi removes the entry before the key)
-create no-entry && delete "$volume" && wait_for 20 not in_trash "$image"
+create no-entry && delete "$volume" && wait_for 60 not in_trash "$image"
 directory setomapval csi.volume.no-entry "$uuid"
 # by a lost journal
 create lost && lost=$image && rados -p "$pool" rm "csi.volume.$uuid"

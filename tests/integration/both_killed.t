@@ -70,7 +70,7 @@ kill_both() {
 	mapfile -t pids < <(attachds)
 	kill -STOP "$csid_pid" "${pids[@]}"
 	kill -KILL "$csid_pid" "${pids[@]}"
-	wait_for 10 no_attachd || return
+	wait_for 60 no_attachd || return
 	stop_daemon KILL
 	start_daemon --log-level=info
 }
@@ -111,7 +111,7 @@ user=$!
 defer eval "kill $user 2>/dev/null || :"
 ok "both processes are killed while a file is open" kill_both
 ok "the next rbd-csid unmounts the dead FUSE directory" \
-	wait_for 10 bash -c "! grep -q ' $work/state/attach/' /proc/self/mountinfo"
+	wait_for 60 bash -c "! grep -q ' $work/state/attach/' /proc/self/mountinfo"
 
 # keyless METHOD JSON: as kubelet calls where the PersistentVolume names no secret.
 echo '{}' >"$work/no-secrets"
@@ -193,11 +193,11 @@ for name in a c d e; do
 done
 
 is "no loop device is left" "$(loops)" 0
-ok "no image is left" wait_for 20 images_are "$images_before"
+ok "no image is left" wait_for 60 images_are "$images_before"
 is "no dead client's address is left" "$(compgen -G "$work/state/attach/.dead-*")" ""
 ok "the daemon ends on SIGTERM" stop_daemon
 for pid in $(attachds); do kill "$pid"; done
-ok "rbd-attachd, too" wait_for 10 no_attachd
+ok "rbd-attachd, too" wait_for 60 no_attachd
 is "which takes its address with it" "$(compgen -G "$work/state/attach/*/address")" ""
 is "one FUSE mount is left, that of the living session" "$(fuse_mounts)" 1
 ok "which can be taken away" \

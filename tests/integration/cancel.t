@@ -21,7 +21,7 @@ dump() {
 	local before
 	before=$(dump_count)
 	kill -USR1 "$csid_pid"
-	wait_for 5 dumped "$before" || return 1
+	wait_for 60 dumped "$before" || return 1
 	awk '/dump\.begin/ { text = "" } { text = text $0 "\n" } END { printf "%s", text }' \
 		"$work/csid.log" >"$work/dump"
 }
@@ -72,7 +72,7 @@ while True:
     kept.append(s.accept())' "$work/port" &
 monitor=$!
 defer kill "$monitor"
-wait_for 10 test -s "$work/port" || bail "no loopback port"
+wait_for 60 test -s "$work/port" || bail "no loopback port"
 export RBD_CSI_CONFIG=$work/config.json RBD_CSI_SECRETS=$work/secrets.json
 echo "[{\"clusterID\": \"hang\", \"monitors\": [\"127.0.0.1:$(<"$work/port")\"]}]" >"$RBD_CSI_CONFIG"
 echo '{"userID": "slow", "userKey": "AQAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAA=="}' >"$RBD_CSI_SECRETS"
@@ -82,24 +82,24 @@ ask late 2
 wait $!
 like "monitors that say nothing: the deadline tells what the call waited for" \
 	"$(<"$work/said.late")" '^DEADLINE_EXCEEDED: .*connection to cluster "hang" at 127.0.0.1:'
-ok "no connection, call or request is left" wait_for 5 server_is 0 0 0
+ok "no connection, call or request is left" wait_for 60 server_is 0 0 0
 files=$(descriptors)
 ask_many 20 60
-ok "20 callers wait" wait_for 20 server_is 20 20 20
+ok "20 callers wait" wait_for 60 server_is 20 20 20
 kill_all "${asked[@]}"
-ok "kill -9 of all: nothing is left" wait_for 5 server_is 0 0 0
+ok "kill -9 of all: nothing is left" wait_for 60 server_is 0 0 0
 ok "no operation either" ops_are 0
-ok "nor a descriptor" wait_for 5 descriptors_are "$files"
+ok "nor a descriptor" wait_for 60 descriptors_are "$files"
 
 ask same 60
 first=$!
-wait_for 10 server_is 1 1 1
+wait_for 60 server_is 1 1 1
 cp "$work/said.same" "$work/said.first"
 ask same 4
 second=$!
-ok "two identical calls are one request" wait_for 10 server_is 2 2 1
+ok "two identical calls are one request" wait_for 60 server_is 2 2 1
 kill_all "$first"
-ok "the first caller is killed: the second one stays" wait_for 5 server_is 1 1 1
+ok "the first caller is killed: the second one stays" wait_for 60 server_is 1 1 1
 wait "$second"
 like "and has an answer in its own time" "$(<"$work/said.same")" '^DEADLINE_EXCEEDED: '
 
@@ -112,19 +112,19 @@ stage_json=$(jq -n --arg path "$work/stage" --argjson access "$access" \
 "$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" --timeout 60 \
 	call Node/NodeStageVolume "$stage_json" >"$work/said.stage" 2>&1 &
 stager=$!
-ok "NodeStageVolume waits for rbd-attachd" wait_for 10 server_is 1 1 1
+ok "NodeStageVolume waits for rbd-attachd" wait_for 60 server_is 1 1 1
 kill_all "$stager"
-ok "kill -9 of its caller: the operation goes on" wait_for 5 server_is 0 0 1
+ok "kill -9 of its caller: the operation goes on" wait_for 60 server_is 0 0 1
 like "SIGUSR1 names it" "$(<"$work/dump")" 'name=NodeStageVolume .*state=STAGE_'
-ok "until it has failed, and is undone" wait_for 30 server_is 0 0 0
-ok "with all of its operations" wait_for 10 ops_are 0
-ok "rbd-attachd has ended" wait_for 10 no_attachd
+ok "until it has failed, and is undone" wait_for 60 server_is 0 0 0
+ok "with all of its operations" wait_for 60 ops_are 0
+ok "rbd-attachd has ended" wait_for 60 no_attachd
 
 ask drained 5
 waiter=$!
-wait_for 10 server_is 1 1 1
+wait_for 60 server_is 1 1 1
 kill -TERM "$csid_pid"
-ok "SIGTERM: a call that waits for the cluster has its time" wait_for 15 is_gone "$csid_pid"
+ok "SIGTERM: a call that waits for the cluster has its time" wait_for 60 is_gone "$csid_pid"
 wait "$waiter"
 like "and an answer" "$(<"$work/said.drained")" '^(DEADLINE_EXCEEDED|UNAVAILABLE): '
 wait "$csid_pid"
@@ -138,37 +138,37 @@ ask slow 2
 wait $!
 like "a worker that never answers: the deadline tells what it does" "$(<"$work/said.slow")" \
 	'^DEADLINE_EXCEEDED: operation CreateVolume on volume slow .*in state CREATE_CLAIMED'
-ok "the request goes on without a caller" wait_for 5 server_is 0 0 1
+ok "the request goes on without a caller" wait_for 60 server_is 0 0 1
 like "SIGUSR1 names it" "$(<"$work/dump")" 'name=call subject="CreateVolume slow" .*state=REQUEST_ANSWERED'
 ask slow 60
 again=$!
-ok "a retry joins it" wait_for 10 server_is 1 1 1
+ok "a retry joins it" wait_for 60 server_is 1 1 1
 kill_all "$again"
 
 ask_many 100 60
-ok "100 callers more" wait_for 30 server_is 100 100 101
+ok "100 callers more" wait_for 60 server_is 100 100 101
 kill_all "${asked[@]}"
-ok "kill -9 of all: no call is left, and what runs goes on" wait_for 5 server_is 0 0 101
+ok "kill -9 of all: no call is left, and what runs goes on" wait_for 60 server_is 0 0 101
 ask_many 100 60
-ok "the same 100 again join what runs" wait_for 30 server_is 100 100 101
+ok "the same 100 again join what runs" wait_for 60 server_is 100 100 101
 kill_all "${asked[@]}"
-ok "kill -9 of all" wait_for 5 server_is 0 0 101
+ok "kill -9 of all" wait_for 60 server_is 0 0 101
 ok "when nobody has asked for a while, the worker is told, and all of it ends" \
-	wait_for 45 server_is 0 0 0
+	wait_for 60 server_is 0 0 0
 ok "no operation is left" ops_are 0
 rss=$(rss_kib)
 files=$(descriptors)
 ask_many 100 60
-ok "100 callers once more" wait_for 30 server_is 100 100 100
+ok "100 callers once more" wait_for 60 server_is 100 100 100
 kill_all "${asked[@]}"
-ok "kill -9 of all, again" wait_for 5 server_is 0 0 100
-ok "descriptors return" wait_for 5 descriptors_are "$files"
+ok "kill -9 of all, again" wait_for 60 server_is 0 0 100
+ok "descriptors return" wait_for 60 descriptors_are "$files"
 # once the heap is trimmed
-ok "memory returns to $rss KiB and a half MiB" wait_for 10 rss_below $((rss + 512))
+ok "memory returns to $rss KiB and a half MiB" wait_for 60 rss_below $((rss + 512))
 
 began=${EPOCHREALTIME/./}
 kill -TERM "$csid_pid"
-ok "SIGTERM: what nobody waits for is told at once" wait_for 20 is_gone "$csid_pid"
+ok "SIGTERM: what nobody waits for is told at once" wait_for 60 is_gone "$csid_pid"
 took=$(((${EPOCHREALTIME/./} - began) / 1000))
 ok "and does not hold up the end ($took ms)" test "$took" -le 5000
 wait "$csid_pid"

@@ -167,7 +167,7 @@ life() {
 	ok "$what: discarded" blkdiscard -o 0 -l 8388608 "$target"
 	ok "$what: the rest is there" cmp -n 8388608 -i 8388608 "$work/random" "$target"
 	ok "$what: resized by that user" resize "$ns" 100663296
-	ok "$what: which the node sees" wait_for 10 has_size 100663296
+	ok "$what: which the node sees" wait_for 60 has_size 100663296
 
 	data=$(data_of "$other")
 	refuses "$what: every other object of the pool is refused" "$pool" "$ns" none \

@@ -121,9 +121,9 @@ ok "and what was to be deleted is" delete "$there_id" "$there"
 
 as_seen '["127.0.0.1:1"]'
 moved() { ! create "$there_id" moved 15 && [[ $error =~ ^(UNAVAILABLE|DEADLINE_EXCEEDED): ]]; }
-ok "where config.json has another monitor, nobody is" wait_for 30 moved
+ok "where config.json has another monitor, nobody is" wait_for 60 moved
 as_seen null
-ok "when it has the right one, the next call is served" wait_for 30 create "$there_id" moved
+ok "when it has the right one, the next call is served" wait_for 60 create "$there_id" moved
 ok "and its volume deleted" delete "$there_id" "$id"
 
 # ---- a pool of the same name, and another id ---------------------------------------------------
@@ -195,7 +195,7 @@ volume=$id
 old=$(of_site1 "$id")
 fails_with FAILED_PRECONDITION "is not found by its old handle" publish "$old"
 map_to "[{clusterIDMapping: {site1: \"$there_id\"}, RBDPoolIDMapping: [{\"99\": \"$(pool_of)\"}]}]"
-ok "but is when the handle is mapped" wait_for 30 publish "$old"
+ok "but is when the handle is mapped" wait_for 60 publish "$old"
 context=$(jq -c .publishContext <<<"$reply")
 is "the node is told where" "$(jq -r .clusterID <<<"$context")" "$there_id"
 ok "and stages it" at "$there_id" Node/NodeStageVolume "$(for_node "$old")"
@@ -222,7 +222,7 @@ tenants=${volume/"$(printf %04x ${#there_id})-$there_id"/0006-tenant}
 fails_with NOT_FOUND "a volume that its cluster has not got" publish "$tenants"
 ok "is as good as deleted" delete tenant "$tenants"
 map_to "[{clusterIDMapping: {\"$there_id\": \"tenant\", \"x\": \"tenant\"}, RBDPoolIDMapping: [{\"$(pool_id rbd)\": \"$(pool_id rbd)\"}]}]"
-ok "is found where that is mapped to" wait_for 30 publish "$tenants"
+ok "is found where that is mapped to" wait_for 60 publish "$tenants"
 ok "and taken from the node" unpublish "$tenants"
 is "there" "$(timeout 60 rbd -c "$there_conf" image-meta ls "rbd/csi-vol-${volume: -36}" | grep -c published)" 0
 fails_with NOT_FOUND "one that is nowhere" publish "${tenants::-4}ffff"
@@ -232,6 +232,6 @@ is "and its image with it" "$(timeout 60 rbd -c "$there_conf" ls rbd | grep -c "
 ok "and that is so when it is asked again" delete tenant "$tenants"
 rm "$work/cluster-mapping.json"
 unmapped() { ! publish "$old" && [[ $error == FAILED_PRECONDITION:* ]]; }
-ok "without the file nothing is mapped" wait_for 30 unmapped
+ok "without the file nothing is mapped" wait_for 60 unmapped
 ok "the volumes of the beginning, too" eval 'delete tenant "$tenant" && delete "$here_id" "$one"'
 done_testing

@@ -177,7 +177,7 @@ for i in 1 2 3 4 5; do
 	pids+=($!)
 done
 has_clone() { compgen -G "$work/made.clone-*" >/dev/null; }
-ok "a volume is cloned several times at once" wait_for 30 has_clone
+ok "a volume is cloned several times at once" wait_for 60 has_clone
 ok "and deleted meanwhile" delete "$source"
 joined "${pids[@]}" >"$work/failed"
 is "each clone is made, or finds no source any more" \

@@ -148,12 +148,12 @@ stop_watch() {
 }
 # watch_ends: its exit status, into watch_rc.
 watch_ends() {
-	wait_for 10 is_gone "$watch_pid" || return 1
+	wait_for 60 is_gone "$watch_pid" || return 1
 	wait "$watch_pid" && watch_rc=0 || watch_rc=$?
 	watch_pid=
 }
 watch
-ok "a stream prints what comes" wait_for 10 grep -qw SERVING "$work/watch"
+ok "a stream prints what comes" wait_for 60 grep -qw SERVING "$work/watch"
 # Not INT: a shell lets its background jobs ignore that.
 kill -TERM "$watch_pid"
 ok "a signal ends it" watch_ends
@@ -233,21 +233,21 @@ hold() {
 }
 stop_hold() { [[ -z $hold_pid ]] || kill -KILL "$hold_pid" 2>/dev/null || true; }
 hold_ends() {
-	wait_for 10 is_gone "$hold_pid" && wait "$hold_pid" && hold_pid=
+	wait_for 60 is_gone "$hold_pid" && wait "$hold_pid" && hold_pid=
 }
-ok "all others are gone" wait_for 10 connections_are 0
+ok "all others are gone" wait_for 60 connections_are 0
 mkfifo "$work/hold.in"
 exec 7<>"$work/hold.in"
 hold
-ok "new ones are opened" wait_for 10 grep -q '^8,connections,[0-9.]*,40,0,' "$work/hold"
+ok "new ones are opened" wait_for 60 grep -q '^8,connections,[0-9.]*,40,0,' "$work/hold"
 is "and stay" "$(connections)" 40
 echo >&7
 ok "until they are told" hold_ends
-ok "which closes them" wait_for 10 connections_are 0
+ok "which closes them" wait_for 60 connections_are 0
 exec 7<&-
 
 watch
-ok "and again" wait_for 10 grep -qw SERVING "$work/watch"
+ok "and again" wait_for 60 grep -qw SERVING "$work/watch"
 
 ok "the driver stops" stop_daemon
 ok "which ends the stream" watch_ends

@@ -95,18 +95,18 @@ POD_IP=127.0.0.1 "$build/rbd-csid" --type=liveness --endpoint="$endpoint" --metr
 	--metricspath=/probes --polltime=100ms --timeout=3s --v=5 2>"$work/liveness.log" &
 liveness=$!
 defer end_helper "$liveness"
-ok "--type=liveness serves csi_liveness: no driver, 0" wait_for 10 live_is 0
+ok "--type=liveness serves csi_liveness: no driver, 0" wait_for 60 live_is 0
 "$build/rbd-csid" --type=controller --v=5 --drivername=rbd.csi.ceph.com --drivernamespace=default \
 	--setmetadata=true 2>"$work/controller.log" &
 controller=$!
 defer end_helper "$controller"
-ok "--type=controller starts" wait_for 10 grep -q controller.idle "$work/controller.log"
+ok "--type=controller starts" wait_for 60 grep -q controller.idle "$work/controller.log"
 
 # ---- socket ----------------------------------------------------------------------------------
 
 python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$work/csi.sock"
 start_daemon --drain-timeout=25s
-ok "--type=liveness: a driver that answers, 1" wait_for 10 live_is 1
+ok "--type=liveness: a driver that answers, 1" wait_for 60 live_is 1
 ok "a stale socket is replaced" call Identity/GetPluginInfo '{}'
 is "it is root's alone" "$(stat -c %a "$work/csi.sock")" 600
 "$build/rbd-csid" --type=rbd --nodeid=n --endpoint="$endpoint" --config="$config" \
@@ -157,7 +157,7 @@ ask_nowhere() {
 }
 ask_nowhere >"$work/nowhere" &
 nowhere=$!
-wait_for 5 worker_count_is 2
+wait_for 60 worker_count_is 2
 ok "meanwhile another cluster is served" call Controller/CreateVolume \
 	"$(create_json c "$RBD_CSI_FSID")"
 ok "and what it made removed" remove_volume c
@@ -174,9 +174,9 @@ like "with what it waits for" "$(<"$work/nowhere")" \
 
 jq '. + [{clusterID: "late", monitors: ["127.0.0.1:1"]}]' "$config" >"$work/next"
 mv "$work/next" "$config"
-ok "a changed config.json is read" wait_for 5 logged 'config.loaded.*clusters=5'
+ok "a changed config.json is read" wait_for 60 logged 'config.loaded.*clusters=5'
 echo '[{"clusterID": "very-secret"' >"$config"
-ok "a broken one is logged" wait_for 5 logged 'config.broken'
+ok "a broken one is logged" wait_for 60 logged 'config.broken'
 ok "without its content" not_logged very-secret
 ok "and the last good one stays" call Controller/CreateVolume "$(create_json d "$RBD_CSI_FSID")"
 ok "for deleting, too" remove_volume d
@@ -189,7 +189,7 @@ ok "volumes made and removed" bench volumes --count 32 --callers 8 \
 is "it still has one thread" "$(threads)" 1
 files=$(descriptors)
 # The heap is trimmed a second after many connections have ended.
-ok "resident memory is 8 MiB at most after that" wait_for 10 rss_below 8192
+ok "resident memory is 8 MiB at most after that" wait_for 60 rss_below 8192
 rss=$(rss_kib)
 # How high it goes depends on how many connections were open at once: only
 # after some ten thousand calls at this rate does growth mean a leak.
@@ -203,18 +203,18 @@ while kill -0 "$bench" 2>/dev/null; do
 done
 ok "and another 10000" wait "$bench"
 is "it never had more than one thread" "$most" 1
-ok "memory is flat: not more than $rss KiB and a half MiB" wait_for 10 rss_below $((rss + 512))
-ok "so are descriptors: $(descriptors)" wait_for 5 descriptors_at_most "$files"
+ok "memory is flat: not more than $rss KiB and a half MiB" wait_for 60 rss_below $((rss + 512))
+ok "so are descriptors: $(descriptors)" wait_for 60 descriptors_at_most "$files"
 
 # ---- a dump of what lives --------------------------------------------------------------------
 
 kill -USR1 "$csid_pid"
-ok "SIGUSR1 writes sessions and operations to the log" wait_for 5 logged \
+ok "SIGUSR1 writes sessions and operations to the log" wait_for 60 logged \
 	'dump session cluster=.*state=ready'
 # not the one which is still connecting to monitors that do not answer
 worker=$(sed -n 's/.*dump session .*state=ready .*worker=\([0-9]*\) .*/\1/p' "$work/csid.log" | tail -n 1)
 kill -USR1 "$worker"
-ok "SIGUSR1 to a worker its operations" wait_for 5 logged "ceph-worker\[$worker\] dump.end"
+ok "SIGUSR1 to a worker its operations" wait_for 60 logged "ceph-worker\[$worker\] dump.end"
 ok "which goes on" kill -0 "$worker"
 
 # All of its processes: children that it has forked have its name.
@@ -247,7 +247,7 @@ is "no core file of it can be" "$(awk '/^Max core file size/ { print $5, $6 }' "
 kill_worker() {
 	local pid
 	for pid in $(workers); do kill -KILL "$pid"; done
-	wait_for 5 worker_count_is 0
+	wait_for 60 worker_count_is 0
 }
 
 # Kills the worker after each of some delays, in the middle of a create and of a delete, and asks
@@ -288,20 +288,20 @@ survives_daemon_kill() {
 }
 cp "$good_config" "$config"
 ok "kill -9 of rbd-csid: the next identical call succeeds" survives_daemon_kill
-ok "its workers end by themselves" wait_for 20 no_orphans
+ok "its workers end by themselves" wait_for 60 no_orphans
 
 # ---- nothing is left on the cluster ----------------------------------------------------------
 
-ok "no image is left" wait_for 20 images_are "$images_before"
-ok "nor anything in the trash" wait_for 30 trash_at_most "$trash_before"
+ok "no image is left" wait_for 60 images_are "$images_before"
+ok "nor anything in the trash" wait_for 60 trash_at_most "$trash_before"
 
 # ---- drain -----------------------------------------------------------------------------------
 
 bench volumes --count 200 --callers 16 --parameters "$work/parameters.json" >"$work/bench" 2>&1 &
 bench=$!
-wait_for 10 created "$(($(grep -c 'CreateVolume code=OK' "$work/csid.log") + 60))"
+wait_for 60 created "$(($(grep -c 'CreateVolume code=OK' "$work/csid.log") + 60))"
 kill -TERM "$csid_pid"
-ok "SIGTERM: it ends by itself" wait_for 20 is_gone "$csid_pid"
+ok "SIGTERM: it ends by itself" wait_for 60 is_gone "$csid_pid"
 wait "$csid_pid"
 is "with status 0" $? 0
 wait "$bench"
@@ -312,7 +312,7 @@ start_daemon --drain-timeout=25s
 ok "what the clients could not finish is made again and removed" \
 	bench volumes --count 200 --callers 16 --parameters "$work/parameters.json"
 ok "SIGTERM ends it at once when nothing runs" stop_daemon
-ok "--type=liveness: the driver is gone, 0" wait_for 10 live_is 0
+ok "--type=liveness: the driver is gone, 0" wait_for 60 live_is 0
 kill "$liveness" "$controller"
 wait "$liveness"
 is "--type=liveness ends on SIGTERM with status 0" $? 0

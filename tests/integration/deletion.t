@@ -81,13 +81,13 @@ clone_volume=$volume clone_image=$image
 ok "a volume becomes a clone of another as ceph-csi makes it" as_clone "$source_image" "$clone_volume"
 ok "the source is deleted" delete "$source_volume"
 ok "it stays in the trash, for the clone hangs on it" in_trash "$source_image"
-ok "a metric says that a purge is blocked" wait_for 20 purges_are blocked 1
+ok "a metric says that a purge is blocked" wait_for 60 purges_are blocked 1
 like "the log names the clone" "$(grep purge.later "$work/csid.log")" "$clone_image-temp"
 ok "the clone is deleted" delete "$clone_volume"
 ok "its helper has gone with it" eval "! has_image '$clone_image-temp'"
-ok "all three are purged, and soon" wait_for 25 trash_is_empty
-ok "no note is left" wait_for 10 no_notes
-ok "no purge is blocked any more" wait_for 10 purges_are blocked 0
+ok "all three are purged, and soon" wait_for 60 trash_is_empty
+ok "no note is left" wait_for 60 no_notes
+ok "no purge is blocked any more" wait_for 60 purges_are blocked 0
 
 create pvc-source 67108864
 source_volume=$volume source_image=$image
@@ -98,7 +98,7 @@ rbd snap rm --no-progress "$pool/$clone_image-temp@$clone_image"
 rbd trash mv "$pool/$clone_image-temp"
 ok "a clone whose helper is in the trash already is deleted" delete "$clone_volume"
 ok "so is its source" delete "$source_volume"
-ok "and all is purged" wait_for 45 trash_is_empty
+ok "and all is purged" wait_for 60 trash_is_empty
 
 create pvc-copied 67108864
 rbd cp --no-progress "$pool/$image" "$pool/$image-temp"
@@ -122,9 +122,9 @@ ok "there are data of huge images" test "$(objects)" -ge 4
 for volume in "${huge[@]}" "$volume"; do
 	delete "$volume" >/dev/null || diag "$error"
 done
-ok "four images of 1 PiB and a small one are purged in seconds" wait_for 40 trash_is_empty
+ok "four images of 1 PiB and a small one are purged in seconds" wait_for 60 trash_is_empty
 is "with all their data" "$(objects)" 0
-ok "no note is left of them" wait_for 10 no_notes
+ok "no note is left of them" wait_for 60 no_notes
 
 # ---- retention ---------------------------------------------------------------------------------
 
@@ -150,14 +150,14 @@ rbd feature enable "$pool/$image" journaling
 journaled_image=$image journaled_id=$(image_id "$image")
 ok "so is one that librbd has to move" delete "$volume"
 like "and its note says until when" "$(note_of "$journaled_id")" "$journaled_image.0@1"
-ok "both wait" wait_for 20 waits 2
+ok "both wait" wait_for 60 waits 2
 stop_daemon KILL
 ok "a worker that was killed has left them" in_trash "$kept_image"
 RBD_CSI_CONFIG=$work/config.json start_daemon --purge-delay=1s --metrics-address="unix://$work/metrics.sock"
 create pvc-short 67108864
 short_image=$image
 ok "another one is deleted, to be kept for a second" delete "$volume"
-ok "it is purged then" wait_for 30 eval "! in_trash '$short_image'"
+ok "it is purged then" wait_for 60 eval "! in_trash '$short_image'"
 ok "the other two are kept by the next worker" eval "in_trash '$kept_image' && in_trash '$journaled_image'"
 ok "one is restored" rbd trash restore "$pool/$kept_id"
 ok "and is whole" rbd info "$pool/$kept_image"
@@ -169,7 +169,7 @@ done
 RBD_CSI_CONFIG=$work/config.json start_daemon --metrics-address="unix://$work/metrics.sock"
 create pvc-any 67108864
 delete "$volume" >/dev/null
-ok "what was restored is not purged" wait_for 20 has_no_note "$kept_id"
+ok "what was restored is not purged" wait_for 60 has_no_note "$kept_id"
 ok "it is there" has_image "$kept_image"
 ok "what the trash still keeps is not purged either" in_trash "$journaled_image"
 rbd rm --no-progress "$pool/$kept_image"
@@ -187,7 +187,7 @@ fails_with INVALID_ARGUMENT "nor is one whose handle has no pool" \
 ok "its image is there" has_image kubernetes-dynamic-pvc-77777777-aaaa
 ok "an in-tree volume is deleted" delete "mig_mons-${mons}_image-77777777-aaaa_$hex"
 ok "its image is gone" eval "! has_image kubernetes-dynamic-pvc-77777777-aaaa"
-ok "and purged" wait_for 20 trash_is_empty
+ok "and purged" wait_for 60 trash_is_empty
 ok "twice it is success, too" delete "mig_mons-${mons}_image-77777777-aaaa_$hex"
 fails_with FAILED_PRECONDITION "a volume of an unknown cluster is not deleted" delete \
 	0001-0007-nowhere-0000000000000001-5e0a1a7c-1f8b-4e2d-9a43-0c1d2e3f4a5b
@@ -204,6 +204,6 @@ ok "the manager takes what a note names" ceph rbd task add trash remove "$pool/$
 ok "and removes it" wait_for 60 trash_is_empty
 RBD_CSI_CONFIG=$work/config.json start_daemon
 ok "the note is void for the next rbd-csi" delete "$volume"
-ok "and goes" wait_for 10 no_notes
+ok "and goes" wait_for 60 no_notes
 
 done_testing

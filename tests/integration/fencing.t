@@ -38,7 +38,7 @@ server.serve_forever()
 END
 	python3 "$work/kube.py" "$kube" "$work/account/ca.crt" "$work/kube.key" "$1" 2>"$work/kube.log" &
 	kube_pid=$!
-	wait_for 20 test -s "$kube/port" || bail "no API server"
+	wait_for 60 test -s "$kube/port" || bail "no API server"
 }
 stop_kube() { kill "$kube_pid" 2>/dev/null; wait "$kube_pid" 2>/dev/null; rm -f "$kube/port"; }
 defer eval 'stop_kube; true'
@@ -169,7 +169,7 @@ wait "$writer"
 is "when node a comes back, its write fails" "$?" 1
 ok "and what node b has written is there" has b B
 ok "node b reads it anew" eval 'unstage b && stage b && has b B'
-ok "node a gives back what it had" wait_for 30 unstage a
+ok "node a gives back what it had" wait_for 60 unstage a
 ok "node b, too" unstage b
 
 ok "node b stages it once more" stage b

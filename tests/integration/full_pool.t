@@ -100,7 +100,7 @@ ok "it is unstaged" in_time unstage a
 ok "j is deleted, though there was no trash yet" in_time delete j
 ok "b is unpublished" in_time unpublish b
 ok "and deleted" in_time delete b
-ok "and purged" wait_for 30 nothing_to_purge
+ok "and purged" wait_for 60 nothing_to_purge
 
 admin osd pool set-quota "$pool" max_objects 0 >"$work/out" 2>&1
 ok "the pool has room again" wait_for 90 unflagged "$pool"
@@ -135,7 +135,7 @@ ok "one is published" in_time publish new
 fails_with RESOURCE_EXHAUSTED "and not staged" in_time stage new
 ok "it is unpublished" in_time unpublish new
 ok "and deleted" in_time delete new
-ok "and purged" wait_for 30 nothing_to_purge
+ok "and purged" wait_for 60 nothing_to_purge
 ratios 0.85 0.9 0.95 >"$work/out" 2>&1
 ok "the OSDs have room again" wait_for 90 unflagged "$pool"
 ok "a volume is made" create full "$plain"
@@ -177,7 +177,7 @@ ok "the cluster answers again" admin osd unset pause
 ok "what was being made is made" in_time create late "$plain"
 ok "what was being published is" in_time publish c
 ok "and unpublished" in_time unpublish c
-ok "a is staged" wait_for 30 stage a
+ok "a is staged" wait_for 60 stage a
 ok "and unstaged" unstage a
 for name in a c late full; do
 	ok "$name is unpublished" in_time unpublish "$name"

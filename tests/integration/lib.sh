@@ -203,7 +203,7 @@ stop_attachds() {
 	local pid point
 	for pid in $(attachds); do
 		kill -TERM "$pid"
-		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
+		wait_for 60 is_gone "$pid" || kill -KILL "$pid"
 	done
 	while read -r point; do
 		umount "$point" || return
@@ -247,7 +247,7 @@ start_daemon() {
 		>>"$work/csid.log" 2>&1 &
 	csid_pid=$!
 	defer stop_daemon
-	wait_for 10 _answers_or_gone
+	wait_for 60 _answers_or_gone
 	_answers || {
 		sed 's/^/# rbd-csid: /' "$work/csid.log"
 		bail "rbd-csid does not answer"
@@ -263,7 +263,7 @@ stop_daemon() {
 	[[ -n $pid ]] || return 0
 	csid_pid=
 	kill "-${1:-TERM}" "$pid" 2>/dev/null
-	wait_for 15 is_gone "$pid" || {
+	wait_for 60 is_gone "$pid" || {
 		echo "rbd-csid does not end on ${1:-TERM}"
 		kill -KILL "$pid"
 		return 1

@@ -86,23 +86,23 @@ start_daemon --metrics-address="$address" --grpc-max-connections=3
 for _ in 1 2 3; do
 	in_background "$top/tests/integration/peer.py" "$work/csi.sock" silent
 done
-ok "three connections that do nothing" wait_for 10 value_is rbd_csi_grpc_connections 3
+ok "three connections that do nothing" wait_for 60 value_is rbd_csi_grpc_connections 3
 is "make room for one that makes a call" "$(peer calls)" 0
 is "--grpc-max-connections" "$(faults evicted)" 1
 clients_go
-ok "they go" wait_for 10 value_is rbd_csi_grpc_connections 0
+ok "they go" wait_for 60 value_is rbd_csi_grpc_connections 0
 ok "the daemon ends" stop_daemon
 
 start_daemon --metrics-address="$address" --grpc-max-calls=2
 create first
-ok "one call runs" wait_for 10 value_is rbd_csi_grpc_calls_running 1
+ok "one call runs" wait_for 60 value_is rbd_csi_grpc_calls_running 1
 is "a third one is refused" "$(peer beside)" 14
 is "--grpc-max-calls" "$(refusals calls)" 1
 create second
-ok "two calls run" wait_for 10 value_is rbd_csi_grpc_calls_running 2
+ok "two calls run" wait_for 60 value_is rbd_csi_grpc_calls_running 2
 ok "another one gets in, as its connection has no other" call Identity/Probe '{}'
 clients_go
-ok "when they have ended" wait_for 10 value_is rbd_csi_grpc_calls_running 0
+ok "when they have ended" wait_for 60 value_is rbd_csi_grpc_calls_running 0
 is "there is room again" "$(peer beside)" 0
 ok "the daemon ends" stop_daemon
 
@@ -110,17 +110,17 @@ running='rbd_csi_requests_running{method="/csi.v1.Controller/CreateVolume"}'
 start_daemon --metrics-address="$address" --max-requests=2
 create first
 create second
-ok "two requests run" wait_for 10 value_is "$running" 2
+ok "two requests run" wait_for 60 value_is "$running" 2
 fails_with UNAVAILABLE "another one is refused" call Controller/CreateVolume "$(volume third)"
 like "and told why" "$error" '2 requests are running, which is the limit'
 ok "--max-requests" test "$(value_of rbd_csi_requests_refused_total)" -ge 1
 create second
-ok "a retry joins one" wait_for 10 value_is rbd_csi_requests_joined_total 1
+ok "a retry joins one" wait_for 60 value_is rbd_csi_requests_joined_total 1
 ok "what needs no request is served" call Identity/Probe '{}'
 kill "${clients[0]}"
-ok "when one has gone" wait_for 10 value_is "$running" 1
+ok "when one has gone" wait_for 60 value_is "$running" 1
 create third
-ok "there is room again" wait_for 10 value_is "$running" 2
+ok "there is room again" wait_for 60 value_is "$running" 2
 ok "the daemon has one thread all the while" test \
 	"$(find "/proc/$csid_pid/task" -mindepth 1 -maxdepth 1 | wc -l)" = 1
 clients_go

@@ -20,7 +20,7 @@ clusters() { # JSON: entries; returns when they are in use
 	local n
 	n=$(loads)
 	printf '%s' "$1" >"$config.new" && mv "$config.new" "$config"
-	[[ -z $csid_pid ]] || wait_for 10 loaded_since "$n"
+	[[ -z $csid_pid ]] || wait_for 60 loaded_since "$n"
 }
 loads() { grep -c config.loaded "$work/csid.log" 2>/dev/null; }
 loaded_since() { (($(loads) > $1)); }
@@ -173,12 +173,12 @@ fails_with INVALID_ARGUMENT "without a pool all of the list do" capacity "$(by_t
 defer ceph osd pool rm t-lists-c t-lists-c --yes-i-really-really-mean-it
 ceph osd pool create t-lists-c 1 >/dev/null 2>&1
 counts() { (($(capacity "$(of_class a t-lists-c)") > 0)); }
-ok "a new pool counts as soon as the monitors have figures" wait_for 20 counts
+ok "a new pool counts as soon as the monitors have figures" wait_for 60 counts
 ceph osd pool rm t-lists-c t-lists-c --yes-i-really-really-mean-it >/dev/null 2>&1
 ceph osd pool create t-lists-c 1 >/dev/null 2>&1
 ceph osd pool set-quota t-lists-c max_bytes 1000000000 >/dev/null 2>&1 || bail "no quota"
 anew() { [[ $(capacity "$(of_class a t-lists-c)") == 1000000000 ]]; }
-ok "and so does one that was made anew under its name" wait_for 20 anew
+ok "and so does one that was made anew under its name" wait_for 60 anew
 fails_with INVALID_ARGUMENT "a list that is none is an error" capacity \
 	"$(by_topology '{"parameters": {"topologyConstrainedPools": "x"}, "accessibleTopology": {}}')"
 fails_with INVALID_ARGUMENT "a pool that is not there is an error" plain Controller/GetCapacity "$(of_class a no-pool)"

@@ -37,7 +37,7 @@ fails_with INVALID_ARGUMENT "what the caller does wrong" \
 is "is no warning" "$(rows '.code == "INVALID_ARGUMENT"' | jq -r '"\(.level) \(.volume)"')" "info $id"
 ok "DeleteVolume" call Controller/DeleteVolume "{\"volume_id\": \"$id\"}"
 is "three calls of its life" "$(rows ".volume == \"$id\" and .event == \"rpc.end\"" | wc -l)" 3
-ok "and its purge" wait_for 30 row_is_there ".image == \"$image\" and .event == \"purge.end\""
+ok "and its purge" wait_for 60 row_is_there ".image == \"$image\" and .event == \"purge.end\""
 
 ok "the level changes" call rbdcsi.admin.v1.Admin/SetLogLevel '{"level": "debug"}'
 ok "Probe" call Identity/Probe '{}'
@@ -48,7 +48,7 @@ ok "and back" call rbdcsi.admin.v1.Admin/SetLogLevel '{"level": "info"}'
 	call Controller/CreateVolume "$(volume_json slow nowhere)" >"$work/slow" 2>&1 &
 slow=$!
 defer eval "kill $slow 2>/dev/null; true"
-ok "what is slow is told while it runs" wait_for 20 row_is_there '.event == "op.slow" and .name == "slow"'
+ok "what is slow is told while it runs" wait_for 60 row_is_there '.event == "op.slow" and .name == "slow"'
 like "and where it is" "$(rows '.event == "op.slow" and .name == "slow"' | jq -r .text | head -n 1)" 'connection to cluster "nowhere"'
 ok "a failure that is not the caller's" wait_for 60 row_is_there '.name == "slow" and .code == "UNAVAILABLE"'
 is "is a warning" "$(rows '.name == "slow" and .code == "UNAVAILABLE"' | jq -r .level | sort -u)" warn

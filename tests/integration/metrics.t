@@ -53,7 +53,7 @@ like "it tells its port in the log" "$address" '^127\.0\.0\.1:[0-9]+$'
 	2>"$work/second.log" &
 second=$!
 defer kill "$second"
-ok "a port that is taken does not keep a second daemon from serving" wait_for 10 \
+ok "a port that is taken does not keep a second daemon from serving" wait_for 60 \
 	"$build/rbd-csictl" --endpoint "unix://$work/second.sock" call Identity/Probe '{}'
 like "which warns of it" "$(<"$work/second.log")" \
 	"warn rbd-csid.*metrics.unavailable address=$address .*in use"
@@ -80,7 +80,7 @@ is "all of them" "$(calls Node/NodeGetCapabilities OK)" 500
 is "and each has its time" "$(value_of \
 	'rbd_csi_grpc_call_duration_seconds_count{method="/csi.v1.Node/NodeGetCapabilities"}')" 500
 is "connections, too" "$(value_of rbd_csi_grpc_connections_accepted_total)" $((accepted + 5))
-ok "none of them is left" wait_for 5 value_is rbd_csi_grpc_connections 0
+ok "none of them is left" wait_for 60 value_is rbd_csi_grpc_connections 0
 is "nor is a call" "$(value_of rbd_csi_grpc_calls_running)" 0
 is "nor a byte of them" "$(value_of rbd_csi_grpc_buffered_bytes)" 0
 ok "bytes are counted both ways" test "$(value_of rbd_csi_grpc_received_bytes_total)" -gt 5000 \
@@ -107,7 +107,7 @@ is "and nothing else of it" "$(grep -c '^rbd_csi_grpc_peer_faults_total.* [1-9]'
 is "config.json is in use" "$(value_of rbd_csi_config_last_reload_successful)" 1
 is "with its cluster" "$(value_of rbd_csi_config_clusters)" 1
 echo '[{"clusterID":' >"$RBD_CSI_CONFIG"
-ok "one that is broken is told" wait_for 10 value_is rbd_csi_config_last_reload_successful 0
+ok "one that is broken is told" wait_for 60 value_is rbd_csi_config_last_reload_successful 0
 is "and the cluster stays" "$(value_of rbd_csi_config_clusters)" 1
 
 # ---- what runs -------------------------------------------------------------------------------
@@ -122,22 +122,22 @@ create() {
 (create) >"$work/first" 2>&1 &
 first=$!
 defer eval "kill $first 2>/dev/null; true"
-ok "a request that waits for its cluster is seen" wait_for 10 value_is "$running" 1
-ok "its session connects" wait_for 10 value_is 'rbd_csi_worker_sessions{cluster="nowhere",state="connecting"}' 1
+ok "a request that waits for its cluster is seen" wait_for 60 value_is "$running" 1
+ok "its session connects" wait_for 60 value_is 'rbd_csi_worker_sessions{cluster="nowhere",state="connecting"}' 1
 waits_are_told() { [[ $(metrics get "$address" /healthz) == *"cluster nowhere: "*", 1 requests wait"* ]]; }
-ok "a cluster that is waited for is told by /healthz" wait_for 10 waits_are_told
+ok "a cluster that is waited for is told by /healthz" wait_for 60 waits_are_told
 like "which stays ok, as the daemon does not hang" "$(metrics get "$address" /healthz)" ^ok
 (create) >"$work/second" 2>&1 &
 second=$!
 defer eval "kill $second 2>/dev/null; true"
-ok "a retry joins it" wait_for 10 value_is rbd_csi_requests_joined_total $((joined + 1))
+ok "a retry joins it" wait_for 60 value_is rbd_csi_requests_joined_total $((joined + 1))
 is "and starts none" "$(value_of rbd_csi_requests_started_total)" $((started + 1))
 is "two calls run" "$(value_of rbd_csi_grpc_calls_running)" 2
 is "for one request" "$(value_of "$running")" 1
 ok "it has an age" test "$(value_of "rbd_csi_requests_oldest_seconds${running#*running}")" != 0
 is "a process was started for it" "$(value_of 'rbd_csi_process_starts_total{program="ceph-worker"}')" 1
 kill "$second"
-ok "a caller that goes is no call any more" wait_for 10 value_is rbd_csi_grpc_calls_running 1
+ok "a caller that goes is no call any more" wait_for 60 value_is rbd_csi_grpc_calls_running 1
 is "the other one still waits" "$(value_of "$running")" 1
 is "it has one thread all the while" "$(threads)" 1
 lag_is_known() { scrape && (($(value_of rbd_csi_loop_lag_seconds_count) >= 1)); }
@@ -146,7 +146,7 @@ ok "which has memory" test "$(value_of \
 	'rbd_csi_processes_resident_memory_bytes{program="ceph-worker"}')" -gt 1000000
 is "the limit of requests is told" "$(value_of 'rbd_csi_limit{resource="requests"}')" 4096
 is "and how many there are" "$(value_of 'rbd_csi_used{resource="requests"}')" 1
-ok "that thread is measured" wait_for 10 lag_is_known
+ok "that thread is measured" wait_for 60 lag_is_known
 ok "so is its memory" test "$(value_of process_resident_memory_bytes)" -gt 1000000 \
 	-a "$(value_of process_resident_memory_bytes)" -lt 16777216
 
@@ -154,11 +154,11 @@ ok "so is its memory" test "$(value_of process_resident_memory_bytes)" -gt 10000
 
 is "it is alive" "$(value_of csi_liveness)" 1
 kill -TERM "$csid_pid"
-ok "when it drains it is not" wait_for 10 value_is csi_liveness 0
+ok "when it drains it is not" wait_for 60 value_is csi_liveness 0
 is "and /healthz says so" "$(metrics get "$address" /healthz 2>/dev/null | head -n 1)" draining
 is "by its status, too" "$(metrics get "$address" /healthz 2>&1 >/dev/null)" 503
 kill "$first"
-ok "it ends when the last call has gone" wait_for 15 is_gone "$csid_pid"
+ok "it ends when the last call has gone" wait_for 60 is_gone "$csid_pid"
 csid_pid=
 
 # ---- over a unix socket ----------------------------------------------------------------------

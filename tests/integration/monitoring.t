@@ -79,7 +79,7 @@ mkdir "$work/staging"
 ok "and staged" call Node/NodeStageVolume "$(jq --argjson c "$capability" --arg s "$work/staging" \
 	'. + {staging_target_path: $s, volume_capability: $c}' <<<"$made")"
 load() {
-	until wait_for 1 test -e "$work/enough"; do
+	until wait_for 60 test -e "$work/enough"; do
 		bench Controller/CreateVolume "$volume"
 		bench Controller/ValidateVolumeCapabilities "{\"volume_id\": \"$id\"}"
 		bench Identity/Probe '{}'

@@ -140,7 +140,7 @@ took=$(<"$work/took")
 ok "unreachable monitors are answered within the caller's deadline ($took ms)" \
 	test "$took" -ge 3500 -a "$took" -le 6000
 like "with what is in the way" "$(<"$work/nowhere")" '^DEADLINE_EXCEEDED: .*NodeStageVolume'
-ok "the operation ends though nobody waits for it" wait_for 20 grep -q 'op.end method=NodeStageVolume.*UNAVAILABLE' "$work/csid.log"
+ok "the operation ends though nobody waits for it" wait_for 60 grep -q 'op.end method=NodeStageVolume.*UNAVAILABLE' "$work/csid.log"
 like "and tells why" "$(grep op.end "$work/csid.log")" 'connect to monitors 127.0.0.1:1'
 is "nothing is left" "$(left)" "$nothing"
 

@@ -48,11 +48,11 @@ boot() {
 	local dir pid
 	stop_daemon KILL
 	for dir in "${booted[@]}"; do umount "$dir" || return; done
-	unmap_all && wait_for 20 no_loops || return
+	unmap_all && wait_for 60 no_loops || return
 	if [[ $mounter != rbd ]]; then
 		for pid in $(attachds); do
 			kill -KILL "$pid"
-			wait_for 10 is_gone "$pid"
+			wait_for 60 is_gone "$pid"
 		done
 		stop_attachds
 	fi

@@ -34,7 +34,7 @@ count() {
 	shift
 	strace -f -qq -c -U calls,name -o "$work/strace.out" -p "$csid_pid" 2>"$work/strace.log" &
 	tracer=$!
-	wait_for 10 eval "[[ -s $work/strace.log ]] || grep -q 'TracerPid:[[:space:]]*$tracer\$' /proc/$csid_pid/status"
+	wait_for 60 eval "[[ -s $work/strace.log ]] || grep -q 'TracerPid:[[:space:]]*$tracer\$' /proc/$csid_pid/status"
 	"$@" || diag "$name: $error"
 	kill -INT "$tracer"
 	wait "$tracer"

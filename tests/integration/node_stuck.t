@@ -55,7 +55,7 @@ hangs() {
 	call_timeout=3 fails_with DEADLINE_EXCEEDED "$1 hangs: the caller has his deadline" "$3"
 	again "$1" "$3" &
 	retry[$1]=$!
-	ok "$1: a retry joins what is listed with its age" wait_for 30 is_listed "$2" "$(jq -r .volumeId <<<"$volume")"
+	ok "$1: a retry joins what is listed with its age" wait_for 60 is_listed "$2" "$(jq -r .volumeId <<<"$volume")"
 	# The metric is the same with each mapper, and a look at it takes seconds in the guest.
 	[[ $mounter == rbd ]] || ok "$1: a metric has its age" is_old
 }

@@ -107,7 +107,7 @@ ok "and nothing of that is left on the image" test -z \
 end_userspace() {
 	local pid point
 	stop_daemon
-	pid=$(pgrep -f "^$build/rbd-attachd $work/state/") && kill -TERM "$pid" && wait_for 10 is_gone "$pid"
+	pid=$(pgrep -f "^$build/rbd-attachd $work/state/") && kill -TERM "$pid" && wait_for 60 is_gone "$pid"
 	point=$(awk -v d="$work/state/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)
 	[[ -z $point ]] || umount "$point"
 }

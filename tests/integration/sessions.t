@@ -63,7 +63,7 @@ ok "an entry that is null is left out and logged" logged 'config.entry.*entry 1:
 fails_with INVALID_ARGUMENT "so is one with a fault" create bad bad
 like "which is told" "$error" 'clusterID "bad" is left out of .*: entry 5: monitors is not a list'
 printf '[{"clusterID": "new"' >"$config"
-ok "a file that is broken is logged" wait_for 5 logged config.broken
+ok "a file that is broken is logged" wait_for 60 logged config.broken
 ok "the last good one is used" create broken
 ok "to the end" delete
 fails_with INVALID_ARGUMENT "what is new in the broken one" create new new
@@ -72,7 +72,7 @@ like "is missing for that reason" "$error" \
 jq '. + [{clusterID: "nowhere", monitors: ["127.0.0.1:1"]}]' \
 	"$RBD_CSI_CLUSTER_DIR/config.json" >"$work/next"
 mv "$work/next" "$config"
-ok "a good one is read again" wait_for 5 logged 'config.loaded.*clusters=3'
+ok "a good one is read again" wait_for 60 logged 'config.loaded.*clusters=3'
 
 # ---- damage that does not matter -------------------------------------------------------------
 
@@ -134,7 +134,7 @@ until_retired() {
 	done
 }
 ok "not one call fails, but the session is another one then" until_retired
-ok "and ends" wait_for 40 worker_count_is 1
+ok "and ends" wait_for 60 worker_count_is 1
 ok "the volume is deleted" delete
 
 # ---- revoked ---------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ is_unauthenticated() {
 	as rbd-csi-revoked "$revoked" create revoked "$RBD_CSI_FSID" "$pool"
 	[[ $error == UNAUTHENTICATED:* ]]
 }
-ok "its key is revoked: UNAUTHENTICATED" wait_for 30 is_unauthenticated
+ok "its key is revoked: UNAUTHENTICATED" wait_for 60 is_unauthenticated
 like "which names it" "$error" 'client.rbd-csi-revoked: refused'
 ask auth get-or-create client.rbd-csi-revoked mon 'profile rbd' osd 'profile rbd' mgr 'profile rbd' \
 	>"$work/out" 2>&1
@@ -204,7 +204,7 @@ ok "unpublished" call Node/NodeUnpublishVolume "{\"volume_id\": \"$id\", \"targe
 ok "and unstaged" call Node/NodeUnstageVolume "$(jq -c '{volume_id, staging_target_path}' <<<"$volume")"
 # as soon as an OSD has told the worker of it
 publishes_as() { publish && [[ $(jq -r .publishContext.pool <<<"$reply") == "$1" ]]; }
-ok "it is published again, with the name of now" wait_for 20 publishes_as "$pool"
+ok "it is published again, with the name of now" wait_for 60 publishes_as "$pool"
 ok "and made anew in the pool of that name" create renamed-2 "$RBD_CSI_FSID" "$pool"
 fails_with INVALID_ARGUMENT "which is known by no other" \
 	create renamed-3 "$RBD_CSI_FSID" rbd-csi-revoked

@@ -133,9 +133,9 @@ ok "the volume is deleted before its snapshot" delete "$source_volume"
 backing=csi-snap-${first: -36}
 is "the snapshot has its data all the same" "$(sum "$backing@$backing")" "$before"
 ok "and goes last" unsnapshot "$first"
-ok "then nothing is left: no image" wait_for 20 all_is_gone
+ok "then nothing is left: no image" wait_for 60 all_is_gone
 ok "no key" no_keys
-ok "no object" wait_for 10 no_objects
+ok "no object" wait_for 60 no_objects
 
 # ---- in every order ------------------------------------------------------------------------------
 
@@ -257,8 +257,8 @@ for i in 1 2 3 4 5; do
 	many[i]=$snap
 done
 ok "with room for three snapshots five are made" test "$good" = 1
-ok "for clones were flattened meanwhile" wait_for 10 are_flattened 1
-ok "the volume has no more than it may have" wait_for 20 eval "((\$(in_pool snap ls --all --format json \
+ok "for clones were flattened meanwhile" wait_for 60 are_flattened 1
+ok "the volume has no more than it may have" wait_for 60 eval "((\$(in_pool snap ls --all --format json \
 	'$image' | jq length) <= 3))"
 good=1
 for i in 1 2 3 4 5; do
@@ -308,10 +308,10 @@ writer() {
 are_synced() { (($(wc -l 2>/dev/null <"$work/synced") >= $1)); }
 writer &
 writing=$!
-ok "files are written" wait_for 30 are_synced 10
+ok "files are written" wait_for 60 are_synced 10
 cp "$work/synced" "$work/expected"
 ok "a snapshot is made meanwhile" snapshot snapshot-fs "$volume"
-ok "the writer goes on" wait_for 30 are_synced "$(($(wc -l <"$work/expected") + 3))"
+ok "the writer goes on" wait_for 60 are_synced "$(($(wc -l <"$work/expected") + 3))"
 touch "$work/enough"
 wait "$writing"
 in_pool export --no-progress "$backing@$backing" "$work/restored.img" 2>/dev/null

@@ -94,7 +94,7 @@ life_in_mkfs() {
 	make in-mkfs || return
 	call Node/NodeStageVolume "$stage_json" &
 	caller=$!
-	wait_for 10 test -s "$work/mkfs.pid" || return
+	wait_for 60 test -s "$work/mkfs.pid" || return
 	kill_csid
 	wait "$caller"
 	call Node/NodeStageVolume "$stage_json" || return
@@ -102,7 +102,7 @@ life_in_mkfs() {
 	echo precious >"$target/file" || return
 	sync -f "$target"
 	touch "$work/go"
-	wait_for 10 is_gone "$(<"$work/mkfs.pid")" || return
+	wait_for 60 is_gone "$(<"$work/mkfs.pid")" || return
 	unpublish || return
 	call Node/NodeUnstageVolume "$(unstage_json)" || return
 	call Node/NodeStageVolume "$stage_json" || return
@@ -126,10 +126,10 @@ for victims in csid attachd; do
 done
 is "no loop device is left" "$(grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l)" 0
 is "the staging directory is empty" "$(ls -A "$staging")" ""
-ok "no image is left" wait_for 20 images_are "$images_before"
+ok "no image is left" wait_for 60 images_are "$images_before"
 ok "the daemon ends on SIGTERM" stop_daemon
 kill_attachd TERM
-ok "rbd-attachd, too" wait_for 10 no_attachd
+ok "rbd-attachd, too" wait_for 60 no_attachd
 mapfile -t mounts < <(awk -v d="$work/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)
 is "one mount is left, the mapper's own" "${#mounts[@]}" 1
 ok "which can be taken away" umount "${mounts[0]}"

@@ -32,7 +32,7 @@ hang &
 hanging=$!
 defer eval "touch '$work/enough'; pkill -P $hanging; wait $hanging; true"
 page_has() { http_get "$address" / | grep -q "$1"; }
-ok "a request that hangs is on the page" wait_for 20 page_has 'pvc-&lt;b&gt;1&lt;/b&gt;'
+ok "a request that hangs is on the page" wait_for 60 page_has 'pvc-&lt;b&gt;1&lt;/b&gt;'
 
 # look WIDTH HEIGHT: the page as the browser has it, to $dom and a picture.
 look() {

@@ -93,7 +93,7 @@ stop_attachds() {
 	for pid in $(attachds); do
 		grep -qsF -- "$1/" "/proc/$pid/cmdline" || continue
 		kill -TERM "$pid"
-		wait_for 10 is_gone "$pid" || kill -KILL "$pid"
+		wait_for 60 is_gone "$pid" || kill -KILL "$pid"
 	done
 	# Not mountpoint(1): nobody answers its stat any more.
 	while read -r mnt; do
@@ -152,7 +152,7 @@ space() {
 	rm "$work/mnt/file"
 	ok "fstrim" timeout 60 fstrim "$work/mnt"
 	# xfs frees the space of removed files a moment later
-	ok "frees objects, of which there were $before" wait_for 30 trims_to $((before - 20))
+	ok "frees objects, of which there were $before" wait_for 60 trims_to $((before - 20))
 	umount "$work/mnt"
 	ok "blkdiscard" timeout 60 blkdiscard "$device"
 	is "frees all objects" "$(objects "$prefix-space")" 0
@@ -173,14 +173,14 @@ grow() {
 	attach "$prefix-grow"
 	mkfs.xfs -q -f "$device" && mount "$device" "$work/mnt"
 	ok "an image grows while it is mounted" timeout 60 rbd resize --no-progress -s 1G "rbd/$prefix-grow"
-	ok "the device follows" wait_for 10 size_is "$device" 1073741824
+	ok "the device follows" wait_for 60 size_is "$device" 1073741824
 	ok "and so does its file system" xfs_growfs "$work/mnt"
 	dd if=/dev/zero of="$work/mnt/file" bs=1M count=600 conv=fsync status=none
 	ok "which can be filled" test "$(stat -c %s "$work/mnt/file")" = 629145600
 	kill_holder
 	ok "it grows while no rbd-csid runs" timeout 60 rbd resize --no-progress -s 2G "rbd/$prefix-grow"
 	start_holder "$state"
-	ok "the next one sees to it" wait_for 10 size_is "$device" 2147483648
+	ok "the next one sees to it" wait_for 60 size_is "$device" 2147483648
 	umount "$work/mnt"
 	ok "detach" hold detach "$prefix-grow"
 }
@@ -339,7 +339,7 @@ dead() {
 		"! timeout 20 dd if=$device of=/dev/null bs=4k count=1 iflag=direct status=none"
 	start_holder "$state"
 	ok "the next rbd-csid says so" grep -q "userspace.stale" "$work/holder.log"
-	ok "and unmounts" wait_for 10 bash -c "! grep -q ' $state/attach/' /proc/self/mountinfo"
+	ok "and unmounts" wait_for 60 bash -c "! grep -q ' $state/attach/' /proc/self/mountinfo"
 	ok "the dead loop device keeps its number, no other image gets it" \
 		test -e "/sys/block/${device#/dev/}/loop"
 	ok "the image can be attached again at once" attach "$prefix-dead"
@@ -361,7 +361,7 @@ kill_attachd_for_next() {
 	local old
 	old=$(attachds)
 	kill -KILL "$old"
-	wait_for 10 new_attachd "$old" && next=$(attachds)
+	wait_for 60 new_attachd "$old" && next=$(attachds)
 }
 
 alone() {
@@ -378,10 +378,10 @@ alone() {
 	dd_pid=$!
 	ok "no OSD and no monitor answers; rbd-attachd is killed" kill_attachd_for_next
 	kill_holder
-	ok "and rbd-csid: the successor tries, in vain" wait_for 30 more_lines "start step=" 0
+	ok "and rbd-csid: the successor tries, in vain" wait_for 60 more_lines "start step=" 0
 	ok "and stays, for it holds the images" kill -0 "$next"
 	ok "also on SIGTERM, for nobody would follow it" kill -TERM "$next"
-	wait_for 30 logged "terminate images=2" || true
+	wait_for 60 logged "terminate images=2" || true
 	ok "which it says" logged "terminate images=2"
 	start_holder "$state"
 	ok "the next rbd-csid joins it" logged "userspace.join .* pid=$next images=2"
@@ -411,8 +411,8 @@ no_loops() { [[ $(our_loops) == 0 ]]; }
 is_lost() {
 	local what=$1 lost1=$2 lost2=$3 count=$4 old_pid=$5
 	ok "$what: another image is attached, in a new session" hold attach "$prefix-lost3"
-	ok "$what: that the old one is lost is logged" wait_for 20 more_lines "userspace.lost" "$count"
-	ok "$what: its rbd-attachd ends" wait_for 20 is_gone "$old_pid"
+	ok "$what: that the old one is lost is logged" wait_for 60 more_lines "userspace.lost" "$count"
+	ok "$what: its rbd-attachd ends" wait_for 60 is_gone "$old_pid"
 	ok "$what: I/O of its images fails" fails_to_read "$lost1"
 	ok "$what: a dead image is attached anew" attach "$prefix-lost1"
 	ok "$what: with its data" cmp -n 4096 "$work/block" "$device"
@@ -420,8 +420,8 @@ is_lost() {
 	is "$what: the loss was logged once" "$(lines userspace.lost)" $((count + 1))
 	ok "$what: all are detached, also the one that is dead" \
 		hold detach "$prefix-lost1" "$prefix-lost2" "$prefix-lost3"
-	ok "$what: no loop device is left" wait_for 10 no_loops
-	ok "$what: nobody has the image open" wait_for 40 unwatched "$prefix-lost2"
+	ok "$what: no loop device is left" wait_for 60 no_loops
+	ok "$what: nobody has the image open" wait_for 60 unwatched "$prefix-lost2"
 }
 
 unwatched() { [[ $(timeout 60 rbd status --format json "rbd/$1" | jq '.watchers | length') == 0 ]]; }
@@ -472,7 +472,7 @@ lost() {
 	dd if="$work/block" of="$device" bs=4k oflag=direct status=none
 	count=$(lines userspace.lost)
 	ok "rbd-attachd is blocklisted while there is no I/O" blocklist_attachd
-	ok "and noticed" wait_for 30 more_lines userspace.lost "$count"
+	ok "and noticed" wait_for 60 more_lines userspace.lost "$count"
 	like "with the reason" "$(grep userspace.lost "$work/holder.log" | tail -1)" \
 		"has blocklisted client\..* at .*:0/[0-9]+"
 	ok "the image is attached anew" attach "$prefix-lost1"
@@ -565,7 +565,7 @@ bad() {
 	kill_attachd_for_next
 	hold settle
 	ok "a header that is damaged while the image is attached ends the image" \
-		wait_for 20 fails_to_read "$device"
+		wait_for 60 fails_to_read "$device"
 	ok "which is told" logged "image.aborted pool=rbd image=$prefix-bad .*header is damaged"
 	ok "and no other" reads "$good_device"
 	set_header "$prefix-bad" object_prefix "$long"
@@ -581,7 +581,7 @@ crash_for_next() {
 	local old
 	old=$(attachds)
 	kill -ABRT "$old"
-	wait_for 10 new_attachd "$old"
+	wait_for 60 new_attachd "$old"
 }
 
 crashes() {
@@ -599,22 +599,22 @@ crashes() {
 	defer kill -CONT "${osds[@]}"
 	timeout 100 dd if=/dev/zero of="$busy" bs=4k count=1 oflag=direct status=none 2>/dev/null &
 	dd_pid=$!
-	wait_for 20 in_flight "$busy" || bail "no write"
+	wait_for 60 in_flight "$busy" || bail "no write"
 	ok "rbd-attachd crashes while an image has I/O" crash_for_next
-	ok "that image is opened last" wait_for 30 logged "image.trial pool=rbd image=$prefix-busy"
+	ok "that image is opened last" wait_for 60 logged "image.trial pool=rbd image=$prefix-busy"
 	is "the other one is not suspected" "$(lines "image.trial pool=rbd image=$prefix-idle")" 0
 	kill -CONT "${osds[@]}"
 	ok "the write succeeds" wait "$dd_pid"
-	ok "and the image is acquitted" wait_for 30 logged "image.acquitted image=$prefix-busy"
+	ok "and the image is acquitted" wait_for 60 logged "image.acquitted image=$prefix-busy"
 
 	kill -STOP "${osds[@]}"
 	timeout 100 dd if=/dev/zero of="$busy" bs=4k count=1 oflag=direct status=none 2>/dev/null &
 	dd_pid=$!
-	wait_for 20 in_flight "$busy" || bail "no write"
+	wait_for 60 in_flight "$busy" || bail "no write"
 	ok "it crashes again" crash_for_next
-	ok "the image is on trial again" wait_for 30 more_lines "image.trial pool=rbd image=$prefix-busy" 1
+	ok "the image is on trial again" wait_for 60 more_lines "image.trial pool=rbd image=$prefix-busy" 1
 	ok "and ends that server, too" crash_for_next
-	ok "it is set aside, and named" wait_for 30 logged \
+	ok "it is set aside, and named" wait_for 60 logged \
 		"image.aborted pool=rbd image=$prefix-busy .*set aside: its I/O has ended rbd-attachd twice"
 	ok "its I/O fails" fails_in_the_end "$dd_pid"
 	kill -CONT "${osds[@]}"
@@ -656,7 +656,7 @@ remove_group() {
 	local pid
 	set_limit "$1" "$no_limit"
 	while read -r pid; do echo "$pid" >"$memory_root/cgroup.procs"; done <"$1/cgroup.procs"
-	wait_for 30 rmdir "$1" 2>/dev/null
+	wait_for 60 rmdir "$1" 2>/dev/null
 }
 
 memory() {
@@ -673,7 +673,7 @@ memory() {
 	like "where I/O could wait for itself no image is attached, and why is told" "$error" \
 		"FAILED_PRECONDITION memory limit of 40 MiB.* CAP_SYS_RESOURCE"
 	set_limit "$group" "$no_limit"
-	ok "without a limit it is attached" wait_for 20 hold attach "$prefix-mem"
+	ok "without a limit it is attached" wait_for 60 hold attach "$prefix-mem"
 	ok "detach" hold detach "$prefix-mem"
 	put_away
 	holder_under=()
@@ -709,14 +709,14 @@ hang() {
 		"userspace.stuck .*pid=$old_pid .*killing it"
 	ok "as it cannot die, its FUSE connection is aborted" wait_for 120 logged \
 		"userspace.stuck .*pid=$old_pid .*aborting"
-	ok "it ends" wait_for 30 is_gone "$old_pid"
+	ok "it ends" wait_for 60 is_gone "$old_pid"
 	set_limit "$group" "$no_limit"
 	for i in "${writers[@]}"; do wait "$i" 2>/dev/null || ((++failed)); done
 	ok "whoever waited has failed, and does not wait any more" test "$failed" -gt 0
 	ok "the image is attached anew" attach "$prefix-hang1"
 	ok "and can be read" reads "$device"
 	ok "detach" hold detach "$prefix-hang"{1..8}
-	ok "no loop device is left" wait_for 10 no_loops
+	ok "no loop device is left" wait_for 60 no_loops
 	put_away
 	holder_under=()
 	start_holder "$state"

@@ -72,18 +72,18 @@ for _ in 1 2; do
 	ok "rbd-csid is killed and comes back" kill_daemon
 	ok "the volume is still staged" stage
 	kill -KILL "$(attachds)"
-	ok "rbd-attachd is killed and replaced" wait_for 10 attachds
+	ok "rbd-attachd is killed and replaced" wait_for 60 attachds
 done
 before=$(attachds)
-ok "which serves" wait_for 10 grep -q "userspace.ready .* pid=$before " "$work/csid.log"
+ok "which serves" wait_for 60 grep -q "userspace.ready .* pid=$before " "$work/csid.log"
 kill -USR2 "$csid_pid"
-ok "SIGUSR2 replaces rbd-attachd" wait_for 10 replaced "$before"
+ok "SIGUSR2 replaces rbd-attachd" wait_for 60 replaced "$before"
 ok "no I/O error, all data verified" wait "$fio"
 ok "its counters outlive it and rbd-csid" test "$(count write)" -gt "$((written + 1000))"
 is "three took over" "$(metric rbd_csi_userspace_takeovers_total)" 3
 is "two of them from one that was killed" "$(metric rbd_csi_userspace_fences_total)" 2
 is "no request has failed" "$(metric 'rbd_csi_userspace_request_failures_total{operation="write"}')" 0
-ok "none is left in flight" wait_for 10 metric_is rbd_csi_userspace_requests_in_flight 0
+ok "none is left in flight" wait_for 60 metric_is rbd_csi_userspace_requests_in_flight 0
 ok "by another rbd-attachd" test "$(attachds)" != "$first"
 
 ok "NodeUnstageVolume" call Node/NodeUnstageVolume \
@@ -96,6 +96,6 @@ ok "DeleteVolume: nobody watches the image any more" \
 
 # Without rbd-csid and without an image rbd-attachd ends by itself; not waited for here.
 stop_daemon
-pid=$(attachds) && kill -TERM "$pid" && wait_for 10 is_gone "$pid"
+pid=$(attachds) && kill -TERM "$pid" && wait_for 60 is_gone "$pid"
 umount "$(awk -v d="$work/state/attach/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo)"
 done_testing

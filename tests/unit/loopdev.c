@@ -4,6 +4,7 @@
  * not taken.
  */
 #include "node/loopdev.h"
+#include "node/userspace_index.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -202,6 +203,68 @@ test_names(void)
 	    "and no other");
 }
 
+#define VOLUME_UUID "1-12345678-1234-1234-1234-123456789012"
+#define IMAGE "csi-vol-12345678-1234-1234-1234-123456789012"
+
+/* Which loop devices of an image a driver looks into, and may free. */
+static void
+test_whose(void)
+{
+	static const struct device_spec spec = { .cluster_id = "c",
+		.pool = "p",
+		.rados_namespace = "",
+		.image = IMAGE };
+	static const struct device_spec by_volume = { .volume_id = VOLUME_UUID,
+		.image = "" };
+	static const struct device_spec other = { .cluster_id = "c",
+		.pool = "p",
+		.rados_namespace = "",
+		.image = "csi-vol-2" };
+	static const struct device_spec other_by_volume = { .volume_id = "2",
+		.image = "" };
+	auto_free char *own = str_fmt("%s/state", top);
+	struct {
+		const char *name;
+		char *file;
+		bool is_own;
+	} rows[5] = { { "our own, of a session that is no more" },
+		{ "one whose mount is gone" },
+		{ "another driver's, dead or not" },
+		{ "one of a directory whose name only begins like ours" },
+		{ "our own of another image" } };
+	struct err err = ERR_INIT;
+	char tag[TABLE_TAG_MAX];
+
+	table_tag(tag, "c", "p", "", IMAGE);
+	rows[0].file = str_fmt("%s/attach/1-0/mnt/7-%s-" IMAGE, own, tag);
+	rows[1].file = str_fmt("/7-%s-" IMAGE, tag);
+	rows[2].file = str_fmt("%s/b/attach/1-0/mnt/7-%s-" IMAGE, top, tag);
+	rows[3].file = str_fmt("%s2/attach/1-0/mnt/7-%s-" IMAGE, own, tag);
+	rows[4].file = str_fmt(
+	    "%s/attach/1-0/mnt/7-%.15s-csi-vol-2", own, "0123456789abcdef");
+	rows[0].is_own = rows[1].is_own = true;
+	put_file("state/x", "");
+	bind_loop(20, rows[2].file);
+	ok(userspace_index_init(own, "/nowhere/rbd-attachd", &err) == 0 &&
+		!userspace_index_has_leftovers(&spec),
+	    "another driver's loop devices are none of ours%s", err.text);
+	bind_loop(21, rows[1].file);
+	ok(userspace_index_init(own, "/nowhere/rbd-attachd", &err) == 0 &&
+		userspace_index_has_leftovers(&spec) &&
+		userspace_index_has_leftovers(&by_volume),
+	    "those without a directory may be");
+	ok(!userspace_index_has_leftovers(&other) &&
+		!userspace_index_has_leftovers(&other_by_volume),
+	    "for which only calls about their own image look");
+	for (size_t i = 0; i < countof(rows); i++) {
+		ok(userspace_index_is_leftover(&spec, rows[i].file) ==
+			rows[i].is_own,
+		    "%s: %s", rows[i].name,
+		    rows[i].is_own ? "looked into" : "left alone");
+		free(rows[i].file);
+	}
+}
+
 int
 main(void)
 {
@@ -222,6 +285,7 @@ main(void)
 	test_names();
 	test_clear();
 	test_attach();
+	test_whose();
 	line = str_fmt("rm -rf %s", top);
 	return system(line) != 0 || tap_end() != 0;
 }
