@@ -429,12 +429,16 @@ delete_discard_step(struct delete_volume *d)
 		if (d->place.standing != IMAGE_STANDS &&
 		    d->place.standing != IMAGE_IN_TRASH)
 			return op_goto(d, DELETEVOL_FREED);
-		/* It stays in that image's trash while it has clones. */
+		/*
+		 * It stays in that image's trash while it has clones; the
+		 * purge, which waits for them, frees it.
+		 */
 		d->own = (struct image_job){
 			.kind = IMAGE_JOB_UNSNAPSHOT,
 			.pool = d->pool,
 			.image_id = d->place.id,
 			.snapshot = d->image,
+			.cloned = true,
 		};
 		image_job_start(&d->own, &op->wake);
 		return op_await(d, DELETEVOL_FREED);

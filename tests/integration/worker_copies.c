@@ -541,7 +541,7 @@ static const struct {
 	[COST_CLONE] = { "a volume from a volume", 23 },
 	[COST_EXPAND] = { "an expansion", 6 },
 	[COST_SNAP] = { "a snapshot", 18 },
-	[COST_UNSNAP] = { "the deletion of a snapshot, with its purge,", 34 },
+	[COST_UNSNAP] = { "the deletion of a snapshot, with its purge,", 33 },
 };
 
 static uint64_t best[countof(costs)];
