@@ -1,6 +1,6 @@
 /*
  * flatten.c - copying what a clone shows of its parents, some objects at a
- * time, and separating the two.
+ * time.
  */
 #include "ceph/flatten.h"
 
@@ -95,10 +95,41 @@ overlap_take(struct flatten_work *w, unsigned step, uint64_t *overlap)
 	return rc < 0 ? rc : cls_parse_overlap(d, overlap);
 }
 
+/*
+ * Not for us to do. librbd frees the parent's snapshot at once, whoever may
+ * read it through clones of the image: so there must be none.
+ */
 static enum op_verdict
 not_native(struct image_flatten *f, enum image_obstacle obstacle)
 {
+	struct flatten_work *w = f->work;
+
 	f->obstacle = obstacle;
+	if (w->clone.info.snaps == 0)
+		return image_fail_obstacle(f, FLATTEN_END, f->image_id);
+	snapshot_list_fini(&w->snapshots);
+	snapshot_list_start(&w->snapshots, f->pool, f->image_id, &f->op.wake);
+	return op_await(f, FLATTEN_CLONES_LISTED);
+}
+
+static enum op_verdict
+flatten_refuse_step(struct image_flatten *f)
+{
+	const struct flatten_work *w = f->work;
+	const char *why = image_obstacle_text(f->obstacle);
+
+	if (f->op.rc < 0) {
+		f->obstacle = IMAGE_PLAIN;
+		return op_fail_as(f, FLATTEN_END, work->snapshots.op);
+	}
+	for (size_t i = 0; i < w->snapshots.n; i++) {
+		if (w->snapshots.snap[i].children == 0)
+			continue;
+		f->obstacle = IMAGE_PLAIN;
+		return op_fail(f, FLATTEN_END, ERR_FAILED_PRECONDITION,
+		    "image %s in %s: only librbd can flatten it, %s, and its clones would lose what they show of its parent",
+		    f->image_id, ceph_pool_label(f->pool), why);
+	}
 	return image_fail_obstacle(f, FLATTEN_END, f->image_id);
 }
 
@@ -296,6 +327,20 @@ is_zero(const unsigned char *bytes, size_t len)
 	    (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
 }
 
+/*
+ * Zeros that hide what is further up are copied, too: whoever still looks there
+ * when the parent's snapshot is gone finds them here.
+ */
+static bool
+hides(const struct flatten_copy *c)
+{
+	const struct flatten_work *w = c->w;
+
+	return c->level + 1 < w->nlevels &&
+	    c->object << w->clone.info.layout.order <
+	    w->level[c->level + 1].overlap;
+}
+
 static void
 on_looked(struct wake *wake, int rc)
 {
@@ -305,7 +350,7 @@ on_looked(struct wake *wake, int rc)
 	dec_init(&d, "", 0);
 	if (rc == 0 && !c->own)
 		rc = rados_read_result(c->read, 0, &d);
-	if (c->own || rc < 0 || is_zero(d.at, dec_left(&d)))
+	if (c->own || rc < 0 || (is_zero(d.at, dec_left(&d)) && !hides(c)))
 		rados_read_drop(&c->read);
 	if (rc == -ENOENT) {
 		if (c->own)
@@ -420,11 +465,28 @@ mark_more(struct image_flatten *f)
 	return true;
 }
 
+static bool
+has_copies(const struct flatten_work *w)
+{
+	for (unsigned i = 0; i < w->ncopies; i++)
+		if (w->copy[i].read != NULL)
+			return true;
+	return false;
+}
+
+/*
+ * What was read of the parent counts only if the image has it still afterwards:
+ * if another worker has flattened it, the parent's snapshot may have been freed.
+ */
 static enum op_verdict
 flatten_copy_step(struct image_flatten *f)
 {
 	struct flatten_work *w = f->work;
+	char object[RBD_OBJECT_SIZE];
+	struct cls_parent parent = { .pool = -1 };
 	struct op *op = &f->op;
+	struct dec d;
+	int rc;
 
 	switch ((int)f->state) {
 	case FLATTEN_TOP:
@@ -440,8 +502,10 @@ flatten_copy_step(struct image_flatten *f)
 		return op_goto(f, FLATTEN_COPY);
 
 	case FLATTEN_COPY:
-		if (!copies_choose(f))
-			return op_goto(f, FLATTEN_COPIED_ALL);
+		if (!copies_choose(f)) {
+			f->parent = w->level[0].spec;
+			return op_goto(f, FLATTEN_END);
+		}
 		w->busy = w->ncopies + 1;
 		for (unsigned i = 0; i < w->ncopies; i++)
 			copy_look(&w->copy[i]);
@@ -452,6 +516,23 @@ flatten_copy_step(struct image_flatten *f)
 		if (op->rc < 0)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "read its parent");
+		if (!has_copies(w))
+			return op_goto(f, FLATTEN_COPIED);
+		image_object(object, RBD_HEADER_PREFIX, f->image_id);
+		w->read = rados_ask_start(
+		    f->pool, object, cls_call("parent_get"), &op->wake);
+		return op_await(f, FLATTEN_CONFIRMED);
+
+	case FLATTEN_CONFIRMED:
+		rc = rados_read_result(w->read, 0, &d);
+		if (rc == 0)
+			rc = cls_parse_parent(d, &parent);
+		rados_read_drop(&w->read);
+		if (rc < 0)
+			return image_fail_rc(f, FLATTEN_END, rc, f->image_id,
+			    "look whether it is a clone still");
+		if (parent.pool < 0)
+			return op_goto(f, FLATTEN_END);
 		return mark_more(f) ? op_await(f, FLATTEN_MARKED)
 				    : op_goto(f, FLATTEN_MARKED);
 
@@ -486,52 +567,6 @@ flatten_copy_step(struct image_flatten *f)
 	}
 }
 
-/* ---- separating ---- */
-
-static enum op_verdict
-flatten_part_step(struct image_flatten *f)
-{
-	struct flatten_work *w = f->work;
-	const struct flatten_level *up = &w->level[0];
-	char object[RBD_OBJECT_SIZE];
-	struct op *op = &f->op;
-
-	switch ((int)f->state) {
-	case FLATTEN_COPIED_ALL:
-		/* as librbd: whoever is cut off here does it again */
-		parent_detach_start(
-		    up->pool, &up->spec, f->pool, f->image_id, &op->wake);
-		return op_await(f, FLATTEN_PARENT_LEFT);
-
-	case FLATTEN_PARENT_LEFT:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return image_fail_rc(f, FLATTEN_END, op->rc,
-			    f->image_id, "let its parent forget it");
-		image_object(object, RBD_HEADER_PREFIX, f->image_id);
-		rados_tell_start(f->pool, object, RADOS_EXISTS,
-		    cls_call("parent_detach"), &op->wake);
-		return op_await(f, FLATTEN_CHILD_LEFT);
-
-	case FLATTEN_CHILD_LEFT:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return image_fail_rc(f, FLATTEN_END, op->rc,
-			    f->image_id, "let it forget its parent");
-		snapshot_reap_start(up->pool, up->spec.id, NULL);
-		watch_header_update_start(
-		    f->pool, f->image_id, &w->notified, &op->wake);
-		return op_await(f, FLATTEN_NOTIFIED);
-
-	case FLATTEN_NOTIFIED:
-		/* who does not know reads a parent that has the same */
-		return op_goto(f, FLATTEN_END);
-
-	default:
-		work_free(w);
-		f->work = NULL;
-		return OP_DONE;
-	}
-}
-
 static enum op_verdict
 image_flatten_step(struct op *op)
 {
@@ -541,6 +576,7 @@ image_flatten_step(struct op *op)
 	case FLATTEN_START:
 		assert(
 		    f->in_flight >= 1 && f->in_flight <= FLATTEN_IN_FLIGHT_MAX);
+		f->parent.pool = -1;
 		f->work = mem_new(sizeof(*f->work));
 		f->work->f = f;
 		f->work->until_ms = clock_now_ms() + f->slice_ms;
@@ -560,16 +596,18 @@ image_flatten_step(struct op *op)
 	case FLATTEN_MAP_READ:
 	case FLATTEN_COPY:
 	case FLATTEN_READ:
+	case FLATTEN_CONFIRMED:
 	case FLATTEN_MARKED:
 	case FLATTEN_COPIED:
 		return flatten_copy_step(f);
 
-	case FLATTEN_COPIED_ALL:
-	case FLATTEN_PARENT_LEFT:
-	case FLATTEN_CHILD_LEFT:
-	case FLATTEN_NOTIFIED:
+	case FLATTEN_CLONES_LISTED:
+		return flatten_refuse_step(f);
+
 	case FLATTEN_END:
-		return flatten_part_step(f);
+		work_free(f->work);
+		f->work = NULL;
+		return OP_DONE;
 	}
 	abort();
 }

@@ -1,11 +1,11 @@
 /*
- * flatten.h - a clone becomes independent of its parent: what it shows of the
- * parent is copied into it, then the two are separated.
+ * flatten.h - what a clone shows of its parents is copied into it, so that it
+ * can part from them (part.h).
  *
- * The rules that hold it together: an object is copied only where there is
+ * The rule that holds it together: an object is copied only where there is
  * none, below all of the clone's snapshots, in one operation of the OSD; so it
  * does not matter who else copies or writes it, and what has been copied may
- * be copied again. The parent is let go of last.
+ * be copied again.
  */
 #ifndef CEPH_FLATTEN_H
 #define CEPH_FLATTEN_H
@@ -14,22 +14,20 @@
 
 enum image_flatten_state {
 	FLATTEN_START = 0,
-	FLATTEN_LOOKED_UP,   /* the clone's header has answered */
-	FLATTEN_UNWATCHED,   /* whether anybody has it open */
-	FLATTEN_LISTED,      /* its snapshots */
-	FLATTEN_SHOWN,       /* how much it and they show of the parent */
-	FLATTEN_UP,          /* the next image above has answered */
-	FLATTEN_UP_SHOWN,    /* and how much that shows of its parent */
-	FLATTEN_TOP,         /* all above are known */
-	FLATTEN_MAP_READ,    /* the clone's object map has answered */
-	FLATTEN_COPY,        /* the next objects are to be copied */
-	FLATTEN_READ,        /* what the parents have of them is known */
-	FLATTEN_MARKED,      /* the object maps have them, or some */
-	FLATTEN_COPIED,      /* they are there */
-	FLATTEN_COPIED_ALL,  /* all are */
-	FLATTEN_PARENT_LEFT, /* the parent does not know it any more */
-	FLATTEN_CHILD_LEFT,  /* nor it the parent */
-	FLATTEN_NOTIFIED,    /* whoever has opened it meanwhile knows */
+	FLATTEN_LOOKED_UP,     /* the clone's header has answered */
+	FLATTEN_UNWATCHED,     /* whether anybody has it open */
+	FLATTEN_LISTED,        /* its snapshots */
+	FLATTEN_SHOWN,         /* how much it and they show of the parent */
+	FLATTEN_UP,            /* the next image above has answered */
+	FLATTEN_UP_SHOWN,      /* and how much that shows of its parent */
+	FLATTEN_TOP,           /* all above are known */
+	FLATTEN_MAP_READ,      /* the clone's object map has answered */
+	FLATTEN_COPY,          /* the next objects are to be copied */
+	FLATTEN_READ,          /* what the parents have of them is known */
+	FLATTEN_CONFIRMED,     /* the image has its parent still */
+	FLATTEN_MARKED,        /* the object maps have them, or some */
+	FLATTEN_COPIED,        /* they are there */
+	FLATTEN_CLONES_LISTED, /* not native: has it clones? */
 	FLATTEN_END,
 };
 
@@ -52,6 +50,8 @@ struct image_flatten {
 	/* the answer */
 	uint64_t count; /* objects that it shows of its parent, when known */
 	bool more;      /* the time is over: go on another time, from `at` */
+	struct cls_parent parent; /* all is copied, to part from this one;
+				     pool -1: there is nothing to part from */
 	enum image_obstacle obstacle;
 
 	/* private */
@@ -59,13 +59,15 @@ struct image_flatten {
 };
 
 /*
- * Flattens a clone that nobody has open. One that has no parent is success.
+ * Copies into a clone that nobody has open. One that has no parent (any more) is
+ * success.
  * Success with `more` set: it is not done yet. Beginning at 0 again is always
  * right, and takes longer.
  *
- * UNIMPLEMENTED, with `obstacle` set: librbd in a lane has to do it: the image
- * is open, its objects do not lie as its parent's do, or the usual reasons.
- * NOT_FOUND: no such image.
+ * UNIMPLEMENTED, with `obstacle` set: librbd in a lane has to do it, and parts
+ * the two as well: the image is open, its objects do not lie as its parent's
+ * do, or the usual reasons. FAILED_PRECONDITION: the same, but it has clones,
+ * which may read the parent. NOT_FOUND: no such image.
  */
 void image_flatten_start(struct image_flatten *flatten, struct wake *waiter);
 

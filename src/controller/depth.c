@@ -148,10 +148,14 @@ depth_check_step(struct op *op)
 		/*
 		 * A CSI snapshot is flattened itself; for a volume, which may
 		 * be in use, its parent. A parent in the trash is there only
-		 * for what hangs on it, and goes when the volume is flattened.
+		 * for what hangs on it, and goes when the volume is flattened;
+		 * but one that is in use and has clones cannot be.
 		 */
 		if (!c->is_snapshot && op->rc == 0)
 			aim_named(c, parent->id);
+		else if (!c->is_snapshot && c->info->snaps > 0)
+			aim(c, c->parent_pool, parent->id,
+			    arena_strdup(c->arena, parent->id));
 		else
 			aim(c, c->pool, c->info->id, c->image);
 		op->rc = 0;
@@ -159,7 +163,7 @@ depth_check_step(struct op *op)
 			flatten_submit(&c->target);
 			return op_goto(c, DEPTHCHECK_COUNT);
 		}
-		flatten_wait_start(&c->wait, &c->target, &op->wake);
+		flatten_wait_start(&c->wait, &c->target, false, &op->wake);
 		return op_await(c, DEPTHCHECK_COUNT);
 
 	case DEPTHCHECK_COUNT:
@@ -208,7 +212,9 @@ depth_check_step(struct op *op)
 		return op_await(c, DEPTHCHECK_CHILD_NAMED);
 
 	case DEPTHCHECK_CHILD_NAMED:
-		if (op->rc == -ENOENT) /* only clones of it need it still */
+		/* Only clones of it need it still; or it is done, and in use. */
+		if (op->rc == -ENOENT ||
+		    flatten_is_held(c->target.pool, c->child.id))
 			return op_goto(c, DEPTHCHECK_CHILD);
 		if (op->rc < 0)
 			return op_fail_rc(c, DEPTHCHECK_END, op->rc,
@@ -216,7 +222,8 @@ depth_check_step(struct op *op)
 			    c->image, ceph_pool_label(c->pool));
 		aim_named(c, c->child.id);
 		if (++c->chosen == c->needed) {
-			flatten_wait_start(&c->wait, &c->target, &op->wake);
+			flatten_wait_start(
+			    &c->wait, &c->target, true, &op->wake);
 			return op_await(c, DEPTHCHECK_FREED);
 		}
 		flatten_submit(&c->target);
@@ -226,13 +233,16 @@ depth_check_step(struct op *op)
 		if (c->chosen < c->needed)
 			return op_fail(c, DEPTHCHECK_END,
 			    ERR_RESOURCE_EXHAUSTED,
-			    "image %s in %s: has %u snapshots, more than the %u of --maxsnapshotsonimage, and clones of only %u can be flattened",
+			    "image %s in %s: has %u snapshots, more than the %u of --maxsnapshotsonimage, and clones of only %u can be flattened, those in use left out",
 			    c->image, ceph_pool_label(c->pool), c->info->snaps,
 			    max, c->chosen);
 		return op_goto(c, DEPTHCHECK_END);
 
 	case DEPTHCHECK_FREED:
-		if (op->rc < 0)
+		/* In use: another one may not be. */
+		if (c->wait.err.code == ERR_FAILED_PRECONDITION)
+			c->chosen--;
+		else if (op->rc < 0)
 			return op_fail_as(c, DEPTHCHECK_END, wait);
 		return op_goto(c, DEPTHCHECK_CHILD);
 

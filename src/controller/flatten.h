@@ -26,19 +26,23 @@ struct flatten_wait {
 	struct err err; /* when the wake has a failure */
 
 	/* private */
+	bool freed; /* waits until the parent has no snapshot for it any more */
 	struct wake *waiter;
 	LIST_ENTRY(flatten_wait) link;
 };
 
 /*
- * The same, and waits for it. A failure is that of one try: it is tried again
- * all the same, and who asks again waits for the next try.
+ * The same, and waits for it: until the image is no clone any more or, if
+ * `freed`, until its parent has no snapshot for it either; FAILED_PRECONDITION:
+ * that is kept for somebody who has the image, or a clone of it, open. A failure
+ * is that of one try: it is tried again all the same, and who asks again waits
+ * for the next try.
  */
 void flatten_wait_start(struct flatten_wait *wait,
-    const struct flatten_target *target, struct wake *waiter);
+    const struct flatten_target *target, bool freed, struct wake *waiter);
 
-/* Is it queued or running? */
-bool flatten_is_known(const struct ceph_pool *pool, const char *image_id);
+/* Is it flattened, and its parent kept for somebody? */
+bool flatten_is_held(const struct ceph_pool *pool, const char *image_id);
 
 /*
  * Takes up the notes that an earlier worker has left in the pool; only the
@@ -48,7 +52,7 @@ void flatten_resume(struct ceph_pool *pool, const char *instance_id);
 
 struct flatten_counts {
 	unsigned running;      /* or queued */
-	unsigned waiting;      /* for another try */
+	unsigned waiting;      /* for another try, or until nobody reads */
 	uint64_t done, failed; /* tries, since the worker has started */
 };
 

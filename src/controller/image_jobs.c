@@ -93,6 +93,7 @@ native_take(struct image_job *j)
 		j->at = j->flatten.at;
 		j->count = j->flatten.count;
 		j->more = j->flatten.more;
+		j->parent = j->flatten.parent;
 		break;
 	}
 	if (part->err.code == ERR_UNIMPLEMENTED)
@@ -115,6 +116,7 @@ librbd_start(struct image_job *j)
 	bool clone = j->kind == IMAGE_JOB_CLONE;
 
 	j->by_librbd = true;
+	j->parent.pool = -1;
 	j->lane = (struct lane_job){
 		.kind = kinds[j->kind],
 		.pool = j->pool,

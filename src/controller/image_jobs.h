@@ -29,8 +29,9 @@ enum image_job_kind {
 	/* Grows the image to `size_bytes`: image_grow. Answer: the size. */
 	IMAGE_JOB_GROW,
 	/*
-	 * Flattens the image, a slice of time natively, or all of it by librbd:
-	 * image_flatten. `at` in and out, `count`, `more`.
+	 * Copies what the image shows of its parent, for a slice of time:
+	 * image_flatten. `at` in and out, `count`, `more`, `parent`. librbd does
+	 * all of it at once and parts the two as well: `parent.pool` is -1 then.
 	 */
 	IMAGE_JOB_FLATTEN,
 };
@@ -66,6 +67,7 @@ struct image_job {
 	bool adopted;              /* CLONE: as image_create has it */
 	uint64_t count;            /* FLATTEN */
 	bool more;                 /* FLATTEN */
+	struct cls_parent parent;  /* FLATTEN */
 	bool by_librbd;            /* it went to a lane */
 
 	/* private */

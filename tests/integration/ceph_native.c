@@ -5,6 +5,7 @@
 #include "tests/integration/ceph_support.h"
 
 #include "ceph/flatten.h"
+#include "ceph/part.h"
 #include "ceph/resize.h"
 #include "tests/waited.h"
 
@@ -216,6 +217,25 @@ flatten_start(void *arg, struct wake *waiter)
 	image_flatten_start(arg, waiter);
 }
 
+static void
+part_start(void *arg, struct wake *waiter)
+{
+	image_part_start(arg, waiter);
+}
+
+/* After a flatten that has copied all. */
+static int
+part(const struct image_flatten *f)
+{
+	static struct image_part p;
+
+	p = (struct image_part){ .pool = f->pool,
+		.image_id = f->image_id,
+		.parent = &f->parent,
+		.record = "none/" };
+	return support_run(part_start, &p);
+}
+
 /* In slices of no time: each call copies the least that it can. */
 static void
 flatten(struct story *s, struct ceph_pool *pool, const char *name)
@@ -235,7 +255,8 @@ flatten(struct story *s, struct ceph_pool *pool, const char *name)
 			at = f.at;
 		} while (f.more && ++slices < OBJECTS);
 		tell(&f.op);
-		reaped();
+		if (told == 0)
+			told = part(&f);
 		if (!s->place->is_striped)
 			return;
 		is_int(f.obstacle, IMAGE_UNLIKE, "%s: %s is for librbd: %s",
@@ -810,6 +831,7 @@ test_locked(void)
 		.slice_ms = 60000 };
 	is_int(support_run(flatten_start, &f), 0, "closed it is flattened: %s",
 	    f.op.err.text);
+	is_int(part(&f), 0, "and parts from its parent");
 	rule_end(clone_id, "locked-clone");
 	rule_end(id, "locked");
 }

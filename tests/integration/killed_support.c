@@ -372,9 +372,9 @@ wait_for_flattens(struct talk *t)
 	}
 }
 
-/* Whether an audit finds nothing; with `repair` it may. */
+/* Whether an audit finds nothing. */
 static bool
-audit(const char *pool, bool repair)
+audit(const char *pool)
 {
 	auto_free char *token = str_dup("");
 	json_t *finding;
@@ -383,9 +383,8 @@ audit(const char *pool, bool repair)
 
 	for (;;) {
 		auto_free char *request = str_fmt(
-		    "{\"clusterId\":\"%s\",\"pool\":\"%s\",\"token\":\"%s\","
-		    "\"repair\":%s}",
-		    killed_fsid, pool, token, repair ? "true" : "false");
+		    "{\"clusterId\":\"%s\",\"pool\":\"%s\",\"token\":\"%s\"}",
+		    killed_fsid, pool, token);
 		auto_json json_t *reply = killed_call(
 		    "/rbdcsi.admin.v1.Admin/Audit", request);
 		const char *next = json_get_string(reply, "nextToken");
@@ -396,9 +395,8 @@ audit(const char *pool, bool repair)
 		    json_object_get(reply, "findings"), i, finding) {
 			auto_free char *text = json_dumps(finding, 0);
 
-			if (!repair)
-				diag("audit: %.300s", text);
-			clean = repair;
+			diag("audit: %.300s", text);
+			clean = false;
 		}
 		free(token);
 		token = str_dup(next != NULL ? next : "");
@@ -438,15 +436,9 @@ kill_one(const struct sweep *s, struct act *act)
 		fate = FATE_BESIDE; /* the others had landed before */
 	good = s->goes_on == NULL || s->goes_on(act);
 	again = killed_call(s->method, request);
-	/*
-	 * What is flattened lets go of its parent, whose snapshot is freed
-	 * after that: only an audit knows where that was cut off. Who has a
-	 * clone of it open meanwhile may still look for data there, so the
-	 * check comes after that.
-	 */
 	if (s->soft > 0) {
 		wait_for_flattens(&whole);
-		good = audit(KILLED_POOL, true) && good;
+		good = audit(KILLED_POOL) && good;
 	}
 	good = again != NULL && (s->check == NULL || s->check(act, again)) &&
 	    good;
@@ -468,7 +460,7 @@ restart(void)
 bool
 killed_audit(void)
 {
-	return audit(KILLED_POOL, false) && audit(KILLED_OTHER, false);
+	return audit(KILLED_POOL) && audit(KILLED_OTHER);
 }
 
 static void

@@ -44,7 +44,8 @@ snapshot() {
 	snap=$(jq -r .snapshot.snapshotId <<<"$reply")
 	backing=csi-snap-${snap: -36}
 }
-delete_both() { unsnapshot "$snap" && delete "$volume"; }
+# While a lane purges the snapshot it has the volume's image open.
+delete_both() { unsnapshot "$snap" && wait_for 60 delete "$volume"; }
 unsnapshot() { call Controller/DeleteSnapshot "{\"snapshotId\": \"$1\"}"; }
 
 in_pool() { rbd --namespace "$ns" -p "$pool" "$@"; }
@@ -235,13 +236,6 @@ ok "nothing is left" wait_for 60 all_is_gone
 
 # ---- chains of clones, and many snapshots -----------------------------------------------------------
 
-stop_daemon
-RBD_CSI_CONFIG=$work/config.json start_daemon --rbdhardmaxclonedepth=1 --rbdsoftmaxclonedepth=1 \
-	--maxsnapshotsonimage=3 --minsnapshotsonimage=2 --metrics-address="unix://$work/metrics.sock"
-flattened() { http_get "unix://$work/metrics.sock" /metrics |
-	sed -n 's/^rbd_csi_flattens_ended_total{result="done"} //p'; }
-are_flattened() { (($(flattened) >= $1)); }
-parent() { in_pool info --format json "$1" | jq -r .parent.image; }
 restore() { # NAME SNAPSHOT
 	call Controller/CreateVolume "$(jq -n --arg name "$1" --arg pool "$pool" --arg cluster "$cluster" \
 		--argjson capability "$capability" --arg snap "$2" '{
@@ -250,6 +244,38 @@ restore() { # NAME SNAPSHOT
 		volumeContentSource: {snapshot: {snapshotId: $snap}}}')" || return
 	restored=$(jq -r .volume.volumeId <<<"$reply")
 }
+create pvc-r 16777216 imageFeatures=$features
+write "$image" >/dev/null
+ok "a snapshot, and a volume of it" eval "snapshot snap-r '$volume' && restore pvc-r2 \"\$snap\""
+kept=$volume kept_image=$image kept_snap=$snap read=$restored
+stop_daemon
+RBD_CSI_CONFIG=$work/config.json start_daemon --rbdhardmaxclonedepth=1 --rbdsoftmaxclonedepth=1 \
+	--maxsnapshotsonimage=3 --minsnapshotsonimage=2 --metrics-address="unix://$work/metrics.sock"
+flattened() { http_get "unix://$work/metrics.sock" /metrics |
+	sed -n 's/^rbd_csi_flattens_ended_total{result="done"} //p'; }
+are_flattened() { (($(flattened) >= $1)); }
+parent() { in_pool info --format json "$1" | jq -r .parent.image; }
+
+# Whoever has a volume open reads on in the parents that it had when he opened it.
+reader=csi-vol-${read: -36} backing=csi-snap-${kept_snap: -36}
+is_read() { [[ $(in_pool status --format json "$reader" | jq '.watchers | length') == 1 ]]; }
+held() { "$build/rbd-csictl" --endpoint "$endpoint" ops -o json | tr -d '\n' | grep FLATTENING_HELD; }
+is_unnoted() { [[ -z $(rados -p "$pool" listomapkeys csi.flatten.default) ]]; }
+has_snapshots() { (($(in_pool snap ls --all --format json "$1" | jq length) > 0)); }
+mkfifo "$work/open"
+in_pool watch "$reader" <"$work/open" >/dev/null 2>&1 &
+exec {open}>"$work/open" # as long as that is open
+ok "a volume is open" wait_for 60 is_read
+ok "another one of its snapshot, which is flattened for it, does not wait for that" restore pvc-r3 "$kept_snap"
+is "the snapshot is no clone any more" "$(parent "$backing")" null
+ok "its parent is kept for the open one, and ops shows it" wait_for 60 held
+like "with the image that is open" "$(held)" "$reader"
+ok "the volume has its snapshot still" has_snapshots "$kept_image"
+exec {open}>&-
+ok "when it is closed the parent is let go" wait_for 150 is_unnoted
+ok "and has no snapshot any more" wait_for 20 eval "! has_snapshots '$kept_image'"
+ok "they are deleted" eval "delete '$read' && delete '$restored' && unsnapshot '$kept_snap' && delete '$kept'"
+
 create pvc-d 16777216 imageFeatures=layering
 was=$(write "$image")
 for i in 1 2 3 4 5; do

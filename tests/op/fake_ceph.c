@@ -9,7 +9,7 @@
 #include "ceph/image.h"
 #include "ceph/image_summary.h"
 #include "ceph/journal.h"
-#include "ceph/parent.h"
+#include "ceph/part.h"
 #include "ceph/pools.h"
 #include "ceph/trash.h"
 #include "controller/image_jobs.h"
@@ -34,6 +34,8 @@ struct image {
 	char name[TEXT], id[TEXT];           /* name "": in the trash */
 	char trash_name[TEXT], parent[TEXT]; /* parent: an id, or "" */
 	uint64_t parent_snap;
+	char kept[TEXT]; /* parted from, which knows it still */
+	uint64_t kept_snap;
 	struct {
 		uint64_t id; /* 0: none */
 		char name[TEXT];
@@ -371,6 +373,13 @@ fake_set_obstacle(const char *name, int obstacle)
 
 /* ---- snapshots ---- */
 
+static bool
+is_child(const struct image *image, const char *of, uint64_t snap)
+{
+	return (str_eq(image->parent, of) && image->parent_snap == snap) ||
+	    (str_eq(image->kept, of) && image->kept_snap == snap);
+}
+
 static unsigned
 count_children(const struct image *of, size_t at)
 {
@@ -378,8 +387,7 @@ count_children(const struct image *of, size_t at)
 
 	for (size_t i = 0; i < IMAGES; i++)
 		n += st->image[i].id[0] != '\0' &&
-		    str_eq(st->image[i].parent, of->id) &&
-		    st->image[i].parent_snap == of->snap[at].id;
+		    is_child(&st->image[i], of->id, of->snap[at].id);
 	return n;
 }
 
@@ -528,10 +536,58 @@ flatten(struct image *image, struct image_job *job)
 		flatten_slices--;
 		return;
 	}
-	image->parent[0] = '\0';
-	image->has_parent = false;
-	image->parent_snap = 0;
-	reap();
+	job->parent.pool = image->parent[0] != '\0' ? the_pool.id : -1;
+	job->parent.snap = image->parent_snap;
+	(void)snprintf(
+	    job->parent.id, sizeof(job->parent.id), "%.60s", image->parent);
+}
+
+static unsigned reads; /* so often a clone of what is flattened is open */
+
+void
+fake_read(unsigned times)
+{
+	reads = times;
+}
+
+unsigned
+fake_trashed(const char *name)
+{
+	const struct image *image = image_there(name);
+	unsigned n = 0;
+
+	for (size_t i = 0; i < SNAPS; i++)
+		n += image->snap[i].id != 0 && image->snap[i].in_trash;
+	return n;
+}
+
+void
+image_part_start(struct image_part *part, struct wake *waiter)
+{
+	struct image *image = image_with_id(part->image_id);
+	int rc;
+
+	if (enter("part", &rc)) {
+		part->left = true;
+		if (image != NULL && image->parent[0] != '\0') {
+			memcpy(image->kept, image->parent, TEXT);
+			image->kept_snap = image->parent_snap;
+			image->parent[0] = '\0';
+			image->has_parent = false;
+			image->parent_snap = 0;
+		}
+		if (reads > 0) {
+			reads--;
+			(void)snprintf(part->readers.reader,
+			    sizeof(part->readers.reader), "rbd/reader");
+			rc = err_set(&part->op.err, ERR_FAILED_PRECONDITION,
+			    "rbd/reader is in use");
+		} else if (image != NULL) {
+			image->kept[0] = '\0';
+		}
+		reap();
+	}
+	leave_child(&part->op, waiter, rc, "part");
 }
 
 /* Parents are in the one pool. */
@@ -844,8 +900,9 @@ answer_children(struct rados_read *r, const char *object)
 				size_t begin;
 
 				if (child->id[0] == '\0' ||
-				    child->parent_snap != r->snap[i] ||
-				    !str_ends(object, child->parent))
+				    !is_child(child,
+					object + strlen(RBD_HEADER_PREFIX),
+					r->snap[i]))
 					continue;
 				n += pass == 0;
 				if (pass == 0)

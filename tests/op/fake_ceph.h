@@ -66,6 +66,9 @@ const char *fake_image_id(const char *name); /* "": no such image */
 uint64_t fake_snapshot(const char *name, const char *snapshot);
 void fake_unsnapshot(const char *name, const char *snapshot);
 void fake_flatten_slowly(unsigned slices); /* the next one */
+/* So many times when a clone is to part from its parent it is still in use. */
+void fake_read(unsigned times);
+unsigned fake_trashed(const char *name); /* how many snapshots in its trash */
 /* As an administrator does it: */
 void fake_rename(const char *name, const char *to);
 void fake_trash(const char *name);

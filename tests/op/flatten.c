@@ -3,6 +3,7 @@
  * and that a worker that dies over it loses nothing.
  */
 #include "controller/flatten.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "controller/controller.h"
 #include "csi/rpc.h"
@@ -174,36 +175,6 @@ test_fails(void)
 	    "each of %u waits has failed; the next worker goes on", n - 2);
 }
 
-static void
-snapshot_step(const char *name)
-{
-	snapshot(name);
-}
-
-static void
-test_killed(enum fake_fault fault)
-{
-	bool killed = true, sound = true, noted = false;
-	unsigned n;
-
-	for (n = 1; n < 40 && killed; n++) {
-		prepare(6);
-		killed = in_child(snapshot_step, "snap", fault, n);
-		noted = noted || (killed && has_note());
-		begin();
-		if (has_note()) {
-			diag("killed at %u: the note is not taken up", n);
-			sound = false;
-		}
-		snapshot("snap");
-		sound = is_made() && sound;
-		end("killed", n);
-	}
-	ok(sound && noted && n > 15 && n < 40,
-	    "killed at each of %u calls: the next worker takes the note up, and the next call succeeds",
-	    n - 2);
-}
-
 /* Snapshots in the volume's trash, each with a clone. */
 static void
 put_clones(unsigned n)
@@ -228,6 +199,108 @@ count_of(const char *word)
 		n++;
 	}
 	return n;
+}
+
+/* Of whoever is held in the background: time passes. */
+static unsigned holds, kept;
+static const char *parent; /* of whoever is held */
+
+static void
+on_state(struct op *op, const char *state)
+{
+	(void)op;
+	if (!str_eq(state, "FLATTENING_HELD"))
+		return;
+	holds++;
+	kept += fake_trashed(parent);
+	clock_fake(clock_now_ms() + INT64_C(31) * 1000);
+}
+
+/* A reader keeps the parent's snapshot, but nobody who waits for the chain. */
+static void
+test_held(void)
+{
+	struct flatten_counts counts;
+	const char *part, *reserve;
+
+	prepare(6);
+	begin();
+	op_set_hook(on_state);
+	parent = "image-2";
+	fake_read(2);
+	snapshot("snap");
+	part = strstr(fake_log(), "part");
+	reserve = strstr(fake_log(), "write-dir");
+	ok(is_made() && holds == 2 && part < reserve && count_of("part") == 3,
+	    "who waits for the chain does not wait for readers: %s",
+	    fake_log());
+	ok(kept == 2 && fake_trashed("image-2") == 0,
+	    "for whom the parent keeps its snapshot until they are gone");
+	flatten_count(&counts);
+	ok(counts.done == 1 && counts.running + counts.waiting == 0,
+	    "it is counted once");
+	end("held", 0);
+
+	env.snapshots_min = 2;
+	env.snapshots_max = 4;
+	prepare(0);
+	put_clones(5);
+	begin();
+	parent = VOLUME;
+	fake_read(40);
+	snapshot("snap");
+	ok(out.err.code == ERR_RESOURCE_EXHAUSTED && fake_trashed(VOLUME) == 0,
+	    "who waits for a snapshot to be freed is told: %s", out.err.text);
+	snapshot("snap");
+	ok(is_made(), "and gets his one when they are closed");
+	end("held", 1);
+	env.snapshots_min = 250;
+	env.snapshots_max = 450;
+	op_set_hook(NULL);
+}
+
+static void
+snapshot_step(const char *name)
+{
+	snapshot(name);
+}
+
+static void
+snapshot_held_step(const char *name)
+{
+	op_set_hook(on_state);
+	parent = "image-2";
+	fake_read(1);
+	snapshot(name);
+}
+
+static void
+test_killed(enum fake_fault fault, void (*step)(const char *), unsigned most)
+{
+	bool killed = true, sound = true, noted = false, now;
+	unsigned n;
+
+	for (n = 1; n < most && killed; n++) {
+		prepare(6);
+		killed = in_child(step, "snap", fault, n);
+		now = killed && has_note();
+		noted = noted || now;
+		begin();
+		if (has_note()) {
+			diag("killed at %u: the note is not taken up", n);
+			sound = false;
+		}
+		if (now && fake_trashed("image-2") > 0) {
+			diag("killed at %u: a snapshot is left", n);
+			sound = false;
+		}
+		snapshot("snap");
+		sound = is_made() && sound;
+		end("killed", n);
+	}
+	ok(sound && noted && n > 15 && n < most,
+	    "killed at each of %u calls: the next worker takes the note up, and the next call succeeds",
+	    n - 2);
 }
 
 static void
@@ -292,8 +365,11 @@ main(void)
 	test_chains();
 	test_slices();
 	test_fails();
-	test_killed(FAKE_KILL);
-	test_killed(FAKE_KILL_DONE);
+	test_held();
+	test_killed(FAKE_KILL, snapshot_step, 45);
+	test_killed(FAKE_KILL_DONE, snapshot_step, 45);
+	test_killed(FAKE_KILL, snapshot_held_step, 45);
+	test_killed(FAKE_KILL_DONE, snapshot_held_step, 45);
 	test_counts();
 	loop_fini();
 	return tap_end();
