@@ -69,18 +69,9 @@ looks_start(struct list *l)
 static int
 pool_from(struct list *l, int64_t id, struct err *err)
 {
-	const char *ns = l->rpc->env->rados_namespace;
-	int rc;
-
 	l->pool = NULL;
-	if (l->source == NULL)
-		return ceph_pools_next(
-		    controller.conn, id - 1, ns, &l->pool, err);
-	if (id > l->source->pool_id)
-		return 0;
-	rc = ceph_pool_open_id(
-	    controller.conn, l->source->pool_id, ns, &l->pool, err);
-	return rc == -ENOENT ? 0 : rc;
+	return ceph_pools_next(controller.conn, id - 1,
+	    l->rpc->env->rados_namespace, &l->pool, err);
 }
 
 static int
@@ -106,6 +97,13 @@ begin(struct list *l, struct err *err)
 	return rc;
 }
 
+/* The source's snapshots are in its pool; their keys may be in any other. */
+static bool
+may_be_wanted(const struct list *l, const struct list_key *key)
+{
+	return l->source == NULL || key->pool->id == l->source->pool_id;
+}
+
 static void
 take_keys(struct list *l)
 {
@@ -125,7 +123,8 @@ take_keys(struct list *l)
 		if (journal_ref_parse(e->value, e->len, &ref) < 0 ||
 		    (ref.has_pool &&
 			ceph_pool_open_id(controller.conn, ref.pool_id,
-			    l->pool->rados_namespace, &key->pool, NULL) < 0))
+			    l->pool->rados_namespace, &key->pool, NULL) < 0) ||
+		    !may_be_wanted(l, key))
 			l->nkeys--;
 		else
 			memcpy(key->uuid, ref.uuid, sizeof(key->uuid));

@@ -37,7 +37,7 @@ struct list {
 	struct csi_rpc *rpc; /* its in->page is what is wanted */
 	const struct journal_kind *kind;
 	bool health;
-	/* Only what is of this volume, in its pool; NULL: all. */
+	/* Only what is of this volume, and in its pool; NULL: all. */
 	const struct csi_volume_id *source;
 	/*
 	 * The entry of the reply, in the request's arena, or NULL to leave it

@@ -296,6 +296,16 @@ by_source() { plain Controller/ListSnapshots "{\"sourceVolumeId\": \"$1\", \"max
 	jq -r '[.entries[]?.snapshot.snapshotId] | join(" ")' <<<"$reply"; }
 is "and by their volume" "$(by_source "$new")" "${snaps[0]} ${snaps[1]}"
 is "in pages, too" "$(by_source "$new" 1)" "${snaps[0]}"
+# of a StorageClass with a journal pool: the key is there, with the image's pool
+hex=$(printf '%016x' "$(ceph osd pool ls detail --format json | jq '.[] | select(.pool_name == "t-lists-a").pool_id')")
+for i in 1 3; do
+	rados -p t-lists-a rmomapkey csi.snaps.lists "csi.snap.s-$i"
+	rados -p t-lists-b setomapval csi.snaps.lists "csi.snap.s-$i" "$hex/$(uuid "5$i")" >/dev/null
+done
+is "also if the journal is in another pool" "$(by_source "$new")" "${snaps[1]} ${snaps[0]}"
+is "in pages, too" "$(by_source "$new" 1)" "${snaps[1]}"
+walk 2 ListSnapshots snapshot.snapshotId
+is "and all are listed" "$all" "$(sorted "${snaps[@]}")"
 is "a volume without any has none" "$(by_source "${made[3]}")" ""
 is "nor has what is no volume" "$(by_source none)" ""
 for id in none "${snaps[0]%?????}00000"; do
