@@ -99,7 +99,7 @@ test_long_err(void)
 	ok(strlen(err.text) == ERR_TEXT_MAX - 1 &&
 		str_ends(err.text, "error; an older file is in use"),
 	    "and one with a suffix");
-	for (size_t i = 0; i + 2 < sizeof(many); i += 3)
+	for (size_t i = 0; i + 3 < sizeof(many); i += 3)
 		memcpy(many + i, "\xe2\x82\xac", 3);
 	for (unsigned at = 0; at < 3; at++) {
 		(void)err_set(
