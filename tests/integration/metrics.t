@@ -15,8 +15,22 @@ address=
 metrics() { "$top/tests/integration/metrics.py" "$@"; }
 threads() { find "/proc/$csid_pid/task" -mindepth 1 -maxdepth 1 | wc -l; }
 
+# body PATH: what is answered, without a program to start where that is possible: what is looked at
+# may be over within seconds, and a busy machine takes these to start one.
+body() {
+	if [[ $address == unix:* ]]; then
+		metrics get "$address" "$1"
+		return
+	fi
+	exec 9<>"/dev/tcp/${address%:*}/${address##*:}" || return 1
+	printf 'GET %s HTTP/1.0\r\n\r\n' "$1" >&9
+	cat <&9 >"$work/answer"
+	exec 9<&-
+	sed '1,/^\r$/d' "$work/answer"
+}
+
 # scrape: the text, as of now, for value_of.
-scrape() { metrics get "$address" /metrics >"$work/metrics"; }
+scrape() { body /metrics >"$work/metrics"; }
 
 # value_of SAMPLE: in the last scrape.
 value_of() { awk -v s="$1" 'substr($0, 1, length(s) + 1) == s " " { print $NF }' "$work/metrics"; }
@@ -124,9 +138,9 @@ first=$!
 defer eval "kill $first 2>/dev/null; true"
 ok "a request that waits for its cluster is seen" wait_for 60 value_is "$running" 1
 ok "its session connects" wait_for 60 value_is 'rbd_csi_worker_sessions{cluster="nowhere",state="connecting"}' 1
-waits_are_told() { [[ $(metrics get "$address" /healthz) == *"cluster nowhere: "*", 1 requests wait"* ]]; }
+waits_are_told() { [[ $(body /healthz) == *"cluster nowhere: "*", 1 requests wait"* ]]; }
 ok "a cluster that is waited for is told by /healthz" wait_for 60 waits_are_told
-like "which stays ok, as the daemon does not hang" "$(metrics get "$address" /healthz)" ^ok
+like "which stays ok, as the daemon does not hang" "$(body /healthz)" ^ok
 (create) >"$work/second" 2>&1 &
 second=$!
 defer eval "kill $second 2>/dev/null; true"
@@ -155,8 +169,8 @@ ok "so is its memory" test "$(value_of process_resident_memory_bytes)" -gt 10000
 is "it is alive" "$(value_of csi_liveness)" 1
 kill -TERM "$csid_pid"
 ok "when it drains it is not" wait_for 60 value_is csi_liveness 0
-is "and /healthz says so" "$(metrics get "$address" /healthz 2>/dev/null | head -n 1)" draining
-is "by its status, too" "$(metrics get "$address" /healthz 2>&1 >/dev/null)" 503
+is "and /healthz says so" "$(body /healthz | head -n 1)" draining
+like "by its status, too" "$(head -n 1 "$work/answer")" '^HTTP/1.1 503 '
 kill "$first"
 ok "it ends when the last call has gone" wait_for 60 is_gone "$csid_pid"
 csid_pid=
@@ -179,6 +193,42 @@ ok "it goes on" scrape
 is "with one thread" "$(threads)" 1
 ok "and ends" stop_daemon
 ok "its sockets end with it" test ! -e "$work/metrics.sock" -a ! -e "$work/csi.sock"
+
+# ---- a cluster that hangs, and a daemon that does --------------------------------------------
+
+: >"$work/csid.log"
+echo '[{"clusterID": "nowhere", "monitors": ["127.0.0.1:1"]}]' >"$RBD_CSI_CONFIG"
+start_daemon --metrics-address=127.0.0.1:0 --logslowopinterval=1s
+address=$(sed -n 's/.*metrics.listen address=//p' "$work/csid.log")
+POD_IP=127.0.0.1 "$build/rbd-csid" --type=liveness --endpoint="$endpoint" --metricsport=0 --polltime=100ms \
+	--timeout=2s 2>"$work/liveness.log" &
+liveness=$!
+defer eval "kill $liveness 2>/dev/null; true"
+live_is() {
+	local at
+	at=$(sed -n 's/.*metrics.listen address=//p' "$work/liveness.log")
+	[[ $(metrics get "$at" /metrics 2>/dev/null) == *$'\n'"csi_liveness $1"$'\n'* ]]
+}
+tries() { until [[ -e $work/enough ]]; do (create) >"$work/tried" 2>&1; done; }
+tries &
+tries=$!
+defer eval "touch '$work/enough'; wait $tries; true"
+hangs_are_told() { [[ $(body /healthz) == ok*"requests: 1 run, the oldest for "* ]]; }
+ok "what runs longer than --logslowopinterval is told by /healthz" wait_for 120 hangs_are_told
+ok "--type=liveness: the daemon answers, 1" wait_for 60 live_is 1
+touch "$work/enough"
+wait "$tries"
+kill -STOP "$csid_pid"
+defer eval "kill -CONT $csid_pid 2>/dev/null; true"
+hangs() { ! timeout 5 "$top/tests/integration/metrics.py" get "$address" /healthz; }
+ok "a daemon that hangs does not answer /healthz" hangs
+ok "and --type=liveness says 0" wait_for 60 live_is 0
+ok "after its time-out" grep -q 'liveness.ready is=0 code=DEADLINE_EXCEEDED' "$work/liveness.log"
+kill -CONT "$csid_pid"
+ok "when it goes on, 1 again" wait_for 60 live_is 1
+like "and /healthz is ok" "$(metrics get "$address" /healthz)" ^ok
+kill "$liveness"
+ok "it ends" stop_daemon
 
 # ---- without it ------------------------------------------------------------------------------
 
