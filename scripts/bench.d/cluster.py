@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import controller
+import insight
 from measure import TOP, cpu_seconds, marked, status, wait_for
 
 
@@ -23,7 +24,7 @@ class Stand:
         self.report = report
         # not on a tmpfs: loop devices with direct I/O may refuse one
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="rbd-csi-bench.", dir="/var/tmp"))
-        self.daemon = None
+        self.daemons = []
         self.mark = f"RBD_CSI_BENCH={self.dir}"  # in the environment of rbd-csid and what it starts
 
     def start(self):
@@ -33,32 +34,41 @@ class Stand:
                                  check=True, capture_output=True).stdout
         self.env = dict(item.split("=", 1) for item in exports.decode().split("\0") if "=" in item)
         self.endpoint = f"unix://{self.dir}/csi.sock"
-        state = self.dir / "state"
-        state.mkdir()
         (self.dir / "volumes").mkdir()
         for cluster_of in json.loads(pathlib.Path(self.env["RBD_CSI_CONFIG"]).read_text()):
             own = self.dir / "credentials" / cluster_of["clusterID"]
             own.mkdir(parents=True)
             for name, value in json.loads(pathlib.Path(self.env["RBD_CSI_SECRETS"]).read_text()).items():
                 (own / name).write_text(value)
-        self.log = open(self.dir / "rbd-csid.log", "w", encoding="utf-8")
-        self.daemon = subprocess.Popen(
-            [self.build / "rbd-csid", "--type=rbd", "--nodeserver", "--controllerserver", "--nodeid=bench",
-             f"--endpoint={self.endpoint}", f"--config={self.env['RBD_CSI_CONFIG']}", f"--statedir={state}",
-             f"--credentials-dir={self.dir}/credentials",
-             "--drivername=rbd.csi.ceph.com", "--mounter-fallback=userspace",
-             f"--worker-path={self.build}/ceph-worker", f"--attachd-path={self.build}/rbd-attachd",
-             f"--metrics-address=unix://{self.dir}/metrics.sock"],
-            env=self.env | dict([self.mark.split("=", 1)]), stderr=self.log, stdout=self.log)
-        wait_for("an answer of rbd-csid", 20, lambda: self.call("Identity/Probe", {}, check=False).returncode == 0)
+        self.daemon = self.start_daemon("csi", f"--metrics-address=unix://{self.dir}/metrics.sock", "--status-page")
+
+    def start_daemon(self, name, *options):
+        """Another rbd-csid, at NAME.sock, which stop() ends."""
+        state = self.dir / f"{name}.state"
+        state.mkdir()
+        endpoint = f"unix://{self.dir}/{name}.sock"
+        with open(self.dir / f"{name}.log", "w", encoding="utf-8") as log:
+            daemon = subprocess.Popen(
+                [self.build / "rbd-csid", "--type=rbd", "--nodeserver", "--controllerserver", "--nodeid=bench",
+                 f"--endpoint={endpoint}", f"--config={self.env['RBD_CSI_CONFIG']}", f"--statedir={state}",
+                 f"--credentials-dir={self.dir}/credentials",
+                 "--drivername=rbd.csi.ceph.com", "--mounter-fallback=userspace",
+                 f"--worker-path={self.build}/ceph-worker", f"--attachd-path={self.build}/rbd-attachd", *options],
+                env=self.env | dict([self.mark.split("=", 1)]), stderr=log, stdout=log)
+        self.daemons.append(daemon)
+        wait_for(f"an answer of rbd-csid at {endpoint}", 60,
+                 lambda: subprocess.run([self.build / "rbd-csictl", "--endpoint", endpoint, "call", "Identity/Probe"],
+                                        capture_output=True, check=False).returncode == 0)
+        return daemon
 
     def stop(self):
         try:
-            if self.daemon is not None and self.daemon.poll() is None:
-                self.daemon.terminate()
-                self.daemon.wait(timeout=30)
+            for daemon in self.daemons:
+                daemon.terminate()
+            for daemon in self.daemons:
+                daemon.wait(timeout=60)
             # What is still attached, should a load have been cut short: mounts, loop devices, what serves them.
-            self.unmount(lambda point: not point.startswith(f"{self.dir}/state/"))
+            self.unmount(lambda point: not point.startswith(f"{self.dir}/csi.state/"))
             for path in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
                 if path.read_text().startswith(f"{self.dir}/"):
                     subprocess.run(["losetup", "-d", f"/dev/{path.parts[3]}"], check=False)
@@ -80,6 +90,10 @@ class Stand:
     def own(self, program):
         """Pids of a program that this stand's daemon has started."""
         return [pid for pid in marked(self.mark) if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == program]
+
+    def children(self, pid):
+        """Of a daemon: its ceph-workers, and whatever else it has started."""
+        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def metrics(self):
         """Series without buckets, by name and labels."""
@@ -113,7 +127,7 @@ class Stand:
                 kind, "--json", "--dir", self.dir / "volumes", "--parameters", parameters, *map(str, options)]
         run = subprocess.run(argv, env=self.env, capture_output=True, text=True, check=False)
         if run.returncode != 0:
-            raise RuntimeError(f"bench {kind}: {run.stderr.strip()}\n{(self.dir / 'rbd-csid.log').read_text()[-2000:]}")
+            raise RuntimeError(f"bench {kind}: {run.stderr.strip()}\n{(self.dir / 'csi.log').read_text()[-2000:]}")
         figures = [json.loads(line) for line in run.stdout.splitlines()]
         for item in figures:
             self.report.figure(f"{prefix or kind}.{item['name']}", item["value"], item["unit"])
@@ -263,11 +277,11 @@ def bench_krbd(stand):
 CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
 CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
 LIMIT = CLUSTER | CSI | {"tests/bench/limit"}
-NEEDS = {"node": CLUSTER | CSI | {"mkfs.ext4"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
+NEEDS = {"insight": CLUSTER | CSI | {"go"}, "node": CLUSTER | CSI | {"mkfs.ext4"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
          "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
          "throughput": CLUSTER | CSI | {"fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
                                   "ip", "jq"}}
-PARTS = {"node": bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit,
+PARTS = {"insight": insight.bench_insight, "node": bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit,
          "many": controller.bench_many, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
          "krbd": bench_krbd}

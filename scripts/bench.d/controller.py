@@ -47,7 +47,7 @@ class Load:
                     self.put(f"{phase}.cpu", (now - before) / self.count / 1e6, "ms")
                     before = now
         if bench.returncode != 0:
-            raise RuntimeError(f"bench {self.prefix} failed\n{(self.stand.dir / 'rbd-csid.log').read_text()[-2000:]}")
+            raise RuntimeError(f"bench {self.prefix} failed\n{(self.stand.dir / 'csi.log').read_text()[-2000:]}")
         self.wait_for_purges()
         purge = (self.cpu() - before) / self.count / 1e6
         self.put("delete.cpu_with_purge", self.figures["delete.cpu"]["value"] + purge, "ms")

@@ -1,0 +1,153 @@
+"""What it costs to look inside, and whether rbd-csictl bench tells the truth.
+
+Two daemons on one cluster take turns, round by round: one as it is by default, with metrics and status page; one that logs
+errors only, serves no metrics and watches for no slow operation. What cannot be switched off (the trail of an operation, the
+ring of those that have ended) is in both. A cost is the median of the rounds' ratios.
+"""
+import json
+import pathlib
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+from measure import TOP, bench_figures, cpu_ns, status
+
+ROUNDS = 9
+SCRAPES = 50
+VOLUMES = 500
+PROBES = 60000  # a round
+EXISTS = 300  # by one caller: the same requests of several would be one
+CALLERS = 16
+
+
+class Call:
+    """An RPC and its request."""
+
+    def __init__(self, rpc, request, count, callers):
+        self.rpc, self.count, self.callers = rpc, count, callers
+        self.request = json.dumps(request)
+
+    def by_ours(self, stand, endpoint, *pin):
+        run = subprocess.run([*pin, stand.build / "rbd-csictl", "--endpoint", endpoint, "bench", "calls", "-o", "csv", "--rpc",
+                              self.rpc, "--count", str(self.count), "--callers", str(self.callers), self.request],
+                             check=True, capture_output=True, text=True)
+        return {item["name"].split(".")[-1]: item["value"] for item in bench_figures(run.stdout.splitlines())}
+
+    def by_ghz(self, ghz, endpoint):
+        run = subprocess.run([ghz, "--insecure", "--call", f"csi.v1.{self.rpc}", "-n", str(self.count), "-c", str(self.callers),
+                              "--connections", "1", "-d", self.request, "-O", "json", endpoint],
+                             check=True, capture_output=True, text=True)
+        told = json.loads(run.stdout)
+        if told.get("errorDistribution"):
+            raise RuntimeError(f"ghz: {told['errorDistribution']}")
+        at = {item["percentage"]: item["latency"] / 1e6 for item in told["latencyDistribution"]}
+        return {"rate": told["rps"], "mean": told["average"] / 1e6, "p50": at[50], "p95": at[95]}
+
+
+def in_turn(rounds, measures):
+    """Each of the measures once a round, in changing order; lists of figures by name."""
+    results = {name: [] for name in measures}
+    for number in range(rounds):
+        for name in list(measures) if number % 2 == 0 else reversed(list(measures)):
+            results[name].append(measures[name]())
+    return results
+
+
+def ratio(results, one, other, figure):
+    return statistics.median(a[figure] / b[figure] for a, b in zip(results[one], results[other]))
+
+
+def bench_cost(stand, name, call, with_it, without):
+    """A call against the daemon with all of it and the one without: rates, and CPU time, which a busy machine shifts less."""
+    def measure(daemon, endpoint):
+        children = stand.children(daemon.pid)
+        before, elsewhere = cpu_ns(daemon.pid), sum(map(cpu_ns, children))
+        figures = call.by_ours(stand, endpoint)
+        figures["cpu"] = (cpu_ns(daemon.pid) - before) / call.count / 1000
+        figures["cpu_in_all"] = figures["cpu"] + (sum(map(cpu_ns, children)) - elsewhere) / call.count / 1000
+        return figures
+
+    measures = {"with": lambda: measure(*with_it), "without": lambda: measure(*without)}
+    in_turn(1, measures)  # sessions, memory
+    results = in_turn(ROUNDS, measures)
+    for which in results:
+        for figure, unit in (("rate", "1/s"), ("cpu", "us"), ("cpu_in_all", "us")):
+            stand.report.figure(f"insight.{name}.{figure}.{which}", statistics.median(r[figure] for r in results[which]), unit)
+    stand.report.judged(f"insight.{name}.rate.cost", (1 - ratio(results, "with", "without", "rate")) * 100, "%", most=2)
+    more = statistics.median(a["cpu"] - b["cpu"] for a, b in zip(results["with"], results["without"]))
+    whole = statistics.median(r["cpu_in_all"] for r in results["without"])
+    stand.report.judged(f"insight.{name}.cpu.cost", more / whole * 100, "%", most=2)
+
+
+def scrape(stand):
+    """ms, bytes of one scrape."""
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(f"{stand.dir}/metrics.sock")
+        sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        size = sum(map(len, iter(lambda: sock.recv(1 << 20), b"")))
+    return (time.monotonic() - began) * 1000, size
+
+
+def bench_scrape(stand):
+    few = scrape(stand)[1]
+    hold = ["--prefix", "insight", "--fstype", "block", "--size", str(16 << 20)]
+    stand.bench("hold", "--count", VOLUMES, "--callers", 16, *hold, prefix="insight")
+    try:
+        before = cpu_ns(stand.daemon.pid)
+        times, sizes = zip(*(scrape(stand) for _ in range(SCRAPES)))
+        used = (cpu_ns(stand.daemon.pid) - before) / SCRAPES / 1e6
+        stand.report.judged(f"insight.scrape.{VOLUMES}_volumes", statistics.median(times), "ms", most=10)
+        stand.report.figure("insight.scrape.cpu", used, "ms")
+        stand.report.figure("insight.scrape.bytes", sizes[-1] / 1024, "KiB")
+        stand.report.figure("insight.scrape.bytes_without_volumes", few / 1024, "KiB")
+    finally:
+        stand.bench("release", "--count", VOLUMES, "--callers", 16, *hold, prefix="insight")
+
+
+def bench_generator(stand, endpoint):
+    """rbd-csictl alone on one core."""
+    probe = Call("Identity/Probe", {}, PROBES, CALLERS)
+    runs = [probe.by_ours(stand, endpoint, "taskset", "-c", "0") for _ in range(3)]
+    stand.report.judged("insight.generator.probes", statistics.median(r["rate"] for r in runs), "1/s", least=10000)
+    stand.report.judged("insight.generator.probes_a_core",
+                        statistics.median(r["rate"] / r["generator_cpu"] * 100 for r in runs), "1/s", least=10000)
+
+
+def build_ghz(build):
+    program = build / "tests/bench/ghz"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([TOP / "scripts/go", "build", "-buildvcs=false", "-o", program, "github.com/bojand/ghz/cmd/ghz"],
+                   check=True, cwd=TOP / "tests/bench/ghz", stdout=sys.stderr)
+    return program
+
+
+def bench_agreement(stand, call, endpoint):
+    """The same call by rbd-csictl and by ghz, in turn."""
+    ghz = build_ghz(stand.build)
+    results = in_turn(ROUNDS, {"ours": lambda: call.by_ours(stand, endpoint), "ghz": lambda: call.by_ghz(ghz, endpoint)})
+    for figure, unit in (("rate", "1/s"), ("mean", "ms"), ("p50", "ms"), ("p95", "ms")):
+        for who in results:
+            stand.report.figure(f"insight.{who}.{figure}", statistics.median(r[figure] for r in results[who]), unit)
+        apart = abs(ratio(results, "ours", "ghz", figure) - 1) * 100
+        stand.report.judged(f"insight.ours_to_ghz.{figure}", apart, "% apart", most=5)
+
+
+def bench_insight(stand):
+    secrets = json.loads(pathlib.Path(stand.env["RBD_CSI_SECRETS"]).read_text())
+    exists = Call("Controller/CreateVolume", {
+        "name": "insight", "capacity_range": {"required_bytes": 1 << 24},
+        "volume_capabilities": [{"block": {}, "access_mode": {"mode": "SINGLE_NODE_WRITER"}}],
+        "parameters": stand.class_parameters(), "secrets": secrets}, EXISTS, 1)
+    without = (stand.start_daemon("without", "--log-level=error", "--logslowopinterval=0"), f"unix://{stand.dir}/without.sock")
+    with_it = (stand.daemon, stand.endpoint)
+    bench_cost(stand, "probe", Call("Identity/Probe", {}, PROBES, CALLERS), with_it, without)
+    bench_cost(stand, "create_volume_exists", exists, with_it, without)
+    scrape(stand)
+    grown = [status(daemon.pid)[0] / 1024 for daemon, _ in (with_it, without)]
+    stand.report.judged("insight.memory.cost", grown[0] - grown[1], "MiB", most=2)
+    bench_generator(stand, without[1])
+    bench_agreement(stand, exists, stand.endpoint)
+    bench_scrape(stand)
