@@ -173,7 +173,13 @@ enum header_step {
 	HEADER_CREATED,
 	HEADER_STRIPE,
 	HEADER_STEPS,
+	HEADER_META = HEADER_STEPS, /* only if metadata are wanted */
 };
+
+static void meta_list_begin(struct image_meta_list *l, struct ceph_pool *pool,
+    const char *id, uint64_t snap, struct wake *waiter);
+static bool meta_list_take(
+    struct image_meta_list *l, const struct rados_read *read, unsigned step);
 
 static void
 header_read_start(struct image_lookup *l)
@@ -197,6 +203,9 @@ header_read_start(struct image_lookup *l)
 	last = rados_read_call(r, cls_call("get_stripe_unit_count"));
 	rados_read_may_fail(r);
 	assert(last == HEADER_STRIPE);
+	if (l->list != NULL)
+		(void)rados_read_call(
+		    r, cls_metadata_list("", CLS_METADATA_PAGE));
 	image_object(object, RBD_HEADER_PREFIX, l->info.id);
 	rados_read_start(r, l->pool, object, &l->op.wake);
 }
@@ -255,6 +264,7 @@ image_lookup_step(struct op *op)
 {
 	struct image_lookup *l = (struct image_lookup *)op;
 	char object[RBD_OBJECT_SIZE];
+	bool more = false;
 	int rc = op->rc;
 
 	switch (l->state) {
@@ -285,6 +295,11 @@ image_lookup_step(struct op *op)
 	case LOOKUP_HEADER_READ:
 		if (rc == 0)
 			rc = take_header(l->read, &l->info);
+		if (rc == 0 && l->list != NULL) {
+			meta_list_begin(
+			    l->list, l->pool, l->info.id, 0, &op->wake);
+			more = meta_list_take(l->list, l->read, HEADER_META);
+		}
 		rados_read_drop(&l->read);
 		if (rc == -ENOENT)
 			return image_fail(l, LOOKUP_END, ERR_NOT_FOUND,
@@ -292,6 +307,12 @@ image_lookup_step(struct op *op)
 		if (rc < 0)
 			return image_fail_rc(
 			    l, LOOKUP_END, rc, l->info.id, "read its header");
+		return more ? op_await(l, LOOKUP_META_READ)
+			    : op_goto(l, LOOKUP_META_READ);
+
+	case LOOKUP_META_READ:
+		if (l->list != NULL && err_is_set(&l->list->err))
+			return op_fail_err(l, LOOKUP_END, &l->list->err);
 		if (!l->check_mirror || l->info.snaps == 0)
 			return op_goto(l, LOOKUP_END);
 		l->read = rados_ask_start(l->pool, RBD_MIRRORING,
@@ -321,7 +342,16 @@ void
 image_lookup_start(struct image_lookup *l, struct ceph_pool *pool,
     const char *name, const char *id, bool check_mirror, struct wake *waiter)
 {
+	image_lookup_with_start(l, pool, name, id, check_mirror, NULL, waiter);
+}
+
+void
+image_lookup_with_start(struct image_lookup *l, struct ceph_pool *pool,
+    const char *name, const char *id, bool check_mirror,
+    struct image_meta_list *list, struct wake *waiter)
+{
 	memset(l, 0, sizeof(*l));
+	l->list = list;
 	l->pool = pool;
 	l->name = name;
 	l->check_mirror = check_mirror;
@@ -618,13 +648,14 @@ page_read_start(struct image_meta_list *l)
 	rados_read_start(l->read, l->pool, object, &l->wake);
 }
 
-/* Adds a page; *count is the number of its keys. */
+/* Adds a page, which is a step of a read; *count is the number of its keys. */
 static int
-page_take(struct image_meta_list *l, uint32_t *count)
+page_take(struct image_meta_list *l, const struct rados_read *read,
+    unsigned step, uint32_t *count)
 {
 	struct dec_bytes key, value;
 	struct dec d;
-	int rc = rados_read_result(l->read, 0, &d);
+	int rc = rados_read_result(read, step, &d);
 
 	if (rc == 0)
 		rc = cls_parse_meta_page(&d, count);
@@ -651,26 +682,16 @@ page_take(struct image_meta_list *l, uint32_t *count)
 	}
 	if (rc < 0 || l->snap == 0)
 		return rc;
-	rc = rados_read_result(l->read, 1, &d);
+	rc = rados_read_result(read, step + 1, &d);
 	return rc == 0 ? cls_parse_snapshot(d, &l->snapshot)
 		       : (rc == -ENOENT ? 0 : rc);
 }
 
 static void
-on_page_read(struct wake *wake, int rc)
+meta_list_fail(struct image_meta_list *l, int rc)
 {
-	struct image_meta_list *l = container_of(
-	    wake, struct image_meta_list, wake);
 	const char *label = ceph_pool_label(l->pool);
-	uint32_t count = 0;
 
-	if (rc == 0)
-		rc = page_take(l, &count);
-	rados_read_drop(&l->read);
-	if (rc == 0 && count == CLS_METADATA_PAGE) {
-		page_read_start(l);
-		return;
-	}
 	if (rc == -ENOENT)
 		(void)err_set(&l->err, ERR_NOT_FOUND,
 		    "image %s in %s: it has no header", l->id, label);
@@ -680,7 +701,51 @@ on_page_read(struct wake *wake, int rc)
 	else if (rc < 0)
 		(void)err_set_rc(&l->err, rc,
 		    "image %s in %s: list its metadata", l->id, label);
+}
+
+/* True: there are more, which are asked for. */
+static bool
+meta_list_take(
+    struct image_meta_list *l, const struct rados_read *read, unsigned step)
+{
+	uint32_t count = 0;
+	int rc = page_take(l, read, step, &count);
+
+	rados_read_drop(&l->read);
+	if (rc == 0 && count == CLS_METADATA_PAGE) {
+		page_read_start(l);
+		return true;
+	}
+	meta_list_fail(l, rc);
+	return false;
+}
+
+static void
+on_page_read(struct wake *wake, int rc)
+{
+	struct image_meta_list *l = container_of(
+	    wake, struct image_meta_list, wake);
+
+	if (rc < 0)
+		meta_list_fail(l, rc);
+	else if (meta_list_take(l, l->read, 0))
+		return;
+	rados_read_drop(&l->read);
 	wake_up(l->waiter, l->err.rc);
+}
+
+static void
+meta_list_begin(struct image_meta_list *l, struct ceph_pool *pool,
+    const char *id, uint64_t snap, struct wake *waiter)
+{
+	*l = (struct image_meta_list){
+		.pool = pool,
+		.id = id,
+		.snap = snap,
+		.arena = arena_new(META_BYTES_MAX),
+		.wake.fn = on_page_read,
+		.waiter = waiter,
+	};
 }
 
 void
@@ -694,14 +759,7 @@ void
 image_meta_list_with_start(struct image_meta_list *l, struct ceph_pool *pool,
     const char *id, uint64_t snap, struct wake *waiter)
 {
-	*l = (struct image_meta_list){
-		.pool = pool,
-		.id = id,
-		.snap = snap,
-		.arena = arena_new(META_BYTES_MAX),
-		.wake.fn = on_page_read,
-		.waiter = waiter,
-	};
+	meta_list_begin(l, pool, id, snap, waiter);
 	page_read_start(l);
 }
 

@@ -93,10 +93,13 @@ bool image_map_take(const struct rados_read *read,
  *
  * NOT_FOUND: no such name, or no header; `id` in info tells the two apart.
  */
+struct image_meta_list;
+
 enum image_lookup_state {
 	LOOKUP_START = 0,
 	LOOKUP_ID_READ,     /* rbd_id.NAME has answered */
 	LOOKUP_HEADER_READ, /* the header has answered */
+	LOOKUP_META_READ,   /* so have all metadata that are wanted */
 	LOOKUP_MIRROR_READ, /* rbd_mirroring has answered */
 	LOOKUP_END,
 };
@@ -107,12 +110,20 @@ struct image_lookup {
 	struct ceph_pool *pool;
 	const char *name; /* the caller's, until the end */
 	bool check_mirror;
-	struct image_info info; /* the answer */
+	struct image_meta_list *list; /* NULL: no metadata are wanted */
+	struct image_info info;       /* the answer */
 	struct rados_read *read;
 };
 
 void image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
     const char *name, const char *id, bool check_mirror, struct wake *waiter);
+/*
+ * And, with the header, all metadata: `list` is as after image_meta_list_start()
+ * if this succeeds; image_meta_list_fini() in any case. NULL: none.
+ */
+void image_lookup_with_start(struct image_lookup *lookup,
+    struct ceph_pool *pool, const char *name, const char *id, bool check_mirror,
+    struct image_meta_list *list, struct wake *waiter);
 
 /* The pool of an image's data. NOT_FOUND: it is gone. */
 int image_data_pool_open(struct ceph_pool *pool, const struct image_info *info,

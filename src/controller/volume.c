@@ -179,8 +179,9 @@ volume_step(struct op *op)
 		return op_goto(v, VOLUME_NAMED);
 
 	case VOLUME_NAMED:
-		image_lookup_start(&v->lookup, v->pool, v->image,
-		    by_id ? id : NULL, v->is_source && !by_id, &op->wake);
+		image_lookup_with_start(&v->lookup, v->pool, v->image,
+		    by_id ? id : NULL, v->is_source && !by_id, v->list,
+		    &op->wake);
 		return op_await(v, VOLUME_IMAGE_READ);
 
 	case VOLUME_IMAGE_READ:
@@ -248,12 +249,13 @@ volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
 
 void
 source_lookup_start(struct volume_lookup *source, struct csi_rpc *rpc,
-    bool is_snapshot, struct wake *waiter)
+    bool is_snapshot, struct image_meta_list *list, struct wake *waiter)
 {
 	lookup_start(source,
 	    is_snapshot ? &journal_snapshots : &journal_volumes, rpc,
 	    rpc->in->id_text, NULL, waiter);
 	source->is_source = true;
+	source->list = list;
 }
 
 char *

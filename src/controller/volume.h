@@ -66,6 +66,7 @@ struct volume_lookup {
 	struct image_place place;
 
 	bool is_source;
+	struct image_meta_list *list; /* for the image's metadata, or NULL */
 
 	/* the answer */
 	bool is_static; /* no journal entry: the ID is the image's name */
@@ -89,10 +90,11 @@ void volume_lookup_start(struct volume_lookup *volume, struct csi_rpc *rpc,
  * read in the request. info->mirrored is set of a volume. The image of a
  * snapshot is an image of its own, a clone of the volume's, with one snapshot
  * that has the image's name (docs/JOURNAL.md); that one tells whether it is
- * the image still, so it is found by its id alone.
+ * the image still, so it is found by its id alone. `list` as
+ * image_lookup_with_start() has it, or NULL.
  */
 void source_lookup_start(struct volume_lookup *source, struct csi_rpc *rpc,
-    bool is_snapshot, struct wake *waiter);
+    bool is_snapshot, struct image_meta_list *list, struct wake *waiter);
 
 /*
  * The CSI ID of a volume or a snapshot of the request's cluster, in the arena.

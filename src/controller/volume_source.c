@@ -109,18 +109,19 @@ source_step(struct op *op)
 
 	switch (s->state) {
 	case SOURCE_START:
-		source_lookup_start(
-		    &s->found, s->rpc, s->is_snapshot, &op->wake);
+		source_lookup_start(&s->found, s->rpc, s->is_snapshot,
+		    s->is_snapshot ? NULL : &s->list, &op->wake);
 		return op_await(s, SOURCE_FOUND);
 
 	case SOURCE_FOUND:
 		if (op->rc < 0)
 			return op_fail_as(s, SOURCE_END, found.op);
 		s->size_bytes = s->found.info->size_bytes;
+		if (!s->is_snapshot)
+			return op_goto(s, SOURCE_META_READ);
 		/* The last snapshot of a snapshot's image is its own. */
 		image_meta_list_with_start(&s->list, s->found.pool,
-		    s->found.info->id,
-		    s->is_snapshot ? s->found.info->snap_seq : 0, &op->wake);
+		    s->found.info->id, s->found.info->snap_seq, &op->wake);
 		return op_await(s, SOURCE_META_READ);
 
 	case SOURCE_META_READ:

@@ -443,6 +443,7 @@ struct meta_call {
 	size_t n;
 	struct rados_read *read;
 	struct image_meta_list list;
+	struct image_lookup lookup;
 };
 
 static void
@@ -467,6 +468,15 @@ meta_list_start(void *arg, struct wake *waiter)
 	struct meta_call *m = arg;
 
 	image_meta_list_start(&m->list, pool, m->id, waiter);
+}
+
+static void
+meta_lookup_start(void *arg, struct wake *waiter)
+{
+	struct meta_call *m = arg;
+
+	image_lookup_with_start(
+	    &m->lookup, pool, NULL, m->id, false, &m->list, waiter);
 }
 
 static void
@@ -497,6 +507,12 @@ test_meta(void)
 	ok(m.list.n == 200 && in_order,
 	    "all of them, in their order, with what was set");
 	image_meta_list_fini(&m.list);
+	is_int(support_run(meta_lookup_start, &m), 0,
+	    "the first page comes with the header, if one wants");
+	ok(m.list.n == 200 && str_eq(m.list.meta[199].key, "k199") &&
+		m.lookup.info.size_bytes > 0,
+	    "and the others after it");
+	image_meta_list_fini(&m.list);
 	m.keys = keys;
 	m.n = 3;
 	is_int(support_run(meta_remove_start, &m), 0,
@@ -513,7 +529,7 @@ test_meta(void)
 	is_int(support_run(meta_list_start, &missing), -ENOENT, "nor listed");
 	image_meta_list_fini(&missing.list);
 	rados_read_free(missing.read);
-	is_int(support_run(meta_list_start, &missing), -ENOENT, "nor listed");
+	is_int(support_run(meta_lookup_start, &missing), -ENOENT, "nor listed");
 	image_meta_list_fini(&missing.list);
 	dump_pool(pool, &after);
 	ok(dump_same(&after, &before), "and no header comes of it");

@@ -538,9 +538,9 @@ static const struct {
 	unsigned most;
 } costs[] = {
 	[COST_RESTORE] = { "a volume from a snapshot", 12 },
-	[COST_CLONE] = { "a volume from a volume", 23 },
+	[COST_CLONE] = { "a volume from a volume", 22 },
 	[COST_EXPAND] = { "an expansion", 6 },
-	[COST_SNAP] = { "a snapshot", 18 },
+	[COST_SNAP] = { "a snapshot", 16 },
 	[COST_UNSNAP] = { "the deletion of a snapshot, with its purge,", 33 },
 };
 

@@ -229,13 +229,13 @@ static const struct source {
 	    "write-item swap-dir",
 	    "read-dir read-item lookup", 4 },
 	{ VOLUME, VOL_ID,
-	    "read-item lookup meta-list write-dir snap clone unsnap lookup "
+	    "read-item lookup write-dir snap clone unsnap lookup "
 	    "snap clone write-item swap-dir",
-	    "read-dir read-item lookup", 4 },
+	    "read-dir read-item lookup", 3 },
 	{ NULL, VOL_ID,
-	    "read-item lookup meta-list read-dir write-dir snap clone unsnap "
+	    "read-item lookup read-dir write-dir snap clone unsnap "
 	    "lookup snap write-item swap-dir",
-	    "read-item lookup meta-list read-dir read-item lookup snaps", 5 },
+	    "read-item lookup read-dir read-item lookup snaps", 4 },
 };
 
 static void

@@ -1255,9 +1255,31 @@ image_object(char buf[RBD_OBJECT_SIZE], const char *prefix, const char *rest)
 	(void)snprintf(buf, RBD_OBJECT_SIZE, "%s%s", prefix, rest);
 }
 
+static void
+put_meta(struct image_meta_list *list, const struct image *image)
+{
+	list->meta = mem_new(METAS * sizeof(*list->meta));
+	for (size_t i = 0; i < METAS && image != NULL; i++)
+		if (image->meta[i].key[0] != '\0')
+			list->meta[list->n++] = (struct cls_meta){
+				.key = image->meta[i].key,
+				.value = image->meta[i].value,
+				.len = strlen(image->meta[i].value),
+			};
+}
+
 void
 image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
     const char *name, const char *id, bool check_mirror, struct wake *waiter)
+{
+	image_lookup_with_start(
+	    lookup, pool, name, id, check_mirror, NULL, waiter);
+}
+
+void
+image_lookup_with_start(struct image_lookup *lookup, struct ceph_pool *pool,
+    const char *name, const char *id, bool check_mirror,
+    struct image_meta_list *list, struct wake *waiter)
 {
 	const struct image *image;
 	int rc;
@@ -1270,6 +1292,8 @@ image_lookup_start(struct image_lookup *lookup, struct ceph_pool *pool,
 		if (image == NULL)
 			rc = -ENOENT;
 		else {
+			if (list != NULL)
+				put_meta(list, image);
 			(void)snprintf(
 			    lookup->info.id, RBD_ID_SIZE, "%.60s", image->id);
 			lookup->info.size_bytes = image->size_bytes;
@@ -1340,14 +1364,7 @@ image_meta_list_with_start(struct image_meta_list *list, struct ceph_pool *pool,
 	memset(list, 0, sizeof(*list));
 	list->pool = pool;
 	if (enter("meta-list", &rc) && rc == 0) {
-		list->meta = mem_new(METAS * sizeof(*list->meta));
-		for (size_t i = 0; i < METAS && image != NULL; i++)
-			if (image->meta[i].key[0] != '\0')
-				list->meta[list->n++] = (struct cls_meta){
-					.key = image->meta[i].key,
-					.value = image->meta[i].value,
-					.len = strlen(image->meta[i].value),
-				};
+		put_meta(list, image);
 		for (size_t i = 0; snap != 0 && i < SNAPS && image != NULL; i++)
 			if (image->snap[i].id == snap)
 				list->snapshot = snapshot_at(image, i);
