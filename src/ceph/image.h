@@ -299,6 +299,12 @@ struct image_spec {
 	bool fresh; /* name and id have just been made up by the caller, who
 		       will call again with both if this one is killed: all
 		       parts are made side by side */
+	/*
+	 * Asked before what was made is undone; a failure: it stays, for
+	 * another process may have adopted it. NULL: nobody does.
+	 */
+	void (*before_undo)(void *arg, struct wake *waiter);
+	void *undo_arg;
 };
 
 enum image_create_state {
@@ -330,7 +336,8 @@ enum image_create_state {
 	 * would wait again: what is left is as after a kill, and the next call
 	 * completes it.
 	 */
-	CREATE_UNDO, /* the parent forgets it first */
+	CREATE_UNDO,
+	CREATE_UNDO_ALLOWED, /* nobody makes it whole: the parent forgets it */
 	CREATE_UNDO_MAP,
 	CREATE_UNDO_HEADER,
 	CREATE_UNDO_ID,
@@ -349,6 +356,7 @@ struct image_create {
 	bool adopted;         /* another call had begun, by a process that was
 				   killed or still works on it: what this one
 				   adds is not only its own, and stays */
+	bool undone;          /* after a failure: nobody is to make it anew */
 	struct layout layout; /* defaults filled in */
 	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];

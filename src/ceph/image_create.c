@@ -366,6 +366,16 @@ image_undo_step(struct image_create *c)
 	case CREATE_UNDO:
 		if (op->err.rc == -ETIME)
 			return op_goto(c, CREATE_END);
+		op->rc = 0;
+		if (c->spec->before_undo == NULL)
+			return op_goto(c, CREATE_UNDO_ALLOWED);
+		c->spec->before_undo(c->spec->undo_arg, &op->wake);
+		return op_await(c, CREATE_UNDO_ALLOWED);
+
+	case CREATE_UNDO_ALLOWED:
+		if (op->rc < 0)
+			return op_goto(c, CREATE_END);
+		c->undone = c->spec->before_undo != NULL;
 		if (!c->made_clone)
 			return op_goto(c, CREATE_UNDO_MAP);
 		parent_detach_start(
@@ -668,6 +678,7 @@ image_create_step(struct op *op)
 		return image_clone_step(c);
 
 	case CREATE_UNDO:
+	case CREATE_UNDO_ALLOWED:
 	case CREATE_UNDO_MAP:
 	case CREATE_UNDO_HEADER:
 	case CREATE_UNDO_ID:

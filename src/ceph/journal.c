@@ -156,23 +156,26 @@ take_key(struct journal_find *f, struct err *err)
 {
 	const struct rados_omap *omap = rados_read_omap(f->read);
 	const struct rados_omap_entry *e;
-	bool good;
+	int rc = 0;
 
 	if (omap->n == 0)
 		return 0;
 	know(&f->journal, f->name);
 	/* In the order of keys: a reservation comes before the name itself. */
-	e = &omap->entry[omap->n - 1];
-	if (str_starts(e->key, JOURNAL_RESERVE)) {
-		f->reserved = journal_reserve_parse(f->arena, e->value, e->len,
-		    f->reserved_uuid, &f->reserved_source);
-		good = f->reserved != NULL;
-	} else {
-		good = journal_ref_parse(e->value, e->len, &f->ref) == 0;
+	for (size_t i = 0; i < omap->n; i++) {
+		e = &omap->entry[i];
+		if (str_starts(e->key, JOURNAL_RESERVE)) {
+			rc = journal_reservation_parse(
+			    &f->reserved, f->arena, e->value, e->len);
+			f->is_reserved = true;
+			continue;
+		}
+		rc = journal_ref_parse(e->value, e->len, &f->ref);
 		f->value = arena_fmt(
 		    f->arena, "%.*s", (int)e->len, (const char *)e->value);
+		f->is_reserved = false;
 	}
-	if (!good)
+	if (rc < 0)
 		return err_set(err, ERR_DATA_LOSS,
 		    "journal of %s: key %s has no valid value",
 		    ceph_pool_label(f->journal.pool), e->key);
@@ -330,6 +333,38 @@ on_claimed(struct wake *wake, int rc)
 		wake_up(r->waiter, r->err.rc);
 }
 
+/* From the stage that it is in by what is known, else -ECANCELED. */
+static void
+stage_set_start(struct journal_reserve *r, enum journal_stage stage,
+    void (*then)(struct wake *wake, int rc))
+{
+	const char *was = r->value;
+
+	r->reservation.stage = stage;
+	r->value = journal_reservation_fmt(&r->reservation, r->arena);
+	r->wake.fn = then;
+	directory_change_start(&r->journal, false,
+	    &(struct journal_change){ r->reserve_key, was, r->value }, 1,
+	    &r->wake);
+}
+
+static void
+on_shared(struct wake *wake, int rc)
+{
+	struct journal_reserve *r = container_of(
+	    wake, struct journal_reserve, wake);
+	const char *name = r->item.attr[JOURNAL_NAME];
+
+	if (rc == -ECANCELED || rc == -ENOENT)
+		(void)err_set_rc(
+		    &r->err, -EAGAIN, "another process makes %s", name);
+	else if (rc < 0)
+		(void)err_set_rc(&r->err, rc,
+		    "share the reservation of %s in the journal of %s", name,
+		    ceph_pool_label(r->journal.pool));
+	wake_up(r->waiter, r->err.rc);
+}
+
 void
 journal_reserve_start(struct journal_reserve *r,
     const struct journal_find *find, const char *prefix, const char *owner,
@@ -340,6 +375,8 @@ journal_reserve_start(struct journal_reserve *r,
 	unsigned char seed[16];
 
 	memset(r, 0, sizeof(*r));
+	r->arena = arena;
+	r->waiter = waiter;
 	r->journal = find->journal;
 	r->item_pool = find->journal.pool;
 	r->key = arena_fmt(arena, "%s%s", kind->key, find->name);
@@ -349,10 +386,11 @@ journal_reserve_start(struct journal_reserve *r,
 		memcpy(r->uuid, find->ref.uuid, sizeof(r->uuid));
 		r->item = find->item;
 		r->item_pool = find->item_pool;
-	} else if (find->reserved != NULL) {
-		memcpy(r->uuid, find->reserved_uuid, sizeof(r->uuid));
-		r->item.attr[JOURNAL_IMAGENAME] = find->reserved;
-		source = find->reserved_source;
+	} else if (find->is_reserved) {
+		memcpy(r->uuid, find->reserved.uuid, sizeof(r->uuid));
+		r->item.attr[JOURNAL_IMAGENAME] = find->reserved.image;
+		r->reservation = find->reserved;
+		r->marked = find->reserved.stage == JOURNAL_UNDONE;
 	} else {
 		if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
 			abort(); /* cannot fail for so few bytes */
@@ -364,20 +402,25 @@ journal_reserve_start(struct journal_reserve *r,
 	if (str_is_empty(r->item.attr[JOURNAL_IMAGENAME]))
 		r->item.attr[JOURNAL_IMAGENAME] = arena_fmt(
 		    arena, "%s%s", prefix, r->uuid);
-	r->value = source == NULL ? r->item.attr[JOURNAL_IMAGENAME]
-				  : arena_fmt(arena, "%s/%s", source,
-					r->item.attr[JOURNAL_IMAGENAME]);
+	if (!find->is_reserved)
+		r->reservation = (struct journal_reservation){
+			.source = source,
+			.image = r->item.attr[JOURNAL_IMAGENAME],
+		};
+	r->value = journal_reservation_fmt(&r->reservation, arena);
 	if (str_is_empty(r->item.attr[JOURNAL_OWNER]))
 		r->item.attr[JOURNAL_OWNER] = owner;
-	r->wake.fn = on_claimed;
-	r->waiter = waiter;
-	if (find->found || find->reserved != NULL)
-		wake_up(waiter, 0);
-	else /* it is ours if nobody has the name and nobody makes it */
+	if (r->fresh) { /* ours if nobody has the name and nobody makes it */
+		r->wake.fn = on_claimed;
 		directory_change_start(&r->journal, true,
 		    (struct journal_change[]){ { r->key, NULL, NULL },
 			{ r->reserve_key, NULL, r->value } },
 		    2, &r->wake);
+	} else if (find->is_reserved && r->reservation.stage == JOURNAL_BEGUN) {
+		stage_set_start(r, JOURNAL_SHARED, on_shared);
+	} else {
+		wake_up(waiter, 0);
+	}
 }
 
 /* ---- commit ---- */
@@ -441,8 +484,7 @@ commit_step(struct op *op)
 			return op_fail_rc(c, COMMIT_END, op->rc,
 			    "write journal entry %s in %s", r->uuid,
 			    ceph_pool_label(r->item_pool));
-		c->key_tried = r->key_value == NULL;
-		if (c->key_tried)
+		if (r->key_value == NULL)
 			directory_change_start(&r->journal, false,
 			    (struct journal_change[]){
 				{ r->reserve_key, r->value, NULL },
@@ -487,13 +529,36 @@ journal_commit_start(struct journal_commit *c, struct journal_reserve *reserve,
 	op_start(&c->op, &commit_class, waiter);
 }
 
-void
-journal_uncommit_start(const struct journal_reserve *r, struct wake *waiter)
+/* ---- mark ---- */
+
+static void
+on_marked(struct wake *wake, int rc)
 {
-	directory_change_start(&r->journal, false,
-	    (struct journal_change[]){
-		{ r->key, r->uuid, NULL }, { r->reserve_key, NULL, r->value } },
-	    2, waiter);
+	struct journal_reserve *r = container_of(
+	    wake, struct journal_reserve, wake);
+
+	r->marked = rc == 0;
+	r->refused = rc < 0;
+	wake_up(r->waiter, rc);
+}
+
+void
+journal_mark_start(struct journal_reserve *r, struct wake *waiter)
+{
+	r->waiter = waiter;
+	if (r->marked)
+		wake_up(waiter, 0);
+	else if (!r->fresh || r->refused)
+		wake_up(waiter, -EBUSY);
+	else
+		stage_set_start(r, JOURNAL_UNDONE, on_marked);
+}
+
+bool
+journal_find_has(const struct journal_find *f, const char *uuid)
+{
+	return (f->found && str_eq(f->ref.uuid, uuid)) ||
+	    str_eq(f->reserved.uuid, uuid);
 }
 
 /* ---- release ---- */

@@ -75,10 +75,10 @@ struct journal_find {
 	/* the answer */
 	bool found; /* the directory has the name */
 	struct journal_ref ref;
-	const char *value;    /* of the key, as it is */
-	const char *reserved; /* else: image name of a reservation, or NULL */
-	const char *reserved_source; /* ... id of the image to copy, or NULL */
-	char reserved_uuid[JOURNAL_UUID_LEN + 1];
+	const char *value; /* of the key, as it is */
+	/* Else it may be reserved; with a key only the UUID tells, or is "". */
+	bool is_reserved;
+	struct journal_reservation reserved;
 	struct ceph_pool *item_pool; /* pool of item and image */
 	/*
 	 * What the item says; nothing at all if it is missing. Incomplete
@@ -125,8 +125,12 @@ struct journal_reserve {
 				     and what else the entry is to say */
 	struct err err;           /* when the wake has a failure */
 	bool fresh;               /* the UUID is of this call */
+	bool marked; /* nobody makes it any more: it may be undone */
 
 	/* private */
+	struct journal_reservation reservation;
+	struct arena *arena;
+	bool refused;              /* journal_mark_start() has failed */
 	char written[RBD_ID_SIZE]; /* the item has this image id; "": is not
 				      written */
 	struct wake wake;
@@ -136,8 +140,10 @@ struct journal_reserve {
 /*
  * Reserves `name` with image name `prefix` + UUID. `find` is the look-up that
  * did not find it, found it reserved, or found half a volume under it: in the
- * latter two cases the UUID stays and nothing is written. `owner` may be
- * NULL, and `source`, the id of the image that it is to be a copy of.
+ * latter two cases the UUID stays; of a reservation nothing is written but that
+ * it is shared from now on, or nothing at all if it is being undone (`marked`).
+ * `owner` may be NULL, and `source`, the id of the image that it is to be a
+ * copy of.
  * -EAGAIN: another process is at the same name, look up again.
  */
 void journal_reserve_start(struct journal_reserve *reserve,
@@ -155,7 +161,6 @@ struct journal_commit {
 	struct op op;
 	enum journal_commit_state state;
 	struct journal_reserve *reserve;
-	bool key_tried; /* the key may be there, whatever the result */
 };
 
 /*
@@ -175,12 +180,16 @@ void journal_commit_start(struct journal_commit *commit,
 void journal_item_start(struct journal_reserve *reserve, struct wake *waiter);
 
 /*
- * Takes a commit back as far as the key goes, which may or may not have been
- * set: in one operation the key goes and the reservation is there again.
- * -ECANCELED or -ENOENT: it was not set.
+ * Before anything is undone: marks the reservation, so that from now on nobody
+ * goes on with it or commits it. -EBUSY: it was not begun by this call. -ECANCELED
+ * or -ENOENT: others share it by now, or it is not there any more, for it was
+ * committed, perhaps by this call, with a write whose answer was lost. After a
+ * failure all stays as it is, and it is not tried again.
  */
-void journal_uncommit_start(
-    const struct journal_reserve *reserve, struct wake *waiter);
+void journal_mark_start(struct journal_reserve *reserve, struct wake *waiter);
+
+/* Is the UUID that of the key, or of the reservation, that was found? */
+bool journal_find_has(const struct journal_find *find, const char *uuid);
 
 /* ---- giving a name back ---- */
 

@@ -77,31 +77,57 @@ value_text(struct arena *arena, const void *value, size_t len)
 	return text;
 }
 
-const char *
-journal_reserve_parse(struct arena *arena, const void *value, size_t len,
-    char uuid[JOURNAL_UUID_LEN + 1], const char **source)
+/* No image id is one of them. */
+static const char *const stage_words[JOURNAL_STAGES] = {
+	[JOURNAL_BEGUN] = "",
+	[JOURNAL_SHARED] = "shared/",
+	[JOURNAL_UNDONE] = "undone/",
+};
+
+int
+journal_reservation_parse(struct journal_reservation *r, struct arena *arena,
+    const void *value, size_t len)
 {
-	char *text = value_text(arena, value, len);
-	char *slash = text != NULL ? strchr(text, '/') : NULL;
-	const char *image = slash != NULL ? slash + 1 : text;
+	char *text = value_text(arena, value, len), *slash;
 	const char *end;
 
-	*source = NULL;
-	if (image == NULL || strlen(image) < JOURNAL_UUID_LEN)
-		return NULL;
-	end = text + len - JOURNAL_UUID_LEN;
+	*r = (struct journal_reservation){ .stage = JOURNAL_BEGUN };
+	for (unsigned i = JOURNAL_SHARED; text != NULL && i < JOURNAL_STAGES;
+	     i++)
+		if (str_starts(text, stage_words[i])) {
+			r->stage = (enum journal_stage)i;
+			text += strlen(stage_words[i]);
+			break;
+		}
+	if (text == NULL)
+		return -EBADMSG;
+	slash = strchr(text, '/');
+	if (slash != NULL) {
+		*slash = '\0';
+		r->source = text;
+		text = slash + 1;
+	}
+	if (strlen(text) < JOURNAL_UUID_LEN)
+		return -EBADMSG;
+	end = text + strlen(text) - JOURNAL_UUID_LEN;
 	for (size_t i = 0; i < JOURNAL_UUID_LEN; i++) {
 		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
 		if (dash ? end[i] != '-' : !isxdigit((unsigned char)end[i]))
-			return NULL;
+			return -EBADMSG;
 	}
-	memcpy(uuid, end, JOURNAL_UUID_LEN + 1);
-	if (slash != NULL) {
-		*slash = '\0';
-		*source = text;
-	}
-	return image;
+	memcpy(r->uuid, end, sizeof(r->uuid));
+	r->image = text;
+	return 0;
+}
+
+const char *
+journal_reservation_fmt(
+    const struct journal_reservation *r, struct arena *arena)
+{
+	return arena_fmt(arena, "%s%s%s%s", stage_words[r->stage],
+	    r->source != NULL ? r->source : "", r->source != NULL ? "/" : "",
+	    r->image);
 }
 
 int

@@ -27,9 +27,7 @@
 #define JOURNAL_PURGES "csi.purge."
 /*
  * Ours: in front of a request name, the key under which it is reserved while
- * its volume is made. Its value is the image's name, which ends with the UUID;
- * of a copy the id of the image that it is made from stands before that, so
- * that what a killed process has left there is found again.
+ * its volume is made. Its value is struct journal_reservation.
  * No key of ceph-csi's starts like this, it reads no key that it does not
  * know, and in the order of keys it stands before each kind's own.
  */
@@ -83,12 +81,28 @@ struct journal_ref {
 int journal_ref_parse(
     const void *value, size_t len, struct journal_ref *ref) must_check;
 
-/*
- * The image's name of a reservation, or NULL: it ends with no UUID. *source is
- * the image id of what it is a copy of, or NULL.
- */
-const char *journal_reserve_parse(struct arena *arena, const void *value,
-    size_t len, char uuid[JOURNAL_UUID_LEN + 1], const char **source);
+/* Who may do what under a reservation (docs/JOURNAL.md has the proof). */
+enum journal_stage {
+	JOURNAL_BEGUN = 0, /* one call makes it, and may undo it */
+	JOURNAL_SHARED,    /* others go on with it, and nobody undoes it */
+	JOURNAL_UNDONE, /* nobody makes it; who finds it removes what is left */
+	JOURNAL_STAGES,
+};
+
+/* "IMAGE", before it a stage that is not the first, and a source: "WORD/ID/". */
+struct journal_reservation {
+	enum journal_stage stage;
+	const char *source; /* of a copy: id of the image that it is made from,
+			       so that what was left there is found again */
+	const char *image;  /* its name, which ends with the UUID */
+	char uuid[JOURNAL_UUID_LEN + 1];
+};
+
+/* Strings come from the arena. -EBADMSG: the value ends with no UUID. */
+int journal_reservation_parse(struct journal_reservation *reservation,
+    struct arena *arena, const void *value, size_t len) must_check;
+const char *journal_reservation_fmt(
+    const struct journal_reservation *reservation, struct arena *arena);
 
 /* UUID v4 of 16 random bytes. */
 void journal_uuid_fmt(

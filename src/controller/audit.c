@@ -307,12 +307,11 @@ take_reserved(struct audit *a)
 
 	for (size_t i = 0; i < omap->n; i++) {
 		const struct rados_omap_entry *e = &omap->entry[i];
-		const char *source;
-		const char *image = journal_reserve_parse(
-		    a->rpc.arena, e->value, e->len, a->uuid, &source);
+		struct journal_reservation r;
 
-		if (image != NULL)
-			(void)map_set(&a->reserved, image, a);
+		if (journal_reservation_parse(
+			&r, a->rpc.arena, e->value, e->len) == 0)
+			(void)map_set(&a->reserved, r.image, a);
 	}
 	return second_goes_on(a);
 }
@@ -323,7 +322,7 @@ static enum audit_next
 look_at_key(struct audit *a)
 {
 	const struct rados_omap_entry *e = a->entry;
-	const char *source;
+	struct journal_reservation r;
 	struct journal_ref ref;
 	struct err err = ERR_INIT;
 	int rc;
@@ -331,12 +330,13 @@ look_at_key(struct audit *a)
 	if (str_starts(e->key, JOURNAL_RESERVE)) {
 		a->reservation = true;
 		a->volume = e->key + strlen(JOURNAL_RESERVE);
-		a->image = journal_reserve_parse(
-		    a->rpc.arena, e->value, e->len, a->uuid, &source);
-		return a->image != NULL
-		    ? NEXT_KEY
-		    : tell(a, "damaged-key",
-			  "its value names no image; creating by this name fails");
+		if (journal_reservation_parse(
+			&r, a->rpc.arena, e->value, e->len) < 0)
+			return tell(a, "damaged-key",
+			    "its value names no image; creating by this name fails");
+		a->image = r.image;
+		memcpy(a->uuid, r.uuid, sizeof(a->uuid));
+		return NEXT_KEY;
 	}
 	if (!str_starts(e->key, a->kind->key))
 		return NEXT_NOTHING;

@@ -277,12 +277,24 @@ undo_step(struct op *op)
 	case HELPUNDO_SOURCE_FREED:
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, job.op);
-		if (m->id[0] == '\0')
+		if (u->id[0] == '\0' && m->is_resumed) {
+			image_lookup_start(&u->lookup, m->pool, m->like->name,
+			    NULL, false, &op->wake);
+			return op_await(u, HELPUNDO_LOOKED_UP);
+		}
+		return op_goto(u, HELPUNDO_LOOKED_UP);
+
+	case HELPUNDO_LOOKED_UP:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(u, HELPUNDO_END, lookup.op);
+		if (op->rc == 0 && u->id[0] == '\0')
+			memcpy(u->id, u->lookup.info.id, sizeof(u->id));
+		if (u->id[0] == '\0')
 			return op_goto(u, HELPUNDO_END);
 		u->job = (struct image_job){
 			.kind = IMAGE_JOB_UNSNAPSHOT,
 			.pool = m->pool,
-			.image_id = m->id,
+			.image_id = u->id,
 			.snapshot = m->snapshot,
 		};
 		image_job_start(&u->job, &op->wake);
@@ -291,7 +303,7 @@ undo_step(struct op *op)
 	case HELPUNDO_FREED:
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, job.op);
-		journal_purge_note_start(m->pool, u->instance_id, m->id,
+		journal_purge_note_start(m->pool, u->instance_id, u->id,
 		    &(struct journal_purge){ .image = m->like->name },
 		    &op->wake);
 		return op_await(u, HELPUNDO_NOTED);
@@ -302,14 +314,14 @@ undo_step(struct op *op)
 			    "note that image %s is to be purged",
 			    m->like->name);
 		trash_move_start(
-		    &u->move, m->pool, m->like->name, m->id, NULL, &op->wake);
+		    &u->move, m->pool, m->like->name, u->id, NULL, &op->wake);
 		return op_await(u, HELPUNDO_MOVED);
 
 	case HELPUNDO_MOVED:
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, move.op);
 		purge_submit(
-		    m->pool, u->instance_id, m->id, m->like->name, &u->move);
+		    m->pool, u->instance_id, u->id, m->like->name, &u->move);
 		return op_goto(u, HELPUNDO_END);
 
 	case HELPUNDO_END:
@@ -328,6 +340,7 @@ helper_undo_start(struct helper_undo *u, const struct helper_make *make,
     const char *instance_id, struct wake *waiter)
 {
 	*u = (struct helper_undo){ .make = make, .instance_id = instance_id };
+	memcpy(u->id, make->id, sizeof(u->id));
 	op_start(&u->op, &undo_class, waiter);
 }
 

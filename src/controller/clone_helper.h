@@ -87,6 +87,7 @@ void helper_make_start(struct helper_make *make, struct wake *waiter);
 enum helper_undo_state {
 	HELPUNDO_START = 0,
 	HELPUNDO_SOURCE_FREED, /* the volume's snapshot is in the trash */
+	HELPUNDO_LOOKED_UP,    /* the helper's id is known */
 	HELPUNDO_FREED,        /* the helper's is */
 	HELPUNDO_NOTED,        /* a note says that it is to be purged */
 	HELPUNDO_MOVED,        /* the helper is in the trash */
@@ -98,6 +99,8 @@ struct helper_undo {
 	enum helper_undo_state state;
 	const struct helper_make *make;
 	const char *instance_id;
+	struct image_lookup lookup; /* of one that another call has made */
+	char id[RBD_ID_SIZE];
 	struct image_job job;
 	struct trash_move move;
 };

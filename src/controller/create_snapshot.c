@@ -46,11 +46,10 @@ enum create_snapshot_state {
 	CREATESNAP_COMMITTED, /* entry and key are there: complete */
 	CREATESNAP_OVERTAKEN, /* by another process: what it has made */
 	CREATESNAP_ANSWER,    /* the snapshot is there */
-	/* undo ladder: what this call has made, newest first */
-	CREATESNAP_UNDO_COMMIT,
-	CREATESNAP_UNDO_IMAGE,
+	/* undo ladder: what was made, newest first */
+	CREATESNAP_UNDO,
+	CREATESNAP_UNDO_IMAGE, /* nobody commits it any more */
 	CREATESNAP_UNDO_ENTRY,
-	CREATESNAP_UNDO_RESERVE,
 	CREATESNAP_UNDONE,
 	CREATESNAP_UNLOCK,
 	CREATESNAP_END,
@@ -87,6 +86,13 @@ struct create_snapshot {
 
 /* ---- what it is to be made of ---- */
 
+/* The clone is to be undone. */
+static void
+on_undo(void *reserve, struct wake *waiter)
+{
+	journal_mark_start(reserve, waiter);
+}
+
 /* The clone: where its volume is, and as that is. */
 static int
 read_source(struct create_snapshot *c, struct err *err)
@@ -112,6 +118,8 @@ read_source(struct create_snapshot *c, struct err *err)
 		    ? info->layout
 		    : (struct layout){ .order = info->layout.order },
 		.data_pool = data_pool != pool ? data_pool : NULL,
+		.before_undo = on_undo,
+		.undo_arg = &c->reserve,
 	};
 	c->meta = arena_new_bytes(
 	    c->rpc.arena, (c->source.nmeta + META_MAX) * sizeof(*c->meta));
@@ -142,11 +150,11 @@ check_same(const struct create_snapshot *c, struct err *err)
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "snapshot %s exists and is one of image %s, not of %s",
 		    c->req->name, source, c->source.found.image);
-	if (find->reserved_source != NULL &&
-	    !str_eq(find->reserved_source, c->source.found.info->id))
+	if (find->is_reserved && find->reserved.source != NULL &&
+	    !str_eq(find->reserved.source, c->source.found.info->id))
 		return err_set(err, ERR_ALREADY_EXISTS,
 		    "snapshot %s is being made of the image with id %s, not of %s",
-		    c->req->name, find->reserved_source, c->source.found.image);
+		    c->req->name, find->reserved.source, c->source.found.image);
 	return 0;
 }
 
@@ -181,35 +189,39 @@ create_snapshot_undo_step(struct create_snapshot *c)
 	struct op *op = &c->rpc.op;
 
 	switch ((int)c->state) {
-	case CREATESNAP_UNDO_COMMIT:
-		if (!c->commit.key_tried)
+	case CREATESNAP_UNDO:
+		/*
+		 * What librbd makes it may have made all the same, and so may
+		 * a cluster that does not answer: the reservation leads there.
+		 */
+		op->rc = -EBUSY;
+		if (op->err.rc == -ETIME ||
+		    (c->spec.features & ~features_created()) != 0)
 			return op_goto(c, CREATESNAP_UNDO_IMAGE);
-		journal_uncommit_start(&c->reserve, &op->wake);
+		journal_mark_start(&c->reserve, &op->wake);
 		return op_await(c, CREATESNAP_UNDO_IMAGE);
 
 	case CREATESNAP_UNDO_IMAGE:
-		/* While a key may lead to the snapshot it stays whole. */
-		if (c->commit.key_tried && op->rc < 0 && op->rc != -ENOENT &&
-		    op->rc != -ECANCELED && op->rc != -EAGAIN)
-			return op_goto(c, CREATESNAP_UNLOCK);
+		/* A key may lead to it, or others go on with it: it stays. */
+		if (op->rc < 0)
+			return err_is_set(&op->err)
+			    ? op_goto(c, CREATESNAP_UNLOCK)
+			    : op_goto(c, CREATESNAP_LOOK_UP);
+		if (c->make.source == NULL) /* its key was not to be had */
+			return op_goto(c, CREATESNAP_UNDO_ENTRY);
 		helper_undo_start(
 		    &c->undo, &c->make, c->rpc.env->instance_id, &op->wake);
 		return op_await(c, CREATESNAP_UNDO_ENTRY);
 
 	case CREATESNAP_UNDO_ENTRY:
 		if (op->rc < 0) /* the reservation leads to what is left */
-			return op_goto(c, CREATESNAP_UNLOCK);
-		return op_goto(c, CREATESNAP_UNDO_RESERVE);
-
-	case CREATESNAP_UNDO_RESERVE:
+			return op_fail_as(c, CREATESNAP_UNLOCK, undo.op);
 		c->release = (struct journal_release){
 			.journal = c->journal,
 			.item_pool = c->reserve.item_pool,
 			.uuid = c->reserve.uuid,
 			.name = c->req->name,
-			.reserved = c->reserve.key_value != NULL
-			    ? NULL
-			    : c->reserve.value,
+			.reserved = c->reserve.value,
 		};
 		journal_release_start(&c->release, &op->wake);
 		return op_await(c, CREATESNAP_UNDONE);
@@ -219,7 +231,11 @@ create_snapshot_undo_step(struct create_snapshot *c)
 			log_warn("snapshot.undo", "name=%s code=%s",
 			    c->req->name,
 			    err_code_name(c->release.op.err.code));
-		return op_goto(c, CREATESNAP_UNLOCK);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATESNAP_UNLOCK, release.op);
+		/* What was in the way is gone: from the begin. */
+		return err_is_set(&op->err) ? op_goto(c, CREATESNAP_UNLOCK)
+					    : op_goto(c, CREATESNAP_LOOK_UP);
 
 	case CREATESNAP_UNLOCK:
 		keylock_release(controller.names, &c->claim);
@@ -232,24 +248,15 @@ create_snapshot_undo_step(struct create_snapshot *c)
 	}
 }
 
-/*
- * After a failure: what another call has begun may be in its hands, and stays;
- * so does what a cluster has that does not answer.
- */
-static bool
-is_to_undo(const struct create_snapshot *c)
-{
-	return !c->make.is_resumed && !c->make.adopted &&
-	    c->rpc.op.rc != -ETIME;
-}
-
 /* No such snapshot: makes it. */
 static enum op_verdict
 create_snapshot_make_step(struct create_snapshot *c)
 {
 	const struct journal_item *volume = &c->source.found.entry.item;
+	const struct journal_find *find = &c->entry.find;
 	struct op *op = &c->rpc.op;
 	struct err err = ERR_INIT;
+	bool ours;
 
 	switch ((int)c->state) {
 	case CREATESNAP_ROOM:
@@ -276,25 +283,23 @@ create_snapshot_make_step(struct create_snapshot *c)
 
 	case CREATESNAP_KEYED:
 		if (op->rc < 0)
-			return c->reserve.fresh
-			    ? op_fail_as(c, CREATESNAP_UNDO_RESERVE, key.op)
-			    : op_fail_as(c, CREATESNAP_UNLOCK, key.op);
+			return op_fail_as(c, CREATESNAP_UNDO, key.op);
 		c->make = (struct helper_make){
 			.source = &c->source,
 			.pool = c->reserve.item_pool,
 			.like = &c->spec,
 			.snapshot = c->spec.name,
 			.is_resumed = c->entry.find.found ||
-			    c->entry.find.reserved != NULL,
+			    c->entry.find.is_reserved,
 		};
+		if (c->reserve.marked)
+			return op_goto(c, CREATESNAP_UNDO);
 		helper_make_start(&c->make, &op->wake);
 		return op_await(c, CREATESNAP_MADE);
 
 	case CREATESNAP_MADE:
 		if (op->rc < 0)
-			return is_to_undo(c)
-			    ? op_fail_as(c, CREATESNAP_UNDO_IMAGE, make.op)
-			    : op_fail_as(c, CREATESNAP_UNLOCK, make.op);
+			return op_fail_as(c, CREATESNAP_UNDO, make.op);
 		c->reserve.item.attr[JOURNAL_IMAGEID] = c->make.id;
 		journal_commit_start(&c->commit, &c->reserve, &op->wake);
 		return op_await(c, CREATESNAP_COMMITTED);
@@ -302,28 +307,29 @@ create_snapshot_make_step(struct create_snapshot *c)
 	case CREATESNAP_COMMITTED:
 		if (op->rc == -EAGAIN) {
 			entry_find_start(&c->entry, &c->rpc, &c->journal,
-			    c->req->name, &op->wake);
+			    c->req->name, NULL, &op->wake);
 			return op_await(c, CREATESNAP_OVERTAKEN);
 		}
 		if (op->rc < 0)
-			return is_to_undo(c)
-			    ? op_fail_as(c, CREATESNAP_UNDO_COMMIT, commit.op)
-			    : op_fail_as(c, CREATESNAP_UNLOCK, commit.op);
+			return op_fail_as(c, CREATESNAP_UNDO, commit.op);
 		c->info = &c->make.lookup.info;
 		return op_goto(c, CREATESNAP_ANSWER);
 
 	case CREATESNAP_OVERTAKEN:
-		/* The name is a snapshot by now, or was given up. */
-		c->info = &c->make.lookup.info;
-		if (op->rc == 0 && c->entry.stands &&
-		    str_eq(c->entry.find.ref.uuid, c->reserve.uuid))
-			return op_goto(c, CREATESNAP_ANSWER);
-		(void)err_set(&err, ERR_ABORTED,
-		    "snapshot %s is being made by several processes",
-		    c->req->name);
-		return op->rc == 0 && is_to_undo(c)
-		    ? op_fail_err(c, CREATESNAP_UNDO_IMAGE, &err)
-		    : op_fail_err(c, CREATESNAP_UNLOCK, &err);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATESNAP_UNLOCK, entry.op);
+		/* Committed, or shared, or its key is another snapshot's. */
+		ours = journal_find_has(find, c->reserve.uuid);
+		if (ours &&
+		    (find->is_reserved ||
+			str_eq(find->ref.uuid, c->reserve.uuid)))
+			return op_goto(c, CREATESNAP_FOUND);
+		/*
+		 * It was committed and deleted, or an audit has given it up:
+		 * nobody makes it, and what this call has is for it to remove.
+		 */
+		c->reserve.marked = !ours && c->reserve.key_value == NULL;
+		return op_goto(c, CREATESNAP_UNDO);
 
 	case CREATESNAP_ANSWER:
 		if (c->at == NULL) { /* it is new */
@@ -371,8 +377,8 @@ create_snapshot_step(struct op *op)
 			return op_fail(c, CREATESNAP_UNLOCK, ERR_ABORTED,
 			    "snapshot %s is being made by several processes",
 			    c->req->name);
-		entry_find_start(
-		    &c->entry, &c->rpc, &c->journal, c->req->name, &op->wake);
+		entry_find_start(&c->entry, &c->rpc, &c->journal, c->req->name,
+		    NULL, &op->wake);
 		return op_await(c, CREATESNAP_FOUND);
 
 	case CREATESNAP_FOUND:
@@ -388,7 +394,7 @@ create_snapshot_step(struct op *op)
 			    &c->own, c->at, c->info->id, &op->wake);
 			return op_await(c, CREATESNAP_LISTED);
 		}
-		if (find->found || find->reserved != NULL) /* as it was begun */
+		if (find->found || find->is_reserved) /* as it was begun */
 			return op_goto(c, CREATESNAP_ROOM);
 		c->depth = (struct depth_check){
 			.env = c->rpc.env,
@@ -429,10 +435,9 @@ create_snapshot_step(struct op *op)
 	case CREATESNAP_ANSWER:
 		return create_snapshot_make_step(c);
 
-	case CREATESNAP_UNDO_COMMIT:
+	case CREATESNAP_UNDO:
 	case CREATESNAP_UNDO_IMAGE:
 	case CREATESNAP_UNDO_ENTRY:
-	case CREATESNAP_UNDO_RESERVE:
 	case CREATESNAP_UNDONE:
 	case CREATESNAP_UNLOCK:
 	case CREATESNAP_END:

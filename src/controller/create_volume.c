@@ -13,6 +13,7 @@
 #include "controller/clone_helper.h"
 #include "controller/controller.h"
 #include "controller/depth.h"
+#include "controller/entry.h"
 #include "controller/pool_choice.h"
 #include "controller/purge.h"
 #include "controller/volume_key.h"
@@ -35,12 +36,7 @@ enum create_volume_state {
 	CREATEVOL_LOCKED,      /* the request name is ours in this process */
 	CREATEVOL_LOOK_UP,     /* nothing is known of the name (any more) */
 	CREATEVOL_FOUND,       /* the journal has been asked for the name */
-	CREATEVOL_IMAGE_READ,  /* it is there: its image was looked up */
-	CREATEVOL_COMPARED,    /* and whether it was made of the source */
-	CREATEVOL_PLACED,      /* no such image: where name and id are */
-	CREATEVOL_NOTE_READ,   /* in the trash: is it ours to purge? */
-	CREATEVOL_STALE,       /* its image is gone: the entry is worthless */
-	CREATEVOL_STALE_GONE,  /* and so is the entry */
+	CREATEVOL_COMPARED,    /* it is there: was it made of the source? */
 	/* making it */
 	CREATEVOL_SOURCE_READ, /* what it is to be a copy of is known */
 	CREATEVOL_SOURCE_DONE, /* and may be copied, or it is to be empty */
@@ -54,11 +50,13 @@ enum create_volume_state {
 	CREATEVOL_COMMITTED,   /* entry and key are there: complete */
 	CREATEVOL_OVERTAKEN,   /* by another process: what it has made */
 	CREATEVOL_ANSWER,      /* the volume is there */
-	/* undo ladder: what this call has made, newest first */
-	CREATEVOL_UNDO_COMMIT,
+	/* undo ladder: what was made, newest first */
+	CREATEVOL_UNDO,
+	CREATEVOL_UNDO_MARKED, /* nobody makes it or commits it any more */
+	CREATEVOL_UNDO_NAMED,  /* the name leads to whatever is left of it */
 	CREATEVOL_UNDO_IMAGE,
 	CREATEVOL_UNDO_NOTED, /* a note says that it is to be purged */
-	CREATEVOL_UNDO_MOVED, /* the image is in the trash */
+	CREATEVOL_UNDO_MOVED, /* the image is in the trash, or has no name */
 	CREATEVOL_UNDO_HELPER,
 	CREATEVOL_UNDO_HELPED, /* the helper is in the trash, or none was made */
 	CREATEVOL_UNDO_ENTRY,
@@ -83,7 +81,7 @@ struct create_volume {
 	struct image_spec spec;
 	struct wakes making;  /* image and entry */
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
-	bool made;            /* the image is of this call, wholly */
+	bool is_made;         /* wholly: it is undone as a deletion is */
 
 	/* what it is to be a copy of */
 	const char *source_id; /* NULL: of nothing */
@@ -94,15 +92,12 @@ struct create_volume {
 	struct volume_key key;
 
 	struct journal journal;
-	struct journal_find find;
+	struct entry_find entry;
 	struct journal_reserve reserve;
 	struct journal_commit commit;
 	struct journal_release release;
-	struct rados_read *note;
 	struct trash_plan plan; /* of what is undone */
 	union {
-		struct image_lookup lookup;
-		struct image_place place;
 		struct image_job job;
 		struct trash_move move;
 		struct helper_undo helper_undo;
@@ -184,6 +179,13 @@ make_context(struct create_volume *c, struct err *err)
 	return 0;
 }
 
+/* Image or helper are to be undone. */
+static void
+on_undo(void *reserve, struct wake *waiter)
+{
+	journal_mark_start(reserve, waiter);
+}
+
 static int
 read_create_request(struct create_volume *c, struct err *err)
 {
@@ -226,6 +228,8 @@ read_create_request(struct create_volume *c, struct err *err)
 		},
 		.data_pool = c->data_pool,
 		.meta = c->meta,
+		.before_undo = on_undo,
+		.undo_arg = &c->reserve,
 	};
 	for (size_t i = 0; i < META_MAX; i++) {
 		value = meta[i].value != NULL
@@ -330,28 +334,14 @@ source_image(const struct create_volume *c)
 
 /* ---- judging a volume of this name ---- */
 
-static int
-refuse_image(const struct create_volume *c, const char *why, struct err *err)
-{
-	return err_set(err, ERR_FAILED_PRECONDITION,
-	    "volume %s exists as image %s, but %s; nothing is changed",
-	    c->req->name, c->find.item.attr[JOURNAL_IMAGENAME], why);
-}
-
 /* The same request, or another one for the same name? */
 static int
 check_existing(const struct create_volume *c, struct err *err)
 {
 	const Csi__V1__CapacityRange *range = c->req->capacity_range;
-	const struct image_info *info = &c->lookup.info;
-	const char *id = c->find.item.attr[JOURNAL_IMAGEID];
-	const char *from = c->find.item.attr[JOURNAL_SOURCE];
+	const struct image_info *info = &c->entry.lookup.info;
+	const char *from = c->entry.find.item.attr[JOURNAL_SOURCE];
 
-	if (!str_eq(info->id, id))
-		return refuse_image(c,
-		    arena_fmt(
-			c->rpc.arena, "that has id %s, not %s", info->id, id),
-		    err);
 	if (from != NULL ? !str_eq(from, c->source_id)
 			 : (c->source_id != NULL) != (info->parent.pool >= 0))
 		return err_set(err, ERR_ALREADY_EXISTS,
@@ -395,25 +385,10 @@ fill_reply(struct create_volume *c, struct err *err)
 /* ---- the steps ---- */
 
 static void
-journal_look_start(struct create_volume *c)
+look_up_start(struct create_volume *c)
 {
-	journal_find_start(
-	    &c->find, &c->journal, c->req->name, c->rpc.arena, &c->rpc.op.wake);
-}
-
-/* `reserved`: the value of its reservation; NULL: it has a key instead. */
-static void
-entry_drop_start(struct create_volume *c, struct ceph_pool *pool,
-    const char *uuid, const char *reserved)
-{
-	c->release = (struct journal_release){
-		.journal = c->journal,
-		.item_pool = pool,
-		.uuid = uuid,
-		.name = c->req->name,
-		.reserved = reserved,
-	};
-	journal_release_start(&c->release, &c->rpc.op.wake);
+	entry_find_start(&c->entry, &c->rpc, &c->journal, c->req->name, c->cls,
+	    &c->rpc.op.wake);
 }
 
 static enum op_verdict
@@ -422,19 +397,47 @@ create_undo_step(struct create_volume *c)
 	const char *instance_id = c->rpc.env->instance_id;
 	struct ceph_pool *pool = c->reserve.item_pool;
 	struct op *op = &c->rpc.op;
+	char map[RBD_OBJECT_SIZE];
 
 	switch ((int)c->state) {
-	case CREATEVOL_UNDO_COMMIT:
-		if (!c->commit.key_tried)
+	case CREATEVOL_UNDO:
+		/*
+		 * What librbd makes it may have made all the same, and so may
+		 * a cluster that does not answer: the reservation leads there.
+		 */
+		op->rc = -EBUSY;
+		if (op->err.rc == -ETIME ||
+		    (c->spec.features & ~features_created()) != 0)
+			return op_goto(c, CREATEVOL_UNDO_MARKED);
+		journal_mark_start(&c->reserve, &op->wake);
+		return op_await(c, CREATEVOL_UNDO_MARKED);
+
+	case CREATEVOL_UNDO_MARKED:
+		/* A key may lead to it, or others go on with it: it stays. */
+		if (op->rc < 0)
+			return err_is_set(&op->err)
+			    ? op_goto(c, CREATEVOL_UNLOCK)
+			    : op_goto(c, CREATEVOL_LOOK_UP);
+		if (c->is_made)
 			return op_goto(c, CREATEVOL_UNDO_IMAGE);
-		journal_uncommit_start(&c->reserve, &op->wake);
+		if (c->reserve.fresh) /* what there was of it is gone */
+			return op_goto(c, CREATEVOL_UNDO_HELPER);
+		/* Killed while it was undone: any part may be left. */
+		image_list_start(pool, c->spec.name, c->id, &op->wake);
+		return op_await(c, CREATEVOL_UNDO_NAMED);
+
+	case CREATEVOL_UNDO_NAMED:
+		if (op->rc < 0 && op->rc != -EEXIST)
+			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
+			    "volume %s: remove what is left of image %s",
+			    c->req->name, c->spec.name);
+		if (c->source_id == NULL || !c->source.is_snapshot)
+			return op_goto(c, CREATEVOL_UNDO_IMAGE);
+		parent_detach_start(c->source.found.pool, &c->source.parent,
+		    pool, c->id, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_IMAGE);
 
 	case CREATEVOL_UNDO_IMAGE:
-		/* While a key may lead to the volume it stays whole. */
-		if (c->commit.key_tried && op->rc < 0 && op->rc != -ENOENT &&
-		    op->rc != -ECANCELED && op->rc != -EAGAIN)
-			return op_goto(c, CREATEVOL_UNLOCK);
 		c->plan.instance_id = instance_id;
 		op->rc = 0;
 		if (c->source_id == NULL)
@@ -446,42 +449,60 @@ create_undo_step(struct create_volume *c)
 		return op_await(c, CREATEVOL_UNDO_NOTED);
 
 	case CREATEVOL_UNDO_NOTED:
-		if (op->rc < 0) /* the reservation leads to what is left */
-			return op_goto(c, CREATEVOL_UNLOCK);
+		/* From here on the reservation leads to what is left. */
+		if (op->rc < 0)
+			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
+			    "note that image %s is to be purged", c->spec.name);
 		trash_move_start(
 		    &c->move, pool, c->spec.name, c->id, &c->plan, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_MOVED);
 
 	case CREATEVOL_UNDO_MOVED:
-		if (op->rc < 0) /* the reservation leads to what is left */
-			return op_goto(c, CREATEVOL_UNLOCK);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, move.op);
 		purge_submit(pool, instance_id, c->id, c->spec.name, &c->move);
-		return op_goto(c, CREATEVOL_UNDO_HELPER);
+		if (c->move.had_header)
+			return op_goto(c, CREATEVOL_UNDO_HELPER);
+		/* Its map may be there all the same, and nothing leads to it. */
+		image_object(map, RBD_OBJECT_MAP_PREFIX, c->id);
+		rados_remove_start(pool, map, &op->wake);
+		return op_await(c, CREATEVOL_UNDO_HELPER);
 
 	case CREATEVOL_UNDO_HELPER:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
+			    "remove the object map of image %s", c->spec.name);
 		if (c->helper.source == NULL)
 			return op_goto(c, CREATEVOL_UNDO_ENTRY);
-		if (c->helper.is_resumed || c->helper.adopted)
-			return op_goto(c, CREATEVOL_UNLOCK);
 		helper_undo_start(
 		    &c->helper_undo, &c->helper, instance_id, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_HELPED);
 
 	case CREATEVOL_UNDO_HELPED:
-		if (op->rc < 0) /* the reservation leads to what is left */
-			return op_goto(c, CREATEVOL_UNLOCK);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, helper_undo.op);
 		return op_goto(c, CREATEVOL_UNDO_ENTRY);
 
 	case CREATEVOL_UNDO_ENTRY:
-		entry_drop_start(c, pool, c->reserve.uuid,
-		    c->reserve.key_value != NULL ? NULL : c->reserve.value);
+		c->release = (struct journal_release){
+			.journal = c->journal,
+			.item_pool = pool,
+			.uuid = c->reserve.uuid,
+			.name = c->req->name,
+			.reserved = c->reserve.value,
+		};
+		journal_release_start(&c->release, &op->wake);
 		return op_await(c, CREATEVOL_UNDONE);
 
 	case CREATEVOL_UNDONE:
 		if (op->rc < 0)
 			log_warn("volume.undo", "name=%s code=%s", c->req->name,
 			    err_code_name(c->release.op.err.code));
-		return op_goto(c, CREATEVOL_UNLOCK);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, release.op);
+		/* What was in the way is gone: from the begin. */
+		return err_is_set(&op->err) ? op_goto(c, CREATEVOL_UNLOCK)
+					    : op_goto(c, CREATEVOL_LOOK_UP);
 
 	case CREATEVOL_UNLOCK:
 		keylock_release(controller.names, &c->claim);
@@ -505,7 +526,7 @@ create_image_step(struct create_volume *c)
 			return op_fail_as(c, CREATEVOL_UNLOCK, source.op);
 		if (fit_source(c, &err) < 0)
 			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-		if (c->find.found || c->find.reserved != NULL)
+		if (c->entry.find.found || c->entry.find.is_reserved)
 			return op_goto(c, CREATEVOL_SOURCE_DONE);
 		c->depth = (struct depth_check){
 			.env = c->rpc.env,
@@ -521,8 +542,8 @@ create_image_step(struct create_volume *c)
 	case CREATEVOL_SOURCE_DONE:
 		if (c->source_id != NULL && op->rc < 0)
 			return op_fail_as(c, CREATEVOL_UNLOCK, depth.op);
-		if (c->find.reserved != NULL &&
-		    !str_eq(c->find.reserved_source, source_image(c)))
+		if (c->entry.find.is_reserved &&
+		    !str_eq(c->entry.find.reserved.source, source_image(c)))
 			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
 			    "volume %s is half made, of another source",
 			    c->req->name);
@@ -540,7 +561,7 @@ create_image_step(struct create_volume *c)
 			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
 			    "parameters.dataPool: %s",
 			    ceph_pool_label(c->data_pool));
-		journal_reserve_start(&c->reserve, &c->find,
+		journal_reserve_start(&c->reserve, &c->entry.find,
 		    c->cls->name_prefix,
 		    csi_map_get(&c->params, VOLUME_META_PVC_NAMESPACE),
 		    source_image(c), &op->wake);
@@ -553,8 +574,11 @@ create_image_step(struct create_volume *c)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 		c->reserve.item.attr[JOURNAL_SOURCE] = c->source_id;
+		c->is_made = false;
+		image_id_of(c->reserve.uuid, c->id);
 		if (c->source_id == NULL || c->source.is_snapshot)
-			return op_goto(c, CREATEVOL_IMAGE);
+			return c->reserve.marked ? op_goto(c, CREATEVOL_UNDO)
+						 : op_goto(c, CREATEVOL_IMAGE);
 		c->helper_spec = (struct image_spec){
 			.name = arena_fmt(c->rpc.arena,
 			    "%s" IMAGE_HELPER_SUFFIX, c->spec.name),
@@ -563,26 +587,29 @@ create_image_step(struct create_volume *c)
 			.data_pool = c->spec.data_pool,
 			.meta = c->source.meta,
 			.nmeta = c->source.nmeta,
+			.before_undo = on_undo,
+			.undo_arg = &c->reserve,
 		};
 		c->helper = (struct helper_make){
 			.source = &c->source,
 			.pool = c->reserve.item_pool,
 			.like = &c->helper_spec,
 			.snapshot = c->spec.name,
-			.is_resumed = c->find.found || c->find.reserved != NULL,
+			.is_resumed = c->entry.find.found ||
+			    c->entry.find.is_reserved,
 		};
+		if (c->reserve.marked)
+			return op_goto(c, CREATEVOL_UNDO);
 		helper_make_start(&c->helper, &op->wake);
 		return op_await(c, CREATEVOL_HELPER_MADE);
 
 	case CREATEVOL_HELPER_MADE:
 		if (op->rc < 0)
-			return op->rc == -ETIME
-			    ? op_fail_as(c, CREATEVOL_UNLOCK, helper.op)
-			    : op_fail_as(c, CREATEVOL_UNDO_HELPER, helper.op);
+			return op_fail_as(c, CREATEVOL_UNDO, helper.op);
 		c->spec.parent = &c->helper.parent;
 		c->spec.overlap = c->helper.size_bytes;
 		if (fit_size(c, c->helper.size_bytes, &err) < 0)
-			return op_fail_err(c, CREATEVOL_UNDO_HELPER, &err);
+			return op_fail_err(c, CREATEVOL_UNDO, &err);
 		return op_goto(c, CREATEVOL_IMAGE);
 
 	case CREATEVOL_IMAGE:
@@ -596,13 +623,9 @@ create_image_step(struct create_volume *c)
 
 	case CREATEVOL_KEYED:
 		if (err_is_set(&c->key.op.err))
-			return c->reserve.fresh
-			    ? op_fail_as(c, CREATEVOL_UNDO_HELPER, key.op)
-			    : op_fail_as(c, CREATEVOL_UNLOCK, key.op);
+			return op_fail_as(c, CREATEVOL_UNDO, key.op);
 		if (c->reserve.key_value != NULL)
 			image_id_generate(controller.conn, c->id);
-		else
-			image_id_of(c->reserve.uuid, c->id);
 		c->spec.id = c->id;
 		c->spec.fresh = c->reserve.fresh;
 		c->reserve.item.attr[JOURNAL_IMAGEID] = c->id;
@@ -618,21 +641,12 @@ create_image_step(struct create_volume *c)
 		return op_await(c, CREATEVOL_IMAGE_MADE);
 
 	case CREATEVOL_IMAGE_MADE:
-		c->made = !c->job.adopted && !c->job.by_librbd;
 		if (!err_is_set(&c->job.op.err)) {
 			memcpy(c->id, c->job.made_id, sizeof(c->id));
+			c->is_made = true;
 			return op_goto(c, CREATEVOL_IMAGE_DONE);
 		}
-		/*
-		 * An image that was there before this call keeps its
-		 * reservation, and so does one of librbd's, which may have been
-		 * made all the same. Otherwise what was made of it is removed
-		 * already, unless the cluster does not answer: the reservation
-		 * leads to what is left.
-		 */
-		return c->made && c->job.op.err.rc != -ETIME
-		    ? op_fail_as(c, CREATEVOL_UNDO_HELPER, job.op)
-		    : op_fail_as(c, CREATEVOL_UNLOCK, job.op);
+		return op_fail_as(c, CREATEVOL_UNDO, job.op);
 
 	default:
 		return OP_DONE;
@@ -645,6 +659,7 @@ create_commit_step(struct create_volume *c)
 {
 	struct op *op = &c->rpc.op;
 	struct err err = ERR_INIT;
+	bool ours;
 
 	switch ((int)c->state) {
 	case CREATEVOL_IMAGE_DONE:
@@ -654,30 +669,28 @@ create_commit_step(struct create_volume *c)
 
 	case CREATEVOL_COMMITTED:
 		if (op->rc == -EAGAIN) {
-			journal_look_start(c);
+			look_up_start(c);
 			return op_await(c, CREATEVOL_OVERTAKEN);
 		}
-		/*
-		 * What another call has begun may be in its hands: it stays.
-		 * So does what a cluster has that does not answer.
-		 */
 		if (op->rc < 0)
-			return c->made && op->rc != -ETIME
-			    ? op_fail_as(c, CREATEVOL_UNDO_COMMIT, commit.op)
-			    : op_fail_as(c, CREATEVOL_UNLOCK, commit.op);
+			return op_fail_as(c, CREATEVOL_UNDO, commit.op);
 		return op_goto(c, CREATEVOL_ANSWER);
 
 	case CREATEVOL_OVERTAKEN:
-		/* The name is a volume by now, or was given up. */
-		if (op->rc == 0 && c->find.found &&
-		    str_eq(c->find.ref.uuid, c->reserve.uuid))
-			return op_goto(c, CREATEVOL_ANSWER);
-		(void)err_set(&err, ERR_ABORTED,
-		    "volume %s is being made by several processes",
-		    c->req->name);
-		return op->rc == 0 && c->made
-		    ? op_fail_err(c, CREATEVOL_UNDO_IMAGE, &err)
-		    : op_fail_err(c, CREATEVOL_UNLOCK, &err);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, entry.op);
+		/* Committed, or shared, or its key is another volume's. */
+		ours = journal_find_has(&c->entry.find, c->reserve.uuid);
+		if (ours &&
+		    (c->entry.find.is_reserved ||
+			str_eq(c->entry.find.ref.uuid, c->reserve.uuid)))
+			return op_goto(c, CREATEVOL_FOUND);
+		/*
+		 * It was committed and deleted, or an audit has given it up:
+		 * nobody makes it, and what this call has is for it to remove.
+		 */
+		c->reserve.marked = !ours && c->reserve.key_value == NULL;
+		return op_goto(c, CREATEVOL_UNDO);
 
 	case CREATEVOL_ANSWER:
 		if (c->at == NULL) { /* it is new */
@@ -695,98 +708,30 @@ create_commit_step(struct create_volume *c)
 	}
 }
 
-/* The journal has an entry of the name: is that the volume? */
+/* There is a volume of the name: is it what is asked for? */
 static enum op_verdict
 create_existing_step(struct create_volume *c)
 {
-	const struct journal_item *item = &c->find.item;
-	struct op *op = &c->rpc.op;
+	const struct journal_find *find = &c->entry.find;
 	struct err err = ERR_INIT;
-	bool ours;
 
-	switch ((int)c->state) {
-	case CREATEVOL_IMAGE_READ:
-		if (op->rc == -ENOENT) {
-			image_place_start(&c->place, c->find.item_pool,
-			    item->attr[JOURNAL_IMAGENAME],
-			    item->attr[JOURNAL_IMAGEID], &op->wake);
-			return op_await(c, CREATEVOL_PLACED);
-		}
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, lookup.op);
-		if (check_existing(c, &err) < 0)
-			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-		c->at = c->find.item_pool;
-		c->uuid = c->find.ref.uuid;
-		c->image = item->attr[JOURNAL_IMAGENAME];
-		c->bytes = c->lookup.info.size_bytes;
-		if (c->source_id == NULL || item->attr[JOURNAL_SOURCE] != NULL)
-			return op_goto(c, CREATEVOL_ANSWER);
-		volume_source_compare_start(&c->source, &c->rpc, c->at,
-		    c->image, &c->lookup.info, &op->wake);
-		return op_await(c, CREATEVOL_COMPARED);
-
-	case CREATEVOL_COMPARED:
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, source.op);
-		if (!c->source.is_origin)
-			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
-			    "volume %s exists and was not made from %s",
-			    c->req->name, c->source_id);
+	if (check_existing(c, &err) < 0)
+		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
+	c->at = find->item_pool;
+	c->uuid = find->ref.uuid;
+	c->image = find->item.attr[JOURNAL_IMAGENAME];
+	c->bytes = c->entry.lookup.info.size_bytes;
+	if (c->source_id == NULL || find->item.attr[JOURNAL_SOURCE] != NULL)
 		return op_goto(c, CREATEVOL_ANSWER);
-
-	case CREATEVOL_PLACED:
-		/* The entry's image is not where the entry says. */
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, place.op);
-		if (c->place.standing == IMAGE_GONE)
-			return op_goto(c, CREATEVOL_STALE);
-		if (c->place.standing == IMAGE_IN_TRASH) {
-			c->note = journal_purge_read_start(c->find.item_pool,
-			    c->rpc.env->instance_id, c->place.id, NULL,
-			    &op->wake);
-			return op_await(c, CREATEVOL_NOTE_READ);
-		}
-		(void)refuse_image(c,
-		    c->place.standing == IMAGE_STANDS ? "that has no header"
-						      : c->place.why,
-		    &err);
-		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-
-	case CREATEVOL_NOTE_READ:
-		/* With one a deletion was cut off; else it is somebody's. */
-		ours = rados_read_omap(c->note)->n > 0;
-		rados_read_drop(&c->note);
-		if (ours)
-			return op_goto(c, CREATEVOL_STALE);
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
-			    "read the purge notes of %s",
-			    ceph_pool_label(c->find.item_pool));
-		(void)refuse_image(c, "that is in the trash", &err);
-		return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-
-	case CREATEVOL_STALE:
-		log_warn("volume.stale", "name=%s image=%s", c->req->name,
-		    item->attr[JOURNAL_IMAGENAME]);
-		entry_drop_start(c, c->find.item_pool, c->find.ref.uuid, NULL);
-		return op_await(c, CREATEVOL_STALE_GONE);
-
-	case CREATEVOL_STALE_GONE:
-		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, release.op);
-		return op_goto(c, CREATEVOL_LOOK_UP);
-
-	default:
-		return OP_DONE;
-	}
+	volume_source_compare_start(&c->source, &c->rpc, c->at, c->image,
+	    &c->entry.lookup.info, &c->rpc.op.wake);
+	return op_await(c, CREATEVOL_COMPARED);
 }
 
 static enum op_verdict
 create_volume_step(struct op *op)
 {
 	struct create_volume *c = (struct create_volume *)op;
-	const struct journal_item *item = &c->find.item;
 	struct err err = ERR_INIT;
 
 	switch (c->state) {
@@ -808,8 +753,7 @@ create_volume_step(struct op *op)
 		if (op->detached || journal_may_know(&c->journal, c->req->name))
 			return op_goto(c, CREATEVOL_LOOK_UP);
 		/* Most names are new: the reservation tells if this one is. */
-		journal_find_none(
-		    &c->find, &c->journal, c->req->name, c->rpc.arena);
+		entry_find_none(&c->entry, &c->rpc, &c->journal, c->req->name);
 		op->rc = 0;
 		return op_goto(c, CREATEVOL_FOUND);
 
@@ -821,34 +765,31 @@ create_volume_step(struct op *op)
 			return op_fail(c, CREATEVOL_UNLOCK, ERR_ABORTED,
 			    "volume %s is being made by several processes",
 			    c->req->name);
-		journal_look_start(c);
+		if (c->source_id == NULL) { /* an earlier try has added some */
+			c->spec.meta = c->meta;
+			c->spec.nmeta = c->nmeta;
+		}
+		look_up_start(c);
 		return op_await(c, CREATEVOL_FOUND);
 
 	case CREATEVOL_FOUND:
 		if (op->rc < 0)
-			return op_fail_as(c, CREATEVOL_UNLOCK, find.op);
-		if (c->find.found &&
-		    volume_key_compare(item, c->cls, c->req->name, &err) < 0)
-			return op_fail_err(c, CREATEVOL_UNLOCK, &err);
-		if (c->find.found && journal_item_is_complete(item) &&
-		    !str_is_empty(item->attr[JOURNAL_IMAGEID])) {
-			image_lookup_start(&c->lookup, c->find.item_pool,
-			    item->attr[JOURNAL_IMAGENAME], NULL, false,
-			    &op->wake);
-			return op_await(c, CREATEVOL_IMAGE_READ);
-		}
+			return op_fail_as(c, CREATEVOL_UNLOCK, entry.op);
+		if (c->entry.stands)
+			return create_existing_step(c);
 		if (c->source_id == NULL)
 			return op_goto(c, CREATEVOL_SOURCE_DONE);
 		volume_source_start(&c->source, &c->rpc, &op->wake);
 		return op_await(c, CREATEVOL_SOURCE_READ);
 
-	case CREATEVOL_IMAGE_READ:
 	case CREATEVOL_COMPARED:
-	case CREATEVOL_PLACED:
-	case CREATEVOL_NOTE_READ:
-	case CREATEVOL_STALE:
-	case CREATEVOL_STALE_GONE:
-		return create_existing_step(c);
+		if (op->rc < 0)
+			return op_fail_as(c, CREATEVOL_UNLOCK, source.op);
+		if (!c->source.is_origin)
+			return op_fail(c, CREATEVOL_UNLOCK, ERR_ALREADY_EXISTS,
+			    "volume %s exists and was not made from %s",
+			    c->req->name, c->source_id);
+		return op_goto(c, CREATEVOL_ANSWER);
 
 	case CREATEVOL_SOURCE_READ:
 	case CREATEVOL_SOURCE_DONE:
@@ -866,7 +807,9 @@ create_volume_step(struct op *op)
 	case CREATEVOL_ANSWER:
 		return create_commit_step(c);
 
-	case CREATEVOL_UNDO_COMMIT:
+	case CREATEVOL_UNDO:
+	case CREATEVOL_UNDO_MARKED:
+	case CREATEVOL_UNDO_NAMED:
 	case CREATEVOL_UNDO_IMAGE:
 	case CREATEVOL_UNDO_NOTED:
 	case CREATEVOL_UNDO_MOVED:

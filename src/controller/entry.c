@@ -2,6 +2,7 @@
  * entry.c - looking a request name up.
  */
 #include "controller/entry.h"
+#include "controller/volume_key.h"
 
 #include "base/log.h"
 
@@ -24,6 +25,7 @@ entry_find_step(struct op *op)
 	struct entry_find *e = (struct entry_find *)op;
 	const struct journal_item *item = &e->find.item;
 	const char *id = item->attr[JOURNAL_IMAGEID];
+	struct err err = ERR_INIT;
 	bool ours;
 
 	switch (e->state) {
@@ -35,6 +37,9 @@ entry_find_step(struct op *op)
 	case ENTRY_FOUND:
 		if (op->rc < 0)
 			return op_fail_as(e, ENTRY_END, find.op);
+		if (e->find.found && e->cls != NULL &&
+		    volume_key_compare(item, e->cls, e->name, &err) < 0)
+			return op_fail_err(e, ENTRY_END, &err);
 		if (!e->find.found || !journal_item_is_complete(item) ||
 		    str_is_empty(id))
 			return op_goto(e, ENTRY_END);
@@ -112,11 +117,22 @@ static const struct op_class entry_find_class = {
 };
 
 void
-entry_find_start(struct entry_find *e, const struct csi_rpc *rpc,
-    const struct journal *journal, const char *name, struct wake *waiter)
+entry_find_none(struct entry_find *e, const struct csi_rpc *rpc,
+    const struct journal *journal, const char *name)
 {
 	*e = (struct entry_find){
 		.rpc = rpc, .journal = *journal, .name = name
+	};
+	journal_find_none(&e->find, journal, name, rpc->arena);
+}
+
+void
+entry_find_start(struct entry_find *e, const struct csi_rpc *rpc,
+    const struct journal *journal, const char *name,
+    const struct csi_class_params *cls, struct wake *waiter)
+{
+	*e = (struct entry_find){
+		.rpc = rpc, .journal = *journal, .name = name, .cls = cls
 	};
 	op_start(&e->op, &entry_find_class, waiter);
 }

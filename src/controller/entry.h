@@ -27,6 +27,7 @@ struct entry_find {
 	const struct csi_rpc *rpc;
 	struct journal journal;
 	const char *name;
+	const struct csi_class_params *cls;
 	struct journal_release release;
 	struct image_place place;
 	struct rados_read *note;
@@ -39,10 +40,16 @@ struct entry_find {
 
 /*
  * Looks `name` up; what is stale is dropped. FAILED_PRECONDITION: the entry's
- * image was renamed, made anew, or put into the trash by somebody; nothing is
- * changed then.
+ * image was renamed, made anew, or put into the trash by somebody;
+ * ALREADY_EXISTS: it is encrypted in another way than `cls` wants (NULL: in
+ * any). Nothing is changed then.
  */
 void entry_find_start(struct entry_find *entry, const struct csi_rpc *rpc,
-    const struct journal *journal, const char *name, struct wake *waiter);
+    const struct journal *journal, const char *name,
+    const struct csi_class_params *cls, struct wake *waiter);
+
+/* The result of a look-up that has found nothing, without any. */
+void entry_find_none(struct entry_find *entry, const struct csi_rpc *rpc,
+    const struct journal *journal, const char *name);
 
 #endif

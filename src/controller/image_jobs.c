@@ -96,7 +96,8 @@ native_take(struct image_job *j)
 		j->parent = j->flatten.parent;
 		break;
 	}
-	if (part->err.code == ERR_UNIMPLEMENTED)
+	if (part->err.code == ERR_UNIMPLEMENTED &&
+	    !(j->kind == IMAGE_JOB_CLONE && j->create.undone))
 		return true;
 	if (err_is_set(&part->err))
 		op_set_err(&j->op, &part->err);

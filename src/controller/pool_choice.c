@@ -125,7 +125,7 @@ pool_choice_step(struct op *op)
 	case CHOICE_LOOKED:
 		if (op->rc < 0)
 			return op_fail_as(c, CHOICE_END, find.op);
-		if (!c->find.found && c->find.reserved == NULL) {
+		if (!c->find.found && !c->find.is_reserved) {
 			c->at++;
 			return op_goto(c, CHOICE_NEXT);
 		}

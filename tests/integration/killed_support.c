@@ -16,6 +16,7 @@
 #define WRITES_MAX 80
 #define ACTS_MAX (2 * WRITES_MAX)
 #define FLATTENED_MS 60000
+#define STOPPED_MS 120000
 #define MAKER "t-killed-maker"
 
 const char *killed_fsid;
@@ -145,6 +146,63 @@ void
 killed_start(struct talk *other)
 {
 	start(other, NULL, NULL);
+}
+
+void
+killed_start_failing(
+    struct talk *other, unsigned fail_at, unsigned kill_at, bool stop)
+{
+	static const struct sweep none = { .what = "" };
+	auto_free char *at = str_fmt("%u", fail_at);
+	struct act act = { .n = kill_at };
+
+	(void)setenv("RBD_CSI_TEST_FAIL_AT", at, 1);
+	if (stop)
+		(void)setenv("RBD_CSI_TEST_STOP", "1", 1);
+	start(other, &none, &act);
+	(void)unsetenv("RBD_CSI_TEST_FAIL_AT");
+	(void)unsetenv("RBD_CSI_TEST_STOP");
+}
+
+static bool
+is_stopped(const struct talk *t)
+{
+	auto_free char *path = str_fmt(
+	    "/proc/%d/stat", (int)peer_pid(&t->peer));
+	FILE *f = fopen(path, "re");
+	char state = '?';
+
+	if (f == NULL)
+		return false;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = '?';
+	(void)fclose(f);
+	return state == 'T';
+}
+
+bool
+killed_stopped(struct talk *other, uint64_t id)
+{
+	int64_t until = clock_now_ms() + STOPPED_MS;
+
+	while (!is_stopped(other) && !other->gone && clock_now_ms() < until) {
+		talk_turn(20);
+		if (talk_answered(other, id) != NULL)
+			return false;
+	}
+	return is_stopped(other);
+}
+
+void
+killed_go_on(const struct talk *other)
+{
+	(void)kill(peer_pid(&other->peer), SIGCONT);
+}
+
+bool
+killed_died(struct talk *other)
+{
+	return end(other) == FATE_ALONE;
 }
 
 json_t *

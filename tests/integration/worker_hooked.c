@@ -8,6 +8,8 @@
  *	RBD_CSI_TEST_KILL_BESIDE=1    those that are sent beside it land as well,
  *	                              it alone is missing
  *	RBD_CSI_TEST_KILL_PARENT=1    the process that has started it dies, too
+ *	RBD_CSI_TEST_FAIL_AT=n        that write is not done, and fails
+ *	RBD_CSI_TEST_STOP=1           before that the process stops (SIGSTOP)
  *
  * Ids of snapshots are no writes: what is left of them is a gap between numbers.
  */
@@ -29,6 +31,8 @@ static unsigned beside; /* writes that were kept back, or sent, beside it */
 static unsigned turns;  /* since it was kept back */
 static bool is_parents; /* RBD_CSI_TEST_KILL_PARENT */
 static bool is_missing; /* RBD_CSI_TEST_KILL_BESIDE */
+static uint64_t fails;  /* writes until one that fails, itself included */
+static bool is_stopped; /* RBD_CSI_TEST_STOP */
 static rados_ioctx_t pools[POOLS_MAX];
 
 int __real_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
@@ -77,6 +81,23 @@ is_sent(const char *where)
 	return false;
 }
 
+/* What makes no sense is refused with -EINVAL, and nothing of it is done. */
+static int
+fail(rados_ioctx_t io, rados_completion_t completion, const char *object)
+{
+	rados_write_op_t op = rados_create_write_op();
+	int prval, rc;
+
+	fprintf(stderr, "# fails: %s\n", object);
+	if (is_stopped)
+		(void)raise(SIGSTOP);
+	rados_write_op_exec(op, "rbd", "set_id", "", 0, &prval); /* no id */
+	rc = __real_rados_aio_write_op_operate(
+	    op, io, completion, object, NULL, LIBRADOS_OPERATION_NOFLAG);
+	rados_release_write_op(op);
+	return rc;
+}
+
 int
 __wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
     rados_completion_t completion, const char *object, time_t *mtime, int flags)
@@ -86,6 +107,8 @@ __wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
 			pools[i] = io;
 	if (!is_sent(object))
 		return 0; /* and is never answered */
+	if (fails > 0 && --fails == 0)
+		return fail(io, completion, object);
 	return __real_rados_aio_write_op_operate(
 	    op, io, completion, object, mtime, flags);
 }
@@ -101,9 +124,13 @@ __attribute__((constructor)) static void
 install_hook(void)
 {
 	const char *at = getenv("RBD_CSI_TEST_KILL_AT");
+	const char *fail_at = getenv("RBD_CSI_TEST_FAIL_AT");
 
 	if (at == NULL || str_to_u64(at, &left) < 0)
 		left = 0;
+	if (fail_at == NULL || str_to_u64(fail_at, &fails) < 0)
+		fails = 0;
+	is_stopped = getenv("RBD_CSI_TEST_STOP") != NULL;
 	is_missing = getenv("RBD_CSI_TEST_KILL_BESIDE") != NULL;
 	is_parents = getenv("RBD_CSI_TEST_KILL_PARENT") != NULL;
 }

@@ -312,14 +312,24 @@ talk_cancel(struct talk *t, uint64_t id)
 }
 
 const struct talk_reply *
+talk_answered(const struct talk *t, uint64_t id)
+{
+	for (unsigned i = 0; i < TALK_REPLIES; i++)
+		if (t->reply[i].id == id)
+			return &t->reply[i];
+	return NULL;
+}
+
+const struct talk_reply *
 talk_wait(struct talk *t, uint64_t id)
 {
 	int64_t end = clock_now_ms() + ANSWER_MS;
+	const struct talk_reply *reply;
 
 	while (clock_now_ms() < end) {
-		for (unsigned i = 0; i < TALK_REPLIES; i++)
-			if (t->reply[i].id == id)
-				return &t->reply[i];
+		reply = talk_answered(t, id);
+		if (reply != NULL)
+			return reply;
 		if (t->gone)
 			return NULL;
 		loop_turn(true);

@@ -65,6 +65,8 @@ uint64_t talk_send(
     struct talk *talk, const char *method, const void *request, const char *ns);
 void talk_cancel(struct talk *talk, uint64_t id);
 
+/* The reply if it has come, or NULL. */
+const struct talk_reply *talk_answered(const struct talk *talk, uint64_t id);
 /* Waits for the reply; NULL: none in 60 s, or the worker is gone. */
 const struct talk_reply *talk_wait(struct talk *talk, uint64_t id);
 

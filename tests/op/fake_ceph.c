@@ -1674,6 +1674,36 @@ trash_purge_start(struct trash_purge *p, struct wake *waiter)
 	leave_child(&p->op, waiter, rc, "purge");
 }
 
+/* Images are whole or not there: what is left of one has its name. */
+void
+image_list_start(struct ceph_pool *pool, const char *name, const char *id,
+    struct wake *waiter)
+{
+	int rc;
+
+	(void)pool;
+	(void)name;
+	(void)id;
+	(void)enter("list", &rc);
+	leave(waiter, rc);
+}
+
+/* And so are clones: none is known to its parent before it is there. */
+void
+parent_detach_start(struct ceph_pool *parent_pool,
+    const struct cls_parent *parent, struct ceph_pool *pool,
+    const char *image_id, struct wake *waiter)
+{
+	int rc;
+
+	(void)parent_pool;
+	(void)parent;
+	(void)pool;
+	(void)image_id;
+	(void)enter("detach", &rc);
+	leave(waiter, rc);
+}
+
 void
 trash_state_start(struct ceph_pool *pool, const char *id, enum trash_state from,
     enum trash_state to, struct wake *waiter)

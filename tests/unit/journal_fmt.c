@@ -234,32 +234,49 @@ test_purges(void)
 static void
 test_reservations(void)
 {
-	static const char image[] = "k8s-11111111-2222-4333-8444-555555555555";
-	static const char copy[] =
-	    "10f2c5e8a1b3d4/csi-snap-11111111-2222-4333-8444-555555555555";
-	char uuid[JOURNAL_UUID_LEN + 1];
-	const char *source;
+#define RESERVED "11111111-2222-4333-8444-555555555555"
+	static const struct {
+		const char *value, *source, *image;
+		enum journal_stage stage;
+	} rows[] = {
+		{ "k8s-" RESERVED, NULL, "k8s-" RESERVED, JOURNAL_BEGUN },
+		{ "10f2c5e8a1b3d4/csi-snap-" RESERVED, "10f2c5e8a1b3d4",
+		    "csi-snap-" RESERVED, JOURNAL_BEGUN },
+		{ "shared/" RESERVED, NULL, RESERVED, JOURNAL_SHARED },
+		{ "shared/10f2/csi-vol-" RESERVED, "10f2", "csi-vol-" RESERVED,
+		    JOURNAL_SHARED },
+		{ "undone/csi-vol-" RESERVED, NULL, "csi-vol-" RESERVED,
+		    JOURNAL_UNDONE },
+		{ "undone/10f2/csi-vol-" RESERVED, "10f2", "csi-vol-" RESERVED,
+		    JOURNAL_UNDONE },
+	};
+	static const char *const bad[] = { "", "short", "undone/",
+		"shared/10f2/", "k8s-11111111-2222-4333-8444-55555555555",
+		"1111/111-2222-4333-8444-55555555555/",
+		"undone/10f2/1111111-2222-4333-8444-555555555555" };
+	struct journal_reservation r;
 
 	is_str(JOURNAL_RESERVE, "csi.reserve.",
 	    "a reservation has a key of its own");
-	is_str(
-	    journal_reserve_parse(arena, image, strlen(image), uuid, &source),
-	    image, "and the image's name");
-	ok(source == NULL, "without anything that it is copied from");
-	is_str(uuid, "11111111-2222-4333-8444-555555555555",
-	    "which ends with the UUID");
-	is_str(journal_reserve_parse(arena, copy, strlen(copy), uuid, &source),
-	    copy + 15, "that of a copy has the image's name as well");
-	is_str(source, "10f2c5e8a1b3d4", "and the id of its source's image");
-	is_str(uuid, "11111111-2222-4333-8444-555555555555", "and the UUID");
-	ok(journal_reserve_parse(
-	       arena, image, strlen(image) - 1, uuid, &source) == NULL,
-	    "or is refused");
-	ok(journal_reserve_parse(arena, "short", 5, uuid, &source) == NULL,
-	    "so is a short one");
-	ok(journal_reserve_parse(arena, "1111/111-2222-4333-8444-55555555555/",
-	       36, uuid, &source) == NULL,
-	    "and one with a slash in its UUID");
+	for (size_t i = 0; i < countof(rows); i++) {
+		const char *value = rows[i].value;
+
+		ok(journal_reservation_parse(&r, arena, value, strlen(value)) ==
+			    0 &&
+			str_eq(r.image, rows[i].image) &&
+			str_eq(r.source, rows[i].source) &&
+			str_eq(r.uuid, RESERVED) && r.stage == rows[i].stage,
+		    "%s is read", value);
+		is_str(
+		    journal_reservation_fmt(&r, arena), value, "and written");
+	}
+	for (size_t i = 0; i < countof(bad); i++)
+		ok(journal_reservation_parse(
+		       &r, arena, bad[i], strlen(bad[i])) == -EBADMSG,
+		    "'%s' is refused", bad[i]);
+	ok(journal_reservation_parse(
+	       &r, arena, rows[0].value, strlen(rows[0].value) - 1) == -EBADMSG,
+	    "so is one that is cut off");
 }
 
 int
