@@ -13,7 +13,7 @@ import time
 
 import controller
 import insight
-from measure import TOP, cpu_seconds, marked, status, wait_for
+from measure import TOP, bench_figures, cpu_seconds, marked, status, wait_for
 
 
 class Stand:
@@ -123,12 +123,13 @@ class Stand:
         """Runs rbd-csictl bench; its figures are reported and returned by name."""
         parameters = self.dir / "class.json"
         parameters.write_text(json.dumps(self.class_parameters()))
+        where = [] if kind == "release" else ["--dir", self.dir / "volumes", "--parameters", parameters]
         argv = [self.build / "rbd-csictl", "--endpoint", self.endpoint, "--secrets", self.env["RBD_CSI_SECRETS"], "bench",
-                kind, "--json", "--dir", self.dir / "volumes", "--parameters", parameters, *map(str, options)]
+                kind, "-o", "csv", "--runs", self.dir / "runs", *where, *map(str, options)]
         run = subprocess.run(argv, env=self.env, capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise RuntimeError(f"bench {kind}: {run.stderr.strip()}\n{(self.dir / 'csi.log').read_text()[-2000:]}")
-        figures = [json.loads(line) for line in run.stdout.splitlines()]
+        figures = list(bench_figures(run.stdout.splitlines()))
         for item in figures:
             self.report.figure(f"{prefix or kind}.{item['name']}", item["value"], item["unit"])
         return {item["name"]: item["value"] for item in figures}
@@ -147,11 +148,11 @@ class Stand:
 
 def bench_volumes(stand):
     count = 400
-    stand.bench("volumes", "--count", 16, "--callers", 16, "--prefix", "warm", prefix="volumes.warm-up")
+    stand.bench("volumes", "--count", 16, "--callers", 16, "--run", "warm", prefix="volumes.warm-up")
     pids = [stand.daemon.pid] + stand.own("ceph-worker")
     before = [cpu_seconds(pid) for pid in pids]
     ops = stand.osd_ops()
-    stand.bench("volumes", "--count", count, "--callers", 16, "--prefix", "load")
+    stand.bench("volumes", "--count", count, "--callers", 16, "--run", "load")
     stand.report.figure("volumes.rados_ops_per_volume", (stand.osd_ops() - ops) / count, "ops")
     for name, pid, was in zip(["rbd-csid", "ceph-worker"], pids, before):
         stand.report.figure(f"volumes.{name}.cpu_per_volume", (cpu_seconds(pid) - was) / count * 1000, "ms")
@@ -161,7 +162,7 @@ def bench_volumes(stand):
 def bench_attach(stand):
     for count in (1, 32):
         before = stand.processes_started()
-        stand.bench("attach", "--count", count, "--callers", count, "--prefix", f"a{count}", prefix=f"attach.{count}")
+        stand.bench("attach", "--count", count, "--callers", count, "--run", f"a{count}", prefix=f"attach.{count}")
         stand.report.figure(f"attach.{count}.processes_per_volume", (stand.processes_started() - before) / count, "processes")
 
 
@@ -169,7 +170,7 @@ def bench_node(stand):
     """Volumes that come and go at once: attach with mkfs, detach, attach, detach."""
     for count in (1, 32, 256):
         before = stand.metrics()
-        stand.bench("attach", "--count", count, "--callers", count, "--prefix", f"n{count}", prefix=f"node.{count}")
+        stand.bench("attach", "--count", count, "--callers", count, "--run", f"n{count}", prefix=f"node.{count}")
         after = stand.metrics()
         for name, metric in (("children", "rbd_csi_offload_forks_total"), ("programs", "rbd_csi_tool_execs_total")):
             stand.report.figure(f"node.{count}.{name}_per_volume", (float(after[metric]) - float(before[metric])) / count, name)
@@ -178,7 +179,7 @@ def bench_node(stand):
 
 def write_everywhere(stand):
     """64 MiB to each file system, in requests of 1 MiB, 16 of them at once."""
-    targets = sorted((stand.dir / "volumes").glob("h64-*/target"))
+    targets = sorted((stand.dir / "volumes").glob("bench-h64-*/target"))
     for i in range(0, len(targets), 16):
         writers = [subprocess.Popen(["dd", "if=/dev/zero", f"of={target}/large", "bs=1M", "count=64", "oflag=direct", "status=none"])
                    for target in targets[i:i + 16]]
@@ -188,7 +189,7 @@ def write_everywhere(stand):
 
 def bench_images(stand):
     for count in (1, 64):
-        stand.bench("hold", "--count", count, "--callers", min(count, 16), "--prefix", f"h{count}",
+        stand.bench("hold", "--count", count, "--callers", min(count, 16), "--run", f"h{count}",
                     prefix=f"images.{count}")
         stand.report_process(f"images.{count}.rbd-csid", stand.daemon.pid)
         pids = stand.own("rbd-attachd")
@@ -199,7 +200,7 @@ def bench_images(stand):
             time.sleep(12)  # it looks every 5 s at what has not been used since
             for pid in pids:
                 stand.report.judged(f"images.{count}.rbd-attachd.rss_after_large_writes", status(pid)[0] / 1024, "MiB", most=48)
-        stand.bench("release", "--count", count, "--callers", min(count, 16), "--prefix", f"h{count}",
+        stand.bench("release", "--callers", min(count, 16), "--run", f"h{count}",
                     prefix=f"images.{count}")
 
 
@@ -232,8 +233,8 @@ def bench_throughput(stand):
     admin = ["rbd", "--pool", "rbd"]
     for name in ("qsd", "engine"):
         subprocess.run([*admin, "create", f"bench-{name}", "--size", "1G", "--image-feature", "layering"], env=env, check=True)
-    stand.bench("hold", "--count", 1, "--callers", 1, "--prefix", "t", "--fstype", "block", prefix="throughput")
-    device = next((stand.dir / "volumes" / "t-0").glob("target"))
+    stand.bench("hold", "--count", 1, "--callers", 1, "--run", "t", "--fstype", "block", prefix="throughput")
+    device = next((stand.dir / "volumes" / "bench-t-0").glob("target"))
     paths["rbd-attachd"] = [f"--filename={device}", "--ioengine=libaio", "--direct=1"]
     export = stand.dir / "qsd.img"
     export.touch()
@@ -260,7 +261,7 @@ def bench_throughput(stand):
             subprocess.run(["losetup", "-d", loop], check=False)
         qsd.terminate()
         qsd.wait(timeout=30)
-    stand.bench("release", "--count", 1, "--callers", 1, "--prefix", "t", "--fstype", "block", prefix="throughput")
+    stand.bench("release", "--run", "t", prefix="throughput")
 
 
 def bench_krbd(stand):

@@ -4,7 +4,7 @@ import statistics
 import subprocess
 import time
 
-from measure import cpu_ns, memory_mib, wait_for
+from measure import bench_figures, cpu_ns, memory_mib, wait_for
 
 CALLERS = (1, 16, 64)
 IDLE = 20  # seconds that purges may take on a busy machine, and one more for each volume
@@ -27,7 +27,7 @@ class Load:
         parameters = stand.dir / "class.json"
         parameters.write_text(json.dumps(stand.class_parameters()))
         self.argv = [stand.build / "rbd-csictl", "--endpoint", stand.endpoint, "--secrets", stand.env["RBD_CSI_SECRETS"],
-                     "bench", kind, "--json", "--parameters", parameters, "--prefix", prefix, "--callers", str(callers),
+                     "bench", kind, "-o", "csv", "--parameters", parameters, "--run", prefix, "--callers", str(callers),
                      "--count", str(count)]
         self.figures = {}
 
@@ -38,8 +38,7 @@ class Load:
         self.pids = [self.stand.daemon.pid] + self.stand.own("ceph-worker")
         before = self.cpu()
         with subprocess.Popen(self.argv, env=self.stand.env, stdout=subprocess.PIPE, text=True) as bench:
-            for line in bench.stdout:
-                item = json.loads(line)
+            for item in bench_figures(bench.stdout):
                 phase, what = item["name"].split(".", 1)
                 self.figures[item["name"]] = item
                 if what == "rate":  # the phase has just ended

@@ -46,6 +46,8 @@ def bench_figures(lines):
                 if float(row[what]):
                     yield {"name": f"{name}.{what}", "value": float(row[what]), "unit": unit}
             phase = name
+        if "/" in row["name"]:  # a state
+            continue
         for what in ("min", "mean", "p50", "p90", "p95", "p99", "p99.9", "max"):
             if row[f"{what}_ms"]:
                 yield {"name": f"{name}.{row['name']}.{what}", "value": float(row[f"{what}_ms"]), "unit": "ms"}

@@ -5,12 +5,11 @@
 #ifndef CTL_BENCH_H
 #define CTL_BENCH_H
 
+#include "ctl/bench_driver.h"
 #include "ctl/bench_load.h"
 #include "ctl/bench_print.h"
 #include "ctl/bench_result.h"
 #include "ctl/command.h"
-
-struct client;
 
 /* What was typed, read. */
 struct bench_plan {
@@ -20,14 +19,15 @@ struct bench_plan {
 	size_t count;                  /* volumes, calls or connections */
 	size_t callers[CTL_SWEEP_MAX]; /* one run each; 0: no limit */
 	size_t runs;
-	size_t connections; /* that the calls share; 0: one for each call */
-	const char *prefix; /* of the volumes' names */
-	const char *dir;    /* for staging and target paths; NULL: none */
-	const char *fstype; /* or "block" */
-	const char *node_id;
+	size_t connections;  /* that the calls share; 0: one for each call */
+	const char *dir;     /* for staging and target paths; NULL: none */
+	const char *fstype;  /* or "block" */
+	const char *node_id; /* NULL: the driver tells */
 	uint64_t size_bytes;
-	int64_t timeout_ms;           /* of a call; 0: none */
+	int64_t timeout_ms; /* of a call; 0: none; negative: not told */
+	int64_t retry_ns;   /* what fails is tried again so long */
 	json_t *parameters, *secrets; /* objects of strings, or NULL */
+	struct bench_driver driver;
 };
 
 /* False: it has told on standard error what is wrong. */
@@ -40,13 +40,17 @@ void bench_plan_fini(struct bench_plan *plan);
  * interrupted. After a failure or an interrupt what was made is taken away
  * again.
  *
- * bench_connections() holds its connections until there is a line on standard
+ * bench_clean() takes away what runs have left that were killed, or the run
+ * that is its operand. bench_connections() holds its connections until there is a line on standard
  * input, or its end.
  */
-enum ctl_status bench_volumes(
-    const struct bench_plan *plan, struct client *client);
+enum ctl_status bench_volumes(const struct bench_plan *plan);
 enum ctl_status bench_calls(const struct bench_plan *plan);
+enum ctl_status bench_clean(const struct bench_plan *plan);
 enum ctl_status bench_connections(const struct bench_plan *plan);
+
+/* When a call is given up that is not said to be given up earlier. */
+#define BENCH_TIMEOUT_MS (INT64_C(5) * 60 * 1000)
 
 #define BENCH_TOLD_MAX 5 /* failures that are told one by one */
 

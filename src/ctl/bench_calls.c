@@ -8,7 +8,8 @@
  */
 #include "core/op.h"
 #include "csi/rpc.h"
-#include "ctl/bench.h"
+#include "ctl/bench_about.h"
+#include "ctl/bench_live.h"
 #include "ctl/ctl.h"
 #include "rpc/client.h"
 
@@ -68,6 +69,7 @@ caller_step(struct op *op)
 			result_note_slow(&calls->result, calls->name, "",
 			    c->turn.meant_ns, took_ns);
 		} else {
+			bench_live_clear();
 			if (calls->result.failed < BENCH_TOLD_MAX)
 				(void)fprintf(stderr, "%s: %s: %s\n",
 				    err_code_name(c->call.code), calls->name,
@@ -130,6 +132,7 @@ on_interrupted(void *arg)
 static size_t
 run_calls(struct calls *calls, const char *name, size_t callers, json_t *phases)
 {
+	struct bench_live live;
 	struct bench_caller *c;
 	json_t *phase;
 
@@ -143,7 +146,9 @@ run_calls(struct calls *calls, const char *name, size_t callers, json_t *phases)
 	calls->times = result_times_of(&calls->result, calls->name);
 	bench_interrupts.told = on_interrupted;
 	bench_interrupts.arg = calls;
+	bench_live_begin(&live, name, &calls->load, &calls->result);
 	load_run(&calls->load);
+	bench_live_end(&live);
 	bench_interrupts.told = NULL;
 	while ((c = LIST_FIRST(&calls->spare)) != NULL) {
 		LIST_REMOVE(c, link);
@@ -211,13 +216,12 @@ read_call(struct calls *calls, struct arena *arena)
 enum ctl_status
 bench_calls(const struct bench_plan *plan)
 {
-	auto_json json_t *document = json_object();
+	auto_json json_t *document = bench_document(plan, NULL);
 	struct calls calls = make_calls(plan, plan->connections);
 	struct arena *arena = csi_arena_new();
 	enum ctl_status status = CTL_USAGE;
-	json_t *phases = json_array();
+	json_t *phases = json_object_get(document, "phases");
 
-	(void)json_object_set_new(document, "phases", phases);
 	if (read_call(&calls, arena)) {
 		status = CTL_OK;
 		bench_print_head(plan->format);
@@ -226,7 +230,8 @@ bench_calls(const struct bench_plan *plan)
 			if (run_calls(
 				&calls, "calls", plan->callers[i], phases) > 0)
 				status = CTL_FAILED;
-		bench_print_end(plan->format, document);
+		if (!bench_document_end(plan, document))
+			status = CTL_USAGE;
 	}
 	free_clients(&calls);
 	arena_free(arena);
@@ -274,9 +279,9 @@ hold_until_told(void)
 enum ctl_status
 bench_connections(const struct bench_plan *plan)
 {
-	auto_json json_t *document = json_object();
+	auto_json json_t *document = bench_document(plan, NULL);
 	struct arena *arena = csi_arena_new();
-	json_t *phases = json_array();
+	json_t *phases = json_object_get(document, "phases");
 	struct rlimit files;
 	enum ctl_status status = CTL_USAGE;
 	struct calls calls;
@@ -287,14 +292,14 @@ bench_connections(const struct bench_plan *plan)
 		(void)setrlimit(RLIMIT_NOFILE, &files);
 	}
 	calls = make_calls(plan, plan->count);
-	(void)json_object_set_new(document, "phases", phases);
 	if (read_call(&calls, arena)) {
 		bench_print_head(plan->format);
 		status = run_calls(&calls, "connections", plan->callers[0],
 			     phases) > 0
 		    ? CTL_FAILED
 		    : CTL_OK;
-		bench_print_end(plan->format, document);
+		if (!bench_document_end(plan, document))
+			status = CTL_USAGE;
 		(void)fflush(stdout);
 		if (bench_interrupts.count == 0)
 			hold_until_told();

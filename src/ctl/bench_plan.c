@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define FILE_MAX_BYTES 65536
-#define TIMEOUT_MS (5 * 60 * 1000)
+#define RUN_ID_MAX 24
 #define MS_NS INT64_C(1000000)
 
 static bool
@@ -46,6 +46,22 @@ read_sweep(struct bench_plan *plan, const char *text)
 	return plan->runs > 0;
 }
 
+/* It becomes part of names of volumes, directories and files. */
+static bool
+is_run_id(const char *text)
+{
+	if (text == NULL ||
+	    (strlen(text) <= RUN_ID_MAX && *text != '\0' &&
+		text[strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-")] ==
+		    '\0' &&
+		*text != '-'))
+		return true;
+	(void)fprintf(stderr,
+	    "rbd-csictl: --run %s: has to be up to %d of a-z, 0-9 and -\n",
+	    text, RUN_ID_MAX);
+	return false;
+}
+
 bool
 bench_plan_read(struct bench_plan *plan, const struct ctl_args *args)
 {
@@ -65,14 +81,12 @@ bench_plan_read(struct bench_plan *plan, const struct ctl_args *args)
 		.connections = args->given[CTL_CONNECT_PER_CALL]
 		    ? 0
 		    : (size_t)args->number[CTL_CONNECTIONS],
-		.prefix = args->text[CTL_PREFIX],
 		.dir = args->text[CTL_DIR],
 		.fstype = args->text[CTL_FSTYPE],
 		.node_id = args->text[CTL_NODE],
 		.size_bytes = (uint64_t)args->number[CTL_SIZE],
-		.timeout_ms = args->number[CTL_TIMEOUT] >= 0
-		    ? args->number[CTL_TIMEOUT]
-		    : TIMEOUT_MS,
+		.timeout_ms = args->number[CTL_TIMEOUT],
+		.retry_ns = args->number[CTL_RETRY_FOR] * MS_NS,
 	};
 	/* With --duration a --count is one more end, but none is needed. */
 	if (!args->given[CTL_DURATION] || args->given[CTL_COUNT])
@@ -87,7 +101,8 @@ bench_plan_read(struct bench_plan *plan, const struct ctl_args *args)
 		    ? 0
 		    : (size_t)args->number[CTL_CALLERS];
 	}
-	return read_pairs(args->text[CTL_PARAMETERS], &plan->parameters) &&
+	return is_run_id(args->text[CTL_RUN]) &&
+	    read_pairs(args->text[CTL_PARAMETERS], &plan->parameters) &&
 	    read_pairs(args->text[CTL_SECRETS], &plan->secrets);
 }
 
@@ -96,4 +111,5 @@ bench_plan_fini(struct bench_plan *plan)
 {
 	json_decref(plan->parameters);
 	json_decref(plan->secrets);
+	bench_driver_fini(&plan->driver);
 }

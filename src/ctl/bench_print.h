@@ -26,4 +26,8 @@ void bench_print_phase(
 /* The whole document: JSON prints it, the others have. */
 void bench_print_end(enum bench_format format, const json_t *document);
 
+/* What bench_compare.h gives. */
+void bench_print_compared(
+    enum bench_format format, json_t *rows, json_t *differ);
+
 #endif

@@ -144,6 +144,19 @@ result_note_slow(struct result *result, const char *name, const char *subject,
 }
 
 void
+result_note_states(struct result *result, const char *name, const char *subject,
+    json_t *states)
+{
+	for (size_t i = 0; i < result->slow_count; i++) {
+		struct result_slow *slow = &result->slowest[i];
+
+		if (slow->states == NULL && str_eq(slow->name, name) &&
+		    str_eq(slow->subject, subject))
+			slow->states = json_incref(states);
+	}
+}
+
+void
 result_end(struct result *result, const struct load *load)
 {
 	result->cpu_ns += cpu_now_ns();

@@ -68,6 +68,10 @@ void result_fail(struct result *result, enum err_code code);
 void result_note_slow(struct result *result, const char *name,
     const char *subject, int64_t began_ns, int64_t took_ns);
 
+/* The states, [[name, ms]], of those of the slowest that have none. */
+void result_note_states(struct result *result, const char *name,
+    const char *subject, json_t *states);
+
 /* The end, and what the load tells. */
 void result_end(struct result *result, const struct load *load);
 

@@ -6,18 +6,23 @@
 #include "ctl/ctl.h"
 
 #define AS_TABLE (CTL_FLAG(OUTPUT) | CTL_FLAG(JSON))
-#define BENCH (CTL_FLAG(COUNT) | CTL_FLAG(CALLERS) | AS_TABLE)
-#define BENCH_CALLS                                                            \
+#define BENCH                                                                  \
 	(CTL_FLAG(COUNT) | CTL_FLAG(CALLERS) | CTL_FLAG(BENCH_OUTPUT) |        \
-	    CTL_FLAG(JSON) | CTL_FLAG(RPC))
+	    CTL_FLAG(JSON) | CTL_FLAG(HTML))
+#define BENCH_LOAD                                                             \
+	(BENCH | CTL_FLAG(RATE) | CTL_FLAG(DURATION) | CTL_FLAG(WARM_UP) |     \
+	    CTL_FLAG(RAMP) | CTL_FLAG(SWEEP) | CTL_FLAG(CONNECT_PER_CALL))
+#define BENCH_RUN                                                              \
+	(CTL_FLAG(RUN) | CTL_FLAG(RUNS) | CTL_FLAG(CONTROLLER) |               \
+	    CTL_FLAG(RETRY_FOR) | CTL_FLAG(CONNECT_PER_CALL))
 #define BENCH_VOLUMES                                                          \
-	(BENCH | CTL_FLAG(PREFIX) | CTL_FLAG(SIZE) | CTL_FLAG(PARAMETERS) |    \
-	    CTL_FLAG(CONNECT_PER_CALL) | CTL_FLAG(DIR) | CTL_FLAG(FSTYPE) |    \
-	    CTL_FLAG(NODE))
-#define BENCH_ABOUT                                                               \
-	"What fails is counted by its code and is in no rate; then, and after\n"  \
-	"Ctrl-C, what was made is taken away again. A second Ctrl-C gives that\n" \
-	"up, and what is left is told."
+	(BENCH_RUN | CTL_FLAG(SIZE) | CTL_FLAG(PARAMETERS) | CTL_FLAG(DIR) |   \
+	    CTL_FLAG(FSTYPE) | CTL_FLAG(NODE))
+#define BENCH_ABOUT                                                                   \
+	"What the driver does not serve is left out. What fails is counted by its\n"  \
+	"code, is in no rate, and the others go on. In the end, and after Ctrl-C,\n"  \
+	"what was made is taken away; a second Ctrl-C gives that up. `bench clean`\n" \
+	"does it for a run that was killed. docs/BENCH.md tells what to quote."
 
 const struct ctl_command ctl_commands[] = {
 	{ .name = "ops",
@@ -139,25 +144,31 @@ const struct ctl_command ctl_commands[] = {
 		"support /tmp/node7 --log /var/log/rbd-csid.log --metrics-address 127.0.0.1:9809",
 	    .run = ctl_support },
 	{ .name = "bench attach",
-	    .flags = BENCH_VOLUMES,
+	    .flags = BENCH_VOLUMES | BENCH_LOAD,
 	    .needs = CTL_FLAG(DIR),
 	    .what = "Time stage and publish, there and back, twice",
-	    .about = BENCH_ABOUT,
+	    .about =
+		"All volumes go through one phase after the other; with --rate or --duration\n"
+		"they come and go, each by itself.\n"
+		"\n" BENCH_ABOUT,
 	    .examples =
-		"--secrets admin.json bench attach --parameters class.json --dir /mnt/bench --count 64 --callers 32",
+		"--secrets admin.json bench attach --parameters class.json --dir /mnt/bench --count 64 --callers 32\n"
+		"--secrets admin.json bench attach --parameters class.json --dir /mnt/bench --rate 2 --duration 5m --html attach.html",
 	    .run = ctl_bench },
 	{ .name = "bench controller",
-	    .flags = BENCH_VOLUMES,
+	    .flags = BENCH_VOLUMES | BENCH_LOAD,
 	    .what = "Time all that the Controller service does with a volume",
 	    .about =
 		"Create, the same again, snapshot, restore (all of them from the first\n"
-		"volume's snapshot), clone, expand, and the deletion of each.\n"
+		"volume's snapshot), clone, expand, and the deletion of each. With --rate or\n"
+		"--duration volumes come and go, each by itself.\n"
 		"\n" BENCH_ABOUT,
 	    .examples =
-		"--secrets admin.json bench controller --parameters class.json --count 64 --callers 16",
+		"--secrets admin.json bench controller --parameters class.json --count 64 --callers 16\n"
+		"--secrets admin.json bench controller --parameters class.json --sweep 1,4,16,64 -o csv",
 	    .run = ctl_bench },
 	{ .name = "bench volumes",
-	    .flags = BENCH_VOLUMES,
+	    .flags = BENCH_VOLUMES | BENCH_LOAD,
 	    .what = "Time CreateVolume, the same again, DeleteVolume",
 	    .about = BENCH_ABOUT,
 	    .examples =
@@ -166,9 +177,7 @@ const struct ctl_command ctl_commands[] = {
 	{ .name = "bench calls",
 	    .operands = "[JSON|@FILE|-]",
 	    .most = 1,
-	    .flags = BENCH_CALLS | CTL_FLAG(CONNECT_PER_CALL) |
-		CTL_FLAG(CONNECTIONS) | CTL_FLAG(RATE) | CTL_FLAG(DURATION) |
-		CTL_FLAG(WARM_UP) | CTL_FLAG(RAMP) | CTL_FLAG(SWEEP),
+	    .flags = BENCH_LOAD | CTL_FLAG(RPC) | CTL_FLAG(CONNECTIONS),
 	    .what = "Time one RPC, called over and over",
 	    .about =
 		"A closed loop: each caller calls again when it has its answer. With --rate\n"
@@ -179,25 +188,49 @@ const struct ctl_command ctl_commands[] = {
 		"bench calls --rpc NodeGetCapabilities --sweep 1,8,64 --duration 10s -o csv",
 	    .run = ctl_bench },
 	{ .name = "bench connections",
-	    .flags = BENCH_CALLS,
+	    .flags = BENCH | CTL_FLAG(RPC),
 	    .what =
 		"Make a call on each connection, then hold them until a line on standard input",
 	    .examples = "bench connections --count 500",
 	    .run = ctl_bench },
 	{ .name = "bench hold",
-	    .flags = BENCH_VOLUMES,
-	    .needs = CTL_FLAG(DIR),
+	    .flags = BENCH_VOLUMES | BENCH,
+	    .needs = CTL_FLAG(DIR) | CTL_FLAG(RUN),
 	    .what = "Attach volumes and leave them attached",
 	    .examples =
-		"--secrets admin.json bench hold --parameters class.json --dir /mnt/bench --count 500",
+		"--secrets admin.json bench hold --run many --parameters class.json --dir /mnt/bench --count 500",
 	    .run = ctl_bench },
 	{ .name = "bench release",
-	    .flags = BENCH_VOLUMES,
-	    .needs = CTL_FLAG(DIR),
+	    .flags = BENCH_RUN | CTL_FLAG(CALLERS) | CTL_FLAG(BENCH_OUTPUT) |
+		CTL_FLAG(JSON) | CTL_FLAG(HTML),
+	    .needs = CTL_FLAG(RUN),
 	    .what = "Detach and delete what `bench hold` has left",
-	    .examples =
-		"--secrets admin.json bench release --parameters class.json --dir /mnt/bench --count 500",
+	    .examples = "--secrets admin.json bench release --run many",
 	    .run = ctl_bench },
+	{ .name = "bench clean",
+	    .operands = "[RUN]",
+	    .most = 1,
+	    .flags = CTL_FLAG(RUNS) | CTL_FLAG(CONTROLLER) | CTL_FLAG(CALLERS),
+	    .what = "Take away what runs have left that were killed",
+	    .about =
+		"All of this user's, apart from those that run, or that `bench hold` keeps;\n"
+		"or the one that is named. At the socket that the run has used, unless\n"
+		"--endpoint says otherwise.",
+	    .examples = "--secrets admin.json bench clean\n"
+			"--secrets admin.json bench clean 1f2e3d4c",
+	    .run = ctl_bench },
+	{ .name = "bench compare",
+	    .operands = "A B",
+	    .least = 2,
+	    .most = 2,
+	    .flags = CTL_FLAG(BENCH_OUTPUT) | CTL_FLAG(JSON),
+	    .what = "Compare two results, with confidence intervals",
+	    .about =
+		"A and B are what `bench ... -o json` has printed. For each figure that both\n"
+		"have: its value in each, B / A, and between which numbers that is with 95 %\n"
+		"confidence (bootstrap). Which circumstances differ is told, too.",
+	    .examples = "bench compare before.json after.json",
+	    .run = ctl_bench_compare },
 	{ .name = "completion",
 	    .operands = "SHELL",
 	    .least = 1,

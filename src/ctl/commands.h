@@ -20,5 +20,6 @@ enum ctl_status ctl_support(const struct ctl_args *args);
 enum ctl_status ctl_completion(const struct ctl_args *args);
 enum ctl_status ctl_help(const struct ctl_args *args);
 enum ctl_status ctl_bench(const struct ctl_args *args); /* all of its kinds */
+enum ctl_status ctl_bench_compare(const struct ctl_args *args);
 
 #endif

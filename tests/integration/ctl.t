@@ -77,7 +77,7 @@ ctl 0 "a group has its own" bench --help
 like "of its commands" "$reply" 'bench attach .*
 .*'
 for wrong in "ops x" "ops -o yaml" "ops --nonsense" "audit --cluster" "audit --cluster a" "bench" \
-	"bench nonsense" "bench calls --count none" "--timeout 5x ops" "bench volumes --size 1TB" "completion fish"; do
+	"bench nonsense" "bench calls --count none" "--timeout 5x ops" "bench volumes --size 1TB" "bench hold --run A --dir x" "bench calls -o yaml" "completion fish"; do
 	# shellcheck disable=SC2086 # words
 	ctl 2 "wrong: $wrong" $wrong
 	is "... one line says what is wrong: $error" "$(wc -l <<<"$error")" 1
@@ -91,6 +91,7 @@ is "bash completes commands" "$(completes "rbd-csictl se")" sessions
 is "of a group" "$(completes "rbd-csictl --timeout 5s bench at")" attach
 is "and options" "$(completes "rbd-csictl audit --re")" --repair
 is "and their values" "$(completes "rbd-csictl ops -o ")" "table json"
+is "which may differ" "$(completes "rbd-csictl bench calls -o ")" "table csv json"
 is "and not those of another command" "$(completes "rbd-csictl ops --re")" ""
 ctl 0 "zsh has a completion, too" completion zsh
 
@@ -162,64 +163,6 @@ like "as CANCELLED" "$(<"$work/watch.err")" '^CANCELLED: '
 ctl 2 "there are kinds of loads" bench nonsense
 ctl 2 "most want a directory" bench attach
 like "as they say" "$error" '^rbd-csictl: --dir is missing'
-
-# ---- loads that fail, or are ended -----------------------------------------------------------
-
-# figures FILTER: what jq makes of the figures in $reply, by their names
-# Numbers as jq writes them, "50" for "50.000": newer ones leave them as they came.
-figures() { jq -cs "map({(.name): (.value + 0)}) | add | $1" <<<"$reply"; }
-volumes=$work/volumes
-mkdir "$volumes"
-echo "{\"clusterID\": \"$RBD_CSI_FSID\", \"pool\": \"rbd\", \"imageFeatures\": \"layering\"}" \
-	>"$work/class.json"
-prefix=ctl-$$
-load() { # KIND OPTION...
-	local kind=$1
-	shift
-	set -- --secrets "$RBD_CSI_SECRETS" bench "$kind" --json --prefix "$prefix" \
-		--node test-node --dir "$volumes" --parameters "$work/class.json" "$@"
-	"$build/rbd-csictl" --endpoint "$endpoint" "$@" >"$work/figures" 2>"$work/error"
-}
-loaded() { # WANTED-STATUS NAME KIND OPTION...
-	local rc=0
-	load "${@:3}" || rc=$?
-	reply=$(<"$work/figures")
-	is "$2" "$rc" "$1" || diag "$(<"$work/error")"
-}
-journal() { timeout 60 rados -p rbd listomapkeys csi.volumes.default | grep -c "\.$prefix-"; }
-nothing_is_left() {
-	is "... its volumes are gone" "$(journal)" 0
-	is "... and its mounts" "$(grep -c " $volumes/" /proc/self/mountinfo)" 0
-	is "... and its directories" "$(ls "$volumes")" ""
-}
-
-echo '{"clusterID": "nobody-s", "pool": "rbd"}' >"$work/bad.json"
-loaded 1 "every volume is refused" volumes --count 4 --parameters "$work/bad.json"
-is "... which is no rate" "$(figures '[keys[] | select(startswith("create.failed") | not)]')" '[]'
-is "... and counted" "$(figures '.["create.failed"]')" 4
-loaded 1 "no volume can be formatted" attach --count 3 --callers 3 --fstype xfs --size 16777216
-is "... which is counted" "$(figures '[.["attach_format.failed"], .["attach_format.rate"]]')" \
-	'[3,null]'
-nothing_is_left
-mounts_are() { (($(grep -c " $volumes/[^ ]*/target " /proc/self/mountinfo) >= $1)); }
-load attach --count 200 --callers 2 &
-load_pid=$!
-defer eval "kill $load_pid 2>/dev/null; true"
-ok "a load runs" wait_for 60 mounts_are 2
-kill "$(ours rbd-csictl)"
-wait "$load_pid"
-is "... and is ended" "$?" 1
-reply=$(<"$work/figures")
-is "... its calls were cancelled" "$(figures '.["attach_format.failed.CANCELLED"]')" 2
-nothing_is_left
-loaded 0 "all that the controller does" controller --count 6 --callers 3 --size 16777216
-is "... in phases" "$(figures '[keys[] | select(endswith(".rate"))] | sort | join(" ")')" \
-	'"clone.rate create.rate delete.rate delete_clone.rate delete_restored.rate delete_snapshot.rate exists.rate expand.rate restore.rate snapshot.rate"'
-nothing_is_left
-loaded 0 "a load that is left attached" hold --count 2
-ok "... is" mounts_are 2
-loaded 0 "... until it is released" release --count 2
-nothing_is_left
 
 # Connections are held until there is a line.
 # The listening socket and each connection have the path.

@@ -93,7 +93,7 @@ is "by their code" "$(calls Node/NodeUnstageVolume INVALID_ARGUMENT)" 1
 is "all of them" "$(calls Node/NodeGetCapabilities OK)" 500
 is "and each has its time" "$(value_of \
 	'rbd_csi_grpc_call_duration_seconds_count{method="/csi.v1.Node/NodeGetCapabilities"}')" 500
-is "connections, too" "$(value_of rbd_csi_grpc_connections_accepted_total)" $((accepted + 5))
+is "connections, too" "$(value_of rbd_csi_grpc_connections_accepted_total)" $((accepted + 6))
 ok "none of them is left" wait_for 60 value_is rbd_csi_grpc_connections 0
 is "nor is a call" "$(value_of rbd_csi_grpc_calls_running)" 0
 is "nor a byte of them" "$(value_of rbd_csi_grpc_buffered_bytes)" 0

@@ -16,11 +16,13 @@ mkdir -p "$work/many"
 jq -n --arg cluster "$RBD_CSI_FSID" '{clusterID: $cluster, pool: "rbd", imageFeatures: "layering",
 	mounter: "userspace"}' >"$work/parameters.json"
 
-# bench WHAT PREFIX COUNT
+# bench hold RUN COUNT, bench release RUN
 bench() {
+	local volumes=()
+	[[ $1 == release ]] || volumes=(--count "$3" --dir "$work/many" --fstype block --size 16777216
+		--parameters "$work/parameters.json")
 	timeout 600 "$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" bench "$1" \
-		--prefix "$2" --count "$3" --callers 16 --node test-node --dir "$work/many" --fstype block \
-		--size 16777216 --parameters "$work/parameters.json"
+		--run "$2" --runs "$work/runs" --callers 16 "${volumes[@]}"
 }
 loops() { grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l; }
 
@@ -101,8 +103,8 @@ for how in KILL TERM; do
 done
 touch "$work/enough"
 ok "no write has failed meanwhile" wait "$writer"
-ok "what the first daemon has staged is taken away by the third" bench release many "$many"
-ok "all of it" bench release few $few
+ok "what the first daemon has staged is taken away by the third" bench release many
+ok "all of it" bench release few
 is "no loop device is left" "$(loops)" 0
 ok "unpublished from the node" detach
 ok "deleted" delete
