@@ -93,8 +93,8 @@ def scrape(stand):
 
 def bench_scrape(stand):
     few = scrape(stand)[1]
-    hold = ["--prefix", "insight", "--fstype", "block", "--size", str(16 << 20)]
-    stand.bench("hold", "--count", VOLUMES, "--callers", 16, *hold, prefix="insight")
+    stand.bench("hold", "--count", VOLUMES, "--callers", 16, "--run", "insight", "--fstype", "block", "--size", 16 << 20,
+                prefix="insight")
     try:
         before = cpu_ns(stand.daemon.pid)
         times, sizes = zip(*(scrape(stand) for _ in range(SCRAPES)))
@@ -104,7 +104,7 @@ def bench_scrape(stand):
         stand.report.figure("insight.scrape.bytes", sizes[-1] / 1024, "KiB")
         stand.report.figure("insight.scrape.bytes_without_volumes", few / 1024, "KiB")
     finally:
-        stand.bench("release", "--count", VOLUMES, "--callers", 16, *hold, prefix="insight")
+        stand.bench("release", "--callers", 16, "--run", "insight", prefix="insight")
 
 
 def bench_generator(stand, endpoint):
