@@ -7,12 +7,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config.h"
+#include "core/timer.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define CLIENTS_MAX 8
+#define ATTACH_WAIT_MS 30000
 
 /* ATTACH, DETACH or LOOK under way. */
 struct order {
@@ -26,12 +28,22 @@ struct order {
 	int64_t began_ms;
 };
 
+/* An ATTACH of an image that is just being opened or closed. */
+struct waiting {
+	struct waiting *next;
+	struct timer late;
+	struct peer_from from;
+	Attach__Target *target;
+};
+
 static struct {
 	const char *directory;
 	struct table *table;
 	void (*drain)(void);
 	bool serving, draining;
 	struct peer_frame fault; /* what those who come later are told, too */
+	struct waiting *waiting; /* in no order */
+	struct timer settle;
 } ct;
 
 /* ---- answers ----------------------------------------------------------- */
@@ -136,42 +148,70 @@ order_begin(const struct peer_from *from, Attach__Call what,
 		image_look_start(image, &c->err, &c->wake);
 }
 
-static void
-on_call(const struct peer_from *from, const struct peer_frame *frame)
+/* Takes it out of the list; its target is the caller's. */
+static Attach__Target *
+waiting_end(struct waiting *w)
 {
-	Attach__Target *t = peer_unpack(frame, &attach__target__descriptor);
-	bool attach = frame->what == ATTACH__CALL__ATTACH;
-	struct image *image = NULL;
+	Attach__Target *target = w->target;
+	struct waiting **at = &ct.waiting;
+
+	while (*at != w)
+		at = &(*at)->next;
+	*at = w->next;
+	timer_disarm(&w->late);
+	free(w);
+	return target;
+}
+
+static void
+on_waited(struct timer *timer)
+{
+	struct waiting *w = container_of(timer, struct waiting, late);
+	struct peer_from from = w->from;
+	Attach__Target *t = waiting_end(w);
 	struct err err = ERR_INIT;
 
-	if (t != NULL && ct.serving)
-		image = attach
-		    ? image_find(t->pool, t->rados_namespace, t->image)
-		    : image_by_ino(t->ino);
-	if (t == NULL || frame->what < ATTACH__CALL__ATTACH ||
-	    frame->what > ATTACH__CALL__LOOK) {
-		(void)err_set(&err, ERR_UNIMPLEMENTED,
-		    "rbd-attachd has no command %u", frame->what);
-	} else if (!ct.serving) {
-		(void)err_set(&err, ERR_UNAVAILABLE,
-		    "rbd-attachd has no session with the cluster yet");
-	} else if (frame->what == ATTACH__CALL__ABORT && image == NULL) {
-		(void)err_set(&err, ERR_NOT_FOUND, "no image %llu is attached",
-		    (unsigned long long)t->ino);
-	} else if (frame->what == ATTACH__CALL__ABORT) {
-		image_abort(image, TABLE_ABORTED_ON_REQUEST);
-	} else if (frame->what == ATTACH__CALL__DETACH) {
-		if (image != NULL) {
-			order_begin(from, ATTACH__CALL__DETACH, t, image);
-			return;
-		}
-	} else if (frame->what == ATTACH__CALL__LOOK) {
-		/* What is not served has no size to tell; the rest knows why. */
-		if (image != NULL && image->state == IMAGE_SERVED) {
-			order_begin(from, ATTACH__CALL__LOOK, t, image);
-			return;
-		}
-	} else if (*t->pool == '\0' || *t->image == '\0') {
+	(void)err_set_rc(&err, -ETIME,
+	    "image %s/%s: another call has been opening or closing it for %d s",
+	    t->pool, t->image, ATTACH_WAIT_MS / 1000);
+	peer_reply(&from, &err, NULL);
+	attach__target__free_unpacked(t, NULL);
+}
+
+static void
+wait_for_image(const struct peer_from *from, Attach__Target *target)
+{
+	struct waiting *w = mem_new(sizeof(*w));
+
+	*w = (struct waiting){ .next = ct.waiting,
+		.late.fire = on_waited,
+		.from = *from,
+		.target = target };
+	ct.waiting = w;
+	timer_arm(&w->late, ATTACH_WAIT_MS);
+}
+
+static bool
+is_busy(const struct image *image)
+{
+	return image != NULL &&
+	    (image->state == IMAGE_OPENING || image->state == IMAGE_CLOSING);
+}
+
+static struct image *
+image_of(const Attach__Target *t)
+{
+	return image_find(t->pool, t->rados_namespace, t->image);
+}
+
+/* Takes over the target. */
+static void
+attach(const struct peer_from *from, Attach__Target *t)
+{
+	struct image *image = image_of(t);
+	struct err err = ERR_INIT;
+
+	if (*t->pool == '\0' || *t->image == '\0') {
 		(void)err_set(
 		    &err, ERR_INVALID_ARGUMENT, "pool and image must be named");
 	} else if (ct.draining) {
@@ -180,21 +220,78 @@ on_call(const struct peer_from *from, const struct peer_frame *frame)
 	} else if (image == NULL) {
 		order_begin(from, ATTACH__CALL__ATTACH, t, NULL);
 		return;
-	} else if (image->state == IMAGE_OPENING ||
-	    image->state == IMAGE_CLOSING) {
-		(void)err_set(&err, ERR_ABORTED, "image %s is being %s",
-		    t->image,
-		    image->state == IMAGE_OPENING ? "opened" : "closed");
+	} else if (is_busy(image)) {
+		wait_for_image(from, t);
+		return;
 	} else if (image->io.dead) {
 		(void)err_set(&err, ERR_FAILED_PRECONDITION,
 		    "image %s must be detached first: it was %s", t->image,
 		    table_aborted_text((enum table_aborted)atomic_load(
 			&image->slot->aborted)));
 	}
-	if (attach && image != NULL && !err_is_set(&err))
-		send_attached(from, image, true);
-	else
+	if (err_is_set(&err))
 		peer_reply(from, &err, NULL);
+	else
+		send_attached(from, image, true);
+	attach__target__free_unpacked(t, NULL);
+}
+
+static void
+on_settled(struct timer *timer)
+{
+	struct waiting *w = ct.waiting, *next;
+	struct peer_from from;
+
+	(void)timer;
+	for (; w != NULL; w = next) {
+		next = w->next;
+		from = w->from;
+		if (!is_busy(image_of(w->target)))
+			attach(&from, waiting_end(w));
+	}
+}
+
+void
+control_settled(void)
+{
+	if (ct.waiting != NULL)
+		timer_arm(&ct.settle, 0);
+}
+
+static void
+on_call(const struct peer_from *from, const struct peer_frame *frame)
+{
+	Attach__Target *t = peer_unpack(frame, &attach__target__descriptor);
+	struct image *image = NULL;
+	struct err err = ERR_INIT;
+
+	if (t == NULL || frame->what < ATTACH__CALL__ATTACH ||
+	    frame->what > ATTACH__CALL__LOOK) {
+		(void)err_set(&err, ERR_UNIMPLEMENTED,
+		    "rbd-attachd has no command %u", frame->what);
+	} else if (!ct.serving) {
+		(void)err_set(&err, ERR_UNAVAILABLE,
+		    "rbd-attachd has no session with the cluster yet");
+	} else if (frame->what == ATTACH__CALL__ATTACH) {
+		attach(from, t);
+		return;
+	} else {
+		image = image_by_ino(t->ino);
+		if (frame->what == ATTACH__CALL__ABORT && image == NULL) {
+			(void)err_set(&err, ERR_NOT_FOUND,
+			    "no image %llu is attached",
+			    (unsigned long long)t->ino);
+		} else if (frame->what == ATTACH__CALL__ABORT) {
+			image_abort(image, TABLE_ABORTED_ON_REQUEST);
+		} else if (image != NULL &&
+		    (frame->what == ATTACH__CALL__DETACH ||
+			/* What is not served has no size to tell. */
+			image->state == IMAGE_SERVED)) {
+			order_begin(from, (Attach__Call)frame->what, t, image);
+			return;
+		}
+	}
+	peer_reply(from, &err, NULL);
 	attach__target__free_unpacked(t, NULL);
 }
 
@@ -228,6 +325,7 @@ control_init(const char *directory, struct table *table, void (*drain)(void))
 	ct.directory = directory;
 	ct.table = table;
 	ct.drain = drain;
+	ct.settle.fire = on_settled;
 	peer_serve(ATTACH_FD_CHANNEL, &service);
 }
 

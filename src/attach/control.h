@@ -31,6 +31,9 @@ void control_serving(void);
 void control_fail(
     const char *step, enum peer_scope scope, const struct err *err);
 
+/* An image is open or closed: who has waited to attach it is served. */
+void control_settled(void);
+
 /* An image has another size: tells everybody. */
 void control_resized(const struct image *image);
 

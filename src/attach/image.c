@@ -128,6 +128,7 @@ drop(struct image *image)
 {
 	image->state = IMAGE_NONE;
 	table_slot_set_state(image->slot, TABLE_SLOT_FREE);
+	im.events->settled();
 }
 
 /* ---- its size ---------------------------------------------------------- */
@@ -530,11 +531,10 @@ attached(struct image_open *o)
 		close_begin(image, NULL, true);
 		return;
 	}
-	if (op->err.rc == 0)
-		*o->result = image;
-	else
-		*o->err = op->err;
+	*o->result = image;
+	*o->err = op->err;
 	wake_up(o->waiter, op->err.rc);
+	im.events->settled();
 }
 
 void

@@ -41,6 +41,11 @@ struct image_events {
 	 * client is blocklisted), -EPERM or -EACCES (the user may not).
 	 */
 	void (*refused)(struct image *image, int rc);
+	/*
+	 * An image is open, could not be opened, or is closed: who waits for
+	 * that may look again, but only after this has returned.
+	 */
+	void (*settled)(void);
 };
 
 /*

@@ -341,6 +341,7 @@ serve(char *fenced)
 	static const struct image_events events = {
 		.resized = control_resized,
 		.refused = on_refused,
+		.settled = control_settled,
 	};
 	int rc;
 

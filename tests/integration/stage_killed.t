@@ -115,6 +115,32 @@ life_in_mkfs() {
 	call Controller/DeleteVolume "{\"volume_id\": \"$id\"}"
 }
 
+# life_in_open: the daemon is killed while rbd-attachd opens the image on a cluster that does not
+# answer; the call to the next daemon waits for that open.
+is_opening() {
+	"$build/rbd-csictl" --endpoint "$endpoint" ops --json |
+		jq -e 'any(.[]; .name == "NodeStageVolume" and .state == "STAGE_OPENED")' >/dev/null
+}
+life_in_open() {
+	local caller rc=0
+	make in-open || return
+	kill -STOP "${osds[@]}"
+	call Node/NodeStageVolume "$stage_json" &
+	caller=$!
+	wait_for 60 is_opening || rc=1
+	kill_csid
+	wait "$caller"
+	call Node/NodeStageVolume "$stage_json" &
+	caller=$!
+	wait_for 60 is_opening || rc=1
+	kill -CONT "${osds[@]}"
+	wait "$caller" || rc=1
+	call Node/NodeUnstageVolume "$(unstage_json)" || return
+	call Controller/ControllerUnpublishVolume "{\"volume_id\": \"$id\", \"node_id\": \"test-node\"}" || return
+	call Controller/DeleteVolume "{\"volume_id\": \"$id\"}" || return
+	return "$rc"
+}
+
 images_before=$(images)
 PATH=$work/bin:$PATH
 start_daemon --log-level=info
@@ -124,6 +150,9 @@ for victims in csid attachd; do
 		ok "kill -9 of $victims after $delay s" life "$victims" "$delay"
 	done
 done
+mapfile -t osds < <(cat "$RBD_CSI_CLUSTER_DIR"/run/osd.*.pid)
+defer kill -CONT "${osds[@]}"
+ok "kill -9 of csid while rbd-attachd opens: the next call waits for that" life_in_open
 is "no loop device is left" "$(grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l)" 0
 is "the staging directory is empty" "$(ls -A "$staging")" ""
 ok "no image is left" wait_for 60 images_are "$images_before"
