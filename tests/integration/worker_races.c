@@ -167,7 +167,7 @@ test_against(void)
 struct made {
 	const char *what, *method, *of, *member;
 	unsigned writes;     /* there are so many at least */
-	unsigned failing[2]; /* of them, those whose undo is killed */
+	unsigned failing[2]; /* of them, those whose undo is killed; 0: none */
 	char *(*request)(const char *name, const char *arg);
 	const char *arg;
 };
@@ -298,17 +298,18 @@ test_failures(const char *only)
 		    volume_request, NULL },
 		{ "restore", "CreateVolume", "volume", "volumeId", 8, { 8, 9 },
 		    restore_request, snapshot },
-		{ "clone", "CreateVolume", "volume", "volumeId", 16, { 6, 16 },
+		{ "clone", "CreateVolume", "volume", "volumeId", 16, { 0, 0 },
 		    clone_request, volume },
 		{ "snapshot", "CreateSnapshot", "snapshot", "snapshotId", 8,
-		    { 5, 9 }, snapshot_request, volume },
+		    { 0, 0 }, snapshot_request, volume },
 	};
 
 	for (size_t i = 0; i < countof(kinds); i++) {
 		if (only != NULL && !str_eq(only, kinds[i].what))
 			continue;
 		test_fails_late(&kinds[i]);
-		test_undo_killed(&kinds[i]);
+		if (kinds[i].failing[0] != 0)
+			test_undo_killed(&kinds[i]);
 	}
 	(void)killed_ok(killed_succeeds("DeleteSnapshot",
 			    str_fmt("{\"snapshotId\":\"%s\"}", snapshot)) &&
