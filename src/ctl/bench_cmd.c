@@ -81,7 +81,7 @@ ctl_bench(const struct ctl_args *args)
 	whole = run == bench_volumes;
 	if (!bench_plan_read(&plan, args)) {
 		/* it has told why */
-	} else if (run != bench_clean &&
+	} else if (run != bench_clean && run != bench_connections &&
 	    bench_driver_ask(&plan.driver, args, whole, &err) < 0 && whole) {
 		ctl_print_err(&err);
 		status = err.code == ERR_UNAVAILABLE ? CTL_NO_SERVER
