@@ -8,6 +8,7 @@
 #include "core/loop.h"
 #include "core/offload.h"
 #include "core/signal.h"
+#include "core/systemd.h"
 #include "daemon/admin.h"
 #include "daemon/config.h"
 #include "daemon/credentials.h"
@@ -79,6 +80,7 @@ static void
 on_stop(int signo)
 {
 	(void)signo;
+	systemd_stopping();
 	health_shutdown();
 	drain_begin(d.server, d.options.drain_timeout_ms);
 }
@@ -515,11 +517,13 @@ main(int argc, char *argv[])
 		goto bad_usage;
 	log_init("rbd-csid", o->level,
 	    str_eq(o->log_format, "json") ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
+	systemd_begin();
 	options_each_ignored(argc, argv, tell_ignored);
 	if (start(o, &err) < 0) {
 		log_error("daemon.start", "text=%s", err.text);
 		return 1;
 	}
+	systemd_ready();
 	loop_run();
 	daemon_finish(o);
 	return 0;
