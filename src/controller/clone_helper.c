@@ -278,17 +278,17 @@ undo_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, job.op);
 		if (u->id[0] == '\0' && m->is_resumed) {
-			image_lookup_start(&u->lookup, m->pool, m->like->name,
-			    NULL, false, &op->wake);
+			image_place_start(
+			    &u->place, m->pool, m->like->name, NULL, &op->wake);
 			return op_await(u, HELPUNDO_LOOKED_UP);
 		}
 		return op_goto(u, HELPUNDO_LOOKED_UP);
 
 	case HELPUNDO_LOOKED_UP:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_as(u, HELPUNDO_END, lookup.op);
-		if (op->rc == 0 && u->id[0] == '\0')
-			memcpy(u->id, u->lookup.info.id, sizeof(u->id));
+		if (op->rc < 0)
+			return op_fail_as(u, HELPUNDO_END, place.op);
+		if (u->id[0] == '\0')
+			memcpy(u->id, u->place.id, sizeof(u->id));
 		if (u->id[0] == '\0')
 			return op_goto(u, HELPUNDO_END);
 		u->job = (struct image_job){
@@ -301,7 +301,7 @@ undo_step(struct op *op)
 		return op_await(u, HELPUNDO_FREED);
 
 	case HELPUNDO_FREED:
-		if (op->rc < 0)
+		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(u, HELPUNDO_END, job.op);
 		journal_purge_note_start(m->pool, u->instance_id, u->id,
 		    &(struct journal_purge){ .image = m->like->name },

@@ -99,7 +99,8 @@ struct helper_undo {
 	enum helper_undo_state state;
 	const struct helper_make *make;
 	const char *instance_id;
-	struct image_lookup lookup; /* of one that another call has made */
+	struct image_place
+	    place; /* of one that another call has made, in part */
 	char id[RBD_ID_SIZE];
 	struct image_job job;
 	struct trash_move move;
