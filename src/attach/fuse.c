@@ -25,7 +25,7 @@
 #define BUFFER_BYTES (PAGE + FUSE_WIRE_IO_MAX)
 #define READ_AT (PAGE - FUSE_WIRE_WRITE_HEAD)
 #define SPARE_MAX 32 /* buffers kept for the next requests */
-#define SPARE_MIN 4  /* also when there were none for a while */
+#define SPARE_MIN 1  /* also when there were none for a while */
 
 /* A write larger than this keeps its buffer; a smaller one is copied. */
 #define KEEP_BYTES (128U << 10)
@@ -49,6 +49,7 @@ struct fuse_io {
 	struct image_req req;
 	uint64_t unique;
 	char *buffer; /* a large one, or NULL */
+	int failed;   /* errno of the answer */
 };
 
 /* ---- buffers ----------------------------------------------------------- */
@@ -96,8 +97,9 @@ fuse_trim(void)
 
 /* ---- answers ----------------------------------------------------------- */
 
-static void
-fuse_answer(uint64_t unique, int rc, const void *data, size_t len)
+/* Returns 0 or the errno with which the kernel has not taken the answer. */
+static int
+fuse_answer_try(uint64_t unique, int rc, const void *data, size_t len)
 {
 	struct fuse_out_header head = { .unique = unique,
 		.error = rc,
@@ -111,10 +113,23 @@ fuse_answer(uint64_t unique, int rc, const void *data, size_t len)
 	 * ENOENT: the request was interrupted, or sent again under another
 	 * number. ENODEV: unmounted. Neither needs an answer.
 	 */
-	if (writev(fs.fd, iov, len > 0 ? 2 : 1) < 0 && errno != ENOENT &&
-	    errno != ENODEV)
-		log_error(
-		    "fuse.answer", "errno=%d rc=%d bytes=%zu", errno, rc, len);
+	if (writev(fs.fd, iov, len > 0 ? 2 : 1) >= 0 || errno == ENOENT ||
+	    errno == ENODEV)
+		return 0;
+	return errno;
+}
+
+static void
+answer_failed(int failed, size_t len)
+{
+	if (failed != 0)
+		log_error("fuse.answer", "errno=%d bytes=%zu", failed, len);
+}
+
+static void
+fuse_answer(uint64_t unique, int rc, const void *data, size_t len)
+{
+	answer_failed(fuse_answer_try(unique, rc, data, len), len);
 }
 
 static void
@@ -236,20 +251,23 @@ do_readdir(const struct fuse_call *call)
 
 static void reading(void);
 
+/* On any thread. */
 static void
-on_answer(struct image_req *req)
+on_answer(struct image_req *req, int rc)
 {
 	struct fuse_io *io = container_of(req, struct fuse_io, req);
 	struct fuse_write_out written = { .size = (uint32_t)req->len };
+	const void *data = NULL;
+	size_t len = 0;
 
-	if (req->rc < 0)
-		fuse_answer(io->unique, req->rc, NULL, 0);
-	else if (req->kind == IMAGE_READ)
-		fuse_answer(io->unique, 0, req->data, req->len);
-	else if (req->kind == IMAGE_WRITE)
-		fuse_answer(io->unique, 0, &written, sizeof(written));
-	else
-		fuse_answer(io->unique, 0, NULL, 0);
+	if (rc == 0 && req->kind == IMAGE_READ) {
+		data = req->data;
+		len = req->len;
+	} else if (rc == 0 && req->kind == IMAGE_WRITE) {
+		data = &written;
+		len = sizeof(written);
+	}
+	io->failed = fuse_answer_try(io->unique, rc, data, len);
 }
 
 static void
@@ -257,6 +275,7 @@ on_done(struct image_req *req)
 {
 	struct fuse_io *io = container_of(req, struct fuse_io, req);
 
+	answer_failed(io->failed, req->len);
 	if (io->buffer != NULL)
 		buffer_put(io->buffer);
 	free(io);

@@ -616,9 +616,9 @@ on_lived(struct timer *timer)
 }
 
 static void
-on_probe_answer(struct image_req *req)
+on_probe_answer(struct image_req *req, int rc)
 {
-	(void)req;
+	(void)req, (void)rc;
 }
 
 /* It has done I/O, after what had waited for it, and we are still here. */

@@ -2,7 +2,8 @@
  * image_io.c - see image_io.h.
  *
  * Callbacks of librbd come on its own threads and do two things: read the
- * return value, and hand a job or an op to the loop.
+ * return value, and hand a job or an op to the loop. Those of requests answer
+ * a success in between, by one system call that no lock is held for.
  */
 #include "attach/image_io.h"
 
@@ -60,24 +61,32 @@ count_requests(int n)
 		    memory_order_relaxed);
 }
 
-static void
-answer(struct image_req *req)
+/* On any thread: the first one answers. Returns whether this was the first. */
+static bool
+answer(struct image_req *req, int rc)
 {
-	if (req->answered)
-		return;
-	req->answered = true;
-	if (total.table != NULL)
-		table_io_note(total.table, (enum table_io_kind)req->kind,
-		    req->len, req->rc, clock_now_us() - req->began_us);
-	req->answer(req);
+	if (atomic_exchange(&req->answered, true))
+		return false;
+	req->answer(req, rc);
+	return true;
 }
 
 static void
-finish(struct image_req *req)
+note(struct image_req *req, int rc)
+{
+	if (total.table != NULL && !req->noted)
+		table_io_note(total.table, (enum table_io_kind)req->kind,
+		    req->len, rc, clock_now_us() - req->began_us);
+	req->noted = true;
+}
+
+static void
+finish(struct image_req *req, int rc)
 {
 	total.bytes -= req->data == NULL ? 0 : req->len;
 	count_requests(-1);
-	answer(req);
+	note(req, rc);
+	(void)answer(req, rc);
 	req->done(req);
 }
 
@@ -97,8 +106,7 @@ on_landed(struct job *job)
 		on_refusal(io, rc);
 	for (; req != NULL; req = next) {
 		next = req->joined;
-		req->rc = rc;
-		finish(req);
+		finish(req, rc);
 	}
 	pump(io);
 }
@@ -106,7 +114,7 @@ on_landed(struct job *job)
 static void
 on_refused(struct job *job)
 {
-	finish(container_of(job, struct image_req, job));
+	finish(container_of(job, struct image_req, job), -EIO);
 }
 
 static void
@@ -120,6 +128,9 @@ on_rbd(rbd_completion_t completion, void *arg)
 	if (req->kind == IMAGE_READ && rc >= 0 && (uint64_t)rc < req->len)
 		memset((char *)req->data + rc, 0, req->len - (size_t)rc);
 	req->rc = rc < 0 ? (int)rc : 0;
+	/* Failures go by the loop: what they mean is looked at first. */
+	for (struct image_req *r = req; rc >= 0 && r != NULL; r = r->joined)
+		(void)answer(r, 0);
 	loop_post_remote(&req->job);
 }
 
@@ -225,13 +236,11 @@ void
 image_io_submit(struct image_io *io, struct image_req *req)
 {
 	req->io = io;
-	req->rc = 0;
-	req->answered = false;
+	req->answered = req->noted = false;
 	req->began_us = clock_now_us();
 	count_requests(1);
 	total.bytes += req->data == NULL ? 0 : req->len;
 	if (io->dead) {
-		req->rc = -EIO;
 		req->job.run = on_refused;
 		loop_post(&req->job);
 		return;
@@ -286,17 +295,15 @@ image_io_abort(struct image_io *io)
 
 	io->dead = true;
 	TAILQ_FOREACH (req, &io->flying, link) {
-		if (req->answered)
+		if (!answer(req, -EIO))
 			continue;
-		req->rc = -EIO;
-		answer(req);
+		note(req, -EIO);
 		answered++;
 	}
 	while ((req = TAILQ_FIRST(&io->queued)) != NULL) {
 		TAILQ_REMOVE(&io->queued, req, link);
 		io->waiting--;
-		req->rc = -EIO;
-		finish(req);
+		finish(req, -EIO);
 		answered++;
 	}
 	return answered;

@@ -41,23 +41,25 @@ enum image_req_kind {
 struct image_io;
 
 /*
- * A request; embed it. `data` stays untouched by the owner until done(),
- * which is called from the loop exactly once with rc set. After an abort
- * `answered` tells that answer() has been called before: done() then only
- * frees.
+ * A request; embed it. `data` stays untouched by the owner until done().
+ * answer() is called exactly once and tells the kernel. After a success that
+ * is on librbd's thread, which saves the request a wake-up: it may touch
+ * nothing but the request, nor log. done() is called from the loop exactly
+ * once, after answer() and after librbd has let go of the request: it frees.
  */
 struct image_req {
 	enum image_req_kind kind;
 	uint64_t offset, len; /* inside the image; len 0 only for FLUSH */
 	void *data;
-	int rc; /* 0 or negative errno; set before answer() */
-	bool answered;
-	void (*answer)(struct image_req *req); /* tell the kernel */
-	void (*done)(struct image_req *req);   /* free it */
+	void (*answer)(struct image_req *req, int rc); /* 0 or negative errno */
+	void (*done)(struct image_req *req);
 
 	/* private */
 	struct image_io *io;
 	struct job job;
+	int rc; /* librbd's */
+	_Atomic bool answered;
+	bool noted; /* in the table's counts */
 	int64_t began_us;
 	struct image_req *joined; /* the next piece of one write at librbd */
 	TAILQ_ENTRY(image_req) link;

@@ -60,7 +60,8 @@ static struct {
 	bool serving, draining, failed, lost;
 	int64_t drain_until_ms;
 	struct timer start_timer, drain_timer, alone_timer, look_timer;
-	bool alone; /* at the last look */
+	bool alone;   /* at the last look */
+	bool settled; /* the start is over: there has been a look */
 } ad;
 
 /* ---- hardening --------------------------------------------------------- */
@@ -91,7 +92,7 @@ harden(void)
 	(void)hardened(
 	    "mlockall", mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) >= 0);
 	/* Few arenas, and no mmap and munmap for each request. */
-	(void)mallopt(M_ARENA_MAX, 4);
+	(void)mallopt(M_ARENA_MAX, 2);
 	(void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
 	(void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
 	(void)signal(SIGINT, SIG_IGN);
@@ -255,6 +256,9 @@ on_look_timer(struct timer *timer)
 	}
 	image_look_again();
 	fuse_trim();
+	if (!ad.settled)
+		memory_drop_unused();
+	ad.settled = true;
 	timer_arm(timer, LOOK_MS);
 }
 
@@ -272,6 +276,7 @@ connect_ceph(const char **step, struct err *err)
 	static const struct ceph_option options[] = {
 		{ "rbd_cache", "false" },
 		{ "rbd_disable_zero_copy_writes", "false" },
+		{ "rbd_non_blocking_aio", "false" },
 		{ "objecter_inflight_ops", "1048576" },
 		{ "objecter_inflight_op_bytes", "1099511627776" },
 	};

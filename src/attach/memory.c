@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -113,6 +114,33 @@ memory_look(const char *root, struct memory_limit *limit)
 	if (str_of_file(meminfo, text, sizeof(text)) &&
 	    number_of(text, "MemTotal:", &kib) && limit->bytes / 512 >= kib)
 		limit->bytes = UINT64_MAX;
+}
+
+void
+memory_drop_unused(void)
+{
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	char line[4400], may[5] = "";
+	void *from = NULL, *to = NULL;
+	unsigned long inode = 0, anonymous;
+	size_t len;
+
+	while (maps != NULL && fgets(line, sizeof(line), maps) != NULL) {
+		/* The head of a mapping, then its figures: "Name: ...". */
+		if (line[strspn(line, "0123456789abcdef")] == '-' &&
+		    sscanf(line, "%p-%p %4s %*s %*s %lu", &from, &to, may,
+			&inode) != 4)
+			break;
+		if (sscanf(line, "Anonymous: %lu", &anonymous) != 1 ||
+		    anonymous != 0 || inode == 0 || may[1] == 'w')
+			continue;
+		len = (size_t)((char *)to - (char *)from);
+		if (munlock(from, len) == 0)
+			(void)madvise(from, len, MADV_DONTNEED);
+		(void)mlock2(from, len, MLOCK_ONFAULT);
+	}
+	if (maps != NULL)
+		(void)fclose(maps);
 }
 
 bool

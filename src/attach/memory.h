@@ -38,4 +38,11 @@ bool memory_is_short(const struct memory_limit *limit);
 int memory_check(
     const struct memory_limit *limit, bool flusher, struct err *err) must_check;
 
+/*
+ * Lets go of the pages of programs and libraries that only the start has used:
+ * mlockall() keeps what was touched once. What is needed comes back from the
+ * page cache and is kept again. No page that was ever written is concerned.
+ */
+void memory_drop_unused(void);
+
 #endif

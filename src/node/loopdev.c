@@ -137,9 +137,21 @@ loopdev_is_dead(int id)
 	struct err ignored = ERR_INIT;
 	auto_close int fd = loop_open(id, O_RDONLY | O_DIRECT, &ignored);
 	static _Alignas(READ_BYTES) char block[READ_BYTES];
+	ssize_t n;
 
-	return fd >= 0 && pread(fd, block, sizeof(block), 0) < 0 &&
-	    errno == EIO;
+	if (fd < 0)
+		return false;
+	n = pread(fd, block, sizeof(block), 0);
+	/*
+	 * Bound or grown while its server died, it has no size. One that is
+	 * served has it when the kernel asks again.
+	 */
+	if (n == 0) {
+		if (ioctl(fd, LOOP_SET_CAPACITY, 0) < 0)
+			return false;
+		n = pread(fd, block, sizeof(block), 0);
+	}
+	return n == 0 || (n < 0 && errno == EIO);
 }
 
 int
@@ -182,6 +194,7 @@ loop_configure(
 		    (read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
 	auto_close int fd = loop_open(id, read_only ? O_RDONLY : O_RDWR, err);
+	uint64_t sectors;
 
 	if (fd < 0)
 		return fd;
@@ -193,6 +206,13 @@ loop_configure(
 					    "loop device %d over %s", id, file);
 	lower_limit(id, "queue/discard_max_bytes", DISCARD_MAX);
 	lower_limit(id, "queue/nr_requests", REQUESTS_MAX);
+	/* What the kernel cannot learn is no failure to it. */
+	if (sysfs_u64(&sectors, "block/loop%d/size", id) == 0 && sectors == 0) {
+		(void)ioctl(fd, LOOP_CLR_FD);
+		return err_set(err, ERR_UNAVAILABLE,
+		    "loop device %d over %s: nobody tells its size: what served it is gone",
+		    id, file);
+	}
 	return 0;
 }
 

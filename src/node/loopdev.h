@@ -55,8 +55,9 @@ bool loopdev_is_read_only(int id);
 bool loopdev_was_read_only(int id);
 
 /*
- * Whether what serves its file is gone: a read past all caches fails. Waits
- * for a server that lives and does not answer.
+ * Whether what serves its file is gone: a read past all caches fails, or there
+ * is nothing to be read and nobody tells a size. Waits for a server that lives
+ * and does not answer.
  */
 bool loopdev_is_dead(int id);
 

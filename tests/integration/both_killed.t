@@ -155,6 +155,9 @@ ok "it can be written" bash -c "echo more >${target[a]}/file && sync -f ${target
 is "the dead mount is kept by the open file" "$(loops)" 7
 kill "$user"
 ok "and goes with it" wait_for 60 loops_are 6
+# As when it is bound or grown while both die.
+dead=$(stat -c %Lr "${target[d]}")
+ok "d's dead device loses its size" bash -c "losetup -c /dev/loop$dead && [[ \$(</sys/block/loop$dead/size) == 0 ]]"
 ok "d, the block device, is staged anew" in_time stage d
 old=$(stat -c %Lr:%Hr "${target[d]}")
 ok "the dead device that its target shows stays bound" \

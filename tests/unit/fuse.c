@@ -84,8 +84,7 @@ finish(int rc)
 	struct image_req *req = submitted;
 
 	submitted = NULL;
-	req->rc = rc;
-	req->answer(req);
+	req->answer(req, rc);
 	req->done(req);
 }
 

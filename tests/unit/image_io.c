@@ -54,13 +54,19 @@ submit(rbd_completion_t c)
 
 /* The oldest request comes back, as if from librbd's thread. */
 static void
-land(ssize_t rc)
+come_back(ssize_t rc)
 {
 	struct fake *fake = flying[0];
 
 	memmove(flying, flying + 1, --nflying * sizeof(flying[0]));
 	fake->rc = rc;
 	fake->callback(fake, fake->arg);
+}
+
+static void
+land(ssize_t rc)
+{
+	come_back(rc);
 	loop_turn(false);
 }
 
@@ -223,12 +229,12 @@ struct test_req {
 };
 
 static void
-on_answer(struct image_req *req)
+on_answer(struct image_req *req, int rc)
 {
 	struct test_req *t = container_of(req, struct test_req, req);
 
 	t->answers++;
-	t->rc = req->rc;
+	t->rc = rc;
 }
 
 static void
@@ -440,6 +446,36 @@ test_short_read(void)
 	    "what a short read lacks is zeros");
 }
 
+/* What librbd's thread does and what is left to the loop. */
+static void
+test_answers(void)
+{
+	struct image_io io = { 0 };
+	struct test_req t[3];
+
+	image_io_init(&io);
+	image_io_resume(&io);
+	put(&io, &t[0], IMAGE_READ, sizeof(data));
+	come_back(0);
+	ok(t[0].answers == 1 && t[0].rc == 0 && t[0].dones == 0,
+	    "a success is answered before the loop knows of it");
+	loop_turn(false);
+	ok(t[0].answers == 1 && t[0].dones == 1, "... which frees it");
+	put(&io, &t[1], IMAGE_WRITE, 512);
+	come_back(-ENOSPC);
+	is_int(t[1].answers, 0, "a failure waits for the loop");
+	loop_turn(false);
+	ok(t[1].answers == 1 && t[1].rc == -ENOSPC && t[1].dones == 1,
+	    "... which answers it");
+	put(&io, &t[2], IMAGE_WRITE, 512);
+	come_back(0);
+	is_int(image_io_abort(&io), 0,
+	    "an abort does not answer what has been answered");
+	loop_turn(false);
+	ok(t[2].answers == 1 && t[2].rc == 0 && t[2].dones == 1,
+	    "... which is freed as always");
+}
+
 static void
 test_abort(void)
 {
@@ -530,6 +566,7 @@ main(void)
 	test_failures();
 	test_refusals();
 	test_short_read();
+	test_answers();
 	test_abort();
 	loop_fini();
 	return tap_end();

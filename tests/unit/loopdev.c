@@ -24,6 +24,7 @@ static struct {
 	int users;       /* who have the device open when it is to be freed */
 	unsigned configures, clears;
 	struct loop_config config; /* the last one */
+	off_t size;                /* what the file's server tells */
 } driver;
 
 static void
@@ -97,6 +98,8 @@ __wrap_ioctl(int fd, unsigned long request, ...)
 		driver.config = *(struct loop_config *)arg;
 		bind_loop(id, file);
 		return 0;
+	case LOOP_SET_CAPACITY:
+		return truncate(path, driver.size);
 	case LOOP_CLR_FD:
 		driver.clears++;
 		if (driver.users == 0)
@@ -181,6 +184,17 @@ test_attach(void)
 	    "read-only, by direct I/O");
 	is_int(loopdev_find(file), 5, "it is found by its file");
 	bind_loop(5, "");
+	put_file("sys/block/loop5/size", "0");
+	driver.clears = 0;
+	ok(loopdev_attach(file, false, &err) < 0 &&
+		err.code == ERR_UNAVAILABLE && driver.clears == 1 &&
+		!loopdev_is(5, file),
+	    "one whose size nobody tells is given back: %s", err.text);
+	put_file("sys/block/loop5/size", "8");
+	put_file("dev/loop5", "");
+	ok(loopdev_is_dead(5), "without a size it is dead");
+	driver.size = 4096;
+	ok(!loopdev_is_dead(5), "unless its server tells one");
 	mount_node(5);
 	is_int(loopdev_attach(file, false, &err), 9,
 	    "one that a mount shows is passed over for a new one");
