@@ -2,6 +2,7 @@
  * buf.c - the growing byte buffer.
  */
 #include "base/buf.h"
+#include "base/secret.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ buf_init(struct buf *buf, size_t max)
 void
 buf_fini(struct buf *buf)
 {
+	secret_wipe(buf->data, buf->len);
 	free(buf->data);
 	buf_init(buf, buf->max);
 }
@@ -31,9 +33,13 @@ buf_reserve(struct buf *buf, size_t len)
 	if (need > buf->room) {
 		while (room < need)
 			room *= 2;
-		data = realloc(buf->data, room);
+		data = malloc(room);
 		if (data == NULL)
 			return NULL;
+		if (buf->len > 0)
+			memcpy(data, buf->data, buf->len);
+		secret_wipe(buf->data, buf->len);
+		free(buf->data);
 		buf->data = data;
 		buf->room = room;
 	}
@@ -76,16 +82,17 @@ buf_printf(struct buf *buf, const char *fmt, ...)
 void
 buf_consume(struct buf *buf, size_t len)
 {
-	if (len >= buf->len) {
-		buf->len = 0;
-		return;
-	}
-	memmove(buf->data, buf->data + len, buf->len - len);
+	if (len > buf->len)
+		len = buf->len;
 	buf->len -= len;
+	if (buf->len > 0)
+		memmove(buf->data, buf->data + len, buf->len);
+	if (len > 0)
+		secret_wipe(buf->data + buf->len, len);
 }
 
 void
 buf_clear(struct buf *buf)
 {
-	buf->len = 0;
+	buf_consume(buf, buf->len);
 }

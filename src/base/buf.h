@@ -1,7 +1,8 @@
 /*
  * buf.h - a byte buffer that grows up to a cap given at its birth. A peer
  * that sends more gets -EMSGSIZE, never our memory; and so does one whose
- * bytes there is no memory for.
+ * bytes there is no memory for. Requests have keys in them: what a buffer held
+ * is overwritten as soon as it holds that no more.
  */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H

@@ -185,7 +185,6 @@ deliver(struct channel *c)
 		c->ops->frame(c, p + HEAD, len, fds, nfds, c->arg);
 		if (freed)
 			return;
-		secret_wipe(c->in.data + used - len, len);
 	}
 	c->freed = NULL;
 	buf_consume(&c->in, used);

@@ -6,9 +6,13 @@
  * leaves in the socket is copied aside. While it is there a server does not
  * read from that peer either, so it cannot make us queue more. A client does:
  * if both ends waited for each other to read, they would wait for ever.
+ *
+ * Requests have keys in them, so both buffers are wiped after each use. nghttp2
+ * copies no data that comes in.
  */
 #include "rpc/h2io.h"
 
+#include "base/secret.h"
 #include "core/unix_socket.h"
 
 #include <errno.h>
@@ -150,13 +154,17 @@ send_queued(struct h2io *h2)
 			return false;
 		}
 		if (n == 0 || len + (size_t)n > sizeof(output)) {
+			bool full;
+
 			sent = h2->unsent.len == 0 ? send_some(h2, output, len)
 						   : 0;
+			full = sent >= 0 && len > (size_t)sent &&
+			    buf_append(&h2->unsent, output + sent,
+				len - (size_t)sent) < 0;
+			secret_wipe(output, len);
 			if (sent < 0)
 				return false;
-			if (len > (size_t)sent &&
-			    buf_append(&h2->unsent, output + sent,
-				len - (size_t)sent) < 0) {
+			if (full) {
 				h2io_end(h2, "output buffer is full");
 				return false;
 			}
@@ -218,6 +226,7 @@ read_some(struct h2io *h2)
 				rc = nghttp2_session_mem_recv(
 				    h2->session, input + at, len);
 		}
+		secret_wipe(input, (size_t)n);
 		if (rc < 0) {
 			if (h2->ops->refused != NULL)
 				h2->ops->refused(h2, (int)rc);

@@ -12,6 +12,7 @@ defer ceph osd pool rm "$pool" "$pool" --yes-i-really-really-mean-it
 kms=$work/kms.json
 configure() { echo "$1" >"$kms"; }
 configure '{"own-keys": {"encryptionKMSType": "metadata"}, "vault": {"encryptionKMSType": "vault"}}'
+defer stop_attachds
 start_daemon --kms-config="$kms"
 
 plain=$RBD_CSI_SECRETS
@@ -140,15 +141,46 @@ without_passphrase
 ok "a snapshot of a volume with the key of all needs none" snapshot all-snap "$all"
 all_snap=$snap
 
+# ---- what stays in memory --------------------------------------------------------------------
+
+# All the ways that a passphrase goes, also those that fail; a node without dm-crypt gets as far as the key.
+configure '{"own-keys": {"encryptionKMSType": "metadata"}}'
+needle=needle-$(</proc/sys/kernel/random/uuid)
+with_passphrase "$needle"
+ok "a volume by a passphrase of its own" create needle own-keys
+found=$volume
+ok "a copy" create needle-copy own-keys "$(of_volume "$found")"
+found_copy=$volume
+ok "a snapshot" snapshot needle-snap "$found"
+found_snap=$snap
+fails_with ALREADY_EXISTS "the name with another service" create needle default
+fails_with FAILED_PRECONDITION "another passphrase at the copy" create needle-wrong own-keys "$(of_volume "$first")"
+fails_with INVALID_ARGUMENT "a request that is refused" call Controller/CreateVolume '{"name": "needle"}'
+mkdir -p "$work/staging"
+fails_with "[A-Z_]+" "staging it" call Node/NodeStageVolume "$(jq -n --arg id "$found" --arg staging "$work/staging" \
+	--arg pool "$pool" --arg image "csi-vol-${found: -36}" --arg mons "$RBD_CSI_MONITORS" '{volumeId: $id,
+	stagingTargetPath: $staging, volumeCapability: {mount: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}},
+	publishContext: {pool: $pool, imageName: $image, monitors: $mons},
+	volumeContext: {clusterID: "'"$RBD_CSI_FSID"'", pool: $pool, imageName: $image, mounter: "userspace",
+		encrypted: "true", encryptionKMSID: "own-keys"}}')"
+in_memory() { "$top/tests/integration/memory.py" "$@" <<<"$needle"; }
+# The scan finds what is there: this shell has the passphrase in a variable.
+finds() { ! in_memory $$; }
+ok "the scan finds it in this test" finds
+# shellcheck disable=SC2046 # process ids
+is_clean() { in_memory $(ours rbd-csid) $(ours ceph-worker) $(ours rbd-attachd); }
+ok "no process of the driver has it any more" wait_for 30 is_clean
+
 # ---- nothing is left -------------------------------------------------------------------------
 
-for id in "$first" "$clone" "$restored" "$again" "$all" "$copy" "$reread"; do
+ok "a snapshot is deleted" unsnapshot "$found_snap"
+for id in "$first" "$clone" "$restored" "$again" "$all" "$copy" "$reread" "$found" "$found_copy"; do
 	ok "deleted: ${id: -36}" delete "$id"
 done
 ok "a snapshot is deleted" unsnapshot "$own_snap"
 ok "the other one, too" unsnapshot "$all_snap"
 ok "all images are gone" wait_for 60 all_is_gone
-unlogged() { ! grep -q "passphrase of mine\|another one" "$work/csid.log"; }
+unlogged() { ! grep -q "passphrase of mine\|another one\|$needle" "$work/csid.log"; }
 ok "no passphrase is in the log" unlogged
 
 done_testing
