@@ -61,10 +61,7 @@ csi_encryption_get(
 	if (cipher == NULL)
 		return 0;
 	out->cipher = cipher;
-	if (integrity != NULL)
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "volume_context.integrityMode: %s is not served",
-		    integrity);
+	out->integrity = integrity;
 	if (key_bits != NULL)
 		(void)!str_to_u64(key_bits, &out->key_bits);
 	if (sector_bytes != NULL)

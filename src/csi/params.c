@@ -402,14 +402,13 @@ const struct csi_param csi_params[] = {
 	{ "encryptionCipher", CLASS | STATIC,
 	    .accepts =
 		"aes-xts-plain64, serpent-xts-plain64, aes-xts-random, serpent-xts-random",
-	    .read = read_word, FIELD(cipher) },
+	    .read = check_word },
 	{ "encryptionKeySize", CLASS | STATIC, .accepts = NUMBER " of bits",
 	    .read = check_number },
 	{ "encryptionSectorSize", CLASS | STATIC, .accepts = NUMBER " of bytes",
 	    .read = check_number },
 	{ "integrityMode", CLASS | STATIC,
-	    .accepts = "hmac-sha256, hmac-sha512, aead", .read = read_word,
-	    FIELD(integrity) },
+	    .accepts = "hmac-sha256, hmac-sha512, aead", .read = check_word },
 
 	/* what the sidecars add with --extra-create-metadata */
 	{ "csi.storage.k8s.io/pvc/name", CLASS, .accepts = ANYTHING },
@@ -663,10 +662,6 @@ check_together(const struct csi_class_params *p, struct err *err)
 		return err_set(err, ERR_UNIMPLEMENTED,
 		    "parameters.encryptionType: %s is not served",
 		    p->encryption_type);
-	/* As with ceph-csi, it does not count without a cipher. */
-	if (p->encrypted && p->cipher != NULL && p->integrity != NULL)
-		return err_set(err, ERR_UNIMPLEMENTED,
-		    "parameters.integrityMode: %s is not served", p->integrity);
 	if (has_unit && p->object_size % p->stripe_unit != 0)
 		return csi_invalid(
 		    err, "parameters.stripeUnit: does not divide objectSize");

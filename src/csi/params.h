@@ -137,7 +137,7 @@ struct csi_class_params {
 	uint64_t object_size; /* 0: the cluster's default */
 	bool encrypted;       /* by LUKS */
 	const char *kms_id;   /* "default" if none is given */
-	const char *encryption_type, *cipher, *integrity;
+	const char *encryption_type;
 };
 
 /*

@@ -328,28 +328,39 @@ attachment_top(const struct attachment *at, struct device *top, struct err *err)
 		      : device_node_ensure(top->path, devno, err);
 }
 
-int
-attachment_find_crypt(
-    const struct device_claim *claim, struct attachment *at, struct err *err)
+static int
+find_mapping(const struct device_claim *claim, const char *suffix,
+    struct attachment *at, struct err *err)
 {
 	const char *volume_id = claim->spec.volume_id;
-	const struct mount_point point = { .source = crypt_find(volume_id) };
+	const struct mount_point point = {
+		.source = crypt_find(volume_id, suffix),
+	};
 	int rc;
 
 	if (point.source == 0)
 		return -ENOENT;
 	rc = attachment_find(claim, &point, at, err);
 	if (rc < 0)
-		err_prefix(err, "the mapping " CRYPT_PREFIX "%s", volume_id);
+		err_prefix(
+		    err, "the mapping " CRYPT_PREFIX "%s%s", volume_id, suffix);
 	return rc;
 }
 
 int
-attachment_close_crypt(const struct device_claim *claim, struct err *err)
+attachment_find_crypt(
+    const struct device_claim *claim, struct attachment *at, struct err *err)
+{
+	return find_mapping(claim, "", at, err);
+}
+
+static int
+close_mapping(
+    const struct device_claim *claim, const char *suffix, struct err *err)
 {
 	const char *volume_id = claim->spec.volume_id;
 	struct attachment at;
-	int rc = attachment_find_crypt(claim, &at, err);
+	int rc = find_mapping(claim, suffix, &at, err);
 
 	if (rc == -ENOENT)
 		return 0;
@@ -357,9 +368,18 @@ attachment_close_crypt(const struct device_claim *claim, struct err *err)
 		return rc;
 	if (rc == -ESTALE && err != NULL)
 		*err = (struct err)ERR_INIT;
-	rc = crypt_close(volume_id, err);
-	if (rc == 0 && crypt_find(volume_id) != 0)
+	rc = crypt_close(volume_id, suffix, err);
+	if (rc == 0 && crypt_find(volume_id, suffix) != 0)
 		rc = err_set(err, ERR_INTERNAL,
-		    "the mapping " CRYPT_PREFIX "%s is there again", volume_id);
+		    "the mapping " CRYPT_PREFIX "%s%s is there again",
+		    volume_id, suffix);
 	return rc;
+}
+
+int
+attachment_close_crypt(const struct device_claim *claim, struct err *err)
+{
+	int rc = close_mapping(claim, "", err);
+
+	return rc == 0 ? close_mapping(claim, CRYPT_WIPE, err) : rc;
 }

@@ -93,8 +93,8 @@ int attachment_find_crypt(const struct device_claim *claim,
     struct attachment *at, struct err *err) must_check;
 
 /*
- * Closes the mapping upon the device, if it lies on this image; none is
- * success.
+ * Closes the mapping upon the device, if it lies on this image, also one by
+ * which it was written for the first time; none is success.
  */
 int attachment_close_crypt(
     const struct device_claim *claim, struct err *err) must_check;

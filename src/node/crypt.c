@@ -60,17 +60,23 @@ bool
 crypt_is_of(const char *disk, const char *volume_id)
 {
 	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s", volume_id);
-	auto_free char *lower = str_fmt("%s" INTEGRITY, mine);
+	static const char *const suffixes[] = { "", INTEGRITY, CRYPT_WIPE,
+		CRYPT_WIPE INTEGRITY };
 	char name[DM_NAME_LEN + 1];
 
 	(void)sysfs_read(name, sizeof(name), "class/block/%s/dm/name", disk);
-	return str_eq(name, mine) || str_eq(name, lower);
+	if (!str_starts(name, mine))
+		return false;
+	for (size_t i = 0; i < countof(suffixes); i++)
+		if (str_eq(name + strlen(mine), suffixes[i]))
+			return true;
+	return false;
 }
 
 dev_t
-crypt_find(const char *volume_id)
+crypt_find(const char *volume_id, const char *suffix)
 {
-	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s", volume_id);
+	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s%s", volume_id, suffix);
 	auto_dir DIR *dir = sysfs_dir("class/block");
 	const char *disk;
 
@@ -89,23 +95,22 @@ crypt_find(const char *volume_id)
 
 /* What just looks at a mapping (udev) is waited for. */
 int
-crypt_close(const char *volume_id, struct err *err)
+crypt_close(const char *volume_id, const char *suffix, struct err *err)
 {
 	auto_free char *device = str_fmt("%s/mapper/control", node_paths.dev);
 	auto_close int control = open(device, O_RDWR | O_CLOEXEC);
-	const char *const suffix[] = { "",
-		INTEGRITY }; /* the upper one first */
+	const char *const layer[] = { "", INTEGRITY }; /* the upper one first */
 
 	if (control < 0)
 		return err_set_rc(err, -errno,
-		    "close the mapping " CRYPT_PREFIX "%s: open %s", volume_id,
-		    device);
-	for (size_t which = 0; which < countof(suffix); which++) {
+		    "close the mapping " CRYPT_PREFIX "%s%s: open %s",
+		    volume_id, suffix, device);
+	for (size_t which = 0; which < countof(layer); which++) {
 		struct dm_ioctl dm = { .version = { DM_VERSION_MAJOR, 0, 0 } };
 		auto_free char *node = NULL;
 
-		if (str_put(dm.name, sizeof(dm.name), CRYPT_PREFIX "%s%s",
-			volume_id, suffix[which]) < 0)
+		if (str_put(dm.name, sizeof(dm.name), CRYPT_PREFIX "%s%s%s",
+			volume_id, suffix, layer[which]) < 0)
 			continue; /* no mapping can have it */
 		for (int i = 0;; i++) {
 			dm.data_size = sizeof(dm);

@@ -22,16 +22,22 @@
  */
 bool crypt_below(dev_t devno, dev_t *below);
 
-/* The mapping of this volume, 0: there is none. */
-dev_t crypt_find(const char *volume_id);
+/* While all of a device with dm-integrity is written for the first time. */
+#define CRYPT_WIPE "_wipe"
+
+/*
+ * The mapping of this volume, 0: there is none. `suffix`: "", or CRYPT_WIPE.
+ */
+dev_t crypt_find(const char *volume_id, const char *suffix);
 
 /* Is this block device, "dm-0", a mapping of this volume? */
 bool crypt_is_of(const char *disk, const char *volume_id);
 
 /*
- * Closes the mapping of this volume, and dm-integrity's below it. None there
- * is success; -EBUSY when it stays in use for some seconds.
+ * Closes the mapping of this volume with this suffix, and dm-integrity's below
+ * it. None there is success; -EBUSY when it stays in use for some seconds.
  */
-int crypt_close(const char *volume_id, struct err *err) must_check;
+int crypt_close(
+    const char *volume_id, const char *suffix, struct err *err) must_check;
 
 #endif

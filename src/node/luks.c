@@ -2,6 +2,7 @@
  * luks.c - see luks.h. Runs in offload children.
  */
 #include "node/luks.h"
+#include "node/device.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,6 +19,7 @@
 #define PBKDF_KIB 32768
 #define CIPHER "aes-xts-plain64"
 #define KEY_BITS 512
+#define WIPE_BYTES ((size_t)1 << 20) /* of one write */
 
 /* The functions of the library, under their own names. */
 static struct {
@@ -29,6 +31,9 @@ static struct {
 	__typeof__(&crypt_format) format;
 	__typeof__(&crypt_resize) resize;
 	__typeof__(&crypt_activate_by_passphrase) activate;
+	__typeof__(&crypt_activate_by_volume_key) activate_new;
+	__typeof__(&crypt_deactivate) deactivate;
+	__typeof__(&crypt_wipe) wipe;
 	__typeof__(&crypt_keyslot_add_by_volume_key) add_key;
 	__typeof__(&crypt_set_metadata_size) set_metadata_size;
 	__typeof__(&crypt_get_pbkdf_default) pbkdf_default;
@@ -62,6 +67,9 @@ luks_load(struct err *err)
 		{ "crypt_format", &lib.format },
 		{ "crypt_resize", &lib.resize },
 		{ "crypt_activate_by_passphrase", &lib.activate },
+		{ "crypt_activate_by_volume_key", &lib.activate_new },
+		{ "crypt_deactivate", &lib.deactivate },
+		{ "crypt_wipe", &lib.wipe },
 		{ "crypt_keyslot_add_by_volume_key", &lib.add_key },
 		{ "crypt_set_metadata_size", &lib.set_metadata_size },
 		{ "crypt_get_pbkdf_default", &lib.pbkdf_default },
@@ -162,14 +170,43 @@ split_cipher(const char *text, char *cipher, size_t size, const char **mode,
 	return 0;
 }
 
+/* As cryptsetup's --integrity has them: the kernel's name, and its own key. */
+static const struct luks_integrity {
+	const char *name, *algorithm;
+	size_t key_bytes;
+} integrities[] = {
+	{ "hmac-sha256", "hmac(sha256)", 32 },
+	{ "hmac-sha512", "hmac(sha512)", 64 },
+	{ "aead", "aead", 0 }, /* the cipher's */
+};
+
+/* No sector that was never written could be read: its tag is none. */
+static int
+write_all(struct crypt_device *cd, const char *name)
+{
+	auto_free char *path = str_fmt("%s/mapper/%s", node_paths.dev, name);
+	int rc = lib.activate_new(cd, name, NULL, 0,
+	    CRYPT_ACTIVATE_PRIVATE | CRYPT_ACTIVATE_NO_JOURNAL);
+	int closed;
+
+	if (rc < 0)
+		return rc;
+	rc = lib.wipe(
+	    cd, path, CRYPT_WIPE_ZERO, 0, 0, WIPE_BYTES, 0, NULL, NULL);
+	closed = lib.deactivate(cd, name);
+	return rc < 0 ? rc : closed;
+}
+
 int
-luks_format(const char *device, const struct secret *key,
+luks_format(const char *device, const char *name, const struct secret *key,
     const struct luks_options *options, struct err *err)
 {
 	uint64_t bits = options->key_bits != 0 ? options->key_bits : KEY_BITS;
+	const struct luks_integrity *integrity = NULL;
 	struct crypt_params_luks2 params = {
 		.sector_size = (uint32_t)options->sector_bytes,
 	};
+	size_t key_bytes = bits / 8;
 	struct crypt_pbkdf_type pbkdf;
 	struct crypt_device *cd = NULL;
 	char cipher[32];
@@ -181,6 +218,13 @@ luks_format(const char *device, const struct secret *key,
 		 options->cipher != NULL ? options->cipher : CIPHER, cipher,
 		 sizeof(cipher), &mode, err)) < 0)
 		return rc;
+	for (size_t i = 0; i < countof(integrities); i++)
+		if (str_eq(options->integrity, integrities[i].name))
+			integrity = &integrities[i];
+	if (integrity != NULL) {
+		params.integrity = integrity->algorithm;
+		key_bytes += integrity->key_bytes;
+	}
 	said[0] = '\0';
 	rc = lib.init(&cd, device);
 	if (rc < 0)
@@ -193,10 +237,12 @@ luks_format(const char *device, const struct secret *key,
 		rc = lib.set_pbkdf(cd, &pbkdf);
 	if (rc == 0)
 		rc = lib.format(cd, CRYPT_LUKS2, cipher, mode, NULL, NULL,
-		    bits / 8, &params);
+		    key_bytes, &params);
 	if (rc == 0)
 		rc = lib.add_key(
 		    cd, CRYPT_ANY_SLOT, NULL, 0, key->text, key->len);
+	if (rc >= 0 && integrity != NULL)
+		rc = write_all(cd, name);
 	lib.free(cd);
 	return rc < 0 ? luks_failed(err, rc, "make a LUKS device of", device)
 		      : 0;
@@ -216,5 +262,9 @@ luks_grow(const char *name, struct err *err)
 		rc = lib.resize(cd, name, 0);
 	if (cd != NULL)
 		lib.free(cd);
+	if (rc == -ENOTSUP)
+		return err_refuse(err,
+		    "%s has integrityMode: a LUKS device with integrity cannot grow",
+		    name);
 	return rc < 0 ? luks_failed(err, rc, "grow the LUKS device", name) : 0;
 }

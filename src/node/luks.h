@@ -15,7 +15,8 @@
 
 /* For a device that is to be encrypted; NULL, 0: the library's own choice. */
 struct luks_options {
-	const char *cipher; /* "aes-xts-plain64" */
+	const char *cipher;    /* "aes-xts-plain64" */
+	const char *integrity; /* "hmac-sha256", "hmac-sha512", "aead" */
 	uint64_t key_bits, sector_bytes;
 };
 
@@ -29,12 +30,17 @@ int luks_open(const char *device, const char *name, const struct secret *key,
 
 /*
  * Makes a LUKS2 device of it, whatever it holds. When it is cut off there is
- * no header, or one that the key does not open.
+ * no header, or one that the key does not open; with integrity also one that
+ * it opens, and sectors that cannot be read. For with integrity the whole
+ * device is written once, through /dev/mapper/NAME, which is closed again.
  */
-int luks_format(const char *device, const struct secret *key,
+int luks_format(const char *device, const char *name, const struct secret *key,
     const struct luks_options *options, struct err *err) must_check;
 
-/* The open device takes over the size of the one below it. */
+/*
+ * The open device takes over the size of the one below it. FAILED_PRECONDITION:
+ * it has integrity, which LUKS cannot make larger.
+ */
 int luks_grow(const char *name, struct err *err) must_check;
 
 #endif

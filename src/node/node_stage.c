@@ -25,6 +25,7 @@
 
 #define MKFS_MS INT64_C(3600000)        /* an hour */
 #define FSCK_MS (24 * INT64_C(3600000)) /* a day */
+#define WIPE_MS FSCK_MS                 /* all of an image is written */
 
 enum stage_state {
 	STAGE_START = 0, /* nothing is done */
@@ -149,6 +150,7 @@ stage_read_request(struct stage *s, struct err *err)
 	s->args.luks = s->encryption.luks;
 	s->args.luks_options = (struct luks_options){
 		.cipher = s->encryption.cipher,
+		.integrity = s->encryption.integrity,
 		.key_bits = s->encryption.key_bits,
 		.sector_bytes = s->encryption.sector_bytes,
 	};
@@ -505,7 +507,12 @@ stage_step(struct op *op)
 	case STAGE_TRY:
 		memset(&s->result, 0, sizeof(s->result));
 		offload_start(&s->offload, s->what, staging_stage, &s->args,
-		    &s->result, sizeof(s->result), NODE_CHILD_MS, &op->wake);
+		    &s->result, sizeof(s->result),
+		    s->args.encrypts && !s->args.is_luks &&
+			    s->encryption.integrity != NULL
+			? WIPE_MS
+			: NODE_CHILD_MS,
+		    &op->wake);
 		return op_await(s, STAGE_TRIED);
 
 	case STAGE_TRIED:

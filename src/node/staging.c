@@ -268,26 +268,35 @@ stage_filesystem(const struct staging_args *args, const char *target,
  * With the key that the image's metadata belong to. Their state is changed
  * after the device is a LUKS device and before anybody opens it: so where it
  * says that it is none yet, nobody has written to it, and a header that the
- * key opens is whole.
+ * key opens is whole. Not with integrity: then the device may be half written.
  */
 static int
-open_luks(const struct staging_args *args, const char *name,
-    struct staging_result *res, struct err *err)
+open_luks(const struct staging_args *args, const struct staged *s,
+    const char *name, struct staging_result *res, struct err *err)
 {
 	const char *device = res->device.path;
 	struct err why = ERR_INIT;
 	int rc = luks_open(device, args->is_luks ? name : NULL, args->luks_key,
 	    args->spec.read_only, &why);
 
+	if (rc == 0 && !args->is_luks && args->luks_options.integrity != NULL) {
+		(void)err_refuse(&why,
+		    "%s has a LUKS header, and was not written whole", device);
+		rc = -EPERM;
+	}
 	if (!args->is_luks && !args->spec.read_only &&
 	    (rc == -ENOENT || rc == -EPERM)) {
+		auto_free char *wiping = str_fmt("%s" CRYPT_WIPE, name);
+
 		if (!args->encrypts) {
 			res->progress = STAGING_BLANK;
 			return 0;
 		}
 		why = (struct err)ERR_INIT;
-		rc = luks_format(
-		    device, args->luks_key, &args->luks_options, &why);
+		rc = attachment_close_crypt(&s->claim, &why);
+		if (rc == 0)
+			rc = luks_format(device, wiping, args->luks_key,
+			    &args->luks_options, &why);
 	}
 	if (rc < 0) {
 		*err = why;
@@ -312,7 +321,7 @@ stage_luks(const struct staging_args *args, struct staged *s,
 		return 0;
 	}
 	if (rc == -ENOENT) {
-		rc = open_luks(args, name, res, err);
+		rc = open_luks(args, s, name, res, err);
 		if (rc < 0 || res->progress != STAGING_MAPPED)
 			return rc;
 		rc = attachment_find_crypt(&s->claim, &at, err);

@@ -83,14 +83,13 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 
 	(void)what;
 	(void)result_size;
-	(void)timeout_ms;
 	off->err = (struct err)ERR_INIT;
 	if (fn == staging_stage) {
 		const struct staging_args *a = args;
 		struct staging_result *r = result;
 		char name[64];
 
-		(void)!str_put(name, sizeof(name), "stage%s%s%s%s%s%s%s%s%s",
+		(void)!str_put(name, sizeof(name), "stage%s%s%s%s%s%s%s%s%s%s",
 		    str_eq(a->mapper->name, "krbd") ? "" : "(userspace)",
 		    str_eq(a->spec.pool, "rbd") ? "" : "@renamed",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
@@ -98,7 +97,9 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		    a->luks_key == NULL                  ? ""
 			: str_eq(a->luks_key->text, "k") ? "+key"
 							 : "+other",
-		    a->encrypts ? "+empty" : "", a->is_luks ? "+luks" : "");
+		    a->encrypts ? "+empty" : "", a->is_luks ? "+luks" : "",
+		    timeout_ms > NODE_CHILD_MS ? a->luks_options.integrity
+					       : "");
 		(void)!str_put(
 		    r->device.client, sizeof(r->device.client), "%s", client);
 		rc = play(name, &now);
@@ -427,6 +428,10 @@ ENTRY(NodeStageVolumeRequest__SecretsEntry, passphrase, "encryptionPassphrase",
     "pass");
 ENTRY(
     NodeStageVolumeRequest__VolumeContextEntry, encrypted, "encrypted", "true");
+ENTRY(NodeStageVolumeRequest__VolumeContextEntry, cipher, "encryptionCipher",
+    "aes-xts-plain64");
+ENTRY(NodeStageVolumeRequest__VolumeContextEntry, integrity, "integrityMode",
+    "hmac-sha256");
 ENTRY(NodeStageVolumeRequest__VolumeContextEntry, is_static, "staticVolume",
     "true");
 ENTRY(NodeStageVolumeRequest__PublishContextEntry, image_id, "imageId", "12");
@@ -462,7 +467,11 @@ make_requests(void)
 		&csi__v1__node_stage_volume_request__secrets_entry__descriptor;
 	pool.base.descriptor = mons.base.descriptor = image_id.base.descriptor =
 	    &csi__v1__node_stage_volume_request__publish_context_entry__descriptor;
-	encrypted.base.descriptor = is_static.base.descriptor =
+	encrypted.base
+	    .descriptor = cipher.base
+			      .descriptor = integrity.base
+						.descriptor = is_static.base
+								  .descriptor =
 	    &csi__v1__node_stage_volume_request__volume_context_entry__descriptor;
 	secret_id2.base.descriptor = secret_key2.base.descriptor =
 	    &csi__v1__node_publish_volume_request__secrets_entry__descriptor;
@@ -576,7 +585,7 @@ static void
 test_encrypted(void)
 {
 	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry
-	    *context[] = { &encrypted };
+	    *context[] = { &encrypted, &cipher, &integrity };
 	static const struct wait fresh[] = {
 		{ .call = "stage", .progress = STAGING_LOCKED },
 		{ .call = "key=default,pass" },
@@ -594,6 +603,17 @@ test_encrypted(void)
 		"unstage close", "unstage close", "unstage close",
 		"unstage close", "unstage close", "unstage close",
 		"unstage close", "unstage close" };
+	static const struct wait whole[] = {
+		{ .call = "stage", .progress = STAGING_LOCKED },
+		{ .call = "key=default,pass" },
+		{ .call = "stage+key", .progress = STAGING_BLANK },
+		{ .call = "begin" },
+		{ .call = "stage+key+emptyhmac-sha256",
+		    .progress = STAGING_ENCRYPTED },
+		{ .call = "luks" },
+		{ .call = "stage+key+empty+luks" },
+		{ .call = NULL },
+	};
 	static const struct wait later[] = {
 		{ .call = "stage", .progress = STAGING_LOCKED },
 		{ .call = "key=default,pass" },
@@ -609,6 +629,10 @@ test_encrypted(void)
 	stage.n_secrets = 3;
 	sweep("stage of a volume to be encrypted", &node_stage_impl,
 	    &stage.base, fresh, undone);
+	stage.n_volume_context = 3;
+	sweep("stage of one with integrity, which takes long", &node_stage_impl,
+	    &stage.base, whole, undone);
+	stage.n_volume_context = 1;
 	luks = true;
 	sweep("stage of an encrypted volume", &node_stage_impl, &stage.base,
 	    later, undone);

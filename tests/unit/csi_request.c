@@ -273,7 +273,12 @@ static const struct {
 	  "\"volumeCapability\":" CAP
 	  ",\"volumeContext\":{\"encrypted\":\"true\","
 	  "\"encryptionCipher\":\"aes-xts-random\",\"integrityMode\":\"aead\"}}",
-	  ERR_UNIMPLEMENTED, "volume_context.integrityMode: " },
+	  ERR_OK, NULL },
+	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
+	  "\"volumeCapability\":" CAP
+	  ",\"volumeContext\":{\"encrypted\":\"true\","
+	  "\"encryptionCipher\":\"aes-xts-random\",\"integrityMode\":\"crc\"}}",
+	  INVALID, "volume_context.integrityMode: " },
 	{ "ControllerPublishVolume", "{" VOLUME ",\"nodeId\":\"n\","
 	  "\"volumeCapability\":" CAP
 	  ",\"volumeContext\":{\"encrypted\":\"false\"}}",

@@ -8,6 +8,8 @@ key=$(<"$RBD_CSI_KEYFILE")
 volume=
 context=
 mounter=${mounter:-rbd}
+bytes=1073741824
+parameters={} # of CreateVolume, beside those that `create` gives
 own_mounts=0 # of the daemon
 
 # ---- one volume ------------------------------------------------------------------------------
@@ -33,13 +35,21 @@ use() {
 # create NAME FSTYPE FEATURES [CLUSTER]
 create() {
 	call Controller/CreateVolume "$(jq -nc --arg name "$1" --argjson cap "$(capability "$2")" \
-		--arg features "$3" --arg cluster "${4:-$RBD_CSI_FSID}" --arg mounter "$mounter" '{
-			name: $name, capacityRange: {requiredBytes: "1073741824"},
-			volumeCapabilities: [$cap], parameters: {clusterID: $cluster, pool: "rbd",
-				imageFeatures: $features, mounter: $mounter}}')" &&
+		--arg features "$3" --arg cluster "${4:-$RBD_CSI_FSID}" --arg mounter "$mounter" \
+		--arg bytes "$bytes" --argjson more "$parameters" '{
+			name: $name, capacityRange: {requiredBytes: $bytes},
+			volumeCapabilities: [$cap], parameters: ({clusterID: $cluster, pool: "rbd",
+				imageFeatures: $features, mounter: $mounter} + $more)}')" &&
 		volume=$(jq -c '{volumeId: .volume.volumeId, volumeContext: .volume.volumeContext}' \
 			<<<"$reply") &&
 		image=$(jq -r .volumeContext.imageName <<<"$volume")
+}
+
+# make NAME [FSTYPE]: a volume that is published to this node and to be staged only, at $point
+make() {
+	use "$1" "${2:-ext4}" && create "$1" "${2:-ext4}" layering && attach || return
+	id=$(jq -r .volumeId <<<"$volume")
+	point=$staging/$id
 }
 
 # with FILTER [id]: the volume's fields and more; "id": without the volume_context.
@@ -85,9 +95,15 @@ attribute() { cat /sys/bus/rbd/devices/*/"$1"; }
 mounts() { grep -cF " $work/" /proc/self/mountinfo; }
 no_key() { ! grep -qF -- "$key" /sys/bus/rbd/devices/*/config_info; }
 no_key_in_keyrings() { ! grep -w ceph /proc/keys; }
+# write WORD, has WORD: a file of what is staged
+write() { echo "$1" >"$point/file" && sync -f "$point/file"; }
+has() { [[ $(<"$point/file") == "$1" ]]; }
 put_data() { echo "precious $1" | dd of="$data" conv=fsync,notrunc status=none; }
 has_data() { dd if="$data" bs=9 count=1 status=none | grep -q "^precious"; }
-nothing_left() { [[ $(mapped) == 0 && $(mounts) == "$own_mounts" && ! -e $target && -z $(ls -A "$staging") ]]; }
+nothing_left() {
+	[[ $(mapped) == 0 && $(mounts) == "$own_mounts" && ! -e $target && -z $(ls -A "$staging") ]] &&
+		! compgen -G '/sys/block/dm-*' >/dev/null
+}
 
 # started COMMAND...: tells how many processes and threads (the kernel's too) the system started
 # for its RPC, beyond what calling the daemon takes, and the time from call to answer.
