@@ -1,49 +1,17 @@
 #!/bin/bash
 # krbd-format.t: with the kernel's own rbd driver: what is formatted and what is not, and volumes
 # that ceph-csi has staged encrypted
+# shellcheck disable=SC2154 # the variables of volume.sh
 # shellcheck source=../integration/lib.sh
 . "$(dirname "$0")/../integration/lib.sh"
 
 need_cluster
 start_daemon --mounter-fallback=none
-key=$(<"$RBD_CSI_KEYFILE")
-cap='{"mount": {"fsType": "ext4"}, "accessMode": {"mode": "SINGLE_NODE_WRITER"}}'
+# shellcheck source=volume.sh
+. "$(dirname "$0")/volume.sh"
+bytes=134217728
 ceph_tool() { timeout 60 "$1" --id "$RBD_CSI_USER" --keyfile "$RBD_CSI_KEYFILE" "${@:2}"; }
-
-# make NAME: creates a volume and publishes it to the node; sets what the functions below are about.
-make() {
-	call Controller/CreateVolume "$(jq -nc --arg name "$1" --argjson cap "$cap" \
-		--arg cluster "$RBD_CSI_FSID" '{
-			name: $name, capacityRange: {requiredBytes: "134217728"},
-			volumeCapabilities: [$cap],
-			parameters: {clusterID: $cluster, pool: "rbd", imageFeatures: "layering"}}')" || return
-	volume=$(jq -c '.volume | {volumeId, volumeContext}' <<<"$reply")
-	id=$(jq -r .volumeId <<<"$volume")
-	image=$(jq -r .volumeContext.imageName <<<"$volume")
-	staging=$work/staging/$1
-	point=$staging/$id
-	mkdir -p "$staging"
-	call Controller/ControllerPublishVolume \
-		"$(jq -c --argjson cap "$cap" '. + {nodeId: "test-node", volumeCapability: $cap}' \
-			<<<"$volume")" &&
-		context=$(jq -c .publishContext <<<"$reply")
-}
-stage() {
-	call Node/NodeStageVolume "$(jq -c --argjson cap "$cap" --argjson context "$context" \
-		--arg staging "$staging" '. + {stagingTargetPath: $staging, volumeCapability: $cap,
-		publishContext: $context}' <<<"$volume")"
-}
-unstage() {
-	call Node/NodeUnstageVolume "{\"volumeId\": \"$id\", \"stagingTargetPath\": \"$staging\"}"
-}
 mark() { ceph_tool rbd image-meta get "$image" .rbd.csi.ceph.com/filesystem; }
-nothing_left() {
-	[[ -z $(ls /sys/bus/rbd/devices) && -z $(ls -A "$staging") ]] &&
-		! grep -qF " $work/staging" /proc/self/mountinfo
-}
-has() { [[ $(<"$point/file") == "$1" ]]; }
-# write WORD: while it is staged
-write() { echo "$1" >"$point/file" && sync -f "$point/file"; }
 
 # ---- what is formatted -----------------------------------------------------------------------
 
@@ -61,6 +29,8 @@ ok "the object comes back" ceph_tool rados -p rbd put "$object" "$work/object"
 ok "it is staged" stage
 ok "and has its data" has plain
 ok "unstaged" unstage
+ok "it can be detached" detach
+ok "and deleted" delete
 
 # ---- encrypted by ceph-csi -------------------------------------------------------------------
 
@@ -132,17 +102,14 @@ ok "he closes it" cryptsetup -q luksClose somebody
 ok "it is unstaged" unstage
 ok "nothing is left on the node" nothing_left
 
-encrypted='.volumeContext.encrypted = "true"'
-fails_with FAILED_PRECONDITION "the controller says that no image is encrypted" \
-	call Controller/ControllerPublishVolume "$(jq -c --argjson cap "$cap" \
-		". + {nodeId: \"test-node\", volumeCapability: \$cap} | $encrypted" <<<"$volume")"
+plain=$volume
+volume=$(jq -c '.volumeContext.encrypted = "true"' <<<"$plain")
+fails_with FAILED_PRECONDITION "the controller says that no image is encrypted" attach
+volume=$plain
 ok "as ceph-csi has marked it" ceph_tool rbd image-meta set "$image" \
 	rbd.csi.ceph.com/encrypted encrypted
-fails_with FAILED_PRECONDITION "nor is it published when the volume_context does not tell" \
-	call Controller/ControllerPublishVolume "$(jq -c --argjson cap "$cap" \
-		'. + {nodeId: "test-node", volumeCapability: $cap}' <<<"$volume")"
-ok "it can be detached" call Controller/ControllerUnpublishVolume \
-	"{\"volumeId\": \"$id\", \"nodeId\": \"test-node\"}"
-ok "and deleted" call Controller/DeleteVolume "{\"volumeId\": \"$id\"}"
+fails_with FAILED_PRECONDITION "nor is it published when the volume_context does not tell" attach
+ok "it can be detached" detach
+ok "and deleted" delete
 ok "the daemon ends" stop_daemon
 done_testing

@@ -29,4 +29,5 @@ ok "with its file system" mount -o ro /dev/rbd0 "$work/mnt"
 is "and its data" "$(cat "$work/mnt/file")" hello
 ok "unmounted" umount "$work/mnt"
 ok "and unmapped for good" unmap
+ok "the image goes" rbd --id "$RBD_CSI_USER" --keyfile "$RBD_CSI_KEYFILE" rm --no-progress "$image"
 done_testing
