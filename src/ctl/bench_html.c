@@ -268,7 +268,7 @@ put_distribution(FILE *out, const json_t *list)
 	high = fmax(ceil(log10(most)), low + 1);
 	most_nines = fmin(fmax(log10(count), 1), 4);
 	plot_begin(out, "Latency: so many of the calls took no longer, ms");
-	for (double y = low; y <= high; y++) {
+	for (int y = (int)low; y <= (int)high; y++) {
 		char label[24];
 
 		(void)snprintf(label, sizeof(label), "%g", pow(10, y));

@@ -11,7 +11,7 @@
 	    CTL_FLAG(JSON) | CTL_FLAG(HTML))
 #define BENCH_LOAD                                                             \
 	(BENCH | CTL_FLAG(RATE) | CTL_FLAG(DURATION) | CTL_FLAG(WARM_UP) |     \
-	    CTL_FLAG(RAMP) | CTL_FLAG(SWEEP) | CTL_FLAG(CONNECT_PER_CALL))
+	    CTL_FLAG(RAMP) | CTL_FLAG(SWEEP))
 #define BENCH_RUN                                                              \
 	(CTL_FLAG(RUN) | CTL_FLAG(RUNS) | CTL_FLAG(CONTROLLER) |               \
 	    CTL_FLAG(RETRY_FOR) | CTL_FLAG(CONNECT_PER_CALL))
@@ -177,7 +177,8 @@ const struct ctl_command ctl_commands[] = {
 	{ .name = "bench calls",
 	    .operands = "[JSON|@FILE|-]",
 	    .most = 1,
-	    .flags = BENCH_LOAD | CTL_FLAG(RPC) | CTL_FLAG(CONNECTIONS),
+	    .flags = BENCH_LOAD | CTL_FLAG(RPC) | CTL_FLAG(CONNECTIONS) |
+		CTL_FLAG(CONNECT_PER_CALL),
 	    .what = "Time one RPC, called over and over",
 	    .about =
 		"A closed loop: each caller calls again when it has its answer. With --rate\n"
