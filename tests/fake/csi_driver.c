@@ -8,7 +8,7 @@
  *				volumes from volumes
  *	flaky			the first CreateVolume of a name is UNAVAILABLE
  *	third			each third volume is RESOURCE_EXHAUSTED
- *	slow			CreateVolume takes 200 ms
+ *	slow			CreateVolume and NodePublishVolume take 200 ms
  *
  * ListVolumes tells which volumes there are. A call out of order, such as
  * DeleteVolume of a volume that is still published, is FAILED_PRECONDITION.
@@ -250,7 +250,7 @@ on_nap_over(struct timer *timer)
 	struct call *call = nap->call;
 
 	free(nap);
-	reply_json(call, &csi_definitions[CSI_CREATE_VOLUME]);
+	reply_json(call, definition_of(call->path));
 }
 
 static void
@@ -271,7 +271,9 @@ serve(struct call *call)
 
 	if (def == NULL) {
 		call_fail(call, ERR_UNIMPLEMENTED, "not served");
-	} else if (has("slow") && def == &csi_definitions[CSI_CREATE_VOLUME]) {
+	} else if (has("slow") &&
+	    (def == &csi_definitions[CSI_CREATE_VOLUME] ||
+		def == &csi_definitions[CSI_NODE_PUBLISH_VOLUME])) {
 		nap = mem_new(sizeof(*nap));
 		nap->call = call;
 		nap->timer.fire = on_nap_over;
