@@ -30,18 +30,23 @@ ask() {
 
 # sweep WHAT METHOD REQUEST...: the request is that of `REQUEST N`, about something else each time
 sweep() {
-	local what=$1 method=$2 n json killed=0 not_done=''
+	local what=$1 method=$2 n json killed=0 not_done='' answered
 	for ((n = 1; n <= 60; n++)); do
 		json=$("${@:3}" "$n")
 		RBD_CSI_TEST_KILL_PARENT=1 RBD_CSI_TEST_KILL_AT=$n serve c tests/integration/worker_hooked ||
 			not_done+=" no daemon at $n;"
-		ask c "$method" "$json" || { ((++killed)); wait_for 60 is_gone "${pid[c]}" || not_done+=" not killed at $n;"; }
+		answered=1
+		ask c "$method" "$json" || {
+			answered=0
+			((++killed))
+			wait_for 60 is_gone "${pid[c]}" || not_done+=" not killed at $n;"
+		}
 		if ask a "$method" "$json"; then
 			jq -r '.volume.volumeId // .snapshot.snapshotId // empty' "$work/answer.a" >>"$work/made.$what"
 		else
 			not_done+=" $n: $(head -n 1 "$work/error.a");"
 		fi
-		is_gone "${pid[c]}" || break # it had fewer writes than that
+		((answered)) && break # it had fewer writes than that; a purge may have more
 	done
 	end_of c
 	is "$what: another daemon does it wherever the first was killed" "$not_done" ""
