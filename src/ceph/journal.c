@@ -448,21 +448,21 @@ static void
 on_item_written(struct wake *wake, int rc)
 {
 	struct journal_reserve *r = container_of(
-	    wake, struct journal_reserve, wake);
+	    wake, struct journal_reserve, item_wake);
 
 	if (rc < 0)
 		r->written[0] = '\0';
-	wake_up(r->waiter, rc);
+	wake_up(r->item_waiter, rc);
 }
 
 void
 journal_item_start(struct journal_reserve *r, struct wake *waiter)
 {
-	r->wake.fn = on_item_written;
-	r->waiter = waiter;
+	r->item_wake.fn = on_item_written;
+	r->item_waiter = waiter;
 	(void)snprintf(r->written, sizeof(r->written), "%s",
 	    r->item.attr[JOURNAL_IMAGEID]);
-	item_write_start(r, &r->wake);
+	item_write_start(r, &r->item_wake);
 }
 
 static enum op_verdict

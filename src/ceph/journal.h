@@ -135,6 +135,8 @@ struct journal_reserve {
 				      written */
 	struct wake wake;
 	struct wake *waiter;
+	struct wake item_wake; /* goes on beside what may have to be marked */
+	struct wake *item_waiter;
 };
 
 /*
@@ -175,7 +177,7 @@ void journal_commit_start(struct journal_commit *commit,
 /*
  * Before that, beside the making of an image whose id is known: writes the
  * item. The commit writes it again if that failed, or if JOURNAL_IMAGEID is
- * another one by then.
+ * another one by then. The reservation may be marked meanwhile.
  */
 void journal_item_start(struct journal_reserve *reserve, struct wake *waiter);
 

@@ -427,6 +427,10 @@ create_undo_step(struct create_volume *c)
 		return op_await(c, CREATEVOL_UNDO_NAMED);
 
 	case CREATEVOL_UNDO_NAMED:
+		if (op->rc == -ENOENT)
+			return op_fail(c, CREATEVOL_UNLOCK, ERR_NOT_FOUND,
+			    "%s: no such RADOS namespace",
+			    ceph_pool_label(pool));
 		if (op->rc < 0 && op->rc != -EEXIST)
 			return op_fail_rc(c, CREATEVOL_UNLOCK, op->rc,
 			    "volume %s: remove what is left of image %s",

@@ -179,7 +179,8 @@ test_create_fails(void)
 {
 	static const char *const want[] = {
 		"write-dir drop-dir",
-		"write-dir create write-item write-dir remove-item drop-dir",
+		/* the mark goes beside the item */
+		"write-dir create write-dir write-item remove-item drop-dir",
 		"write-dir create write-item write-item swap-dir",
 		"write-dir create write-item swap-dir write-dir move purge "
 		"remove-item drop-dir",

@@ -669,6 +669,21 @@ make_image(struct image_job *job)
 	return 0;
 }
 
+/* A creation that has failed asks before it undoes itself. */
+static struct {
+	struct wake wake;
+	struct wake *waiter;
+	int rc;
+} undoing;
+
+static void
+on_undo_allowed(struct wake *wake, int rc)
+{
+	(void)wake;
+	(void)rc;
+	wake_up(undoing.waiter, undoing.rc);
+}
+
 void
 image_job_start(struct image_job *job, struct wake *waiter)
 {
@@ -697,6 +712,13 @@ image_job_start(struct image_job *job, struct wake *waiter)
 			    image->size_bytes > job->size_bytes
 			    ? image->size_bytes
 			    : job->size_bytes;
+	}
+	if (make && rc < 0 && job->spec->before_undo != NULL) {
+		undoing.wake.fn = on_undo_allowed;
+		undoing.waiter = waiter;
+		undoing.rc = err_set_rc(&job->op.err, rc, "image job");
+		job->spec->before_undo(job->spec->undo_arg, &undoing.wake);
+		return;
 	}
 	leave_child(&job->op, waiter, rc, "image job");
 }
