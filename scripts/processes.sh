@@ -30,5 +30,13 @@ end_marked() {
 # leave_mounts: in a new mount namespace, lets go of the mounts of tests that run beside this one. Their
 # copies here would keep loop devices busy that those tests wait for.
 leave_mounts() {
-	awk '$5 ~ "^/var/tmp/rbd-csi-" { print $5 }' /proc/self/mountinfo | tac | xargs -r -d '\n' umount -l
+	local list _
+	for _ in {1..20}; do
+		list=$(awk '$5 ~ "^/var/tmp/rbd-csi-" { print $5 }' /proc/self/mountinfo | tac)
+		[[ -n $list ]] || return 0
+		# one whose directory is removed out there meanwhile is gone in here, too
+		xargs -r -d '\n' umount -l <<<"$list" 2>/dev/null || true
+	done
+	echo "mounts of other tests stay: $list" >&2
+	return 1
 }
