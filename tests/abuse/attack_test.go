@@ -132,7 +132,7 @@ func (a *attack) checkTold(t *testing.T, d *daemon, before state, ended int) {
 	line := regexp.MustCompile(`rpc\.peer_fault reason=(\w+) error=(\S+) `)
 	logged := map[string]int{}
 	counted := map[string]int{}
-	if !eventually(2*time.Second, func() bool {
+	if !eventually(time.Minute, func() bool {
 		clear(logged)
 		for _, m := range line.FindAllStringSubmatch(d.log.since(before.log), -1) {
 			logged[m[1]]++
@@ -152,13 +152,13 @@ func (a *attack) checkTold(t *testing.T, d *daemon, before state, ended int) {
 // checkBack: descriptors, memory, threads and calls are what they were.
 func (d *daemon) checkBack(t *testing.T, before state) {
 	t.Helper()
-	if !eventually(5*time.Second, func() bool { return d.descriptors() <= before.descriptors+workerFiles }) {
+	if !eventually(time.Minute, func() bool { return d.descriptors() <= before.descriptors+workerFiles }) {
 		t.Errorf("%d descriptors, %d before", d.descriptors(), before.descriptors)
 	}
-	if !eventually(5*time.Second, func() bool { return d.rss() <= before.rss+backKiB }) {
+	if !eventually(time.Minute, func() bool { return d.rss() <= before.rss+backKiB }) {
 		t.Errorf("%d KiB of memory, %d before", d.rss(), before.rss)
 	}
-	if !eventually(5*time.Second, func() bool { return d.metric("rbd_csi_grpc_calls_running") == 0 }) {
+	if !eventually(time.Minute, func() bool { return d.metric("rbd_csi_grpc_calls_running") == 0 }) {
 		t.Errorf("%v calls are still running", d.metric("rbd_csi_grpc_calls_running"))
 	}
 	if n := d.field("Threads"); n != 1 {

@@ -186,7 +186,7 @@ func TestExecutionsOutliveTheirStreams(t *testing.T) {
 		t.Errorf("Probe: %v", err)
 	}
 	end() // what runs fails, and with it goes all that it held
-	if !eventually(20*time.Second, func() bool { return d.metric("rbd_csi_requests_running") == 0 }) {
+	if !eventually(time.Minute, func() bool { return d.metric("rbd_csi_requests_running") == 0 }) {
 		t.Errorf("%v executions do not end", d.metric("rbd_csi_requests_running"))
 	}
 	d.checkBack(t, before)

@@ -145,7 +145,7 @@ func (d *daemon) start() {
 	d.t.Helper()
 	at := d.log.size()
 	d.launch()
-	if !eventually(10*time.Second, func() bool {
+	if !eventually(time.Minute, func() bool {
 		return strings.Contains(d.log.since(at), "daemon.start") || d.ended()
 	}) || d.ended() {
 		d.t.Fatalf("rbd-csid does not start:\n%s", d.log.since(at))

@@ -33,7 +33,7 @@ func (l *load) call(conn func() (*grpc.ClientConn, func())) {
 	defer l.group.Done()
 	for {
 		c, end := conn()
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		_, err := invoke(ctx, c, getInfo, nil)
 		cancel()
 		end()
@@ -119,13 +119,13 @@ func TestDrainUnderLoad(t *testing.T) {
 	if !running.barrier() || !watcher.barrier() {
 		t.Fatal("no connection")
 	}
-	if !eventually(10*time.Second, func() bool { return load.ok.Load() > 500 }) {
+	if !eventually(time.Minute, func() bool { return load.ok.Load() > 500 }) {
 		t.Fatal("no load")
 	}
 
 	d.signal(syscall.SIGTERM)
 	checkTwoSteps(t, watcher)
-	if status := d.wait(20 * time.Second); status != 0 {
+	if status := d.wait(time.Minute); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	load.group.Wait()
@@ -137,7 +137,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 	for name, w := range map[string]*wire{"silent": silent, "half": half, "body": body,
 		"running": running, "watcher": watcher} {
-		if !w.isGone(time.Second) {
+		if !w.isGone(time.Minute) {
 			t.Errorf("connection %s is still there", name)
 		}
 	}
@@ -150,7 +150,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 	select {
 	case <-benchEnded:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("rbd-csictl does not notice the end")
 	}
 
@@ -217,10 +217,10 @@ func TestDrainTimeout(t *testing.T) {
 	d.waitCalls(1)
 	start := time.Now()
 	d.signal(syscall.SIGTERM)
-	if status := d.wait(5 * time.Second); status != 0 {
+	if status := d.wait(time.Minute); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	if took := time.Since(start); took < 500*time.Millisecond || took > 3*time.Second {
+	if took := time.Since(start); took < 500*time.Millisecond || took > 20*time.Second {
 		t.Errorf("the end took %v", took)
 	}
 	if err := <-failed; status.Code(err) != codes.Unavailable {
@@ -239,14 +239,14 @@ func TestSecondSignal(t *testing.T) {
 	w.flush()
 	d.waitCalls(1)
 	d.signal(syscall.SIGTERM)
-	if !eventually(5*time.Second, func() bool { return strings.Contains(d.log.since(0), "drain.start running=1") }) {
+	if !eventually(time.Minute, func() bool { return strings.Contains(d.log.since(0), "drain.start running=1") }) {
 		t.Fatal("no drain")
 	}
 	if d.ended() {
 		t.Error("the first SIGTERM does not wait")
 	}
 	d.signal(syscall.SIGTERM)
-	if status := d.wait(5 * time.Second); status != 0 {
+	if status := d.wait(time.Minute); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	if !strings.Contains(d.log.since(0), "drain.hurry running=1") {
@@ -257,7 +257,7 @@ func TestSecondSignal(t *testing.T) {
 // waitCalls waits until so many calls run.
 func (d *daemon) waitCalls(n float64) {
 	d.t.Helper()
-	if !eventually(10*time.Second, func() bool { return d.metric("rbd_csi_grpc_calls_running") == n }) {
+	if !eventually(time.Minute, func() bool { return d.metric("rbd_csi_grpc_calls_running") == n }) {
 		d.t.Fatalf("%v calls run, want %v", d.metric("rbd_csi_grpc_calls_running"), n)
 	}
 }
