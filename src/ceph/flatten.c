@@ -5,6 +5,7 @@
 #include "ceph/flatten.h"
 
 #include "base/clock.h"
+#include "core/timer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +42,8 @@ struct flatten_work {
 	struct flatten_level level[FLATTEN_CHAIN_MAX];
 	unsigned nlevels;
 	int64_t until_ms;
+	struct timer again;
+	unsigned purge_ms; /* so long it seems to be purged */
 
 	struct rados_read *read;
 	struct rados_notified notified;
@@ -170,11 +173,139 @@ level_open(struct flatten_work *w, struct err *err)
 	return rc;
 }
 
+static enum op_verdict
+go_on(struct image_flatten *f)
+{
+	f->more = f->at < f->count && clock_now_ms() >= f->work->until_ms;
+	return f->more ? op_goto(f, FLATTEN_END) : op_goto(f, FLATTEN_COPY);
+}
+
 static bool
 is_alike(const struct layout *a, const struct layout *b)
 {
 	return a->order == b->order && !layout_is_striped(a) &&
 	    !layout_is_striped(b);
+}
+
+/* ---- is it being purged? ---- */
+
+#define AGAIN_MS 200
+
+static void
+on_again(struct timer *timer)
+{
+	wake_up(
+	    &container_of(timer, struct flatten_work, again)->f->op.wake, 0);
+}
+
+static void
+parent_ask(struct image_flatten *f)
+{
+	char object[RBD_OBJECT_SIZE];
+
+	image_object(object, RBD_HEADER_PREFIX, f->image_id);
+	f->work->read = rados_ask_start(
+	    f->pool, object, cls_call("parent_get"), &f->op.wake);
+}
+
+static bool
+next_doubt(void *arg, char *buf, size_t size)
+{
+	struct flatten_doubt *d = arg;
+
+	if (d->n == 0)
+		return false;
+	(void)snprintf(
+	    buf, size, "%s.%016" PRIx64, d->prefix, d->object[--d->n]);
+	return true;
+}
+
+/* The header is gone: so nothing leads to what is left of the last copies. */
+static enum op_verdict
+take_back(struct image_flatten *f)
+{
+	struct rados_remove_many many = {
+		.pool = f->doubt.data_pool,
+		.until_ms = INT64_MAX,
+		.next = next_doubt,
+		.arg = &f->doubt,
+	};
+
+	if (f->doubt.n == 0)
+		return op_goto(f, FLATTEN_TAKEN_BACK);
+	rados_remove_many_start(&many, &f->op.wake);
+	return op_await(f, FLATTEN_TAKEN_BACK);
+}
+
+/*
+ * Before anything is copied, and after each copy: a purge marks the trash entry
+ * before it removes the first object. If there is no such mark, and then the
+ * header is still there, all that was copied is there for a later one to
+ * remove. Else it may have come behind a purge, which shows when the header is
+ * gone; until then it may not be removed, for the purge may be refused, and
+ * somebody else may have relied on what was copied.
+ */
+static enum op_verdict
+flatten_purge_step(struct image_flatten *f)
+{
+	struct flatten_work *w = f->work;
+	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
+	struct dec d;
+	int rc;
+
+	switch ((int)f->state) {
+	case FLATTEN_TRASH_ASK:
+		w->read = rados_ask_start(f->pool, RBD_TRASH,
+		    cls_call_str("trash_get", f->image_id), &f->op.wake);
+		return op_await(f, FLATTEN_TRASH_READ);
+
+	case FLATTEN_TRASH_READ:
+		rc = rados_read_result(w->read, 0, &d);
+		if (rc == 0)
+			rc = cls_parse_trash(d, &entry);
+		rados_read_drop(&w->read);
+		if (rc < 0 && rc != -ENOENT)
+			return image_fail_rc(f, FLATTEN_END, rc, f->image_id,
+			    "look for it in the trash");
+		if (entry.state == TRASH_REMOVING &&
+		    w->purge_ms >= FLATTEN_PURGE_MS)
+			return image_fail(f, FLATTEN_END, ERR_ABORTED,
+			    f->image_id, "it is being purged");
+		if (entry.state == TRASH_REMOVING) {
+			w->purge_ms += AGAIN_MS;
+			w->again.fire = on_again;
+			timer_arm(&w->again, AGAIN_MS);
+			return op_await(f, FLATTEN_TRASH_ASK);
+		}
+		w->purge_ms = 0;
+		if (w->nlevels > 0) {
+			parent_ask(f);
+			return op_await(f, FLATTEN_STANDS);
+		}
+		image_lookup_start(
+		    &w->clone, f->pool, NULL, f->image_id, true, &f->op.wake);
+		return op_await(f, FLATTEN_LOOKED_UP);
+
+	case FLATTEN_STANDS:
+		rados_read_drop(&w->read);
+		if (f->op.rc == -ENOENT)
+			return take_back(f);
+		if (f->op.rc < 0)
+			return image_fail_rc(f, FLATTEN_END, f->op.rc,
+			    f->image_id, "look whether it is there still");
+		f->doubt.n = 0;
+		return go_on(f);
+
+	case FLATTEN_TAKEN_BACK:
+		if (f->op.rc < 0 && f->op.rc != -ENOENT)
+			return image_fail_rc(f, FLATTEN_END, f->op.rc,
+			    f->image_id, "remove what was copied into it");
+		return image_fail_rc(
+		    f, FLATTEN_END, -ENOENT, f->image_id, "flatten it");
+
+	default:
+		return OP_DONE;
+	}
 }
 
 static enum op_verdict
@@ -189,8 +320,11 @@ flatten_look_step(struct image_flatten *f)
 
 	switch ((int)f->state) {
 	case FLATTEN_LOOKED_UP:
+		if (f->op.rc == -ENOENT)
+			return take_back(f);
 		if (f->op.rc < 0)
 			return op_fail_as(f, FLATTEN_END, work->clone.op);
+		f->doubt.n = 0;
 		if (w->clone.info.parent.pool < 0)
 			return op_goto(f, FLATTEN_END);
 		f->obstacle = image_obstacle_in_place(&w->clone.info);
@@ -482,7 +616,6 @@ static enum op_verdict
 flatten_copy_step(struct image_flatten *f)
 {
 	struct flatten_work *w = f->work;
-	char object[RBD_OBJECT_SIZE];
 	struct cls_parent parent = { .pool = -1 };
 	struct op *op = &f->op;
 	struct dec d;
@@ -517,10 +650,8 @@ flatten_copy_step(struct image_flatten *f)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "read its parent");
 		if (!has_copies(w))
-			return op_goto(f, FLATTEN_COPIED);
-		image_object(object, RBD_HEADER_PREFIX, f->image_id);
-		w->read = rados_ask_start(
-		    f->pool, object, cls_call("parent_get"), &op->wake);
+			return go_on(f);
+		parent_ask(f);
 		return op_await(f, FLATTEN_CONFIRMED);
 
 	case FLATTEN_CONFIRMED:
@@ -545,10 +676,15 @@ flatten_copy_step(struct image_flatten *f)
 			    f->image_id, "mark what is copied");
 		if (mark_more(f))
 			return op_await(f, FLATTEN_MARKED);
+		f->doubt.data_pool = w->data_pool;
+		memcpy(f->doubt.prefix, w->clone.info.prefix,
+		    sizeof(f->doubt.prefix));
 		w->busy = 1;
 		for (unsigned i = 0; i < w->ncopies; i++)
 			if (w->copy[i].read != NULL) {
 				w->busy++;
+				f->doubt.object[f->doubt.n++] =
+				    w->copy[i].object;
 				copy_write(&w->copy[i]);
 			}
 		copy_end(&w->copy[0], 0);
@@ -558,9 +694,7 @@ flatten_copy_step(struct image_flatten *f)
 		if (op->rc < 0)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "copy from its parent");
-		f->more = f->at < f->count && clock_now_ms() >= w->until_ms;
-		return f->more ? op_goto(f, FLATTEN_END)
-			       : op_goto(f, FLATTEN_COPY);
+		return op_goto(f, FLATTEN_TRASH_ASK);
 
 	default:
 		return OP_DONE;
@@ -580,9 +714,13 @@ image_flatten_step(struct op *op)
 		f->work = mem_new(sizeof(*f->work));
 		f->work->f = f;
 		f->work->until_ms = clock_now_ms() + f->slice_ms;
-		image_lookup_start(&f->work->clone, f->pool, NULL, f->image_id,
-		    true, &op->wake);
-		return op_await(f, FLATTEN_LOOKED_UP);
+		return op_goto(f, FLATTEN_TRASH_ASK);
+
+	case FLATTEN_TRASH_ASK:
+	case FLATTEN_TRASH_READ:
+	case FLATTEN_STANDS:
+	case FLATTEN_TAKEN_BACK:
+		return flatten_purge_step(f);
 
 	case FLATTEN_LOOKED_UP:
 	case FLATTEN_UNWATCHED:

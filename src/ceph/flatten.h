@@ -14,6 +14,8 @@
 
 enum image_flatten_state {
 	FLATTEN_START = 0,
+	FLATTEN_TRASH_ASK,
+	FLATTEN_TRASH_READ,    /* whether it is being purged */
 	FLATTEN_LOOKED_UP,     /* the clone's header has answered */
 	FLATTEN_UNWATCHED,     /* whether anybody has it open */
 	FLATTEN_LISTED,        /* its snapshots */
@@ -27,14 +29,28 @@ enum image_flatten_state {
 	FLATTEN_CONFIRMED,     /* the image has its parent still */
 	FLATTEN_MARKED,        /* the object maps have them, or some */
 	FLATTEN_COPIED,        /* they are there */
+	FLATTEN_STANDS,        /* and so is the image, or not any more */
+	FLATTEN_TAKEN_BACK,    /* what was copied into one that is gone */
 	FLATTEN_CLONES_LISTED, /* not native: has it clones? */
 	FLATTEN_END,
 };
 
 #define FLATTEN_IN_FLIGHT_MAX 16
-#define FLATTEN_CHAIN_MAX 16 /* images above it that are read natively */
+#define FLATTEN_PURGE_MS 2000 /* in which a purge may be refused */
+#define FLATTEN_CHAIN_MAX 16  /* images above it that are read natively */
 
 struct flatten_work;
+
+/*
+ * What was copied last, while it is not known whether a purge had been there
+ * before: then nobody else removes it.
+ */
+struct flatten_doubt {
+	uint64_t object[FLATTEN_IN_FLIGHT_MAX];
+	unsigned n;
+	struct ceph_pool *data_pool;
+	char prefix[RBD_PREFIX_SIZE];
+};
 
 struct image_flatten {
 	struct op op;
@@ -46,6 +62,7 @@ struct image_flatten {
 	unsigned in_flight; /* objects at a time, each twice in memory */
 	int64_t slice_ms;   /* after this time no more are begun */
 	uint64_t at;        /* in and out: the next object */
+	struct flatten_doubt doubt; /* in and out: of the last try */
 
 	/* the answer */
 	uint64_t count; /* objects that it shows of its parent, when known */
@@ -67,7 +84,9 @@ struct image_flatten {
  * UNIMPLEMENTED, with `obstacle` set: librbd in a lane has to do it, and parts
  * the two as well: the image is open, its objects do not lie as its parent's
  * do, or the usual reasons. FAILED_PRECONDITION: the same, but it has clones,
- * which may read the parent. NOT_FOUND: no such image.
+ * which may read the parent. NOT_FOUND: no such image, and nothing is left that
+ * was copied into it. ABORTED: it is being purged; what was copied last is in
+ * `doubt`, for the next try to judge.
  */
 void image_flatten_start(struct image_flatten *flatten, struct wake *waiter);
 

@@ -342,6 +342,7 @@ enum image_create_state {
 	CREATE_UNDO_HEADER,
 	CREATE_UNDO_ID,
 	CREATE_UNDO_DIR,
+	CREATE_UNDONE,
 	CREATE_END,
 };
 
@@ -356,7 +357,8 @@ struct image_create {
 	bool adopted;         /* another call had begun, by a process that was
 				   killed or still works on it: what this one
 				   adds is not only its own, and stays */
-	bool undone;          /* after a failure: nobody is to make it anew */
+	bool left;            /* after a failure: not all that this call had
+				 made could be undone */
 	struct layout layout; /* defaults filled in */
 	uint64_t features;    /* as stored */
 	char prefix[RBD_PREFIX_SIZE];

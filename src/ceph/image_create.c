@@ -348,12 +348,18 @@ header_differs(const struct image_create *c, char *text, size_t size)
 
 /* ---- the undo ladder: see CREATE_UNDO ---- */
 
-static void
-undo_note(struct image_create *c, const char *what)
+/*
+ * Whether what was to go is gone. If not, nothing more is undone: the directory
+ * leads to what is left.
+ */
+static bool
+is_undone(struct image_create *c, const char *what)
 {
-	if (c->op.rc < 0 && c->op.rc != -ENOENT)
-		op_set_error_rc(&c->op, c->op.rc, "image %s in %s: undo %s",
-		    c->spec->name, ceph_pool_label(c->pool), what);
+	if (c->op.rc >= 0 || c->op.rc == -ENOENT)
+		return true;
+	op_set_error_rc(&c->op, c->op.rc, "image %s in %s: undo %s",
+	    c->spec->name, ceph_pool_label(c->pool), what);
+	return false;
 }
 
 static enum op_verdict
@@ -364,6 +370,7 @@ image_undo_step(struct image_create *c)
 
 	switch ((int)c->state) {
 	case CREATE_UNDO:
+		c->left = true;
 		if (op->err.rc == -ETIME)
 			return op_goto(c, CREATE_END);
 		op->rc = 0;
@@ -375,7 +382,6 @@ image_undo_step(struct image_create *c)
 	case CREATE_UNDO_ALLOWED:
 		if (op->rc < 0)
 			return op_goto(c, CREATE_END);
-		c->undone = c->spec->before_undo != NULL;
 		if (!c->made_clone)
 			return op_goto(c, CREATE_UNDO_MAP);
 		parent_detach_start(
@@ -384,11 +390,13 @@ image_undo_step(struct image_create *c)
 
 	case CREATE_UNDO_MAP:
 		if (c->made_clone) {
-			undo_note(c, "its parent's link");
+			if (!is_undone(c, "its parent's link"))
+				return op_goto(c, CREATE_END);
 			/* it may have been all that held the snapshot */
 			snapshot_reap_start(
 			    c->parent_pool, c->spec->parent->id, NULL);
 		}
+		op->rc = 0;
 		if (!c->made_map)
 			return op_goto(c, CREATE_UNDO_HEADER);
 		image_object(object, RBD_OBJECT_MAP_PREFIX, c->id);
@@ -396,26 +404,35 @@ image_undo_step(struct image_create *c)
 		return op_await(c, CREATE_UNDO_HEADER);
 
 	case CREATE_UNDO_HEADER:
+		if (!is_undone(c, "the object map"))
+			return op_goto(c, CREATE_END);
 		if (!c->made_header)
 			return op_goto(c, CREATE_UNDO_ID);
-		undo_note(c, "the object map");
 		image_object(object, RBD_HEADER_PREFIX, c->id);
 		rados_remove_start(c->pool, object, &op->wake);
 		return op_await(c, CREATE_UNDO_ID);
 
 	case CREATE_UNDO_ID:
+		if (!is_undone(c, "the header"))
+			return op_goto(c, CREATE_END);
 		if (!c->made_id)
 			return op_goto(c, CREATE_UNDO_DIR);
-		undo_note(c, "the header");
 		image_id_remove_start(c->pool, c->spec->name, c->id, &op->wake);
 		return op_await(c, CREATE_UNDO_DIR);
 
 	case CREATE_UNDO_DIR:
-		if (!c->made_dir)
+		/* Of another image of the name: it stays. */
+		if (op->rc != -ECANCELED && !is_undone(c, RBD_ID_PREFIX))
 			return op_goto(c, CREATE_END);
-		undo_note(c, RBD_ID_PREFIX);
+		op->rc = 0;
+		if (!c->made_dir)
+			return op_goto(c, CREATE_UNDONE);
 		image_unlist_start(c->pool, c->spec->name, c->id, &op->wake);
-		return op_await(c, CREATE_END);
+		return op_await(c, CREATE_UNDONE);
+
+	case CREATE_UNDONE:
+		c->left = !is_undone(c, RBD_DIRECTORY);
+		return op_goto(c, CREATE_END);
 
 	default:
 		return OP_DONE;
@@ -683,6 +700,7 @@ image_create_step(struct op *op)
 	case CREATE_UNDO_HEADER:
 	case CREATE_UNDO_ID:
 	case CREATE_UNDO_DIR:
+	case CREATE_UNDONE:
 	case CREATE_END:
 		return image_undo_step(c);
 	}

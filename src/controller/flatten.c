@@ -16,6 +16,7 @@
 #include "ceph/part.h"
 #include "controller/image_jobs.h"
 #include "controller/meta.h"
+#include "controller/purge.h"
 #include "core/timer.h"
 
 #include <errno.h>
@@ -56,8 +57,9 @@ struct flatten {
 	char *subject; /* the image, and how far it has got */
 	char *key;     /* in the map of all flattens */
 	bool noted, paused;
-	bool held;                /* all is done but to let the parent go */
-	uint64_t at;              /* the next object */
+	bool held;   /* all is done but to let the parent go */
+	uint64_t at; /* the next object */
+	struct flatten_doubt doubt;
 	struct cls_parent parent; /* all is copied; pool -1: not yet */
 	int64_t wait_ms, since_ms;
 	int64_t due_ms;     /* in the queue: not before that, 0: at once */
@@ -185,11 +187,13 @@ flatten_step(struct op *op)
 			.image_id = f->image_id,
 			.at = f->at,
 			.slice_ms = SLICE_MS,
+			.doubt = f->doubt,
 		};
 		image_job_start(&f->job, &op->wake);
 		return op_await(f, FLATTENING_DONE);
 
 	case FLATTENING_DONE:
+		f->doubt = f->job.doubt;
 		/* One that was deleted meanwhile needs no flattening. */
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(f, FLATTENING_END, job.op);
@@ -369,6 +373,8 @@ flatten_ended(struct op *op)
 		    ceph_pool_name(f->pool), f->image, f->image_id,
 		    (long long)(clock_now_ms() - f->since_ms));
 		(void)map_remove(&fq.known, f->key);
+		if (f->parent.pool >= 0)
+			purge_parent(f->pool->conn, &f->parent);
 		flatten_free(f);
 	}
 	run_queue();

@@ -54,13 +54,17 @@ native_start(struct image_job *j)
 			.in_flight = FLATTEN_IN_FLIGHT,
 			.slice_ms = j->slice_ms,
 			.at = j->at,
+			.doubt = j->doubt,
 		};
 		image_flatten_start(&j->flatten, waiter);
 		break;
 	}
 }
 
-/* The child's own features: a parent's do not matter to a clone. */
+/*
+ * The child's own features: a parent's do not matter to a clone. They alone
+ * decide: what was undone is not made under the same name again.
+ */
 static bool
 is_for_librbd(const struct image_job *j)
 {
@@ -83,6 +87,7 @@ native_take(struct image_job *j)
 	case IMAGE_JOB_CLONE:
 		memcpy(j->made_id, j->create.id, sizeof(j->made_id));
 		j->adopted = j->create.adopted;
+		j->left = j->create.left;
 		break;
 	case IMAGE_JOB_GROW:
 		j->size_bytes = j->resize.actual_bytes > j->size_bytes
@@ -91,13 +96,13 @@ native_take(struct image_job *j)
 		break;
 	case IMAGE_JOB_FLATTEN:
 		j->at = j->flatten.at;
+		j->doubt = j->flatten.doubt;
 		j->count = j->flatten.count;
 		j->more = j->flatten.more;
 		j->parent = j->flatten.parent;
 		break;
 	}
-	if (part->err.code == ERR_UNIMPLEMENTED &&
-	    !(j->kind == IMAGE_JOB_CLONE && j->create.undone))
+	if (part->err.code == ERR_UNIMPLEMENTED && j->kind != IMAGE_JOB_CLONE)
 		return true;
 	if (err_is_set(&part->err))
 		op_set_err(&j->op, &part->err);

@@ -30,7 +30,7 @@ enum image_job_kind {
 	IMAGE_JOB_GROW,
 	/*
 	 * Copies what the image shows of its parent, for a slice of time:
-	 * image_flatten. `at` in and out, `count`, `more`, `parent`. librbd does
+	 * image_flatten. `at` and `doubt` in and out, `count`, `more`, `parent`. librbd does
 	 * all of it at once and parts the two as well: `parent.pool` is -1 then.
 	 */
 	IMAGE_JOB_FLATTEN,
@@ -61,10 +61,11 @@ struct image_job {
 	const struct image_spec *spec; /* CLONE */
 	uint64_t at;                   /* FLATTEN; and an answer */
 	int64_t slice_ms;              /* FLATTEN */
+	struct flatten_doubt doubt;    /* FLATTEN; and an answer */
 
 	/* the answer */
 	char made_id[RBD_ID_SIZE]; /* CLONE */
-	bool adopted;              /* CLONE: as image_create has it */
+	bool adopted, left;        /* CLONE: as image_create has them */
 	uint64_t count;            /* FLATTEN */
 	bool more;                 /* FLATTEN */
 	struct cls_parent parent;  /* FLATTEN */

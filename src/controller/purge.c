@@ -51,7 +51,7 @@ struct purge {
 	int64_t info_ms;
 	struct trash_progress at;
 	bool blocked;             /* by clones of it */
-	unsigned gone;            /* how many clones had gone when it started */
+	bool again;               /* one of them has gone since it started */
 	struct timer due;         /* runs: it waits for this */
 	STAILQ_ENTRY(purge) link; /* of those that may start */
 	LIST_ENTRY(purge) waiting_link; /* of those that wait */
@@ -75,7 +75,6 @@ static struct {
 	LIST_HEAD(, purge) waiting;
 	unsigned nready, nwaiting, nblocked; /* of those waiting, in all */
 	unsigned running, resuming;
-	unsigned gone; /* clones that have been purged */
 	uint64_t done, failed;
 	char *instance_id; /* of this process */
 } pq = { .ready = STAILQ_HEAD_INITIALIZER(pq.ready) };
@@ -219,8 +218,7 @@ run_queue(void)
 		STAILQ_REMOVE_HEAD(&pq.ready, link);
 		pq.nready--;
 		pq.running++;
-		p->blocked = false;
-		p->gone = pq.gone;
+		p->blocked = p->again = false;
 		if (p->info != NULL && clock_now_ms() > p->info_ms)
 			free(take_ptr(&p->info));
 		r = mem_new(sizeof(*r));
@@ -273,23 +271,6 @@ kept_ms(int64_t until_s)
 	return ms < KEPT_MAX_MS ? ms : KEPT_MAX_MS;
 }
 
-/*
- * A clone has gone: its parent may go now, if that is what was in the way. A
- * parent that is being tried just now looks at the count when it has failed.
- */
-static void
-release_blocked(void)
-{
-	struct purge *p, *next;
-
-	pq.gone++;
-	for (p = LIST_FIRST(&pq.waiting); p != NULL; p = next) {
-		next = LIST_NEXT(p, waiting_link);
-		if (p->blocked)
-			stop_waiting(p);
-	}
-}
-
 static void
 purge_failed(struct purge *p, const struct purging *r)
 {
@@ -307,7 +288,7 @@ purge_failed(struct purge *p, const struct purging *r)
 	    ceph_pool_name(p->pool), p->image, p->image_id,
 	    (long long)p->wait_ms,
 	    log_quote(text, sizeof(text), r->op.err.text));
-	if (p->blocked && p->gone != pq.gone)
+	if (p->blocked && p->again)
 		make_ready(p);
 	else
 		make_wait(p, p->wait_ms);
@@ -329,10 +310,8 @@ purging_ended(struct op *op)
 		log_info("purge.end", "pool=%s image=%s id=%s ms=%lld",
 		    ceph_pool_name(p->pool), p->image, p->image_id,
 		    (long long)(clock_now_ms() - p->since_ms));
-		if (r->trash.obstacle != IMAGE_PLAIN ||
-		    r->trash.lookup.info.parent.pool >= 0)
-			release_blocked();
 		(void)map_remove(&pq.known, p->key);
+		purge_parent(p->pool->conn, &r->trash.lookup.info.parent);
 		purge_free(p);
 	}
 	free(r);
@@ -423,8 +402,9 @@ struct resume {
 	struct ceph_pool *pool;
 	struct arena *arena;
 	char *instance_id;
-	char *key;   /* in the map of pools */
-	char *after; /* the last note's key; the arena's */
+	char *key;      /* in the map of pools; NULL: only one note is read */
+	char *image_id; /* of that one; the arena's */
+	char *after;    /* the last note's key; the arena's */
 	struct rados_read *read;
 	unsigned found;
 };
@@ -434,7 +414,7 @@ resume_read_start(struct resume *r)
 {
 	rados_read_free(r->read);
 	r->read = journal_purge_read_start(
-	    r->pool, r->instance_id, NULL, r->after, &r->wake);
+	    r->pool, r->instance_id, r->image_id, r->after, &r->wake);
 }
 
 /* Takes the notes of a page; true: there are more. */
@@ -483,7 +463,8 @@ on_notes_read(struct wake *wake, int rc)
 		    ceph_pool_name(r->pool),
 		    log_quote(text, sizeof(text), err.text));
 		/* The next request that uses the pool tries again. */
-		(void)map_remove(&pq.pools, r->key);
+		if (r->key != NULL)
+			(void)map_remove(&pq.pools, r->key);
 	} else if (r->found > 0) {
 		log_info("purge.resume", "pool=%s images=%u",
 		    ceph_pool_name(r->pool), r->found);
@@ -504,11 +485,29 @@ on_orphaned(struct ceph_pool *pool, const char *image_id, const char *image)
 	    &(struct journal_purge){ .image = image }, NULL);
 }
 
+/* Of all images, or of one; takes over the key. */
+static void
+resume_begin(struct ceph_pool *pool, const char *instance_id,
+    const char *image_id, char *key)
+{
+	struct resume *r = mem_new(sizeof(*r));
+
+	r->wake.fn = on_notes_read;
+	r->pool = pool;
+	r->arena = arena_new(1u << 30);
+	r->after = arena_strdup(r->arena, "");
+	r->instance_id = str_dup(instance_id);
+	if (image_id != NULL)
+		r->image_id = arena_strdup(r->arena, image_id);
+	r->key = key;
+	pq.resuming++;
+	resume_read_start(r);
+}
+
 void
 purge_resume(struct ceph_pool *pool, const char *instance_id)
 {
 	auto_free char *key = ceph_pool_key(pool, instance_id);
-	struct resume *r;
 
 	if (map_get(&pq.pools, key) != NULL)
 		return;
@@ -516,14 +515,30 @@ purge_resume(struct ceph_pool *pool, const char *instance_id)
 		pq.instance_id = str_dup(instance_id);
 		snapshot_when_orphaned(on_orphaned);
 	}
-	r = mem_new(sizeof(*r));
 	(void)map_set(&pq.pools, key, pool);
-	r->wake.fn = on_notes_read;
-	r->pool = pool;
-	r->arena = arena_new(1u << 30);
-	r->after = arena_strdup(r->arena, "");
-	r->instance_id = str_dup(instance_id);
-	r->key = take_ptr(&key);
-	pq.resuming++;
-	resume_read_start(r);
+	resume_begin(pool, instance_id, NULL, take_ptr(&key));
+}
+
+void
+purge_parent(struct ceph_connection *conn, const struct cls_parent *parent)
+{
+	auto_free char *key = NULL;
+	struct err err = ERR_INIT;
+	struct ceph_pool *pool;
+	struct purge *p;
+
+	if (parent->id[0] == '\0' || pq.instance_id == NULL ||
+	    parent_pool_open(conn, parent, &pool, &err) < 0)
+		return;
+	key = ceph_pool_key(pool, parent->id);
+	p = map_get(&pq.known, key);
+	if (p == NULL) {
+		resume_begin(pool, pq.instance_id, parent->id, NULL);
+		return;
+	}
+	p->again = true;
+	if (p->blocked && timer_is_running(&p->due)) {
+		stop_waiting(p);
+		run_queue();
+	}
 }

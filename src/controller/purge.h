@@ -25,6 +25,14 @@ void purge_submit(struct ceph_pool *pool, const char *instance_id,
 void purge_resume(struct ceph_pool *pool, const char *instance_id);
 
 /*
+ * A clone has gone, or needs its parent no more: if that lies in the trash with
+ * a note, whichever worker has put it there, it is tried now. A parent without
+ * an id: there is none.
+ */
+void purge_parent(
+    struct ceph_connection *conn, const struct cls_parent *parent);
+
+/*
  * How many are under way, with images whose snapshots are reaped; those that
  * wait for another try do not count.
  */

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <rados/librados.h>
-#include <rbd/librbd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -54,17 +53,6 @@ struct story {
 };
 
 /* ---- what is told ---- */
-
-static rbd_image_t
-image_open(struct ceph_pool *pool, const char *name)
-{
-	rbd_image_t image = NULL;
-	int rc = rbd_open(pool->io, name, &image, NULL);
-
-	if (rc < 0)
-		diag("open %s: %d", name, rc);
-	return image;
-}
 
 /* Fills objects from..to of an image with a byte. */
 static void

@@ -9,9 +9,10 @@
 #include "ceph/flatten.h"
 #include "ceph/part.h"
 #include "core/loop.h"
+#include "tests/waited.h"
 
+#include <errno.h>
 #include <rados/librados.h>
-#include <rbd/librbd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,24 +23,6 @@
 
 static struct ceph_connection *conn;
 static struct ceph_pool *images, *second;
-
-static void
-must(int rc, const char *what)
-{
-	if (rc >= 0)
-		return;
-	printf("Bail out! %s: %s\n", what, strerror(-rc));
-	exit(1);
-}
-
-static rbd_image_t
-image_open(struct ceph_pool *pool, const char *name)
-{
-	rbd_image_t image;
-
-	must(rbd_open(pool->io, name, &image, NULL), name);
-	return image;
-}
 
 static void
 image_make(const char *name, uint64_t features)
@@ -344,6 +327,140 @@ test_unseen(void)
 	must(rbd_remove(images->io, "top"), "remove top");
 }
 
+/* ---- an image that is purged while it is flattened ---- */
+
+static struct waited flattened;
+
+/* The first objects that it copies are 1 and 2. */
+static void
+flatten_begin(const char *id, const struct flatten_doubt *doubt)
+{
+	flatten = (struct image_flatten){ .pool = images,
+		.image_id = id,
+		.in_flight = 3,
+		.slice_ms = 60000 };
+	if (doubt != NULL)
+		flatten.doubt = *doubt;
+	flattened = WAITED_INIT;
+	image_flatten_start(&flatten, &flattened.wake);
+}
+
+static void
+flatten_until(enum image_flatten_state state)
+{
+	while (flatten.state != state && !flattened.done)
+		loop_turn(true);
+	is_int(flatten.state, state, "a flatten stands where it is to be met");
+}
+
+static struct {
+	const char *id;
+	enum trash_state from, to;
+} mark;
+
+static void
+on_mark(void *arg, struct wake *waiter)
+{
+	(void)arg;
+	trash_state_start(images, mark.id, mark.from, mark.to, waiter);
+}
+
+static void
+trash_mark(const char *id, enum trash_state from, enum trash_state to)
+{
+	mark.id = id;
+	mark.from = from;
+	mark.to = to;
+	must(support_run(on_mark, NULL), "trash entry");
+}
+
+static unsigned
+objects_of(const char *id)
+{
+	auto_free char *n = support_sh_line(
+	    "rados -p %s ls | grep -c '^rbd_data\\.%s\\.'",
+	    ceph_pool_name(images), id);
+
+	return (unsigned)strtoul(n, NULL, 10);
+}
+
+/*
+ * A clone that has its first object, and shows all the others of its parent,
+ * goes to the trash when its flatten has got to a state.
+ */
+static void
+clone_begin(
+    char id[RBD_ID_SIZE], uint64_t features, enum image_flatten_state state)
+{
+	clone_make(images, "top", images, "middle", features);
+	fill_named("middle", 0, 1, 'm');
+	id_get(images, "middle", id);
+	flatten_begin(id, NULL);
+	flatten_until(state);
+	must(rbd_trash_move(images->io, "middle", 0), "trash");
+}
+
+static void
+test_purged(void)
+{
+	struct flatten_doubt doubt;
+	char id[RBD_ID_SIZE];
+
+	image_make("top", 61);
+	fill_named("top", 0, OBJECTS, 't');
+	snapshot(images, "top");
+
+	clone_begin(id, 61, FLATTEN_MARKED);
+	must(rbd_trash_remove(images->io, id, false), "purge");
+	is_int(waited_for(&flattened), -ENOENT,
+	    "an image is purged while it is flattened: %s",
+	    flatten.op.err.text);
+	is_int(objects_of(id), 0, "nothing stays that was copied after that");
+
+	clone_begin(id, 61, FLATTEN_MARKED);
+	trash_mark(id, TRASH_NORMAL, TRASH_REMOVING);
+	ok(waited_for(&flattened) < 0 && flatten.op.err.code == ERR_ABORTED &&
+		flatten.doubt.n == 2,
+	    "one whose purge runs is not flattened: %s", flatten.op.err.text);
+	is_int(
+	    objects_of(id), 3, "what was copied stays, as it may be refused");
+	doubt = flatten.doubt;
+	flatten_begin(id, &doubt);
+	ok(waited_for(&flattened) < 0 && flatten.doubt.n == 2,
+	    "nor when it is tried again: %s", flatten.op.err.text);
+	is_int(objects_of(id), 3, "which copies nothing");
+	must(rbd_trash_remove(images->io, id, true), "purge");
+	is_int(objects_of(id), 0, "it is purged");
+	for (unsigned i = 0; i < doubt.n; i++) /* as if written only now */
+		must(support_sh(true,
+			 "echo late | rados -p %s put rbd_data.%s.%016x -",
+			 ceph_pool_name(images), id,
+			 (unsigned)doubt.object[i]) == 0
+			? 0
+			: -EIO,
+		    "put");
+	is_int(objects_of(id), 2, "copies come after that");
+	flatten_begin(id, &doubt);
+	is_int(waited_for(&flattened), -ENOENT,
+	    "the next try finds no image: %s", flatten.op.err.text);
+	is_int(objects_of(id), 0, "and takes them back");
+
+	/* Without an object map: librbd would leave its mark in that. */
+	clone_begin(id, RBD_FEATURE_LAYERING, FLATTEN_COPIED);
+	trash_mark(id, TRASH_NORMAL, TRASH_REMOVING);
+	flatten_until(FLATTEN_TRASH_ASK);
+	trash_mark(id, TRASH_REMOVING, TRASH_NORMAL);
+	is_int(waited_for(&flattened), 0,
+	    "one whose purge is refused is flattened: %s", flatten.op.err.text);
+	is_int(
+	    part_run(), 0, "and parts from its parent: %s", part.op.err.text);
+	must(rbd_trash_restore(images->io, id, "middle"), "restore");
+	ok(named_shows(images, "middle", "mttttt"), "it has all its data");
+	must(rbd_remove(images->io, "middle"), "remove middle");
+	unsnapshot(images, "top");
+	must(rbd_remove(images->io, "top"), "remove top");
+}
+
 /* librbd frees the parent at once: it may not have what has clones. */
 static void
 test_open_with_clones(void)
@@ -383,6 +500,7 @@ main(void)
 	test_reader("object maps", 61);
 	test_unseen();
 	test_open_with_clones();
+	test_purged();
 	(void)support_sh(false,
 	    "for p in t-readers t-readers-2; do ceph osd pool rm $p $p "
 	    "--yes-i-really-really-mean-it; done");

@@ -74,6 +74,24 @@ support_pool(struct ceph_connection *conn, const char *name, const char *ns)
 
 /* ---- one call ---- */
 
+void
+must(int rc, const char *what)
+{
+	if (rc >= 0)
+		return;
+	printf("Bail out! %s: %s\n", what, strerror(-rc));
+	exit(1);
+}
+
+rbd_image_t
+image_open(struct ceph_pool *pool, const char *name)
+{
+	rbd_image_t image;
+
+	must(rbd_open(pool->io, name, &image, NULL), name);
+	return image;
+}
+
 int
 support_run(void (*start)(void *arg, struct wake *waiter), void *arg)
 {

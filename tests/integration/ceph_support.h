@@ -9,6 +9,8 @@
 #include "ceph/trash.h"
 #include "tests/tap.h"
 
+#include <rbd/librbd.h>
+
 /* Connects as the cluster's restricted user; ends the test if it cannot. */
 struct ceph_connection *support_connect(void);
 void support_key(struct secret *key); /* that user's; the caller wipes it */
@@ -20,6 +22,12 @@ void support_make_pool(const char *name);
 
 /* Whether there are OSDs enough for an erasure coded pool; makes `name`. */
 bool support_make_ec_pool(const char *name);
+
+/* Ends the test if a call of librados or librbd has failed. */
+void must(int rc, const char *what);
+
+/* Opens an image by librbd; ends the test if it cannot. */
+rbd_image_t image_open(struct ceph_pool *pool, const char *name);
 
 /* Runs one asynchronous call to its end and returns what it woke with. */
 int support_run(void (*start)(void *arg, struct wake *waiter), void *arg);

@@ -89,6 +89,28 @@ ok "all three are purged, and soon" wait_for 60 trash_is_empty
 ok "no note is left" wait_for 60 no_notes
 ok "no purge is blocked any more" wait_for 60 purges_are blocked 0
 
+# Another user has another ceph-worker, which knows nothing of what this one waits for.
+other=rbd-csi-deletion-$$
+defer ceph auth rm "client.$other"
+ceph auth get-or-create "client.$other" mon 'profile rbd' osd 'profile rbd' mgr 'profile rbd' >/dev/null
+jq -n --arg user "$other" --arg key "$(ceph auth get-key "client.$other")" '{userID: $user, userKey: $key}' \
+	>"$work/other.json"
+as_other() { local RBD_CSI_SECRETS=$work/other.json; "$@"; }
+create pvc-source 67108864
+source_volume=$volume source_image=$image
+create pvc-clone 67108864
+clone_volume=$volume clone_image=$image
+as_clone "$source_image" "$clone_volume" >/dev/null
+ok "a source is deleted once more" delete "$source_volume"
+ok "and held by its clone" wait_for 60 purges_are blocked 1
+worker=$(pgrep -P "$csid_pid" -x ceph-worker)
+kill -STOP "$worker"
+defer eval "kill -CONT $worker 2>/dev/null || true"
+ok "another user deletes the clone" as_other delete "$clone_volume"
+ok "and his worker purges the source as well" wait_for 60 trash_is_empty
+kill -CONT "$worker"
+ok "which the other one sees when it tries again" wait_for 120 purges_are blocked 0
+
 create pvc-source 67108864
 source_volume=$volume source_image=$image
 create pvc-clone 67108864

@@ -9,7 +9,6 @@
 #include "tests/integration/worker_support.h"
 
 #include <rados/librados.h>
-#include <rbd/librbd.h>
 
 #include <errno.h>
 
@@ -23,29 +22,11 @@ static struct talk worker;
 
 /* ---- images, by librbd ---- */
 
-static void
-must(int rc, const char *what)
-{
-	if (rc >= 0)
-		return;
-	printf("Bail out! %s: %s\n", what, strerror(-rc));
-	exit(1);
-}
-
-static rbd_image_t
-open_image(struct ceph_pool *pool, const char *name)
-{
-	rbd_image_t image;
-
-	must(rbd_open(pool->io, name, &image, NULL), name);
-	return image;
-}
-
 /* Each object gets a part that is written, beginning with this number. */
 static void
 fill(struct ceph_pool *pool, const char *name, unsigned char seed)
 {
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 	unsigned char bytes[8192];
 
 	for (int64_t at = 0; at < SIZE; at += 3 * MIB) {
@@ -62,7 +43,7 @@ static uint64_t
 sum(struct ceph_pool *pool, const char *name, uint64_t *size)
 {
 	static char bytes[MIB];
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 	uint64_t hash = UINT64_C(0xcbf29ce484222325), end;
 
 	must(rbd_get_size(image, &end), "size");
@@ -87,7 +68,7 @@ metadata(struct ceph_pool *pool, const char *name)
 {
 	char keys[8192], values[8192], *key = keys, *value = values;
 	size_t klen = sizeof(keys), vlen = sizeof(values);
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 	char *out = str_dup("");
 
 	must(rbd_metadata_list(image, "", 100, keys, &klen, values, &vlen),
@@ -107,7 +88,7 @@ static void
 set_metadata(struct ceph_pool *pool, const char *name, const char *key,
     const char *value)
 {
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 
 	must(rbd_metadata_set(image, key, value), "set metadata");
 	must(rbd_close(image), "close");
@@ -116,7 +97,7 @@ set_metadata(struct ceph_pool *pool, const char *name, const char *key,
 static void
 image_id(struct ceph_pool *pool, const char *name, char id[RBD_ID_SIZE])
 {
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 
 	must(rbd_get_id(image, id, RBD_ID_SIZE), "id");
 	must(rbd_close(image), "close");
@@ -125,7 +106,7 @@ image_id(struct ceph_pool *pool, const char *name, char id[RBD_ID_SIZE])
 static void
 snapshot(struct ceph_pool *pool, const char *name, const char *snap)
 {
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 
 	must(rbd_snap_create(image, snap), "snapshot");
 	must(rbd_close(image), "close");
@@ -134,7 +115,7 @@ snapshot(struct ceph_pool *pool, const char *name, const char *snap)
 static void
 unsnapshot(struct ceph_pool *pool, const char *name, const char *snap)
 {
-	rbd_image_t image = open_image(pool, name);
+	rbd_image_t image = image_open(pool, name);
 
 	must(rbd_snap_remove(image, snap), "remove snapshot");
 	must(rbd_close(image), "close");
@@ -500,7 +481,7 @@ test_in_use(void)
 		    &(struct ask){ .name = "used", .features = features[i] });
 		auto_free char *image = image_of(source), *copy = NULL;
 		auto_free char *copied = NULL;
-		rbd_image_t open = open_image(main_pool, image), other;
+		rbd_image_t open = image_open(main_pool, image), other;
 		char bytes[4096] = "before", got[4096];
 
 		must((int)rbd_write(open, 0, sizeof(bytes), bytes), "write");
@@ -516,7 +497,7 @@ test_in_use(void)
 			i))
 			return;
 		copied = image_of(copy);
-		other = open_image(main_pool, copied);
+		other = image_open(main_pool, copied);
 		must((int)rbd_read(other, 0, sizeof(got), got), "read");
 		ok(str_eq(got, "before"), "with what was written before");
 		must((int)rbd_read(other, 8 * MIB, sizeof(got), got), "read");
