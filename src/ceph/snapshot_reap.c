@@ -104,6 +104,10 @@ reap_map_step(struct snapshot_reaper *r)
 
 	switch ((int)r->state) {
 	case REAP_MAP_NEXT:
+		/* Its record leads to it: as long as it is there, that stays. */
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return image_fail_rc(r, REAP_END, op->rc, r->image_id,
+			    "remove a snapshot's object map");
 		if (!(r->lookup.info.features & RBD_OBJECT_MAP) ||
 		    r->at == r->n) {
 			r->at = 0;

@@ -194,6 +194,7 @@ make_step(struct op *op)
 			    source_id, m->like->name, &op->wake);
 			return op_await(m, HELPMAKE_AGAIN);
 		}
+		m->left = m->job.left;
 		if (op->rc < 0)
 			return op_fail_as(m, HELPMAKE_END, job.op);
 		memcpy(m->id, m->job.made_id, sizeof(m->id));
@@ -257,18 +258,68 @@ helper_make_start(struct helper_make *m, struct wake *waiter)
 
 /* ---- undo ---- */
 
+/* Is it of the clone: of its name, in the trash or not? */
+static bool
+is_of_clone(const struct cls_snapshot *snap, const char *clone)
+{
+	return (snap->kind == SNAP_USER && str_eq(snap->name, clone)) ||
+	    (snap->kind == SNAP_TRASH && str_eq(snap->original, clone));
+}
+
 static enum op_verdict
 undo_step(struct op *op)
 {
 	struct helper_undo *u = (struct helper_undo *)op;
 	const struct helper_make *m = u->make;
+	struct ceph_pool *source_pool = m->source->found.pool;
+	const char *source_id = m->source->found.info->id;
+	const struct cls_snapshot *snap;
+	struct cls_parent of;
 
 	switch (u->state) {
 	case HELPUNDO_START:
+		if (u->id[0] != '\0' || !(m->is_resumed || m->left))
+			return op_goto(u, HELPUNDO_ALONE);
+		image_place_start(
+		    &u->place, m->pool, m->like->name, NULL, &op->wake);
+		return op_await(u, HELPUNDO_LOOKED_UP);
+
+	case HELPUNDO_LOOKED_UP:
+		if (op->rc < 0)
+			return op_fail_as(u, HELPUNDO_END, place.op);
+		memcpy(u->id, u->place.id, sizeof(u->id));
+		if (u->id[0] == '\0')
+			return op_goto(u, HELPUNDO_ALONE);
+		snapshot_list_start(
+		    &u->list, source_pool, source_id, &op->wake);
+		return op_await(u, HELPUNDO_LISTED);
+
+	case HELPUNDO_LISTED:
+		if (op->rc < 0)
+			return op_fail_as(u, HELPUNDO_END, list.op);
+		return op_goto(u, HELPUNDO_PARTING);
+
+	case HELPUNDO_PARTING:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(u, HELPUNDO_END, op->rc,
+			    "let image %s forget its clone %s",
+			    m->source->found.image, m->like->name);
+		while (u->parted < u->list.n) {
+			snap = &u->list.snap[u->parted++];
+			if (!is_of_clone(snap, m->like->name))
+				continue;
+			volume_parent_of(&of, source_pool, source_id, snap->id);
+			parent_detach_start(
+			    source_pool, &of, m->pool, u->id, &op->wake);
+			return op_await(u, HELPUNDO_PARTING);
+		}
+		return op_goto(u, HELPUNDO_ALONE);
+
+	case HELPUNDO_ALONE:
 		u->job = (struct image_job){
 			.kind = IMAGE_JOB_UNSNAPSHOT,
-			.pool = m->source->found.pool,
-			.image_id = m->source->found.info->id,
+			.pool = source_pool,
+			.image_id = source_id,
 			.snapshot = m->like->name,
 		};
 		image_job_start(&u->job, &op->wake);
@@ -277,18 +328,6 @@ undo_step(struct op *op)
 	case HELPUNDO_SOURCE_FREED:
 		if (op->rc < 0)
 			return op_fail_as(u, HELPUNDO_END, job.op);
-		if (u->id[0] == '\0' && m->is_resumed) {
-			image_place_start(
-			    &u->place, m->pool, m->like->name, NULL, &op->wake);
-			return op_await(u, HELPUNDO_LOOKED_UP);
-		}
-		return op_goto(u, HELPUNDO_LOOKED_UP);
-
-	case HELPUNDO_LOOKED_UP:
-		if (op->rc < 0)
-			return op_fail_as(u, HELPUNDO_END, place.op);
-		if (u->id[0] == '\0')
-			memcpy(u->id, u->place.id, sizeof(u->id));
 		if (u->id[0] == '\0')
 			return op_goto(u, HELPUNDO_END);
 		u->job = (struct image_job){
@@ -325,6 +364,7 @@ undo_step(struct op *op)
 		return op_goto(u, HELPUNDO_END);
 
 	case HELPUNDO_END:
+		snapshot_list_fini(&u->list);
 		return OP_DONE;
 	}
 	abort();
@@ -345,14 +385,6 @@ helper_undo_start(struct helper_undo *u, const struct helper_make *make,
 }
 
 /* ---- free ---- */
-
-/* Its own snapshot: of the clone's name, in the trash or not. */
-static bool
-is_of_clone(const struct cls_snapshot *snap, const char *clone)
-{
-	return (snap->kind == SNAP_USER && str_eq(snap->name, clone)) ||
-	    (snap->kind == SNAP_TRASH && str_eq(snap->original, clone));
-}
 
 static enum op_verdict
 free_step(struct op *op)

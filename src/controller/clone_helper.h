@@ -61,6 +61,7 @@ struct helper_make {
 	uint64_t size_bytes;        /* of that */
 	char id[RBD_ID_SIZE];       /* of the helper; "": none was made */
 	bool adopted;               /* not only this call has made it */
+	bool left;                  /* a failure: some of it may be there */
 	struct image_lookup lookup; /* it, by lookup.info */
 
 	/* private */
@@ -86,8 +87,11 @@ void helper_make_start(struct helper_make *make, struct wake *waiter);
 
 enum helper_undo_state {
 	HELPUNDO_START = 0,
+	HELPUNDO_LOOKED_UP, /* the helper's id is known */
+	HELPUNDO_LISTED,    /* one in part: the volume's snapshots */
+	HELPUNDO_PARTING,   /* they forget it, as it may not know them */
+	HELPUNDO_ALONE,
 	HELPUNDO_SOURCE_FREED, /* the volume's snapshot is in the trash */
-	HELPUNDO_LOOKED_UP,    /* the helper's id is known */
 	HELPUNDO_FREED,        /* the helper's is */
 	HELPUNDO_NOTED,        /* a note says that it is to be purged */
 	HELPUNDO_MOVED,        /* the helper is in the trash */
@@ -99,9 +103,10 @@ struct helper_undo {
 	enum helper_undo_state state;
 	const struct helper_make *make;
 	const char *instance_id;
-	struct image_place
-	    place; /* of one that another call has made, in part */
+	struct image_place place; /* of one that was made in part */
 	char id[RBD_ID_SIZE];
+	struct snapshot_list list;
+	size_t parted;
 	struct image_job job;
 	struct trash_move move;
 };

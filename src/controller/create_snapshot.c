@@ -190,15 +190,7 @@ create_snapshot_undo_step(struct create_snapshot *c)
 
 	switch ((int)c->state) {
 	case CREATESNAP_UNDO:
-		/*
-		 * What librbd makes it may have made all the same, and so may
-		 * a cluster that does not answer: the reservation leads there.
-		 */
-		op->rc = -EBUSY;
-		if (op->err.rc == -ETIME ||
-		    (c->spec.features & ~features_created()) != 0)
-			return op_goto(c, CREATESNAP_UNDO_IMAGE);
-		journal_mark_start(&c->reserve, &op->wake);
+		entry_undo_start(&c->reserve, &c->spec, &op->err, &op->wake);
 		return op_await(c, CREATESNAP_UNDO_IMAGE);
 
 	case CREATESNAP_UNDO_IMAGE:
@@ -216,14 +208,8 @@ create_snapshot_undo_step(struct create_snapshot *c)
 	case CREATESNAP_UNDO_ENTRY:
 		if (op->rc < 0) /* the reservation leads to what is left */
 			return op_fail_as(c, CREATESNAP_UNLOCK, undo.op);
-		c->release = (struct journal_release){
-			.journal = c->journal,
-			.item_pool = c->reserve.item_pool,
-			.uuid = c->reserve.uuid,
-			.name = c->req->name,
-			.reserved = c->reserve.value,
-		};
-		journal_release_start(&c->release, &op->wake);
+		entry_release_start(
+		    &c->release, &c->reserve, c->req->name, &op->wake);
 		return op_await(c, CREATESNAP_UNDONE);
 
 	case CREATESNAP_UNDONE:
@@ -256,7 +242,6 @@ create_snapshot_make_step(struct create_snapshot *c)
 	const struct journal_find *find = &c->entry.find;
 	struct op *op = &c->rpc.op;
 	struct err err = ERR_INIT;
-	bool ours;
 
 	switch ((int)c->state) {
 	case CREATESNAP_ROOM:
@@ -318,18 +303,9 @@ create_snapshot_make_step(struct create_snapshot *c)
 	case CREATESNAP_OVERTAKEN:
 		if (op->rc < 0)
 			return op_fail_as(c, CREATESNAP_UNLOCK, entry.op);
-		/* Committed, or shared, or its key is another snapshot's. */
-		ours = journal_find_has(find, c->reserve.uuid);
-		if (ours &&
-		    (find->is_reserved ||
-			str_eq(find->ref.uuid, c->reserve.uuid)))
-			return op_goto(c, CREATESNAP_FOUND);
-		/*
-		 * It was committed and deleted, or an audit has given it up:
-		 * nobody makes it, and what this call has is for it to remove.
-		 */
-		c->reserve.marked = !ours && c->reserve.key_value == NULL;
-		return op_goto(c, CREATESNAP_UNDO);
+		return entry_overtaken(find, &c->reserve)
+		    ? op_goto(c, CREATESNAP_FOUND)
+		    : op_goto(c, CREATESNAP_UNDO);
 
 	case CREATESNAP_ANSWER:
 		if (c->at == NULL) { /* it is new */

@@ -82,6 +82,7 @@ struct create_volume {
 	struct wakes making;  /* image and entry */
 	char id[RBD_ID_SIZE]; /* of the image; of the try at first */
 	bool is_made;         /* wholly: it is undone as a deletion is */
+	bool is_left;         /* not wholly, and some of it may be there */
 
 	/* what it is to be a copy of */
 	const char *source_id; /* NULL: of nothing */
@@ -401,15 +402,7 @@ create_undo_step(struct create_volume *c)
 
 	switch ((int)c->state) {
 	case CREATEVOL_UNDO:
-		/*
-		 * What librbd makes it may have made all the same, and so may
-		 * a cluster that does not answer: the reservation leads there.
-		 */
-		op->rc = -EBUSY;
-		if (op->err.rc == -ETIME ||
-		    (c->spec.features & ~features_created()) != 0)
-			return op_goto(c, CREATEVOL_UNDO_MARKED);
-		journal_mark_start(&c->reserve, &op->wake);
+		entry_undo_start(&c->reserve, &c->spec, &op->err, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_MARKED);
 
 	case CREATEVOL_UNDO_MARKED:
@@ -420,9 +413,9 @@ create_undo_step(struct create_volume *c)
 			    : op_goto(c, CREATEVOL_LOOK_UP);
 		if (c->is_made)
 			return op_goto(c, CREATEVOL_UNDO_IMAGE);
-		if (c->reserve.fresh) /* what there was of it is gone */
+		if (c->reserve.fresh && !c->is_left)
 			return op_goto(c, CREATEVOL_UNDO_HELPER);
-		/* Killed while it was undone: any part may be left. */
+		/* Its own undo was cut off: any part may be left. */
 		image_list_start(pool, c->spec.name, c->id, &op->wake);
 		return op_await(c, CREATEVOL_UNDO_NAMED);
 
@@ -488,14 +481,8 @@ create_undo_step(struct create_volume *c)
 		return op_goto(c, CREATEVOL_UNDO_ENTRY);
 
 	case CREATEVOL_UNDO_ENTRY:
-		c->release = (struct journal_release){
-			.journal = c->journal,
-			.item_pool = pool,
-			.uuid = c->reserve.uuid,
-			.name = c->req->name,
-			.reserved = c->reserve.value,
-		};
-		journal_release_start(&c->release, &op->wake);
+		entry_release_start(
+		    &c->release, &c->reserve, c->req->name, &op->wake);
 		return op_await(c, CREATEVOL_UNDONE);
 
 	case CREATEVOL_UNDONE:
@@ -578,7 +565,7 @@ create_image_step(struct create_volume *c)
 			return op_fail_as(c, CREATEVOL_UNLOCK, reserve);
 		c->spec.name = c->reserve.item.attr[JOURNAL_IMAGENAME];
 		c->reserve.item.attr[JOURNAL_SOURCE] = c->source_id;
-		c->is_made = false;
+		c->is_made = c->is_left = false;
 		image_id_of(c->reserve.uuid, c->id);
 		if (c->source_id == NULL || c->source.is_snapshot)
 			return c->reserve.marked ? op_goto(c, CREATEVOL_UNDO)
@@ -650,6 +637,7 @@ create_image_step(struct create_volume *c)
 			c->is_made = true;
 			return op_goto(c, CREATEVOL_IMAGE_DONE);
 		}
+		c->is_left = c->job.left;
 		return op_fail_as(c, CREATEVOL_UNDO, job.op);
 
 	default:
@@ -663,7 +651,6 @@ create_commit_step(struct create_volume *c)
 {
 	struct op *op = &c->rpc.op;
 	struct err err = ERR_INIT;
-	bool ours;
 
 	switch ((int)c->state) {
 	case CREATEVOL_IMAGE_DONE:
@@ -683,18 +670,9 @@ create_commit_step(struct create_volume *c)
 	case CREATEVOL_OVERTAKEN:
 		if (op->rc < 0)
 			return op_fail_as(c, CREATEVOL_UNLOCK, entry.op);
-		/* Committed, or shared, or its key is another volume's. */
-		ours = journal_find_has(&c->entry.find, c->reserve.uuid);
-		if (ours &&
-		    (c->entry.find.is_reserved ||
-			str_eq(c->entry.find.ref.uuid, c->reserve.uuid)))
-			return op_goto(c, CREATEVOL_FOUND);
-		/*
-		 * It was committed and deleted, or an audit has given it up:
-		 * nobody makes it, and what this call has is for it to remove.
-		 */
-		c->reserve.marked = !ours && c->reserve.key_value == NULL;
-		return op_goto(c, CREATEVOL_UNDO);
+		return entry_overtaken(&c->entry.find, &c->reserve)
+		    ? op_goto(c, CREATEVOL_FOUND)
+		    : op_goto(c, CREATEVOL_UNDO);
 
 	case CREATEVOL_ANSWER:
 		if (c->at == NULL) { /* it is new */

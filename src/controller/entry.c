@@ -136,3 +136,37 @@ entry_find_start(struct entry_find *e, const struct csi_rpc *rpc,
 	};
 	op_start(&e->op, &entry_find_class, waiter);
 }
+
+bool
+entry_overtaken(const struct journal_find *find, struct journal_reserve *r)
+{
+	bool ours = journal_find_has(find, r->uuid);
+
+	r->marked = !ours && r->key_value == NULL;
+	return ours && (find->is_reserved || str_eq(find->ref.uuid, r->uuid));
+}
+
+void
+entry_undo_start(struct journal_reserve *r, const struct image_spec *spec,
+    const struct err *failure, struct wake *waiter)
+{
+	if (failure->rc == -ETIME ||
+	    (spec->features & ~features_created()) != 0)
+		wake_up(waiter, -EBUSY);
+	else
+		journal_mark_start(r, waiter);
+}
+
+void
+entry_release_start(struct journal_release *release,
+    const struct journal_reserve *r, const char *name, struct wake *waiter)
+{
+	*release = (struct journal_release){
+		.journal = r->journal,
+		.item_pool = r->item_pool,
+		.uuid = r->uuid,
+		.name = name,
+		.reserved = r->value,
+	};
+	journal_release_start(release, waiter);
+}

@@ -52,4 +52,30 @@ void entry_find_start(struct entry_find *entry, const struct csi_rpc *rpc,
 void entry_find_none(struct entry_find *entry, const struct csi_rpc *rpc,
     const struct journal *journal, const char *name);
 
+/*
+ * ---- What volumes and snapshots have in common when they are made ----
+ *
+ * The commit was refused, and the name was looked up again. True: it was
+ * committed, or is shared, or its key is another one's: go on as with what a
+ * first look-up has found. False: nobody makes it, or half of a volume of
+ * ceph-csi's has this UUID and another one the name; what this call has made is
+ * for it to undo, as far as it may.
+ */
+bool entry_overtaken(
+    const struct journal_find *find, struct journal_reserve *reserve);
+
+/*
+ * Before anything is undone after a failure (or none): journal_mark_start().
+ * -EBUSY: it stays as it is, for the reservation leads there. What librbd makes
+ * it may have made all the same, and so may a cluster that does not answer.
+ */
+void entry_undo_start(struct journal_reserve *reserve,
+    const struct image_spec *spec, const struct err *failure,
+    struct wake *waiter);
+
+/* When all else is undone: entry and reservation go. */
+void entry_release_start(struct journal_release *release,
+    const struct journal_reserve *reserve, const char *name,
+    struct wake *waiter);
+
 #endif

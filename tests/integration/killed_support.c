@@ -149,18 +149,21 @@ killed_start(struct talk *other)
 }
 
 void
-killed_start_failing(
-    struct talk *other, unsigned fail_at, unsigned kill_at, bool stop)
+killed_start_failing(struct talk *other, unsigned fail_at, unsigned again,
+    unsigned kill_at, bool stop)
 {
 	static const struct sweep none = { .what = "" };
 	auto_free char *at = str_fmt("%u", fail_at);
+	auto_free char *more = str_fmt("%u", again);
 	struct act act = { .n = kill_at };
 
 	(void)setenv("RBD_CSI_TEST_FAIL_AT", at, 1);
+	(void)setenv("RBD_CSI_TEST_FAIL_AGAIN", more, 1);
 	if (stop)
 		(void)setenv("RBD_CSI_TEST_STOP", "1", 1);
 	start(other, &none, &act);
 	(void)unsetenv("RBD_CSI_TEST_FAIL_AT");
+	(void)unsetenv("RBD_CSI_TEST_FAIL_AGAIN");
 	(void)unsetenv("RBD_CSI_TEST_STOP");
 }
 

@@ -56,12 +56,12 @@ int killed_end(void);
 void killed_start(struct talk *other);
 struct talk *killed_talk(void);
 /*
- * One whose write `fail_at` fails, and which dies in front of write `kill_at`
- * (0: it does not). With `stop` it stops before it fails: killed_stopped()
+ * One whose write `fail_at` fails, and the `again`-th after that (0: none), and
+ * which dies in front of write `kill_at` (0: it does not). With `stop` it stops before it fails: killed_stopped()
  * waits for that, false: it has answered instead; killed_go_on() ends it.
  */
-void killed_start_failing(
-    struct talk *other, unsigned fail_at, unsigned kill_at, bool stop);
+void killed_start_failing(struct talk *other, unsigned fail_at, unsigned again,
+    unsigned kill_at, bool stop);
 bool killed_stopped(struct talk *other, uint64_t id);
 void killed_go_on(const struct talk *other);
 /* Ends it; true: it was killed before. */

@@ -9,6 +9,7 @@
  *	                              it alone is missing
  *	RBD_CSI_TEST_KILL_PARENT=1    the process that has started it dies, too
  *	RBD_CSI_TEST_FAIL_AT=n        that write is not done, and fails
+ *	RBD_CSI_TEST_FAIL_AGAIN=n     the n-th after that fails, too
  *	RBD_CSI_TEST_STOP=1           before that the process stops (SIGSTOP)
  *
  * Ids of snapshots are no writes: what is left of them is a gap between numbers.
@@ -32,6 +33,7 @@ static unsigned turns;  /* since it was kept back */
 static bool is_parents; /* RBD_CSI_TEST_KILL_PARENT */
 static bool is_missing; /* RBD_CSI_TEST_KILL_BESIDE */
 static uint64_t fails;  /* writes until one that fails, itself included */
+static uint64_t again;  /* and after that until another one */
 static bool is_stopped; /* RBD_CSI_TEST_STOP */
 static rados_ioctx_t pools[POOLS_MAX];
 
@@ -107,8 +109,11 @@ __wrap_rados_aio_write_op_operate(rados_write_op_t op, rados_ioctx_t io,
 			pools[i] = io;
 	if (!is_sent(object))
 		return 0; /* and is never answered */
-	if (fails > 0 && --fails == 0)
+	if (fails > 0 && --fails == 0) {
+		fails = again;
+		again = 0;
 		return fail(io, completion, object);
+	}
 	return __real_rados_aio_write_op_operate(
 	    op, io, completion, object, mtime, flags);
 }
@@ -125,11 +130,14 @@ install_hook(void)
 {
 	const char *at = getenv("RBD_CSI_TEST_KILL_AT");
 	const char *fail_at = getenv("RBD_CSI_TEST_FAIL_AT");
+	const char *fail_again = getenv("RBD_CSI_TEST_FAIL_AGAIN");
 
 	if (at == NULL || str_to_u64(at, &left) < 0)
 		left = 0;
 	if (fail_at == NULL || str_to_u64(fail_at, &fails) < 0)
 		fails = 0;
+	if (fail_again == NULL || str_to_u64(fail_again, &again) < 0)
+		again = 0;
 	is_stopped = getenv("RBD_CSI_TEST_STOP") != NULL;
 	is_missing = getenv("RBD_CSI_TEST_KILL_BESIDE") != NULL;
 	is_parents = getenv("RBD_CSI_TEST_KILL_PARENT") != NULL;

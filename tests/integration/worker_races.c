@@ -166,8 +166,8 @@ test_against(void)
 /* What is made, by whom it is asked for: of `arg`, a source's ID. */
 struct made {
 	const char *what, *method, *of, *member;
-	unsigned writes;     /* there are so many at least */
-	unsigned failing[2]; /* of them, those whose undo is killed; 0: none */
+	unsigned writes;  /* there are so many at least */
+	unsigned failing; /* of them, the one whose undo is cut off */
 	char *(*request)(const char *name, const char *arg);
 	const char *arg;
 };
@@ -227,7 +227,7 @@ test_fails_late(const struct made *m)
 		struct talk first;
 		uint64_t asked;
 
-		killed_start_failing(&first, n, 0, true);
+		killed_start_failing(&first, n, 0, 0, true);
 		asked = killed_send(&first, m->method, request);
 		stopped = killed_stopped(&first, asked);
 		made = killed_call(m->method, request);
@@ -248,42 +248,63 @@ test_fails_late(const struct made *m)
 	diag("%s: %u of %u have failed late", m->what, failed, n - 2);
 }
 
-/* A write fails, and whoever undoes that is killed; the next call makes it. */
-static void
-test_undo_killed(const struct made *m)
+/*
+ * A write fails, and whoever undoes that is killed in front of a write, or has
+ * one fail; the next call makes it. False: there was no such write.
+ */
+static bool
+undo_is_cut(
+    const struct made *m, unsigned n, unsigned again, unsigned kill, bool *good)
 {
-	unsigned tries = 0, good = 0;
+	auto_free char *name = str_fmt(
+	    "undo-%s-%u-%u-%u", m->what, n, again, kill);
+	auto_free char *request = m->request(name, m->arg);
+	auto_json json_t *first = NULL, *made = NULL;
+	auto_free char *id = NULL;
+	struct talk t;
 	bool died;
 
-	for (size_t i = 0; i < countof(m->failing); i++) {
-		unsigned n = m->failing[i], k = n;
+	killed_start_failing(&t, n, again, kill, false);
+	first = killed_answer(
+	    &t, m->method, killed_send(&t, m->method, request));
+	if (kill == 0)
+		(void)talk_purged(&t);
+	died = killed_died(&t);
+	made = killed_call(m->method, request);
+	id = killed_id(made, m->of, m->member);
+	*good = (first == NULL || json_equal(first, made)) &&
+	    delete_made(m, id);
+	if (!*good)
+		diag("%s: write %u fails, then %u, or killed at %u", m->what, n,
+		    again, kill);
+	return died;
+}
+
+static void
+test_undo_cut(const struct made *m, bool all)
+{
+	unsigned killed = 0, failed = 0, bad = 0;
+	unsigned from = all ? 2 : m->failing;
+	unsigned to = all ? m->writes + 2 : m->failing;
+	bool good, died;
+
+	for (unsigned n = from; n <= to; n++) {
+		unsigned kill = n;
 
 		do {
-			auto_free char *name = str_fmt(
-			    "undo-%s-%u-%u", m->what, n, ++k);
-			auto_free char *request = m->request(name, m->arg);
-			auto_json json_t *first = NULL, *made = NULL;
-			auto_free char *id = NULL;
-			struct talk t;
-
-			killed_start_failing(&t, n, k, false);
-			first = killed_answer(
-			    &t, m->method, killed_send(&t, m->method, request));
-			died = killed_died(&t);
-			made = killed_call(m->method, request);
-			id = killed_id(made, m->of, m->member);
-			tries++;
-			if ((first == NULL || json_equal(first, made)) &&
-			    delete_made(m, id))
-				good++;
-			else
-				diag("%s: write %u fails, killed at %u",
-				    m->what, n, k);
+			died = undo_is_cut(m, n, 0, ++kill, &good);
+			killed += died;
+			bad += !good;
 		} while (died);
+		for (unsigned i = 1; i < kill - n + 2; i++) {
+			(void)undo_is_cut(m, n, i, 0, &good);
+			failed++;
+			bad += !good;
+		}
 	}
-	(void)killed_ok(good == tries,
-	    "killed in the undo of a failure: the next call makes it");
-	diag("%s: %u kills", m->what, tries);
+	(void)killed_ok(bad == 0,
+	    "the undo of a failure is killed, or fails: the next call makes it");
+	diag("%s: %u kills, %u failures", m->what, killed, failed);
 }
 
 static void
@@ -294,22 +315,21 @@ test_failures(const char *only)
 	auto_json json_t *reply = killed_call("CreateSnapshot", request);
 	auto_free char *snapshot = killed_id(reply, "snapshot", "snapshotId");
 	const struct made kinds[] = {
-		{ "volume", "CreateVolume", "volume", "volumeId", 6, { 5, 7 },
+		{ "volume", "CreateVolume", "volume", "volumeId", 6, 7,
 		    volume_request, NULL },
-		{ "restore", "CreateVolume", "volume", "volumeId", 8, { 8, 9 },
+		{ "restore", "CreateVolume", "volume", "volumeId", 8, 9,
 		    restore_request, snapshot },
-		{ "clone", "CreateVolume", "volume", "volumeId", 16, { 0, 0 },
+		{ "clone", "CreateVolume", "volume", "volumeId", 16, 17,
 		    clone_request, volume },
-		{ "snapshot", "CreateSnapshot", "snapshot", "snapshotId", 8,
-		    { 0, 0 }, snapshot_request, volume },
+		{ "snapshot", "CreateSnapshot", "snapshot", "snapshotId", 11,
+		    11, snapshot_request, volume },
 	};
 
 	for (size_t i = 0; i < countof(kinds); i++) {
 		if (only != NULL && !str_eq(only, kinds[i].what))
 			continue;
 		test_fails_late(&kinds[i]);
-		if (kinds[i].failing[0] != 0)
-			test_undo_killed(&kinds[i]);
+		test_undo_cut(&kinds[i], only != NULL);
 	}
 	(void)killed_ok(killed_succeeds("DeleteSnapshot",
 			    str_fmt("{\"snapshotId\":\"%s\"}", snapshot)) &&
@@ -322,7 +342,7 @@ main(int argc, char **argv)
 {
 	killed_begin(argv);
 	killed_start(&other);
-	if (argc < 2) { /* else only the failures of one kind */
+	if (argc < 2) { /* else all failures of one kind */
 		test_same();
 		test_against();
 	}
