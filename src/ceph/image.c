@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -369,31 +370,57 @@ image_lookup_with_start(struct image_lookup *l, struct ceph_pool *pool,
  * them knows of it.
  */
 
-/* Steps of the read of the directory. */
+/*
+ * One read of a directory is on its way, and those who ask meanwhile share the
+ * next one: it would wait for the same writes as theirs.
+ */
+struct directory {
+	struct wake wake;
+	struct ceph_pool *pool;
+	struct rados_read *read;
+	STAILQ_HEAD(, image_place) asked, queue;
+	LIST_ENTRY(directory) link;
+};
+
+static LIST_HEAD(, directory) directories = LIST_HEAD_INITIALIZER(directories);
+
+/* Steps of each one's part of the read. */
 enum dir_step {
 	DIR_ID_OF_NAME = 0,
 	DIR_ID_OF_HELPER,
-	DIR_NAME_OF_ID, /* only if the id is known */
+	DIR_NAME_OF_ID,
+	DIR_STEPS,
 };
 
 static void
-directory_read_start(struct image_place *p)
+directory_read_add(
+    struct rados_read *read, const char *method, const char *name)
+{
+	(void)rados_read_call(read, cls_call_str(method, name));
+	rados_read_may_fail(read);
+}
+
+static void
+directory_read(struct directory *d)
 {
 	char helper[RBD_NAME_SIZE + sizeof(IMAGE_HELPER_SUFFIX)];
+	struct image_place *p;
+	unsigned step = 0;
 
-	(void)snprintf(
-	    helper, sizeof(helper), "%s" IMAGE_HELPER_SUFFIX, p->name);
-	p->read = rados_read_new();
-	(void)rados_read_call(p->read, cls_call_str("dir_get_id", p->name));
-	rados_read_may_fail(p->read);
-	(void)rados_read_call(p->read, cls_call_str("dir_get_id", helper));
-	rados_read_may_fail(p->read);
-	if (p->id[0] != '\0') {
-		(void)rados_read_call(
-		    p->read, cls_call_str("dir_get_name", p->id));
-		rados_read_may_fail(p->read);
+	d->read = rados_read_new();
+	while ((p = STAILQ_FIRST(&d->queue)) != NULL &&
+	    step + DIR_STEPS <= RADOS_READ_STEPS) {
+		STAILQ_REMOVE_HEAD(&d->queue, link);
+		STAILQ_INSERT_TAIL(&d->asked, p, link);
+		(void)snprintf(
+		    helper, sizeof(helper), "%s" IMAGE_HELPER_SUFFIX, p->name);
+		p->step = step;
+		directory_read_add(d->read, "dir_get_id", p->name);
+		directory_read_add(d->read, "dir_get_id", helper);
+		directory_read_add(d->read, "dir_get_name", p->id);
+		step += DIR_STEPS;
 	}
-	rados_read_start(p->read, p->pool, RBD_DIRECTORY, &p->op.wake);
+	rados_read_start(d->read, d->pool, RBD_DIRECTORY, &d->wake);
 }
 
 /* The string that a step has read; "" if there is no such thing. */
@@ -406,19 +433,59 @@ take_if_any(const struct rados_read *r, unsigned step, char *buf, size_t size)
 }
 
 static int
-take_directory(struct image_place *p)
+take_directory(struct image_place *p, const struct rados_read *r)
 {
 	int rc = take_if_any(
-	    p->read, DIR_ID_OF_NAME, p->dir_id, sizeof(p->dir_id));
+	    r, p->step + DIR_ID_OF_NAME, p->dir_id, sizeof(p->dir_id));
 
 	if (rc == 0)
-		rc = take_if_any(p->read, DIR_ID_OF_HELPER, p->helper_id,
+		rc = take_if_any(r, p->step + DIR_ID_OF_HELPER, p->helper_id,
 		    sizeof(p->helper_id));
 	p->dir_name[0] = '\0';
 	if (rc == 0 && p->id[0] != '\0')
-		rc = take_if_any(
-		    p->read, DIR_NAME_OF_ID, p->dir_name, sizeof(p->dir_name));
+		rc = take_if_any(r, p->step + DIR_NAME_OF_ID, p->dir_name,
+		    sizeof(p->dir_name));
 	return rc;
+}
+
+static void
+on_directory_read(struct wake *wake, int rc)
+{
+	struct directory *d = container_of(wake, struct directory, wake);
+	struct image_place *p;
+
+	(void)rc; /* each step has it */
+	while ((p = STAILQ_FIRST(&d->asked)) != NULL) {
+		STAILQ_REMOVE_HEAD(&d->asked, link);
+		wake_up(&p->op.wake, take_directory(p, d->read));
+	}
+	rados_read_drop(&d->read);
+	if (!STAILQ_EMPTY(&d->queue)) {
+		directory_read(d);
+		return;
+	}
+	LIST_REMOVE(d, link);
+	free(d);
+}
+
+static void
+directory_read_start(struct image_place *p)
+{
+	struct directory *d;
+
+	LIST_FOREACH (d, &directories, link)
+		if (d->pool == p->pool) {
+			STAILQ_INSERT_TAIL(&d->queue, p, link);
+			return;
+		}
+	d = mem_new(sizeof(*d));
+	d->wake.fn = on_directory_read;
+	d->pool = p->pool;
+	STAILQ_INIT(&d->asked);
+	STAILQ_INIT(&d->queue);
+	STAILQ_INSERT_TAIL(&d->queue, p, link);
+	LIST_INSERT_HEAD(&directories, d, link);
+	directory_read(d);
 }
 
 static void
@@ -463,8 +530,6 @@ image_place_step(struct op *op)
 		return op_await(p, PLACE_DIR_READ);
 
 	case PLACE_DIR_READ:
-		rc = take_directory(p);
-		rados_read_drop(&p->read);
 		if (rc < 0)
 			return image_fail_rc(p, PLACE_END, rc, p->name,
 			    "look it up in the directory");

@@ -159,6 +159,8 @@ struct image_place {
 	bool guessed;     /* the id was found by the name */
 	char dir_id[RBD_ID_SIZE], dir_name[RBD_NAME_SIZE];
 	struct rados_read *read;
+	unsigned step; /* the first of its own of a read of the directory */
+	STAILQ_ENTRY(image_place) link; /* of those who ask for one */
 
 	/* the answer */
 	enum image_standing standing;

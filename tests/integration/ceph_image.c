@@ -3,6 +3,7 @@
  * for byte, and `rbd` works on them.
  */
 #include "tests/integration/ceph_support.h"
+#include "tests/waited.h"
 
 #include <errno.h>
 #include <rados/librados.h>
@@ -529,6 +530,47 @@ test_empty_elsewhere(void)
 	is_int(rbd_remove(rbd->io, "e1"), 0, "removed");
 }
 
+/* Many ask at the same time where images stand; each has his own answer. */
+#define ASKED 12
+
+static void
+test_places(void)
+{
+	static struct image_place place[ASKED];
+	static struct waited end[ASKED];
+	auto_free char *why = NULL;
+	char id[RBD_ID_SIZE];
+	rbd_image_t image;
+	unsigned good = 0;
+
+	must(support_sh(true, "rbd create --size 1M t-images/here") != 0 ? -EIO
+									 : 0,
+	    "create");
+	image = image_open(rbd, "here");
+	must(rbd_get_id(image, id, sizeof(id)), "id");
+	must(rbd_close(image), "close");
+	for (unsigned i = 0; i < ASKED; i++) {
+		end[i] = WAITED_INIT;
+		image_place_start(&place[i], i % 4 == 3 ? ns1 : rbd,
+		    i % 4 == 1 ? "there" : "here",
+		    i % 4 == 2 ? "0123456789abcd" : id, &end[i].wake);
+	}
+	while (rados_in_flight() == 0)
+		loop_turn(true);
+	is_int((intmax_t)rados_in_flight(), 2,
+	    "who asks two directories at the same time shares a read of each");
+	for (unsigned i = 0; i < ASKED; i++)
+		good += waited_for(&end[i]) == 0 &&
+		    place[i].standing ==
+			(i % 4 == 0          ? IMAGE_STANDS
+				: i % 4 == 3 ? IMAGE_GONE
+					     : IMAGE_ELSEWHERE);
+	is_int(good, ASKED, "and each has the answer to his own question");
+	why = str_fmt("id %s is image here", id);
+	is_str(place[1].why, why, "such as that it is called otherwise");
+	must(rbd_remove(rbd->io, "here"), "remove");
+}
+
 /* What the first image in a pool leaves there for ever. */
 static void
 warm_up(void)
@@ -571,6 +613,7 @@ main(void)
 		}
 	}
 	test_empty_elsewhere();
+	test_places();
 	ceph_connection_close(conn);
 	loop_fini();
 	return tap_end();
