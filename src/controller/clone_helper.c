@@ -267,14 +267,56 @@ is_of_clone(const struct cls_snapshot *snap, const char *clone)
 }
 
 static enum op_verdict
+forget_step(struct op *op)
+{
+	struct clone_forget *f = (struct clone_forget *)op;
+	const struct cls_snapshot *snap;
+	struct cls_parent of;
+
+	switch (f->state) {
+	case FORGET_START:
+		snapshot_list_start(&f->list, f->pool, f->id, &op->wake);
+		return op_await(f, FORGET_LISTED);
+
+	case FORGET_LISTED:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_as(f, FORGET_END, list.op);
+		return op_goto(f, FORGET_NEXT);
+
+	case FORGET_NEXT:
+		if (op->rc < 0 && op->rc != -ENOENT)
+			return op_fail_rc(f, FORGET_END, op->rc,
+			    "let image id %s forget its clone with id %s",
+			    f->id, f->clone_id);
+		while (f->at < f->list.n) {
+			snap = &f->list.snap[f->at++];
+			if (!is_of_clone(snap, f->snapshot))
+				continue;
+			volume_parent_of(&of, f->pool, f->id, snap->id);
+			parent_detach_start(f->pool, &of, f->clone_pool,
+			    f->clone_id, &op->wake);
+			return op_await(f, FORGET_NEXT);
+		}
+		return op_goto(f, FORGET_END);
+
+	case FORGET_END:
+		snapshot_list_fini(&f->list);
+		return OP_DONE;
+	}
+	abort();
+}
+
+static const struct op_class forget_class = {
+	.name = "clone.forget",
+	.step = forget_step,
+};
+
+static enum op_verdict
 undo_step(struct op *op)
 {
 	struct helper_undo *u = (struct helper_undo *)op;
 	const struct helper_make *m = u->make;
-	struct ceph_pool *source_pool = m->source->found.pool;
-	const char *source_id = m->source->found.info->id;
-	const struct cls_snapshot *snap;
-	struct cls_parent of;
+	const struct volume_lookup *source = &m->source->found;
 
 	switch (u->state) {
 	case HELPUNDO_START:
@@ -290,36 +332,23 @@ undo_step(struct op *op)
 		memcpy(u->id, u->place.id, sizeof(u->id));
 		if (u->id[0] == '\0')
 			return op_goto(u, HELPUNDO_ALONE);
-		snapshot_list_start(
-		    &u->list, source_pool, source_id, &op->wake);
-		return op_await(u, HELPUNDO_LISTED);
-
-	case HELPUNDO_LISTED:
-		if (op->rc < 0)
-			return op_fail_as(u, HELPUNDO_END, list.op);
-		return op_goto(u, HELPUNDO_PARTING);
-
-	case HELPUNDO_PARTING:
-		if (op->rc < 0 && op->rc != -ENOENT)
-			return op_fail_rc(u, HELPUNDO_END, op->rc,
-			    "let image %s forget its clone %s",
-			    m->source->found.image, m->like->name);
-		while (u->parted < u->list.n) {
-			snap = &u->list.snap[u->parted++];
-			if (!is_of_clone(snap, m->like->name))
-				continue;
-			volume_parent_of(&of, source_pool, source_id, snap->id);
-			parent_detach_start(
-			    source_pool, &of, m->pool, u->id, &op->wake);
-			return op_await(u, HELPUNDO_PARTING);
-		}
-		return op_goto(u, HELPUNDO_ALONE);
+		u->forget = (struct clone_forget){
+			.pool = source->pool,
+			.id = source->info->id,
+			.snapshot = m->like->name,
+			.clone_pool = m->pool,
+			.clone_id = u->id,
+		};
+		op_start(&u->forget.op, &forget_class, &op->wake);
+		return op_await(u, HELPUNDO_ALONE);
 
 	case HELPUNDO_ALONE:
+		if (err_is_set(&u->forget.op.err))
+			return op_fail_as(u, HELPUNDO_END, forget.op);
 		u->job = (struct image_job){
 			.kind = IMAGE_JOB_UNSNAPSHOT,
-			.pool = source_pool,
-			.image_id = source_id,
+			.pool = source->pool,
+			.image_id = source->info->id,
 			.snapshot = m->like->name,
 		};
 		image_job_start(&u->job, &op->wake);
@@ -330,6 +359,21 @@ undo_step(struct op *op)
 			return op_fail_as(u, HELPUNDO_END, job.op);
 		if (u->id[0] == '\0')
 			return op_goto(u, HELPUNDO_END);
+		if (u->clone_id == NULL)
+			return op_goto(u, HELPUNDO_CHILDLESS);
+		u->forget = (struct clone_forget){
+			.pool = m->pool,
+			.id = u->id,
+			.snapshot = m->snapshot,
+			.clone_pool = m->pool,
+			.clone_id = u->clone_id,
+		};
+		op_start(&u->forget.op, &forget_class, &op->wake);
+		return op_await(u, HELPUNDO_CHILDLESS);
+
+	case HELPUNDO_CHILDLESS:
+		if (err_is_set(&u->forget.op.err))
+			return op_fail_as(u, HELPUNDO_END, forget.op);
 		u->job = (struct image_job){
 			.kind = IMAGE_JOB_UNSNAPSHOT,
 			.pool = m->pool,
@@ -364,7 +408,6 @@ undo_step(struct op *op)
 		return op_goto(u, HELPUNDO_END);
 
 	case HELPUNDO_END:
-		snapshot_list_fini(&u->list);
 		return OP_DONE;
 	}
 	abort();
@@ -377,9 +420,11 @@ static const struct op_class undo_class = {
 
 void
 helper_undo_start(struct helper_undo *u, const struct helper_make *make,
-    const char *instance_id, struct wake *waiter)
+    const char *clone_id, const char *instance_id, struct wake *waiter)
 {
-	*u = (struct helper_undo){ .make = make, .instance_id = instance_id };
+	*u = (struct helper_undo){
+		.make = make, .clone_id = clone_id, .instance_id = instance_id
+	};
 	memcpy(u->id, make->id, sizeof(u->id));
 	op_start(&u->op, &undo_class, waiter);
 }

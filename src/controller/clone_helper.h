@@ -85,13 +85,32 @@ void helper_make_start(struct helper_make *make, struct wake *waiter);
 
 /* ---- undo ---- */
 
+enum clone_forget_state {
+	FORGET_START = 0,
+	FORGET_LISTED, /* the image's snapshots */
+	FORGET_NEXT,   /* the next one of the name is to forget it */
+	FORGET_END,
+};
+
+/*
+ * An image forgets a clone that was made of a snapshot of this name, which that
+ * may not know itself: then its purge would not see to it.
+ */
+struct clone_forget {
+	struct op op;
+	enum clone_forget_state state;
+	struct ceph_pool *pool, *clone_pool;
+	const char *id, *snapshot, *clone_id;
+	struct snapshot_list list;
+	size_t at;
+};
+
 enum helper_undo_state {
 	HELPUNDO_START = 0,
-	HELPUNDO_LOOKED_UP, /* the helper's id is known */
-	HELPUNDO_LISTED,    /* one in part: the volume's snapshots */
-	HELPUNDO_PARTING,   /* they forget it, as it may not know them */
-	HELPUNDO_ALONE,
+	HELPUNDO_LOOKED_UP,    /* the helper's id is known */
+	HELPUNDO_ALONE,        /* the volume knows of none that is in part */
 	HELPUNDO_SOURCE_FREED, /* the volume's snapshot is in the trash */
+	HELPUNDO_CHILDLESS,    /* nor does the helper of a clone in part */
 	HELPUNDO_FREED,        /* the helper's is */
 	HELPUNDO_NOTED,        /* a note says that it is to be purged */
 	HELPUNDO_MOVED,        /* the helper is in the trash */
@@ -103,20 +122,21 @@ struct helper_undo {
 	enum helper_undo_state state;
 	const struct helper_make *make;
 	const char *instance_id;
+	const char *clone_id;
 	struct image_place place; /* of one that was made in part */
 	char id[RBD_ID_SIZE];
-	struct snapshot_list list;
-	size_t parted;
+	struct clone_forget forget;
 	struct image_job job;
 	struct trash_move move;
 };
 
 /*
  * Takes away what helper_make_start() has made. A failure leaves the rest to
- * the next call that makes it.
+ * the next call that makes it. `clone_id`: the id of the clone if some of that
+ * may have been left when it was undone, else NULL.
  */
 void helper_undo_start(struct helper_undo *undo, const struct helper_make *make,
-    const char *instance_id, struct wake *waiter);
+    const char *clone_id, const char *instance_id, struct wake *waiter);
 
 /* ---- free ---- */
 

@@ -201,8 +201,8 @@ create_snapshot_undo_step(struct create_snapshot *c)
 			    : op_goto(c, CREATESNAP_LOOK_UP);
 		if (c->make.source == NULL) /* its key was not to be had */
 			return op_goto(c, CREATESNAP_UNDO_ENTRY);
-		helper_undo_start(
-		    &c->undo, &c->make, c->rpc.env->instance_id, &op->wake);
+		helper_undo_start(&c->undo, &c->make, NULL,
+		    c->rpc.env->instance_id, &op->wake);
 		return op_await(c, CREATESNAP_UNDO_ENTRY);
 
 	case CREATESNAP_UNDO_ENTRY:

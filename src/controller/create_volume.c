@@ -471,8 +471,9 @@ create_undo_step(struct create_volume *c)
 			    "remove the object map of image %s", c->spec.name);
 		if (c->helper.source == NULL)
 			return op_goto(c, CREATEVOL_UNDO_ENTRY);
-		helper_undo_start(
-		    &c->helper_undo, &c->helper, instance_id, &op->wake);
+		helper_undo_start(&c->helper_undo, &c->helper,
+		    c->reserve.fresh && !c->is_left ? NULL : c->id, instance_id,
+		    &op->wake);
 		return op_await(c, CREATEVOL_UNDO_HELPED);
 
 	case CREATEVOL_UNDO_HELPED:

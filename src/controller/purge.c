@@ -271,9 +271,12 @@ kept_ms(int64_t until_s)
 	return ms < KEPT_MAX_MS ? ms : KEPT_MAX_MS;
 }
 
+static void note_take_up(struct ceph_pool *pool, const char *image_id);
+
 static void
 purge_failed(struct purge *p, const struct purging *r)
 {
+	const struct image_unlink *ties = &r->trash.ties;
 	char text[ERR_TEXT_MAX + 16];
 
 	if (r->trash.kept_until_s > 0) {
@@ -288,6 +291,9 @@ purge_failed(struct purge *p, const struct purging *r)
 	    ceph_pool_name(p->pool), p->image, p->image_id,
 	    (long long)p->wait_ms,
 	    log_quote(text, sizeof(text), r->op.err.text));
+	/* The clone's own purge may have died with its worker. */
+	if (p->blocked && ties->clone_pool != NULL)
+		note_take_up(ties->clone_pool, ties->clone_id);
 	if (p->blocked && p->again)
 		make_ready(p);
 	else
@@ -519,6 +525,16 @@ purge_resume(struct ceph_pool *pool, const char *instance_id)
 	resume_begin(pool, instance_id, NULL, take_ptr(&key));
 }
 
+/* Of an image that this worker knows nothing of; that it has one is not sure. */
+static void
+note_take_up(struct ceph_pool *pool, const char *image_id)
+{
+	auto_free char *key = ceph_pool_key(pool, image_id);
+
+	if (pq.instance_id != NULL && map_get(&pq.known, key) == NULL)
+		resume_begin(pool, pq.instance_id, image_id, NULL);
+}
+
 void
 purge_parent(struct ceph_connection *conn, const struct cls_parent *parent)
 {
@@ -527,13 +543,13 @@ purge_parent(struct ceph_connection *conn, const struct cls_parent *parent)
 	struct ceph_pool *pool;
 	struct purge *p;
 
-	if (parent->id[0] == '\0' || pq.instance_id == NULL ||
+	if (parent->id[0] == '\0' ||
 	    parent_pool_open(conn, parent, &pool, &err) < 0)
 		return;
 	key = ceph_pool_key(pool, parent->id);
 	p = map_get(&pq.known, key);
 	if (p == NULL) {
-		resume_begin(pool, pq.instance_id, parent->id, NULL);
+		note_take_up(pool, parent->id);
 		return;
 	}
 	p->again = true;
