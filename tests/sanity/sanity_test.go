@@ -19,14 +19,17 @@ import (
 // What the environment says about the driver under test.
 //
 //	CSI_ENDPOINT      its socket, unix:///...                          (required)
+//	CSI_CONTROLLER_ENDPOINT
+//	                  that of the Controller service                   (CSI_ENDPOINT)
 //	RBD_CSI_SECRETS   JSON file with userID and userKey                (required)
 //	RBD_CSI_CONFIG    config.json: its first cluster is used           (required)
 //	RBD_CSI_POOL      pool of the volumes                              (rbd)
 //	RBD_CSI_MOUNTER   the StorageClass parameter mounter               (userspace)
 //
-// The driver has to serve both Controller and Node.
+// The driver has to serve both Controller and Node, at one socket or at two.
 type target struct {
 	endpoint   string
+	controller string
 	secrets    map[string]string
 	parameters map[string]string
 }
@@ -71,8 +74,9 @@ func targetFromEnvironment(t *testing.T) target {
 		t.Fatal("RBD_CSI_CONFIG names no cluster")
 	}
 	return target{
-		endpoint: endpoint,
-		secrets:  secrets,
+		endpoint:   endpoint,
+		controller: os.Getenv("CSI_CONTROLLER_ENDPOINT"),
+		secrets:    secrets,
 		parameters: map[string]string{
 			"clusterID":     clusters[0].ClusterID,
 			"pool":          or(os.Getenv("RBD_CSI_POOL"), "rbd"),
@@ -144,6 +148,7 @@ func (target target) config(t *testing.T, dir, access string) *csisanity.TestCon
 	t.Helper()
 	config := csisanity.NewTestConfig()
 	config.Address = target.endpoint
+	config.ControllerAddress = target.controller
 	config.SecretsFile = secretsFile(t, dir, target.secrets)
 	config.TestVolumeParameters = target.parameters
 	config.TestVolumeMutableParameters = map[string]string{"baseIops": "1000"}
