@@ -45,6 +45,8 @@ def load():
     """All objects by (kind, name)."""
     objects = {}
     for path in sorted(DIRECTORY.glob("*.yaml")):
+        if path.name in ("kustomization.yaml", "values.yaml"):
+            continue
         try:
             documents = [d for d in yaml.safe_load_all(path.read_text()) if d]
             ok(True, f"{path.name} is YAML")
@@ -69,6 +71,7 @@ def check_container(pod, annotations, where, container):
     if not container["image"].startswith("rbd-csi-"):
         return
     args = expand(container)
+    ok(container["securityContext"]["readOnlyRootFilesystem"], f"{where}: its root is read-only")
     run = subprocess.run([CSID, *args, "--version"], capture_output=True, text=True, check=False)
     ok(run.returncode == 0, f"{where}: rbd-csid takes its flags", run.stderr.strip())
     flags = dict(a.lstrip("-").split("=", 1) for a in args if "=" in a)
@@ -77,10 +80,13 @@ def check_container(pod, annotations, where, container):
         for arg in other["args"]:
             if arg.startswith("--csi-address="):
                 ok(arg.split("=")[1] == socket, f"{where}: {other['name']} asks at its socket", arg)
-    asked = container["livenessProbe"]["httpGet"]
-    told = f"{asked.get('host', '')}:{asked['port']}"
-    probes = [a for c in pod["containers"] for a in c["args"] if a.startswith("--http-endpoint=")]
-    ok(probes == [f"--http-endpoint={told}"], f"{where}: kubelet asks its liveness probe", told, probes)
+    for probe in ("startupProbe", "livenessProbe"):
+        command = container[probe]["exec"]["command"]
+        ok(
+            command[1:3] == ["--endpoint", f"unix://{socket}"] and command[-2] == "Identity/Probe",
+            f"{where}: its {probe} asks at its socket",
+            command,
+        )
     metrics = int(flags["metrics-address"].rpartition(":")[2])
     ports = [p["containerPort"] for p in container["ports"] if p["name"] == "metrics"]
     ok(ports == [metrics], f"{where}: the port of its metrics is told", metrics, ports)
