@@ -1,0 +1,7 @@
+#!/bin/bash
+# krbd-cephx.t: tests/integration/cephx.t with the kernel's own driver: a node's own user maps, reads, writes, discards and
+# resizes its volume, with parents and without, and is refused on all else in the pool
+# shellcheck disable=SC2034 # for cephx.t
+mounter=rbd
+short=yes
+. "$(dirname "$0")/../integration/cephx.t"
