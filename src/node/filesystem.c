@@ -41,8 +41,12 @@
 #define BTRFS_SUPER (64 << 10)
 #define BTRFS_UUID_TREE (BTRFS_SUPER + 0x233) /* set by the first mount */
 
-#define START_BYTES 262144 /* superblocks are here … */
-#define END_BYTES 65536    /* … or here */
+/*
+ * Superblocks are here. As much as libblkid reads, 10 kinds of them in pieces
+ * of a page: at once it is one request or two to the cluster instead of 20.
+ */
+#define START_BYTES 262144
+#define END_BYTES 524288
 
 /* A number of a superblock, of `bytes` bytes, little endian. */
 static uint64_t
@@ -93,7 +97,7 @@ probe_superblock(
 static int
 read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 {
-	auto_free unsigned char *edge = mem_new(START_BYTES);
+	auto_free unsigned char *edge = mem_new(END_BYTES);
 	off_t size = lseek(fd, 0, SEEK_END);
 	off_t tail = END_BYTES;
 	ssize_t n;
