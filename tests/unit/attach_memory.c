@@ -6,13 +6,16 @@
 #include "node/userspace_watch.h"
 #include "tests/tap.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #define MIB ((uint64_t)1 << 20)
+#define PAGES 16
 
 static char root[] = "/tmp/attach_memory.XXXXXX";
 
@@ -169,6 +172,84 @@ test_watch(void)
 	ok(watch_for(&watch, &looks) == WATCH_FINE, "it goes on");
 }
 
+/* A figure of the mapping that begins at `at`, in pages. */
+static long
+pages_of(const void *at, const char *figure)
+{
+	FILE *maps = fopen("/proc/self/smaps", "re");
+	char line[4400];
+	void *from = NULL;
+	size_t len = strlen(figure);
+	long kib = -1;
+
+	while (maps != NULL && kib < 0 &&
+	    fgets(line, sizeof(line), maps) != NULL) {
+		if (line[strspn(line, "0123456789abcdef")] == '-')
+			(void)sscanf(line, "%p-", &from);
+		else if (from == at && strncmp(line, figure, len) == 0 &&
+		    line[len] == ':')
+			kib = strtol(line + len + 1, NULL, 10);
+	}
+	if (maps != NULL)
+		(void)fclose(maps);
+	return kib < 0 ? kib : kib * 1024 / sysconf(_SC_PAGESIZE);
+}
+
+/* Each page begins with its number. */
+static bool
+reads(const volatile unsigned char *map, size_t page)
+{
+	bool good = true;
+
+	for (size_t i = 0; i < PAGES; i++)
+		good &= map[i * page] == i;
+	return good;
+}
+
+static void
+test_drop(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = PAGES * page;
+	auto_free unsigned char *all = mem_new(size);
+	unsigned char *unused, *written, *open_to_writes;
+	char path[64];
+	int fd;
+
+	for (size_t i = 0; i < PAGES; i++)
+		all[i * page] = (unsigned char)i;
+	(void)snprintf(path, sizeof(path), "%s/library", root);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ok(fd >= 0 && write(fd, all, size) == (ssize_t)size, "a library");
+	unused = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	written = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	open_to_writes = mmap(
+	    NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (!ok(unused != MAP_FAILED && written != MAP_FAILED &&
+		    open_to_writes != MAP_FAILED,
+		"is mapped three times"))
+		return;
+	written[page] = 99; /* as a relocation */
+	(void)mprotect(written, size, PROT_READ);
+	(void)mlock2(unused, size, MLOCK_ONFAULT);
+	ok(reads(unused, page) && reads(open_to_writes, page),
+	    "and all of it is used");
+	is_int(pages_of(unused, "Rss"), PAGES, "it is in memory");
+
+	memory_drop_unused();
+	is_int(pages_of(unused, "Rss"), 0, "then none of it is");
+	is_int(pages_of(open_to_writes, "Rss"), PAGES,
+	    "but what may be written, which is left alone");
+	is_int(written[page], 99, "what was written is kept");
+	ok(reads(unused, page), "what is used again is as it was");
+	is_int(pages_of(unused, "Rss"), PAGES, "and in memory");
+	if (geteuid() == 0)
+		ok(pages_of(unused, "Locked") > 0, "and kept there");
+	(void)munmap(unused, size);
+	(void)munmap(written, size);
+	(void)munmap(open_to_writes, size);
+	(void)close(fd);
+}
+
 static int
 on_left(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -186,6 +267,7 @@ main(void)
 	test_look();
 	test_check();
 	test_watch();
+	test_drop();
 	(void)nftw(root, on_left, 8, FTW_DEPTH | FTW_PHYS);
 	return tap_end();
 }
