@@ -20,7 +20,7 @@
 #include <sys/sysmacros.h>
 
 #define FREE_TRIES 256
-#define FREE_SPREAD_MS 32 /* over which children that race come again */
+#define FREE_SPREAD 64 /* numbers among which children choose that raced */
 #define READ_BYTES 4096
 
 /*
@@ -216,6 +216,22 @@ loop_configure(
 	return 0;
 }
 
+/*
+ * The kernel tells all who ask the same free number, the lowest. Who was too
+ * late for it tries one further on, each child another, then the lowest again.
+ */
+static int
+free_number(int control, int try)
+{
+	int id = ioctl(control, LOOP_CTL_GET_FREE);
+
+	if (id < 0 || try % 2 == 0)
+		return id;
+	id += 1 + (getpid() + try) % FREE_SPREAD;
+	return ioctl(control, LOOP_CTL_ADD, id) < 0 && errno != EEXIST ? -1
+								       : id;
+}
+
 int
 loopdev_attach(const char *file, bool read_only, struct err *err)
 {
@@ -235,11 +251,13 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 	if (backing < 0)
 		return err_set_rc(err, -errno, "open %s", file);
 	for (int i = 0; i < FREE_TRIES; i++) {
-		char shown[PATH_MAX];
+		char shown[PATH_MAX], is[LOOPDEV_FILE_MAX];
 
-		id = ioctl(control, LOOP_CTL_GET_FREE);
+		id = free_number(control, i);
 		if (id < 0)
 			return err_set_rc(err, -errno, "no free loop device");
+		if (loopdev_file(id, is) == 0)
+			continue;
 		rc = mount_find_node(
 		    makedev(LOOP_MAJOR, (unsigned)id), shown, err);
 		if (rc > 0) { /* then one that never was */
@@ -258,8 +276,6 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 			return id;
 		if (rc != -EBUSY)
 			return rc;
-		/* Another child was faster; with the next one not all at once. */
-		device_pause_ms(1 + (getpid() + i * 7) % FREE_SPREAD_MS);
 	}
 	return err_set(err, ERR_UNAVAILABLE,
 	    "no free loop device after %d tries", FREE_TRIES);

@@ -21,6 +21,7 @@ static char top[64], file[96];
 /* The driver. */
 static struct {
 	int free, added; /* numbers that it gives next */
+	int taken;       /* a free one that somebody else is faster with */
 	int users;       /* who have the device open when it is to be freed */
 	unsigned configures, clears;
 	struct loop_config config; /* the last one */
@@ -92,8 +93,12 @@ __wrap_ioctl(int fd, unsigned long request, ...)
 	case LOOP_CTL_GET_FREE:
 		return driver.free;
 	case LOOP_CTL_ADD:
-		return driver.added;
+		return (int)(long)arg < 0 ? driver.added : (int)(long)arg;
 	case LOOP_CONFIGURE:
+		if (id == driver.taken) {
+			errno = EBUSY;
+			return -1;
+		}
 		driver.configures++;
 		driver.config = *(struct loop_config *)arg;
 		bind_loop(id, file);
@@ -167,7 +172,7 @@ static void
 test_attach(void)
 {
 	struct err err = ERR_INIT;
-	int fd = open(file, O_RDWR | O_DIRECT);
+	int fd = open(file, O_RDWR | O_DIRECT), id;
 
 	if (fd < 0) {
 		ok(true, "no direct I/O in %s # SKIP", top);
@@ -201,6 +206,11 @@ test_attach(void)
 	ok((driver.config.info.lo_flags & LO_FLAGS_READ_ONLY) == 0 &&
 		!loopdev_is(5, file),
 	    "and not bound");
+	mount_node(-1);
+	driver.taken = 5;
+	id = loopdev_attach(file, false, &err);
+	ok(id > 5 && loopdev_is(id, file),
+	    "another child was faster: not again the same number");
 	(void)unlink(node_paths.mountinfo);
 	driver.configures = 0;
 	ok(loopdev_attach(file, false, &err) < 0 && driver.configures == 0,
