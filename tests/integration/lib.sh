@@ -19,9 +19,11 @@ set -uo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 # shellcheck source=../../scripts/processes.sh
 . "$top/scripts/processes.sh"
+# shellcheck source=../left.sh
+. "$top/tests/left.sh"
 build=$(cd "${RBD_CSI_BUILD:-.}" && pwd -P)
 # /var/tmp: a directory which is no tmpfs; loop devices with direct I/O may refuse one
-work=$(mktemp -d "/var/tmp/rbd-csi-test.XXXXXX")
+work=$(mktemp -d "${RBD_CSI_RUN:-/var/tmp}/rbd-csi-test.XXXXXX")
 endpoint=unix://$work/csi.sock
 reply=
 error=
@@ -67,20 +69,23 @@ _check_logs() {
 }
 
 # Takes away what is still mounted or attached from below $work, and what of this test still runs,
-# and fails if there was a mount or a loop device: a test that passes leaves none. Mounts go in
-# reverse order, for a file system may be on a loop device whose file is served by a process of ours.
+# and fails if there was a mount or a loop device: a test that passes leaves none. The devices are
+# looked for first, since their paths go with the mounts.
 _sweep() {
-	local rc=0 point loop
+	local rc=0 point loop file loops
+	loops=$(left_loops "$work")
 	while read -r point; do
 		echo "# left mounted: $point"
 		timeout 20 umount "$point" || umount -l "$point"
 		rc=1
-	done < <(awk -v d="$work/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | tac)
-	while read -r loop; do
-		echo "# left attached: /dev/$loop"
-		losetup -d "/dev/$loop"
+	done < <(left_mounts "$work")
+	while read -r loop file; do
+		[[ -n $loop ]] || continue
+		echo "# left attached: /dev/$loop, $file"
 		rc=1
-	done < <(grep -ls "^$work/" /sys/block/loop*/loop/backing_file | cut -d/ -f4)
+		# it may have gone with its mount, and be somebody else's now
+		[[ $(cat "/sys/block/$loop/loop/backing_file" 2>/dev/null) == */"${file##*/}" ]] && losetup -d "/dev/$loop"
+	done <<<"$loops"
 	end_marked "RBD_CSI_TEST=$work" || rc=1
 	return "$rc"
 }
