@@ -2,11 +2,13 @@
 # cephx.t: cephxPerVolume: a CephX user for each volume on each node, which can do all with its
 # image and nothing with any other object; and service accounts.
 # shellcheck disable=SC2016 # the variables in single quotes are jq's
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_cluster
 
 mounter=${mounter:-userspace}
 short=${short:-} # set: a volume and a clone, for a slow guest
+python=${python:-/usr/bin/python3} # ceph's own, which has its modules
 prefix=cx$$
 pool=$prefix-pool
 staging=$work/staging
@@ -77,7 +79,7 @@ with() {
 		accessMode: {mode: "SINGLE_NODE_WRITER"}}} | '"$2${3:+ | del(.volumeContext)}" <<<"$volume"
 }
 attach() { on_controller Controller/ControllerPublishVolume "$(with "${1:-}" '. + {nodeId: $node}')" &&
-	context=$(jq -c .publishContext <<<"$reply") && keyring; }
+	context=$(jq -c .publishContext <<<"$reply") && take_user; }
 detach() { on_controller Controller/ControllerUnpublishVolume \
 	"$(with "${1:-}" '{volumeId, nodeId: $node}')"; }
 delete() { on_controller Controller/DeleteVolume "$(with "" '{volumeId}')"; }
@@ -87,23 +89,20 @@ publish() { on_node Node/NodePublishVolume "$(with "" \
 unpublish() { on_node Node/NodeUnpublishVolume "$(with "" '{volumeId, targetPath: $target}')"; }
 unstage() { on_node Node/NodeUnstageVolume "$(with "" '{volumeId, stagingTargetPath: $staging}')"; }
 
-# keyring: of the user that the node has got
-keyring() {
+# take_user: that the node has got
+take_user() {
 	user=$(jq -r .userID <<<"$context")
-	printf '[client.%s]\n\tkey = %s\n' "$user" "$(jq -r .userKey <<<"$context")" >"$work/keyring"
+	user_key=$(jq -r .userKey <<<"$context")
 }
-# as_user ARGUMENT...: a Python script with a session of that user as `cluster`; ceph's own Python
-# has its modules
+# as_user ARGUMENT...: a Python script with a session of that user as `cluster`
 as_user() {
-	{
-		echo 'import rados, rbd, sys
-conf, user, keyring, pool, namespace = sys.argv[1:6]
-with rados.Rados(conffile=conf, rados_id=user, conf={"keyring": keyring}) as cluster, \
+	local script='import rados, rbd, sys
+conf, user, key, pool, namespace = sys.argv[1:6]
+with rados.Rados(conffile=conf, rados_id=user, conf={"key": key}) as cluster, \
         cluster.open_ioctx(pool) as io:
-    io.set_namespace(namespace)'
-		sed 's/^/    /'
-	} >"$work/script.py"
-	timeout 60 /usr/bin/python3 "$work/script.py" "$CEPH_CONF" "$user" "$work/keyring" "$@"
+    io.set_namespace(namespace)
+'
+	timeout 120 "$python" -c "$script$(sed 's/^/    /')" "$CEPH_CONF" "$user" "$user_key" "$@"
 }
 resize() { as_user "$pool" "$1" "$image" "$2" <<<'
 with rbd.Image(io, sys.argv[6]) as image:
@@ -137,10 +136,11 @@ for name in names:
                 print(f"{what} {name}: {e}")
 for o in io.list_objects():
     print("is listed:", o.key)
+print("tried")
 END
 }
 has_size() { [[ $(blockdev --getsize64 "$target" 2>/dev/null) == "$1" ]]; }
-refuses() { is "$1" "$(tries "${@:2}" 2>&1)" ""; }
+refuses() { is "$1" "$(tries "${@:2}" 2>&1)" tried; }
 
 # ---- a volume of each kind -------------------------------------------------------------------
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""host.py: runs ceph, rbd and rados for a guest (scripts/vm/on-host.sh), beside the cluster
+"""host.py: runs ceph, rbd, rados and Python for a guest (scripts/vm/on-host.sh), beside the cluster
 
 host.py ADDRESS: listens there, on a port that it prints. A call is the number of words and a newline,
 then the words, each with a NUL. The answer is "STATUS BYTES BYTES", a newline, standard output, standard error.
@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import sys
 
-TOOLS = ("ceph", "rbd", "rados")
+TOOLS = ("ceph", "rbd", "rados", "python3")
 
 
 class Call(socketserver.StreamRequestHandler):
@@ -24,7 +24,7 @@ class Call(socketserver.StreamRequestHandler):
             words.append(word[:-1].decode())
         if words[0] not in TOOLS:
             return
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        done = subprocess.run([f"/usr/bin/{words[0]}", *words[1:]], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         self.wfile.write(b"%d %d %d\n" % (done.returncode, len(done.stdout), len(done.stderr)))
         self.wfile.write(done.stdout + done.stderr)
 

@@ -4,4 +4,7 @@
 # shellcheck disable=SC2034 # for cephx.t
 mounter=rbd
 short=yes
+mkdir -p /run/python
+ln -sf /run/on-host /run/python/python3
+python=/run/python/python3
 . "$(dirname "$0")/../integration/cephx.t"
