@@ -217,6 +217,12 @@ attach(const struct peer_from *from, Attach__Target *t)
 	} else if (ct.draining) {
 		(void)err_set(
 		    &err, ERR_UNAVAILABLE, "rbd-attachd is being replaced");
+	} else if (*t->cluster_fsid != '\0' &&
+	    !str_eq(t->cluster_fsid, ct.table->fsid)) {
+		(void)err_set(&err, ERR_NOT_FOUND,
+		    "image %s is in cluster %.40s, and %s are the monitors of %s",
+		    t->image, t->cluster_fsid, ct.table->monitors,
+		    ct.table->fsid);
 	} else if (image == NULL) {
 		order_begin(from, ATTACH__CALL__ATTACH, t, NULL);
 		return;

@@ -106,6 +106,7 @@ access_attach_start(struct access *a, struct wake *waiter)
 	target->image = peer_text(spec->image);
 	target->image_id = peer_text(spec->image_id);
 	target->read_only = spec->read_only;
+	target->cluster_fsid = peer_text(spec->fsid);
 	attach_call_start(a->session, &a->call, ATTACH__CALL__ATTACH, waiter);
 }
 
@@ -650,6 +651,17 @@ userspace_unmap(
 	return unmap_child(&copy, NULL, err);
 }
 
+/* A cluster ID may have become another cluster's; true if it is not known. */
+static bool
+is_of_cluster(
+    const struct userspace_entry *entry, const struct device_spec *spec)
+{
+	const struct attach_session *s = userspace_index_session(entry);
+
+	return str_is_empty(spec->fsid) || s == NULL || s->table == NULL ||
+	    s->table->fsid[0] == '\0' || str_eq(s->table->fsid, spec->fsid);
+}
+
 static int
 userspace_verify(const struct device_spec *spec, dev_t devno,
     struct device *dev, struct err *err)
@@ -666,7 +678,8 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 		return err_refuse_as(
 		    err, -ENODEV, "/dev/loop%d is bound to nothing", id);
 	}
-	if (entry != NULL && loopdev_shows(file, entry->file))
+	if (entry != NULL && loopdev_shows(file, entry->file) &&
+	    is_of_cluster(entry, spec))
 		return userspace_index_verdict(entry, err) < 0
 		    ? -ESTALE
 		    : userspace_describe(id, dev, err);

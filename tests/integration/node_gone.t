@@ -132,6 +132,30 @@ if [[ $mounter == rbd ]]; then
 	goes vanished
 fi
 
+echo "# another cluster, of which the names are the same"
+ok "a volume" eval 'use foreign ext4; create gone-foreign ext4 layering && attach && keep foreign'
+ok "is known to be in a cluster that is no longer at these monitors" eval \
+	'other=11111111-2222-3333-4444-555555555555 && context=$(jq -c --arg o "$other" ".clusterFsid = \$o" <<<"$context")'
+fails_with NOT_FOUND "what has its name there is not staged" stage
+is "nor mapped" "$(mapped)" 0
+is "and nothing is noted" "$(ls -A "$staging")" ""
+to foreign
+ok "staged" stage
+ok "published" publish
+ok "and written to" put_data foreign
+ok "unpublished" unpublish
+foreign() { sed -i "s/\"fsid\": *\"[^\"]*\"/\"fsid\":\"$other\"/" "$staging/image-meta.json"; }
+ok "the record is of a volume in the other cluster" eval 'foreign && grep -q "$other" "$staging/image-meta.json"'
+fails_with FAILED_PRECONDITION "the mount is not taken for that" publish
+like "which is told" "$error" "is not volume"
+fails_with FAILED_PRECONDITION "nor taken away" unstage
+like "which is told" "$error" "is not volume"
+is "it is mapped all the time" "$(mapped)" 1
+ok "the record is what it was" sed -i "s/$other/$RBD_CSI_FSID/" "$staging/image-meta.json"
+ok "published" publish
+ok "with its data" is_volume foreign
+goes foreign
+
 own_mounts=$([[ $mounter == rbd ]] && echo 0 || echo 1)
 ok "nothing is left on the node" nothing_left
 done_testing
