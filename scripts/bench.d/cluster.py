@@ -166,12 +166,44 @@ def bench_attach(stand):
         stand.report.figure(f"attach.{count}.processes_per_volume", (stand.processes_started() - before) / count, "processes")
 
 
+@contextlib.contextmanager
+def floor_files(stand, count):
+    """A directory for tests/bench/attach_floor: file systems in memory, and where to mount them."""
+    place = stand.dir / "attach-floor"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
+    try:
+        for i in range(count):
+            (place / str(i)).mkdir()
+            with open(place / f"{i}.img", "wb") as file:
+                file.truncate(64 << 20)
+            subprocess.run(["mkfs.ext4", "-q", "-m0", place / f"{i}.img"], check=True)
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=False)
+
+
+def attach_floor(stand, place, count):
+    """Volumes a second, the median of 5 rounds."""
+    out = subprocess.run([stand.build / "tests/bench/attach_floor", place, str(count), "5"], env=stand.env, check=True,
+                         capture_output=True, text=True).stdout
+    return count / sorted(float(line.split()[0]) for line in out.splitlines())[2]
+
+
 def bench_node(stand):
-    """Volumes that come and go at once: attach with mkfs, detach, attach, detach."""
+    """Volumes that come and go at once: attach with mkfs, detach, attach, detach; and a program that only does what none can do without."""
     for count in (1, 32, 256):
+        # what was deleted is purged by the same OSD
+        wait_for("the end of the purges", 600, lambda: not any(float(value) for name, value in stand.metrics().items()
+                                                               if name.startswith("rbd_csi_purges{")))
         before = stand.metrics()
-        stand.bench("attach", "--count", count, "--callers", count, "--run", f"n{count}", prefix=f"node.{count}")
+        figures = stand.bench("attach", "--count", count, "--callers", count, "--run", f"n{count}", prefix=f"node.{count}")
         after = stand.metrics()
+        if count == 32:
+            with floor_files(stand, count) as place:
+                floor = attach_floor(stand, place, count)
+            stand.report.figure("node.32.floor.rate", floor, "1/s")
+            stand.report.figure("node.32.attach.of_floor", figures["attach.rate"] / floor, "times")
         for name, metric in (("children", "rbd_csi_offload_forks_total"), ("programs", "rbd_csi_tool_execs_total")):
             stand.report.figure(f"node.{count}.{name}_per_volume", (float(after[metric]) - float(before[metric])) / count, name)
     stand.report_process("node.rbd-csid", stand.daemon.pid)
@@ -308,7 +340,7 @@ def bench_krbd(stand):
 CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
 CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
 LIMIT = CLUSTER | CSI | {"tests/bench/limit"}
-NEEDS = {"insight": CLUSTER | CSI | {"go"}, "node": CLUSTER | CSI | {"mkfs.ext4"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
+NEEDS = {"insight": CLUSTER | CSI | {"go"}, "node": CLUSTER | CSI | {"mkfs.ext4", "tests/bench/attach_floor"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
          "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
          "throughput": CLUSTER | CSI | {"tests/bench/fuse_floor", "fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
