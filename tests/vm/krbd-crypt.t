@@ -89,16 +89,23 @@ ok "then the other one serves" stage
 ok "the data are there" has theirs
 ok "unstaged" unstage
 ok "both are lost" ceph_tool rados -p rbd rm "${objects}0" "${objects}1"
-fails_with FAILED_PRECONDITION "metadata without a header: nothing is formatted" stage
-like "which is told" "$error" "no LUKS header"
+for by in userspace rbd; do
+	fails_with FAILED_PRECONDITION "metadata without a header, $by: nothing is formatted" stage_by "$by"
+	like "which is told" "$error" "no LUKS header"
+done
 ok "they come back" both put
 ok "the state is lost" ceph_tool rbd image-meta rm "$image" rbd.csi.ceph.com/encrypted
-fails_with FAILED_PRECONDITION "a header without metadata: nothing is opened" stage
+for by in userspace rbd; do
+	fails_with FAILED_PRECONDITION "a header without metadata, $by: nothing is opened" stage_by "$by"
+done
 ok "the state is as before it was encrypted" ceph_tool rbd image-meta set "$image" \
 	rbd.csi.ceph.com/encrypted encryptionPrepared
-ok "a header that the key opens is taken" stage
+ok "a header that the key opens is taken" stage_by userspace
 ok "the data are there" has theirs
 is "and the state is mended" "$(meta encrypted)" encrypted
+ok "unstaged" unstage
+ok "staged by krbd" stage_by rbd
+ok "the data are there" has theirs
 ok "unstaged" unstage
 ok "nothing is left on the node" nothing_left
 ok "unpublished from the node" detach
