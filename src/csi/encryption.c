@@ -56,7 +56,8 @@ csi_encryption_get(
 		return rc;
 	if (!str_eq(type, CSI_ENCRYPTION_BLOCK))
 		return err_set(err, ERR_UNIMPLEMENTED,
-		    "volume_context.encryptionType: %s is not served", type);
+		    "volume_context.encryptionType: %s is not served, only " CSI_ENCRYPTION_BLOCK,
+		    type);
 	/* As with ceph-csi, the others do not count without a cipher. */
 	if (cipher == NULL)
 		return 0;

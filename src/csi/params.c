@@ -660,7 +660,8 @@ check_together(const struct csi_class_params *p, struct err *err)
 		    has_unit ? "stripeUnit" : "stripeCount");
 	if (p->encrypted && !str_eq(p->encryption_type, CSI_ENCRYPTION_BLOCK))
 		return err_set(err, ERR_UNIMPLEMENTED,
-		    "parameters.encryptionType: %s is not served",
+		    "parameters.encryptionType: %s is not served, only " CSI_ENCRYPTION_BLOCK
+		    ", which encrypts the device below any file system",
 		    p->encryption_type);
 	if (has_unit && p->object_size % p->stripe_unit != 0)
 		return csi_invalid(

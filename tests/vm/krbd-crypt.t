@@ -39,6 +39,20 @@ ok "the data are there" has more
 ok "unstaged" unstage
 ok "nothing is left on the node" nothing_left
 
+ok "staged" stage
+boot() { umount "$point" && cryptsetup -q close "luks-rbd-$id" && device=/dev/rbd0 unmap; }
+target_has() { [[ $(<"$target/file") == "$1" ]]; }
+ok "a boot leaves its stash only" boot
+RBD_CSI_SECRETS=$secrets
+fails_with INVALID_ARGUMENT "published without a passphrase it is not staged anew" publish
+like "which is told" "$error" "encryptionPassphrase"
+with_passphrase "a passphrase"
+ok "with one it is" publish
+ok "the data are there" target_has more
+ok "unpublished" unpublish
+ok "unstaged" unstage
+ok "nothing is left on the node" nothing_left
+
 with_passphrase "a wrong one"
 fails_with FAILED_PRECONDITION "a wrong passphrase" stage
 like "is told" "$error" "encryptionPassphrase is not the one"
