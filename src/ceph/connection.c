@@ -24,6 +24,7 @@
 #define POOL_NAME_SIZE 256
 /* A cluster that answers at all does so in a fraction of this. */
 #define FIRST_TRY_S 1
+#define ASK_TRIES 3 /* monitors */
 
 struct connecting {
 	const struct ceph_settings *settings;
@@ -305,6 +306,31 @@ try_monitors(
 	return 0;
 }
 
+/* One monitor after the other, each for a second, until one answers. */
+static bool
+ask_monitors(
+    struct connecting *c, const char *monitors, struct mon_answer *answer)
+{
+	rados_t failed = c->cluster;
+	char name[2] = "a";
+	int rc = -ETIMEDOUT;
+
+	for (int i = 0; i < ASK_TRIES && rc < 0 && rc != -ENOENT;
+	     i++, name[0]++) {
+		c->cluster = NULL;
+		rc = configure(c, FIRST_TRY_S);
+		if (rc == 0 && monitors != NULL)
+			rc = option_set(
+			    c->cluster, "mon_host", monitors, c->err);
+		if (rc == 0)
+			rc = monitors_ask(c->cluster, name, answer);
+		if (c->cluster != NULL)
+			rados_shutdown(c->cluster);
+	}
+	c->cluster = failed;
+	return rc == 0;
+}
+
 /*
  * No answer in a second. With version 1 of the protocol that need not mean
  * that nobody is there: a monitor of Ceph 20 closes the connection of a user
@@ -319,7 +345,7 @@ try_again(struct connecting *c, const char *monitors, int *rc)
 	struct mon_answer answer = { .in_quorum = false };
 	int bad = 0;
 
-	if (monitors_ask(c->cluster, &answer) && answer.v2 != NULL)
+	if (ask_monitors(c, monitors, &answer) && answer.v2 != NULL)
 		bad = try_monitors(c, answer.v2, left_s(c), rc);
 	free(answer.v2);
 	if (bad == 0 && *rc == -ETIMEDOUT && clock_now_ms() < c->until_ms)

@@ -17,7 +17,6 @@
 
 #define SEPARATORS ",; \t\n"
 #define LIST_MAX 16384
-#define ASK_TRIES 3
 #define PROBE_MS 2000 /* for all ports together */
 
 /* One entry of the list, taken apart unless it is for librados alone. */
@@ -214,27 +213,20 @@ read_answer(const json_t *json, struct mon_answer *answer)
 	buf_fini(&list);
 }
 
-bool
-monitors_ask(void *cluster, struct mon_answer *answer)
+int
+monitors_ask(void *cluster, const char *name, struct mon_answer *answer)
 {
-	char name[2] = "a", *text;
 	json_t *json = NULL;
+	char *text = NULL;
 	size_t len;
-	int rc;
+	int rc = rados_ping_monitor(cluster, name, &text, &len);
 
-	/* Names that librados gives to addresses: noname-a, noname-b ... */
-	for (int i = 0; i < ASK_TRIES && json == NULL; i++, name[0]++) {
-		text = NULL;
-		rc = rados_ping_monitor(cluster, name, &text, &len);
-		if (rc == -ENOENT)
-			break;
-		if (rc >= 0 && text != NULL)
-			json = json_loadb(text, len, 0, NULL);
-		rados_buffer_free(text);
-	}
+	if (rc >= 0 && text != NULL)
+		json = json_loadb(text, len, 0, NULL);
+	rados_buffer_free(text);
 	if (json == NULL)
-		return false;
+		return rc < 0 ? rc : -EBADMSG;
 	read_answer(json, answer);
 	json_decref(json);
-	return true;
+	return 0;
 }

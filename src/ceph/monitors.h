@@ -31,13 +31,14 @@ struct mon_answer {
 };
 
 /*
- * Asks the monitors of `cluster` (a rados_t that is configured, but not
- * connected) one after the other until one answers; each may take a second.
- * False: none does. The caller frees answer->v2.
+ * Asks a monitor of `cluster`, a rados_t that is configured, and was used for
+ * nothing else: for each ping librados makes its list of monitors, and aborts
+ * at times if it has one. `name`: as librados gives it to an address, "a", "b"
+ * ... -ENOENT: there is none of that name. The caller frees answer->v2.
  *
  * A monitor that speaks only the second version does not answer: it wants a
  * user first, whom it then refuses in words.
  */
-bool monitors_ask(void *cluster, struct mon_answer *answer);
+int monitors_ask(void *cluster, const char *name, struct mon_answer *answer);
 
 #endif

@@ -367,11 +367,12 @@ struct room {
 static void
 room_end(struct room *room)
 {
-	int rc = rados_answer(room->tries.rc);
 	char name[256];
+	int rc;
 
-	if (--room->under_way > 0)
+	if (--room->under_way > 0) /* the other one's answer is on its way */
 		return;
+	rc = rados_answer(room->tries.rc);
 	/* Where there is no pool, there is no such object, either. */
 	if (rc == -ENOENT &&
 	    rados_ioctx_get_pool_name(room->pool->io, name, sizeof(name)) >= 0)
