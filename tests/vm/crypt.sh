@@ -50,23 +50,31 @@ quick_key() { luks luksConvertKey --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
 crash() {
 	local all=("$csid_pid") more i
 	for ((i = 0; i < ${#all[@]} && $# == 0; i++)); do
-		read -ra more <"/proc/${all[i]}/task/${all[i]}/children" && all+=("${more[@]}")
+		more=() # no newline is there, so read fails
+		read -ra more <"/proc/${all[i]}/task/${all[i]}/children"
+		all+=("${more[@]}")
 	done 2>/dev/null
 	kill -KILL "${all[@]}"
 	wait_for 60 is_gone "$csid_pid"
 	csid_pid=
 }
-# killed_when STEP [only]: stages, and kills when STEP is true, a function that should start no program;
-# fails if it never was before the stage ended. Then there is a daemon again.
+# killed_when STEP [only]: stages, again if that fails, and kills when STEP is true, a function that should start no
+# program; fails, and tells how the stages ended, if it never was. Then there is a daemon again.
 killed_when() {
-	local caller rc=0 nap
+	local caller rc=0 nap stat
+	log_before=$(<"$work/csid.log")
 	exec {nap}<>"$work/nap"
-	stage >/dev/null 2>&1 &
+	wait_for 500 stage >"$work/staged" 2>&1 &
 	caller=$!
 	until "$1"; do
-		[[ -d /proc/$caller ]] || { rc=1; break; }
+		read -r stat 2>/dev/null <"/proc/$caller/stat" && [[ $stat != *") Z "* ]] || {
+			cat "$work/staged"
+			rc=1
+			break
+		}
 		read -rt 0.01 -u "$nap"
 	done
+	kill -KILL "$caller" # its last call ends with the daemon
 	crash "${@:2}"
 	wait "$caller"
 	start_daemon --kms-config="$kms"
@@ -75,8 +83,12 @@ killed_when() {
 }
 mkfifo "$work/nap"
 is_mapped() { compgen -G '/sys/bus/rbd/devices/*' >/dev/null; }
-# What of a LUKS header is there first; its key slot is made for a long time then.
-has_header() { is_mapped && IFS= read -rd '' -n 4 magic </dev/rbd0 && [[ $magic == LUKS ]]; }
+# Nobody writes to a device that is to be encrypted but who makes its LUKS header, and that for a long time. What a
+# read would show may be a page of before.
+has_writes() {
+	local writes
+	read -r _ _ _ _ writes _ 2>/dev/null </sys/block/rbd0/stat && ((writes > 0))
+}
 has_mapping() { # SUFFIX
 	local name
 	for name in /sys/block/dm-*/dm/name; do
@@ -84,5 +96,9 @@ has_mapping() { # SUFFIX
 	done
 	return 1
 }
-is_told() { [[ $(<"$work/csid.log") == *" $1 "* ]]; }
+is_told() { # EVENT: since the stage began
+	local log
+	log=$(<"$work/csid.log")
+	[[ ${log:${#log_before}} == *" $1 "* ]]
+}
 is_mounted() { [[ $(</proc/self/mountinfo) == *" $point "* ]]; }
