@@ -108,6 +108,18 @@ put(struct log_text *out, const char *s, size_t len)
 	out->buf[out->used] = '\0';
 }
 
+/* So many bytes at the beginning need no escape, in quotes or without. */
+static size_t
+plain_len(const char *s, size_t len)
+{
+	size_t n = 0;
+
+	while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' &&
+	    s[n] != '\\')
+		n++;
+	return n;
+}
+
 /*
  * Writes the first character of s[len], or its escape as JSON has it, into
  * `text`; returns its bytes in `s`.
@@ -125,14 +137,16 @@ escape(const char *s, size_t len, bool quotes, char text[8])
 		return 1;
 	}
 	known = point != 0 && point < 0x20 ? strchr(plain, (int)point) : NULL;
-	if (known != NULL)
+	if (known != NULL) {
 		(void)snprintf(text, 8, "\\%c", letter[known - plain]);
-	else if (str_is_control(point))
+	} else if (str_is_control(point)) {
 		(void)snprintf(text, 8, "\\u%04x", point);
-	else if (quotes && (point == '"' || point == '\\'))
+	} else if (quotes && (point == '"' || point == '\\')) {
 		(void)snprintf(text, 8, "\\%c", (int)point);
-	else
-		(void)snprintf(text, 8, "%.*s", (int)n, s);
+	} else {
+		memcpy(text, s, n);
+		text[n] = '\0';
+	}
 	return n;
 }
 
@@ -142,12 +156,18 @@ put_escaped(
     struct log_text *out, const char *s, size_t len, bool quotes, size_t keep)
 {
 	while (len > 0) {
+		size_t room = out->size - 1 - keep - out->used;
+		size_t n = plain_len(s, len < room ? len : room);
 		char text[8];
-		size_t n = escape(s, len, quotes, text);
 
-		if (out->used + strlen(text) + keep >= out->size)
-			return;
-		put(out, text, strlen(text));
+		if (n > 0) {
+			put(out, s, n);
+		} else {
+			n = escape(s, len, quotes, text);
+			if (strlen(text) > room)
+				return;
+			put(out, text, strlen(text));
+		}
 		s += n;
 		len -= n;
 	}
@@ -174,9 +194,13 @@ is_quoted(const char *s, size_t len)
 	if (len < 2 || s[0] != '"' || s[len - 1] != '"')
 		return false;
 	for (size_t i = 1; i < len - 1; i += n) {
-		n = escape(s + i, len - 1 - i, false, text);
-		if (strncmp(text, s + i, n) != 0 || (s[i] == '"' && !escaped))
-			return false;
+		n = plain_len(s + i, len - 1 - i);
+		if (n == 0) {
+			n = escape(s + i, len - 1 - i, false, text);
+			if (strncmp(text, s + i, n) != 0 ||
+			    (s[i] == '"' && !escaped))
+				return false;
+		}
 		escaped = s[i] == '\\' && !escaped;
 	}
 	return !escaped;
@@ -186,7 +210,7 @@ is_quoted(const char *s, size_t len)
 static void
 put_value(struct log_text *out, const char *s, size_t len)
 {
-	bool plain = !out->strings;
+	bool plain = !out->strings && memchr(s, ' ', len) == NULL;
 
 	if (is_quoted(s, len)) {
 		put(out, s, len);
@@ -195,9 +219,11 @@ put_value(struct log_text *out, const char *s, size_t len)
 	for (size_t i = 0, n; i < len && plain; i += n) {
 		char text[8];
 
+		n = plain_len(s + i, len - i);
+		if (n > 0)
+			continue;
 		n = escape(s + i, len - i, true, text);
-		plain = s[i] != ' ' && strlen(text) == n &&
-		    memcmp(text, s + i, n) == 0;
+		plain = strlen(text) == n && memcmp(text, s + i, n) == 0;
 	}
 	if (plain)
 		put(out, s, len);
@@ -308,14 +334,18 @@ put_formatted(struct log_text *out, const char *fmt, va_list *ap)
 static void
 put_time(char *buf, size_t size)
 {
+	static time_t second = -1; /* that `text` is about */
+	static char text[32];
 	struct timespec ts;
 	struct tm tm;
-	size_t n;
 
 	(void)clock_gettime(CLOCK_REALTIME, &ts);
-	(void)gmtime_r(&ts.tv_sec, &tm);
-	n = strftime(buf, size, "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(buf + n, size - n, ".%03ldZ", ts.tv_nsec / 1000000);
+	if (ts.tv_sec != second) {
+		second = ts.tv_sec;
+		(void)gmtime_r(&second, &tm);
+		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+	}
+	(void)snprintf(buf, size, "%s.%03ldZ", text, ts.tv_nsec / 1000000);
 }
 
 /* ---- JSON ------------------------------------------------------------------ */
@@ -481,7 +511,7 @@ static void
 vwrite_line(
     enum log_level level, const char *event, const char *fmt, va_list *ap)
 {
-	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2], when[40];
+	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2], when[64];
 	bool json = lg.format == LOG_FORMAT_JSON;
 	struct log_text in = {
 		.buf = text, .size = sizeof(text), .strings = json

@@ -137,6 +137,22 @@ op_trail_at(const struct op_trail *trail, unsigned i, int64_t *us)
 	return mark->state;
 }
 
+size_t
+op_trail_put(char *buf, size_t size, size_t at, const char *state, int64_t us)
+{
+	long long tenths = (us + 50) / 100; /* no double: this runs often */
+	size_t n;
+
+	if (at >= size)
+		return size;
+	n = (size_t)snprintf(buf + at, size - at, "%s%s:%lld.%lld",
+	    at > 0 ? "," : "", state, tenths / 10, tenths % 10);
+	if (n < size - at)
+		return at + n;
+	buf[at] = '\0';
+	return size;
+}
+
 void
 op_set_hook(void (*new_hook)(struct op *op, const char *state))
 {

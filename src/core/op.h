@@ -103,6 +103,14 @@ void op_dump(struct buf *out);
 const char *op_trail_at(const struct op_trail *trail, unsigned i, int64_t *us);
 
 /*
+ * Appends "STATE:ms" to the `at` bytes of text in buf[size], with a comma
+ * before all but the first; returns the new length, or `size` when it does not
+ * fit: then nothing is appended from there on.
+ */
+size_t op_trail_put(
+    char *buf, size_t size, size_t at, const char *state, int64_t us);
+
+/*
  * Called at each state change of every op: for tests that fail or kill at a
  * given state. NULL switches it off.
  */

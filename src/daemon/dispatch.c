@@ -201,6 +201,7 @@ dispatch_call(struct call *call)
 	const struct csi_definition *def = csi_definition_find(call->path);
 	struct err err = ERR_INIT;
 
+	call->method = def;
 	if (def == NULL)
 		(void)err_set(
 		    &err, ERR_UNIMPLEMENTED, "unknown method %s", call->path);

@@ -41,12 +41,13 @@ struct method_series {
 	char *path;
 	bool streams; /* how long it takes is up to its client */
 	struct metric_series *calls[CODES], *seconds;
+	struct map states; /* name -> struct metric_series */
 };
 
 static struct {
 	struct http *http;
 	struct map methods; /* path -> struct method_series */
-	struct method_series method[METHODS_MAX];
+	struct method_series method[METHODS_MAX]; /* by csi_id, then others */
 	unsigned method_count;
 	struct status_page page;
 	struct timer lag_timer;
@@ -158,13 +159,15 @@ add_methods(const struct router *router, const struct csi_serving *serving)
 }
 
 void
-metrics_call_ended(const char *path, enum err_code code, int64_t us)
+metrics_call_ended(
+    const char *path, const void *def, enum err_code code, int64_t us)
 {
 	struct method_series *method;
 
 	if (mt.http == NULL)
 		return;
-	method = map_get(&mt.methods, path);
+	method = def != NULL ? &mt.method[csi_definition_id(def)]
+			     : map_get(&mt.methods, path);
 	if (method == NULL)
 		method = &mt.method[METHODS_MAX - 1];
 	count_call(method, (unsigned)code < CODES ? code : ERR_UNKNOWN, 1);
@@ -183,6 +186,32 @@ metrics_lock_waited(int64_t ms)
 		metric_observe(mt.waits, (double)ms / 1000);
 }
 
+static struct metric_series *
+state_series(struct method_series *method, const char *state)
+{
+	struct metric_series *series = map_get(&method->states, state);
+
+	if (series == NULL) {
+		series = metric_series(&state_seconds,
+		    (const char *const[]){ method->path, state });
+		if (method->states.used < STATES_MAX)
+			(void)map_set(&method->states, state, series);
+	}
+	return series;
+}
+
+/* Of "12.3", as op_trail_put() writes it, in seconds; strtod() takes longer. */
+static double
+seconds_of(const char *ms)
+{
+	int64_t tenths = 0;
+
+	for (; *ms != '\0'; ms++)
+		if (*ms != '.')
+			tenths = tenths * 10 + (*ms - '0');
+	return (double)tenths / 1e4;
+}
+
 /* Its states are "STATE:ms,STATE:ms", as the log has them. */
 void
 metrics_request_ended(const struct request *r)
@@ -196,9 +225,9 @@ metrics_request_ended(const struct request *r)
 	    (ms = strchr(state, ':')) != NULL) {
 		*ms++ = '\0';
 		metric_observe(
-		    metric_series(&state_seconds,
-			(const char *const[]){ r->in.def->path, state }),
-		    strtod(ms, NULL) / 1000);
+		    state_series(
+			&mt.method[csi_definition_id(r->in.def)], state),
+		    seconds_of(ms));
 	}
 }
 
@@ -336,6 +365,8 @@ metrics_stop(void)
 	mt.http = NULL;
 	metrics_fini();
 	map_fini(&mt.methods);
-	for (size_t i = 0; i < METHODS_MAX; i++)
+	for (size_t i = 0; i < METHODS_MAX; i++) {
+		map_fini(&mt.method[i].states);
 		free(mt.method[i].path);
+	}
 }

@@ -33,10 +33,12 @@ int metrics_begin(
 void metrics_stop(void);
 
 /*
- * One call has ended, `us` after its start (router.ended). Methods that
- * nobody serves are counted as "other".
+ * One call has ended, `us` after its start (router.ended); `def` is its
+ * definition, or NULL: what the path leads to. Methods that nobody serves are
+ * counted as "other".
  */
-void metrics_call_ended(const char *path, enum err_code code, int64_t us);
+void metrics_call_ended(
+    const char *path, const void *def, enum err_code code, int64_t us);
 
 /* As struct requests_setup has them. */
 void metrics_lock_waited(int64_t ms);

@@ -46,23 +46,14 @@ request_state_name(const struct request *r)
 void
 request_note_states(struct request *r, const struct op *op)
 {
-	char *buf = r->states;
-	size_t size = sizeof(r->states), at = 0;
 	const char *state;
+	size_t at = 0;
 	int64_t us;
 
-	*buf = '\0';
+	*r->states = '\0';
 	for (unsigned i = 0; (state = op_trail_at(op->trail, i, &us)) != NULL;
-	     i++) {
-		int n = snprintf(buf + at, size - at, "%s%s:%.1f",
-		    at > 0 ? "," : "", state, (double)us / 1000);
-
-		if (n < 0 || (size_t)n >= size - at) {
-			buf[at] = '\0';
-			return;
-		}
-		at += (size_t)n;
-	}
+	     i++)
+		at = op_trail_put(r->states, sizeof(r->states), at, state, us);
 }
 
 static void

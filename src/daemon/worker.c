@@ -87,15 +87,9 @@ worker_take_reply(struct session_call *call, const struct peer_frame *frame)
 	}
 	for (size_t i = 0; i < reply->n_states; i++) {
 		const Worker__State *state = reply->states[i];
-		int n = snprintf(call->states + at, sizeof(call->states) - at,
-		    "%s%s:%.1f", i > 0 ? "," : "", state->name,
-		    (double)state->us / 1000);
 
-		if (n < 0 || (size_t)n >= sizeof(call->states) - at) {
-			call->states[at] = '\0';
-			break;
-		}
-		at += (size_t)n;
+		at = op_trail_put(call->states, sizeof(call->states), at,
+		    state->name, (int64_t)state->us);
 	}
 	if (!err_is_set(&call->err)) {
 		call->reply_len = reply->body.len;

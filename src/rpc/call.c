@@ -86,7 +86,7 @@ tell_end(struct call *call, enum err_code code, const char *text)
 		conn->server->counters.calls_ended++;
 	}
 	if (router->ended != NULL)
-		router->ended(call->path, code, us);
+		router->ended(call->path, call->method, code, us);
 }
 
 /* After this the handler's pointers into the call are void. */

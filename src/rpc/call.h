@@ -51,6 +51,7 @@ struct call {
 	void (*leaving)(struct call *call);
 	const char *note; /* key=value pairs for the log line, or NULL */
 	bool quiet;       /* asked often and about nothing: success is debug */
+	const void *method; /* what `path` is to the handler, or NULL */
 
 	/* Private to src/rpc. */
 	struct arena *arena;
@@ -175,9 +176,11 @@ struct router {
 	struct rpc_method fallback;
 	/*
 	 * Told of each call that ends, also of those that reached no handler,
-	 * with the path as sent and microseconds since it began. May be NULL.
+	 * with the path as sent, what its handler has made of that, and
+	 * microseconds since it began. May be NULL.
 	 */
-	void (*ended)(const char *path, enum err_code code, int64_t us);
+	void (*ended)(const char *path, const void *method, enum err_code code,
+	    int64_t us);
 };
 
 /*

@@ -33,8 +33,9 @@
 static uint64_t ended; /* calls, of the server that is under test */
 
 static void
-on_ended(const char *path, enum err_code code, int64_t us)
+on_ended(const char *path, const void *method, enum err_code code, int64_t us)
 {
+	(void)method;
 	fuzz_check(path != NULL && code <= ERR_UNAUTHENTICATED && us >= 0);
 	ended++;
 }

@@ -159,13 +159,18 @@ states_are_counted(void)
 static void
 calls_are_counted(void)
 {
-	metrics_call_ended("/csi.v1.Identity/Probe", ERR_OK, 500);
-	metrics_call_ended("/csi.v1.Identity/Probe", ERR_OK, 2000000);
+	metrics_call_ended("/csi.v1.Identity/Probe", NULL, ERR_OK, 500);
+	metrics_call_ended("/csi.v1.Identity/Probe", NULL, ERR_OK, 2000000);
 	metrics_call_ended(
-	    "/csi.v1.Identity/Probe", ERR_ABORTED, 700 * 1000000);
-	metrics_call_ended("/grpc.health.v1.Health/Check", ERR_OK, 1000);
-	metrics_call_ended("/grpc.health.v1.Health/Watch", ERR_OK, 1000);
+	    "/csi.v1.Identity/Probe", NULL, ERR_ABORTED, 700 * 1000000);
+	metrics_call_ended("/grpc.health.v1.Health/Check", NULL, ERR_OK, 1000);
+	metrics_call_ended("/grpc.health.v1.Health/Watch", NULL, ERR_OK, 1000);
+	metrics_call_ended("/csi.v1.Identity/GetPluginInfo",
+	    &csi_definitions[CSI_GET_PLUGIN_INFO], ERR_OK, 1);
 	(void)get("/metrics");
+	is_int(value_of("rbd_csi_grpc_calls_total{method="
+			"\"/csi.v1.Identity/GetPluginInfo\",code=\"OK\"}"),
+	    1, "a call is counted by its definition");
 #define PROBE "method=\"/csi.v1.Identity/Probe\",code="
 	is_int(value_of("rbd_csi_grpc_calls_total{" PROBE "\"OK\"}"), 2,
 	    "calls are counted by method and code");
@@ -203,14 +208,14 @@ peers_add_nothing(void)
 	unsigned lines;
 	char method[64];
 
-	metrics_call_ended("/x", ERR_UNIMPLEMENTED, 1);
+	metrics_call_ended("/x", NULL, ERR_UNIMPLEMENTED, 1);
 	(void)get("/metrics");
 	lines = count_lines(body);
 	for (int i = 0; i < 10000; i++) {
 		(void)snprintf(method, sizeof(method), "/csi.v1.Node/%d", i);
-		metrics_call_ended(method, ERR_UNIMPLEMENTED, 1);
+		metrics_call_ended(method, NULL, ERR_UNIMPLEMENTED, 1);
 	}
-	metrics_call_ended("", ERR_UNIMPLEMENTED, 1);
+	metrics_call_ended("", NULL, ERR_UNIMPLEMENTED, 1);
 	(void)get("/metrics");
 	is_int(value_of("rbd_csi_grpc_calls_total{method=\"other\","
 			"code=\"UNIMPLEMENTED\"}"),
@@ -227,12 +232,48 @@ the_largest_text_fits(void)
 	for (size_t i = 0; i < CSI_CLIENT_COUNT; i++)
 		for (int code = ERR_OK; code <= ERR_UNAUTHENTICATED; code++)
 			metrics_call_ended(
-			    method[i].path, (enum err_code)code, 1);
+			    method[i].path, NULL, (enum err_code)code, 1);
 	is_int(get("/metrics"), 200, "all methods with all codes fit");
 	diag("%zu bytes", strlen(body));
 	is_int(value_of("rbd_csi_grpc_calls_total{method=\"/csi.v1.Node/"
 			"NodeUnpublishVolume\",code=\"UNAUTHENTICATED\"}"),
 	    1, "and none of them is \"other\"");
+}
+
+/* However many there are, and whatever they work on. */
+static void
+requests_add_no_more_than_states(void)
+{
+	struct request r = { .key = "pvc" };
+	unsigned lines;
+
+	r.in.def = &csi_definitions[CSI_NODE_STAGE_VOLUME];
+	for (int i = 0; i < 5000; i++) {
+		(void)snprintf(r.states, sizeof(r.states), "S%d:1.0", i);
+		metrics_request_ended(&r);
+	}
+	is_int(get("/metrics"), 200, "thousands of states fit");
+	ok(value_of("rbd_csi_request_state_seconds_count{method=\"other\","
+		    "state=\"other\"}") > 3000,
+	    "as most of them are counted together");
+	lines = count_lines(body);
+	for (int i = 0; i < 5000; i++) {
+		struct trace_entry ended = { .method = "NodeStageVolume",
+			.key = "pvc",
+			.states = r.states,
+			.text = "" };
+
+		ended.id = (uint64_t)i;
+		trace_add(&ended);
+		metrics_request_ended(&r);
+	}
+	(void)get("/metrics");
+	is_int(count_lines(body), lines, "requests add no series");
+	ok(trace_at(TRACE_MAX) == NULL, "and are forgotten, but for the last");
+	is_int((long)trace_at(0)->id, 4999, "of which the newest");
+	is_int((long)trace_at(TRACE_MAX - 1)->id, 5000 - TRACE_MAX,
+	    "and the oldest are what they were");
+	trace_fini();
 }
 
 static void
@@ -343,7 +384,7 @@ main(void)
 	requests_init(&requests);
 
 	start("", server, &router);
-	metrics_call_ended("/csi.v1.Identity/Probe", ERR_OK, 1);
+	metrics_call_ended("/csi.v1.Identity/Probe", NULL, ERR_OK, 1);
 	is_int(get("/metrics"), 0, "and nothing is served");
 	metrics_stop();
 
@@ -357,6 +398,7 @@ main(void)
 	the_largest_text_fits();
 	process_is_told();
 	a_page_for_people();
+	requests_add_no_more_than_states();
 	metrics_stop();
 	is_int(get("/metrics"), 0, "when they are stopped nothing is served");
 

@@ -20,7 +20,8 @@ static const struct rpc_service *const services[] = { &ledger_service,
 	&health_service, &reflection_v1 };
 static const char *const names[] = { "s.S" };
 
-static void on_ended(const char *path, enum err_code code, int64_t us);
+static void on_ended(
+    const char *path, const void *method, enum err_code code, int64_t us);
 
 static const struct router router = {
 	.services = services,
@@ -37,9 +38,10 @@ static size_t bytes_before;
 static uint64_t told; /* ends of calls */
 
 static void
-on_ended(const char *path, enum err_code code, int64_t us)
+on_ended(const char *path, const void *method, enum err_code code, int64_t us)
 {
 	(void)path;
+	(void)method;
 	(void)code;
 	(void)us;
 	told++;
