@@ -21,6 +21,7 @@
 #include "attach/memory.h"
 #include "attach/takeover.h"
 #include "base/clock.h"
+#include "base/exit.h"
 #include "base/log.h"
 #include "ceph/connection.h"
 #include "config.h"
@@ -425,7 +426,7 @@ main(int argc, char **argv)
 	}
 	if (argc < 2 || argv[1][0] != '/') {
 		fprintf(stderr, "rbd-attachd is started by rbd-csid\n");
-		return 2;
+		return EXIT_USAGE;
 	}
 	if (argc > 2 &&
 	    (str_to_u64(argv[2], &level) < 0 || level > LOG_LEVEL_DEBUG))

@@ -454,6 +454,10 @@ const struct csi_definition csi_definitions[CSI_COUNT] = {
 	    ADMIN(Trace, trace),
 	    ON_DAEMON,
 	},
+	[CSI_ADMIN_METRICS] = {
+	    ADMIN(Metrics, metrics),
+	    ON_DAEMON,
+	},
 	[CSI_ADMIN_SET_LOG_LEVEL] = {
 	    ADMIN(SetLogLevel, set_log_level),
 	    ON_DAEMON,

@@ -205,20 +205,12 @@ print_volumes(const json_t *list)
 		    admin_text(v, "device"), admin_text(v, "mapper"));
 		auto_free char *mounts = str_dup("");
 
-		json_array_foreach (json_object_get(v, "layers"), j, text) {
-			char *more = str_fmt(
-			    "%s < %s", device, json_string_value(text));
-
-			free(device);
-			device = more;
-		}
-		json_array_foreach (json_object_get(v, "mounts"), j, text) {
-			char *more = str_fmt("%s%s%s", mounts, j > 0 ? " " : "",
-			    json_string_value(text));
-
-			free(mounts);
-			mounts = more;
-		}
+		json_array_foreach (json_object_get(v, "layers"), j, text)
+			ctl_text_add(
+			    &device, " < ", "%s", json_string_value(text));
+		json_array_foreach (json_object_get(v, "mounts"), j, text)
+			ctl_text_add(
+			    &mounts, " ", "%s", json_string_value(text));
 		(void)json_array_append_new(rows,
 		    json_pack("[s, s, s, s, s, s, s, s]",
 			admin_text(v, "volumeId"), admin_text(v, "image"),
@@ -310,6 +302,18 @@ ctl_trace(const struct ctl_args *args)
 			    admin_thousandths(state, "us"),
 			    admin_text(state, "name"));
 	}
+	return status;
+}
+
+enum ctl_status
+ctl_metrics(const struct ctl_args *args)
+{
+	auto_json json_t *reply = NULL;
+	enum ctl_status status = ctl_ask(
+	    args, "Admin/Metrics", json_object(), &reply, NULL);
+
+	if (status == CTL_OK)
+		(void)fputs(json_get_string(reply, "text"), stdout);
 	return status;
 }
 

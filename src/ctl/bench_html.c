@@ -4,6 +4,8 @@
  */
 #include "ctl/bench_html.h"
 
+#include "ctl/ctl.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -114,12 +116,9 @@ members_text(const json_t *object)
 
 	json_object_foreach ((json_t *)(uintptr_t)object, name, value) {
 		const char *is = json_string_value(value);
-		char *more = str_fmt("%s%s%s%s%s", text,
-		    *text != '\0' ? ", " : "", name, is != NULL ? " " : "",
-		    is != NULL ? is : "");
 
-		free(text);
-		text = more;
+		ctl_text_add(&text, ", ", "%s%s%s", name, is != NULL ? " " : "",
+		    is != NULL ? is : "");
 	}
 	return text;
 }
@@ -153,13 +152,8 @@ put_circumstances(FILE *out, const json_t *document)
 	size_t i;
 	json_t *each;
 
-	json_array_foreach (json_object_get(document, "left_out"), i, each) {
-		char *more = str_fmt("%s%s%s", left_out, i > 0 ? ", " : "",
-		    json_string_value(each));
-
-		free(left_out);
-		left_out = more;
-	}
+	json_array_foreach (json_object_get(document, "left_out"), i, each)
+		ctl_text_add(&left_out, ", ", "%s", json_string_value(each));
 	(void)fputs("<table>\n", out);
 	put_row(out, "driver", who);
 	put_row(out, "begun", json_get_string(document, "began"));

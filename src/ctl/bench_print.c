@@ -55,14 +55,9 @@ codes_text(const json_t *phase, const char *separator)
 	const char *code;
 	json_t *count;
 
-	json_object_foreach (json_object_get(phase, "codes"), code, count) {
-		char *more = str_fmt("%s%s%s %lld", text,
-		    *text != '\0' ? separator : "", code,
+	json_object_foreach (json_object_get(phase, "codes"), code, count)
+		ctl_text_add(&text, separator, "%s %lld", code,
 		    (long long)json_integer_value(count));
-
-		free(text);
-		text = more;
-	}
 	return text;
 }
 

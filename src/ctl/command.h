@@ -10,6 +10,7 @@
 #define CTL_COMMAND_H
 
 #include "base/err.h"
+#include "base/exit.h"
 #include "ctl/flags.h"
 
 #include <stdio.h>
@@ -19,11 +20,10 @@ struct ctl_command;
 
 /* How rbd-csictl ends. */
 enum ctl_status {
-	CTL_OK = 0,
-	CTL_FAILED =
-	    1, /* a call failed; an audit or a preflight found something */
-	CTL_USAGE = 2, /* wrong arguments or input, or it cannot be done here */
-	CTL_NO_SERVER = 3, /* nobody listens at the endpoint */
+	CTL_OK = EXIT_DONE,
+	CTL_FAILED = EXIT_FAILED,
+	CTL_USAGE = EXIT_USAGE,
+	CTL_NO_SERVER = EXIT_NO_SERVER,
 };
 
 #define CTL_REPEATED_MAX 16 /* of an option that may be given many times */

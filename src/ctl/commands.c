@@ -63,6 +63,13 @@ const struct ctl_command ctl_commands[] = {
 		"path, as `ops` shows it. rbd-csid remembers 1024 requests.",
 	    .examples = "trace\ntrace pvc-1f2e3d4c",
 	    .run = ctl_trace },
+	{ .name = "metrics",
+	    .what = "Print the metrics, as Prometheus gets them",
+	    .about =
+		"By the driver's socket, whatever --metrics-address of rbd-csid is and\n"
+		"speaks; without one nothing is counted.",
+	    .examples = "metrics\nmetrics | grep requests_oldest",
+	    .run = ctl_metrics },
 	{ .name = "log-level",
 	    .operands = "LEVEL",
 	    .least = 1,
@@ -116,32 +123,31 @@ const struct ctl_command ctl_commands[] = {
 	    .run = ctl_call },
 	{ .name = "preflight",
 	    .flags = AS_TABLE | CTL_FLAG(CONFIG) | CTL_FLAG(KUBELET) |
-		CTL_FLAG(CLUSTER) | CTL_FLAG(POOL),
+		CTL_FLAG(CLUSTER) | CTL_FLAG(POOL) | CTL_FLAG(TRY),
 	    .what = "Tell whether this machine and its clusters are ready",
 	    .about =
 		"Kernel, tools, limits, mount propagation, the driver, and whether each\n"
 		"monitor of config.json can be reached; with --cluster, --pool and\n"
-		"--secrets also whether that user can work in that pool, which changes\n"
-		"nothing. Each line is ok, or says what to do.",
+		"--secrets also whether that user can list that pool's volumes, which\n"
+		"changes nothing, and with --try whether the user's caps let it make a\n"
+		"volume and delete it. Each line is ok, or says what to do.",
 	    .examples =
 		"preflight\n"
-		"--secrets admin.json preflight --cluster rook-ceph --pool rbd",
+		"--secrets admin.json preflight --cluster rook-ceph --pool rbd --try",
 	    .run = ctl_preflight },
 	{ .name = "support",
 	    .operands = "ARCHIVE",
 	    .least = 1,
 	    .most = 1,
-	    .flags = CTL_FLAG(CONFIG) | CTL_FLAG(KUBELET) | CTL_FLAG(LOG) |
-		CTL_FLAG(METRICS),
+	    .flags = CTL_FLAG(CONFIG) | CTL_FLAG(KUBELET) | CTL_FLAG(LOG),
 	    .what = "Put what helps to find a fault into one archive",
 	    .about =
 		"ARCHIVE.tar.gz gets the logs that --log names and those of the journal, the\n"
 		"metrics, operations, volumes, sessions and the trace, config.json without\n"
 		"what may be secret, versions, and how kernel and mounts are. What cannot\n"
 		"be had is told in its file. Keys and passphrases are not read.",
-	    .examples =
-		"support /tmp/rbd-csi-node7\n"
-		"support /tmp/node7 --log /var/log/rbd-csid.log --metrics-address 127.0.0.1:9809",
+	    .examples = "support /tmp/rbd-csi-node7\n"
+			"support /tmp/node7 --log /var/log/rbd-csid.log",
 	    .run = ctl_support },
 	{ .name = "bench attach",
 	    .flags = BENCH_VOLUMES | BENCH_LOAD,

@@ -12,6 +12,7 @@ enum ctl_status ctl_ops(const struct ctl_args *args);
 enum ctl_status ctl_volumes(const struct ctl_args *args);
 enum ctl_status ctl_sessions(const struct ctl_args *args);
 enum ctl_status ctl_trace(const struct ctl_args *args);
+enum ctl_status ctl_metrics(const struct ctl_args *args);
 enum ctl_status ctl_log_level(const struct ctl_args *args);
 enum ctl_status ctl_abort(const struct ctl_args *args);
 enum ctl_status ctl_audit(const struct ctl_args *args);

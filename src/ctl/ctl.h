@@ -86,4 +86,8 @@ json_t *ctl_preflight_rows(const struct ctl_args *args, bool *failed);
 void ctl_print_table(const char *const headings[], const json_t *rows);
 void ctl_print_json(const json_t *json);
 
+/* Appends to a text of the caller's, with the separator before all but the first. */
+printf_like(3, 4) void ctl_text_add(
+    char **text, const char *separator, const char *fmt, ...);
+
 #endif

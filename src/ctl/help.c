@@ -76,13 +76,8 @@ ctl_print_command(FILE *out, const struct ctl_command *command)
 static void
 print_exit_status(FILE *out)
 {
-	(void)fputs(
-	    "\nexit status:\n"
-	    "  0  done; nothing is wrong\n"
-	    "  1  a call failed; `audit` or `preflight` has found something\n"
-	    "  2  wrong arguments or input, or it cannot be done here\n"
-	    "  3  nobody listens at the endpoint\n",
-	    out);
+#define LINE(name, number, text) "  " #number "  " text "\n"
+	(void)fputs("\nexit status:\n" EXIT_STATUSES(LINE), out);
 }
 
 void

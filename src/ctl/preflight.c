@@ -1,10 +1,11 @@
 /*
  * preflight.c - `rbd-csictl preflight`: is this machine ready, and are its
- * clusters? Nothing is changed.
+ * clusters? Nothing is changed without --try.
  *
  * The rule that holds it together: a check is one line, which is ok, or says
  * what to do. What only one of the mappers needs is a warning.
  */
+#include "base/clock.h"
 #include "base/json.h"
 #include "ctl/commands.h"
 #include "ctl/ctl.h"
@@ -343,6 +344,41 @@ check_clusters(struct preflight *p)
 	}
 }
 
+/* Makes a volume and deletes it. */
+static void
+try_pool(struct preflight *p, const char *check)
+{
+	const struct ctl_args *args = p->args;
+	auto_free char *name = str_fmt(
+	    "preflight-%d-%lld", (int)getpid(), (long long)clock_wall_ms());
+	auto_json json_t *made = NULL;
+	auto_json json_t *deleted = NULL;
+	struct err err = ERR_INIT;
+	const char *id;
+
+	if (ctl_ask(args, "Controller/CreateVolume",
+		json_pack("{s:s, s:{s:s}, s:[{s:{}, s:{s:s}}], s:{s:s, s:s}}",
+		    "name", name, "capacityRange", "requiredBytes", "1048576",
+		    "volumeCapabilities", "block", "accessMode", "mode",
+		    "SINGLE_NODE_WRITER", "parameters", "clusterID",
+		    args->text[CTL_CLUSTER], "pool", args->text[CTL_POOL]),
+		&made, &err) != CTL_OK) {
+		tell(p, check, STATE_FAILED,
+		    "create %s: %s: %s; the user needs the caps of docs/ACCESS.md",
+		    name, err_code_name(err.code), err.text);
+		return;
+	}
+	id = json_get_string(json_object_get(made, "volume"), "volumeId");
+	if (ctl_ask(args, "Controller/DeleteVolume",
+		json_pack("{s:s}", "volumeId", id), &deleted, &err) == CTL_OK)
+		tell(p, check, STATE_OK,
+		    "the user of --secrets can make and delete volumes");
+	else
+		tell(p, check, STATE_FAILED,
+		    "delete %s: %s: %s; delete it when that is mended", id,
+		    err_code_name(err.code), err.text);
+}
+
 /* The first page of an audit: the user gets in, and reads the pool. */
 static void
 check_pool(struct preflight *p)
@@ -357,6 +393,10 @@ check_pool(struct preflight *p)
 	if (cluster == NULL || pool == NULL)
 		return;
 	check = str_fmt("pool %s", pool);
+	if (args->given[CTL_TRY]) {
+		try_pool(p, check);
+		return;
+	}
 	if (ctl_ask(args, "Admin/Audit",
 		json_pack("{s:s, s:s}", "clusterId", cluster, "pool", pool),
 		&reply, &err) == CTL_OK)

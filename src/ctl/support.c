@@ -14,17 +14,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/utsname.h>
 
 #define FILE_MAX ((size_t)64 << 20)
 #define TOOL_MS 60000
-#define HTTP_SECONDS 10
 
 struct support {
 	const struct ctl_args *args;
@@ -87,6 +83,20 @@ put_answer(const struct support *s, const char *name, const char *method)
 	put_json(s, name, reply);
 }
 
+/* The same of the metrics, as text. */
+static void
+put_metrics(const struct support *s)
+{
+	auto_json json_t *reply = NULL;
+	struct err err = ERR_INIT;
+
+	put_text(s, "metrics.txt",
+	    ctl_ask(s->args, "Admin/Metrics", json_object(), &reply, &err) ==
+		    CTL_OK
+		? json_get_string(reply, "text")
+		: err.text);
+}
+
 /* What a program prints. `script` has the file's path as $1. */
 static void
 put_output(const struct support *s, const char *name, const char *script)
@@ -146,73 +156,6 @@ put_config(const struct support *s)
 	put_json(s, "config.json", config);
 }
 
-/* ---- metrics ------------------------------------------------------------------ */
-
-/* A stream socket to "HOST:PORT", ":PORT" or "unix://PATH"; or -1 with errno. */
-static int
-connect_to(const char *address)
-{
-	const struct timeval time = { .tv_sec = HTTP_SECONDS };
-	const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-	struct sockaddr_un local = { .sun_family = AF_UNIX };
-	const char *colon = strrchr(address, ':');
-	struct addrinfo *list = NULL;
-	auto_free char *host = NULL;
-	int fd, rc;
-
-	if (str_starts(address, "unix://")) {
-		if (str_put(local.sun_path, sizeof(local.sun_path), "%s",
-			address + strlen("unix://")) < 0)
-			return -1;
-		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		rc = connect(
-		    fd, (const struct sockaddr *)&local, sizeof(local));
-	} else {
-		host = str_fmt("%.*s",
-		    colon != NULL ? (int)(colon - address) : 0, address);
-		if (getaddrinfo(*host != '\0' ? host : "localhost",
-			colon != NULL ? colon + 1 : address, &hints,
-			&list) != 0) {
-			errno = EADDRNOTAVAIL;
-			return -1;
-		}
-		fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		rc = connect(fd, list->ai_addr, list->ai_addrlen);
-		freeaddrinfo(list);
-	}
-	if (fd >= 0 && rc < 0) {
-		rc = errno;
-		(void)close(fd);
-		errno = rc;
-		return -1;
-	}
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof(time));
-	return fd;
-}
-
-static void
-put_metrics(const struct support *s)
-{
-	static const char get[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
-				  "Connection: close\r\n\r\n";
-	const char *address = s->args->text[CTL_METRICS];
-	FILE *file = file_open(s, "metrics.txt");
-	auto_close int fd = -1;
-	char bytes[4096];
-	ssize_t n;
-
-	if (file == NULL)
-		return;
-	if (address == NULL)
-		(void)fputs("--metrics-address was not given\n", file);
-	else if ((fd = connect_to(address)) < 0 ||
-	    write(fd, get, sizeof(get) - 1) < 0)
-		(void)fprintf(file, "%s: %s\n", address, strerror(errno));
-	while (fd >= 0 && (n = read(fd, bytes, sizeof(bytes))) > 0)
-		(void)fwrite(bytes, 1, (size_t)n, file);
-	(void)fclose(file);
-}
-
 /* ---- logs and the machine ------------------------------------------------------ */
 
 static void
@@ -252,14 +195,13 @@ put_machine(const struct support *s)
 	put_copy(s, "modules.txt", "/proc/modules");
 	put_copy(s, "meminfo.txt", "/proc/meminfo");
 	put_copy(s, "os-release.txt", "/etc/os-release");
+	/* One process, however many devices there are. */
 	put_output(s, "devices.txt",
 	    "exec >\"$1\" 2>&1\n"
 	    "ls -l /sys/block\n"
-	    "for file in /sys/block/*/size /sys/block/*/stat \\\n"
+	    "grep -sH . /sys/block/*/size /sys/block/*/stat \\\n"
 	    "	/sys/block/loop*/loop/backing_file \\\n"
-	    "	/sys/bus/rbd/devices/*/name /sys/bus/rbd/devices/*/pool; do\n"
-	    "	[ ! -f \"$file\" ] || echo \"$file: $(cat \"$file\")\"\n"
-	    "done\n");
+	    "	/sys/bus/rbd/devices/*/name /sys/bus/rbd/devices/*/pool\n");
 	put_output(s, "kernel-log.txt", "dmesg | tail -n 5000 >\"$1\" 2>&1");
 }
 

@@ -1,6 +1,6 @@
 /*
  * admin.c - what people ask the daemon about itself: the sessions, the requests
- * that have ended, and how much is logged. Each runs to its end at once.
+ * that have ended, the metrics, and how much is logged. Each runs to its end at once.
  */
 #include "daemon/admin.h"
 
@@ -8,6 +8,8 @@
 #include "core/peer.h"
 #include "daemon/sessions.h"
 #include "daemon/trace.h"
+#include "obs/http.h"
+#include "obs/metrics.h"
 
 #include <string.h>
 
@@ -107,6 +109,26 @@ trace_step(struct op *op)
 }
 
 static enum op_verdict
+metrics_step(struct op *op)
+{
+	struct csi_rpc *rpc = (struct csi_rpc *)op;
+	Rbdcsi__Admin__V1__MetricsResponse *reply = csi_rpc_reply(rpc);
+	struct buf text;
+
+	buf_init(&text, HTTP_BODY_MAX);
+	if (metrics_text(&text) < 0)
+		(void)err_set(&op->err, ERR_INTERNAL, "the metrics do not fit");
+	else if (text.len == 0)
+		(void)err_set(&op->err, ERR_FAILED_PRECONDITION,
+		    "there is no --metrics-address, so nothing is counted");
+	else
+		reply->text = arena_fmt(
+		    rpc->arena, "%.*s", (int)text.len, (const char *)text.data);
+	buf_fini(&text);
+	return OP_DONE;
+}
+
+static enum op_verdict
 set_log_level_step(struct op *op)
 {
 	struct csi_rpc *rpc = (struct csi_rpc *)op;
@@ -133,4 +155,5 @@ set_log_level_step(struct op *op)
 
 AT_ONCE("ListSessions", list_sessions);
 AT_ONCE("Trace", trace);
+AT_ONCE("Metrics", metrics);
 AT_ONCE("SetLogLevel", set_log_level);

@@ -8,6 +8,7 @@
 #include "csi/rpc.h"
 
 extern const struct csi_impl list_sessions_impl;
+extern const struct csi_impl metrics_impl;
 extern const struct csi_impl set_log_level_impl;
 extern const struct csi_impl trace_impl;
 

@@ -3,6 +3,7 @@
  */
 #include "daemon/kube.h"
 
+#include "base/exit.h"
 #include "base/log.h"
 #include "kube/kube.h"
 
@@ -50,7 +51,7 @@ explain(struct kube_ask *ask, int rc)
 	enum err_code code = ERR_UNAVAILABLE;
 
 	text[strcspn(text, "\n")] = '\0';
-	if (rc == 0 && ask->tool.status == KUBE_NONE) {
+	if (rc == 0 && ask->tool.status == EXIT_NO_OBJECT) {
 		code = ERR_NOT_FOUND;
 		(void)!str_put(text, TOOL_OUTPUT_MAX, "there is none");
 	}
@@ -71,7 +72,7 @@ on_ended(struct wake *wake, int rc)
 	    str_starts(ask->tool.output, KUBE_OUT_OF_SERVICE);
 	if (done && !ask->of_node)
 		(void)!take_credentials(ask);
-	else if (rc == 0 && ask->of_node && ask->tool.status == KUBE_NONE)
+	else if (rc == 0 && ask->of_node && ask->tool.status == EXIT_NO_OBJECT)
 		log_warn("fencing.no_node",
 		    "node=%s text=\"Kubernetes does not know it (any more), so nobody can say that it is out of service: it is not fenced\"",
 		    ask->name);

@@ -4,6 +4,7 @@
  */
 #include <config.h>
 
+#include "base/exit.h"
 #include "base/log.h"
 #include "core/loop.h"
 #include "core/offload.h"
@@ -60,6 +61,7 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_ADMIN_LIST_NODE_VOLUMES] = &node_volumes_impl,
 	[CSI_ADMIN_LIST_SESSIONS] = &list_sessions_impl,
 	[CSI_ADMIN_TRACE] = &trace_impl,
+	[CSI_ADMIN_METRICS] = &metrics_impl,
 	[CSI_ADMIN_SET_LOG_LEVEL] = &set_log_level_impl,
 };
 
@@ -511,7 +513,7 @@ main(int argc, char *argv[])
 			options_print_help(stdout);
 		else
 			options_print_markdown(stdout);
-		return fflush(stdout) == 0 ? 0 : 1;
+		return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
 	}
 	if (options_check(o, &err) < 0)
 		goto bad_usage;
@@ -521,14 +523,14 @@ main(int argc, char *argv[])
 	options_each_ignored(argc, argv, tell_ignored);
 	if (start(o, &err) < 0) {
 		log_error("daemon.start", "text=%s", err.text);
-		return 1;
+		return EXIT_FAILED;
 	}
 	systemd_ready();
 	loop_run();
 	daemon_finish(o);
-	return 0;
+	return EXIT_DONE;
 
 bad_usage:
 	(void)fprintf(stderr, "rbd-csid: %s\n", err.text);
-	return 1;
+	return EXIT_USAGE;
 }

@@ -9,6 +9,7 @@
  */
 #include "daemon/options.h"
 
+#include "base/exit.h"
 #include "base/units.h"
 #include "csi/params.h"
 #include "obs/http.h"
@@ -735,6 +736,8 @@ options_print_help(FILE *out)
 		print_plain(out, environment[i].help);
 		(void)fputc('\n', out);
 	}
+#define LINE(name, number, text) "  " #number "\n      " text "\n"
+	(void)fputs("\nExit status:\n" EXIT_STATUSES(LINE), out);
 }
 
 void
@@ -760,4 +763,9 @@ options_print_markdown(FILE *out)
 	for (size_t i = 0; i < countof(environment); i++)
 		(void)fprintf(out, "| `%s` | %s |\n", environment[i].name,
 		    environment[i].help);
+#define ROW(name, number, text) "| " #number " | " text " |\n"
+	(void)fputs(
+	    "\n## Exit status\n\n| of all programs | meaning |\n|---|---|\n" EXIT_STATUSES(
+		ROW),
+	    out);
 }

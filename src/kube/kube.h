@@ -4,7 +4,6 @@
 #ifndef KUBE_KUBE_H
 #define KUBE_KUBE_H
 
-#define KUBE_NONE 4 /* exit status: there is no such object */
 #define KUBE_OUT_OF_SERVICE "out-of-service"
 
 #endif

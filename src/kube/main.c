@@ -6,13 +6,14 @@
  *	rbd-csi-kube DIR node NAME		"out-of-service" or "in-service"
  *
  * DIR has the account's token and the API server's ca.crt. Exit status 0: the
- * answer; KUBE_NONE: there is no such object; else one line that says why
+ * answer; EXIT_NO_OBJECT: there is no such object; else one line that says why
  * there is no answer, and never what a secret has.
  *
  * A program of its own, so that a library for TLS is in memory only while it
  * is needed, and a server that does not answer holds up nobody else.
  */
 #include "base/buf.h"
+#include "base/exit.h"
 #include "base/json.h"
 #include "base/secret.h"
 #include "kube/kube.h"
@@ -181,7 +182,7 @@ main(int argc, char **argv)
 	if (status < 0)
 		return 1;
 	if (status == 404)
-		return KUBE_NONE;
+		return EXIT_NO_OBJECT;
 	if (status != 200) {
 		(void)printf("%s: status %ld\n", path, status);
 		return 1;

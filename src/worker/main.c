@@ -7,6 +7,7 @@
  * that are completed by their next call.
  */
 #include "base/clock.h"
+#include "base/exit.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "controller/controller.h"
@@ -218,7 +219,7 @@ worker_end(void)
 	if (wk.hello != NULL)
 		secret_wipe(wk.hello->key.data, wk.hello->key.len);
 	if (wk.lane || !idle)
-		_exit(wk.failed ? EXIT_FAILURE : EXIT_SUCCESS);
+		_exit(wk.failed ? EXIT_FAILED : EXIT_DONE);
 	if (wk.conn != NULL) {
 		lanes_fini();
 		controller_fini();
@@ -246,15 +247,15 @@ main(void)
 		fprintf(stderr,
 		    "ceph-worker: is started by rbd-csid, which talks to it on descriptor %d\n",
 		    CHANNEL_FD);
-		return EXIT_FAILURE;
+		return EXIT_USAGE;
 	}
 	if (loop_init() < 0) {
 		fprintf(stderr, "ceph-worker: out of memory\n");
-		return EXIT_FAILURE;
+		return EXIT_FAILED;
 	}
 	signal_watch(SIGUSR1, on_dump);
 	peer_serve(CHANNEL_FD, &service);
 	loop_run();
 	worker_end();
-	return wk.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return wk.failed ? EXIT_FAILED : EXIT_DONE;
 }

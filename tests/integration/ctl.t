@@ -116,6 +116,33 @@ is "preflight of a cluster that is there" "$(check "cluster $RBD_CSI_FSID") $(ch
 reply=$(<"$work/preflight")
 is "and of a pool that is not" "$(check "pool no-such")" FAILED
 
+# preflight_tries KEYFILE USER: as that user
+preflight_tries() {
+	jq -n --arg user "$2" --arg key "$1" '{userID: $user, userKey: $key}' >"$work/tried.json"
+	ctl "$3" "preflight of $2, who is to make a volume" --secrets "$work/tried.json" preflight --json \
+		--config "$config" --kubelet-dir /proc --cluster "$RBD_CSI_FSID" --pool rbd --try
+	text=$(jq -r '.[] | select(.check == "pool rbd") | .text' <<<"$reply")
+}
+preflight_tries "$(jq -r .userKey "$RBD_CSI_SECRETS")" "$(jq -r .userID "$RBD_CSI_SECRETS")" 1
+is "can" "$(check "pool rbd"): $text" "ok: the user of --secrets can make and delete volumes"
+is "and nothing is left of it" "$(timeout 60 rados -p rbd listomapkeys csi.volumes.default | grep -c preflight)" 0
+defer timeout 60 ceph auth rm "client.looker-$$"
+looker=$(timeout 60 ceph auth get-or-create-key "client.looker-$$" mon 'profile rbd-read-only' osd 'profile rbd-read-only')
+preflight_tries "$looker" "looker-$$" 1
+like "cannot, and it says which caps" "$(check "pool rbd"): $text" '^FAILED: create preflight-.*PERMISSION_DENIED: .*docs/ACCESS.md'
+
+# seen COMMAND...: what a person sees on a terminal
+seen() { script -qefc "$(printf '%q ' "$@")" /dev/null </dev/null; }
+like "on a terminal states have a colour" "$(seen "$build/rbd-csictl" preflight --config /nonexistent)" \
+	$'clusters +\033\\[31mFAILED +\033\\[m'
+is "but not for who wants none" "$(NO_COLOR=1 seen "$build/rbd-csictl" preflight | grep -c $'\033')" 0
+is "nor in a pipe" "$("$build/rbd-csictl" preflight | grep -c $'\033')" 0
+statuses() { sed -n '/^[Ee]xit status:/,/^$/s/^ *\([0-9]\)\( .*\|$\)/\1/p' | xargs; }
+is "all programs have one list of exit statuses" "$("$build/rbd-csid" --help | statuses)" \
+	"$("$build/rbd-csictl" --help | statuses)"
+ctl 1 "without --metrics-address nothing is counted" metrics
+like "which is said" "$error" '^FAILED_PRECONDITION: there is no --metrics-address'
+
 jq '.[0] += {"kmsToken": "hidden-1", "rbd": {"passphrase": "hidden-2"}}' "$config" >"$work/secret.json"
 ctl 0 "support makes an archive" support "$work/node-1" --config "$work/secret.json" --log "$work/csid.log"
 is "and says where" "$reply" "$work/node-1.tar.gz"

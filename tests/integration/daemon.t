@@ -73,10 +73,10 @@ trash_before=$(trash)
 ok "--version" "$build/rbd-csid" --version
 ok "--help" "$build/rbd-csid" --help
 "$build/rbd-csid" --type=rbd --nodeid=n --frob 2>"$work/usage"
-is "an unknown option ends it with status 1" $? 1
+is "an unknown option ends it with status 2" $? 2
 like "and is named" "$(<"$work/usage")" 'unknown option "--frob"'
 "$build/rbd-csid" --type=cephfs --nodeid=n 2>"$work/usage"
-is "a type that it does not serve ends it with status 1" $? 1
+is "a type that it does not serve ends it with status 2" $? 2
 
 (
 	ulimit -n 40
@@ -297,7 +297,7 @@ ok "nor anything in the trash" wait_for 60 trash_at_most "$trash_before"
 
 # ---- drain -----------------------------------------------------------------------------------
 
-bench volumes --count 200 --callers 16 --parameters "$work/parameters.json" >"$work/bench" 2>&1 &
+bench volumes --count 200 --callers 16 --parameters "$work/parameters.json" --runs "$work/runs" >"$work/bench" 2>&1 &
 bench=$!
 wait_for 60 created "$(($(grep -c 'CreateVolume code=OK' "$work/csid.log") + 60))"
 kill -TERM "$csid_pid"
@@ -311,6 +311,7 @@ csid_pid=
 start_daemon --drain-timeout=25s
 ok "what the clients could not finish is made again and removed" \
 	bench volumes --count 200 --callers 16 --parameters "$work/parameters.json"
+ok "what was left of the first ones is taken away" bench clean --runs "$work/runs"
 ok "SIGTERM ends it at once when nothing runs" stop_daemon
 ok "--type=liveness: the driver is gone, 0" wait_for 60 live_is 0
 kill "$liveness" "$controller"

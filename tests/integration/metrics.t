@@ -48,13 +48,13 @@ starts_not() {
 # ---- what is wrong with an address -----------------------------------------------------------
 
 starts_not --metrics-address=9809
-is "an address that is none ends it with status 1" "$rc" 1
+is "an address that is none ends it with status 2" "$rc" 2
 like "and is named" "$error" '^rbd-csid: --metrics-address: 9809 is not address:port'
 starts_not --metrics-address="unix://$work/nowhere/m.sock"
-is "so does a directory that is not there" "$rc" 1
+is "a directory that is not there, with 1" "$rc" 1
 like "which is named" "$error" "daemon.start text=.*--metrics-address=.*$work/nowhere"
 starts_not --socket-owner=no-such-user
-is "and an owner whom nobody knows" "$rc" 1
+is "an owner whom nobody knows, with 2" "$rc" 2
 like "who is named" "$error" '--socket-owner=no-such-user: there is no user of that name'
 
 # ---- over TCP --------------------------------------------------------------------------------
@@ -174,6 +174,9 @@ like "by its status, too" "$(head -n 1 "$work/answer")" '^HTTP/1.1 503 '
 kill "$first"
 ok "it ends when the last call has gone" wait_for 60 is_gone "$csid_pid"
 csid_pid=
+ok "the daemon that found the port taken has it now" wait_for 60 \
+	grep -q "metrics.listen address=$address" "$work/second.log"
+is "and serves it" "$(metrics get "$address" /healthz)" ok
 
 # ---- over a unix socket ----------------------------------------------------------------------
 

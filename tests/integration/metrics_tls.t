@@ -38,15 +38,15 @@ echo nonsense | tee "$work/nonsense/tls.crt" >"$work/nonsense/tls.key"
 
 # ---- what is wrong with a directory ----------------------------------------------------------
 
-# starts_not NAME REGEX OPTION...: a daemon that is to end at once, with that in its last words.
+# starts_not NAME REGEX OPTION...: a daemon that is to end at once, with $status (1), and that in its last words.
 starts_not() {
 	local rc=0
 	timeout 60 "$build/rbd-csid" --type=rbd --nodeid=n --endpoint="unix://$work/other.sock" \
 		--config="$RBD_CSI_CONFIG" --statedir="$work/state2" "${@:3}" >"$work/error" 2>&1 || rc=$?
-	like "$1" "$rc $(tail -n 1 "$work/error")" "^1 .*$2"
+	like "$1" "$rc $(tail -n 1 "$work/error")" "^${status:-1} .*$2"
 }
 at=--metrics-address=127.0.0.1:0
-starts_not "TLS wants an address" 'metrics-tls-dir: there is no --metrics-address' --metrics-tls-dir="$work/one"
+status=2 starts_not "TLS wants an address" 'metrics-tls-dir: there is no --metrics-address' --metrics-tls-dir="$work/one"
 starts_not "a directory that is not there is named" "--metrics-tls-dir.*open $work/no/tls.crt: No such file" \
 	$at --metrics-tls-dir="$work/no"
 starts_not "so is a key that is not" "open $work/keyless/tls.key: No such file" $at --metrics-tls-dir="$work/keyless"
@@ -75,6 +75,13 @@ like "who speaks HTTP is told so" "$("$top/tests/integration/metrics.py" get "$a
 	'^https is spoken here.*400'
 ok "OpenSSL is there now" maps_openssl
 is "with one thread" "$(find "/proc/$csid_pid/task" -mindepth 1 -maxdepth 1 | wc -l)" 1
+
+ctl 0 "an archive for support" support "$work/node-1" --config "$RBD_CSI_CONFIG"
+tar -C "$work" -xzf "$work/node-1.tar.gz"
+ok "has the metrics, whatever the address speaks" \
+	"$top/tests/integration/metrics.py" check <"$work/node-1/metrics.txt"
+ctl 0 "and they are printed" metrics
+like "as Prometheus gets them" "$reply" 'rbd_csi_grpc_calls_total\{method="/rbdcsi.admin.v1.Admin/Metrics",code="OK"\} 1'
 
 # ---- clients that are none -------------------------------------------------------------------
 

@@ -105,6 +105,7 @@ static const struct csi_impl *const impls[CSI_COUNT] = {
 	[CSI_ADMIN_ABORT] = &impl,
 	[CSI_ADMIN_LIST_SESSIONS] = &list_sessions_impl,
 	[CSI_ADMIN_TRACE] = &trace_impl,
+	[CSI_ADMIN_METRICS] = &metrics_impl,
 	[CSI_ADMIN_SET_LOG_LEVEL] = &set_log_level_impl,
 };
 
