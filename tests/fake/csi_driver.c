@@ -9,6 +9,7 @@
  *	flaky			the first CreateVolume of a name is UNAVAILABLE
  *	third			each third volume is RESOURCE_EXHAUSTED
  *	slow			CreateVolume and NodePublishVolume take 200 ms
+ *	steady			Probe takes 20 ms
  *
  * ListVolumes tells which volumes there are. A call out of order, such as
  * DeleteVolume of a volume that is still published, is FAILED_PRECONDITION.
@@ -26,6 +27,7 @@
 #include <string.h>
 
 #define SLOW_MS 200
+#define STEADY_MS 20
 
 enum { MADE = 1, ATTACHED = 2, STAGED = 4, PUBLISHED = 8 };
 
@@ -268,18 +270,23 @@ serve(struct call *call)
 {
 	const struct csi_definition *def = definition_of(call->path);
 	struct nap *nap;
+	int64_t ms = 0;
 
+	if (has("slow") &&
+	    (def == &csi_definitions[CSI_CREATE_VOLUME] ||
+		def == &csi_definitions[CSI_NODE_PUBLISH_VOLUME]))
+		ms = SLOW_MS;
+	if (has("steady") && def == &csi_definitions[CSI_PROBE])
+		ms = STEADY_MS;
 	if (def == NULL) {
 		call_fail(call, ERR_UNIMPLEMENTED, "not served");
-	} else if (has("slow") &&
-	    (def == &csi_definitions[CSI_CREATE_VOLUME] ||
-		def == &csi_definitions[CSI_NODE_PUBLISH_VOLUME])) {
+	} else if (ms > 0) {
 		nap = mem_new(sizeof(*nap));
 		nap->call = call;
 		nap->timer.fire = on_nap_over;
 		call->data = nap;
 		call->gone = on_gone;
-		timer_arm(&nap->timer, SLOW_MS);
+		timer_arm(&nap->timer, ms);
 	} else {
 		reply_json(call, def);
 	}

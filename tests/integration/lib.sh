@@ -230,6 +230,29 @@ sys.stdout.write(answer.read().decode())
 sys.exit(answer.status != 200)' "$@"
 }
 
+# ---- a browser -------------------------------------------------------------------------------
+
+browser() {
+	timeout 300 chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
+		--user-data-dir="$work/chromium" --hide-scrollbars "$@" 2>"$work/chromium.err"
+}
+
+# look_at URL: passes if Debian's chromium draws the page, wide and narrow; sets dom to what it has
+# made of it. The pictures are for people: in $KEEP_PICTURES, if that is set.
+look_at() {
+	local width
+	for width in 1280 390; do
+		ok "a browser draws the page, $width wide" \
+			browser --window-size="$width,1600" --screenshot="$work/$width.png" "$1"
+		is "and so is the picture" "$(python3 -c '
+import struct, sys
+print(struct.unpack(">I", open(sys.argv[1], "rb").read(24)[16:20])[0])' "$work/$width.png")" $width
+	done
+	# shellcheck disable=SC2034 # for the test
+	dom=$(browser --dump-dom "$1")
+	[[ -z ${KEEP_PICTURES:-} ]] || cp "$work"/*.png "$KEEP_PICTURES"
+}
+
 # ---- cluster and daemon ----------------------------------------------------------------------
 
 # need_cluster: the one that the environment names, else one of this test's own.

@@ -55,4 +55,9 @@ is "is a warning" "$(rows '.name == "slow" and .code == "UNAVAILABLE"' | jq -r .
 like "with its text" "$(rows '.name == "slow" and .code == "UNAVAILABLE"' | jq -r .text)" 'connect to cluster "nowhere"'
 ok "the daemon ends" stop_daemon
 
+# What lib.sh does with the log of each test.
+echo "2026-11-28T06:12:01.204Z info rbd-csid[1] rpc.end text=\"$(printf 'AQ%036d==' 0)\"" >"$work/leak"
+like "a key in a log would be found" "$("$top/scripts/check-logs" "$work/leak")" 'leak:1: what may be a key of Ceph'
+rm "$work/leak"
+
 done_testing

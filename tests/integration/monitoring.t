@@ -114,6 +114,23 @@ is "every metric has a place there, but some of the server's" "$(
 	"$(printf '%s\n' rbd_csi_grpc_calls_running rbd_csi_grpc_connections_accepted_total \
 		rbd_csi_grpc_received_bytes_total rbd_csi_grpc_sent_bytes_total rbd_csi_grpc_streams_refused_total)"
 
+# ---- however many volumes there are ----------------------------------------------------------
+
+mkdir "$work/many"
+# series N FILE: makes, attaches, detaches and deletes so many volumes; then all series there are
+series() {
+	"$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" bench attach --count "$1" --callers 4 \
+		--parameters "$work/parameters.json" --dir "$work/many" --runs "$work/runs" --size 16MiB --fstype block || return
+	http_get "$address" /metrics | sed -n 's/^\([a-z][^ ]*\) .*/\1/p' | sort >"$2"
+}
+ok "volumes are made, attached, detached and deleted" series 4 "$work/few"
+ok "and 24 more" series 24 "$work/lots"
+ok "there are $(wc -l <"$work/few") series" test "$(wc -l <"$work/few")" -gt 500
+# A state that nobody came by before may be new; op/metrics has their bound.
+is "and no others after 24 volumes more" \
+	"$(comm -3 "$work/few" "$work/lots" | grep -v request_state_seconds)" ""
+is "none has the name of anything" "$(grep -cE 'bench-|pvc-|csi-vol-|0001-' "$work/lots")" 0
+
 touch "$work/enough"
 wait "$load"
 ok "the volume goes" call Node/NodeUnstageVolume \
