@@ -324,6 +324,7 @@ metrics_begin(const struct metrics_setup *setup, struct err *err)
 		.version = setup->version,
 		.commit = setup->commit,
 		.slow_ms = setup->slow_ms,
+		.has_volumes = setup->serving.node,
 		.latency = put_latency };
 	mt.http = http_serve(setup->address, &setup->file, routes,
 	    countof(routes) - (setup->status_page ? 0 : 1), err);
@@ -361,6 +362,7 @@ metrics_stop(void)
 	if (mt.http == NULL)
 		return;
 	timer_disarm(&mt.lag_timer);
+	status_page_stop();
 	http_free(mt.http);
 	mt.http = NULL;
 	metrics_fini();

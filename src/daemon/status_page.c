@@ -4,18 +4,23 @@
  */
 #include "daemon/status_page.h"
 
+#include "admin.pb-c.h"
 #include "base/clock.h"
+#include "core/loop.h"
 #include "core/offload.h"
+#include "daemon/drain.h"
 #include "daemon/request.h"
 #include "daemon/sessions.h"
 #include "daemon/trace.h"
 #include "node/mapper.h"
+#include "node/node.h"
 
 #include <string.h>
 #include <time.h>
 
 #define OPERATIONS_MAX 200 /* lines; the oldest */
 #define FAILURES_MAX 20
+#define VOLUMES_MAX 200
 
 static const char head[] =
     "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"5\"><title>rbd-csi</title><style>:root{color-scheme:light dark}body{font:15px/1.4 system-ui,sans-serif;margin:1em auto;max-width:75em;padding:0 1em}h1{font-size:1.3em}h2{font-size:1.1em;margin:1.5em 0 .3em}div{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2em .8em .2em 0;border-bottom:1px solid #8886;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}code{overflow-wrap:break-word}td{max-width:32em}.bad{color:#c33;font-weight:600}.dim{opacity:.7}</style></head><body>\n";
@@ -172,7 +177,7 @@ put_sessions(struct buf *out)
 }
 
 static void
-put_volumes(struct buf *out)
+put_mappers(struct buf *out)
 {
 	const struct mapper *mapper;
 
@@ -186,6 +191,104 @@ put_volumes(struct buf *out)
 		put_raw(out, "</tr>\n");
 	}
 	status_page_end(out, mapper_at(0) == NULL);
+}
+
+/* ---- volumes ----------------------------------------------------------------- */
+
+/*
+ * A child looks at them, as for Admin/ListNodeVolumes: a page has what the look
+ * that the one before has begun has found.
+ */
+static struct {
+	struct csi_request looking, seen; /* own the answers */
+	struct csi_rpc *rpc;              /* of `looking`; NULL: none */
+	struct wake wake;
+	const Rbdcsi__Admin__V1__ListNodeVolumesResponse *list; /* of `seen` */
+	char *failed;                                           /* or why not */
+	int64_t seen_ms;
+} vol;
+
+static void
+on_volumes_seen(struct wake *wake, int rc)
+{
+	const struct err *err = &vol.rpc->op.err;
+
+	(void)wake;
+	(void)rc;
+	csi_request_fini(&vol.seen);
+	free(vol.failed);
+	vol.failed = err_is_set(err) ? str_dup(err->text) : NULL;
+	vol.list = err_is_set(err) ? NULL : vol.rpc->reply;
+	vol.seen = vol.looking;
+	vol.looking = (struct csi_request){ .def = NULL };
+	vol.seen_ms = clock_now_ms();
+	vol.rpc = NULL;
+}
+
+static void
+look_at_volumes(void)
+{
+	struct err err = ERR_INIT;
+
+	if (vol.rpc != NULL || drain_is_started() ||
+	    csi_request_read(&vol.looking,
+		&csi_definitions[CSI_ADMIN_LIST_NODE_VOLUMES], "", 0, &err) < 0)
+		return;
+	vol.rpc = csi_rpc_new(&node_volumes_impl, &vol.looking, NULL);
+	vol.wake.fn = on_volumes_seen;
+	csi_rpc_start(vol.rpc, &vol.wake);
+}
+
+void
+status_page_stop(void)
+{
+	while (vol.rpc != NULL)
+		loop_turn(true);
+	csi_request_fini(&vol.seen);
+	free(vol.failed);
+	memset(&vol, 0, sizeof(vol));
+}
+
+static void
+put_volumes(struct buf *out)
+{
+	size_t count = vol.list != NULL ? vol.list->n_volumes : 0;
+
+	status_page_table(
+	    out, "Volumes", "volume|image|device|mounts|#age|problem");
+	for (size_t i = 0; i < count && i < VOLUMES_MAX; i++) {
+		const Rbdcsi__Admin__V1__NodeVolume *v = vol.list->volumes[i];
+
+		(void)buf_printf(
+		    out, "<tr%s>", *v->problem != '\0' ? " class=\"bad\"" : "");
+		status_page_cell(out, v->volume_id);
+		status_page_cell(out, v->image);
+		status_page_cell(out, v->device);
+		put_raw(out, "<td>");
+		for (size_t j = 0; j < v->n_mounts; j++) {
+			put_raw(out, j > 0 ? "<br><code>" : "<code>");
+			put_html(out, v->mounts[j]);
+			put_raw(out, "</code>");
+		}
+		put_raw(out, "</td>");
+		status_page_duration(out, (int64_t)v->age_ms);
+		status_page_cell(out, v->problem);
+		put_raw(out, "</tr>\n");
+	}
+	status_page_end(out, vol.list != NULL && count == 0);
+	if (count > VOLUMES_MAX)
+		(void)buf_printf(
+		    out, "<p>and %zu more</p>\n", count - VOLUMES_MAX);
+	put_raw(out, "<p class=\"dim\">");
+	if (vol.failed != NULL)
+		put_html(out, vol.failed);
+	else if (vol.list == NULL)
+		put_raw(out, "they are being looked at");
+	else
+		(void)buf_printf(out, "as of %lld s ago",
+		    (long long)(clock_now_ms() - vol.seen_ms) / 1000);
+	put_raw(out, "</p>\n");
+	look_at_volumes();
 }
 
 /* Of the requests that are remembered: no histogram has them as they were. */
@@ -236,7 +339,9 @@ status_page_get(const struct status_page *page, struct buf *out)
 		    offload_stuck());
 	put_operations(out, page->slow_ms);
 	put_sessions(out);
-	put_volumes(out);
+	put_mappers(out);
+	if (page->has_volumes)
+		put_volumes(out);
 	page->latency(out);
 	put_failures(out);
 	return buf_printf(out, "</body></html>\n") < 0 ? 500 : 200;

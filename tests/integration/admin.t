@@ -4,8 +4,8 @@
 . "$(dirname "$0")/lib.sh"
 need_cluster
 defer stop_attachds
-# shellcheck disable=SC2119 # no options of this script's
-start_daemon
+start_daemon --metrics-address="unix://$work/metrics.sock" --status-page
+page_has() { http_get "unix://$work/metrics.sock" / | grep -qF -- "$1"; }
 
 # listed FILTER: an operation that the filter selects is running.
 listed() {
@@ -76,6 +76,8 @@ ok "its device, size and what was written" jq -e '.[0] | (.device | test("^/dev/
 	(.ageMs | tonumber) > 0 and (.ageMs | tonumber) < 900000' <<<"$(mine)"
 ctl 0 "as a table" volumes
 like "it has them, too" "$reply" "$volume +rbd/[^ ]+ +/dev/loop[0-9]+ \(userspace\) +64.0 MiB .*$target"
+ok "the status page has it, too" wait_for 60 page_has "<td><code>$volume</code></td>"
+ok "with its mounts" page_has "<code>$staging/$volume</code><br><code>$target</code>"
 ok "NodeUnpublishVolume" call Node/NodeUnpublishVolume "$(jq '{volumeId, targetPath}' <<<"$publish")"
 
 # ---- sessions, trace, log level ---------------------------------------------------------------
