@@ -9,7 +9,7 @@
  *	flaky			the first CreateVolume of a name is UNAVAILABLE
  *	third			each third volume is RESOURCE_EXHAUSTED
  *	slow			CreateVolume and NodePublishVolume take 200 ms
- *	steady			Probe takes 20 ms
+ *	steady			Probe takes 100 ms
  *
  * ListVolumes tells which volumes there are. A call out of order, such as
  * DeleteVolume of a volume that is still published, is FAILED_PRECONDITION.
@@ -27,7 +27,7 @@
 #include <string.h>
 
 #define SLOW_MS 200
-#define STEADY_MS 20
+#define STEADY_MS 100
 
 enum { MADE = 1, ATTACHED = 2, STAGED = 4, PUBLISHED = 8 };
 
