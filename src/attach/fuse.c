@@ -5,6 +5,7 @@
 
 #include "attach/fuse_wire.h"
 #include "attach/image.h"
+#include "attach/memory.h"
 #include "base/log.h"
 #include "core/io.h"
 
@@ -65,12 +66,8 @@ buffer_get(void)
 			fs.unused = fs.spares;
 		return p;
 	}
-	/*
-	 * Its pages are there before read(2) holds a request. Not from the
-	 * heap, where what is free between librbd's memory stays resident.
-	 */
-	p = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE,
-	    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	/* Not the heap: what is free between librbd's memory stays resident. */
+	p = memory_map(BUFFER_BYTES);
 	if (p == MAP_FAILED) {
 		log_error("fuse.memory", "bytes=%d", BUFFER_BYTES);
 		abort(); /* a successor goes on */

@@ -52,10 +52,20 @@ note_refusal(struct image *image, int rc)
 		im.events->refused(image, rc);
 }
 
+/* Its user sees no more than EIO. */
 static void
-on_io_refused(struct image_io *io, int rc)
+on_io_failed(struct image_io *io, const struct image_req *req, int rc)
 {
-	note_refusal(container_of(io, struct image, io), rc);
+	struct image *image = container_of(io, struct image, io);
+
+	if (!io->dead)
+		log_warn("image.io",
+		    "image=%s what=%s offset=%" PRIu64 " bytes=%" PRIu64
+		    " errno=%d",
+		    image->slot->image,
+		    table_io_name((enum table_io_kind)req->kind), req->offset,
+		    req->len, -rc);
+	note_refusal(image, rc);
 }
 
 void
@@ -66,7 +76,7 @@ image_init(struct table *table, struct ceph_connection *conn,
 	im.conn = conn;
 	im.fenced = str_dup(fenced);
 	im.events = events;
-	image_io_on_refusal(on_io_refused);
+	image_io_on_failure(on_io_failed);
 	for (unsigned i = 0; i < TABLE_SLOTS && i < table->slots; i++) {
 		im.image[i].slot = table_slot_at(table, i);
 		image_io_init(&im.image[i].io);
@@ -670,20 +680,13 @@ image_note_crash(void)
 
 /* ---- adopt ------------------------------------------------------------- */
 
-struct adopt_retry {
-	struct timer timer;
-	struct image *image;
-};
-
 static void
-on_adopt_retry(struct timer *timer)
+on_adopt_again(struct timer *timer)
 {
-	struct adopt_retry *retry = container_of(
-	    timer, struct adopt_retry, timer);
+	struct image *image = container_of(timer, struct image, adopt_again);
 
-	if (retry->image->state == IMAGE_ADOPTING && !retry->image->io.dead)
-		adopt(retry->image);
-	free(retry);
+	if (image->state == IMAGE_ADOPTING && !image->io.dead)
+		adopt(image);
 }
 
 static void
@@ -691,7 +694,6 @@ adopted(struct image_open *o)
 {
 	const struct op *op = &o->op;
 	struct image *image = o->image;
-	struct adopt_retry *retry;
 	bool hopeless;
 
 	image->opening = false;
@@ -720,10 +722,8 @@ adopted(struct image_open *o)
 				: TABLE_ABORTED_GONE);
 		return;
 	}
-	retry = mem_new(sizeof(*retry));
-	retry->image = image;
-	retry->timer.fire = on_adopt_retry;
-	timer_arm(&retry->timer, ADOPT_RETRY_MS);
+	image->adopt_again.fire = on_adopt_again;
+	timer_arm(&image->adopt_again, ADOPT_RETRY_MS);
 }
 
 static void

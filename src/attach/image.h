@@ -28,10 +28,11 @@ struct image {
 	struct image_io io;
 	struct table_slot *slot;
 	enum image_state state;
-	bool opening;      /* an open is under way */
-	bool tried;        /* a suspect whose turn has come */
-	bool resizing;     /* a look at the header is under way */
-	bool resize_again; /* the header changed meanwhile */
+	bool opening;             /* an open is under way */
+	bool tried;               /* a suspect whose turn has come */
+	bool resizing;            /* a look at the header is under way */
+	bool resize_again;        /* the header changed meanwhile */
+	struct timer adopt_again; /* after a failure that may pass */
 };
 
 struct image_events {

@@ -25,12 +25,14 @@ static struct {
 static TAILQ_HEAD(, image_io) held = TAILQ_HEAD_INITIALIZER(held);
 static bool in_batch;
 
-static void (*on_refusal)(struct image_io *io, int rc);
+static void (*on_failure)(
+    struct image_io *io, const struct image_req *req, int rc);
 
 void
-image_io_on_refusal(void (*callback)(struct image_io *io, int rc))
+image_io_on_failure(
+    void (*failed)(struct image_io *io, const struct image_req *req, int rc))
 {
-	on_refusal = callback;
+	on_failure = failed;
 }
 
 void
@@ -102,8 +104,8 @@ on_landed(struct job *job)
 		io->ops--;
 		io->bytes -= next->len;
 	}
-	if (image_io_is_refusal(rc) && on_refusal != NULL)
-		on_refusal(io, rc);
+	if (rc < 0 && on_failure != NULL)
+		on_failure(io, req, rc);
 	for (; req != NULL; req = next) {
 		next = req->joined;
 		finish(req, rc);

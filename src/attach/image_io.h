@@ -97,8 +97,9 @@ image_io_is_refusal(int rc)
 	return rc == -ESHUTDOWN || rc == -EPERM || rc == -EACCES;
 }
 
-/* Called from the loop for a request with such a result, before its answer. */
-void image_io_on_refusal(void (*refused)(struct image_io *io, int rc));
+/* Called from the loop for a request that librbd has failed with `rc`. */
+void image_io_on_failure(
+    void (*failed)(struct image_io *io, const struct image_req *req, int rc));
 
 /* Requests are counted in this table from now on. */
 void image_io_count_in(struct table *table);

@@ -116,6 +116,18 @@ memory_look(const char *root, struct memory_limit *limit)
 		limit->bytes = UINT64_MAX;
 }
 
+void *
+memory_map(size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	for (size_t at = 0; p != MAP_FAILED && at < bytes; at += page)
+		((volatile char *)p)[at] = 0;
+	return p;
+}
+
 void
 memory_drop_unused(void)
 {

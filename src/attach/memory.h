@@ -39,6 +39,15 @@ int memory_check(
     const struct memory_limit *limit, bool flusher, struct err *err) must_check;
 
 /*
+ * Maps `bytes` whose pages are all there, for munmap(). A process that is
+ * killed while a page comes into being under its read(2) of a request makes
+ * that request fail with EIO (Linux: fuse_dev_do_read()). MAP_POPULATE does
+ * nothing where memory is locked by MCL_ONFAULT (populate_vma_page_range()).
+ * MAP_FAILED: no memory.
+ */
+void *memory_map(size_t bytes);
+
+/*
  * Lets go of the pages of programs and libraries that only the start has used:
  * mlockall() keeps what was touched once. What is needed comes back from the
  * page cache and is kept again. No page that was ever written is concerned.

@@ -256,6 +256,15 @@ table_slot_set_state(struct table_slot *slot, enum table_slot_state state)
 }
 
 const char *
+table_io_name(enum table_io_kind kind)
+{
+	static const char *const name[TABLE_IO_KINDS] = { "read", "write",
+		"flush", "zero" };
+
+	return name[kind];
+}
+
+const char *
 table_aborted_text(enum table_aborted aborted)
 {
 	switch (aborted) {

@@ -163,6 +163,9 @@ void table_slot_set_state(struct table_slot *slot, enum table_slot_state state);
 void table_io_note(struct table *table, enum table_io_kind kind, uint64_t bytes,
     int rc, int64_t us);
 
+/* "read", "write", "flush", "zero" */
+const char *table_io_name(enum table_io_kind kind);
+
 /* For people: "it was ...". */
 const char *table_aborted_text(enum table_aborted aborted);
 

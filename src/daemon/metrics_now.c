@@ -297,7 +297,7 @@ read_io_seconds(struct metric_reading *reading)
 	struct userspace_io sum = userspace();
 
 	for (int i = 0; i < TABLE_IO_KINDS; i++) {
-		const char *const values[] = { userspace_io_name(
+		const char *const values[] = { table_io_name(
 		    (enum table_io_kind)i) };
 
 		metric_tell_histogram(reading, sum.kind[i].in_bucket,
@@ -311,7 +311,7 @@ read_io_bytes(struct metric_reading *reading)
 	struct userspace_io sum = userspace();
 
 	for (int i = 0; i < TABLE_IO_KINDS; i++)
-		tell_of(reading, userspace_io_name((enum table_io_kind)i),
+		tell_of(reading, table_io_name((enum table_io_kind)i),
 		    (double)sum.kind[i].bytes);
 }
 
@@ -321,7 +321,7 @@ read_io_failures(struct metric_reading *reading)
 	struct userspace_io sum = userspace();
 
 	for (int i = 0; i < TABLE_IO_KINDS; i++)
-		tell_of(reading, userspace_io_name((enum table_io_kind)i),
+		tell_of(reading, table_io_name((enum table_io_kind)i),
 		    (double)sum.kind[i].failures);
 }
 

@@ -38,12 +38,3 @@ userspace_io_add(struct userspace_io *sum, struct table *table)
 		sum->images_most = used;
 	sum->in_flight += atomic_load(&table->in_flight);
 }
-
-const char *
-userspace_io_name(enum table_io_kind kind)
-{
-	static const char *const name[TABLE_IO_KINDS] = { "read", "write",
-		"flush", "zero" };
-
-	return name[kind];
-}

@@ -23,7 +23,4 @@ struct userspace_io {
 void userspace_io_add_past(struct userspace_io *sum, struct table *table);
 void userspace_io_add(struct userspace_io *sum, struct table *table);
 
-/* "read", "write", "flush", "zero" */
-const char *userspace_io_name(enum table_io_kind kind);
-
 #endif

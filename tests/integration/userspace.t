@@ -118,7 +118,7 @@ life() {
 		sum=$(md5sum <"$work/mnt/file")
 		ok "umount" umount "$work/mnt"
 		ok "detach" hold detach "$prefix-life"
-		ok "the loop device is free" test ! -e "/sys/block/${device#/dev/}/loop"
+		ok "the loop device is free" wait_for 60 test ! -e "/sys/block/${device#/dev/}/loop"
 		ok "attach again" attach "$prefix-life"
 		ok "mount again" mount -o ro "$device" "$work/mnt"
 		is "the data is there" "$(md5sum <"$work/mnt/file")" "$sum"
@@ -246,11 +246,12 @@ verify() {
 		>"$work/$2.out" 2>&1
 }
 
+# One that has failed says why.
 fio_is_clean() {
 	local n
-	n=$(jq -r '.jobs[0].error' <"$work/$1.fio") || return
+	n=$(jq -r '.jobs[0].error' <"$work/$1.fio")
 	max_ms=$(jq -r '[.jobs[0].write.clat_ns.max, .jobs[0].read.clat_ns.max] | max / 1e6 | floor' <"$work/$1.fio")
-	[[ $n == 0 ]]
+	[[ $n == 0 ]] || { cat "$work/$1.out"; grep -v '^[ {}]' "$work/$1.fio"; return 1; }
 }
 
 # under_load WHAT COMMAND...: two images under fio, the command three times meanwhile
@@ -317,8 +318,8 @@ stuck() {
 	began=$EPOCHSECONDS
 	ok "an abort ends it and detaches the image" hold abort "$prefix-stuck"
 	ok "within a bound ($((EPOCHSECONDS - began)) s)" test $((EPOCHSECONDS - began)) -le 60
-	ok "the user's I/O has failed" bash -c "! wait $dd_pid"
-	ok "the loop device is free" test ! -e "/sys/block/${device#/dev/}/loop"
+	ok "the user's I/O has failed" fails_in_the_end "$dd_pid"
+	ok "the loop device is free" wait_for 60 test ! -e "/sys/block/${device#/dev/}/loop"
 	kill -CONT "${osds[@]}"
 	hold settle
 	ok "it can be attached again" attach "$prefix-stuck"

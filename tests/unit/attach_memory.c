@@ -6,6 +6,7 @@
 #include "node/userspace_watch.h"
 #include "tests/tap.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define MIB ((uint64_t)1 << 20)
 #define PAGES 16
@@ -259,6 +261,27 @@ on_left(const char *path, const struct stat *st, int type, struct FTW *ftw)
 	return remove(path);
 }
 
+/* Locked as rbd-attachd locks it. */
+static void
+test_map(void)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), there = 0;
+	unsigned char resident[65];
+	char *map;
+
+	if (mlockall(MCL_FUTURE | MCL_ONFAULT) < 0)
+		diag("mlockall: %s", strerror(errno));
+	map = memory_map(65 * page);
+	(void)munlockall();
+	if (!ok(map != MAP_FAILED && mincore(map, 65 * page, resident) == 0,
+		"memory is mapped"))
+		return;
+	for (size_t i = 0; i < countof(resident); i++)
+		there += resident[i] & 1;
+	is_int((int)there, 65, "and all of its pages are there");
+	ok(munmap(map, 65 * page) == 0, "it is unmapped");
+}
+
 int
 main(void)
 {
@@ -268,6 +291,7 @@ main(void)
 	test_check();
 	test_watch();
 	test_drop();
+	test_map();
 	(void)nftw(root, on_left, 8, FTW_DEPTH | FTW_PHYS);
 	return tap_end();
 }

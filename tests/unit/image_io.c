@@ -394,37 +394,41 @@ test_failures(void)
 	    "a request that librbd does not take fails");
 }
 
-static int refusals, refused_rc;
+static int failures, failed_rc;
+static const struct image_req *failed_req;
 
 static void
-on_refused(struct image_io *io, int rc)
+on_failed(struct image_io *io, const struct image_req *req, int rc)
 {
 	(void)io;
-	refusals++;
-	refused_rc = rc;
+	failures++;
+	failed_req = req;
+	failed_rc = rc;
 }
 
 static void
-test_refusals(void)
+test_told_failures(void)
 {
-	static const int rcs[] = { -ESHUTDOWN, -EPERM, -EACCES };
+	static const int rcs[] = { -EIO, -ESHUTDOWN, -EPERM, -EACCES };
 	struct image_io io = { 0 };
 	struct test_req t;
 
-	image_io_on_refusal(on_refused);
+	image_io_on_failure(on_failed);
 	image_io_init(&io);
 	image_io_resume(&io);
 	put(&io, &t, IMAGE_WRITE, 512);
-	land(-EIO);
-	is_int(refusals, 0, "an I/O error is not the cluster's refusal");
+	land(0);
+	is_int(failures, 0, "nobody is told of a success");
 	for (size_t i = 0; i < countof(rcs); i++) {
 		put(&io, &t, IMAGE_WRITE, 512);
 		land(rcs[i]);
-		ok(refusals == (int)i + 1 && refused_rc == rcs[i] &&
-			t.rc == rcs[i],
-		    "%s is", strerror(-rcs[i]));
+		ok(failures == (int)i + 1 && failed_req == &t.req &&
+			failed_rc == rcs[i] && t.rc == rcs[i],
+		    "but of a failure: %s", strerror(-rcs[i]));
+		ok(image_io_is_refusal(rcs[i]) == (i > 0), "which is %s",
+		    i > 0 ? "the cluster's refusal" : "not a refusal");
 	}
-	image_io_on_refusal(NULL);
+	image_io_on_failure(NULL);
 }
 
 static void
@@ -564,7 +568,7 @@ main(void)
 	test_limits();
 	test_joining();
 	test_failures();
-	test_refusals();
+	test_told_failures();
 	test_short_read();
 	test_answers();
 	test_abort();
