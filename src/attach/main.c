@@ -421,7 +421,7 @@ main(int argc, char **argv)
 
 	process_begin();
 	if (argc == 2 && strcmp(argv[1], "--version") == 0) {
-		printf("rbd-attachd %s\n", PACKAGE_VERSION);
+		puts("rbd-attachd " BUILT_VERSION);
 		return 0;
 	}
 	if (argc < 2 || argv[1][0] != '/') {

@@ -84,7 +84,7 @@ bench_document(const struct bench_plan *plan, const char *run)
 	    began, sizeof(began), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
 	return json_pack(
 	    "{s:i, s:s, s:s*, s:s, s:s, s:I, s:o, s:O*, s:o, s:O*, s:[]}",
-	    "format", FORMAT, "tool", "rbd-csictl " PACKAGE_VERSION, "run", run,
+	    "format", FORMAT, "tool", "rbd-csictl " BUILT_VERSION, "run", run,
 	    "kind", plan->args->command->name + strlen("bench "), "began",
 	    began, "began_ms", (json_int_t)now_ms, "host", host_json(),
 	    "driver", plan->driver.told, "options", options_json(plan->args),

@@ -9,7 +9,7 @@
 #include <getopt.h>
 #include <string.h>
 
-#define VERSION_LINE "rbd-csictl " PACKAGE_VERSION
+#define VERSION_LINE "rbd-csictl " BUILT_VERSION
 
 /* What getopt gives for a long option, above all letters. */
 #define LONG_BASE 256

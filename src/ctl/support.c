@@ -213,7 +213,7 @@ put_versions(const struct support *s)
 
 	if (file == NULL)
 		return;
-	(void)fputs("rbd-csictl " PACKAGE_VERSION "\n", file);
+	(void)fputs("rbd-csictl " BUILT_VERSION "\n", file);
 	if (uname(&name) == 0)
 		(void)fprintf(file, "%s %s %s %s\n", name.sysname, name.release,
 		    name.version, name.machine);

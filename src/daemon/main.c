@@ -508,7 +508,7 @@ main(int argc, char *argv[])
 		goto bad_usage;
 	if (o->help || o->help_markdown || o->version) {
 		if (o->version)
-			(void)printf("rbd-csid %s\n", PACKAGE_VERSION);
+			(void)puts("rbd-csid " BUILT_VERSION);
 		else if (o->help)
 			options_print_help(stdout);
 		else
