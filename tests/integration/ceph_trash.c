@@ -660,11 +660,12 @@ test_crowded(void)
 	listed = support_sh_line("rbd trash ls --all " POOL " | wc -l");
 	is_str(listed, "5000", "which rbd lists");
 	make("crowded", 61);
-	/* It goes on by itself, should this process be killed. */
+	/* It goes on when this process ends, however. */
 	(void)support_sh(true,
 	    "mgr=$(cat \"$RBD_CSI_CLUSTER_DIR\"/run/mgr.x.pid) && "
-	    "kill -STOP $mgr && { { sleep 60; kill -CONT $mgr; } "
-	    "</dev/null >/dev/null 2>&1 & }");
+	    "kill -STOP $mgr && { { tail -f --pid=%d /dev/null; "
+	    "kill -CONT $mgr; } </dev/null >/dev/null 2>&1 & }",
+	    (int)getpid());
 	begun_ms = clock_now_ms();
 	move = (struct move_call){ .pool = pool,
 		.name = "crowded",
