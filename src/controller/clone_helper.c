@@ -311,6 +311,21 @@ static const struct op_class forget_class = {
 	.step = forget_step,
 };
 
+/* Lets an image forget a clone of its snapshot; that is where the helper is. */
+static void
+forget_start(struct helper_undo *u, struct ceph_pool *pool, const char *id,
+    const char *snapshot, const char *clone_id)
+{
+	u->forget = (struct clone_forget){
+		.pool = pool,
+		.id = id,
+		.snapshot = snapshot,
+		.clone_pool = u->make->pool,
+		.clone_id = clone_id,
+	};
+	op_start(&u->forget.op, &forget_class, &u->op.wake);
+}
+
 static enum op_verdict
 undo_step(struct op *op)
 {
@@ -332,14 +347,8 @@ undo_step(struct op *op)
 		memcpy(u->id, u->place.id, sizeof(u->id));
 		if (u->id[0] == '\0')
 			return op_goto(u, HELPUNDO_ALONE);
-		u->forget = (struct clone_forget){
-			.pool = source->pool,
-			.id = source->info->id,
-			.snapshot = m->like->name,
-			.clone_pool = m->pool,
-			.clone_id = u->id,
-		};
-		op_start(&u->forget.op, &forget_class, &op->wake);
+		forget_start(
+		    u, source->pool, source->info->id, m->like->name, u->id);
 		return op_await(u, HELPUNDO_ALONE);
 
 	case HELPUNDO_ALONE:
@@ -361,14 +370,7 @@ undo_step(struct op *op)
 			return op_goto(u, HELPUNDO_END);
 		if (u->clone_id == NULL)
 			return op_goto(u, HELPUNDO_CHILDLESS);
-		u->forget = (struct clone_forget){
-			.pool = m->pool,
-			.id = u->id,
-			.snapshot = m->snapshot,
-			.clone_pool = m->pool,
-			.clone_id = u->clone_id,
-		};
-		op_start(&u->forget.op, &forget_class, &op->wake);
+		forget_start(u, m->pool, u->id, m->snapshot, u->clone_id);
 		return op_await(u, HELPUNDO_CHILDLESS);
 
 	case HELPUNDO_CHILDLESS:
