@@ -255,7 +255,10 @@ like "are not read" "$error" 'that only this user can write'
 
 fake
 quick=(bench calls --duration 2s --callers 4 -o json)
-"$build/rbd-csictl" --endpoint "$endpoint" "${quick[@]}" >"$work/a.json"
+"$build/rbd-csictl" --endpoint "$endpoint" "${quick[@]}" >"$work/measured.json"
+# with times that no load of this machine has spread
+jq '.phases[0].times[0] |= (.buckets = [range(1; 21) | [. / 10, 50]] |
+	.count = 1000 | .mean = 1.05 | .p50 = 1 | .p90 = 1.8 | .p99 = 2)' "$work/measured.json" >"$work/a.json"
 ctl 0 "a result and itself" bench compare "$work/a.json" "$work/a.json" -o json
 ok "are the same" jq -e '.differ == [] and (.figures | length) == 5 and
 	all(.figures[]; .ratio == 1 and (.low == null or (.low <= 1 and .high >= 1)) and (.verdict | test("^B is") | not))' <<<"$reply"
