@@ -112,10 +112,12 @@ put(struct log_text *out, const char *s, size_t len)
 static size_t
 plain_len(const char *s, size_t len)
 {
+	static const bool plain[256] = {
+		[' ' ... '!'] = true, ['#' ... '['] = true, [']' ... '~'] = true
+	};
 	size_t n = 0;
 
-	while (n < len && s[n] >= ' ' && s[n] < 0x7f && s[n] != '"' &&
-	    s[n] != '\\')
+	while (n < len && plain[(unsigned char)s[n]])
 		n++;
 	return n;
 }
@@ -332,7 +334,27 @@ put_formatted(struct log_text *out, const char *fmt, va_list *ap)
 }
 
 static void
-put_time(char *buf, size_t size)
+put_cstr(struct log_text *out, const char *s)
+{
+	put(out, s, strlen(s));
+}
+
+/* No snprintf() for what every line has. */
+static void
+put_decimal(struct log_text *out, unsigned n, unsigned width)
+{
+	char text[16];
+	unsigned at = sizeof(text);
+
+	do {
+		text[--at] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0 || sizeof(text) - at < width);
+	put(out, text + at, sizeof(text) - at);
+}
+
+static void
+put_time(struct log_text *out)
 {
 	static time_t second = -1; /* that `text` is about */
 	static char text[32];
@@ -343,9 +365,11 @@ put_time(char *buf, size_t size)
 	if (ts.tv_sec != second) {
 		second = ts.tv_sec;
 		(void)gmtime_r(&second, &tm);
-		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+		(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S.", &tm);
 	}
-	(void)snprintf(buf, size, "%s.%03ldZ", text, ts.tv_nsec / 1000000);
+	put_cstr(out, text);
+	put_decimal(out, (unsigned)(ts.tv_nsec / 1000000), 3);
+	put_cstr(out, "Z");
 }
 
 /* ---- JSON ------------------------------------------------------------------ */
@@ -511,7 +535,7 @@ static void
 vwrite_line(
     enum log_level level, const char *event, const char *fmt, va_list *ap)
 {
-	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2], when[64];
+	char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES / 2];
 	bool json = lg.format == LOG_FORMAT_JSON;
 	struct log_text in = {
 		.buf = text, .size = sizeof(text), .strings = json
@@ -521,18 +545,23 @@ vwrite_line(
 
 	text[0] = '\0';
 	put_formatted(&in, fmt, ap);
-	put_time(when, sizeof(when));
+	put_cstr(&out, json ? "{\"time\":\"" : "");
+	put_time(&out);
+	put_cstr(&out, json ? "\",\"level\":\"" : " ");
+	put_cstr(&out, level_name[level]);
+	put_cstr(&out, json ? "\",\"program\":\"" : " ");
+	put_cstr(&out, lg.program);
+	put_cstr(&out, json ? "\",\"process\":" : "[");
+	put_decimal(&out, (unsigned)getpid(), 1);
+	put_cstr(&out, json ? ",\"event\":\"" : "] ");
+	put_cstr(&out, event);
 	if (json) {
-		out.used = (size_t)snprintf(line, sizeof(line),
-		    "{\"time\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"process\":%d,\"event\":\"%s\"",
-		    when, level_name[level], lg.program, (int)getpid(), event);
+		put(&out, "\"", 1);
 		put_members(&out, text);
 		put(&out, "}\n", 2);
 	} else {
-		out.used = (size_t)snprintf(line, sizeof(line),
-		    "%s %s %s[%d] %s ", when, level_name[level], lg.program,
-		    (int)getpid(), event);
-		put(&out, text, strlen(text));
+		put(&out, " ", 1);
+		put(&out, text, in.used);
 		put(&out, "\n", 1);
 	}
 	if (lg.sink != NULL) {

@@ -140,17 +140,32 @@ op_trail_at(const struct op_trail *trail, unsigned i, int64_t *us)
 size_t
 op_trail_put(char *buf, size_t size, size_t at, const char *state, int64_t us)
 {
-	long long tenths = (us + 50) / 100; /* no double: this runs often */
-	size_t n;
+	uint64_t tenths = ((uint64_t)us + 50) / 100;
+	size_t len = strlen(state), from = 24;
+	char ms[24];
 
 	if (at >= size)
 		return size;
-	n = (size_t)snprintf(buf + at, size - at, "%s%s:%lld.%lld",
-	    at > 0 ? "," : "", state, tenths / 10, tenths % 10);
-	if (n < size - at)
-		return at + n;
+	/* No snprintf(): this runs often. */
+	ms[--from] = (char)('0' + tenths % 10);
+	ms[--from] = '.';
+	do {
+		tenths /= 10;
+		ms[--from] = (char)('0' + tenths % 10);
+	} while (tenths >= 10);
+	if (at + len + sizeof(",:") + sizeof(ms) - from > size) {
+		buf[at] = '\0';
+		return size;
+	}
+	if (at > 0)
+		buf[at++] = ',';
+	memcpy(buf + at, state, len);
+	at += len;
+	buf[at++] = ':';
+	memcpy(buf + at, ms + from, sizeof(ms) - from);
+	at += sizeof(ms) - from;
 	buf[at] = '\0';
-	return size;
+	return at;
 }
 
 void

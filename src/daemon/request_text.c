@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/pb.h"
-#include "csi.pb-c.h"
 #include "csi/reflect.h"
 #include "daemon/request.h"
 #include "grpc/status.pb-c.h"
@@ -13,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define VALUE_MAX 200 /* of a field, in quotes */
 #define WHERE_MAX 400
 #define INFO_MAX 4096 /* more than a target path can have */
 
@@ -56,44 +56,57 @@ request_note_states(struct request *r, const struct op *op)
 		at = op_trail_put(r->states, sizeof(r->states), at, state, us);
 }
 
+/* One more key="value"; no snprintf(), as each call has some. */
 static void
 put_field(char *buf, size_t size, const char *key, const char *value)
 {
-	size_t at = strlen(buf);
-	char quoted[200];
+	size_t at = strlen(buf), len = strlen(key);
+	size_t room = size - at;
 
-	if (*value != '\0')
-		(void)snprintf(buf + at, size - at, "%s%s=%s",
-		    at > 0 ? " " : "", key,
-		    log_quote(quoted, sizeof(quoted), value));
+	if (*value == '\0' || room < len + sizeof(" =\"\""))
+		return;
+	if (at > 0)
+		buf[at++] = ' ';
+	memcpy(buf + at, key, len);
+	at += len;
+	buf[at++] = '=';
+	room = size - at;
+	(void)log_quote(buf + at, room < VALUE_MAX ? room : VALUE_MAX, value);
 }
 
-/* What a volume or snapshot that was made is called from now on. */
+static void
+put_bytes(char *buf, size_t size, const char *key, struct pb value)
+{
+	char text[VALUE_MAX];
+	size_t len = value.len < sizeof(text) ? value.len : sizeof(text) - 1;
+
+	if (len > 0)
+		memcpy(text, value.at, len);
+	text[len] = '\0';
+	put_field(buf, size, key, text);
+}
+
+/*
+ * What a volume or snapshot that was made is called from now on, read from the
+ * reply's bytes, as all else in there is of no interest. Field 1 is the volume
+ * or the snapshot, of which 2 is the identifier, and 3 a volume's context.
+ */
 static void
 put_made(const struct request *r, char *buf, size_t size)
 {
-	struct arena *arena = r->in.arena;
-	const Csi__V1__CreateVolumeResponse *volume;
-	const Csi__V1__CreateSnapshotResponse *snapshot;
+	struct pb made = pb_get(
+	    (struct pb){ .at = r->reply, .len = r->reply_len }, 1);
+	struct pb_field field;
 
-	if (r->in.def == &csi_definitions[CSI_CREATE_VOLUME] &&
-	    (volume = csi_unpack(r->in.def->reply, arena, r->reply,
-		 r->reply_len, NULL)) != NULL &&
-	    volume->volume != NULL) {
-		const Csi__V1__Volume *v = volume->volume;
-
-		put_field(buf, size, "volume", v->volume_id);
-		for (size_t i = 0; i < v->n_volume_context; i++)
-			if (str_eq(v->volume_context[i]->key, "imageName"))
-				put_field(buf, size, "image",
-				    v->volume_context[i]->value);
-	}
-	if (r->in.def == &csi_definitions[CSI_CREATE_SNAPSHOT] &&
-	    (snapshot = csi_unpack(r->in.def->reply, arena, r->reply,
-		 r->reply_len, NULL)) != NULL &&
-	    snapshot->snapshot != NULL)
-		put_field(
-		    buf, size, "snapshot", snapshot->snapshot->snapshot_id);
+	if (r->in.def == &csi_definitions[CSI_CREATE_SNAPSHOT])
+		put_bytes(buf, size, "snapshot", pb_get(made, 2));
+	if (r->in.def != &csi_definitions[CSI_CREATE_VOLUME])
+		return;
+	put_bytes(buf, size, "volume", pb_get(made, 2));
+	while (pb_next(&made, &field) > 0)
+		if (field.number == 3 && field.has_bytes &&
+		    pb_is(pb_get(field.bytes, 1), "imageName"))
+			put_bytes(buf, size, "image", pb_get(field.bytes, 2));
 }
 
 /* The fields by which a request names what it is about, and their keys. */
@@ -110,7 +123,7 @@ request_note_refused(struct call *call, const struct csi_definition *def)
 {
 	const struct pb bytes = { .at = call->request,
 		.len = call->request_len };
-	char note[REQUEST_NOTE_MAX] = "", text[200];
+	char note[REQUEST_NOTE_MAX] = "";
 
 	for (size_t i = 0; i < countof(named); i++) {
 		const ProtobufCFieldDescriptor *field =
@@ -120,9 +133,7 @@ request_note_refused(struct call *call, const struct csi_definition *def)
 
 		if (field != NULL && field->type == PROTOBUF_C_TYPE_STRING)
 			value = pb_get(bytes, field->id);
-		(void)snprintf(text, sizeof(text), "%.*s", (int)value.len,
-		    value.len > 0 ? (const char *)value.at : "");
-		put_field(note, sizeof(note), named[i].key, text);
+		put_bytes(note, sizeof(note), named[i].key, value);
 	}
 	call->note = arena_strdup(call_arena(call), note);
 }

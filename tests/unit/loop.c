@@ -359,6 +359,27 @@ test_ops(void)
 	op_set_hook(NULL);
 }
 
+static void
+test_trail_text(void)
+{
+	char text[64], small[] = "AB:0.1";
+	size_t at = op_trail_put(text, sizeof(text), 0, "A", 0);
+
+	at = op_trail_put(text, sizeof(text), at, "B", 49);
+	at = op_trail_put(text, sizeof(text), at, "C", 1050);
+	at = op_trail_put(text, sizeof(text), at, "D", INT64_C(3600000000));
+	is_str(text, "A:0.0,B:0.0,C:1.1,D:3600000.0",
+	    "states are written with their milliseconds");
+	is_int(at, strlen(text), "the length is that of the text");
+	at = op_trail_put(text, 40, at, "TOO_LONG", 100);
+	is_int(at, 40, "what does not fit is told");
+	is_int(strlen(text), 29, "and cut off");
+	is_int(op_trail_put(text, 40, at, "E", 0), 40, "as is what follows");
+	is_int(
+	    op_trail_put(small, 1, 0, "A", 0), 1, "nor is there a byte more");
+	is_str(small, "", "than the end");
+}
+
 int
 main(void)
 {
@@ -372,6 +393,7 @@ main(void)
 	test_io();
 	test_signals();
 	test_ops();
+	test_trail_text();
 	loop_fini();
 	return tap_end();
 }
