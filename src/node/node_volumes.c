@@ -10,6 +10,7 @@
 #include "node/stash.h"
 
 #include "admin.pb-c.h"
+#include "base/clock.h"
 #include "core/offload.h"
 
 #include <errno.h>
@@ -18,7 +19,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
 #define LOOK_MS INT64_C(30000)
 #define SECTOR 512
@@ -111,8 +111,13 @@ describe(volume_t *v, const struct stash *stash, const char *dir,
 	v->image = arena_strdup(arena, image);
 	v->mapper = arena_strdup(arena, stash_mapper(stash));
 	add_text(arena, &v->mounts, &v->n_mounts, entry->point);
-	if (stat(file, &st) == 0)
-		v->age_ms = (uint64_t)(time(NULL) - st.st_mtime) * 1000;
+	if (stat(file, &st) == 0) {
+		int64_t ms = clock_wall_ms() -
+		    (int64_t)st.st_mtim.tv_sec * 1000 -
+		    st.st_mtim.tv_nsec / 1000000;
+
+		v->age_ms = ms > 0 ? (uint64_t)ms : 0; /* a clock set back */
+	}
 	if (stash_claim(stash, &claim, &err) < 0 ||
 	    attachment_find(&claim, &shown, &at, &err) < 0) {
 		v->problem = arena_strdup(arena, err.text);
