@@ -21,6 +21,7 @@
 #define OPERATIONS_MAX 200 /* lines; the oldest */
 #define FAILURES_MAX 20
 #define VOLUMES_MAX 200
+#define LOOK_EVERY_MS 4000 /* a page loads itself anew after 5 s */
 
 static const char head[] =
     "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"5\"><title>rbd-csi</title><style>:root{color-scheme:light dark}body{font:15px/1.4 system-ui,sans-serif;margin:1em auto;max-width:75em;padding:0 1em}h1{font-size:1.3em}h2{font-size:1.1em;margin:1.5em 0 .3em}div{overflow-x:auto}table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2em .8em .2em 0;border-bottom:1px solid #8886;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}code{overflow-wrap:break-word}td{max-width:32em}.bad{color:#c33;font-weight:600}.dim{opacity:.7}</style></head><body>\n";
@@ -197,7 +198,7 @@ put_mappers(struct buf *out)
 
 /*
  * A child looks at them, as for Admin/ListNodeVolumes: a page has what the look
- * that the one before has begun has found.
+ * that one before has begun has found. All who ask share one, however often.
  */
 static struct {
 	struct csi_request looking, seen; /* own the answers */
@@ -231,6 +232,7 @@ look_at_volumes(void)
 	struct err err = ERR_INIT;
 
 	if (vol.rpc != NULL || drain_is_started() ||
+	    (vol.seen_ms > 0 && clock_now_ms() - vol.seen_ms < LOOK_EVERY_MS) ||
 	    csi_request_read(&vol.looking,
 		&csi_definitions[CSI_ADMIN_LIST_NODE_VOLUMES], "", 0, &err) < 0)
 		return;

