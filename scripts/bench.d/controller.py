@@ -27,7 +27,7 @@ class Load:
         parameters = stand.dir / "class.json"
         parameters.write_text(json.dumps(stand.class_parameters()))
         self.argv = [stand.build / "rbd-csictl", "--endpoint", stand.endpoint, "--secrets", stand.env["RBD_CSI_SECRETS"],
-                     "bench", kind, "-o", "csv", "--parameters", parameters, "--run", prefix, "--callers", str(callers),
+                     "bench", kind, "-o", "csv", "--parameters", parameters, "--run", prefix, "--runs", stand.dir / "runs", "--callers", str(callers),
                      "--count", str(count)]
         self.figures = {}
 

@@ -10,6 +10,7 @@
  *	third			each third volume is RESOURCE_EXHAUSTED
  *	slow			CreateVolume and NodePublishVolume take 200 ms
  *	steady			Probe takes 100 ms
+ *	stalls			at its 25th Probe it stands still for 3 s
  *
  * ListVolumes tells which volumes there are. A call out of order, such as
  * DeleteVolume of a volume that is still published, is FAILED_PRECONDITION.
@@ -25,16 +26,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SLOW_MS 200
 #define STEADY_MS 100
+#define STALL_AT 25
+#define STALL_S 3
 
 enum { MADE = 1, ATTACHED = 2, STAGED = 4, PUBLISHED = 8 };
 
 static char **words;
 static struct map volumes; /* ID to the address of its state */
 static struct map seen;    /* names that were asked for once */
-static unsigned created;
+static unsigned created, probes;
 
 static bool
 has(const char *word)
@@ -151,8 +155,11 @@ answer(enum csi_id id, const json_t *request, struct err *err)
 	case CSI_GET_PLUGIN_INFO:
 		return json_pack("{s:s, s:s}", "name", "fake.csi.example",
 		    "vendor_version", "7");
-	case CSI_GET_PLUGIN_CAPABILITIES:
 	case CSI_PROBE:
+		if (has("stalls") && ++probes == STALL_AT)
+			(void)sleep(STALL_S); /* nobody is answered */
+		return json_object();
+	case CSI_GET_PLUGIN_CAPABILITIES:
 		return json_object();
 	case CSI_CONTROLLER_GET_CAPABILITIES:
 		return capabilities("CREATE_DELETE_VOLUME",

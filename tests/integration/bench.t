@@ -66,41 +66,19 @@ is "... which is counted by its code" "$(doc '.phases[0] | [.passed, .rate == 0,
 	'[0,true,50,{"UNAVAILABLE":50},[]]'
 like "... and told" "$error" '^UNAVAILABLE: Probe: '
 
-# ---- a driver that stands still ----------------------------------------------------------------
-
-# stalled OPTION...: the figures of a load in whose midst the driver stands still for a second
-stalled() {
-	local load
-	"$build/rbd-csictl" --endpoint "$endpoint" bench calls --duration 4s -o json "$@" >"$work/stalled" &
-	load=$!
-	wait_for 60 begun
-	kill -STOP "$csid_pid"
-	sleep 1 # the stall itself
-	kill -CONT "$csid_pid"
-	wait "$load" || return
-	reply=$(<"$work/stalled")
-}
-# The listening socket has the path, and so has each connection.
-begun() { (($(grep -cF " ${endpoint#unix://}" /proc/net/unix) > 1)); }
-ok "a closed loop over a stall of a second" stalled --callers 1
-closed=$(doc '.phases[0].times[0] | [.p90, .max]')
-ok "has it in one call: p90 and max are $closed ms" jq -e '.[0] < 100 and .[1] >= 900' <<<"$closed"
-ok "an open loop over a stall of a second" stalled --rate 200
-open=$(doc '.phases[0].times[0] | [.p90, .max]')
-ok "has it in all that it held up: p90 and max are $open ms" jq -e '.[0] > 300 and .[1] >= 900' <<<"$open"
-ok "its own lag is not the driver's" jq -e '.phases[0].lag | .count == 800 and .p90 < 300' <<<"$reply"
-
 # ---- ended early -------------------------------------------------------------------------------
 
-"$build/rbd-csictl" --endpoint "$endpoint" bench calls --duration 10m -o json >"$work/ended" 2>"$work/error" &
+ctl 0 "calls are in the log" log-level debug
+"$build/rbd-csictl" --endpoint "$endpoint" bench calls --rate 20 --duration 10m -o json >"$work/ended" 2>"$work/error" &
 load=$!
 defer eval "kill $load 2>/dev/null; true"
+begun() { (($(grep -cF 'rpc.end method=/csi.v1.Identity/Probe' "$work/csid.log") >= 5)); }
 ok "a load without end" wait_for 60 begun
 kill "$load"
 wait "$load"
 is "is ended" "$?" 1
 reply=$(<"$work/ended")
-ok "and tells what it has measured" jq -e '.phases[0].seconds < 600' <<<"$reply"
+ok "and tells what it has measured" jq -e '.phases[0] | .seconds < 600 and .passed >= 1' <<<"$reply"
 
 ok "the driver stops" stop_daemon
 
@@ -120,6 +98,22 @@ stop_fake() {
 	fake_pid=
 }
 defer stop_fake
+
+# ---- a driver that stands still ----------------------------------------------------------------
+
+# It does so by itself, at its 25th call, whatever the machine is at: for 3 of at least 4 seconds.
+fake stalls
+ctl 0 "a closed loop over a stall of three seconds" bench calls --callers 1 --count 200 -o json
+closed=$(doc '.phases[0].times[0] | [.p90, .max]')
+ok "has it in one call: p90 and max are $closed ms" jq -e '.[0] * 10 < .[1] and .[1] >= 2900' <<<"$closed"
+fake stalls
+ctl 0 "an open loop over the same" bench calls --rate 50 --duration 4s -o json
+open=$(doc '.phases[0].times[0] | [.p50, .max]')
+ok "has it in all that it held up: p50 and max are $open ms" jq -e '.[0] > 300 and .[1] >= 2900' <<<"$open"
+ok "its own lag is not the driver's" jq -e '.phases[0].lag | .count == 200 and .p50 < 300' <<<"$reply"
+
+# ---- volumes ---------------------------------------------------------------------------------------
+
 volumes=$work/volumes runs=$work/runs
 mkdir "$volumes"
 attach=(bench attach --dir "$volumes" --runs "$runs" -o json)
@@ -255,10 +249,7 @@ like "are not read" "$error" 'that only this user can write'
 
 fake
 quick=(bench calls --duration 2s --callers 4 -o json)
-"$build/rbd-csictl" --endpoint "$endpoint" "${quick[@]}" >"$work/measured.json"
-# with times that no load of this machine has spread
-jq '.phases[0].times[0] |= (.buckets = [range(1; 21) | [. / 10, 50]] |
-	.count = 1000 | .mean = 1.05 | .p50 = 1 | .p90 = 1.8 | .p99 = 2)' "$work/measured.json" >"$work/a.json"
+"$build/rbd-csictl" --endpoint "$endpoint" "${quick[@]}" >"$work/a.json"
 ctl 0 "a result and itself" bench compare "$work/a.json" "$work/a.json" -o json
 ok "are the same" jq -e '.differ == [] and (.figures | length) == 5 and
 	all(.figures[]; .ratio == 1 and (.low == null or (.low <= 1 and .high >= 1)) and (.verdict | test("^B is") | not))' <<<"$reply"

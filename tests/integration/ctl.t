@@ -93,7 +93,38 @@ is "and options" "$(completes "rbd-csictl audit --re")" --repair
 is "and their values" "$(completes "rbd-csictl ops -o ")" "table json"
 is "which may differ" "$(completes "rbd-csictl bench calls -o ")" "table csv json"
 is "and not those of another command" "$(completes "rbd-csictl ops --re")" ""
-ctl 0 "zsh has a completion, too" completion zsh
+# The same of zsh: what the function of `completion zsh` hands over, of that what begins like the last word.
+zsh_completes() {
+	zsh -f -c '
+		compadd() { shift; local -a fits=(${(M)@:#${words[CURRENT]}*}); print -r -- $fits }
+		_files() { print files }
+		words=(${=2}) && [[ $2 != *" " ]] || words+=("")
+		CURRENT=$#words
+		. =("$1" completion zsh)' _ "$build/rbd-csictl" "$1"
+}
+if command -v zsh >/dev/null; then
+	is "zsh completes commands" "$(zsh_completes "rbd-csictl se")" sessions
+	is "of a group" "$(zsh_completes "rbd-csictl --timeout 5s bench at")" attach
+	is "and options" "$(zsh_completes "rbd-csictl audit --re")" --repair
+	is "and their values" "$(zsh_completes "rbd-csictl ops -o ")" "table json"
+	is "which may differ" "$(zsh_completes "rbd-csictl bench calls -o ")" "table csv json"
+	is "and may be files" "$(zsh_completes "rbd-csictl --secrets ")" files
+	is "and not those of another command" "$(zsh_completes "rbd-csictl ops --re")" ""
+	# A zsh as somebody has it who types: its own completion finds the function, and completes the line.
+	mkdir "$work/zsh"
+	"$build/rbd-csictl" completion zsh >"$work/zsh/_rbd-csictl"
+	# shellcheck disable=SC2016 # zsh's variables
+	ok "a person's zsh does so, too" timeout 120 zsh -f -c '
+		zmodload zsh/zpty
+		zpty person env TERM=dumb zsh -f -i
+		zpty -w person "fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -d $1/dump; print rea\dy"
+		zpty -r person seen "*ready*"
+		zpty -n -w person $'"'"'rbd-csictl se\t'"'"'
+		zpty -r person seen "*sessions*"
+		zpty -d person' _ "$work/zsh"
+else
+	skip "zsh completes commands" "there is no zsh"
+fi
 
 # ---- preflight and support ----------------------------------------------------------------------
 

@@ -185,7 +185,7 @@ ok "for deleting, too" remove_volume d
 
 ok "1000 calls, a connection each" bench calls --count 1000 --callers 64 --connect-per-call
 ok "volumes made and removed" bench volumes --count 32 --callers 8 \
-	--parameters "$work/parameters.json"
+	--parameters "$work/parameters.json" --runs "$work/runs"
 is "it still has one thread" "$(threads)" 1
 files=$(descriptors)
 # The heap is trimmed a second after many connections have ended.
@@ -310,7 +310,7 @@ ok "and everything was freed" logged 'daemon.stop complete=1'
 csid_pid=
 start_daemon --drain-timeout=25s
 ok "what the clients could not finish is made again and removed" \
-	bench volumes --count 200 --callers 16 --parameters "$work/parameters.json"
+	bench volumes --count 200 --callers 16 --parameters "$work/parameters.json" --runs "$work/runs"
 ok "what was left of the first ones is taken away" bench clean --runs "$work/runs"
 ok "SIGTERM ends it at once when nothing runs" stop_daemon
 ok "--type=liveness: the driver is gone, 0" wait_for 60 live_is 0
