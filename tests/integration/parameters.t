@@ -152,6 +152,17 @@ ok "without requirements the class counts" create v "$(jq -cn \
 is "its pool" "$(pool_in_context)" "rbd rbd null"
 is "and nothing is told of topology" "$(jq -c .volume.accessibleTopology <<<"$reply")" null
 ok "deleted" delete "$id"
+ok "a snapshot of the first one" call Controller/CreateSnapshot "$(jq -cn --arg name "$prefix-s" --arg id "$first" \
+	--arg cluster "$RBD_CSI_FSID" '{name: $name, source_volume_id: $id, parameters: {clusterID: $cluster}}')"
+snapshot=$(jq -r .snapshot.snapshotId <<<"$reply")
+source=$(jq -cn --arg id "$snapshot" '{volume_content_source: {snapshot: {snapshot_id: $id}}}')
+ok "is restored" in_zones r "$(at a b)" "$(at a b)" "$source"
+is "in the zone that has it, though another one is preferred" "$(zone)" b
+is "and its pool" "$(pool_in_context)" "$b $b $a"
+ok "deleted" delete "$id"
+fails_with RESOURCE_EXHAUSTED "but not in a zone that has it not" in_zones r "$(at a)" "$(at a)" "$source"
+like "which names its pool and the snapshot" "$error" "$b, the pool of snapshot $snapshot, is none of .*topologyConstrainedPools"
+ok "the snapshot is deleted" call Controller/DeleteSnapshot "{\"snapshot_id\": \"$snapshot\"}"
 ok "the first one is deleted" delete "$first"
 is "from its pool" "$(timeout 60 rbd ls "$b")" ""
 purged() { [[ -z $(timeout 60 rbd trash ls --all "$a")$(timeout 60 rbd trash ls --all "$b") ]]; }
