@@ -48,11 +48,13 @@ func TestMoreConnectionsThanAllowed(t *testing.T) {
 		}},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
-			d := startDaemon(t, "--grpc-max-connections=100", "--grpc-request-timeout=1s", "--grpc-write-timeout=1s")
+			d := startDaemon(t, "--grpc-max-connections=100", "--grpc-request-timeout=3s", "--grpc-write-timeout=3s")
 			d.warm()
 			before := d.state()
 			d.resetPeak()
-			good := startGoodClient(t, d.socket)
+			// A new connection has a chance of 0.2 s before it is evicted: on a loaded machine the good client may
+			// need a second one.
+			good := startGoodClient(t, d.socket, patience...)
 			var attackers []*wire
 			for range kind.count {
 				attackers = append(attackers, kind.connect(d))
@@ -68,9 +70,8 @@ func TestMoreConnectionsThanAllowed(t *testing.T) {
 			for _, w := range attackers {
 				w.close()
 			}
-			// A new connection has a chance of 0.2 s before it is evicted; one that stops inside a call
-			// has the time of a request, or of an answer. Others wait for that.
-			if len(failed) > 0 || p99 > 3*goodP99 {
+			// A connection that stops inside a call has the time of a request, or of an answer. Others wait for that.
+			if len(failed) > 0 || p99 > goodP99 {
 				t.Errorf("the good client: %d of %d calls failed: %s; 99%% within %v", len(failed),
 					calls, summarize(failed), p99)
 			}

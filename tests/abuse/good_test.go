@@ -90,18 +90,18 @@ type goodClient struct {
 }
 
 // Each call has to be answered within this, whatever others do.
-const goodTimeout = 5 * time.Second
+const goodTimeout = 30 * time.Second
 
-func startGoodClient(t testing.TB, socket string) *goodClient {
+func startGoodClient(t testing.TB, socket string, options ...grpc.DialOption) *goodClient {
 	g := &goodClient{stop: make(chan struct{})}
 	g.made = sync.NewCond(&g.mu)
-	held := connect(t, socket)
+	held := connect(t, socket, options...)
 	g.loop(func(ctx context.Context) error {
 		_, err := invoke(ctx, held, getCapabilities, nil)
 		return err
 	}, func() { held.Close() })
 	g.loop(func(ctx context.Context) error {
-		conn := connect(t, socket)
+		conn := connect(t, socket, options...)
 		defer conn.Close()
 		_, err := invoke(ctx, conn, getInfo, nil)
 		return err

@@ -16,7 +16,7 @@ func (d *daemon) metricsSocket() string { return filepath.Join(d.dir, "metrics.s
 // metrics gets all of them, as text.
 func (d *daemon) metrics() string {
 	d.t.Helper()
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", d.metricsSocket())

@@ -20,11 +20,9 @@ const retries = `{"methodConfig": [{"name": [{}], "waitForReady": true, "retryPo
 	"maxAttempts": 5, "initialBackoff": "0.02s", "maxBackoff": "0.2s", "backoffMultiplier": 2,
 	"retryableStatusCodes": ["UNAVAILABLE"]}}]}`
 
-func patient(t *testing.T, socket string) *grpc.ClientConn {
-	return connect(t, socket, grpc.WithDefaultServiceConfig(retries), grpc.WithConnectParams(
-		grpc.ConnectParams{MinConnectTimeout: time.Second, Backoff: backoff.Config{
-			BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 100 * time.Millisecond}}))
-}
+var patience = []grpc.DialOption{grpc.WithDefaultServiceConfig(retries), grpc.WithConnectParams(
+	grpc.ConnectParams{MinConnectTimeout: goodTimeout, Backoff: backoff.Config{
+		BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 100 * time.Millisecond}})}
 
 // TestRestartUnderLoad: rbd-csid ends and comes again, once by SIGKILL; every call of clients that
 // try again ends well.
@@ -57,7 +55,7 @@ func TestRestartUnderLoad(t *testing.T) {
 		}
 	}
 	for range 2 {
-		shared := patient(t, d.socket)
+		shared := connect(t, d.socket, patience...)
 		defer shared.Close()
 		for range 8 {
 			group.Add(1)
@@ -67,7 +65,7 @@ func TestRestartUnderLoad(t *testing.T) {
 	for range 2 {
 		group.Add(1)
 		go loop(func() (*grpc.ClientConn, func()) {
-			c := patient(t, d.socket)
+			c := connect(t, d.socket, patience...)
 			return c, func() { c.Close() }
 		})
 	}

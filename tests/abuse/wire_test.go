@@ -53,7 +53,7 @@ const initialWindow = 65535
 // dial connects and says nothing.
 func dial(t testing.TB, socket string) *wire {
 	t.Helper()
-	conn, err := net.DialTimeout("unix", socket, 5*time.Second)
+	conn, err := net.DialTimeout("unix", socket, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func (w *wire) waitWindow(id uint32, n int64) bool {
 // waitFor waits until something has arrived, the connection is lost, or it takes too long.
 func (w *wire) waitFor(what func() bool) bool {
 	late := false
-	timer := time.AfterFunc(10*time.Second, func() {
+	timer := time.AfterFunc(time.Minute, func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		late = true

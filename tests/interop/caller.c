@@ -18,7 +18,7 @@
 #include <signal.h>
 
 #define SERVICE "/grpc.testing.TestService/"
-#define TIMEOUT_MS 20000
+#define TIMEOUT_MS 120000
 #define MESSAGE_MAX ((size_t)1 << 20)
 #define LARGE_REQUEST 271828
 #define LARGE_RESPONSE 314159

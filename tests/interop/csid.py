@@ -1,6 +1,7 @@
 """csid.py ENDPOINT: grpcio's health, reflection and status clients against rbd-csid, as TAP."""
 
 import sys
+import time
 
 import grpc
 from google.protobuf import message_factory
@@ -32,12 +33,12 @@ def health(channel):
     def check(service):
         try:
             request = health_pb2.HealthCheckRequest(service=service)
-            return status(stub.Check(request, timeout=30).status)
+            return status(stub.Check(request, timeout=120).status)
         except grpc.RpcError as e:
             return e.code().name
 
     def watch(service):
-        call = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=30)
+        call = stub.Watch(health_pb2.HealthCheckRequest(service=service), timeout=120)
         first = status(next(call).status)
         call.cancel()
         return first
@@ -80,13 +81,20 @@ def details(channel):
     request.secrets.update(userID="u", userKey="AQAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAA==")
     call = channel.unary_unary("/csi.v1.Controller/CreateVolume",
                                request_serializer=lambda m: m.SerializeToString())
-    try:
-        call(request, timeout=2)
-        ok(False, "details: a deadline")
-        return
-    except grpc.RpcError as e:
-        ok(e.code() == grpc.StatusCode.DEADLINE_EXCEEDED, "details: a deadline", e)
-        status = rpc_status.from_call(e)
+    start = time.monotonic()
+    # The server's deadline is 0.1 s before the client's. On a loaded machine grpcio may all the same come first, with an
+    # error of its own, which has no details: then the call is made again and joins what runs.
+    for timeout in (2, 4, 8, 16, 32):
+        try:
+            call(request, timeout=timeout)
+            ok(False, "details: a deadline")
+            return
+        except grpc.RpcError as e:
+            error, status = e, rpc_status.from_call(e)
+        if status:
+            break
+    most = (time.monotonic() - start) * 1000
+    ok(error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, "details: a deadline", error)
     info = error_details_pb2.ErrorInfo()
     ok(status and len(status.details) == 1 and status.details[0].Unpack(info),
        "... has an ErrorInfo", status)
@@ -96,7 +104,7 @@ def details(channel):
     age = int(got.pop("age_ms", 0))
     ok(got == {"operation": "CreateVolume", "subject": "late", "state": "CONNECTING"},
        "... and tells what runs", info)
-    ok(1000 <= age <= 2000, "... for how long", age)
+    ok(1000 <= age <= most, "... for how long", (age, most))
 
 
 def main():

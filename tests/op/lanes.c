@@ -137,7 +137,7 @@ lanes_have_ended(void)
 {
 	siginfo_t info;
 
-	for (int i = 0; i < 4000; i++) {
+	for (int i = 0; i < 12000; i++) {
 		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 &&
 		    errno == ECHILD)
 			return true;
@@ -200,7 +200,7 @@ test_late(void)
 	begin(&b, "hangs");
 	begin(&c, "x");
 	/* Until both are at it. */
-	for (int i = 0; i < 2000 && (a.job.lane == NULL || b.job.lane == NULL);
+	for (int i = 0; i < 12000 && (a.job.lane == NULL || b.job.lane == NULL);
 	     i++) {
 		loop_turn(false);
 		(void)usleep(5000);

@@ -84,7 +84,7 @@ turn(void)
 static bool
 wait_for(const bool *flag)
 {
-	for (int i = 0; i < 2000 && !*flag; i++)
+	for (int i = 0; i < 12000 && !*flag; i++)
 		turn();
 	return *flag;
 }
@@ -537,7 +537,7 @@ test_probe(void)
 	pass(16 * SECOND_MS);
 	is_int(worker_starts(), starts + 1,
 	    "what does not answer is probed by a new connection");
-	for (int i = 0; i < 2000 && sessions_count() > 1; i++)
+	for (int i = 0; i < 12000 && sessions_count() > 1; i++)
 		turn();
 	ok(!a->ended && only_session_is_ready(),
 	    "which ends when all is well: then it is only slow");

@@ -323,7 +323,7 @@ mark_is_read(const char *dir, const char *name)
 {
 	auto_free char *path = str_fmt("%s/%s", dir, name);
 
-	for (int i = 0; i < 1000 && access(path, F_OK) == 0; i++)
+	for (int i = 0; i < 12000 && access(path, F_OK) == 0; i++)
 		turn();
 }
 
@@ -560,7 +560,7 @@ leave(const char *user, const char *marked, bool dies)
 	if (pidfd < 0)
 		abort();
 	(void)close(pidfd);
-	for (int i = 0; i < 1000 && access(path, F_OK) < 0; i++)
+	for (int i = 0; i < 12000 && access(path, F_OK) < 0; i++)
 		(void)usleep(5000);
 	for (int i = 0; i < 3; i++)
 		(void)close(fds[i]);

@@ -81,13 +81,13 @@ on_tick(struct timer *timer)
 	(void)timer;
 }
 
-/* Turns the loop until the counter is there, for 10 s at most. */
+/* Turns the loop until the counter is there, for 60 s at most. */
 static bool
 reaches(const unsigned *counter, unsigned value)
 {
 	struct timer tick = { .fire = on_tick };
 
-	for (int i = 0; i < 2000 && *counter < value; i++) {
+	for (int i = 0; i < 12000 && *counter < value; i++) {
 		timer_arm(&tick, 5);
 		loop_turn(true);
 	}
@@ -221,7 +221,7 @@ test_death(void)
 				str_eq(o.step, "look"),
 			    "a failed start has its step and reason");
 		if (i == 2 || i == 5)
-			ok(ms >= (i == 2 ? 39 : 59) && ms < 5000,
+			ok(ms >= (i == 2 ? 39 : 59),
 			    "end %u in a row: a pause of %d ms", i + 1,
 			    (int)ms);
 	}
@@ -258,7 +258,7 @@ test_end(void)
 	turns(10);
 	peer_fini(&o.peer);
 	ok(has_process(pid), "one that is let go may take its time");
-	for (int i = 0; i < 2000 && has_process(pid); i++) {
+	for (int i = 0; i < 12000 && has_process(pid); i++) {
 		struct timer tick = { .fire = on_tick };
 
 		timer_arm(&tick, 5);

@@ -85,7 +85,7 @@ func dial(t *testing.T, target string, options ...grpc.DialOption) (*grpc.Client
 				strings.TrimPrefix(endpoint, "unix://"))
 			return recorder, err
 		}))
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	conn, err := grpc.DialContext(ctx, target, options...)
 	if err != nil {
@@ -118,7 +118,7 @@ func TestAuthority(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn, recorder := dial(t, c.target, c.options...)
-			reply, st := call(conn, "Echo", []byte("x"), 30*time.Second)
+			reply, st := call(conn, "Echo", []byte("x"), 2*time.Minute)
 			if st.Code() != codes.OK || string(reply) != "x" {
 				t.Errorf("got %v %q", st, reply)
 			}
@@ -133,7 +133,7 @@ func TestCalls(t *testing.T) {
 	conn, _ := dial(t, "")
 	for _, size := range []int{0, 100, 1 << 20, 4 << 20} {
 		request := bytes.Repeat([]byte{7}, size)
-		reply, st := call(conn, "Echo", request, 30*time.Second)
+		reply, st := call(conn, "Echo", request, 2*time.Minute)
 		if st.Code() != codes.OK || !bytes.Equal(reply, request) {
 			t.Errorf("%d bytes: got %v and %d", size, st, len(reply))
 		}
@@ -141,7 +141,7 @@ func TestCalls(t *testing.T) {
 	if _, st := call(conn, "Sleep", []byte("60000"), time.Second); st.Code() != codes.DeadlineExceeded {
 		t.Errorf("got %v", st)
 	}
-	if _, st := call(conn, "Nope", nil, 30*time.Second); st.Code() != codes.Unimplemented {
+	if _, st := call(conn, "Nope", nil, 2*time.Minute); st.Code() != codes.Unimplemented {
 		t.Errorf("got %v", st)
 	}
 }
@@ -150,7 +150,7 @@ func TestCalls(t *testing.T) {
 func TestConnectionPerCall(t *testing.T) {
 	for range 100 {
 		conn, _ := dial(t, "")
-		if _, st := call(conn, "Echo", []byte("x"), 30*time.Second); st.Code() != codes.OK {
+		if _, st := call(conn, "Echo", []byte("x"), 2*time.Minute); st.Code() != codes.OK {
 			t.Fatal(st)
 		}
 		conn.Close()

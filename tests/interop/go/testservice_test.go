@@ -56,7 +56,7 @@ func TestInteroperability(t *testing.T) {
 	client := testpb.NewTestServiceClient(connect(t))
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			c.run(ctx, client)
 		})
@@ -96,8 +96,8 @@ func soak(ctx context.Context, channel func() (*grpc.ClientConn, func())) {
 	interop.DoSoakTest(ctx, interop.SoakTestConfig{
 		RequestSize:                      271828,
 		ResponseSize:                     314159,
-		PerIterationMaxAcceptableLatency: 5 * time.Second,
-		OverallTimeout:                   30 * time.Second,
+		PerIterationMaxAcceptableLatency: time.Minute,
+		OverallTimeout:                   5 * time.Minute,
 		NumWorkers:                       4,
 		Iterations:                       400,
 		ChannelForTest:                   channel,

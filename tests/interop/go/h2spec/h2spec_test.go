@@ -106,7 +106,7 @@ func listen(t *testing.T, path string, relay func(to io.Writer, from io.Reader) 
 	return config.Config{
 		Host:         "127.0.0.1",
 		Port:         listener.Addr().(*net.TCPAddr).Port,
-		Timeout:      2 * time.Second,
+		Timeout:      20 * time.Second,
 		MaxHeaderLen: 4000,
 		Strict:       true,
 	}
