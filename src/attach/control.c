@@ -178,19 +178,6 @@ on_waited(struct timer *timer)
 	attach__target__free_unpacked(t, NULL);
 }
 
-static void
-wait_for_image(const struct peer_from *from, Attach__Target *target)
-{
-	struct waiting *w = mem_new(sizeof(*w));
-
-	*w = (struct waiting){ .next = ct.waiting,
-		.late.fire = on_waited,
-		.from = *from,
-		.target = target };
-	ct.waiting = w;
-	timer_arm(&w->late, ATTACH_WAIT_MS);
-}
-
 static bool
 is_busy(const struct image *image)
 {
@@ -198,17 +185,11 @@ is_busy(const struct image *image)
 	    (image->state == IMAGE_OPENING || image->state == IMAGE_CLOSING);
 }
 
-static struct image *
-image_of(const Attach__Target *t)
-{
-	return image_find(t->pool, t->rados_namespace, t->image);
-}
-
 /* Takes over the target. */
 static void
 attach(const struct peer_from *from, Attach__Target *t)
 {
-	struct image *image = image_of(t);
+	struct image *image = image_find(t->pool, t->rados_namespace, t->image);
 	struct err err = ERR_INIT;
 
 	if (*t->pool == '\0' || *t->image == '\0') {
@@ -227,7 +208,14 @@ attach(const struct peer_from *from, Attach__Target *t)
 		order_begin(from, ATTACH__CALL__ATTACH, t, NULL);
 		return;
 	} else if (is_busy(image)) {
-		wait_for_image(from, t);
+		struct waiting *w = mem_new(sizeof(*w));
+
+		*w = (struct waiting){ .next = ct.waiting,
+			.late.fire = on_waited,
+			.from = *from,
+			.target = t };
+		ct.waiting = w;
+		timer_arm(&w->late, ATTACH_WAIT_MS);
 		return;
 	} else if (image->io.dead) {
 		(void)err_set(&err, ERR_FAILED_PRECONDITION,
@@ -247,12 +235,15 @@ on_settled(struct timer *timer)
 {
 	struct waiting *w = ct.waiting, *next;
 	struct peer_from from;
+	struct image *image;
 
 	(void)timer;
 	for (; w != NULL; w = next) {
 		next = w->next;
 		from = w->from;
-		if (!is_busy(image_of(w->target)))
+		image = image_find(w->target->pool, w->target->rados_namespace,
+		    w->target->image);
+		if (!is_busy(image))
 			attach(&from, waiting_end(w));
 	}
 }

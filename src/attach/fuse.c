@@ -75,15 +75,6 @@ buffer_get(void)
 	return p;
 }
 
-static void
-buffer_put(char *buffer)
-{
-	if (fs.spares < SPARE_MAX)
-		fs.spare[fs.spares++] = buffer;
-	else
-		(void)munmap(buffer, BUFFER_BYTES);
-}
-
 void
 fuse_trim(void)
 {
@@ -273,8 +264,10 @@ on_done(struct image_req *req)
 	struct fuse_io *io = container_of(req, struct fuse_io, req);
 
 	answer_failed(io->failed, req->len);
-	if (io->buffer != NULL)
-		buffer_put(io->buffer);
+	if (io->buffer != NULL && fs.spares < SPARE_MAX)
+		fs.spare[fs.spares++] = io->buffer;
+	else if (io->buffer != NULL)
+		(void)munmap(io->buffer, BUFFER_BYTES);
 	free(io);
 	reading();
 }

@@ -76,7 +76,7 @@ image_init(struct table *table, struct ceph_connection *conn,
 	im.conn = conn;
 	im.fenced = str_dup(fenced);
 	im.events = events;
-	image_io_on_failure(on_io_failed);
+	image_io_setup(table, on_io_failed);
 	for (unsigned i = 0; i < TABLE_SLOTS && i < table->slots; i++) {
 		im.image[i].slot = table_slot_at(table, i);
 		image_io_init(&im.image[i].io);
@@ -299,27 +299,6 @@ open_pool(struct table_slot *slot, struct ceph_pool **pool, struct err *err)
 	return rc;
 }
 
-/* Is it a header that librbd can be trusted with? */
-static int
-check_header(struct image_open *o, struct err *err)
-{
-	struct table_slot *slot = o->image->slot;
-	int rc = o->op.rc;
-
-	if (rc < 0) {
-		*err = o->lookup.op.err;
-		err_prefix(err, "image %s", slot->image);
-		return rc;
-	}
-	rc = image_header_check(&o->lookup.info, err);
-	if (rc < 0)
-		err_prefix(err, "image %s in %s", slot->image,
-		    ceph_pool_label(o->pool));
-	else
-		table_slot_set_id(slot, o->lookup.info.id);
-	return rc;
-}
-
 /* Somebody holds the lock: has he the image open? */
 static int
 check_watchers(struct image_open *o, struct err *err)
@@ -397,8 +376,17 @@ open_step(struct op *op)
 		return op_await(o, OPEN_HEADER_READ);
 
 	case OPEN_HEADER_READ:
-		if (check_header(o, &err) < 0)
+		rc = op->rc;
+		if (rc < 0) {
+			err = o->lookup.op.err;
+			err_prefix(&err, "image %s", slot->image);
+		} else if ((rc = image_header_check(info, &err)) < 0) {
+			err_prefix(&err, "image %s in %s", slot->image, label);
+		}
+		if (rc < 0)
 			return op_fail_err(o, OPEN_END, &err);
+		(void)snprintf(
+		    slot->image_id, sizeof(slot->image_id), "%s", info->id);
 		if (!needs_room)
 			return op_goto(o, OPEN_FIT);
 		/* In objects of the image: its user may write to no others. */

@@ -29,16 +29,11 @@ static void (*on_failure)(
     struct image_io *io, const struct image_req *req, int rc);
 
 void
-image_io_on_failure(
+image_io_setup(struct table *table,
     void (*failed)(struct image_io *io, const struct image_req *req, int rc))
 {
-	on_failure = failed;
-}
-
-void
-image_io_count_in(struct table *table)
-{
 	total.table = table;
+	on_failure = failed;
 }
 
 void

@@ -97,12 +97,12 @@ image_io_is_refusal(int rc)
 	return rc == -ESHUTDOWN || rc == -EPERM || rc == -EACCES;
 }
 
-/* Called from the loop for a request that librbd has failed with `rc`. */
-void image_io_on_failure(
+/*
+ * Requests are counted in this table from now on (NULL: nowhere). `failed` is
+ * called from the loop for a request that librbd has failed with `rc`.
+ */
+void image_io_setup(struct table *table,
     void (*failed)(struct image_io *io, const struct image_req *req, int rc));
-
-/* Requests are counted in this table from now on. */
-void image_io_count_in(struct table *table);
 
 /* Takes a request; answer() and done() follow later, never inside. */
 void image_io_submit(struct image_io *io, struct image_req *req);

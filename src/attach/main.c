@@ -352,7 +352,6 @@ serve(char *fenced)
 	int rc;
 
 	ad.serving = true;
-	image_io_count_in(ad.table);
 	image_init(ad.table, ad.conn, fenced, &events);
 	image_adopt_all();
 	/*

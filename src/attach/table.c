@@ -92,17 +92,6 @@ table_create(const struct table_identity *identity, struct err *err)
 	return fd;
 }
 
-static bool
-layout_is_sound(const struct table *table, uint64_t size)
-{
-	return table->header_bytes >= sizeof(struct table) &&
-	    table->slot_bytes >= sizeof(struct table_slot) &&
-	    table->slot_bytes % 8 == 0 && table->header_bytes % 8 == 0 &&
-	    table->slots > 0 && table->slots < 1U << TABLE_SLOT_BITS &&
-	    size >=
-	    table->header_bytes + (uint64_t)table->slots * table->slot_bytes;
-}
-
 struct table *
 table_map(int fd, struct err *err)
 {
@@ -125,7 +114,12 @@ table_map(int fd, struct err *err)
 		return NULL;
 	}
 	if (table->magic != TABLE_MAGIC || table->version != TABLE_VERSION ||
-	    !layout_is_sound(table, (uint64_t)st.st_size)) {
+	    table->header_bytes < sizeof(struct table) ||
+	    table->slot_bytes < sizeof(struct table_slot) ||
+	    table->slot_bytes % 8 != 0 || table->header_bytes % 8 != 0 ||
+	    table->slots == 0 || table->slots >= 1U << TABLE_SLOT_BITS ||
+	    (uint64_t)st.st_size < table->header_bytes +
+		    (uint64_t)table->slots * table->slot_bytes) {
 		err_set(err, ERR_FAILED_PRECONDITION,
 		    "image table of another layout (version %" PRIu32 ")",
 		    table->version);
@@ -240,12 +234,6 @@ table_slot_fill(struct table *table, unsigned index,
 	atomic_store(&slot->aborted, TABLE_ABORTED_NOT);
 	atomic_store(&slot->crashes, 0);
 	return 0;
-}
-
-void
-table_slot_set_id(struct table_slot *slot, const char *image_id)
-{
-	(void)snprintf(slot->image_id, sizeof(slot->image_id), "%s", image_id);
 }
 
 void

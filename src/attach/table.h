@@ -156,7 +156,6 @@ table_slot_index(uint64_t ino)
  */
 int table_slot_fill(struct table *table, unsigned index,
     const Attach__Target *image, struct err *err) must_check;
-void table_slot_set_id(struct table_slot *slot, const char *image_id);
 void table_slot_set_state(struct table_slot *slot, enum table_slot_state state);
 
 /* One request has ended, `us` after it came. */

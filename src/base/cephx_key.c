@@ -12,24 +12,11 @@ le16(const unsigned char *p)
 	return p[0] | (unsigned)p[1] << 8;
 }
 
-/* Negative: these bytes are no key. */
-static int
-type_of(const unsigned char *raw, size_t len)
-{
-	unsigned type = le16(raw), bytes = le16(raw + HEAD_BYTES - 2);
-
-	if (len < HEAD_BYTES || bytes != len - HEAD_BYTES || type == 0 ||
-	    bytes == 0 || (type == CEPHX_KEY_AES && bytes != 16) ||
-	    (type == CEPHX_KEY_AES256K && bytes != 32))
-		return -1;
-	return (int)type;
-}
-
 int
 cephx_key_type(const char *user, const struct secret *key, struct err *err)
 {
 	unsigned char raw[256] = { 0 };
-	int type;
+	unsigned type, bytes;
 	long len;
 
 	if (key == NULL || secret_is_empty(key))
@@ -39,12 +26,15 @@ cephx_key_type(const char *user, const struct secret *key, struct err *err)
 	if (len < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "key of client.%s: not base64", user);
-	type = type_of(raw, (size_t)len);
+	type = le16(raw);
+	bytes = le16(raw + HEAD_BYTES - 2);
 	secret_wipe(raw, sizeof(raw));
-	if (type < 0)
+	if (len < HEAD_BYTES || bytes != (size_t)len - HEAD_BYTES ||
+	    type == 0 || bytes == 0 || (type == CEPHX_KEY_AES && bytes != 16) ||
+	    (type == CEPHX_KEY_AES256K && bytes != 32))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "key of client.%s: base64, but not of a Ceph key", user);
-	return type;
+	return (int)type;
 }
 
 void

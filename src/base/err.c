@@ -75,15 +75,6 @@ err_code_of(int rc)
 	return ERR_INTERNAL;
 }
 
-static const char *
-text_of(int rc)
-{
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (table[i].rc == rc && table[i].text != NULL)
-			return table[i].text;
-	return strerror(-rc);
-}
-
 int
 err_rc_of(enum err_code code)
 {
@@ -180,13 +171,19 @@ int
 err_vset_rc(struct err *err, int rc, const char *fmt, va_list ap)
 {
 	char text[PIECE_MAX], cause[100];
+	const char *why = NULL;
 
 	if (err == NULL)
 		return rc;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && why == NULL;
+	     i++)
+		if (table[i].rc == rc)
+			why = table[i].text;
 	err->code = err_code_of(rc);
 	err->rc = rc;
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	(void)snprintf(cause, sizeof(cause), ": %s", text_of(rc));
+	(void)snprintf(
+	    cause, sizeof(cause), ": %s", why != NULL ? why : strerror(-rc));
 	put_text(err, text, cause);
 	return rc;
 }

@@ -27,8 +27,8 @@ read_all(int fd, char *text, size_t size, size_t *len)
 	return -EFBIG;
 }
 
-static json_t *
-read_file(const char *path, size_t max, size_t flags, struct err *err)
+json_t *
+json_read_file(const char *path, size_t max, bool lenient, struct err *err)
 {
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
 	auto_free char *text = NULL;
@@ -47,25 +47,15 @@ read_file(const char *path, size_t max, size_t flags, struct err *err)
 		(void)err_set_rc(err, rc, "read %s", path);
 		return NULL;
 	}
-	json = json_loadb(text, len, flags, &where);
+	json = json_loadb(text, len,
+	    lenient ? JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL
+		    : JSON_REJECT_DUPLICATES,
+	    &where);
 	if (json == NULL)
 		(void)err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s is not JSON: line %d, column %d", path, where.line,
 		    where.column);
 	return json;
-}
-
-json_t *
-json_read_file(const char *path, size_t max, struct err *err)
-{
-	return read_file(path, max, JSON_REJECT_DUPLICATES, err);
-}
-
-json_t *
-json_read_lenient(const char *path, size_t max, struct err *err)
-{
-	return read_file(
-	    path, max, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, err);
 }
 
 static int

@@ -21,16 +21,12 @@ json_auto_decref(json_t **json)
 /*
  * Reads a whole file of at most `max` bytes as JSON. NULL on failure, with
  * `err` naming the file and the line, never its content. The caller owns the
- * reference.
+ * reference. `lenient`, for what people write: of members of one name the last
+ * one counts, NULs in strings are let through (json_string_length() tells) and
+ * so are integers of any size (as reals).
  */
-json_t *json_read_file(const char *path, size_t max, struct err *err);
-
-/*
- * The same for what people write: of members of one name the last one counts,
- * NULs in strings are let through (json_string_length() tells) and so are
- * integers of any size (as reals).
- */
-json_t *json_read_lenient(const char *path, size_t max, struct err *err);
+json_t *json_read_file(
+    const char *path, size_t max, bool lenient, struct err *err);
 
 /*
  * Writes to "path.tmp" with `mode` and renames over `path`: a reader sees the

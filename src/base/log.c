@@ -247,22 +247,6 @@ log_quote(char *buf, size_t size, const char *s)
 
 /* ---- lines --------------------------------------------------------------- */
 
-/* A string; what stands before its conversion tells what it is. */
-static void
-put_string(struct log_text *out, const char *fmt, const char *spec,
-    const char *s, size_t max)
-{
-	size_t len, before = (size_t)(spec - fmt);
-
-	s = s != NULL ? s : "(null)";
-	len = strnlen(s, max);
-	if (before > 0 && spec[-1] == '=')
-		put_value(out, s, len);
-	else
-		put_escaped(out, s, len,
-		    before > 1 && spec[-1] == '"' && spec[-2] == '=', 0);
-}
-
 /* Everything but a string, as printf would write it. */
 static void
 put_number(struct log_text *out, const char *spec, size_t len, va_list *ap)
@@ -305,7 +289,7 @@ static void
 put_formatted(struct log_text *out, const char *fmt, va_list *ap)
 {
 	for (const char *p = fmt; *p != '\0';) {
-		const char *spec;
+		const char *spec, *s;
 		size_t max = SIZE_MAX, len = strcspn(p, "%");
 
 		put(out, p, len);
@@ -325,7 +309,17 @@ put_formatted(struct log_text *out, const char *fmt, va_list *ap)
 				max = (size_t)(dot[1] == '*'
 					? va_arg(*ap, int)
 					: (int)strtol(dot + 1, NULL, 10));
-			put_string(out, fmt, spec, va_arg(*ap, char *), max);
+			s = va_arg(*ap, char *);
+			s = s != NULL ? s : "(null)";
+			len = strnlen(s, max);
+			/* What stands before it tells what it is. */
+			if (spec > fmt && spec[-1] == '=')
+				put_value(out, s, len);
+			else
+				put_escaped(out, s, len,
+				    spec > fmt + 1 && spec[-1] == '"' &&
+					spec[-2] == '=',
+				    0);
 		} else {
 			put_number(out, spec, (size_t)(p + 1 - spec), ap);
 		}

@@ -55,21 +55,6 @@ put(struct map *map, char *key, void *value)
 	map->used++;
 }
 
-static void
-grow(struct map *map)
-{
-	struct map old = *map;
-
-	map->room = old.used < 8 ? 16 : old.used * 3;
-	map->slot = mem_new(map->room * sizeof(*map->slot));
-	map->used = 0;
-	map->filled = 0;
-	for (size_t i = 0; i < old.room; i++)
-		if (old.slot[i].key != NULL)
-			put(map, old.slot[i].key, old.slot[i].value);
-	free(old.slot);
-}
-
 void
 map_fini(struct map *map)
 {
@@ -91,15 +76,23 @@ void *
 map_set(struct map *map, const char *key, void *value)
 {
 	struct map_slot *slot = find(map, key);
-	void *old;
+	struct map old = *map;
+	void *was;
 
 	if (slot != NULL) {
-		old = slot->value;
+		was = slot->value;
 		slot->value = value;
-		return old;
+		return was;
 	}
-	if ((map->filled + 1) * 4 > map->room * 3)
-		grow(map);
+	if ((old.filled + 1) * 4 > old.room * 3) { /* grow */
+		map->room = old.used < 8 ? 16 : old.used * 3;
+		map->slot = mem_new(map->room * sizeof(*map->slot));
+		map->used = map->filled = 0;
+		for (size_t i = 0; i < old.room; i++)
+			if (old.slot[i].key != NULL)
+				put(map, old.slot[i].key, old.slot[i].value);
+		free(old.slot);
+	}
 	put(map, str_dup(key), value);
 	return NULL;
 }

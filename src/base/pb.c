@@ -43,23 +43,10 @@ fixed_read(struct pb *pb, unsigned bytes, uint64_t *value)
 	return 0;
 }
 
-static int
-bytes_read(struct pb *pb, struct pb *bytes)
-{
-	uint64_t len;
-
-	if (varint_read(pb, &len) < 0 || len > pb->len)
-		return -EBADMSG;
-	*bytes = (struct pb){ pb->at, (size_t)len };
-	pb->at += len;
-	pb->len -= (size_t)len;
-	return 0;
-}
-
 int
 pb_next(struct pb *pb, struct pb_field *field)
 {
-	uint64_t tag;
+	uint64_t tag, len;
 	int rc = -EBADMSG;
 
 	if (pb->len == 0)
@@ -77,7 +64,12 @@ pb_next(struct pb *pb, struct pb_field *field)
 		break;
 	case WIRE_BYTES:
 		field->has_bytes = true;
-		rc = bytes_read(pb, &field->bytes);
+		if (varint_read(pb, &len) < 0 || len > pb->len)
+			break;
+		field->bytes = (struct pb){ pb->at, (size_t)len };
+		pb->at += len;
+		pb->len -= (size_t)len;
+		rc = 0;
 		break;
 	case WIRE_32:
 		rc = fixed_read(pb, 4, &field->value);

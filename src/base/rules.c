@@ -5,8 +5,6 @@
 
 #include <string.h>
 
-#define BLANKS " \f\n\r\t\v"
-
 bool
 rules_fs_type_is_known(const char *fs_type)
 {
@@ -18,9 +16,8 @@ rules_fs_type_is_known(const char *fs_type)
 	return false;
 }
 
-/* One word: not empty, not too long, nothing in it that is forbidden. */
-static int
-check_word(
+int
+rules_name(
     const char *field, const char *text, const char *forbidden, struct err *err)
 {
 	size_t good;
@@ -33,37 +30,13 @@ check_word(
 	good = strcspn(text, forbidden);
 	if (text[good] == '\0')
 		return 0;
-	if (strchr(BLANKS, text[good]) != NULL)
+	if (strchr(RULES_BLANKS, text[good]) != NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s: \"%.128s\" has a blank in it, which the kernel cannot be told",
 		    field, text);
 	return err_set(err, ERR_INVALID_ARGUMENT,
 	    "%s: \"%.128s\" has a \"%c\" in it, which is not possible", field,
 	    text, text[good]);
-}
-
-int
-rules_pool(const char *field, const char *name, struct err *err)
-{
-	return check_word(field, name, BLANKS, err);
-}
-
-int
-rules_image(const char *field, const char *name, struct err *err)
-{
-	return check_word(field, name, BLANKS "@/", err);
-}
-
-int
-rules_namespace(const char *field, const char *name, struct err *err)
-{
-	return check_word(field, name, BLANKS ",", err);
-}
-
-int
-rules_user(const char *field, const char *name, struct err *err)
-{
-	return check_word(field, name, BLANKS ",", err);
 }
 
 bool
@@ -94,24 +67,12 @@ rules_krbd_options(const char *field, const char *options, struct err *err)
 
 	if (str_is_empty(options))
 		return 0;
-	rc = check_word(field, options, BLANKS, err);
+	rc = rules_name(field, options, RULES_BLANKS, err);
 	for (size_t i = 0; i < countof(ours) && rc == 0; i++)
 		if (rules_option_find(options, ours[i], &value))
 			rc = err_set(err, ERR_INVALID_ARGUMENT,
 			    "%s: %s is set by the driver", field, ours[i]);
 	return rc;
-}
-
-/* Up to the comma that ends the option at `text`, or NULL: an open quote. */
-static const char *
-option_end(const char *text)
-{
-	bool quoted = false;
-
-	for (; *text != '\0' && (quoted || *text != ','); text++)
-		if (*text == '"')
-			quoted = !quoted;
-	return quoted ? NULL : text;
 }
 
 int
@@ -124,10 +85,14 @@ rules_mount_flags(const char *field, const char *flags, struct err *err)
 		"users", "owner", "group" };
 
 	while (flags != NULL && *flags != '\0') {
-		const char *end = option_end(flags);
+		const char *end = flags;
 		size_t len = strcspn(flags, "=,");
+		bool quoted = false;
 
-		if (end == NULL)
+		for (; *end != '\0' && (quoted || *end != ','); end++)
+			if (*end == '"')
+				quoted = !quoted;
+		if (quoted)
 			return err_set(err, ERR_INVALID_ARGUMENT,
 			    "%s: \"%.128s\" has no closing quote", field,
 			    flags);

@@ -21,14 +21,16 @@ bool rules_fs_type_is_known(const char *fs_type);
 
 /*
  * Names as the kernel's rbd can be told: "MONS name=USER,OPTIONS POOL IMAGE".
- * RBD itself takes neither "/" nor "@" in the name of an image.
+ * RBD itself takes neither "/" nor "@" in the name of an image. A name is one
+ * word: not empty, not too long, and without the bytes that are forbidden.
  */
-int rules_pool(const char *field, const char *name, struct err *err) must_check;
-int rules_image(
-    const char *field, const char *name, struct err *err) must_check;
-int rules_namespace(
-    const char *field, const char *name, struct err *err) must_check;
-int rules_user(const char *field, const char *name, struct err *err) must_check;
+#define RULES_BLANKS " \f\n\r\t\v"
+#define RULES_POOL RULES_BLANKS
+#define RULES_IMAGE RULES_BLANKS "@/"
+#define RULES_NAMESPACE RULES_BLANKS ","
+#define RULES_USER RULES_BLANKS ","
+int rules_name(const char *field, const char *name, const char *forbidden,
+    struct err *err) must_check;
 
 /* "a,b=c" for the kernel: no blanks, nothing that the driver sets itself. */
 int rules_krbd_options(

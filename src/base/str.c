@@ -162,19 +162,6 @@ str_is_control(uint32_t point)
 	return point < 0x20 || (point >= 0x7f && point < 0xa0);
 }
 
-void
-str_hex(char *out, const void *bytes, size_t len)
-{
-	static const char digit[] = "0123456789abcdef";
-	const unsigned char *b = bytes;
-
-	for (size_t i = 0; i < len; i++) {
-		out[2 * i] = digit[b[i] >> 4];
-		out[2 * i + 1] = digit[b[i] & 15];
-	}
-	out[2 * len] = '\0';
-}
-
 static const char base64_digit[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

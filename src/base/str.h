@@ -111,9 +111,6 @@ size_t str_utf8(const char *s, size_t len, uint32_t *point);
 /* C0, DEL and C1: what a terminal may obey. */
 bool str_is_control(uint32_t point);
 
-/* Bytes as lower-case hex; out holds 2 * len + 1. */
-void str_hex(char *out, const void *bytes, size_t len);
-
 /*
  * Base64 of RFC 4648, padded. Decoding accepts what the encoder gives and a
  * missing padding; returns the number of bytes or -EINVAL, never writes more

@@ -180,13 +180,6 @@ go_on(struct image_flatten *f)
 	return f->more ? op_goto(f, FLATTEN_END) : op_goto(f, FLATTEN_COPY);
 }
 
-static bool
-is_alike(const struct layout *a, const struct layout *b)
-{
-	return a->order == b->order && !layout_is_striped(a) &&
-	    !layout_is_striped(b);
-}
-
 /* ---- is it being purged? ---- */
 
 #define AGAIN_MS 200
@@ -382,7 +375,9 @@ flatten_look_step(struct image_flatten *f)
 	case FLATTEN_UP:
 		if (f->op.rc < 0)
 			return op_fail_as(f, FLATTEN_END, work->above.op);
-		if (!is_alike(&w->above.info.layout, &w->clone.info.layout))
+		if (w->above.info.layout.order != w->clone.info.layout.order ||
+		    layout_is_striped(&w->above.info.layout) ||
+		    layout_is_striped(&w->clone.info.layout))
 			return not_native(f, IMAGE_UNLIKE);
 		level = &w->level[w->nlevels];
 		if (level_open(w, &err) < 0)
@@ -461,30 +456,25 @@ is_zero(const unsigned char *bytes, size_t len)
 	    (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
 }
 
-/*
- * Zeros that hide what is further up are copied, too: whoever still looks there
- * when the parent's snapshot is gone finds them here.
- */
-static bool
-hides(const struct flatten_copy *c)
-{
-	const struct flatten_work *w = c->w;
-
-	return c->level + 1 < w->nlevels &&
-	    c->object << w->clone.info.layout.order <
-	    w->level[c->level + 1].overlap;
-}
-
 static void
 on_looked(struct wake *wake, int rc)
 {
 	struct flatten_copy *c = container_of(wake, struct flatten_copy, wake);
+	const struct flatten_work *w = c->w;
 	struct dec d;
+	bool hides;
 
+	/*
+	 * Zeros that hide what is further up are copied, too: whoever still
+	 * looks there when the parent's snapshot is gone finds them here.
+	 */
+	hides = c->level + 1 < w->nlevels &&
+	    c->object << w->clone.info.layout.order <
+		w->level[c->level + 1].overlap;
 	dec_init(&d, "", 0);
 	if (rc == 0 && !c->own)
 		rc = rados_read_result(c->read, 0, &d);
-	if (c->own || rc < 0 || (is_zero(d.at, dec_left(&d)) && !hides(c)))
+	if (c->own || rc < 0 || (is_zero(d.at, dec_left(&d)) && !hides))
 		rados_read_drop(&c->read);
 	if (rc == -ENOENT) {
 		if (c->own)

@@ -815,13 +815,6 @@ meta_list_begin(struct image_meta_list *l, struct ceph_pool *pool,
 
 void
 image_meta_list_start(struct image_meta_list *l, struct ceph_pool *pool,
-    const char *id, struct wake *waiter)
-{
-	image_meta_list_with_start(l, pool, id, 0, waiter);
-}
-
-void
-image_meta_list_with_start(struct image_meta_list *l, struct ceph_pool *pool,
     const char *id, uint64_t snap, struct wake *waiter)
 {
 	meta_list_begin(l, pool, id, snap, waiter);

@@ -248,11 +248,9 @@ struct image_meta_list {
 
 /* NOT_FOUND: no such image. RESOURCE_EXHAUSTED: above IMAGE_META_MAX keys. */
 #define IMAGE_META_MAX 16384
-void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
-    const char *id, struct wake *waiter);
 /* And, in the same read, what snapshot `snap` is; 0: none is asked for. */
-void image_meta_list_with_start(struct image_meta_list *list,
-    struct ceph_pool *pool, const char *id, uint64_t snap, struct wake *waiter);
+void image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
+    const char *id, uint64_t snap, struct wake *waiter);
 void image_meta_list_fini(struct image_meta_list *list);
 
 /* ---- Creation ---- */
@@ -302,11 +300,11 @@ struct image_spec {
 		       will call again with both if this one is killed: all
 		       parts are made side by side */
 	/*
-	 * Asked before what was made is undone; a failure: it stays, for
-	 * another process may have adopted it. NULL: nobody does.
+	 * Whose image it is to be, marked before what was made is undone; a
+	 * failure: it stays, for another process may have adopted it. NULL:
+	 * nobody does.
 	 */
-	void (*before_undo)(void *arg, struct wake *waiter);
-	void *undo_arg;
+	struct journal_reserve *reserve;
 };
 
 enum image_create_state {

@@ -9,6 +9,7 @@
  * the directory and rbd_id.NAME both say so, and an existing header is if it
  * says what we would write. Only what this call has made is undone.
  */
+#include "ceph/journal.h"
 #include "ceph/parent.h"
 
 #include <errno.h>
@@ -186,18 +187,6 @@ header_make_start(struct image_create *c, struct wake *waiter)
 	rados_write_start(w, c->pool, object, waiter);
 }
 
-static void
-stripe_start(struct image_create *c)
-{
-	char object[RBD_OBJECT_SIZE];
-
-	image_object(object, RBD_HEADER_PREFIX, c->id);
-	rados_tell_start(c->pool, object, RADOS_EXISTS,
-	    cls_set_stripe_unit_count(
-		c->layout.stripe_unit, c->layout.stripe_count),
-	    &c->op.wake);
-}
-
 /* Never touches a map that exists: it may know of data by now. */
 static void
 map_make_start(struct image_create *c, struct wake *waiter)
@@ -213,6 +202,18 @@ map_make_start(struct image_create *c, struct wake *waiter)
 
 /* `part`s of `waits`. */
 enum { PART_DIR = 0, PART_ID, PART_HEADER, PART_MAP };
+
+static void
+stripe_start(struct image_create *c)
+{
+	char object[RBD_OBJECT_SIZE];
+
+	image_object(object, RBD_HEADER_PREFIX, c->id);
+	rados_tell_start(c->pool, object, RADOS_EXISTS,
+	    cls_set_stripe_unit_count(
+		c->layout.stripe_unit, c->layout.stripe_count),
+	    &c->op.wake);
+}
 
 static void
 all_make_start(struct image_create *c)
@@ -374,9 +375,9 @@ image_undo_step(struct image_create *c)
 		if (op->err.rc == -ETIME)
 			return op_goto(c, CREATE_END);
 		op->rc = 0;
-		if (c->spec->before_undo == NULL)
+		if (c->spec->reserve == NULL)
 			return op_goto(c, CREATE_UNDO_ALLOWED);
-		c->spec->before_undo(c->spec->undo_arg, &op->wake);
+		journal_mark_start(c->spec->reserve, &op->wake);
 		return op_await(c, CREATE_UNDO_ALLOWED);
 
 	case CREATE_UNDO_ALLOWED:

@@ -19,18 +19,6 @@ add(struct readers_find *f, struct ceph_pool *pool, const char *id)
 		image->id[0] = '\0';
 }
 
-/* The first metadata key behind what the records of this image begin with. */
-static void
-records_ask(struct readers_find *f)
-{
-	auto_free char *after = str_fmt("%s%s/", f->record, f->at.id);
-	char object[RBD_OBJECT_SIZE];
-
-	image_object(object, RBD_HEADER_PREFIX, f->at.id);
-	f->read = rados_ask_start(
-	    f->at.pool, object, cls_metadata_list(after, 1), &f->op.wake);
-}
-
 static int
 records_take(const struct readers_find *f, bool *in_use)
 {
@@ -125,7 +113,8 @@ static enum op_verdict
 readers_find_step(struct op *op)
 {
 	struct readers_find *f = (struct readers_find *)op;
-	char name[RBD_NAME_SIZE];
+	char name[RBD_NAME_SIZE], object[RBD_OBJECT_SIZE];
+	auto_free char *after = NULL;
 	enum watch_verdict verdict;
 	struct err err = ERR_INIT;
 	bool in_use = false;
@@ -151,7 +140,11 @@ readers_find_step(struct op *op)
 			    "ask who has it open");
 		if (verdict != WATCH_NONE)
 			return found(f);
-		records_ask(f);
+		/* The first key behind what its records begin with. */
+		after = str_fmt("%s%s/", f->record, f->at.id);
+		image_object(object, RBD_HEADER_PREFIX, f->at.id);
+		f->read = rados_ask_start(
+		    f->at.pool, object, cls_metadata_list(after, 1), &op->wake);
 		return op_await(f, READERS_RECORDS_READ);
 
 	case READERS_RECORDS_READ:

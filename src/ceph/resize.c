@@ -7,12 +7,6 @@
 
 #define TRIES_MAX 5 /* an image that changes each time is somebody's */
 
-static const struct image_info *
-info_of(const struct image_grow *r)
-{
-	return r->info != NULL ? r->info : &r->lookup.info;
-}
-
 static enum op_verdict
 resize_look_up(struct image_grow *r)
 {
@@ -26,7 +20,8 @@ static enum op_verdict
 image_grow_step(struct op *op)
 {
 	struct image_grow *r = (struct image_grow *)op;
-	const struct image_info *info = info_of(r);
+	const struct image_info *info = r->info != NULL ? r->info
+							: &r->lookup.info;
 	uint64_t features = info->features;
 	struct layout layout = info->layout;
 	char object[RBD_OBJECT_SIZE];

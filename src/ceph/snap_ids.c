@@ -46,34 +46,25 @@ stock_order(struct id_stock *s)
 	}
 }
 
-/* Those that come together may come in any order. */
-static void
-stock_put(struct id_stock *s, uint64_t id)
-{
-	unsigned at = s->n;
-
-	if (s->n == SNAP_IDS_MAX)
-		return;
-	for (; at > 0 && s->id[at - 1] > id; at--)
-		s->id[at] = s->id[at - 1];
-	s->id[at] = id;
-	s->n++;
-}
-
 static void
 on_id(struct wake *wake, int rc)
 {
 	struct id_order *order = container_of(wake, struct id_order, wake);
 	struct id_stock *s = order->stock;
 	struct snap_id_take *take = STAILQ_FIRST(&s->waiting);
+	unsigned at = s->n;
 
 	s->ordered--;
 	if (take != NULL && (rc < 0 || order->id > take->above)) {
 		STAILQ_REMOVE_HEAD(&s->waiting, link);
 		take->id = order->id;
 		wake_up(take->waiter, rc);
-	} else if (rc == 0) {
-		stock_put(s, order->id);
+	} else if (rc == 0 && s->n < SNAP_IDS_MAX) {
+		/* Those that come together may come in any order. */
+		for (; at > 0 && s->id[at - 1] > order->id; at--)
+			s->id[at] = s->id[at - 1];
+		s->id[at] = order->id;
+		s->n++;
 	}
 	free(order);
 	if (!STAILQ_EMPTY(&s->waiting))

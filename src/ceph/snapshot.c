@@ -163,20 +163,6 @@ add_look_up(struct snapshot_add *a)
 	return op_await(a, SNAPADD_LOOKED_UP);
 }
 
-/* The map as it lies there, two bits an object and checksums. */
-static void
-map_read(struct snapshot_add *a)
-{
-	const struct image_info *info = info_of(a);
-	uint64_t objects = layout_objects(&info->layout, info->size_bytes);
-	char object[RBD_OBJECT_SIZE];
-
-	image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
-	a->map = rados_read_new();
-	(void)rados_read_data(a->map, 0, objects / 4 + objects / 1024 + 4096);
-	rados_read_start(a->map, a->pool, object, &a->op.wake);
-}
-
 static void
 record_add_start(struct snapshot_add *a)
 {
@@ -241,9 +227,11 @@ static enum op_verdict
 snapshot_add_step(struct op *op)
 {
 	struct snapshot_add *a = (struct snapshot_add *)op;
+	const struct image_info *info;
 	const struct cls_snapshot *there;
 	char object[RBD_OBJECT_SIZE];
 	struct err err = ERR_INIT;
+	uint64_t objects;
 
 	switch (a->state) {
 	case SNAPADD_START:
@@ -259,17 +247,24 @@ snapshot_add_step(struct op *op)
 		return op_goto(a, SNAPADD_JUDGED);
 
 	case SNAPADD_JUDGED:
-		a->obstacle = image_obstacle_in_place(info_of(a));
+		info = info_of(a);
+		a->obstacle = image_obstacle_in_place(info);
 		if (++a->tries > TRIES_MAX)
 			a->obstacle = IMAGE_LOCKED;
 		if (a->obstacle != IMAGE_PLAIN)
 			return image_fail_obstacle(a, SNAPADD_END, a->image_id);
-		if (image_data_pool_open(
-			a->pool, info_of(a), &a->take.pool, &err) < 0)
+		if (image_data_pool_open(a->pool, info, &a->take.pool, &err) <
+		    0)
 			return op_fail_err(a, SNAPADD_END, &err);
-		if (!image_has_valid_map(info_of(a)))
+		if (!image_has_valid_map(info))
 			return op_goto(a, SNAPADD_MAP_READ);
-		map_read(a);
+		/* As it lies there, two bits an object and checksums. */
+		objects = layout_objects(&info->layout, info->size_bytes);
+		image_object(object, RBD_OBJECT_MAP_PREFIX, info->id);
+		a->map = rados_read_new();
+		(void)rados_read_data(
+		    a->map, 0, objects / 4 + objects / 1024 + 4096);
+		rados_read_start(a->map, a->pool, object, &op->wake);
 		return op_await(a, SNAPADD_MAP_READ);
 
 	case SNAPADD_MAP_READ:

@@ -54,12 +54,6 @@ static struct map reapers; /* key -> struct snapshot_reaper */
 static void (*when_orphaned)(
     struct ceph_pool *pool, const char *image_id, const char *image);
 
-static void
-header_object(const struct snapshot_reaper *r, char buf[RBD_OBJECT_SIZE])
-{
-	image_object(buf, RBD_HEADER_PREFIX, r->image_id);
-}
-
 /* Those in the trash without a clone, and which one comes after each. */
 static void
 choose(struct snapshot_reaper *r)
@@ -201,7 +195,7 @@ reap_step(struct op *op)
 		return op_goto(r, REAP_RECORD_NEXT);
 
 	case REAP_RECORD_NEXT:
-		header_object(r, object);
+		image_object(object, RBD_HEADER_PREFIX, r->image_id);
 		rados_tell_start(r->pool, object, RADOS_EXISTS,
 		    cls_call_u64("snapshot_remove", r->id[r->at++]), &op->wake);
 		return op_await(r, REAP_RECORD_GONE);

@@ -133,17 +133,6 @@ entry_read_start(struct trash_move *m)
 /* `part`s of `waits`. */
 enum { UNNAME_ID = 0, UNNAME_DIR };
 
-static void
-unname_start(struct trash_move *m)
-{
-	wakes_init(&m->waits, &m->op.wake);
-	image_id_remove_start(
-	    m->pool, m->name, m->place.id, wakes_add(&m->waits));
-	image_unlist_start(m->pool, m->name, m->place.id, wakes_add(&m->waits));
-	if (m->plan != NULL && m->plan->beside != NULL)
-		m->plan->beside(m->plan, wakes_add(&m->waits));
-}
-
 /* The second half of a move: the name goes. */
 static enum op_verdict
 move_name_step(struct trash_move *m)
@@ -156,7 +145,13 @@ move_name_step(struct trash_move *m)
 
 	switch ((int)m->state) {
 	case MOVE_LISTED:
-		unname_start(m);
+		wakes_init(&m->waits, &op->wake);
+		image_id_remove_start(
+		    m->pool, m->name, m->place.id, wakes_add(&m->waits));
+		image_unlist_start(
+		    m->pool, m->name, m->place.id, wakes_add(&m->waits));
+		if (m->plan != NULL && m->plan->beside != NULL)
+			m->plan->beside(m->plan, wakes_add(&m->waits));
 		return op_await(m, MOVE_UNNAMED);
 
 	case MOVE_UNNAMED:
@@ -578,19 +573,6 @@ ties_look_start(struct trash_purge *p, bool check)
 	image_unlink_start(&p->ties, &p->op.wake);
 }
 
-/* Entry and note, in one operation. */
-static void
-entry_remove_start(struct trash_purge *p)
-{
-	struct rados_write *w = rados_write_new(RADOS_EXISTS);
-
-	rados_write_call(w, cls_call_str("trash_remove", p->id));
-	if (p->instance_id != NULL)
-		journal_purge_note(w, p->instance_id, p->id, NULL);
-	rados_write_about(w, p->id);
-	rados_write_together_start(w, p->pool, RBD_TRASH, &p->op.wake);
-}
-
 static enum op_verdict
 purge_rest_step(struct trash_purge *p)
 {
@@ -600,6 +582,7 @@ purge_rest_step(struct trash_purge *p)
 	bool no_map = p->map_gone ||
 	    (p->lookup.info.prefix[0] != '\0' &&
 		!(p->lookup.info.features & RBD_OBJECT_MAP));
+	struct rados_write *w;
 
 	switch ((int)p->state) {
 	case PURGE_DATA_GONE:
@@ -639,7 +622,13 @@ purge_rest_step(struct trash_purge *p)
 		if (!removed(p, p->waits.part[0].rc, "header") ||
 		    (!no_map && !removed(p, p->waits.part[1].rc, "object map")))
 			return op_goto(p, PURGE_END);
-		entry_remove_start(p);
+		/* Entry and note, in one operation. */
+		w = rados_write_new(RADOS_EXISTS);
+		rados_write_call(w, cls_call_str("trash_remove", p->id));
+		if (p->instance_id != NULL)
+			journal_purge_note(w, p->instance_id, p->id, NULL);
+		rados_write_about(w, p->id);
+		rados_write_together_start(w, p->pool, RBD_TRASH, &op->wake);
 		return op_await(p, PURGE_ENTRY_REMOVED);
 
 	case PURGE_ENTRY_REMOVED:

@@ -146,7 +146,7 @@ image_check_step(struct op *op)
 		return op_goto(c, IMAGECHECK_RECORDS);
 
 	case IMAGECHECK_RECORDS:
-		image_meta_list_start(&c->meta, c->pool, c->id, &op->wake);
+		image_meta_list_start(&c->meta, c->pool, c->id, 0, &op->wake);
 		return op_await(c, IMAGECHECK_READ);
 
 	case IMAGECHECK_READ:

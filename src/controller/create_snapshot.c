@@ -86,13 +86,6 @@ struct create_snapshot {
 
 /* ---- what it is to be made of ---- */
 
-/* The clone is to be undone. */
-static void
-on_undo(void *reserve, struct wake *waiter)
-{
-	journal_mark_start(reserve, waiter);
-}
-
 /* The clone: where its volume is, and as that is. */
 static int
 read_source(struct create_snapshot *c, struct err *err)
@@ -118,8 +111,7 @@ read_source(struct create_snapshot *c, struct err *err)
 		    ? info->layout
 		    : (struct layout){ .order = info->layout.order },
 		.data_pool = data_pool != pool ? data_pool : NULL,
-		.before_undo = on_undo,
-		.undo_arg = &c->reserve,
+		.reserve = &c->reserve,
 	};
 	c->meta = arena_new_bytes(
 	    c->rpc.arena, (c->source.nmeta + META_MAX) * sizeof(*c->meta));
@@ -332,7 +324,8 @@ create_snapshot_step(struct op *op)
 	case CREATESNAP_START:
 		c->req = c->rpc.request;
 		c->params = csi_map_of(c->req, parameters);
-		volume_source_start(&c->source, &c->rpc, &op->wake);
+		volume_source_start(
+		    &c->source, &c->rpc, NULL, NULL, NULL, &op->wake);
 		return op_await(c, CREATESNAP_SOURCE_READ);
 
 	case CREATESNAP_SOURCE_READ:

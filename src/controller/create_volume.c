@@ -150,7 +150,8 @@ make_context(struct create_volume *c, struct err *err)
 	struct csi_map map;
 
 	if (csi_mounter_of(p->mounter) == CSI_MOUNTER_KRBD && *ns != '\0' &&
-	    rules_namespace("rbd.radosNamespace of config.json", ns, &why) < 0)
+	    rules_name("rbd.radosNamespace of config.json", ns, RULES_NAMESPACE,
+		&why) < 0)
 		return err_set(err, ERR_FAILED_PRECONDITION, "%s", why.text);
 	c->volume = csi_new(&csi__v1__volume__descriptor, c->rpc.arena);
 	put_context(c, "pool", c->choice.pool_name);
@@ -178,13 +179,6 @@ make_context(struct create_volume *c, struct err *err)
 		    "parameters: make a volume_context of %zu bytes, more than %d",
 		    bytes, CSI_MAP_MAX_BYTES);
 	return 0;
-}
-
-/* Image or helper are to be undone. */
-static void
-on_undo(void *reserve, struct wake *waiter)
-{
-	journal_mark_start(reserve, waiter);
 }
 
 static int
@@ -229,8 +223,7 @@ read_create_request(struct create_volume *c, struct err *err)
 		},
 		.data_pool = c->data_pool,
 		.meta = c->meta,
-		.before_undo = on_undo,
-		.undo_arg = &c->reserve,
+		.reserve = &c->reserve,
 	};
 	for (size_t i = 0; i < META_MAX; i++) {
 		value = meta[i].value != NULL
@@ -579,8 +572,7 @@ create_image_step(struct create_volume *c)
 			.data_pool = c->spec.data_pool,
 			.meta = c->source.meta,
 			.nmeta = c->source.nmeta,
-			.before_undo = on_undo,
-			.undo_arg = &c->reserve,
+			.reserve = &c->reserve,
 		};
 		c->helper = (struct helper_make){
 			.source = &c->source,
@@ -706,7 +698,7 @@ create_existing_step(struct create_volume *c)
 	c->bytes = c->entry.lookup.info.size_bytes;
 	if (c->source_id == NULL || find->item.attr[JOURNAL_SOURCE] != NULL)
 		return op_goto(c, CREATEVOL_ANSWER);
-	volume_source_compare_start(&c->source, &c->rpc, c->at, c->image,
+	volume_source_start(&c->source, &c->rpc, c->at, c->image,
 	    &c->entry.lookup.info, &c->rpc.op.wake);
 	return op_await(c, CREATEVOL_COMPARED);
 }
@@ -762,7 +754,8 @@ create_volume_step(struct op *op)
 			return create_existing_step(c);
 		if (c->source_id == NULL)
 			return op_goto(c, CREATEVOL_SOURCE_DONE);
-		volume_source_start(&c->source, &c->rpc, &op->wake);
+		volume_source_start(
+		    &c->source, &c->rpc, NULL, NULL, NULL, &op->wake);
 		return op_await(c, CREATEVOL_SOURCE_READ);
 
 	case CREATEVOL_COMPARED:

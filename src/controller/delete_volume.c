@@ -202,19 +202,6 @@ struct delete_volume {
 };
 
 /*
- * Name and id of the images that we make follow from the volume ID: such an
- * image is looked at while the entry is read, which then tells if it is that.
- */
-static void
-look_start(struct delete_volume *d, struct wake *waiter)
-{
-	d->image = arena_fmt(d->rpc.arena, "%s%s", d->kind->image, d->uuid);
-	image_id_of(d->uuid, d->own_id);
-	trash_look_start(
-	    &d->discard.move, d->pool, d->image, d->own_id, waiter);
-}
-
-/*
  * Gone already is success. `id` NULL: what the name leads to.
  * FAILED_PRECONDITION: in use, naming the address, or name and id do not
  * belong together (trash_move_start()).
@@ -485,8 +472,18 @@ delete_volume_step(struct op *op)
 		journal_read_start(&d->entry, d->kind, d->pool, d->uuid,
 		    JOURNAL_IDENTITY | JOURNAL_BIT(JOURNAL_POOL), d->rpc.arena,
 		    wakes_add(&d->asked));
-		if (d->kind == &journal_volumes)
-			look_start(d, wakes_add(&d->asked));
+		if (d->kind != &journal_volumes)
+			return op_await(d, DELETEVOL_ITEM_READ);
+		/*
+		 * Name and id of the images that we make follow from the volume
+		 * ID: such an image is looked at while the entry is read, which
+		 * then tells if it is that.
+		 */
+		d->image = arena_fmt(
+		    d->rpc.arena, "%s%s", d->kind->image, d->uuid);
+		image_id_of(d->uuid, d->own_id);
+		trash_look_start(&d->discard.move, d->pool, d->image, d->own_id,
+		    wakes_add(&d->asked));
 		return op_await(d, DELETEVOL_ITEM_READ);
 
 	case DELETEVOL_ITEM_READ:

@@ -30,20 +30,6 @@ struct expand_volume {
 	struct image_meta_list meta;
 };
 
-/* Not below what is there, not above what may be. */
-static int
-check_limit(const struct expand_volume *e, struct err *err)
-{
-	int64_t limit = e->req->capacity_range->limit_bytes;
-	uint64_t bytes = e->volume.info->size_bytes;
-
-	if (limit == 0 || bytes <= (uint64_t)limit)
-		return 0;
-	return err_set(err, ERR_OUT_OF_RANGE,
-	    "volume %s: has %llu bytes, more than capacity_range.limit_bytes, and no volume shrinks",
-	    e->req->volume_id, (unsigned long long)bytes);
-}
-
 /* A device shows its new size by itself; what is on it or below it does not. */
 static void
 fill_expand_reply(struct expand_volume *e, bool node_has_to)
@@ -54,17 +40,12 @@ fill_expand_reply(struct expand_volume *e, bool node_has_to)
 	reply->node_expansion_required = node_has_to;
 }
 
-static bool
-is_block(const struct expand_volume *e)
-{
-	return e->req->volume_capability != NULL && e->rpc.in->access.block;
-}
-
 static enum op_verdict
 expand_volume_step(struct op *op)
 {
 	struct expand_volume *e = (struct expand_volume *)op;
-	struct err err = ERR_INIT;
+	uint64_t bytes;
+	int64_t limit;
 
 	switch (e->state) {
 	case EXPANDVOL_START:
@@ -76,12 +57,17 @@ expand_volume_step(struct op *op)
 	case EXPANDVOL_FOUND:
 		if (op->rc < 0)
 			return op_fail_as(e, EXPANDVOL_END, volume.op);
-		if (check_limit(e, &err) < 0)
-			return op_fail_err(e, EXPANDVOL_END, &err);
+		bytes = e->volume.info->size_bytes;
+		/* Not below what is there, not above what may be. */
+		limit = e->req->capacity_range->limit_bytes;
+		if (limit != 0 && bytes > (uint64_t)limit)
+			return op_fail(e, EXPANDVOL_END, ERR_OUT_OF_RANGE,
+			    "volume %s: has %llu bytes, more than capacity_range.limit_bytes, and no volume shrinks",
+			    e->req->volume_id, (unsigned long long)bytes);
 		if (op->detached) /* nothing is changed: stop here */
 			return op_fail(e, EXPANDVOL_END, ERR_CANCELLED,
 			    "the caller is gone");
-		if (e->volume.info->size_bytes >= e->rpc.in->size_bytes)
+		if (bytes >= e->rpc.in->size_bytes)
 			return op_goto(e, EXPANDVOL_LIMITED);
 		qos_store_start(&e->qos, e->volume.pool, e->volume.info->id,
 		    NULL, e->rpc.in->size_bytes, e->rpc.arena, &op->wake);
@@ -103,12 +89,13 @@ expand_volume_step(struct op *op)
 	case EXPANDVOL_GROWN:
 		if (op->rc < 0)
 			return op_fail_as(e, EXPANDVOL_END, grow.op);
-		if (!is_block(e)) {
+		if (e->req->volume_capability == NULL ||
+		    !e->rpc.in->access.block) {
 			fill_expand_reply(e, true);
 			return op_goto(e, EXPANDVOL_END);
 		}
 		image_meta_list_start(
-		    &e->meta, e->volume.pool, e->volume.info->id, &op->wake);
+		    &e->meta, e->volume.pool, e->volume.info->id, 0, &op->wake);
 		return op_await(e, EXPANDVOL_META_READ);
 
 	case EXPANDVOL_META_READ:

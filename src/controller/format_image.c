@@ -178,14 +178,21 @@ record_begin(struct format_image *f)
 }
 
 static void
-put_key(struct format_image *f, Worker__FormatReply *reply)
+fill_format_reply(struct format_image *f)
 {
-	const struct secret *key = &f->key.key;
+	Worker__FormatReply *reply = csi_rpc_reply(&f->rpc);
+	struct arena *arena = f->rpc.arena;
 
 	reply->encrypted = str_eq(
 	    volume_encryption(&f->list), VOLUME_ENCRYPTED);
-	if (!secret_is_empty(key))
-		reply->key = arena_strdup(f->rpc.arena, key->text);
+	if (!secret_is_empty(&f->key.key))
+		reply->key = arena_strdup(arena, f->key.key.text);
+	reply->used_known = f->used_known;
+	reply->used_bytes = f->used_bytes;
+	reply->image_id = f->lookup.info.id;
+	reply->again = f->again;
+	reply->io_max = arena_strdup(arena, qos_io_max(&f->list, arena));
+	reply->pool = arena_strdup(arena, ceph_pool_name(f->pool));
 }
 
 static enum op_verdict
@@ -205,7 +212,7 @@ format_key_step(struct format_image *f)
 		.volume_id = f->req->volume_id,
 		.text = volume_dek(&f->list),
 	};
-	kms_get_start(&f->key, &op->wake);
+	kms_job_start(&f->key, false, &op->wake);
 	return op_await(f, FORMAT_KEY_GOT);
 }
 
@@ -216,7 +223,6 @@ format_image_step(struct op *op)
 	const struct image_info *info = &f->lookup.info;
 	struct cls_meta mark;
 	enum watch_verdict verdict;
-	Worker__FormatReply *reply;
 	struct err err = ERR_INIT;
 	int rc;
 
@@ -254,7 +260,7 @@ format_image_step(struct op *op)
 		    f->req->step == WORKER__FORMAT_REQUEST__STEP__KEY ||
 		    f->req->step == WORKER__FORMAT_REQUEST__STEP__LIMITS) {
 			image_meta_list_start(
-			    &f->list, f->pool, info->id, &op->wake);
+			    &f->list, f->pool, info->id, 0, &op->wake);
 			return op_await(f, FORMAT_META_READ);
 		}
 		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__RECORD) {
@@ -340,16 +346,7 @@ format_image_step(struct op *op)
 		return format_key_step(f);
 
 	case FORMAT_ANSWER:
-		reply = csi_rpc_reply(&f->rpc);
-		put_key(f, reply);
-		reply->used_known = f->used_known;
-		reply->used_bytes = f->used_bytes;
-		reply->image_id = f->lookup.info.id;
-		reply->again = f->again;
-		reply->io_max = arena_strdup(
-		    f->rpc.arena, qos_io_max(&f->list, f->rpc.arena));
-		reply->pool = arena_strdup(
-		    f->rpc.arena, ceph_pool_name(f->pool));
+		fill_format_reply(f);
 		return op_goto(f, FORMAT_END);
 
 	case FORMAT_END:

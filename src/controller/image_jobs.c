@@ -61,17 +61,6 @@ native_start(struct image_job *j)
 	}
 }
 
-/*
- * The child's own features: a parent's do not matter to a clone. They alone
- * decide: what was undone is not made under the same name again.
- */
-static bool
-is_for_librbd(const struct image_job *j)
-{
-	return j->kind == IMAGE_JOB_CLONE &&
-	    (j->spec->features & ~features_created()) != 0;
-}
-
 /* What the native way has to tell; true: it is not for us to do. */
 static bool
 native_take(struct image_job *j)
@@ -142,7 +131,13 @@ image_job_step(struct op *op)
 
 	switch (j->state) {
 	case IMAGEJOB_START:
-		if (is_for_librbd(j)) {
+		/*
+		 * The child's own features: a parent's do not matter to a clone.
+		 * They alone decide: what was undone is not made under the same
+		 * name again.
+		 */
+		if (j->kind == IMAGE_JOB_CLONE &&
+		    (j->spec->features & ~features_created()) != 0) {
 			librbd_start(j);
 			return op_await(j, IMAGEJOB_LANE_DONE);
 		}

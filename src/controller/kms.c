@@ -148,7 +148,7 @@ kms_find(const char *id, struct err *err)
 		return &kinds[0];
 	if (str_is_empty(controller.kms_config))
 		return refuse(err, id, "there is no --kms-config");
-	config = json_read_file(controller.kms_config, CONFIG_MAX, &why);
+	config = json_read_file(controller.kms_config, CONFIG_MAX, false, &why);
 	if (config == NULL)
 		return refuse(err, id, why.text);
 	section = json_object_get(config, id);
@@ -169,8 +169,8 @@ kms_check(const char *kms_id, struct err *err)
 
 /* ---- jobs ---- */
 
-static void
-job_start(struct kms_job *job, struct wake *waiter, bool put)
+void
+kms_job_start(struct kms_job *job, bool put, struct wake *waiter)
 {
 	struct csi_map secrets = csi_map_field(job->rpc->request, CSI_SECRETS);
 	const char *text = csi_map_get(&secrets, CSI_PASSPHRASE);
@@ -194,18 +194,6 @@ job_start(struct kms_job *job, struct wake *waiter, bool put)
 		kms->put_start(job);
 	else
 		kms->get_start(job);
-}
-
-void
-kms_get_start(struct kms_job *job, struct wake *waiter)
-{
-	job_start(job, waiter, false);
-}
-
-void
-kms_put_start(struct kms_job *job, struct wake *waiter)
-{
-	job_start(job, waiter, true);
 }
 
 void

@@ -47,12 +47,11 @@ struct kms_job {
 };
 
 /*
- * Wakes `waiter` with 0 or a negative errno and job->err. INVALID_ARGUMENT:
+ * Gets the key, or puts it. Wakes `waiter` with 0 or a negative errno and job->err. INVALID_ARGUMENT:
  * the secrets have no passphrase, or the service cannot keep this key.
  * FAILED_PRECONDITION: as kms_check(), or it has no such key.
  */
-void kms_get_start(struct kms_job *job, struct wake *waiter);
-void kms_put_start(struct kms_job *job, struct wake *waiter);
+void kms_job_start(struct kms_job *job, bool put, struct wake *waiter);
 void kms_job_fini(struct kms_job *job);
 
 /*

@@ -53,16 +53,6 @@ on_looked(struct wake *wake, int rc)
 		wake_up(&l->op.wake, l->failure.rc);
 }
 
-static void
-looks_start(struct list *l)
-{
-	l->next = 0;
-	if (l->nkeys == 0)
-		wake_up(&l->op.wake, 0);
-	for (size_t i = 0; i < LIST_LOOKS && l->next < l->nkeys; i++)
-		look_at_next(&l->slot[i]);
-}
-
 /* ---- pools, directories, pages ---- */
 
 /* The pool with the lowest id from `id` on, in l->pool; NULL: all are done. */
@@ -97,13 +87,6 @@ begin(struct list *l, struct err *err)
 	return rc;
 }
 
-/* The source's snapshots are in its pool; their keys may be in any other. */
-static bool
-may_be_wanted(const struct list *l, const struct list_key *key)
-{
-	return l->source == NULL || key->pool->id == l->source->pool_id;
-}
-
 static void
 take_keys(struct list *l)
 {
@@ -119,12 +102,15 @@ take_keys(struct list *l)
 
 		key->key = arena_strdup(l->rpc->arena, e->key);
 		key->pool = l->pool;
-		/* ceph-csi has handles of another cluster there, too. */
+		/*
+		 * ceph-csi has handles of another cluster there, too. A source's
+		 * snapshots are in its pool; their keys may be in any other.
+		 */
 		if (journal_ref_parse(e->value, e->len, &ref) < 0 ||
 		    (ref.has_pool &&
 			ceph_pool_open_id(controller.conn, ref.pool_id,
 			    l->pool->rados_namespace, &key->pool, NULL) < 0) ||
-		    !may_be_wanted(l, key))
+		    (l->source != NULL && key->pool->id != l->source->pool_id))
 			l->nkeys--;
 		else
 			memcpy(key->uuid, ref.uuid, sizeof(key->uuid));
@@ -239,7 +225,11 @@ list_step(struct op *op)
 			set_token(l);
 			return op_goto(l, LIST_END);
 		}
-		looks_start(l);
+		l->next = 0;
+		if (l->nkeys == 0)
+			return op_goto(l, LIST_LOOKED);
+		for (size_t i = 0; i < LIST_LOOKS && l->next < l->nkeys; i++)
+			look_at_next(&l->slot[i]);
 		return op_await(l, LIST_LOOKED);
 
 	case LIST_LOOKED:

@@ -143,7 +143,7 @@ look_step(struct op *op)
 		if (!l->summary.more)
 			return look_for_room(l);
 		image_meta_list_start(
-		    &l->list, l->pool, l->image_id, &op->wake);
+		    &l->list, l->pool, l->image_id, 0, &op->wake);
 		return op_await(l, LOOK_NODES_READ);
 
 	case LOOK_NODES_READ:

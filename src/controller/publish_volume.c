@@ -226,23 +226,13 @@ record_start(struct publish_volume *p)
 	    NULL, &p->rpc.op.wake);
 }
 
-static bool
-is_to_be_encrypted(const struct publish_volume *p)
-{
-	struct csi_encryption encryption = { .luks = false };
-	struct err err = ERR_INIT;
-
-	/* The definition's check has read it, too. */
-	return csi_encryption_get(&p->context, &encryption, &err) == 0 &&
-	    encryption.luks;
-}
-
 static enum op_verdict
 publish_volume_step(struct op *op)
 {
 	struct publish_volume *p = (struct publish_volume *)op;
 	const struct volume_lookup *v = &p->volume;
 	const Csi__V1__ControllerPublishVolumeRequest *req = p->rpc.request;
+	struct csi_encryption encryption = { .luks = false };
 	enum watch_verdict verdict;
 	struct err err = ERR_INIT;
 	int rc;
@@ -273,13 +263,15 @@ publish_volume_step(struct op *op)
 		if (v->is_static)
 			return op_goto(p, PUBLISHVOL_ANSWER);
 		image_meta_list_start(
-		    &p->list, v->pool, p->image_id, &op->wake);
+		    &p->list, v->pool, p->image_id, 0, &op->wake);
 		return op_await(p, PUBLISHVOL_META_READ);
 
 	case PUBLISHVOL_META_READ:
 		if (op->rc < 0)
 			return op_fail_as(p, PUBLISHVOL_END, list);
-		if (volume_is_encrypted(&p->list) != is_to_be_encrypted(p))
+		/* The definition's check has read it, too. */
+		(void)!csi_encryption_get(&p->context, &encryption, &err);
+		if (volume_is_encrypted(&p->list) != encryption.luks)
 			return op_fail(p, PUBLISHVOL_END,
 			    ERR_FAILED_PRECONDITION,
 			    "volume %s: image %s is %sencrypted, and volume_context.encrypted says otherwise",

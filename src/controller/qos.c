@@ -54,7 +54,7 @@ qos_store_step(struct op *op)
 
 	switch (q->state) {
 	case QOS_START:
-		image_meta_list_start(&q->list, q->pool, q->id, &op->wake);
+		image_meta_list_start(&q->list, q->pool, q->id, 0, &op->wake);
 		return op_await(q, QOS_META_READ);
 
 	case QOS_META_READ:

@@ -173,7 +173,7 @@ unpublish_volume_step(struct op *op)
 		if (*u->req->node_id != '\0' && !u->rpc.env->out_of_service)
 			return op_goto(u, UNPUBLISHVOL_RELEASE);
 		image_meta_list_start(
-		    &u->list, u->pool, u->image_id, &op->wake);
+		    &u->list, u->pool, u->image_id, 0, &op->wake);
 		return op_await(u, UNPUBLISHVOL_META_READ);
 
 	case UNPUBLISHVOL_META_READ:

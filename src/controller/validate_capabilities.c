@@ -170,7 +170,7 @@ validate_capabilities_step(struct op *op)
 		if (v->req->n_mutable_parameters == 0)
 			return op_goto(v, VALIDATECAP_META_READ);
 		image_meta_list_start(
-		    &v->list, v->volume.pool, v->volume.info->id, &op->wake);
+		    &v->list, v->volume.pool, v->volume.info->id, 0, &op->wake);
 		return op_await(v, VALIDATECAP_META_READ);
 
 	case VALIDATECAP_META_READ:

@@ -112,34 +112,26 @@ volume_meta_join(struct arena *arena, const struct cls_meta *a, size_t na,
 	return all;
 }
 
-/* Pool and image of a static volume stand in its context and its ID. */
+/*
+ * Pool and image of a static volume stand in its context and its ID, those of
+ * an in-tree volume in its handle: neither has a journal entry.
+ */
 static int
-open_static(struct volume_lookup *v, struct err *err)
+open_named(struct volume_lookup *v, struct err *err)
 {
-	const char *pool = csi_map_get(v->context, "pool");
+	const struct csi_migrated_id *id = &v->rpc->in->migrated;
+	const char *pool = v->is_static ? csi_map_get(v->context, "pool")
+					: id->pool;
 	int rc;
 
 	if (str_is_empty(pool))
 		return err_set(
 		    err, ERR_INVALID_ARGUMENT, "volume_context.pool: missing");
-	rc = ceph_pool_open(
-	    controller.conn, pool, v->rpc->env->rados_namespace, &v->pool, err);
+	rc = ceph_pool_open(controller.conn, pool,
+	    v->is_static ? v->rpc->env->rados_namespace : "", &v->pool, err);
 	if (rc < 0)
 		err_prefix(err, "volume %s", v->id);
-	v->image = v->id;
-	return rc;
-}
-
-/* An in-tree volume is named by its handle, and has no journal entry. */
-static int
-open_migrated(struct volume_lookup *v, struct err *err)
-{
-	const struct csi_migrated_id *id = &v->rpc->in->migrated;
-	int rc = ceph_pool_open(controller.conn, id->pool, "", &v->pool, err);
-
-	if (rc < 0)
-		err_prefix(err, "volume %s", v->id);
-	v->image = id->image;
+	v->image = v->is_static ? v->id : id->image;
 	return rc;
 }
 
@@ -153,12 +145,8 @@ volume_step(struct op *op)
 
 	switch (v->state) {
 	case VOLUME_START:
-		if (v->is_static)
-			return open_static(v, &err) < 0
-			    ? op_fail_err(v, VOLUME_END, &err)
-			    : op_goto(v, VOLUME_NAMED);
-		if (v->rpc->in->id_kind == CSI_ID_MIGRATED)
-			return open_migrated(v, &err) < 0
+		if (v->is_static || v->rpc->in->id_kind == CSI_ID_MIGRATED)
+			return open_named(v, &err) < 0
 			    ? op_fail_err(v, VOLUME_END, &err)
 			    : op_goto(v, VOLUME_NAMED);
 		if (volume_pool_open(v->rpc, v->kind, v->id, &v->pool, &err) <

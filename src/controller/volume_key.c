@@ -90,14 +90,14 @@ volume_key_step(struct op *op)
 		if (str_eq(k->get.kms_id, KMS_DEFAULT) &&
 		    str_eq(k->kms_id, KMS_DEFAULT))
 			return op_goto(k, VOLUMEKEY_PUT);
-		kms_get_start(&k->get, &op->wake);
+		kms_job_start(&k->get, false, &op->wake);
 		return op_await(k, VOLUMEKEY_GOT);
 
 	case VOLUMEKEY_GOT:
 		if (op->rc < 0)
 			return op_fail_as(k, VOLUMEKEY_END, get);
 		secret_copy(&k->put.key, &k->get.key);
-		kms_put_start(&k->put, &op->wake);
+		kms_job_start(&k->put, true, &op->wake);
 		return op_await(k, VOLUMEKEY_PUT);
 
 	case VOLUMEKEY_PUT:

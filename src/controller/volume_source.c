@@ -83,14 +83,6 @@ volume_source_is_of(
 	    str_eq(parent->id, s->found.info->id);
 }
 
-/* Is it the snapshot by which a CSI snapshot's image is cloned? */
-static bool
-is_cloned_by(const struct volume_source *s, const struct cls_snapshot *snap)
-{
-	return snap->id != 0 && snap->kind == SNAP_USER &&
-	    str_eq(snap->name, s->found.image);
-}
-
 static void
 take_snapshot(struct volume_source *s, const struct cls_snapshot *snap)
 {
@@ -120,7 +112,7 @@ source_step(struct op *op)
 		if (!s->is_snapshot)
 			return op_goto(s, SOURCE_META_READ);
 		/* The last snapshot of a snapshot's image is its own. */
-		image_meta_list_with_start(&s->list, s->found.pool,
+		image_meta_list_start(&s->list, s->found.pool,
 		    s->found.info->id, s->found.info->snap_seq, &op->wake);
 		return op_await(s, SOURCE_META_READ);
 
@@ -135,8 +127,12 @@ source_step(struct op *op)
 				? "it is encrypted, and the new volume is not"
 				: "it is not encrypted, and the new volume is to be");
 		take_meta(s);
-		if (s->is_snapshot && is_cloned_by(s, &s->list.snapshot)) {
-			take_snapshot(s, &s->list.snapshot);
+		snap = &s->list.snapshot;
+		/* Is it the one by which a CSI snapshot's image is cloned? */
+		if (s->is_snapshot && snap->id != 0 &&
+		    snap->kind == SNAP_USER &&
+		    str_eq(snap->name, s->found.image)) {
+			take_snapshot(s, snap);
 			return op_goto(s, SOURCE_END);
 		}
 		if (s->is_snapshot) {
@@ -190,14 +186,7 @@ static const struct op_class source_class = {
 };
 
 void
-volume_source_start(
-    struct volume_source *s, struct csi_rpc *rpc, struct wake *waiter)
-{
-	volume_source_compare_start(s, rpc, NULL, NULL, NULL, waiter);
-}
-
-void
-volume_source_compare_start(struct volume_source *s, struct csi_rpc *rpc,
+volume_source_start(struct volume_source *s, struct csi_rpc *rpc,
     struct ceph_pool *pool, const char *image, const struct image_info *copy,
     struct wake *waiter)
 {

@@ -50,18 +50,14 @@ struct volume_source {
  * volume (any more). INVALID_ARGUMENT: it is encrypted and the new volume is
  * not to be, or the other way.
  * volume_source_fini() in any case.
+ *
+ * With a copy (else NULLs) also whether that image, whose journal does not
+ * tell, was made of it. That is told by its parent; of a copy of a volume by
+ * that of its helper, but for one that was flattened.
  */
-void volume_source_start(
-    struct volume_source *source, struct csi_rpc *rpc, struct wake *waiter);
-
-/*
- * The same, and whether an image whose journal does not tell was made of it.
- * That is told by its parent; of a copy of a volume by that of its helper, but
- * for one that was flattened.
- */
-void volume_source_compare_start(struct volume_source *source,
-    struct csi_rpc *rpc, struct ceph_pool *pool, const char *image,
-    const struct image_info *copy, struct wake *waiter);
+void volume_source_start(struct volume_source *source, struct csi_rpc *rpc,
+    struct ceph_pool *pool, const char *image, const struct image_info *copy,
+    struct wake *waiter);
 
 void volume_source_fini(struct volume_source *source);
 

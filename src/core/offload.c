@@ -23,10 +23,9 @@ struct reply_head {
 } __attribute__((aligned(16)));
 
 static struct {
-	unsigned max, running, stuck;
-	uint64_t forks;
+	struct offload_stats stats;
 	STAILQ_HEAD(, offload) queue;
-} of = { .max = 64, .queue = STAILQ_HEAD_INITIALIZER(of.queue) };
+} of = { .stats.max = 64, .queue = STAILQ_HEAD_INITIALIZER(of.queue) };
 
 static void launch(struct offload *off);
 
@@ -122,12 +121,12 @@ complete(struct offload *off)
 	free(off->reply);
 	off->reply = NULL;
 	off->waiter = NULL;
-	of.running--;
+	of.stats.running--;
 	if (off->late)
-		of.stuck--;
+		of.stats.stuck--;
 	wake_up(waiter, rc);
 	next = STAILQ_FIRST(&of.queue);
-	if (next != NULL && of.running < of.max) {
+	if (next != NULL && of.stats.running < of.stats.max) {
 		STAILQ_REMOVE_HEAD(&of.queue, link);
 		launch(next);
 	}
@@ -176,7 +175,7 @@ on_deadline(struct timer *timer)
 
 	if (!off->late) {
 		off->late = true;
-		of.stuck++;
+		of.stats.stuck++;
 	}
 	log_warn("offload.late",
 	    "pid=%d what=%s timeout_ms=%lld killed_before=%d", (int)off->pid,
@@ -196,7 +195,7 @@ fail(struct offload *off, int rc)
 	free(off->reply);
 	off->reply = NULL;
 	off->waiter = NULL;
-	of.running--;
+	of.stats.running--;
 	wake_up(waiter, err_set_rc(&off->err, rc, "fork for %s", off->what));
 }
 
@@ -206,7 +205,7 @@ launch(struct offload *off)
 	int fd[2], pidfd, rc;
 	sigset_t before;
 
-	of.running++;
+	of.stats.running++;
 	off->want = sizeof(struct reply_head) + off->result_size;
 	off->reply = mem_new(off->want);
 	if (pipe2(fd, O_CLOEXEC) < 0) {
@@ -225,7 +224,7 @@ launch(struct offload *off)
 		fail(off, rc);
 		return;
 	}
-	of.forks++;
+	of.stats.forks++;
 	pidfd = (int)syscall(SYS_pidfd_open, off->pid, 0u);
 	if (pidfd < 0) { /* out of descriptors: the child must not run on */
 		rc = -errno;
@@ -258,7 +257,7 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 	off->got = 0;
 	off->status = 0;
 	off->reaped = off->killed = off->late = false;
-	if (of.running < of.max)
+	if (of.stats.running < of.stats.max)
 		launch(off);
 	else
 		STAILQ_INSERT_TAIL(&of.queue, off, link);
@@ -267,29 +266,11 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 void
 offload_set_max(unsigned max)
 {
-	of.max = max > 0 ? max : 1;
+	of.stats.max = max > 0 ? max : 1;
 }
 
-unsigned
-offload_max(void)
+struct offload_stats
+offload_stats(void)
 {
-	return of.max;
-}
-
-unsigned
-offload_running(void)
-{
-	return of.running;
-}
-
-unsigned
-offload_stuck(void)
-{
-	return of.stuck;
-}
-
-uint64_t
-offload_forks(void)
-{
-	return of.forks;
+	return of.stats;
 }

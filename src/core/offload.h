@@ -59,9 +59,13 @@ void offload_start(struct offload *off, const char *what, offload_fn fn,
 
 /* How many children may run at once (default 64); the others wait, FIFO. */
 void offload_set_max(unsigned max);
-unsigned offload_max(void);
-unsigned offload_running(void);
-unsigned offload_stuck(void); /* running past their time */
-uint64_t offload_forks(void); /* since the start, for tests and metrics */
+
+/* For tests and metrics. */
+struct offload_stats {
+	unsigned max, running;
+	unsigned stuck; /* running past their time */
+	uint64_t forks; /* since the start */
+};
+struct offload_stats offload_stats(void);
 
 #endif

@@ -18,17 +18,6 @@ static struct {
 	int64_t armed_ms; /* what ev waits for, -1: nothing */
 } tm;
 
-/* Puts a timer that is nobody's child at `link`, in front of what is there. */
-static void
-attach(struct timer *timer, struct timer **link)
-{
-	timer->next = *link;
-	if (timer->next != NULL)
-		timer->next->link = &timer->next;
-	timer->link = link;
-	*link = timer;
-}
-
 static void
 detach(struct timer *timer)
 {
@@ -51,7 +40,11 @@ merge(struct timer *a, struct timer *b)
 		a = b;
 		b = other;
 	}
-	attach(b, &a->child);
+	b->next = a->child;
+	if (b->next != NULL)
+		b->next->link = &b->next;
+	b->link = &a->child;
+	a->child = b;
 	return a;
 }
 

@@ -79,23 +79,14 @@ check_mounted_id(const char *id, struct err *err)
 	return rc;
 }
 
-static bool
-has_id_form(const char *id)
-{
-	static const char hex[] = "0123456789abcdefABCDEF";
-	static const char word[] =
-	    "0123456789_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-
-	return strspn(id, hex) == 4 && id[4] == '-' &&
-	    strspn(id + 5, hex) == 4 && id[9] == '-' && id[10] != '\0' &&
-	    id[10 + strspn(id + 10, word)] == '\0';
-}
-
 /* On a node: a static volume is named by its image, others by our ID. */
 static int
 check_node_volume_id(
     const char *id, const struct csi_map *context, struct err *err)
 {
+	static const char hex[] = "0123456789abcdefABCDEF";
+	static const char word[] =
+	    "0123456789_-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	struct csi_volume_id unused;
 	int rc = check_mounted_id(id, err);
 
@@ -103,7 +94,9 @@ check_node_volume_id(
 		return rc;
 	if (csi_volume_id_parse(id, &unused, err) == -EPROTONOSUPPORT)
 		return -EPROTONOSUPPORT;
-	if (!has_id_form(id))
+	if (strspn(id, hex) != 4 || id[4] != '-' || strspn(id + 5, hex) != 4 ||
+	    id[9] != '-' || id[10] == '\0' ||
+	    id[10 + strspn(id + 10, word)] != '\0')
 		return csi_invalid(
 		    err, "volume_id: is no identifier of this driver");
 	return 0;
@@ -252,8 +245,8 @@ check_pools(struct csi_request *in, const Csi__V1__TopologyRequirement *wanted,
 		rc = csi_invalid(err,
 		    "parameters.pool: missing, and without accessibility_requirements topologyConstrainedPools do not count");
 	for (size_t i = 0; i < in->topology.n && krbd && rc == 0; i++)
-		rc = rules_pool("parameters.topologyConstrainedPools",
-		    in->topology.choice[i].pool, err);
+		rc = rules_name("parameters.topologyConstrainedPools",
+		    in->topology.choice[i].pool, RULES_POOL, err);
 	return rc;
 }
 
@@ -281,12 +274,18 @@ csi_check_create_volume(struct csi_request *in, struct err *err)
 	return csi_volume_size(r->capacity_range, &in->size_bytes, err);
 }
 
+/* What has nothing but an ID, by which it is locked and logged. */
 int
-csi_check_delete_volume(struct csi_request *in, struct err *err)
+csi_check_volume(struct csi_request *in, struct err *err)
 {
-	const Csi__V1__DeleteVolumeRequest *r = in->message;
+	return check_volume_id(csi_definition_key(in->def, in->message), err);
+}
 
-	return check_volume_id(r->volume_id, err);
+int
+csi_check_snapshot(struct csi_request *in, struct err *err)
+{
+	return check_id(
+	    csi_definition_key(in->def, in->message), "snapshot_id", err);
 }
 
 int
@@ -301,22 +300,6 @@ csi_check_create_snapshot(struct csi_request *in, struct err *err)
 		return rc;
 	return csi_snapshot_params_parse(
 	    &parameters, r->source_volume_id, &in->snapshot_prefix, err);
-}
-
-int
-csi_check_delete_snapshot(struct csi_request *in, struct err *err)
-{
-	const Csi__V1__DeleteSnapshotRequest *r = in->message;
-
-	return check_id(r->snapshot_id, "snapshot_id", err);
-}
-
-int
-csi_check_get_volume(struct csi_request *in, struct err *err)
-{
-	const Csi__V1__ControllerGetVolumeRequest *r = in->message;
-
-	return check_volume_id(r->volume_id, err);
 }
 
 int
@@ -364,14 +347,6 @@ csi_check_get_capacity(struct csi_request *in, struct err *err)
 }
 
 int
-csi_check_get_health(struct csi_request *in, struct err *err)
-{
-	const Csi__V1__ControllerGetVolumeHealthRequest *r = in->message;
-
-	return check_volume_id(r->volume_id, err);
-}
-
-int
 csi_check_list_health(struct csi_request *in, struct err *err)
 {
 	const Csi__V1__ControllerListVolumeHealthRequest *r = in->message;
@@ -398,14 +373,6 @@ csi_check_list_snapshots(struct csi_request *in, struct err *err)
 	}
 	return csi_page_read(&in->page, in->arena, CSI_PAGE_SNAPSHOTS,
 	    r->max_entries, r->starting_token, err);
-}
-
-int
-csi_check_get_snapshot(struct csi_request *in, struct err *err)
-{
-	const Csi__V1__GetSnapshotRequest *r = in->message;
-
-	return check_id(r->snapshot_id, "snapshot_id", err);
 }
 
 int

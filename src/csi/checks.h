@@ -10,18 +10,15 @@
 
 /* Each is the check() of a definition. */
 int csi_check_create_volume(struct csi_request *in, struct err *err);
-int csi_check_delete_volume(struct csi_request *in, struct err *err);
+int csi_check_volume(struct csi_request *in, struct err *err);
+int csi_check_snapshot(struct csi_request *in, struct err *err);
 int csi_check_controller_expand(struct csi_request *in, struct err *err);
 int csi_check_modify_volume(struct csi_request *in, struct err *err);
 int csi_check_controller_publish(struct csi_request *in, struct err *err);
 int csi_check_controller_unpublish(struct csi_request *in, struct err *err);
 int csi_check_capabilities(struct csi_request *in, struct err *err);
 int csi_check_create_snapshot(struct csi_request *in, struct err *err);
-int csi_check_delete_snapshot(struct csi_request *in, struct err *err);
-int csi_check_get_volume(struct csi_request *in, struct err *err);
 int csi_check_get_capacity(struct csi_request *in, struct err *err);
-int csi_check_get_health(struct csi_request *in, struct err *err);
-int csi_check_get_snapshot(struct csi_request *in, struct err *err);
 int csi_check_list_health(struct csi_request *in, struct err *err);
 int csi_check_list_snapshots(struct csi_request *in, struct err *err);
 int csi_check_list_volumes(struct csi_request *in, struct err *err);

@@ -268,7 +268,7 @@ read_prefix(const struct csi_param *param, const char *text, void *field,
     struct err *why)
 {
 	auto_free char *image = str_fmt("%s%0*d", text, CSI_UUID_LEN, 0);
-	int rc = rules_image("", image, NULL);
+	int rc = rules_name("", image, RULES_IMAGE, NULL);
 
 	return rc < 0 ? rc : read_text(param, text, field, why);
 }
@@ -645,7 +645,7 @@ check_together(const struct csi_class_params *p, struct err *err)
 	char names[128];
 
 	if (krbd && p->pool != NULL &&
-	    rules_pool("parameters.pool", p->pool, err) < 0)
+	    rules_name("parameters.pool", p->pool, RULES_POOL, err) < 0)
 		return -EINVAL;
 	if (krbd && strange != 0) {
 		features_fmt(strange, names, sizeof(names));

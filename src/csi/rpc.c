@@ -50,15 +50,6 @@ unpack_free(void *data, void *p)
  * named by a request has one in its name. Secrets may, but not a NUL, which
  * would cut them.
  */
-static bool
-is_banned(uint32_t point, bool secret)
-{
-	if (secret)
-		return point == 0;
-	return str_is_control(point) && point != '\t' && point != '\n' &&
-	    point != '\r';
-}
-
 static int
 check_string(struct pb text, bool secret, struct err *err)
 {
@@ -69,7 +60,9 @@ check_string(struct pb text, bool secret, struct err *err)
 		n = str_utf8(p + i, text.len - i, &point);
 		if (n == 0)
 			return csi_invalid(err, "is not UTF-8");
-		if (is_banned(point, secret))
+		if (secret ? point == 0
+			   : str_is_control(point) && point != '\t' &&
+			    point != '\n' && point != '\r')
 			return csi_invalid(err,
 			    "has the control character U+%04X in it", point);
 	}

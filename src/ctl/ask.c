@@ -122,7 +122,7 @@ add_secrets(const struct ctl_method *method, const char *file, json_t *request,
 	    protobuf_c_message_descriptor_get_field_by_name(
 		method->request, "secrets") == NULL)
 		return 0;
-	secrets = json_read_file(file, CSI_MESSAGE_MAX, err);
+	secrets = json_read_file(file, CSI_MESSAGE_MAX, false, err);
 	if (secrets == NULL)
 		return -EINVAL;
 	if (!json_is_object(secrets))
@@ -183,16 +183,6 @@ add_header(struct client_call *rpc, const char *text, struct err *err)
 	return rc < 0 ? err_set_rc(err, rc, "--header %s", text) : 0;
 }
 
-static int
-add_headers(
-    const struct ctl_args *args, struct client_call *rpc, struct err *err)
-{
-	for (size_t i = 0; i < args->header_count; i++)
-		if (add_header(rpc, args->headers[i], err) < 0)
-			return -EINVAL;
-	return 0;
-}
-
 static void
 on_ctl_woken(struct wake *wake, int rc)
 {
@@ -215,16 +205,6 @@ ctl_waited(struct ctl_wait *wait)
 	while (!wait->done)
 		loop_turn(true);
 	return wait->rc;
-}
-
-/* Straight from the call: its text may be long. */
-static void
-print_failure(const struct client_call *rpc)
-{
-	(void)fprintf(stderr, "%s: %s\n", err_code_name(rpc->code), rpc->text);
-	if (rpc->head.details != NULL)
-		ctl_details_print(
-		    stderr, rpc->head.details, rpc->head.details_len);
 }
 
 static json_t *
@@ -291,11 +271,14 @@ ctl_call_each(const struct ctl_args *args, const struct ctl_method *method,
 	enum ctl_status status = CTL_USAGE;
 	struct err own = ERR_INIT;
 	struct client_call rpc;
+	int rc = 0;
 
 	if (timeout_ms < 0)
 		timeout_ms = method->stream ? 0 : TIMEOUT_MS;
 	client_call_init(&rpc, args->client);
-	if (add_headers(args, &rpc, &own) == 0) {
+	for (size_t i = 0; i < args->header_count && rc == 0; i++)
+		rc = add_header(&rpc, args->headers[i], &own);
+	if (rc == 0) {
 		running = &rpc;
 		signal_watch(SIGINT, on_interrupt);
 		signal_watch(SIGTERM, on_interrupt);
@@ -305,10 +288,14 @@ ctl_call_each(const struct ctl_args *args, const struct ctl_method *method,
 		if (rpc.code != ERR_OK) {
 			status = rpc.connected ? CTL_FAILED : CTL_NO_SERVER;
 			own = (struct err)ERR_INIT;
-			if (err == NULL)
-				print_failure(&rpc);
-			else
+			if (err != NULL)
 				(void)err_set(err, rpc.code, "%s", rpc.text);
+			else /* straight from the call: it may be long */
+				(void)fprintf(stderr, "%s: %s\n",
+				    err_code_name(rpc.code), rpc.text);
+			if (err == NULL && rpc.head.details != NULL)
+				ctl_details_print(stderr, rpc.head.details,
+				    rpc.head.details_len);
 		}
 	}
 	if (err_is_set(&own) && err == NULL)

@@ -30,7 +30,7 @@ static json_t *
 read_result(const char *path)
 {
 	struct err err = ERR_INIT;
-	json_t *json = json_read_file(path, RESULT_MAX_BYTES, &err);
+	json_t *json = json_read_file(path, RESULT_MAX_BYTES, false, &err);
 
 	if (json != NULL && !json_is_array(json_object_get(json, "phases"))) {
 		(void)err_set(&err, ERR_INVALID_ARGUMENT,

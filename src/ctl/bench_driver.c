@@ -53,18 +53,6 @@ add_capabilities(struct bench_driver *driver, const char *service,
 	}
 }
 
-/* By {"accessibleTopology": {"segments": {...}}} what provisioners ask for. */
-static void
-take_topology(struct bench_driver *driver, const json_t *info)
-{
-	json_t *topology = json_object_get(info, "accessibleTopology");
-
-	if (topology != NULL &&
-	    bench_driver_can(driver, "plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS"))
-		driver->topology = json_pack("{s:[O], s:[O]}", "requisite",
-		    topology, "preferred", topology);
-}
-
 int
 bench_driver_ask(struct bench_driver *driver, const struct ctl_args *args,
     bool whole, struct err *err)
@@ -86,6 +74,7 @@ bench_driver_ask(struct bench_driver *driver, const struct ctl_args *args,
 	auto_json json_t *node = of_node != NULL
 	    ? ask(args, args->client, "Node/NodeGetInfo", err)
 	    : NULL;
+	json_t *topology;
 
 	if (endpoint != NULL)
 		client_free(controller);
@@ -102,7 +91,12 @@ bench_driver_ask(struct bench_driver *driver, const struct ctl_args *args,
 	add_capabilities(driver, "plugin", plugin, "service");
 	add_capabilities(driver, "controller", of_controller, "rpc");
 	add_capabilities(driver, "node", of_node, "rpc");
-	take_topology(driver, node);
+	/* By {"segments": {...}} what provisioners ask for. */
+	topology = json_object_get(node, "accessibleTopology");
+	if (topology != NULL &&
+	    bench_driver_can(driver, "plugin.VOLUME_ACCESSIBILITY_CONSTRAINTS"))
+		driver->topology = json_pack("{s:[O], s:[O]}", "requisite",
+		    topology, "preferred", topology);
 	return err_is_set(err) ? err_rc_of(err->code) : 0;
 }
 

@@ -16,8 +16,9 @@ read_pairs(const char *path, json_t **pairs)
 {
 	struct err err = ERR_INIT;
 
-	*pairs = path != NULL ? json_read_file(path, FILE_MAX_BYTES, &err)
-			      : NULL;
+	*pairs = path != NULL
+	    ? json_read_file(path, FILE_MAX_BYTES, false, &err)
+	    : NULL;
 	if (err_is_set(&err))
 		ctl_print_err(&err);
 	return !err_is_set(&err);

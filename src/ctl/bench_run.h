@@ -51,9 +51,6 @@ void bench_task_cancel(struct bench_task *task);
 /* The result that a part's phase has; NULL while cleaning. */
 struct result *bench_run_result(struct bench_run *run, size_t part);
 
-/* Keeps an ID by which the driver's trace may name what the run has made. */
-void bench_run_know(struct bench_run *run, const char *id);
-
 /* Is the run to end now? */
 bool bench_run_is_ended(const struct bench_run *run);
 

@@ -61,31 +61,26 @@ is_refusal(enum err_code code)
 	    code == ERR_UNIMPLEMENTED || code == ERR_UNAUTHENTICATED;
 }
 
-/* All restore from one snapshot, if the phases are apart. */
-static void
-choose_source(struct bench_task *t)
-{
-	const struct bench_volume *from = t->volume;
-
-	if (!t->run->endless)
-		TAILQ_FOREACH (from, &t->run->volumes, link)
-			if (from->id[BENCH_SNAPSHOT] != NULL)
-				break;
-	if (t->volume->source == NULL && from != NULL)
-		t->volume->source = str_dup(from->id[BENCH_SNAPSHOT]);
-}
-
 /* The next step, in t->step; false: there is none. */
 static bool
 choose_step(struct bench_task *t)
 {
+	const struct bench_volume *from = t->volume;
+
 	if (t->run->cleaning)
 		return bench_volume_undo(t->volume, &t->step);
 	if (t->part == t->run->to)
 		return false;
 	t->step = t->run->parts[t->part]->step;
-	if (t->step == BENCH_RESTORE)
-		choose_source(t);
+	if (t->step != BENCH_RESTORE || t->volume->source != NULL)
+		return true;
+	/* All restore from one snapshot, if the phases are apart. */
+	if (!t->run->endless)
+		TAILQ_FOREACH (from, &t->run->volumes, link)
+			if (from->id[BENCH_SNAPSHOT] != NULL)
+				break;
+	if (from != NULL)
+		t->volume->source = str_dup(from->id[BENCH_SNAPSHOT]);
 	return true;
 }
 
@@ -235,6 +230,7 @@ task_step(struct op *op)
 {
 	struct bench_task *t = (struct bench_task *)op;
 	struct err err = ERR_INIT;
+	const char *id;
 
 	switch (t->state) {
 	case TASK_NEXT:
@@ -258,8 +254,10 @@ task_step(struct op *op)
 			t->call.reply.data, t->call.reply.len, &err) < 0)
 			op_set_err(op, &err);
 		client_call_fini(&t->call);
-		bench_run_know(
-		    t->run, t->volume->id[bench_steps[t->step].object]);
+		/* By which the driver's trace may name it. */
+		id = t->volume->id[bench_steps[t->step].object];
+		if (id != NULL)
+			(void)map_set(&t->run->subjects, id, t->run);
 		note_state(t);
 		if (err_is_set(&err))
 			return OP_DONE;

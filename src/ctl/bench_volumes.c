@@ -119,13 +119,6 @@ phase_end(const struct bench_run *run, size_t part)
 	return part;
 }
 
-void
-bench_run_know(struct bench_run *run, const char *id)
-{
-	if (id != NULL)
-		(void)map_set(&run->subjects, id, run);
-}
-
 /* Names and paths have the run in them; IDs are known. */
 static bool
 is_ours(const struct bench_run *run, const char *subject)
@@ -459,18 +452,6 @@ run_begin(struct bench_run *run, const struct bench_life *life)
 	return rc;
 }
 
-/* So many new ones, for one run through the life. */
-static void
-make_volumes(struct bench_run *run)
-{
-	for (size_t i = 0; i < run->plan->count; i++) {
-		struct bench_volume *volume = bench_volume_new(
-		    &run->settings, run->next_index++);
-
-		TAILQ_INSERT_TAIL(&run->volumes, volume, link);
-	}
-}
-
 enum ctl_status
 bench_volumes(const struct bench_plan *plan)
 {
@@ -499,8 +480,13 @@ bench_volumes(const struct bench_plan *plan)
 
 		if (!run->endless && plan->load.warm_up_ns > 0)
 			warm_up(run, callers);
-		if (!run->endless && !release)
-			make_volumes(run);
+		for (size_t n = 0; n < plan->count && !run->endless && !release;
+		     n++) {
+			struct bench_volume *volume = bench_volume_new(
+			    &run->settings, run->next_index++);
+
+			TAILQ_INSERT_TAIL(&run->volumes, volume, link);
+		}
 		failed += run_life(run, callers, document);
 		keep = life->keep && failed == 0 && !bench_run_is_ended(run);
 		if (!keep)

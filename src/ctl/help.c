@@ -73,13 +73,6 @@ ctl_print_command(FILE *out, const struct ctl_command *command)
 	print_examples(out, command->examples);
 }
 
-static void
-print_exit_status(FILE *out)
-{
-#define LINE(name, number, text) "  " #number "  " text "\n"
-	(void)fputs("\nexit status:\n" EXIT_STATUSES(LINE), out);
-}
-
 void
 ctl_print_commands(FILE *out, const char *group)
 {
@@ -92,11 +85,12 @@ ctl_print_commands(FILE *out, const char *group)
 			    ctl_commands[i].what);
 	(void)fputs("\noptions of all commands:\n", out);
 	print_flags(out, CTL_FLAGS_OF_ALL);
-	print_exit_status(out);
+#define LINE(name, number, text) "  " #number "  " text "\n"
 	(void)fputs(
-	    "\nexamples:\n"
-	    "  rbd-csictl ops --help\n"
-	    "  rbd-csictl --endpoint unix:///run/csi.sock call Identity/Probe\n",
+	    "\nexit status:\n" EXIT_STATUSES(
+		LINE) "\nexamples:\n"
+		      "  rbd-csictl ops --help\n"
+		      "  rbd-csictl --endpoint unix:///run/csi.sock call Identity/Probe\n",
 	    out);
 }
 

@@ -318,7 +318,7 @@ check_clusters(struct preflight *p)
 {
 	const char *path = p->args->text[CTL_CONFIG];
 	struct err err = ERR_INIT;
-	auto_json json_t *config = json_read_lenient(path, CONFIG_MAX, &err);
+	auto_json json_t *config = json_read_file(path, CONFIG_MAX, true, &err);
 	size_t i, j;
 	json_t *cluster, *monitor;
 

@@ -145,8 +145,8 @@ static void
 put_config(const struct support *s)
 {
 	struct err err = ERR_INIT;
-	auto_json json_t *config = json_read_lenient(
-	    s->args->text[CTL_CONFIG], FILE_MAX, &err);
+	auto_json json_t *config = json_read_file(
+	    s->args->text[CTL_CONFIG], FILE_MAX, true, &err);
 
 	if (config == NULL) {
 		put_text(s, "config.json", err.text);

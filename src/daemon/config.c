@@ -273,7 +273,7 @@ mapping_reload(struct config *config)
 	    (int)(name_of(config->path) - config->path), config->path);
 	struct err err = ERR_INIT;
 	char quoted[ERR_TEXT_MAX + 8];
-	json_t *file = json_read_lenient(path, FILE_MAX_BYTES, &err);
+	json_t *file = json_read_file(path, FILE_MAX_BYTES, true, &err);
 
 	if (file != NULL && mapping_check(file, &err) < 0) {
 		err_prefix(&err, "%s", path);
@@ -304,7 +304,7 @@ config_reload(struct config *config)
 	timer_disarm(&config->reload);
 	watch_again(config);
 	mapping_reload(config);
-	root = json_read_lenient(config->path, FILE_MAX_BYTES, &err);
+	root = json_read_file(config->path, FILE_MAX_BYTES, true, &err);
 	if (root != NULL && !json_is_array(root)) {
 		(void)err_set(&err, ERR_INVALID_ARGUMENT, "%s is not a list",
 		    config->path);
@@ -314,7 +314,7 @@ config_reload(struct config *config)
 	if (root == NULL) {
 		if (!str_eq(err.text, config->broken.text))
 			log_warn("config.broken", "keeps=%zu text=%s",
-			    config_count(config),
+			    config_state(config).count,
 			    log_quote(quoted, sizeof(quoted), err.text));
 		config->broken = err;
 		return;
@@ -330,7 +330,7 @@ config_reload(struct config *config)
 	config->root = root;
 	clusters_read(config);
 	log_info("config.loaded", "file=%s clusters=%zu", config->path,
-	    config_count(config));
+	    config_state(config).count);
 }
 
 static void
@@ -476,20 +476,12 @@ config_next(const struct config *config, const char *after, bool inclusive,
 	return 0;
 }
 
-size_t
-config_count(const struct config *config)
+struct config_state
+config_state(const struct config *config)
 {
-	return config->count - config->nfaults;
-}
-
-bool
-config_is_current(const struct config *config)
-{
-	return !err_is_set(&config->broken);
-}
-
-int64_t
-config_read_ms(const struct config *config)
-{
-	return config->read_ms;
+	return (struct config_state){
+		.count = config->count - config->nfaults,
+		.is_current = !err_is_set(&config->broken),
+		.read_ms = config->read_ms,
+	};
 }

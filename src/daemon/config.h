@@ -68,10 +68,11 @@ int config_next(const struct config *config, const char *after, bool inclusive,
  */
 void config_blame(const struct config *config, struct err *err);
 
-size_t config_count(const struct config *config); /* entries in use */
-
-/* Is the newest file in use, and when was one read (of the wall clock; 0: never)? */
-bool config_is_current(const struct config *config);
-int64_t config_read_ms(const struct config *config);
+struct config_state {
+	size_t count;    /* entries in use */
+	bool is_current; /* the newest file is in use */
+	int64_t read_ms; /* when one was read, of the wall clock; 0: never */
+};
+struct config_state config_state(const struct config *config);
 
 #endif

@@ -58,7 +58,7 @@ on_timeout(struct timer *timer)
 	log_warn("drain.timeout", "running=%zu ms=%lld", requests_running(),
 	    (long long)(clock_now_ms() - dr.since_ms));
 	if (requests_running() > 0)
-		dump_log();
+		dump_log(0);
 	loop_stop();
 }
 

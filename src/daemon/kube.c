@@ -82,32 +82,20 @@ on_ended(struct wake *wake, int rc)
 	wake_up(ask->waiter, ask->err.rc);
 }
 
-static void
-kube_ask_start(struct kube_ask *ask, bool of_node, const char *name_space,
-    const char *name, struct wake *waiter)
+void
+kube_ask_start(struct kube_ask *ask, const char *name_space, const char *name,
+    struct wake *waiter)
 {
 	const char *const node[] = { kube_program, kube_dir, "node", name,
 		NULL };
 	const char *const secret[] = { kube_program, kube_dir, "secret",
 		name_space, name, NULL };
 
-	ask->of_node = of_node;
+	ask->of_node = name_space == NULL;
 	ask->name_space = name_space;
 	ask->name = name;
 	ask->waiter = waiter;
 	ask->ended.fn = on_ended;
-	tool_start(&ask->tool, of_node ? node : secret, KUBE_MS, &ask->ended);
-}
-
-void
-kube_secret_start(struct kube_ask *ask, const char *name_space,
-    const char *name, struct wake *waiter)
-{
-	kube_ask_start(ask, false, name_space, name, waiter);
-}
-
-void
-kube_node_start(struct kube_ask *ask, const char *name, struct wake *waiter)
-{
-	kube_ask_start(ask, true, NULL, name, waiter);
+	tool_start(
+	    &ask->tool, ask->of_node ? node : secret, KUBE_MS, &ask->ended);
 }

@@ -32,16 +32,12 @@ struct kube_ask {
 /*
  * userID and userKey of a Secret, else adminID and adminKey. NOT_FOUND,
  * UNAVAILABLE: names the secret and says why, never what is in it.
+ *
+ * Without a namespace it is about a node: is it out of service, has it the
+ * taint of that name? One that Kubernetes does not know (any more) is not: an
+ * address is shut out by the word of an administrator only.
  */
-void kube_secret_start(struct kube_ask *ask, const char *name_space,
+void kube_ask_start(struct kube_ask *ask, const char *name_space,
     const char *name, struct wake *waiter);
-
-/*
- * Is the node out of service: has it the taint of that name? One that
- * Kubernetes does not know (any more) is not: an address is shut out by the
- * word of an administrator only.
- */
-void kube_node_start(
-    struct kube_ask *ask, const char *name, struct wake *waiter);
 
 #endif

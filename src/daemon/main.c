@@ -94,20 +94,17 @@ on_reload(int signo)
 	config_reload(d.config);
 }
 
-static void
-on_dump(int signo)
-{
-	(void)signo;
-	dump_log();
-}
-
 /* Another rbd-attachd in place of each that runs, under load if need be. */
 static void
 on_replace(int signo)
 {
+	const struct mapper *mapper;
+
 	(void)signo;
 	log_info("userspace.replace", "reason=signal");
-	mapper_restart_all();
+	for (size_t i = 0; (mapper = mapper_at(i)) != NULL; i++)
+		if (mapper->restart != NULL)
+			mapper->restart();
 }
 
 /*
@@ -420,7 +417,7 @@ start_driver(const struct options *o, struct err *err)
 	signal_watch(SIGTERM, on_stop);
 	signal_watch(SIGINT, on_stop);
 	signal_watch(SIGHUP, on_reload);
-	signal_watch(SIGUSR1, on_dump);
+	signal_watch(SIGUSR1, dump_log);
 	signal_watch(SIGUSR2, on_replace);
 	log_info("daemon.start",
 	    "version=%s driver=%s node=%s endpoint=%s services=Identity%s%s",
@@ -442,7 +439,7 @@ start_helper(const struct options *o, struct err *err)
 {
 	signal_watch(SIGTERM, on_stop_helper);
 	signal_watch(SIGINT, on_stop_helper);
-	signal_watch(SIGUSR1, on_dump);
+	signal_watch(SIGUSR1, dump_log);
 	log_info("daemon.start", "version=%s type=%s endpoint=%s",
 	    PACKAGE_VERSION, o->type_text, o->socket_path);
 	if (o->type == OPTIONS_LIVENESS)

@@ -258,15 +258,15 @@ get_healthz(struct buf *body)
 			    "cluster %s: %s for %lld s, %zu requests wait\n",
 			    s.cluster_id, s.state, (long long)s.state_ms / 1000,
 			    s.waiting);
-	requests_stats(&requests);
+	requests = requests_stats();
 	if (rc == 0 && mt.page.slow_ms > 0 &&
 	    requests.oldest_ms >= mt.page.slow_ms)
 		rc = buf_printf(body,
 		    "requests: %zu run, the oldest for %lld s\n",
 		    requests.running, (long long)requests.oldest_ms / 1000);
-	if (rc == 0 && offload_stuck() > 0)
-		rc = buf_printf(
-		    body, "kernel: %u system calls hang\n", offload_stuck());
+	if (rc == 0 && offload_stats().stuck > 0)
+		rc = buf_printf(body, "kernel: %u system calls hang\n",
+		    offload_stats().stuck);
 	return rc < 0 ? 500 : draining ? 503 : 200;
 }
 

@@ -32,33 +32,6 @@ tell_of(struct metric_reading *reading, const char *label, double value)
 	metric_tell(reading, value, values);
 }
 
-static struct requests_stats
-requests(void)
-{
-	struct requests_stats stats;
-
-	requests_stats(&stats);
-	return stats;
-}
-
-static struct sessions_stats
-sessions(void)
-{
-	struct sessions_stats stats;
-
-	sessions_stats(&stats);
-	return stats;
-}
-
-static struct userspace_io
-userspace(void)
-{
-	struct userspace_io sum;
-
-	attach_session_io(&sum);
-	return sum;
-}
-
 /* Kind, id, name, value, help: what is but one number. */
 #define NUMBERS(X)                                                             \
 	X(GAUGE, alive, "csi_liveness", !drain_is_started(),                   \
@@ -82,47 +55,49 @@ userspace(void)
 	    server_counters(su.server)->buffered_bytes,                        \
 	    "Requests and answers that are held now.")                         \
 	X(GAUGE, requests_waiting, "rbd_csi_requests_waiting",                 \
-	    requests().waiting, "Requests that wait for their lock.")          \
+	    requests_stats().waiting, "Requests that wait for their lock.")    \
 	X(GAUGE, requests_orphaned, "rbd_csi_requests_orphaned",               \
-	    requests().orphaned, "Requests that go on without a caller.")      \
+	    requests_stats().orphaned,                                         \
+	    "Requests that go on without a caller.")                           \
 	X(COUNTER, requests_started, "rbd_csi_requests_started_total",         \
-	    requests().started, "Requests that were started.")                 \
+	    requests_stats().started, "Requests that were started.")           \
 	X(COUNTER, requests_joined, "rbd_csi_requests_joined_total",           \
-	    requests().joined,                                                 \
+	    requests_stats().joined,                                           \
 	    "Calls that joined a request which was the same.")                 \
 	X(COUNTER, requests_refused, "rbd_csi_requests_refused_total",         \
-	    requests().refused,                                                \
+	    requests_stats().refused,                                          \
 	    "Calls that were refused because of --max-requests.")              \
 	X(COUNTER, worker_failures, "rbd_csi_worker_failures_total",           \
-	    sessions().failures,                                               \
+	    sessions_stats().failures,                                         \
 	    "Workers that died, hung, were shut out or could not connect.")    \
 	X(GAUGE, offload_running, "rbd_csi_offload_children_running",          \
-	    offload_running(), "Children for blocking system calls.")          \
+	    offload_stats().running, "Children for blocking system calls.")    \
 	X(GAUGE, offload_stuck, "rbd_csi_offload_children_stuck",              \
-	    offload_stuck(),                                                   \
+	    offload_stats().stuck,                                             \
 	    "Children that are past their time and cannot be killed.")         \
 	X(COUNTER, offload_forks, "rbd_csi_offload_forks_total",               \
-	    offload_forks(), "Children that were started.")                    \
+	    offload_stats().forks, "Children that were started.")              \
 	X(COUNTER, execs, "rbd_csi_tool_execs_total", tool_execs(),            \
 	    "Programs that were started, such as mkfs.")                       \
 	X(GAUGE, config_current, "rbd_csi_config_last_reload_successful",      \
-	    su.config != NULL && config_is_current(su.config),                 \
+	    su.config != NULL && config_state(su.config).is_current,           \
 	    "1 if the newest config.json is in use.")                          \
 	X(GAUGE, config_read,                                                  \
 	    "rbd_csi_config_last_reload_success_timestamp_seconds",            \
-	    su.config != NULL ? (double)config_read_ms(su.config) / 1000 : 0,  \
+	    su.config != NULL ? (double)config_state(su.config).read_ms / 1000 \
+			      : 0,                                             \
 	    "When a good config.json was read last, since 1970.")              \
 	X(GAUGE, config_clusters, "rbd_csi_config_clusters",                   \
-	    su.config != NULL ? config_count(su.config) : 0,                   \
+	    su.config != NULL ? config_state(su.config).count : 0,             \
 	    "Clusters of config.json that can be used.")                       \
 	X(GAUGE, io_in_flight, "rbd_csi_userspace_requests_in_flight",         \
-	    userspace().in_flight,                                             \
+	    attach_session_io().in_flight,                                     \
 	    "Requests of the kernel that rbd-attachd has.")                    \
 	X(COUNTER, takeovers, "rbd_csi_userspace_takeovers_total",             \
-	    userspace().takeovers,                                             \
+	    attach_session_io().takeovers,                                     \
 	    "Times that an rbd-attachd took the place of another.")            \
 	X(COUNTER, fences, "rbd_csi_userspace_fences_total",                   \
-	    userspace().fences,                                                \
+	    attach_session_io().fences,                                        \
 	    "Predecessors that were shut out of their cluster.")
 
 #define READER(kind, id, name, value, help)                                    \
@@ -245,7 +220,7 @@ read_sessions(struct metric_reading *reading)
 static void
 read_purges(struct metric_reading *reading)
 {
-	struct sessions_purges purges = sessions().purges;
+	struct sessions_purges purges = sessions_stats().purges;
 
 	tell_of(reading, "running", purges.running);
 	tell_of(reading, "waiting", purges.waiting);
@@ -255,7 +230,7 @@ read_purges(struct metric_reading *reading)
 static void
 read_purges_ended(struct metric_reading *reading)
 {
-	struct sessions_purges purges = sessions().purges;
+	struct sessions_purges purges = sessions_stats().purges;
 
 	tell_of(reading, "done", (double)purges.done);
 	tell_of(reading, "failed", (double)purges.failed);
@@ -264,7 +239,7 @@ read_purges_ended(struct metric_reading *reading)
 static void
 read_flattens(struct metric_reading *reading)
 {
-	struct sessions_flattens flattens = sessions().flattens;
+	struct sessions_flattens flattens = sessions_stats().flattens;
 
 	tell_of(reading, "running", flattens.running);
 	tell_of(reading, "waiting", flattens.waiting);
@@ -273,7 +248,7 @@ read_flattens(struct metric_reading *reading)
 static void
 read_flattens_ended(struct metric_reading *reading)
 {
-	struct sessions_flattens flattens = sessions().flattens;
+	struct sessions_flattens flattens = sessions_stats().flattens;
 
 	tell_of(reading, "done", (double)flattens.done);
 	tell_of(reading, "failed", (double)flattens.failed);
@@ -294,7 +269,7 @@ read_attached(struct metric_reading *reading)
 static void
 read_io_seconds(struct metric_reading *reading)
 {
-	struct userspace_io sum = userspace();
+	struct userspace_io sum = attach_session_io();
 
 	for (int i = 0; i < TABLE_IO_KINDS; i++) {
 		const char *const values[] = { table_io_name(
@@ -308,7 +283,7 @@ read_io_seconds(struct metric_reading *reading)
 static void
 read_io_bytes(struct metric_reading *reading)
 {
-	struct userspace_io sum = userspace();
+	struct userspace_io sum = attach_session_io();
 
 	for (int i = 0; i < TABLE_IO_KINDS; i++)
 		tell_of(reading, table_io_name((enum table_io_kind)i),
@@ -318,7 +293,7 @@ read_io_bytes(struct metric_reading *reading)
 static void
 read_io_failures(struct metric_reading *reading)
 {
-	struct userspace_io sum = userspace();
+	struct userspace_io sum = attach_session_io();
 
 	for (int i = 0; i < TABLE_IO_KINDS; i++)
 		tell_of(reading, table_io_name((enum table_io_kind)i),
@@ -326,23 +301,6 @@ read_io_failures(struct metric_reading *reading)
 }
 
 /* ---- what is bounded, how much of it is used, and how much there may be -------- */
-
-static size_t
-large_bytes(bool max)
-{
-	size_t used, most;
-
-	(void)requests_max(&used, &most);
-	return max ? most : used;
-}
-
-static size_t
-requests_limit(void)
-{
-	size_t used, most;
-
-	return requests_max(&used, &most);
-}
 
 static double
 descriptors(bool max)
@@ -364,12 +322,13 @@ descriptors(bool max)
 	    server_limits(su.server)->calls)                                   \
 	X("grpc-buffered-bytes", server_counters(su.server)->buffered_bytes,   \
 	    server_limits(su.server)->buffered_bytes)                          \
-	X("requests", requests().running, requests_limit())                    \
-	X("request-bytes", large_bytes(false), large_bytes(true))              \
-	X("workers", sessions().workers, SESSIONS_WORKERS_MAX)                 \
-	X("lanes", sessions().lanes_most, sessions_lanes_max())                \
-	X("offload-children", offload_running(), offload_max())                \
-	X("userspace-images", userspace().images_most, TABLE_SLOTS)            \
+	X("requests", requests_stats().running, requests_stats().max)          \
+	X("request-bytes", requests_stats().large_bytes,                       \
+	    requests_stats().large_bytes_max)                                  \
+	X("workers", sessions_stats().workers, SESSIONS_WORKERS_MAX)           \
+	X("lanes", sessions_stats().lanes_most, sessions_stats().lanes_max)    \
+	X("offload-children", offload_stats().running, offload_stats().max)    \
+	X("userspace-images", attach_session_io().images_most, TABLE_SLOTS)    \
 	X("descriptors", descriptors(false), descriptors(true))
 
 static void
@@ -451,12 +410,12 @@ read_descriptors(struct metric_reading *reading)
 static void
 read_starts(struct metric_reading *reading)
 {
-	struct sessions_stats stats = sessions();
+	struct sessions_stats stats = sessions_stats();
 
 	tell_of(reading, program[0], 1);
 	tell_of(reading, program[1], (double)stats.worker_starts);
 	tell_of(reading, program[2], (double)stats.lane_starts);
-	tell_of(reading, program[3], (double)userspace().starts);
+	tell_of(reading, program[3], (double)attach_session_io().starts);
 }
 
 /* ---- the list -------------------------------------------------------------------- */

@@ -260,7 +260,7 @@ request_step(struct op *op)
 		if (r->cluster_id == NULL)
 			request_first_place(r);
 		if (request_needs_secret(r)) {
-			kube_secret_start(request_kube(r),
+			kube_ask_start(request_kube(r),
 			    r->cluster.secret_namespace, r->cluster.secret,
 			    &op->wake);
 			return op_await(r, REQUEST_SECRET_KNOWN);
@@ -270,7 +270,7 @@ request_step(struct op *op)
 	case REQUEST_SECRET_KNOWN:
 		node = request_fences(r);
 		if (op->rc == 0 && node != NULL) {
-			kube_node_start(request_kube(r), node, &op->wake);
+			kube_ask_start(request_kube(r), NULL, node, &op->wake);
 			return op_await(r, REQUEST_NODE_KNOWN);
 		}
 		return op_goto(r, REQUEST_NODE_KNOWN);
@@ -413,21 +413,6 @@ request_free(struct op *op)
 
 /* ---- arrival ------------------------------------------------------------- */
 
-static struct request *
-request_new(void)
-{
-	struct request *r = mem_new(sizeof(*r));
-
-	r->setup = &rq.setup;
-	r->linger.fire = on_linger;
-	TAILQ_INIT(&r->callers);
-	LIST_INSERT_HEAD(&rq.live, r, link);
-	more(&rq.count, &rq.count_peak, 1);
-	if (rq.count == 1 && rq.setup.slow_ms > 0)
-		timer_arm(&rq.slow, rq.setup.slow_ms);
-	return r;
-}
-
 /* Is there room for one more, which is counted already? */
 static int
 check_room(size_t len, struct err *err)
@@ -473,9 +458,16 @@ request_read(struct request *r, const struct csi_definition *def,
 void
 request_take(struct call *call, const struct csi_definition *def)
 {
-	struct request *r = request_new(), *same;
+	struct request *r = mem_new(sizeof(*r)), *same;
 	struct err err = ERR_INIT;
 
+	r->setup = &rq.setup;
+	r->linger.fire = on_linger;
+	TAILQ_INIT(&r->callers);
+	LIST_INSERT_HEAD(&rq.live, r, link);
+	more(&rq.count, &rq.count_peak, 1);
+	if (rq.count == 1 && rq.setup.slow_ms > 0)
+		timer_arm(&rq.slow, rq.setup.slow_ms);
 	if (request_read(r, def, call, &err) < 0) {
 		request_note_refused(call, def);
 		call_fail_err(call, &err);
@@ -555,34 +547,30 @@ request_of(const struct op *op)
 }
 
 size_t
-requests_max(size_t *large_bytes, size_t *large_bytes_max)
-{
-	*large_bytes = rq.large_bytes;
-	*large_bytes_max = LARGE_BYTES_MAX;
-	return rq.setup.max;
-}
-
-size_t
 requests_running(void)
 {
 	return rq.count;
 }
 
-void
-requests_stats(struct requests_stats *stats)
+struct requests_stats
+requests_stats(void)
 {
+	struct requests_stats stats = rq.stats;
 	const struct request *r;
 
-	*stats = rq.stats;
-	stats->running = rq.count;
+	stats.running = rq.count;
+	stats.max = rq.setup.max;
+	stats.large_bytes = rq.large_bytes;
+	stats.large_bytes_max = LARGE_BYTES_MAX;
 	LIST_FOREACH (r, &rq.live, link) {
 		int64_t age_ms = op_age_ms(&r->op);
 
-		stats->waiting += r->waits_since_ms != 0;
-		stats->orphaned += TAILQ_EMPTY(&r->callers);
-		if (stats->oldest_ms < age_ms)
-			stats->oldest_ms = age_ms;
+		stats.waiting += r->waits_since_ms != 0;
+		stats.orphaned += TAILQ_EMPTY(&r->callers);
+		if (stats.oldest_ms < age_ms)
+			stats.oldest_ms = age_ms;
 	}
+	return stats;
 }
 
 void

@@ -49,14 +49,13 @@ void request_take(struct call *call, const struct csi_definition *def);
 
 size_t requests_running(void); /* also those without a caller */
 
-/* Their limit, and that of the bytes of the larger ones. */
-size_t requests_max(size_t *large_bytes, size_t *large_bytes_max);
-
 /* Executions: those of now, and all since the start. */
 struct requests_stats {
-	size_t running;    /* also those that wait for a lock */
-	size_t waiting;    /* ... of them: for their lock */
-	size_t orphaned;   /* ... of them: without a caller */
+	size_t running; /* also those that wait for a lock */
+	size_t max;     /* of these */
+	size_t large_bytes, large_bytes_max; /* of the larger ones */
+	size_t waiting;                      /* ... of them: for their lock */
+	size_t orphaned;                     /* ... of them: without a caller */
 	int64_t oldest_ms; /* age of the oldest, 0 without any */
 	uint64_t started;  /* that were not joined to another one */
 	uint64_t joined;   /* calls that were */
@@ -65,7 +64,7 @@ struct requests_stats {
 	int64_t waited_ms; /* ... and how long, those that wait no more */
 };
 
-void requests_stats(struct requests_stats *stats);
+struct requests_stats requests_stats(void);
 
 /*
  * Calls `idle` from the loop whenever nothing runs any more, and soon if so

@@ -75,16 +75,6 @@ request_next_place(struct request *r)
 	return true;
 }
 
-static bool
-request_has_other_place(const struct request *r)
-{
-	struct config_cluster found;
-	size_t n = r->places;
-	int64_t pool_id;
-
-	return request_place(r, &n, &found, &pool_id);
-}
-
 void
 request_first_place(struct request *r)
 {
@@ -272,6 +262,10 @@ request_find_session(struct request *r)
 void
 request_ask_start(struct request *r, struct wake *waiter)
 {
+	struct config_cluster other;
+	size_t places = r->places;
+	int64_t pool_id;
+
 	free(r->call.reply);
 	r->call = (struct session_call){
 		.method = r->in.def->path,
@@ -279,7 +273,7 @@ request_ask_start(struct request *r, struct wake *waiter)
 		.monitors = r->cluster.monitors,
 		.rados_namespace = r->cluster.rados_namespace,
 		.pool_id = r->pool_id,
-		.elsewhere = request_has_other_place(r),
+		.elsewhere = request_place(r, &places, &other, &pool_id),
 		.out_of_service = r->kube != NULL && r->kube->out_of_service,
 		.body = r->part,
 		.len = r->part_len,

@@ -229,17 +229,6 @@ forget_progress(struct ceph_session *s)
 	s->told = (struct session_progress){ .nbackground = 0 };
 }
 
-static bool
-has_background(const struct ceph_session *s)
-{
-	const struct session_progress *told = &s->told;
-
-	return told->purges.running + told->purges.waiting +
-	    told->purges.blocked + told->flattens.running +
-	    told->flattens.waiting >
-	    0;
-}
-
 static void
 session_free(struct ceph_session *s)
 {
@@ -431,13 +420,18 @@ on_timer(struct timer *timer)
 	struct ceph_session *s = container_of(
 	    timer, struct ceph_session, timer);
 	int64_t silent_ms = clock_now_ms() - s->peer.heard_ms;
+	const struct sessions_purges *purges = &s->told.purges;
+	const struct sessions_flattens *flattens = &s->told.flattens;
 	struct failure failure = { .code = ERR_UNAVAILABLE,
 		.what = "ceph-worker of cluster" };
 
 	if (s->peer.state != PEER_UP) {
 		if (s->peer.state == PEER_IDLE && TAILQ_EMPTY(&s->waiting))
 			session_free(s);
-	} else if (first_running(s) == NULL && !has_background(s)) {
+	} else if (first_running(s) == NULL &&
+	    purges->running + purges->waiting + purges->blocked +
+		    flattens->running + flattens->waiting ==
+		0) {
 		log_info("session.idle", "cluster=%s user=%s", s->cluster_id,
 		    s->user);
 		session_free(s);
@@ -832,35 +826,31 @@ sessions_state_name(enum peer_state state)
 	return state_name[state];
 }
 
-void
-sessions_stats(struct sessions_stats *stats)
+struct sessions_stats
+sessions_stats(void)
 {
-	const struct ceph_session *s;
-	struct session_progress sum = ss.gone;
-
-	*stats = (struct sessions_stats){ .worker_starts = ss.worker_starts,
+	struct sessions_stats stats = { .worker_starts = ss.worker_starts,
 		.workers = workers(NULL),
+		.lanes_max = ss.setup.max_lanes,
 		.failures = ss.failures };
+	struct session_progress sum = ss.gone;
+	const struct ceph_session *s;
+
 	LIST_FOREACH (s, &ss.all, link) {
-		stats->in_state[s->peer.state]++;
+		stats.in_state[s->peer.state]++;
 		add_ends(&sum, &s->told);
 		sum.purges.running += s->told.purges.running;
 		sum.purges.waiting += s->told.purges.waiting;
 		sum.purges.blocked += s->told.purges.blocked;
 		sum.flattens.running += s->told.flattens.running;
 		sum.flattens.waiting += s->told.flattens.waiting;
-		if (s->told.lanes > stats->lanes_most)
-			stats->lanes_most = s->told.lanes;
+		if (s->told.lanes > stats.lanes_most)
+			stats.lanes_most = s->told.lanes;
 	}
-	stats->purges = sum.purges;
-	stats->flattens = sum.flattens;
-	stats->lane_starts = sum.lane_starts;
-}
-
-unsigned
-sessions_lanes_max(void)
-{
-	return ss.setup.max_lanes;
+	stats.purges = sum.purges;
+	stats.flattens = sum.flattens;
+	stats.lane_starts = sum.lane_starts;
+	return stats;
 }
 
 void

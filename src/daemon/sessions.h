@@ -186,14 +186,14 @@ struct sessions_stats {
 	struct sessions_purges purges;        /* of all; ends since the start */
 	struct sessions_flattens flattens;    /* the same */
 	size_t workers, lanes_most;          /* now; of the session with most */
+	size_t lanes_max;                    /* of one session */
 	uint64_t worker_starts, lane_starts; /* since the start */
 	uint64_t
 	    failures; /* workers that died, hung, were shut out or could not connect */
 };
 
-void sessions_stats(struct sessions_stats *stats);
+struct sessions_stats sessions_stats(void);
 
 #define SESSIONS_WORKERS_MAX 256
-unsigned sessions_lanes_max(void); /* of one session */
 
 #endif

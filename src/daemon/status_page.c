@@ -335,10 +335,10 @@ status_page_get(const struct status_page *page, struct buf *out)
 	(void)buf_printf(out,
 	    "</h1>\n<p class=\"dim\">%s, version %s (%s), loaded anew every 5 s</p>\n",
 	    now, page->version, page->commit);
-	if (offload_stuck() > 0)
+	if (offload_stats().stuck > 0)
 		(void)buf_printf(out,
 		    "<p class=\"bad\">%u system calls do not come back</p>\n",
-		    offload_stuck());
+		    offload_stats().stuck);
 	put_operations(out, page->slow_ms);
 	put_sessions(out);
 	put_mappers(out);

@@ -129,15 +129,6 @@ print_value(const json_t *data, const char *key, const char *other)
 	return 0;
 }
 
-static int
-print_secret(const json_t *object)
-{
-	const json_t *data = json_object_get(object, "data");
-	int rc = print_value(data, "userID", "adminID");
-
-	return rc != 0 ? rc : print_value(data, "userKey", "adminKey");
-}
-
 /* As ceph-csi: with either effect by which nothing may run there. */
 static int
 print_node(const json_t *object)
@@ -164,9 +155,11 @@ main(int argc, char **argv)
 	bool secret = argc == 5 && str_eq(argv[2], "secret");
 	auto_free char *path = NULL;
 	auto_json json_t *object = NULL;
+	const json_t *data;
 	struct buf answer;
 	char *name[2];
 	long status;
+	int rc;
 
 	if (!secret && !(argc == 4 && str_eq(argv[2], "node")))
 		return fail(
@@ -190,5 +183,9 @@ main(int argc, char **argv)
 	object = json_loadb((const char *)answer.data, answer.len, 0, NULL);
 	if (object == NULL)
 		return fail(path, "the answer is no JSON");
-	return secret ? print_secret(object) : print_node(object);
+	if (!secret)
+		return print_node(object);
+	data = json_object_get(object, "data");
+	rc = print_value(data, "userID", "adminID");
+	return rc != 0 ? rc : print_value(data, "userKey", "adminKey");
 }

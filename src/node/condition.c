@@ -14,21 +14,6 @@
 #define PAUSE_MS 100
 
 /*
- * A file system answers from memory when its device is dead: the mapper knows
- * better. What no mapper knows is not judged.
- */
-static bool
-is_lost(const char *volume_id, struct condition *c)
-{
-	struct device_claim claim = { .spec.volume_id = volume_id };
-
-	if (c->stash.image[0] != '\0')
-		(void)stash_claim(&c->stash, &claim, NULL);
-	claim.mapper = NULL;
-	return attachment_find(&claim, &c->point, &c->at, NULL) == -ESTALE;
-}
-
-/*
  * How many requests the device has under way and how many it has ended, by
  * Linux' Documentation/block/stat.rst and inflight of
  * Documentation/ABI/stable/sysfs-block. False: the kernel does not tell.
@@ -113,6 +98,7 @@ condition_look(const char *volume_id, const char *path, const char *staging,
 	    : !str_is_empty(staging)            ? staged
 						: found;
 	const struct mount_point *point = &out->point;
+	struct device_claim claim = { .spec.volume_id = volume_id };
 	struct err why = ERR_INIT;
 	unsigned open = 0;
 	uint64_t size;
@@ -140,11 +126,18 @@ condition_look(const char *volume_id, const char *path, const char *staging,
 	    stash_read(staging, &out->stash, NULL) < 0 ||
 	    !stash_is_of(&out->stash, volume_id))
 		memset(&out->stash, 0, sizeof(out->stash));
+	if (out->stash.image[0] != '\0')
+		(void)stash_claim(&out->stash, &claim, NULL);
+	claim.mapper = NULL;
+	/*
+	 * A file system answers from memory when its device is dead: the mapper
+	 * knows better. What no mapper knows is not judged.
+	 */
 	if (point->dead)
 		condition_set(out, CONDITION_DEAD,
 		    "the volume at %.90s is dead: its device does not answer",
 		    out->path);
-	else if (is_lost(volume_id, out))
+	else if (attachment_find(&claim, point, &out->at, NULL) == -ESTALE)
 		condition_set(out, CONDITION_DEAD,
 		    "the volume at %.90s is dead: nobody serves its device any more",
 		    out->path);

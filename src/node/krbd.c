@@ -182,12 +182,12 @@ line_add_monitors(
 static int
 line_check(const struct device_spec *spec, struct err *err)
 {
-	int rc = rules_pool("pool", spec->pool, err);
+	int rc = rules_name("pool", spec->pool, RULES_POOL, err);
 
 	if (rc == 0)
-		rc = rules_image("image", spec->image, err);
+		rc = rules_name("image", spec->image, RULES_IMAGE, err);
 	if (rc == 0)
-		rc = rules_user("userID", spec->user, err);
+		rc = rules_name("userID", spec->user, RULES_USER, err);
 	if (rc == 0 && str_is_empty(spec->monitors))
 		rc = err_set(err, ERR_INVALID_ARGUMENT, "monitors: missing");
 	if (rc == 0 &&
@@ -196,8 +196,8 @@ line_check(const struct device_spec *spec, struct err *err)
 		    "monitors: \"%s\" cannot be given to the kernel",
 		    spec->monitors);
 	if (rc == 0 && !str_is_empty(spec->rados_namespace))
-		rc = rules_namespace(
-		    "radosNamespace", spec->rados_namespace, err);
+		rc = rules_name("radosNamespace", spec->rados_namespace,
+		    RULES_NAMESPACE, err);
 	if (rc == 0)
 		rc = rules_krbd_options("mapOptions", spec->map_options, err);
 	return rc;
@@ -308,25 +308,6 @@ id_next(DIR *dir)
 /* ---- which image is it? --------------------------------------------------- */
 
 /*
- * Same cluster by fsid where both are known, else by a common monitor. A
- * stash of ceph-csi tells neither: pool, namespace and name then have to do.
- */
-static bool
-same_cluster(const struct device_spec *spec, int id)
-{
-	char fsid[64], monitors[ATTR_MAX];
-
-	(void)attr_read(id, "cluster_fsid", fsid, sizeof(fsid));
-	if (!str_is_empty(spec->fsid) && fsid[0] != '\0')
-		return str_eq(spec->fsid, fsid);
-	/* What it was mapped with begins with the monitors. */
-	(void)attr_read(id, "config_info", monitors, sizeof(monitors));
-	monitors[strcspn(monitors, " ")] = '\0';
-	return str_is_empty(spec->monitors) || monitors[0] == '\0' ||
-	    monitors_meet(spec->monitors, monitors);
-}
-
-/*
  * Does device `id` map this image (not a snapshot of it)? By its name first,
  * which tells most others.
  */
@@ -366,7 +347,18 @@ id_matches(int id, const struct device_spec *spec)
 	    attr_read(id, "image_id", text, sizeof(text)) == 0 &&
 	    text[0] != '\0' && !str_eq(text, spec->image_id))
 		return false;
-	return same_cluster(spec, id);
+	/*
+	 * Same cluster by fsid where both are known, else by a common monitor. A
+	 * stash of ceph-csi tells neither: pool, namespace and name have to do.
+	 */
+	(void)attr_read(id, "cluster_fsid", text, sizeof(text));
+	if (!str_is_empty(spec->fsid) && text[0] != '\0')
+		return str_eq(spec->fsid, text);
+	/* What it was mapped with begins with the monitors. */
+	(void)attr_read(id, "config_info", text, sizeof(text));
+	text[strcspn(text, " ")] = '\0';
+	return str_is_empty(spec->monitors) || text[0] == '\0' ||
+	    monitors_meet(spec->monitors, text);
 }
 
 /* The first device of this image that is not in `known` (may be NULL), or -1. */

@@ -114,14 +114,6 @@ loopdev_below(dev_t devno, dev_t *below)
 }
 
 bool
-loopdev_is_read_only(int id)
-{
-	uint64_t is;
-
-	return sysfs_u64(&is, "block/loop%d/ro", id) == 0 && is == 1;
-}
-
-bool
 loopdev_was_read_only(int id)
 {
 	auto_close int fd = loop_open(id, O_RDONLY, NULL);
@@ -216,22 +208,6 @@ loop_configure(
 	return 0;
 }
 
-/*
- * The kernel tells all who ask the same free number, the lowest. Who was too
- * late for it tries one further on, each child another, then the lowest again.
- */
-static int
-free_number(int control, int try)
-{
-	int id = ioctl(control, LOOP_CTL_GET_FREE);
-
-	if (id < 0 || try % 2 == 0)
-		return id;
-	id += 1 + (getpid() + try) % FREE_SPREAD;
-	return ioctl(control, LOOP_CTL_ADD, id) < 0 && errno != EEXIST ? -1
-								       : id;
-}
-
 int
 loopdev_attach(const char *file, bool read_only, struct err *err)
 {
@@ -253,7 +229,18 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 	for (int i = 0; i < FREE_TRIES; i++) {
 		char shown[PATH_MAX], is[LOOPDEV_FILE_MAX];
 
-		id = free_number(control, i);
+		/*
+		 * The kernel tells all who ask the same free number, the
+		 * lowest. Who was too late for it tries one further on, each
+		 * child another, then the lowest again.
+		 */
+		id = ioctl(control, LOOP_CTL_GET_FREE);
+		if (id >= 0 && i % 2 == 1) {
+			id += 1 + (getpid() + i) % FREE_SPREAD;
+			if (ioctl(control, LOOP_CTL_ADD, id) < 0 &&
+			    errno != EEXIST)
+				id = -1;
+		}
 		if (id < 0)
 			return err_set_rc(err, -errno, "no free loop device");
 		if (loopdev_file(id, is) == 0)

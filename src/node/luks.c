@@ -154,22 +154,6 @@ luks_open(const char *device, const char *name, const struct secret *key,
 	return -EPERM;
 }
 
-/* "CIPHER-MODE" in two. */
-static int
-split_cipher(const char *text, char *cipher, size_t size, const char **mode,
-    struct err *err)
-{
-	const char *dash = strchr(text, '-');
-
-	if (dash == NULL ||
-	    str_put(cipher, size, "%.*s", (int)(dash - text), text) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "volume_context.encryptionCipher: \"%s\" is no cipher",
-		    text);
-	*mode = dash + 1;
-	return 0;
-}
-
 /* As cryptsetup's --integrity has them: the kernel's name, and its own key. */
 static const struct luks_integrity {
 	const char *name, *algorithm;
@@ -209,15 +193,19 @@ luks_format(const char *device, const char *name, const struct secret *key,
 	size_t key_bytes = bits / 8;
 	struct crypt_pbkdf_type pbkdf;
 	struct crypt_device *cd = NULL;
+	const char *both = options->cipher != NULL ? options->cipher : CIPHER;
+	const char *dash = strchr(both, '-'); /* CIPHER-MODE */
 	char cipher[32];
-	const char *mode = "";
 	int rc = luks_load(err);
 
-	if (rc < 0 ||
-	    (rc = split_cipher(
-		 options->cipher != NULL ? options->cipher : CIPHER, cipher,
-		 sizeof(cipher), &mode, err)) < 0)
+	if (rc < 0)
 		return rc;
+	if (dash == NULL ||
+	    str_put(cipher, sizeof(cipher), "%.*s", (int)(dash - both), both) <
+		0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "volume_context.encryptionCipher: \"%s\" is no cipher",
+		    both);
 	for (size_t i = 0; i < countof(integrities); i++)
 		if (str_eq(options->integrity, integrities[i].name))
 			integrity = &integrities[i];
@@ -236,7 +224,7 @@ luks_format(const char *device, const char *name, const struct secret *key,
 	if (rc == 0)
 		rc = lib.set_pbkdf(cd, &pbkdf);
 	if (rc == 0)
-		rc = lib.format(cd, CRYPT_LUKS2, cipher, mode, NULL, NULL,
+		rc = lib.format(cd, CRYPT_LUKS2, cipher, dash + 1, NULL, NULL,
 		    key_bytes, &params);
 	if (rc == 0)
 		rc = lib.add_key(

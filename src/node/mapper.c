@@ -104,11 +104,3 @@ mapper_note(const struct mapper *mapper, const struct device_spec *spec, int id)
 	if (mapper->note != NULL)
 		mapper->note(spec, id);
 }
-
-void
-mapper_restart_all(void)
-{
-	for (size_t i = 0; mappers[i] != NULL; i++)
-		if (mappers[i]->restart != NULL)
-			mappers[i]->restart();
-}

@@ -193,6 +193,4 @@ const struct mapper *mapper_choose(
 void mapper_note(
     const struct mapper *mapper, const struct device_spec *spec, int id);
 
-void mapper_restart_all(void);
-
 #endif

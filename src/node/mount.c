@@ -31,14 +31,6 @@
 #define LIST_MAX_BYTES ((size_t)1 << 30)
 #define DELETED "//deleted"
 
-/* What stat says of a mount whose device or server is gone. */
-static bool
-is_dead(int error)
-{
-	return error == EIO || error == ENOTCONN || error == ESTALE ||
-	    error == ENODEV || error == EHOSTDOWN || error == ESHUTDOWN;
-}
-
 /*
  * The device below a btrfs, whose st_dev is a made-up number. One device
  * only: more cannot come from one image.
@@ -358,7 +350,9 @@ mount_look(
 		    0;
 		rc = look_deeper(fd, &stx, point);
 	}
-	if (rc < 0 && is_dead(-rc)) {
+	/* What stat says of a mount whose device or server is gone. */
+	if (rc == -EIO || rc == -ENOTCONN || rc == -ESTALE || rc == -ENODEV ||
+	    rc == -EHOSTDOWN || rc == -ESHUTDOWN) {
 		point->exists = point->mounted = point->dead = true;
 		rc = mount_find_at(
 		    path, &point->source, NULL); /* no stat tells */

@@ -242,16 +242,6 @@ publish_make_layer(const char *below, int *fd, struct err *err)
 	return rc;
 }
 
-/* Before there is a layer, the stash says that there may be one. */
-static int
-publish_note_layer(struct publishing *w, struct err *err)
-{
-	if (!w->from.had_stash || !w->from.stash.plain)
-		return 0;
-	w->from.stash.plain = false;
-	return stash_write(w->from.dir, &w->from.stash, err);
-}
-
 static int
 publish_bind(struct publishing *w, struct err *err)
 {
@@ -265,9 +255,15 @@ publish_bind(struct publishing *w, struct err *err)
 		rc = path_make_parents(w->target, err);
 	if (rc == 0)
 		rc = path_make_point(w->target, asked->block, 0750, err);
-	if (rc == 0 && asked->block && asked->read_only && !top.read_only &&
-	    (rc = publish_note_layer(w, err)) == 0)
-		rc = layer = publish_make_layer(device, &fd, err);
+	if (rc == 0 && asked->block && asked->read_only && !top.read_only) {
+		/* The stash says first that there may be a layer. */
+		if (w->from.had_stash && w->from.stash.plain) {
+			w->from.stash.plain = false;
+			rc = stash_write(w->from.dir, &w->from.stash, err);
+		}
+		if (rc == 0)
+			rc = layer = publish_make_layer(device, &fd, err);
+	}
 	if (rc >= 0)
 		rc = mount_bind(layer >= 0 ? fd : w->from.fd,
 		    asked->block ? NULL : device, w->target, asked->options,
@@ -280,24 +276,13 @@ publish_bind(struct publishing *w, struct err *err)
 	return rc;
 }
 
-/* A pod that goes without its limits is better than none. */
-static void
-publish_limit(const struct publishing *w)
-{
-	struct err why = ERR_INIT;
-	struct limits limits;
-
-	limits_look(w->target, &w->from.at, &limits);
-	if (limits_set(&limits, w->asked->io_max, &why) < 0)
-		log_warn("volume.limits", "volume=%s text=\"%s\"",
-		    w->asked->spec.volume_id, why.text);
-}
-
 static int
 publish_child(const void *asked, void *lost, struct err *err)
 {
 	struct publishing w = { .asked = asked };
 	const Csi__V1__NodePublishVolumeRequest *r = w.asked->request;
+	struct err why = ERR_INIT;
+	struct limits limits;
 	bool done = false;
 	int rc = staged_open(
 	    &w.from, r->staging_target_path, &w.asked->spec, true, err);
@@ -313,7 +298,11 @@ publish_child(const void *asked, void *lost, struct err *err)
 	if (rc == 0 && !done)
 		rc = publish_bind(&w, err);
 	if (rc == 0)
-		publish_limit(&w);
+		limits_look(w.target, &w.from.at, &limits);
+	/* A pod that goes without its limits is better than none. */
+	if (rc == 0 && limits_set(&limits, w.asked->io_max, &why) < 0)
+		log_warn("volume.limits", "volume=%s text=\"%s\"",
+		    w.asked->spec.volume_id, why.text);
 	staged_close(&w.from);
 	return rc;
 }

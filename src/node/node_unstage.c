@@ -30,20 +30,13 @@ struct unstage {
 	char what[96];
 };
 
-/* Has it served the image, by the stash or by what it remembers itself? */
-static bool
-unstage_is_open(const struct unstage *u, const struct mapper *mapper)
-{
-	return (mapper->knows != NULL && mapper->knows(&u->claim.spec)) ||
-	    (u->result.had_stash && u->claim.mapper == mapper->child);
-}
-
 static enum op_verdict
 unstage_step(struct op *op)
 {
 	struct unstage *u = (struct unstage *)op;
 	const Csi__V1__NodeUnstageVolumeRequest *r = u->rpc.request;
 	const struct mapper *mapper;
+	bool served;
 
 	switch (u->state) {
 	case UNSTAGE_START:
@@ -78,7 +71,11 @@ unstage_step(struct op *op)
 			(void)csi_rpc_reply(&u->rpc);
 			return op_goto(u, UNSTAGE_END);
 		}
-		if (mapper->close_start != NULL && unstage_is_open(u, mapper)) {
+		/* By the stash, or by what it remembers itself. */
+		served = (u->result.had_stash &&
+			     u->claim.mapper == mapper->child) ||
+		    (mapper->knows != NULL && mapper->knows(&u->claim.spec));
+		if (mapper->close_start != NULL && served) {
 			u->open = (struct device_open){
 				.spec = &u->claim.spec
 			};

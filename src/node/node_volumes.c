@@ -80,17 +80,6 @@ add_layer(volume_t *v, const char *kind, dev_t devno, struct arena *arena)
 	add_text(arena, &v->layers, &v->n_layers, text);
 }
 
-/* The device at the bottom of what a mount shows. */
-static dev_t
-bottom_of(dev_t devno)
-{
-	dev_t below;
-
-	while (loopdev_below(devno, &below) || crypt_below(devno, &below))
-		devno = below;
-	return devno;
-}
-
 /* Fills one that is staged at `entry`, by its stash. Its device, or 0. */
 static dev_t
 describe(volume_t *v, const struct stash *stash, const char *dir,
@@ -179,11 +168,13 @@ find_volumes(volumes_t *out, struct arena *arena, struct err *err)
 	mount_list_close(&list);
 	rc = mount_list_open(&list, err);
 	while (rc == 0 && (entry = mount_list_next(&list)) != NULL) {
-		dev_t devno = mount_entry_source(entry);
+		dev_t below, devno = mount_entry_source(entry);
 
 		if (devno == 0 || devices == NULL)
 			continue;
-		devno = bottom_of(devno);
+		while (
+		    loopdev_below(devno, &below) || crypt_below(devno, &below))
+			devno = below;
 		for (size_t i = 0; i < out->n_volumes; i++)
 			if (devices[i] == devno &&
 			    !str_eq(out->volumes[i]->mounts[0], entry->point))

@@ -103,19 +103,6 @@ staging_grow(const char *volume_id, const char *fstype, const char *path,
 
 /* ---- stage ---------------------------------------------------------------- */
 
-/* What is encrypted must not be taken for plain, nor the other way. */
-static int
-check_layers(
-    const struct staging_args *args, const struct staged *s, struct err *err)
-{
-	bool is = s->at.layer[LAYER_CRYPT] != 0;
-
-	return is == args->luks
-	    ? 0
-	    : err_refuse(err, "volume %s is staged at %s %sencrypted",
-		  args->spec.volume_id, s->dir, is ? "" : "not ");
-}
-
 /*
  * Something is mounted at the staging path. Ours: done. A mount whose device
  * is gone: taken away. Anything else is not touched.
@@ -159,9 +146,11 @@ stage_mounted(const struct staging_args *args, struct staged *s,
 		    "volume %s is staged at %s as a %s%s", args->spec.volume_id,
 		    s->dir, read_only ? "read-only " : "",
 		    block ? "block device" : "file system");
-	rc = check_layers(args, s, err);
-	if (rc < 0 || s->had_stash)
-		return rc;
+	if ((s->at.layer[LAYER_CRYPT] != 0) != args->luks)
+		return err_refuse(err, "volume %s is staged at %s %sencrypted",
+		    args->spec.volume_id, s->dir, args->luks ? "not " : "");
+	if (s->had_stash)
+		return 0;
 	rc = stash_fill(&fresh, &args->spec, s->at.mapper->name, err);
 	fresh.encrypted = args->luks;
 	return rc < 0 ? rc : stash_write(s->dir, &fresh, err);

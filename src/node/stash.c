@@ -55,7 +55,7 @@ stash_read(const char *staging, struct stash *stash, struct err *err)
 	struct err why = ERR_INIT;
 
 	memset(stash, 0, sizeof(*stash));
-	json = json_read_file(path, STASH_BYTES_MAX, &why);
+	json = json_read_file(path, STASH_BYTES_MAX, false, &why);
 	if (json == NULL &&
 	    (why.rc == -ENOENT || why.rc == -ENOTDIR ||
 		why.code == ERR_INVALID_ARGUMENT))

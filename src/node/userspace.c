@@ -613,6 +613,7 @@ userspace_map(
     const struct device_spec *spec, struct device *dev, struct err *err)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
+	uint64_t flag;
 	int id, rc;
 
 	if (entry == NULL)
@@ -624,7 +625,9 @@ userspace_map(
 		id = loopdev_find(entry->file);
 	if (id >= 0 && !loopdev_is(id, entry->file))
 		id = LOOP_NONE;
-	if (id >= 0 && loopdev_is_read_only(id) != spec->read_only) {
+	if (id >= 0 &&
+	    (sysfs_u64(&flag, "block/loop%d/ro", id) == 0 && flag == 1) !=
+		spec->read_only) {
 		rc = loopdev_clear(id, entry->file, UNMAP_MS, err);
 		if (rc < 0)
 			return rc;
@@ -651,22 +654,12 @@ userspace_unmap(
 	return unmap_child(&copy, NULL, err);
 }
 
-/* A cluster ID may have become another cluster's; true if it is not known. */
-static bool
-is_of_cluster(
-    const struct userspace_entry *entry, const struct device_spec *spec)
-{
-	const struct attach_session *s = userspace_index_session(entry);
-
-	return str_is_empty(spec->fsid) || s == NULL || s->table == NULL ||
-	    s->table->fsid[0] == '\0' || str_eq(s->table->fsid, spec->fsid);
-}
-
 static int
 userspace_verify(const struct device_spec *spec, dev_t devno,
     struct device *dev, struct err *err)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
+	const struct attach_session *s;
 	char file[LOOPDEV_FILE_MAX] = "";
 	int id = (int)minor(devno);
 
@@ -678,8 +671,12 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 		return err_refuse_as(
 		    err, -ENODEV, "/dev/loop%d is bound to nothing", id);
 	}
+	/* A cluster ID may have become another cluster's. */
+	s = entry != NULL ? userspace_index_session(entry) : NULL;
 	if (entry != NULL && loopdev_shows(file, entry->file) &&
-	    is_of_cluster(entry, spec))
+	    (str_is_empty(spec->fsid) || s == NULL || s->table == NULL ||
+		s->table->fsid[0] == '\0' ||
+		str_eq(s->table->fsid, spec->fsid)))
 		return userspace_index_verdict(entry, err) < 0
 		    ? -ESTALE
 		    : userspace_describe(id, dev, err);
@@ -704,10 +701,7 @@ userspace_grow(
 static unsigned
 userspace_attached(void)
 {
-	struct userspace_io sum;
-
-	attach_session_io(&sum);
-	return sum.images;
+	return attach_session_io().images;
 }
 
 static const struct mapper_child userspace_child = {

@@ -80,16 +80,17 @@ attach_session_state(const struct attach_session *s)
 					 : of_peer[s->peer.state];
 }
 
-void
-attach_session_io(struct userspace_io *sum)
+struct userspace_io
+attach_session_io(void)
 {
+	struct userspace_io sum = as.past;
 	struct attach_session *s;
 
-	*sum = as.past;
-	sum->starts = as.starts;
+	sum.starts = as.starts;
 	LIST_FOREACH (s, &as.sessions, link)
 		if (s->table != NULL)
-			userspace_io_add(sum, s->table);
+			userspace_io_add(&sum, s->table);
+	return sum;
 }
 
 struct attach_session *

@@ -121,7 +121,7 @@ void attach_call_fini(struct attach_call *call); /* frees the answer */
 void attach_session_replace(struct attach_session *session, bool clean);
 
 /* What all of them have done since the start. */
-void attach_session_io(struct userspace_io *sum);
+struct userspace_io attach_session_io(void);
 
 /* For people: "ready", "down". */
 const char *attach_session_state(const struct attach_session *session);

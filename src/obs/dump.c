@@ -29,19 +29,20 @@ dump_text(struct buf *out)
 	op_dump(out);
 	(void)buf_printf(out,
 	    "offload running=%u stuck=%u forks=%llu execs=%llu\n",
-	    offload_running(), offload_stuck(),
-	    (unsigned long long)offload_forks(),
+	    offload_stats().running, offload_stats().stuck,
+	    (unsigned long long)offload_stats().forks,
 	    (unsigned long long)tool_execs());
 	for (size_t i = 0; i < source_count; i++)
 		sources[i](out);
 }
 
 void
-dump_log(void)
+dump_log(int signo)
 {
 	struct buf text;
 	char *line, *save = NULL;
 
+	(void)signo;
 	buf_init(&text, TEXT_MAX);
 	dump_text(&text);
 	log_info("dump.begin", "ops=%zu", op_count());

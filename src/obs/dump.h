@@ -12,6 +12,8 @@
 void dump_add_source(void (*source)(struct buf *out));
 
 void dump_text(struct buf *out);
-void dump_log(void); /* one log line for each line of the text */
+
+/* One log line for each line of the text; a handler of SIGUSR1. */
+void dump_log(int signo);
 
 #endif

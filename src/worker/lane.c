@@ -93,18 +93,6 @@ drop_foreign_metadata(struct lane_work *w, rbd_image_t image)
 	return rc;
 }
 
-/* A clone is as large as its snapshot at first. */
-static int
-finish_clone(struct lane_work *w, rbd_image_t image, uint64_t *size)
-{
-	int rc = drop_foreign_metadata(w, image);
-
-	w->call = "grow the clone";
-	if (rc == 0 && *size < w->job->size_bytes)
-		rc = rbd_resize2(image, w->job->size_bytes, false, NULL, NULL);
-	return rc < 0 ? rc : rbd_get_size(image, size);
-}
-
 /* Of the image just made, or made by an earlier try of the same job. */
 static int
 finish_image(struct lane_work *w, rbd_image_t image)
@@ -115,8 +103,17 @@ finish_image(struct lane_work *w, rbd_image_t image)
 
 	w->call = "read the image";
 	rc = rbd_get_size(image, &size);
-	if (rc == 0 && *job->parent_id != '\0')
-		rc = finish_clone(w, image, &size);
+	if (rc == 0 && *job->parent_id != '\0') {
+		/* A clone is as large as its snapshot at first. */
+		rc = drop_foreign_metadata(w, image);
+		if (rc == 0)
+			w->call = "grow the clone";
+		if (rc == 0 && size < job->size_bytes)
+			rc = rbd_resize2(
+			    image, job->size_bytes, false, NULL, NULL);
+		if (rc == 0)
+			rc = rbd_get_size(image, &size);
+	}
 	w->done->image_id = mem_new(ID_SIZE);
 	if (rc == 0)
 		rc = rbd_get_id(image, w->done->image_id, ID_SIZE);

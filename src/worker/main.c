@@ -185,13 +185,6 @@ on_daemon_gone(int rc)
 	timer_arm(&wk.drain, 0);
 }
 
-static void
-on_dump(int signo)
-{
-	(void)signo;
-	dump_log();
-}
-
 static const struct peer_service service = {
 	.name = "ceph-worker",
 	.version = WORKER__PROTOCOL__VERSION,
@@ -253,7 +246,7 @@ main(void)
 		fprintf(stderr, "ceph-worker: out of memory\n");
 		return EXIT_FAILED;
 	}
-	signal_watch(SIGUSR1, on_dump);
+	signal_watch(SIGUSR1, dump_log);
 	peer_serve(CHANNEL_FD, &service);
 	loop_run();
 	worker_end();

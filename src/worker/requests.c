@@ -190,15 +190,6 @@ run_request(struct worker_request *r)
 	csi_rpc_start(r->rpc, &r->done);
 }
 
-/* Was it told of a pool that another one has replaced under its name? */
-static bool
-was_misled(const struct worker_request *r)
-{
-	return !r->repeated && !r->rpc->op.detached &&
-	    r->rpc->op.err.code == ERR_NOT_FOUND &&
-	    ceph_connection_renamed(controller.conn) != r->renamed;
-}
-
 static void
 on_request_done(struct wake *wake, int rc)
 {
@@ -206,7 +197,10 @@ on_request_done(struct wake *wake, int rc)
 	    wake, struct worker_request, done);
 
 	(void)rc;
-	if (was_misled(r)) {
+	/* Was it told of a pool that another one has replaced under its name? */
+	if (!r->repeated && !r->rpc->op.detached &&
+	    r->rpc->op.err.code == ERR_NOT_FOUND &&
+	    ceph_connection_renamed(controller.conn) != r->renamed) {
 		log_info("request.again", "method=%s subject=%s",
 		    r->rpc->op.cls->name,
 		    r->rpc->op.subject != NULL ? r->rpc->op.subject : "-");

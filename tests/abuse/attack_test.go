@@ -33,7 +33,7 @@ type attack struct {
 const (
 	attackFor  = 250 * time.Millisecond
 	roundsMost = 20
-	sendFor    = time.Second // one round, at most
+	sendFor    = time.Minute // one round, at most
 	endWithin  = time.Minute // for the connections to be ended
 	goodP99    = 10 * time.Second
 	goodCalls  = 20 // so many have to be made meanwhile

@@ -85,7 +85,7 @@ func drip(name, reason string, connect func(t testing.TB, d *daemon) (*wire, fun
 	a := idle(name, reason, nil)
 	a.run = func(t testing.TB, d *daemon) []*wire {
 		w, send := connect(t, d)
-		pace := time.NewTicker(50 * time.Millisecond)
+		pace := time.NewTicker(200 * time.Millisecond) // a whole preface takes longer than it may
 		defer pace.Stop()
 		for i, end := 0, time.Now().Add(endWithin); !w.hasGone() && time.Now().Before(end); i++ {
 			send(i)

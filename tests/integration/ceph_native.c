@@ -7,6 +7,7 @@
 #include "ceph/flatten.h"
 #include "ceph/part.h"
 #include "ceph/resize.h"
+#include "tests/hex.h"
 #include "tests/waited.h"
 
 #include <errno.h>
@@ -347,7 +348,7 @@ replace_number(struct dump *dump, uint64_t from, const char *to)
 	char hex[17];
 	uint64_t le = htole64(from);
 
-	str_hex(hex, (const char *)&le, sizeof(le));
+	hex_fmt(hex, (const char *)&le, sizeof(le));
 	for (size_t i = 0; i < dump->n; i++) {
 		char *key = strstr(dump->line[i], " omap "), *at;
 

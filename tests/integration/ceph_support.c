@@ -3,6 +3,7 @@
  */
 #include "tests/integration/ceph_support.h"
 
+#include "tests/hex.h"
 #include "tests/waited.h"
 
 #include <errno.h>
@@ -260,7 +261,7 @@ hex_new(const char *bytes, size_t len)
 {
 	char *hex = mem_new(2 * len + 1);
 
-	str_hex(hex, bytes, len);
+	hex_fmt(hex, bytes, len);
 	return hex;
 }
 

@@ -467,7 +467,7 @@ meta_list_start(void *arg, struct wake *waiter)
 {
 	struct meta_call *m = arg;
 
-	image_meta_list_start(&m->list, pool, m->id, waiter);
+	image_meta_list_start(&m->list, pool, m->id, 0, waiter);
 }
 
 static void

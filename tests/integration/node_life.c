@@ -250,7 +250,7 @@ serve(const struct csi_impl *impl, const struct csi_definition *def,
 		take_result(rpc, impl == &node_stats_impl);
 		csi_request_fini(&in);
 	}
-	answer.forks = (unsigned)offload_forks();
+	answer.forks = (unsigned)offload_stats().forks;
 	answer.execs = (unsigned)tool_execs();
 	answer.states = states;
 	if (write(out, &answer, sizeof(answer)) != sizeof(answer))

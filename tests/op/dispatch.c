@@ -99,7 +99,7 @@ test_wait(void)
 	c = fake_unstage("/c", 60 * SECOND_MS);
 	fake_turn();
 	is_int(fake_started, 1, "different requests wait for the volume");
-	requests_stats(&stats);
+	stats = requests_stats();
 	ok(stats.running == 3 && stats.waiting == 2 && stats.waits == 2 &&
 		stats.waited_ms == 0,
 	    "and are counted");
@@ -123,7 +123,7 @@ test_wait(void)
 	ok(c->ended && b->ended && b->code == ERR_OK,
 	    "and who joined it while it waited has its answer too");
 	is_int(fake_started, 2, "in one execution");
-	requests_stats(&stats);
+	stats = requests_stats();
 	is_int(stats.waited_ms, 24 * SECOND_MS,
 	    "how long both waited for the lock is known");
 	fake_free(a);
@@ -154,7 +154,7 @@ test_limit(void)
 	struct requests_stats stats;
 
 	fake_start(true, true, NULL);
-	requests_stats(&stats);
+	stats = requests_stats();
 	ok(stats.running == 0 && stats.oldest_ms == 0 && stats.started == 0,
 	    "before the first request there is nothing to tell");
 	for (int i = 0; i < FAKE_REQUESTS_MAX; i++) {
@@ -180,7 +180,7 @@ test_limit(void)
 	ok(joined->ended && joined->code == ERR_OK, "and has its answer");
 	fake_free(joined);
 	fake_pass(2 * SECOND_MS);
-	requests_stats(&stats);
+	stats = requests_stats();
 	ok(stats.running == FAKE_REQUESTS_MAX - 1 &&
 		stats.orphaned == FAKE_REQUESTS_MAX - 1 && stats.waiting == 0 &&
 		stats.oldest_ms == 2 * SECOND_MS,

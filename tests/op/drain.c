@@ -30,8 +30,9 @@ server_counters(struct server *server)
 }
 
 void
-dump_log(void)
+dump_log(int signo)
 {
+	(void)signo;
 }
 
 int

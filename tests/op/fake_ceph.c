@@ -713,11 +713,11 @@ image_job_start(struct image_job *job, struct wake *waiter)
 			    ? image->size_bytes
 			    : job->size_bytes;
 	}
-	if (make && rc < 0 && job->spec->before_undo != NULL) {
+	if (make && rc < 0 && job->spec->reserve != NULL) {
 		undoing.wake.fn = on_undo_allowed;
 		undoing.waiter = waiter;
 		undoing.rc = err_set_rc(&job->op.err, rc, "image job");
-		job->spec->before_undo(job->spec->undo_arg, &undoing.wake);
+		journal_mark_start(job->spec->reserve, &undoing.wake);
 		return;
 	}
 	leave_child(&job->op, waiter, rc, "image job");
@@ -1371,13 +1371,6 @@ image_summary_start(struct image_summary *s, struct ceph_pool *pool,
 
 void
 image_meta_list_start(struct image_meta_list *list, struct ceph_pool *pool,
-    const char *id, struct wake *waiter)
-{
-	image_meta_list_with_start(list, pool, id, 0, waiter);
-}
-
-void
-image_meta_list_with_start(struct image_meta_list *list, struct ceph_pool *pool,
     const char *id, uint64_t snap, struct wake *waiter)
 {
 	const struct image *image = image_with_id(id);

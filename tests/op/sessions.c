@@ -37,7 +37,7 @@ sessions_count(void)
 	struct sessions_stats stats;
 	size_t n = 0;
 
-	sessions_stats(&stats);
+	stats = sessions_stats();
 	for (size_t i = 0; i < countof(stats.in_state); i++)
 		n += stats.in_state[i];
 	return n;
@@ -475,7 +475,7 @@ only_session_is_ready(void)
 {
 	struct sessions_stats stats;
 
-	sessions_stats(&stats);
+	stats = sessions_stats();
 	return sessions_count() == 1 && stats.in_state[PEER_UP] == 1;
 }
 
@@ -521,7 +521,7 @@ worker_starts(void)
 {
 	struct sessions_stats stats;
 
-	sessions_stats(&stats);
+	stats = sessions_stats();
 	return stats.worker_starts;
 }
 
@@ -576,7 +576,7 @@ connecting(void)
 {
 	struct sessions_stats stats;
 
-	sessions_stats(&stats);
+	stats = sessions_stats();
 	return stats.in_state[PEER_STARTING];
 }
 

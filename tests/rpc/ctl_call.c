@@ -5,6 +5,7 @@
 #include "core/child.h"
 #include "rpc/call.h"
 #include "rpc/health.h"
+#include "tests/hex.h"
 #include "tests/rpc/caller.h"
 #include "tests/rpc/pb_put.h"
 #include "tests/tap.h"
@@ -96,7 +97,7 @@ info(struct call *call)
 
 	buf_init(&out, 256);
 	if (n > 0)
-		str_hex(hex, bytes, (size_t)n);
+		hex_fmt(hex, bytes, (size_t)n);
 	if (text == NULL)
 		text = "";
 	if (pb_put(&out, 1, text, strlen(text)) < 0 ||

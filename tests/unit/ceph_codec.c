@@ -4,6 +4,7 @@
  */
 #include "base/json.h"
 #include "ceph/auth.h"
+#include "tests/hex.h"
 #include "tests/tap.h"
 
 #include <errno.h>
@@ -17,7 +18,7 @@ is_call(struct cls_call call, const char *method, const char *want_hex,
 {
 	char *hex = mem_new(2 * call.in.buf.len + 1);
 
-	str_hex(hex, call.in.buf.data, call.in.buf.len);
+	hex_fmt(hex, call.in.buf.data, call.in.buf.len);
 	ok(!call.in.failed && strcmp(call.method, method) == 0, "%s: %s", what,
 	    method);
 	is_str(hex, want_hex, "%s: its input is what librbd sends", what);
@@ -117,7 +118,7 @@ test_notification(void)
 
 	enc_init(&e);
 	cls_notify_header_update(&e);
-	str_hex(hex, e.buf.data, e.buf.len);
+	hex_fmt(hex, e.buf.data, e.buf.len);
 	is_str(hex, "07010400000003000000",
 	    "HeaderUpdate is the 10 bytes that krbd and librbd know");
 	enc_fini(&e);

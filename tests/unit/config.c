@@ -263,7 +263,7 @@ test_late(void)
 	for (size_t i = 0; i < countof(bad); i++) {
 		put("absent.json", bad[i]);
 		config_reload(config);
-		is_int(config_count(config), 3, "kept over: %s", bad[i]);
+		is_int(config_state(config).count, 3, "kept over: %s", bad[i]);
 	}
 	err = (struct err)ERR_INIT;
 	ok(config_find(config, "b", NULL, NULL, &err) < 0 &&

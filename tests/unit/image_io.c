@@ -413,7 +413,7 @@ test_told_failures(void)
 	struct image_io io = { 0 };
 	struct test_req t;
 
-	image_io_on_failure(on_failed);
+	image_io_setup(NULL, on_failed);
 	image_io_init(&io);
 	image_io_resume(&io);
 	put(&io, &t, IMAGE_WRITE, 512);
@@ -428,7 +428,7 @@ test_told_failures(void)
 		ok(image_io_is_refusal(rcs[i]) == (i > 0), "which is %s",
 		    i > 0 ? "the cluster's refusal" : "not a refusal");
 	}
-	image_io_on_failure(NULL);
+	image_io_setup(NULL, NULL);
 }
 
 static void
@@ -531,7 +531,7 @@ test_counters(void)
 
 	image_io_init(&io);
 	image_io_resume(&io);
-	image_io_count_in(table);
+	image_io_setup(table, NULL);
 	put(&io, &w, IMAGE_WRITE, 4096);
 	put(&io, &r, IMAGE_READ, sizeof(data));
 	other = table_map(fd, &err);
@@ -553,7 +553,7 @@ test_counters(void)
 		    1 &&
 		atomic_load(&other->io[TABLE_IO_FLUSH].us) == 60002501,
 	    "a time is counted in its bucket");
-	image_io_count_in(NULL);
+	image_io_setup(NULL, NULL);
 	table_unmap(other);
 	table_unmap(table);
 	(void)close(fd);

@@ -186,7 +186,7 @@ test_signals(void)
 	for (int i = 0; i < 50; i++) { /* at its birth, too */
 		r = (struct run){ .fn = fn_double, .arg = i };
 		start(&r);
-		while (offload_running() == 0)
+		while (offload_stats().running == 0)
 			loop_turn(false);
 		for (size_t k = 0; k < countof(told); k++)
 			(void)kill(r.off.pid, told[k]);
@@ -246,7 +246,8 @@ test_offload(void)
 	r = (struct run){ .fn = fn_hang, .timeout_ms = 50 };
 	run(&r);
 	is_int(r.rc, -ETIMEDOUT, "a child that hangs is killed");
-	is_int(offload_stuck(), 0, "and is not counted as stuck afterwards");
+	is_int(
+	    offload_stats().stuck, 0, "and is not counted as stuck afterwards");
 	is_int(waitpid(-1, NULL, WNOHANG), -1, "no zombie is left");
 
 	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -263,7 +264,7 @@ static void
 test_queue(void)
 {
 	struct run r[8] = { 0 };
-	uint64_t forks = offload_forks();
+	uint64_t forks = offload_stats().forks;
 	unsigned most = 0;
 	bool all = true;
 
@@ -275,14 +276,14 @@ test_queue(void)
 	}
 	while (op_count() > 0) {
 		loop_turn(true);
-		if (offload_running() > most)
-			most = offload_running();
+		if (offload_stats().running > most)
+			most = offload_stats().running;
 	}
 	for (int i = 0; i < 8; i++)
 		all = all && r[i].rc == 0 && r[i].result[0] == 2 * i;
 	ok(all, "calls over the limit wait their turn");
 	is_int(most, 2, "and never more than the limit run");
-	is_int(offload_forks() - forks, 8, "one fork a call");
+	is_int(offload_stats().forks - forks, 8, "one fork a call");
 	offload_set_max(64);
 }
 
