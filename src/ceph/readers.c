@@ -99,16 +99,6 @@ clones_take(struct readers_find *f, struct err *err)
 	return 0;
 }
 
-/* Found: what it is called is for people. */
-static enum op_verdict
-found(struct readers_find *f)
-{
-	rados_read_drop(&f->read);
-	f->read = rados_ask_start(f->at.pool, RBD_DIRECTORY,
-	    cls_call_str("dir_get_name", f->at.id), &f->op.wake);
-	return op_await(f, READERS_NAMED);
-}
-
 static enum op_verdict
 readers_find_step(struct op *op)
 {
@@ -139,7 +129,7 @@ readers_find_step(struct op *op)
 			return image_fail_rc(f, READERS_END, rc, f->at.id,
 			    "ask who has it open");
 		if (verdict != WATCH_NONE)
-			return found(f);
+			return op_goto(f, READERS_FOUND);
 		/* The first key behind what its records begin with. */
 		after = str_fmt("%s%s/", f->record, f->at.id);
 		image_object(object, RBD_HEADER_PREFIX, f->at.id);
@@ -155,7 +145,7 @@ readers_find_step(struct op *op)
 			return image_fail_rc(
 			    f, READERS_END, rc, f->at.id, "read who has it");
 		if (in_use)
-			return found(f);
+			return op_goto(f, READERS_FOUND);
 		snapshot_list_fini(&f->snaps);
 		snapshot_list_start(&f->snaps, f->at.pool, f->at.id, &op->wake);
 		return op_await(f, READERS_LISTED);
@@ -182,6 +172,12 @@ readers_find_step(struct op *op)
 			return image_fail_rc(
 			    f, READERS_END, rc, f->at.id, "list its clones");
 		return op_goto(f, READERS_CLONES_ASK);
+
+	case READERS_FOUND: /* what it is called is for people */
+		rados_read_drop(&f->read);
+		f->read = rados_ask_start(f->at.pool, RBD_DIRECTORY,
+		    cls_call_str("dir_get_name", f->at.id), &op->wake);
+		return op_await(f, READERS_NAMED);
 
 	case READERS_NAMED:
 		if (rc == 0)

@@ -18,6 +18,7 @@ enum readers_state {
 	READERS_LISTED,       /* which snapshots it has */
 	READERS_CLONES_ASK,  /* the next snapshots are to be asked for clones */
 	READERS_CLONES_READ, /* they have told them */
+	READERS_FOUND,       /* an image is in use */
 	READERS_NAMED,       /* what the image that is in use is called */
 	READERS_END,
 };

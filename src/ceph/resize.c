@@ -8,15 +8,6 @@
 #define TRIES_MAX 5 /* an image that changes each time is somebody's */
 
 static enum op_verdict
-resize_look_up(struct image_grow *r)
-{
-	r->info = NULL;
-	image_lookup_start(
-	    &r->lookup, r->pool, NULL, r->image_id, true, &r->op.wake);
-	return op_await(r, RESIZE_LOOKED_UP);
-}
-
-static enum op_verdict
 image_grow_step(struct op *op)
 {
 	struct image_grow *r = (struct image_grow *)op;
@@ -30,8 +21,11 @@ image_grow_step(struct op *op)
 
 	switch (r->state) {
 	case RESIZE_START:
-		return r->info != NULL ? op_goto(r, RESIZE_JUDGED)
-				       : resize_look_up(r);
+		if (r->info != NULL)
+			return op_goto(r, RESIZE_JUDGED);
+		image_lookup_start(
+		    &r->lookup, r->pool, NULL, r->image_id, true, &op->wake);
+		return op_await(r, RESIZE_LOOKED_UP);
 
 	case RESIZE_LOOKED_UP:
 		if (op->rc < 0)
@@ -75,8 +69,10 @@ image_grow_step(struct op *op)
 		return op_await(r, RESIZE_SET);
 
 	case RESIZE_SET:
-		if (op->rc == -ECANCELED)
-			return resize_look_up(r);
+		if (op->rc == -ECANCELED) {
+			r->info = NULL;
+			return op_goto(r, RESIZE_START);
+		}
 		if (op->rc < 0)
 			return image_fail_rc(
 			    r, RESIZE_END, op->rc, r->image_id, "set its size");

@@ -153,16 +153,6 @@ info_of(const struct snapshot_add *a)
 	return a->info != NULL ? a->info : &a->lookup.info;
 }
 
-static enum op_verdict
-add_look_up(struct snapshot_add *a)
-{
-	a->info = NULL;
-	rados_read_drop(&a->map);
-	image_lookup_start(
-	    &a->lookup, a->pool, NULL, a->image_id, true, &a->op.wake);
-	return op_await(a, SNAPADD_LOOKED_UP);
-}
-
 static void
 record_add_start(struct snapshot_add *a)
 {
@@ -238,8 +228,12 @@ snapshot_add_step(struct op *op)
 		if (strlen(a->name) >= RBD_NAME_SIZE)
 			return op_fail(a, SNAPADD_END, ERR_INVALID_ARGUMENT,
 			    "snapshot %s: the name is too long", a->name);
-		return a->info != NULL ? op_goto(a, SNAPADD_JUDGED)
-				       : add_look_up(a);
+		if (a->info != NULL)
+			return op_goto(a, SNAPADD_JUDGED);
+		rados_read_drop(&a->map);
+		image_lookup_start(
+		    &a->lookup, a->pool, NULL, a->image_id, true, &op->wake);
+		return op_await(a, SNAPADD_LOOKED_UP);
 
 	case SNAPADD_LOOKED_UP:
 		if (op->rc < 0)
@@ -292,7 +286,8 @@ snapshot_add_step(struct op *op)
 			return op_goto(a, SNAPADD_TELL);
 		case -ESTALE:    /* somebody has made a later one */
 		case -ECANCELED: /* somebody has changed the header */
-			return add_look_up(a);
+			a->info = NULL;
+			return op_goto(a, SNAPADD_START);
 		case -EEXIST:
 			snapshot_list_start(
 			    &a->list, a->pool, a->image_id, &op->wake);
@@ -308,7 +303,8 @@ snapshot_add_step(struct op *op)
 		there = snapshot_named(&a->list, a->name);
 		if (there == NULL) {
 			snapshot_list_fini(&a->list);
-			return add_look_up(a);
+			a->info = NULL;
+			return op_goto(a, SNAPADD_START);
 		}
 		a->existed = true;
 		a->id = there->id;

@@ -39,11 +39,13 @@
 
 enum flatten_state {
 	FLATTENING_START = 0,
-	FLATTENING_NOTED,  /* a note says that it is to be flattened */
-	FLATTENING_DONE,   /* a slice of time, or all of it */
-	FLATTENING_COPIED, /* the note says from which parent it is to part */
-	FLATTENING_PARTED, /* it has, or somebody may still read that */
-	FLATTENING_HELD,   /* that was so; time has passed */
+	FLATTENING_NOTED,   /* a note says that it is to be flattened */
+	FLATTENING_DONE,    /* a slice of time, or all of it */
+	FLATTENING_COPIED,  /* the note says from which parent it is to part */
+	FLATTENING_PARTING, /* nothing of the parent is needed any more */
+	FLATTENING_PARTED,  /* it has, or somebody may still read that */
+	FLATTENING_HELD,    /* that was so; time has passed */
+	FLATTENING_OVER,    /* it has no parent any more, or is gone */
 	FLATTENING_NOTE_GONE,
 	FLATTENING_END,
 };
@@ -132,31 +134,9 @@ note_change_start(struct flatten *f, const char *was, const char *now)
 	    &(struct journal_change){ f->image_id, was, now }, 1, &f->op.wake);
 }
 
-static enum op_verdict
-note_remove(struct flatten *f)
-{
-	auto_free char *note = note_fmt(f);
-
-	note_change_start(f, note, NULL);
-	return op_await(f, FLATTENING_NOTE_GONE);
-}
-
 /* ---- one of them ---- */
 
-static enum op_verdict hold(struct flatten *f);
-
-static enum op_verdict
-part(struct flatten *f)
-{
-	f->part = (struct image_part){
-		.pool = f->pool,
-		.image_id = f->image_id,
-		.parent = &f->parent,
-		.record = VOLUME_META_PUBLISHED,
-	};
-	image_part_start(&f->part, &f->op.wake);
-	return op_await(f, FLATTENING_PARTED);
-}
+static void hold_start(struct flatten *f);
 
 static enum op_verdict
 flatten_step(struct op *op)
@@ -168,7 +148,7 @@ flatten_step(struct op *op)
 	switch (f->state) {
 	case FLATTENING_START:
 		if (f->parent.pool >= 0)
-			return part(f);
+			return op_goto(f, FLATTENING_PARTING);
 		if (f->noted)
 			return op_goto(f, FLATTENING_NOTED);
 		note_change_start(f, NULL, f->image);
@@ -202,7 +182,7 @@ flatten_step(struct op *op)
 		if (f->paused)
 			return op_goto(f, FLATTENING_END);
 		if (op->rc < 0 || f->job.parent.pool < 0)
-			return note_remove(f);
+			return op_goto(f, FLATTENING_OVER);
 		f->parent = f->job.parent;
 		note = note_fmt(f);
 		note_change_start(f, f->image, note);
@@ -217,17 +197,34 @@ flatten_step(struct op *op)
 			    "note from which parent image %s in %s is to part",
 			    f->image, label);
 		}
-		return part(f);
+		return op_goto(f, FLATTENING_PARTING);
+
+	case FLATTENING_PARTING:
+		f->part = (struct image_part){
+			.pool = f->pool,
+			.image_id = f->image_id,
+			.parent = &f->parent,
+			.record = VOLUME_META_PUBLISHED,
+		};
+		image_part_start(&f->part, &op->wake);
+		return op_await(f, FLATTENING_PARTED);
 
 	case FLATTENING_PARTED:
-		if (op->rc < 0 && f->part.readers.reader[0] != '\0')
-			return hold(f);
+		if (op->rc < 0 && f->part.readers.reader[0] != '\0') {
+			hold_start(f);
+			return op_await(f, FLATTENING_HELD);
+		}
 		if (op->rc < 0)
 			return op_fail_as(f, FLATTENING_END, part.op);
-		return note_remove(f);
+		return op_goto(f, FLATTENING_OVER);
 
 	case FLATTENING_HELD:
-		return part(f);
+		return op_goto(f, FLATTENING_PARTING);
+
+	case FLATTENING_OVER:
+		note = note_fmt(f);
+		note_change_start(f, note, NULL);
+		return op_await(f, FLATTENING_NOTE_GONE);
 
 	case FLATTENING_NOTE_GONE:
 		if (op->rc < 0 && op->rc != -ENOENT && op->rc != -ECANCELED)
@@ -317,8 +314,8 @@ on_held(struct timer *timer)
  * Somebody may still read the parent by way of the image. The operation lives
  * on, so that it is seen, but is in no other one's way.
  */
-static enum op_verdict
-hold(struct flatten *f)
+static void
+hold_start(struct flatten *f)
 {
 	char text[ERR_TEXT_MAX + 16];
 
@@ -338,7 +335,6 @@ hold(struct flatten *f)
 	}
 	f->again.fire = on_held;
 	timer_arm(&f->again, HELD_MS);
-	return op_await(f, FLATTENING_HELD);
 }
 
 static void

@@ -159,17 +159,6 @@ take_entries(struct list *l)
 }
 
 static enum op_verdict
-next_pool(struct list *l)
-{
-	struct err err = ERR_INIT;
-
-	l->after = "";
-	if (pool_from(l, l->pool->id + 1, &err) < 0)
-		return op_fail_err(l, LIST_END, &err);
-	return op_goto(l, LIST_POOL);
-}
-
-static enum op_verdict
 list_step(struct op *op)
 {
 	struct list *l = (struct list *)op;
@@ -211,11 +200,11 @@ list_step(struct op *op)
 	case LIST_PAGE_READ:
 		if (op->rc == -EPERM || op->rc == -EACCES) {
 			l->refused = true;
-			return next_pool(l);
+			return op_goto(l, LIST_POOL_DONE);
 		}
 		l->answered = true;
 		if (op->rc == -ENOENT)
-			return next_pool(l);
+			return op_goto(l, LIST_POOL_DONE);
 		if (op->rc < 0)
 			return op_fail_rc(l, LIST_END, op->rc,
 			    "list the %ss of %s", l->kind->noun,
@@ -241,7 +230,14 @@ list_step(struct op *op)
 		}
 		arena_free(l->arena);
 		l->arena = arena_new(ARENA_MAX);
-		return l->more ? op_goto(l, LIST_POOL) : next_pool(l);
+		return l->more ? op_goto(l, LIST_POOL)
+			       : op_goto(l, LIST_POOL_DONE);
+
+	case LIST_POOL_DONE:
+		l->after = "";
+		if (pool_from(l, l->pool->id + 1, &err) < 0)
+			return op_fail_err(l, LIST_END, &err);
+		return op_goto(l, LIST_POOL);
 
 	case LIST_END:
 		rados_read_drop(&l->read);

@@ -18,6 +18,7 @@ enum list_state {
 	LIST_POOL,      /* a pool, or the end of all, has been reached */
 	LIST_PAGE_READ, /* its directory has answered */
 	LIST_LOOKED,    /* each of the page has been looked at */
+	LIST_POOL_DONE, /* the next pool is due */
 	LIST_END,
 };
 

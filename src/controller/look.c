@@ -82,24 +82,6 @@ knows_room(struct look *l)
 }
 
 static enum op_verdict
-look_at_header(struct look *l)
-{
-	image_summary_start(&l->summary, l->pool, l->image_id,
-	    l->kind == &journal_volumes ? published(l) : NULL, l->arena,
-	    &l->op.wake);
-	return op_await(l, LOOK_HEADER_READ);
-}
-
-static enum op_verdict
-look_for_room(struct look *l)
-{
-	if (l->rooms == NULL || knows_room(l))
-		return op_goto(l, LOOK_END);
-	rados_room_start(room_of(l), RADOS_OURS, &l->op.wake);
-	return op_await(l, LOOK_ROOM_ASKED);
-}
-
-static enum op_verdict
 look_step(struct op *op)
 {
 	struct look *l = (struct look *)op;
@@ -120,7 +102,7 @@ look_step(struct op *op)
 		if (!take_entry(l))
 			return op_goto(l, LOOK_END);
 		if (l->rooms == NULL && l->image_id != NULL)
-			return look_at_header(l);
+			return op_goto(l, LOOK_FOUND);
 		image_place_start(
 		    &l->place, l->pool, l->image, l->image_id, &op->wake);
 		return op_await(l, LOOK_PLACED);
@@ -130,8 +112,14 @@ look_step(struct op *op)
 			return op_fail_as(l, LOOK_END, place.op);
 		if (l->image_id == NULL && l->place.id[0] != '\0')
 			l->image_id = l->place.id;
-		return l->image_id != NULL ? look_at_header(l)
+		return l->image_id != NULL ? op_goto(l, LOOK_FOUND)
 					   : op_goto(l, LOOK_END);
+
+	case LOOK_FOUND:
+		image_summary_start(&l->summary, l->pool, l->image_id,
+		    l->kind == &journal_volumes ? published(l) : NULL, l->arena,
+		    &op->wake);
+		return op_await(l, LOOK_HEADER_READ);
 
 	case LOOK_HEADER_READ:
 		l->broken_header = l->summary.err.code == ERR_DATA_LOSS;
@@ -141,7 +129,7 @@ look_step(struct op *op)
 			return op_fail_as(l, LOOK_END, summary);
 		take_header(l);
 		if (!l->summary.more)
-			return look_for_room(l);
+			return op_goto(l, LOOK_KNOWN);
 		image_meta_list_start(
 		    &l->list, l->pool, l->image_id, 0, &op->wake);
 		return op_await(l, LOOK_NODES_READ);
@@ -152,7 +140,13 @@ look_step(struct op *op)
 		image_meta_list_fini(&l->list);
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return op_fail_as(l, LOOK_END, list);
-		return look_for_room(l);
+		return op_goto(l, LOOK_KNOWN);
+
+	case LOOK_KNOWN:
+		if (l->rooms == NULL || knows_room(l))
+			return op_goto(l, LOOK_END);
+		rados_room_start(room_of(l), RADOS_OURS, &op->wake);
+		return op_await(l, LOOK_ROOM_ASKED);
 
 	case LOOK_ROOM_ASKED:
 		/* Any other failure does not tell. */

@@ -12,8 +12,10 @@ enum look_state {
 	LOOK_START = 0,
 	LOOK_ENTRY_READ,  /* the journal's entry has answered */
 	LOOK_PLACED,      /* where name and id are */
+	LOOK_FOUND,       /* its id is known */
 	LOOK_HEADER_READ, /* size, creation time and nodes */
 	LOOK_NODES_READ,  /* all of the metadata: there are many nodes */
+	LOOK_KNOWN,       /* all but whether there is room */
 	LOOK_ROOM_ASKED,  /* whether the pool of its data is full */
 	LOOK_END,
 };

@@ -71,11 +71,12 @@ stats_child(const void *p, void *result, struct err *err)
 /* ---- statistics: the operation -------------------------------------------- */
 
 enum stats_state {
-	STATS_START = 0, /* nothing is asked */
-	STATS_READ,      /* the child has ended */
-	STATS_ASKED,     /* the cluster has said what of the image is used */
-	STATS_LIMITS,    /* it has said how fast the pod may be */
-	STATS_LIMITED,   /* the pod's cgroup has that */
+	STATS_START = 0,   /* nothing is asked */
+	STATS_READ,        /* the child has ended */
+	STATS_ASKED,       /* the cluster has said what of the image is used */
+	STATS_USAGE_KNOWN, /* and what are its limits? */
+	STATS_LIMITS,      /* it has said how fast the pod may be */
+	STATS_LIMITED,     /* the pod's cgroup has that */
 	STATS_ANSWER,
 	STATS_END,
 };
@@ -158,19 +159,6 @@ stats_reply(struct stats *s)
 					      : "the volume is well");
 }
 
-/*
- * Limits of ControllerModifyVolume reach a volume that is in use so: kubelet
- * asks for statistics about once a minute.
- */
-static enum op_verdict
-stats_ask_limits(struct stats *s)
-{
-	s->ask = (struct node_format){ .step = NODE_FORMAT_LIMITS,
-		.spec = &s->claim.spec };
-	node_config->format_start(&s->ask, &s->rpc.op.wake);
-	return op_await(s, STATS_LIMITS);
-}
-
 static int
 limits_child(const void *p, void *none, struct err *err)
 {
@@ -205,7 +193,7 @@ stats_step(struct op *op)
 		if (!stats_may_ask(s))
 			return op_goto(s, STATS_ANSWER);
 		if (!got->block)
-			return stats_ask_limits(s);
+			return op_goto(s, STATS_USAGE_KNOWN);
 		s->ask = (struct node_format){ .step = NODE_FORMAT_USAGE,
 			.spec = &s->claim.spec };
 		node_config->format_start(&s->ask, &op->wake);
@@ -221,8 +209,19 @@ stats_step(struct op *op)
 			got->available_bytes = got->total_bytes -
 			    got->used_bytes;
 		}
-		return got->limits.file[0] != '\0' ? stats_ask_limits(s)
-						   : op_goto(s, STATS_ANSWER);
+		return got->limits.file[0] != '\0'
+		    ? op_goto(s, STATS_USAGE_KNOWN)
+		    : op_goto(s, STATS_ANSWER);
+
+	case STATS_USAGE_KNOWN:
+		/*
+		 * Limits of ControllerModifyVolume reach a volume that is in use
+		 * so: kubelet asks for statistics about once a minute.
+		 */
+		s->ask = (struct node_format){ .step = NODE_FORMAT_LIMITS,
+			.spec = &s->claim.spec };
+		node_config->format_start(&s->ask, &op->wake);
+		return op_await(s, STATS_LIMITS);
 
 	case STATS_LIMITS:
 		if (op->rc < 0)
