@@ -340,7 +340,7 @@ def bench_krbd(stand):
 CLUSTER = {"ceph-mon", "ceph-mgr", "ceph-osd", "ceph-authtool", "monmaptool", "ceph", "rbd"}
 CSI = {"rbd-csid", "rbd-csictl", "ceph-worker", "rbd-attachd"}
 LIMIT = CLUSTER | CSI | {"tests/bench/limit"}
-NEEDS = {"insight": CLUSTER | CSI | {"go", "tests/fake/csi_driver"}, "node": CLUSTER | CSI | {"mkfs.ext4", "tests/bench/attach_floor"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
+NEEDS = {"insight": CLUSTER | CSI | {"go", "tests/fake/csi_driver", "chrt"}, "node": CLUSTER | CSI | {"mkfs.ext4", "tests/bench/attach_floor"}, "volumes": CLUSTER | CSI, "controller": CLUSTER | CSI, "limit": LIMIT, "many": LIMIT,
          "attach": CLUSTER | CSI | {"mkfs.ext4"}, "images": CLUSTER | CSI | {"mkfs.ext4"},
          "throughput": CLUSTER | CSI | {"tests/bench/fuse_floor", "fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",

@@ -9,7 +9,7 @@
  *	flaky			the first CreateVolume of a name is UNAVAILABLE
  *	third			each third volume is RESOURCE_EXHAUSTED
  *	slow			CreateVolume and NodePublishVolume take 200 ms
- *	steady			Probe takes 100 ms
+ *	steady=MS		Probe takes so long
  *	stalls			at its 25th Probe it stands still for 3 s
  *
  * ListVolumes tells which volumes there are. A call out of order, such as
@@ -29,7 +29,6 @@
 #include <unistd.h>
 
 #define SLOW_MS 200
-#define STEADY_MS 100
 #define STALL_AT 25
 #define STALL_S 3
 
@@ -39,6 +38,7 @@ static char **words;
 static struct map volumes; /* ID to the address of its state */
 static struct map seen;    /* names that were asked for once */
 static unsigned created, probes;
+static int64_t probe_ms; /* that a Probe takes */
 
 static bool
 has(const char *word)
@@ -283,8 +283,8 @@ serve(struct call *call)
 	    (def == &csi_definitions[CSI_CREATE_VOLUME] ||
 		def == &csi_definitions[CSI_NODE_PUBLISH_VOLUME]))
 		ms = SLOW_MS;
-	if (has("steady") && def == &csi_definitions[CSI_PROBE])
-		ms = STEADY_MS;
+	if (def == &csi_definitions[CSI_PROBE])
+		ms = probe_ms;
 	if (def == NULL) {
 		call_fail(call, ERR_UNIMPLEMENTED, "not served");
 	} else if (ms > 0) {
@@ -320,6 +320,9 @@ main(int argc, char **argv)
 		return 2;
 	}
 	words = argv + 2;
+	for (char **word = words; *word != NULL; word++)
+		if (strncmp(*word, "steady=", 7) == 0)
+			probe_ms = strtol(*word + 7, NULL, 10);
 	log_init("csi-driver", LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
 	if (loop_init() < 0)
 		return 1;

@@ -69,14 +69,15 @@ like "... and told" "$error" '^UNAVAILABLE: Probe: '
 # ---- ended early -------------------------------------------------------------------------------
 
 ctl 0 "calls are in the log" log-level debug
-"$build/rbd-csictl" --endpoint "$endpoint" bench calls --rate 20 --duration 10m -o json >"$work/ended" 2>"$work/error" &
+# Ctrl-C, which a shell lets its background jobs ignore
+env --default-signal=INT "$build/rbd-csictl" --endpoint "$endpoint" bench calls --rate 20 --duration 10m -o json >"$work/ended" 2>"$work/error" &
 load=$!
 defer eval "kill $load 2>/dev/null; true"
 begun() { (($(grep -cF 'rpc.end method=/csi.v1.Identity/Probe' "$work/csid.log") >= 5)); }
 ok "a load without end" wait_for 60 begun
-kill "$load"
+kill -INT "$load"
 wait "$load"
-is "is ended" "$?" 1
+is "is ended by Ctrl-C" "$?" 1
 reply=$(<"$work/ended")
 ok "and tells what it has measured" jq -e '.phases[0] | .seconds < 600 and .passed >= 1' <<<"$reply"
 
@@ -183,7 +184,7 @@ nothing_is_left
 
 # in_background RUN OPTION...: a load that goes on for long
 in_background() {
-	"$build/rbd-csictl" --endpoint "$endpoint" "${attach[@]}" --run "$1" --duration 10m "${@:2}" >"$work/$1.json" 2>"$work/$1.err" &
+	env --default-signal=INT "$build/rbd-csictl" --endpoint "$endpoint" "${attach[@]}" --run "$1" --duration 10m "${@:2}" >"$work/$1.json" 2>"$work/$1.err" &
 	load=$!
 	defer eval "kill -KILL $load 2>/dev/null; true"
 	wait_for 60 made "$1"
@@ -193,9 +194,9 @@ held() { kill -STOP "$1" && { (($(there) > 0)) || { kill -CONT "$1" && false; };
 made() { (($(there) > 1)) && [[ -n $(find "$volumes" -path "*bench-$1-*" -name staging) ]]; }
 fake attach stage slow
 ok "a load" in_background ended --callers 4
-kill "$load"
+kill -INT "$load"
 wait "$load"
-is "is ended" "$?" 1
+is "is ended by Ctrl-C" "$?" 1
 reply=$(<"$work/ended.json")
 is "says so" "$(doc .interrupted)" true
 nothing_is_left
@@ -287,4 +288,13 @@ ctl 2 "a page that cannot be written" "${attach[@]}" --count 1 --html /nonexiste
 nothing_is_left
 
 stop_fake
+
+# ---- scripts/bench -----------------------------------------------------------------------------
+
+mkdir "$work/path"
+python=$(python3 -c 'import sys; print(sys.executable)')
+reply=$(PATH=$work/path "$python" "$top/scripts/bench" --build "$work" insight grpc 2>&1)
+is "scripts/bench begins nothing without what it needs" "$?" 1
+like "and names it" "$reply" '^bench: missing: .*ceph-worker .*rbd-csid .*scripts/install-deps'
+is "in one line" "$(wc -l <<<"$reply")" 1
 done_testing

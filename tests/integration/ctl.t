@@ -82,6 +82,25 @@ for wrong in "ops x" "ops -o yaml" "ops --nonsense" "audit --cluster" "audit --c
 	ctl 2 "wrong: $wrong" $wrong
 	is "... one line says what is wrong: $error" "$(wc -l <<<"$error")" 1
 done
+# Each command that the documentation has, as it is written there: --help takes its options and values first.
+# shellcheck disable=SC2016 # no shell's
+ok "the documentation names commands and options that there are" python3 -c '
+import glob, re, shlex, subprocess, sys
+ctl, docs = sys.argv[1:]
+commands = set()
+for path in glob.glob(docs + "/*.md") + [docs + "/../README.md"]:
+    text = open(path).read().replace("\\\n", " ")
+    commands.update(" ".join(c.split()) for c in re.findall(r"`(rbd-csictl [^`]+)`", text))
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
+        commands.update(c.strip() for c in re.findall(r"^[ \t$]*(?:sudo )?(rbd-csictl .*?)(?: [>|#<]|   |$)", block, re.M))
+bad = 0
+for command in sorted(commands):
+    run = subprocess.run([ctl, *shlex.split(command)[1:], "--help"], capture_output=True, text=True)
+    if run.returncode != 0 or not run.stdout.startswith("usage: "):
+        print(f"{command}: {run.stderr}", end="")
+        bad += 1
+print(f"{len(commands)} commands, {bad} of them wrong")
+sys.exit(bad > 0 or len(commands) < 30)' "$build/rbd-csictl" "$top/docs"
 # completes LINE: what bash would offer for the last word of the line
 completes() {
 	bash -c '. <("$1" completion bash); read -ra COMP_WORDS <<<"$2"; [[ $2 != *" " ]] || COMP_WORDS+=("")
