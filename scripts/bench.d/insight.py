@@ -2,9 +2,11 @@
 
 Two daemons on one cluster take turns, round by round: one as it is by default, with metrics and status page; one that logs
 errors only, serves no metrics and watches for no slow operation. What cannot be switched off (the trail of an operation, the
-ring of those that have ended) is in both. A cost is the median of the rounds' ratios.
+ring of those that have ended) is in both. A cost is the median of the rounds' ratios; low and high are what that median is between
+with 95 % confidence. The one without has two turns a round: what they differ by is noise, and has its low and high, too.
 """
 import json
+import math
 import pathlib
 import resource
 import socket
@@ -16,12 +18,14 @@ import time
 from measure import TOP, bench_figures, cpu_ns, status, wait_for
 
 ROUNDS = 9
+COST_ROUNDS = 24
 SCRAPES = 50
 VOLUMES = 500
-PROBES = 60000  # a round
-EXISTS = 300  # by one caller: the same requests of several would be one
+PROBES = 20000  # a turn
+EXISTS = 100  # by one caller: the same requests of several would be one
 CALLERS = 16
-STEADY = 80  # calls of 100 ms, about what a CreateVolume takes
+STEADY = ((100, 80, 4), (20, 100, 1))  # ms, calls, callers
+FIRST = ("chrt", "--fifo", "10")  # nobody waits for a processor that something else has
 FIGURES = (("rate", "1/s"), ("mean", "ms"), ("p50", "ms"), ("p95", "ms"))
 
 
@@ -38,8 +42,8 @@ class Call:
                              check=True, capture_output=True, text=True)
         return {item["name"].split(".")[-1]: item["value"] for item in bench_figures(run.stdout.splitlines())}
 
-    def by_ghz(self, ghz, stand, endpoint):
-        run = subprocess.run([ghz, "--insecure", "--protoset", stand.build / "proto/descriptors.pb", "--call",
+    def by_ghz(self, ghz, stand, endpoint, *pin):
+        run = subprocess.run([*pin, ghz, "--insecure", "--protoset", stand.build / "proto/descriptors.pb", "--call",
                               f"csi.v1.{self.rpc}", "-n", str(self.count), "-c", str(self.callers), "--connections", "1", "-d", self.request, "-O", "json", endpoint],
                              check=True, capture_output=True, text=True)
         told = json.loads(run.stdout)
@@ -50,16 +54,29 @@ class Call:
 
 
 def in_turn(rounds, measures):
-    """Each of the measures once a round, in changing order; lists of figures by name."""
+    """Each of the measures once a round; lists of figures by name. Each is as often first, in the middle and last as the others."""
     results = {name: [] for name in measures}
+    names = list(measures)
     for number in range(rounds):
-        for name in list(measures) if number % 2 == 0 else reversed(list(measures)):
+        for name in names if number % 2 == 0 else reversed(names):
             results[name].append(measures[name]())
+        if number % 2 == 1:
+            names.append(names.pop(0))
     return results
 
 
 def ratio(results, one, other, figure):
     return statistics.median(a[figure] / b[figure] for a, b in zip(results[one], results[other]))
+
+
+def interval(values):
+    """Between which two of them their median is with 95 % confidence: as often below it as a fair coin shows heads."""
+    values, n = sorted(values), len(values)
+    skip, beyond = 0, 0.5 ** n
+    while beyond <= 0.025:
+        skip += 1
+        beyond += math.comb(n, skip) * 0.5 ** n
+    return values[max(skip - 1, 0)], values[min(n - skip, n - 1)]
 
 
 def bench_cost(stand, name, call, with_it, without):
@@ -72,16 +89,24 @@ def bench_cost(stand, name, call, with_it, without):
         figures["cpu_in_all"] = figures["cpu"] + (sum(map(cpu_ns, children)) - elsewhere) / call.count / 1000
         return figures
 
-    measures = {"with": lambda: measure(*with_it), "without": lambda: measure(*without)}
+    measures = {"with": lambda: measure(*with_it), "without": lambda: measure(*without), "again": lambda: measure(*without)}
     in_turn(1, measures)  # sessions, memory
-    results = in_turn(ROUNDS, measures)
+    results = in_turn(COST_ROUNDS, measures)
     for which in results:
         for figure, unit in (("rate", "1/s"), ("cpu", "us"), ("cpu_in_all", "us")):
             stand.report.figure(f"insight.{name}.{figure}.{which}", statistics.median(r[figure] for r in results[which]), unit)
     stand.report.judged(f"insight.{name}.rate.cost", (1 - ratio(results, "with", "without", "rate")) * 100, "%", most=2)
-    more = statistics.median(a["cpu"] - b["cpu"] for a, b in zip(results["with"], results["without"]))
+    for what, one in (("cost", "with"), ("noise", "again")):
+        low, high = interval([(1 - a["rate"] / b["rate"]) * 100 for a, b in zip(results[one], results["without"])])
+        stand.report.figure(f"insight.{name}.rate.{what}.low", low, "%")
+        stand.report.figure(f"insight.{name}.rate.{what}.high", high, "%")
     whole = statistics.median(r["cpu_in_all"] for r in results["without"])
-    stand.report.judged(f"insight.{name}.cpu.cost", more / whole * 100, "%", most=2)
+    more = {one: [(a["cpu"] - b["cpu"]) / whole * 100 for a, b in zip(results[one], results["without"])] for one in ("with", "again")}
+    stand.report.judged(f"insight.{name}.cpu.cost", statistics.median(more["with"]), "%", most=2)
+    for what, one in (("cost", "with"), ("noise", "again")):
+        low, high = interval(more[one])
+        stand.report.figure(f"insight.{name}.cpu.{what}.low", low, "%")
+        stand.report.figure(f"insight.{name}.cpu.{what}.high", high, "%")
 
 
 def scrape(stand):
@@ -112,7 +137,7 @@ def bench_scrape(stand):
 
 def bench_generator(stand, endpoint):
     """rbd-csictl alone on one core."""
-    probe = Call("Identity/Probe", {}, PROBES, CALLERS)
+    probe = Call("Identity/Probe", {}, 3 * PROBES, CALLERS)
     runs = [probe.by_ours(stand, endpoint, "taskset", "-c", "0") for _ in range(3)]
     stand.report.judged("insight.generator.probes", statistics.median(r["rate"] for r in runs), "1/s", least=10000)
     stand.report.judged("insight.generator.probes_a_core",
@@ -136,10 +161,10 @@ def build_ghz(build):
     return program
 
 
-def compare_generators(stand, ghz, name, call, endpoint):
+def compare_generators(stand, ghz, name, call, endpoint, *pin):
     """The same call by rbd-csictl and by ghz, in turn: how far apart their figures are, in %."""
-    results = in_turn(ROUNDS, {"ours": lambda: with_cpu(lambda: call.by_ours(stand, endpoint)),
-                               "ghz": lambda: with_cpu(lambda: call.by_ghz(ghz, stand, endpoint))})
+    results = in_turn(ROUNDS, {"ours": lambda: with_cpu(lambda: call.by_ours(stand, endpoint, *pin)),
+                               "ghz": lambda: with_cpu(lambda: call.by_ghz(ghz, stand, endpoint, *pin))})
     for who in results:
         for figure, unit in FIGURES:
             stand.report.figure(f"insight.{name}.{who}.{figure}", statistics.median(r[figure] for r in results[who]), unit)
@@ -149,19 +174,22 @@ def compare_generators(stand, ghz, name, call, endpoint):
 
 def bench_agreement(stand, exists):
     """
-    The target is judged by a call whose time is the driver's: a fake one answers Probe after 100 ms. A call of rbd-csid is work for
-    the same processors that the generators need for theirs, so its time is not the same beside each of them.
+    The target is judged by calls whose time is the driver's: a fake one answers Probe by a timer, and all three are at real-time
+    priority. A call of rbd-csid is work for the same processors that the generators need for theirs, so its time is not the same
+    beside each of them.
     """
     ghz = build_ghz(stand.build)
-    driver = subprocess.Popen([stand.build / "tests/fake/csi_driver", stand.dir / "steady.sock", "steady"])
-    try:
-        wait_for("a socket of the fake driver", 60, (stand.dir / "steady.sock").exists)
-        apart = compare_generators(stand, ghz, "steady", Call("Identity/Probe", {}, STEADY, 4), f"unix://{stand.dir}/steady.sock")
-        for figure, percent in apart.items():
-            stand.report.judged(f"insight.steady.apart.{figure}", percent, "%", most=5)
-    finally:
-        driver.terminate()
-        driver.wait(timeout=60)
+    for ms, count, callers in STEADY:
+        socket_file = stand.dir / f"steady-{ms}.sock"
+        driver = subprocess.Popen([*FIRST, stand.build / "tests/fake/csi_driver", socket_file, f"steady={ms}"])
+        try:
+            wait_for("a socket of the fake driver", 60, socket_file.exists)
+            call = Call("Identity/Probe", {}, count, callers)
+            for figure, percent in compare_generators(stand, ghz, f"steady_{ms}", call, f"unix://{socket_file}", *FIRST).items():
+                stand.report.judged(f"insight.steady_{ms}.apart.{figure}", percent, "%", most=5)
+        finally:
+            driver.terminate()
+            driver.wait(timeout=60)
     for figure, percent in compare_generators(stand, ghz, "exists", exists, stand.endpoint).items():
         stand.report.figure(f"insight.exists.apart.{figure}", percent, "%")
 
