@@ -1,0 +1,65 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # for the parts; tests/integration/lib.sh has the rest
+# lib.sh: what the parts of tests/kubernetes/run share; to be sourced after tests/integration/lib.sh
+
+kube=$RBD_CSI_KUBERNETES
+bound=1200 # seconds: a crash of a sidecar costs minutes until kubelet starts it again
+
+# until_is SECONDS WANT COMMAND...: until the command prints that; shows the last output otherwise.
+until_is() {
+	local end=$((SECONDS + $1)) want=$2 got=
+	shift 2
+	until got=$("$@" 2>&1) && [[ $got == "$want" ]]; do
+		((SECONDS < end)) || { echo "$* prints $got"; return 1; }
+		sleep 0.3
+	done
+}
+
+# get KIND/NAME JSONPATH
+get() { kubectl get "$1" -o "jsonpath=$2"; }
+
+# count_of KIND: how many there are in all namespaces.
+count_of() { kubectl get "$1" --all-namespaces --no-headers --ignore-not-found 2>/dev/null | wc -l; }
+
+# apply_example NAME [SED-SCRIPT]
+apply_example() { "$top/scripts/kubernetes" fill --dir "$kube" "$top/deploy/examples/$1.yaml" | sed -e "${2:-}" | kubectl apply -f -; }
+
+# ready NAME...: pods.
+ready() { kubectl wait --for=condition=Ready --timeout="${bound}s" "${@/#/pod/}"; }
+
+# in_pod NAME COMMAND: by the pod's shell.
+in_pod() { kubectl exec "$1" -- sh -c "$2"; }
+
+# lines NAME: how many pods have written to the volume.
+lines() { in_pod "$1" 'wc -l </data/log'; }
+
+# why NAME: what Kubernetes says about a pod.
+why() { kubectl describe "pod/$1" | sed -n '/^Events/,$p'; }
+
+# pod_of LABEL: the driver's pod.
+pod_of() { kubectl -n "${2:-rbd-csi}" get pod -l "$1" -o 'jsonpath={.items[0].metadata.name}'; }
+
+controller=app=csi-rbdplugin-provisioner
+on_node=app=csi-rbdplugin
+
+# process_of LABEL CONTAINER [NAMESPACE]: the container's first process; fails if it is not running.
+process_of() {
+	local id
+	id=$(kubectl -n "${3:-rbd-csi}" get pod -l "$1" -o "jsonpath={.items[0].status.containerStatuses[?(@.name==\"$2\")].containerID}")
+	ctr tasks list | awk -v id="${id#containerd://}" '$1 == id && $3 == "RUNNING" { print $2; found = 1 } END { exit !found }'
+}
+
+# kill_container LABEL CONTAINER [NAMESPACE]: SIGKILL, as a crash is.
+kill_container() {
+	local pid
+	pid=$(process_of "$@") && kill -KILL "$pid" && wait_for 60 is_gone "$pid"
+}
+
+# restarts: of the driver's containers, "NAME N" each.
+restarts() {
+	kubectl -n rbd-csi get pods -o 'jsonpath={range .items[*].status.containerStatuses[*]}{.name}{" "}{.restartCount}{"\n"}{end}' | sort
+}
+
+# ready_again: all containers of the driver.
+all_ready() {
+	[[ $(kubectl -n rbd-csi get pods -o 'jsonpath={.items[*].status.containerStatuses[*].ready}') =~ ^true(\ true)*$ ]]
+}
