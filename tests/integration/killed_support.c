@@ -110,8 +110,10 @@ killed_answer(struct talk *t, const char *method, uint64_t id)
 	struct err err = ERR_INIT;
 	json_t *answer = NULL;
 
-	if (reply == NULL)
+	if (reply == NULL) {
+		diag("%s: no answer", method);
 		return NULL;
+	}
 	if (reply->code != 0) {
 		diag("%s: %u %s", method, reply->code, reply->text);
 		return NULL;
@@ -409,28 +411,34 @@ ceph_csi_can_delete(const char *volume)
 
 /* ---- sweeps ---- */
 
+/* Does a note say that an image is to be flattened? */
+static bool
+has_flattens(void)
+{
+	rados_read_op_t op = rados_create_read_op();
+	rados_omap_iter_t iter = NULL;
+	unsigned char more;
+	bool has;
+	int rval;
+
+	rados_read_op_omap_get_vals2(op, "", "", 10, &iter, &more, &rval);
+	has = rados_read_op_operate(
+		  op, killed_pool->io, "csi.flatten.default", 0) == 0 &&
+	    rados_omap_iter_size(iter) > 0;
+	rados_omap_get_end(iter);
+	rados_release_read_op(op);
+	return has;
+}
+
 /* Waits for what the call has begun to be flattened, or for its worker's death. */
 static void
 wait_for_flattens(struct talk *t)
 {
 	int64_t until = clock_now_ms() + FLATTENED_MS;
-	rados_omap_iter_t iter = NULL;
-	unsigned char more;
-	bool none = false;
-	int rval;
 
-	while (!none && !t->gone && clock_now_ms() < until) {
-		rados_read_op_t op = rados_create_read_op();
-
+	do {
 		talk_turn(20);
-		rados_read_op_omap_get_vals2(
-		    op, "", "", 10, &iter, &more, &rval);
-		none = rados_read_op_operate(
-			   op, killed_pool->io, "csi.flatten.default", 0) < 0 ||
-		    rados_omap_iter_size(iter) == 0;
-		rados_omap_get_end(iter);
-		rados_release_read_op(op);
-	}
+	} while (has_flattens() && !t->gone && clock_now_ms() < until);
 }
 
 /* Whether an audit finds nothing. */
@@ -491,6 +499,7 @@ kill_one(const struct sweep *s, struct act *act)
 	if (s->soft > 0)
 		wait_for_flattens(&t);
 	fate = end(&t);
+	act->flattens = s->soft > 0 && (has_flattens() || fate == FATE_LIVED);
 	if (s->purges)
 		start(&whole, NULL, NULL);
 	if (act->beside && fate == FATE_ALONE)
@@ -600,7 +609,10 @@ killed_sweep(const struct sweep *s)
 	ok(talk_purged(&whole) && killed_audit(), "%s: an audit finds nothing",
 	    s->what);
 	for (size_t i = 0; i < count; i++) {
-		good = s->clean(&acts[i]) && good;
+		if (!s->clean(&acts[i])) {
+			diag("%s is not deleted", acts[i].name);
+			good = false;
+		}
 		free(acts[i].name);
 		free(acts[i].id);
 		free(acts[i].of);

@@ -24,6 +24,7 @@ struct act {
 	char *name; /* for what it makes */
 	char *id;   /* of the volume or snapshot that it is about */
 	char *of;   /* of what that was made of, if it is only for this call */
+	bool flattens; /* it was to be flattened when the worker died */
 };
 
 struct sweep {

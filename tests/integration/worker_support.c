@@ -14,6 +14,7 @@
 
 #define FRAME_MAX (8 << 20)
 #define ANSWER_MS 60000
+#define SILENT_MS 4000 /* of a worker that has nothing to purge */
 
 const char *
 talk_program(const char *name)
@@ -156,6 +157,7 @@ on_progress(struct peer *peer, const struct peer_frame *frame)
 	if (progress == NULL)
 		abort();
 	t->purges = progress->purges;
+	t->told = true;
 	worker__progress__free_unpacked(progress, NULL);
 }
 
@@ -349,10 +351,14 @@ talk_purged(struct talk *t)
 {
 	int64_t end = clock_now_ms() + ANSWER_MS;
 
-	/* The worker tells once a second while there are any. */
+	/*
+	 * The worker tells once a second while there are any, and once more
+	 * that there are none.
+	 */
 	do {
-		t->purges = 0;
-		talk_turn(1200);
+		t->told = false;
+		if (!talk_until(&t->told, SILENT_MS))
+			return true;
 	} while (t->purges > 0 && clock_now_ms() < end);
 	return t->purges == 0;
 }

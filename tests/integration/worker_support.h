@@ -31,6 +31,7 @@ struct talk {
 	uint32_t code;            /* of Failed */
 	char step[64], text[512]; /* of Failed */
 	unsigned purges;          /* of the last Progress */
+	bool told;                /* there was one */
 	struct talk_reply reply[TALK_REPLIES];
 	unsigned nreplies;
 };
