@@ -364,7 +364,8 @@ image_lookup_with_start(struct image_lookup *l, struct ceph_pool *pool,
 /*
  * ---- place ----
  *
- * The directory knows both directions and is asked for both in one operation.
+ * The directory knows both directions and is asked for both in one operation;
+ * or rbd_id.NAME, by which librbd opens an image, is asked first.
  * If it does not say that the two belong together, then rbd_id.NAME, the trash
  * and the header are asked, in this order: an image is gone only when none of
  * them knows of it.
@@ -526,6 +527,21 @@ image_place_step(struct op *op)
 
 	switch (p->state) {
 	case PLACE_START:
+		if (!p->by_name) {
+			directory_read_start(p);
+			return op_await(p, PLACE_DIR_READ);
+		}
+		image_object(object, RBD_ID_PREFIX, p->name);
+		p->read = rados_ask_start(
+		    p->pool, object, cls_call("get_id"), &op->wake);
+		return op_await(p, PLACE_ID_READ);
+
+	case PLACE_ID_READ:
+		rc = take_if_any(p->read, 0, id, sizeof(id));
+		rados_read_drop(&p->read);
+		p->standing = IMAGE_STANDS;
+		if (rc == 0 && str_eq(id, p->id))
+			return op_goto(p, PLACE_END);
 		directory_read_start(p);
 		return op_await(p, PLACE_DIR_READ);
 
@@ -607,16 +623,31 @@ static const struct op_class image_place_class = {
 	.step = image_place_step,
 };
 
-void
-image_place_start(struct image_place *p, struct ceph_pool *pool,
-    const char *name, const char *id, struct wake *waiter)
+static void
+place_start(struct image_place *p, struct ceph_pool *pool, const char *name,
+    const char *id, bool by_name, struct wake *waiter)
 {
 	memset(p, 0, sizeof(*p));
 	p->pool = pool;
 	p->name = name;
+	p->by_name = by_name;
 	if (id != NULL && str_put(p->id, sizeof(p->id), "%s", id) < 0)
 		p->id[0] = '\0';
 	op_start(&p->op, &image_place_class, waiter);
+}
+
+void
+image_place_start(struct image_place *p, struct ceph_pool *pool,
+    const char *name, const char *id, struct wake *waiter)
+{
+	place_start(p, pool, name, id, false, waiter);
+}
+
+void
+image_place_named_start(struct image_place *p, struct ceph_pool *pool,
+    const char *name, const char *id, struct wake *waiter)
+{
+	place_start(p, pool, name, id, true, waiter);
 }
 
 int

@@ -144,6 +144,7 @@ enum image_standing {
 
 enum image_place_state {
 	PLACE_START = 0,
+	PLACE_ID_READ,     /* rbd_id.NAME was asked first */
 	PLACE_DIR_READ,    /* the directory has answered for name and id */
 	PLACE_NAME_READ,   /* rbd_id.NAME has answered */
 	PLACE_TRASH_READ,  /* the trash has answered for the id */
@@ -156,6 +157,7 @@ struct image_place {
 	enum image_place_state state;
 	struct ceph_pool *pool;
 	const char *name; /* the caller's, until the end */
+	bool by_name;     /* rbd_id.NAME is asked first */
 	bool guessed;     /* the id was found by the name */
 	char dir_id[RBD_ID_SIZE], dir_name[RBD_NAME_SIZE];
 	struct rados_read *read;
@@ -178,6 +180,14 @@ struct image_place {
  * leads to. Fails only if the cluster does not answer.
  */
 void image_place_start(struct image_place *place, struct ceph_pool *pool,
+    const char *name, const char *id, struct wake *waiter);
+
+/*
+ * The same for who needs no helper: one read of rbd_id.NAME where all is well,
+ * which waits for no write to the directory. The directory is asked if that has
+ * not this id: a rename takes the old name's away.
+ */
+void image_place_named_start(struct image_place *place, struct ceph_pool *pool,
     const char *name, const char *id, struct wake *waiter);
 
 /*

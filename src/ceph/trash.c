@@ -208,14 +208,20 @@ move_name_step(struct trash_move *m)
  * image stands (unless that is known), what its header says, who has it open.
  */
 static void
-ask_start(struct trash_move *m, const char *id, struct wake *waiter)
+ask_start(
+    struct trash_move *m, const char *id, bool by_name, struct wake *waiter)
 {
 	wakes_init(&m->waits, waiter);
 	watch_header_update_start(
 	    m->pool, id, &m->notified, wakes_add(&m->waits));
 	image_lookup_start(
 	    &m->lookup, m->pool, m->name, id, true, wakes_add(&m->waits));
-	if (m->place.pool == NULL)
+	if (m->place.pool != NULL)
+		return;
+	if (by_name)
+		image_place_named_start(
+		    &m->place, m->pool, m->name, id, wakes_add(&m->waits));
+	else
 		image_place_start(
 		    &m->place, m->pool, m->name, id, wakes_add(&m->waits));
 }
@@ -238,7 +244,7 @@ trash_move_step(struct op *op)
 		if (m->looked)
 			return op_goto(m, MOVE_ASKED);
 		if (m->id != NULL) {
-			ask_start(m, m->id, &op->wake);
+			ask_start(m, m->id, false, &op->wake);
 			return op_await(m, MOVE_ASKED);
 		}
 		image_place_start(&m->place, m->pool, m->name, NULL, &op->wake);
@@ -249,7 +255,7 @@ trash_move_step(struct op *op)
 			return op_fail_as(m, MOVE_END, place.op);
 		if (m->place.standing == IMAGE_GONE)
 			return op_goto(m, MOVE_END);
-		ask_start(m, m->place.id, &op->wake);
+		ask_start(m, m->place.id, false, &op->wake);
 		return op_await(m, MOVE_ASKED);
 
 	case MOVE_ASKED:
@@ -363,7 +369,7 @@ trash_look_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 	m->name = name;
 	m->id = id;
 	m->looked = true;
-	ask_start(m, id, waiter);
+	ask_start(m, id, true, waiter);
 }
 
 void

@@ -65,7 +65,8 @@ struct trash_move {
 /*
  * Finds out what a move of the image has to know before it writes, for who is
  * not sure yet that it is to be moved. trash_move_looked_start() goes on from
- * there, and judges it, failures included; `id` is not NULL.
+ * there, and judges it, failures included; `id` is not NULL. The directory is
+ * not asked where rbd_id.NAME has this id, so place.helper_id is not known.
  */
 void trash_look_start(struct trash_move *move, struct ceph_pool *pool,
     const char *name, const char *id, struct wake *waiter);

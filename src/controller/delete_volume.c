@@ -155,6 +155,7 @@ static const struct op_class discard_class = {
 enum delete_volume_state {
 	DELETEVOL_START = 0,
 	DELETEVOL_ITEM_READ,    /* the journal entry has been read */
+	DELETEVOL_HELPER_LOOK,  /* of a copy: the directory was read, too */
 	DELETEVOL_LEFT_READ,    /* there is none: is an image left? */
 	DELETEVOL_LOCKED,       /* the request name is ours in this process */
 	DELETEVOL_PLACED,       /* a snapshot's image: where it is is known */
@@ -272,6 +273,22 @@ read_entry(struct delete_volume *d, struct err *err)
 	if (rc == -ENOENT || str_is_empty(d->name))
 		d->name = NULL;
 	return rc == -ENOENT ? 0 : rc;
+}
+
+/*
+ * Is it one of our copies? Only these may have a helper beside them, for which
+ * the directory is asked, and waited for behind all writes to it.
+ */
+static bool
+is_copy(const struct delete_volume *d)
+{
+	const struct journal_item *item = &d->entry.item;
+
+	return d->discard.move.looked &&
+	    str_eq(item->attr[JOURNAL_IMAGEID], d->own_id) &&
+	    (item->attr[JOURNAL_SOURCE] != NULL ||
+		(item->damaged & JOURNAL_BIT(JOURNAL_SOURCE)) != 0 ||
+		d->discard.move.lookup.info.parent.pool >= 0);
 }
 
 /* The directory key goes while the image's name does. */
@@ -477,7 +494,7 @@ delete_volume_step(struct op *op)
 		/*
 		 * Name and id of the images that we make follow from the volume
 		 * ID: such an image is looked at while the entry is read, which
-		 * then tells if it is that.
+		 * then tells if it is that, and if it is a copy.
 		 */
 		d->image = arena_fmt(
 		    d->rpc.arena, "%s%s", d->kind->image, d->uuid);
@@ -499,6 +516,13 @@ delete_volume_step(struct op *op)
 		}
 		if (read_entry(d, &err) < 0)
 			return op_fail_err(d, DELETEVOL_END, &err);
+		if (!is_copy(d))
+			return op_goto(d, DELETEVOL_HELPER_LOOK);
+		image_place_start(&d->discard.move.place, d->pool, d->image,
+		    d->own_id, &op->wake);
+		return op_await(d, DELETEVOL_HELPER_LOOK);
+
+	case DELETEVOL_HELPER_LOOK:
 		if (d->name == NULL)
 			return op_goto(d, DELETEVOL_LOCKED);
 		controller_name_take_start(&d->claim, &d->rpc,

@@ -1659,6 +1659,7 @@ trash_look_start(struct trash_move *m, struct ceph_pool *pool, const char *name,
 	*m = (struct trash_move){
 		.pool = pool, .name = name, .id = id, .looked = true
 	};
+	m->lookup.info.parent.pool = -1;
 	wake_up(waiter, 0);
 }
 
