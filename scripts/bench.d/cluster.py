@@ -62,24 +62,34 @@ class Stand:
         return daemon
 
     def stop(self):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who has said it once is heard
         try:
             for daemon in self.daemons:
                 daemon.terminate()
             for daemon in self.daemons:
-                daemon.wait(timeout=60)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    daemon.wait(timeout=60)
             # What is still attached, should a load have been cut short: mounts, loop devices, what serves them.
             self.unmount(lambda point: not point.startswith(f"{self.dir}/csi.state/"))
             for path in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
-                if path.read_text().startswith(f"{self.dir}/"):
-                    subprocess.run(["losetup", "-d", f"/dev/{path.parts[3]}"], check=False)
-            for pid in marked(self.mark):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.unmount(lambda point: True)
+                with contextlib.suppress(OSError):  # it has just gone
+                    if path.read_text().startswith(f"{self.dir}/"):
+                        subprocess.run(["losetup", "-d", f"/dev/{path.parts[3]}"], check=False)
         finally:
+            self.kill_all()
+            self.unmount(lambda point: True)
             subprocess.run([TOP / "scripts/dev-cluster", "down", "--dir", self.dir / "ceph"], check=False,
                            stdout=sys.stderr)
             shutil.rmtree(self.dir, ignore_errors=True)
+
+    def kill_all(self):
+        """Also what a process that is being killed has just started."""
+        end = time.monotonic() + 60
+        while (pids := marked(self.mark)) and time.monotonic() < end:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
 
     def unmount(self, chosen):
         for line in reversed(pathlib.Path("/proc/self/mountinfo").read_text().splitlines()):

@@ -320,6 +320,7 @@ flatten_look_step(struct image_flatten *f)
 		f->doubt.n = 0;
 		if (w->clone.info.parent.pool < 0)
 			return op_goto(f, FLATTEN_END);
+		f->was = w->clone.info.parent;
 		f->obstacle = image_obstacle_in_place(&w->clone.info);
 		if (f->obstacle != IMAGE_PLAIN)
 			return not_native(f, f->obstacle);

@@ -69,6 +69,7 @@ struct image_flatten {
 	bool more;      /* the time is over: go on another time, from `at` */
 	struct cls_parent parent; /* all is copied, to part from this one;
 				     pool -1: there is nothing to part from */
+	struct cls_parent was;    /* that it had at first; id "": none */
 	enum image_obstacle obstacle;
 
 	/* private */

@@ -84,10 +84,18 @@ map_of(
 		image_map_object(buf, r->image_id, snap);
 }
 
+/* Without the map, or with one that the class cannot read, nobody goes by it. */
+static bool
+map_is_void(int rc)
+{
+	return rc == -ENOENT || rc == -EINVAL;
+}
+
 /*
  * What has changed up to a snapshot that goes has changed up to the one after
- * it. To say so of an object of which it is not true does no harm, so nobody's
- * lock is needed.
+ * it: its map goes only when that one has been told, or who compares the two
+ * later (fast-diff) would miss it. To say so of an object of which it is not
+ * true does no harm, so nobody's lock is needed.
  */
 static enum op_verdict
 reap_map_step(struct snapshot_reaper *r)
@@ -95,6 +103,7 @@ reap_map_step(struct snapshot_reaper *r)
 	struct op *op = &r->op;
 	char object[RBD_OBJECT_SIZE];
 	struct dec map;
+	int rc = op->rc;
 
 	switch ((int)r->state) {
 	case REAP_MAP_NEXT:
@@ -115,8 +124,11 @@ reap_map_step(struct snapshot_reaper *r)
 		return op_await(r, REAP_MAP_READ);
 
 	case REAP_MAP_READ:
-		if (op->rc < 0 || rados_read_result(r->read, 0, &map) < 0) {
+		if (rc == 0)
+			rc = rados_read_result(r->read, 0, &map);
+		if (rc < 0) {
 			rados_read_drop(&r->read);
+			op->rc = rc;
 			return op_goto(r, REAP_MAP_MERGED);
 		}
 		map_of(r, r->newer[r->at], object);
@@ -126,6 +138,9 @@ reap_map_step(struct snapshot_reaper *r)
 		return op_await(r, REAP_MAP_MERGED);
 
 	case REAP_MAP_MERGED:
+		if (rc < 0 && !map_is_void(rc))
+			return image_fail_rc(r, REAP_END, rc, r->image_id,
+			    "keep what a snapshot's object map knows");
 		map_of(r, r->id[r->at++], object);
 		rados_remove_start(r->pool, object, &op->wake);
 		return op_await(r, REAP_MAP_NEXT);

@@ -133,7 +133,31 @@ entry_read_start(struct trash_move *m)
 /* `part`s of `waits`. */
 enum { UNNAME_ID = 0, UNNAME_DIR };
 
-/* The second half of a move: the name goes. */
+/* The name or the id is another image's: nothing was to be done. */
+static enum op_verdict
+take_back(struct trash_move *m, const char *why)
+{
+	struct rados_write *w;
+
+	op_set_error(&m->op, ERR_FAILED_PRECONDITION,
+	    "image %s in %s: id %s %s; nothing is deleted", m->name,
+	    ceph_pool_label(m->pool), m->place.id, why);
+	if (!m->added)
+		return op_goto(m, MOVE_END);
+	w = rados_write_new(RADOS_EXISTS);
+	rados_write_call(w, cls_call_str("trash_remove", m->place.id));
+	if (m->noted)
+		journal_purge_note(w, m->plan->instance_id, m->place.id, NULL);
+	rados_write_about(w, m->place.id);
+	rados_write_together_start(w, m->pool, RBD_TRASH, &m->op.wake);
+	return op_await(m, MOVE_TAKEN_BACK);
+}
+
+/*
+ * The second half of a move: the name goes. Where only rbd_id.NAME has said
+ * that the image stands, and the directory does not have it, somebody's rename
+ * may have been cut off in between.
+ */
 static enum op_verdict
 move_name_step(struct trash_move *m)
 {
@@ -141,7 +165,8 @@ move_name_step(struct trash_move *m)
 	const char *label = ceph_pool_label(m->pool);
 	int id_rc = m->waits.part[UNNAME_ID].rc;
 	int dir_rc = m->waits.part[UNNAME_DIR].rc;
-	struct rados_write *w;
+	char name[RBD_NAME_SIZE];
+	int rc;
 
 	switch ((int)m->state) {
 	case MOVE_LISTED:
@@ -155,29 +180,30 @@ move_name_step(struct trash_move *m)
 		return op_await(m, MOVE_UNNAMED);
 
 	case MOVE_UNNAMED:
-		if (id_rc == -ECANCELED) {
-			op_set_error(op, ERR_FAILED_PRECONDITION,
-			    "image %s in %s: id %s is not its id any more; nothing is deleted",
-			    m->name, label, m->place.id);
-			if (!m->added)
-				return op_goto(m, MOVE_END);
-			w = rados_write_new(RADOS_EXISTS);
-			rados_write_call(
-			    w, cls_call_str("trash_remove", m->place.id));
-			if (m->noted)
-				journal_purge_note(
-				    w, m->plan->instance_id, m->place.id, NULL);
-			rados_write_about(w, m->place.id);
-			rados_write_together_start(
-			    w, m->pool, RBD_TRASH, &op->wake);
-			return op_await(m, MOVE_TAKEN_BACK);
-		}
+		if (id_rc == -ECANCELED)
+			return take_back(m, "is not its id any more");
 		if (id_rc < 0 && id_rc != -ENOENT)
 			return image_fail_rc(
 			    m, MOVE_END, id_rc, m->name, "remove its name");
 		if (dir_rc < 0 && dir_rc != -ENOENT)
 			return image_fail_rc(m, MOVE_END, dir_rc, m->name,
 			    "remove it from the directory");
+		if (dir_rc == 0 || !m->added || !m->place.by_name)
+			return op_goto(m, MOVE_UNLISTED);
+		m->read = rados_ask_start(m->pool, RBD_DIRECTORY,
+		    cls_call_str("dir_get_name", m->place.id), &op->wake);
+		return op_await(m, MOVE_UNLISTED);
+
+	case MOVE_UNLISTED:
+		if (m->read != NULL) {
+			rc = rados_read_str(m->read, 0, name, sizeof(name));
+			rados_read_drop(&m->read);
+			if (rc == 0)
+				return take_back(m, "has another name");
+			if (rc != -ENOENT)
+				return image_fail_rc(m, MOVE_END, rc, m->name,
+				    "look for its id in the directory");
+		}
 		if (!m->moving)
 			return op_goto(m, MOVE_END);
 		trash_state_start(m->pool, m->place.id, TRASH_MOVING,
@@ -335,6 +361,7 @@ trash_move_step(struct op *op)
 
 	case MOVE_LISTED:
 	case MOVE_UNNAMED:
+	case MOVE_UNLISTED:
 	case MOVE_SETTLED:
 	case MOVE_TAKEN_BACK:
 	case MOVE_END:

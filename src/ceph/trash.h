@@ -29,11 +29,12 @@ struct trash_plan {
 enum trash_move_state {
 	MOVE_START = 0,
 	MOVE_PLACED,     /* which id the name leads to is known */
-	MOVE_ASKED,      /* directory, header and watchers have answered */
+	MOVE_ASKED,      /* where it stands, header, watchers: all answered */
 	MOVE_ADDED,      /* rbd_trash has (or had) an entry */
 	MOVE_ENTRY_READ, /* it had one: what it says, and the note */
 	MOVE_LISTED,     /* the trash has it, or it has no header */
 	MOVE_UNNAMED,    /* rbd_id.NAME and the directory's entry are gone */
+	MOVE_UNLISTED,   /* and the id has no other name in the directory */
 	MOVE_SETTLED,    /* the trash entry is NORMAL */
 	MOVE_TAKEN_BACK, /* refused late: the entry is gone again */
 	MOVE_END,

@@ -297,6 +297,11 @@ forget_step(struct op *op)
 			    f->clone_id, &op->wake);
 			return op_await(f, FORGET_NEXT);
 		}
+		/* It may be in the trash, and have waited for that. */
+		if (f->list.n > 0) {
+			volume_parent_of(&of, f->pool, f->id, 0);
+			purge_parent(f->pool->conn, &of);
+		}
 		return op_goto(f, FORGET_END);
 
 	case FORGET_END:

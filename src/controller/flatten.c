@@ -369,8 +369,9 @@ flatten_ended(struct op *op)
 		    ceph_pool_name(f->pool), f->image, f->image_id,
 		    (long long)(clock_now_ms() - f->since_ms));
 		(void)map_remove(&fq.known, f->key);
-		if (f->parent.pool >= 0)
-			purge_parent(f->pool->conn, &f->parent);
+		/* librbd has let it part from the one that it had */
+		purge_parent(f->pool->conn,
+		    f->parent.pool >= 0 ? &f->parent : &f->job.was);
 		flatten_free(f);
 	}
 	run_queue();

@@ -89,6 +89,7 @@ native_take(struct image_job *j)
 		j->count = j->flatten.count;
 		j->more = j->flatten.more;
 		j->parent = j->flatten.parent;
+		j->was = j->flatten.was;
 		break;
 	}
 	if (part->err.code == ERR_UNIMPLEMENTED && j->kind != IMAGE_JOB_CLONE)

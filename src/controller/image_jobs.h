@@ -69,6 +69,7 @@ struct image_job {
 	uint64_t count;            /* FLATTEN */
 	bool more;                 /* FLATTEN */
 	struct cls_parent parent;  /* FLATTEN */
+	struct cls_parent was;     /* FLATTEN; as image_flatten has it */
 	bool by_librbd;            /* it went to a lane */
 
 	/* private */

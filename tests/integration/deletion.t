@@ -40,12 +40,20 @@ purges_are() { [[ $(purges "$1") == "$2" ]]; }
 
 ok "a volume is made" create pvc-admin 1073741824
 id=$(rados -p "$pool" getomapval "csi.volume.${volume: -36}" csi.imageid /dev/stdout 2>/dev/null)
+rados -p "$pool" get "rbd_id.$image" "$work/rbd_id"
 rbd rename "$pool/$image" "$pool/kept"
 fails_with FAILED_PRECONDITION "a renamed image is not deleted" delete "$volume"
 like "its new name is told" "$error" kept
 like "and its id" "$error" "$id"
 ok "the image is there" has_image kept
 ok "so is the journal's entry" has_entry "$volume"
+rados -p "$pool" put "rbd_id.$image" "$work/rbd_id"
+fails_with FAILED_PRECONDITION "nor is it when the rename was cut off before it had removed the old name" delete "$volume"
+like "its id is told" "$error" "$id"
+ok "the image is there" has_image kept
+ok "and the entry" has_entry "$volume"
+ok "nothing is in the trash" trash_is_empty
+ok "nor is there a note" no_notes
 rbd rename "$pool/kept" "$pool/$image"
 rbd rm --no-progress "$pool/$image"
 rbd import --no-progress --dest-pool "$pool" /etc/hostname "$image"

@@ -714,6 +714,93 @@ test_namespace(void)
 	req_free(r);
 }
 
+/* ---- lists ---- */
+
+#define HOLDERS 6000 /* nodes that have one volume */
+
+/* Records of so many nodes, as ControllerPublishVolume writes them. */
+static bool
+publish_to_many(const char *volume)
+{
+	auto_free char *item = str_fmt(
+	    "csi.volume.%s", volume + strlen(volume) - 36);
+	auto_free char *id = omap_value(item, "csi.imageid");
+	auto_free char *header = str_fmt("rbd_header.%s", id != NULL ? id : "");
+	auto_free const char **key = mem_new(HOLDERS * sizeof(*key));
+	auto_free const char **value = mem_new(HOLDERS * sizeof(*value));
+	auto_free size_t *len = mem_new(HOLDERS * sizeof(*len));
+	rados_write_op_t op = rados_create_write_op();
+	int rc;
+
+	for (int i = 0; i < HOLDERS; i++) {
+		key[i] = str_fmt(
+		    "metadata_.rbd.csi.ceph.com/published/%s/%0120d", id, i);
+		value[i] = "rw";
+		len[i] = 2;
+	}
+	rados_write_op_assert_exists(op);
+	rados_write_op_omap_set(op, key, value, len, HOLDERS);
+	rc = rados_write_op_operate(op, io, header, NULL, 0);
+	rados_release_write_op(op);
+	for (int i = 0; i < HOLDERS; i++)
+		free((char *)(uintptr_t)key[i]);
+	return rc == 0;
+}
+
+/* gRPC's clients take no answer of more than 4 MiB. */
+static void
+test_large_list(void)
+{
+	char *volume[6];
+	auto_free char *token = str_dup("");
+	size_t found = 0, pages = 0, largest = 0, nodes = 0;
+	bool good = true;
+
+	for (size_t i = 0; i < countof(volume); i++) {
+		auto_free char *name = str_fmt("pvc-large-%zu", i);
+
+		volume[i] = make(name, NULL);
+		good = good && *volume[i] != '\0' && publish_to_many(volume[i]);
+	}
+	ok(good, "six volumes that %d nodes have", HOLDERS);
+	do {
+		Csi__V1__ListVolumesRequest r =
+		    CSI__V1__LIST_VOLUMES_REQUEST__INIT;
+		Csi__V1__ListVolumesResponse *list;
+		const struct talk_reply *reply;
+
+		r.starting_token = token;
+		reply = talk_call(&worker, "ListVolumes", &r, "");
+		if (!succeeded(reply))
+			break;
+		pages++;
+		if (reply->len > largest)
+			largest = reply->len;
+		list = csi__v1__list_volumes_response__unpack(
+		    NULL, reply->len, reply->body);
+		for (size_t i = 0; i < list->n_entries; i++)
+			for (size_t j = 0; j < countof(volume); j++) {
+				if (!str_eq(list->entries[i]->volume->volume_id,
+					volume[j]))
+					continue;
+				found++;
+				nodes += list->entries[i]
+					     ->status->n_published_node_ids;
+			}
+		free(token);
+		token = str_dup(list->next_token);
+		req_free(list);
+	} while (*token != '\0');
+	is_int(found, countof(volume), "all of them are listed, once");
+	is_int(nodes, countof(volume) * HOLDERS, "with all nodes");
+	ok(pages > 1 && largest <= (4u << 20),
+	    "on %zu pages, none of more than 4 MiB: %zu bytes", pages, largest);
+	for (size_t i = 0; i < countof(volume); i++) {
+		(void)call("DeleteVolume", req_delete(volume[i]));
+		free(volume[i]);
+	}
+}
+
 /* Half-written reservations, as ceph-csi leaves them when it is killed. */
 static void
 test_repair(void)
@@ -1094,6 +1181,7 @@ main(void)
 	test_records_of_ceph_csi();
 	test_validate();
 	test_namespace();
+	test_large_list();
 	test_repair();
 	test_elsewhere();
 	test_cost();
