@@ -221,6 +221,17 @@ ctl 0 "they are cleaned" bench clean --runs "$runs"
 like "as told" "$reply" '^run killed: [1-9][0-9]* volumes taken away, 0 left'
 nothing_is_left
 
+ok "a load whose driver hangs" in_background hung --callers 4
+kill -STOP "$fake_pid"
+interrupted() { kill -INT "$load" 2>/dev/null; is_gone "$load"; }
+ok "is given up by one more Ctrl-C, as it cannot clean up" wait_for 60 interrupted
+wait "$load"
+is "with status 1" "$?" 1
+like "and tells what is left behind" "$(<"$work/hung.err")" '`rbd-csictl bench clean hung`'
+kill -CONT "$fake_pid"
+ctl 0 "which is cleaned when the driver answers" bench clean --runs "$runs"
+nothing_is_left
+
 fake attach stage slow
 ctl 0 "a load that is left attached" bench hold --run held --count 3 --dir "$volumes" --runs "$runs"
 ctl 0 "is no clean of all's" bench clean --runs "$runs"

@@ -82,6 +82,12 @@ for wrong in "ops x" "ops -o yaml" "ops --nonsense" "audit --cluster" "audit --c
 	ctl 2 "wrong: $wrong" $wrong
 	is "... one line says what is wrong: $error" "$(wc -l <<<"$error")" 1
 done
+for wrong in --nonsense --type=foo --nodeid=n "--type=rbd --nodeserver --endpoint=$endpoint --grpc-max-connections=x"; do
+	# shellcheck disable=SC2086 # words
+	error=$("$build/rbd-csid" $wrong 2>&1)
+	is "wrong: rbd-csid $wrong" "$?" 2
+	is "... one line says what is wrong: $error" "$(wc -l <<<"$error")" 1
+done
 # Each command that the documentation has, as it is written there: --help takes its options and values first.
 # shellcheck disable=SC2016 # no shell's
 ok "the documentation names commands and options that there are" python3 -c '
