@@ -79,14 +79,14 @@ def errors(channel):
 def time_and_cancel(channel):
     # The server's margin is 5 %, at most 100 ms: so long the text may be on its way. On a loaded machine it takes longer at
     # times, and the client's own text comes first.
-    for timeout in (2, 4, 8, 16, 32):
+    for _ in range(30):
         start = time.monotonic()
-        got = call(channel, "Sleep", b"600000", timeout=timeout)
+        got = call(channel, "Sleep", b"600000", timeout=2)
         took = time.monotonic() - start
         if got[1] == "was asleep":
             break
     expect("a deadline: the server's text arrives", got, "DEADLINE_EXCEEDED", "was asleep")
-    ok(took > timeout / 2, "... not before it", f"{took} s of {timeout}")
+    ok(took > 1, "... not before it", f"{took} s")
     expect("an answer within the deadline", call(channel, "Sleep", b"50"), "OK", b"awake")
     before = int(call(channel, "Gone")[1])
     future = channel.unary_unary("/interop.Test/Never").future(b"")
