@@ -40,20 +40,30 @@ ok "... and its claim goes with the pod" eval \
 
 ok "examples/snapshot.yaml is applied, and ready" eval 'apply_example snapshot &&
 	kubectl wait --for=jsonpath="{.status.readyToUse}"=true --timeout="${bound}s" volumesnapshot/filesystem-snapshot'
-ok "examples/restore.yaml is applied" apply_example restore
+as_large=
+grows_ext4 || as_large='s/storage: 2Gi/storage: 1Gi/'
+ok "examples/restore.yaml is applied" apply_example restore "$as_large"
 ok "... and its pod runs" ready restored || diag "$(why restored)"
 is "... with the line of the snapshot and its own" "$(lines restored)" 2
-ok "... and a file system as large as the claim" test "$(size_of restored)" -gt 1800
+if grows_ext4; then
+	ok "... and a file system as large as the claim" test "$(size_of restored)" -gt 1800
+else
+	skip "... and a file system as large as the claim" "$no_growth"
+fi
 ok "examples/read-only.yaml is applied" apply_example read-only
 ok "... and both pods run" ready read-only-a read-only-b || diag "$(why read-only-a)" "$(why read-only-b)"
 is "... and read the snapshot" "$(lines read-only-a) $(lines read-only-b)" "1 1"
 ok "... and cannot write" eval '! in_pod read-only-a "echo x >>/data/log"'
 example clone
 is "... with the line of its source and its own" "$(lines clone)" 2
-ok "examples/resize.yaml is applied" apply_example resize
-ok "... and the claim grows" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="${bound}s" pvc/filesystem
-ok "... and the file system, under its pod" test "$(size_of filesystem)" -gt 1800
-is "... which has started once only" "$(lines filesystem)" 1
+if grows_ext4; then
+	ok "examples/resize.yaml is applied" apply_example resize
+	ok "... and the claim grows" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="${bound}s" pvc/filesystem
+	ok "... and the file system, under its pod" test "$(size_of filesystem)" -gt 1800
+	is "... which has started once only" "$(lines filesystem)" 1
+else
+	skip "examples/resize.yaml" "$no_growth"
+fi
 
 rbd create rbd/somebodys --size 1G --image-feature layering
 example static s/IMAGE/somebodys/

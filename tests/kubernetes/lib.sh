@@ -59,7 +59,11 @@ restarts() {
 	kubectl -n rbd-csi get pods -o 'jsonpath={range .items[*].status.containerStatuses[*]}{.name}{" "}{.restartCount}{"\n"}{end}' | sort
 }
 
-# ready_again: all containers of the driver.
+# all_ready: all containers of the driver.
 all_ready() {
 	[[ $(kubectl -n rbd-csi get pods -o 'jsonpath={.items[*].status.containerStatuses[*].ready}') =~ ^true(\ true)*$ ]]
 }
+
+# ext4 grows while it is mounted only by a root with CAP_SYS_RESOURCE, which some machines' root lacks.
+grows_ext4() { ((0x$(awk '/^CapBnd/ { print $2 }' /proc/self/status) >> 24 & 1)); }
+no_growth="this machine's root has no CAP_SYS_RESOURCE, which growing an ext4 takes"
