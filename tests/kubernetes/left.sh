@@ -11,7 +11,8 @@ done
 is "no entry of the journal" "$(rados -p rbd ls | grep -E '^csi\.(volume|snap)\.')" ""
 is "no note of a copy to be made whole" "$(rados -p rbd listomapkeys csi.flatten.default 2>/dev/null)" ""
 is "no note of a purge" "$(rados -p rbd listomapkeys rbd_trash 2>/dev/null)" ""
-is "no object of an image" "$(rados -p rbd ls | grep -E '^(rbd_data|rbd_header|rbd_object_map|rbd_id)\.')" ""
+objects() { rados -p rbd ls | grep -E '^(rbd_data|rbd_header|rbd_object_map|rbd_id)\.' || true; }
+ok "no object of an image" until_is "$bound" "" objects
 is "no user of a volume" "$(users)" 0
 # but those of pods that run
 is "nothing is mounted for a pod, or staged" \

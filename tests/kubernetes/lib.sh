@@ -48,10 +48,11 @@ process_of() {
 	ctr tasks list | awk -v id="${id#containerd://}" '$1 == id && $3 == "RUNNING" { print $2; found = 1 } END { exit !found }'
 }
 
-# kill_container LABEL CONTAINER [NAMESPACE]: SIGKILL, as a crash is.
+# kill_container LABEL CONTAINER [NAMESPACE]: SIGKILL, as a crash is; of one that is just not running, when it runs again.
 kill_container() {
 	local pid
-	pid=$(process_of "$@") && kill -KILL "$pid" && wait_for 60 is_gone "$pid"
+	running() { pid=$(process_of "$@"); }
+	wait_for "$bound" running "$@" && kill -KILL "$pid" && wait_for 60 is_gone "$pid"
 }
 
 # restarts: of the driver's containers, "NAME N" each.

@@ -197,3 +197,8 @@ ok "rbd-csid of the controller is killed while they are deleted" kill_container 
 ok "all volumes are gone" until_is "$bound" 0 count_of pv
 ok "... and snapshots" until_is "$bound" 0 count_of volumesnapshotcontent
 took "all gone"
+# Purges that the killed rbd-csid has left go on when a call brings the Ceph user's key (docs/LISTS.md: unless it has one of its own).
+claim last 2 | kubectl apply -f - >/dev/null
+ok "another volume is made" kubectl wait --for=jsonpath='{.status.phase}'=Bound --timeout="${bound}s" pvc/last
+kubectl delete pvc last >/dev/null
+ok "... and deleted" until_is "$bound" 0 count_of pv
