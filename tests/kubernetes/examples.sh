@@ -63,7 +63,9 @@ else
 	skip "examples/resize.yaml" "$no_growth"
 fi
 
-rbd create rbd/somebodys --size 1G --image-feature layering
+truncate -s 1G "$work/somebodys"
+mkfs.ext4 -q "$work/somebodys"
+rbd import --no-progress --image-feature layering "$work/somebodys" rbd/somebodys
 example static s/IMAGE/somebodys/
 is "... and has written" "$(lines static)" 1
 
