@@ -41,6 +41,8 @@ struct flatten_work {
 	struct snapshot_list snapshots; /* of the clone */
 	struct flatten_level level[FLATTEN_CHAIN_MAX];
 	unsigned nlevels;
+	struct cls_parent next; /* the one above those, and its overlap */
+	uint64_t overlap;
 	int64_t until_ms;
 	struct timer again;
 	unsigned purge_ms; /* so long it seems to be purged */
@@ -103,56 +105,35 @@ overlap_take(struct flatten_work *w, unsigned step, uint64_t *overlap)
  * read it through clones of the image: so there must be none.
  */
 static enum op_verdict
-not_native(struct image_flatten *f, enum image_obstacle obstacle)
-{
-	struct flatten_work *w = f->work;
-
-	f->obstacle = obstacle;
-	if (w->clone.info.snaps == 0)
-		return image_fail_obstacle(f, FLATTEN_END, f->image_id);
-	snapshot_list_fini(&w->snapshots);
-	snapshot_list_start(&w->snapshots, f->pool, f->image_id, &f->op.wake);
-	return op_await(f, FLATTEN_CLONES_LISTED);
-}
-
-static enum op_verdict
 flatten_refuse_step(struct image_flatten *f)
 {
-	const struct flatten_work *w = f->work;
+	struct flatten_work *w = f->work;
 	const char *why = image_obstacle_text(f->obstacle);
 
-	if (f->op.rc < 0) {
-		f->obstacle = IMAGE_PLAIN;
-		return op_fail_as(f, FLATTEN_END, work->snapshots.op);
-	}
-	for (size_t i = 0; i < w->snapshots.n; i++) {
-		if (w->snapshots.snap[i].children == 0)
-			continue;
-		f->obstacle = IMAGE_PLAIN;
-		return op_fail(f, FLATTEN_END, ERR_FAILED_PRECONDITION,
-		    "image %s in %s: only librbd can flatten it, %s, and its clones would lose what they show of its parent",
-		    f->image_id, ceph_pool_label(f->pool), why);
-	}
-	return image_fail_obstacle(f, FLATTEN_END, f->image_id);
-}
+	switch ((int)f->state) {
+	case FLATTEN_REFUSE:
+		if (w->clone.info.snaps == 0)
+			return image_fail_obstacle(f, FLATTEN_END, f->image_id);
+		snapshot_list_fini(&w->snapshots);
+		snapshot_list_start(
+		    &w->snapshots, f->pool, f->image_id, &f->op.wake);
+		return op_await(f, FLATTEN_CLONES_LISTED);
 
-/* The next one up is known by its name; its header is asked. */
-static enum op_verdict
-climb(struct image_flatten *f, const struct cls_parent *spec, uint64_t overlap)
-{
-	struct flatten_work *w = f->work;
-	struct flatten_level *level = &w->level[w->nlevels];
-	struct err err = ERR_INIT;
-
-	if (w->nlevels == FLATTEN_CHAIN_MAX)
-		return not_native(f, IMAGE_UNLIKE);
-	level->spec = *spec;
-	level->overlap = overlap;
-	if (parent_pool_open(f->pool->conn, spec, &level->pool, &err) < 0)
-		return op_fail_err(f, FLATTEN_END, &err);
-	image_lookup_start(
-	    &w->above, level->pool, NULL, level->spec.id, false, &f->op.wake);
-	return op_await(f, FLATTEN_UP);
+	default:
+		if (f->op.rc < 0) {
+			f->obstacle = IMAGE_PLAIN;
+			return op_fail_as(f, FLATTEN_END, work->snapshots.op);
+		}
+		for (size_t i = 0; i < w->snapshots.n; i++) {
+			if (w->snapshots.snap[i].children == 0)
+				continue;
+			f->obstacle = IMAGE_PLAIN;
+			return op_fail(f, FLATTEN_END, ERR_FAILED_PRECONDITION,
+			    "image %s in %s: only librbd can flatten it, %s, and its clones would lose what they show of its parent",
+			    f->image_id, ceph_pool_label(f->pool), why);
+		}
+		return image_fail_obstacle(f, FLATTEN_END, f->image_id);
+	}
 }
 
 /* Its data are read as they were at the snapshot. */
@@ -173,11 +154,12 @@ level_open(struct flatten_work *w, struct err *err)
 	return rc;
 }
 
-static enum op_verdict
-go_on(struct image_flatten *f)
+/* Its slice of time is over, and there is more to do. */
+static bool
+is_over(struct image_flatten *f)
 {
 	f->more = f->at < f->count && clock_now_ms() >= f->work->until_ms;
-	return f->more ? op_goto(f, FLATTEN_END) : op_goto(f, FLATTEN_COPY);
+	return f->more;
 }
 
 /* ---- is it being purged? ---- */
@@ -213,23 +195,6 @@ next_doubt(void *arg, char *buf, size_t size)
 	return true;
 }
 
-/* The header is gone: so nothing leads to what is left of the last copies. */
-static enum op_verdict
-take_back(struct image_flatten *f)
-{
-	struct rados_remove_many many = {
-		.pool = f->doubt.data_pool,
-		.until_ms = INT64_MAX,
-		.next = next_doubt,
-		.arg = &f->doubt,
-	};
-
-	if (f->doubt.n == 0)
-		return op_goto(f, FLATTEN_TAKEN_BACK);
-	rados_remove_many_start(&many, &f->op.wake);
-	return op_await(f, FLATTEN_TAKEN_BACK);
-}
-
 /*
  * Before anything is copied, and after each copy: a purge marks the trash entry
  * before it removes the first object. If there is no such mark, and then the
@@ -243,6 +208,7 @@ flatten_purge_step(struct image_flatten *f)
 {
 	struct flatten_work *w = f->work;
 	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
+	struct rados_remove_many many;
 	struct dec d;
 	int rc;
 
@@ -282,12 +248,26 @@ flatten_purge_step(struct image_flatten *f)
 	case FLATTEN_STANDS:
 		rados_read_drop(&w->read);
 		if (f->op.rc == -ENOENT)
-			return take_back(f);
+			return op_goto(f, FLATTEN_TAKE_BACK);
 		if (f->op.rc < 0)
 			return image_fail_rc(f, FLATTEN_END, f->op.rc,
 			    f->image_id, "look whether it is there still");
 		f->doubt.n = 0;
-		return go_on(f);
+		return is_over(f) ? op_goto(f, FLATTEN_END)
+				  : op_goto(f, FLATTEN_COPY);
+
+	case FLATTEN_TAKE_BACK:
+		/* The header is gone: nothing leads to the last copies. */
+		many = (struct rados_remove_many){
+			.pool = f->doubt.data_pool,
+			.until_ms = INT64_MAX,
+			.next = next_doubt,
+			.arg = &f->doubt,
+		};
+		if (f->doubt.n == 0)
+			return op_goto(f, FLATTEN_TAKEN_BACK);
+		rados_remove_many_start(&many, &f->op.wake);
+		return op_await(f, FLATTEN_TAKEN_BACK);
 
 	case FLATTEN_TAKEN_BACK:
 		if (f->op.rc < 0 && f->op.rc != -ENOENT)
@@ -314,7 +294,7 @@ flatten_look_step(struct image_flatten *f)
 	switch ((int)f->state) {
 	case FLATTEN_LOOKED_UP:
 		if (f->op.rc == -ENOENT)
-			return take_back(f);
+			return op_goto(f, FLATTEN_TAKE_BACK);
 		if (f->op.rc < 0)
 			return op_fail_as(f, FLATTEN_END, work->clone.op);
 		f->doubt.n = 0;
@@ -322,13 +302,13 @@ flatten_look_step(struct image_flatten *f)
 			return op_goto(f, FLATTEN_END);
 		f->was = w->clone.info.parent;
 		f->obstacle = image_obstacle_in_place(&w->clone.info);
+		if (f->obstacle == IMAGE_PLAIN &&
+		    ((w->clone.info.snaps > 0 &&
+			 !(w->clone.info.features & RBD_DEEP_FLATTEN)) ||
+			w->clone.info.snaps > RADOS_READ_STEPS - 1))
+			f->obstacle = IMAGE_HAS_SNAPSHOTS;
 		if (f->obstacle != IMAGE_PLAIN)
-			return not_native(f, f->obstacle);
-		if (w->clone.info.snaps > 0 &&
-		    !(w->clone.info.features & RBD_DEEP_FLATTEN))
-			return not_native(f, IMAGE_HAS_SNAPSHOTS);
-		if (w->clone.info.snaps > RADOS_READ_STEPS - 1)
-			return not_native(f, IMAGE_HAS_SNAPSHOTS);
+			return op_goto(f, FLATTEN_REFUSE);
 		if (image_data_pool_open(
 			f->pool, &w->clone.info, &w->data_pool, &err) < 0)
 			return op_fail_err(f, FLATTEN_END, &err);
@@ -341,8 +321,10 @@ flatten_look_step(struct image_flatten *f)
 		if (rc < 0)
 			return image_fail_rc(f, FLATTEN_END, rc, f->image_id,
 			    "ask who has it open");
-		if (verdict != WATCH_NONE)
-			return not_native(f, IMAGE_WATCHED);
+		if (verdict != WATCH_NONE) {
+			f->obstacle = IMAGE_WATCHED;
+			return op_goto(f, FLATTEN_REFUSE);
+		}
 		snapshot_list_start(
 		    &w->snapshots, f->pool, f->image_id, &f->op.wake);
 		return op_await(f, FLATTEN_LISTED);
@@ -364,22 +346,43 @@ flatten_look_step(struct image_flatten *f)
 		for (unsigned i = 1; rc == 0 && i <= w->snapshots.n; i++) {
 			rc = overlap_take(w, i, &other);
 			if (rc == 0 && other != overlap)
-				return not_native(f, IMAGE_HAS_SNAPSHOTS);
+				f->obstacle = IMAGE_HAS_SNAPSHOTS;
 		}
 		rados_read_drop(&w->read);
 		if (rc < 0)
 			return image_fail_rc(f, FLATTEN_END, rc, f->image_id,
 			    "read what it shows of its parent");
+		if (f->obstacle != IMAGE_PLAIN)
+			return op_goto(f, FLATTEN_REFUSE);
 		f->count = layout_objects(&w->clone.info.layout, overlap);
-		return climb(f, &w->clone.info.parent, overlap);
+		w->next = w->clone.info.parent;
+		w->overlap = overlap;
+		return op_goto(f, FLATTEN_CLIMB);
+
+	case FLATTEN_CLIMB:
+		if (w->nlevels == FLATTEN_CHAIN_MAX) {
+			f->obstacle = IMAGE_UNLIKE;
+			return op_goto(f, FLATTEN_REFUSE);
+		}
+		level = &w->level[w->nlevels];
+		level->spec = w->next;
+		level->overlap = w->overlap;
+		if (parent_pool_open(
+			f->pool->conn, &level->spec, &level->pool, &err) < 0)
+			return op_fail_err(f, FLATTEN_END, &err);
+		image_lookup_start(&w->above, level->pool, NULL, level->spec.id,
+		    false, &f->op.wake);
+		return op_await(f, FLATTEN_UP);
 
 	case FLATTEN_UP:
 		if (f->op.rc < 0)
 			return op_fail_as(f, FLATTEN_END, work->above.op);
 		if (w->above.info.layout.order != w->clone.info.layout.order ||
 		    layout_is_striped(&w->above.info.layout) ||
-		    layout_is_striped(&w->clone.info.layout))
-			return not_native(f, IMAGE_UNLIKE);
+		    layout_is_striped(&w->clone.info.layout)) {
+			f->obstacle = IMAGE_UNLIKE;
+			return op_goto(f, FLATTEN_REFUSE);
+		}
 		level = &w->level[w->nlevels];
 		if (level_open(w, &err) < 0)
 			return op_fail_err(f, FLATTEN_END, &err);
@@ -398,7 +401,9 @@ flatten_look_step(struct image_flatten *f)
 			    "read what it shows of its parent");
 		if (overlap > level->overlap)
 			overlap = level->overlap;
-		return overlap > 0 ? climb(f, &w->above.info.parent, overlap)
+		w->next = w->above.info.parent;
+		w->overlap = overlap;
+		return overlap > 0 ? op_goto(f, FLATTEN_CLIMB)
 				   : op_goto(f, FLATTEN_TOP);
 
 	default:
@@ -641,7 +646,8 @@ flatten_copy_step(struct image_flatten *f)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "read its parent");
 		if (!has_copies(w))
-			return go_on(f);
+			return op_goto(
+			    f, is_over(f) ? FLATTEN_END : FLATTEN_COPY);
 		parent_ask(f);
 		return op_await(f, FLATTEN_CONFIRMED);
 
@@ -659,8 +665,10 @@ flatten_copy_step(struct image_flatten *f)
 				    : op_goto(f, FLATTEN_MARKED);
 
 	case FLATTEN_MARKED:
-		if (op->rc == -ECANCELED)
-			return not_native(f, IMAGE_LOCKED);
+		if (op->rc == -ECANCELED) {
+			f->obstacle = IMAGE_LOCKED;
+			return op_goto(f, FLATTEN_REFUSE);
+		}
 		/* A snapshot may have no map. */
 		if (op->rc < 0 && op->rc != -ENOENT)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
@@ -710,6 +718,7 @@ image_flatten_step(struct op *op)
 	case FLATTEN_TRASH_ASK:
 	case FLATTEN_TRASH_READ:
 	case FLATTEN_STANDS:
+	case FLATTEN_TAKE_BACK:
 	case FLATTEN_TAKEN_BACK:
 		return flatten_purge_step(f);
 
@@ -717,6 +726,7 @@ image_flatten_step(struct op *op)
 	case FLATTEN_UNWATCHED:
 	case FLATTEN_LISTED:
 	case FLATTEN_SHOWN:
+	case FLATTEN_CLIMB:
 	case FLATTEN_UP:
 	case FLATTEN_UP_SHOWN:
 		return flatten_look_step(f);
@@ -730,6 +740,7 @@ image_flatten_step(struct op *op)
 	case FLATTEN_COPIED:
 		return flatten_copy_step(f);
 
+	case FLATTEN_REFUSE:
 	case FLATTEN_CLONES_LISTED:
 		return flatten_refuse_step(f);
 

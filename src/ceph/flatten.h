@@ -15,23 +15,26 @@
 enum image_flatten_state {
 	FLATTEN_START = 0,
 	FLATTEN_TRASH_ASK,
-	FLATTEN_TRASH_READ,    /* whether it is being purged */
-	FLATTEN_LOOKED_UP,     /* the clone's header has answered */
-	FLATTEN_UNWATCHED,     /* whether anybody has it open */
-	FLATTEN_LISTED,        /* its snapshots */
-	FLATTEN_SHOWN,         /* how much it and they show of the parent */
-	FLATTEN_UP,            /* the next image above has answered */
-	FLATTEN_UP_SHOWN,      /* and how much that shows of its parent */
-	FLATTEN_TOP,           /* all above are known */
-	FLATTEN_MAP_READ,      /* the clone's object map has answered */
-	FLATTEN_COPY,          /* the next objects are to be copied */
-	FLATTEN_READ,          /* what the parents have of them is known */
-	FLATTEN_CONFIRMED,     /* the image has its parent still */
-	FLATTEN_MARKED,        /* the object maps have them, or some */
-	FLATTEN_COPIED,        /* they are there */
-	FLATTEN_STANDS,        /* and so is the image, or not any more */
-	FLATTEN_TAKEN_BACK,    /* what was copied into one that is gone */
-	FLATTEN_CLONES_LISTED, /* not native: has it clones? */
+	FLATTEN_TRASH_READ, /* whether it is being purged */
+	FLATTEN_LOOKED_UP,  /* the clone's header has answered */
+	FLATTEN_UNWATCHED,  /* whether anybody has it open */
+	FLATTEN_LISTED,     /* its snapshots */
+	FLATTEN_SHOWN,      /* how much it and they show of the parent */
+	FLATTEN_CLIMB,      /* the next one up is known by its id */
+	FLATTEN_UP,         /* the next image above has answered */
+	FLATTEN_UP_SHOWN,   /* and how much that shows of its parent */
+	FLATTEN_TOP,        /* all above are known */
+	FLATTEN_MAP_READ,   /* the clone's object map has answered */
+	FLATTEN_COPY,       /* the next objects are to be copied */
+	FLATTEN_READ,       /* what the parents have of them is known */
+	FLATTEN_CONFIRMED,  /* the image has its parent still */
+	FLATTEN_MARKED,     /* the object maps have them, or some */
+	FLATTEN_COPIED,     /* they are there */
+	FLATTEN_STANDS,     /* and so is the image, or not any more */
+	FLATTEN_TAKE_BACK,  /* what was copied into one that is gone */
+	FLATTEN_TAKEN_BACK,
+	FLATTEN_REFUSE,        /* it is not for us to do */
+	FLATTEN_CLONES_LISTED, /* its snapshots, which may have clones */
 	FLATTEN_END,
 };
 

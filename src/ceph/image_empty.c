@@ -110,17 +110,16 @@ take_journal(const struct rados_read *read, struct journal_place *place)
 }
 
 /* "it is …", "there is data in it", of the image or of one above. */
-static enum op_verdict
+static void
 not_empty(struct image_empty *e, const char *why)
 {
 	(void)!str_put(e->why, sizeof(e->why), "%s%s", why,
 	    e->depth > 0 ? ", what it is a clone of" : "");
-	return op_goto(e, EMPTY_END);
 }
 
 /* What a clone shows of its parent, and what that is like at its snapshot. */
 static enum op_verdict
-image_empty_climb(struct image_empty *e)
+image_empty_parent_step(struct image_empty *e)
 {
 	const struct cls_parent spec = e->info->parent;
 	struct image_info *info = &e->parent.info;
@@ -142,8 +141,10 @@ image_empty_climb(struct image_empty *e)
 			e->overlap = e->info->size_bytes;
 		if (e->overlap == 0)
 			return op_goto(e, EMPTY_END);
-		if (++e->depth > PARENT_DEPTH_MAX)
-			return not_empty(e, "there are too many above");
+		if (++e->depth > PARENT_DEPTH_MAX) {
+			not_empty(e, "there are too many above");
+			return op_goto(e, EMPTY_END);
+		}
 		if (parent_pool_open(e->pool->conn, &spec, &e->pool, &err) < 0)
 			return op_fail_err(e, EMPTY_END, &err);
 		e->snap = spec.snap;
@@ -192,8 +193,10 @@ image_empty_step(struct op *op)
 	switch (e->state) {
 	case EMPTY_START:
 		obstacle = obstacle_of(info);
-		if (obstacle != IMAGE_PLAIN)
-			return not_empty(e, image_obstacle_text(obstacle));
+		if (obstacle != IMAGE_PLAIN) {
+			not_empty(e, image_obstacle_text(obstacle));
+			return op_goto(e, EMPTY_END);
+		}
 		if (!(info->features & RBD_JOURNALING))
 			return op_goto(e, EMPTY_JOURNAL_SEARCHED);
 		(void)snprintf(object, sizeof(object), "journal.%s", info->id);
@@ -210,8 +213,10 @@ image_empty_step(struct op *op)
 		if (rc < 0)
 			return image_fail_rc(e, EMPTY_END, rc, info->id,
 			    "read its journal's header");
-		if (place.minimum > 0 || place.splay == 0)
-			return not_empty(e, "its journal has entries");
+		if (place.minimum > 0 || place.splay == 0) {
+			not_empty(e, "its journal has entries");
+			return op_goto(e, EMPTY_END);
+		}
 		if (place.pool >= 0 &&
 		    ceph_pool_open_id(pool->conn, place.pool,
 			pool->rados_namespace, &pool, &err) < 0)
@@ -224,8 +229,10 @@ image_empty_step(struct op *op)
 		if (rc < 0)
 			return image_fail_rc(e, EMPTY_END, rc, info->id,
 			    "look into its journal");
-		if (e->search.found)
-			return not_empty(e, "its journal has entries");
+		if (e->search.found) {
+			not_empty(e, "its journal has entries");
+			return op_goto(e, EMPTY_END);
+		}
 		e->read = image_map_read_start(
 		    e->pool, info, e->snap, &op->wake);
 		return e->read != NULL ? op_await(e, EMPTY_MAP_READ)
@@ -252,7 +259,8 @@ image_empty_step(struct op *op)
 				  ")"
 				: "there is data in it (object %" PRIu64 ")",
 			    e->search.object);
-			return not_empty(e, why);
+			not_empty(e, why);
+			return op_goto(e, EMPTY_END);
 		}
 		if (info->parent.pool < 0)
 			return op_goto(e, EMPTY_END);
@@ -266,7 +274,7 @@ image_empty_step(struct op *op)
 	case EMPTY_SHOWN:
 	case EMPTY_PARENT_FOUND:
 	case EMPTY_PARENT_KNOWN:
-		return image_empty_climb(e);
+		return image_empty_parent_step(e);
 
 	case EMPTY_END:
 		ceph_pool_close_snapshot(take_ptr(&e->data));

@@ -49,23 +49,20 @@ maps_remove_start(struct image_unlink *u)
 	rados_remove_many_start(&many, &u->op.wake);
 }
 
-static enum op_verdict
-held(struct image_unlink *u, const char *by)
+static void held_by(struct image_unlink *u, const char *fmt, ...)
+    printf_like(2, 3);
+
+static void
+held_by(struct image_unlink *u, const char *fmt, ...)
 {
-	(void)snprintf(u->held_by, sizeof(u->held_by), "%s", by);
-	return op_fail(u, UNLINK_END, ERR_FAILED_PRECONDITION,
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(u->held_by, sizeof(u->held_by), fmt, ap);
+	va_end(ap);
+	op_set_error(&u->op, ERR_FAILED_PRECONDITION,
 	    "image id %s in %s: %s has to go before it", u->info->id,
 	    ceph_pool_label(u->pool), u->held_by);
-}
-
-static enum op_verdict
-held_by_clone(struct image_unlink *u, const char *name, const char *where)
-{
-	char text[sizeof(u->held_by)];
-
-	(void)snprintf(text, sizeof(text), "its clone %s/%s%s",
-	    ceph_pool_name(u->clone_pool), name, where);
-	return held(u, text);
 }
 
 /* The first clone of a snapshot. */
@@ -85,36 +82,27 @@ take_clone(struct image_unlink *u)
 	return parent_pool_open(u->pool->conn, &clone, &u->clone_pool, &err);
 }
 
-/* What holds it: a clone, or a snapshot that is somebody's. */
-static enum op_verdict
-unlink_judge(struct image_unlink *u)
-{
-	char object[RBD_OBJECT_SIZE], text[RBD_NAME_SIZE + 16];
-	const struct cls_snapshot *snap, *own = NULL;
+enum hold { HOLD_NONE, HOLD_CLONE, HOLD_SNAPSHOT, HOLD_OWN };
 
-	image_object(object, RBD_HEADER_PREFIX, u->info->id);
+/* What holds it: a snapshot with a clone, one that is somebody's, or its own. */
+static enum hold
+hold_of(const struct image_unlink *u, const struct cls_snapshot **by)
+{
+	const struct cls_snapshot *snap;
+	enum hold hold = HOLD_NONE;
+
 	for (size_t i = 0; i < u->list.n; i++) {
 		snap = &u->list.snap[i];
-		if (snap->children > 0) {
-			u->read = rados_ask_start(u->pool, object,
-			    cls_call_u64("children_list", snap->id),
-			    &u->op.wake);
-			return op_await(u, UNLINK_CLONE_READ);
-		}
-		if (is_own(u, snap)) {
-			own = snap;
-		} else if (snap->kind != SNAP_TRASH) {
-			(void)snprintf(
-			    text, sizeof(text), "its snapshot %s", snap->name);
-			return held(u, text);
-		}
+		if (snap->children == 0 && snap->kind == SNAP_TRASH)
+			continue;
+		*by = snap;
+		if (snap->children > 0)
+			return HOLD_CLONE;
+		if (!is_own(u, snap))
+			return HOLD_SNAPSHOT;
+		hold = HOLD_OWN;
 	}
-	if (own == NULL)
-		return op_goto(u, UNLINK_JUDGED);
-	/* from now on nobody can make a clone of it */
-	rados_tell_start(u->pool, object, RADOS_EXISTS,
-	    cls_call_u64("snapshot_trash_add", own->id), &u->op.wake);
-	return op_await(u, UNLINK_OWN_TRASHED);
+	return hold;
 }
 
 static enum op_verdict
@@ -122,7 +110,8 @@ image_unlink_step(struct op *op)
 {
 	struct image_unlink *u = (struct image_unlink *)op;
 	struct cls_trash_entry entry;
-	char name[RBD_NAME_SIZE];
+	const struct cls_snapshot *snap = NULL;
+	char name[RBD_NAME_SIZE], object[RBD_OBJECT_SIZE];
 	struct err err = ERR_INIT;
 	struct dec d;
 	auto_free uint64_t *ids = NULL;
@@ -138,14 +127,34 @@ image_unlink_step(struct op *op)
 	case UNLINK_LISTED:
 		if (rc < 0 && rc != -ENOENT)
 			return op_fail_as(u, UNLINK_END, list.op);
-		return unlink_judge(u);
+		image_object(object, RBD_HEADER_PREFIX, u->info->id);
+		switch (hold_of(u, &snap)) {
+		case HOLD_NONE:
+			return op_goto(u, UNLINK_JUDGED);
+		case HOLD_CLONE:
+			u->read = rados_ask_start(u->pool, object,
+			    cls_call_u64("children_list", snap->id), &op->wake);
+			return op_await(u, UNLINK_CLONE_READ);
+		case HOLD_SNAPSHOT:
+			held_by(u, "its snapshot %s", snap->name);
+			return op_goto(u, UNLINK_END);
+		case HOLD_OWN:
+			/* from now on nobody can make a clone of it */
+			rados_tell_start(u->pool, object, RADOS_EXISTS,
+			    cls_call_u64("snapshot_trash_add", snap->id),
+			    &op->wake);
+			return op_await(u, UNLINK_OWN_TRASHED);
+		}
+		abort();
 
 	case UNLINK_CLONE_READ:
 		if (rc == 0)
 			rc = take_clone(u);
 		rados_read_drop(&u->read);
-		if (rc < 0)
-			return held(u, "its clone, of which nothing is known,");
+		if (rc < 0) {
+			held_by(u, "its clone, of which nothing is known,");
+			return op_goto(u, UNLINK_END);
+		}
 		u->read = rados_ask_start(u->clone_pool, RBD_DIRECTORY,
 		    cls_call_str("dir_get_name", u->clone_id), &op->wake);
 		return op_await(u, UNLINK_CLONE_NAMED);
@@ -153,8 +162,11 @@ image_unlink_step(struct op *op)
 	case UNLINK_CLONE_NAMED:
 		rc = rados_read_str(u->read, 0, name, sizeof(name));
 		rados_read_drop(&u->read);
-		if (rc == 0)
-			return held_by_clone(u, name, "");
+		if (rc == 0) {
+			held_by(u, "its clone %s/%s",
+			    ceph_pool_name(u->clone_pool), name);
+			return op_goto(u, UNLINK_END);
+		}
 		u->read = rados_ask_start(u->clone_pool, RBD_TRASH,
 		    cls_call_str("trash_get", u->clone_id), &op->wake);
 		return op_await(u, UNLINK_CLONE_TRASHED);
@@ -163,8 +175,11 @@ image_unlink_step(struct op *op)
 		rc = rados_read_result(u->read, 0, &d);
 		if (rc == 0)
 			rc = cls_parse_trash(d, &entry);
-		return held_by_clone(u, rc == 0 ? entry.name : u->clone_id,
-		    rc == 0 ? " (in the trash)" : " (an image id)");
+		held_by(u, "its clone %s/%s (%s)",
+		    ceph_pool_name(u->clone_pool),
+		    rc == 0 ? entry.name : u->clone_id,
+		    rc == 0 ? "in the trash" : "an image id");
+		return op_goto(u, UNLINK_END);
 
 	case UNLINK_OWN_TRASHED:
 		if (rc < 0 && rc != -EEXIST && rc != -ENOENT)

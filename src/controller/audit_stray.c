@@ -290,57 +290,39 @@ is_led_to(const struct stray_check *c)
 	return false;
 }
 
-static enum op_verdict
-stray(struct stray_check *c, const char *kind, const char *text)
+/* What is told of an entry that no key leads to. True: it may be removed. */
+static bool
+judge_entry(struct stray_check *c)
 {
-	c->kind = kind;
-	c->text = text;
-	return op_goto(c, STRAYCHECK_END);
-}
+	bool is_old = time(NULL) - c->written >= STRAY_GRACE_S;
 
-static enum op_verdict
-judge_entry_stray(struct stray_check *c)
-{
-	struct rados_write *w;
-
-	if (c->place.standing == IMAGE_IN_TRASH)
-		return stray(c, "entry-without-key",
-		    "its image is in the trash: its deletion runs, or was cut off; then deleting it again by its ID ends it");
-	if (c->place.standing != IMAGE_GONE)
-		return stray(c, "entry-without-key",
-		    "no name leads to it, but its image is there: by its ID it can be used and deleted");
-	if (time(NULL) - c->written < STRAY_GRACE_S)
-		return stray(c, "entry-without-key",
-		    "nothing leads to it, and its image is nowhere; it was written within the last hour: look again after that");
-	c->text =
-	    "nothing leads to it, and its image is nowhere; repair removes it";
-	if (!c->repair)
-		return stray(c, "entry-without-key", c->text);
 	c->kind = "entry-without-key";
-	w = rados_write_new(RADOS_EXISTS);
-	rados_write_version_expect(w, c->version);
-	rados_write_remove(w);
-	rados_write_start(w, c->pool, c->object, &c->op.wake);
-	return op_await(c, STRAYCHECK_MENDED);
+	if (c->place.standing == IMAGE_IN_TRASH)
+		c->text =
+		    "its image is in the trash: its deletion runs, or was cut off; then deleting it again by its ID ends it";
+	else if (c->place.standing != IMAGE_GONE)
+		c->text =
+		    "no name leads to it, but its image is there: by its ID it can be used and deleted";
+	else if (!is_old)
+		c->text =
+		    "nothing leads to it, and its image is nowhere; it was written within the last hour: look again after that";
+	else
+		c->text =
+		    "nothing leads to it, and its image is nowhere; repair removes it";
+	return c->place.standing == IMAGE_GONE && is_old;
 }
 
-static enum op_verdict
-judge_user_stray(struct stray_check *c)
+/* The same of a user whose volume has no entry. */
+static bool
+judge_user(struct stray_check *c)
 {
-	if (c->place.standing != IMAGE_GONE)
-		return stray(c, "user-without-volume",
-		    "its volume has no entry, but the image is there: who has it open may need the user");
-	c->text =
-	    "its volume is gone, and so is the image; repair removes the user";
-	if (!c->repair)
-		return stray(c, "user-without-volume", c->text);
+	bool is_free = c->place.standing == IMAGE_GONE;
+
 	c->kind = "user-without-volume";
-	c->command = auth_command_fmt(
-	    AUTH_REMOVE, c->stray->user.entity + strlen("client."), NULL);
-	c->lane = (struct lane_job){ .kind = LANE_MON_COMMAND,
-		.command = c->command };
-	lane_job_start(&c->lane, &c->op.wake);
-	return op_await(c, STRAYCHECK_MENDED);
+	c->text = is_free
+	    ? "its volume is gone, and so is the image; repair removes the user"
+	    : "its volume has no entry, but the image is there: who has it open may need the user";
+	return is_free;
 }
 
 static enum op_verdict
@@ -353,6 +335,7 @@ stray_check_step(struct op *op)
 							  : &journal_volumes;
 	bool failed = op->rc < 0 && op->rc != -ENOENT;
 	bool is_user = s->kind == NULL;
+	struct rados_write *w;
 
 	switch (c->state) {
 	case STRAYCHECK_START:
@@ -361,9 +344,12 @@ stray_check_step(struct op *op)
 		return op_await(c, STRAYCHECK_ENTRY_READ);
 
 	case STRAYCHECK_ENTRY_READ:
-		if (c->entry.err.code == ERR_DATA_LOSS)
-			return stray(c, "damaged-entry",
-			    arena_strdup(c->rpc->arena, c->entry.err.text));
+		if (c->entry.err.code == ERR_DATA_LOSS) {
+			c->kind = "damaged-entry";
+			c->text = arena_strdup(
+			    c->rpc->arena, c->entry.err.text);
+			return op_goto(c, STRAYCHECK_END);
+		}
 		if (failed)
 			return op_fail_as(c, STRAYCHECK_END, entry);
 		if (!is_user && op->rc == 0)
@@ -417,7 +403,21 @@ stray_check_step(struct op *op)
 	case STRAYCHECK_PLACED:
 		if (op->rc < 0)
 			return op_fail_as(c, STRAYCHECK_END, place.op);
-		return is_user ? judge_user_stray(c) : judge_entry_stray(c);
+		if (!(is_user ? judge_user(c) : judge_entry(c)) || !c->repair)
+			return op_goto(c, STRAYCHECK_END);
+		if (is_user) {
+			c->command = auth_command_fmt(AUTH_REMOVE,
+			    s->user.entity + strlen("client."), NULL);
+			c->lane = (struct lane_job){ .kind = LANE_MON_COMMAND,
+				.command = c->command };
+			lane_job_start(&c->lane, &op->wake);
+			return op_await(c, STRAYCHECK_MENDED);
+		}
+		w = rados_write_new(RADOS_EXISTS);
+		rados_write_version_expect(w, c->version);
+		rados_write_remove(w);
+		rados_write_start(w, c->pool, c->object, &op->wake);
+		return op_await(c, STRAYCHECK_MENDED);
 
 	case STRAYCHECK_MENDED:
 		if (op->rc < 0 && op->rc != -ENOENT && op->rc != -ECANCELED)

@@ -199,8 +199,9 @@ on_pause_over(struct timer *timer)
 	wake_up(&t->op.wake, 0);
 }
 
-static enum op_verdict
-on_failed(struct bench_task *t)
+/* True: it is tried again, after a pause. */
+static bool
+tries_again(struct bench_task *t)
 {
 	struct bench_volume *v = t->volume;
 	int64_t pause_ms = next_pause(t);
@@ -215,14 +216,14 @@ on_failed(struct bench_task *t)
 		    bench_rpc(t->step)->name, v->name,
 		    t->call.text != NULL ? t->call.text : "");
 		client_call_fini(&t->call);
-		return OP_DONE;
+		return false;
 	}
 	if (result != NULL && t->turn.counted)
 		result->retried++;
 	client_call_fini(&t->call);
 	t->pause.fire = on_pause_over;
 	timer_arm(&t->pause, pause_ms);
-	return op_await(t, TASK_PAUSED);
+	return true;
 }
 
 static enum op_verdict
@@ -249,7 +250,8 @@ task_step(struct op *op)
 
 	case TASK_ANSWERED:
 		if (op->rc < 0)
-			return on_failed(t);
+			return tries_again(t) ? op_await(t, TASK_PAUSED)
+					      : OP_DONE;
 		if (bench_volume_answer(t->volume, t->step, t->arena,
 			t->call.reply.data, t->call.reply.len, &err) < 0)
 			op_set_err(op, &err);
