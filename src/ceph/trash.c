@@ -459,13 +459,6 @@ on_purge_turn(struct pace_turn *turn)
 }
 
 static void
-turn_start(struct trash_purge *p)
-{
-	p->turn.go = on_purge_turn;
-	pace_ask(&p->turn);
-}
-
-static void
 turn_over(struct trash_purge *p)
 {
 	if (p->in_turn)
@@ -637,7 +630,7 @@ purge_rest_step(struct trash_purge *p)
 	case PURGE_UNTIED:
 		if (p->in_turn)
 			return op_goto(p, PURGE_LAST_TURN);
-		turn_start(p);
+		pace_ask(&p->turn);
 		return op_await(p, PURGE_LAST_TURN);
 
 	case PURGE_LAST_TURN:
@@ -652,10 +645,14 @@ purge_rest_step(struct trash_purge *p)
 		return op_await(p, PURGE_REST_REMOVED);
 
 	case PURGE_REST_REMOVED:
-		if (!removed(p, p->waits.part[0].rc, "header") ||
-		    (!no_map && !removed(p, p->waits.part[1].rc, "object map")))
-			return op_goto(p, PURGE_END);
-		/* Entry and note, in one operation. */
+		return removed(p, p->waits.part[0].rc, "header") &&
+			(no_map ||
+			    removed(p, p->waits.part[1].rc, "object map"))
+		    ? op_goto(p, PURGE_FORGET)
+		    : op_goto(p, PURGE_END);
+
+	case PURGE_FORGET:
+		/* In one operation. */
 		w = rados_write_new(RADOS_EXISTS);
 		rados_write_call(w, cls_call_str("trash_remove", p->id));
 		if (p->instance_id != NULL)
@@ -691,11 +688,13 @@ purge_begin_step(struct trash_purge *p)
 	struct cls_trash_entry entry = { .state = TRASH_NORMAL };
 	const char *label = ceph_pool_label(p->pool);
 	struct op *op = &p->op;
+	char name[RBD_NAME_SIZE];
 	int rc;
 
 	switch ((int)p->state) {
 	case PURGE_START:
-		turn_start(p);
+		p->turn.go = on_purge_turn;
+		pace_ask(&p->turn);
 		return op_await(p, PURGE_TURN);
 
 	case PURGE_TURN:
@@ -724,15 +723,31 @@ purge_begin_step(struct trash_purge *p)
 		p->foreign = !str_eq(entry.name, p->name);
 		if (p->foreign)
 			return op_goto(p, PURGE_END);
-		if (is_deferred(&entry))
+		if (is_deferred(&entry)) {
 			p->kept_until_s = entry.deferred_until.tv_sec;
-		if (is_deferred(&entry))
 			return op_fail(p, PURGE_END, ERR_FAILED_PRECONDITION,
 			    "image %s in %s: the trash keeps it until %lld s since 1970, as somebody has asked",
-			    p->id, label,
-			    (long long)entry.deferred_until.tv_sec);
+			    p->id, label, (long long)p->kept_until_s);
+		}
 		if (entry.state != TRASH_REMOVING)
 			p->at = (struct trash_progress){ 0 };
+		p->read = rados_ask_start(p->pool, RBD_DIRECTORY,
+		    cls_call_str("dir_get_name", p->id), &op->wake);
+		return op_await(p, PURGE_NAME_CHECKED);
+
+	case PURGE_NAME_CHECKED:
+		/*
+		 * A move that met somebody's rename and was cut off before it
+		 * took its entry back: the image lives, under that name.
+		 */
+		rc = rados_read_str(p->read, 0, name, sizeof(name));
+		rados_read_drop(&p->read);
+		if (rc < 0 && rc != -ENOENT)
+			return image_fail_rc(p, PURGE_END, rc, p->id,
+			    "look for its name in the directory");
+		p->foreign = rc == 0 && !str_eq(name, p->name);
+		if (p->foreign)
+			return op_goto(p, PURGE_FORGET);
 		trash_state_start(
 		    p->pool, p->id, TRASH_NORMAL, TRASH_REMOVING, &op->wake);
 		return op_await(p, PURGE_MARKED);
@@ -780,6 +795,7 @@ trash_purge_step(struct op *op)
 	case PURGE_START:
 	case PURGE_TURN:
 	case PURGE_ENTRY_CHECKED:
+	case PURGE_NAME_CHECKED:
 	case PURGE_MARKED:
 	case PURGE_ENTRY_READ:
 		return purge_begin_step(p);
@@ -856,6 +872,7 @@ trash_purge_step(struct op *op)
 	case PURGE_UNTIED:
 	case PURGE_LAST_TURN:
 	case PURGE_REST_REMOVED:
+	case PURGE_FORGET:
 	case PURGE_ENTRY_REMOVED:
 	case PURGE_REFUSED:
 	case PURGE_RESTORED:

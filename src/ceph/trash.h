@@ -148,6 +148,7 @@ enum trash_purge_state {
 	PURGE_START = 0,
 	PURGE_TURN,          /* it may begin */
 	PURGE_ENTRY_CHECKED, /* the trash has answered: is it still ours? */
+	PURGE_NAME_CHECKED,  /* the directory has: has it a name? */
 	PURGE_MARKED,        /* the trash entry is REMOVING, or refused */
 	PURGE_ENTRY_READ,    /* refused: what the entry says */
 	PURGE_LOOKED_UP,     /* the header has answered */
@@ -167,6 +168,7 @@ enum trash_purge_state {
 	PURGE_UNTIED,        /* nothing but it needs it */
 	PURGE_LAST_TURN,     /* it may go on */
 	PURGE_REST_REMOVED,  /* header and object map, or they were not there */
+	PURGE_FORGET,        /* entry and note are to go */
 	PURGE_ENTRY_REMOVED, /* nothing is left */
 	/* undo: whoever may purge it finds it as it was */
 	PURGE_REFUSED,

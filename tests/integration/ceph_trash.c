@@ -732,6 +732,7 @@ test_slices(void)
 	struct dump before, after;
 	struct trash_progress at = { 0 };
 	unsigned turns = 0;
+	auto_free char *left = NULL;
 
 	dump_pool(pool, &before);
 	make("sliced", 1); /* without a map: 64 objects there can be */
@@ -776,6 +777,30 @@ test_slices(void)
 	    "an image that is in the trash under another name is not ours");
 	(void)support_sh(true, "rbd trash restore " POOL "/%s", id);
 	is_int(do_move("sliced"), 0, "it is whole");
+
+	/* As if a rename and then a move of the old name had been cut off. */
+	(void)support_sh(true,
+	    "string() { printf \"\\\\$(printf %%03o ${#1})\\\\0\\\\0\\\\0%%s\" $1; }; "
+	    "string renamed | rados -p " POOL
+	    " setomapval rbd_directory id_%s && "
+	    "string %s | rados -p " POOL
+	    " setomapval rbd_directory name_renamed && "
+	    "string %s | rados -p " POOL " put rbd_id.renamed -",
+	    id, id, id);
+	purge = (struct purge_call){
+		.pool = pool, .id = id, .name = "sliced", .instance_id = "t"
+	};
+	ok(run_purge(&purge) == 0 && purge.purge.foreign &&
+		purge.purge.objects == 0,
+	    "an image that has another name by now is not purged");
+	left = support_sh_line(
+	    "rbd trash ls --all " POOL " | grep -c %s || true", id);
+	is_str(left, "0", "nor is it in the trash any more");
+	ok(support_sh(true, "rbd rm --no-progress " POOL "/renamed") == 0,
+	    "but whole, for librbd");
+
+	make("sliced", 1);
+	(void)do_move("sliced");
 	(void)support_sh(true,
 	    "rbd trash restore " POOL "/%s && "
 	    "rbd trash mv --expires-at tomorrow " POOL "/sliced",
