@@ -251,7 +251,20 @@ find_step(struct op *op)
 		return op_goto(f, FIND_END);
 
 	case FIND_ITEM_READ:
-		if (op->rc == -ENOENT) /* half-written: the caller completes */
+		/*
+		 * A deletion removes the key before the item: it may have run
+		 * between our reads. With its key still there the item was
+		 * half-written, and the caller completes it.
+		 */
+		if (op->rc == -ENOENT && !f->is_sure) {
+			rados_read_drop(&f->read);
+			f->is_sure = true;
+			f->found = f->is_reserved = false;
+			f->reserved = (struct journal_reservation){ 0 };
+			f->value = NULL;
+			return op_goto(f, FIND_START);
+		}
+		if (op->rc == -ENOENT)
 			return op_goto(f, FIND_END);
 		if (op->rc < 0)
 			return op_fail_as(f, FIND_END, entry);

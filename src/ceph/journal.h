@@ -71,6 +71,7 @@ struct journal_find {
 	struct arena *arena;
 	struct rados_read *read;
 	struct journal_read entry;
+	bool is_sure; /* the item is missing, and the key was read after that */
 
 	/* the answer */
 	bool found; /* the directory has the name */

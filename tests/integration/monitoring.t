@@ -46,7 +46,7 @@ def ask(query):
         with urllib.request.urlopen(url, timeout=30) as answer:
             return json.load(answer)["data"]["result"], None
     except urllib.error.HTTPError as e:
-        return [], json.load(e)["error"]
+        return [], None if e.code == 503 else json.load(e)["error"]  # 503: it is not ready yet
     except OSError:
         return [], None
 

@@ -170,6 +170,29 @@ test_create(void)
 	end("create", 0);
 }
 
+/* Another process deletes it between our reads of directory and entry. */
+static void
+test_create_against(void)
+{
+	char first[sizeof(out.volume_id)];
+
+	fake_clear();
+	begin();
+	create();
+	(void)snprintf(first, sizeof(first), "%s", out.volume_id);
+	end("create", 0);
+	begin();
+	fake_before(3, fake_clear);
+	create();
+	is_str(fake_log(),
+	    "write-dir read-dir read-item read-dir write-dir create write-item "
+	    "swap-dir",
+	    "an entry that is gone: the directory is read again");
+	ok(is_whole() && !str_eq(out.volume_id, first),
+	    "and what was deleted is made anew, under another UUID");
+	end("create", 0);
+}
+
 /*
  * What a failure of the n-th wait makes of it. The store has done nothing of
  * the call that failed.
@@ -1809,6 +1832,7 @@ main(void)
 		return 1;
 	log_init("test", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	test_create();
+	test_create_against();
 	test_create_fails();
 	test_create_undo_killed();
 	test_create_dropped();

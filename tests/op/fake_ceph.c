@@ -60,7 +60,8 @@ static struct store {
 
 static struct {
 	enum fake_fault fault;
-	unsigned n, calls, kill_at;
+	unsigned n, calls, kill_at, before_at;
+	void (*before)(void);
 	int rc;
 	struct op *victim;
 	char log[4096];
@@ -106,7 +107,7 @@ fake_script(enum fake_fault fault, unsigned n, int rc)
 	sc.n = n;
 	sc.rc = rc;
 	sc.calls = 0;
-	sc.kill_at = 0;
+	sc.kill_at = sc.before_at = 0;
 	sc.victim = NULL;
 	sc.log[0] = '\0';
 }
@@ -115,6 +116,13 @@ void
 fake_kill_at(unsigned n)
 {
 	sc.kill_at = n;
+}
+
+void
+fake_before(unsigned n, void (*fn)(void))
+{
+	sc.before_at = n;
+	sc.before = fn;
 }
 
 void
@@ -147,6 +155,8 @@ enter(const char *name, int *rc)
 
 	if (sc.calls == sc.kill_at)
 		_exit(FAKE_KILLED);
+	if (sc.calls == sc.before_at)
+		sc.before();
 	(void)snprintf(sc.log + used, sizeof(sc.log) - used, "%s%s",
 	    used > 0 ? " " : "", name);
 	*rc = 0;

@@ -31,8 +31,9 @@ void fake_clear(void); /* empties the store */
 
 /* The next calls are counted from 1; the n-th meets `fault`. */
 void fake_script(enum fake_fault fault, unsigned n, int rc);
-void fake_kill_at(unsigned n);       /* and die before this call, too */
-void fake_set_victim(struct op *op); /* whom FAKE_DROP detaches */
+void fake_kill_at(unsigned n); /* and die before this call, too */
+void fake_before(unsigned n, void (*fn)(void)); /* what happens before it */
+void fake_set_victim(struct op *op);            /* whom FAKE_DROP detaches */
 
 unsigned fake_calls(void);  /* since fake_script() */
 const char *fake_log(void); /* their names, joined by blanks */
