@@ -539,8 +539,11 @@ image_place_step(struct op *op)
 	case PLACE_ID_READ:
 		rc = take_if_any(p->read, 0, id, sizeof(id));
 		rados_read_drop(&p->read);
+		if (rc < 0)
+			return image_fail_rc(
+			    p, PLACE_END, rc, p->name, "read its id");
 		p->standing = IMAGE_STANDS;
-		if (rc == 0 && str_eq(id, p->id))
+		if (str_eq(id, p->id))
 			return op_goto(p, PLACE_END);
 		directory_read_start(p);
 		return op_await(p, PLACE_DIR_READ);
