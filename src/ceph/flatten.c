@@ -646,8 +646,8 @@ flatten_copy_step(struct image_flatten *f)
 			return image_fail_rc(f, FLATTEN_END, op->rc,
 			    f->image_id, "read its parent");
 		if (!has_copies(w))
-			return op_goto(
-			    f, is_over(f) ? FLATTEN_END : FLATTEN_COPY);
+			return is_over(f) ? op_goto(f, FLATTEN_END)
+					  : op_goto(f, FLATTEN_COPY);
 		parent_ask(f);
 		return op_await(f, FLATTEN_CONFIRMED);
 

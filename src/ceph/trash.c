@@ -133,24 +133,18 @@ entry_read_start(struct trash_move *m)
 /* `part`s of `waits`. */
 enum { UNNAME_ID = 0, UNNAME_DIR };
 
-/* The name or the id is another image's: nothing was to be done. */
-static enum op_verdict
-take_back(struct trash_move *m, const char *why)
+/* Entry and note, if there is an instance of whom, in one operation. */
+static void
+entry_remove_start(struct ceph_pool *pool, const char *id,
+    const char *instance_id, struct wake *waiter)
 {
-	struct rados_write *w;
+	struct rados_write *w = rados_write_new(RADOS_EXISTS);
 
-	op_set_error(&m->op, ERR_FAILED_PRECONDITION,
-	    "image %s in %s: id %s %s; nothing is deleted", m->name,
-	    ceph_pool_label(m->pool), m->place.id, why);
-	if (!m->added)
-		return op_goto(m, MOVE_END);
-	w = rados_write_new(RADOS_EXISTS);
-	rados_write_call(w, cls_call_str("trash_remove", m->place.id));
-	if (m->noted)
-		journal_purge_note(w, m->plan->instance_id, m->place.id, NULL);
-	rados_write_about(w, m->place.id);
-	rados_write_together_start(w, m->pool, RBD_TRASH, &m->op.wake);
-	return op_await(m, MOVE_TAKEN_BACK);
+	rados_write_call(w, cls_call_str("trash_remove", id));
+	if (instance_id != NULL)
+		journal_purge_note(w, instance_id, id, NULL);
+	rados_write_about(w, id);
+	rados_write_together_start(w, pool, RBD_TRASH, waiter);
 }
 
 /*
@@ -181,7 +175,10 @@ move_name_step(struct trash_move *m)
 
 	case MOVE_UNNAMED:
 		if (id_rc == -ECANCELED)
-			return take_back(m, "is not its id any more");
+			return op_fail(m, MOVE_TAKE_BACK,
+			    ERR_FAILED_PRECONDITION,
+			    "image %s in %s: id %s is not its id any more; nothing is deleted",
+			    m->name, label, m->place.id);
 		if (id_rc < 0 && id_rc != -ENOENT)
 			return image_fail_rc(
 			    m, MOVE_END, id_rc, m->name, "remove its name");
@@ -199,7 +196,10 @@ move_name_step(struct trash_move *m)
 			rc = rados_read_str(m->read, 0, name, sizeof(name));
 			rados_read_drop(&m->read);
 			if (rc == 0)
-				return take_back(m, "has another name");
+				return op_fail(m, MOVE_TAKE_BACK,
+				    ERR_FAILED_PRECONDITION,
+				    "image %s in %s: id %s has another name; nothing is deleted",
+				    m->name, label, m->place.id);
 			if (rc != -ENOENT)
 				return image_fail_rc(m, MOVE_END, rc, m->name,
 				    "look for its id in the directory");
@@ -216,6 +216,14 @@ move_name_step(struct trash_move *m)
 			return image_fail_rc(m, MOVE_END, op->rc, m->name,
 			    "settle its trash entry");
 		return op_goto(m, MOVE_END);
+
+	case MOVE_TAKE_BACK:
+		/* The name or the id is another image's. */
+		if (!m->added)
+			return op_goto(m, MOVE_END);
+		entry_remove_start(m->pool, m->place.id,
+		    m->noted ? m->plan->instance_id : NULL, &op->wake);
+		return op_await(m, MOVE_TAKEN_BACK);
 
 	case MOVE_TAKEN_BACK:
 		if (op->rc < 0 && op->rc != -ENOENT)
@@ -363,6 +371,7 @@ trash_move_step(struct op *op)
 	case MOVE_UNNAMED:
 	case MOVE_UNLISTED:
 	case MOVE_SETTLED:
+	case MOVE_TAKE_BACK:
 	case MOVE_TAKEN_BACK:
 	case MOVE_END:
 		return move_name_step(m);
@@ -608,7 +617,6 @@ purge_rest_step(struct trash_purge *p)
 	bool no_map = p->map_gone ||
 	    (p->lookup.info.prefix[0] != '\0' &&
 		!(p->lookup.info.features & RBD_OBJECT_MAP));
-	struct rados_write *w;
 
 	switch ((int)p->state) {
 	case PURGE_DATA_GONE:
@@ -652,13 +660,7 @@ purge_rest_step(struct trash_purge *p)
 		    : op_goto(p, PURGE_END);
 
 	case PURGE_FORGET:
-		/* In one operation. */
-		w = rados_write_new(RADOS_EXISTS);
-		rados_write_call(w, cls_call_str("trash_remove", p->id));
-		if (p->instance_id != NULL)
-			journal_purge_note(w, p->instance_id, p->id, NULL);
-		rados_write_about(w, p->id);
-		rados_write_together_start(w, p->pool, RBD_TRASH, &op->wake);
+		entry_remove_start(p->pool, p->id, p->instance_id, &op->wake);
 		return op_await(p, PURGE_ENTRY_REMOVED);
 
 	case PURGE_ENTRY_REMOVED:
@@ -736,10 +738,7 @@ purge_begin_step(struct trash_purge *p)
 		return op_await(p, PURGE_NAME_CHECKED);
 
 	case PURGE_NAME_CHECKED:
-		/*
-		 * A move that met somebody's rename and was cut off before it
-		 * took its entry back: the image lives, under that name.
-		 */
+		/* A move that met a rename, cut off: the image lives. */
 		rc = rados_read_str(p->read, 0, name, sizeof(name));
 		rados_read_drop(&p->read);
 		if (rc < 0 && rc != -ENOENT)

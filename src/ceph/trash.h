@@ -36,6 +36,7 @@ enum trash_move_state {
 	MOVE_UNNAMED,    /* rbd_id.NAME and the directory's entry are gone */
 	MOVE_UNLISTED,   /* and the id has no other name in the directory */
 	MOVE_SETTLED,    /* the trash entry is NORMAL */
+	MOVE_TAKE_BACK,  /* the entry is to go again */
 	MOVE_TAKEN_BACK, /* refused late: the entry is gone again */
 	MOVE_END,
 };
