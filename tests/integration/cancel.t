@@ -134,7 +134,7 @@ csid_pid=
 # ---- a worker that works and never answers -------------------------------------------------------
 
 start_daemon --drain-timeout=25s --worker-path="$build/tests/fake/worker"
-ask slow 2
+ask slow 8
 wait $!
 like "a worker that never answers: the deadline tells what it does" "$(<"$work/said.slow")" \
 	'^DEADLINE_EXCEEDED: operation CreateVolume on volume slow .*in state CREATE_CLAIMED'
@@ -170,7 +170,7 @@ began=${EPOCHREALTIME/./}
 kill -TERM "$csid_pid"
 ok "SIGTERM: what nobody waits for is told at once" wait_for 60 is_gone "$csid_pid"
 took=$(((${EPOCHREALTIME/./} - began) / 1000))
-ok "and does not hold up the end ($took ms)" test "$took" -le 5000
+ok "and does not hold up the end ($took ms)" test "$took" -lt 20000
 wait "$csid_pid"
 is "rbd-csid ends with status 0" $? 0
 ok "everything was freed" logged 'daemon.stop complete=1'

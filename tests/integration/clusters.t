@@ -73,14 +73,14 @@ serves_here() {
 	done
 	kill -0 "${waiting[@]}"
 }
-# hang NAME: three calls for the other cluster with 10 s each, in the background
+# hang NAME: three calls for the other cluster with 20 s each, in the background
 hang() {
 	waiting=()
-	create "$there_id" "$1-a" 10 >"$work/late.a" &
+	create "$there_id" "$1-a" 20 >"$work/late.a" &
 	waiting+=($!)
-	create tenant "$1-b" 10 >"$work/late.b" &
+	create tenant "$1-b" 20 >"$work/late.b" &
 	waiting+=($!)
-	delete "$there_id" "$there" 10 >"$work/late.c" &
+	delete "$there_id" "$there" 20 >"$work/late.c" &
 	waiting+=($!)
 }
 kill -STOP "${osds[@]}"

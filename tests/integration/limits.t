@@ -10,7 +10,7 @@ echo '[{"clusterID": "nowhere", "monitors": ["127.0.0.1:1"]}]' >"$RBD_CSI_CONFIG
 echo '{"userID": "admin", "userKey": "AQAAAAAAAAAAABAAAAAAAAAAAAAAAAAAAAAAAA=="}' >"$RBD_CSI_SECRETS"
 address=unix://$work/metrics.sock
 
-peer() { timeout 30 "$top/tests/integration/peer.py" "$work/csi.sock" "$@"; }
+peer() { timeout 150 "$top/tests/integration/peer.py" "$work/csi.sock" "$@"; }
 value_of() {
 	"$top/tests/integration/metrics.py" get "$address" /metrics |
 		awk -v s="$1" 'substr($0, 1, length(s) + 1) == s " " { print $NF }'

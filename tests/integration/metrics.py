@@ -26,15 +26,15 @@ class Unix(http.client.HTTPConnection):
 
 def get(address, path):
     if address.startswith("unix://"):
-        connection = Unix("localhost", timeout=10)
+        connection = Unix("localhost", timeout=60)
         connection.host = address.removeprefix("unix://")
         headers = {"Host": "localhost"}
     elif address.startswith("https://"):
         trusted = ssl.create_default_context(cafile=os.environ["METRICS_CA"])
-        connection = http.client.HTTPSConnection(address.removeprefix("https://"), timeout=10, context=trusted)
+        connection = http.client.HTTPSConnection(address.removeprefix("https://"), timeout=60, context=trusted)
         headers = {}
     else:
-        connection = http.client.HTTPConnection(address, timeout=10)
+        connection = http.client.HTTPConnection(address, timeout=60)
         headers = {}
     connection.request("GET", path, headers=headers)
     response = connection.getresponse()

@@ -117,9 +117,10 @@ is "nothing is left of it" "$(left)" "$nothing"
 
 # ---- a cluster that does not answer ----------------------------------------------------------
 
+# stage_nowhere SECONDS: the caller's deadline
 stage_nowhere() {
 	local begin=${EPOCHREALTIME/./}
-	"$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" --timeout 4 \
+	"$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" --timeout "$1" \
 		call Node/NodeStageVolume "$(request ". + {stagingTargetPath: \"$work/staging/nowhere\",
 			volumeCapability: $capability} | del(.publishContext) |
 			.volumeId = \"0001-0007-nowhere-\" + .volumeId[-53:] |
@@ -127,19 +128,22 @@ stage_nowhere() {
 	echo $(((${EPOCHREALTIME/./} - begin) / 1000)) >"$work/took"
 }
 mkdir -p "$work/staging/nowhere"
-stage_nowhere >"$work/nowhere" &
+stages_nowhere() { "$build/rbd-csictl" --endpoint "$endpoint" ops | grep -q 'NodeStageVolume .*-nowhere-'; }
+stage_nowhere 120 >"$work/waiting" &
 nowhere=$!
-sleep 0.5
+ok "a volume of one that does not answer is being staged" wait_for 60 stages_nowhere
 ok "while one cluster does not answer a volume of another is staged" stage
 ok "and published" publish
 ok "and unpublished" unpublish
 ok "and unstaged" unstage
-ok "which went on meanwhile" test -d "/proc/$nowhere"
-wait "$nowhere"
+ok "which went on meanwhile" stages_nowhere
+stage_nowhere 4 >"$work/nowhere"
 took=$(<"$work/took")
 ok "unreachable monitors are answered within the caller's deadline ($took ms)" \
 	test "$took" -ge 3500 -a "$took" -le 25000
 like "with what is in the way" "$(<"$work/nowhere")" '^DEADLINE_EXCEEDED: .*NodeStageVolume'
+pkill -KILL -P "$nowhere"
+wait "$nowhere"
 ok "the operation ends though nobody waits for it" wait_for 60 grep -q 'op.end method=NodeStageVolume.*UNAVAILABLE' "$work/csid.log"
 like "and tells why" "$(grep op.end "$work/csid.log")" 'connect to monitors 127.0.0.1:1'
 is "nothing is left" "$(left)" "$nothing"

@@ -56,7 +56,7 @@ def message(payload=b""):
 class Peer:
     def __init__(self, path):
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
+        self.socket.settimeout(120)
         self.socket.connect(path)
         self.bytes = b""
         self.greeted = False

@@ -31,7 +31,7 @@ start_holder() {
 		<"$work/to" >"$work/from" 2>>"$work/holder.log" &
 	holder_pid=$!
 	exec {to_holder}>"$work/to" {from_holder}<"$work/from"
-	read -r -t 10 -u "$from_holder" reply || bail "the holder does not start"
+	read -r -t 120 -u "$from_holder" reply || bail "the holder does not start"
 }
 
 kill_holder() {
@@ -217,12 +217,19 @@ many() {
 # ---- two of us -------------------------------------------------------------------------------
 
 lock() {
-	local other=$work/other out
+	local other=$work/other out line pid to
 	image "$prefix-lock" 64M "$all_features"
 	mkdir -p "$other"
 	attach "$prefix-lock"
-	out=$({ echo "attach $prefix-lock"; sleep 5; } | timeout 30 "$holder" "$other" "$server" \
-		"$RBD_CSI_MONITORS" "$RBD_CSI_USER" "$RBD_CSI_KEYFILE" rbd 2>>"$work/other.log")
+	coproc SECOND { "$holder" "$other" "$server" "$RBD_CSI_MONITORS" "$RBD_CSI_USER" \
+		"$RBD_CSI_KEYFILE" rbd 2>>"$work/other.log"; }
+	echo "attach $prefix-lock" >&"${SECOND[1]}"
+	while read -r -t 120 -u "${SECOND[0]}" line && [[ $line != @(ok|err)* ]]; do
+		out+=$line$'\n'
+	done
+	pid=$SECOND_PID to=${SECOND[1]}
+	exec {to}>&-
+	wait "$pid"
 	like "a second attacher is refused, told by whom" "$out" \
 		"FAILED_PRECONDITION .*is locked by client\.[0-9]+ at [0-9.]+:0/[0-9]+"
 	ok "the first one goes on writing" \
