@@ -13,6 +13,8 @@ import time
 
 import controller
 import insight
+import node
+import throughput
 from measure import TOP, bench_figures, cpu_seconds, marked, status, wait_for
 
 
@@ -176,49 +178,6 @@ def bench_attach(stand):
         stand.report.figure(f"attach.{count}.processes_per_volume", (stand.processes_started() - before) / count, "processes")
 
 
-@contextlib.contextmanager
-def floor_files(stand, count):
-    """A directory for tests/bench/attach_floor: file systems in memory, and where to mount them."""
-    place = stand.dir / "attach-floor"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "none", place], check=True)
-    try:
-        for i in range(count):
-            (place / str(i)).mkdir()
-            with open(place / f"{i}.img", "wb") as file:
-                file.truncate(64 << 20)
-            subprocess.run(["mkfs.ext4", "-q", "-m0", place / f"{i}.img"], check=True)
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=False)
-
-
-def attach_floor(stand, place, count):
-    """Volumes a second, the median of 5 rounds."""
-    out = subprocess.run([stand.build / "tests/bench/attach_floor", place, str(count), "5"], env=stand.env, check=True,
-                         capture_output=True, text=True).stdout
-    return count / sorted(float(line.split()[0]) for line in out.splitlines())[2]
-
-
-def bench_node(stand):
-    """Volumes that come and go at once: attach with mkfs, detach, attach, detach; and a program that only does what none can do without."""
-    for count in (1, 32, 256):
-        # what was deleted is purged by the same OSD
-        wait_for("the end of the purges", 600, lambda: not any(float(value) for name, value in stand.metrics().items()
-                                                               if name.startswith("rbd_csi_purges{")))
-        before = stand.metrics()
-        figures = stand.bench("attach", "--count", count, "--callers", count, "--run", f"n{count}", prefix=f"node.{count}")
-        after = stand.metrics()
-        if count == 32:
-            with floor_files(stand, count) as place:
-                floor = attach_floor(stand, place, count)
-            stand.report.figure("node.32.floor.rate", floor, "1/s")
-            stand.report.figure("node.32.attach.of_floor", figures["attach.rate"] / floor, "times")
-        for name, metric in (("children", "rbd_csi_offload_forks_total"), ("programs", "rbd_csi_tool_execs_total")):
-            stand.report.figure(f"node.{count}.{name}_per_volume", (float(after[metric]) - float(before[metric])) / count, name)
-    stand.report_process("node.rbd-csid", stand.daemon.pid)
-
-
 def write_everywhere(stand):
     """64 MiB to each file system, in requests of 1 MiB, 16 of them at once."""
     targets = sorted((stand.dir / "volumes").glob("bench-h64-*/target"))
@@ -246,96 +205,6 @@ def bench_images(stand):
                     prefix=f"images.{count}")
 
 
-FIO_JOBS = {
-    "write_1M_qd8": ["--rw=write", "--bs=1M", "--iodepth=8"],
-    "read_1M_qd8": ["--rw=read", "--bs=1M", "--iodepth=8"],
-    "randwrite_4k_qd1": ["--rw=randwrite", "--bs=4k", "--iodepth=1"],
-    "randread_4k_qd1": ["--rw=randread", "--bs=4k", "--iodepth=1"],
-    "randwrite_4k_qd16": ["--rw=randwrite", "--bs=4k", "--iodepth=16"],
-    "randread_4k_qd16": ["--rw=randread", "--bs=4k", "--iodepth=16"],
-}
-
-
-def fio(env, target, job):
-    argv = ["fio", "--name=x", "--output-format=json", "--time_based", "--runtime=3", "--size=512M", "--randrepeat=0",
-            *FIO_JOBS[job], *target]
-    out = subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout
-    side = json.loads(out[out.index("{"):])["jobs"][0]["read" if "read" in job else "write"]
-    return side["bw_bytes"] / 1e6 if "1M" in job else side["iops"]
-
-
-@contextlib.contextmanager
-def loop_device(file):
-    """A loop device with direct I/O."""
-    loop = subprocess.run(["losetup", "--find", "--show", "--direct-io=on", file], check=True, capture_output=True,
-                          text=True).stdout.strip()
-    try:
-        yield loop
-    finally:
-        subprocess.run(["losetup", "-d", loop], check=False)
-
-
-@contextlib.contextmanager
-def fuse_floor(stand):
-    """A loop device over a FUSE file that is answered at once, from memory: what no server of such a file can be faster than."""
-    mount = stand.dir / "floor"
-    mount.mkdir()
-    server = subprocess.Popen([stand.build / "tests/bench/fuse_floor", mount, str(1 << 30)])
-    try:
-        wait_for("the mount of fuse_floor", 20, (mount / "image").exists)
-        with loop_device(mount / "image") as loop:
-            yield loop
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-        subprocess.run(["umount", "-l", mount], check=False)
-
-
-def bench_throughput(stand):
-    """Three data paths to three images of the same kind, and one to nothing, in turn, three rounds; medians."""
-    # Without librbd's cache everywhere: it acknowledges writes before they are durable.
-    conf = stand.dir / "no-cache.conf"
-    conf.write_text(pathlib.Path(stand.env["CEPH_CONF"]).read_text() + "\n[client]\nrbd cache = false\n")
-    env = dict(stand.env, CEPH_CONF=str(conf))
-    env.pop("CEPH_ARGS", None)
-    paths = {}
-    libaio = ["--ioengine=libaio", "--direct=1"]
-    admin = ["rbd", "--pool", "rbd"]
-    for name in ("qsd", "engine"):
-        subprocess.run([*admin, "create", f"bench-{name}", "--size", "1G", "--image-feature", "layering"], env=env, check=True)
-    stand.bench("hold", "--count", 1, "--callers", 1, "--run", "t", "--fstype", "block", prefix="throughput")
-    device = next((stand.dir / "volumes" / "bench-t-0").glob("target"))
-    paths["rbd-attachd"] = [f"--filename={device}", *libaio]
-    export = stand.dir / "qsd.img"
-    export.touch()
-    qsd = subprocess.Popen(
-        ["qemu-storage-daemon", "--blockdev",
-         f"rbd,node-name=d,pool=rbd,image=bench-qsd,conf={env['CEPH_CONF']},user=admin,cache.direct=on,discard=unmap",
-         "--export", f"fuse,id=e,node-name=d,mountpoint={export},writable=on"], env=env)
-    try:
-        wait_for("the export of qemu-storage-daemon", 20, lambda: export.stat().st_size > 0)
-        with loop_device(export) as loop, fuse_floor(stand) as floor:
-            paths["qemu-storage-daemon"] = [f"--filename={loop}", *libaio]
-            paths["fio-rbd"] = ["--ioengine=rbd", "--clientname=admin", "--pool=rbd", "--rbdname=bench-engine"]
-            paths["floor"] = [f"--filename={floor}", *libaio]
-            for job in FIO_JOBS:
-                rounds = [{name: fio(env, target, job) for name, target in paths.items()} for _ in range(3)]
-                median = {name: sorted(r[name] for r in rounds)[1] for name in paths}
-                for name, value in median.items():
-                    stand.report.figure(f"throughput.{job}.{name}", value, "MB/s" if "1M" in job else "IOPS")
-                ratio = median["rbd-attachd"] / median["fio-rbd"]
-                stand.report.judged(f"throughput.{job}.of_fio-rbd", ratio, "times",
-                                    least=0.9 if job == "write_1M_qd8" else 0.95)
-                if job.endswith("_qd1"):
-                    # one after the other: the time of fio's engine, and that of FUSE and the loop device
-                    best = 1 / (1 + median["fio-rbd"] / median["floor"])
-                    stand.report.judged(f"throughput.{job}.of_best_possible", ratio / best, "times", least=0.95)
-    finally:
-        qsd.terminate()
-        qsd.wait(timeout=30)
-    stand.bench("release", "--run", "t", prefix="throughput")
-
-
 def bench_krbd(stand):
     """In a guest, with a cluster of its own: see tests/vm/bench-krbd."""
     run = subprocess.run([TOP / "tests/vm/run", TOP / "tests/vm/bench-krbd"], check=False, capture_output=True, text=True,
@@ -355,6 +224,6 @@ NEEDS = {"insight": CLUSTER | CSI | {"go", "tests/fake/csi_driver", "chrt"}, "no
          "throughput": CLUSTER | CSI | {"tests/bench/fuse_floor", "fio", "qemu-storage-daemon", "losetup"},
          "krbd": CLUSTER | CSI | {"mkfs.ext4", "qemu-system-x86_64", "busybox", "modprobe", "depmod", "xz", "unshare", "setpriv",
                                   "ip", "jq"}}
-PARTS = {"insight": insight.bench_insight, "node": bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit,
-         "many": controller.bench_many, "attach": bench_attach, "images": bench_images, "throughput": bench_throughput,
+PARTS = {"insight": insight.bench_insight, "node": node.bench_node, "volumes": bench_volumes, "controller": controller.bench_controller, "limit": controller.bench_limit,
+         "many": controller.bench_many, "attach": bench_attach, "images": bench_images, "throughput": throughput.bench_throughput,
          "krbd": bench_krbd}

@@ -52,6 +52,7 @@ struct node_paths node_paths = {
 	.sys = "/sys",
 	.dev = "/dev",
 	.mountinfo = "/proc/self/mountinfo",
+	.utab = "/run/mount/utab",
 };
 
 static void

@@ -66,7 +66,7 @@ const char *device_uuid_of(const char *name);
 
 /* Where the kernel's files are; tests have a tree of their own. */
 struct node_paths {
-	const char *sys, *dev, *mountinfo;
+	const char *sys, *dev, *mountinfo, *utab;
 };
 
 extern struct node_paths node_paths;

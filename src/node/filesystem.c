@@ -47,6 +47,7 @@
  */
 #define START_BYTES 262144
 #define END_BYTES 524288
+#define PIECE_BYTES 32768
 
 /* A number of a superblock, of `bytes` bytes, little endian. */
 static uint64_t
@@ -90,17 +91,35 @@ probe_superblock(
 	}
 }
 
+static int
+read_range(int fd, off_t at, off_t end)
+{
+	char piece[PIECE_BYTES];
+	ssize_t n;
+
+	for (; at < end; at += n) {
+		n = pread(fd, piece,
+		    (size_t)(end - at < PIECE_BYTES ? end - at : PIECE_BYTES),
+		    at);
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+	}
+	return 0;
+}
+
 /*
- * Reads the start and the end of the device: libblkid takes what it cannot
- * read for nothing, and nothing would be formatted.
+ * Reads the start and the end of the device, both at once into the page cache:
+ * libblkid takes what it cannot read for nothing, and nothing would be
+ * formatted. In small pieces, as pages that a child has not had yet cost more
+ * than to read them once more.
  */
 static int
 read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 {
-	auto_free unsigned char *edge = mem_new(END_BYTES);
 	off_t size = lseek(fd, 0, SEEK_END);
-	off_t tail = END_BYTES;
-	ssize_t n;
+	off_t start = size < START_BYTES ? size : START_BYTES;
+	off_t tail = size < END_BYTES ? size : END_BYTES;
+	int rc;
 
 	if (size < 0)
 		return err_set_rc(err, -errno, "size of %s", path);
@@ -108,18 +127,15 @@ read_edges(int fd, unsigned char *head, const char *path, struct err *err)
 		return err_refuse(err,
 		    "%s has %lld bytes, too few for a file system", path,
 		    (long long)size);
-	n = pread(fd, edge, START_BYTES, 0);
-	if (n < PROBE_HEAD_BYTES)
-		return err_set_rc(
-		    err, n < 0 ? -errno : -EIO, "read the start of %s", path);
-	memcpy(head, edge, PROBE_HEAD_BYTES);
-	if (tail > size)
-		tail = size;
-	n = pread(fd, edge, (size_t)tail, size - tail);
-	if (n != tail)
-		return err_set_rc(
-		    err, n < 0 ? -errno : -EIO, "read the end of %s", path);
-	return 0;
+	(void)posix_fadvise(fd, 0, start, POSIX_FADV_WILLNEED);
+	(void)posix_fadvise(fd, size - tail, tail, POSIX_FADV_WILLNEED);
+	rc = read_range(fd, 0, start);
+	if (rc == 0 && pread(fd, head, PROBE_HEAD_BYTES, 0) != PROBE_HEAD_BYTES)
+		rc = -EIO;
+	if (rc < 0)
+		return err_set_rc(err, rc, "read the start of %s", path);
+	rc = read_range(fd, size - tail, size);
+	return rc < 0 ? err_set_rc(err, rc, "read the end of %s", path) : 0;
 }
 
 static int

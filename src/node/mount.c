@@ -1,12 +1,12 @@
 /*
- * mount.c - mount system calls, with libmount for what options mean, for
- * mounting a file system and for the record that the system's shutdown reads
- * (utab: _netdev says that a mount needs the network).
+ * mount.c - mount system calls, with libmount for what options mean and for
+ * mounting a file system.
  */
 #include "node/mount.h"
 #include "node/crypt.h"
 #include "node/device.h"
 #include "node/path.h"
+#include "node/utab.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -441,37 +441,6 @@ context_mount(struct libmnt_context *cxt, const char *source,
 	return rc;
 }
 
-/* Adds to or (fs NULL) removes from utab; only a record, never a failure. */
-static void
-record(struct libmnt_fs *fs, unsigned long flags, const char *target)
-{
-	struct libmnt_update *update = mnt_new_update();
-
-	if (update == NULL)
-		return;
-	if (mnt_update_set_fs(update, flags, target, fs) == 0)
-		(void)mnt_update_table(update, NULL);
-	mnt_free_update(update);
-}
-
-/*
- * As the kernel will show the mount: from the device, with its root. (With
- * MS_BIND libmount would read all of mountinfo to find these out.)
- */
-static void
-record_mount(const char *device, const char *target)
-{
-	struct libmnt_fs *fs = mnt_new_fs();
-
-	if (fs == NULL)
-		return;
-	if (mnt_fs_set_source(fs, device) == 0 &&
-	    mnt_fs_set_target(fs, target) == 0 &&
-	    mnt_fs_set_options(fs, NETDEV) == 0)
-		record(fs, 0, NULL);
-	mnt_unref_fs(fs);
-}
-
 int
 mount_filesystem(const char *source, const char *target, const char *fstype,
     const char *options, bool read_only, struct err *err)
@@ -502,7 +471,7 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 	}
 	mnt_free_context(cxt);
 	if (rc == 0) {
-		record_mount(source, target);
+		utab_add(source, target);
 		return 0;
 	}
 	/* What the kernel refuses is the volume's or the flags' state. */
@@ -562,7 +531,7 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
 		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return err_set_rc(err, -errno, "bind mount at %s", target);
 	if (device != NULL)
-		record_mount(device, target);
+		utab_add(device, target);
 	return 0;
 }
 
@@ -583,7 +552,7 @@ mount_umount(const char *target, bool lazy, struct err *err)
 		if (umount2(path, UMOUNT_NOFOLLOW) == 0 ||
 		    (errno == EBUSY && lazy &&
 			umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)) {
-			record(NULL, 0, target);
+			utab_remove(target);
 			return 0;
 		}
 		if (errno != EBUSY || i >= BUSY_TRIES)

@@ -44,7 +44,9 @@ fake_mounts_init(void)
 		abort();
 	(void)!str_put(sys, sizeof(sys), "%s/sys", fake_mounts.top);
 	(void)!str_put(dev, sizeof(dev), "%s/dev", fake_mounts.top);
-	node_paths = (struct node_paths){ sys, dev, "/nonexistent" };
+	node_paths = (struct node_paths){
+		.sys = sys, .dev = dev, .mountinfo = "/nonexistent"
+	};
 	if (mkdir(sys, 0700) < 0 || mkdir(dev, 0700) < 0)
 		abort();
 }

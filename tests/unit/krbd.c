@@ -663,7 +663,9 @@ main(void)
 	snprintf(sys, sizeof(sys), "%s/sys", top);
 	snprintf(devices, sizeof(devices), "%s/dev", top);
 	snprintf(mountinfo, sizeof(mountinfo), "%s/mountinfo", top);
-	node_paths = (struct node_paths){ sys, devices, mountinfo };
+	node_paths = (struct node_paths){
+		.sys = sys, .dev = devices, .mountinfo = mountinfo
+	};
 	fresh();
 	is_int(krbd_mapper.init(&setup, &err), 0, "the mapper begins");
 	ok(krbd_mapper.usable(&err), "it can be used");

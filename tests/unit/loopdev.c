@@ -302,7 +302,9 @@ main(void)
 	snprintf(dev, sizeof(dev), "%s/dev", top);
 	snprintf(mountinfo, sizeof(mountinfo), "%s/mountinfo", top);
 	snprintf(file, sizeof(file), "%s/file", top);
-	node_paths = (struct node_paths){ sys, dev, mountinfo };
+	node_paths = (struct node_paths){
+		.sys = sys, .dev = dev, .mountinfo = mountinfo
+	};
 	put_file("file", "");
 	put_file("dev/loop-control", "");
 	mount_node(-1);
