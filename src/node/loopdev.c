@@ -174,7 +174,10 @@ loopdev_find(const char *file)
 	return id;
 }
 
-/* Returns 0, -EBUSY (somebody else took the device), or another failure. */
+/*
+ * Returns 0, -EBUSY (somebody else has taken the device, or just makes it: its
+ * number and its node are there before its disk), or another failure.
+ */
 static int
 loop_configure(
     int id, int backing, const char *file, bool read_only, struct err *err)
@@ -185,11 +188,17 @@ loop_configure(
 		.info.lo_flags = LO_FLAGS_DIRECT_IO |
 		    (read_only ? LO_FLAGS_READ_ONLY : 0),
 	};
-	auto_close int fd = loop_open(id, read_only ? O_RDONLY : O_RDWR, err);
+	struct err why = ERR_INIT;
+	auto_close int fd = loop_open(id, read_only ? O_RDONLY : O_RDWR, &why);
 	uint64_t sectors;
 
-	if (fd < 0)
+	if (fd == -ENXIO)
+		return -EBUSY;
+	if (fd < 0) {
+		if (err != NULL)
+			*err = why;
 		return fd;
+	}
 	(void)snprintf(
 	    (char *)config.info.lo_file_name, LO_NAME_SIZE, "%s", file);
 	if (ioctl(fd, LOOP_CONFIGURE, &config) < 0)
