@@ -11,7 +11,7 @@ _uuid='[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
 left_mounts() { awk -v d="$1/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | tac; }
 
 # left_loops DIR: "loopN FILE". A file in a file system that is no longer mounted is shown as /SERIAL-TAG-IMAGE, and
-# "(deleted)" behind it if it was removed.
+# "(deleted)" behind it if it was removed: then the logs in DIR tell whose it is, but for what they found of others.
 left_loops() {
 	local at file logs
 	for at in /sys/block/loop*/loop/backing_file; do
@@ -19,7 +19,7 @@ left_loops() {
 		if [[ $file != "$1/"* ]]; then
 			[[ $file =~ ^/[0-9]+-[^/]*($_uuid) ]] || continue
 			mapfile -t logs < <(find "$1" -name '*.log' 2>/dev/null)
-			grep -qsF -- "${BASH_REMATCH[1]}" /dev/null "${logs[@]}" || continue
+			[[ -n $(grep -hsF -- "${BASH_REMATCH[1]}" /dev/null "${logs[@]}" | grep -v ' userspace.leftover ') ]] || continue
 		fi
 		at=${at#/sys/block/}
 		echo "${at%%/*} $file"

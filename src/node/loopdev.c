@@ -21,6 +21,7 @@
 
 #define FREE_TRIES 256
 #define FREE_SPREAD 64 /* numbers among which children choose that raced */
+#define FREE_NEAR 32   /* tries, then they take new ones */
 #define READ_BYTES 4096
 
 /*
@@ -217,6 +218,26 @@ loop_configure(
 	return 0;
 }
 
+/*
+ * The kernel tells all who ask the same free number, the lowest, until it is
+ * bound. Who was too late for it tries one further on, each child another,
+ * then the lowest again. Where many are bound those are taken, too: a new one
+ * is not.
+ */
+static int
+loop_choose(int control, int try)
+{
+	int id = ioctl(control, LOOP_CTL_GET_FREE);
+
+	if (id < 0 || try % 2 == 0)
+		return id;
+	if (try >= FREE_NEAR)
+		return ioctl(control, LOOP_CTL_ADD, -1);
+	id += 1 + (getpid() + try) % FREE_SPREAD;
+	return ioctl(control, LOOP_CTL_ADD, id) < 0 && errno != EEXIST ? -1
+								       : id;
+}
+
 int
 loopdev_attach(const char *file, bool read_only, struct err *err)
 {
@@ -238,25 +259,16 @@ loopdev_attach(const char *file, bool read_only, struct err *err)
 	for (int i = 0; i < FREE_TRIES; i++) {
 		char shown[PATH_MAX], is[LOOPDEV_FILE_MAX];
 
-		/*
-		 * The kernel tells all who ask the same free number, the
-		 * lowest. Who was too late for it tries one further on, each
-		 * child another, then the lowest again.
-		 */
-		id = ioctl(control, LOOP_CTL_GET_FREE);
-		if (id >= 0 && i % 2 == 1) {
-			id += 1 + (getpid() + i) % FREE_SPREAD;
-			if (ioctl(control, LOOP_CTL_ADD, id) < 0 &&
-			    errno != EEXIST)
-				id = -1;
-		}
+		id = loop_choose(control, i);
 		if (id < 0)
 			return err_set_rc(err, -errno, "no free loop device");
 		if (loopdev_file(id, is) == 0)
 			continue;
 		rc = mount_find_node(
 		    makedev(LOOP_MAJOR, (unsigned)id), shown, err);
-		if (rc > 0) { /* then one that never was */
+		if (rc > 0 && loopdev_file(id, is) == 0)
+			continue; /* another child has bound it meanwhile */
+		if (rc > 0) {     /* then one that never was */
 			log_warn("loop.shown", "loop=%d path=%s", id, shown);
 			id = ioctl(control, LOOP_CTL_ADD, -1);
 			rc = id < 0

@@ -229,6 +229,12 @@ test_attach(void)
 	ok(id > 5 && loopdev_is(id, file) && !err_is_set(&err),
 	    "nor one that another child just makes: %s", err.text);
 	driver.made = 0;
+	driver.taken = 5;
+	driver.added = 90;
+	for (id = 6; id < 90; id++)
+		bind_loop(id, "/another");
+	is_int(loopdev_attach(file, false, &err), 90,
+	    "where all others near it are bound, too, a new one is taken");
 	(void)unlink(node_paths.mountinfo);
 	driver.configures = 0;
 	ok(loopdev_attach(file, false, &err) < 0 && driver.configures == 0,
