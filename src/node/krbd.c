@@ -2,14 +2,16 @@
  * krbd.c - the kernel's own rbd driver, straight through /sys/bus/rbd (Linux:
  * Documentation/ABI/testing/sysfs-bus-rbd).
  *
- * The rule that holds it together: sysfs is the truth, and nothing else is
- * remembered. Each child looks at the devices that are there, by name first:
- * so an image that somebody else has mapped (ceph-csi, a child of a
- * predecessor that was killed) is found too, and nothing is mapped twice.
+ * The rule that holds it together: sysfs is the truth, and nothing of it is
+ * remembered but names (krbd_names.h). Each child looks at the devices that
+ * are there, by name first: so an image that somebody else has mapped
+ * (ceph-csi, a child of a predecessor that was killed) is found too, and
+ * nothing is mapped twice.
  *
  * The key goes into the process keyring of the child that maps, which dies
  * with it; it is in no file, option, or other process's reach.
  */
+#include "node/krbd_names.h"
 #include "node/mapper.h"
 #include "node/mount.h"
 
@@ -34,9 +36,7 @@
 #include <sys/utsname.h>
 
 #define LINE_MAX_BYTES 4096 /* one page, with the closing NUL */
-#define DEVICES "bus/rbd/devices"
 #define ATTR_MAX 4096
-#define ID_MAX (1 << 20)
 #define BUSY_TRIES 50 /* 5 s: somebody still closes the device */
 #define BUSY_WAIT_MS 100
 #define FORCE_MS 600000
@@ -276,41 +276,47 @@ line_build(const struct device_spec *spec, struct buf *line, struct err *err)
 static int
 attr_read(int id, const char *name, char *out, size_t size)
 {
-	return sysfs_read(out, size, DEVICES "/%d/%s", id, name);
+	return sysfs_read(out, size, KRBD_DEVICES "/%d/%s", id, name);
 }
 
 static int
 attr_devno(int id, dev_t *devno)
 {
 	uint64_t maj, min;
-	int rc = sysfs_u64(&maj, DEVICES "/%d/major", id);
+	int rc = sysfs_u64(&maj, KRBD_DEVICES "/%d/major", id);
 
 	if (rc == 0)
-		rc = sysfs_u64(&min, DEVICES "/%d/minor", id);
+		rc = sysfs_u64(&min, KRBD_DEVICES "/%d/minor", id);
 	if (rc == 0)
 		*devno = makedev((unsigned)maj, (unsigned)min);
 	return rc;
 }
 
-/* The next id in `dir`, the directory of devices, or -1. */
+/* The next id in `dir`, the directory of devices, and its inode number; or -1. */
 static int
-id_next(DIR *dir)
+id_next(DIR *dir, uint64_t *ino)
 {
-	const char *name;
+	const struct dirent *entry;
 	uint64_t id;
 
-	while ((name = sysfs_next(dir)) != NULL)
-		if (str_to_u64(name, &id) == 0 && id < ID_MAX)
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		if (str_to_u64(entry->d_name, &id) == 0 && id < KRBD_ID_MAX) {
+			*ino = entry->d_ino;
 			return (int)id;
+		}
 	return -1;
 }
 
 /* ---- which image is it? --------------------------------------------------- */
 
-/*
- * Does device `id` map this image (not a snapshot of it)? By its name first,
- * which tells most others.
- */
+static bool
+is_name_of(const struct device_spec *spec, const char *image)
+{
+	return spec->image != NULL ? str_eq(spec->image, image)
+				   : device_is_named(spec->volume_id, image);
+}
+
+/* Does device `id` map this image (not a snapshot of it)? */
 static bool
 id_matches(int id, const struct device_spec *spec)
 {
@@ -321,15 +327,14 @@ id_matches(int id, const struct device_spec *spec)
 	uint64_t pool_id;
 
 	if (attr_read(id, "name", image, sizeof(image)) < 0 ||
-	    !(has_name ? str_eq(spec->image, image)
-		       : device_is_named(spec->volume_id, image)))
+	    !is_name_of(spec, image))
 		return false;
 	/*
 	 * Was a pool renamed, or made anew, its name is another one's. Where
 	 * both ids are known they decide.
 	 */
 	by_id = spec->pool_id > 0 &&
-	    sysfs_u64(&pool_id, DEVICES "/%d/pool_id", id) == 0;
+	    sysfs_u64(&pool_id, KRBD_DEVICES "/%d/pool_id", id) == 0;
 	if (by_id && pool_id != (uint64_t)spec->pool_id)
 		return false;
 	if (has_name && !by_id &&
@@ -361,16 +366,25 @@ id_matches(int id, const struct device_spec *spec)
 	    monitors_meet(spec->monitors, text);
 }
 
-/* The first device of this image that is not in `known` (may be NULL), or -1. */
+/*
+ * The first device of this image that is not in `known` (may be NULL), or -1.
+ * Names tell most others without a look at them.
+ */
 static int
 id_find(const struct device_spec *spec, const unsigned char *known)
 {
-	auto_dir DIR *dir = sysfs_dir(DEVICES);
+	auto_dir DIR *dir = sysfs_dir(KRBD_DEVICES);
+	const char *name;
+	uint64_t ino;
 	int id;
 
-	while ((id = id_next(dir)) >= 0)
-		if ((known == NULL || known[id] == 0) && id_matches(id, spec))
+	while ((id = id_next(dir, &ino)) >= 0) {
+		name = krbd_names_get(id, ino);
+		if ((known == NULL || known[id] == 0) &&
+		    (name == NULL || is_name_of(spec, name)) &&
+		    id_matches(id, spec))
 			break;
+	}
 	return id;
 }
 
@@ -381,11 +395,25 @@ krbd_init(const struct mapper_setup *setup, struct err *err)
 {
 	auto_free char *bus = str_fmt("%s/bus/rbd", node_paths.sys);
 
+	auto_dir DIR *dir = NULL;
+	uint64_t ino;
+	int id;
+
 	(void)setup;
 	(void)err;
 	if (access(bus, F_OK) < 0)
 		device_load_module("rbd");
+	dir = sysfs_dir(KRBD_DEVICES);
+	while ((id = id_next(dir, &ino)) >= 0)
+		krbd_names_look(id);
 	return 0;
+}
+
+static void
+krbd_note(const struct device_spec *spec, int id)
+{
+	(void)spec;
+	krbd_names_look(id);
 }
 
 /* The file of the bus for `verb`: that of single_major where it is there. */
@@ -504,7 +532,7 @@ krbd_describe(int id, struct device *dev, struct err *err)
 		    node_paths.dev, id);
 	if (rc < 0)
 		return err_set_rc(
-		    err, rc, "read %s/" DEVICES "/%d", node_paths.sys, id);
+		    err, rc, "read %s/" KRBD_DEVICES "/%d", node_paths.sys, id);
 	if (attr_read(id, "client_addr", client, sizeof(client)) == 0)
 		(void)!str_put(dev->client, sizeof(dev->client), "%s", client);
 	return device_node_ensure(dev->path, dev->devno, err);
@@ -605,13 +633,14 @@ static int
 map_once(
     const struct device_spec *spec, const char *line, int *id, struct err *err)
 {
-	auto_free unsigned char *known = mem_new(ID_MAX);
-	auto_dir DIR *dir = sysfs_dir(DEVICES);
+	auto_free unsigned char *known = mem_new(KRBD_ID_MAX);
+	auto_dir DIR *dir = sysfs_dir(KRBD_DEVICES);
 	struct device_spec by_name = *spec;
 	struct err why = ERR_INIT;
+	uint64_t ino;
 	int rc;
 
-	while ((*id = id_next(dir)) >= 0)
+	while ((*id = id_next(dir, &ino)) >= 0)
 		known[*id] = 1;
 	rc = bus_write("add", line);
 	if (rc < 0)
@@ -624,8 +653,8 @@ map_once(
 	*id = id_find(&by_name, known);
 	if (*id < 0)
 		return err_set(err, ERR_INTERNAL,
-		    "map image %s: mapped, but not in %s/" DEVICES, spec->image,
-		    node_paths.sys);
+		    "map image %s: mapped, but not in %s/" KRBD_DEVICES,
+		    spec->image, node_paths.sys);
 	if (id_remove(*id, spec->unmap_options, &why) < 0)
 		log_warn("krbd.other", "id=%d text=\"%s\"", *id, why.text);
 	return err_set(err, ERR_NOT_FOUND,
@@ -709,7 +738,7 @@ id_of(dev_t devno)
 		return -1;
 	at += strlen("/devices/rbd/");
 	at[strcspn(at, "/")] = '\0';
-	return str_to_u64(at, &id) == 0 && id < ID_MAX ? (int)id : -1;
+	return str_to_u64(at, &id) == 0 && id < KRBD_ID_MAX ? (int)id : -1;
 }
 
 static int
@@ -732,7 +761,7 @@ static int
 krbd_grow(const struct device_spec *spec, struct device *dev, struct err *err)
 {
 	auto_free char *file = str_fmt(
-	    "%s/" DEVICES "/%d/refresh", node_paths.sys, dev->id);
+	    "%s/" KRBD_DEVICES "/%d/refresh", node_paths.sys, dev->id);
 	auto_close int fd = open(file, O_WRONLY | O_CLOEXEC);
 
 	if (fd < 0 || write(fd, "1", 1) < 0)
@@ -745,7 +774,7 @@ krbd_grow(const struct device_spec *spec, struct device *dev, struct err *err)
 static unsigned
 krbd_attached(void)
 {
-	auto_free char *path = str_fmt("%s/" DEVICES, node_paths.sys);
+	auto_free char *path = str_fmt("%s/" KRBD_DEVICES, node_paths.sys);
 	DIR *dir = opendir(path);
 	const struct dirent *entry;
 	unsigned n = 0;
@@ -841,6 +870,7 @@ const struct mapper krbd_mapper = {
 	.child = &krbd_child,
 	.init = krbd_init,
 	.usable = krbd_usable,
+	.note = krbd_note,
 	.attached = krbd_attached,
 	.abort_start = krbd_abort_start,
 };

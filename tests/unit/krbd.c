@@ -19,6 +19,7 @@
 #define UUID "00000000-0000-4000-8000-000000000001"
 
 static char top[64];
+static const struct mapper_setup setup = { .state_dir = "/nonexistent" };
 
 /* ---- the tree ------------------------------------------------------------- */
 
@@ -648,12 +649,53 @@ test_shown_number(void)
 	    "and number 0 is given back");
 }
 
+/* In place of sysfs, whose entries have inode numbers that come once. */
+static void
+move_away(int id)
+{
+	auto_free char *from = str_fmt("%s/sys/bus/rbd/devices/%d", top, id);
+	static int n;
+	auto_free char *to = str_fmt("%s/away%d", top, n++);
+
+	if (rename(from, to) < 0)
+		diag("rename %s: %s", from, strerror(errno));
+	hide(id);
+}
+
+static void
+test_names(void)
+{
+	struct device_spec spec = spec_new();
+
+	fresh();
+	show(4, &(struct shown){ .image = "other" });
+	show(500, &(struct shown){ .snap = "-" });
+	krbd_mapper.note(&spec, 4);
+	krbd_mapper.note(&spec, 500);
+	krbd_mapper.note(&spec, -1);
+	krbd_mapper.note(&spec, 7);
+	put_file("sys/bus/rbd/devices/4/name", "i");
+	is_int(map(&spec), 0, "with names that are known");
+	is_int(dev.id, 500, "the image's is found");
+	is_int(unmap(&spec), 0, "and unmapped");
+	ok(is_there(4), "and no name that is known is read again");
+	move_away(4);
+	show(4, &(struct shown){ .snap = "-" });
+	is_int(map(&spec), 0, "where the number has become another device");
+	is_int(dev.id, 4, "its name is read");
+	move_away(4);
+	show(4, &(struct shown){ .image = "other" });
+	is_int(krbd_mapper.init(&setup, &err), 0, "and at the start all are");
+	put_file("sys/bus/rbd/devices/4/name", "i");
+	is_int(unmap(&spec), 0, "so the image has no device");
+	ok(is_there(4), "and this one stays");
+}
+
 int
 main(void)
 {
 	static const unsigned char bytes[28] = { 1, 0, [10] = 16, [12] = 7 };
 	static char sys[80], devices[80], mountinfo[80], text[64];
-	const struct mapper_setup setup = { .state_dir = "/nonexistent" };
 
 	snprintf(top, sizeof(top), "/tmp/rbd-csi-krbd.XXXXXX");
 	if (mkdtemp(top) == NULL)
@@ -679,6 +721,7 @@ main(void)
 	test_unmapping();
 	test_mountinfo();
 	test_shown_number();
+	test_names();
 	drop("");
 	return tap_end();
 }
