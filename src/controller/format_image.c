@@ -162,19 +162,19 @@ record_begin(struct format_image *f)
 	bool exact = req->lasting ||
 	    (f->lookup.info.features & RBD_EXCLUSIVE_LOCK) != 0;
 	const struct cls_meta meta[] = {
-		cls_meta_text(arena_fmt(arena, VOLUME_META_USER "%s/%s",
-				  req->volume_id, req->node_id),
-		    controller.conn->user),
 		cls_meta_text(arena_fmt(arena, VOLUME_META_ADDRESS "%s/%s",
 				  req->volume_id, req->node_id),
 		    volume_ip_of(arena, req->address)),
 		cls_meta_text(arena_fmt(arena, VOLUME_META_CLIENT "%s/%s",
 				  f->lookup.info.id, req->node_id),
 		    exact ? req->address : ""),
+		cls_meta_text(arena_fmt(arena, VOLUME_META_USER "%s/%s",
+				  req->volume_id, req->node_id),
+		    controller.conn->user),
 	};
 
-	image_meta_set_start(f->pool, f->lookup.info.id, meta, countof(meta),
-	    NULL, &f->rpc.op.wake);
+	image_meta_set_start(f->pool, f->lookup.info.id, meta,
+	    countof(meta) - req->address_only, NULL, &f->rpc.op.wake);
 }
 
 static void

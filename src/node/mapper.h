@@ -120,9 +120,9 @@ struct mapper {
 	bool (*knows)(const struct device_spec *spec);
 
 	/*
-	 * User and key of a session that serves images of this cluster now, as
-	 * spec->user if that is known; they live until the next turn. False:
-	 * there is none.
+	 * User and key of a session that serves images of this cluster now, the
+	 * one that serves this image if it does, as spec->user if that is
+	 * known; they live until the next turn. False: there is none.
 	 */
 	bool (*credentials)(const struct device_spec *spec, const char **user,
 	    const char **key);

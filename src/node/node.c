@@ -141,3 +141,16 @@ node_mount_flags(const Csi__V1__VolumeCapability *capability,
 	return rules_mount_flags(
 	    "volume_capability.mount.mount_flags", all, err);
 }
+
+bool
+node_find_credentials(
+    const struct device_spec *spec, const char **user, const char **key)
+{
+	const struct mapper *mapper;
+
+	for (size_t i = 0; (mapper = mapper_at(i)) != NULL; i++)
+		if (mapper->credentials != NULL &&
+		    mapper->credentials(spec, user, key))
+			return true;
+	return node_config->credentials(spec, user, key);
+}

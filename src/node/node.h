@@ -49,6 +49,7 @@ struct node_format {
 	const char *node_id;            /* RECORD, and so is: */
 	const char *address;            /* RECORD: "10.0.0.1:0/123" */
 	bool lasting;                   /* RECORD: until the image is closed */
+	bool address_only;      /* RECORD: the spec's user is not the image's */
 	bool luks;              /* BEGIN: it is encrypted, or is to be */
 	const char *kms_id;     /* KEY */
 	const char *passphrase; /* KEY: of the secrets, or NULL */
@@ -133,6 +134,14 @@ int node_spec_fill(struct device_spec *spec, const char *volume_id,
  */
 bool node_is_read_only(
     const struct csi_access *access, const char *options, bool readonly);
+
+/*
+ * User and key of a session with the image's cluster that works now, a
+ * mapper's first, or the driver's own; they live until the next turn. False:
+ * there is none.
+ */
+bool node_find_credentials(
+    const struct device_spec *spec, const char **user, const char **key);
 
 /* The mount flags of a capability as a comma list, checked; "" for block. */
 int node_mount_flags(const Csi__V1__VolumeCapability *capability,

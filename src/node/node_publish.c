@@ -367,19 +367,6 @@ publish_check_account(const struct publish *p, struct err *err)
 	    p->request->volume_id, allowed, name);
 }
 
-static bool
-find_credentials(
-    const struct device_spec *spec, const char **user, const char **key)
-{
-	const struct mapper *mapper;
-
-	for (size_t i = 0; (mapper = mapper_at(i)) != NULL; i++)
-		if (mapper->credentials != NULL &&
-		    mapper->credentials(spec, user, key))
-			return true;
-	return node_config->credentials(spec, user, key);
-}
-
 /*
  * NodeStageVolume with what this request has, and a session's user and key
  * (NULL: the request's own). Entries of the two messages' maps are alike on
@@ -465,7 +452,7 @@ publish_step(struct op *op)
 		if (!p->lost || p->restage != NULL)
 			return op_fail_err(p, PUBLISH_END, &p->offload.err);
 		if (p->request->n_secrets == 0 && !p->has_key &&
-		    !find_credentials(&p->spec, &user, &key))
+		    !node_find_credentials(&p->spec, &user, &key))
 			return op_fail(p, PUBLISH_END, ERR_FAILED_PRECONDITION,
 			    "no key to stage it again (StorageClass: csi.storage.k8s.io/node-publish-secret-name): %s",
 			    p->offload.err.text);

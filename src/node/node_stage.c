@@ -41,6 +41,7 @@ enum stage_state {
 	STAGE_MARKED,    /* the cluster knows of the file system, or by which
 			    address the image is open */
 	STAGE_CHECKED,   /* fsck has ended */
+	STAGE_STAGED,    /* it is mounted, or the device bound */
 	/* undo ladder: what this call has made, back to nothing */
 	STAGE_UNDO,
 	STAGE_UNDO_UNSTAGED, /* not mounted, not mapped, no stash */
@@ -242,12 +243,15 @@ stage_ask_start(struct stage *s, enum node_format_step step, const char *fstype,
 
 /*
  * Before anything is written: records by which address this node has the image
- * open, so that it can be fenced when it is lost. False: it is not known.
+ * open, so that it can be fenced when it is lost. False: it is not known. What
+ * was staged before --enable-fencing was set is in use: it is recorded now.
  */
 static bool
 stage_record_begin(struct stage *s)
 {
-	const struct mapper *mapper = s->mapper;
+	const struct mapper *mapper = s->result.progress == STAGING_FOUND
+	    ? mapper_by_name(s->result.mapper)
+	    : s->mapper;
 	const char *address = s->result.device.client;
 
 	s->args.unrecorded = false;
@@ -475,9 +479,15 @@ stage_format_step(struct stage *s)
 		return op_await(s, STAGE_MARKED);
 
 	case STAGE_MARKED:
+		if (op->rc < 0 && s->result.progress == STAGING_FOUND) {
+			log_warn("stage.unrecorded", "volume=%s text=\"%s\"",
+			    op->subject, s->format.err.text);
+			return op_goto(s, STAGE_STAGED);
+		}
 		if (op->rc < 0)
 			return op_fail_err(s, STAGE_UNDO, &s->format.err);
 		s->args.marked |= s->format.step == NODE_FORMAT_END;
+		s->args.recorded |= s->format.step == NODE_FORMAT_RECORD;
 		return op_goto(s, STAGE_TRY);
 
 	default:
@@ -570,9 +580,12 @@ stage_step(struct op *op)
 			tool_start(&s->tool, argv, FSCK_MS, &op->wake);
 			return op_await(s, STAGE_CHECKED);
 		case STAGING_FOUND:
+			return s->args.unrecorded && !s->result.recorded &&
+				stage_record_begin(s)
+			    ? op_await(s, STAGE_MARKED)
+			    : op_goto(s, STAGE_STAGED);
 		case STAGING_STAGED:
-			(void)csi_rpc_reply(&s->rpc);
-			return op_goto(s, STAGE_END);
+			return op_goto(s, STAGE_STAGED);
 		case STAGING_UNTOUCHED:
 		case STAGING_MAPPED: /* with a failure only */
 			break;
@@ -611,6 +624,10 @@ stage_step(struct op *op)
 			return op_fail_err(s, STAGE_UNDO, &err);
 		s->args.checked = true;
 		return op_goto(s, STAGE_TRY);
+
+	case STAGE_STAGED:
+		(void)csi_rpc_reply(&s->rpc);
+		return op_goto(s, STAGE_END);
 
 	case STAGE_UNDO:
 	case STAGE_UNDO_UNSTAGED:

@@ -7,13 +7,16 @@
  *
  * What of a block volume is used is asked of its cluster, by its object map,
  * where that costs no secret: with a session that works now, or with the
- * driver's own credentials.
+ * driver's own credentials. So is told by which address a volume is open that
+ * was staged before --enable-fencing was set.
  */
 #include "node/condition.h"
 #include "node/node.h"
+#include "node/staging.h"
 
 #include "base/log.h"
 #include "core/offload.h"
+#include "csi/volume_id.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -73,6 +76,9 @@ stats_child(const void *p, void *result, struct err *err)
 enum stats_state {
 	STATS_START = 0,   /* nothing is asked */
 	STATS_READ,        /* the child has ended */
+	STATS_RECORDED,    /* the cluster knows by which address it is open */
+	STATS_NOTED,       /* so does the stash */
+	STATS_ASK,         /* what of the image is used, what are its limits? */
 	STATS_ASKED,       /* the cluster has said what of the image is used */
 	STATS_USAGE_KNOWN, /* and what are its limits? */
 	STATS_LIMITS,      /* it has said how fast the pod may be */
@@ -92,11 +98,13 @@ struct stats {
 };
 
 /*
- * May the cluster be asked about the volume? Its image is known by the stash,
- * so a volume without a staging path is not asked for.
+ * May the cluster be asked about the volume, with these credentials? Its image
+ * is known by the stash, so a volume without a staging path is not asked for.
  */
 static bool
-stats_may_ask(struct stats *s)
+stats_may_ask(struct stats *s,
+    bool (*credentials)(
+	const struct device_spec *spec, const char **user, const char **key))
 {
 	const struct stash *stash = &s->result.condition.stash;
 	struct device_spec *spec = &s->claim.spec;
@@ -104,20 +112,74 @@ stats_may_ask(struct stats *s)
 	const char *user, *key;
 
 	if (s->result.condition.kind == CONDITION_DEAD ||
-	    (!s->result.block && s->result.limits.file[0] == '\0') ||
-	    stash->cluster_id[0] == '\0' || stash->encrypted ||
+	    stash->cluster_id[0] == '\0' ||
 	    node_config->find_cluster(
 		stash->cluster_id, 0, s->rpc.arena, &cluster, NULL) < 0)
 		return false;
 	(void)stash_claim(stash, &s->claim, NULL);
 	spec->monitors = cluster.monitors;
 	spec->net_namespace = cluster.net_namespace;
-	if (!node_config->credentials(spec, &user, &key))
+	spec->user = NULL;
+	if (!credentials(spec, &user, &key))
 		return false;
 	spec->user = arena_strdup(s->rpc.arena, user);
 	secret_set(&s->key, key, strlen(key));
 	spec->key = &s->key;
 	return true;
+}
+
+/*
+ * What was staged before --enable-fencing was set: records by which address
+ * this node has the image open. False: that is known, or nobody can be told.
+ * The user stays unknown: it is not this session's, but who has staged it.
+ */
+static bool
+stats_record_begin(struct stats *s)
+{
+	const struct condition *condition = &s->result.condition;
+	const struct mapper *mapper = mapper_by_name(
+	    stash_mapper(&condition->stash));
+	const char *address = condition->at.device.client,
+		   *volume_id = s->claim.spec.volume_id;
+	struct csi_volume_id id;
+
+	if (!node_config->records || condition->stash.recorded ||
+	    mapper == NULL || csi_volume_id_parse(volume_id, &id, NULL) < 0 ||
+	    !stats_may_ask(s, node_find_credentials))
+		return false;
+	if (mapper->client != NULL)
+		address = mapper->client(&s->claim.spec);
+	if (str_is_empty(address))
+		return false;
+	s->ask = (struct node_format){
+		.step = NODE_FORMAT_RECORD,
+		.spec = &s->claim.spec,
+		.node_id = node_config->node_id,
+		.address = arena_strdup(s->rpc.arena, address),
+		.lasting = mapper->client == NULL,
+		.address_only = true,
+	};
+	node_config->format_start(&s->ask, &s->rpc.op.wake);
+	return true;
+}
+
+/* In a child: the stash says that it is recorded. */
+static int
+record_child(const void *p, void *none, struct err *err)
+{
+	const Csi__V1__NodeGetVolumeStatsRequest *r = p;
+	const struct device_spec spec = { .volume_id = r->volume_id };
+	struct staged staged;
+	int rc = staged_open(
+	    &staged, r->staging_target_path, &spec, false, err);
+
+	(void)none;
+	if (rc == 0 && staged.had_stash && !staged.is_others) {
+		staged.stash.recorded = true;
+		rc = stash_write(staged.dir, &staged.stash, err);
+	}
+	staged_close(&staged);
+	return rc;
 }
 
 static void
@@ -190,7 +252,29 @@ stats_step(struct op *op)
 		if (op->rc < 0)
 			return op_fail_err(s, STATS_END, &s->offload.err);
 		s->claim.spec.volume_id = r->volume_id;
-		if (!stats_may_ask(s))
+		return stats_record_begin(s) ? op_await(s, STATS_RECORDED)
+					     : op_goto(s, STATS_ASK);
+
+	case STATS_RECORDED:
+		if (op->rc < 0) {
+			log_info("stats.record", "volume=%s text=\"%s\"",
+			    r->volume_id, s->ask.err.text);
+			return op_goto(s, STATS_ASK);
+		}
+		offload_start(&s->offload, r->volume_path, record_child, r,
+		    NULL, 0, STATS_MS, &op->wake);
+		return op_await(s, STATS_NOTED);
+
+	case STATS_NOTED:
+		if (op->rc < 0)
+			log_info("stats.record", "volume=%s text=\"%s\"",
+			    r->volume_id, s->offload.err.text);
+		return op_goto(s, STATS_ASK);
+
+	case STATS_ASK:
+		if ((!got->block && got->limits.file[0] == '\0') ||
+		    got->condition.stash.encrypted ||
+		    !stats_may_ask(s, node_config->credentials))
 			return op_goto(s, STATS_ANSWER);
 		if (!got->block)
 			return op_goto(s, STATS_USAGE_KNOWN);

@@ -149,10 +149,14 @@ stage_mounted(const struct staging_args *args, struct staged *s,
 	if ((s->at.layer[LAYER_CRYPT] != 0) != args->luks)
 		return err_refuse(err, "volume %s is staged at %s %sencrypted",
 		    args->spec.volume_id, s->dir, args->luks ? "not " : "");
-	if (s->had_stash)
+	res->recorded = s->stash.recorded;
+	if (s->had_stash && (s->stash.recorded || !args->recorded))
 		return 0;
 	rc = stash_fill(&fresh, &args->spec, s->at.mapper->name, err);
 	fresh.encrypted = args->luks;
+	if (s->had_stash)
+		fresh = s->stash;
+	fresh.recorded = args->recorded;
 	return rc < 0 ? rc : stash_write(s->dir, &fresh, err);
 }
 
@@ -389,6 +393,7 @@ stage_from(const struct staging_args *args, struct staged *s,
 	rc = stash_fill(&wanted, &args->spec, args->mapper->name, err);
 	/* Targets may still show the device of an earlier stage, dead now. */
 	wanted.encrypted = args->luks;
+	wanted.recorded = args->recorded;
 	wanted.plain = !s->had_stash || (args->begun && s->stash.plain);
 	if (rc == 0 && memcmp(&s->stash, &wanted, sizeof(wanted)) != 0)
 		rc = stash_write(s->dir, &wanted, err);

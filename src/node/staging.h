@@ -58,12 +58,14 @@ struct staging_args {
 	bool encrypts;   /* the image is proven to hold nothing */
 	bool begun;      /* the stash is of this stage, not of an earlier one */
 	bool unrecorded; /* it has to be recorded first who has it open */
+	bool recorded;   /* it is */
 	bool settled;    /* do not ask for an other mapper again */
 };
 
 struct staging_result {
 	enum staging_progress progress;
 	bool had_stash;       /* of this volume, before this child */
+	bool recorded;        /* STAGING_FOUND: who has it open is */
 	char mapper[16];      /* of STAGING_OTHER and STAGING_FOUND */
 	struct device device; /* the mapper's */
 	struct device top;    /* what is mounted: that, or dm-crypt's upon it */

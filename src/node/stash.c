@@ -44,6 +44,7 @@ static const struct member {
 	{ SPEC_MEMBER(true, "imageId", image_id) },
 	{ MEMBER(true, "singleTarget", single_target) },
 	{ MEMBER(true, "plain", plain), .flag = true },
+	{ MEMBER(true, "recorded", recorded), .flag = true },
 };
 
 int

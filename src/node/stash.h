@@ -35,7 +35,8 @@ struct stash {
 	char image_id[64];
 	/* SINGLE_NODE_SINGLE_WRITER: the one target it is published at */
 	char single_target[PATH_MAX];
-	bool plain; /* no target has had a read-only layer; false: unknown */
+	bool plain;    /* no target has had a read-only layer; false: unknown */
+	bool recorded; /* the cluster knows by which address it is open */
 };
 
 /*

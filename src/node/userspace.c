@@ -546,7 +546,11 @@ static bool
 userspace_credentials(
     const struct device_spec *spec, const char **user, const char **key)
 {
-	struct attach_session *s = NULL;
+	const struct userspace_entry *entry = userspace_index_find(spec);
+	struct attach_session *s = NULL, *found = NULL,
+			      *its = entry != NULL
+	    ? userspace_index_session(entry)
+	    : NULL;
 
 	while ((s = attach_session_next(s)) != NULL) {
 		struct table *table = s->table;
@@ -556,11 +560,14 @@ userspace_credentials(
 		    (!str_is_empty(spec->user) &&
 			!str_eq(table->user, spec->user)))
 			continue;
-		*user = table->user;
-		*key = table->key;
-		return true;
+		if (found == NULL || s == its)
+			found = s;
 	}
-	return false;
+	if (found == NULL)
+		return false;
+	*user = found->table->user;
+	*key = found->table->key;
+	return true;
 }
 
 static const char *

@@ -72,6 +72,7 @@ for node in a b; do
 	endpoint=unix://$work/$node.sock
 	mkdir -p "$work/state/$node" "$work/staging-$node"
 	start_daemon --controllerserver=false --nodeid="node-$node" --statedir="$work/state/$node" "${fences[@]}"
+	declare "node_$node=$csid_pid"
 	defer eval "csid_pid=$csid_pid; stop_daemon"
 done
 
@@ -137,6 +138,36 @@ ok "given back" unstage a
 ok "and taken from the node" detach a
 is "which leaves no record" "$(records)" ""
 ok "and shuts nobody out" eval '! blocklisted "$address"'
+
+# ---- a volume that was staged before ----------------------------------------------------------
+
+# on_node_a [OPTION...]: its daemon ends, and one with these options comes
+on_node_a() {
+	local pid=$csid_pid endpoint=unix://$work/a.sock
+	csid_pid=$node_a
+	stop_daemon && start_daemon --controllerserver=false --nodeid=node-a --statedir="$work/state/a" "$@"
+	node_a=$csid_pid csid_pid=$pid
+}
+stats() { on a Node/NodeGetVolumeStats "$(with a '{volumeId, volumePath: $target, stagingTargetPath: $staging}')"; }
+is_told() { [[ $(client_of a) == "$(timeout 60 rbd status --format json "rbd/$image" | jq -r '.watchers[].address')" ]]; }
+on_node_a
+ok "it goes to node a, which does not fence yet" attach a
+ok "and is staged there" stage a
+is "by which address is not recorded" "$(client_of a)$(meta "clientaddress/$id/node-a")" ""
+on_node_a "${fences[@]}"
+ok "when it does, statistics are told" stats
+is "and by which address it is open is recorded" "$(meta "clientaddress/$id/node-a")" 127.0.0.1
+ok "so is which client that is" is_told
+ok "given back" unstage a
+on_node_a
+ok "staged once more" stage a
+ok "whose record is lost" timeout 60 rbd image-meta rm "rbd/$image" ".rbd.csi.ceph.com/client/$(image_id)/node-a"
+on_node_a "${fences[@]}"
+ok "staged again while it is staged" stage a
+ok "it is recorded, too" is_told
+ok "given back" unstage a
+ok "and taken from the node" detach a
+is "which leaves no record" "$(records)" ""
 
 # ---- a node that is dead ---------------------------------------------------------------------
 

@@ -89,11 +89,13 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		struct staging_result *r = result;
 		char name[64];
 
-		(void)!str_put(name, sizeof(name), "stage%s%s%s%s%s%s%s%s%s%s",
+		(void)!str_put(name, sizeof(name),
+		    "stage%s%s%s%s%s%s%s%s%s%s%s",
 		    str_eq(a->mapper->name, "krbd") ? "" : "(userspace)",
 		    str_eq(a->spec.pool, "rbd") ? "" : "@renamed",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
 		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "",
+		    a->recorded ? "+record" : "",
 		    a->luks_key == NULL                  ? ""
 			: str_eq(a->luks_key->text, "k") ? "+key"
 							 : "+other",
@@ -809,7 +811,20 @@ test_recorded(void)
 	static const struct wait list[] = {
 		{ .call = "stage", .progress = STAGING_UNRECORDED },
 		{ .call = "record=10.0.0.1:0/5" },
-		{ .call = "stage" },
+		{ .call = "stage+record" },
+		{ .call = NULL },
+	};
+	static const struct wait found[] = {
+		{ .call = "stage", .progress = STAGING_FOUND },
+		{ .call = "record=10.0.0.1:0/5" },
+		{ .call = "stage+record", .progress = STAGING_FOUND },
+		{ .call = NULL },
+	};
+	static const struct wait unfound[] = {
+		{ .call = "stage", .progress = STAGING_FOUND },
+		{ .call = "record=10.0.0.1:0/5",
+		    .rc = -EIO,
+		    .code = ERR_INTERNAL },
 		{ .call = NULL },
 	};
 	static const struct wait refused[] = {
@@ -819,19 +834,32 @@ test_recorded(void)
 		    .code = ERR_INTERNAL },
 		{ .call = NULL },
 	};
+	static const struct wait untold[] = {
+		{ .call = "stage", .progress = STAGING_UNRECORDED },
+		{ .call = "stage" },
+		{ .call = NULL },
+	};
 
 	config.records = true;
 	config.node_id = "n";
 	client = "10.0.0.1:0/5";
 	stage_by(list);
-	is_str(calls, "stage record=10.0.0.1:0/5 stage",
+	is_str(calls, "stage record=10.0.0.1:0/5 stage+record",
 	    "who has the image open is recorded before it is mounted");
 	ok(!err_is_set(&outcome), "and then it is staged");
+	stage_by(found);
+	is_str(calls, "stage record=10.0.0.1:0/5 stage+record",
+	    "or when it is staged again, if it was not before");
+	ok(!err_is_set(&outcome), "which is success");
+	stage_by(unfound);
+	is_str(calls, "stage record=10.0.0.1:0/5",
+	    "what is in use stays so, if that fails");
+	ok(!err_is_set(&outcome), "with success");
 	stage_by(refused);
 	is_str(calls, "stage record=10.0.0.1:0/5 unstage close",
 	    "it is not without the record");
 	client = "";
-	stage_by(list);
+	stage_by(untold);
 	is_str(calls, "stage stage", "a mapper that does not tell goes on");
 	config.records = false;
 }

@@ -72,6 +72,7 @@ describe(const struct image *image, struct device *dev)
 		.size_bytes = DEVICE_BYTES,
 		.read_only = image->read_only };
 	(void)!str_put(dev->path, sizeof(dev->path), "%s", path);
+	(void)!str_put(dev->client, sizeof(dev->client), "10.0.0.1:0/5");
 }
 
 static int
@@ -216,6 +217,7 @@ tool_start(struct tool *tool, const char *const argv[], int64_t timeout_ms,
 }
 
 static const char *cluster_limits = ""; /* of images now */
+static char recorded[256];              /* the last one */
 static bool lends;                      /* a key, to ask for them */
 
 static void
@@ -225,6 +227,10 @@ fake_format(struct node_format *ask, struct wake *waiter)
 	int rc = 0;
 
 	begins += ask->step == NODE_FORMAT_BEGIN;
+	if (ask->step == NODE_FORMAT_RECORD)
+		(void)snprintf(recorded, sizeof(recorded), "%s %s %s%s",
+		    ask->node_id, ask->address, ask->spec->image,
+		    ask->address_only ? "" : " as this user");
 	(void)!str_put(ask->image_id, sizeof(ask->image_id), "12");
 	(void)!str_put(ask->io_max, sizeof(ask->io_max), "%s", cluster_limits);
 	if (ask->step == NODE_FORMAT_BEGIN && !image->proven)
@@ -255,6 +261,12 @@ lend_key(const struct device_spec *spec, const char **user, const char **key)
 	*key = "AAAA";
 	return lends;
 }
+
+static struct node_config config = { .state_dir = "/nonexistent",
+	.node_id = "n",
+	.credentials = lend_key,
+	.find_cluster = find_cluster,
+	.format_start = fake_format };
 
 /* ---- calls ---------------------------------------------------------------- */
 
@@ -1259,14 +1271,47 @@ test_limits(void)
 	    said.text);
 }
 
+/* With --enable-fencing, which was not set when the volume was staged. */
+static void
+test_recorded_late(void)
+{
+	auto_free char *address_only = NULL, *with_user = NULL;
+
+	scene();
+	address_only = str_fmt("n 10.0.0.1:0/5 %s", images[0].name);
+	with_user = str_fmt("%s as this user", address_only);
+	is_int(stage(&one), 0, "staged: %s", said.text);
+	is_int(publish(&one), 0, "published: %s", said.text);
+	config.records = true;
+	*recorded = '\0';
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	is_str(recorded, "", "nobody lends a key to record by");
+	lends = true;
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	is_str(recorded, address_only,
+	    "with a key it is recorded by which address it is open");
+	*recorded = '\0';
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	is_int(stage(&one), 0, "staged again: %s", said.text);
+	is_str(recorded, "", "once");
+	is_int(unpublish(&one) + unstage(&one), 0, "it goes: %s", said.text);
+	config.records = false;
+	is_int(stage(&one) + publish(&one), 0, "staged: %s", said.text);
+	config.records = true;
+	is_int(stage(&one), 0, "staged again: %s", said.text);
+	is_str(recorded, with_user, "which records it, too");
+	*recorded = '\0';
+	is_int(statistics(&one), 0, "statistics: %s", said.text);
+	is_str(recorded, "", "once");
+	lends = config.records = false;
+	is_int(unpublish(&one) + unstage(&one), 0, "all of it goes: %s",
+	    said.text);
+}
+
 int
 main(void)
 {
 	static const struct mapper *const mappers[] = { &fake, NULL };
-	static const struct node_config config = { .state_dir = "/nonexistent",
-		.credentials = lend_key,
-		.find_cluster = find_cluster,
-		.format_start = fake_format };
 	const struct mapper_setup setup = { .state_dir = "/nonexistent" };
 	struct err err = ERR_INIT;
 
@@ -1288,6 +1333,7 @@ main(void)
 	test_expand();
 	test_health();
 	test_limits();
+	test_recorded_late();
 	test_boot();
 	fake_mounts_fini();
 	loop_fini();
