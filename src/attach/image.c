@@ -551,7 +551,8 @@ image_attach_start(const Attach__Target *spec, struct image **result,
 	if (image == NULL) {
 		wake_up(waiter,
 		    err_set(err, ERR_RESOURCE_EXHAUSTED,
-			"all %u places for images are taken", i));
+			"rbd-attachd has %u images of this cluster and user, which is its limit",
+			i));
 		return;
 	}
 	if ((rc = table_slot_fill(im.table, i, spec, err)) < 0) {

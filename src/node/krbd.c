@@ -610,6 +610,10 @@ map_error(const struct device_spec *spec, int rc, struct err *err)
 	case EBUSY:
 		return err_refuse(
 		    err, "%s: a client elsewhere holds the image's lock", what);
+	case ENOSPC:
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "%s: the kernel has no number left for an rbd device",
+		    what);
 	case EINVAL:
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "%s: the kernel does not take the options \"%s\"%s%s", what,

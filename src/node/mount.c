@@ -24,6 +24,9 @@
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 
+/* What the kernel says ENOSPC for. */
+#define NO_MOUNTS                                                              \
+	"there are as many mounts as sysctl fs.mount-max allows in this mount namespace"
 #define BUSY_TRIES 40 /* 1 s */
 #define BUSY_WAIT_MS 25
 #define NODE_NAME_MAX 192 /* of a device's file in /dev */
@@ -475,8 +478,9 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 		return 0;
 	}
 	/* What the kernel refuses is the volume's or the flags' state. */
-	(void)err_refuse(err, "mount %s at %s as %s with \"%s\": %s", source,
-	    target, fstype, all, strerror(-rc));
+	(void)err_refuse(err, "mount %s at %s as %s with \"%s\": %s%s", source,
+	    target, fstype, all, strerror(-rc),
+	    rc == -ENOSPC ? ", or " NO_MOUNTS : "");
 	return rc;
 }
 
@@ -529,7 +533,10 @@ mount_bind(int fd, const char *device, const char *target, const char *options,
 		return err_set_rc(err, -errno, "set mount flags of %s", target);
 	if (move_mount(tree, "", at, "",
 		MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return err_set_rc(err, -errno, "bind mount at %s", target);
+		return errno == ENOSPC
+		    ? err_set(err, ERR_RESOURCE_EXHAUSTED,
+			  "bind mount at %s: " NO_MOUNTS, target)
+		    : err_set_rc(err, -errno, "bind mount at %s", target);
 	if (device != NULL)
 		utab_add(device, target);
 	return 0;

@@ -1,30 +1,30 @@
 #!/bin/bash
-# node_many.t: 500 volumes in one rbd-csid, by the userspace mapper: what a call costs does not grow
-# with them, and they outlive the daemon, killed or replaced.
+# node_many.t: 500 volumes in one rbd-csid: what a call costs does not grow with them, and they outlive the daemon, killed or
+# replaced. Here with the userspace mapper; tests/vm/krbd-many.t runs the same with the kernel's driver.
 # shellcheck disable=SC2016,SC2034,SC2154 # the variables in single quotes are jq's, or eval's
-. "$(dirname "$0")/lib.sh"
+# shellcheck source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 few=10
-many=${RBD_CSI_MANY:-490} # more than the few
+many=${many:-${RBD_CSI_MANY:-490}} # more than the few
 need_cluster
-mounter=userspace
-defer stop_attachds
+mounter=${mounter:-userspace}
+[[ $mounter == rbd ]] || defer stop_attachds
 start_daemon
 # shellcheck source=../vm/volume.sh
-. "$(dirname "$0")/../vm/volume.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../vm/volume.sh"
 mkdir -p "$work/many"
-jq -n --arg cluster "$RBD_CSI_FSID" '{clusterID: $cluster, pool: "rbd", imageFeatures: "layering",
-	mounter: "userspace"}' >"$work/parameters.json"
+jq -n --arg cluster "$RBD_CSI_FSID" --arg mounter "$mounter" '{clusterID: $cluster, pool: "rbd", imageFeatures: "layering",
+	mounter: $mounter}' >"$work/parameters.json"
 
 # bench hold RUN COUNT, bench release RUN
 bench() {
 	local volumes=()
 	[[ $1 == release ]] || volumes=(--count "$3" --dir "$work/many" --fstype block --size 16777216
 		--parameters "$work/parameters.json")
-	timeout 600 "$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" bench "$1" \
-		--run "$2" --runs "$work/runs" --callers 16 "${volumes[@]}"
+	timeout 1200 "$build/rbd-csictl" --endpoint "$endpoint" --secrets "$RBD_CSI_SECRETS" bench "$1" \
+		--run "$2" --runs "$work/runs" --callers "${callers:-16}" "${volumes[@]}"
 }
-loops() { grep -ls "^$work/" /sys/block/loop*/loop/backing_file | wc -l; }
 
 # ---- system calls of each RPC ----------------------------------------------------------------
 
@@ -68,8 +68,7 @@ declare -A before
 probe 3
 for name in "${!calls[@]}"; do before[$name]=${calls[$name]}; done
 ok "$many more" bench hold many "$many"
-is "all of them have a loop device" "$(loops)" $((few + many))
-own_mounts=1
+is "all of them have a device" "$(mapped)" $((few + many))
 probe 3
 for name in stage publish stats expand unpublish unstage; do
 	ok "$name: ${before[$name]} system calls with $few volumes, ${calls[$name]} with $((few + many))" \
@@ -78,6 +77,29 @@ done
 is "rbd-csid has one thread" "$(awk '/^Threads/ { print $2 }' "/proc/$csid_pid/status")" 1
 resident=$(awk '/^VmRSS/ { print $2 }' "/proc/$csid_pid/status")
 ok "and $resident KiB of memory" eval '((resident <= 10240))'
+
+# ---- limits ----------------------------------------------------------------------------------
+
+if [[ $mounter == userspace ]] && ((few + many <= 511)); then
+	ok "as many as one session can have" bench hold rest $((511 - few - many))
+	fails_with RESOURCE_EXHAUSTED "one more is refused" stage
+	like "which is told" "$error" "511 images of this cluster and user"
+	is "nothing is left of that" "$(ls -A "$staging")" ""
+	ok "some go" bench release rest
+elif [[ $mounter == rbd ]]; then
+	limit=$(</proc/sys/fs/mount-max)
+	ok "as many mounts as the kernel allows" eval 'wc -l </proc/self/mountinfo >/proc/sys/fs/mount-max'
+	fails_with FAILED_PRECONDITION "one more is refused" stage
+	like "which is told" "$error" "fs.mount-max"
+	is "nothing is left of that" "$(ls -A "$staging")" ""
+	ok "there may be one more" eval 'echo $(($(wc -l </proc/self/mountinfo) + 1)) >/proc/sys/fs/mount-max'
+	ok "staged" stage
+	fails_with RESOURCE_EXHAUSTED "publishing is refused" publish
+	like "which is told" "$error" "fs.mount-max"
+	echo "$limit" >/proc/sys/fs/mount-max
+fi
+ok "the refused one is staged" stage
+ok "and unstaged" unstage
 
 # ---- the daemon goes and comes ---------------------------------------------------------------
 
@@ -91,7 +113,7 @@ writer=$!
 for how in KILL TERM; do
 	ok "the daemon ends: $how" stop_daemon $how
 	is "every mount stays" "$(mounts)" "$shown"
-	is "every loop device, too" "$(loops)" $((few + many))
+	is "every device, too" "$(mapped)" $((few + many))
 	start_daemon
 	ok "the next one stages" stage
 	ok "publishes" publish
@@ -105,7 +127,7 @@ touch "$work/enough"
 ok "no write has failed meanwhile" wait "$writer"
 ok "what the first daemon has staged is taken away by the third" bench release many
 ok "all of it" bench release few
-is "no loop device is left" "$(loops)" 0
+is "no device is left" "$(mapped)" 0
 ok "unpublished from the node" detach
 ok "deleted" delete
 

@@ -537,6 +537,7 @@ test_errors(void)
 		{ EPERM, 0, ERR_PERMISSION_DENIED },
 		{ EBUSY, 0, ERR_FAILED_PRECONDITION },
 		{ EINVAL, 0, ERR_INVALID_ARGUMENT },
+		{ ENOSPC, 0, ERR_RESOURCE_EXHAUSTED },
 		{ ENOMEM, -ENOMEM, ERR_RESOURCE_EXHAUSTED } };
 	struct device_spec spec = spec_new();
 

@@ -94,6 +94,7 @@ __wrap_ioctl(int fd, unsigned long request, ...)
 	id = atoi(strrchr(path, '/') + strlen("/loop"));
 	switch (request) {
 	case LOOP_CTL_GET_FREE:
+		errno = ENOSPC;
 		return driver.free;
 	case LOOP_CTL_ADD:
 		return (int)(long)arg < 0 ? driver.added : (int)(long)arg;
@@ -235,6 +236,11 @@ test_attach(void)
 		bind_loop(id, "/another");
 	is_int(loopdev_attach(file, false, &err), 90,
 	    "where all others near it are bound, too, a new one is taken");
+	driver.free = -1;
+	ok(loopdev_attach(file, false, &err) < 0 &&
+		err.code == ERR_RESOURCE_EXHAUSTED,
+	    "a driver that has no number any more: %s", err.text);
+	driver.free = 5;
 	(void)unlink(node_paths.mountinfo);
 	driver.configures = 0;
 	ok(loopdev_attach(file, false, &err) < 0 && driver.configures == 0,

@@ -7,28 +7,8 @@
 need_cluster
 start_daemon --mounter-fallback=none
 . "$(dirname "$0")/volume.sh"
-MIB=1048576
-
-# ---- ceph-csi ----------------------------------------------------------------------------------
-
-their_rbd() {
-	rbd --id "$RBD_CSI_USER" -m "$RBD_CSI_MONITORS" --keyfile="$RBD_CSI_KEYFILE" "$@" --device-type krbd --options noudev
-}
-their_path() { echo "$staging/$(jq -r .volumeId <<<"$volume")"; }
-they_stage() {
-	local device
-	device=$(their_rbd map "rbd/$image") && mkfs.xfs -q "$device" && mkdir -p "$(their_path)" &&
-		mount "$device" "$(their_path)" || return
-	printf '{"Version":3,"pool":"rbd","radosNamespace":"","image":"%s","unmapOptions":"","accessType":false,"encrypted":false,"device":"","logDir":"","logFileStrategy":""}' \
-		"$image" >"$staging/image-meta.json" && chmod 600 "$staging/image-meta.json"
-}
-they_publish() { mkdir -p "$target" && mount --bind "$(their_path)" "$target"; }
-they_unpublish() { umount "$target" && rmdir "$target"; }
-they_unstage() {
-	umount "$(their_path)" && rmdir "$(their_path)" && their_rbd unmap "rbd/$(stash .image -r)" &&
-		rm "$staging/image-meta.json"
-}
-stash() { jq "${2:--c}" "$1" "$staging/image-meta.json"; }
+. "$(dirname "$0")/ceph_csi.sh"
+they_stage() { they_note false && they_map && mkfs.xfs -q "$device" && they_mount; }
 
 # ---- both ways ---------------------------------------------------------------------------------
 
@@ -61,11 +41,7 @@ ok "staged" stage
 ok "published" publish
 data=$target/data
 ok "with the data" has_data
-is "the stash has what ceph-csi reads, as it writes it" \
-	"$(grep -oE '"[[:alpha:]]+":' "$staging/image-meta.json" | head -n 10 | tr -d '":' | paste -sd ' ')" \
-	"Version pool radosNamespace image unmapOptions accessType encrypted device logDir logFileStrategy"
-is "with its values" "$(stash '[.Version, .pool, .image, .accessType, .encrypted, .device]')" \
-	"[3,\"rbd\",\"$image\",false,false,\"\"]"
+has_their_stash false
 ok "unpublished by ceph-csi" they_unpublish
 ok "and unstaged" they_unstage
 is "it is not mapped" "$(mapped)" 0
