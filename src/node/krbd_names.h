@@ -3,7 +3,7 @@
  * look through all of them costs no system call for each.
  *
  * This is no memory of what is mapped: sysfs is asked each time. But it gives
- * each entry an inode number that no other ever gets (Linux 5.5, with numbers
+ * each entry an inode number that no other ever has (Linux 5.5, with numbers
  * of 64 bits), and readdir tells it. So an entry with the number that it had
  * when its name was read is the same mapping still. Belongs to krbd.c.
  */
