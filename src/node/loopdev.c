@@ -74,6 +74,13 @@ lower_limit(int id, const char *name, uint64_t most)
 		(void)!write(fd, text, strlen(text));
 }
 
+void
+loopdev_limit(int id)
+{
+	lower_limit(id, "queue/discard_max_bytes", DISCARD_MAX);
+	lower_limit(id, "queue/nr_requests", REQUESTS_MAX);
+}
+
 int
 loopdev_file(int id, char *file)
 {
@@ -206,8 +213,7 @@ loop_configure(
 		return errno == EBUSY ? -EBUSY
 				      : err_set_rc(err, -errno,
 					    "loop device %d over %s", id, file);
-	lower_limit(id, "queue/discard_max_bytes", DISCARD_MAX);
-	lower_limit(id, "queue/nr_requests", REQUESTS_MAX);
+	loopdev_limit(id);
 	/* What the kernel cannot learn is no failure to it. */
 	if (sysfs_u64(&sectors, "block/loop%d/size", id) == 0 && sectors == 0) {
 		(void)ioctl(fd, LOOP_CLR_FD);

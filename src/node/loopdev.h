@@ -32,6 +32,12 @@ void loopdev_path(int id, char path[DEVICE_PATH_MAX]);
 int loopdev_attach(const char *file, bool read_only, struct err *err);
 
 /*
+ * Its limits, which loopdev_attach() sets: of a device that is bound already,
+ * maybe by a child that was killed before it came to them.
+ */
+void loopdev_limit(int id);
+
+/*
  * Whether the backing file that sysfs shows is `file`. Of a file in a
  * directory that was unmounted lazily the kernel shows the last component
  * only; rbd-attachd gives no name twice.

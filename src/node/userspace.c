@@ -586,7 +586,8 @@ userspace_client(const struct device_spec *spec)
 /* ---- the child's half: the index is as it was at the fork ---------------- */
 
 static int
-userspace_describe(int id, struct device *dev, struct err *err)
+userspace_describe(
+    int id, const char *file, struct device *dev, struct err *err)
 {
 	int rc;
 
@@ -594,6 +595,13 @@ userspace_describe(int id, struct device *dev, struct err *err)
 		.devno = makedev(LOOP_MAJOR, (unsigned)id) };
 	loopdev_path(id, dev->path);
 	rc = sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
+	/*
+	 * Who is killed while the kernel asks rbd-attachd for the size, when
+	 * the device is bound or grows, leaves none.
+	 */
+	if (rc == 0 && dev->size_bytes == 0 &&
+	    loopdev_grow(id, file, NULL) == 0)
+		rc = sysfs_size(dev->devno, &dev->size_bytes, &dev->read_only);
 	return rc < 0 ? err_set_rc(err, rc, "size of %s", dev->path) : 0;
 }
 
@@ -640,9 +648,15 @@ userspace_map(
 			return rc;
 		id = LOOP_NONE;
 	}
-	if (id < 0)
-		id = loopdev_attach(entry->file, spec->read_only, err);
-	return id < 0 ? id : userspace_describe(id, dev, err);
+	if (id >= 0)
+		loopdev_limit(id);
+	else if ((id = loopdev_attach(entry->file, spec->read_only, err)) < 0)
+		return id;
+	rc = userspace_describe(id, entry->file, dev, err);
+	if (rc == 0 && dev->size_bytes == 0)
+		return err_set(err, ERR_UNAVAILABLE,
+		    "rbd-attachd does not tell the size of %s", dev->path);
+	return rc;
 }
 
 static int
@@ -686,7 +700,7 @@ userspace_verify(const struct device_spec *spec, dev_t devno,
 		str_eq(s->table->fsid, spec->fsid)))
 		return userspace_index_verdict(entry, err) < 0
 		    ? -ESTALE
-		    : userspace_describe(id, dev, err);
+		    : userspace_describe(id, entry->file, dev, err);
 	if (userspace_index_is_leftover(spec, file) && loopdev_is_dead(id))
 		return err_refuse_as(err, -ESTALE,
 		    "/dev/loop%d is dead: nobody serves %.120s any more", id,
@@ -700,9 +714,10 @@ userspace_grow(
     const struct device_spec *spec, struct device *dev, struct err *err)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
-	int rc = entry == NULL ? 0 : loopdev_grow(dev->id, entry->file, err);
+	const char *file = entry == NULL ? "" : entry->file;
+	int rc = entry == NULL ? 0 : loopdev_grow(dev->id, file, err);
 
-	return rc < 0 ? rc : userspace_describe(dev->id, dev, err);
+	return rc < 0 ? rc : userspace_describe(dev->id, file, dev, err);
 }
 
 static unsigned
