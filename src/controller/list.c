@@ -209,6 +209,8 @@ list_step(struct op *op)
 			return op_fail_rc(l, LIST_END, op->rc,
 			    "list the %ss of %s", l->kind->noun,
 			    ceph_pool_label(l->pool));
+		/* Perhaps the first call for this pool in days. */
+		controller_resume(l->pool, l->rpc->env->instance_id);
 		take_keys(l);
 		if (room == 0 && l->nkeys > 0) {
 			set_token(l);

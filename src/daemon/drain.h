@@ -8,8 +8,9 @@
 #include "rpc/server.h"
 
 /*
- * Takes no new connection, sends the clients away, lets what runs finish for
- * at most `timeout_ms`, then stops the loop. A second call stops it at once.
+ * Takes no new connection, sends the clients away, lets what runs finish, in
+ * the workers' background, too, for at most `timeout_ms` in all, then stops the
+ * loop. A second call stops it at once.
  */
 void drain_begin(struct server *server, int64_t timeout_ms);
 

@@ -136,7 +136,7 @@ static const struct option_def table[] = {
 	BOOL("status-page", status_page,
 	    "a page for people at `/` of `--metrics-address`, with names of volumes and users"),
 	DURATION("drain-timeout", drain_timeout_ms, "25s", 0, 24 * HOUR_MS,
-	    "how long SIGTERM waits for running operations"),
+	    "how long SIGTERM waits for running operations and purges"),
 	DURATION("logslowopinterval", slow_op_ms, "30s", 0, 24 * HOUR_MS,
 	    "log operations that run longer than this, and again after each such time. 0: never"),
 	TEXT("log-format", log_format, "text", "`text` (key=value) or `json`",

@@ -866,10 +866,38 @@ sessions_each_background(
 }
 
 void
+sessions_end(void)
+{
+	struct ceph_session *s;
+
+	while ((s = LIST_FIRST(&ss.all)) != NULL) {
+		/* It would go on trying to connect. */
+		if (s->peer.state == PEER_STARTING)
+			peer_kill(&s->peer, SIGKILL);
+		session_free(s);
+	}
+}
+
+static void
+count_worker(const char *name, pid_t pid, void *arg)
+{
+	(void)pid;
+	*(unsigned *)arg += str_eq(name, worker_kind.name);
+}
+
+unsigned
+sessions_ending(void)
+{
+	unsigned n = 0;
+
+	peer_each_process(count_worker, &n);
+	return n;
+}
+
+void
 sessions_fini(void)
 {
-	while (!LIST_EMPTY(&ss.all))
-		session_free(LIST_FIRST(&ss.all));
+	sessions_end();
 	loop_unpost(&ss.next);
 	peer_forget_all();
 }

@@ -92,7 +92,14 @@ struct session_call {
 
 void sessions_init(const struct sessions_setup *setup);
 
-/* Lets go of all workers, which then end by themselves. No call may be open. */
+/*
+ * Lets go of all workers, which then end by themselves, after what they do in
+ * the background (purges, at most 30 s). No call may be open, and none may
+ * come. sessions_ending(): how many have not ended yet.
+ */
+void sessions_end(void);
+unsigned sessions_ending(void);
+
 void sessions_fini(void);
 
 /*

@@ -156,6 +156,29 @@ ok "four images of 1 PiB and a small one are purged in seconds" wait_for 60 tras
 is "with all their data" "$(objects)" 0
 ok "no note is left of them" wait_for 60 no_notes
 
+# ---- an orderly end ----------------------------------------------------------------------------
+
+# As in a container, where nothing outlives rbd-csid: what the purges have done by its end counts.
+ending=()
+for i in 1 2 3 4 5 6 7 8; do
+	create "pvc-ending-$i" $((16 << 30))
+	ending+=("$volume")
+done
+for volume in "${ending[@]}"; do
+	delete "$volume" >/dev/null || diag "$error"
+done
+kill -TERM "$csid_pid"
+ended() { is_gone "$csid_pid"; }
+ok "SIGTERM while images are purged: it ends" wait_for 120 ended
+ok "and its workers before it" eval '! ours ceph-worker'
+ok "after they have purged them" trash_is_empty
+ok "with all their notes" no_notes
+wait "$csid_pid"
+is "its status is 0" $? 0
+is "nothing was cut off" "$(grep -cE ' (drain.timeout|worker.cut) ' "$work/csid.log")" 0
+csid_pid=
+start_daemon --metrics-address="unix://$work/metrics.sock"
+
 # ---- retention ---------------------------------------------------------------------------------
 
 image_id() { rbd info --format json "$pool/$1" 2>/dev/null | jq -r .id; }

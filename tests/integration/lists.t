@@ -353,6 +353,19 @@ is "pages of others are told" "$(ids)" "${made[3]} ${made[4]}"
 clusters "[$a, $b]"
 ok "and all of them when it has gone from config.json" plain Controller/ListVolumes '{}'
 
+# What an rbd-csid that was killed has not purged waits for the next call with a key. This one has a key.
+ok "a volume is made" create lists-killed a t-lists-a
+ok "the driver ends" stop_daemon
+image=csi-vol-${volume: -36}
+rbd trash mv "t-lists-a/$image"
+id=$(rbd trash ls --all t-lists-a | cut -d' ' -f1)
+rados -p t-lists-a setomapval rbd_trash "csi.purge.lists/$id" "$image"
+start_daemon --instanceid=lists --credentials-dir="$credentials"
+ok "the next list of volumes" plain Controller/ListVolumes '{}'
+ok "takes up what was left to be purged" wait_for 60 eval '[[ -z $(rbd trash ls --all t-lists-a) ]]'
+ok "and nothing is left of its note" wait_for 60 eval '! rados -p t-lists-a listomapkeys rbd_trash | grep -q csi.purge'
+ok "the volume is deleted" call Controller/DeleteVolume "{\"volumeId\": \"$volume\"}"
+
 # ---- without the option ----------------------------------------------------------------------
 
 ok "the driver ends" stop_daemon

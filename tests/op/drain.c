@@ -5,11 +5,26 @@
 #include "daemon/drain.h"
 
 #include "core/loop.h"
+#include "daemon/sessions.h"
 #include "obs/dump.h"
 #include "tests/op/fake_rpc.h"
 #include "tests/tap.h"
 
-/* ---- in place of src/rpc/server.c and src/obs/dump.c --------------------- */
+/* ---- in place of rpc/server.c, obs/dump.c and daemon/sessions.c ----------- */
+
+static unsigned workers = 2, ends; /* that live; how often they were let go */
+
+void
+sessions_end(void)
+{
+	ends++;
+}
+
+unsigned
+sessions_ending(void)
+{
+	return workers;
+}
 
 static struct wake *connections_ended;
 
@@ -57,7 +72,13 @@ main(void)
 	ok(fake_is_detached(), "and told to stop");
 	fake_wake(0);
 	fake_turn();
-	ok(drain_is_complete(), "then the drain is complete");
+	is_int(ends, 1, "then the workers are told to end");
+	workers = 1;
+	fake_pass(SECOND_MS);
+	ok(!drain_is_complete() && ends == 1, "they are waited for");
+	workers = 0;
+	fake_pass(SECOND_MS);
+	ok(drain_is_complete() && ends == 1, "then the drain is complete");
 	ok(fake_stop(), "and nothing runs");
 	loop_fini();
 	return tap_end();
