@@ -2,7 +2,8 @@
  * format_image.c - what a node asks of an image. BEGIN: may it be formatted,
  * and if so, mark it; END: it has a file system now; POOL: what its pool is
  * called; USAGE: how many bytes of it are used; LIMITS: how fast it may be; KEY:
- * what opens it; ENCRYPTED: it is a LUKS device now.
+ * what opens it; ENCRYPTED: it is a LUKS device now; ALONE: has nobody else it
+ * open for writing.
  *
  * The rule that holds it together: an image without a mark is formatted only
  * if it is proven to hold nothing, its parents included; the mark "unfinished"
@@ -177,6 +178,22 @@ record_begin(struct format_image *f)
 	    countof(meta) - req->address_only, NULL, &f->rpc.op.wake);
 }
 
+/*
+ * The node that asks has it open, so it is the one that answers. Two that open
+ * it and then ask see each other, so at most one is told that it is alone. One
+ * that is silent may be at work again at any moment.
+ */
+static int
+judge_alone(const struct format_image *f, struct err *err)
+{
+	if (f->notified.acks == 1 && f->notified.timeouts == 0)
+		return 0;
+	return err_set(err, ERR_FAILED_PRECONDITION,
+	    "image %s is open for writing by %u clients, of which %u do not answer",
+	    f->req->image, f->notified.acks + f->notified.timeouts,
+	    f->notified.timeouts);
+}
+
 static void
 fill_format_reply(struct format_image *f)
 {
@@ -267,6 +284,8 @@ format_image_step(struct op *op)
 			record_begin(f);
 			return op_await(f, FORMAT_MARKED);
 		}
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__ALONE)
+			return op_goto(f, FORMAT_ALLOWED);
 		mark = cls_meta_text(VOLUME_META_FILESYSTEM, f->req->fstype);
 		image_meta_set_start(
 		    f->pool, info->id, &mark, 1, NULL, &op->wake);
@@ -306,6 +325,10 @@ format_image_step(struct op *op)
 			return op_fail_rc(f, FORMAT_END, rc,
 			    "find out whether image %s is in use",
 			    f->req->image);
+		if (f->req->step == WORKER__FORMAT_REQUEST__STEP__ALONE)
+			return judge_alone(f, &err) < 0
+			    ? op_fail_err(f, FORMAT_END, &err)
+			    : op_goto(f, FORMAT_ANSWER);
 		/*
 		 * The node that asks has it open itself. A second client may
 		 * have mounted, or be about to format it as well. One that

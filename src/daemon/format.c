@@ -39,6 +39,8 @@ static const struct {
 	    "for the key of the volume" },
 	[NODE_FORMAT_ENCRYPTED] = { WORKER__FORMAT_REQUEST__STEP__ENCRYPTED,
 	    "to note that the volume is encrypted" },
+	[NODE_FORMAT_ALONE] = { WORKER__FORMAT_REQUEST__STEP__ALONE,
+	    "whether the volume is open elsewhere" },
 };
 
 /* protobuf-c's strings are not const, but nobody writes to them. */

@@ -39,6 +39,7 @@
 
 /* btrfs, from its documented on-disk format; little endian. */
 #define BTRFS_SUPER (64 << 10)
+#define BTRFS_LOG_ROOT (BTRFS_SUPER + 0x60)   /* 0: nothing to replay */
 #define BTRFS_UUID_TREE (BTRFS_SUPER + 0x233) /* set by the first mount */
 
 /*
@@ -88,6 +89,7 @@ probe_superblock(
 			probe->errors = true;
 	} else if (str_eq(probe->fstype, "btrfs")) {
 		probe->young = field(head + BTRFS_UUID_TREE, 8) == 0;
+		probe->unclean = field(head + BTRFS_LOG_ROOT, 8) != 0;
 	}
 }
 

@@ -24,6 +24,7 @@ struct filesystem_probe {
 	bool unfinished; /* mkfs was interrupted: nothing in it yet */
 	bool errors;     /* the superblock says that fsck is needed */
 	bool young;      /* a file system that perhaps nobody has mounted yet */
+	bool unclean;    /* btrfs: it has a log to be replayed */
 };
 
 /* Reads the device; may block. Runs in an offload child. */
@@ -32,7 +33,7 @@ int probe_device(const char *path, struct filesystem_probe *probe,
 
 /*
  * The flags of a superblock in the first bytes of a device, for tests and
- * probe_device(): sets `errors`, `unfinished` and `young` for probe->fstype.
+ * probe_device(): sets all flags but `partitioned` for probe->fstype.
  * `young` is true until the first mount for writing.
  */
 void probe_superblock(

@@ -484,6 +484,22 @@ mount_filesystem(const char *source, const char *target, const char *fstype,
 	return rc;
 }
 
+int
+mount_replay(const char *source, const char *fstype, struct err *err)
+{
+	auto_close int fs = fsopen(fstype, FSOPEN_CLOEXEC);
+
+	if (fs < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0 ||
+	    fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
+	    (str_eq(fstype, "xfs") &&
+		fsconfig(fs, FSCONFIG_SET_FLAG, "nouuid", NULL, 0) < 0) ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_refuse(err, "replay the journal of the %s on %s: %s",
+		    fstype, source, strerror(errno));
+	return 0;
+}
+
 /*
  * The clone is made, gets its attributes, and only then appears at the
  * target: no moment in which a read-only volume is writable there.

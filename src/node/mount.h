@@ -58,6 +58,14 @@ int mount_filesystem(const char *source, const char *target, const char *fstype,
     const char *options, bool read_only, struct err *err) must_check;
 
 /*
+ * Lets the kernel replay the journal of the file system on `source`, a device
+ * that is writable: it is mounted read-only for a moment, at no path. A mount
+ * is all that it takes, and it is undone when the caller dies.
+ */
+int mount_replay(
+    const char *source, const char *fstype, struct err *err) must_check;
+
+/*
  * Bind mounts exactly what `fd` (from mount_look) stands for at `target`.
  * Of `options` those that a bind mount can have are applied, the others left
  * out. `device` is the path of the file system's device, for the records;

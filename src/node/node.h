@@ -35,6 +35,7 @@ enum node_format_step {
 	NODE_FORMAT_LIMITS,    /* what limits does it have? */
 	NODE_FORMAT_KEY,       /* what opens it? */
 	NODE_FORMAT_ENCRYPTED, /* it is a LUKS device now */
+	NODE_FORMAT_ALONE,     /* has no other client it open for writing? */
 };
 
 /*
@@ -84,7 +85,9 @@ struct node_config {
 	 * means that it must not be formatted. END: rc 0 when the mark says
 	 * that it has a file system. ENCRYPTED: rc 0 when its state says that it is
 	 * a LUKS device. KEY: FAILED_PRECONDITION when nothing tells whether it
-	 * is one. The others: rc 0 with the answer.
+	 * is one. ALONE, of an image that is open here: FAILED_PRECONDITION when
+	 * another client has it open, or had a moment ago. The others: rc 0 with
+	 * the answer.
 	 */
 	void (*format_start)(struct node_format *ask, struct wake *waiter);
 	/*

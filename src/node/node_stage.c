@@ -42,6 +42,7 @@ enum stage_state {
 			    address the image is open */
 	STAGE_CHECKED,   /* fsck has ended */
 	STAGE_STAGED,    /* it is mounted, or the device bound */
+	STAGE_ALONE,     /* the cluster has said who else has the image open */
 	/* undo ladder: what this call has made, back to nothing */
 	STAGE_UNDO,
 	STAGE_UNDO_UNSTAGED, /* not mounted, not mapped, no stash */
@@ -156,6 +157,8 @@ stage_read_request(struct stage *s, struct err *err)
 		.sector_bytes = s->encryption.sector_bytes,
 	};
 	s->mkfs_options = csi_map_get(&context, "mkfsOptions");
+	if (access->read_only && !s->is_static)
+		s->args.replay = STAGING_REPLAY_ASK;
 	/* Without mkfs there is no mark. */
 	s->args.marked = s->is_static;
 	/* Nobody would find what a static volume has. */
@@ -360,7 +363,57 @@ stage_judge_fsck(const struct stage *s, struct err *err)
 
 /* ---- the flow ------------------------------------------------------------- */
 
-/* The ladder: a failure leads back to nothing, from what was made here only. */
+/*
+ * A read-only volume whose journal has to be replayed. Many nodes may find that
+ * at once, and one may do it: it opens the image for writing first, then asks
+ * whether it is the only one that has. The ladder brings it back to nothing, from where
+ * it is staged read-only like any other.
+ */
+static enum op_verdict
+stage_replay_step(struct stage *s)
+{
+	struct op *op = &s->rpc.op;
+
+	if (s->state == STAGE_ALONE) {
+		if (op->rc < 0) {
+			err_prefix(&s->format.err,
+			    "the journal of volume %s cannot be replayed now",
+			    op->subject);
+			return op_fail_err(s, STAGE_UNDO, &s->format.err);
+		}
+		s->args.replay = STAGING_REPLAY_DO;
+		return op_goto(s, STAGE_TRY);
+	}
+	if (s->result.progress == STAGING_WRITABLE) {
+		stage_ask_start(s, NODE_FORMAT_ALONE, NULL, &op->wake);
+		return op_await(s, STAGE_ALONE);
+	}
+	/* Mapped anew, it may be another client. */
+	s->args.unrecorded = node_config->records;
+	s->args.recorded = s->args.opened = false;
+	if (s->result.progress == STAGING_UNCLEAN) {
+		s->args.replay = STAGING_REPLAY_MAP;
+		s->args.spec.read_only = false;
+		return op_goto(s, STAGE_TRY);
+	}
+	log_info("stage.replayed", "volume=%s fstype=%s device=%s", op->subject,
+	    s->result.fstype, s->result.top.path);
+	s->args.replay = STAGING_REPLAY_NEVER;
+	s->args.spec.read_only = true;
+	return op_goto(s, STAGE_UNDO);
+}
+
+static enum op_verdict
+stage_undone(struct stage *s)
+{
+	return err_is_set(&s->rpc.op.err) ? op_goto(s, STAGE_END)
+					  : op_goto(s, STAGE_TRY);
+}
+
+/*
+ * The ladder: a failure leads back to nothing, from what was made here only.
+ * Without a failure it comes from a replay.
+ */
 static enum op_verdict
 stage_undo_step(struct stage *s)
 {
@@ -384,11 +437,15 @@ stage_undo_step(struct stage *s)
 	if (s->state == STAGE_UNDO_UNSTAGED) {
 		if (op->rc < 0)
 			op_set_err(op, &s->offload.err);
+		else if (s->undo_result.kept)
+			op_set_error(op, ERR_ABORTED,
+			    "volume %s is in use at another path of this node",
+			    op->subject);
 		if (op->rc < 0 || s->undo_result.kept)
 			return op_goto(s, STAGE_END);
 		mapper_note(s->mapper, &s->args.spec, -1);
 		if (s->mapper->close_start == NULL)
-			return op_goto(s, STAGE_END);
+			return stage_undone(s);
 		s->open = (struct device_open){ .spec = &s->args.spec };
 		s->mapper->close_start(&s->open, &op->wake);
 		return op_await(s, STAGE_UNDO_CLOSED);
@@ -396,7 +453,7 @@ stage_undo_step(struct stage *s)
 	/* STAGE_UNDO_CLOSED */
 	if (op->rc < 0)
 		op_set_err(op, &s->open.err);
-	return op_goto(s, STAGE_END);
+	return stage_undone(s);
 }
 
 /*
@@ -579,6 +636,10 @@ stage_step(struct op *op)
 			    s->result.top.path);
 			tool_start(&s->tool, argv, FSCK_MS, &op->wake);
 			return op_await(s, STAGE_CHECKED);
+		case STAGING_UNCLEAN:
+		case STAGING_WRITABLE:
+		case STAGING_REPLAYED:
+			return stage_replay_step(s);
 		case STAGING_FOUND:
 			return s->args.unrecorded && !s->result.recorded &&
 				stage_record_begin(s)
@@ -628,6 +689,9 @@ stage_step(struct op *op)
 	case STAGE_STAGED:
 		(void)csi_rpc_reply(&s->rpc);
 		return op_goto(s, STAGE_END);
+
+	case STAGE_ALONE:
+		return stage_replay_step(s);
 
 	case STAGE_UNDO:
 	case STAGE_UNDO_UNSTAGED:

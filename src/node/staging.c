@@ -10,9 +10,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -220,6 +222,19 @@ judge_probe(const struct staging_args *args,
 	return alone < 0 ? err_set_rc(err, -errno, "open %s alone", path) : 0;
 }
 
+/*
+ * Another node may be replaying the journal. What was read of the device
+ * before is forgotten, so that a mount that finds the replay done finds all
+ * that it has written.
+ */
+static void
+forget_cache(const char *device)
+{
+	auto_close int fd = open(device, O_RDONLY | O_CLOEXEC);
+
+	(void)ioctl(fd, BLKFLSBUF, 0);
+}
+
 static int
 stage_filesystem(const struct staging_args *args, const char *target,
     struct staging_result *res, bool *busy, struct err *err)
@@ -240,9 +255,21 @@ stage_filesystem(const struct staging_args *args, const char *target,
 		res->progress = next;
 		return 0;
 	}
+	if (args->replay == STAGING_REPLAY_MAP) {
+		res->progress = STAGING_WRITABLE;
+		return 0;
+	}
+	if (args->replay == STAGING_REPLAY_DO) {
+		rc = mount_replay(device, probe.fstype, err);
+		if (rc == 0)
+			res->progress = STAGING_REPLAYED;
+		return rc;
+	}
 	rc = path_make_point(target, false, 0750, err);
 	if (rc < 0)
 		return rc;
+	if (args->spec.read_only)
+		forget_cache(device);
 	/* A clone has its source's UUID, and both may be on this node. */
 	xfs = str_eq(probe.fstype, "xfs");
 	options = str_fmt("%s%s%s", xfs ? "nouuid" : "",
@@ -251,6 +278,12 @@ stage_filesystem(const struct staging_args *args, const char *target,
 	rc = mount_filesystem(
 	    device, target, probe.fstype, options, args->read_only, err);
 	*busy = rc == -EBUSY;
+	if ((rc == -EROFS || (rc == -EIO && probe.unclean)) &&
+	    args->replay == STAGING_REPLAY_ASK) {
+		*err = (struct err)ERR_INIT;
+		res->progress = STAGING_UNCLEAN;
+		return 0;
+	}
 	return rc < 0 || args->read_only
 	    ? rc
 	    : staging_grow(

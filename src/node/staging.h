@@ -36,8 +36,22 @@ enum staging_progress {
 	STAGING_ENCRYPTED,  /* it is a LUKS device now: note that */
 	STAGING_EMPTY,      /* there is no file system that is known: mkfs? */
 	STAGING_YOUNG,   /* there is one that nobody may have mounted: mark */
+	STAGING_UNCLEAN, /* it has a journal to replay: map it writable */
+	STAGING_WRITABLE, /* it is, for that: has nobody else it open? */
+	STAGING_REPLAYED, /* it has none any more: map it read-only again */
 	STAGING_DAMAGED, /* there is one whose superblock reports errors: fsck */
 	STAGING_STAGED,  /* it is mounted, or the device bound */
+};
+
+/*
+ * A file system on a read-only device, whose journal has to be replayed before
+ * it can be mounted: the device is writable for that (docs/NODE.md).
+ */
+enum staging_replay {
+	STAGING_REPLAY_NEVER = 0, /* it cannot be mounted */
+	STAGING_REPLAY_ASK,       /* tell if one has it */
+	STAGING_REPLAY_MAP,       /* the device is to be writable */
+	STAGING_REPLAY_DO,        /* and no other client has the image open */
 };
 
 struct staging_args {
@@ -53,6 +67,7 @@ struct staging_args {
 
 	/* what has been done for it meanwhile */
 	bool opened, formatted, marked, checked;
+	enum staging_replay replay;
 	const struct secret *luks_key; /* NULL: not asked for yet */
 	bool is_luks;    /* what the image's metadata say of it, with the key */
 	bool encrypts;   /* the image is proven to hold nothing */

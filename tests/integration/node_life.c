@@ -29,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #define MODE(name) CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__##name
@@ -180,6 +181,8 @@ holds_data(const char *image)
 	return at >= 0;
 }
 
+static bool shared; /* another client has the image open */
+
 static void
 format_start(struct node_format *ask, struct wake *waiter)
 {
@@ -187,7 +190,12 @@ format_start(struct node_format *ask, struct wake *waiter)
 
 	ask->again = str_eq(mark, "unfinished");
 	put(ask->image_id, "12");
-	if (ask->step == NODE_FORMAT_END)
+	if (ask->step == NODE_FORMAT_ALONE && shared)
+		(void)err_set(&ask->err, ERR_FAILED_PRECONDITION,
+		    "image %s is open elsewhere", image);
+	else if (ask->step == NODE_FORMAT_ALONE)
+		;
+	else if (ask->step == NODE_FORMAT_END)
 		set_mark(image, ask->fstype);
 	else if (!ask->again && (mark[0] != '\0' || holds_data(image)))
 		(void)err_set(&ask->err, ERR_FAILED_PRECONDITION,
@@ -1024,6 +1032,102 @@ read_only(void)
 	reads(&v, false, "xfs, `ro,norecovery`");
 }
 
+/* A volume for readers only, as it is restored from the file `snapshot`. */
+static void
+restore(struct volume *v, int n, const char *fstype, const char *snapshot)
+{
+	char path[PATH_SIZE], cmd[2 * PATH_SIZE + 40];
+
+	volume_init(v, n, fstype, MIB);
+	v->mode = MODE(MULTI_NODE_READER_ONLY);
+	image_path(v, path);
+	put(cmd, "cp --sparse=always %s %s", snapshot, path);
+	ok(system(cmd) == 0, "%s: restored", fstype);
+}
+
+/* Can the device below a file of ext4 or xfs be written to? */
+static bool
+device_is_writable(const char *file)
+{
+	char path[PATH_SIZE], flag = '?';
+	struct stat st;
+	int fd;
+
+	if (stat(file, &st) < 0)
+		return true;
+	put(path, "/sys/dev/block/%u:%u/ro", major(st.st_dev),
+	    minor(st.st_dev));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, &flag, 1) != 1)
+		diag("read %s: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return flag != '1';
+}
+
+static bool
+is_replayed(struct volume *v)
+{
+	bool good;
+
+	expect(publish(v), ERR_OK, "published");
+	good = has_text(v->file, "precious") && !is_writable(v) &&
+	    (str_eq(v->fstype, "btrfs") || !device_is_writable(v->file)) &&
+	    loop_mapper_count() == 1;
+	expect(unpublish(v), ERR_OK, "unpublished");
+	expect(unstage(v), ERR_OK, "unstaged");
+	return good && nothing_left(v);
+}
+
+/* A snapshot of a volume in use, for readers only. */
+static void
+replays(int n, const char *fstype, long long size)
+{
+	char snapshot[PATH_SIZE], path[PATH_SIZE], cmd[2 * PATH_SIZE + 40];
+	struct volume v;
+	struct answer a;
+	int at;
+
+	put(snapshot, "%s/snapshot", top);
+	volume_init(&v, n, fstype, size);
+	image_path(&v, path);
+	expect(stage(&v), ERR_OK, fstype);
+	expect(publish(&v), ERR_OK, "published");
+	ok(write_text(v.file, "precious"), "and written to");
+	put(cmd, "cp --sparse=always %s %s", path, snapshot);
+	ok(system(cmd) == 0, "a snapshot is made");
+	expect(unpublish(&v), ERR_OK, "unpublished");
+	expect(unstage(&v), ERR_OK, "unstaged");
+
+	restore(&v, n + 1, fstype, snapshot);
+	shared = true;
+	a = stage(&v);
+	expect(a, ERR_FAILED_PRECONDITION,
+	    "while another client has it open, its journal is left alone");
+	ok(strstr(a.text, "cannot be replayed now") != NULL, "as it says: %s",
+	    a.text);
+	ok(nothing_left(&v), "nothing is left");
+	shared = false;
+	a = stage(&v);
+	expect(a, ERR_OK, "its journal is replayed");
+	is_int(a.execs, 0, "without a program");
+	ok(is_replayed(&v), "what was written is there, and can only be read");
+	shared = true;
+	reads(&v, false, "once and for all: no other node has to do it");
+	shared = false;
+
+	for (at = 1;; at++) {
+		restore(&v, n + 1 + at, fstype, snapshot);
+		a = stage_at(&v, at);
+		if (a.code != -1)
+			break;
+		expect(stage(&v), ERR_OK, "stage after a kill in stage");
+		ok(is_replayed(&v), "%s, state %d: it can be read", fstype, at);
+	}
+	ok(at > 8, "%s: it was killed %d times", fstype, at - 1);
+	ok(is_replayed(&v), "not killed any more");
+}
+
 static void
 grows(int n, const char *fstype, long long from, long long to)
 {
@@ -1637,6 +1741,9 @@ main(void)
 	signatures();
 	formatting();
 	read_only();
+	replays(300, "ext4", 64 * MIB);
+	replays(330, "xfs", 320 * MIB);
+	replays(360, "btrfs", 128 * MIB);
 	if (may_resize())
 		grows(27, "ext4", 64 * MIB, 256 * MIB);
 	grows(28, "xfs", 320 * MIB, 640 * MIB);

@@ -90,8 +90,13 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 		char name[64];
 
 		(void)!str_put(name, sizeof(name),
-		    "stage%s%s%s%s%s%s%s%s%s%s%s",
+		    "stage%s%s%s%s%s%s%s%s%s%s%s%s%s",
 		    str_eq(a->mapper->name, "krbd") ? "" : "(userspace)",
+		    a->replay == STAGING_REPLAY_ASK       ? "+ask"
+			: a->replay == STAGING_REPLAY_MAP ? "+map"
+			: a->replay == STAGING_REPLAY_DO  ? "+replay"
+							  : "",
+		    a->read_only && a->spec.read_only ? "+ro" : "",
 		    str_eq(a->spec.pool, "rbd") ? "" : "@renamed",
 		    a->opened ? "+open" : "", a->formatted ? "+mkfs" : "",
 		    a->marked ? "+mark" : "", a->checked ? "+fsck" : "",
@@ -179,6 +184,8 @@ fake_format(struct node_format *ask, struct wake *waiter)
 	    ? str_fmt("key=%s,%s", ask->kms_id, ask->passphrase)
 	    : ask->step == NODE_FORMAT_ENCRYPTED
 	    ? str_fmt("luks%s", ask->fstype != NULL ? ask->fstype : "")
+	    : ask->step == NODE_FORMAT_ALONE
+	    ? str_fmt("alone")
 	    : str_fmt("end=%s", ask->fstype);
 	int rc = play(name, &now);
 
@@ -896,6 +903,71 @@ test_renamed_pool(void)
 	pool_name = "renamed";
 }
 
+/* A volume for readers whose journal has to be replayed. */
+static void
+test_replay(void)
+{
+	static Csi__V1__NodeStageVolumeRequest__VolumeContextEntry
+	    *context[] = { &is_static };
+	static const struct wait unclean[] = {
+		{ .call = "stage+ask+ro", .progress = STAGING_NOTED },
+		{ .call = "open" },
+		{ .call = "stage+ask+ro+open", .progress = STAGING_UNCLEAN },
+		{ .call = "stage+map", .progress = STAGING_NOTED },
+		{ .call = "open" },
+		{ .call = "stage+map+open", .progress = STAGING_WRITABLE },
+		{ .call = "alone" },
+		{ .call = "stage+replay+open", .progress = STAGING_REPLAYED },
+		{ .call = "unstage" },
+		{ .call = "close" },
+		{ .call = "stage+ro", .progress = STAGING_NOTED },
+		{ .call = "open" },
+		{ .call = "stage+ro+open" },
+		{ .call = NULL },
+	};
+	static const struct wait recorded[] = {
+		{ .call = "stage+ask+ro", .progress = STAGING_UNRECORDED },
+		{ .call = "record=a" },
+		{ .call = "stage+ask+ro+record", .progress = STAGING_UNCLEAN },
+		{ .call = "stage+map", .progress = STAGING_UNRECORDED },
+		{ .call = "record=a" },
+		{ .call = "stage+map+record", .progress = STAGING_WRITABLE },
+		{ .call = "alone" },
+		{ .call = "stage+replay+record", .progress = STAGING_REPLAYED },
+		{ .call = "unstage" },
+		{ .call = "close" },
+		{ .call = "stage+ro", .progress = STAGING_UNRECORDED },
+		{ .call = "record=a" },
+		{ .call = "stage+ro+record" },
+		{ .call = NULL },
+	};
+	static const struct wait never[] = { { .call = "stage+ro+mark" },
+		{ .call = NULL } };
+	static const char undo[] = "unstage close";
+	static const char *const undone[] = { undo, undo, undo, undo, undo,
+		undo, undo, undo, "", "", undo, undo, undo };
+
+	mode.mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__MULTI_NODE_READER_ONLY;
+	sweep("stage of a journal to be replayed", &node_stage_impl,
+	    &stage.base, unclean, undone);
+	config.records = true;
+	client = "a";
+	stage_by(recorded);
+	is_str(calls,
+	    "stage+ask+ro record=a stage+ask+ro+record stage+map record=a stage+map+record alone stage+replay+record unstage close stage+ro record=a stage+ro+record",
+	    "who has it open is recorded each time that it is mapped");
+	config.records = false;
+	client = "";
+	stage.volume_context = context;
+	stage.n_volume_context = 1;
+	stage_by(never);
+	is_str(calls, "stage+ro+mark", "a static volume is never written to");
+	stage.n_volume_context = 0;
+	mode.mode =
+	    CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__SINGLE_NODE_WRITER;
+}
+
 static void
 test_tools(void)
 {
@@ -1115,6 +1187,7 @@ main(void)
 	test_mappers();
 	test_recorded();
 	test_renamed_pool();
+	test_replay();
 	test_tools();
 	test_restaging();
 	test_choice();

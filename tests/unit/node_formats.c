@@ -217,6 +217,9 @@ test_superblock(void)
 	ok(!flags_of("xfs", 247, 1).young, "xfs: the kernel has written");
 	ok(flags_of("btrfs", 0, 0).young, "btrfs: nobody has mounted it");
 	ok(!flags_of("btrfs", 65536 + 563, 7).young, "btrfs: somebody has");
+	ok(!flags_of("btrfs", 0, 0).unclean &&
+		flags_of("btrfs", 65536 + 96, 7).unclean,
+	    "btrfs: it has a log to be replayed");
 	ok(!flags_of("vfat", 0, 0).young, "another one is never told young");
 }
 
