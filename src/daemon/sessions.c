@@ -870,12 +870,9 @@ sessions_end(void)
 {
 	struct ceph_session *s;
 
-	while ((s = LIST_FIRST(&ss.all)) != NULL) {
-		/* It would go on trying to connect. */
-		if (s->peer.state == PEER_STARTING)
+	for (; (s = LIST_FIRST(&ss.all)) != NULL; session_free(s))
+		if (s->peer.state == PEER_STARTING) /* would go on trying */
 			peer_kill(&s->peer, SIGKILL);
-		session_free(s);
-	}
 }
 
 static void

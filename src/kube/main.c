@@ -12,6 +12,8 @@
  * A program of its own, so that a library for TLS is in memory only while it
  * is needed, and a server that does not answer holds up nobody else.
  */
+#include "config.h"
+
 #include "base/buf.h"
 #include "base/exit.h"
 #include "base/json.h"
@@ -161,6 +163,10 @@ main(int argc, char **argv)
 	long status;
 	int rc;
 
+	if (argc == 2 && str_eq(argv[1], "--version")) {
+		puts("rbd-csi-kube " BUILT_VERSION);
+		return 0;
+	}
 	if (!secret && !(argc == 4 && str_eq(argv[2], "node")))
 		return fail(
 		    argv[0], "DIR secret NAMESPACE NAME, or DIR node NAME");

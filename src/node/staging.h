@@ -35,8 +35,8 @@ enum staging_progress {
 	STAGING_BLANK,      /* it is to be, and is no LUKS device: may it be? */
 	STAGING_ENCRYPTED,  /* it is a LUKS device now: note that */
 	STAGING_EMPTY,      /* there is no file system that is known: mkfs? */
-	STAGING_YOUNG,   /* there is one that nobody may have mounted: mark */
-	STAGING_UNCLEAN, /* it has a journal to replay: map it writable */
+	STAGING_YOUNG,    /* there is one that nobody may have mounted: mark */
+	STAGING_UNCLEAN,  /* it has a journal to replay: map it writable */
 	STAGING_WRITABLE, /* it is, for that: has nobody else it open? */
 	STAGING_REPLAYED, /* it has none any more: map it read-only again */
 	STAGING_DAMAGED, /* there is one whose superblock reports errors: fsck */

@@ -6,6 +6,8 @@
  * what runs to a safe end, within DRAIN_MS: operations that are cut off after
  * that are completed by their next call.
  */
+#include "config.h"
+
 #include "base/clock.h"
 #include "base/exit.h"
 #include "base/log.h"
@@ -226,12 +228,16 @@ worker_end(void)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
 	int type;
 	socklen_t len = sizeof(type);
 
 	process_begin();
+	if (argc == 2 && str_eq(argv[1], "--version")) {
+		puts("ceph-worker " BUILT_VERSION);
+		return EXIT_DONE;
+	}
 	/* The parent ends us by the channel, not a terminal by a signal. */
 	(void)signal(SIGINT, SIG_IGN);
 	(void)signal(SIGTERM, SIG_IGN);

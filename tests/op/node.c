@@ -184,9 +184,8 @@ fake_format(struct node_format *ask, struct wake *waiter)
 	    ? str_fmt("key=%s,%s", ask->kms_id, ask->passphrase)
 	    : ask->step == NODE_FORMAT_ENCRYPTED
 	    ? str_fmt("luks%s", ask->fstype != NULL ? ask->fstype : "")
-	    : ask->step == NODE_FORMAT_ALONE
-	    ? str_fmt("alone")
-	    : str_fmt("end=%s", ask->fstype);
+	    : ask->step == NODE_FORMAT_ALONE ? str_fmt("alone")
+					     : str_fmt("end=%s", ask->fstype);
 	int rc = play(name, &now);
 
 	ask->again = again;
