@@ -362,8 +362,10 @@ id=$(rbd trash ls --all t-lists-a | cut -d' ' -f1)
 rados -p t-lists-a setomapval rbd_trash "csi.purge.lists/$id" "$image"
 start_daemon --instanceid=lists --credentials-dir="$credentials"
 ok "the next list of volumes" plain Controller/ListVolumes '{}'
-ok "takes up what was left to be purged" wait_for 60 eval '[[ -z $(rbd trash ls --all t-lists-a) ]]'
-ok "and nothing is left of its note" wait_for 60 eval '! rados -p t-lists-a listomapkeys rbd_trash | grep -q csi.purge'
+is_purged() { [[ -z $(rbd trash ls --all t-lists-a) ]]; }
+ok "takes up what was left to be purged" wait_for 60 is_purged
+no_notes() { ! rados -p t-lists-a listomapkeys rbd_trash | grep -q csi.purge; }
+ok "and nothing is left of its note" wait_for 60 no_notes
 ok "the volume is deleted" call Controller/DeleteVolume "{\"volumeId\": \"$volume\"}"
 
 # ---- without the option ----------------------------------------------------------------------
