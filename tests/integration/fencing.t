@@ -76,6 +76,8 @@ for node in a b; do
 	defer eval "csid_pid=$csid_pid; stop_daemon"
 done
 
+mode=SINGLE_NODE_WRITER
+features=layering,exclusive-lock
 on() {
 	local rc
 	endpoint=unix://$work/$1.sock call "${@:2}"
@@ -92,10 +94,10 @@ plain() {
 }
 create() {
 	on_controller Controller/CreateVolume "$(jq -nc --arg name "$prefix-$1" \
-		--arg cluster "${2:-$RBD_CSI_FSID}" '{name: $name, capacityRange: {requiredBytes: "67108864"},
-			volumeCapabilities: [{block: {}, accessMode: {mode: "SINGLE_NODE_WRITER"}}],
+		--arg cluster "${2:-$RBD_CSI_FSID}" --arg mode "$mode" --arg features "$features" '{name: $name, capacityRange: {requiredBytes: "67108864"},
+			volumeCapabilities: [{block: {}, accessMode: {mode: $mode}}],
 			parameters: {clusterID: $cluster, pool: "rbd", mounter: "userspace",
-				imageFeatures: "layering,exclusive-lock"}}')" || return
+				imageFeatures: $features}}')" || return
 	volume=$(jq -c '{volumeId: .volume.volumeId, volumeContext: .volume.volumeContext}' <<<"$reply")
 	id=$(jq -r .volumeId <<<"$volume")
 	image=$(jq -r .volumeContext.imageName <<<"$volume")
@@ -103,8 +105,8 @@ create() {
 # with NODE FILTER
 with() {
 	jq -c --argjson context "${context:-null}" --arg node "$1" --arg staging "$work/staging-$1" \
-		--arg target "$work/target-$1" '. + {volumeCapability: {block: {},
-		accessMode: {mode: "SINGLE_NODE_WRITER"}}} | '"$2" <<<"$volume"
+		--arg target "$work/target-$1" --arg mode "$mode" '. + {volumeCapability: {block: {},
+		accessMode: {mode: $mode}}} | '"$2" <<<"$volume"
 }
 attach() { on_controller Controller/ControllerPublishVolume "$(with "$1" '. + {nodeId: ("node-" + $node)}')" &&
 	context=$(jq -c .publishContext <<<"$reply"); }
@@ -212,6 +214,39 @@ like "which the log tells" "$(<"$work/csid.log")" 'fencing.no_node node=node-b'
 ok "node b gives it back" unstage b
 ok "the volume is deleted" delete
 in_service node-b
+
+# ---- a volume that two nodes write to ----------------------------------------------------------
+
+in_service node-a
+mode=MULTI_NODE_MULTI_WRITER features=layering
+ok "a volume for many writers" create many
+ok "goes to node a" attach a
+ok "and is staged there" stage a
+ok "goes to node b" attach b
+ok "and is staged there, too" stage b
+ok "node a writes" write a C
+ok "which node b reads" has b C
+ok "node b writes" write b D
+ok "which node a reads" has a D
+for node in a b; do
+	ok "node $node gives it back" unstage $node
+	ok "and it is taken from node $node" detach $node
+done
+is "no record is left" "$(records)" ""
+ok "the volume is deleted" delete
+ok "one with exclusive-lock" eval 'features+=,exclusive-lock; create locked'
+ok "goes to node a" attach a
+ok "and is staged there" stage a
+ok "goes to node b" attach b
+fails_with FAILED_PRECONDITION "where it is not staged" stage b
+like "since node a has the lock" "$error" "is locked by client"
+ok "node a gives it back" unstage a
+ok "node b has it then" wait_for 60 stage b
+ok "and gives it back" unstage b
+ok "it is taken from node a" detach a
+ok "and from node b" detach b
+ok "the volume is deleted" delete
+mode=SINGLE_NODE_WRITER features=layering,exclusive-lock
 
 # ---- a secret of Kubernetes ------------------------------------------------------------------
 
