@@ -98,6 +98,8 @@ trap 'exit 143' TERM
 
 _count=0
 _failed=0
+_failures=()
+_skipped=0
 _finished=0
 
 _result() {
@@ -106,6 +108,7 @@ _result() {
 		echo "ok $_count - $2"
 	else
 		((++_failed))
+		_failures+=("$_count - $2")
 		echo "not ok $_count - $2"
 	fi
 	return "$1"
@@ -155,7 +158,10 @@ fails_with() {
 }
 
 # skip NAME WHY: for what this machine cannot do, whatever rbd-csi does.
-skip() { echo "ok $((++_count)) - $1 # SKIP $2"; }
+skip() {
+	((++_skipped))
+	echo "ok $((++_count)) - $1 # SKIP $2"
+}
 
 # bail WHY: without what is missing now no test makes sense.
 bail() {

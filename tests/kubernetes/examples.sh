@@ -10,6 +10,9 @@ example() {
 # size_of POD: of its file system, in MiB.
 size_of() { in_pod "$1" "df -Pk /data | awk 'NR == 2 { print int(\$2 / 1024) }'"; }
 
+ok "nothing is there of an earlier run" cleared
+rbd rm --no-progress rbd/somebodys 2>/dev/null
+
 example filesystem
 is "... and has written" "$(lines filesystem)" 1
 example xfs
@@ -28,7 +31,7 @@ ok "... and one reads what the other writes" eval \
 example rwop
 sed -n 's/^  name: rwop$/  name: rwop-second/; /^kind: Pod/,$p' "$top/deploy/examples/rwop.yaml" | sed '1i apiVersion: v1' |
 	kubectl apply -f - >/dev/null
-ok "... and a second pod has to wait" wait_for "$bound" eval \
+ok "... and a second pod has to wait" wait_for "$(bound)" eval \
 	"kubectl get pod rwop-second -o jsonpath='{.status.conditions[?(@.type==\"PodScheduled\")].message}' | grep -q ReadWriteOncePod"
 kubectl delete pod rwop --wait=false >/dev/null
 ok "... until the first one is gone" ready rwop-second || diag "$(why rwop-second)"
@@ -36,10 +39,10 @@ is "... whose line it finds" "$(lines rwop-second)" 2
 
 example ephemeral
 ok "... and its claim goes with the pod" eval \
-	'kubectl delete pod ephemeral && until_is "$bound" "" kubectl get pvc ephemeral-data --ignore-not-found'
+	'kubectl delete pod ephemeral && until_is "$(bound)" "" kubectl get pvc ephemeral-data --ignore-not-found'
 
 ok "examples/snapshot.yaml is applied, and ready" eval 'apply_example snapshot &&
-	kubectl wait --for=jsonpath="{.status.readyToUse}"=true --timeout="${bound}s" volumesnapshot/filesystem-snapshot'
+	kubectl wait --for=jsonpath="{.status.readyToUse}"=true --timeout="$(bound)s" volumesnapshot/filesystem-snapshot'
 as_large=
 grows_ext4 || as_large='s/storage: 2Gi/storage: 1Gi/'
 ok "examples/restore.yaml is applied" apply_example restore "$as_large"
@@ -51,16 +54,22 @@ else
 	skip "... and a file system as large as the claim" "$no_growth"
 fi
 # Not run: the snapshot is of an ext4 in use, whose journal has to be replayed, which a device for readers refuses (docs/LIMITS.md).
+skip "examples/encrypted.yaml" "LUKS needs dm-crypt; tests/vm/krbd-crypt.t has it"
 skip "examples/read-only.yaml" "a snapshot of a file system in use cannot be mounted read-only"
 example clone
 is "... with the line of its source and its own" "$(lines clone)" 2
 if grows_ext4; then
 	ok "examples/resize.yaml is applied" apply_example resize
-	ok "... and the claim grows" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="${bound}s" pvc/filesystem
+	ok "... and the claim grows" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="$(bound)s" pvc/filesystem
 	ok "... and the file system, under its pod" test "$(size_of filesystem)" -gt 1800
 	is "... which has started once only" "$(lines filesystem)" 1
 else
-	skip "examples/resize.yaml" "$no_growth"
+	# xfs asks for no capability
+	ok "examples/resize.yaml is applied, to the claim of xfs" apply_example resize 's/name: filesystem/name: xfs/; s/csi-rbd-sc/csi-rbd-xfs/'
+	ok "... and the claim grows" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="$(bound)s" pvc/xfs
+	ok "... and the file system, under its pod" test "$(size_of xfs)" -gt 1800
+	is "... which has started once only" "$(lines xfs)" 1
+	skip "... and an ext4" "$no_growth"
 fi
 
 truncate -s 1G "$work/somebodys"
@@ -71,15 +80,17 @@ is "... and has written" "$(lines static)" 1
 
 example qos
 is "... and the claim has its class" "$(get pvc/qos '{.status.currentVolumeAttributesClassName}')" csi-rbd-limited
+limit() { rbd image-meta get "$(image_of qos)" conf_rbd_qos_iops_limit; }
+is "... and the image its limit" "$(limit)" 1000
 ok "... and takes another one while the pod runs" eval '
 	"$top/scripts/kubernetes" fill --dir "$kube" "$top/deploy/examples/qos.yaml" | sed "/^---/,\$d; s/csi-rbd-limited/csi-rbd-slower/; s/\"1000\"/\"500\"/" | kubectl apply -f - &&
 	kubectl patch pvc qos --patch "{\"spec\": {\"volumeAttributesClassName\": \"csi-rbd-slower\"}}" &&
-	kubectl wait --for=jsonpath="{.status.currentVolumeAttributesClassName}"=csi-rbd-slower --timeout="${bound}s" pvc/qos'
+	kubectl wait --for=jsonpath="{.status.currentVolumeAttributesClassName}"=csi-rbd-slower --timeout="$(bound)s" pvc/qos'
+is "... and the image another limit" "$(limit)" 500
 
 prefix='with entity prefix client.rbd-csi.'
 ceph auth caps client.csi-rbd mgr 'profile rbd' osd 'profile rbd' \
 	mon "profile rbd, allow command \"auth get-or-create\" $prefix, allow command \"auth caps\" $prefix, allow command \"auth rm\" $prefix" 2>/dev/null
-users() { ceph auth ls -f json 2>/dev/null | jq '[.auth_dump[].entity | select(startswith("client.rbd-csi."))] | length'; }
 ok "examples/cephx-per-volume.yaml is applied" apply_example cephx-per-volume
 ok "... and its pod runs" ready per-volume || diag "$(why per-volume)"
 is "... with a Ceph user of its own" "$(users)" 1
@@ -87,11 +98,11 @@ is "... with a Ceph user of its own" "$(users)" 1
 
 # ---- their end ---------------------------------------------------------------------------------
 
-ok "the pods of the examples are deleted" kubectl delete pod --all --timeout="${bound}s"
-ok "... and their snapshots" kubectl delete volumesnapshot --all --timeout="${bound}s"
-ok "... and their claims" kubectl delete pvc --all --timeout="${bound}s"
+ok "the pods of the examples are deleted" kubectl delete pod --all --timeout="$(bound)s"
+ok "... and their snapshots" kubectl delete volumesnapshot --all --timeout="$(bound)s"
+ok "... and their claims" kubectl delete pvc --all --timeout="$(bound)s"
 kubectl delete pv static >/dev/null
-ok "... then all volumes are gone" until_is "$bound" 0 count_of pv
+ok "... then all volumes are gone" until_is "$(bound)" 0 count_of pv
 is "... but the image that is somebody's" "$(rbd ls rbd)" somebodys
 is "... and the user of a volume" "$(users)" 0
 rbd rm --no-progress rbd/somebodys

@@ -2,7 +2,10 @@
 # lib.sh: what the parts of tests/kubernetes/run share; to be sourced after tests/integration/lib.sh
 
 kube=$RBD_CSI_KUBERNETES
-bound=1200 # seconds: a crash of a sidecar costs minutes until kubelet starts it again
+
+# bound: the seconds that anything may take. A sidecar that has crashed some times waits for minutes until kubelet starts
+# it again; once something has failed, what depends on it is not waited for as long.
+bound() { ((_failed)) && echo 120 || echo 1200; }
 
 # until_is SECONDS WANT COMMAND...: until the command prints that; shows the last output otherwise.
 until_is() {
@@ -24,7 +27,7 @@ count_of() { kubectl get "$1" --all-namespaces --no-headers --ignore-not-found 2
 apply_example() { "$top/scripts/kubernetes" fill --dir "$kube" "$top/deploy/examples/$1.yaml" | sed -e "${2:-}" | kubectl apply -f -; }
 
 # ready NAME...: pods.
-ready() { kubectl wait --for=condition=Ready --timeout="${bound}s" "${@/#/pod/}"; }
+ready() { kubectl wait --for=condition=Ready --timeout="$(bound)s" "${@/#/pod/}"; }
 
 # in_pod NAME COMMAND: by the pod's shell.
 in_pod() { kubectl exec "$1" -- sh -c "$2"; }
@@ -52,7 +55,7 @@ process_of() {
 kill_container() {
 	local pid
 	running() { pid=$(process_of "$@"); }
-	wait_for "$bound" running "$@" && kill -KILL "$pid" && wait_for 60 is_gone "$pid"
+	wait_for "$(bound)" running "$@" && kill -KILL "$pid" && wait_for 60 is_gone "$pid"
 }
 
 # restarts: of the driver's containers, "NAME N" each.
@@ -63,6 +66,51 @@ restarts() {
 # all_ready: all containers of the driver.
 all_ready() {
 	[[ $(kubectl -n rbd-csi get pods -o 'jsonpath={.items[*].status.containerStatuses[*].ready}') =~ ^true(\ true)*$ ]]
+}
+
+# cleared: no pod, snapshot, claim or volume is there any more, whatever left it.
+cleared() {
+	kubectl delete pod --all --timeout="$(bound)s" &&
+		kubectl delete volumesnapshot --all --timeout="$(bound)s" &&
+		kubectl delete pvc --all --timeout="$(bound)s" &&
+		kubectl delete pv,volumeattachment --all --timeout="$(bound)s"
+}
+
+# driver_gone: the driver's pods have ended; no volume may be in use.
+driver_gone() {
+	kubectl -n rbd-csi delete deployment,daemonset --all --timeout="$(bound)s" &&
+		kubectl -n rbd-csi wait --for=delete pod --all --timeout="$(bound)s"
+}
+
+# ours: the driver is there again as its manifests have it.
+ours() { driver_gone && "$top/scripts/kubernetes" apply --dir "$kube" && wait_for "$(bound)" all_ready; }
+
+# image_of CLAIM: POOL/IMAGE.
+image_of() {
+	kubectl get pv "$(get "pvc/$1" '{.spec.volumeName}')" \
+		-o 'jsonpath={.spec.csi.volumeAttributes.pool}/{.spec.csi.volumeAttributes.imageName}'
+}
+
+# users: how many Ceph users volumes have.
+users() { ceph auth ls -f json 2>/dev/null | jq '[.auth_dump[].entity | select(startswith("client.rbd-csi."))] | length'; }
+
+# situation: for people, after something has failed.
+situation() {
+	{
+		echo "---- pods"
+		kubectl get pods --all-namespaces -o wide
+		echo "---- claims that are not bound, volumes that go"
+		kubectl get pvc,pv --no-headers | grep -v Bound
+		kubectl get volumeattachment,volumesnapshot --no-headers | head -n 20
+		echo "---- what Kubernetes warns of"
+		kubectl get events --all-namespaces --field-selector type=Warning --sort-by=.lastTimestamp -o \
+			custom-columns=LAST:.lastTimestamp,OBJECT:.involvedObject.name,REASON:.reason,MESSAGE:.message | tail -n 20
+		echo "---- the driver's calls that failed, and the ends of the containers' logs"
+		for pod in $(kubectl -n rbd-csi get pods -o name); do
+			kubectl -n rbd-csi logs "$pod" --container csi-rbdplugin | grep -v 'level=info' | tail -n 20
+			kubectl -n rbd-csi logs "$pod" --all-containers --prefix --tail=5
+		done
+	} 2>&1 | cut -c1-400 | sed 's/^/# /'
 }
 
 # ext4 grows while it is mounted only by a root with CAP_SYS_RESOURCE, which some machines' root lacks.

@@ -88,12 +88,23 @@ each() {
 
 bound_of() { kubectl get pvc -o json | jq -r --arg p "$1-" '[.items[] | select(.metadata.name | startswith($p)) | select(.status.phase == "Bound")] | length'; }
 
+# in_each COMMAND NAME...: in the container of each of these pods, without asking the API server once for each.
+in_each() {
+	local command=$1 pods tasks name id pid
+	shift
+	pods=$(kubectl get pods -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].containerID}{"\n"}{end}')
+	tasks=$(ctr tasks list)
+	for name; do
+		id=$(awk -v name="$name" '$1 == name { print substr($2, length("containerd://") + 1) }' <<<"$pods")
+		pid=$(awk -v id="${id:-none}" '$1 == id && $3 == "RUNNING" { print $2 }' <<<"$tasks")
+		PATH=$PATH:/bin nsenter --target "${pid:-none}" --mount -- /bin/sh -c "$command" 2>&1 || echo "in $name: failed"
+	done
+}
+
 # written PREFIX COUNT: what the volumes have in them, one name a line.
 written() {
-	local name
-	for name in $(names "$1" "$2"); do
-		in_pod "$name" 'if [ -e /dev/volume ]; then dd if=/dev/volume bs=4096 count=1 2>/dev/null | tr -d "\0"; else cat /data/name; fi'
-	done
+	mapfile -t pods < <(names "$1" "$2")
+	in_each 'if [ -e /dev/volume ]; then dd if=/dev/volume bs=4096 count=1 2>/dev/null | tr -d "\0"; else cat /data/name; fi' "${pods[@]}"
 }
 
 # users_ready PREFIX COUNT
@@ -114,16 +125,21 @@ memory() {
 	done
 }
 
+ok "nothing is there of an earlier run" cleared
+"$top/scripts/kubernetes" fill --dir "$kube" "$top/deploy/examples/xfs.yaml" | sed '/^---/,$d' | kubectl apply -f - >/dev/null
+restarts_before=$(restarts)
+
 since=$SECONDS
 each "$claims" claim many | kubectl apply -f - >/dev/null
 ok "rbd-csid of the controller is killed while $claims volumes are made" kill_container "$controller" csi-rbdplugin
-ok "all are made" until_is "$bound" "$claims" bound_of many
+ok "all are made" until_is "$(bound)" "$claims" bound_of many
 took "all bound"
 
 since=$SECONDS
 each "$claims" user many | kubectl apply -f - >/dev/null
 ok "external-attacher is killed while they are attached" kill_container "$controller" csi-attacher
 kubelet=$(<"$kube/run/kubelet.pid")
+ok "... and node-driver-registrar" kill_container "$on_node" driver-registrar
 ok "kubelet is killed while they are staged" kill -KILL "$kubelet"
 wait_for 60 is_gone "$kubelet"
 ok "... and started" "$top/scripts/kubernetes" start --dir "$kube" kubelet
@@ -134,11 +150,10 @@ memory | sed 's/^/# /'
 
 attachd=$(pgrep -x rbd-attachd | head -n 1)
 ok "rbd-attachd is killed" kill -KILL "$attachd"
-is "... and all volumes are read and written as before" "$(
-	for name in $(names many "$claims"); do
-		in_pod "$name" 'if [ -e /dev/volume ]; then echo more | dd of=/dev/volume seek=1 bs=4096 conv=sync,fsync; else echo more >/data/more && sync; fi' 2>&1 | grep -i error
-	done
-)" ""
+mapfile -t pods < <(names many "$claims")
+is "... and all volumes are written as before" "$(in_each 'if [ -e /dev/volume ]; then echo more | dd of=/dev/volume seek=1 bs=4096 conv=sync,fsync 2>/dev/null
+	else echo more >/data/more && sync; fi' "${pods[@]}")" ""
+is "... and read" "$(written many "$claims")" "$(names many "$claims")"
 
 since=$SECONDS
 for n in $(seq 0 $((fifth - 1))); do
@@ -146,7 +161,7 @@ for n in $(seq 0 $((fifth - 1))); do
 done | kubectl apply -f - >/dev/null
 ok "external-snapshotter is killed while $fifth snapshots are taken" kill_container "$controller" csi-snapshotter
 ok "... and snapshot-controller" kill_container app.kubernetes.io/name=snapshot-controller snapshot-controller kube-system
-ok "all are taken" kubectl wait --for=jsonpath='{.status.readyToUse}'=true --timeout="${bound}s" volumesnapshot --all
+ok "all are taken" kubectl wait --for=jsonpath='{.status.readyToUse}'=true --timeout="$(bound)s" volumesnapshot --all
 took "all taken"
 
 since=$SECONDS
@@ -170,35 +185,33 @@ for ((n = 0; n < claims; n++)); do
 done
 kubectl patch pvc "${growing[@]}" --patch '{"spec": {"resources": {"requests": {"storage": "2Gi"}}}}' >/dev/null
 ok "external-resizer is killed while ${#growing[@]} are grown" kill_container "$controller" csi-resizer
-ok "all have grown" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="${bound}s" "${growing[@]/#/pvc/}"
+ok "all have grown" kubectl wait --for=jsonpath='{.status.capacity.storage}'=2Gi --timeout="$(bound)s" "${growing[@]/#/pvc/}"
 took "all grown"
-is "their file systems and devices, too" "$(
-	for name in "${growing[@]}"; do
-		in_pod "$name" 'if [ -e /dev/volume ]; then blockdev --getsize64 /dev/volume; else df -Pk /data | awk "NR == 2 { print \$2 * 1024 }"; fi'
-	done | awk '$1 < 1900000000' | wc -l
-)" 0
+is "their file systems and devices, too" "$(in_each 'if [ -e /dev/volume ]; then blockdev --getsize64 /dev/volume
+	else df -Pk /data | awk "NR == 2 { print \$2 * 1024 }"; fi' "${growing[@]}" | awk '$1 > 1900000000' | wc -l)" ${#growing[@]}
 
 # The end of the container is that of rbd-attachd: the pods have lost their volumes, and have to be started anew.
 since=$SECONDS
 ok "the node plugin's container is killed" kill_container "$on_node" csi-rbdplugin
-kubectl delete pod -l many=yes --timeout="${bound}s" >/dev/null
+kubectl delete pod -l many=yes --timeout="$(bound)s" >/dev/null
 each "$claims" user many | kubectl apply -f - >/dev/null
 ok "all pods run that are started anew" users_ready many "$claims" || kubectl get pods -o wide | sed 's/^/# /'
 took "all running"
 is "... with their data" "$(written many "$claims")" "$(names many "$claims")"
 
 since=$SECONDS
-ok "all pods are deleted" kubectl delete pod --all --timeout="${bound}s"
-ok "... and detached" until_is "$bound" 0 count_of volumeattachment
+ok "all pods are deleted" kubectl delete pod --all --timeout="$(bound)s"
+ok "... and detached" until_is "$(bound)" 0 count_of volumeattachment
 took "all detached"
 since=$SECONDS
 kubectl delete pvc,volumesnapshot --all --wait=false >/dev/null
 ok "rbd-csid of the controller is killed while they are deleted" kill_container "$controller" csi-rbdplugin
-ok "all volumes are gone" until_is "$bound" 0 count_of pv
-ok "... and snapshots" until_is "$bound" 0 count_of volumesnapshotcontent
+ok "all volumes are gone" until_is "$(bound)" 0 count_of pv
+ok "... and snapshots" until_is "$(bound)" 0 count_of volumesnapshotcontent
 took "all gone"
-# Purges that the killed rbd-csid has left go on when a call brings the Ceph user's key (docs/LISTS.md: unless it has one of its own).
+# Purges that the killed rbd-csid has left go on when a call brings the Ceph user's key, unless the driver has one of its own (docs/LISTS.md).
 claim last 2 | kubectl apply -f - >/dev/null
-ok "another volume is made" kubectl wait --for=jsonpath='{.status.phase}'=Bound --timeout="${bound}s" pvc/last
+ok "another volume is made" kubectl wait --for=jsonpath='{.status.phase}'=Bound --timeout="$(bound)s" pvc/last
 kubectl delete pvc last >/dev/null
-ok "... and deleted" until_is "$bound" 0 count_of pv
+ok "... and deleted" until_is "$(bound)" 0 count_of pv
+diag "starts of containers since the beginning:" "$(diff <(echo "$restarts_before") <(restarts) | grep '^>')"
