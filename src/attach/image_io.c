@@ -21,7 +21,7 @@ static struct {
 	struct table *table; /* counts them; NULL: nobody does */
 } total;
 
-/* Images with pieces of writes that may be joined, while a batch is read. */
+/* Images with pieces that may be joined, while a batch is read. */
 static TAILQ_HEAD(, image_io) held = TAILQ_HEAD_INITIALIZER(held);
 static bool in_batch;
 
@@ -94,6 +94,7 @@ on_landed(struct job *job)
 	struct image_io *io = req->io;
 	int rc = req->rc;
 
+	free(req->pieces);
 	for (next = req; next != NULL; next = next->joined) {
 		TAILQ_REMOVE(&io->flying, next, link);
 		io->ops--;
@@ -114,6 +115,18 @@ on_refused(struct job *job)
 	finish(container_of(job, struct image_req, job), -EIO);
 }
 
+/* A read past a shrunk end is short; what is missing reads as zeros. */
+static void
+zero_missing(struct image_req *req, uint64_t got)
+{
+	for (; req != NULL; req = req->joined) {
+		uint64_t have = got < req->len ? got : req->len;
+
+		memset((char *)req->data + have, 0, req->len - have);
+		got -= have;
+	}
+}
+
 static void
 on_rbd(rbd_completion_t completion, void *arg)
 {
@@ -121,9 +134,8 @@ on_rbd(rbd_completion_t completion, void *arg)
 	ssize_t rc = rbd_aio_get_return_value(completion);
 
 	rbd_aio_release(completion);
-	/* A read past a shrunk end is short; what is missing reads as zeros. */
-	if (req->kind == IMAGE_READ && rc >= 0 && (uint64_t)rc < req->len)
-		memset((char *)req->data + rc, 0, req->len - (size_t)rc);
+	if (req->kind == IMAGE_READ && rc >= 0)
+		zero_missing(req, (uint64_t)rc);
 	req->rc = rc < 0 ? (int)rc : 0;
 	/* Failures go by the loop: what they mean is looked at first. */
 	for (struct image_req *r = req; rc >= 0 && r != NULL; r = r->joined)
@@ -151,29 +163,54 @@ take_off(struct image_io *io)
 	io->ops++;
 	io->bytes += req->len;
 	req->joined = NULL;
+	req->pieces = NULL;
 	return req;
 }
 
-/* Writes `req` with those behind it in the queue that continue it. */
+/* `req` with those behind it in the queue that continue it; how many. */
 static int
-write_joined(struct image_io *io, struct image_req *req, rbd_completion_t c)
+join(struct image_io *io, struct image_req *req, struct iovec *iov)
 {
-	struct iovec iov[IMAGE_JOINED_MAX] = { { req->data, req->len } };
 	struct image_req *last = req, *next;
 	uint64_t len = req->len;
 	int n = 1;
 
+	iov[0] = (struct iovec){ req->data, req->len };
 	while (n < IMAGE_JOINED_MAX &&
 	    (next = TAILQ_FIRST(&io->queued)) != NULL &&
-	    next->kind == IMAGE_WRITE && next->offset == req->offset + len &&
+	    next->kind == req->kind && next->offset == req->offset + len &&
 	    len + next->len <= IMAGE_JOINED_BYTES && has_room(io, next)) {
 		last = last->joined = take_off(io);
 		iov[n++] = (struct iovec){ last->data, last->len };
 		len += last->len;
 	}
+	return n;
+}
+
+static int
+write_joined(struct image_io *io, struct image_req *req, rbd_completion_t c)
+{
+	struct iovec iov[IMAGE_JOINED_MAX];
+	int n = join(io, req, iov);
+
 	return n == 1
 	    ? rbd_aio_write(io->rbd, req->offset, req->len, req->data, c)
 	    : rbd_aio_writev(io->rbd, iov, n, req->offset, c);
+}
+
+/* librbd looks at the list of pieces again when their data has come. */
+static int
+read_joined(struct image_io *io, struct image_req *req, rbd_completion_t c)
+{
+	struct iovec iov[IMAGE_JOINED_MAX];
+	int n = join(io, req, iov);
+
+	if (n == 1)
+		return rbd_aio_read(
+		    io->rbd, req->offset, req->len, req->data, c);
+	req->pieces = mem_new((size_t)n * sizeof(*iov));
+	memcpy(req->pieces, iov, (size_t)n * sizeof(*iov));
+	return rbd_aio_readv(io->rbd, req->pieces, n, req->offset, c);
 }
 
 static void
@@ -189,8 +226,7 @@ launch(struct image_io *io)
 		rc = -EINVAL;
 		switch (req->kind) {
 		case IMAGE_READ:
-			rc = rbd_aio_read(
-			    io->rbd, req->offset, req->len, req->data, c);
+			rc = read_joined(io, req, c);
 			break;
 		case IMAGE_WRITE:
 			rc = write_joined(io, req, c);
@@ -244,7 +280,7 @@ image_io_submit(struct image_io *io, struct image_req *req)
 	}
 	TAILQ_INSERT_TAIL(&io->queued, req, link);
 	io->waiting++;
-	if (in_batch && req->kind == IMAGE_WRITE &&
+	if (in_batch && (req->kind == IMAGE_WRITE || req->kind == IMAGE_READ) &&
 	    req->len >= IMAGE_PIECE_MIN && req->len < IMAGE_JOINED_BYTES) {
 		if (!io->held)
 			TAILQ_INSERT_TAIL(&held, io, held_link);

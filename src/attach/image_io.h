@@ -23,8 +23,8 @@
 #define IMAGE_BYTES_MAX (32U << 20) /* unless it is a single request */
 
 /*
- * The kernel cuts a large write of scattered pages into pieces. Those of one
- * batch that lie side by side go to librbd as one write of up to so many.
+ * The kernel cuts a large request of scattered pages into pieces. Those of one
+ * batch that lie side by side go to librbd as one of up to so many bytes.
  */
 #define IMAGE_JOINED_BYTES (1U << 20)
 #define IMAGE_JOINED_MAX 16         /* pieces */
@@ -61,7 +61,8 @@ struct image_req {
 	_Atomic bool answered;
 	bool noted; /* in the table's counts */
 	int64_t began_us;
-	struct image_req *joined; /* the next piece of one write at librbd */
+	struct image_req *joined; /* the next piece of one request at librbd */
+	struct iovec *pieces;     /* of a joined read, while librbd has it */
 	TAILQ_ENTRY(image_req) link;
 };
 

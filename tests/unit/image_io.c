@@ -91,7 +91,7 @@ rbd_aio_write(rbd_image_t image, uint64_t off, size_t len, const char *buf,
 	return submit(c);
 }
 
-static int pieces; /* of the last rbd_aio_writev() */
+static int pieces; /* of the last rbd_aio_writev() or rbd_aio_readv() */
 static uint64_t pieces_at, pieces_len;
 
 int
@@ -105,6 +105,16 @@ rbd_aio_writev(rbd_image_t image, const struct iovec *iov, int n, uint64_t off,
 	for (int i = 0; i < n; i++)
 		pieces_len += iov[i].iov_len;
 	return submit(c);
+}
+
+static const struct iovec *reads; /* looked at again by come_back() */
+
+int
+rbd_aio_readv(rbd_image_t image, const struct iovec *iov, int n, uint64_t off,
+    rbd_completion_t c)
+{
+	reads = iov;
+	return rbd_aio_writev(image, iov, n, off, c);
 }
 
 int
@@ -334,6 +344,73 @@ test_joining(void)
 		put_at(&other, &t[i], IMAGE_WRITE, 0, 4 * KB);
 	while (nflying > 0)
 		land(0);
+}
+
+static void
+put_read(struct image_io *io, struct test_req *t, char *to, uint64_t offset,
+    uint64_t len)
+{
+	*t = (struct test_req){ .req = { .kind = IMAGE_READ,
+				    .offset = offset,
+				    .len = len,
+				    .data = to,
+				    .answer = on_answer,
+				    .done = on_done } };
+	image_io_submit(io, &t->req);
+}
+
+static void
+test_joined_reads(void)
+{
+	static char buffer[1024 * KB + 1];
+	static struct test_req t[4];
+	struct image_io io = { 0 };
+
+	memset(buffer, 'x', sizeof(buffer));
+	image_io_init(&io);
+	image_io_resume(&io);
+	image_io_batch_begin();
+	put_read(&io, &t[0], buffer, 0, 512 * KB);
+	is_int(nflying, 0, "a piece of a read is held");
+	put_read(&io, &t[1], buffer + 512 * KB, 512 * KB, 512 * KB);
+	is_int(nflying, 1, "until all are there, which go as one read");
+	ok(pieces == 2 && pieces_at == 0 && pieces_len == 1024 * KB,
+	    "of both pieces");
+	put_at(&io, &t[2], IMAGE_WRITE, 0, 100 * KB);
+	put_read(&io, &t[3], buffer, 100 * KB, 100 * KB);
+	image_io_batch_end();
+	is_int(nflying, 3, "a read does not continue a write");
+	for (int i = 0; i < 2; i++)
+		memset(reads[i].iov_base, 'r', reads[i].iov_len);
+	land(600 * KB);
+	ok(t[0].answers == 1 && t[0].dones == 1 && t[0].rc == 0 &&
+		t[1].answers == 1 && t[1].dones == 1 && t[1].rc == 0,
+	    "each piece is answered for itself");
+	ok(buffer[0] == 'r' && buffer[600 * KB - 1] == 'r' &&
+		buffer[600 * KB] == 0 && buffer[1024 * KB - 1] == 0 &&
+		buffer[1024 * KB] == 'x',
+	    "what a short read lacks reads as zeros, in all pieces");
+	while (nflying > 0)
+		land(0);
+
+	image_io_batch_begin();
+	put_read(&io, &t[0], buffer, 0, 512 * KB);
+	put_read(&io, &t[1], buffer + 512 * KB, 512 * KB, 512 * KB);
+	image_io_batch_end();
+	memset(buffer, 'x', sizeof(buffer));
+	land(100 * KB);
+	ok(buffer[100 * KB - 1] == 'x' && buffer[100 * KB] == 0 &&
+		buffer[1024 * KB - 1] == 0,
+	    "also where it ends in the first one");
+	image_io_batch_begin();
+	put_read(&io, &t[0], buffer, 0, 512 * KB);
+	put_read(&io, &t[1], buffer + 512 * KB, 512 * KB, 512 * KB);
+	image_io_batch_end();
+	land(-ENOENT);
+	ok(t[0].rc == -ENOENT && t[1].rc == -ENOENT && t[1].dones == 1,
+	    "a failure is all pieces'");
+	ok(io.ops == 0 && io.bytes == 0 && image_io_total() == 0,
+	    "nothing is left");
 }
 
 static void
@@ -567,6 +644,7 @@ main(void)
 	test_counters();
 	test_limits();
 	test_joining();
+	test_joined_reads();
 	test_failures();
 	test_told_failures();
 	test_short_read();
