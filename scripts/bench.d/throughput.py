@@ -26,10 +26,10 @@ def switches(pid):
                for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line)
 
 
-def fio(env, target, job, servers):
-    """One run: MB/s or IOPS; of fio and `servers`, microseconds of the processor and switches for each request."""
-    argv = ["fio", "--name=x", "--output-format=json", "--time_based", f"--runtime={RUNTIME_S}", "--size=512M", "--randrepeat=0",
-            *FIO_JOBS[job], *target]
+def fio(env, target, job, servers, requests=0):
+    """A run of that time or of so many requests: MB/s or IOPS, requests; microseconds of the processor, switches of fio and `servers`."""
+    until = [f"--number_ios={requests}"] if requests else ["--time_based", f"--runtime={RUNTIME_S}"]
+    argv = ["fio", "--name=x", "--output-format=json", "--size=512M", "--randrepeat=0", *until, *FIO_JOBS[job], *target]
     before = [(cpu_ns(pid), switches(pid)) for pid in servers]
     run = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
     out = run.stdout.read()
@@ -42,8 +42,13 @@ def fio(env, target, job, servers):
         us += (cpu_ns(pid) - ns_before) / 1000
         gone += switches(pid) - gone_before
     side = json.loads(out[out.index("{"):])["jobs"][0]["read" if "read" in job else "write"]
-    count = max(side["total_ios"], 1)
-    return {"rate": side["bw_bytes"] / 1e6 if "1M" in job else side["iops"], "cpu": us / count, "switches": gone / count}
+    return {"rate": side["bw_bytes"] / 1e6 if "1M" in job else side["iops"], "requests": side["total_ios"], "cpu": us,
+            "switches": gone}
+
+
+def for_each(run, start, what):
+    """Of one request, without what fio needs to start."""
+    return max(run[what] - start[what], 0) / max(run["requests"] - start["requests"], 1)
 
 
 @contextlib.contextmanager
@@ -91,18 +96,20 @@ def qemu_export(stand, env):
         qsd.wait(timeout=30)
 
 
-def report_job(stand, job, rounds):
-    median = {name: {what: sorted(r[name][what] for r in rounds)[len(rounds) // 2] for what in rounds[0][name]} for name in rounds[0]}
-    for name, of in median.items():
-        stand.report.figure(f"throughput.{job}.{name}", of["rate"], "MB/s" if "1M" in job else "IOPS")
-        stand.report.figure(f"throughput.{job}.{name}.cpu", of["cpu"], "us")
-        stand.report.figure(f"throughput.{job}.{name}.switches", of["switches"], "times")
-    engine = median["fio-rbd"]["rate"]
-    ratio = sorted(r["rbd-attachd"]["rate"] / r["fio-rbd"]["rate"] for r in rounds)[len(rounds) // 2]
+def report_job(stand, job, rounds, starts):
+    def median(values):
+        return sorted(values)[len(rounds) // 2]
+
+    rate = {name: median(r[name]["rate"] for r in rounds) for name in starts}
+    for name, start in starts.items():
+        stand.report.figure(f"throughput.{job}.{name}", rate[name], "MB/s" if "1M" in job else "IOPS")
+        for what, unit in (("cpu", "us"), ("switches", "times")):
+            stand.report.figure(f"throughput.{job}.{name}.{what}", median(for_each(r[name], start, what) for r in rounds), unit)
+    ratio = median(r["rbd-attachd"]["rate"] / r["fio-rbd"]["rate"] for r in rounds)
     stand.report.judged(f"throughput.{job}.of_fio-rbd", ratio, "times", least=0.9 if job == "write_1M_qd8" else 0.95)
     if job.endswith("_qd1"):
         # one after the other: the time of fio's engine, and that of FUSE and the loop device
-        best = 1 / (1 + engine / median["floor"]["rate"])
+        best = 1 / (1 + rate["fio-rbd"] / rate["floor"])
         stand.report.judged(f"throughput.{job}.of_best_possible", ratio / best, "times", least=0.95)
 
 
@@ -126,6 +133,7 @@ def bench_throughput(stand):
             "floor": ([f"--filename={floor[0]}", *LIBAIO], [floor[1]]),
         }
         for job in FIO_JOBS:
+            starts = {name: fio(env, target, job, servers, 1) for name, (target, servers) in paths.items()}
             report_job(stand, job, [{name: fio(env, target, job, servers) for name, (target, servers) in paths.items()}
-                                    for _ in range(ROUNDS)])
+                                    for _ in range(ROUNDS)], starts)
     stand.bench("release", "--run", "t", prefix="throughput")
