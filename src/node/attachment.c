@@ -193,13 +193,15 @@ attachment_unmount(
 /* ---- looking for others --------------------------------------------------- */
 
 int
-attachment_find_places(const struct device_claim *claim, dev_t devno,
-    bool plain, const char *except, bool alive, struct attachment_places *out,
-    struct err *err)
+attachment_find_places(const struct device_claim *claim,
+    const struct attachment *known, bool plain, const char *except, bool alive,
+    struct attachment_places *out, struct err *err)
 {
 	const char *volume_id = claim->spec.volume_id;
 	const struct mount_entry *entry;
-	char disk[DISK_NAME_MAX];
+	const dev_t devno[] = { known != NULL ? known->device.devno : 0,
+		known != NULL ? known->layer[LAYER_CRYPT] : 0 };
+	char disk[countof(devno)][DISK_NAME_MAX];
 	struct mount_list list;
 	struct stash stash;
 	dev_t last = 0; /* one device has often many mounts in a row */
@@ -209,16 +211,21 @@ attachment_find_places(const struct device_claim *claim, dev_t devno,
 	memset(out, 0, sizeof(*out));
 	if (rc < 0)
 		return rc;
-	sysfs_disk(devno, disk);
+	for (size_t i = 0; i < countof(devno); i++)
+		sysfs_disk(devno[i], disk[i]);
 	while ((entry = mount_list_next(&list)) != NULL) {
 		struct mount_point shown = { .exists = true };
 		struct attachment at;
 		char *to;
 
-		if (str_eq(entry->point, except) ||
-		    (plain && !mount_entry_shows(entry, devno, disk)))
+		if (str_eq(entry->point, except))
 			continue;
-		shown.source = plain ? devno : mount_entry_source(entry);
+		if (!plain)
+			shown.source = mount_entry_source(entry);
+		for (size_t i = 0; i < countof(devno) && plain; i++)
+			if (devno[i] != 0 &&
+			    mount_entry_shows(entry, devno[i], disk[i]))
+				shown.source = devno[i];
 		if (shown.source == 0)
 			continue;
 		if (shown.source != last) {
@@ -228,7 +235,7 @@ attachment_find_places(const struct device_claim *claim, dev_t devno,
 			last_is = rc == 0 ||
 			    (rc == -ESTALE && !alive && !is_gone(last));
 		}
-		if (!last_is && shown.source != devno)
+		if (!last_is && shown.source != devno[0])
 			continue;
 		to = read_stash_beside(entry->point, volume_id, &stash)
 		    ? out->staging

@@ -56,13 +56,13 @@ struct attachment_places {
 
 /*
  * Looks for mounts of the image other than at `except`, its staged path, or of
- * block device `devno` (0: none). With `alive` those that are dead do not
- * count. `plain`: the image is known to be that device, without any layer
- * above it; then no other device costs a look.
+ * the device of `at` (NULL: not known). With `alive` those that are dead do not
+ * count. `plain`: the image is known to be that device, with no layer above it
+ * but dm-crypt's of `at`; then no other device costs a look.
  */
-int attachment_find_places(const struct device_claim *claim, dev_t devno,
-    bool plain, const char *except, bool alive, struct attachment_places *out,
-    struct err *err) must_check;
+int attachment_find_places(const struct device_claim *claim,
+    const struct attachment *at, bool plain, const char *except, bool alive,
+    struct attachment_places *out, struct err *err) must_check;
 
 /*
  * What lies upon the device without being mounted, and is no layer that goes

@@ -77,7 +77,8 @@ find_anywhere(const char *volume_id, char path[PATH_MAX], struct err *err)
 {
 	const struct device_claim claim = { .spec.volume_id = volume_id };
 	auto_free struct attachment_places *at = mem_new(sizeof(*at));
-	int rc = attachment_find_places(&claim, 0, false, "", false, at, err);
+	int rc = attachment_find_places(
+	    &claim, NULL, false, "", false, at, err);
 
 	if (rc < 0)
 		return rc;

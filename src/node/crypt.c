@@ -73,38 +73,42 @@ crypt_is_of(const char *disk, const char *volume_id)
 	return false;
 }
 
+static int
+control_open(void)
+{
+	auto_free char *device = str_fmt("%s/mapper/control", node_paths.dev);
+
+	return open(device, O_RDWR | O_CLOEXEC);
+}
+
+/* Asked by its name, the kernel need not be asked for all devices. */
 dev_t
 crypt_find(const char *volume_id, const char *suffix)
 {
-	auto_free char *mine = str_fmt(CRYPT_PREFIX "%s%s", volume_id, suffix);
-	auto_dir DIR *dir = sysfs_dir("class/block");
-	const char *disk;
+	struct dm_ioctl dm = { .version = { DM_VERSION_MAJOR, 0, 0 },
+		.data_size = sizeof(dm) };
+	auto_close int control = control_open();
 
-	while ((disk = sysfs_next(dir)) != NULL) {
-		char name[DM_NAME_LEN + 1];
-
-		if (!str_starts(disk, "dm-"))
-			continue;
-		(void)sysfs_read(
-		    name, sizeof(name), "class/block/%s/dm/name", disk);
-		if (str_eq(name, mine))
-			return sysfs_devno(disk);
-	}
-	return 0;
+	return control >= 0 &&
+		str_put(dm.name, sizeof(dm.name), CRYPT_PREFIX "%s%s",
+		    volume_id, suffix) == 0 &&
+		ioctl(control, DM_DEV_STATUS, &dm) == 0
+	    ? (dev_t)dm.dev
+	    : 0;
 }
 
 /* What just looks at a mapping (udev) is waited for. */
 int
 crypt_close(const char *volume_id, const char *suffix, struct err *err)
 {
-	auto_free char *device = str_fmt("%s/mapper/control", node_paths.dev);
-	auto_close int control = open(device, O_RDWR | O_CLOEXEC);
+	auto_close int control = control_open();
 	const char *const layer[] = { "", INTEGRITY }; /* the upper one first */
 
 	if (control < 0)
 		return err_set_rc(err, -errno,
-		    "close the mapping " CRYPT_PREFIX "%s%s: open %s",
-		    volume_id, suffix, device);
+		    "close the mapping " CRYPT_PREFIX
+		    "%s%s: open %s/mapper/control",
+		    volume_id, suffix, node_paths.dev);
 	for (size_t which = 0; which < countof(layer); which++) {
 		struct dm_ioctl dm = { .version = { DM_VERSION_MAJOR, 0, 0 } };
 		auto_free char *node = NULL;

@@ -508,12 +508,12 @@ unstage_prove(struct staged *s, struct err *err)
 	return 0;
 }
 
-/* Is it known that no layer lies above the device that was found? */
+/* Is it known that no layer but dm-crypt's lies above the device found? */
 static bool
 unstage_is_plain(const struct staged *s)
 {
-	return s->had_stash && s->stash.plain && !s->stash.encrypted &&
-	    s->at.device.devno != 0;
+	return s->had_stash && s->stash.plain && s->at.device.devno != 0 &&
+	    (!s->stash.encrypted || s->at.layer[LAYER_CRYPT] != 0);
 }
 
 /*
@@ -525,8 +525,8 @@ unstage_judge(const struct staged *s, bool undo, bool *kept, struct err *err)
 	auto_free struct attachment_places *other = mem_new(sizeof(*other));
 	const char *volume_id = s->claim.spec.volume_id;
 	bool here = s->had_stash || s->point.mounted;
-	int rc = attachment_find_places(&s->claim, s->at.device.devno,
-	    unstage_is_plain(s), s->path, undo, other, err);
+	int rc = attachment_find_places(
+	    &s->claim, &s->at, unstage_is_plain(s), s->path, undo, other, err);
 
 	if (rc < 0)
 		return rc;

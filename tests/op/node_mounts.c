@@ -1010,9 +1010,9 @@ int __wrap_nanosleep(const struct timespec *time, struct timespec *rest);
 int
 __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
-	const struct dm_ioctl *dm = arg;
+	struct dm_ioctl *dm = arg;
 
-	if (request != DM_DEV_REMOVE)
+	if (request != DM_DEV_REMOVE && request != DM_DEV_STATUS)
 		return __real_ioctl(fd, request, arg);
 	for (unsigned id = 0; id < 8; id++) {
 		char name[DM_NAME_LEN];
@@ -1021,6 +1021,10 @@ __wrap_ioctl(int fd, unsigned long request, void *arg)
 		    name, sizeof(name), "class/block/dm-%u/dm/name", id);
 		if (!str_eq(name, dm->name))
 			continue;
+		if (request == DM_DEV_STATUS) {
+			dm->dev = makedev(MOUNTS_DM_MAJOR, id);
+			return 0;
+		}
 		errno = dm_error;
 		if (dm_error != 0)
 			return -1;
