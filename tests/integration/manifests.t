@@ -10,6 +10,7 @@ import re
 import subprocess
 
 import yaml
+from tap import done, ok
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 CSID = pathlib.Path(os.environ.get("RBD_CSI_BUILD", ".")).resolve() / "rbd-csid"
@@ -27,18 +28,6 @@ NEEDS = {
         "volumesnapshotcontents/status",
     },
 }
-
-count = failed = 0
-
-
-def ok(good, name, *why):
-    global count, failed
-    count += 1
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        failed += 1
-        for line in why:
-            print(f"# {line}")
 
 
 def load():
@@ -131,8 +120,7 @@ def main():
             for arg in container["args"]:
                 if arg.startswith("--drivername="):
                     ok(arg.split("=")[1] == driver, f"{name}: serves the CSIDriver", arg)
-    print(f"1..{count}")
-    raise SystemExit(failed != 0)
+    done()
 
 
 main()

@@ -7,23 +7,12 @@ import pathlib
 import re
 
 import yaml
+from tap import done, ok
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GUIDE = (TOP / "docs/MIGRATE.md").read_text()
 VALUES = yaml.safe_load((TOP / "deploy/helm/rbd-csi/values.yaml").read_text())
 KINDS = {"deploy": "Deployment", "ds": "DaemonSet"}
-
-count = failed = 0
-
-
-def ok(good, name, *why):
-    global count, failed
-    count += 1
-    print(f"{'ok' if good else 'not ok'} {count} - {name}", flush=True)
-    if not good:
-        failed += 1
-        for line in why:
-            print(f"# {line}")
 
 
 def workloads(directory):
@@ -125,8 +114,7 @@ def main():
     check_commands(theirs)
     check_places(theirs, workloads(TOP / "deploy/kubernetes"))
     check_values()
-    print(f"1..{count}")
-    raise SystemExit(failed != 0)
+    done()
 
 
 main()
