@@ -67,6 +67,7 @@ send_attached(
 	attached.size_bytes = atomic_load(&slot->size_bytes);
 	attached.existed = existed;
 	attached.read_only = (slot->flags & TABLE_SLOT_READ_ONLY) != 0;
+	attached.shared = (slot->flags & TABLE_SLOT_SHARED) != 0;
 	peer_answer(from, &frame);
 }
 

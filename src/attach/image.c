@@ -356,6 +356,8 @@ open_step(struct op *op)
 	char object[RBD_OBJECT_SIZE];
 	const char *label = o->pool != NULL ? ceph_pool_label(o->pool) : "";
 	bool read_only = (slot->flags & TABLE_SLOT_READ_ONLY) != 0;
+	/* Who only reads needs no lock; who shares leaves it to librbd. */
+	bool locks = !read_only && !(slot->flags & TABLE_SLOT_SHARED);
 	/*
 	 * In a full pool librbd's open, its lock and all that mkfs and mount
 	 * write would wait for room with a stage on hold. So a new attach is
@@ -408,7 +410,7 @@ open_step(struct op *op)
 		return op_await(o, OPEN_ROOM_KNOWN);
 
 	case OPEN_FIT:
-		if (read_only || lock->lockers == 0 ||
+		if (!locks || lock->lockers == 0 ||
 		    (im.fenced != NULL && str_eq(lock->address, im.fenced)))
 			return op_goto(o, OPEN_OPEN);
 		/*
@@ -446,7 +448,7 @@ open_step(struct op *op)
 		if ((rc = take_info(o)) < 0)
 			return op_fail_rc(o, OPEN_CLOSE, rc,
 			    "header of image %s/%s", label, slot->image);
-		if (!o->exclusive_lock || read_only)
+		if (!o->exclusive_lock || !locks)
 			return op_goto(o, OPEN_SERVE);
 		/* A flush changes nothing, but librbd takes the lock for it. */
 		image_io_flush_start(&image->io, &op->wake);

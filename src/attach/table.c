@@ -228,7 +228,8 @@ table_slot_fill(struct table *table, unsigned index,
 		return rc;
 	atomic_store(&table->serial, serial);
 	slot->ino = serial << TABLE_SLOT_BITS | index;
-	slot->flags = image->read_only ? TABLE_SLOT_READ_ONLY : 0;
+	slot->flags = (image->read_only ? TABLE_SLOT_READ_ONLY : 0) |
+	    (image->shared ? TABLE_SLOT_SHARED : 0);
 	atomic_store(&slot->size_bytes, 0);
 	atomic_store(&slot->pool_id, 0);
 	atomic_store(&slot->aborted, TABLE_ABORTED_NOT);

@@ -56,6 +56,7 @@ enum table_aborted {
 
 enum {
 	TABLE_SLOT_READ_ONLY = 1,
+	TABLE_SLOT_SHARED = 2, /* other clients may write, too */
 };
 
 struct table_slot {

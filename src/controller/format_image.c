@@ -151,9 +151,9 @@ count_used(struct format_image *f)
 
 /*
  * By which address the node has it open; and ceph-csi's record of the user. A
- * successor of rbd-attachd has another address. Where the image has an
- * exclusive lock, that one writes by the lock only, which whoever comes next
- * breaks; else the whole IP address has to be shut out.
+ * successor of rbd-attachd has another address. Where it keeps an exclusive
+ * lock, that one writes by the lock only, which whoever comes next breaks; else
+ * the whole IP address has to be shut out.
  */
 static void
 record_begin(struct format_image *f)
@@ -161,7 +161,8 @@ record_begin(struct format_image *f)
 	const Worker__FormatRequest *req = f->req;
 	struct arena *arena = f->rpc.arena;
 	bool exact = req->lasting ||
-	    (f->lookup.info.features & RBD_EXCLUSIVE_LOCK) != 0;
+	    ((f->lookup.info.features & RBD_EXCLUSIVE_LOCK) != 0 &&
+		!req->shared);
 	const struct cls_meta meta[] = {
 		cls_meta_text(arena_fmt(arena, VOLUME_META_ADDRESS "%s/%s",
 				  req->volume_id, req->node_id),

@@ -127,6 +127,7 @@ format_start(struct node_format *ask, struct wake *waiter)
 		.node_id = format_text(ask->node_id),
 		.address = format_text(ask->address),
 		.lasting = ask->lasting,
+		.shared = ask->shared,
 		.address_only = ask->address_only,
 		.luks = ask->luks,
 		.kms_id = format_text(ask->kms_id),

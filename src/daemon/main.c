@@ -407,6 +407,8 @@ start_driver(const struct options *o, struct err *err)
 	dispatch.labels = d.labels;
 	if (o->nodeserver && (rc = start_node(o, err)) < 0)
 		return rc;
+	if (o->nodeserver && o->max_volumes == 0)
+		dispatch.max_volumes = node_images_most();
 	dispatch_init(&dispatch);
 	rc = start_own_services(o, err);
 	if (rc < 0)

@@ -154,7 +154,7 @@ static const struct option_def table[] = {
 	TEXT("crush-location-labels", crush_labels, "",
 	    "labels that tell where the node is in the CRUSH hierarchy, separated by commas: krbd reads from the nearest OSD"),
 	NUMBER("max-volumes-per-node", max_volumes, "0", 0, 1000000,
-	    "how many volumes a node may have, as the scheduler is told. 0: nothing is told, for neither mapper has a fixed limit"),
+	    "how many volumes a node may have, as the scheduler is told. 0: nothing is told with krbd, and 511 for the userspace mapper"),
 
 	GROUP("Processes and limits"),
 	TEXT("mounter-fallback", mounter_fallback, "none",

@@ -35,6 +35,7 @@ struct device_spec {
 	const char *map_options;     /* this mapper's part, "a,b=c" */
 	const char *unmap_options;
 	bool read_only;
+	bool shared; /* other nodes may write at the same time */
 };
 
 #define DEVICE_PATH_MAX 64

@@ -394,7 +394,6 @@ static int
 krbd_init(const struct mapper_setup *setup, struct err *err)
 {
 	auto_free char *bus = str_fmt("%s/bus/rbd", node_paths.sys);
-
 	auto_dir DIR *dir = NULL;
 	uint64_t ino;
 	int id;

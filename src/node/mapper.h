@@ -85,6 +85,7 @@ struct mapper {
 	const char *name;
 	const char *mounter; /* ceph-csi's word for it: whose mapOptions */
 	const struct mapper_child *child;
+	unsigned images_most; /* that this node can have; 0: no fixed limit */
 
 	/*
 	 * Once, before the daemon serves: builds the memory of what is mapped
@@ -148,9 +149,10 @@ struct mapper {
 	/*
 	 * The address of the Ceph client that has the image open, where a child
 	 * does not see it (struct device); it changes when a server is
-	 * replaced. NULL: not known.
+	 * replaced. *shared: others may write to it at the same time. NULL: not
+	 * known.
 	 */
-	const char *(*client)(const struct device_spec *spec);
+	const char *(*client)(const struct device_spec *spec, bool *shared);
 
 	/* How many images are attached to this node. Cheap. */
 	unsigned (*attached)(void);

@@ -154,3 +154,33 @@ node_find_credentials(
 			return true;
 	return node_config->credentials(spec, user, key);
 }
+
+bool
+node_record_fill(struct node_format *ask, const struct device_spec *spec,
+    const struct mapper *mapper, const char *device_client, struct arena *arena)
+{
+	bool lasting = mapper->client == NULL, shared = false;
+	const char *address = lasting ? device_client
+				      : mapper->client(spec, &shared);
+
+	if (str_is_empty(address))
+		return false;
+	*ask = (struct node_format){
+		.step = NODE_FORMAT_RECORD,
+		.spec = spec,
+		.node_id = node_config->node_id,
+		.address = arena_strdup(arena, address),
+		.lasting = lasting,
+		.shared = shared,
+	};
+	return true;
+}
+
+unsigned
+node_images_most(void)
+{
+	const struct mapper *mapper = mapper_choose(
+	    NULL, node_config->mounter_fallback, NULL);
+
+	return mapper != NULL ? mapper->images_most : 0;
+}

@@ -50,6 +50,7 @@ struct node_format {
 	const char *node_id;            /* RECORD, and so is: */
 	const char *address;            /* RECORD: "10.0.0.1:0/123" */
 	bool lasting;                   /* RECORD: until the image is closed */
+	bool shared;            /* RECORD: others may write at the same time */
 	bool address_only;      /* RECORD: the spec's user is not the image's */
 	bool luks;              /* BEGIN: it is encrypted, or is to be */
 	const char *kms_id;     /* KEY */
@@ -145,6 +146,21 @@ bool node_is_read_only(
  */
 bool node_find_credentials(
     const struct device_spec *spec, const char **user, const char **key);
+
+/*
+ * Fills a NODE_FORMAT_RECORD of the image of `spec`: this node has it open by
+ * the mapper's client of it, or by the device's own, `device_client`. False: the
+ * address is not known.
+ */
+bool node_record_fill(struct node_format *ask, const struct device_spec *spec,
+    const struct mapper *mapper, const char *device_client,
+    struct arena *arena);
+
+/*
+ * How many volumes this node can have by the mapper of those that ask for none.
+ * 0: no fixed limit, or no mapper.
+ */
+unsigned node_images_most(void);
 
 /* The mount flags of a capability as a comma list, checked; "" for block. */
 int node_mount_flags(const Csi__V1__VolumeCapability *capability,

@@ -144,6 +144,7 @@ stage_read_request(struct stage *s, struct err *err)
 	/* Set where another node may write (MULTI_NODE_SINGLE_WRITER). */
 	is_reader = str_eq(csi_map_get(&publish, "readOnly"), "true");
 	s->args.spec.read_only = access->read_only || is_reader;
+	s->args.spec.shared = access->multi_writer;
 	s->args.read_only = node_is_read_only(
 	    access, s->args.options, is_reader);
 	s->args.staging = r->staging_target_path;
@@ -255,24 +256,15 @@ stage_record_begin(struct stage *s)
 	const struct mapper *mapper = s->result.progress == STAGING_FOUND
 	    ? mapper_by_name(s->result.mapper)
 	    : s->mapper;
-	const char *address = s->result.device.client;
 
 	s->args.unrecorded = false;
-	if (mapper->client != NULL)
-		address = mapper->client(&s->args.spec);
-	if (str_is_empty(address)) {
+	if (!node_record_fill(&s->format, &s->args.spec, mapper,
+		s->result.device.client, s->rpc.arena)) {
 		log_warn("stage.unrecorded",
 		    "volume=%s text=\"mapper %s does not tell its address: the node cannot be fenced\"",
 		    s->request->volume_id, mapper->name);
 		return false;
 	}
-	s->format = (struct node_format){
-		.step = NODE_FORMAT_RECORD,
-		.spec = &s->args.spec,
-		.node_id = node_config->node_id,
-		.address = arena_strdup(s->rpc.arena, address),
-		.lasting = mapper->client == NULL,
-	};
 	node_config->format_start(&s->format, &s->rpc.op.wake);
 	return true;
 }
@@ -374,16 +366,6 @@ stage_replay_step(struct stage *s)
 {
 	struct op *op = &s->rpc.op;
 
-	if (s->state == STAGE_ALONE) {
-		if (op->rc < 0) {
-			err_prefix(&s->format.err,
-			    "the journal of volume %s cannot be replayed now",
-			    op->subject);
-			return op_fail_err(s, STAGE_UNDO, &s->format.err);
-		}
-		s->args.replay = STAGING_REPLAY_DO;
-		return op_goto(s, STAGE_TRY);
-	}
 	if (s->result.progress == STAGING_WRITABLE) {
 		stage_ask_start(s, NODE_FORMAT_ALONE, NULL, &op->wake);
 		return op_await(s, STAGE_ALONE);
@@ -401,6 +383,19 @@ stage_replay_step(struct stage *s)
 	s->args.replay = STAGING_REPLAY_NEVER;
 	s->args.spec.read_only = true;
 	return op_goto(s, STAGE_UNDO);
+}
+
+static enum op_verdict
+stage_alone(struct stage *s)
+{
+	if (s->rpc.op.rc < 0) {
+		err_prefix(&s->format.err,
+		    "the journal of volume %s cannot be replayed now",
+		    s->request->volume_id);
+		return op_fail_err(s, STAGE_UNDO, &s->format.err);
+	}
+	s->args.replay = STAGING_REPLAY_DO;
+	return op_goto(s, STAGE_TRY);
 }
 
 static enum op_verdict
@@ -691,7 +686,7 @@ stage_step(struct op *op)
 		return op_goto(s, STAGE_END);
 
 	case STAGE_ALONE:
-		return stage_replay_step(s);
+		return stage_alone(s);
 
 	case STAGE_UNDO:
 	case STAGE_UNDO_UNSTAGED:

@@ -139,26 +139,16 @@ stats_record_begin(struct stats *s)
 	const struct condition *condition = &s->result.condition;
 	const struct mapper *mapper = mapper_by_name(
 	    stash_mapper(&condition->stash));
-	const char *address = condition->at.device.client,
-		   *volume_id = s->claim.spec.volume_id;
+	const char *volume_id = s->claim.spec.volume_id;
 	struct csi_volume_id id;
 
 	if (!node_config->records || condition->stash.recorded ||
 	    mapper == NULL || csi_volume_id_parse(volume_id, &id, NULL) < 0 ||
-	    !stats_may_ask(s, node_find_credentials))
+	    !stats_may_ask(s, node_find_credentials) ||
+	    !node_record_fill(&s->ask, &s->claim.spec, mapper,
+		condition->at.device.client, s->rpc.arena))
 		return false;
-	if (mapper->client != NULL)
-		address = mapper->client(&s->claim.spec);
-	if (str_is_empty(address))
-		return false;
-	s->ask = (struct node_format){
-		.step = NODE_FORMAT_RECORD,
-		.spec = &s->claim.spec,
-		.node_id = node_config->node_id,
-		.address = arena_strdup(s->rpc.arena, address),
-		.lasting = mapper->client == NULL,
-		.address_only = true,
-	};
+	s->ask.address_only = true;
 	node_config->format_start(&s->ask, &s->rpc.op.wake);
 	return true;
 }

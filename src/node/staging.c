@@ -154,10 +154,13 @@ stage_mounted(const struct staging_args *args, struct staged *s,
 	res->recorded = s->stash.recorded;
 	if (s->had_stash && (s->stash.recorded || !args->recorded))
 		return 0;
-	rc = stash_fill(&fresh, &args->spec, s->at.mapper->name, err);
-	fresh.encrypted = args->luks;
-	if (s->had_stash)
+	rc = 0;
+	if (s->had_stash) {
 		fresh = s->stash;
+	} else {
+		rc = stash_fill(&fresh, &args->spec, s->at.mapper->name, err);
+		fresh.encrypted = args->luks;
+	}
 	fresh.recorded = args->recorded;
 	return rc < 0 ? rc : stash_write(s->dir, &fresh, err);
 }

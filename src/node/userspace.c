@@ -106,6 +106,7 @@ access_attach_start(struct access *a, struct wake *waiter)
 	target->image = peer_text(spec->image);
 	target->image_id = peer_text(spec->image_id);
 	target->read_only = spec->read_only;
+	target->shared = spec->shared;
 	target->cluster_fsid = peer_text(spec->fsid);
 	attach_call_start(a->session, &a->call, ATTACH__CALL__ATTACH, waiter);
 }
@@ -211,7 +212,8 @@ open_step(struct op *op)
 		    spec, a->session, attached->ino, attached->file, &err);
 		if (entry == NULL)
 			return op_fail_err(a, ACCESS_END, &err);
-		if (attached->read_only && !spec->read_only) {
+		if ((attached->read_only && !spec->read_only) ||
+		    attached->shared != spec->shared) {
 			access_unmap_start(a, entry, &op->wake);
 			return op_await(a, ACCESS_FREED);
 		}
@@ -571,16 +573,17 @@ userspace_credentials(
 }
 
 static const char *
-userspace_client(const struct device_spec *spec)
+userspace_client(const struct device_spec *spec, bool *shared)
 {
 	const struct userspace_entry *entry = userspace_index_find(spec);
 	const struct attach_session *session = entry != NULL
 	    ? userspace_index_session(entry)
 	    : NULL;
 
-	return session != NULL && session->table != NULL
-	    ? table_address(session->table)
-	    : NULL;
+	if (session == NULL || session->table == NULL)
+		return NULL;
+	*shared = userspace_index_shared(entry);
+	return table_address(session->table);
 }
 
 /* ---- the child's half: the index is as it was at the fork ---------------- */
@@ -741,6 +744,7 @@ const struct mapper userspace_mapper = {
 	.mounter = "userspace",
 	.child = &userspace_child,
 	.init = userspace_init,
+	.images_most = TABLE_SLOTS, /* of one rbd-attachd */
 	.usable = userspace_usable,
 	.knows = userspace_knows,
 	.note = userspace_note,

@@ -122,18 +122,37 @@ find_loop(int id, const char *file)
 	    "loop=%d file=%s", id, file);
 }
 
-int
-userspace_index_verdict(const struct userspace_entry *entry, struct err *err)
+/* Where rbd-attachd has it; NULL: that is not known, or nowhere. */
+static struct table_slot *
+slot_of(const struct userspace_entry *entry)
 {
 	struct attach_session *s = userspace_index_session(entry);
 	struct table *table = s != NULL ? s->table : NULL;
 	struct table_slot *slot = table != NULL
 	    ? table_slot_at(table, table_slot_index(entry->ino))
 	    : NULL;
+
+	return slot == NULL || slot->ino != entry->ino ||
+		table_slot_state(slot) == TABLE_SLOT_FREE
+	    ? NULL
+	    : slot;
+}
+
+bool
+userspace_index_shared(const struct userspace_entry *entry)
+{
+	const struct table_slot *slot = slot_of(entry);
+
+	return slot == NULL || (slot->flags & TABLE_SLOT_SHARED) != 0;
+}
+
+int
+userspace_index_verdict(const struct userspace_entry *entry, struct err *err)
+{
+	struct table_slot *slot = slot_of(entry);
 	uint32_t aborted;
 
-	if (slot == NULL || slot->ino != entry->ino ||
-	    table_slot_state(slot) == TABLE_SLOT_FREE)
+	if (slot == NULL)
 		return 0;
 	aborted = atomic_load(&slot->aborted);
 	if (aborted == TABLE_ABORTED_NOT)

@@ -63,6 +63,12 @@ int userspace_index_verdict(
     const struct userspace_entry *entry, struct err *err) must_check;
 
 /*
+ * Whether others may write to the image at the same time. Nothing else has a
+ * lock that keeps a server of later from writing. True, too, if not known.
+ */
+bool userspace_index_shared(const struct userspace_entry *entry);
+
+/*
  * The image is detached, but its loop device, which is dead, may still be
  * bound: it is a leftover from now on.
  */

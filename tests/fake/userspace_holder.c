@@ -6,7 +6,7 @@
  *
  * Commands on standard input, one a line; the answers end with a line that
  * begins with "ok" or "err":
- *	attach [ro] IMAGE...	all at once; "IMAGE /dev/loopN SIZE MS" each
+ *	attach [ro|shared] IMAGE...	all at once; "IMAGE /dev/loopN SIZE MS" each
  *	detach IMAGE...		all at once
  *	abort IMAGE		and detach
  *	find IMAGE		what the index says
@@ -178,7 +178,7 @@ static const struct op_class task_class = {
 };
 
 static void
-fill_spec(struct device_spec *spec, const char *image, bool read_only)
+fill_spec(struct device_spec *spec, const char *image, const char *how)
 {
 	*spec = (struct device_spec){ .cluster_id = "test",
 		.monitors = holder.argv[3],
@@ -187,17 +187,18 @@ fill_spec(struct device_spec *spec, const char *image, bool read_only)
 		.pool = holder.argv[6],
 		.rados_namespace = "",
 		.image = image,
-		.read_only = read_only };
+		.read_only = strcmp(how, "ro") == 0,
+		.shared = strcmp(how, "shared") == 0 };
 }
 
 static void
-task_new(enum job_kind kind, const char *image, bool read_only)
+task_new(enum job_kind kind, const char *image, const char *how)
 {
 	struct task *t = mem_new(sizeof(*t));
 
 	t->kind = kind;
 	(void)snprintf(t->image, sizeof(t->image), "%s", image);
-	fill_spec(&t->spec, t->image, read_only);
+	fill_spec(&t->spec, t->image, how);
 	holder.running++;
 	op_start(&t->op, &task_class, NULL);
 }
@@ -208,7 +209,7 @@ find(const char *image)
 	struct device_spec spec;
 	const struct userspace_entry *entry;
 
-	fill_spec(&spec, image, false);
+	fill_spec(&spec, image, "");
 	entry = userspace_index_find(&spec);
 	printf("%d %s\n", entry != NULL ? entry->loop : LOOP_NONE,
 	    entry != NULL ? entry->file : "");
@@ -245,8 +246,7 @@ static bool
 command(char *line)
 {
 	char *save, *word = strtok_r(line, " ", &save);
-	bool read_only = false;
-	const char *verb = word != NULL ? word : "";
+	const char *verb = word != NULL ? word : "", *how = "";
 
 	if (strcmp(verb, "attach") == 0 || strcmp(verb, "detach") == 0 ||
 	    strcmp(verb, "abort") == 0) {
@@ -255,10 +255,11 @@ command(char *line)
 						    : JOB_ATTACH;
 
 		while ((word = strtok_r(NULL, " ", &save)) != NULL)
-			if (strcmp(word, "ro") == 0)
-				read_only = true;
+			if (strcmp(word, "ro") == 0 ||
+			    strcmp(word, "shared") == 0)
+				how = word;
 			else
-				task_new(kind, word, read_only);
+				task_new(kind, word, how);
 		return holder.running == 0;
 	}
 	if (strcmp(verb, "settle") == 0) {

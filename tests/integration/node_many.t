@@ -85,8 +85,13 @@ if [[ $mounter == userspace ]] && ((few + many <= 511)); then
 	fails_with RESOURCE_EXHAUSTED "one more is refused" stage
 	like "which is told" "$error" "511 images of this cluster and user"
 	is "nothing is left of that" "$(ls -A "$staging")" ""
+	ok "the node tells how many it takes" call Node/NodeGetInfo '{}'
+	is "511, where the userspace mapper is the only one" "$(jq -r .maxVolumesPerNode <<<"$reply")" 511
+	diag "rbd-attachd has $(awk '/^VmRSS/ { print $2 }' "/proc/$(attachds)/status") KiB of memory"
 	ok "some go" bench release rest
 elif [[ $mounter == rbd ]]; then
+	ok "the node tells how many it takes" call Node/NodeGetInfo '{}'
+	is "no limit, with krbd" "$(jq -r '.maxVolumesPerNode // 0' <<<"$reply")" 0
 	limit=$(</proc/sys/fs/mount-max)
 	no_more_mounts() { wc -l </proc/self/mountinfo >/proc/sys/fs/mount-max; }
 	more_mounts() { echo "$limit" >/proc/sys/fs/mount-max; }

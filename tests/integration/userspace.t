@@ -240,6 +240,15 @@ lock() {
 		timeout 20 dd if=/dev/zero of="$device" bs=4k count=10 oflag=direct
 	ok "detach" hold detach "$prefix-lock"
 	stop_attachds "$other"
+
+	ok "an image that others may write to, too, is attached" attach "$prefix-lock" shared
+	ok "it is written" timeout 60 dd if=/dev/zero of="$device" bs=4k count=10 oflag=direct
+	ok "a polite client gets the lock" timeout 60 rbd bench --io-type write --io-total 4K "rbd/$prefix-lock"
+	ok "and gives it back" timeout 60 dd if=/dev/zero of="$device" bs=4k count=10 oflag=direct
+	ok "for itself alone it is attached anew" attach "$prefix-lock"
+	ok "a polite client cannot have the lock then" \
+		bash -c "! timeout 20 rbd bench --io-type write --io-total 4K rbd/$prefix-lock"
+	ok "detach" hold detach "$prefix-lock"
 }
 
 # ---- takeovers -------------------------------------------------------------------------------
