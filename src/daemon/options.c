@@ -22,7 +22,7 @@
 #include <strings.h>
 
 #ifndef LIBEXECDIR
-#error "LIBEXECDIR names the directory of ceph-worker and rbd-attachd"
+#error "LIBEXECDIR names the directory of ceph-worker, rbd-attachd and rbd-csi-kube"
 #endif
 
 enum option_kind {
