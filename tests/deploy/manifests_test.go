@@ -24,7 +24,7 @@ const (
 	overlaid = "../../deploy/overlays"
 	// a helm that is built by `go tool` takes itself for one of Kubernetes 1.20
 	kubernetes = "--kube-version=1.35.0"
-	chart      = "../../deploy/helm/rbd-csi"
+	chartAt    = "../../deploy/helm/rbd-csi"
 )
 
 var overlays = []string{"userspace", "high-density", "monitoring"}
@@ -74,7 +74,7 @@ func tool(t *testing.T, arguments ...string) []byte {
 // template renders the chart with the values of the base and of an overlay.
 func template(t *testing.T, overlay string, more ...string) []byte {
 	t.Helper()
-	arguments := []string{"helm", "template", "rbd-csi", chart, kubernetes, "--namespace", "rbd-csi", "--no-hooks",
+	arguments := []string{"helm", "template", "rbd-csi", chartAt, kubernetes, "--namespace", "rbd-csi", "--no-hooks",
 		"--values", filepath.Join(base, "values.yaml")}
 	if overlay != "" {
 		arguments = append(arguments, "--values", filepath.Join(overlaid, overlay, "values.yaml"))
@@ -158,19 +158,19 @@ func TestHelmIsKustomize(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	tool(t, "helm", "lint", "--strict", kubernetes, chart)
-	tool(t, "helm", "lint", "--strict", kubernetes, chart, "--values", filepath.Join(base, "values.yaml"))
+	tool(t, "helm", "lint", "--strict", kubernetes, chartAt)
+	tool(t, "helm", "lint", "--strict", kubernetes, chartAt, "--values", filepath.Join(base, "values.yaml"))
 }
 
 // TestSchemaRefuses wants each of these refused for its own name.
 func TestSchemaRefuses(t *testing.T) {
 	for _, wrong := range []string{
 		"nosuch=1", "provisioner.replicaCount=0", "kubeletDir=relative", "provisioner.timeout=soon",
-		"storageClass.clusterID=", "CSIDriver.fsGroupPolicy=Never", "nodeplugin.updateStrategy=Sometimes",
+		"storageClass.clusterID=", "storageClass.pool=", "CSIDriver.fsGroupPolicy=Never", "nodeplugin.updateStrategy=Sometimes",
 	} {
 		name, _, _ := strings.Cut(wrong, "=")
 		last := name[strings.LastIndex(name, ".")+1:]
-		cmd := exec.Command("go", "tool", "helm", "template", "rbd-csi", chart, kubernetes,
+		cmd := exec.Command("go", "tool", "helm", "template", "rbd-csi", chartAt, kubernetes,
 			"--values", filepath.Join(base, "values.yaml"), "--set", wrong)
 		said, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(said), last) {
@@ -196,8 +196,22 @@ func TestSettable(t *testing.T) {
 			"--crush-location-labels=a/host"},
 		{"--set", "encryptionKMSConfig.k.encryptionKMSType=metadata", "name: ceph-csi-encryption-kms-config"},
 		{"--set", "csiMapping[0].clusterIDMapping.a=b", "cluster-mapping.json"},
-		{"--set", "clusterName=here", "--clustername=here"},
+		{"--set", "provisioner.clustername=here", "--clustername=here"},
 		{"--set", "storageClass.mounter=userspace", `mounter: "userspace"`},
+		{"--set", "nodeplugin.imagePullSecrets[0].name=pull", "imagePullSecrets:"},
+		{"--set", "provisioner.imagePullSecrets[0].name=pull", "imagePullSecrets:"},
+		{"--set", "storageClass.nodeStageSecret=other", "node-stage-secret-name: other"},
+		{"--set", "storageClass.controllerExpandSecretNamespace=other", "controller-expand-secret-namespace: other"},
+		{"--set", "storageClass.stripeUnit=65536", `stripeUnit: "65536"`},
+		{"--set", "storageClass.tryOtherMounters=true", `tryOtherMounters: "true"`},
+		{"--set", "storageClass.pool=,storageClass.topologyConstrainedPools[0].poolName=a," +
+			"storageClass.topologyConstrainedPools[0].domainSegments[0].domainLabel=zone," +
+			"storageClass.topologyConstrainedPools[0].domainSegments[0].value=z",
+			`topologyConstrainedPools: "[{\"domainSegments\":[{\"domainLabel\":\"zone\",\"value\":\"z\"}],\"poolName\":\"a\"}]"`},
+		{"--set-string", "storageClass.topologyConstrainedPools=[]", `topologyConstrainedPools: "[]"`},
+		{"--set", "volumeSnapshotClass.snapshotterSecret=other", "snapshotter-secret-name: other"},
+		{"--set", "configMapKey=other.json", "key: other.json"},
+		{"--set", "externallyManagedConfigmap=true", "name: ceph-csi-encryption-kms-config"},
 		{"--set-string", "storageClass.parameters.encryptionType=block", `encryptionType: "block"`},
 	} {
 		text := template(t, "", row.how, row.set)

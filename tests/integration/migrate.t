@@ -105,8 +105,16 @@ def check_values():
         ok(has(name), f"the chart has {name}")
     for name in gone:
         ok(not has(name), f"the chart has no {name}")
-    for name in ("logLevelName", "nodeplugin.httpMetrics.containerPort", "provisioner.httpMetrics.containerPort"):
-        ok(has(name), f"the chart has {name}")
+    ok(has("logLevelName"), "the chart has logLevelName")
+    told = {name for left, _ in rows for name in names_in(left)}
+    names = [line for line in (TOP / "tests/deploy/ceph-csi/values.names").read_text().split("\n") if line and line[0] != "#"]
+    silent = [name for name in names if not any(name == t or name.startswith(t + ".") for t in told)]
+    ok(not silent, f"the table has each of the {len(names)} values of ceph-csi's chart", silent)
+    # what stands as a whole has the names that are below it
+    for name in names:
+        whole = next((s for s in same if name == s or name.startswith(s + ".")), None)
+        if whole:
+            ok(has(name), f"the chart has {name}, as ceph-csi's")
 
 
 def main():

@@ -59,7 +59,7 @@ livenessProbe:
     - --leader-election-lease-duration={{ $all.leaderElection.leaseDuration }}
     - --leader-election-renew-deadline={{ $all.leaderElection.renewDeadline }}
     - --leader-election-retry-period={{ $all.leaderElection.retryPeriod }}
-    - --http-endpoint=:{{ $sidecar.httpPort }}
+    - --http-endpoint=:{{ $sidecar.args.httpEndpointPort }}
     {{- range index . 4 }}
     - {{ . }}
     {{- end }}
@@ -68,7 +68,7 @@ livenessProbe:
     {{- end }}
   ports:
     - name: {{ trimPrefix "csi-" (index . 1) }}
-      containerPort: {{ $sidecar.httpPort }}
+      containerPort: {{ $sidecar.args.httpEndpointPort }}
   livenessProbe:
     httpGet:
       path: /healthz/leader-election
@@ -98,7 +98,7 @@ livenessProbe:
 - name: ceph-config
   mountPath: /etc/ceph
   readOnly: true
-{{- if .Values.encryptionKMSConfig }}
+{{- if or .Values.encryptionKMSConfig .Values.externallyManagedConfigmap }}
 - name: kms-config
   mountPath: /etc/ceph-csi-encryption-kms-config
   readOnly: true
@@ -109,12 +109,50 @@ livenessProbe:
 - name: ceph-csi-config
   configMap:
     name: {{ .Values.configMapName }}
+    {{- with .Values.configMapKey }}
+    items:
+      - key: {{ . }}
+        path: config.json
+      {{- if or $.Values.csiMapping $.Values.externallyManagedConfigmap }}
+      - key: cluster-mapping.json
+        path: cluster-mapping.json
+      {{- end }}
+    # a cluster-mapping.json need not be there
+    optional: true
+    {{- end }}
 - name: ceph-config
   configMap:
     name: {{ .Values.cephConfConfigMapName }}
-{{- if .Values.encryptionKMSConfig }}
+{{- if or .Values.encryptionKMSConfig .Values.externallyManagedConfigmap }}
 - name: kms-config
   configMap:
     name: {{ .Values.kmsConfigMapName }}
+    {{- if .Values.externallyManagedConfigmap }}
+    # nobody has to have made it
+    optional: true
+    {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Of all pods and of one kind: (list . KIND) */ -}}
+{{- define "rbd-csi.pull-secrets" -}}
+{{- with concat (index . 0).Values.imagePullSecrets (index . 1).imagePullSecrets | uniq }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- /* For a Prometheus that finds pods by these (docs/METRICS.md), and what is asked for: KIND */ -}}
+{{- define "rbd-csi.pod-annotations" -}}
+{{- if or .httpMetrics.enabled .podAnnotations }}
+annotations:
+  {{- if .httpMetrics.enabled }}
+  # for a Prometheus that finds pods by these; docs/METRICS.md
+  prometheus.io/scrape: "true"
+  prometheus.io/port: {{ .httpMetrics.containerPort | quote }}
+  {{- end }}
+  {{- with .podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end }}
