@@ -22,7 +22,8 @@
 #include <strings.h>
 
 #ifndef LIBEXECDIR
-#error "LIBEXECDIR names the directory of ceph-worker, rbd-attachd and rbd-csi-kube"
+#error                                                                         \
+    "LIBEXECDIR names the directory of ceph-worker, rbd-attachd and rbd-csi-kube"
 #endif
 
 enum option_kind {
