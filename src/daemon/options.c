@@ -22,8 +22,7 @@
 #include <strings.h>
 
 #ifndef LIBEXECDIR
-#error                                                                         \
-    "LIBEXECDIR names the directory of ceph-worker, rbd-attachd and rbd-csi-kube"
+#error "LIBEXECDIR names the directory of ceph-worker and its like"
 #endif
 
 enum option_kind {

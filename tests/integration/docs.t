@@ -149,6 +149,23 @@ def check_exposure():
     ok(told == limits and len(limits) == 2, "docs/PACKAGES.md tells how exposed the units are, as the test has it", told, limits)
 
 
+def check_parameters():
+    """The examples and the chart's classes have only parameters that docs/PARAMETERS.md has."""
+    known = {}
+    for row in rows_of(page("PARAMETERS"), "| key | where | meaning | default | accepted | example |"):
+        for kind in row[1].split(", "):
+            known.setdefault(kind, set()).add(row[0].strip("`"))
+    files = [*(TOP / "deploy/examples").glob("*.yaml"), *(TOP / "deploy/kubernetes").glob("*class.yaml")]
+    things = [thing for file in files for thing in yaml.safe_load_all(file.read_text()) if thing]
+    used = [(thing["kind"], key) for thing in things for key in thing.get("parameters") or {}]
+    secrets = [("secret", key) for thing in things if thing["kind"] == "Secret" for key in thing["stringData"]]
+    static = [("static", key) for thing in things if thing["kind"] == "PersistentVolume" for key in thing["spec"]["csi"]["volumeAttributes"]]
+    sidecars = re.compile(r"csi\.storage\.k8s\.io/(fstype|[a-z-]+-secret-name(space)?)$")
+    other = [(kind, key) for kind, key in used + secrets + static if key not in known[kind] and not sidecars.match(key)]
+    ok({kind for kind, _ in used} == {"StorageClass", "VolumeSnapshotClass", "VolumeAttributesClass"} and secrets and static, "the examples have classes of each kind, Secrets and a static volume", used)
+    ok(not other, "with parameters that docs/PARAMETERS.md has", other)
+
+
 def check_release():
     version = re.search(r"^AC_INIT\(\[rbd-csi\], \[(.*)\]\)$", (TOP / "configure.ac").read_text(), re.M)[1]
     chart = yaml.safe_load((TOP / "deploy/helm/rbd-csi/Chart.yaml").read_text())
@@ -169,6 +186,7 @@ def main():
     check_versions()
     check_alerts()
     check_exposure()
+    check_parameters()
     check_release()
     done()
 
