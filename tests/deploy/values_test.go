@@ -36,6 +36,64 @@ csiConfig: [{clusterID: c, monitors: [m]}]
 nodeplugin: {userspaceMapper: {enabled: true}}
 `}
 
+// theirs has what a copy of ceph-csi's values.yaml has: names without a value, empty strings and lists.
+const theirs = `
+serviceAccounts: {nodeplugin: {create: true, name: null}, provisioner: {create: true, name: null}}
+csiConfig: [{clusterID: c, monitors: [m], rbd: {netNamespaceFilePath: "/n"}, readAffinity: {enabled: true}}]
+csiMapping: []
+encryptionKMSConfig: {}
+commonLabels: {}
+nodeplugin:
+  name: nodeplugin
+  updateStrategy: RollingUpdate
+  httpMetrics: {enabled: true, containerPort: 8080}
+  imagePullSecrets: []
+  registrar: {resources: {}}
+  plugin: {resources: {}}
+  nodeSelector: {}
+  tolerations: []
+  affinity: {}
+  annotations: {}
+  podAnnotations: {}
+provisioner:
+  name: provisioner
+  strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 50%}}
+  httpMetrics: {enabled: true, containerPort: 8080}
+  imagePullSecrets: []
+  provisioner: {resources: {}, args: null, extraArgs: []}
+  attacher: {enabled: true, resources: {}, args: null, extraArgs: []}
+  resizer: {enabled: true, resources: {}, args: null, extraArgs: []}
+  snapshotter: {resources: {}, args: {httpEndpointPort: 9999}, extraArgs: []}
+  annotations: {}
+topology: {domainLabels: []}
+storageClass:
+  create: true
+  clusterID: c
+  pool: p
+  dataPool: ""
+  imageFeatures: layering
+  mounter: ""
+  cephLogDir: ""
+  cephLogStrategy: ""
+  volumeNamePrefix: ""
+  encrypted: ""
+  encryptionKMSID: ""
+  topologyConstrainedPools: []
+  mapOptions: ""
+  unmapOptions: ""
+  stripeUnit: ""
+  stripeCount: ""
+  objectSize: ""
+  provisionerSecret: csi-rbd-secret
+  provisionerSecretNamespace: ""
+  controllerExpandSecret: csi-rbd-secret
+  controllerExpandSecretNamespace: ""
+  nodeStageSecret: csi-rbd-secret
+  nodeStageSecretNamespace: ""
+  mountOptions: []
+secret: {create: true, userID: u, userKey: k, encryptionPassphrase: test_passphrase}
+`
+
 func parsed(t *testing.T, text []byte) object {
 	t.Helper()
 	var found object
@@ -48,7 +106,7 @@ func parsed(t *testing.T, text []byte) object {
 // rendered is all that the chart makes with values, without what it tells people; the schema has been asked.
 func rendered(t *testing.T, of *chart.Chart, values object) string {
 	t.Helper()
-	release := chartutil.ReleaseOptions{Name: "r", Namespace: "n", IsInstall: true}
+	release := chartutil.ReleaseOptions{Name: "r", Namespace: "rbd-csi", IsInstall: true}
 	all, err := chartutil.ToRenderValues(of, values, release, chartutil.DefaultCapabilities)
 	if err != nil {
 		t.Errorf("%v: %v", values, err)
@@ -67,7 +125,7 @@ func rendered(t *testing.T, of *chart.Chart, values object) string {
 	sort.Strings(names)
 	for _, name := range names {
 		if filepath.Base(name) != "NOTES.txt" {
-			text.WriteString(files[name])
+			text.WriteString("---\n" + files[name] + "\n")
 		}
 	}
 	return text.String()
@@ -189,5 +247,21 @@ func TestEveryValue(t *testing.T) {
 	})
 	if count < 180 {
 		t.Errorf("values.yaml has only %d values", count)
+	}
+}
+
+// TestTheirValues wants a values file of ceph-csi's chart, without what docs/MIGRATE.md says is none, to do.
+func TestTheirValues(t *testing.T) {
+	made, err := loader.Load(chartAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := rendered(t, made, parsed(t, []byte(theirs)))
+	decode(t, "ceph-csi's values", []byte(text))
+	for _, want := range []string{"--http-endpoint=:8091", "--http-endpoint=:9999", "serviceAccountName: rbd-csi-nodeplugin",
+		"--metrics-address=:8080"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q", want)
+		}
 	}
 }

@@ -42,8 +42,15 @@ livenessProbe:
   failureThreshold: 5
 {{- end }}
 
+{{- /* ceph-csi's values have no name: (list . KIND) */ -}}
+{{- define "rbd-csi.account" -}}
+{{ (index (index . 0).Values.serviceAccounts (index . 1)).name | default (printf "rbd-csi-%s" (index . 1)) }}
+{{- end }}
+
 {{- /* A sidecar of the controller: (list . NAME VALUES WORKERS ARGUMENTS) */ -}}
 {{- define "rbd-csi.sidecar" -}}
+{{- $port := dict "csi-provisioner" 8090 "csi-attacher" 8091 "csi-resizer" 8092 "csi-snapshotter" 8093 }}
+{{- $port = (index . 2).args | default dict | dig "httpEndpointPort" (index $port (index . 1)) }}
 {{- $root := index . 0 }}{{ $sidecar := index . 2 }}{{ $all := $root.Values.provisioner -}}
 - name: {{ index . 1 }}
   {{- include "rbd-csi.image" (list $root $sidecar.image) | nindent 2 }}
@@ -59,7 +66,7 @@ livenessProbe:
     - --leader-election-lease-duration={{ $all.leaderElection.leaseDuration }}
     - --leader-election-renew-deadline={{ $all.leaderElection.renewDeadline }}
     - --leader-election-retry-period={{ $all.leaderElection.retryPeriod }}
-    - --http-endpoint=:{{ $sidecar.args.httpEndpointPort }}
+    - --http-endpoint=:{{ $port }}
     {{- range index . 4 }}
     - {{ . }}
     {{- end }}
@@ -68,7 +75,7 @@ livenessProbe:
     {{- end }}
   ports:
     - name: {{ trimPrefix "csi-" (index . 1) }}
-      containerPort: {{ $sidecar.args.httpEndpointPort }}
+      containerPort: {{ $port }}
   livenessProbe:
     httpGet:
       path: /healthz/leader-election
