@@ -8,7 +8,10 @@
  *
  * Mounts itself at DIRECTORY, where the file is called "image", with the open
  * flags of rbd-attachd and its answer to FUSE_INIT, and serves until that is
- * unmounted. Nothing is kept: it reads as zeros.
+ * unmounted. Nothing is kept.
+ *
+ * Data lies in as many buffers as a deep queue needs, used in turn: that of a
+ * request that is under way is not the next one's.
  */
 #include "attach/fuse_wire.h"
 
@@ -22,10 +25,11 @@
 #include <sys/uio.h>
 
 #define INO 2
+#define BUFFERS 16
 
 static int fd;
 static uint64_t size;
-static char request[FUSE_WIRE_REQUEST_MAX], zeros[FUSE_WIRE_IO_MAX];
+static char buffers[BUFFERS][FUSE_WIRE_REQUEST_MAX];
 
 static void
 answer(const struct fuse_call *call, int rc, const void *data, size_t len)
@@ -56,7 +60,7 @@ attr_of(uint64_t ino)
 }
 
 static void
-serve(const struct fuse_call *call)
+serve(const struct fuse_call *call, const char *data)
 {
 	struct fuse_open_out opened = { .open_flags = FOPEN_DIRECT_IO |
 		    FOPEN_PARALLEL_DIRECT_WRITES | FOPEN_NOFLUSH };
@@ -67,7 +71,7 @@ serve(const struct fuse_call *call)
 
 	switch (call->opcode) {
 	case FUSE_READ:
-		answer(call, 0, zeros, call->read->size);
+		answer(call, 0, data, call->read->size);
 		break;
 	case FUSE_WRITE:
 		written = (struct fuse_write_out){ .size = call->write->size };
@@ -106,6 +110,7 @@ main(int argc, char **argv)
 {
 	struct fuse_call call;
 	char options[128];
+	unsigned turn = 0;
 	ssize_t n;
 
 	if (argc != 3 || str_to_u64(argv[2], &size) < 0) {
@@ -121,10 +126,15 @@ main(int argc, char **argv)
 		perror(argv[1]);
 		return 1;
 	}
-	while ((n = read(fd, request, sizeof(request))) > 0 ||
-	    (n < 0 && (errno == EINTR || errno == ENOENT)))
+	memset(buffers, 'x', sizeof(buffers)); /* not the page of zeros */
+	while ((n = read(fd, buffers[turn], sizeof(buffers[turn]))) > 0 ||
+	    (n < 0 && (errno == EINTR || errno == ENOENT))) {
+		char *request = buffers[turn];
+
+		turn = (turn + 1) % BUFFERS;
 		if (n > 0 && fuse_call_parse(&call, request, (size_t)n) == 0 &&
 		    !fuse_call_is_silent(&call))
-			serve(&call);
+			serve(&call, buffers[turn]);
+	}
 	return n < 0 && errno != ENODEV;
 }
