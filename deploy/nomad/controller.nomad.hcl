@@ -5,6 +5,11 @@ job "rbd-csi-controller" {
   group "controller" {
     count = 2
 
+    # Two plugins of one kind on one machine would share a socket.
+    constraint {
+      distinct_hosts = true
+    }
+
     task "plugin" {
       driver = "docker"
 
