@@ -57,7 +57,8 @@ job "rbd-csi-node" {
 
       resources {
         cpu    = 50
-        memory = 64
+        # Docker ends what goes above: mkfs and fsck of large file systems need it.
+        memory = 512
       }
     }
   }
