@@ -130,7 +130,7 @@ both_write() {
 	local node pids=() pid rc=0
 	for node in a b; do
 		timeout 120 fio --name="$node" --filename="$work/target-$node" --rw=randwrite --bs=64k --direct=1 --ioengine=libaio --iodepth=4 \
-			--size=16M --offset="$([[ $node == a ]] && echo 16M || echo 32M)" --verify=crc32c --do_verify=1 >"$work/fio-$node" 2>&1 &
+			--size=16M --offset="$([[ $node == a ]] && echo 16M || echo 32M)" --verify=crc32c --do_verify=1 --verify_state_save=0 >"$work/fio-$node" 2>&1 &
 		pids+=($!)
 	done
 	for pid in "${pids[@]}"; do
