@@ -194,7 +194,7 @@ func TestSettable(t *testing.T) {
 			"--domainlabels=topology.kubernetes.io/zone"},
 		{"--set", "readAffinity.enabled=true,readAffinity.crushLocationLabels[0]=a/host",
 			"--crush-location-labels=a/host"},
-		{"--set", "encryptionKMSConfig.k.encryptionKMSType=metadata", "name: ceph-csi-encryption-kms-config"},
+		{"--set", "encryptionKMSConfig.k.encryptionKMSType=metadata", `"encryptionKMSType": "metadata"`},
 		{"--set", "csiMapping[0].clusterIDMapping.a=b", "cluster-mapping.json"},
 		{"--set", "provisioner.clustername=here", "--clustername=here"},
 		{"--set", "storageClass.mounter=userspace", `mounter: "userspace"`},
@@ -211,7 +211,6 @@ func TestSettable(t *testing.T) {
 		{"--set-string", "storageClass.topologyConstrainedPools=[]", `topologyConstrainedPools: "[]"`},
 		{"--set", "volumeSnapshotClass.snapshotterSecret=other", "snapshotter-secret-name: other"},
 		{"--set", "configMapKey=other.json", "key: other.json"},
-		{"--set", "externallyManagedConfigmap=true", "name: ceph-csi-encryption-kms-config"},
 		{"--set-string", "storageClass.parameters.encryptionType=block", `encryptionType: "block"`},
 	} {
 		text := template(t, "", row.how, row.set)

@@ -82,6 +82,7 @@ def check_container(pod, annotations, where, container):
     scraped = annotations.get("prometheus.io/port")
     ok(scraped == str(metrics), f"{where}: and scraped", metrics, scraped)
     mounts = [m["mountPath"] for m in container["volumeMounts"]]
+    ok("/etc/ceph-csi-encryption-kms-config" in mounts, f"{where}: key services can be configured", mounts)
     ok(str(pathlib.Path(socket).parent) in mounts, f"{where}: its socket is in a volume", socket)
     grace = pod["terminationGracePeriodSeconds"]
     drain = int(flags["drain-timeout"].removesuffix("s"))
@@ -108,7 +109,7 @@ def main():
         annotations = thing["spec"]["template"]["metadata"].get("annotations", {})
         ok(("ServiceAccount", pod["serviceAccountName"]) in objects, f"{name}: its account is there")
         for volume in pod["volumes"]:
-            if "configMap" in volume:
+            if "configMap" in volume and not volume["configMap"].get("optional"):
                 ref = ("ConfigMap", volume["configMap"]["name"])
                 ok(ref in objects, f"{name}: {ref[1]} is there")
         rules = objects.get(("ClusterRole", pod["serviceAccountName"]), {}).get("rules", [])

@@ -105,11 +105,9 @@ livenessProbe:
 - name: ceph-config
   mountPath: /etc/ceph
   readOnly: true
-{{- if or .Values.encryptionKMSConfig .Values.externallyManagedConfigmap }}
 - name: kms-config
   mountPath: /etc/ceph-csi-encryption-kms-config
   readOnly: true
-{{- end }}
 {{- end }}
 
 {{- define "rbd-csi.config-volumes" -}}
@@ -130,15 +128,11 @@ livenessProbe:
 - name: ceph-config
   configMap:
     name: {{ .Values.cephConfConfigMapName }}
-{{- if or .Values.encryptionKMSConfig .Values.externallyManagedConfigmap }}
 - name: kms-config
   configMap:
     name: {{ .Values.kmsConfigMapName }}
-    {{- if .Values.externallyManagedConfigmap }}
-    # nobody has to have made it
+    # nobody has to have made it: there is the key service "default"
     optional: true
-    {{- end }}
-{{- end }}
 {{- end }}
 
 {{- /* Of all pods and of one kind: (list . KIND) */ -}}
