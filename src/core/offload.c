@@ -22,6 +22,15 @@ struct reply_head {
 	struct err err;
 } __attribute__((aligned(16)));
 
+/*
+ * A child that has run for so long may wait for a cluster that does not
+ * answer. It lends its place to others, so that however many volumes of one
+ * cluster hang, those of another go on; but there are never more than so many
+ * times the maximum.
+ */
+#define SLOW_MS INT64_C(10000)
+#define SLOW_FACTOR 8
+
 static struct {
 	struct offload_stats stats;
 	STAILQ_HEAD(, offload) queue;
@@ -110,11 +119,28 @@ judge(struct offload *off)
 	return -EIO;
 }
 
+static bool
+has_place(void)
+{
+	return of.stats.running - of.stats.slow < of.stats.max &&
+	    of.stats.running < of.stats.max * SLOW_FACTOR;
+}
+
+static void
+launch_queued(void)
+{
+	struct offload *next;
+
+	while ((next = STAILQ_FIRST(&of.queue)) != NULL && has_place()) {
+		STAILQ_REMOVE_HEAD(&of.queue, link);
+		launch(next);
+	}
+}
+
 static void
 complete(struct offload *off)
 {
 	struct wake *waiter = off->waiter;
-	struct offload *next;
 	int rc = judge(off);
 
 	timer_disarm(&off->deadline);
@@ -122,14 +148,12 @@ complete(struct offload *off)
 	off->reply = NULL;
 	off->waiter = NULL;
 	of.stats.running--;
+	if (off->slow)
+		of.stats.slow--;
 	if (off->late)
 		of.stats.stuck--;
 	wake_up(waiter, rc);
-	next = STAILQ_FIRST(&of.queue);
-	if (next != NULL && of.stats.running < of.stats.max) {
-		STAILQ_REMOVE_HEAD(&of.queue, link);
-		launch(next);
-	}
+	launch_queued();
 }
 
 static void
@@ -173,6 +197,15 @@ on_deadline(struct timer *timer)
 	struct offload *off = container_of(timer, struct offload, deadline);
 	char quoted[160];
 
+	if (!off->slow) {
+		off->slow = true;
+		of.stats.slow++;
+		launch_queued();
+		if (off->timeout_ms > SLOW_MS) {
+			timer_arm(timer, off->timeout_ms - SLOW_MS);
+			return;
+		}
+	}
 	if (!off->late) {
 		off->late = true;
 		of.stats.stuck++;
@@ -238,7 +271,8 @@ launch(struct offload *off)
 	io_watch(&off->pipe, fd[0], IO_READ, on_pipe);
 	io_watch(&off->pidfd, pidfd, IO_READ, on_exit_of_child);
 	off->deadline.fire = on_deadline;
-	timer_arm(&off->deadline, off->timeout_ms);
+	timer_arm(&off->deadline,
+	    off->timeout_ms < SLOW_MS ? off->timeout_ms : SLOW_MS);
 }
 
 void
@@ -256,8 +290,8 @@ offload_start(struct offload *off, const char *what, offload_fn fn,
 	off->waiter = waiter;
 	off->got = 0;
 	off->status = 0;
-	off->reaped = off->killed = off->late = false;
-	if (of.stats.running < of.stats.max)
+	off->reaped = off->killed = off->slow = off->late = false;
+	if (has_place())
 		launch(off);
 	else
 		STAILQ_INSERT_TAIL(&of.queue, off, link);

@@ -38,7 +38,7 @@ struct offload {
 	struct io pipe, pidfd;
 	unsigned char *reply;
 	size_t got, want;
-	bool reaped, killed, late;
+	bool reaped, killed, slow, late;
 	int status;
 	struct timer deadline;
 	int64_t timeout_ms;
@@ -57,12 +57,16 @@ void offload_start(struct offload *off, const char *what, offload_fn fn,
     const void *args, void *result, size_t result_size, int64_t timeout_ms,
     struct wake *waiter);
 
-/* How many children may run at once (default 64); the others wait, FIFO. */
+/*
+ * How many children may run at once (default 64), but for those that have run
+ * for 10 s, which are eight times as many in all at most; the others wait, FIFO.
+ */
 void offload_set_max(unsigned max);
 
 /* For tests and metrics. */
 struct offload_stats {
 	unsigned max, running;
+	unsigned slow;  /* of these, those that have lent their place */
 	unsigned stuck; /* running past their time */
 	uint64_t forks; /* since the start */
 };

@@ -327,7 +327,8 @@ descriptors(bool max)
 	    requests_stats().large_bytes_max)                                  \
 	X("workers", sessions_stats().workers, SESSIONS_WORKERS_MAX)           \
 	X("lanes", sessions_stats().lanes_most, sessions_stats().lanes_max)    \
-	X("offload-children", offload_stats().running, offload_stats().max)    \
+	X("offload-children", offload_stats().running - offload_stats().slow,  \
+	    offload_stats().max)                                               \
 	X("userspace-images", attach_session_io().images_most, TABLE_SLOTS)    \
 	X("descriptors", descriptors(false), descriptors(true))
 

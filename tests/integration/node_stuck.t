@@ -17,7 +17,8 @@ for tool in mkfs.ext4 fsck.ext4; do
 		>"$work/bin/$tool"
 	chmod +x "$work/bin/$tool"
 done
-PATH=$work/bin:$PATH start_daemon --metrics-address="$metrics"
+# Places for two children, and more than two hang.
+PATH=$work/bin:$PATH start_daemon --metrics-address="$metrics" --offload-max=2
 # shellcheck source=../vm/volume.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../vm/volume.sh"
 

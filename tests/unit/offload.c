@@ -2,6 +2,7 @@
  * offload.c - forked calls, tools and helpers, with real processes.
  */
 #include "core/offload.h"
+#include "base/clock.h"
 #include "core/child.h"
 #include "core/signal.h"
 #include "tests/tap.h"
@@ -287,6 +288,37 @@ test_queue(void)
 	offload_set_max(64);
 }
 
+/* The only place is taken by a child that hangs in a system call. */
+static void
+test_slow(void)
+{
+	struct run hangs = { .fn = fn_hang },
+		   other = { .fn = fn_double, .arg = 4 };
+	int64_t now = clock_now_ms();
+
+	offload_set_max(1);
+	clock_fake(now);
+	start(&hangs);
+	start(&other);
+	while (offload_stats().running == 0)
+		loop_turn(false);
+	is_int(offload_stats().running, 1, "one that hangs has the one place");
+	clock_fake(now + 10000);
+	while (op_count() > 1)
+		loop_turn(false);
+	ok(other.rc == 0 && other.result[0] == 8,
+	    "another one runs after 10 s all the same");
+	is_int(offload_stats().slow, 1, "the first one still does");
+	clock_fake(now + 20000);
+	while (op_count() > 0)
+		loop_turn(false);
+	is_int(hangs.rc, -ETIMEDOUT, "until its time is over");
+	ok(offload_stats().running == 0 && offload_stats().slow == 0,
+	    "then none is left");
+	clock_fake(-1);
+	offload_set_max(64);
+}
+
 static void
 test_tool(void)
 {
@@ -358,6 +390,7 @@ main(void)
 	test_signals();
 	test_few_files();
 	test_queue();
+	test_slow();
 	test_tool();
 	test_helper();
 	loop_fini();
