@@ -128,6 +128,15 @@ fuse_answer_rc(const struct fuse_call *call, int rc)
 
 /* ---- the directory, from memory ---------------------------------------- */
 
+/*
+ * Names are never cached, so whoever asks by a path gets the size of now. Who
+ * has just asked so lets a loop device be bound or grow then: the kernel does
+ * not ask once more for that. It takes a question that is cut off, since the
+ * process was killed, for a size of 0, which fails all I/O of who has the
+ * device mounted.
+ */
+#define SIZE_VALID_S 5
+
 static void
 attr_of_slot(struct table_slot *slot, struct fuse_attr *attr)
 {
@@ -160,7 +169,7 @@ do_init(const struct fuse_call *call)
 static void
 do_lookup(const struct fuse_call *call)
 {
-	struct fuse_entry_out out = { 0 }; /* nothing to be cached */
+	struct fuse_entry_out out = { .attr_valid = SIZE_VALID_S };
 	struct image *image = call->nodeid == FUSE_ROOT_ID
 	    ? image_by_file(call->name)
 	    : NULL;
@@ -177,7 +186,7 @@ do_lookup(const struct fuse_call *call)
 static void
 do_getattr(const struct fuse_call *call)
 {
-	struct fuse_attr_out out = { 0 };
+	struct fuse_attr_out out = { .attr_valid = SIZE_VALID_S };
 	struct image *image = image_by_ino(call->nodeid);
 
 	if (image != NULL) {

@@ -2,6 +2,7 @@
  * image.c - see image.h.
  */
 #include "attach/image.h"
+#include "attach/image_size.h"
 
 #include "base/log.h"
 #include "ceph/image.h"
@@ -145,10 +146,9 @@ drop(struct image *image)
 
 /* Reads the size of a served image, of whose header somebody has told. */
 struct image_resize {
+	struct image_size size;
 	struct wake wake;
 	struct image *image;
-	uint64_t ino; /* the slot may be another image's by then */
-	struct rados_read *read;
 	/* of a look that somebody waits for; NULL: by a header's change */
 	struct wake *waiter;
 	struct err *err;
@@ -159,27 +159,20 @@ static int open_pool(
 static void resize_begin(struct image *image);
 
 static void
-on_size_read(struct wake *wake, int rc)
+on_size_known(struct wake *wake, int rc)
 {
 	struct image_resize *r = container_of(wake, struct image_resize, wake);
 	struct image *image = r->image;
 	struct table_slot *slot = image->slot;
-	uint64_t size = 0, old = atomic_load(&slot->size_bytes);
-	bool served = image->state == IMAGE_SERVED && slot->ino == r->ino;
-	struct err err = ERR_INIT;
-	struct dec dec;
-	uint8_t order;
+	uint64_t size = r->size.size_bytes;
+	uint64_t old = atomic_load(&slot->size_bytes);
+	bool served = image->state == IMAGE_SERVED && slot->ino == r->size.ino;
 
-	if (rc == 0)
-		rc = rados_read_result(r->read, 0, &dec);
-	if (rc == 0)
-		rc = cls_parse_size(dec, &order, &size);
 	if (r->waiter == NULL)
 		image->resizing = false;
 	if (rc < 0) {
-		(void)err_set_rc(&err, rc, "size of image %s", slot->image);
 		log_warn("image.resize", "image=%s text=\"%s\"", slot->image,
-		    err.text);
+		    r->size.op.err.text);
 	} else if (served && size != old) {
 		atomic_store(&slot->size_bytes, size);
 		log_info("image.resized",
@@ -190,12 +183,11 @@ on_size_read(struct wake *wake, int rc)
 	if (served)
 		note_refusal(image, rc);
 	if (r->waiter != NULL) {
-		*r->err = err;
+		*r->err = r->size.op.err;
 		wake_up(r->waiter, rc);
 	} else if (image->resize_again && image->state == IMAGE_SERVED) {
 		resize_begin(image);
 	}
-	rados_read_free(r->read);
 	free(r);
 }
 
@@ -204,21 +196,16 @@ size_ask(struct image *image, struct err *err, struct wake *waiter)
 {
 	struct image_resize *r;
 	struct ceph_pool *pool;
-	char object[RBD_OBJECT_SIZE];
 	int rc = open_pool(image->slot, &pool, err); /* it is: no wait */
 
 	if (rc < 0)
 		return rc;
-	(void)snprintf(object, sizeof(object), RBD_HEADER_PREFIX "%s",
-	    image->slot->image_id);
 	r = mem_new(sizeof(*r));
-	r->wake.fn = on_size_read;
+	r->wake.fn = on_size_known;
 	r->image = image;
-	r->ino = image->slot->ino;
 	r->waiter = waiter;
 	r->err = err;
-	r->read = rados_ask_start(
-	    pool, object, cls_call_u64("get_size", RBD_NOSNAP), &r->wake);
+	image_size_start(&r->size, &image->io, image->slot, pool, &r->wake);
 	return 0;
 }
 

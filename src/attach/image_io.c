@@ -435,6 +435,17 @@ image_io_flush_start(struct image_io *io, struct wake *waiter)
 		accepted(c, rbd_aio_flush(io->rbd, c), waiter);
 }
 
+void
+image_io_read_start(struct image_io *io, uint64_t offset, char *data,
+    size_t len, struct wake *waiter)
+{
+	rbd_completion_t c = completion_for(waiter);
+
+	if (c != NULL)
+		accepted(
+		    c, rbd_aio_read(io->rbd, offset, len, data, c), waiter);
+}
+
 int
 image_io_info(struct image_io *io, char *image_id, size_t id_size,
     uint64_t *size_bytes, bool *exclusive_lock)

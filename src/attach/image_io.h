@@ -139,6 +139,10 @@ void image_io_open_start(struct image_io *io, const char *image,
 void image_io_close_start(struct image_io *io, struct wake *waiter);
 void image_io_flush_start(struct image_io *io, struct wake *waiter);
 
+/* Past all limits and lists, for the server itself; -EINVAL: beyond its end. */
+void image_io_read_start(struct image_io *io, uint64_t offset, char *data,
+    size_t len, struct wake *waiter);
+
 /* What an open image knows of itself, without asking the cluster. */
 int image_io_info(struct image_io *io, char *image_id, size_t id_size,
     uint64_t *size_bytes, bool *exclusive_lock);

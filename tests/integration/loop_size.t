@@ -24,14 +24,24 @@ unpublish() { call Node/NodeUnpublishVolume "$(jq -c '{volume_id, target_path}' 
 unstage() { call Node/NodeUnstageVolume "$(jq -c '{volume_id, staging_target_path}' <<<"$request")"; }
 sectors() { cat "/sys/block/$loop/size"; }
 
-# The size is asked for by a process that waits for rbd-attachd and is killed.
-lose_size() {
-	local pid
-	mapfile -t pids < <(attachds)
-	kill -STOP "${pids[@]}"
+# asks: a process that waits for rbd-attachd, as it asks for the size: pid. What the kernel was told a moment ago it does not
+# ask for.
+asks() {
 	losetup -c "/dev/$loop" &
 	pid=$!
-	wait_for 60 grep -qs fuse "/proc/$pid/stack"
+	until is_gone "$pid"; do
+		! grep -qs fuse "/proc/$pid/stack" || return 0
+	done
+	wait "$pid"
+	return 1
+}
+
+# The size is asked for by a process that waits for rbd-attachd and is killed.
+lose_size() {
+	local pid pids
+	mapfile -t pids < <(attachds)
+	kill -STOP "${pids[@]}"
+	wait_for 60 asks
 	kill -KILL "$pid"
 	wait "$pid"
 	kill -CONT "${pids[@]}"
@@ -45,6 +55,19 @@ loop=$(losetup -l -n -O NAME,MAJ:MIN | awk -v n="$(printf '%d:%d' "0x$(stat -c %
 is "as $loop, with its size" "$(sectors)" $((size / 512))
 ok "data is written" bash -c "echo kept | dd of=$device bs=4k conv=sync oflag=direct status=none"
 
+# as who binds one and lets it grow: the size is read by the file's path, and then nobody waits for rbd-attachd
+grows_alone() {
+	local pids rc
+	mapfile -t pids < <(attachds)
+	stat "$(<"/sys/block/$loop/loop/backing_file")"
+	kill -STOP "${pids[@]}"
+	timeout -s KILL 4 losetup -c "/dev/$loop"
+	rc=$?
+	kill -CONT "${pids[@]}"
+	return "$rc"
+}
+ok "who has just read the size is not in rbd-attachd's hands when the device takes it over" grows_alone
+is "which keeps it" "$(sectors)" $((size / 512))
 ok "the size is lost" lose_size
 ok "it is staged once more" stage
 is "and has its size again" "$(sectors)" $((size / 512))
