@@ -79,7 +79,7 @@ json_write_file(
     const char *path, const json_t *json, unsigned mode, struct err *err)
 {
 	auto_free char *text = json_dumps(json, JSON_COMPACT);
-	auto_free char *tmp = str_fmt("%s.tmp", path);
+	auto_free char *tmp = str_fmt("%s" JSON_TMP, path);
 	auto_close int fd = -1;
 	int rc;
 

@@ -28,8 +28,10 @@ json_auto_decref(json_t **json)
 json_t *json_read_file(
     const char *path, size_t max, bool lenient, struct err *err);
 
+#define JSON_TMP ".tmp"
+
 /*
- * Writes to "path.tmp" with `mode` and renames over `path`: a reader sees the
+ * Writes to `path` JSON_TMP with `mode` and renames over `path`: a reader sees the
  * old or the new content, also after a kill. Not synced to the disk: it is
  * for state that means nothing after a power failure. Returns 0 or a negative
  * errno.

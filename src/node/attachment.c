@@ -96,11 +96,10 @@ read_stash_beside(const char *point, const char *volume_id, struct stash *stash)
 /*
  * Whether a mounted staging path of the volume shows the device: for devices
  * that no mapper of ours knows (an encrypted volume's and rbd-nbd's, staged by
- * ceph-csi), and for images whose name tells nothing of the volume. 0,
- * -ENODEV, or the list cannot be read.
+ * ceph-csi), and for images whose name tells nothing of the volume.
  */
-static int
-find_staged_at(const char *volume_id, dev_t devno, struct err *err)
+int
+attachment_find_staged(const char *volume_id, dev_t devno, struct err *err)
 {
 	const struct mount_point shown = { .source = devno };
 	const struct mount_entry *entry;
@@ -146,7 +145,7 @@ prove_mount(const char *path, const struct device_claim *claim,
 	*layer = S_ISBLK(point->mode) ? at.layer[LAYER_READ_ONLY] : 0;
 	*dead = rc == -ESTALE || point->dead;
 	if (rc == -ENODEV) {
-		rc = find_staged_at(
+		rc = attachment_find_staged(
 		    claim->spec.volume_id, point->source, &failed);
 		if (err_is_set(&failed))
 			why = failed;

@@ -39,6 +39,14 @@ int attachment_find(const struct device_claim *claim,
     struct err *err) must_check;
 
 /*
+ * Whether a mounted staging path of the volume shows the device: for devices
+ * that attachment_find() does not know (-ENODEV). 0, -ENODEV, or the list of
+ * mounts cannot be read.
+ */
+int attachment_find_staged(
+    const char *volume_id, dev_t devno, struct err *err) must_check;
+
+/*
  * Unmounts all that is mounted at `path`, the topmost first, each after proof
  * as above, or by a staging path of volume spec->volume_id that shows the same
  * device. What is dead goes lazily. After success nothing is mounted there; a

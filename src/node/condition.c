@@ -112,9 +112,13 @@ condition_look(const char *volume_id, const char *path, const char *staging,
 	if (rc < 0)
 		return err_set(
 		    err, ERR_NOT_FOUND, "no volume at %s: %s", asked, why.text);
-	rc = mount_look(out->path, &out->point, NULL, err);
-	if (rc < 0)
+	rc = mount_look(out->path, &out->point, NULL, &why);
+	if (rc < 0) {
+		if (rc == -ENAMETOOLONG)
+			why.code = ERR_NOT_FOUND;
+		*err = why;
 		return rc;
+	}
 	if (!point->exists || !point->mounted ||
 	    (!S_ISBLK(point->mode) && !S_ISDIR(point->mode) && !point->dead))
 		return err_set(err, ERR_NOT_FOUND, "no volume at %s: %s",
@@ -130,6 +134,12 @@ condition_look(const char *volume_id, const char *path, const char *staging,
 	if (out->stash.image[0] != '\0')
 		(void)stash_claim(&out->stash, &claim, NULL);
 	claim.mapper = NULL;
+	rc = point->dead ? 0 : attachment_find(&claim, point, &out->at, &why);
+	if (rc == -ENODEV && asked != found &&
+	    attachment_find_staged(volume_id, point->source, NULL) == -ENODEV)
+		return err_set(err, ERR_NOT_FOUND,
+		    "what is mounted at %s is not volume %s: %s", out->path,
+		    volume_id, why.text);
 	/*
 	 * A file system answers from memory when its device is dead: the mapper
 	 * knows better. What no mapper knows is not judged.
@@ -138,7 +148,7 @@ condition_look(const char *volume_id, const char *path, const char *staging,
 		condition_set(out, CONDITION_DEAD,
 		    "the volume at %.90s is dead: its device does not answer",
 		    out->path);
-	else if (attachment_find(&claim, point, &out->at, NULL) == -ESTALE)
+	else if (rc == -ESTALE)
 		condition_set(out, CONDITION_DEAD,
 		    "the volume at %.90s is dead: nobody serves its device any more",
 		    out->path);

@@ -367,6 +367,33 @@ mount_look(
 	return 0;
 }
 
+int
+mount_find_writable(dev_t devno, char path[PATH_MAX], struct err *err)
+{
+	const struct mount_entry *entry;
+	struct mount_point point;
+	struct mount_list list;
+	bool found = false;
+	int rc = mount_list_open(&list, err);
+
+	if (rc < 0)
+		return rc;
+	while (!found && (entry = mount_list_next(&list)) != NULL) {
+		if (!str_starts(entry->options, "rw") ||
+		    !str_starts(entry->fs_options, "rw") ||
+		    mount_entry_source(entry) != devno)
+			continue;
+		/* It may lie below another mount. */
+		found = mount_look(entry->point, &point, NULL, NULL) == 0 &&
+		    point.mounted && S_ISDIR(point.mode) &&
+		    point.source == devno && !point.read_only;
+		if (found)
+			(void)!str_put(path, PATH_MAX, "%s", entry->point);
+	}
+	mount_list_close(&list);
+	return found;
+}
+
 bool
 mount_options_read_only(const char *options)
 {

@@ -124,6 +124,13 @@ bool mount_entry_shows(
     const struct mount_entry *entry, dev_t devno, const char *name);
 
 /*
+ * Whether the file system upon a device is mounted for writing anywhere: 1 and
+ * where, 0, or a negative errno.
+ */
+int mount_find_writable(
+    dev_t devno, char path[PATH_MAX], struct err *err) must_check;
+
+/*
  * Whether a mount shows the node of block device `devno`: 1 and its path, 0,
  * or a negative errno. Such a mount does not keep the device, so the number
  * must neither be given back nor taken while it is there.

@@ -67,24 +67,31 @@ expand_find(struct staged *s, const Csi__V1__NodeExpandVolumeRequest *r,
 static int
 expand_filesystem(const struct staged *s, struct err *err)
 {
-	const char *volume_id = s->claim.spec.volume_id;
+	const char *volume_id = s->claim.spec.volume_id, *path = s->path;
 	struct filesystem_probe probe;
+	char writable[PATH_MAX];
 	struct device dev;
 	int rc;
 
 	if (mount_is_turned(s->path, &s->point))
 		return staging_refuse_turned(volume_id, err);
-	if (s->point.read_only) { /* it grows when it is staged for writing */
-		log_info("expand.read_only", "volume=%s path=%s", volume_id,
-		    s->path);
-		return 0;
+	if (s->point.read_only) {
+		/* A target for readers: it may be writable where it is staged. */
+		rc = mount_find_writable(s->point.source, writable, err);
+		if (rc < 0)
+			return rc;
+		if (rc == 0) { /* it grows when it is staged for writing */
+			log_info("expand.read_only", "volume=%s path=%s",
+			    volume_id, s->path);
+			return 0;
+		}
+		path = writable;
 	}
 	rc = attachment_top(&s->at, &dev, err);
 	if (rc == 0)
 		rc = probe_device(dev.path, &probe, err);
-	return rc < 0
-	    ? rc
-	    : staging_grow(volume_id, probe.fstype, s->path, &dev, err);
+	return rc < 0 ? rc
+		      : staging_grow(volume_id, probe.fstype, path, &dev, err);
 }
 
 static int

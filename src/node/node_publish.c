@@ -299,8 +299,12 @@ publish_child(const void *asked, void *lost, struct err *err)
 		rc = publish_bind(&w, err);
 	if (rc == 0)
 		limits_look(w.target, &w.from.at, &limits);
-	/* A pod that goes without its limits is better than none. */
-	if (rc == 0 && limits_set(&limits, w.asked->io_max, &why) < 0)
+	/*
+	 * What is published already may have newer limits than publish_context
+	 * tells. A pod that goes without its limits is better than none.
+	 */
+	if (rc == 0 && (!done || str_eq(limits.now, LIMITS_NONE)) &&
+	    limits_set(&limits, w.asked->io_max, &why) < 0)
 		log_warn("volume.limits", "volume=%s text=\"%s\"",
 		    w.asked->spec.volume_id, why.text);
 	staged_close(&w.from);

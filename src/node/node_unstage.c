@@ -30,6 +30,16 @@ struct unstage {
 	char what[96];
 };
 
+/* It is not mapped any more, or still needed. */
+static enum op_verdict
+unstage_answer(struct unstage *u)
+{
+	if (err_is_set(&u->result.left))
+		return op_fail_err(u, UNSTAGE_END, &u->result.left);
+	(void)csi_rpc_reply(&u->rpc);
+	return op_goto(u, UNSTAGE_END);
+}
+
 static enum op_verdict
 unstage_step(struct op *op)
 {
@@ -57,20 +67,16 @@ unstage_step(struct op *op)
 	case UNSTAGE_UNSTAGED:
 		if (op->rc < 0)
 			return op_fail_err(u, UNSTAGE_END, &u->offload.err);
-		if (u->result.kept) {
-			(void)csi_rpc_reply(&u->rpc);
-			return op_goto(u, UNSTAGE_END);
-		}
+		if (u->result.kept)
+			return unstage_answer(u);
 		if (u->result.had_stash)
 			(void)stash_claim(&u->result.stash, &u->claim, NULL);
 		return op_goto(u, UNSTAGE_CLOSING);
 
 	case UNSTAGE_CLOSING:
 		mapper = mapper_at(u->at);
-		if (mapper == NULL) {
-			(void)csi_rpc_reply(&u->rpc);
-			return op_goto(u, UNSTAGE_END);
-		}
+		if (mapper == NULL)
+			return unstage_answer(u);
 		/* By the stash, or by what it remembers itself. */
 		served = (u->result.had_stash &&
 			     u->claim.mapper == mapper->child) ||

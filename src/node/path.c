@@ -2,7 +2,9 @@
  * path.c - see path.h.
  */
 #include "node/path.h"
+#include "node/device.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -65,6 +67,9 @@ path_resolve(const char *path, char out[PATH_MAX], struct err *err)
 			n = strlen(at); /* the last, or what is not there */
 			while (n > 0 && at[n - 1] == '/')
 				n--;
+			if (n == 0 && *out == '\0')
+				return err_set(err, ERR_INVALID_ARGUMENT,
+				    "%s is the root directory", path);
 			return n == 0 ? 0 : append(out, at, n, err);
 		}
 		if (strncmp(at, ".", n) == 0 || strncmp(at, "..", n) == 0) {
@@ -162,6 +167,42 @@ path_make_parents(const char *path, struct err *err)
 	return 0;
 }
 
+/* Is something in the directory? What cannot be read is not known to be empty. */
+static bool
+is_full(int parent, const char *name)
+{
+	int fd = openat(
+	    parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *d = NULL;
+
+	if (dir == NULL)
+		return true;
+	while ((d = readdir(dir)) != NULL &&
+	    (str_eq(d->d_name, ".") || str_eq(d->d_name, "..")))
+		;
+	return d != NULL;
+}
+
+int
+path_check_point(const char *path, struct err *err)
+{
+	const char *name;
+	auto_close int dir = path_open_parent(path, &name);
+	struct stat st;
+
+	if (dir < 0)
+		return dir == -ENOENT
+		    ? 0
+		    : err_set_rc(err, dir, "look at %s", path);
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    S_ISDIR(st.st_mode) && is_full(dir, name))
+		return err_refuse(err,
+		    "%s is a directory with something in it, which a mount would hide",
+		    path);
+	return 0;
+}
+
 int
 path_make_point(const char *path, bool file, unsigned mode, struct err *err)
 {
@@ -175,7 +216,7 @@ path_make_point(const char *path, bool file, unsigned mode, struct err *err)
 		return err_set_rc(err, dir, "make mount point %s", path);
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (!file && S_ISDIR(st.st_mode))
-			return 0;
+			return path_check_point(path, err);
 		if (file && S_ISREG(st.st_mode) && st.st_size == 0)
 			return 0;
 		/* Of the other access type, from a call that failed. */

@@ -36,8 +36,11 @@ int path_open_parent(const char *path, const char **name) must_check;
 /* The directories above `path`, as mkdir -p makes them. */
 int path_make_parents(const char *path, struct err *err) must_check;
 
+/* Refuses a directory with something in it: a mount would hide that, and whoever unmounts could not remove it. */
+int path_check_point(const char *path, struct err *err) must_check;
+
 /*
- * Makes `path` an empty file or a directory, or takes the one there. What
+ * Makes `path` an empty file or a directory, or takes the empty one there. What
  * is of the other kind and empty is replaced, anything else refused.
  */
 int path_make_point(

@@ -415,6 +415,8 @@ stage_from(const struct staging_args *args, struct staged *s,
 		rc = stage_mounted(args, s, res, err);
 	if (rc < 0 || res->progress == STAGING_FOUND)
 		return rc;
+	if (!args->begun && (rc = path_check_point(s->path, err)) < 0)
+		return rc;
 
 	if (s->stash.encrypted && !args->luks)
 		return err_refuse(err,
@@ -585,13 +587,18 @@ staging_unstage(const void *p, void *result, struct err *err)
 		rc = unstage_judge(&s, args->undo, &res->kept, err);
 	if (rc == 0)
 		rc = attachment_unmount(s.path, &s.claim, err);
-	if (rc == 0)
-		rc = path_remove_point(s.path, err);
+	/* What somebody has put there keeps the directory, not the image. */
+	if (rc == 0 && (rc = path_remove_point(s.path, &res->left)) < 0) {
+		if (res->left.code == ERR_FAILED_PRECONDITION)
+			rc = 0;
+		else
+			*err = res->left;
+	}
 	if (rc == 0 && !res->kept && (!s.had_stash || s.stash.encrypted))
 		rc = attachment_close_crypt(&s.claim, err);
 	if (rc == 0 && !res->kept)
 		rc = unstage_unmap(&s, err);
-	if (rc == 0 && !args->keep_stash)
+	if (rc == 0 && !args->keep_stash && !err_is_set(&res->left))
 		rc = stash_remove(s.dir, err);
 	staged_close(&s);
 	return rc;

@@ -100,14 +100,16 @@ struct unstaging_args {
 
 struct unstaging_result {
 	bool had_stash;
-	bool kept; /* still mapped: another mount needs it */
+	bool kept;       /* still mapped: another mount needs it */
+	struct err left; /* why the mount point could not be removed */
 	struct stash stash;
 };
 
 /*
  * An offload_fn: unmounts, removes <staging>/<volume_id>, unmaps, removes the
  * stash. Nothing there is success. close_start is left to the caller, unless
- * `kept`. FAILED_PRECONDITION, and nothing is undone, while a target shows the
+ * `kept`, and so is the failure if something is in the way of the removal
+ * (`left`): the image goes all the same. FAILED_PRECONDITION, and nothing is undone, while a target shows the
  * image, when the stash or the mount is another volume's, and when the volume
  * is not staged here but elsewhere. With a second staging path the mapping
  * stays for that one.

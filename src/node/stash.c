@@ -111,7 +111,10 @@ int
 stash_remove(const char *staging, struct err *err)
 {
 	auto_free char *path = str_fmt("%s/" STASH_FILE, staging);
+	auto_free char *cut_off = str_fmt("%s" JSON_TMP, path);
 
+	/* Whoever was killed while it wrote has left that. */
+	(void)unlink(cut_off);
 	if (unlink(path) < 0 && errno != ENOENT && errno != ENOTDIR)
 		return err_set_rc(err, -errno, "remove %s", path);
 	return 0;

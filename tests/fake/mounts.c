@@ -351,6 +351,21 @@ mount_find_at(const char *path, dev_t *source, struct err *err)
 	return m != NULL;
 }
 
+int
+mount_find_writable(dev_t devno, char path[PATH_MAX], struct err *err)
+{
+	(void)err;
+	for (size_t i = 0; i < fake_mounts.count; i++) {
+		const struct fake_mount *m = &fake_mounts.mount[i];
+
+		if (m->source == devno && !m->node && !m->read_only) {
+			(void)!str_put(path, PATH_MAX, "%s", m->point);
+			return 1;
+		}
+	}
+	return 0;
+}
+
 /* ---- node/loopdev.h ------------------------------------------------------- */
 
 void

@@ -96,6 +96,38 @@ grow grow-xfs xfs "$all_features"
 grow grow-block block layering
 [[ $mounter != rbd ]] || grow grow-ext4 ext4 "$all_features"
 
+# grows_idle NAME FSTYPE: it grows while nobody reads or writes it: the first request afterwards, the program's or that of
+# NodeExpandVolume itself, is for what was not there before.
+grows_idle() {
+	local size
+	echo "# growing, idle: $2"
+	use "$1" "$2"
+	ok "$2: created" create "$1" "$2" layering
+	ok "published to the node" attach
+	ok "staged" stage
+	if [[ $2 == block ]]; then
+		ok "published" publish
+	else
+		ok "published read-only" call Node/NodePublishVolume "$(with '. + {stagingTargetPath: $staging, targetPath: $target,
+			volumeCapability: $cap, publishContext: $context, readonly: true}')"
+	fi
+	for size in 1100 2100; do
+		ok "made larger" enlarge $size
+		size=$(capacity)
+		ok "grown, by its target" expand "$size" 'del(.stagingTargetPath)'
+		[[ $2 == block ]] || ok "the file system, too" eval '(($(stat -f -c "%b * %S" "$target") > size * 9 / 10))'
+		[[ $2 != block ]] ||
+			ok "what it has more is written at once" dd if=/dev/zero of="$target" bs=4k count=1 seek=$((size / 4096 - 1)) \
+				oflag=direct status=none
+	done
+	ok "unpublished" unpublish
+	ok "unstaged" unstage
+	ok "unpublished from the node" detach
+	ok "deleted" delete
+}
+grows_idle idle-block block
+grows_idle idle-xfs xfs
+
 # ---- statistics and health ---------------------------------------------------------------------
 
 volume_health() {

@@ -999,6 +999,42 @@ test_unstage_refused(void)
 	ok(is_gone(&one, &images[0]), "nothing is left");
 }
 
+/* Files of somebody's at the mount point, and what a killed child leaves. */
+static void
+test_in_the_way(void)
+{
+	scene();
+	is_int(stage(&one), 0, "a volume is staged");
+	fake_write(below(one.staging, "image-meta.json.tmp"), "{", 1);
+	is_int(unstage(&one), 0, "a child was killed as it wrote the stash");
+	ok(rmdir(one.staging) == 0, "nothing is left in its directory");
+
+	scene();
+	is_int(stage(&one), 0, "a volume is staged");
+	fake_write(below(one.staged, "file"), "data", 4);
+	is_int(unstage(&one), ERR_FAILED_PRECONDITION,
+	    "somebody's file is in the way: %s", said.text);
+	ok(!images[0].mapped && fake_mount_at(one.staged) == NULL,
+	    "the image goes all the same");
+	ok(exists(below(one.staged, "file")), "the file stays");
+	is_int(
+	    unstage(&one), ERR_FAILED_PRECONDITION, "as long as it is there");
+	is_int(stage(&one), ERR_FAILED_PRECONDITION,
+	    "it is not hidden by a mount: %s", said.text);
+	ok(!images[0].mapped, "nothing is mapped for that");
+	(void)unlink(below(one.staged, "file"));
+	is_int(unstage(&one), 0, "then it is unstaged: %s", said.text);
+	ok(is_gone(&one, &images[0]), "nothing is left");
+
+	is_int(stage(&one), 0, "staged once more");
+	fake_write(below(one.target, "file"), "data", 4);
+	is_int(publish(&one), ERR_FAILED_PRECONDITION,
+	    "nor is one hidden at a target: %s", said.text);
+	is_int(unpublish(&one), ERR_FAILED_PRECONDITION,
+	    "from where it is not removed: %s", said.text);
+	ok(exists(below(one.target, "file")), "it stays");
+}
+
 /* ---- what ceph-csi has encrypted ------------------------------------------- */
 
 static int dm_error; /* of the removal of a mapping */
@@ -1123,6 +1159,16 @@ test_health(void)
 	    said.text);
 	is_int(publish(&one), 0, "and published");
 	is_str(health_of(&one, one.target, none), "", "it is well there, too");
+	is_str(health_of(&two, one.target, none), "no answer",
+	    "another volume is not, where this one is mounted");
+	is_int((int)said.code, ERR_NOT_FOUND, "not found: %s", said.text);
+	mount_foreign(one.target);
+	is_str(health_of(&one, one.target, one.staging), "no answer",
+	    "nor is it where something else is mounted");
+	is_int((int)said.code, ERR_NOT_FOUND, "not found: %s", said.text);
+	ok(statistics(&one) < 0 || said.code == ERR_NOT_FOUND,
+	    "which has no statistics");
+	fake_mounts.count--;
 	fake_mount_at(one.target)->turned = true;
 	fake_mount_at(one.target)->read_only = true;
 	is_str(health_of(&one, one.target, one.staging), "FilesystemReadOnly",
@@ -1263,6 +1309,10 @@ test_limits(void)
 	is_int(statistics(&one), 0, "statistics: %s", said.text);
 	ok(strstr(io_max(file), " rbps=9 wbps=9 riops=7 wiops=7") != NULL,
 	    "with a key the limits of now are set: %s", io_max(file));
+	is_int(
+	    publish(&one), 0, "published once more, as before: %s", said.text);
+	ok(strstr(io_max(file), " rbps=9 wbps=9 riops=7 wiops=7") != NULL,
+	    "which does not bring the limits of before back: %s", io_max(file));
 	cluster_limits = "";
 	is_int(statistics(&one), 0, "statistics: %s", said.text);
 	ok(strstr(io_max(file), LIMITS_NONE) != NULL, "or lifted: %s",
@@ -1332,6 +1382,7 @@ main(void)
 	test_block();
 	test_stacks();
 	test_unstage_refused();
+	test_in_the_way();
 	test_lost_stash();
 	test_encrypted();
 	test_expand();

@@ -89,6 +89,7 @@ test_resolve(void)
 		{ "dir/link", "dir/link", true }, /* the last is left alone */
 		{ "file/sub", NULL, false },
 	};
+	static const char *const roots[] = { "/", "//" };
 
 	for (size_t i = 0; i < countof(table); i++) {
 		char out[PATH_MAX];
@@ -104,6 +105,14 @@ test_resolve(void)
 			is_str(out, at(table[i].want), "as it should be");
 	}
 	others_may_write = false;
+	for (size_t i = 0; i < countof(roots); i++) {
+		char out[PATH_MAX];
+		struct err err = ERR_INIT;
+
+		ok(path_resolve(roots[i], out, &err) < 0 &&
+			err.code == ERR_INVALID_ARGUMENT,
+		    "%s is no path of a volume: %s", roots[i], err.text);
+	}
 }
 
 static void
@@ -156,6 +165,10 @@ test_make(void)
 	is_int(path_make_point(at("a/b/c"), false, 0750, &err), 0,
 	    "and a directory");
 	is_int(path_make_point(at("a/b/c"), false, 0750, &err), 0, "or taken");
+	ok(path_make_point(at("dir"), false, 0750, &err) < 0 &&
+		err.code == ERR_FAILED_PRECONDITION,
+	    "but none with something in it: %s", err.text);
+	err = (struct err)ERR_INIT;
 	is_int(path_make_point(at("a/b/c"), true, 0600, &err), 0,
 	    "a file in place of an empty directory");
 	ok(__real_lstat(at("a/b/c"), &st) == 0 && S_ISREG(st.st_mode),
