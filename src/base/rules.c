@@ -82,7 +82,7 @@ rules_mount_flags(const char *field, const char *flags, struct err *err)
 		"remount", "shared", "rshared", "private", "rprivate", "slave",
 		"rslave", "unbindable", "runbindable", "loop", "offset",
 		"sizelimit", "encryption", "helper", "uhelper", "fstab", "user",
-		"users", "owner", "group" };
+		"users", "owner", "group", "X-mount.subdir" };
 
 	while (flags != NULL && *flags != '\0') {
 		const char *end = flags;

@@ -397,13 +397,18 @@ mount_find_writable(dev_t devno, char path[PATH_MAX], struct err *err)
 bool
 mount_options_read_only(const char *options)
 {
-	unsigned long flags = 0;
+	char *rest = (char *)(uintptr_t)options, *name, *value;
+	size_t len, value_len;
+	bool is = false;
 
-	if (str_is_empty(options))
-		return false;
-	(void)mnt_optstr_get_flags(
-	    options, &flags, mnt_get_builtin_optmap(MNT_LINUX_MAP));
-	return (flags & MS_RDONLY) != 0;
+	/* "ro=recursive" and the like are "ro", too. */
+	while (rest != NULL &&
+	    mnt_optstr_next_option(&rest, &name, &len, &value, &value_len) == 0)
+		if (len == 2 && memcmp(name, "ro", len) == 0)
+			is = true;
+		else if (len == 2 && memcmp(name, "rw", len) == 0)
+			is = false;
+	return is;
 }
 
 /* ext4 from Linux 6.15 on turns without a flag that statfs would show. */

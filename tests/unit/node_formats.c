@@ -5,6 +5,7 @@
 #include "node/filesystem.h"
 
 #include "base/rules.h"
+#include "node/mount.h"
 #include "node/stash.h"
 #include "tests/tap.h"
 
@@ -288,7 +289,14 @@ test_mount_flags(void)
 		"data=ordered,errors=remount-ro" };
 	static const char *const bad[] = { "bind", "ro,remount", "rbind",
 		"loop", "noatime,shared", "offset=512", "uhelper=x",
-		"context=\"a,b", "data=\"x\",loop" };
+		"X-mount.subdir=a", "context=\"a,b", "data=\"x\",loop" };
+	static const struct {
+		const char *flags;
+		bool is;
+	} modes[] = { { "", false }, { "ro", true }, { "ro,rw", false },
+		{ "rw,noatime,ro", true }, { "ro=recursive", true },
+		{ "ro=vfs,rw", false }, { "context=\"a,ro\"", false },
+		{ "errors=remount-ro", false }, { "root,rows", false } };
 	struct err err = ERR_INIT;
 
 	for (size_t i = 0; i < countof(good); i++)
@@ -297,6 +305,10 @@ test_mount_flags(void)
 	for (size_t i = 0; i < countof(bad); i++)
 		ok(rules_mount_flags("f", bad[i], &err) < 0, "refused: %s",
 		    bad[i]);
+	for (size_t i = 0; i < countof(modes); i++)
+		is_int(mount_options_read_only(modes[i].flags), modes[i].is,
+		    "\"%s\" is %s", modes[i].flags,
+		    modes[i].is ? "read-only" : "writable");
 }
 
 int
