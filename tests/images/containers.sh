@@ -18,6 +18,33 @@ print(json.dumps(["CAP_" + name for name, bit in known.items() if has >> bit & 1
 END
 )
 
+# lock_work: what is in $work belongs to a test that runs.
+lock_work() {
+	exec {work_lock}>"$work/locking" && flock "$work_lock" && mv "$work/locking" "$work/images.lock"
+}
+
+# sweep_killed: takes away what killed tests have left, and says so: nobody holds their lock.
+sweep_killed() {
+	local lock dir opened loop file
+	for lock in /var/tmp/rbd-csi-test.*/images.lock; do
+		[[ -e $lock ]] || continue
+		exec {opened}<"$lock"
+		dir=${lock%/*}
+		# its cluster, if it had one of its own, has ended with it
+		if flock --nonblock "$opened"; then
+			diag "a killed test has left $dir"
+			while read -r loop file; do
+				[[ -n $loop ]] || continue
+				diag "... and /dev/$loop, $file"
+				losetup -d "/dev/$loop"
+			done < <(left_loops "$dir")
+			find /sys/fs/cgroup -depth -type d -name "${dir##*/}-*" -exec rmdir {} +
+			rm -rf --one-file-system "$dir"
+		fi
+		exec {opened}<&-
+	done
+}
+
 # shared_directory: makes $shared.
 shared_directory() {
 	shared=$work/shared
@@ -71,7 +98,7 @@ container() {
 		' --args -- "$@" <"$at/bundle/config.json" >"$bundle/config.json" || return 1
 	(
 		status=0
-		runc --root "$work/runc" run --bundle "$bundle" "$name-$$" >>"$work/$name.log" 2>&1 </dev/null || status=$?
+		runc --root "$work/runc" run --bundle "$bundle" "${work##*/}-$name" >>"$work/$name.log" 2>&1 </dev/null || status=$?
 		echo "$status" >"$work/$name.status"
 	) &
 	defer stop_container "$name"
@@ -84,21 +111,21 @@ container() {
 	fi
 }
 
-container_runs() { [[ $(runc --root "$work/runc" state "$1-$$" 2>/dev/null | jq -r .status) == running ]]; }
+container_runs() { [[ $(runc --root "$work/runc" state "${work##*/}-$1" 2>/dev/null | jq -r .status) == running ]]; }
 
 # stop_container NAME: SIGTERM, and SIGKILL after a minute, then it fails.
 stop_container() {
 	local name=$1 rc=0
 	[[ ! -e $work/$name.status ]] || return 0
 	ended() { [[ -e $work/$name.status ]]; }
-	runc --root "$work/runc" kill "$name-$$" TERM
+	runc --root "$work/runc" kill "${work##*/}-$name" TERM
 	wait_for 60 ended || {
 		echo "container $name does not end"
-		runc --root "$work/runc" kill "$name-$$" KILL
+		runc --root "$work/runc" kill "${work##*/}-$name" KILL
 		wait_for 60 ended
 		rc=1
 	}
-	runc --root "$work/runc" delete --force "$name-$$" 2>/dev/null
+	runc --root "$work/runc" delete --force "${work##*/}-$name" 2>/dev/null
 	return "$rc"
 }
 
