@@ -403,6 +403,7 @@ session_start(struct attach_session *s)
 		session_down(s);
 		return;
 	}
+	s->spawned = true;
 	s->state = ATTACH_SERVED;
 	session_changed(s);
 }
@@ -425,6 +426,7 @@ session_connect(struct attach_session *s, int fd)
 {
 	Attach__Hello hello = ATTACH__HELLO__INIT;
 
+	s->spawned = false;
 	hello.want_descriptors = s->state == ATTACH_JOINING;
 	if (fd >= 0)
 		peer_greet(&s->peer, fd, &hello.base);
@@ -556,6 +558,12 @@ on_attachd_failed(struct peer *peer, const struct peer_frame *frame)
 	    (int)peer_pid(peer), frame->err.text);
 	peer_drain(peer);
 	peer_kill(peer, SIGTERM);
+	/* Of a predecessor's. Ours will not have another one next time. */
+	if (s->spawned) {
+		(void)err_set(&s->err, ERR_UNAVAILABLE,
+		    "%s is another build's: %s", as.program, frame->err.text);
+		fail_calls(s, &s->err);
+	}
 	session_changed(s);
 }
 

@@ -45,6 +45,7 @@ struct attach_session {
 	int64_t ready_ms;
 	bool ends;          /* drained for good */
 	bool retired;       /* takes no new images */
+	bool spawned;       /* its process is ours, not a predecessor's */
 	struct timer timer; /* no channel: the next try; UP: idle end */
 	struct userspace_mount mount;
 	struct wake mounted;

@@ -2,6 +2,7 @@
  * A rbd-attachd without Ceph and FUSE, for tests/op/userspace.c. The user in
  * the image table says what kind of session it is:
  *	wrong	FAILED: no Ceph session; it ends
+ *	alien	it speaks another version of the protocol
  *	else	READY
  * a file in the session's directory what is so for one process, which removes
  * it:
@@ -162,7 +163,7 @@ main(int argc, char *argv[])
 		return 1;
 	signal_watch(SIGTERM, on_terminate);
 	atomic_fetch_add(&table->generation, 1);
-	if (is_marked(argv[1], "old"))
+	if (is_marked(argv[1], "old") || str_eq(table->user, "alien"))
 		service.version = 99;
 	older = is_marked(argv[1], "older");
 	deaf = is_marked(argv[1], "deaf");

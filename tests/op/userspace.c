@@ -360,6 +360,12 @@ test_start_fails(void)
 	    "no Ceph session: calls are told why");
 	forget(a);
 	ok(all_end(), "and the session ends");
+	a = ask("alien", "one");
+	ok(ends(a) && a->err.code == ERR_UNAVAILABLE &&
+		strstr(a->err.text, "another build's") != NULL,
+	    "the program is of another protocol: calls are told so");
+	forget(a);
+	ok(all_end(), "and the session ends");
 	a = ask("good", "one");
 	mark(only_session()->dir, "crash");
 	ok(ends(a) && a->err.rc == 0 && only_session()->peer.failures == 1,
